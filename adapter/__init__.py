@@ -1,0 +1,1 @@
+"""ecticket-adapter: paid orders on Kafka become ECPay ECTicket tickets, exactly once."""
