@@ -1,0 +1,86 @@
+"""Probes say what a restart or a wait would mend, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from adapter.errors import SettingsError
+from adapter.web.admin import admin_app
+from adapter.web.server import WebServer
+
+
+@dataclass
+class _Health:
+    live: Sequence[str] = ()
+    ready: Sequence[str] = ()
+
+    def not_live_because(self) -> Sequence[str]:
+        return self.live
+
+    def not_ready_because(self) -> Sequence[str]:
+        return self.ready
+
+    def info(self) -> Mapping[str, object]:
+        return {"version": "1"}
+
+
+async def _get(health: _Health, path: str) -> httpx.Response:
+    registry = CollectorRegistry()
+    Counter("ecticket_example", "An example.", registry=registry).inc()
+    transport = httpx.ASGITransport(app=admin_app(health, registry))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        return await client.get(path)
+
+
+async def test_live_and_ready_are_separate_questions() -> None:
+    """A broker outage makes the adapter unready and leaves it alive."""
+    health = _Health(ready=("no broker answers",))
+
+    assert (await _get(health, "/livez")).status_code == 200
+    answer = await _get(health, "/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "reasons": ["no broker answers"]}
+
+
+async def test_a_stuck_loop_is_not_live() -> None:
+    """What only a restart mends fails the liveness probe."""
+    assert (await _get(_Health(live=("stuck",)), "/livez")).status_code == 503
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    """Scrapers get the registry's content."""
+    assert "ecticket_example_total 1.0" in (await _get(_Health(), "/metrics")).text
+
+
+async def test_info_is_json() -> None:
+    """People get the version and what runs."""
+    assert (await _get(_Health(), "/info")).json() == {"version": "1"}
+
+
+async def test_the_server_serves_on_a_free_port_and_ends() -> None:
+    """Started on port 0, asked over a real socket, stopped."""
+    server = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")
+    await server.start()
+
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{server.port}/livez")
+    await server.stop()
+
+    assert answer.json()["status"] == "ok"
+
+
+async def test_a_taken_port_is_a_settings_error() -> None:
+    """The sentence names the setting and what to do."""
+    first = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")
+    await first.start()
+    second = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=first.port, purpose="admin")
+
+    with pytest.raises(SettingsError, match=r"admin\.port"):
+        await second.start()
+
+    await first.stop()
