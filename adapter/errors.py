@@ -11,6 +11,7 @@ AdapterError
 │   ├── InvalidOrder
 │   ├── DoesNotFit
 │   ├── TradeNoMissing
+│   ├── TooLarge
 │   └── HookFailed
 ├── EnvelopeError              LOOK_UP  what was received cannot be trusted or read
 │   ├── NotAnEnvelope
@@ -27,6 +28,7 @@ AdapterError
     ├── BrokerAway             RETRY    no broker answers
     ├── TopicsMissing          STOP     topics that must exist do not
     ├── LeaseLost              STOP     the partition may belong to someone else by now
+    ├── OutcomeTooLarge        PARK     a topic does not take what is to be published about this record
     └── OffsetNotOpen          STOP     the ledger was asked to settle what is not open
 
 Who must act is said by `remedy`: STOP (a person, before anything goes on), RETRY (the adapter, later), LOOK_UP (the
@@ -117,6 +119,12 @@ class TradeNoMissing(OrderError):
     reason = "trade-no-missing"
 
 
+class TooLarge(OrderError):
+    """The record is larger than an order may be, so it could not be carried forward."""
+
+    reason = "too-large"
+
+
 class HookFailed(OrderError):
     """A merchant's hook raised, ran over its budget or returned what it may not."""
 
@@ -202,6 +210,12 @@ class TopicsMissing(StreamError):
 
 class LeaseLost(StreamError):
     """The partition may belong to another process by now: nothing may be sent for its records."""
+
+
+class OutcomeTooLarge(StreamError):
+    """What a stage wants to publish about a record is larger than its topic takes; a smaller outcome is asked for."""
+
+    remedy = Remedy.PARK
 
 
 class OffsetNotOpen(StreamError):

@@ -1,0 +1,48 @@
+"""CheckMacValue: made under the official encoder, believed under any that ECTicket has been seen using.
+
+Formula (page 32236): SHA-256 over lower(UrlEncode(HashKey + JSON text + HashIV)), in upper-case hex. The text is the
+one that was encrypted, byte for byte, never JSON written again. Exists to hold the formula and its ambiguity in one
+place; refuses to know ciphers and envelopes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from adapter.protocol.credentials import Credentials
+from adapter.protocol.encoding import Encoder, encode
+
+AS_DECRYPTED = "as_decrypted"
+"""Stands where an encoder's name would: the checksum fits the decrypted text as its sender had encoded it."""
+
+_LENGTH = 2 * hashlib.sha256().digest_size
+_ENCODERS = tuple(Encoder)
+
+
+def check_mac(encoded: bytes, credentials: Credentials, encoder: Encoder = Encoder.ESCAPE_DATA_STRING) -> str:
+    """Sign a text that `encoder` has encoded; the keys are encoded by the same, as the formula has it."""
+    return _digest(encode(credentials.hash_key, encoder), encoded, encode(credentials.hash_iv, encoder))
+
+
+def matching_encoder(received: str, text: str, encoded: bytes, credentials: Credentials) -> str | None:
+    """Say under which encoder `received` is the checksum of `text`; None when under none.
+
+    `encoded` is what decryption brought, before it was decoded to `text`. When no encoder of the four explains the
+    checksum, it is tried as it is: a sender with a fifth encoder signs what it encrypts (fact sheet 2.3, item 8).
+
+    Compared in constant time and without regard to the case of the hex digits.
+    """
+    if len(received) != _LENGTH or not received.isascii():
+        return None
+    candidate = received.upper()
+    for encoder in _ENCODERS:
+        if hmac.compare_digest(check_mac(encode(text, encoder), credentials, encoder), candidate):
+            return encoder.value
+    as_decrypted = _digest(credentials.hash_key.encode(), encoded, credentials.hash_iv.encode())
+    return AS_DECRYPTED if hmac.compare_digest(as_decrypted, candidate) else None
+
+
+def _digest(key: bytes, encoded: bytes, iv: bytes) -> str:
+    """Lower-case, hash, and write as upper-case hex."""
+    return hashlib.sha256((key + encoded + iv).lower()).hexdigest().upper()

@@ -1,0 +1,57 @@
+"""AES-128-CBC with PKCS#7 padding and base64, as the field `Data` uses it (page 32235).
+
+Exists to keep the one use of a cipher in one place. Refuses to know what the text means, and to tell why a ciphertext
+could not be read: all failures look alike.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+from adapter.protocol.credentials import Credentials
+
+_BLOCK = 16
+
+
+def encrypt(plain: bytes, credentials: Credentials) -> str:
+    """Encrypt to standard base64."""
+    missing = _BLOCK - len(plain) % _BLOCK
+    padded = plain + bytes((missing,)) * missing
+    encryptor = _cipher(credentials).encryptor()
+    data = encryptor.update(padded) + encryptor.finalize()
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
+def decrypt(data: str, credentials: Credentials) -> bytes | None:
+    """Decrypt standard base64; None when it is not canonical base64, not whole blocks, or not padded.
+
+    Only the canonical form is read (no white space, no stray bits behind the last byte), so that no two texts stand for
+    one ciphertext and a changed bit is always noticed.
+    """
+    ciphertext = _canonical_base64(data)
+    if not ciphertext or len(ciphertext) % _BLOCK:
+        return None
+    decryptor = _cipher(credentials).decryptor()
+    padded = decryptor.update(ciphertext) + decryptor.finalize()
+    length = padded[-1]
+    if not 1 <= length <= _BLOCK or padded[-length:] != padded[-1:] * length:
+        return None
+    return padded[:-length]
+
+
+def _canonical_base64(data: str) -> bytes | None:
+    """Read base64 of which there is no other way to write it."""
+    try:
+        decoded = binascii.a2b_base64(data, strict_mode=True)
+    except ValueError:
+        return None
+    return decoded if binascii.b2a_base64(decoded, newline=False).decode() == data else None
+
+
+def _cipher(credentials: Credentials) -> Cipher[CBC]:
+    """Set up the cipher; HashKey and HashIV are used as text, not as hex."""
+    return Cipher(AES(credentials.hash_key.encode()), CBC(credentials.hash_iv.encode()))

@@ -1,0 +1,238 @@
+"""The envelope around every message: sealed for sending, opened on receipt.
+
+Exists to turn a payload into the bytes of an HTTP body and back, with nothing believed that the checksum does not
+cover. Refuses to know which endpoint a message belongs to and whether its Timestamp is recent. On received bytes it
+raises `EnvelopeError`s and nothing else, and no message of theirs holds a key or a piece of the payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from adapter.errors import EnvelopeError, NotAnEnvelope, Undecryptable, UnreadableReply, WrongChecksum
+from adapter.protocol.checksum import check_mac, matching_encoder
+from adapter.protocol.cipher import decrypt, encrypt
+from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.encoding import Encoder, decode, encode
+from adapter.protocol.fields import Payload, optional_integer, optional_text
+from adapter.protocol.json_text import read_json, write_json, write_plain_json
+
+ACCEPTED = 1
+"""The only TransCode that means the envelope was accepted."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An opened answer.
+
+    `payload` and `plaintext` are None when `trans_code` is not 1, because nothing was executed and nothing is signed.
+    `encoder` names the percent-encoder under which the checksum fits. MerchantID, PlatformID, Timestamp and TransCode
+    are not covered by the checksum.
+    """
+
+    merchant_id: str | None
+    platform_id: str | None
+    timestamp: int | None
+    trans_code: int
+    trans_msg: str
+    payload: Mapping[str, object] | None = field(repr=False)
+    plaintext: str | None = field(repr=False)
+    encoder: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An opened request or notification and the merchant whose keys it fits; `timestamp` in Unix seconds, unchecked."""
+
+    merchant: Merchant
+    timestamp: int
+    payload: Mapping[str, object] = field(repr=False)
+    plaintext: str = field(repr=False)
+    encoder: str
+
+
+def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp: int) -> bytes:
+    """Make the whole HTTP body of a request; `timestamp` in Unix seconds starts ECPay's ten minutes.
+
+    A general merchant's PlatformID goes as "", as in the page's OrderDetail example.
+    """
+    return _write({**_addresses(merchant), "RqHeader": {"Timestamp": timestamp}, **_sealed(payload, merchant.signing)})
+
+
+def seal_response(
+    payload: Mapping[str, object] | None,
+    merchant: Merchant,
+    *,
+    timestamp: int,
+    trans_code: int = ACCEPTED,
+    trans_msg: str = "",
+) -> bytes:
+    """Make the whole HTTP body of an answer; without a payload, Data and CheckMacValue are empty."""
+    sealed = {"Data": "", "CheckMacValue": ""} if payload is None else _sealed(payload, merchant.signing)
+    outcome = {"RpHeader": {"Timestamp": timestamp}, "TransCode": trans_code, "TransMsg": trans_msg}
+    return _write({**_addresses(merchant), **outcome, **sealed})
+
+
+def open_response(body: bytes, merchant: Merchant) -> Response:
+    """Open the answer to a request of this merchant's.
+
+    Raises:
+        NotAnEnvelope: not JSON, not the envelope's fields, or an answer to another merchant.
+        Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.
+        WrongChecksum: CheckMacValue fits the decrypted text under none of the keys and encoders.
+    """
+    envelope = _read(body)
+    header = _Header.of(envelope)
+    if header.trans_code is None:
+        raise NotAnEnvelope("TransCode is missing: this is no answer of ECTicket's.")
+    if header.merchant_id not in (None, merchant.merchant_id, merchant.platform_id):
+        raise NotAnEnvelope(f"The answer is for another merchant than {merchant.merchant_id}, who asked.")
+    opened = _opened(envelope, merchant.accepted) if header.trans_code == ACCEPTED else None
+    return Response(
+        merchant_id=header.merchant_id,
+        platform_id=header.platform_id,
+        timestamp=header.timestamp,
+        trans_code=header.trans_code,
+        trans_msg=header.trans_msg,
+        payload=opened.payload if opened else None,
+        plaintext=opened.plaintext if opened else None,
+        encoder=opened.encoder if opened else None,
+    )
+
+
+def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchant | None]) -> Request:
+    """Open a request as ECTicket gets it, or a notification as a merchant gets it.
+
+    `find_merchant` is asked with MerchantID and PlatformID (None when absent or empty). The time is read from RqHeader
+    or RpHeader, and TransCode is looked at only when present (fact sheet 4).
+
+    Raises:
+        NotAnEnvelope: not JSON, not the envelope's fields, an unknown merchant, or a TransCode other than 1.
+        Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.
+        WrongChecksum: CheckMacValue fits the decrypted text under none of the keys and encoders.
+    """
+    envelope = _read(body)
+    header = _Header.of(envelope)
+    if header.merchant_id is None or header.timestamp is None:
+        missing = "MerchantID" if header.merchant_id is None else "Timestamp"
+        raise NotAnEnvelope(f"{missing} is missing: this is no request of the protocol.")
+    if header.trans_code not in (None, ACCEPTED):
+        raise NotAnEnvelope(f"TransCode is {header.trans_code}: there is nothing in it to be read.")
+    merchant = find_merchant(header.merchant_id, header.platform_id)
+    if merchant is None:
+        raise NotAnEnvelope("MerchantID or PlatformID is not known here.")
+    opened = _opened(envelope, merchant.accepted)
+    return Request(
+        merchant=merchant,
+        timestamp=header.timestamp,
+        payload=opened.payload,
+        plaintext=opened.plaintext,
+        encoder=opened.encoder,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """The fields of an envelope that nothing signs."""
+
+    merchant_id: str | None
+    platform_id: str | None
+    timestamp: int | None
+    trans_code: int | None
+    trans_msg: str
+
+    @classmethod
+    def of(cls, envelope: Payload) -> _Header:
+        """Read them, each in any form that means the same."""
+        try:
+            return cls(
+                merchant_id=optional_text(envelope, "MerchantID"),
+                platform_id=optional_text(envelope, "PlatformID"),
+                timestamp=optional_integer(_time_header(envelope), "Timestamp"),
+                trans_code=optional_integer(envelope, "TransCode"),
+                trans_msg=optional_text(envelope, "TransMsg") or "",
+            )
+        except UnreadableReply as error:
+            raise NotAnEnvelope(f"{error} This is no message of the protocol.") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What the checksum vouches for."""
+
+    payload: Mapping[str, object]
+    plaintext: str
+    encoder: str
+
+
+def _addresses(merchant: Merchant) -> dict[str, object]:
+    """Name platform and merchant."""
+    return {"PlatformID": merchant.platform_id or "", "MerchantID": merchant.merchant_id}
+
+
+def _sealed(payload: Mapping[str, object], credentials: Credentials) -> dict[str, object]:
+    """Encrypt and sign; one encoded text serves both."""
+    encoded = encode(write_json(payload), Encoder.ESCAPE_DATA_STRING)
+    return {"Data": encrypt(encoded, credentials), "CheckMacValue": check_mac(encoded, credentials)}
+
+
+def _write(envelope: Mapping[str, object]) -> bytes:
+    """Write the envelope as compact JSON."""
+    return write_plain_json(envelope).encode()
+
+
+def _read(body: bytes) -> Payload:
+    """Read the envelope's JSON object, whatever Content-Type it came with."""
+    text = _utf8(body.removeprefix(_BOM))
+    envelope = None if text is None else read_json(text)
+    if not isinstance(envelope, dict):
+        raise NotAnEnvelope(f"{len(body)} bytes came that are no JSON object.")
+    return envelope
+
+
+def _utf8(data: bytes) -> str | None:
+    """Decode, or answer None: the error of the codec would carry the data along."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _time_header(envelope: Payload) -> Payload:
+    """Find the header that holds Timestamp: RqHeader in requests and notifications, RpHeader in answers."""
+    for name in ("RqHeader", "RpHeader"):
+        header = envelope.get(name)
+        if isinstance(header, dict):
+            return header
+    return {}
+
+
+def _opened(envelope: Payload, accepted: Iterable[Credentials]) -> _Opened:
+    """Decrypt, verify, and only then read, under the first keys that fit."""
+    data, received = envelope.get("Data"), envelope.get("CheckMacValue")
+    if not isinstance(data, str) or not data:
+        raise NotAnEnvelope("Data is missing: there is nothing to decrypt.")
+    if not isinstance(received, str):
+        raise WrongChecksum("CheckMacValue is missing.")
+    failure: EnvelopeError = Undecryptable("Data is not base64 of this merchant's AES, or not URL-encoded below it.")
+    for credentials in accepted:
+        encoded = decrypt(data, credentials)
+        text = None if encoded is None else decode(encoded)
+        if encoded is None or text is None:
+            continue
+        encoder = matching_encoder(received, text, encoded, credentials)
+        if encoder is not None:
+            return _read_plaintext(text, encoder)
+        failure = WrongChecksum("CheckMacValue does not fit the decrypted text under any accepted key and encoder.")
+    raise failure
+
+
+def _read_plaintext(text: str, encoder: str) -> _Opened:
+    """Read the verified text as the JSON object it must be."""
+    payload = read_json(text)
+    if not isinstance(payload, dict):
+        raise Undecryptable("Data decrypts to a verified text that is no JSON object.")
+    return _Opened(payload=payload, plaintext=text, encoder=encoder)

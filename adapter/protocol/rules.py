@@ -1,0 +1,265 @@
+"""Every field rule of the specification, held against a request before it is sent.
+
+Exists because a request that breaks a rule is better refused here, with nothing sent and a sentence that names field,
+rule and page, than by an undocumented number from ECTicket. Refuses to know today's date (an argument) and what is done
+about a violation. Checks never raise, whatever a request holds: plugins make requests, too.
+
+Where a page leaves a choice, the reading that cannot waste tickets is taken; each such place says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from adapter.protocol import value_rules as value
+from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.protocol.order_detail import ReportRequest, ReportType
+from adapter.protocol.query_issue_result import ResultRequest
+from adapter.protocol.query_item_info import ItemRequest
+from adapter.protocol.shapes import shape_of, shown
+from adapter.protocol.value_rules import Check
+
+ISSUE_PAGE = "Ticket Issuance, developers.ecpay.com.tw/32163"
+RESULT_PAGE = "Query Ticket Issuance Results, developers.ecpay.com.tw/32186"
+ITEM_PAGE = "Query Product Information, developers.ecpay.com.tw/32184"
+REPORT_PAGE = "Download Order Details, developers.ecpay.com.tw/48558"
+
+MAX_TICKETS = {
+    IssueType.CONVENIENCE_STORE: 8,
+    IssueType.PAPER: 100,
+    IssueType.ELECTRONIC: 100,
+    IssueType.SERIAL_NUMBER: 100,
+}
+"""How many tickets one Issue call may ask for, over all its items."""
+
+TRADE_NO_LENGTHS = {TradeNoKind.MERCHANT: 25, TradeNoKind.FREE: 20}
+"""The longest MerchantTradeNo and FreeTradeNo."""
+
+REPORT_MONTHS = 3
+"""The longest period of a report, in calendar months (the page says "3 months")."""
+
+_PERSONAL = frozenset({"CustomerName", "CustomerPhone", "CustomerEmail", "CustomerAddress"})
+# A URL may carry a password or a token of the merchant's, so it is told by its shape, too.
+_HIDDEN = _PERSONAL | {"RefundNotifyURL", "UseStatusNotifyURL"}
+_REPORT_TYPE = Check(rule="must be 1 (orders) or 2 (tickets)", accepts=lambda found: isinstance(found, ReportType))
+_TRADE_NOS = {kind: value.alphanumeric(1, length) for kind, length in TRADE_NO_LENGTHS.items()}
+_DAY = Check(rule="must be a date", accepts=value.is_date)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A field that breaks a rule. `shape` is the value itself only where it is neither personal nor secret.
+
+    >>> print(Violation(field="Operator", rule="must be 1 to 10 letters or digits", page=ISSUE_PAGE, shape="'A B'"))
+    Operator must be 1 to 10 letters or digits; it is 'A B' (Ticket Issuance, developers.ecpay.com.tw/32163).
+    """
+
+    field: str
+    rule: str
+    page: str
+    shape: str
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"{self.field} {self.rule}; it is {self.shape} ({self.page})."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Makes the violations of one page."""
+
+    name: str
+
+    def broken(self, field: str, rule: str, found: object) -> Violation:
+        """Report `found` in `field`, hidden where it must be."""
+        told = shape_of(found) if field in _HIDDEN else shown(found)
+        return Violation(field=field, rule=rule, page=self.name, shape=told)
+
+    def holds(self, field: str, found: object, check: Check) -> Iterator[Violation]:
+        """Hold a value that must be there against a rule."""
+        if not check.accepts(found):
+            yield self.broken(field, check.rule, found)
+
+    def holds_if_present(self, field: str, found: object, check: Check) -> Iterator[Violation]:
+        """Hold a value that may be absent against a rule."""
+        if found is not None:
+            yield from self.holds(field, found, check)
+
+    def absent(self, field: str, found: object, unless: str) -> Iterator[Violation]:
+        """Refuse a value that has no place here."""
+        if found is not None:
+            yield self.broken(field, f"must be left out, unless {unless}", found)
+
+
+_ISSUE = _Page(name=ISSUE_PAGE)
+
+
+def issue_violations(request: IssueRequest, *, today: date) -> tuple[Violation, ...]:
+    """Name every rule that an Issue request breaks; `today` is Taipei's date, on which the tickets would be issued."""
+    if not isinstance(request.issue_type, IssueType):
+        return (_ISSUE.broken("IssueType", "must be one of the four IssueTypes", request.issue_type),)
+    return (
+        *_merchant_id(_ISSUE, request.merchant_id),
+        *_trade_no(_ISSUE, request.trade_no),
+        *_type_fields(request),
+        *_ISSUE.holds_if_present("PaymentProvider", request.payment_provider, value.PAYMENT_PROVIDER),
+        *_ISSUE.holds_if_present("RefundNotifyURL", request.refund_notify_url, value.URL),
+        *_ISSUE.holds_if_present("UseStatusNotifyURL", request.use_status_notify_url, value.URL),
+        *_ISSUE.holds_if_present("StoreID", request.store_id, value.STORE_ID),
+        *_ISSUE.holds("Operator", request.operator, value.OPERATOR),
+        *_customer(request),
+        *_ticket_info(request, today),
+    )
+
+
+def result_violations(request: ResultRequest) -> tuple[Violation, ...]:
+    """Name every rule that a QueryIssueResult request breaks."""
+    page = _Page(name=RESULT_PAGE)
+    return (*_merchant_id(page, request.merchant_id), *_trade_no(page, request.trade_no))
+
+
+def item_violations(request: ItemRequest) -> tuple[Violation, ...]:
+    """Name every rule that a QueryItemInfo request breaks."""
+    page = _Page(name=ITEM_PAGE)
+    return (*_merchant_id(page, request.merchant_id), *page.holds("ItemNo", request.item_no, value.ITEM_NO))
+
+
+def report_violations(request: ReportRequest) -> tuple[Violation, ...]:
+    """Name every rule that an OrderDetail request breaks."""
+    page = _Page(name=REPORT_PAGE)
+    return (
+        *_merchant_id(page, request.merchant_id),
+        *page.holds("ReportType", request.report_type, _REPORT_TYPE),
+        *_period(page, request.begin_date, request.end_date),
+    )
+
+
+def _merchant_id(page: _Page, merchant_id: object) -> Iterator[Violation]:
+    """MerchantID String(10), required."""
+    return page.holds("MerchantID", merchant_id, value.MERCHANT_ID)
+
+
+def _trade_no(page: _Page, trade_no: object) -> Iterator[Violation]:
+    """MerchantTradeNo String(25) or FreeTradeNo String(20): "upper and lower case alphanumeric characters"."""
+    kind: object = trade_no.kind if isinstance(trade_no, TradeNo) else None
+    if isinstance(trade_no, TradeNo) and isinstance(kind, TradeNoKind):
+        yield from page.holds(kind.field_name, trade_no.value, _TRADE_NOS[kind])
+    else:
+        yield page.broken("MerchantTradeNo", "or FreeTradeNo must be filled", None)
+
+
+def _type_fields(request: IssueRequest) -> Iterator[Violation]:
+    """PrintType belongs to paper, IsImmediate to electronic tickets, and each is required there."""
+    if request.issue_type is IssueType.PAPER:
+        yield from _ISSUE.holds("PrintType", request.print_type, value.PRINT_TYPE)
+    else:
+        yield from _ISSUE.absent("PrintType", request.print_type, "IssueType is 2 (paper)")
+    if request.issue_type is IssueType.ELECTRONIC:
+        yield from _ISSUE.holds("IsImmediate", request.is_immediate, value.IS_IMMEDIATE)
+    else:
+        yield from _ISSUE.absent("IsImmediate", request.is_immediate, "IssueType is 3 (electronic)")
+
+
+def _customer(request: IssueRequest) -> Iterator[Violation]:
+    """The customer's fields: required where the type needs them, well formed wherever they are.
+
+    Paper: "if paper tickets need to be sent to the customer" name and address are required. No field says whether they
+    need to. Tickets that ECPay prints (PrintType 1) leave the merchant no way of sending them, so there both are asked
+    for: paper tickets are issued during the call, and ones that nobody can deliver are lost. What the merchant prints
+    it can send by its own means.
+    """
+    electronic = request.issue_type is IssueType.ELECTRONIC
+    mailed = request.issue_type is IssueType.PAPER and request.print_type is PrintType.ECPAY
+    by_mail = electronic or request.issue_type is IssueType.CONVENIENCE_STORE
+    for field, found, check, required in (
+        ("CustomerName", request.customer_name, value.CUSTOMER_NAME, electronic or mailed),
+        ("CustomerPhone", request.customer_phone, value.CUSTOMER_PHONE, electronic),
+        ("CustomerEmail", request.customer_email, value.CUSTOMER_EMAIL, by_mail),
+        ("CustomerAddress", request.customer_address, value.CUSTOMER_ADDRESS, mailed),
+    ):
+        yield from (_ISSUE.holds if required else _ISSUE.holds_if_present)(field, found, check)
+
+
+def _ticket_info(request: IssueRequest, today: date) -> Iterator[Violation]:
+    """TicketInfo as a whole, then entry by entry."""
+    if not _is_ticket_info(request.ticket_info):
+        yield _ISSUE.broken("TicketInfo", "must hold at least one entry", request.ticket_info)
+        return
+    entries = request.ticket_info
+    yield from _total(request.issue_type, entries)
+    yield from _vouchers(request.trade_no, entries)
+    seen: set[object] = set()
+    for place, entry in enumerate(entries):
+        prefix = f"TicketInfo[{place}]"
+        yield from _product(request.issue_type, entry, prefix)
+        yield from _ISSUE.holds(f"{prefix}.TicketAmount", entry.ticket_amount, value.TICKET_AMOUNT)
+        yield from _dates(request, entry, prefix, today)
+        if isinstance(entry.item_no, str):
+            if entry.item_no in seen:
+                yield _ISSUE.broken(f"{prefix}.ItemNo", "must not occur twice in one call", entry.item_no)
+            seen.add(entry.item_no)
+
+
+def _is_ticket_info(entries: object) -> bool:
+    """Accept a filled tuple of entries."""
+    return isinstance(entries, tuple) and bool(entries) and all(isinstance(entry, TicketInfo) for entry in entries)
+
+
+def _total(issue_type: IssueType, entries: Sequence[TicketInfo]) -> Iterator[Violation]:
+    """The sum of TicketAmount: at most 8 for convenience stores, 100 otherwise."""
+    total = sum(entry.ticket_amount for entry in entries if value.TICKET_AMOUNT.accepts(entry.ticket_amount))
+    if total > MAX_TICKETS[issue_type]:
+        yield _ISSUE.broken(
+            "TicketAmount", f"must add up to at most {MAX_TICKETS[issue_type]} tickets in one call", total
+        )
+
+
+def _vouchers(trade_no: object, entries: Sequence[TicketInfo]) -> Iterator[Violation]:
+    """Which number goes with which vouchers: gift vouchers are the entries with ExpireDate, and no others are."""
+    if not isinstance(trade_no, TradeNo):
+        return
+    all_gifts = all(entry.expire_date is not None for entry in entries)
+    if trade_no.kind == TradeNoKind.MERCHANT and all_gifts:
+        rule = "is for orders with a pickup voucher, and every entry has ExpireDate as only gift vouchers have"
+        yield _ISSUE.broken("MerchantTradeNo", rule, trade_no.value)
+    if trade_no.kind == TradeNoKind.FREE and not all_gifts:
+        for place, entry in enumerate(entries):
+            if entry.expire_date is None:
+                rule = "is required for gift vouchers, which FreeTradeNo says that all entries are"
+                yield _ISSUE.broken(f"TicketInfo[{place}].ExpireDate", rule, None)
+
+
+def _product(issue_type: IssueType, entry: TicketInfo, prefix: str) -> Iterator[Violation]:
+    """What is issued: a listed ItemNo, or for serial numbers a name and a price."""
+    serial = issue_type is IssueType.SERIAL_NUMBER
+    listed, described = (_ISSUE.holds_if_present, _ISSUE.holds) if serial else (_ISSUE.holds, _ISSUE.holds_if_present)
+    yield from listed(f"{prefix}.ItemNo", entry.item_no, value.ITEM_NO)
+    yield from described(f"{prefix}.ItemName", entry.item_name, value.ITEM_NAME)
+    yield from described(f"{prefix}.TicketPrice", entry.ticket_price, value.TICKET_PRICE)
+
+
+def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -> Iterator[Violation]:
+    """StartDate from the next day on, only for later use; ExpireDate not before the day a ticket starts to be valid."""
+    if request.is_immediate is False:
+        rule = f"must be a date after the day of issue, {today} in Taipei"
+        yield from _ISSUE.holds(f"{prefix}.StartDate", entry.start_date, value.date_after(today, rule))
+    else:
+        yield from _ISSUE.absent(f"{prefix}.StartDate", entry.start_date, "IsImmediate is 2")
+    start = entry.start_date if value.is_date(entry.start_date) else today
+    rule = f"must be a date not before the ticket's start, {start}"
+    yield from _ISSUE.holds_if_present(f"{prefix}.ExpireDate", entry.expire_date, value.date_from(start, rule))
+
+
+def _period(page: _Page, begin: object, end: object) -> Iterator[Violation]:
+    """BeginDate to EndDate: at most 3 months, and not backwards."""
+    if not value.is_date(begin) or not value.is_date(end):
+        for field, day in (("BeginDate", begin), ("EndDate", end)):
+            yield from page.holds(field, day, _DAY)
+        return
+    months = 12 * (end.year - begin.year) + end.month - begin.month
+    if end < begin:
+        yield page.broken("EndDate", f"must not be before BeginDate, {begin}", end)
+    if months > REPORT_MONTHS or (months == REPORT_MONTHS and end.day > begin.day):
+        yield page.broken("EndDate", f"must be at most {REPORT_MONTHS} months after BeginDate, {begin}", end)
