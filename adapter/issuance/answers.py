@@ -1,0 +1,181 @@
+"""What can come back from a call, as values that a decision can be made on.
+
+Exists so that replies and exceptions of the provider are read in one place: an Issue, a query, a control query and a
+probe can each end in few ways, and no others. Refuses to know what they lead to (`decide`).
+
+Times of asking are taken by the caller just before the call; a question asked before the waiting time was over proves
+nothing, however late its answer comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.errors import BreakerOpen, CallError, NotAccepted, NotSent, RefusedUnread
+from adapter.protocol.issue import IssueReply
+from adapter.protocol.query_issue_result import IssueStatus, ResultReply
+
+SUCCESS = 1
+"""The only RtnCode whose meaning ECPay documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Issue: RtnCode 1 and our number echoed."""
+
+    ticket_trade_no: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Issue: RtnCode ≠ 1."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotNow:
+    """Issue: a RtnCode that an operator listed as "nothing happened, try later" (`submit.retry_rtn_codes`)."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasNotSent:
+    """Issue: not one byte was written."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasRefusedUnread:
+    """Issue: refused before execution (HTTP 403, 429, 503 with Retry-After); nothing before `retry_at`."""
+
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasNotAccepted:
+    """Issue: the envelope was not accepted (TransCode ≠ 1, HTTP 400 and its kin), so nothing was executed."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasInDoubt:
+    """Issue: sent, and no trustworthy answer came."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerIsOpen:
+    """Any call: not even tried, since the merchant's breaker is open until `retry_at`."""
+
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Query of our number: RtnCode 1. `status` is the job's, and confirming is what reads it."""
+
+    status: IssueStatus | None
+    remark: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """Query of our number: RtnCode ≠ 1. Not yet "not known"; see `evidence`."""
+
+    code: int
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlAnswered:
+    """Query of a random number of the same kind: any RtnCode; `known` is RtnCode 1, which no random number can have."""
+
+    code: int
+    asked_at: datetime
+
+    @property
+    def known(self) -> bool:
+        """Whether ECTicket claims to know a number that nobody ever used."""
+        return self.code == SUCCESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeAnswered:
+    """Query of something known to exist: `ok` is RtnCode 1."""
+
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryUnanswered:
+    """Query, control query or probe: no answer to act on; nothing before `retry_at` where one was told."""
+
+    detail: str
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastAccepted:
+    """When RtnCode 1 last came for any call of this merchant; a fact that may be told at any time."""
+
+    at: datetime
+
+
+IssueAnswer = Accepted | Refused | NotNow | WasNotSent | WasRefusedUnread | WasNotAccepted | WasInDoubt | BreakerIsOpen
+QueryAnswer = Known | NotFound | ControlAnswered | ProbeAnswered | QueryUnanswered | BreakerIsOpen
+WhatCame = IssueAnswer | QueryAnswer | LastAccepted
+
+
+def issue_answer(reply: IssueReply, *, retry_rtn_codes: AbstractSet[int]) -> Accepted | Refused | NotNow:
+    """Read the reply to Issue; the provider has checked that RtnCode 1 came with our number."""
+    if reply.rtn_code == SUCCESS:
+        return Accepted(ticket_trade_no=reply.ticket_trade_no)
+    kind = NotNow if reply.rtn_code in retry_rtn_codes else Refused
+    return kind(code=reply.rtn_code, message=reply.rtn_msg)
+
+
+def query_answer(reply: ResultReply, *, asked_at: datetime) -> Known | NotFound:
+    """Read the reply to a query of our number."""
+    if reply.rtn_code == SUCCESS:
+        return Known(status=reply.status, remark=reply.remark)
+    return NotFound(code=reply.rtn_code, asked_at=asked_at)
+
+
+def control_answer(reply: ResultReply, *, asked_at: datetime) -> ControlAnswered:
+    """Read the reply to a query of a random number."""
+    return ControlAnswered(code=reply.rtn_code, asked_at=asked_at)
+
+
+def issue_error(error: CallError) -> IssueAnswer:
+    """Read what an Issue call raised; what is none of the certain kinds is in doubt."""
+    match error:
+        case BreakerOpen():
+            return BreakerIsOpen(retry_at=error.retry_at)
+        case NotSent():
+            return WasNotSent(detail=str(error))
+        case RefusedUnread():
+            return WasRefusedUnread(retry_at=error.retry_at)
+        case NotAccepted():
+            return WasNotAccepted(detail=str(error))
+        case _:
+            return WasInDoubt(detail=str(error))
+
+
+def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:
+    """Read what a query, control query or probe raised; asking has no effect, so the kinds matter little."""
+    match error:
+        case BreakerOpen():
+            return BreakerIsOpen(retry_at=error.retry_at)
+        case RefusedUnread():
+            return QueryUnanswered(detail=str(error), retry_at=error.retry_at)
+        case _:
+            return QueryUnanswered(detail=str(error))

@@ -1,0 +1,178 @@
+"""Awaiting the result of a submitted issuance: when to ask, and what the answers mean (contract, section 6).
+
+    submitted ──► asked, and asked again at growing intervals ──► issued | failed
+                      └──► delayed, told once ──► asked at long intervals ──► issued | failed | parked
+
+Whoever holds the issuance waits until its time, asks, and calls `asked` and then `next_step`; these are pure. When to
+ask next follows from the issuance's age and not from a count, so that a restart does not begin anew at short intervals.
+
+Refuses to know where the waiting happens and where the record is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from adapter.issuance.actions import Failed, FailedStage, Park, ParkReason
+from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered
+from adapter.issuance.parking import unresolved
+from adapter.issuance.state import IllegalStep, Phase, check_step
+from adapter.issuance.times import later, latest
+from adapter.protocol.issue import IssueType, TradeNo
+from adapter.protocol.query_issue_result import IssueStatus
+
+DOUBLINGS = 8
+"""The interval grows to this many times the first one (30 s to 240 s)."""
+JITTER = 0.2
+"""The share of an interval by which it is shortened at most."""
+AWAITED = frozenset({Phase.SUBMITTED, Phase.DELAYED})
+"""The phases in which a result is awaited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmPolicy:
+    """What confirming is told by the settings `confirm.*`."""
+
+    first_query_seconds: float = 30.0
+    query_interval_seconds: float = 30.0
+    delayed_after_seconds: float = 600.0
+    delayed_interval_seconds: float = 600.0
+    give_up_after_seconds: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """An issuance whose result is awaited.
+
+    `phase` is submitted, or delayed once that has been told. `queries` counts the questions that were put to ECTicket.
+    `retry_at`: the last one was refused until then. `remark` explains a failure.
+    """
+
+    trade_no: TradeNo
+    issue_type: IssueType
+    submitted_at: datetime
+    phase: Phase = Phase.SUBMITTED
+    queries: int = 0
+    retry_at: datetime | None = None
+    remark: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """The tickets exist; known after so many `queries`."""
+
+    queries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskAgain:
+    """Ask again at `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellDelayed:
+    """Tell that the issuance is delayed, hand it on in phase delayed, and ask again at `ask_at`."""
+
+    ask_at: datetime
+
+
+NextStep = Issued | Failed | AskAgain | TellDelayed | Park
+ResultAnswer = Known | NotFound | QueryUnanswered | BreakerIsOpen
+
+
+def first_query_at(issue_type: IssueType, submitted_at: datetime, policy: ConfirmPolicy) -> datetime:
+    """When to ask for the first time: paper at once, since it is issued during the call."""
+    return later(submitted_at, _first_query_seconds(issue_type, policy))
+
+
+def take_up_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, fraction: float) -> datetime:
+    """When to ask about an issuance that was just read, `fraction` being random in [0, 1).
+
+    What is overdue was waiting in a process that is gone, as thousands of others were: they are spread over as long a
+    time as they are late, and over one longest interval at most.
+    """
+    overdue = (now - not_before).total_seconds()
+    if overdue <= 0:
+        return not_before
+    return later(now, fraction * min(overdue, policy.query_interval_seconds * DOUBLINGS))
+
+
+def asked(awaited: Awaited, answer: ResultAnswer) -> Awaited:
+    """The issuance after a question: Status 1 is issued, 2 is failed, and everything else leaves it as it was.
+
+    Raises IllegalStep when its result is known already.
+    """
+    if awaited.phase not in AWAITED:
+        raise IllegalStep(f"The result of an issuance that is {awaited.phase} is not awaited.")
+    match answer:
+        case BreakerIsOpen():
+            return replace(awaited, retry_at=answer.retry_at)
+        case QueryUnanswered():
+            return replace(awaited, queries=awaited.queries + 1, retry_at=answer.retry_at)
+        case Known(status=IssueStatus.ISSUED):
+            return replace(_moved(awaited, Phase.ISSUED), queries=awaited.queries + 1, retry_at=None)
+        case Known(status=IssueStatus.FAILED):
+            failed = _moved(awaited, Phase.FAILED)
+            return replace(failed, queries=awaited.queries + 1, retry_at=None, remark=answer.remark)
+        case _:
+            return replace(awaited, queries=awaited.queries + 1, retry_at=None)
+
+
+def told_delayed(awaited: Awaited) -> Awaited:
+    """The issuance after it was told as delayed.
+
+    Raises IllegalStep when that was told before.
+    """
+    return _moved(awaited, Phase.DELAYED)
+
+
+def next_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, fraction: float) -> NextStep:
+    """What follows after a question, `fraction` being random in [0, 1).
+
+    An issuance is told as delayed, or given up, only after it was asked about at that age.
+    """
+    if awaited.phase is Phase.ISSUED:
+        return Issued(queries=awaited.queries)
+    if awaited.phase is Phase.FAILED:
+        return Failed(stage=FailedStage.CONFIRM, remark=awaited.remark)
+    age = (now - awaited.submitted_at).total_seconds()
+    if age >= policy.give_up_after_seconds:
+        return Park(reason=ParkReason.UNRESOLVED, message=_gave_up(awaited))
+    shortened = 1.0 - JITTER * fraction
+    delayed_interval = policy.delayed_interval_seconds * shortened
+    if awaited.phase is Phase.DELAYED:
+        return AskAgain(at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
+    if age >= policy.delayed_after_seconds:
+        return TellDelayed(ask_at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
+    border = min(policy.delayed_after_seconds, policy.give_up_after_seconds)
+    return AskAgain(at=_next(awaited, now, _interval(awaited, age, policy) * shortened, border))
+
+
+def _interval(awaited: Awaited, age: float, policy: ConfirmPolicy) -> float:
+    """Seconds to the next question, which double: at first one interval, and then as long as was already waited."""
+    waited = max(0.0, age - _first_query_seconds(awaited.issue_type, policy))
+    return min(policy.query_interval_seconds + waited, policy.query_interval_seconds * DOUBLINGS)
+
+
+def _next(awaited: Awaited, now: datetime, interval: float, border_seconds: float) -> datetime:
+    """The time of the next question: not beyond the age at which something else is due, nor before it may be asked."""
+    border = later(awaited.submitted_at, border_seconds)
+    at = min(later(now, interval), border)
+    return latest(at, awaited.retry_at) or at
+
+
+def _first_query_seconds(issue_type: IssueType, policy: ConfirmPolicy) -> float:
+    return 0.0 if issue_type is IssueType.PAPER else policy.first_query_seconds
+
+
+def _moved(awaited: Awaited, phase: Phase) -> Awaited:
+    check_step(awaited.phase, phase)
+    return replace(awaited, phase=phase)
+
+
+def _gave_up(awaited: Awaited) -> str:
+    story = f"ECTicket took it in and, asked {awaited.queries} times since, never said that its job was done"
+    return unresolved(awaited.trade_no, story)

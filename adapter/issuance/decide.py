@@ -1,0 +1,295 @@
+"""What an answer means for a part, and what is to be done next: the table of contract section 4, as two pure functions.
+
+    while True:
+        match decide(state, now, policy):
+            case Finish() | Defer() | Park(): break
+            case action: state = observe(state, what came of doing it, now)
+
+`observe` writes down what came; `decide` looks at what is written and at the time. Neither calls anything, and both say
+the same for the same arguments. A loop of the two ends: what may be repeated in one sitting is counted.
+
+The rules, shortly. A part that was possibly sent is asked about before anything else is done with it. It is sent
+again only when the waiting time since the last Issue that may have gone out is over and the evidence is complete
+(`evidence`). A refused part is never sent again, and failed only on the same evidence. Whatever is short of that is
+doubt, and doubt waits: here for moments, on the deferred topic for longer, and at last on the dead letters, under its
+right name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+
+from adapter.issuance.actions import (
+    Action,
+    ControlQuery,
+    Defer,
+    Failed,
+    FailedStage,
+    Finish,
+    Park,
+    ParkReason,
+    Probe,
+    Query,
+    Send,
+    Submitted,
+    Wait,
+)
+from adapter.issuance.answers import (
+    Accepted,
+    BreakerIsOpen,
+    ControlAnswered,
+    IssueAnswer,
+    Known,
+    LastAccepted,
+    NotFound,
+    NotNow,
+    ProbeAnswered,
+    QueryAnswer,
+    QueryUnanswered,
+    Refused,
+    WasInDoubt,
+    WasNotAccepted,
+    WasNotSent,
+    WasRefusedUnread,
+    WhatCame,
+)
+from adapter.issuance.evidence import Answer, Evidence, Link
+from adapter.issuance.parking import parked
+from adapter.issuance.state import MAY_BE_SENT, OPEN, Hold, IllegalStep, PartState, Phase, Refusal, Submission, Why
+from adapter.issuance.times import fraction_of, later, latest
+
+BACK_OFF_SECONDS = 0.25
+"""The first pause after a fruitless call; it doubles, with jitter, until it is longer than the policy's patience."""
+SETBACKS_IN_PLACE = 6
+"""Fruitless calls after which a sitting no longer waits in place."""
+QUERIES_IN_A_SITTING = 8
+"""Queries of the part's own number after which a sitting asks no more, however the answers fall."""
+DETAIL_LENGTH = 200
+"""Characters kept of a message; RtnMsg is String(200)."""
+
+
+@unique
+class QueryFirst(StrEnum):
+    """When ECTicket is asked about a part before it is sent (`submit.query_first`)."""
+
+    WHEN_POSSIBLY_SENT = "when_possibly_sent"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitPolicy:
+    """What deciding is told by the settings `submit.*`.
+
+    `reissue_after_seconds` and `refusal_final_after_seconds` are the waiting times; `attempts` is how often an envelope
+    may be unaccepted while others are; `patience_seconds` is the longest wait in place instead of being deferred.
+    """
+
+    reissue_after_seconds: float = 600.0
+    refusal_final_after_seconds: float = 600.0
+    retry_rtn_codes: AbstractSet[int] = frozenset()
+    attempts: int = 5
+    query_first: QueryFirst = QueryFirst.WHEN_POSSIBLY_SENT
+    give_up_after_seconds: float = 86_400.0
+    patience_seconds: float = 3.0
+
+
+def ready_at(state: PartState, policy: SubmitPolicy) -> datetime:
+    """When the waiting time is over: since the last Issue that may have arrived, or now if there never was one."""
+    refusal = state.past.refusal
+    since = latest(state.past.possibly_sent_since, refusal.at if refusal else None) or state.first_seen_at
+    return later(since, policy.refusal_final_after_seconds if refusal else policy.reissue_after_seconds)
+
+
+def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
+    """What is to be done next with a part.
+
+    Raises IllegalStep for a part that has left submitting behind.
+    """
+    if state.phase is Phase.SUBMITTED and state.submission is not None:
+        submission = state.submission
+        return Finish(
+            result=Submitted(
+                ticket_trade_no=submission.ticket_trade_no, recovered=submission.recovered, at=submission.at
+            )
+        )
+    if state.phase not in OPEN:
+        raise IllegalStep(f"Nothing is left to decide about a part that is {state.phase}.")
+    hold = state.hold
+    if hold is not None and (hold.until is None or hold.until > now):
+        return _held(state, hold, now, policy)
+    return _first(state, policy) if state.phase is Phase.PLANNED else _look_up(state, now, policy)
+
+
+def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:
+    """The part in the phase that the last decision of its sitting leads to.
+
+    Raises IllegalStep when the decision was not about this part.
+    """
+    match action:
+        case Defer():
+            return state.moved(Phase.DEFERRED)
+        case Park():
+            return state.moved(Phase.PARKED)
+        case Finish(result=Failed()):
+            return state.moved(Phase.FAILED)
+    if state.phase is not Phase.SUBMITTED:
+        raise IllegalStep(f"A part that is {state.phase} was to be told as submitted.")
+    return state
+
+
+def _first(state: PartState, policy: SubmitPolicy) -> Action:
+    """A part that was certainly never sent."""
+    if policy.query_first is QueryFirst.ALWAYS and state.evidence.first is None:
+        return Query()
+    return Send()
+
+
+def _look_up(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
+    """A part that ECTicket may know: possibly sent, or refused."""
+    if state.evidence.first is None:
+        return Query()
+    if state.past.control_known:
+        return _postpone(state, Hold(until=None, why=Why.CONTROL_KNOWN), now, policy)
+    ready = ready_at(state, policy)
+    if now < ready:
+        why = Why.DOUBT if state.phase is Phase.IN_DOUBT else Why.REFUSAL_NOT_FINAL
+        return _postpone(state, Hold(until=ready, why=why), now, policy)
+    match state.evidence.next_link(ready_at=ready, now=now):
+        case Link.QUESTION if state.queries >= QUERIES_IN_A_SITTING:
+            return _postpone(state, Hold(until=None, why=Why.ASKED_ENOUGH), now, policy)
+        case Link.QUESTION:
+            return Query()
+        case Link.CONTROL:
+            return ControlQuery()
+        case Link.PROOF_OF_LIFE:
+            return Probe()
+        case Link.BROKEN:
+            return _postpone(state, Hold(until=None, why=Why.CONTROL_DIFFERS), now, policy)
+        case Link.COMPLETE:
+            return _not_known(state)
+
+
+def _not_known(state: PartState) -> Action:
+    """ECTicket trustworthily does not know the part."""
+    refusal = state.past.refusal
+    if refusal is None:
+        return Send()
+    return Finish(result=Failed(stage=FailedStage.SUBMIT, rtn_code=refusal.code, rtn_msg=refusal.message))
+
+
+def _held(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
+    """A part that something keeps from going on.
+
+    An envelope that was not accepted condemns the order only when it stays alone with it: the control query tells.
+    """
+    alone = hold.why is Why.NOT_ACCEPTED and not state.possibly_sent and state.past.unaccepted >= policy.attempts
+    if not alone:
+        return _postpone(state, hold, now, policy)
+    if state.evidence.control is None:
+        return ControlQuery()
+    return parked(ParkReason.REFUSED_ENVELOPE, state)
+
+
+def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
+    """Wait here for moments, in a later sitting for longer, and no more once the order is too old."""
+    patience = timedelta(seconds=policy.patience_seconds)
+    if hold.until is not None and hold.until - now <= patience and state.setbacks <= SETBACKS_IN_PLACE:
+        return Wait(until=hold.until, why=hold.why)
+    if (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds:
+        return parked(ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP, state)
+    return Defer(useful_at=hold.until or now, why=hold.why, counted=hold.counted)
+
+
+def observe(state: PartState, what_came: WhatCame, now: datetime) -> PartState:
+    """The part after something came.
+
+    Raises IllegalStep for an answer that this part cannot have got: of an Issue call when it is refused, of any call
+    when it has left submitting behind.
+    """
+    match what_came:
+        case LastAccepted():
+            return replace(state, evidence=state.evidence.with_accepted(what_came.at))
+        case BreakerIsOpen():
+            return _set_back(_still(state, OPEN), Hold(until=what_came.retry_at, why=Why.BREAKER_OPEN, counted=False))
+        case Known() | NotFound() | ControlAnswered() | ProbeAnswered() | QueryUnanswered():
+            return _after_query(_still(state, OPEN), what_came, now)
+        case _:
+            return _after_issue(_still(state, MAY_BE_SENT), what_came, now)
+
+
+def _still(state: PartState, phases: AbstractSet[Phase]) -> PartState:
+    if state.phase not in phases:
+        raise IllegalStep(f"An answer came for a part that is {state.phase}, where only {sorted(phases)} can get one.")
+    return state
+
+
+def _set_back(state: PartState, hold: Hold) -> PartState:
+    return replace(state, hold=hold, setbacks=state.setbacks + 1)
+
+
+def _back_off(state: PartState, now: datetime) -> datetime:
+    """The next moment to try: pauses double, and jitter keeps parts from trying all at once."""
+    jitter = 0.5 + 0.5 * fraction_of(f"{state.part.trade_no.value}/{state.setbacks}")
+    return later(now, BACK_OFF_SECONDS * 2.0**state.setbacks * jitter)
+
+
+def _after_issue(state: PartState, came: IssueAnswer, now: datetime) -> PartState:
+    """What came of a call that may cost money."""
+    if isinstance(came, WasNotSent):
+        return _set_back(state, Hold(until=_back_off(state, now), why=Why.NOT_SENT))
+    state = replace(state, past=state.past.attempted(now), hold=None)
+    match came:
+        case Accepted():
+            submission = Submission(ticket_trade_no=came.ticket_trade_no, recovered=False, at=now)
+            return replace(state.moved(Phase.SUBMITTED), submission=submission)
+        case Refused():
+            refusal = Refusal(code=came.code, message=came.message[:DETAIL_LENGTH], at=now)
+            past = replace(state.past, refusal=refusal)
+            return replace(state.moved(Phase.REFUSED), past=past, evidence=Evidence())
+        case WasInDoubt():
+            past = state.past.doubted(now, came.detail[:DETAIL_LENGTH])
+            return replace(state.moved(Phase.IN_DOUBT), past=past, evidence=Evidence())
+        case _:
+            return _after_nothing_done(state, came)
+
+
+def _after_nothing_done(state: PartState, came: IssueAnswer) -> PartState:
+    """The request was written, and certainly nothing was executed."""
+    match came:
+        case WasRefusedUnread():
+            return _set_back(state, Hold(until=came.retry_at, why=Why.REFUSED_UNREAD, counted=False))
+        case WasNotAccepted():
+            past = replace(state.past, unaccepted=state.past.unaccepted + 1)
+            hold, evidence = Hold(until=None, why=Why.NOT_ACCEPTED), replace(state.evidence, control=None)
+            return replace(state, past=past, hold=hold, evidence=evidence)
+        case NotNow():
+            return replace(state, hold=Hold(until=None, why=Why.NOT_NOW))
+    raise IllegalStep(f"{type(came).__name__} is not known to leave everything as it was.")
+
+
+def _after_query(state: PartState, came: QueryAnswer, now: datetime) -> PartState:
+    """What came of asking, which changes nothing at ECTicket."""
+    unaccepted = state.hold is not None and state.hold.why is Why.NOT_ACCEPTED
+    match came:
+        case Known():
+            submission = Submission(ticket_trade_no=None, recovered=True, at=now)
+            return replace(state.moved(Phase.SUBMITTED), submission=submission, hold=None)
+        case NotFound():
+            answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
+            return replace(state, evidence=state.evidence.with_question(answer), queries=state.queries + 1, hold=None)
+        case ControlAnswered():
+            answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
+            past = replace(state.past, control_known=state.past.control_known or came.known)
+            hold = state.hold if unaccepted else None
+            return replace(state, past=past, evidence=state.evidence.with_control(answer), hold=hold)
+        case ProbeAnswered(ok=True):
+            return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
+        case ProbeAnswered():
+            return replace(state, hold=Hold(until=None, why=Why.PROBE_FAILED))
+        case QueryUnanswered():
+            until = None if unaccepted else came.retry_at or _back_off(state, now)
+            return _set_back(state, Hold(until=until, why=Why.UNANSWERED))
+    raise IllegalStep(f"{type(came).__name__} is no answer to a question.")

@@ -1,0 +1,94 @@
+"""What it takes to believe that ECTicket does not know a trade number.
+
+"Not known" is the only ground for sending again or calling something failed (contract, section 4), and one answer is
+far from it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which everything is
+refused. What is believed is a chain, each link within a minute of the last question:
+
+    question ──► control ──► RtnCode 1 for somebody ──► question, after the waiting time is over
+
+Both questions about the part's own number and the control (a random number of the same kind) are refused with the same
+code, and between the two questions this merchant got RtnCode 1 for some call. The contract asks for RtnCode 1 since the
+last attempt; an old one would let a maintenance that began after it pass for "not known", and a lone question on either
+side of the RtnCode 1 could still have fallen into one that was just beginning or just ending. Two questions with proof
+of life between them cannot both have.
+
+Refuses to know phases and waiting times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Self
+
+WINDOW = timedelta(seconds=60)
+"""The minute in which the links of the chain must lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A question that was answered with RtnCode ≠ 1."""
+
+    asked_at: datetime
+    answered_at: datetime
+    code: int
+
+
+class Link(Enum):
+    """The next link of the chain, or what the chain came to."""
+
+    QUESTION = auto()
+    CONTROL = auto()
+    PROOF_OF_LIFE = auto()
+    BROKEN = auto()
+    """The control was refused with another code: the answers do not mean what they seem to."""
+    COMPLETE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The chain so far."""
+
+    first: Answer | None = None
+    control: Answer | None = None
+    accepted_at: datetime | None = None
+    second: Answer | None = None
+
+    def with_question(self, answer: Answer) -> Self:
+        """The part's own number was asked about once more."""
+        first = self.first
+        follows = (
+            first is not None
+            and self.accepted_at is not None
+            and answer.code == first.code
+            and self.accepted_at <= answer.asked_at <= first.asked_at + WINDOW
+        )
+        if follows:
+            return replace(self, second=answer)
+        return replace(self, first=answer, accepted_at=None, second=None)
+
+    def with_control(self, answer: Answer) -> Self:
+        """A random number was asked about."""
+        return replace(self, control=answer)
+
+    def with_accepted(self, at: datetime) -> Self:
+        """The merchant got RtnCode 1 for some call; only what came after the first question proves anything."""
+        if self.first is None or self.accepted_at is not None or at < self.first.answered_at:
+            return self
+        return replace(self, accepted_at=at)
+
+    def next_link(self, *, ready_at: datetime, now: datetime) -> Link:
+        """What is missing; the last question counts when it was asked at or after `ready_at`."""
+        latest = self.second or self.first
+        if latest is None or now - latest.asked_at > WINDOW:
+            return Link.QUESTION
+        if self.control is None or abs(latest.asked_at - self.control.asked_at) > WINDOW:
+            return Link.CONTROL
+        if self.control.code != latest.code:
+            return Link.BROKEN if self.control.asked_at >= latest.asked_at else Link.CONTROL
+        if self.accepted_at is None:
+            return Link.PROOF_OF_LIFE
+        if self.second is None or self.second.asked_at < ready_at:
+            return Link.QUESTION
+        return Link.COMPLETE

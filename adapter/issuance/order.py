@@ -1,0 +1,87 @@
+"""The paid order, as the adapter understands it once it has been read.
+
+Exists so that nothing behind parsing needs to know how a shop writes its events. Refuses to know ECTicket's field
+rules: an order is what was bought, and what ECTicket makes of it is judged after mapping (`plan.check`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+from adapter.protocol.issue import IssueType, PrintType
+
+
+class Voucher(StrEnum):
+    """What a ticket stands for at ECTicket."""
+
+    PICKUP = "pickup"
+    """Pickup voucher (提貨券): paid for; its call carries a MerchantTradeNo."""
+    GIFT = "gift"
+    """Gift voucher (贈品券): given away, with a last day; a call of nothing else carries a FreeTradeNo."""
+
+
+def refuse_less_than_one(quantity: object) -> None:
+    """Refuse a quantity of nothing or less; other types are found out where a plugin's answer is received.
+
+    Raises ValueError.
+    """
+    if isinstance(quantity, int) and quantity < 1:
+        raise ValueError(f"A quantity is at least 1, and this one is {quantity}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """Whom the tickets are for. Each field is needed only where the issue type needs it; `repr` shows none."""
+
+    name: str | None = field(default=None, repr=False)
+    phone: str | None = field(default=None, repr=False)
+    email: str | None = field(default=None, repr=False)
+    address: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the order: `quantity` pieces of the shop's product `sku`.
+
+    `unit_price` is in whole New Taiwan dollars. `issue_type` overrides the order's. What the line stands for at
+    ECTicket is decided by mapping.
+
+    Raises ValueError for a quantity below 1.
+    """
+
+    sku: str
+    quantity: int
+    name: str | None = None
+    unit_price: int | None = None
+    voucher: Voucher = Voucher.PICKUP
+    start_date: date | None = None
+    expire_date: date | None = None
+    issue_type: IssueType | None = None
+
+    def __post_init__(self) -> None:
+        refuse_less_than_one(self.quantity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A paid order.
+
+    `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's, when ECPay took the
+    payment), `reference` any JSON that every event about this order repeats. `immediate` matters to electronic tickets
+    only: False means usable from each line's `start_date`.
+    """
+
+    order_id: str
+    merchant_id: str
+    lines: tuple[Line, ...]
+    trade_no: str | None = None
+    paid_at: datetime | None = None
+    reference: object = None
+    issue_type: IssueType | None = None
+    print_type: PrintType | None = None
+    immediate: bool = True
+    store_id: str | None = None
+    operator: str | None = None
+    customer: Customer = Customer()

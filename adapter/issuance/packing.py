@@ -1,0 +1,117 @@
+"""How an order's tickets are dealt out to Issue calls.
+
+    by issue type  ──►  merged  ──►  first fit, in the order's own order, into calls of 8 or 100 tickets
+
+Always the same for the same items: after a crash the numbers of the calls are computed anew, and another packing would
+ask ECTicket about the wrong ones.
+
+Pickup and gift vouchers of one issue type share calls. The specification allows it ("if the order includes a pick-up
+voucher" MerchantTradeNo is filled, FreeTradeNo only "if all the items in the order are gift vouchers"), and a shop that
+brings the payment's number has only that one: keeping the two apart would dead-letter each order that adds a gift. What
+a call turns out to hold decides its kind of number.
+
+Refuses to know numbers, customers and requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from adapter.errors import DoesNotFit, InvalidOrder
+from adapter.issuance.items import TicketItem
+from adapter.protocol.issue import IssueType
+from adapter.protocol.rules import MAX_TICKETS
+
+MAX_CALLS = 20
+"""The most parts an order may have."""
+
+Call = tuple[TicketItem, ...]
+"""The items of one Issue call, all of one issue type."""
+
+
+def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
+    """Deal the items out to as few calls as first fit finds; one item's quantity may go to several.
+
+    Items that ECTicket could not tell apart are merged. An item number occurs once in a call, so the same one with
+    other dates goes to another call.
+
+    Raises DoesNotFit when there would be more than 20 calls, InvalidOrder when there is nothing to issue.
+    """
+    if not items:
+        raise InvalidOrder(
+            "No line of this order stands for a ticket, so there is nothing to issue. "
+            "Check the mapping, or let an accept_order hook skip such orders."
+        )
+    boxes: dict[IssueType, list[_Box]] = {}
+    for item in merge(items):
+        _put(item, boxes.setdefault(item.issue_type, []))
+        if sum(map(len, boxes.values())) > MAX_CALLS:
+            raise DoesNotFit(_too_many(items))
+    return tuple(tuple(box.items) for of_type in boxes.values() for box in of_type)
+
+
+def merge(items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
+    """Add up the quantities of items that are one to ECTicket; each stands where its first one stood."""
+    merged: dict[Hashable, TicketItem] = {}
+    for item in items:
+        identity = _identity(item)
+        before = merged.get(identity)
+        merged[identity] = replace(before, quantity=before.quantity + item.quantity) if before else item
+    return tuple(merged.values())
+
+
+def _identity(item: TicketItem) -> Hashable:
+    """What makes an item another one: a listed product's number, a serial number's name and price; and the dates.
+
+    The name and price of a listed product are the shop's own words for it and never sent.
+    """
+    by_number = item.issue_type is not IssueType.SERIAL_NUMBER and item.item_no is not None
+    product = item.item_no if by_number else (item.item_no, item.name, item.price)
+    return item.issue_type, product, item.voucher, item.start_date, item.expire_date
+
+
+@dataclass(slots=True)
+class _Box:
+    """A call that is being filled."""
+
+    room: int
+    items: list[TicketItem] = field(default_factory=list)
+
+    def takes(self, item: TicketItem) -> bool:
+        """Whether there is room, and the item number is not in yet ("The product number ... cannot be reused")."""
+        numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
+        return self.room > 0 and not (numbered and any(other.item_no == item.item_no for other in self.items))
+
+    def put(self, item: TicketItem) -> int:
+        """Take as many as there is room for; how many that was."""
+        taken = min(self.room, item.quantity)
+        self.items.append(replace(item, quantity=taken))
+        self.room -= taken
+        return taken
+
+
+def _put(item: TicketItem, boxes: list[_Box]) -> None:
+    """First fit; stops one box beyond the limit, since a quantity may be absurd."""
+    remaining = item.quantity
+    while remaining and len(boxes) <= MAX_CALLS:
+        rest = replace(item, quantity=remaining)
+        box = next((box for box in boxes if box.takes(rest)), None)
+        if box is None:
+            box = _Box(room=MAX_TICKETS[item.issue_type])
+            boxes.append(box)
+        remaining -= box.put(rest)
+
+
+def _too_many(items: Iterable[TicketItem]) -> str:
+    counts: dict[IssueType, int] = {}
+    for item in items:
+        counts[item.issue_type] = counts.get(item.issue_type, 0) + item.quantity
+    tickets = ", ".join(
+        f"{count} {kind.name.lower().replace('_', ' ')} tickets at {MAX_TICKETS[kind]} a call"
+        for kind, count in counts.items()
+    )
+    return (
+        f"The order needs more than {MAX_CALLS} Issue calls: {tickets}, and an item number goes once into a call. "
+        "Split the order in the shop."
+    )

@@ -1,0 +1,57 @@
+"""The words with which an issuance is handed to a person.
+
+Exists because a dead letter is read by someone in a hurry: what happened, under which number, and what to do. Refuses
+to decide anything, and to show customer data.
+"""
+
+from __future__ import annotations
+
+from adapter.issuance.actions import Park, ParkReason
+from adapter.issuance.state import PartState
+from adapter.protocol.issue import TradeNo, TradeNoKind
+
+_UNRESOLVED = (
+    "Tickets may exist under {number}: {story}, and ECTicket's answers did not settle it in time. "
+    "Look it up (`ecticket-adapter {query}`), then `ecticket-adapter resolve` it or replay this record to go on asking."
+)
+_GAVE_UP = (
+    "{number} could not be sent, and certainly was not: no tickets exist. See why ECTicket could not be reached or did "
+    "not take it (`ecticket-adapter check`), then replay this record."
+)
+_REFUSED_ENVELOPE = (
+    "ECTicket did not accept the envelope of {number}, {count} times, while it accepts those of others: no tickets "
+    "exist. Look for odd characters in this order; mend it in the shop and send it anew."
+)
+
+
+def parked(reason: ParkReason, state: PartState) -> Park:
+    """Park a part that could not be submitted."""
+    past, number = state.past, told(state.part.trade_no)
+    match reason:
+        case ParkReason.GAVE_UP:
+            message = _GAVE_UP.format(number=number)
+        case ParkReason.REFUSED_ENVELOPE:
+            message = _REFUSED_ENVELOPE.format(number=number, count=past.unaccepted)
+        case ParkReason.UNRESOLVED:
+            message = unresolved(state.part.trade_no, _story(state))
+    return Park(reason=reason, message=message)
+
+
+def unresolved(trade_no: TradeNo, story: str) -> str:
+    """The message for tickets that may exist; `story` is a clause that says why nobody knows."""
+    query = f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
+    return _UNRESOLVED.format(number=told(trade_no), story=story, query=query)
+
+
+def told(trade_no: TradeNo) -> str:
+    """The number with its name at ECTicket."""
+    return f"{trade_no.kind.field_name} {trade_no.value}"
+
+
+def _story(state: PartState) -> str:
+    past = state.past
+    if past.control_known:
+        return "ECTicket claims to know a random number, so what it says about this one proves nothing"
+    if past.refusal is not None:
+        return f"Issue was refused with RtnCode {past.refusal.code}, which was never seen to be final"
+    return f"an Issue call is in doubt ({past.doubt})"

@@ -1,0 +1,162 @@
+"""The plan: an order as one or more parts, each one Issue call with its number and its complete request.
+
+Exists because everything that is later asked, sent again, confirmed or told hangs on the part's number: the plan is
+made once and travels with the order (`carried`). Refuses to know what has already happened to a part (`state`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum, unique
+
+from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
+from adapter.issuance.issue_requests import RequestPolicy, issue_request
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Order, Voucher
+from adapter.issuance.packing import Call, pack
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
+from adapter.protocol.rules import ISSUE_PAGE, Violation, issue_violations
+
+
+@unique
+class DeriveTradeNo(StrEnum):
+    """When a part whose order brings no trade number gets a derived one (`submit.derive_trade_no`)."""
+
+    NEVER = "never"
+    SERIAL_AND_GIFT = "serial_and_gift"
+    """Only serial numbers and calls of nothing but gift vouchers, which need no payment through ECPay."""
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPolicy(RequestPolicy):
+    """What planning is told by the settings; `prefix` begins each derived number."""
+
+    derive: DeriveTradeNo = DeriveTradeNo.SERIAL_AND_GIFT
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedItem:
+    """Some tickets of a part, as events tell of them; `item_no` is None for serial numbers. In the request's order."""
+
+    item_no: str | None
+    name: str | None
+    quantity: int
+    voucher: Voucher = Voucher.PICKUP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One Issue call of an order: the `number`-th (from 1) `of` all; `reissue` counts the new numbers it was given."""
+
+    number: int
+    of: int
+    trade_no: TradeNo
+    request: IssueRequest
+    items: tuple[PlannedItem, ...]
+    reissue: int = 0
+
+    @property
+    def ticket_count(self) -> int:
+        """How many tickets the part asks for."""
+        return sum(item.quantity for item in self.items)
+
+
+def plan(order: Order, items: Sequence[TicketItem], policy: PlanPolicy) -> tuple[Part, ...]:
+    """Plan an order's calls; the same order, items and policy always give the same plan.
+
+    Raises DoesNotFit for more than 20 calls, or more than one under the order's own trade number; TradeNoMissing when a
+    part needs a number that may not be derived; InvalidOrder when there is nothing to issue or no number can be made.
+    """
+    calls = pack(items)
+    if order.trade_no and len(calls) > 1:
+        raise DoesNotFit(_one_number_only(calls))
+    return tuple(_part(order, call, number, len(calls), policy) for number, call in enumerate(calls, 1))
+
+
+def check(parts: Sequence[Part], today: date) -> None:
+    """Hold all parts against every field rule of the specification; `today` is Taipei's date.
+
+    Raises InvalidOrder with all violations of all parts, so that nothing is sent and everything is mended at once.
+    """
+    found = [
+        f"part {part.number} of {part.of}: {violation}" if part.of > 1 else str(violation)
+        for part in parts
+        for violation in _violations(part, today)
+    ]
+    if found:
+        raise InvalidOrder(" ".join(found))
+
+
+def renumbered(part: Part, *, order_id: str, prefix: str) -> Part:
+    """The part under its next derived number, for when it finally failed: ECPay takes no number twice."""
+    reissue = part.reissue + 1
+    value = derive_trade_no(part.request.merchant_id, order_id, part.number, prefix=prefix, reissue=reissue)
+    trade_no = replace(part.trade_no, value=value)
+    return replace(part, trade_no=trade_no, request=replace(part.request, trade_no=trade_no), reissue=reissue)
+
+
+def _part(order: Order, call: Call, number: int, of: int, policy: PlanPolicy) -> Part:
+    trade_no = _trade_no(order, call, number, policy)
+    return Part(
+        number=number,
+        of=of,
+        trade_no=trade_no,
+        request=issue_request(order, call, trade_no, policy),
+        items=tuple(_planned(item) for item in call),
+    )
+
+
+def _planned(item: TicketItem) -> PlannedItem:
+    item_no = None if item.issue_type is IssueType.SERIAL_NUMBER else item.item_no
+    return PlannedItem(item_no=item_no, name=item.name, quantity=item.quantity, voucher=item.voucher)
+
+
+def _trade_no(order: Order, call: Call, number: int, policy: PlanPolicy) -> TradeNo:
+    """The order's own number, else a derived one; "if all the items in the order are gift vouchers" a FreeTradeNo."""
+    gifts_only = all(item.voucher is Voucher.GIFT for item in call)
+    kind = TradeNoKind.FREE if gifts_only else TradeNoKind.MERCHANT
+    if order.trade_no:
+        return TradeNo(kind=kind, value=order.trade_no)
+    unpaid = gifts_only or call[0].issue_type is IssueType.SERIAL_NUMBER
+    if policy.derive is DeriveTradeNo.NEVER or (policy.derive is DeriveTradeNo.SERIAL_AND_GIFT and not unpaid):
+        raise TradeNoMissing(_no_number(call, number, policy.derive))
+    return TradeNo(kind=kind, value=derive_trade_no(order.merchant_id, order.order_id, number, prefix=policy.prefix))
+
+
+def _violations(part: Part, today: date) -> Iterator[str]:
+    """The request's violations, and what only the plan knows: which tickets are gifts, and whose operator is meant."""
+    for violation in issue_violations(part.request, today=today):
+        cure = " Set submit.operator (ECTICKET_SUBMIT__OPERATOR) or send `operator` with the order."
+        yield f"{violation}{cure if violation.field == 'Operator' else ''}"
+    if part.trade_no.kind is TradeNoKind.MERCHANT:
+        for place, (item, entry) in enumerate(zip(part.items, part.request.ticket_info, strict=False)):
+            if item.voucher is Voucher.GIFT and entry.expire_date is None:
+                field, rule = f"TicketInfo[{place}].ExpireDate", "is required for a gift voucher"
+                yield str(Violation(field=field, rule=rule, page=ISSUE_PAGE, shape="absent"))
+
+
+def _said(call: Call) -> str:
+    """A call in words, for messages."""
+    kind = call[0].issue_type.name.lower().replace("_", " ")
+    return f"{sum(item.quantity for item in call)} {kind} tickets"
+
+
+def _one_number_only(calls: Sequence[Call]) -> str:
+    return (
+        f"The order brings one trade_no but needs {len(calls)} Issue calls ({'; '.join(map(_said, calls))}), "
+        "and ECPay takes a number only once. Split the order in the shop, or send it without trade_no where "
+        "submit.derive_trade_no allows that."
+    )
+
+
+def _no_number(call: Call, number: int, derive: DeriveTradeNo) -> str:
+    return (
+        f"The order brings no trade_no, and submit.derive_trade_no is {derive}, so part {number} "
+        f"({_said(call)}) has no number. Send the payment's number as trade_no, or set submit.derive_trade_no to "
+        "always if ECPay did not take the payment."
+    )

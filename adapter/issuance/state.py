@@ -1,0 +1,205 @@
+"""Where one part of an order stands: its phase, what must never be forgotten about it, and what this sitting learned.
+
+    planned ──► in doubt ──► refused            every open phase ──► deferred, parked
+       │            │           │
+       ├────────────┴───────────┼──► submitted ──► issued
+       │                        │        ├──► delayed ──► issued, failed, parked
+       └────────────────────────┴──► failed ◄─┘
+
+A *sitting* is one go at the order: from taking it up until every part is settled, deferred or parked. What a sitting
+learned by asking (`Evidence`, `Hold`) ends with it; the `Past` travels with the order (`carried`).
+
+Exists because the phases decide whether money is spent twice. Refuses to know what to do next (`decide`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum, unique
+from typing import Self
+
+from adapter.issuance.evidence import Evidence
+from adapter.issuance.plan import Part
+from adapter.issuance.times import latest
+
+
+@unique
+class Phase(StrEnum):
+    """How far one part has come."""
+
+    PLANNED = "planned"
+    """Certainly never sent."""
+    IN_DOUBT = "in_doubt"
+    """Possibly sent, so it is looked up and never blindly sent again."""
+    REFUSED = "refused"
+    """ECTicket answered Issue with RtnCode ≠ 1; never sent again, final once it is trustworthily not known."""
+    SUBMITTED = "submitted"
+    """ECTicket has it; its job will issue the tickets, or fail."""
+    DELAYED = "delayed"
+    """Submitted, and told to be late."""
+    ISSUED = "issued"
+    """The tickets exist."""
+    FAILED = "failed"
+    """No tickets exist, and none will."""
+    DEFERRED = "deferred"
+    """Open, and handed on to a later sitting."""
+    PARKED = "parked"
+    """On the dead letters: a person must look at it."""
+
+
+STEPS: Mapping[Phase, frozenset[Phase]] = {
+    Phase.PLANNED: frozenset({Phase.IN_DOUBT, Phase.REFUSED, Phase.SUBMITTED, Phase.DEFERRED, Phase.PARKED}),
+    Phase.IN_DOUBT: frozenset({Phase.IN_DOUBT, Phase.REFUSED, Phase.SUBMITTED, Phase.DEFERRED, Phase.PARKED}),
+    Phase.REFUSED: frozenset({Phase.SUBMITTED, Phase.FAILED, Phase.DEFERRED, Phase.PARKED}),
+    Phase.SUBMITTED: frozenset({Phase.ISSUED, Phase.FAILED, Phase.DELAYED, Phase.PARKED}),
+    Phase.DELAYED: frozenset({Phase.ISSUED, Phase.FAILED, Phase.PARKED}),
+    Phase.ISSUED: frozenset(),
+    Phase.FAILED: frozenset(),
+    Phase.DEFERRED: frozenset(),
+    Phase.PARKED: frozenset(),
+}
+"""The legal steps within one sitting. A deferred or replayed part begins its next sitting anew, from its `Past`."""
+
+MAY_BE_SENT = frozenset({Phase.PLANNED, Phase.IN_DOUBT})
+"""The phases in which an Issue call can be under way; a refused part is never sent again."""
+
+OPEN = frozenset({Phase.PLANNED, Phase.IN_DOUBT, Phase.REFUSED})
+"""The phases in which submitting has something left to do."""
+
+
+class IllegalStep(RuntimeError):
+    """A part was led from one phase to another that does not follow it: a mistake in the adapter, never in an order."""
+
+
+def check_step(before: Phase, after: Phase) -> None:
+    """Raises IllegalStep when `after` does not follow `before`."""
+    if after not in STEPS[before]:
+        raise IllegalStep(f"A part that is {before} cannot become {after}; it can become {sorted(STEPS[before])}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What ECTicket answered to Issue instead of RtnCode 1, and when."""
+
+    code: int
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What must never be forgotten about a part, however often its order is carried on.
+
+    `first_attempt_at`, `last_attempt_at`: Issue calls that were written to the wire, by their end.
+    `possibly_sent_since`: the last moment until which an Issue may have gone out whose answer nobody has; None means
+    that there is none. `doubt` says what came instead of an answer. `control_known`: ECTicket claimed to know a random
+    number, so that it is never believed again when it does not know this one. `unaccepted`: how often the envelope was
+    not accepted.
+    """
+
+    first_attempt_at: datetime | None = None
+    last_attempt_at: datetime | None = None
+    possibly_sent_since: datetime | None = None
+    doubt: str | None = None
+    refusal: Refusal | None = None
+    control_known: bool = False
+    unaccepted: int = 0
+
+    def attempted(self, at: datetime) -> Self:
+        """The same past with one more Issue call that was written."""
+        return replace(self, first_attempt_at=self.first_attempt_at or at, last_attempt_at=at)
+
+    def doubted(self, since: datetime, detail: str) -> Self:
+        """The same past with one more Issue that may have gone out, until `since`."""
+        return replace(self, possibly_sent_since=latest(self.possibly_sent_since, since), doubt=detail)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase in which a sitting begins after this past."""
+        if self.refusal is not None:
+            return Phase.REFUSED
+        return Phase.PLANNED if self.possibly_sent_since is None else Phase.IN_DOUBT
+
+
+@unique
+class Why(StrEnum):
+    """Why a part waits or is deferred; for logs and metrics."""
+
+    NOT_SENT = "not_sent"
+    BREAKER_OPEN = "breaker_open"
+    REFUSED_UNREAD = "refused_unread"
+    NOT_ACCEPTED = "not_accepted"
+    NOT_NOW = "not_now"
+    UNANSWERED = "unanswered"
+    DOUBT = "doubt"
+    REFUSAL_NOT_FINAL = "refusal_not_final"
+    CONTROL_KNOWN = "control_known"
+    CONTROL_DIFFERS = "control_differs"
+    PROBE_FAILED = "probe_failed"
+    ASKED_ENOUGH = "asked_enough"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Nothing is done before `until`; None: not in this sitting. `counted`: it counts among the order's attempts."""
+
+    until: datetime | None
+    why: Why
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """How ECTicket's having the part was learned; `recovered`: by asking, after an answer or a process was lost."""
+
+    ticket_trade_no: str | None
+    recovered: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """One part in one sitting.
+
+    `first_seen_at` starts the order's give-up clock. `setbacks` and `queries` count fruitless calls and answered
+    queries of this sitting. `submission` is there from phase submitted on.
+    """
+
+    part: Part
+    phase: Phase
+    past: Past
+    first_seen_at: datetime
+    evidence: Evidence = field(default_factory=Evidence)
+    hold: Hold | None = None
+    setbacks: int = 0
+    queries: int = 0
+    submission: Submission | None = None
+
+    @property
+    def possibly_sent(self) -> bool:
+        """Whether tickets may exist for this part although nobody said so."""
+        return self.phase in OPEN and (self.past.possibly_sent_since is not None or self.past.refusal is not None)
+
+    def moved(self, phase: Phase) -> Self:
+        """The same part in its next phase.
+
+        Raises IllegalStep.
+        """
+        check_step(self.phase, phase)
+        return replace(self, phase=phase)
+
+
+def begin(
+    part: Part, *, first_seen_at: datetime, past: Past | None = None, possibly_sent_since: datetime | None = None
+) -> PartState:
+    """Begin a sitting.
+
+    `possibly_sent_since`: an earlier owner of the partition could have sent the part, at the latest then (the fence),
+    or the record says that somebody did. A refused part is not sent by anybody, so there it changes nothing.
+    """
+    past = past or Past()
+    if possibly_sent_since is not None and past.refusal is None:
+        past = past.doubted(possibly_sent_since, past.doubt or "an earlier owner of the order may have sent it")
+    return PartState(part=part, phase=past.phase, past=past, first_seen_at=first_seen_at)

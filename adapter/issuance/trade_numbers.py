@@ -1,0 +1,60 @@
+"""Trade numbers for orders that bring none: derived, so that the same order always gets the same number.
+
+Exists because a number that is remembered can be forgotten in a crash, and a number that is computed cannot: whoever
+takes the order up again asks ECTicket about the very number that was used. Refuses to know when a number may be derived
+(`plan.DeriveTradeNo`).
+
+Frozen: a change here would make every order in flight forget its number, and issue it again under another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from adapter.errors import InvalidOrder
+
+LENGTH = 20
+"""Fits FreeTradeNo, String(20), the shorter of the two numbers."""
+PREFIX_MAX_LENGTH = 4
+_PREFIX = re.compile(rf"[A-Za-z0-9]{{0,{PREFIX_MAX_LENGTH}}}")
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str = "", reissue: int = 0) -> str:
+    """The number of the `part`-th part (from 1) of an order: 20 letters and digits, `prefix` first.
+
+    SHA-256 over UTF-8 of merchant, NUL, order id, NUL, part and, for the n-th reissue, NUL, n; taken as a number,
+    written in base 36, its last characters (contract, section 4).
+
+    >>> derive_trade_no("3085676", "A-1001", 1)
+    'Z3I7FVF5CMM5DFI7RFBK'
+
+    Raises InvalidOrder for an order id that UTF-8 cannot write or that holds NUL (it could pass for another order's
+    part), ValueError for a prefix of other characters, a part below 1 or a reissue below 0.
+    """
+    if not _PREFIX.fullmatch(prefix) or part < 1 or reissue < 0:
+        raise ValueError(f"No trade number can be derived with prefix {prefix!r}, part {part} and reissue {reissue}.")
+    counters = (str(part), str(reissue)) if reissue else (str(part),)
+    digest = hashlib.sha256("\0".join((merchant_id, _checked(order_id), *counters)).encode()).digest()
+    wanted = LENGTH - len(prefix)
+    return prefix + _base_36(int.from_bytes(digest, "big")).rjust(wanted, "0")[-wanted:]
+
+
+def _checked(order_id: str) -> str:
+    """The order id, if it is one that can be told apart from all others."""
+    if "\0" in order_id or any("\ud800" <= character <= "\udfff" for character in order_id):
+        raise InvalidOrder(
+            "order_id holds a NUL or half a surrogate pair, so no trade number can be derived from it. "
+            "Send an order_id of ordinary characters."
+        )
+    return order_id
+
+
+def _base_36(number: int) -> str:
+    """The number in upper-case base 36, without leading zeros."""
+    digits = []
+    while number:
+        number, digit = divmod(number, 36)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,359 @@
+"""The header `ecticket-plan` (contract, section 5): what goes in comes out, and nothing else is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.errors import Unreadable
+from adapter.issuance.carried import (
+    CarriedPart,
+    CarriedPlan,
+    Unproven,
+    carried_parts,
+    decode_plan,
+    encode_plan,
+    take_up,
+)
+from adapter.issuance.order import Customer, Voucher
+from adapter.issuance.plan import Part, PlannedItem, plan, renumbered
+from adapter.issuance.state import Past, Phase, Refusal, begin
+from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+
+from .samples import ALWAYS, CUSTOMER, CVS, GIFT, MERCHANT, PAPER, T0, at, item, order
+
+TEXT = st.text(max_size=12)
+MAYBE_TEXT = st.none() | TEXT
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(8999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
+DAYS = st.none() | st.dates()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+ITEMS = st.builds(
+    PlannedItem, item_no=MAYBE_TEXT, name=MAYBE_TEXT, quantity=st.integers(1), voucher=st.sampled_from(Voucher)
+)
+ENTRIES = st.builds(
+    TicketInfo,
+    item_no=MAYBE_TEXT,
+    item_name=MAYBE_TEXT,
+    ticket_price=st.none() | st.integers(),
+    ticket_amount=st.integers(),
+    start_date=DAYS,
+    expire_date=DAYS,
+)
+PASTS = st.builds(
+    Past,
+    first_attempt_at=st.none() | MOMENTS,
+    last_attempt_at=st.none() | MOMENTS,
+    possibly_sent_since=st.none() | MOMENTS,
+    doubt=MAYBE_TEXT,
+    refusal=st.none() | st.builds(Refusal, code=st.integers(), message=TEXT, at=MOMENTS),
+    control_known=st.booleans(),
+    unaccepted=st.integers(0, 99),
+)
+
+
+@st.composite
+def carried_part_of(draw: st.DrawFn, merchant_id: str) -> CarriedPart:
+    """Any part that a plan of this merchant's could hold, whatever a shape_issue hook made of its request."""
+    trade_no = TradeNo(kind=draw(st.sampled_from(TradeNoKind)), value=draw(TEXT))
+    request = draw(
+        st.builds(
+            IssueRequest,
+            merchant_id=st.just(merchant_id),
+            trade_no=st.just(trade_no),
+            issue_type=st.sampled_from(IssueType),
+            operator=TEXT,
+            ticket_info=st.lists(ENTRIES, min_size=1, max_size=3).map(tuple),
+            print_type=st.none() | st.sampled_from(PrintType),
+            is_immediate=st.none() | st.booleans(),
+            **{
+                name: MAYBE_TEXT
+                for name in (
+                    "store_id",
+                    "refund_notify_url",
+                    "use_status_notify_url",
+                    "customer_name",
+                    "customer_phone",
+                    "customer_email",
+                    "customer_address",
+                    "payment_provider",
+                )
+            },
+        )
+    )
+    of = draw(st.integers(1, 20))
+    part = Part(
+        number=draw(st.integers(1, of)),
+        of=of,
+        trade_no=trade_no,
+        request=request,
+        items=tuple(draw(st.lists(ITEMS, min_size=1, max_size=3))),
+        reissue=draw(st.integers(0, 3)),
+    )
+    return CarriedPart(part=part, past=draw(PASTS))
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> CarriedPlan:
+    """Any plan."""
+    merchant_id = draw(TEXT)
+    return CarriedPlan(
+        order_id=draw(TEXT),
+        merchant_id=merchant_id,
+        reference=draw(JSON),
+        parts_done=draw(st.integers(0, 20)),
+        parts=tuple(draw(st.lists(carried_part_of(merchant_id), min_size=1, max_size=3))),
+        unproven=draw(st.none() | st.builds(Unproven, skip=MAYBE_TEXT, plugin=MAYBE_TEXT, remapped=st.booleans())),
+    )
+
+
+@given(carried=plans())
+def test_a_plan_comes_out_as_it_went_in(carried: CarriedPlan) -> None:
+    """Each request exactly, so that what is sent again is what was sent before."""
+    assert decode_plan(encode_plan(carried)) == carried
+
+
+def an_order(parts: int = 2) -> CarriedPlan:
+    """An order with a refused part and others in doubt."""
+    items = [item(f"A{number:07}", 8, CVS) for number in range(parts)]
+    past = Past(possibly_sent_since=at(5), doubt="reset", first_attempt_at=at(1), last_attempt_at=at(5))
+    first, *rest = plan(order(), items, ALWAYS)
+    refused = CarriedPart(part=first, past=Past(refusal=Refusal(code=9, message="no", at=at(3))))
+    doubtful = (CarriedPart(part=each, past=past) for each in rest)
+    return CarriedPlan(
+        order_id="A-1001", merchant_id=MERCHANT, reference={"cart": 7}, parts_done=0, parts=(refused, *doubtful)
+    )
+
+
+def test_customer_data_stand_in_it_once() -> None:
+    """ "customer data once, then for each of its parts ..."."""
+    parts = plan(order(), [item("A"), item("B", 20, CVS), item("C", 1, PAPER)], ALWAYS)
+    carried = CarriedPlan(
+        order_id="A-1001",
+        merchant_id=MERCHANT,
+        reference=None,
+        parts_done=0,
+        parts=tuple(CarriedPart(part=part, past=Past()) for part in parts),
+    )
+
+    text = json.dumps(json.loads(encode_plan(carried)), ensure_ascii=False)
+
+    assert len(parts) == 5
+    for value in (CUSTOMER.name, CUSTOMER.phone, CUSTOMER.email, CUSTOMER.address):
+        assert text.count(str(value)) == 1
+
+
+def test_times_are_rfc_3339_utc() -> None:
+    """Whoever reads a dead letter reads its times."""
+    text = encode_plan(an_order()).decode()
+
+    assert '"possibly_sent_since":"2024-01-01T04:00:05Z"' in text
+    assert '"at":"2024-01-01T04:00:03Z"' in text
+
+
+def test_the_largest_order_fits_a_header() -> None:
+    """200 lines over 20 parts with long names and URLs stay far below the 1 MiB of a record (measured: 141 kB)."""
+    url = f"https://{'a' * 185}.example/"
+    lines = [item(f"A{number:07}", 10, PAPER, name="五星渡假飯店假日住宿券" * 3) for number in range(200)]
+    policy = replace(ALWAYS, refund_notify_url=url, use_status_notify_url=url)
+    customer = Customer(name="王" * 20, address="臺" * 100)
+    parts = plan(order(customer=customer, order_id="訂" * 64), lines, policy)
+    past = Past(
+        possibly_sent_since=T0, first_attempt_at=T0, last_attempt_at=T0, doubt="逾" * 200,
+        refusal=Refusal(code=-2_147_483_648, message="拒" * 200, at=T0),
+    )  # fmt: skip
+    carried = CarriedPlan(
+        order_id="訂" * 64,
+        merchant_id=MERCHANT,
+        reference="x" * 1_022,
+        parts_done=0,
+        parts=tuple(CarriedPart(part=part, past=past) for part in parts),
+    )
+
+    size = len(encode_plan(carried))
+
+    assert len(parts) == 20
+    assert 120_000 < size < 160_000
+
+
+def document() -> dict[str, object]:
+    """A readable plan as JSON."""
+    loaded = json.loads(encode_plan(an_order()))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def changed(change: Callable[[dict[str, object]], object]) -> bytes:
+    """The plan with one thing changed."""
+    plan_document = document()
+    change(plan_document)
+    return json.dumps(plan_document).encode()
+
+
+def part_of(plan_document: dict[str, object]) -> dict[str, object]:
+    parts = plan_document["parts"]
+    assert isinstance(parts, list)
+    first = parts[0]
+    assert isinstance(first, dict)
+    return first
+
+
+def request_of(plan_document: dict[str, object]) -> dict[str, object]:
+    request = part_of(plan_document)["request"]
+    assert isinstance(request, dict)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"9" * 5_000, "not JSON"),
+        (b"[]", "not an object"),
+        (b"{}", "v is missing"),
+        (changed(lambda plan: plan.update(v=2)), "another version"),
+        (changed(lambda plan: plan.update(v=True)), "v is not a whole number"),
+        (changed(lambda plan: plan.pop("order_id")), "order_id is missing"),
+        (changed(lambda plan: plan.update(parts=[])), "parts is not a list with something in it"),
+        (changed(lambda plan: plan.update(parts=[7])), r"parts\[0\] is not an object"),
+        (changed(lambda plan: plan.update(customer={"name": [1]})), "customer.name is not a list of texts"),
+        (changed(lambda plan: plan.update(unproven={"remapped": "no"})), "unproven.remapped is not true or false"),
+        (changed(lambda plan: part_of(plan).update(kind="other")), r"parts\[0\].kind is not one of"),
+        (changed(lambda plan: part_of(plan).update(number=3)), r"parts\[0\].number is not a number in its range"),
+        (changed(lambda plan: part_of(plan).pop("request")), r"parts\[0\].request is not an object"),
+        (changed(lambda plan: part_of(plan).update(possibly_sent_since="2024-01-01T00:00:00")), "a time with a zone"),
+        (changed(lambda plan: part_of(plan).update(possibly_sent_since="0001-01-01T00:00:00+23:59")), "from 1970 on"),
+        (changed(lambda plan: part_of(plan).update(possibly_sent_since="9999-12-31T23:59:59-23:59")), "from 1970 on"),
+        (changed(lambda plan: part_of(plan).update(possibly_sent_since="yesterday")), "is not a time"),
+        (changed(lambda plan: part_of(plan).update(refusal={"code": 9})), "refusal.message is missing"),
+        (changed(lambda plan: request_of(plan).update(customer={"email": 5})), "customer.email is not"),
+        (changed(lambda plan: request_of(plan).update(ticket_info=[{"ticket_amount": 1, "start_date": "x"}])), "a date"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_written_is_refused(data: bytes, says: str) -> None:
+    """One documented error that names the place, whatever is wrong."""
+    with pytest.raises(Unreadable, match=says) as caught:
+        decode_plan(data)
+
+    assert caught.value.reason == "unreadable"
+
+
+@given(data=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    """Total: whoever writes to the deferred topic cannot stop the adapter."""
+    with pytest.raises(Unreadable):
+        decode_plan(data)
+
+
+@given(data=st.data())
+def test_no_damage_raises_anything_else(data: st.DataObject) -> None:
+    """Any value anywhere replaced by any other is read as a plan or refused."""
+    damaged = document()
+    _damage(damaged, data)
+
+    try:
+        decode_plan(json.dumps(damaged).encode())
+    except Unreadable as error:
+        assert str(CUSTOMER.email) not in str(error)
+
+
+def _damage(value: object, data: st.DataObject) -> None:
+    """Walk down to some place and put something else there."""
+    while True:
+        places: list[object] = []
+        if isinstance(value, dict):
+            places = sorted(value)
+        elif isinstance(value, list):
+            places = list(range(len(value)))
+        if not places:
+            return
+        place = data.draw(st.sampled_from(places))
+        inner = value[place]  # type: ignore[index]  # a dict or a list, and one of its places
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            value[place] = data.draw(JSON)  # type: ignore[index]
+            return
+        value = inner
+
+
+@pytest.mark.parametrize(
+    ("header", "fence", "since"),
+    [
+        (None, None, [None, at(5)]),
+        (at(5), None, [None, at(5)]),
+        (at(4.9), None, [None, at(5)]),
+        (at(50), None, [None, at(50)]),
+        (None, at(70), [None, at(70)]),
+        (at(50), at(70), [None, at(70)]),
+    ],
+)
+def test_the_next_sitting_knows_what_may_have_been_sent(
+    header: datetime | None, fence: datetime | None, since: list[datetime | None]
+) -> None:
+    """Each part has its own memory; a replay (a header later than the plan) and a fence count for all but refused ones."""
+    carried = decode_plan(encode_plan(an_order()))
+    assert carried.possibly_sent_at == at(5)
+
+    states = take_up(carried, first_seen_at=T0, possibly_sent_at=header, fenced_at=fence)
+
+    assert [state.phase for state in states] == [Phase.REFUSED, Phase.IN_DOUBT]
+    assert [state.past.possibly_sent_since for state in states] == since
+
+
+def test_a_part_that_was_never_sent_stays_so_beside_a_doubtful_one() -> None:
+    """The order's header speaks of the order; the plan knows better which part it was."""
+    carried = an_order(3)
+    never = replace(carried.parts[1], past=Past())
+    carried = replace(carried, parts=(carried.parts[0], never, carried.parts[2]))
+
+    states = take_up(carried, first_seen_at=T0, possibly_sent_at=carried.possibly_sent_at, fenced_at=None)
+    replayed = take_up(carried, first_seen_at=T0, possibly_sent_at=at(500), fenced_at=None)
+
+    assert [state.phase for state in states] == [Phase.REFUSED, Phase.PLANNED, Phase.IN_DOUBT]
+    assert [state.phase for state in replayed] == [Phase.REFUSED, Phase.IN_DOUBT, Phase.IN_DOUBT]
+
+
+def test_a_replayed_order_that_was_never_sent_counts_as_possibly_sent() -> None:
+    """ "a replayed order counts as possibly sent" (section 11): two replays of one dead letter issue once."""
+    carried = replace(an_order(), parts=(replace(an_order().parts[1], past=Past()),))
+
+    (state,) = take_up(carried, first_seen_at=T0, possibly_sent_at=at(9), fenced_at=None)
+
+    assert state.past.possibly_sent_since == at(9)
+
+
+def test_times_of_other_zones_are_the_same_times() -> None:
+    """The header is UTC whatever the clock that was read."""
+    carried = an_order()
+    (first, *_) = carried.parts
+    taipei = at(5).astimezone(datetime.fromisoformat("2024-01-01T00:00:00+08:00").tzinfo)
+    elsewhere = replace(carried, parts=(replace(first, past=Past(possibly_sent_since=taipei)),))
+
+    assert b'"possibly_sent_since":"2024-01-01T04:00:05Z"' in encode_plan(elsewhere)
+    assert decode_plan(encode_plan(elsewhere)) == elsewhere
+
+
+def test_a_reissued_gift_travels() -> None:
+    """Reissue count and voucher kind are there when they are there."""
+    (gift,) = plan(order(), [item("G", voucher=GIFT, expire_date=date(2024, 2, 29))], ALWAYS)
+    again = renumbered(gift, order_id="A-1001", prefix="")
+    state = begin(again, first_seen_at=T0 - timedelta(days=1))
+    carried = CarriedPlan(
+        order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=2, parts=carried_parts([state])
+    )
+
+    (part,) = decode_plan(encode_plan(carried)).parts
+
+    assert part.part == again
+    assert part.part.reissue == 1

@@ -1,0 +1,587 @@
+"""The decision table of contract section 4, line by line.
+
+Each test quotes the row it holds. Times are seconds since the part's order was first seen; the waiting times are the
+contract's 600 seconds unless a test says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapter.issuance.actions import (
+    ControlQuery,
+    Defer,
+    Failed,
+    FailedStage,
+    Finish,
+    Park,
+    ParkReason,
+    Probe,
+    Query,
+    Send,
+    Submitted,
+    Wait,
+)
+from adapter.issuance.answers import (
+    Accepted,
+    BreakerIsOpen,
+    ControlAnswered,
+    Known,
+    LastAccepted,
+    NotFound,
+    NotNow,
+    ProbeAnswered,
+    QueryUnanswered,
+    Refused,
+    WasInDoubt,
+    WasNotAccepted,
+    WasNotSent,
+    WasRefusedUnread,
+    WhatCame,
+)
+from adapter.issuance.decide import QUERIES_IN_A_SITTING, QueryFirst, SubmitPolicy, conclude, observe
+from adapter.issuance.state import IllegalStep, PartState, Phase, Refusal, Why, begin
+from adapter.protocol.query_issue_result import IssueStatus
+
+from .samples import T0, Story, at, part, planned
+
+N = 10_200_047
+HOUR = 3_600
+
+
+def not_found(seconds: float, code: int = N) -> NotFound:
+    return NotFound(code=code, asked_at=at(seconds))
+
+
+def control(seconds: float, code: int = N) -> ControlAnswered:
+    return ControlAnswered(code=code, asked_at=at(seconds))
+
+
+def known(status: IssueStatus = IssueStatus.IN_PROGRESS) -> Known:
+    return Known(status=status)
+
+
+def possibly_sent(seconds: float = 0) -> Story:
+    """A part that an earlier owner could have sent until then."""
+    return Story(begin(part(), first_seen_at=T0, possibly_sent_since=at(seconds)))
+
+
+def not_known(story: Story, seconds: float) -> Story:
+    """Trustworthy evidence, complete at that time: question, control, RtnCode 1, question."""
+    story.comes(not_found(seconds), seconds=seconds)
+    story.comes(control(seconds), seconds=seconds)
+    story.comes(ProbeAnswered(ok=True), seconds=seconds)
+    return story.comes(not_found(seconds), seconds=seconds)
+
+
+def submitted(story: Story, *, recovered: bool, ticket_trade_no: str | None = None) -> Finish:
+    return Finish(result=Submitted(ticket_trade_no=ticket_trade_no, recovered=recovered, at=story.now))
+
+
+# -- Issue: RtnCode 1, our number → submitted ------------------------------------------------------------------------
+
+
+def test_rtn_code_1_with_our_number_is_submitted() -> None:
+    """ "Issue: RtnCode 1, our number → `submitted`"."""
+    story = Story()
+    assert story.next() == Send()
+
+    story.comes(Accepted(ticket_trade_no="2024010112001234"), seconds=1)
+
+    assert story.next() == submitted(story, recovered=False, ticket_trade_no="2024010112001234")
+    assert story.state.phase is Phase.SUBMITTED
+
+
+# -- not sent → again with back-off and jitter ------------------------------------------------------------------------
+
+
+def test_what_was_not_sent_is_tried_again_with_growing_pauses() -> None:
+    """ "not sent (DNS, connect refused or timed out, pool) → again with back-off and jitter": here, then later."""
+    story, pauses = Story(), []
+    story.comes(WasNotSent(detail="connect refused"))
+    while isinstance(action := story.next(), Wait):
+        assert action.why is Why.NOT_SENT
+        pauses.append((action.until - story.now).total_seconds())
+        assert story.next(seconds=(action.until - T0).total_seconds()) == Send()
+        story.comes(WasNotSent(detail="connect refused"))
+
+    assert all(0.125 * 2**turn <= pause < 0.25 * 2**turn for turn, pause in enumerate(pauses))
+    assert 3 <= len(pauses) <= 5
+    assert isinstance(action, Defer)
+    assert (action.why, action.counted) == (Why.NOT_SENT, True)
+    assert story.state.phase is Phase.PLANNED
+    assert story.state.past.first_attempt_at is None
+
+
+def test_pauses_differ_between_parts() -> None:
+    """Jitter: parts that fail together do not come back together."""
+    untils = {
+        str(Story(begin(part(f"A-{number}"), first_seen_at=T0)).comes(WasNotSent(detail="")).next())
+        for number in range(10)
+    }
+
+    assert len(untils) == 10
+
+
+# -- Issue: RtnCode ≠ 1 ----------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_looked_up_at_once() -> None:
+    """ "Issue: RtnCode ≠ 1 → query. Known → `submitted`, `recovered`"."""
+    story = Story().comes(Refused(code=N, message="repeated"), seconds=1)
+    assert story.next() == Query()
+
+    story.comes(known(), seconds=2)
+
+    assert story.next() == submitted(story, recovered=True)
+
+
+def test_a_refusal_is_asked_about_and_never_sent_again_until_it_is_final() -> None:
+    """ "Else queried (never sent) again, the last time when ... (600 ...) have passed since the last Issue that may have
+    arrived: not known → `failed`, `stage: submit`, with the refusal's code and message"."""
+    story = Story().comes(Refused(code=77, message="item is off the shelf"), seconds=1)
+    story.comes(not_found(2), seconds=2)
+    assert story.next() == Defer(useful_at=at(601), why=Why.REFUSAL_NOT_FINAL, counted=True)
+
+    story.state = begin(part(), first_seen_at=T0, past=story.state.past)
+    assert story.next(seconds=590) == Query()
+    assert story.comes(not_found(590), seconds=600).next() == Wait(until=at(601), why=Why.REFUSAL_NOT_FINAL)
+
+    assert story.next(seconds=601) == ControlQuery()
+    assert story.comes(control(601)).next() == Probe()
+    assert story.comes(ProbeAnswered(ok=True)).next() == Query()
+    assert story.comes(not_found(601)).next() == Finish(
+        result=Failed(stage=FailedStage.SUBMIT, rtn_code=77, rtn_msg="item is off the shelf")
+    )
+
+
+def test_a_refusal_after_a_doubt_waits_from_the_later_of_the_two() -> None:
+    """An earlier owner, or a doubt, may have an Issue on its way still: the refusal says nothing about that one."""
+    story = possibly_sent(0)
+    assert not_known(story, 600).next() == Send()
+    story.comes(Refused(code=N, message="repeated"), seconds=600)
+
+    assert isinstance(not_known(story, 1199).next(), Wait)
+    assert not_known(story, 1200).next() == Finish(
+        result=Failed(stage=FailedStage.SUBMIT, rtn_code=N, rtn_msg="repeated")
+    )
+
+
+def test_a_refused_part_is_not_sent_by_a_new_owner_either() -> None:
+    """A fence does not make a refused part doubtful: its record says that nobody sends it."""
+    past = Story().comes(Refused(code=77, message=""), seconds=1).state.past
+
+    story = Story(begin(part(), first_seen_at=T0, past=past, possibly_sent_since=at(5_000)))
+
+    assert story.state.phase is Phase.REFUSED
+    assert isinstance(not_known(story, 5_001).next(), Finish)
+
+
+# -- HTTP 403; 429; 503 with Retry-After -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("came", [WasRefusedUnread(retry_at=at(1800)), BreakerIsOpen(retry_at=at(1800))])
+def test_what_was_refused_before_execution_waits_as_told_and_does_not_count(came: WhatCame) -> None:
+    """ "refused before execution: nothing was sent ... wait as told"; "breaker waits do not count" (section 5)."""
+    story = Story().comes(came)
+
+    assert isinstance(action := story.next(), Defer)
+    assert (action.useful_at, action.counted) == (at(1800), False)
+    assert not story.state.possibly_sent
+
+
+def test_a_short_retry_after_is_waited_for_in_place() -> None:
+    """What is over in a moment needs no deferral."""
+    story = Story().comes(WasRefusedUnread(retry_at=at(2)))
+
+    assert story.next() == Wait(until=at(2), why=Why.REFUSED_UNREAD)
+    assert story.next(seconds=2) == Send()
+
+
+# -- TransCode ≠ 1; HTTP 400, 401, 404, 405, 413, 415, 422, 3xx --------------------------------------------------------
+
+
+def test_an_envelope_that_was_not_accepted_is_deferred() -> None:
+    """ "nothing was accepted; settings or clock are wrong, or this order's content is: deferred"."""
+    story = Story().comes(WasNotAccepted(detail="TransCode 999"))
+
+    assert story.next() == Defer(useful_at=T0, why=Why.NOT_ACCEPTED, counted=True)
+    assert not story.state.possibly_sent
+
+
+def unaccepted(times: int) -> Story:
+    return Story(planned(unaccepted=times - 1)).comes(WasNotAccepted(detail="TransCode 999"))
+
+
+def test_an_order_that_stays_alone_with_it_is_parked() -> None:
+    """ "an order that stays alone with it for `submit.attempts` while the control query is fine is dead-lettered
+    `refused-envelope`"."""
+    assert isinstance(unaccepted(4).next(), Defer)
+
+    story = unaccepted(5)
+    assert story.next() == ControlQuery()
+    story.comes(control(0))
+
+    assert isinstance(action := story.next(), Park)
+    assert action.reason is ParkReason.REFUSED_ENVELOPE
+
+
+@pytest.mark.parametrize("came", [QueryUnanswered(detail="TransCode 999"), BreakerIsOpen(retry_at=at(1800))])
+def test_an_order_that_is_not_alone_with_it_is_not_parked(came: WhatCame) -> None:
+    """When the control query fares no better, it is settings or clock, and other orders wait as well."""
+    story = unaccepted(5)
+
+    assert isinstance(story.comes(came).next(), Defer)
+
+
+def test_an_unaccepted_envelope_does_not_condemn_what_may_have_been_sent() -> None:
+    """Tickets may exist from before: the part goes on as a doubt, whatever the count."""
+    state = begin(part(), first_seen_at=T0, past=planned(unaccepted=9).past, possibly_sent_since=T0)
+    story = not_known(Story(state), 600).comes(WasNotAccepted(detail="TransCode 999"))
+
+    assert isinstance(story.next(), Defer)
+
+
+# -- everything else: in doubt -----------------------------------------------------------------------------------------
+
+
+def test_a_doubt_is_looked_up_at_once() -> None:
+    """ "in doubt: query. Known → `submitted`, `recovered`"."""
+    story = Story().comes(WasInDoubt(detail="read timed out"), seconds=15)
+    assert story.state.phase is Phase.IN_DOUBT
+    assert story.next() == Query()
+
+    story.comes(known(), seconds=16)
+
+    assert story.next() == submitted(story, recovered=True)
+
+
+def test_a_doubt_is_not_sent_again_before_its_time() -> None:
+    """ "Not known, asked when `submit.reissue_after_seconds` (600) have passed since the last attempt"."""
+    story = Story().comes(WasInDoubt(detail="read timed out"), seconds=15).comes(not_found(15))
+    assert story.next() == Defer(useful_at=at(615), why=Why.DOUBT, counted=True)
+
+    assert not_known(story, 614.9).next() == Wait(until=at(615), why=Why.DOUBT)
+    assert not_known(story, 615).next() == Send()
+
+
+def test_after_a_take_over_the_time_counts_from_the_fence() -> None:
+    """ "(after a take-over: since the fence)"."""
+    story = possibly_sent(100)
+
+    assert isinstance(not_known(story, 699.9).next(), Wait)
+    assert not_known(story, 700).next() == Send()
+
+
+def test_each_resend_needs_evidence_of_its_own() -> None:
+    """Sent again and in doubt again: everything begins anew, waiting time included."""
+    story = not_known(possibly_sent(0), 600)
+    assert story.next() == Send()
+
+    story.comes(WasInDoubt(detail="reset"), seconds=615)
+
+    assert story.next() == Query()
+    assert isinstance(not_known(story, 1214).next(), Wait)
+    assert not_known(story, 1215).next() == Send()
+
+
+def test_a_question_that_was_asked_too_early_proves_nothing_however_late_its_answer() -> None:
+    """The time of asking counts: ECTicket looked before the waiting time was over."""
+    story = possibly_sent(0)
+    story.comes(not_found(590), seconds=590).comes(control(590)).comes(ProbeAnswered(ok=True), seconds=591)
+
+    story.comes(not_found(592), seconds=606)
+
+    assert story.next() == Query()
+
+
+def test_evidence_ends_with_its_sitting() -> None:
+    """What was known an hour ago is asked again."""
+    story = not_known(possibly_sent(0), 600)
+
+    later = begin(part(), first_seen_at=T0, past=story.state.past)
+
+    assert Story(later).next(seconds=HOUR) == Query()
+
+
+# -- RtnCodes listed in submit.retry_rtn_codes -------------------------------------------------------------------------
+
+
+def test_a_listed_code_is_tried_again_later() -> None:
+    """ "RtnCodes listed in `submit.retry_rtn_codes` → again later"."""
+    story = Story().comes(NotNow(code=5, message="busy"))
+    assert story.next() == Defer(useful_at=T0, why=Why.NOT_NOW, counted=True)
+
+    later = Story(begin(part(), first_seen_at=T0, past=story.state.past))
+
+    assert later.next(seconds=60) == Send()
+
+
+def test_a_listed_code_does_not_end_a_doubt() -> None:
+    """It says that this Issue did nothing, and nothing about the one before."""
+    story = not_known(possibly_sent(0), 600).comes(NotNow(code=5, message="busy"), seconds=600)
+    assert isinstance(story.next(), Defer)
+
+    later = Story(begin(part(), first_seen_at=T0, past=story.state.past))
+
+    assert later.next(seconds=660) == Query()
+    assert not_known(later, 661).next() == Send()
+
+
+# -- Possibly sent -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        ("an earlier owner of the partition could have sent it", possibly_sent().state),
+        ("its record says so", planned(possibly_sent_since=T0)),
+        ("an in-doubt attempt of our own", Story().comes(WasInDoubt(detail="")).state),
+        ("a refusal that may not be one", Story().comes(Refused(code=9, message="")).state),
+        ("a refusal that its record tells of", planned(refusal=Refusal(code=9, message="", at=T0))),
+    ],
+)
+@pytest.mark.parametrize("seconds", [0, 599, 600, 30 * HOUR])
+def test_what_was_possibly_sent_is_queried_before_anything_else(how: str, state: PartState, seconds: float) -> None:
+    """ "Such a part is **queried before anything else is done with it**", at any age of the order."""
+    assert Story(state).next(seconds=seconds) == Query(), how
+    assert state.possibly_sent
+
+
+def test_what_was_certainly_never_sent_is_sent() -> None:
+    """ "A consumer group that has never committed has sent nothing"."""
+    assert Story().next() == Send()
+
+
+def test_query_first_always_asks_once_and_needs_no_evidence() -> None:
+    """`submit.query_first: always` finds orders that somebody else has issued; there is no doubt to settle."""
+    story = Story(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS))
+    assert story.next() == Query()
+
+    assert story.comes(not_found(0)).next() == Send()
+
+
+def test_query_first_always_finds_a_part() -> None:
+    """Known already: told as recovered, and not sent."""
+    story = Story(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS)).comes(known(IssueStatus.ISSUED))
+
+    assert story.next() == submitted(story, recovered=True)
+
+
+# -- Not known ---------------------------------------------------------------------------------------------------------
+
+
+def test_not_known_takes_three_things_together() -> None:
+    """(1) RtnCode ≠ 1 after the waiting time, (2) a control with the same code, (3) RtnCode 1 for somebody."""
+    story = possibly_sent(0)
+    assert story.next(seconds=600) == Query()
+    assert story.comes(not_found(600)).next() == ControlQuery()
+    assert story.comes(control(600)).next() == Probe()
+    assert story.comes(ProbeAnswered(ok=True)).next() == Query()
+    assert story.comes(not_found(600)).next() == Send()
+
+
+def test_another_orders_rtn_code_1_spares_the_probe() -> None:
+    """ "this merchant got RtnCode 1 for some call, if need be for a probe"."""
+    story = possibly_sent(0).comes(not_found(600), seconds=600).comes(control(600), seconds=601)
+
+    assert story.comes(LastAccepted(at=at(602)), seconds=602).next() == Query()
+
+
+def test_an_earlier_rtn_code_1_does_not_spare_the_probe() -> None:
+    """A maintenance may have begun since: only what comes after the question shows that it was asked in earnest."""
+    story = possibly_sent(0).comes(LastAccepted(at=at(599)), seconds=599)
+    story.comes(not_found(600), seconds=600).comes(LastAccepted(at=at(599)), seconds=601).comes(control(600))
+
+    assert story.next() == Probe()
+
+
+@pytest.mark.parametrize(
+    ("what", "came", "why"),
+    [
+        ("the control answers with another code", control(600, 99), Why.CONTROL_DIFFERS),
+        ("the control is known", control(600, 1), Why.CONTROL_KNOWN),
+        ("the probe fails", ProbeAnswered(ok=False), Why.PROBE_FAILED),
+        ("the breaker opens", BreakerIsOpen(retry_at=at(2400)), Why.BREAKER_OPEN),
+    ],
+)
+def test_anything_short_of_it_is_doubt_and_doubt_waits(what: str, came: WhatCame, why: Why) -> None:
+    """ "Anything short of this is doubt, and doubt waits"."""
+    story = possibly_sent(0).comes(not_found(600), seconds=600)
+
+    assert isinstance(action := story.comes(came).next(), Defer), what
+    assert action.why is why
+
+
+def test_a_control_that_is_known_is_never_forgotten() -> None:
+    """ "A control that is itself answered with RtnCode 1 means that nothing is ever "not known": alarm"."""
+    story = possibly_sent(0).comes(not_found(600), seconds=600).comes(control(600, 1))
+    assert story.state.past.control_known
+
+    later = Story(begin(part(), first_seen_at=T0, past=story.state.past))
+
+    assert later.next(seconds=700) == Query()
+    assert isinstance(not_known(later, 700).next(), Defer)
+    assert isinstance(action := not_known(later, 24 * HOUR).next(), Park)
+    assert action.reason is ParkReason.UNRESOLVED
+
+
+def test_an_unanswered_question_is_put_again() -> None:
+    """Here after a pause, as told, and later when it keeps failing."""
+    story = possibly_sent(0)
+    assert isinstance(story.comes(QueryUnanswered(detail="timeout")).next(), Wait)
+    assert story.next(seconds=1) == Query()
+
+    told = possibly_sent(0).comes(QueryUnanswered(detail="429", retry_at=at(90)))
+    assert isinstance(action := told.next(), Defer)
+    assert action.useful_at == at(90)
+
+
+@pytest.mark.parametrize("came", [QueryUnanswered(detail=""), WasNotSent(detail=""), BreakerIsOpen(retry_at=at(0.1))])
+def test_a_sitting_ends_however_often_calls_are_fruitless(came: WhatCame) -> None:
+    """Nobody keeps an order in flight by failing quickly."""
+    story, policy = Story(), SubmitPolicy(patience_seconds=1e9)
+    story.policy = policy
+    for _ in range(50):
+        story.comes(came)
+        if isinstance(story.next(), Defer):
+            return
+    pytest.fail("the sitting did not end")
+
+
+def test_a_sitting_ends_however_the_answers_change() -> None:
+    """A server that answers with another code each time is asked a few times, and then later."""
+    story = possibly_sent(0)
+    story.now = at(600)
+    questions = 0
+    while isinstance(action := story.next(), Query | ControlQuery | Probe):
+        questions += isinstance(action, Query)
+        story.now += timedelta(seconds=1)
+        match action:
+            case Query():
+                story.comes(NotFound(code=100 + questions, asked_at=story.now))
+            case ControlQuery():
+                story.comes(ControlAnswered(code=100 + questions, asked_at=story.now))
+            case Probe():
+                story.comes(ProbeAnswered(ok=True))
+
+    assert questions == QUERIES_IN_A_SITTING
+    assert isinstance(action, Defer)
+
+
+# -- After submit.give_up_after_hours (section 5) ----------------------------------------------------------------------
+
+
+def test_an_old_order_that_was_never_sent_gave_up() -> None:
+    """ "After `submit.give_up_after_hours` (24): dead letter, `unresolved` if it may have been sent, else `gave-up`"."""
+    story = Story().comes(WasRefusedUnread(retry_at=at(24 * HOUR + 1800)), seconds=24 * HOUR - 1)
+    assert isinstance(story.next(), Defer)
+
+    assert isinstance(action := story.next(seconds=24 * HOUR), Park)
+    assert action.reason is ParkReason.GAVE_UP
+
+
+@pytest.mark.parametrize("came", [WasInDoubt(detail="reset"), Refused(code=9, message="no")])
+def test_an_old_order_that_may_have_been_sent_is_unresolved(came: WhatCame) -> None:
+    """Nobody is ever told "failed" for something that is only unknown."""
+    story = Story().comes(came, seconds=24 * HOUR - 60).comes(not_found(24 * HOUR - 60))
+    assert isinstance(story.next(), Defer)
+
+    assert isinstance(action := story.next(seconds=24 * HOUR), Park)
+    assert action.reason is ParkReason.UNRESOLVED
+    assert f"ecticket-adapter query {story.state.part.trade_no.value}" in action.message
+
+
+def test_an_old_order_still_gets_what_this_sitting_can_settle() -> None:
+    """After a long standstill an order is asked about and sent once more; it is only not deferred again."""
+    late = 48 * HOUR
+
+    assert Story().next(seconds=late) == Send()
+    assert possibly_sent(0).next(seconds=late) == Query()
+    assert not_known(possibly_sent(0), late).next() == Send()
+    assert possibly_sent(0).comes(known(), seconds=late).state.phase is Phase.SUBMITTED
+
+
+# -- Phases ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_decision_of_a_sitting_names_the_phase() -> None:
+    """Deferred, parked and failed follow from what was decided; submitted from what came."""
+    deferred = Story().comes(NotNow(code=5, message=""))
+    accepted = Story().comes(Accepted(ticket_trade_no=None))
+    refused = not_known(Story().comes(Refused(code=9, message="")), 600)
+    gave_up = Story().comes(BreakerIsOpen(retry_at=at(25 * HOUR)), seconds=24 * HOUR)
+    ends = {}
+    for story in (deferred, accepted, refused, gave_up):
+        action = story.next()
+        assert isinstance(action, Finish | Defer | Park)
+        ends[conclude(story.state, action).phase] = action
+
+    assert set(ends) == {Phase.DEFERRED, Phase.SUBMITTED, Phase.FAILED, Phase.PARKED}
+
+
+@pytest.mark.parametrize(
+    "came",
+    [Accepted(ticket_trade_no=None), WasInDoubt(detail=""), Refused(code=9, message=""), WasNotSent(detail="")],
+)
+def test_an_answer_to_issue_cannot_come_for_a_refused_part(came: WhatCame) -> None:
+    """Refused means never sent again; whoever did has a bug, and is stopped."""
+    story = Story().comes(Refused(code=9, message=""))
+
+    with pytest.raises(IllegalStep, match="refused"):
+        story.comes(came)
+
+
+@pytest.mark.parametrize("came", [known(), WasInDoubt(detail=""), BreakerIsOpen(retry_at=T0), not_found(0)])
+def test_nothing_comes_for_a_part_that_is_submitted(came: WhatCame) -> None:
+    """The part is confirming's by now."""
+    story = Story().comes(Accepted(ticket_trade_no=None))
+
+    with pytest.raises(IllegalStep, match="submitted"):
+        story.comes(came)
+
+
+def test_a_deferred_part_has_nothing_left_to_decide() -> None:
+    """Its next sitting begins anew."""
+    story = Story().comes(NotNow(code=5, message=""))
+    action = story.next()
+    assert isinstance(action, Defer)
+
+    with pytest.raises(IllegalStep, match="deferred"):
+        Story(conclude(story.state, action)).next()
+
+
+def test_submitted_is_not_concluded_for_a_part_that_is_not() -> None:
+    """A decision belongs to the state it was made for."""
+    result = Submitted(ticket_trade_no=None, recovered=False, at=T0)
+
+    with pytest.raises(IllegalStep, match="planned"):
+        conclude(planned(), Finish(result=result))
+
+
+def test_deciding_changes_nothing() -> None:
+    """The same state and time give the same decision."""
+    story = possibly_sent(0).comes(not_found(600), seconds=600)
+
+    assert story.next() == story.next()
+    assert observe(story.state, control(600), at(601)) == observe(replace(story.state), control(600), at(601))
+
+
+def test_long_messages_are_cut() -> None:
+    """A server's essay does not travel in a header."""
+    story = Story().comes(Refused(code=9, message="x" * 10_000))
+
+    assert story.state.past.refusal is not None
+    assert len(story.state.past.refusal.message) == 200
+
+
+def test_attempts_are_written_down() -> None:
+    """First and last attempt travel with the order: Issue calls that were written."""
+    story = Story().comes(NotNow(code=5, message=""), seconds=3).comes(WasInDoubt(detail="reset"), seconds=70)
+
+    assert story.state.past.first_attempt_at == at(3)
+    assert story.state.past.last_attempt_at == at(70)
+    assert story.state.past.doubt == "reset"

@@ -1,0 +1,87 @@
+"""What makes "not known" trustworthy (contract, section 4, "Not known")."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter.issuance.evidence import Answer, Evidence, Link
+
+from .samples import at
+
+N, OTHER = 10_200_047, 99
+READY = at(600)
+
+
+def answer(seconds: float, code: int = N) -> Answer:
+    """Asked at so many seconds, answered half a second later."""
+    return Answer(asked_at=at(seconds), answered_at=at(seconds + 0.5), code=code)
+
+
+def question(seconds: float, code: int = N) -> tuple[str, Answer]:
+    return "question", answer(seconds, code)
+
+
+def control(seconds: float, code: int = N) -> tuple[str, Answer]:
+    return "control", answer(seconds, code)
+
+
+def accepted(seconds: float) -> tuple[str, float]:
+    return "accepted", seconds
+
+
+def chain(*links: tuple[str, object]) -> Evidence:
+    """Evidence from links, in the order in which they came."""
+    evidence = Evidence()
+    for kind, value in links:
+        if kind == "question":
+            assert isinstance(value, Answer)
+            evidence = evidence.with_question(value)
+        elif kind == "control":
+            assert isinstance(value, Answer)
+            evidence = evidence.with_control(value)
+        else:
+            assert isinstance(value, float | int)
+            evidence = evidence.with_accepted(at(value))
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("what", "evidence", "now", "link"),
+    [
+        ("nothing is known yet", chain(), 600, Link.QUESTION),
+        ("one answer is not enough", chain(question(600)), 601, Link.CONTROL),
+        ("the control was asked: is anybody served?", chain(question(600), control(601)), 602, Link.PROOF_OF_LIFE),
+        ("somebody is: ask again", chain(question(600), control(601), accepted(602)), 603, Link.QUESTION),
+        ("all of it", chain(question(600), control(601), accepted(602), question(603)), 604, Link.COMPLETE),
+        ("the last question counts, after the waiting time",
+         chain(question(590), control(591), accepted(592), question(601)), 602, Link.COMPLETE),
+        ("... and this one came too early",
+         chain(question(590), control(591), accepted(592), question(599.9)), 602, Link.QUESTION),
+        ("the control answers with another code", chain(question(600), control(601, OTHER)), 602, Link.BROKEN),
+        ("the answer changed since the control: control again",
+         chain(question(600, OTHER), control(601, OTHER), question(602)), 603, Link.CONTROL),
+        ("an answer that changed begins a new chain",
+         chain(question(600), control(601), accepted(602), question(603, OTHER)), 604, Link.CONTROL),
+        ("a control of the same minute serves", chain(control(560), question(600)), 601, Link.PROOF_OF_LIFE),
+        ("... an older one does not", chain(control(539), question(600)), 601, Link.CONTROL),
+        ("RtnCode 1 before the first question proves nothing",
+         chain(accepted(599), question(600), control(601)), 602, Link.PROOF_OF_LIFE),
+        ("... not even while the question was on its way",
+         chain(question(600), control(601), accepted(600.4)), 602, Link.PROOF_OF_LIFE),
+        ("evidence grows old", chain(question(600), control(601), accepted(602), question(603)), 664, Link.QUESTION),
+        ("a chain that drags on begins anew",
+         chain(question(600), control(601), accepted(602), question(661)), 662, Link.PROOF_OF_LIFE),
+        ("a question that was asked before somebody was served proves nothing about after",
+         chain(question(600), control(601), accepted(605), question(604)), 606, Link.PROOF_OF_LIFE),
+    ],
+)  # fmt: skip
+def test_the_chain_tells_its_next_link(what: str, evidence: Evidence, now: float, link: Link) -> None:
+    """Question, control with the same code, RtnCode 1 for somebody, question after the waiting time; within a minute."""
+    assert evidence.next_link(ready_at=READY, now=at(now)) is link, what
+
+
+def test_steady_traffic_does_not_push_the_end_away() -> None:
+    """The first RtnCode 1 after the question stays the proof, however many follow."""
+    evidence = chain(question(600), control(601), accepted(602), accepted(603), question(604), accepted(605))
+
+    assert evidence.next_link(ready_at=READY, now=at(606)) is Link.COMPLETE

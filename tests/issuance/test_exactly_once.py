@@ -1,0 +1,199 @@
+"""The promise itself, against a simulated ECTicket (architecture, section 3).
+
+A part always ends in exactly one outcome; never has its effect twice, even where the server accepts repeats; is never
+told as failed when tickets exist or will; and is never sent again without a trustworthy "not known". The second half
+takes a rule away each time and shows that the simulation then finds tickets issued twice: it can fail.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count, islice
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from adapter.issuance.actions import Failed, Finish, Park, ParkReason, Submitted
+from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.issuance.evidence import Evidence, Link
+
+from .simulated import BUSY_CODE, UNKNOWN_CODE, Broken, Life, World
+
+POLICY = SubmitPolicy(retry_rtn_codes=frozenset({BUSY_CODE}), give_up_after_seconds=7_200)
+CHAOS = World(
+    late=300, lag=290, lost_after=0.3, lost_before=0.2, refused=0.1, refused_after=0.1, not_sent=0.1, unread=0.05,
+    not_accepted=0.05, busy=0.05, breaker=0.03, unanswered=0.1, crash=0.15, maintenances=((40, 300), (200, 900)),
+    traffic=1.0,
+)  # fmt: skip
+
+CHANCES = st.sampled_from([0.0, 0.0, 0.1, 0.3, 0.6])
+WORLDS = st.builds(
+    World,
+    late=st.floats(0, 300),
+    lag=st.floats(0, 290),
+    accepts_repeats=st.booleans(),
+    lost_after=CHANCES,
+    lost_before=CHANCES,
+    refused=CHANCES,
+    refused_after=CHANCES,
+    not_sent=CHANCES,
+    unread=CHANCES,
+    not_accepted=CHANCES,
+    busy=CHANCES,
+    breaker=st.sampled_from([0.0, 0.05]),
+    unanswered=CHANCES,
+    crash=CHANCES,
+    crashes=st.integers(0, 6),
+    maintenances=st.lists(st.tuples(st.floats(120, 2_000), st.floats(1, 3_000)), max_size=4).map(tuple),
+    maintenance_code=st.sampled_from([UNKNOWN_CODE, 900]),
+    control_known=st.sampled_from([False, False, False, True]),
+    traffic=st.sampled_from([0.0, 1.0]),
+    can_probe=st.sampled_from([True, True, False]),
+)
+SEEDS = st.integers(0, 2**32)
+
+
+def how_it_ends(life: Life) -> str:
+    """The outcome in a word."""
+    match life.run():
+        case Finish(result=Submitted(recovered=recovered)):
+            return "recovered" if recovered else "submitted"
+        case Finish(result=Failed()):
+            return "failed"
+        case Park(reason=reason):
+            return reason
+
+
+@given(world=WORLDS, seed=SEEDS, first=st.sampled_from(QueryFirst))
+@example(world=CHAOS, seed=7, first=QueryFirst.WHEN_POSSIBLY_SENT)
+@settings(max_examples=400, deadline=None)
+def test_every_part_has_one_end_and_no_ticket_twice(world: World, seed: int, first: QueryFirst) -> None:
+    """Whatever the network, the server and the processes do, within the waiting times."""
+    how_it_ends(Life(world=world, policy=replace(POLICY, query_first=first), seed=seed))
+
+
+def test_chaos_reaches_every_end() -> None:
+    """The simulation is no idyll: in one bad world all outcomes occur, and the books agree each time."""
+    ends = Counter(how_it_ends(Life(world=CHAOS, policy=POLICY, seed=seed)) for seed in range(600))
+
+    assert set(ends) >= {"submitted", "recovered", "failed", ParkReason.UNRESOLVED}
+
+
+@pytest.mark.parametrize(
+    ("world", "ends"),
+    [
+        (World(), {"submitted"}),
+        (World(lost_after=1.0), {"recovered"}),
+        (World(lost_after=1.0, late=300, lag=290), {"recovered"}),
+        (World(refused=1.0), {"failed"}),
+        (World(refused_after=1.0, late=300, lag=290), {"recovered"}),
+        (World(lost_before=1.0), {ParkReason.UNRESOLVED}),
+        (World(not_sent=1.0), {ParkReason.GAVE_UP}),
+        (World(unread=1.0), {ParkReason.GAVE_UP}),
+        (World(not_accepted=1.0), {ParkReason.REFUSED_ENVELOPE}),
+        (World(busy=1.0), {ParkReason.GAVE_UP}),
+        (World(lost_before=1.0, control_known=True), {ParkReason.UNRESOLVED}),
+        (World(refused=1.0, can_probe=False), {ParkReason.UNRESOLVED}),
+        (World(maintenances=((0, 1e9),)), {ParkReason.UNRESOLVED}),
+        (World(maintenances=((0, 1_000),)), {"failed"}),
+        (World(unanswered=1.0, lost_after=1.0), {ParkReason.UNRESOLVED}),
+        (World(crash=1.0, crashes=1), {"submitted", "recovered"}),
+    ],
+)
+def test_each_bad_world_has_its_own_end(world: World, ends: set[str]) -> None:
+    """One thing wrong at a time: what becomes of the part."""
+    assert {how_it_ends(Life(world=world, policy=POLICY, seed=seed)) for seed in range(25)} == ends
+
+
+# -- Without its rules the promise breaks, and this simulation sees it -------------------------------------------------
+
+LOSSY = World(late=300, lag=290, lost_after=0.7, refused_after=0.5, traffic=1.0)
+MAINTAINED = replace(LOSSY, maintenances=((120, 3_000), (300, 600)))
+
+
+def broken_promise(world: World, policy: SubmitPolicy = POLICY, *, fenced: bool = True, lives: int = 2_000) -> str:
+    """The first promise that breaks in some life; fails when none does."""
+    for seed in islice(count(), lives):
+        try:
+            Life(world=world, policy=policy, seed=seed, fenced=fenced).run()
+        except Broken as broken:
+            return str(broken)
+    pytest.fail("nothing broke")
+
+
+@pytest.mark.parametrize("world", [LOSSY, MAINTAINED, replace(LOSSY, crash=0.4)])
+def test_with_all_rules_nothing_breaks_in_those_worlds(world: World) -> None:
+    """The same worlds as below, with the rules in place."""
+    for seed in range(400):
+        Life(world=world, policy=POLICY, seed=seed).run()
+
+
+def test_without_the_waiting_time_tickets_are_issued_twice() -> None:
+    """`submit.reissue_after_seconds: 0` with late effects leans on ECPay's uniqueness rule, and this server has none."""
+    assert "issued twice" in broken_promise(LOSSY, replace(POLICY, reissue_after_seconds=0.0))
+
+
+def test_with_too_short_a_waiting_time_tickets_are_issued_twice() -> None:
+    """Half of what the server needs is not enough."""
+    assert "issued twice" in broken_promise(LOSSY, replace(POLICY, reissue_after_seconds=300.0))
+
+
+def test_without_the_waiting_time_of_refusals_tickets_exist_for_what_was_told_as_failed() -> None:
+    """A refusal is not believed before the job has had its time."""
+    assert "told as failed, and tickets exist" in broken_promise(
+        LOSSY, replace(POLICY, refusal_final_after_seconds=0.0)
+    )
+
+
+def test_without_the_fence_tickets_are_issued_twice() -> None:
+    """A new owner that does not count the order as possibly sent sends it again."""
+    assert "issued twice" in broken_promise(replace(LOSSY, crash=0.4), fenced=False)
+
+
+def _complete_when(*needed: str) -> object:
+    """Evidence that is content with less."""
+
+    def next_link(self: Evidence, *, ready_at: object, now: object) -> Link:
+        if self.control is None and "control" in needed:
+            return Link.CONTROL
+        if self.first is None or self.first.asked_at < ready_at:  # type: ignore[operator]
+            return Link.QUESTION
+        return Link.COMPLETE
+
+    return next_link
+
+
+def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While everything is refused, "I do not know this number" means nothing."""
+    monkeypatch.setattr(Evidence, "next_link", _complete_when())
+
+    assert "tickets exist" in broken_promise(MAINTAINED)
+
+
+def test_a_control_alone_does_not_see_a_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a maintenance the control is refused with the very same code."""
+    monkeypatch.setattr(Evidence, "next_link", _complete_when("control"))
+
+    assert "tickets exist" in broken_promise(MAINTAINED)
+
+
+def test_an_old_rtn_code_1_does_not_see_a_maintenance_that_began_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why the RtnCode 1 must lie between two questions: since the last attempt there was one, minutes before.
+
+    In these worlds other orders are served right after the attempt, and nobody is once the waiting time is over. The
+    contract's words, taken alone, would be content with that.
+    """
+    monkeypatch.setattr(Evidence, "next_link", _complete_when("control"))
+    served_before = replace(LOSSY, maintenances=((120, 3_000),))
+
+    assert "tickets exist" in broken_promise(served_before)
+
+
+def test_the_watch_sees_a_resend_without_grounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where luck keeps the tickets single, a resend on less than the contract's three things is found."""
+    monkeypatch.setattr(Evidence, "next_link", lambda self, *, ready_at, now: Link.COMPLETE)
+    harmless = World(lost_before=0.9)
+
+    assert "without a trustworthy not-known" in broken_promise(harmless)
