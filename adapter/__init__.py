@@ -1,1 +1,50 @@
-"""ecticket-adapter: paid orders on Kafka become ECPay ECTicket tickets, exactly once."""
+"""ecticket-adapter: paid orders on Kafka become ECPay ECTicket tickets, exactly once.
+
+What is named here is public, for plugins to import; nothing deeper is. The hooks themselves are described in
+`adapter.extensions.hookspecs`.
+"""
+
+from __future__ import annotations
+
+from adapter.errors import (
+    DoesNotFit,
+    InvalidOrder,
+    OrderError,
+    TradeNoMissing,
+    UnknownMerchant,
+    UnmappedItem,
+    Unreadable,
+)
+from adapter.extensions.hookspecs import hookimpl
+from adapter.extensions.values import OrderOutcome, OrderRecord, PartOutcome, Skip
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.issuance.state import Phase
+from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+
+__all__ = [
+    "Customer",
+    "DoesNotFit",
+    "InvalidOrder",
+    "IssueRequest",
+    "IssueType",
+    "Line",
+    "Order",
+    "OrderError",
+    "OrderOutcome",
+    "OrderRecord",
+    "PartOutcome",
+    "Phase",
+    "PrintType",
+    "Skip",
+    "TicketInfo",
+    "TicketItem",
+    "TradeNo",
+    "TradeNoKind",
+    "TradeNoMissing",
+    "UnknownMerchant",
+    "UnmappedItem",
+    "Unreadable",
+    "Voucher",
+    "hookimpl",
+]

@@ -1,0 +1,35 @@
+"""The adapter's own mapping, through the same hooks that merchants use.
+
+One of the two is always loaded, runs without a thread, and is asked after all merchants' plugins: with a catalogue the
+catalogue decides, without one the sku is the item number.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from adapter.extensions.builtin.catalogue import Catalogue
+from adapter.extensions.builtin.sku_is_item_no import SkuIsItemNo
+from adapter.extensions.sources import Origin, Source
+
+
+def built_in_sources(catalogue: Path | None = None) -> tuple[Source, ...]:
+    """The built-in plugins for this choice of `submit.catalogue`.
+
+    Raises SettingsError with one sentence for each mistake in the catalogue.
+    """
+    if catalogue is None:
+        return (_source("builtin.sku_is_item_no", "the sku is the item number", SkuIsItemNo()),)
+    return (_source("builtin.catalogue", f"catalogue {catalogue}", Catalogue.read(catalogue)),)
+
+
+def _source(name: str, where: str, plugin: object) -> Source:
+    return Source(name=name, origin=Origin.BUILT_IN, where=where, load=lambda: plugin, version=_own_version())
+
+
+def _own_version() -> str | None:
+    try:
+        return version("ecticket-adapter")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return None

@@ -1,0 +1,128 @@
+"""The mapping with a catalogue (`submit.catalogue`): the file decides what each sku stands for.
+
+What the order's line says itself goes before the catalogue where it is nearer to the purchase, as issue type and dates
+are; name, price and voucher kind are the catalogue's where it has them.
+
+Days are counted from the day of payment in Taipei and never from today, so that an order asked about again after a
+crash, perhaps past midnight, becomes the very same tickets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Self
+
+from adapter.errors import InvalidOrder, UnmappedItem
+from adapter.extensions.builtin.catalogue_file import read_catalogue
+from adapter.extensions.builtin.entry import Entry
+from adapter.extensions.builtin.issue_types import issue_type_of
+from adapter.extensions.hookspecs import hookimpl
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Line, Order, Voucher
+from adapter.protocol.issue import IssueType
+from adapter.protocol.taipei import TAIPEI
+
+
+class Catalogue:
+    """The built-in plugin that is there when a catalogue is configured; it knows its skus and no others."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = entries
+        self.content_fingerprint = _digest(entries)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The catalogue in a file. Raises SettingsError with one sentence for each mistake in it."""
+        return cls(read_catalogue(path))
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+        """One item, as many tickets as pieces.
+
+        Raises UnmappedItem for a sku that is not in the catalogue, InvalidOrder where it needs what the order lacks.
+        """
+        entry = self._entries.get(line.sku)
+        if entry is None:
+            raise UnmappedItem(
+                f"Sku '{line.sku}' is not in the catalogue (submit.catalogue). "
+                "Add it there and restart the adapter, or write a map_item hook for it."
+            )
+        issue_type = issue_type_of(order, line, otherwise=entry.issue_type)
+        _refuse_unfit(line, entry, issue_type)
+        return [_item(order, line, entry, issue_type)]
+
+
+def _item(order: Order, line: Line, entry: Entry, issue_type: IssueType) -> TicketItem:
+    voucher = entry.voucher or line.voucher
+    start = _first_day(order, line, entry) if issue_type is IssueType.ELECTRONIC and not order.immediate else None
+    return TicketItem(
+        item_no=None if issue_type is IssueType.SERIAL_NUMBER else entry.item_no,
+        name=entry.name if entry.name is not None else line.name,
+        price=entry.price if entry.price is not None else line.unit_price,
+        quantity=line.quantity,
+        issue_type=issue_type,
+        voucher=voucher,
+        start_date=start,
+        expire_date=_last_day(order, line, entry, start) if voucher is Voucher.GIFT else None,
+    )
+
+
+def _refuse_unfit(line: Line, entry: Entry, issue_type: IssueType) -> None:
+    """The issue type may come from the order, so some of what an entry must have shows only here."""
+    if issue_type is not IssueType.SERIAL_NUMBER:
+        if entry.item_no is None:
+            raise InvalidOrder(
+                f"Sku '{line.sku}' is ordered as {issue_type.name.lower()}, but its catalogue entry has no item_no. "
+                "Add item_no, or issue_type: serial_number."
+            )
+    elif (entry.name or line.name) is None or (line.unit_price if entry.price is None else entry.price) is None:
+        raise InvalidOrder(
+            f"Sku '{line.sku}' is ordered as serial_number, but neither its catalogue entry nor its line has name and "
+            "price. Add them to the catalogue."
+        )
+
+
+def _first_day(order: Order, line: Line, entry: Entry) -> date | None:
+    if line.start_date is not None or entry.start_after_days is None:
+        return line.start_date or entry.start_date
+    return _later(_day_of_payment(order, line, "start_after_days"), entry.start_after_days, line)
+
+
+def _last_day(order: Order, line: Line, entry: Entry, start: date | None) -> date | None:
+    if line.expire_date is not None or entry.valid_days is None:
+        return line.expire_date or entry.expire_date
+    return _later(start or _day_of_payment(order, line, "valid_days"), entry.valid_days, line)
+
+
+def _day_of_payment(order: Order, line: Line, field: str) -> date:
+    if order.paid_at is None:
+        raise InvalidOrder(
+            f"Sku '{line.sku}' is dated by {field} from the day of payment, and the order has no paid_at. "
+            "Send paid_at, or write fixed dates into the catalogue."
+        )
+    try:
+        return order.paid_at.astimezone(TAIPEI).date()
+    except OverflowError:
+        raise _beyond_the_calendar(line) from None
+
+
+def _later(day: date, days: int, line: Line) -> date:
+    try:
+        return day + timedelta(days=days)
+    except OverflowError:
+        raise _beyond_the_calendar(line) from None
+
+
+def _beyond_the_calendar(line: Line) -> InvalidOrder:
+    return InvalidOrder(f"The dates of sku '{line.sku}' would lie after the year 9999. Correct paid_at or start_date.")
+
+
+def _digest(entries: Mapping[str, Entry]) -> str:
+    """Of what the entries say, whatever their order, comments and spelling in the file."""
+    digest = hashlib.sha256()
+    for sku in sorted(entries):
+        digest.update(f"{sku}\0{entries[sku]!r}\0".encode())
+    return digest.hexdigest()

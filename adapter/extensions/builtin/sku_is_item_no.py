@@ -1,0 +1,56 @@
+"""The mapping without a catalogue: a shop that uses ECTicket's item numbers as its skus needs to configure nothing.
+
+A serial-number line names no product at ECTicket; it is issued under the line's own name and unit price.
+"""
+
+from __future__ import annotations
+
+from adapter.errors import InvalidOrder, UnmappedItem
+from adapter.extensions.builtin.issue_types import issue_type_of
+from adapter.extensions.hookspecs import hookimpl
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Line, Order, Voucher
+from adapter.protocol.issue import IssueType
+from adapter.protocol.value_rules import ITEM_NO
+
+
+class SkuIsItemNo:
+    """The built-in plugin that is there when no catalogue is configured."""
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+        """One item, as many tickets as pieces.
+
+        Raises UnmappedItem for a sku that cannot be an item number, InvalidOrder where issue type, name or price lack.
+        """
+        issue_type = issue_type_of(order, line)
+        dated = issue_type is IssueType.ELECTRONIC and not order.immediate
+        serial = issue_type is IssueType.SERIAL_NUMBER
+        if serial:
+            _refuse_nameless(line)
+        elif not ITEM_NO.accepts(line.sku):
+            raise UnmappedItem(
+                f"Sku '{line.sku}' is no item number of ECTicket (up to 8 letters and digits). "
+                "Set submit.catalogue to say which item it stands for, or write a map_item hook."
+            )
+        return [
+            TicketItem(
+                item_no=None if serial else line.sku,
+                name=line.name,
+                price=line.unit_price,
+                quantity=line.quantity,
+                issue_type=issue_type,
+                voucher=line.voucher,
+                start_date=line.start_date if dated else None,
+                expire_date=line.expire_date if line.voucher is Voucher.GIFT else None,
+            )
+        ]
+
+
+def _refuse_nameless(line: Line) -> None:
+    missing = [field for field, value in (("name", line.name), ("unit_price", line.unit_price)) if value is None]
+    if missing:
+        raise InvalidOrder(
+            f"Sku '{line.sku}' is a serial number without {' and '.join(missing)}, under which it would be issued. "
+            "Send both with the line, or set submit.catalogue."
+        )

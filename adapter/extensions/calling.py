@@ -1,0 +1,169 @@
+"""One call of one hook of one plugin: counted, its answer checked, its failure blamed on plugin, hook and line.
+
+pluggy's own caller is not used for calling: it does not say which plugin failed, and it cannot chain.
+
+What a plugin's exception says is never repeated, since it may quote the order: `KeyError: '王小明'`. Its type and the
+line in the plugin are, which is enough to find the mistake, and the exception is not chained either, since a log would
+print it. The public order errors are the exception: whoever raises those writes their text for the dead letter.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import TracebackType
+from typing import Final
+
+from adapter.errors import (
+    DoesNotFit,
+    HookFailed,
+    InvalidOrder,
+    OrderError,
+    TradeNoMissing,
+    UnknownMerchant,
+    UnmappedItem,
+    Unreadable,
+)
+from adapter.extensions.counters import HookCounters
+from adapter.extensions.hooks import Hook
+from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.shapes import mismatch
+
+ANSWERS: Final[tuple[type[OrderError], ...]] = (
+    Unreadable,
+    UnknownMerchant,
+    UnmappedItem,
+    InvalidOrder,
+    DoesNotFit,
+    TradeNoMissing,
+)
+"""What a hook may raise on purpose: the order is parked for that reason, and nothing has failed."""
+
+Check = Callable[[object], str | None]
+"""Looks at an answer of the right type, None apart: what else is wrong with it, as `returned ...`, or None."""
+
+
+class Abandoned(Exception):  # noqa: N818  # nothing went wrong here: nobody waits for this thread any more
+    """Ends an abandoned thread at its next call; nobody sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Implementation:
+    """One plugin's function for one hook; `arguments` are those it takes, in its own order."""
+
+    plugin: str
+    built_in: bool
+    hook: Hook
+    function: Callable[..., object]
+    arguments: tuple[str, ...]
+
+    def failed(self, what: str) -> HookFailed:
+        """The error that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
+        message = f"Plugin '{self.plugin}': hook {self.hook.signature} {what}"
+        return HookFailed(message, plugin=self.plugin, hook=self.hook.name)
+
+
+class Calls:
+    """The hook calls made for one order, one after another, perhaps in a worker thread that is given up meanwhile."""
+
+    def __init__(self, counters: HookCounters) -> None:
+        self._counters = counters
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._current: Implementation | None = None
+
+    def call(self, implementation: Implementation, given: Mapping[str, object], check: Check | None = None) -> object:
+        """The plugin's answer, which is of the type the hook promises and passes `check`.
+
+        Raises HookFailed, or one of `ANSWERS` as the plugin raised it.
+        """
+        self._begin(implementation)
+        started = time.perf_counter()
+        failed = True
+        try:
+            answer = _answer(implementation, given, check)
+            failed = False
+        except BaseException as error:
+            failed = not _is_answer(error, implementation)
+            raise
+        finally:
+            self._end(implementation, time.perf_counter() - started, failed=failed)
+        return answer
+
+    def overrun(self, budget_seconds: float) -> HookFailed | None:
+        """Give the thread up, from outside: no further hook is called in it. Blames the merchant's hook called last.
+
+        None, and nothing is given up, where no merchant's hook has been called yet: the machine was slow.
+        """
+        with self._lock:
+            culprit = self._current
+            if culprit is None:
+                return None
+            self._abandoned = True
+        self._counters.add(culprit.plugin, culprit.hook.name, seconds=budget_seconds, failed=True)
+        return culprit.failed(
+            f"was at work when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
+            "Make it a quick function of its arguments, without network or locks, or raise plugins.budget_ms."
+        )
+
+    def _begin(self, implementation: Implementation) -> None:
+        with self._lock:
+            if self._abandoned:
+                raise Abandoned
+            if not implementation.built_in:
+                self._current = implementation
+
+    def _end(self, implementation: Implementation, seconds: float, *, failed: bool) -> None:
+        with self._lock:
+            if self._abandoned:
+                raise Abandoned
+            self._counters.add(implementation.plugin, implementation.hook.name, seconds=seconds, failed=failed)
+
+
+def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
+    arguments = [given[name] for name in implementation.arguments]
+    if implementation.built_in:
+        return implementation.function(*arguments)  # ours: held by the type checker, and its failures are our bugs
+    try:
+        answer = implementation.function(*arguments)
+        problem = _problem(answer, implementation) or (check(answer) if check and answer is not None else None)
+    except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes HookFailed
+        if _is_answer(error, implementation):
+            raise
+        problem = f"raised {type(error).__name__}{_place(error.__traceback__, implementation)}"
+    if problem is None:
+        return answer
+    raise implementation.failed(f"{problem}. Mend the plugin, then replay the order.")
+
+
+def _is_answer(error: BaseException, implementation: Implementation) -> bool:
+    return isinstance(error, ANSWERS) and implementation.hook.kind is not HookKind.OBSERVE
+
+
+def _problem(answer: object, implementation: Implementation) -> str | None:
+    hook = implementation.hook
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        return "returned a coroutine, but hooks are plain functions that return the answer itself"
+    if hook.kind is HookKind.OBSERVE:
+        return None
+    if answer is None and hook.kind is HookKind.CHAIN:
+        return f"returned None, but must return the {hook.arguments[-1]}, unchanged where nothing is to change"
+    wrong = mismatch(answer, hook.answer)
+    return f"returned what it may not: {wrong}" if wrong else None
+
+
+def _place(traceback: TracebackType | None, implementation: Implementation) -> str:
+    """` at bundles.py line 12`: the innermost line in the file of the plugin's function, without its folder."""
+    code = inspect.unwrap(implementation.function).__code__
+    lines = []
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == code.co_filename:
+            lines.append(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return f" at {PurePath(code.co_filename).name} line {lines[-1]}" if lines else ""

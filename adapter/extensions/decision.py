@@ -1,0 +1,138 @@
+"""An order's way through the hooks: accepted or not, mapped line by line, planned, each part's request shaped.
+
+Everything here is plain code without threads or clocks, so that it can run wherever the facade puts it. What plugins
+are shown is a copy where it could be changed at all (`reference` is the merchant's own JSON), and what they answer is
+checked for what they may not change.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol, cast
+
+from adapter.errors import UnmappedItem
+from adapter.extensions.calling import Calls, Check, Implementation
+from adapter.extensions.values import OrderRecord, Skip
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Line, Order
+from adapter.issuance.plan import Part
+from adapter.protocol.issue import IssueRequest
+
+Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
+"""Makes the parts of an order from its items; pure and quick. What it raises goes to the caller."""
+
+ORDER_ID_MAX: Final = 64
+LINES_MAX: Final = 200
+REFERENCE_MAX_BYTES: Final = 1024
+"""What an order may hold: characters, lines, and bytes of `reference` as JSON (contract, section 2.1)."""
+
+
+class Implementations(Protocol):
+    """Who is to be asked: the plugins' functions for a hook, in the order in which they are called."""
+
+    def implementations(self, hook: str) -> Sequence[Implementation]: ...
+
+
+class Decision:
+    """The hook calls that decide about one order, in the order in which they are made."""
+
+    def __init__(self, plugins: Implementations, calls: Calls) -> None:
+        self._plugins = plugins
+        self._calls = calls
+
+    def parse(self, record: OrderRecord) -> Order | None:
+        """The order as the first plugin that knows the record reads it; None where none does."""
+        plugin, answer = self._first("parse_order", _beyond_bounds, record=record)
+        return None if plugin is None else _own(cast("Order", answer))
+
+    def accept(self, order: Order) -> Skip | None:
+        """The first plugin's reason to issue nothing, or None."""
+        plugin, answer = self._first("accept_order", None, order=_shown(order))
+        return None if plugin is None else replace(cast("Skip", answer), plugin=plugin.plugin)
+
+    def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
+        """The order's parts, mapped, planned and shaped."""
+        shown = _shown(order)
+        items = tuple(item for line in order.lines for item in self._map(shown, line))
+        return tuple(self._shape(shown, part) for part in plan(order, items))
+
+    def _map(self, order: Order, line: Line) -> Sequence[TicketItem]:
+        plugin, answer = self._first("map_item", None, order=order, line=line)
+        if plugin is None:
+            raise UnmappedItem(
+                f"No plugin knows which ticket sku '{line.sku}' stands for. "
+                "Add it to the catalogue, or write a map_item hook for it."
+            )
+        return cast("Sequence[TicketItem]", answer)
+
+    def _shape(self, order: Order, part: Part) -> Part:
+        request = part.request
+        for plugin in self._plugins.implementations("shape_issue"):
+            given = {"order": order, "request": request}
+            request = cast("IssueRequest", self._calls.call(plugin, given, partial(_forbidden_change, request)))
+        return part if request is part.request else _with_request(part, request)
+
+    def _first(
+        self, hook: str, check: Check | None, **given: object
+    ) -> tuple[Implementation, object] | tuple[None, None]:
+        for plugin in self._plugins.implementations(hook):
+            answer = self._calls.call(plugin, given, check)
+            if answer is not None:
+                return plugin, answer
+        return None, None
+
+
+def _shown(order: Order) -> Order:
+    """The order for the plugins' eyes: nothing they do to it reaches an event."""
+    return order if order.reference is None else replace(order, reference=copy.deepcopy(order.reference))
+
+
+def _beyond_bounds(order: object) -> str | None:
+    """Hold the order that a plugin parsed to the same bounds as one in the adapter's own format."""
+    order = cast("Order", order)
+    if not 1 <= len(order.order_id) <= ORDER_ID_MAX:
+        return f"returned an order whose order_id is not 1 to {ORDER_ID_MAX} characters long"
+    if not 1 <= len(order.lines) <= LINES_MAX:
+        return f"returned an order of {len(order.lines)} lines, where 1 to {LINES_MAX} are allowed"
+    try:
+        json.dumps(order.reference, allow_nan=False)
+        size = len(json.dumps(order.reference, ensure_ascii=False).encode("utf-8"))
+    except (TypeError, ValueError, RecursionError):
+        return "returned an order whose reference is not JSON"
+    if size > REFERENCE_MAX_BYTES:
+        return f"returned an order whose reference is longer than {REFERENCE_MAX_BYTES} bytes as JSON"
+    return None
+
+
+def _own(order: Order) -> Order:
+    """The order with a `reference` that is plain JSON and no longer in the plugin's hands."""
+    return order if order.reference is None else replace(order, reference=json.loads(json.dumps(order.reference)))
+
+
+def _with_request(part: Part, request: IssueRequest) -> Part:
+    """The part with its shaped request; its items follow, so that events tell what is really asked for."""
+    items = (
+        replace(item, item_no=info.item_no, name=info.item_name or item.name)
+        for item, info in zip(part.items, request.ticket_info, strict=True)
+    )
+    return replace(part, request=request, items=tuple(items))
+
+
+def _forbidden_change(before: IssueRequest, after: object) -> str | None:
+    """Number, merchant and quantities decide what is asked for and bought: they belong to the plan alone."""
+    after = cast("IssueRequest", after)
+    kept: Mapping[str, tuple[object, object]] = {
+        "merchant": (before.merchant_id, after.merchant_id),
+        "trade number": (before.trade_no, after.trade_no),
+        "quantities": (_quantities(before), _quantities(after)),
+    }
+    changed = [what for what, (old, new) in kept.items() if old != new]
+    return f"changed the {' and the '.join(changed)}, which it may not" if changed else None
+
+
+def _quantities(request: IssueRequest) -> tuple[int, ...]:
+    return tuple(info.ticket_amount for info in request.ticket_info)

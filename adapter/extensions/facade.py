@@ -1,0 +1,154 @@
+"""What the flows use of plugins: an order read, decided about, and its outcome told, without ever stopping the loop.
+
+Merchants' hooks run in worker threads: parsing in one visit, since it yields the lane, everything else in a second one.
+Where no merchant's plugin has a say, nothing leaves the loop. Observers have a thread of their own, so that a slow one
+takes no time from orders.
+
+The facade belongs to the loop on which it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeVar
+
+from adapter.errors import HookFailed
+from adapter.extensions.calling import Calls, Implementation
+from adapter.extensions.counters import HookCounters
+from adapter.extensions.decision import Decision, Plan
+from adapter.extensions.isolation import Workers
+from adapter.extensions.manager import PluginManager
+from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
+from adapter.issuance.order import Order
+from adapter.issuance.plan import Part
+
+T = TypeVar("T")
+
+BUDGET_SECONDS: Final = 2.0
+"""What all merchants' hooks of one order may take together, unless the settings say otherwise."""
+THREADS: Final = 32
+"""Worker threads for hooks: enough for hooks that wait, few enough for those that compute."""
+OBSERVER_BACKLOG: Final = 10_000
+"""Outcomes that may wait for observers; what comes beyond is not told to them, and counted as failed."""
+
+_log = logging.getLogger(__name__)
+
+
+def log_failure(failure: HookFailed) -> None:
+    """Tell of an observer's failure, which nobody else would hear of."""
+    _log.warning("%s", failure)
+
+
+class Extensions:
+    """All plugins of this process, ready to be asked.
+
+    `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` hears of
+    every observer that failed.
+    """
+
+    def __init__(
+        self,
+        plugins: PluginManager,
+        *,
+        parse_default: Callable[[OrderRecord], Order],
+        budget_seconds: float = BUDGET_SECONDS,
+        threads: int = THREADS,
+        on_observer_failure: Callable[[HookFailed], None] = log_failure,
+    ) -> None:
+        self.counters = HookCounters()
+        self._plugins = plugins
+        self._parse_default = parse_default
+        self._on_observer_failure = on_observer_failure
+        self._workers = Workers(budget_seconds=budget_seconds, threads=threads, name="hooks")
+        self._observers = Workers(budget_seconds=budget_seconds, threads=1, name="observers")
+        self._telling: set[asyncio.Task[None]] = set()
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for everything that turns a record into items: plugins, their versions and code, the catalogue."""
+        return self._plugins.fingerprint
+
+    @property
+    def abandoned_threads(self) -> int:
+        """Threads that are stuck in hooks now."""
+        return self._workers.abandoned + self._observers.abandoned
+
+    async def parse(self, record: OrderRecord) -> Order:
+        """The order a record tells of.
+
+        Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
+        """
+        order = await self._decide(("parse_order",), lambda decision: decision.parse(record))
+        return self._parse_default(record) if order is None else order
+
+    async def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
+        """What is to be sent for an order that was never sent: its shaped parts, or why there is nothing to send.
+
+        Raises HookFailed, UnmappedItem and the other order errors of mapping, and what `plan` raises.
+        """
+
+        def decide(decision: Decision) -> Skip | tuple[Part, ...]:
+            return decision.accept(order) or decision.parts(order, plan)
+
+        return await self._decide(("accept_order", "map_item", "shape_issue"), decide)
+
+    async def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
+        """The shaped parts alone: for an order that may have been sent, whose numbers must be known first.
+
+        Raises as `prepare` does.
+        """
+        return await self._decide(("map_item", "shape_issue"), lambda decision: decision.parts(order, plan))
+
+    async def accept(self, order: Order) -> Skip | None:
+        """Whether the order is to be skipped, asked alone once it is known that nothing was sent.
+
+        Raises as `prepare` does.
+        """
+        return await self._decide(("accept_order",), lambda decision: decision.accept(order))
+
+    def settled(self, outcome: OrderOutcome) -> None:
+        """Tell the observers, in their own time. Never raises and never waits."""
+        for observer in self._plugins.implementations("order_settled"):
+            if len(self._telling) >= OBSERVER_BACKLOG:
+                self.counters.add(observer.plugin, observer.hook.name, seconds=0.0, failed=True)
+                continue
+            task = asyncio.ensure_future(self._tell(observer, _own(outcome)))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def aclose(self) -> None:
+        """Let the observers hear what they have not heard yet, at most for two budgets; then end the idle threads."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=2 * self._observers.budget_seconds)
+        for task in self._telling:
+            task.cancel()
+        self._workers.close()
+        self._observers.close()
+
+    async def _decide(self, hooks: tuple[str, ...], decide: Callable[[Decision], T]) -> T:
+        """One visit to a thread for all these hooks, or none where only built-in ones have a say."""
+        calls = Calls(self.counters)
+        decision = Decision(self._plugins, calls)
+        if not any(self._plugins.merchants_have(hook) for hook in hooks):
+            return decide(decision)
+        overrun = partial(calls.overrun, self._workers.budget_seconds)
+        return await self._workers.run(partial(decide, decision), overrun=overrun)
+
+    async def _tell(self, observer: Implementation, outcome: OrderOutcome) -> None:
+        calls = Calls(self.counters)
+        tell = partial(calls.call, observer, {"outcome": outcome})
+        overrun = partial(calls.overrun, self._observers.budget_seconds)
+        try:
+            await self._observers.run(tell, overrun=overrun)
+        except HookFailed as failure:
+            self._on_observer_failure(failure)
+
+
+def _own(outcome: OrderOutcome) -> OrderOutcome:
+    """The outcome for one observer: what it does to `reference` reaches nobody else."""
+    return replace(outcome, reference=copy.deepcopy(outcome.reference))

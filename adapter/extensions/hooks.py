@@ -1,0 +1,49 @@
+"""The hooks as a table: what `hookspecs` says to people, read off it for the machine.
+
+A new hook is added in `hookspecs` and nowhere else; arguments, kind and type of the answer are taken from there.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import get_type_hints
+
+from adapter.extensions import hookspecs
+from adapter.extensions.hookspecs import HookKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """One hook: its kind, the names of its arguments, the annotated type of its answer, and what is said about it."""
+
+    name: str
+    kind: HookKind
+    arguments: tuple[str, ...]
+    answer: object
+    documentation: str
+
+    @property
+    def signature(self) -> str:
+        """The hook as it is called, `map_item(order, line)`."""
+        return f"{self.name}({', '.join(self.arguments)})"
+
+
+@cache
+def hooks() -> Mapping[str, Hook]:
+    """All hooks by name, in the order in which an order meets them."""
+    return MappingProxyType({name: _hook(name, kind) for name, kind in hookspecs.KINDS.items()})
+
+
+def _hook(name: str, kind: HookKind) -> Hook:
+    specification = getattr(hookspecs, name)
+    return Hook(
+        name=name,
+        kind=kind,
+        arguments=tuple(inspect.signature(specification).parameters),
+        answer=get_type_hints(specification)["return"],
+        documentation=inspect.cleandoc(specification.__doc__ or ""),
+    )

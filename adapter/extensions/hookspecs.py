@@ -1,0 +1,179 @@
+"""The hooks: every place where a merchant's own code may have a say, and what its answer means there.
+
+This page is written for whoever writes a plugin. A plugin is a module, a class or an object with functions that bear a
+hook's name and the mark `@hookimpl`. A hook takes the arguments it needs, by their names here, and leaves out the rest.
+
+    from adapter import hookimpl
+
+Hooks are plain functions, and pure ones: they answer from their arguments and from what the plugin read at start. The
+same order may be asked about again after a crash and must then get the same answer, since trade numbers follow from it.
+They run in worker threads, several at once, and all hooks of one order share one time budget (`plugins.budget_ms`).
+A coroutine function is refused at start.
+
+A plugin whose answers depend on more than its code, such as a file it reads at start, says so by an attribute
+`content_fingerprint`: a text that changes when that content does.
+
+Each hook is of one kind, and the kind says what a failure means: an exception, an answer of another type, or time that
+ran out. The errors `Unreadable`, `UnknownMerchant`, `UnmappedItem`, `InvalidOrder`, `DoesNotFit` and `TradeNoMissing`
+are no failure but an answer: the order is parked for that reason, with the error's own message.
+
+The module refuses to know how hooks are found and called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from pluggy import HookimplMarker, HookspecMarker
+
+from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Line, Order
+from adapter.protocol.issue import IssueRequest
+
+PROJECT: Final = "ecticket_adapter"
+"""pluggy's project name, and the entry-point group under which plugins are installed."""
+
+hookimpl: Final = HookimplMarker(PROJECT)
+"""Marks a plugin's function as a hook. `tryfirst=True` and `trylast=True` move it among the merchants' plugins."""
+
+_hookspec: Final = HookspecMarker(PROJECT)
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+class HookKind(StrEnum):
+    """How the answers of several plugins are put together, and what a failure costs."""
+
+    PROVIDE = "provide"
+    CHOOSE = "choose"
+    CHAIN = "chain"
+    OBSERVE = "observe"
+
+    @property
+    def meaning(self) -> str:
+        """How answers are put together."""
+        return _MEANINGS[self][0]
+
+    @property
+    def on_failure(self) -> str:
+        """What a failure costs."""
+        return _MEANINGS[self][1]
+
+
+_MEANINGS: Final = {
+    HookKind.PROVIDE: ("Asked once at start; every plugin's answer counts.", "The adapter does not start."),
+    HookKind.CHOOSE: (
+        "Plugins are asked one after another; the first answer that is not None counts.",
+        "The order is parked as `plugin-error`; others go on.",
+    ),
+    HookKind.CHAIN: (
+        "Every plugin is asked, each with the answer of the one before it.",
+        "The order is parked as `plugin-error`; others go on.",
+    ),
+    HookKind.OBSERVE: ("Every plugin is told; nothing is expected back.", "Counted and logged; no order feels it."),
+}
+
+KINDS: Final[dict[str, HookKind]] = {}
+"""The kind of each hook, filled by the marks below."""
+
+
+def _hook(kind: HookKind) -> Callable[[_F], _F]:
+    def mark(specification: _F) -> _F:
+        KINDS[specification.__name__] = kind
+        return _hookspec(specification, firstresult=kind is HookKind.CHOOSE)
+
+    return mark
+
+
+@_hook(HookKind.CHOOSE)
+def parse_order(record: OrderRecord) -> Order | None:
+    """Read the merchant's own event.
+
+    Called first, once for each record of the orders topic. An `Order` is what the record says; None leaves it to the
+    next plugin and at last to the adapter, which reads `schemas/order-paid.v1.json`. The record's value may be None.
+
+    >>> import json
+    >>> from adapter import Line, Order, Unreadable, hookimpl
+    >>> @hookimpl
+    ... def parse_order(record):
+    ...     if ("event", b"shop.order") not in record.headers:
+    ...         return None
+    ...     paid = json.loads(record.value)
+    ...     if "no" not in paid:
+    ...         raise Unreadable("The shop's event has no field `no`. See the shop's event log.")
+    ...     lines = tuple(Line(sku=sku, quantity=quantity) for sku, quantity in paid["cart"].items())
+    ...     return Order(order_id=paid["no"], merchant_id="3085676", lines=lines)
+    """
+    return None
+
+
+@_hook(HookKind.CHOOSE)
+def accept_order(order: Order) -> Skip | None:
+    """Say that an order gets no tickets.
+
+    Called before mapping. None goes on; a `Skip` publishes `ecticket.order.skipped.v1` with its reason, and nothing is
+    sent. After a crash it is asked again, and its answer counts only where none of the order's tickets is known.
+
+    >>> from adapter import Skip, hookimpl
+    >>> @hookimpl
+    ... def accept_order(order):
+    ...     return Skip("test order") if order.order_id.startswith("TEST-") else None
+    """
+    return None
+
+
+@_hook(HookKind.CHOOSE)
+def map_item(order: Order, line: Line) -> Sequence[TicketItem] | None:
+    """Say which tickets one line stands for.
+
+    Called for each line, in their order. A list of items is the answer for this line, where an empty one says that the
+    line has no tickets; the quantities are those of the tickets, so multiply by `line.quantity`. None leaves it to the
+    next plugin and at last to the catalogue, or to the rule that the sku is the item number.
+
+    >>> from adapter import IssueType, TicketItem, hookimpl
+    >>> @hookimpl
+    ... def map_item(order, line):
+    ...     if line.sku != "FAMILY-DAY":
+    ...         return None
+    ...     return [
+    ...         TicketItem(item_no="VQT04959", quantity=2 * line.quantity, issue_type=IssueType.ELECTRONIC),
+    ...         TicketItem(item_no="VNS21400", quantity=3 * line.quantity, issue_type=IssueType.ELECTRONIC),
+    ...     ]
+    """
+    return None
+
+
+@_hook(HookKind.CHAIN)
+def shape_issue(order: Order, request: IssueRequest) -> IssueRequest:
+    """Change the call to ECTicket before it is checked and sent.
+
+    Called for each part of the order, after planning. The answer is a request, the given one where nothing is to
+    change; it goes on to the next plugin. Trade number, merchant and quantities must stay as they are. Field rules are
+    checked afterwards.
+
+    >>> from dataclasses import replace
+    >>> from adapter import hookimpl
+    >>> @hookimpl
+    ... def shape_issue(order, request):
+    ...     return replace(request, store_id="TAIPEI01") if request.store_id is None else request
+    """
+    return request
+
+
+@_hook(HookKind.OBSERVE)
+def order_settled(outcome: OrderOutcome) -> None:
+    """Learn what became of an order record.
+
+    Called when an order record's outcome is decided: its parts were submitted or refused, go on later, or the order
+    was skipped or parked. It can be told more than once, after a crash for example. Whether tickets were issued in the
+    end comes later, as an event: that is for a notification sink.
+
+    >>> from adapter import hookimpl
+    >>> parked = []
+    >>> @hookimpl
+    ... def order_settled(outcome):
+    ...     if outcome.parked:
+    ...         parked.append(outcome.order_id)
+    """

@@ -1,0 +1,102 @@
+"""What a plugin may not be: checked when it is loaded, so that a mistake stops the start and never an order.
+
+pluggy lets a misspelt hook, an unmarked one or an argument with a default go by in silence. Here each is refused with
+plugin, hook and cure.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from pluggy import HookimplOpts
+
+from adapter.errors import PluginRefused
+from adapter.extensions.hooks import Hook, hooks
+from adapter.extensions.nearest import did_you_mean
+
+_NAMED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class FindsMarks(Protocol):
+    """The part of pluggy's manager that reads the mark `@hookimpl`."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> HookimplOpts | None: ...
+
+
+def refuse_unsound(name: str, plugin: object, marks: FindsMarks) -> None:
+    """Raise PluginRefused with one sentence for each mistake of the plugin, or do nothing."""
+    problems = tuple(_problems(plugin, marks))
+    if problems:
+        raise PluginRefused("\n".join(f"Plugin '{name}': {problem}" for problem in problems))
+
+
+def _problems(plugin: object, marks: FindsMarks) -> Iterator[str]:
+    found = 0
+    for attribute in dir(plugin):
+        options = marks.parse_hookimpl_opts(plugin, attribute)
+        if options is None:
+            if _is_unmarked_hook(plugin, attribute):
+                yield f"{attribute} is not marked. Put @hookimpl (from adapter import hookimpl) above it."
+            continue
+        found += 1
+        yield from _problems_of_hook(options.get("specname") or attribute, options, getattr(plugin, attribute))
+    if not found:
+        yield f"it has no hook. Mark a function that bears a hook's name with @hookimpl; the hooks are {_known()}."
+
+
+def _problems_of_hook(name: str, options: HookimplOpts, function: Callable[..., object]) -> Iterator[str]:
+    hook = hooks().get(name)
+    if hook is None:
+        if not options.get("optionalhook"):
+            yield f"there is no hook {name}.{did_you_mean(name, hooks())} The hooks are {_known()}."
+        return
+    if options.get("wrapper") or options.get("hookwrapper"):
+        yield f"hook {name} is marked as a wrapper. Wrappers are not supported: answer the hook itself."
+        return
+    kind = _wrong_kind(function)
+    if kind is not None:
+        yield f"hook {name} is {kind}. Make it a plain function that returns its answer: def {hook.signature}."
+    yield from _problems_of_arguments(hook, function)
+
+
+def _wrong_kind(function: Callable[..., object]) -> str | None:
+    inner = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(inner):
+        return "a coroutine function (async def)"
+    if inspect.isasyncgenfunction(inner):
+        return "an async generator (async def with yield)"
+    if inspect.isgeneratorfunction(inner):
+        return "a generator (it has yield)"
+    return None
+
+
+def _problems_of_arguments(hook: Hook, function: Callable[..., object]) -> Iterator[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        yield f"hook {hook.name} has no self. Write def {hook.name}(self, {', '.join(hook.arguments)})."
+        return
+    for parameter in parameters:
+        if parameter.kind not in _NAMED:
+            yield f"hook {hook.name} takes {parameter}, which is never given. Write def {hook.signature}."
+        elif parameter.name not in hook.arguments:
+            near = did_you_mean(parameter.name, hook.arguments)
+            yield f"hook {hook.name} has no argument {parameter.name}.{near} Write def {hook.signature}."
+        elif parameter.default is not parameter.empty:
+            yield f"hook {hook.name} gives {parameter.name} a default. Remove it: the argument is always given."
+
+
+def _is_unmarked_hook(plugin: object, attribute: str) -> bool:
+    """A function named as a hook, written in the plugin itself; one merely imported there is none of its hooks."""
+    if attribute not in hooks():
+        return False
+    found = inspect.getattr_static(plugin, attribute)  # runs no property of the plugin's
+    function = getattr(found, "__func__", found)
+    home = plugin.__name__ if inspect.ismodule(plugin) else type(plugin).__module__
+    return inspect.isfunction(function) and function.__module__ == home
+
+
+def _known() -> str:
+    return ", ".join(hooks())

@@ -1,0 +1,191 @@
+"""Where plugins come from: installed distributions, importable modules, files, and the adapter itself.
+
+Finding a source imports nothing, so that a plugin can be disabled, or found to be there twice, before its code runs.
+Loading one runs its code; whatever goes wrong then becomes one sentence with the plugin's name and a cure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from adapter.errors import PluginRefused
+from adapter.extensions.hookspecs import PROJECT
+
+_FILE_MODULE: Final = "ecticket_plugin_"
+"""Plugins from files are imported under this prefix, so that they never hide a module of another name."""
+
+
+class Origin(StrEnum):
+    """The kinds of sources, in the order in which their plugins are asked."""
+
+    OBJECT = "object"
+    MODULE = "module"
+    PATH = "path"
+    ENTRY_POINT = "entry point"
+    BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One plugin that can be loaded.
+
+    `where` says where it comes from, for people. `load` imports it and returns the object with the hooks.
+
+    Raises (load): PluginRefused.
+    """
+
+    name: str
+    origin: Origin
+    where: str
+    load: Callable[[], object]
+    version: str | None = None
+
+
+def from_objects(plugins: Mapping[str, object]) -> Iterator[Source]:
+    """Plugins that are there already, by name: for tests, and for programs that start the adapter themselves."""
+    for name, plugin in plugins.items():
+        load = partial(_object, name, name, partial(_itself, plugin))
+        yield Source(name=name, origin=Origin.OBJECT, where=type(plugin).__qualname__, load=load)
+
+
+def installed() -> Iterator[Source]:
+    """The plugins of installed distributions, by name."""
+    for point in sorted(entry_points(group=PROJECT), key=lambda point: (point.name, point.value)):
+        distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+        yield Source(
+            name=point.name,
+            origin=Origin.ENTRY_POINT,
+            where=f"{distribution} ({point.value})",
+            load=partial(_load_entry_point, point),
+            version=point.dist.version if point.dist else None,
+        )
+
+
+def from_modules(names: Iterable[str]) -> Iterator[Source]:
+    """`plugins.modules`: `shop.tickets` is a module, `shop.tickets:plugin` an object in one; its text is its name."""
+    for name in names:
+        yield Source(name=name, origin=Origin.MODULE, where=name, load=partial(_load_module, name))
+
+
+def from_paths(paths: Iterable[str | Path]) -> Iterator[Source]:
+    """`plugins.paths`: a file is a plugin; of a folder, each file and package in it whose name has no `_` in front."""
+    for path in map(Path, paths):
+        for file in _plugin_files(path):
+            yield Source(name=file.stem, origin=Origin.PATH, where=str(file), load=partial(_load_file, file))
+
+
+def code_digest(plugin: object) -> str:
+    """A hash of the plugin's source: of its module, and of what lies beside it in its package.
+
+    Empty where there is no source to read.
+    """
+    module = plugin if inspect.ismodule(plugin) else sys.modules.get(type(plugin).__module__)
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return ""
+    path = Path(file)
+    folder = path.parent
+    if path.name == "__init__.py":
+        files = sorted(folder.rglob("*.py"))
+    else:
+        files = sorted(folder.glob("*.py")) if module.__package__ else [path]
+    digest = hashlib.sha256()
+    for each in files:
+        if each.is_file():
+            digest.update(f"{each.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(each.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _plugin_files(path: Path) -> list[Path]:
+    """The plugins a path stands for; itself where it holds none, so that loading says what is wrong."""
+    try:
+        if not path.is_dir() or (path / "__init__.py").is_file():
+            return [path]
+        entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(("_", "."))]
+        return [entry for entry in entries if entry.suffix == ".py" or (entry / "__init__.py").is_file()] or [path]
+    except OSError:
+        return [path]
+
+
+def _itself(plugin: object) -> object:
+    return plugin
+
+
+def _load_entry_point(point: EntryPoint) -> object:
+    return _object(point.name, point.value, point.load)
+
+
+def _load_module(name: str) -> object:
+    if not re.fullmatch(r"[\w.]+(:[\w.]+)?", name):
+        raise PluginRefused(
+            f"Plugin '{name}': this is no import path. Write plugins.modules entries as shop.tickets, or as "
+            "shop.tickets:plugin for an object in the module; files belong into plugins.paths."
+        )
+    # An entry point's value may be a module alone, too, and resolves dotted attributes.
+    return _object(name, name, EntryPoint(name=name, value=name, group=PROJECT).load)
+
+
+def _load_file(file: Path) -> object:
+    return _object(file.stem, str(file), partial(_import_file, file))
+
+
+def _import_file(file: Path) -> ModuleType:
+    package = file / "__init__.py"
+    code = package if package.is_file() else file
+    if code.suffix != ".py" or not code.is_file():
+        raise PluginRefused(
+            f"Plugin '{file.stem}': {file} is no Python file and no folder with plugins. "
+            "Correct plugins.paths, or mount what it names."
+        )
+    name = _FILE_MODULE + re.sub(r"\W", "_", file.stem)
+    folder = [str(code.parent)] if code.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, code, submodule_search_locations=folder)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{code} cannot be imported", name=name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and packages look themselves up there while they are imported
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _object(name: str, target: str, load: Callable[[], object]) -> object:
+    """What `load` gives, a class made into its object. Whatever plugin code raises is named and refused."""
+    try:
+        plugin = load()
+        return plugin() if inspect.isclass(plugin) else plugin
+    except ModuleNotFoundError as error:
+        raise PluginRefused(f"Plugin '{name}': {_missing(error, target)}") from error
+    except PluginRefused:
+        raise
+    except (Exception, SystemExit) as error:  # whatever plugin code raises, as one sentence
+        raise PluginRefused(
+            f"Plugin '{name}': {target} cannot be loaded: {type(error).__name__}: {error}. "
+            "Mend it, or put its name into plugins.disabled."
+        ) from error
+
+
+def _missing(error: ModuleNotFoundError, target: str) -> str:
+    module = target.partition(":")[0]
+    if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+        return f"there is no module {error.name}. Install it where the adapter runs, or correct plugins.modules."
+    return (
+        f"it needs the package {error.name}, which is not installed here. Install it where the adapter runs, "
+        "or put the plugin's name into plugins.disabled."
+    )

@@ -1,0 +1,78 @@
+"""What a plugin answers is believed only when it is of the promised type, all the way down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from adapter import Customer, IssueType, Order, Skip, TicketItem
+from adapter.extensions.shapes import mismatch
+from extensions.helpers import NOON, line, order, ticket
+
+ITEMS: object = Sequence[TicketItem] | None
+
+
+def broken(value: object, **fields: object) -> object:
+    return replace(value, **fields)  # type: ignore[type-var]  # wrong types are what is tested
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, Skip | None),
+        (Skip("test"), Skip | None),
+        ([ticket()], ITEMS),
+        ((ticket(), ticket(2)), ITEMS),
+        ([], ITEMS),
+        (None, ITEMS),
+        (order(reference={"any": ["json"]}), Order | None),
+        (order(line(start_date=date(2026, 1, 1)), customer=Customer(name="王小明")), Order),
+        (object(), object),
+    ],
+)
+def test_right_type_passes(value: object, expected: object) -> None:
+    """Nothing is said of it."""
+    assert mismatch(value, expected) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "told"),
+    [
+        ("test", Skip | None, "it is a str, not a Skip or None"),
+        (True, Skip | None, "it is a bool, not a Skip or None"),
+        (None, Order, "it is None, not an Order"),
+        (ticket(), ITEMS, "it is a TicketItem, not a list of TicketItem or None"),
+        ("VQT04959", ITEMS, "it is a str, not a list of TicketItem or None"),
+        ([ticket(), "VQT04959"], ITEMS, "[1] is a str, not a TicketItem"),
+        ([broken(ticket(), quantity="2")], ITEMS, "[0].quantity is a str, not an int"),
+        ([broken(ticket(), quantity=True)], ITEMS, "[0].quantity is a bool, not an int"),
+        ([broken(ticket(), price=9.5)], ITEMS, "[0].price is a float, not an int or None"),
+        ([broken(ticket(), issue_type="3")], ITEMS, "[0].issue_type is a str, not an IssueType"),
+        ([broken(ticket(), start_date=NOON)], ITEMS, "[0].start_date is a datetime, not a date or None"),
+        (broken(order(), lines=[line()]), Order, "lines is a list, not a tuple of Line"),
+        (broken(order(), lines=(line(), None)), Order, "lines[1] is None, not a Line"),
+        (order(paid_at=datetime(2026, 1, 1)), Order | None, "paid_at is a datetime without a time zone"),
+        (
+            broken(order(), customer=broken(Customer(), phone=912345678)),
+            Order,
+            "customer.phone is an int, not a str or None",
+        ),
+    ],
+)
+def test_wrong_type_is_told_by_place_and_never_by_value(value: object, expected: object, told: str) -> None:
+    """Values may be personal; places and types are not."""
+    assert mismatch(value, expected) == told
+
+
+def test_enums_are_not_their_text() -> None:
+    """An IssueType is a text, but a text is no IssueType."""
+    assert mismatch(IssueType.PAPER, IssueType) is None
+    assert mismatch("2", IssueType) == "it is a str, not an IssueType"
+
+
+def test_aware_times_of_any_zone_pass() -> None:
+    """Only the zone must be there."""
+    assert mismatch(datetime(2026, 1, 1, tzinfo=UTC), datetime) is None

@@ -1,0 +1,331 @@
+"""The mapping with a catalogue: what the file says, and every mistake in it told with line and sku."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, UnmappedItem, Voucher, hookimpl
+from adapter.errors import SettingsError
+from adapter.extensions.builtin import built_in_sources, catalogue_file
+from adapter.extensions.builtin.catalogue import Catalogue
+from adapter.extensions.builtin.entry import FIELDS, Entry
+from adapter.extensions.facade import Extensions
+from adapter.extensions.manager import Choice, PluginManager
+from extensions.helpers import PLAN, default_order, item_numbers, line, order, ticket
+
+FILE = """\
+PARK:
+  item_no: VQT04959
+  name: Theme park day ticket
+  price: 1200
+  voucher: pickup
+  issue_type: electronic
+  start_after_days: 7
+COFFEE:
+  item_no: 00123456
+  voucher: gift
+  valid_days: 365
+SPA:
+  name: SPA課程體驗券
+  price: 3200
+  issue_type: serial_number
+SEASON:
+  item_no: "VNS21400"
+  issue_type: electronic
+  voucher: gift
+  start_date: 2026-06-01
+  expire_date: 2026-08-31
+on: {item_no: BR103218}
+010: {item_no: CK851236, name: ~}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalogue.yaml"
+
+
+@pytest.fixture
+def catalogue(path: Path) -> Catalogue:
+    path.write_text(FILE, encoding="utf-8")
+    return Catalogue.read(path)
+
+
+def mapped(catalogue: Catalogue, of: Line, given: Order | None = None) -> TicketItem:
+    (item,) = catalogue.map_item(given or order(), of)
+    return item
+
+
+def problems(path: Path, text: str) -> list[str]:
+    path.write_text(dedent(text), encoding="utf-8")
+    with pytest.raises(SettingsError) as raised:
+        Catalogue.read(path)
+    prefix = f"submit.catalogue: {path}"
+    assert all(problem.startswith(prefix) for problem in raised.value.problems)
+    return [problem.removeprefix(prefix).removeprefix(", ") for problem in raised.value.problems]
+
+
+def test_sku_becomes_the_item_the_catalogue_says(catalogue: Catalogue) -> None:
+    """Number, name, price, voucher kind and issue type; the quantity is the line's."""
+    assert mapped(catalogue, line("PARK", 2, name="in the shop", unit_price=1)) == TicketItem(
+        item_no="VQT04959",
+        name="Theme park day ticket",
+        price=1200,
+        quantity=2,
+        issue_type=IssueType.ELECTRONIC,
+        voucher=Voucher.PICKUP,
+    )
+
+
+def test_what_the_catalogue_leaves_out_comes_from_the_line_and_the_order(catalogue: Catalogue) -> None:
+    """An entry needs no more than an item number."""
+    item = mapped(catalogue, line("on", name="Breakfast", unit_price=250, voucher=Voucher.GIFT))
+
+    assert (item.name, item.price, item.voucher) == ("Breakfast", 250, Voucher.GIFT)
+    assert item.issue_type is IssueType.ELECTRONIC
+
+
+def test_issue_type_of_the_line_goes_before_the_catalogues_and_that_before_the_orders(catalogue: Catalogue) -> None:
+    """The nearest to the purchase wins."""
+    paper_order = order(issue_type=IssueType.PAPER)
+
+    assert mapped(catalogue, line("PARK"), paper_order).issue_type is IssueType.ELECTRONIC
+    assert mapped(catalogue, line("PARK", issue_type=IssueType.PAPER)).issue_type is IssueType.PAPER
+
+
+@pytest.mark.parametrize(("sku", "item_no"), [("COFFEE", "00123456"), ("on", "BR103218"), ("010", "CK851236")])
+def test_skus_and_numbers_are_read_as_they_are_written(catalogue: Catalogue, sku: str, item_no: str) -> None:
+    """YAML's own ideas of numbers and truth do not touch them."""
+    assert mapped(catalogue, line(sku)).item_no == item_no
+
+
+def test_valid_days_count_from_the_day_of_payment_in_taipei(catalogue: Catalogue) -> None:
+    """Half past eleven in the evening of the last of February in UTC is March in Taipei."""
+    paid = order(paid_at=datetime(2026, 2, 28, 23, 30, tzinfo=UTC))
+
+    assert mapped(catalogue, line("COFFEE"), paid).expire_date == date(2027, 3, 1)
+
+
+def test_first_day_counts_only_for_electronic_tickets_for_later_use(catalogue: Catalogue) -> None:
+    """Immediate ones begin on the day they are issued."""
+    assert mapped(catalogue, line("PARK"), order(immediate=False)).start_date == date(2026, 3, 8)
+    assert mapped(catalogue, line("PARK"), order(immediate=True)).start_date is None
+    on_paper = order(immediate=False)
+    assert mapped(catalogue, line("PARK", issue_type=IssueType.PAPER), on_paper).start_date is None
+
+
+def test_fixed_dates_are_taken_as_they_are(catalogue: Catalogue) -> None:
+    """They need no paid_at."""
+    item = mapped(catalogue, line("SEASON"), order(immediate=False, paid_at=None))
+
+    assert (item.start_date, item.expire_date) == (date(2026, 6, 1), date(2026, 8, 31))
+
+
+def test_dates_of_the_line_go_before_the_catalogues(catalogue: Catalogue) -> None:
+    """The customer chose them; valid_days count from a first day where there is one."""
+    chosen = line("PARK", start_date=date(2026, 5, 1))
+    gift = line("COFFEE", start_date=date(2026, 5, 1))
+    dated = line("COFFEE", expire_date=date(2026, 5, 31))
+    later = order(immediate=False)
+
+    assert mapped(catalogue, chosen, later).start_date == date(2026, 5, 1)
+    assert mapped(catalogue, gift, later).expire_date == date(2027, 5, 1)
+    assert mapped(catalogue, dated, later).expire_date == date(2026, 5, 31)
+
+
+def test_days_need_the_day_of_payment(catalogue: Catalogue) -> None:
+    """Today would give another answer after a crash past midnight."""
+    with pytest.raises(InvalidOrder, match="is dated by valid_days from the day of payment, and the order has no"):
+        mapped(catalogue, line("COFFEE"), order(paid_at=None))
+
+
+@pytest.mark.parametrize("paid_at", [datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_dates_beyond_the_calendar_are_an_invalid_order(catalogue: Catalogue, paid_at: datetime) -> None:
+    """The shop's event decides them, so they may be absurd."""
+    with pytest.raises(InvalidOrder, match="after the year 9999"):
+        mapped(catalogue, line("COFFEE"), order(paid_at=paid_at))
+
+
+def test_sku_that_is_not_in_the_catalogue_is_unmapped(catalogue: Catalogue) -> None:
+    """With a catalogue the catalogue decides, even over a sku that looks like an item number."""
+    with pytest.raises(UnmappedItem, match=r"Sku 'VQT04959' is not in the catalogue \(submit.catalogue\)\. Add it"):
+        mapped(catalogue, line("VQT04959"))
+
+
+def test_serial_number_of_the_catalogue_has_no_item_number(catalogue: Catalogue) -> None:
+    """It is issued under the catalogue's name and price."""
+    item = mapped(catalogue, line("SPA"))
+
+    assert (item.item_no, item.name, item.price) == (None, "SPA課程體驗券", 3200)
+
+
+@pytest.mark.parametrize(
+    ("sku", "issue_type", "told"),
+    [
+        ("SPA", IssueType.ELECTRONIC, "ordered as electronic, but its catalogue entry has no item_no"),
+        ("COFFEE", IssueType.SERIAL_NUMBER, "neither its catalogue entry nor its line has name and price"),
+    ],
+)
+def test_entry_that_does_not_fit_the_ordered_issue_type_is_an_invalid_order(
+    catalogue: Catalogue, sku: str, issue_type: IssueType, told: str
+) -> None:
+    """The order chose a type for which the entry was not written."""
+    with pytest.raises(InvalidOrder, match=told):
+        mapped(catalogue, line(sku, issue_type=issue_type))
+
+
+def test_content_fingerprint_follows_what_the_file_says_and_not_how(path: Path) -> None:
+    """Comments and order change no order's mapping; a price does."""
+
+    def fingerprint(text: str) -> str:
+        path.write_text(text)
+        return Catalogue.read(path).content_fingerprint
+
+    one = fingerprint("A: {item_no: AAAA}\nB: {item_no: BBBB, price: 1}\n")
+
+    assert fingerprint("# turned\nB:\n  price: 1\n  item_no: BBBB\nA: {item_no: 'AAAA'}\n") == one
+    assert fingerprint("A: {item_no: AAAA}\nB: {item_no: BBBB, price: 2}\n") != one
+
+
+async def test_catalogue_answers_after_merchants_plugins_and_changes_the_fingerprint(
+    catalogue: Catalogue, path: Path
+) -> None:
+    """As the built-in plugin that is loaded when `submit.catalogue` is set."""
+
+    class Bundle:
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+            return [ticket(item_no="BUNDLE01")] if line.sku == "PARK" else None
+
+    choice = Choice(objects={"bundle": Bundle()})
+    found = PluginManager(choice, built_in=built_in_sources(path))
+    plugins = Extensions(found, parse_default=default_order)
+
+    parts = await plugins.prepare(order(line("PARK"), line("on")), PLAN)
+
+    assert isinstance(parts, tuple)
+    assert item_numbers(parts) == ["BUNDLE01", "BR103218"]
+    assert found.describe()[-1].where == f"catalogue {path}"
+    assert plugins.fingerprint != PluginManager(choice, built_in=built_in_sources()).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{itemno: VQT04959}", "there is no key 'itemno'. Did you mean 'item_no'?"),
+        ("{colour: red}", "there is no key 'colour'. The keys are item_no, name, price"),
+        ("{item_no: VQT-04959}", "item_no must be 1 to 8 half-width letters or digits."),
+        ("{item_no: [VQT04959]}", "item_no must be a single value."),
+        ("{item_no: VQT04959, name: ''}", "name must not be empty."),
+        ("{item_no: VQT04959, price: 12.5}", "price must be a whole number, in digits."),
+        ("{item_no: VQT04959, price: 1000000000}", "price must be a whole number from 0 to 999999999."),
+        ("{item_no: VQT04959, voucher: gifts}", "voucher must be one of pickup, gift. Did you mean 'gift'?"),
+        ("{item_no: VQT04959, issue_type: '3'}", "issue_type must be one of convenience_store, paper, electronic,"),
+        ("{item_no: VQT04959, valid_days: -1}", "valid_days must be a whole number, in digits."),
+        ("{item_no: VQT04959, valid_days: 36501}", "valid_days must be a whole number of days from 0 to 36500."),
+        (
+            "{item_no: VQT04959, start_after_days: 0}",
+            "must be a whole number of days from 1 to 36500.",
+        ),
+        ("{item_no: VQT04959, start_date: 2026-02-30}", "start_date must be a day like 2026-12-31."),
+        ("{item_no: VQT04959, start_date: 20260230}", "start_date must be a day like 2026-12-31."),
+        ("{name: Day ticket}", "item_no is missing; only serial_number tickets, with name and price, have none."),
+        ("{issue_type: paper, name: Daytickets, price: 1}", "item_no is missing"),
+        ("{issue_type: serial_number, name: Spa_course}", "serial_number tickets need name and price."),
+        ("{issue_type: serial_number, name: Spa, price: 1}", "name must be 4 to 20 Chinese characters"),
+        (
+            "{issue_type: serial_number, name: Spas, price: 1, item_no: A}",
+            "serial_number tickets have no item_no",
+        ),
+        ("{item_no: A, start_date: 2026-01-01, start_after_days: 1}", "start_date and start_after_days both say"),
+        ("{item_no: A, expire_date: 2026-01-01, valid_days: 1}", "expire_date and valid_days both say the last day"),
+        ("{item_no: A, start_date: 2026-01-02, expire_date: 2026-01-01}", "expire_date is before start_date."),
+        ("{item_no: A, voucher: pickup, valid_days: 1}", "only gift vouchers have a last day"),
+        ("{item_no: A, issue_type: paper, start_after_days: 1}", "only electronic tickets have a first day"),
+        ("VQT04959", "here should be the fields of sku 'PARK', such as item_no."),
+        ("~", "here should be the fields of sku 'PARK', such as item_no."),
+    ],
+)
+def test_mistake_in_an_entry_is_told_with_line_and_sku(path: Path, entry: str, told: str) -> None:
+    """The sentence alone is enough to mend the file."""
+    (problem,) = problems(path, f"# the first line\nPARK: {entry}\n")
+
+    assert problem.startswith("line 2: ")
+    assert "'PARK'" in problem
+    assert told in problem
+
+
+def test_every_mistake_of_a_file_is_told_at_once(path: Path) -> None:
+    """Each at its own line."""
+    found = problems(
+        path,
+        """\
+        A:
+          item_no: TOOLONG99
+          price: free
+        B: {item_no: BBBB}
+        C:
+          item_no: CCCC
+          item_no: DDDD
+        B: {item_no: BBBB}
+        """,
+    )
+
+    assert found == [
+        "line 2: sku 'A': item_no must be 1 to 8 half-width letters or digits.",
+        "line 3: sku 'A': price must be a whole number, in digits.",
+        "line 7: 'item_no' is there already, in line 6; remove one.",
+        "line 8: 'B' is there already, in line 4; remove one.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", " has no entry. Write one for each sku, or remove the setting."),
+        ("{}", " has no entry. Write one for each sku, or remove the setting."),
+        ("- A\n- B\n", "line 1: here should be a mapping from sku to item."),
+        ("A: {item_no: [", "line 2: this is not YAML:"),
+        ("A: 1\n---\nB: 2\n", "line 2: this is not YAML:"),
+        ("? [A, B]\n: {item_no: AAAA}\n", "line 1: a key must be a single word or text."),
+        ("A: !!python/object:os.system {}\n", "line 1: sku 'A': item_no is missing"),
+        ("[" * 5000, "this is not YAML"),
+    ],
+    ids=range(8),
+)
+def test_file_that_is_no_catalogue_is_told(path: Path, text: str, told: str) -> None:
+    """Whatever it is instead; nothing in it is ever run."""
+    (problem,) = problems(path, text)
+
+    assert told in problem
+
+
+def test_file_that_cannot_be_read_is_told(path: Path) -> None:
+    """A forgotten mount and a wrong encoding are settings' mistakes."""
+    with pytest.raises(SettingsError, match=r"cannot be read: No such file or directory\. Correct the path"):
+        Catalogue.read(path)
+    path.write_bytes("A: {item_no: AAAA, name: 票}".encode("big5"))
+    with pytest.raises(SettingsError, match=r"is not UTF-8 text\. Save it as UTF-8"):
+        Catalogue.read(path)
+
+
+def test_one_read_fields_are_the_entrys_and_all_are_documented() -> None:
+    """A field is added in three places, and forgotten in none."""
+    assert tuple(FIELDS) == tuple(Entry.__dataclass_fields__)
+    assert all(field in (catalogue_file.__doc__ or "") for field in FIELDS)
+
+
+def test_the_documented_example_is_a_catalogue(path: Path) -> None:
+    """What the module shows can be copied."""
+    documented = (catalogue_file.__doc__ or "").split("\n\n")[1]
+
+    assert len(problems_or_entries(path, documented)) == 2
+
+
+def problems_or_entries(path: Path, text: str) -> dict[str, Entry]:
+    path.write_text(dedent(text), encoding="utf-8")
+    return catalogue_file.read_catalogue(path)

@@ -1,0 +1,168 @@
+"""Whatever a plugin does wrong costs its own order a plugin error, and nobody else anything."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+
+from adapter import (
+    InvalidOrder,
+    IssueRequest,
+    Line,
+    Order,
+    TicketItem,
+    TradeNo,
+    TradeNoKind,
+    UnmappedItem,
+    Unreadable,
+)
+from adapter.errors import HookFailed
+from extensions.helpers import PLAN, RECORD, extensions, limited, line, order, ticket
+from extensions.plugins import coroutine, mapping, parsing, raises, shaping
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugins below are what merchants write, mistakes included.
+
+
+def no_quantity(request: IssueRequest) -> IssueRequest:
+    return replace(request, ticket_info=tuple(replace(info, ticket_amount=99) for info in request.ticket_info))
+
+
+def another_number(request: IssueRequest) -> IssueRequest:
+    return replace(request, trade_no=TradeNo(kind=TradeNoKind.MERCHANT, value="MINE"))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "hook", "told"),
+    [
+        (
+            mapping(raises(KeyError("王小明"))),
+            "map_item",
+            r"map_item\(order, line\) raised KeyError at plugins.py line \d+",
+        ),
+        (
+            mapping(lambda order, line: line.colour),
+            "map_item",
+            r"raised AttributeError at plugins.py line \d+",
+        ),
+        (mapping(lambda order, line: setattr(line, "quantity", 0)), "map_item", "raised FrozenInstanceError"),
+        (
+            mapping(lambda order, line: TicketItem(quantity=0, issue_type=order.issue_type)),
+            "map_item",
+            "raised ValueError",
+        ),
+        (mapping(lambda order, line: sys.exit(1)), "map_item", "raised SystemExit"),
+        (mapping(raises(KeyboardInterrupt())), "map_item", "raised KeyboardInterrupt"),
+        (mapping(raises(asyncio.CancelledError())), "map_item", "raised CancelledError"),
+        (mapping(raises(StopIteration())), "map_item", "raised StopIteration"),
+        (mapping(raises(RecursionError())), "map_item", "raised RecursionError"),
+        (mapping(lambda order, line: ticket()), "map_item", "it is a TicketItem, not a list of TicketItem or None"),
+        (mapping(lambda order, line: [None]), "map_item", r"\[0\] is None, not a TicketItem"),
+        (mapping(lambda order, line: iter([])), "map_item", "it is a list_iterator, not a list of TicketItem"),
+        (mapping(coroutine), "map_item", "returned a coroutine, but hooks are plain functions"),
+        (shaping(lambda request: None), "shape_issue", "returned None, but must return the request, unchanged where"),
+        (shaping(lambda request: request.to_payload()), "shape_issue", "it is a dict, not an IssueRequest"),
+        (shaping(lambda request: replace(request, operator=7)), "shape_issue", "operator is an int, not a str"),
+        (shaping(lambda request: replace(request, merchant_id="2000132")), "shape_issue", "changed the merchant"),
+        (shaping(another_number), "shape_issue", "changed the trade number, which it may not"),
+        (shaping(no_quantity), "shape_issue", "changed the quantities, which it may not"),
+        (shaping(lambda request: replace(request, ticket_info=())), "shape_issue", "changed the quantities"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook: str, told: str) -> None:
+    """The error names plugin, hook, and where the mistake is; it repeats nothing that the plugin said."""
+    plugins = extensions(broken=plugin)
+
+    with pytest.raises(HookFailed, match=told) as raised:
+        await plugins.prepare(order(), PLAN)
+
+    failure = raised.value
+    assert (failure.plugin, failure.hook, failure.reason) == ("broken", hook, "plugin-error")
+    assert str(failure).startswith(f"Plugin 'broken': hook {hook}(")
+    assert "王小明" not in str(failure)
+    assert failure.__cause__ is None
+    assert failure.__context__ is None
+    assert [(each.calls, each.failures) for each in plugins.counters.snapshot() if each.plugin == "broken"] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or None"),
+        (lambda record: order(order_id=17), "order_id is an int, not a str"),
+        (lambda record: order(order_id=""), "order_id is not 1 to 64 characters long"),
+        (lambda record: order(order_id="A" * 65), "order_id is not 1 to 64 characters long"),
+        (lambda record: replace(order(), lines=()), "an order of 0 lines, where 1 to 200 are allowed"),
+        (lambda record: order(*[line()] * 201), "an order of 201 lines"),
+        (lambda record: order(reference={1, 2}), "reference is not JSON"),
+        (lambda record: order(reference=float("nan")), "reference is not JSON"),
+        (lambda record: order(reference="\ud800"), "reference is not JSON"),
+        (lambda record: order(reference="票" * 400), "reference is longer than 1024 bytes as JSON"),
+    ],
+)
+async def test_parsed_order_is_held_to_the_bounds_of_the_adapters_own_format(answer: object, told: str) -> None:
+    """What a plugin reads goes the same way as any other order, so it must fit."""
+    with pytest.raises(HookFailed, match=told):
+        await extensions(shop=parsing(answer)).parse(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "error"),
+    [
+        ({"a": parsing(raises(Unreadable("no field `no`")))}, Unreadable("no field `no`")),
+        ({"a": mapping(raises(UnmappedItem("no such bundle")))}, UnmappedItem("no such bundle")),
+        ({"a": shaping(raises(InvalidOrder("no store")))}, InvalidOrder("no store")),
+    ],
+)
+async def test_order_errors_raised_by_plugins_are_their_answer(plugins: dict[str, object], error: Exception) -> None:
+    """The order is parked for that reason with the plugin's own words, and nothing counts as failed."""
+    found = extensions(**plugins)
+
+    with pytest.raises(type(error), match=str(error)):
+        await found.prepare(await found.parse(RECORD), PLAN)
+
+    assert [each.failures for each in found.counters.snapshot() if each.plugin == "a"] == [0]
+
+
+async def test_blocking_hook_is_given_up_and_others_go_on(gate: threading.Event) -> None:
+    """The loop never waits for it; the next order is prepared while the first hook is still stuck."""
+
+    def blocks_on_first(order: Order, line: Line) -> None:
+        if order.order_id == "A-1":
+            gate.wait(30)
+
+    plugins = limited(0.3, [], slow=mapping(blocks_on_first))
+
+    stuck, following = await asyncio.gather(
+        plugins.prepare(order(), PLAN), plugins.prepare(order(order_id="A-2"), PLAN), return_exceptions=True
+    )
+
+    assert isinstance(stuck, HookFailed)
+    assert str(stuck).startswith("Plugin 'slow': hook map_item(order, line) was at work when the 300 ms for the hooks")
+    assert isinstance(following, tuple)
+    assert plugins.abandoned_threads == 1
+
+
+async def test_abandoned_thread_calls_no_further_hook(gate: threading.Event) -> None:
+    """The order is parked by then: nothing more may happen for it."""
+    calls: list[str] = []
+
+    def blocks(order: Order, line: Line) -> None:
+        calls.append(line.sku)
+        gate.wait(30)
+
+    plugins = limited(0.02, [], slow=mapping(blocks))
+    with pytest.raises(HookFailed):
+        await plugins.prepare(order(line("VQT04959"), line("VNS21400")), PLAN)
+    gate.set()
+    async with asyncio.timeout(10):
+        while plugins.abandoned_threads:  # noqa: ASYNC110  # the thread comes back by itself
+            await asyncio.sleep(0.001)
+
+    assert calls == ["VQT04959"]
+    assert [(each.calls, each.failures) for each in plugins.counters.snapshot()] == [(1, 1)]

@@ -1,0 +1,117 @@
+"""Observers are told in their own time, and no order feels what they do."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from adapter import InvalidOrder, OrderOutcome
+from adapter.errors import HookFailed
+from adapter.extensions import facade
+from extensions.helpers import PLAN, extensions, item_numbers, limited, order
+from extensions.plugins import Bundles, coroutine, observing, raises
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugins below are what merchants write, mistakes included.
+
+
+OUTCOME = OrderOutcome(merchant_id="3085676", order_id="A-1", reference={"cart": [1]}, parked="unmapped-item")
+
+
+async def test_observers_are_told_in_a_thread_of_their_own() -> None:
+    """All of them, in the order of the outcomes; closing waits for them."""
+    first, second = Bundles(), Bundles()
+    plugins = extensions(first=first, second=second)
+    for number in range(3):
+        plugins.settled(replace(OUTCOME, order_id=str(number)))
+
+    await plugins.aclose()
+
+    assert [outcome.order_id for outcome in first.outcomes] == ["0", "1", "2"]
+    assert first.outcomes == second.outcomes
+    assert threading.get_ident() not in dict(first.threads).values()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (raises(ValueError("王小明")), "raised ValueError"),
+        (raises(InvalidOrder("no order is at stake")), "raised InvalidOrder"),
+        (coroutine, "returned a coroutine"),
+    ],
+)
+async def test_failing_observer_is_counted_and_told_and_felt_by_nobody(answer: object, told: str) -> None:
+    """Other observers hear of the outcome all the same."""
+    failures: list[HookFailed] = []
+    sound = Bundles()
+    plugins = limited(60.0, failures, broken=observing(answer), sound=sound)
+
+    plugins.settled(OUTCOME)
+    await plugins.aclose()
+
+    assert sound.outcomes == [OUTCOME]
+    assert [(failure.plugin, failure.hook) for failure in failures] == [("broken", "order_settled")]
+    assert told in str(failures[0])
+    assert "王小明" not in str(failures[0])
+    counts = {each.plugin: (each.calls, each.failures) for each in plugins.counters.snapshot()}
+    assert counts == {"broken": (1, 1), "sound": (1, 0)}
+
+
+async def test_what_an_observer_returns_interests_nobody() -> None:
+    """A lambda that returns something is no mistake."""
+    failures: list[HookFailed] = []
+    plugins = limited(60.0, failures, chatty=observing(lambda outcome: "thanks"))
+    plugins.settled(OUTCOME)
+
+    await plugins.aclose()
+
+    assert failures == []
+
+
+async def test_observer_cannot_change_what_others_hear() -> None:
+    """Each gets its own copy of `reference`."""
+    sound = Bundles()
+    plugins = extensions(careless=observing(lambda outcome: outcome.reference.clear()), sound=sound)
+
+    plugins.settled(OUTCOME)
+    await plugins.aclose()
+
+    assert sound.outcomes == [OUTCOME]
+    assert OUTCOME.reference == {"cart": [1]}
+
+
+async def test_blocking_observer_takes_no_time_from_orders(gate: threading.Event) -> None:
+    """Orders are prepared while an observer is stuck, and closing does not wait for it for ever."""
+    failures: list[HookFailed] = []
+    plugins = limited(0.3, failures, slow=observing(lambda outcome: gate.wait(30)), bundles=Bundles())
+    plugins.settled(OUTCOME)
+
+    assert len(item_numbers(await plugins.parts(order(), PLAN))) == 1
+    await plugins.aclose()
+
+    assert plugins.abandoned_threads == 1
+    assert [failure.plugin for failure in failures] == ["slow"]
+
+
+async def test_observers_far_behind_are_not_told_everything(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for a stuck observer must not fill the memory; what was not told counts as failed."""
+    monkeypatch.setattr(facade, "OBSERVER_BACKLOG", 3)
+    plugins = extensions(slow=observing(lambda outcome: gate.wait(30)))
+    for _ in range(5):
+        plugins.settled(OUTCOME)
+    gate.set()
+
+    await plugins.aclose()
+
+    assert [(each.calls, each.failures) for each in plugins.counters.snapshot()] == [(5, 2)]
+
+
+async def test_observer_failures_are_logged_unless_somebody_else_hears_them(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing fails in silence."""
+    facade.log_failure(HookFailed("Plugin 'chat': ...", plugin="chat", hook="order_settled"))
+
+    assert caplog.messages == ["Plugin 'chat': ..."]

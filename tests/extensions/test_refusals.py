@@ -1,0 +1,188 @@
+"""Broken plugins are refused when they are loaded, with plugin, hook and cure."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+
+import pytest
+
+from adapter import Line, Order, TicketItem, hookimpl
+from adapter.errors import PluginRefused
+from extensions.helpers import manager, refusal
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugins below are what merchants write, mistakes included.
+
+
+class Misspelt:
+    @hookimpl
+    def map_items(self, order, line):
+        return None
+
+
+class WrongArgument:
+    @hookimpl
+    def map_item(self, order, lines):
+        return None
+
+
+class Default:
+    @hookimpl
+    def map_item(self, order, line=None):
+        return None
+
+
+class KeywordOnly:
+    @hookimpl
+    def map_item(self, order, *, line):
+        return None
+
+
+class Everything:
+    @hookimpl
+    def map_item(self, **arguments):
+        return None
+
+
+class NoSelf:
+    @hookimpl
+    def accept_order():  # type: ignore[misc]  # the mistake
+        return None
+
+
+class Coroutine:
+    @hookimpl
+    async def map_item(self, order, line):
+        return None
+
+
+class AsyncGenerator:
+    @hookimpl
+    async def map_item(self, order: Order, line: Line) -> AsyncIterator[TicketItem]:
+        yield TicketItem(quantity=1, issue_type=line.issue_type)  # type: ignore[arg-type]  # never runs
+
+
+class Generator:
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> Iterator[TicketItem]:
+        yield from ()
+
+
+class Wrapper:
+    @hookimpl(wrapper=True)
+    def map_item(self, order, line):
+        return (yield)
+
+
+class Unmarked:
+    def map_item(self, order, line):
+        return None
+
+
+class Empty:
+    pass
+
+
+class CannotStart:
+    def __init__(self) -> None:
+        raise RuntimeError("no database")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "told"),
+    [
+        (Misspelt(), "there is no hook map_items. Did you mean 'map_item'? The hooks are parse_order, accept_order"),
+        (WrongArgument(), "hook map_item has no argument lines. Did you mean 'line'? Write def map_item(order, line)."),
+        (Default(), "hook map_item gives line a default. Remove it: the argument is always given."),
+        (KeywordOnly(), "hook map_item takes line, which is never given. Write def map_item(order, line)."),
+        (Everything(), "hook map_item takes **arguments, which is never given. Write def map_item(order, line)."),
+        (NoSelf(), "hook accept_order has no self. Write def accept_order(self, order)."),
+        (Coroutine(), "hook map_item is a coroutine function (async def). Make it a plain function"),
+        (AsyncGenerator(), "hook map_item is an async generator (async def with yield). Make it a plain function"),
+        (Generator(), "hook map_item is a generator (it has yield). Make it a plain function"),
+        (Wrapper(), "hook map_item is marked as a wrapper. Wrappers are not supported: answer the hook itself."),
+        (Unmarked(), "map_item is not marked. Put @hookimpl (from adapter import hookimpl) above it."),
+        (Empty(), "it has no hook. Mark a function that bears a hook's name with @hookimpl"),
+        ("text", "it has no hook."),
+        (CannotStart, "CannotStart cannot be loaded: RuntimeError: no database. Mend it, or put its name into"),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else "",
+)
+def test_broken_plugin_is_refused_by_name_with_a_cure(plugin: object, told: str) -> None:
+    """The message alone is enough to mend the plugin."""
+    message = refusal(bundles=plugin)
+
+    assert message.startswith("Plugin 'bundles': ")
+    assert told.removeprefix("CannotStart ") in message
+
+
+def test_every_mistake_of_a_plugin_is_told_at_once() -> None:
+    """Nobody mends one mistake to meet the next."""
+
+    class TwoMistakes(Misspelt, Coroutine):
+        pass
+
+    assert len(refusal(bundles=TwoMistakes()).splitlines()) == 2
+
+
+def test_one_refused_plugin_does_not_hide_another() -> None:
+    """All refusals are there, and stop the start together."""
+    found = manager(first=Misspelt(), second=Empty(), third=types.SimpleNamespace())
+
+    assert [refused.name for refused in found.refusals] == ["first", "second", "third"]
+    with pytest.raises(PluginRefused, match=r"(?s)'first'.*'second'.*'third'"):
+        found.ensure_sound()
+
+
+def test_the_same_object_twice_is_refused() -> None:
+    """Its observers would hear everything twice."""
+
+    class Sound:
+        @hookimpl
+        def accept_order(self, order):
+            return None
+
+    plugin = Sound()
+
+    assert "the same object is there already as 'first'" in refusal(first=plugin, second=plugin)
+
+
+def test_hook_of_a_later_version_may_be_marked_optional() -> None:
+    """A plugin can serve several versions of the adapter."""
+
+    class FromTheFuture:
+        @hookimpl(optionalhook=True)
+        def order_cancelled(self, order):
+            return None
+
+    assert manager(modern=FromTheFuture()).refusals == ()
+
+
+def test_a_hook_imported_into_a_plugin_is_not_its_own() -> None:
+    """Only what is written in the plugin is taken for an unmarked hook."""
+
+    class Borrows:
+        map_item = partial(print)
+
+        @hookimpl
+        def accept_order(self, order):
+            return None
+
+    assert manager(borrows=Borrows()).refusals == ()
+
+
+def test_looking_for_hooks_runs_no_property() -> None:
+    """Loading a plugin must not run more of it than its import."""
+
+    class Lazy:
+        @property
+        def map_item(self):
+            raise AssertionError("was run")
+
+        @hookimpl
+        def accept_order(self, order):
+            return None
+
+    assert manager(lazy=Lazy()).refusals == ()

@@ -1,0 +1,70 @@
+"""What plugins may import is exactly what `adapter` lists, and importing it costs little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import adapter
+from adapter.extensions.calling import ANSWERS
+
+PUBLIC = {
+    # the mark, and what hooks are given and answer
+    "hookimpl",
+    "OrderRecord",
+    "Order",
+    "Line",
+    "Customer",
+    "Voucher",
+    "TicketItem",
+    "Skip",
+    "IssueRequest",
+    "TicketInfo",
+    "TradeNo",
+    "TradeNoKind",
+    "IssueType",
+    "PrintType",
+    "OrderOutcome",
+    "PartOutcome",
+    "Phase",
+    # what hooks may raise
+    "OrderError",
+    "Unreadable",
+    "UnknownMerchant",
+    "UnmappedItem",
+    "InvalidOrder",
+    "DoesNotFit",
+    "TradeNoMissing",
+}
+
+
+def test_public_names_are_these_and_no_others() -> None:
+    """A name is added here on purpose, and never taken away by accident."""
+    assert set(adapter.__all__) == PUBLIC
+
+
+def test_listed_names_are_what_the_package_holds() -> None:
+    """Nothing public is unlisted, and nothing listed is missing."""
+    held = {
+        name
+        for name, value in vars(adapter).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType) and name != "annotations"
+    }
+
+    assert held == set(adapter.__all__)
+
+
+def test_what_hooks_may_raise_is_public() -> None:
+    """A plugin can only raise what it can import."""
+    assert {answer.__name__ for answer in ANSWERS} <= set(adapter.__all__)
+
+
+def test_importing_the_package_starts_nothing_heavy() -> None:
+    """A plugin's tests need neither a broker's client nor an event loop."""
+    heavy = ("asyncio", "aiokafka", "aiohttp", "httpx", "pydantic", "cryptography", "yaml", "starlette", "typer")
+    program = f"import sys, adapter; print([name for name in {heavy} if name in sys.modules])"
+
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert told.stdout.strip() == "[]"
