@@ -1,0 +1,396 @@
+"""Asks ECTicket its four questions, and answers with a reply to act on or with one of four errors.
+
+Exists to put the room's parts together: breaker, gate, envelope, wire, and the checks that an answer is an answer to
+*this* question. Refuses to decide what follows from an error (`issuance.decide`), and to retry anything.
+
+How an answer is judged (contract, section 4), in this order:
+
+    the wire failed                          NotSent or InDoubt, by the departure
+    HTTP status                              200 goes on; RefusedUnread, NotAccepted or InDoubt (`answers.judge`)
+    not an envelope, undecryptable, forged   InDoubt
+    TransCode ≠ 1                            NotAccepted
+    fields missing or of wrong types         InDoubt
+    another number than ours echoed          InDoubt, whatever the RtnCode
+    RtnCode 1 and no number echoed           InDoubt: the pages promise it, and without it this may be anybody's answer
+    else                                     the reply; RtnCode ≠ 1 is an outcome and no error
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+
+import httpx
+
+from adapter.errors import (
+    BreakerOpen,
+    CallError,
+    EnvelopeError,
+    InDoubt,
+    NotAccepted,
+    NotSent,
+    RefusedUnread,
+)
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.endpoints import Endpoint, Family, path
+from adapter.protocol.envelope import open_response, seal_request
+from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
+from adapter.protocol.order_detail import ReportRequest, is_envelope
+from adapter.protocol.query_issue_result import ResultReply, ResultRequest
+from adapter.protocol.query_item_info import ItemReply, ItemRequest
+from adapter.provider.answers import Answer, judge
+from adapter.provider.clock import Clock
+from adapter.provider.door import Door
+from adapter.provider.limits import CallLimits
+from adapter.provider.observer import CallEnd, CallFinished, ProviderObserver, Unobserved
+from adapter.provider.pace import Purpose
+from adapter.provider.wire import Wire
+
+__all__ = ["CallLimits", "Clock", "Provider", "Purpose"]
+
+RTN_OK = 1
+"""The only RtnCode that means anything by itself."""
+
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_REPORT_BYTES = 10 * 1024 * 1024
+
+_CONTROL_LENGTH = 20  # fits both numbers: MerchantTradeNo String(25), FreeTradeNo String(20)
+_CONTROL_ALPHABET = string.ascii_uppercase + string.digits
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "ecticket-adapter",
+}
+_HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # on every page but OrderDetail's (fact sheet 1.6)
+
+_ENDS: tuple[tuple[type[CallError], CallEnd], ...] = (
+    (BreakerOpen, CallEnd.HELD_BACK),
+    (NotSent, CallEnd.NOT_SENT),
+    (RefusedUnread, CallEnd.REFUSED_UNREAD),
+    (NotAccepted, CallEnd.NOT_ACCEPTED),
+    (InDoubt, CallEnd.IN_DOUBT),
+)
+
+
+class _Reply(Protocol):
+    """What all replies have."""
+
+    @property
+    def rtn_code(self) -> int: ...
+
+
+_R = TypeVar("_R", bound=_Reply)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One question to ECTicket; `subject` is what is suspect when its envelope is refused, None for a control query."""
+
+    merchant: Merchant
+    endpoint: Endpoint
+    payload: Mapping[str, object] = field(repr=False)
+    purpose: Purpose
+    subject: str | None
+    lease: Callable[[], None]
+
+    def __str__(self) -> str:
+        about = "a control number" if self.subject is None else self.subject
+        return f"{self.endpoint.value} of merchant {self.merchant.merchant_id} about {about}"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """What the observer will be told of a call."""
+
+    asked: float
+    turn: float | None = None
+
+
+class Provider:
+    """ECTicket, as the flows see it.
+
+    `base_url` is scheme and host (`endpoints.STAGE_URL`, `PRODUCTION_URL`, or a custom one); `transport` any of httpx's
+    (see `transport.make_transport` and `wire.Wire`). One instance serves any number of merchants, on one event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        family: Family,
+        transport: httpx.AsyncBaseTransport,
+        limits: CallLimits | None = None,
+        observer: ProviderObserver | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._family = family
+        self._limits = limits or CallLimits()
+        self._observer = observer or Unobserved()
+        self._clock = clock or Clock()
+        self._wire = Wire(transport, base_url=base_url, limits=self._limits, clock=self._clock)
+        self._doors: dict[str, Door] = {}
+
+    async def issue(
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+    ) -> IssueReply:
+        """Ask for tickets, once.
+
+        `subject` names the order, so that the breaker can tell one bad order from a merchant in trouble. `clearance` is
+        called in the same step as the write and forbids it by raising.
+
+        Raises:
+            NotSent: nothing was written; `BreakerOpen` nothing was tried.
+            RefusedUnread, NotAccepted: written, and nothing was executed.
+            InDoubt: tickets may exist.
+            LeaseLost: or whatever else `clearance` raised; nothing was written.
+        """
+        call = _Call(
+            merchant=merchant,
+            endpoint=Endpoint.ISSUE,
+            payload=request.to_payload(),
+            purpose=Purpose.SUBMIT,
+            subject=subject,
+            lease=clearance,
+        )
+        with self._watched(call) as watch:
+            answer, reply = await self._ask(call, watch, IssueReply.from_payload)
+            _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
+            self._note_accepted(call, answer, reply)
+            return reply
+
+    async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
+        """Ask what became of an issuance; raises as `issue` does, and any error means "no answer"."""
+        call = self._query_call(merchant, trade_no, purpose, subject=trade_no.value)
+        with self._watched(call) as watch:
+            answer, reply = await self._ask(call, watch, ResultReply.from_payload)
+            _require_echo(call, reply.rtn_code, reply.trade_no, trade_no)
+            self._note_accepted(call, answer, reply)
+            return reply
+
+    async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
+        """Ask about a random well-formed number that nobody ever issued under; raises as `query` does.
+
+        Its RtnCode shows how ECTicket says "not known". RtnCode 1 would mean that it knows everything: that is no sign
+        of health, so it is not noted for `last_accepted`.
+        """
+        with self._watched(call := self._control_call(merchant, kind, purpose)) as watch:
+            _, reply = await self._ask(call, watch, ResultReply.from_payload)
+            return reply
+
+    async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
+        """Ask about a listed product; raises as `query` does."""
+        call = _Call(
+            merchant=merchant,
+            endpoint=Endpoint.QUERY_ITEM_INFO,
+            payload=ItemRequest(merchant_id=merchant.merchant_id, item_no=item_no).to_payload(),
+            purpose=purpose,
+            subject=item_no,
+            lease=_always,
+        )
+        with self._watched(call) as watch:
+            answer, reply = await self._ask(call, watch, ItemReply.from_payload)
+            _require_echo(call, reply.rtn_code, reply.item_no, item_no)
+            self._note_accepted(call, answer, reply)
+            return reply
+
+    async def report(self, merchant: Merchant, request: ReportRequest) -> bytes:
+        """Download a report: the CSV's bytes as they came (`order_detail.parse_report`); one per merchant and minute.
+
+        Raises:
+            NotAccepted: ECTicket answered with an error, whose code the message tells, instead of a report.
+            NotSent, RefusedUnread, InDoubt: as for `issue`.
+        """
+        call = _Call(
+            merchant=merchant,
+            endpoint=Endpoint.ORDER_DETAIL,
+            payload=request.to_payload(),
+            purpose=Purpose.CONFIRM,
+            subject="a report",
+            lease=_always,
+        )
+        with self._watched(call) as watch:
+            answer = await self._send(call, watch, max_bytes=MAX_REPORT_BYTES, headers=_HEADERS)
+            if is_envelope(answer.body):
+                raise self._refused_report(call, answer)
+            return answer.body
+
+    def last_accepted(self, merchant_id: str) -> datetime | None:
+        """When ECTicket was last known to do this merchant's business: RtnCode 1 for any call but a control query.
+
+        The instant is when that call's *request* began to be written. ECTicket answered "yes" somewhere between then
+        and the answer's arrival; taking the earlier end, "accepted after the attempt" can never be said of a yes that
+        ECTicket gave before it. Of several calls the one written last counts.
+        """
+        door = self._doors.get(merchant_id)
+        return None if door is None else door.last_accepted
+
+    async def close(self) -> None:
+        """Close every connection; calls still on the wire end in doubt."""
+        await self._wire.close()
+
+    async def _ask(self, call: _Call, watch: _Watch, read: Callable[[Mapping[str, object]], _R]) -> tuple[Answer, _R]:
+        """Send a call and read the reply in its answer."""
+        answer = await self._send(call, watch, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
+        payload = self._open(call, answer)
+        try:
+            return answer, read(payload)
+        except EnvelopeError as unreadable:
+            raise InDoubt(f"{call} brought an answer that cannot be read: {unreadable}") from unreadable
+
+    async def _send(self, call: _Call, watch: _Watch, *, max_bytes: int, headers: dict[str, str]) -> Answer:
+        """Bring a call past the breaker and through the gate, seal it, send it, and judge the answer's status."""
+        door = self._door(call.merchant.merchant_id)
+        if door.needs_probe():
+            await self._probe(door, call)
+        async with door.gate.turn(call.purpose):
+            door.refuse_unless_open()
+            return await self._exchange(door, call, watch, max_bytes, headers)
+
+    async def _exchange(
+        self, door: Door, call: _Call, watch: _Watch, max_bytes: int, headers: dict[str, str]
+    ) -> Answer:
+        watch.turn = self._clock.steady()
+        answer = await self._wire.post(
+            path(call.endpoint, self._family),
+            seal_request(call.payload, call.merchant, timestamp=int(self._clock.now().timestamp())),
+            headers=headers,
+            max_bytes=max_bytes,
+            lease=call.lease,
+            what=str(call),
+        )
+        verdict = judge(answer, what=str(call), limits=self._limits, now=self._clock.now())
+        if verdict is None:
+            return answer
+        if answer.status == HTTPStatus.FORBIDDEN and isinstance(verdict, RefusedUnread):
+            door.lock_out(verdict.retry_at)
+        if isinstance(verdict, NotAccepted):
+            self._note_not_accepted(call)
+        raise verdict
+
+    def _open(self, call: _Call, answer: Answer) -> Mapping[str, object]:
+        """Open the envelope of a 200."""
+        try:
+            response = open_response(answer.body, call.merchant)
+        except EnvelopeError as unreadable:
+            raise InDoubt(f"{call} brought an answer that cannot be trusted: {unreadable}") from unreadable
+        if response.payload is None:
+            self._note_not_accepted(call)
+            came = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
+            raise NotAccepted(f"{call} was not accepted: {came}. Keys, clock or this content are wrong.")
+        self._door(call.merchant.merchant_id).accepted()
+        return response.payload
+
+    async def _probe(self, door: Door, call: _Call) -> None:
+        """Find out by a control query whether ECTicket takes this merchant's envelopes again.
+
+        Raises:
+            BreakerOpen: it does not, or nobody knows.
+        """
+        probe = door.begin_probe()
+        accepted: bool | None = None
+        try:
+            await self._probe_accepted(door, self._control_call(call.merchant, TradeNoKind.MERCHANT, call.purpose))
+            accepted = True
+        except CallError as still:
+            accepted = False
+            door.end_probe(probe, accepted=False)
+            raise door.closed_off() from still
+        finally:
+            door.end_probe(probe, accepted=accepted)
+
+    async def _probe_accepted(self, door: Door, probe: _Call) -> None:
+        """Make a control query past the breaker; any readable answer with TransCode 1 will do."""
+        with self._watched(probe) as watch:
+            async with door.gate.turn(probe.purpose):
+                self._open(probe, await self._exchange(door, probe, watch, MAX_ANSWER_BYTES, _HEADERS_HTML))
+
+    def _query_call(self, merchant: Merchant, trade_no: TradeNo, purpose: Purpose, *, subject: str | None) -> _Call:
+        return _Call(
+            merchant=merchant,
+            endpoint=Endpoint.QUERY_ISSUE_RESULT,
+            payload=ResultRequest(merchant_id=merchant.merchant_id, trade_no=trade_no).to_payload(),
+            purpose=purpose,
+            subject=subject,
+            lease=_always,
+        )
+
+    def _control_call(self, merchant: Merchant, kind: TradeNoKind, purpose: Purpose) -> _Call:
+        value = "".join(secrets.choice(_CONTROL_ALPHABET) for _ in range(_CONTROL_LENGTH))
+        return self._query_call(merchant, TradeNo(kind=kind, value=value), purpose, subject=None)
+
+    def _refused_report(self, call: _Call, answer: Answer) -> CallError:
+        """Say why an envelope came instead of a report; a report's refusal makes nobody suspect."""
+        payload = self._open(call, answer)
+        code, message = payload.get("RtnCode"), payload.get("RtnMsg")
+        if code in (RTN_OK, str(RTN_OK)):
+            return InDoubt(f"{call} was answered with RtnCode 1 and no report.")
+        return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
+
+    def _note_accepted(self, call: _Call, answer: Answer, reply: _Reply) -> None:
+        """Keep the instant for `last_accepted`."""
+        door = self._door(call.merchant.merchant_id)
+        if reply.rtn_code == RTN_OK:
+            door.note_accepted_business(answer)
+
+    def _note_not_accepted(self, call: _Call) -> None:
+        """Let the breaker know. A report says nothing of orders: it may be refused for coming twice in a minute."""
+        if call.endpoint is not Endpoint.ORDER_DETAIL:
+            self._door(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject)
+
+    def _door(self, merchant_id: str) -> Door:
+        door = self._doors.get(merchant_id)
+        if door is None:
+            door = self._doors[merchant_id] = Door(merchant_id, self._limits, self._observer, self._clock)
+        return door
+
+    @contextmanager
+    def _watched(self, call: _Call) -> Iterator[_Watch]:
+        """Tell the observer how a call ended."""
+        watch = _Watch(asked=self._clock.steady())
+        end = CallEnd.ABANDONED
+        try:
+            yield watch
+            end = CallEnd.ANSWERED
+        except CallError as error:
+            end = next(end for kind, end in _ENDS if isinstance(error, kind))
+            raise
+        finally:
+            now = self._clock.steady()
+            turn = now if watch.turn is None else watch.turn
+            self._observer.call_finished(
+                CallFinished(
+                    merchant_id=call.merchant.merchant_id,
+                    endpoint=call.endpoint,
+                    end=end,
+                    waited_seconds=turn - watch.asked,
+                    seconds=now - turn,
+                )
+            )
+
+
+def _require_echo(call: _Call, rtn_code: int, echoed: object, ours: object) -> None:
+    """Take an answer for ours only when it names what we asked about; a refusal may name nothing.
+
+    Raises:
+        InDoubt: it names something else, or nothing where it must.
+    """
+    if echoed == ours or (echoed is None and rtn_code != RTN_OK):
+        return
+    named = "nothing" if echoed is None else "something else"
+    raise InDoubt(f"{call} was answered with RtnCode {rtn_code} about {named}: this may be anybody's answer.")
+
+
+def _plain(message: str) -> str:
+    """Make a message of ECTicket's fit for one line: String(200), printable."""
+    return "".join(letter if letter.isprintable() else " " for letter in message[:200]) or "no message"
+
+
+def _always() -> None:
+    """No lease to check: asking changes nothing."""

@@ -1,0 +1,98 @@
+"""The instant at which a request leaves: the line between "nothing can have happened" and "anything can have".
+
+Exists because that line decides about money, and no exception's name draws it reliably: a connection may be found
+closed before or after the first byte, a time-out may come on either side. So the transport calls `clear` in the same
+step in which it writes, and whatever happens to the call is judged by whether that was passed.
+
+`clear` checks the caller's lease (architecture section 2: "seal the envelope, then, as close to the write as the client
+allows, check that this partition is still ours, then write"), and sets the deadline over from waiting for a connection
+to waiting for the answer. Refuses to know sockets and tickets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import httpx
+
+from adapter.errors import InDoubt, NotSent
+from adapter.provider.clock import Clock
+
+NEVER_WRITTEN: tuple[type[httpx.HTTPError], ...] = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
+"""What httpx raises only before a request is written; believed where a transport cannot tell the departure."""
+
+
+class Departure:
+    """The departure of one request.
+
+    `lease` is called last before the write and may raise to forbid it. `deadline` guards the whole call: until the
+    departure it limits the wait for a connection, from then on the `answer_seconds` for the whole answer.
+    `told_by_transport` False means that the transport cannot say when it writes, so that `clear` was called before it
+    was even asked. `at` and `at_steady` are the instant, once it is past.
+    """
+
+    def __init__(
+        self,
+        *,
+        lease: Callable[[], None],
+        deadline: asyncio.Timeout,
+        answer_seconds: float,
+        clock: Clock,
+        told_by_transport: bool,
+    ) -> None:
+        self.at: datetime | None = None
+        self.at_steady = 0.0
+        self._lease = lease
+        self._deadline = deadline
+        self._answer_seconds = answer_seconds
+        self._clock = clock
+        self._told_by_transport = told_by_transport
+
+    def clear(self) -> None:
+        """Allow the write that follows in the same step, or forbid it by raising.
+
+        Raises:
+            LeaseLost: or whatever else the lease raises.
+            httpx.ConnectTimeout: the caller has given up meanwhile.
+            httpx.WriteError: this request was written before; sending it again is nobody's business here.
+        """
+        if self.at is not None:
+            raise httpx.WriteError("a transport tried to write the same request a second time")
+        try:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+        except RuntimeError as over:
+            raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
+        self._lease()
+        self.at, self.at_steady = self._clock.now(), self._clock.steady()
+
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
+        tunnel = getattr(info.get("request"), "method", None) == b"CONNECT"
+        if event.endswith(".send_request_headers.started") and not tunnel:
+            self.clear()
+
+    def verdict(self, failure: Exception, what: str) -> NotSent | InDoubt:
+        """Say what a failed call means; `what` names the call in the message."""
+        if self._nothing_written(failure):
+            return NotSent(f"{what} was not sent: {_told(failure)}. Nothing can have happened; try again later.")
+        return InDoubt(f"{what} was sent and brought no usable answer: {_told(failure)}. Ask before anything else.")
+
+    def _nothing_written(self, failure: Exception) -> bool:
+        if self._told_by_transport:
+            return self.at is None
+        return isinstance(failure, NEVER_WRITTEN)
+
+
+def _told(failure: Exception) -> str:
+    """Tell a failure in our own words; a library's may quote what was received."""
+    if isinstance(failure, TimeoutError):
+        return "time was up"
+    cause = failure.__cause__
+    return type(failure).__name__ if cause is None else f"{type(failure).__name__} after {type(cause).__name__}"

@@ -1,0 +1,135 @@
+"""One POST over a transport: what goes out, how long it may take, how much may come back.
+
+Exists to be the only place where an exception of an HTTP library is caught. Every call ends here in a whole `Answer`,
+in `NotSent` or in `InDoubt`; only what the lease raised passes through as it is. Refuses to know merchants, envelopes
+and what a status means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+
+import httpx
+
+from adapter.errors import InDoubt
+from adapter.provider.answers import Answer
+from adapter.provider.clock import Clock
+from adapter.provider.departure import Departure
+from adapter.provider.limits import CallLimits
+from adapter.provider.transport import AiohttpTransport
+
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
+"""All that a transport of httpx's interface may raise when a call fails; time-outs and TLS errors are OSErrors."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Wire:
+    """Posts to one server through one transport.
+
+    A transport that calls `request.extensions["clearance"]` itself, just before it writes, says so with an attribute
+    `calls_clearance = True`; ours does, and httpx's own is helped by its trace extension. For any other the clearance
+    is asked for just before the transport is, and what it failed of is believed by httpx's exceptions.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, base_url: str, limits: CallLimits, clock: Clock) -> None:
+        self._transport = transport
+        self._tells_departure = isinstance(transport, AiohttpTransport | httpx.AsyncHTTPTransport) or bool(
+            getattr(transport, "calls_clearance", False)
+        )
+        self._base_url = base_url.rstrip("/")
+        self._limits = limits
+        self._clock = clock
+
+    async def post(
+        self, path: str, body: bytes, *, headers: dict[str, str], max_bytes: int, lease: Callable[[], None], what: str
+    ) -> Answer:
+        """Send `body` and read the whole answer.
+
+        `lease` is called once, just before the first byte is written; what it raises passes through, and nothing was
+        written. `what` names the call in messages.
+
+        Raises:
+            NotSent: nothing was written.
+            InDoubt: writing had begun, and no whole answer of at most `max_bytes` bytes came in time.
+        """
+        deadline = asyncio.timeout(self._limits.connect_timeout_seconds)
+        departure = Departure(
+            lease=lease,
+            deadline=deadline,
+            answer_seconds=self._limits.timeout_seconds,
+            clock=self._clock,
+            told_by_transport=self._tells_departure,
+        )
+        request = self._request(path, body, headers, departure)
+        try:
+            async with deadline:
+                return await self._exchange(request, departure, max_bytes, what)
+        except FAILURES as failure:
+            raise departure.verdict(failure, what) from failure
+
+    def _request(self, path: str, body: bytes, headers: dict[str, str], departure: Departure) -> httpx.Request:
+        connect, answer = self._limits.connect_timeout_seconds, self._limits.timeout_seconds
+        return httpx.Request(
+            "POST",
+            self._base_url + path,
+            headers=headers,
+            content=body,
+            extensions={
+                "clearance": departure.clear,
+                "trace": departure.trace,
+                "timeout": {"connect": connect, "pool": connect, "read": answer, "write": answer},
+            },
+        )
+
+    async def _exchange(self, request: httpx.Request, departure: Departure, max_bytes: int, what: str) -> Answer:
+        if not self._tells_departure:
+            departure.clear()
+        response = await self._transport.handle_async_request(request)
+        try:
+            body = await _read(response, max_bytes)
+        finally:
+            await response.aclose()
+        if departure.at is None:
+            raise InDoubt(f"{what} was sent by a transport that never asked for clearance; it must not be used.")
+        return Answer(
+            status=response.status_code,
+            headers=response.headers,
+            body=body,
+            sent_at=departure.at,
+            sent_steady=departure.at_steady,
+        )
+
+    async def close(self) -> None:
+        """Close the transport and its connections."""
+        await self._transport.aclose()
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    """Read a whole body, and no more than is allowed of it."""
+    if response.is_stream_consumed:  # the transport made an answer that was complete from the start
+        return response.content
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > max_bytes:
+            raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
+    return _decoded(bytes(body), response.headers.get("Content-Encoding", ""), max_bytes)
+
+
+def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Undo the gzip of a server that compresses although it was asked not to; anything else is unreadable."""
+    if encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        raise httpx.DecodingError("the answer is in a Content-Encoding that was not asked for")
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        text = inflater.decompress(body, max_bytes)
+    except zlib.error as broken:
+        raise httpx.DecodingError("the answer says it is gzip, and is not") from broken
+    if not inflater.eof:
+        raise httpx.DecodingError(f"the answer's gzip is cut short or larger than {max_bytes} bytes")
+    return text

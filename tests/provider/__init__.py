@@ -1,0 +1,1 @@
+"""Calls to ECTicket, against real sockets on this machine."""

@@ -1,0 +1,132 @@
+"""A raw server and providers that call it, on either engine."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import httpx
+import pytest
+
+from adapter.protocol.endpoints import Family
+from adapter.provider.breaker import BreakerState
+from adapter.provider.client import Provider
+from adapter.provider.clock import Clock
+from adapter.provider.limits import CallLimits
+from adapter.provider.observer import CallFinished
+from adapter.provider.transport import TransportKind, make_transport, tls_context
+
+from .server import RawServer
+
+QUICK = CallLimits(timeout_seconds=0.3, connect_timeout_seconds=0.3, max_calls_per_second=0, max_wait_seconds=0.2)
+"""Limits in tenths of a second."""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    """A server that answers nothing yet."""
+    async with RawServer() as running:
+        yield running
+
+
+@pytest.fixture(params=list(TransportKind))
+def kind(request: pytest.FixtureRequest) -> TransportKind:
+    """Both engines: what a call means must not depend on the choice."""
+    chosen: TransportKind = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def tls() -> ssl.SSLContext:
+    """The usual TLS, made once: reading the system's certificates takes a tenth of a second."""
+    return tls_context()
+
+
+@pytest.fixture
+async def transport(kind: TransportKind, tls: ssl.SSLContext) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    """A transport of either engine."""
+    made = make_transport(kind, tls=tls)
+    yield made
+    await made.aclose()
+
+
+class FakeClock:
+    """Both clocks of the provider, moved by hand."""
+
+    def __init__(self) -> None:
+        self.wall = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        self.steady = 1000.0
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += timedelta(seconds=seconds)
+        self.steady += seconds
+
+    @property
+    def clock(self) -> Clock:
+        """The clock to hand to a provider."""
+        return Clock(now=lambda: self.wall, steady=lambda: self.steady)
+
+
+@pytest.fixture
+def time() -> FakeClock:
+    """A clock that stands still until a test moves it."""
+    return FakeClock()
+
+
+class Noted:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[CallFinished] = []
+        self.states: list[tuple[str, BreakerState]] = []
+
+    def call_finished(self, call: CallFinished) -> None:
+        """Keep it."""
+        self.calls.append(call)
+
+    def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
+        """Keep it."""
+        self.states.append((merchant_id, state))
+
+
+@pytest.fixture
+def noted() -> Noted:
+    """What the provider's observer was told."""
+    return Noted()
+
+
+class MakeProvider(Protocol):
+    """Makes a provider that calls an address, with quick limits changed as told."""
+
+    def __call__(
+        self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
+    ) -> Provider: ...
+
+
+@pytest.fixture
+def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: Noted) -> MakeProvider:
+    """Make providers over the transport of the test's engine, or over another."""
+    default = transport
+
+    def make(
+        base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
+    ) -> Provider:
+        return Provider(
+            base_url=base_url,
+            family=Family.TICKET,
+            transport=transport or default,
+            limits=limits,
+            observer=noted,
+            clock=time.clock,
+        )
+
+    return make
+
+
+@pytest.fixture
+def provider(make_provider: MakeProvider, server: RawServer) -> Provider:
+    """A provider that calls the raw server."""
+    return make_provider(server.url)

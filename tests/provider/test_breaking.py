@@ -1,0 +1,238 @@
+"""The breaker at work: which merchant is held back, since when, and how it gets out again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapter.errors import BreakerOpen, InDoubt, NotAccepted, RefusedUnread
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.issue import IssueReply, TradeNoKind
+from adapter.provider.breaker import BreakerState
+from adapter.provider.client import Provider, Purpose
+from adapter.provider.observer import CallEnd
+
+from . import ecticket
+from .conftest import QUICK, FakeClock, MakeProvider, Noted
+from .ecticket import ISSUE, MERCHANT, OTHER, TRADE_NO, sealed
+from .server import RawServer, Visit
+
+OPEN, PROBING, CLOSED = BreakerState.OPEN, BreakerState.PROBING, BreakerState.CLOSED
+
+
+async def _issue(provider: Provider, subject: str, merchant: Merchant = MERCHANT) -> IssueReply:
+    return await provider.issue(merchant, ISSUE, subject=subject, clearance=lambda: None)
+
+
+async def _refuse(visit: Visit) -> None:
+    await visit.answer(sealed(None, trans_code=0))
+
+
+async def _lock_out(visit: Visit) -> None:
+    await visit.answer(status=403)
+
+
+async def _never(visit: Visit) -> None:
+    raise AssertionError("this call should not have been made")
+
+
+@pytest.fixture
+async def open_provider(server: RawServer, provider: Provider) -> Provider:
+    """A provider whose breaker two refused orders have opened."""
+    server.behave = _refuse
+    for subject in ("order-1", "order-2"):
+        with pytest.raises(NotAccepted):
+            await _issue(provider, subject)
+    server.visits.clear()
+    server.behave = _never
+    return provider
+
+
+async def test_two_refused_orders_hold_the_merchant_back(open_provider: Provider, time: FakeClock) -> None:
+    """The third is not tried, at once, and told when to come back; queries neither."""
+    with pytest.raises(BreakerOpen) as caught:
+        await _issue(open_provider, "order-3")
+    assert caught.value.retry_at == time.wall + timedelta(seconds=5)
+    with pytest.raises(BreakerOpen):
+        await open_provider.query(MERCHANT, TRADE_NO, purpose=Purpose.CONFIRM)
+
+
+async def test_one_refused_order_holds_nobody_back(server: RawServer, provider: Provider, noted: Noted) -> None:
+    """It may well be its own content, however often it is tried."""
+    server.behave = _refuse
+    for _ in range(3):
+        with pytest.raises(NotAccepted):
+            await _issue(provider, "order-1")
+    server.behave = ecticket.healthy
+    await _issue(provider, "order-2")
+
+    assert noted.states == []
+
+
+async def test_a_refused_control_query_holds_the_merchant_back(
+    server: RawServer, provider: Provider, noted: Noted
+) -> None:
+    """Its content cannot be at fault."""
+    server.behave = _refuse
+    with pytest.raises(NotAccepted):
+        await provider.control(MERCHANT, TradeNoKind.MERCHANT, purpose=Purpose.DOUBT)
+
+    assert noted.states == [(MERCHANT.merchant_id, OPEN)]
+
+
+async def test_403_holds_the_merchant_back_for_half_an_hour(
+    server: RawServer, provider: Provider, time: FakeClock
+) -> None:
+    """ECPay's rule; whoever calls on is locked out for longer."""
+    server.behave = _lock_out
+    with pytest.raises(RefusedUnread):
+        await _issue(provider, "order-1")
+    server.behave = _never
+    time.pass_by(1799)
+    with pytest.raises(BreakerOpen) as caught:
+        await _issue(provider, "order-2")
+
+    assert caught.value.retry_at == time.wall + timedelta(seconds=1)
+
+
+async def test_429_and_503_hold_only_their_own_call_back(server: RawServer, provider: Provider, noted: Noted) -> None:
+    """They are about a moment (or a report a minute), not about a merchant."""
+    for status in (429, 503):
+
+        async def busy(visit: Visit, status: int = status) -> None:
+            await visit.answer(status=status, headers={"Retry-After": "60"})
+
+        server.behave = busy
+        with pytest.raises(RefusedUnread):
+            await _issue(provider, f"order-{status}")
+
+    assert noted.states == []
+
+
+async def test_another_merchant_is_not_touched(open_provider: Provider, server: RawServer) -> None:
+    """Breakers, pace and places are each merchant's own."""
+    server.behave = ecticket.healthy
+
+    assert (await _issue(open_provider, "order-3", OTHER)).rtn_code == 1
+
+
+async def test_the_first_call_after_the_wait_makes_a_probe_and_goes_on(
+    open_provider: Provider, server: RawServer, time: FakeClock, noted: Noted
+) -> None:
+    """A control query first; when it is accepted, the call itself."""
+    server.behave = ecticket.healthy
+    time.pass_by(5)
+
+    assert (await _issue(open_provider, "order-3")).rtn_code == 1
+    assert [ecticket.endpoint(visit) for visit in server.visits] == [Endpoint.QUERY_ISSUE_RESULT, Endpoint.ISSUE]
+    assert ecticket.opened(server.visits[0]).payload["MerchantTradeNo"] != TRADE_NO.value
+    assert [state for _, state in noted.states] == [OPEN, PROBING, CLOSED]
+
+
+async def test_a_failed_probe_holds_back_for_longer(
+    open_provider: Provider, server: RawServer, time: FakeClock
+) -> None:
+    """Only the probe was sent, and the wait has doubled."""
+    server.behave = _refuse
+    time.pass_by(5)
+    with pytest.raises(BreakerOpen) as caught:
+        await _issue(open_provider, "order-3")
+
+    assert [ecticket.endpoint(visit) for visit in server.visits] == [Endpoint.QUERY_ISSUE_RESULT]
+    assert caught.value.retry_at == time.wall + timedelta(seconds=10)
+    assert isinstance(caught.value.__cause__, NotAccepted)
+
+
+async def test_a_probe_that_is_locked_out_waits_as_long_as_the_lock_out(
+    open_provider: Provider, server: RawServer, time: FakeClock
+) -> None:
+    """The lock-out counts more than the growing wait."""
+    server.behave = _lock_out
+    time.pass_by(5)
+    with pytest.raises(BreakerOpen) as caught:
+        await _issue(open_provider, "order-3")
+
+    assert caught.value.retry_at == time.wall + timedelta(seconds=1800)
+
+
+async def test_a_probe_in_doubt_is_no_accepted_probe(
+    open_provider: Provider, server: RawServer, time: FakeClock
+) -> None:
+    """Only TransCode 1 closes."""
+
+    async def garbage(visit: Visit) -> None:
+        await visit.answer(b"garbage")
+
+    server.behave = garbage
+    time.pass_by(5)
+    with pytest.raises(BreakerOpen) as caught:
+        await _issue(open_provider, "order-3")
+
+    assert isinstance(caught.value.__cause__, InDoubt)
+
+
+async def test_while_a_probe_is_on_its_way_all_others_are_held_back(
+    open_provider: Provider, server: RawServer, time: FakeClock
+) -> None:
+    """One at a time."""
+    go_on = asyncio.Event()
+
+    async def slow(visit: Visit) -> None:
+        await go_on.wait()
+        await ecticket.healthy(visit)
+
+    server.behave = slow
+    time.pass_by(5)
+    prober = asyncio.create_task(_issue(open_provider, "order-3"))
+    await server.until(lambda: len(server.visits) == 1)
+    with pytest.raises(BreakerOpen):
+        await _issue(open_provider, "order-4")
+    go_on.set()
+
+    assert (await prober).rtn_code == 1
+
+
+async def test_a_cancelled_probe_leaves_the_next_caller_to_make_it(
+    open_provider: Provider, server: RawServer, time: FakeClock, noted: Noted
+) -> None:
+    """A shutdown in the middle of a probe, or an order that gave up."""
+
+    async def silent(_: Visit) -> None:
+        """Keep it waiting."""
+
+    server.behave = silent
+    time.pass_by(5)
+    prober = asyncio.create_task(_issue(open_provider, "order-3"))
+    await server.until(lambda: len(server.visits) == 1)
+    prober.cancel()
+    await asyncio.wait([prober])
+    server.behave = ecticket.healthy
+
+    assert (await _issue(open_provider, "order-4")).rtn_code == 1
+    assert noted.calls[-4].end is CallEnd.ABANDONED
+
+
+async def test_a_call_that_stood_in_line_while_the_breaker_opened_is_not_sent(
+    server: RawServer, make_provider: MakeProvider
+) -> None:
+    """The breaker is asked again when the turn has come; calls already on the wire end as they may."""
+    patient = replace(QUICK, max_concurrent_calls=2, max_wait_seconds=5, timeout_seconds=5)
+    provider = make_provider(server.url, limits=patient)
+    go_on = asyncio.Event()
+
+    async def all_locked_out(visit: Visit) -> None:
+        await go_on.wait()
+        await _lock_out(visit)
+
+    server.behave = all_locked_out
+    calls = [asyncio.create_task(_issue(provider, f"order-{number}")) for number in range(3)]
+    await server.until(lambda: len(server.visits) == 2)
+    go_on.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(end) for end in ends].count(BreakerOpen) == 1
+    assert [type(end) for end in ends].count(RefusedUnread) == 2

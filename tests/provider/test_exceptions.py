@@ -1,0 +1,113 @@
+"""Every exception of the HTTP libraries is one of ours in the end: none escapes, and none is taken for harmless."""
+
+from __future__ import annotations
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp import client_exceptions, http_exceptions
+
+from adapter.errors import CallError, InDoubt, NotSent
+from adapter.provider import client
+from adapter.provider.clock import Clock
+from adapter.provider.departure import NEVER_WRITTEN
+from adapter.provider.transport import FAILURES, as_httpx
+from adapter.provider.wire import Wire
+
+from .conftest import QUICK
+
+
+def _subclasses(root: type[Exception]) -> set[type[Exception]]:
+    return {root}.union(*(_subclasses(below) for below in root.__subclasses__()))
+
+
+def _exported(module: object, names: list[str]) -> list[type[Exception]]:
+    found = [getattr(module, name) for name in names]
+    return [each for each in found if isinstance(each, type) and issubclass(each, Exception)]
+
+
+HTTPX = _exported(httpx, list(httpx.__all__))
+AIOHTTP = sorted(
+    _subclasses(aiohttp.ClientError) | _subclasses(http_exceptions.HttpProcessingError) | {TimeoutError, OSError},
+    key=lambda each: each.__name__,
+)
+
+
+def _bare(kind: type[Exception]) -> Exception:
+    """Make one of a kind, whatever its constructor asks for."""
+    made = kind.__new__(kind)
+    made.args = ("told",)
+    return made
+
+
+class _Failing(httpx.AsyncBaseTransport):
+    """Fails before or after it began to write."""
+
+    calls_clearance = True
+
+    def __init__(self, failure: Exception, *, begun: bool) -> None:
+        self._failure, self._begun = failure, begun
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._begun:
+            request.extensions["clearance"]()
+        raise self._failure
+
+
+class _Foreign(httpx.AsyncBaseTransport):
+    """Fails, and knows nothing of clearance."""
+
+    def __init__(self, failure: Exception) -> None:
+        self._failure = failure
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise self._failure
+
+
+async def _call(transport: httpx.AsyncBaseTransport) -> None:
+    wire = Wire(transport, base_url="http://ecticket.example", limits=QUICK, clock=Clock())
+    await wire.post("/", b"", headers={}, max_bytes=1, lease=lambda: None, what="a call")
+
+
+def test_the_lists_are_not_empty() -> None:
+    """The libraries still export what these tests are about."""
+    assert httpx.ReadTimeout in HTTPX
+    assert aiohttp.ServerDisconnectedError in AIOHTTP
+    assert set(_exported(client_exceptions, list(client_exceptions.__all__))) - set(AIOHTTP) == {
+        aiohttp.WSMessageTypeError  # of web sockets, which nobody here opens
+    }
+
+
+@pytest.mark.parametrize("kind", HTTPX, ids=lambda kind: kind.__name__)
+async def test_every_exception_of_httpx_is_judged_by_the_departure(kind: type[Exception]) -> None:
+    """Before the first byte: not sent. From then on: in doubt, whatever its name says."""
+    with pytest.raises(NotSent) as not_sent:
+        await _call(_Failing(_bare(kind), begun=False))
+    with pytest.raises(InDoubt) as in_doubt:
+        await _call(_Failing(_bare(kind), begun=True))
+
+    assert isinstance(not_sent.value.__cause__, kind)
+    assert isinstance(in_doubt.value.__cause__, kind)
+
+
+@pytest.mark.parametrize("kind", HTTPX, ids=lambda kind: kind.__name__)
+async def test_a_transport_that_cannot_tell_is_believed_only_where_httpx_promises(kind: type[Exception]) -> None:
+    """No connection, no place in the pool, no such protocol: not sent. All else: in doubt."""
+    with pytest.raises(NotSent if issubclass(kind, NEVER_WRITTEN) else InDoubt):
+        await _call(_Foreign(_bare(kind)))
+
+
+@pytest.mark.parametrize("kind", AIOHTTP, ids=lambda kind: kind.__name__)
+def test_every_exception_of_aiohttp_becomes_one_of_httpxs(kind: type[Exception]) -> None:
+    """The engine catches it, and its translation says on which side of the first byte it came."""
+    failure = _bare(kind)
+
+    assert isinstance(failure, FAILURES)
+    assert isinstance(as_httpx(failure, begun=False), NEVER_WRITTEN)
+    assert not isinstance(as_httpx(failure, begun=True), NEVER_WRITTEN)
+    assert isinstance(as_httpx(failure, begun=True), httpx.TransportError)
+
+
+def test_every_error_of_a_call_has_an_end_the_observer_is_told() -> None:
+    """A new error cannot be forgotten in the metrics."""
+    assert {kind for kind, _ in client._ENDS} == _subclasses(CallError) - {CallError}  # type: ignore[comparison-overlap]

@@ -1,0 +1,433 @@
+"""What the engines promise on the wire: written once, cleared first, closed when broken off."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapter.errors import InDoubt, LeaseLost, NotSent
+from adapter.provider.answers import Answer
+from adapter.provider.clock import Clock
+from adapter.provider.limits import CallLimits
+from adapter.provider.transport import AiohttpTransport, TransportKind, make_transport, tls_context
+from adapter.provider.wire import Wire
+
+from .conftest import QUICK
+from .server import RawServer, Visit, self_signed, unused_port
+
+
+async def _echo(visit: Visit) -> None:
+    await visit.answer(b"answer to " + visit.body)
+
+
+async def _arrival() -> None:
+    """Let what was written reach the other end: loopback delivers at once, the loop reads on its next rounds."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def _nothing_to_check() -> None:
+    """Hold every lease."""
+
+
+def _wire(transport: httpx.AsyncBaseTransport, url: str, limits: CallLimits = QUICK) -> Wire:
+    return Wire(transport, base_url=url, limits=limits, clock=Clock())
+
+
+async def _post(wire: Wire, body: bytes = b"question", lease: Callable[[], None] = _nothing_to_check) -> Answer:
+    return await wire.post(
+        "/path", body, headers={"Accept": "text/html"}, max_bytes=100_000, lease=lease, what="a call"
+    )
+
+
+@pytest.fixture
+def wire(transport: httpx.AsyncBaseTransport, server: RawServer) -> Wire:
+    """A wire to the raw server."""
+    return _wire(transport, server.url)
+
+
+class _Lost:
+    """A lease that is lost, and notes when it was asked for."""
+
+    def __init__(self, server: RawServer) -> None:
+        self.error = LeaseLost("the partition is another's")
+        self.seen: list[tuple[int, int]] = []
+        self._server = server
+
+    def __call__(self) -> None:
+        self.seen.append((self._server.connections, self._server.bytes_received))
+        raise self.error
+
+
+async def test_the_request_goes_out_as_httpx_made_it(server: RawServer, wire: Wire) -> None:
+    """No header is added, changed or compressed on the way."""
+    server.behave = _echo
+
+    answer = await _post(wire)
+
+    assert (answer.status, answer.body) == (200, b"answer to question")
+    first, *headers = server.visits[0].head.decode().split("\r\n")
+    assert first == "POST /path HTTP/1.1"
+    assert sorted(header.partition(":")[0].lower() for header in headers) == ["accept", "content-length", "host"]
+
+
+async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, wire: Wire) -> None:
+    """Asked for when a connection is held and before the first byte; its own error comes out, as the same object."""
+    lost = _Lost(server)
+
+    with pytest.raises(LeaseLost) as caught:
+        await _post(wire, lease=lost)
+    await server.until(lambda: server.connections == 1 and server.open_connections == 0)
+
+    assert caught.value is lost.error
+    assert len(lost.seen) == 1
+    assert server.bytes_received == 0
+
+
+async def test_a_lost_lease_lets_not_one_byte_out_on_a_used_connection_either(server: RawServer, wire: Wire) -> None:
+    """The same on a connection from the pool; and the next call is none the worse for it."""
+    server.behave = _echo
+    await _post(wire, b"first")
+    before, lost = server.bytes_received, _Lost(server)
+
+    with pytest.raises(LeaseLost):
+        await _post(wire, b"second", lease=lost)
+    answer = await _post(wire, b"third")
+
+    assert lost.seen == [(1, before)]
+    assert answer.body == b"answer to third"
+    assert [visit.body for visit in server.visits] == [b"first", b"third"]
+
+
+async def test_the_lease_is_asked_for_once_and_before_the_first_byte(server: RawServer, wire: Wire) -> None:
+    """A connection is held by then, and nothing has been written."""
+    server.behave = _echo
+    asked: list[int] = []
+
+    await _post(wire, lease=lambda: asked.append(server.bytes_received))
+
+    assert asked == [0]
+
+
+async def test_the_fast_engine_writes_headers_and_body_in_one_piece(server: RawServer, tls: ssl.SSLContext) -> None:
+    """So nothing can come between clearance and the last byte of a usual request."""
+    transport = AiohttpTransport(tls=tls)
+    pieces: list[int] = []
+    server.behave = _echo
+    server.changed = _Counting(server, pieces)
+
+    await _post(_wire(transport, server.url))
+    await transport.aclose()
+
+    assert len({size for size in pieces if size}) == 1
+
+
+class _Counting(asyncio.Event):
+    """Notes how much had come in at each sign of life."""
+
+    def __init__(self, server: RawServer, pieces: list[int]) -> None:
+        super().__init__()
+        self._server, self._pieces = server, pieces
+
+    def set(self) -> None:
+        self._pieces.append(self._server.bytes_received)
+        super().set()
+
+
+async def test_connections_are_used_again(server: RawServer, wire: Wire) -> None:
+    """Ten calls, one connection."""
+    server.behave = _echo
+    for _ in range(10):
+        await _post(wire)
+
+    assert server.connections == 1
+
+
+async def test_an_idle_connection_is_not_used_for_longer_than_told(
+    server: RawServer, kind: TransportKind, tls: ssl.SSLContext
+) -> None:
+    """Shorter than the server's patience, so that it does not close while we write."""
+    server.behave = _echo
+    transport = make_transport(kind, tls=tls, keep_alive_seconds=0.02)
+    wire = _wire(transport, server.url)
+    await _post(wire)
+    await asyncio.sleep(0.06)  # the engine's own clock cannot be moved
+    await _post(wire)
+    await transport.aclose()
+
+    assert server.connections == 2
+
+
+async def test_a_connection_the_server_closed_while_idle_is_not_used(server: RawServer, wire: Wire) -> None:
+    """The usual end of an idle connection costs no call."""
+
+    async def answer_and_close(visit: Visit) -> None:
+        await _echo(visit)
+        visit.close()
+
+    server.behave = answer_and_close
+    for _ in range(3):
+        await _post(wire)
+        await server.until(lambda: server.open_connections == 0)
+        await _arrival()
+
+    assert len(server.visits) == 3
+
+
+async def test_an_answer_nobody_asked_for_is_taken_by_nobody(server: RawServer, wire: Wire) -> None:
+    """What lies on a pooled connection from before is not the answer to the next call."""
+
+    server.behave = _echo
+    await _post(wire, b"first")
+    await server.visits[0].answer(b"stale")
+    await _arrival()
+    try:
+        answer = await _post(wire, b"second")
+    except NotSent:
+        await server.until(lambda: server.open_connections == 0)
+        assert [visit.body for visit in server.visits] == [b"first"]
+    else:
+        assert answer.body == b"answer to second"
+    assert (await _post(wire, b"third")).body == b"answer to third"
+
+
+async def test_nothing_is_sent_twice(server: RawServer, wire: Wire) -> None:
+    """A connection that dies under a request is a doubt, even a used one: no engine tries again by itself."""
+
+    async def die_on_second(visit: Visit) -> None:
+        if visit.turn == 1:
+            await _echo(visit)
+        else:
+            visit.reset()
+
+    server.behave = die_on_second
+    await _post(wire, b"first")
+    with pytest.raises(InDoubt):
+        await _post(wire, b"second")
+
+    assert [visit.body for visit in server.visits] == [b"first", b"second"]
+
+
+async def test_redirections_are_not_followed(server: RawServer, wire: Wire) -> None:
+    """Where ECTicket lives is a setting, not an answer."""
+
+    async def redirect(visit: Visit) -> None:
+        await visit.answer(status=307, headers={"Location": "/elsewhere"})
+
+    server.behave = redirect
+    answer = await _post(wire)
+
+    assert answer.status == 307
+    assert len(server.visits) == 1
+
+
+async def test_cookies_are_not_kept(server: RawServer, wire: Wire) -> None:
+    """Every call is the first one."""
+
+    async def set_cookie(visit: Visit) -> None:
+        await visit.answer(headers={"Set-Cookie": "a=b"})
+
+    server.behave = set_cookie
+    await _post(wire)
+    await _post(wire)
+
+    assert b"cookie" not in server.visits[1].head.lower()
+
+
+async def test_the_environments_proxies_are_not_used(
+    server: RawServer, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody asks for them."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
+    server.behave = _echo
+
+    assert (await _post(wire)).status == 200
+
+
+async def test_the_environments_proxy_is_used_when_asked_for(
+    server: RawServer, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy gets the whole address; here the raw server stands for one."""
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.behave = _echo
+    transport = AiohttpTransport(tls=tls, trust_env=True)
+
+    await _post(_wire(transport, "http://ecticket.example"))
+    await transport.aclose()
+
+    assert server.visits[0].head.startswith(b"POST http://ecticket.example/path HTTP/1.1")
+
+
+async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer, wire: Wire) -> None:
+    """Its connection is closed; the next call never sees the answer that comes too late."""
+    call = asyncio.create_task(_post(wire, b"first"))
+    await server.until(lambda: len(server.visits) == 1)
+    call.cancel()
+    await asyncio.wait([call])
+    await server.until(lambda: server.open_connections == 0)
+    server.behave = _echo
+
+    assert call.cancelled()
+    assert (await _post(wire, b"second")).body == b"answer to second"
+    assert server.connections == 2
+
+
+async def test_a_call_cancelled_in_the_middle_of_its_answer_closes_its_connection(
+    server: RawServer, wire: Wire
+) -> None:
+    """Half an answer read is a connection nobody can use again."""
+
+    async def half(visit: Visit) -> None:
+        await visit.answer(b"x" * 1000, cut=500)
+        server.changed.set()
+
+    server.behave = half
+    call = asyncio.create_task(_post(wire, b"first"))
+    await server.until(lambda: len(server.visits) == 1)
+    await _arrival()
+    call.cancel()
+    await asyncio.wait([call])
+    await server.until(lambda: server.open_connections == 0)
+
+    assert call.cancelled()
+
+
+async def test_calls_cancelled_at_any_step_never_mix_up_answers(server: RawServer, wire: Wire) -> None:
+    """Forty calls, each cancelled some steps further on; a call that comes through has its own answer."""
+    server.behave = _echo
+    for steps in range(40):
+        call = asyncio.create_task(_post(wire, b"cancelled %d" % steps))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled() or call.result().body == b"answer to cancelled %d" % steps
+
+        assert (await _post(wire, b"next %d" % steps)).body == b"answer to next %d" % steps
+
+
+async def test_after_closing_nothing_is_sent(server: RawServer, wire: Wire) -> None:
+    """A closed transport says so; it does not open again by itself."""
+    server.behave = _echo
+    await _post(wire)
+    await wire.close()
+    await server.until(lambda: server.open_connections == 0)
+
+
+async def test_the_fast_engine_sends_nothing_after_closing(server: RawServer, tls: ssl.SSLContext) -> None:
+    """Nothing was written, so nothing can have happened."""
+    transport = AiohttpTransport(tls=tls)
+    await transport.aclose()
+
+    with pytest.raises(NotSent):
+        await _post(_wire(transport, server.url))
+    assert server.connections == 0
+
+
+@pytest.fixture
+async def tls_server(tmp_path: Path) -> AsyncIterator[tuple[RawServer, Path]]:
+    """A server with a certificate nobody knows, and the file that vouches for it."""
+    cert_file, context = self_signed(tmp_path)
+    async with RawServer(tls=context) as running:
+        running.behave = _echo
+        yield running, cert_file
+
+
+async def test_a_certificate_nobody_vouches_for_gets_nothing(
+    tls_server: tuple[RawServer, Path], transport: httpx.AsyncBaseTransport
+) -> None:
+    """Certificates are verified: nothing is sent."""
+    server, _ = tls_server
+
+    with pytest.raises(NotSent):
+        await _post(_wire(transport, server.url))
+    assert server.bytes_received == 0
+
+
+async def test_a_ca_file_vouches_for_a_server(tls_server: tuple[RawServer, Path], kind: TransportKind) -> None:
+    """With the CA at hand the same server is called, and a lost lease is as silent as without TLS."""
+    server, cert_file = tls_server
+    transport = make_transport(kind, tls=tls_context(cert_file))
+    wire = _wire(transport, server.url)
+
+    assert (await _post(wire)).body == b"answer to question"
+    before = server.bytes_received
+    with pytest.raises(LeaseLost):
+        await _post(wire, lease=_Lost(server))
+    await transport.aclose()
+    assert server.bytes_received == before
+
+
+def test_tls_is_verified_and_not_old() -> None:
+    """TLS 1.2 or later, certificate and name checked."""
+    context = tls_context()
+
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+async def test_any_transport_of_httpxs_can_be_plugged_in() -> None:
+    """One that knows nothing of clearance is asked only after the lease was."""
+    steps: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        steps.append("sent")
+        return httpx.Response(200, content=b"fine")
+
+    answer = await _post(
+        _wire(httpx.MockTransport(handler), "http://ecticket.example"), lease=lambda: steps.append("lease")
+    )
+
+    assert answer.body == b"fine"
+    assert steps == ["lease", "sent"]
+
+
+class _Claiming(httpx.AsyncBaseTransport):
+    """Claims to ask for clearance, and does so as often as told."""
+
+    calls_clearance = True
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(self._times):
+            request.extensions["clearance"]()
+        return httpx.Response(200, content=b"fine")
+
+
+async def test_a_plugged_transport_may_ask_for_clearance_itself() -> None:
+    """It says so by `calls_clearance`."""
+    assert (await _post(_wire(_Claiming(1), "http://ecticket.example"))).body == b"fine"
+
+
+@pytest.mark.parametrize("times", [0, 2])
+async def test_a_transport_that_breaks_its_word_is_in_doubt(times: int) -> None:
+    """Never asked: nobody knows when it wrote. Asked twice: it wrote twice, or meant to."""
+    with pytest.raises(InDoubt):
+        await _post(_wire(_Claiming(times), "http://ecticket.example"))
+
+
+async def test_a_connection_that_comes_too_late_is_not_written_to() -> None:
+    """Time is up, the caller is being told so, and just then the transport would write."""
+
+    class Late(httpx.AsyncBaseTransport):
+        calls_clearance = True
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                request.extensions["clearance"]()
+            raise AssertionError("it was allowed to write")
+
+    with pytest.raises(NotSent):
+        await _post(_wire(Late(), "http://ecticket.example"))
