@@ -1,0 +1,25 @@
+"""An ECTicket that misbehaves when told: every rule of the specification, no money, and faults on demand.
+
+Theory of operation
+===================
+
+    bytes ──reception──> envelope accepted? ──faults──> what goes wrong with this call?
+                                   │
+                                   └──desk──> services ──reading, judging──> books, catalogue, reports
+                                         └──> one Turn: what the client gets, and when ──web──> the socket
+
+All that decides is pure and takes the time as an argument: the *books* know what is issued when, the *faults* know
+whom they hit, the *desk* puts both together. Only `web`, `connection` and `running` know sockets. Nothing survives the
+process, and memory is bounded: by `max_orders` orders (never forgotten; when full, Issue is refused), as many late
+effects, `max_items` items, 100 faults, and counters whose names are few.
+
+What ECPay has not documented is assumed, named so and changeable: every code but 1 (`codes`), how reports are written,
+what a repeated number is told. Notifications are accepted as URLs and stored.
+"""
+
+from adapter.sandbox.desk import Desk
+from adapter.sandbox.running import RunningSandbox, serve
+from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.web import create_app
+
+__all__ = ["Desk", "RunningSandbox", "SandboxSettings", "create_app", "serve"]

@@ -1,0 +1,176 @@
+"""Every way in which the sandbox can misbehave, each a small value with its options.
+
+Four things about a call can go wrong, and each fault touches exactly one of them, so that faults combine without
+surprises: the ANSWER (and with it whether the call has an effect), the DELAY before the answer, the JOB that issues the
+tickets, and the server's memory for REPEATS. What a fault does is carried out at the desk; when it happens is decided
+in `faults.py`; this file refuses to know both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from adapter.protocol.endpoints import Endpoint
+
+DOCUMENTED_REMARK: Final = (
+    "Error, please ensure that the transaction amount for this order matches the total amount of the products."
+)
+"""The Remark of the specification's example, whole: 105 characters, although Remark is String(100)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLostAfter:
+    """The call is carried out; the connection is closed without a byte of answer (`reset`: with a TCP reset)."""
+
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLostBefore:
+    """Nothing is carried out; the connection is closed without a byte of answer."""
+
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateEffect:
+    """The connection is closed at once, and the call is carried out `seconds` later."""
+
+    seconds: float = 5.0
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerError:
+    """An HTTP status instead of an answer; the call is carried out only with `after_effect`."""
+
+    status: int = 500
+    after_effect: bool = False
+    retry_after_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOut:
+    """HTTP 403 for every call of this merchant for `seconds` (ECPay: too many calls, wait 30 minutes)."""
+
+    seconds: float = 1800.0
+    retry_after: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Garbage:
+    """The call is carried out; the answer is `body`, or `size` random bytes, with HTTP 200."""
+
+    body: str | None = None
+    size: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongChecksum:
+    """The call is carried out; the answer's CheckMacValue does not fit its Data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """A well-formed answer that refuses whatever was asked (RtnCode ≠ 1), with nothing carried out."""
+
+    rtn_code: int | None = None
+    message: str = "System maintenance in progress."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAcceptedEnvelope:
+    """An answer with this TransCode (≠ 1) and no Data, with nothing carried out."""
+
+    trans_code: int = 999
+    message: str = "Fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow:
+    """The answer, whatever it is, comes `seconds` late; the effect is there at once."""
+
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobNeverFinishes:
+    """The order stays in progress (Status 3) for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFails:
+    """The job ends with Status 2 and this Remark."""
+
+    remark: str = DOCUMENTED_REMARK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptRepeats:
+    """The worst server: a trade number that was used before issues again, and is counted."""
+
+
+AnswerFault: TypeAlias = (
+    AnswerLostAfter
+    | AnswerLostBefore
+    | LateEffect
+    | ServerError
+    | LockOut
+    | Garbage
+    | WrongChecksum
+    | Maintenance
+    | NotAcceptedEnvelope
+)
+JobFault: TypeAlias = JobNeverFinishes | JobFails
+Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats
+
+KINDS: Final[Mapping[str, type[Behaviour]]] = {
+    "answer_lost_after": AnswerLostAfter,
+    "answer_lost_before": AnswerLostBefore,
+    "late_effect": LateEffect,
+    "server_error": ServerError,
+    "lock_out": LockOut,
+    "garbage": Garbage,
+    "wrong_checksum": WrongChecksum,
+    "maintenance": Maintenance,
+    "trans_code": NotAcceptedEnvelope,
+    "slow": Slow,
+    "job_never_finishes": JobNeverFinishes,
+    "job_fails": JobFails,
+    "accept_repeats": AcceptRepeats,
+}
+"""The names of the faults as `PUT /_/faults` knows them."""
+
+_EVERY: Final = frozenset(Endpoint)
+_ISSUE: Final = frozenset({Endpoint.ISSUE})
+
+ENDPOINTS: Final[Mapping[type[Behaviour], frozenset[Endpoint]]] = {
+    **dict.fromkeys(KINDS.values(), _EVERY),
+    LateEffect: _ISSUE,
+    JobNeverFinishes: _ISSUE,
+    JobFails: _ISSUE,
+    AcceptRepeats: _ISSUE,
+    # A report is a bare CSV file; there is no checksum in it to be wrong.
+    WrongChecksum: _EVERY - {Endpoint.ORDER_DETAIL},
+}
+"""Where a fault makes sense; it never fires anywhere else."""
+
+
+def kind_of(behaviour: Behaviour) -> str:
+    """The name of the fault that does this."""
+    return next(name for name, kind in KINDS.items() if type(behaviour) is kind)
+
+
+def slot_of(behaviour: Behaviour) -> str:
+    """Which of the four things about a call this fault touches: answer, delay, job or repeats."""
+    match behaviour:
+        case Slow():
+            return "delay"
+        case JobNeverFinishes() | JobFails():
+            return "job"
+        case AcceptRepeats():
+            return "repeats"
+        case _:
+            return "answer"

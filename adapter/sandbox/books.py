@@ -1,0 +1,208 @@
+"""The books: every order the sandbox received, and what may be known of it at a given moment.
+
+Nothing here waits. An order is entered with the moments at which it becomes visible and at which its job ends, and its
+status is a function of the time asked for; so the books can be tested as a table, and a restart of a clock restarts
+nothing else. The books refuse to judge: whoever enters an order has checked it.
+
+Memory: at most `max_orders` orders are held, repeats included, and none is ever forgotten, because a forgotten trade
+number would be accepted again and quietly falsify a count. Tickets are not stored; they follow from their order.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+from adapter.protocol.issue import IssueRequest, TradeNo
+from adapter.protocol.query_issue_result import IssueStatus
+from adapter.protocol.query_item_info import TicketType
+from adapter.protocol.taipei import TAIPEI
+
+Key: TypeAlias = tuple[str, TradeNo]
+"""Merchant and trade number: the name of an order, unique for ever (spec, Issue)."""
+
+_DIGITS: Final = string.digits + string.ascii_uppercase
+_CODE_LETTERS: Final = string.digits + string.ascii_letters
+
+SEQUENCE_LIMIT: Final = len(_DIGITS) ** 4
+"""Four characters of base 36 number an order inside TicketTradeNo (16) and TicketNo (16)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookedLine:
+    """One element of TicketInfo with what the catalogue adds to it; `price` is NT$ for one ticket."""
+
+    item_no: str | None
+    name: str
+    ticket_type: TicketType
+    price: int
+    quantity: int
+    start_date: date
+    expire_date: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How the issuing of an order goes: `ends_at` None is never, `failure` is the Remark of one that fails."""
+
+    ends_at: datetime | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookedOrder:
+    """One accepted Issue call."""
+
+    sequence: int
+    request: IssueRequest
+    lines: tuple[BookedLine, ...]
+    received_at: datetime
+    visible_at: datetime
+    job: Job
+
+    @property
+    def key(self) -> Key:
+        """Merchant and trade number."""
+        return (self.request.merchant_id, self.request.trade_no)
+
+    @property
+    def ticket_trade_no(self) -> str:
+        """TicketTradeNo: `yyyymmddhhmm` in Taipei and four characters (the last four are an assumption)."""
+        return f"{self.received_at.astimezone(TAIPEI):%Y%m%d%H%M}{_base36(self.sequence, 4)}"
+
+    @property
+    def ticket_count(self) -> int:
+        """How many tickets the order asks for."""
+        return sum(line.quantity for line in self.lines)
+
+    @property
+    def amount(self) -> int:
+        """The face value of all tickets, in NT$."""
+        return sum(line.quantity * line.price for line in self.lines)
+
+    def status(self, now: datetime) -> IssueStatus:
+        """The Status QueryIssueResult gives at that moment."""
+        if self.job.ends_at is None or now < self.job.ends_at:
+            return IssueStatus.IN_PROGRESS
+        return IssueStatus.ISSUED if self.job.failure is None else IssueStatus.FAILED
+
+    def remark(self, now: datetime) -> str:
+        """The Remark at that moment: the reason once the job has failed, else nothing."""
+        return (self.job.failure or "") if self.status(now) is IssueStatus.FAILED else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One ticket of an issued order; `redemption_code` is WriteOffNo, 18 case-sensitive characters."""
+
+    number: str
+    redemption_code: str
+    line: BookedLine
+
+    def expired(self, today: date) -> bool:
+        """Whether a gift voucher's last day is past."""
+        return self.line.expire_date is not None and self.line.expire_date < today
+
+
+def tickets(order: BookedOrder) -> Iterator[Ticket]:
+    """The tickets of an order, always the same ones; whether they exist yet is the status's business."""
+    day = f"{order.received_at.astimezone(TAIPEI):%Y%m%d}"
+    place = 0
+    for line in order.lines:
+        for _ in range(line.quantity):
+            number = f"CB{_base36(order.sequence, 4)}{_base36(place, 2)}{day}"
+            yield Ticket(number=number, redemption_code=_redemption_code(number), line=line)
+            place += 1
+
+
+class Books:
+    """All orders in the order in which they took effect."""
+
+    def __init__(self, *, max_orders: int) -> None:
+        self._max_orders = max_orders
+        self._orders: list[BookedOrder] = []
+        self._by_key: dict[Key, BookedOrder] = {}
+        self._repeats: dict[Key, list[BookedOrder]] = {}
+        self.ticket_count = 0
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def knows(self, key: Key) -> bool:
+        """Whether the number was ever used, visible or not."""
+        return key in self._by_key
+
+    def enter(
+        self,
+        request: IssueRequest,
+        lines: tuple[BookedLine, ...],
+        *,
+        received_at: datetime,
+        visible_at: datetime,
+        job: Job,
+    ) -> BookedOrder | None:
+        """Note one accepted Issue call; a number known already is issued once more. None: full, nothing was entered."""
+        if len(self._orders) >= self._max_orders:
+            return None
+        order = BookedOrder(
+            sequence=len(self._orders),
+            request=request,
+            lines=lines,
+            received_at=received_at,
+            visible_at=visible_at,
+            job=job,
+        )
+        self._orders.append(order)
+        self.ticket_count += order.ticket_count
+        if order.key in self._by_key:
+            self._repeats.setdefault(order.key, []).append(order)
+        else:
+            self._by_key[order.key] = order
+        return order
+
+    def visible(self, key: Key, now: datetime) -> BookedOrder | None:
+        """The order a query finds at that moment: the first of that number, once it is visible."""
+        order = self._by_key.get(key)
+        return order if order is not None and order.visible_at <= now else None
+
+    def issuances(self, key: Key) -> tuple[BookedOrder, ...]:
+        """Every accepted Issue call of that number: one, unless the server accepted repeats."""
+        first = self._by_key.get(key)
+        return () if first is None else (first, *self._repeats.get(key, ()))
+
+    def repeated(self) -> tuple[Key, ...]:
+        """The numbers issued more than once."""
+        return tuple(self._repeats)
+
+    def numbers(self) -> Iterator[Key]:
+        """The numbers in the order in which they first took effect."""
+        return iter(self._by_key)
+
+    @property
+    def number_count(self) -> int:
+        """How many different numbers there are."""
+        return len(self._by_key)
+
+    def received(self, merchant_id: str, begin: date, end: date, now: datetime) -> Iterator[BookedOrder]:
+        """What a report of these Taipei dates holds at that moment; safe while further orders come in."""
+        for order in self._orders[: len(self._orders)]:
+            mine = order.request.merchant_id == merchant_id and order.visible_at <= now
+            if mine and begin <= order.received_at.astimezone(TAIPEI).date() <= end:
+                yield order
+
+
+def _base36(number: int, width: int) -> str:
+    letters = []
+    for _ in range(width):
+        number, digit = divmod(number, 36)
+        letters.append(_DIGITS[digit])
+    return "".join(reversed(letters))
+
+
+def _redemption_code(ticket_number: str) -> str:
+    digest = sha256(ticket_number.encode("ascii")).digest()
+    return "".join(_CODE_LETTERS[byte % len(_CODE_LETTERS)] for byte in digest[:18])

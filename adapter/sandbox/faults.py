@@ -1,0 +1,178 @@
+"""Which calls are hit by which fault: matching, chance, counts and lock-outs, with time as an argument.
+
+Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`behaviours.py`);
+a fault whose slot is already taken does not see the call. Chance is drawn from one seeded generator per fault, so the
+same calls in the same order are hit again, whatever other faults there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox.behaviours import (
+    ENDPOINTS,
+    AcceptRepeats,
+    AnswerFault,
+    Behaviour,
+    JobFails,
+    JobFault,
+    JobNeverFinishes,
+    LateEffect,
+    LockOut,
+    Maintenance,
+    NotAcceptedEnvelope,
+    Slow,
+    WrongChecksum,
+    kind_of,
+    slot_of,
+)
+
+NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, NotAcceptedEnvelope, WrongChecksum)
+"""What is done to an accepted envelope; one that is not accepted is turned away as always."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
+
+    endpoint: Endpoint
+    merchant_id: str | None
+    trade_no: str | None
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One order to misbehave: what, to which calls, and how often.
+
+    `arrivals` counts, from 1, the calls that fit all the matchers; `count` is how often the fault fires at most.
+    """
+
+    behaviour: Behaviour
+    rate: float = 1.0
+    count: int | None = None
+    arrivals: frozenset[int] | None = None
+    endpoint: Endpoint | None = None
+    merchant_id: str | None = None
+    trade_no: str | None = None
+    trade_no_prefix: str | None = None
+
+    def fits(self, call: Call) -> bool:
+        """Whether this fault may hit that call at all."""
+        trade_no = call.trade_no or ""
+        return (
+            call.endpoint in ENDPOINTS[type(self.behaviour)]
+            and self.endpoint in (None, call.endpoint)
+            and self.merchant_id in (None, call.merchant_id)
+            and self.trade_no in (None, call.trade_no)
+            and (self.trade_no_prefix is None or trade_no.startswith(self.trade_no_prefix))
+            and (call.merchant_id is not None or not isinstance(self.behaviour, LockOut))
+            and (call.readable or not isinstance(self.behaviour, NEEDS_ENVELOPE))
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ArmedFault:
+    """A fault with its memory: how many calls it saw and how many it hit."""
+
+    fault: Fault
+    chance: Random
+    seen: int = 0
+    fired: int = 0
+
+    def fires(self, call: Call) -> bool:
+        """Count the call, and say whether this fault hits it."""
+        fault = self.fault
+        if not fault.fits(call):
+            return False
+        self.seen += 1
+        if fault.count is not None and self.fired >= fault.count:
+            return False
+        if fault.arrivals is not None and self.seen not in fault.arrivals:
+            return False
+        if self.chance.random() >= fault.rate:
+            return False
+        self.fired += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A merchant that is answered with 403 until then; `retry_after` says whether it is told how long."""
+
+    until: datetime
+    retry_after: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """All that goes wrong with one call; nothing does by default."""
+
+    answer: AnswerFault | None = None
+    slow: Slow | None = None
+    job: JobFault | None = None
+    accept_repeats: bool = False
+    lock: Lock | None = None
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults in force. `fired` counts by name since the start, over every set of faults there was."""
+
+    seed: int = 0
+    armed: tuple[ArmedFault, ...] = ()
+    locks: dict[str, Lock] = field(default_factory=dict)
+    fired: Counter[str] = field(default_factory=Counter)
+
+    def arm(self, *faults: Fault, seed: int | None = None) -> None:
+        """Put these faults in force instead of those before; lock-outs that were running end."""
+        self.seed = self.seed if seed is None else seed
+        self.armed = tuple(
+            ArmedFault(fault=fault, chance=Random(f"{self.seed}/{place}")) for place, fault in enumerate(faults)
+        )
+        self.locks.clear()
+
+    def clear(self) -> None:
+        """Behave from now on; what was already set in motion (a late effect) still comes."""
+        self.arm()
+
+    def strike(self, call: Call, now: datetime) -> Strike:
+        """Say what goes wrong with this call, and count it."""
+        if lock := self._lock(call, now):
+            return Strike(lock=lock)
+        strike, taken = Strike(), set[str]()
+        for armed in self.armed:
+            behaviour = armed.fault.behaviour
+            if slot_of(behaviour) in taken or not armed.fires(call):
+                continue
+            taken.add(slot_of(behaviour))
+            self.fired[kind_of(behaviour)] += 1
+            strike = self._struck(strike, behaviour, call, now)
+        return strike
+
+    def _struck(self, strike: Strike, behaviour: Behaviour, call: Call, now: datetime) -> Strike:
+        match behaviour:
+            case Slow():
+                return replace(strike, slow=behaviour)
+            case JobNeverFinishes() | JobFails():
+                return replace(strike, job=behaviour)
+            case AcceptRepeats():
+                return replace(strike, accept_repeats=True)
+            case LockOut():
+                return replace(strike, lock=self._lock_out(behaviour, call, now))
+            case _:
+                return replace(strike, answer=behaviour)
+
+    def _lock(self, call: Call, now: datetime) -> Lock | None:
+        lock = self.locks.get(call.merchant_id or "")
+        return lock if lock and now < lock.until else None
+
+    def _lock_out(self, lock_out: LockOut, call: Call, now: datetime) -> Lock:
+        lock = Lock(until=now + timedelta(seconds=lock_out.seconds), retry_after=lock_out.retry_after)
+        self.locks[call.merchant_id or ""] = lock
+        return lock

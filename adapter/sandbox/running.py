@@ -1,0 +1,152 @@
+"""A sandbox on a real socket: inside this process for tests and the demonstration, or as the process itself.
+
+uvicorn's HTTP protocol runs under an accept loop of our own, because uvicorn's server takes the process's signals for
+itself and needs a tenth of a second to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from adapter.errors import SettingsError
+from adapter.sandbox.books import Books
+from adapter.sandbox.catalogue import Catalogue
+from adapter.sandbox.connection import SandboxProtocol
+from adapter.sandbox.desk import Desk
+from adapter.sandbox.faults import Faults
+from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.stats import Stats
+from adapter.sandbox.web import Now, application, utc_now
+
+
+class RunningSandbox:
+    """A sandbox that serves as long as the `async with` lasts.
+
+        async with RunningSandbox() as sandbox:
+            ...  # call sandbox.base_url, look at sandbox.books
+
+    Without settings it takes any free port of loopback. `now` may be any clock that gives aware times.
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None, *, now: Now = utc_now) -> None:
+        self.settings = settings or SandboxSettings(port=0)
+        self._now = now
+        self._desk = Desk(self.settings)
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def books(self) -> Books:
+        """Every order; late effects whose time has come included."""
+        self._desk.catch_up(self._now())
+        return self._desk.books
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items."""
+        return self._desk.catalogue
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force; `arm` and `clear` change them."""
+        return self._desk.faults
+
+    @property
+    def stats(self) -> Stats:
+        """The counters."""
+        return self._desk.stats
+
+    @property
+    def base_url(self) -> str:
+        """Where the sandbox answers, without a slash at the end.
+
+        Raises:
+            RuntimeError: it does not serve.
+        """
+        if self._server is None:
+            raise RuntimeError("the sandbox does not serve: enter it with `async with` first")
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            SettingsError: nothing can listen at that host and port.
+        """
+        config = self._config()
+        config.load()
+
+        def accept() -> SandboxProtocol:
+            return SandboxProtocol(config=config, server_state=self._state, app_state={})
+
+        host, port = self.settings.host, self.settings.port
+        try:
+            self._server = await asyncio.get_running_loop().create_server(accept, host, port)
+        except OSError as error:
+            raise SettingsError(
+                f"nothing can listen at {host}:{port} ({error.strerror}); choose another port"
+            ) from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, as `aclose`."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop listening, break the connections there are, and wait for their handlers to notice."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks)
+        await self._server.wait_closed()
+        self._server = None
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            application(self._desk, self._now),
+            http=SandboxProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=self.settings.keep_alive_seconds,
+        )
+
+
+def serve(settings: SandboxSettings, *, ready: Callable[[str], None] = lambda _base_url: None) -> None:
+    """Serve until SIGINT or SIGTERM, then return; `ready` is told the base URL once the socket listens.
+
+    For the main thread of a process. Keys cannot be pickled, so a process that is spawned for this builds its settings
+    itself.
+
+    Raises:
+        SettingsError: nothing can listen at that host and port.
+    """
+    asyncio.run(_serve(settings, ready))
+
+
+async def _serve(settings: SandboxSettings, ready: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: there, Ctrl-C ends asyncio.run by itself
+            loop.add_signal_handler(number, stop.set)
+    async with RunningSandbox(settings) as sandbox:
+        ready(sandbox.base_url)
+        await stop.wait()

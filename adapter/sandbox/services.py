@@ -1,0 +1,168 @@
+"""The four endpoints behaving well: a payload in, an answer's payload, a report or a refusal out.
+
+What goes wrong on the way there and back is the desk's business. Time is an argument; nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from adapter.protocol.endpoints import Endpoint, Family
+from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
+from adapter.protocol.query_item_info import ItemStatus
+from adapter.protocol.rules import item_violations, report_violations, result_violations
+from adapter.protocol.taipei import TAIPEI
+from adapter.sandbox.behaviours import JobFails, JobNeverFinishes
+from adapter.sandbox.books import BookedOrder, Books, Job
+from adapter.sandbox.catalogue import Catalogue
+from adapter.sandbox.codes import SUCCESS, Reason, Refusal
+from adapter.sandbox.faults import Strike
+from adapter.sandbox.judging import Judge, field_refusal
+from adapter.sandbox.reading import read_issue, read_item, read_report, read_result
+from adapter.sandbox.reports import report_chunks
+from adapter.sandbox.settings import SandboxSettings
+
+Payload: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A CSV file, made while it is sent."""
+
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One accepted envelope: where it was sent, by whom, and what it says."""
+
+    endpoint: Endpoint
+    family: Family
+    merchant_id: str
+    payload: Payload
+
+
+class Services:
+    """The honest ECTicket: rules, books and catalogue."""
+
+    def __init__(self, settings: SandboxSettings, books: Books, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._books = books
+        self._catalogue = catalogue
+        self._judge = Judge(settings, catalogue)
+        self._last_report: dict[str, datetime] = {}
+
+    def carry_out(self, asked: Asked, strike: Strike, now: datetime) -> Payload | Report | Refusal:
+        """Do what is asked, now."""
+        if asked.payload.get("MerchantID") != asked.merchant_id:
+            message = "MerchantID inside Data is not the envelope's"
+            return Refusal(reason=Reason.MERCHANT_MISMATCH, message=message)
+        match asked.endpoint:
+            case Endpoint.ISSUE:
+                return self._issue(asked, strike, now)
+            case Endpoint.QUERY_ISSUE_RESULT:
+                return self._query(asked, now)
+            case Endpoint.QUERY_ITEM_INFO:
+                return self._item(asked)
+            case Endpoint.ORDER_DETAIL:
+                return self._report(asked, now)
+
+    def _issue(self, asked: Asked, strike: Strike, now: datetime) -> Payload | Refusal:
+        request = read_issue(asked.payload)
+        if isinstance(request, Refusal):
+            return request
+        lines = self._judge.lines(request, asked.family, now.astimezone(TAIPEI).date())
+        if isinstance(lines, Refusal):
+            return lines
+        if self._books.knows((asked.merchant_id, request.trade_no)) and not strike.accept_repeats:
+            return Refusal(
+                reason=Reason.REPEATED_TRADE_NO, message=f"{request.trade_no.kind.field_name} was used before"
+            )
+        visible_at = now + timedelta(seconds=self._settings.visible_after_seconds)
+        job = self._job(request, strike, now)
+        order = self._books.enter(request, lines, received_at=now, visible_at=visible_at, job=job)
+        if order is None:
+            return Refusal(reason=Reason.BOOKS_FULL, message="the sandbox holds as many orders as it may")
+        return _issued(order)
+
+    def _job(self, request: IssueRequest, strike: Strike, now: datetime) -> Job:
+        # "For paper tickets, [...] will execute the issuance immediately upon calling the API" (spec, Issue).
+        seconds = 0.0 if request.issue_type is IssueType.PAPER else self._settings.job_seconds
+        ends_at = now + timedelta(seconds=seconds)
+        match strike.job:
+            case JobNeverFinishes():
+                return Job(ends_at=None)
+            case JobFails(remark=remark):
+                return Job(ends_at=ends_at, failure=remark)
+            case None:
+                return Job(ends_at=ends_at)
+
+    def _query(self, asked: Asked, now: datetime) -> Payload | Refusal:
+        request = read_result(asked.payload)
+        if isinstance(request, Refusal):
+            return request
+        if refusal := field_refusal(result_violations(request)):
+            return refusal
+        order = self._books.visible((asked.merchant_id, request.trade_no), now)
+        if order is None:
+            return Refusal(reason=Reason.UNKNOWN_TRADE_NO, message="no order has this number")
+        answer = {"Status": int(order.status(now)), "Remark": order.remark(now)}
+        return {"RtnCode": SUCCESS, "RtnMsg": "成功", **_both_numbers(request.trade_no), **answer}
+
+    def _item(self, asked: Asked) -> Payload | Refusal:
+        request = read_item(asked.payload)
+        if isinstance(request, Refusal):
+            return request
+        if refusal := field_refusal(item_violations(request)):
+            return refusal
+        item = self._catalogue.find(request.item_no)
+        if item is None:
+            return Refusal(reason=Reason.ITEM_UNKNOWN, message=f"ItemNo {request.item_no} does not exist")
+        return {
+            "RtnCode": SUCCESS,
+            "RtnMsg": "success",
+            "MerchantID": asked.merchant_id,
+            "ItemNo": item.item_no,
+            "ItemName": item.name,
+            "TicketType": item.ticket_type.value,
+            "ItemAmount": item.price,
+            "ItemStatus": (ItemStatus.LISTED if item.listed else ItemStatus.DELISTED).value,
+            "ModifyDate": f"{item.modified_at.astimezone(TAIPEI):%Y%m%d %H:%M}",
+            "InstructionsList": [{"IssueType": kind.value, "Description": text} for kind, text in item.instructions],
+        }
+
+    def _report(self, asked: Asked, now: datetime) -> Report | Refusal:
+        request = read_report(asked.payload)
+        if isinstance(request, Refusal):
+            return request
+        if refusal := field_refusal(report_violations(request)):
+            return refusal
+        last, interval = self._last_report.get(asked.merchant_id), self._settings.report_interval_seconds
+        if last is not None and now - last < timedelta(seconds=interval):
+            return Refusal(reason=Reason.REPORT_TOO_SOON, message=f"one report in {interval:g} seconds per MerchantID")
+        self._last_report[asked.merchant_id] = now
+        orders = self._books.received(asked.merchant_id, request.begin_date, request.end_date, now)
+        return Report(chunks=report_chunks(orders, request.report_type, now, self._settings.report_encoding))
+
+
+def _issued(order: BookedOrder) -> Payload:
+    return {
+        "RtnCode": SUCCESS,
+        "RtnMsg": "success",
+        **_both_numbers(order.request.trade_no),
+        "TicketTradeNo": order.ticket_trade_no,
+        "TicketData": [
+            {"ItemName": line.name, "TicketPrice": line.price, "TicketAmount": line.quantity}
+            if line.item_no is None
+            else {"ItemNo": line.item_no, "TicketAmount": line.quantity}
+            for line in order.lines
+        ],
+    }
+
+
+def _both_numbers(trade_no: TradeNo) -> dict[str, str]:
+    """Both fields, the unused one empty, as the specification's examples have them."""
+    return {kind.field_name: trade_no.value if kind is trade_no.kind else "" for kind in TradeNoKind}

@@ -1,0 +1,164 @@
+"""Which calls are hit by which fault: pure, with time as an argument."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox.behaviours import (
+    KINDS,
+    AcceptRepeats,
+    AnswerLostAfter,
+    AnswerLostBefore,
+    Behaviour,
+    Garbage,
+    JobFails,
+    JobNeverFinishes,
+    LateEffect,
+    LockOut,
+    Maintenance,
+    NotAcceptedEnvelope,
+    Slow,
+    WrongChecksum,
+    kind_of,
+)
+from adapter.sandbox.faults import Call, Fault, Faults, Strike
+
+from .helpers import START
+
+
+def call(
+    trade_no: str | None = "A1",
+    *,
+    endpoint: Endpoint = Endpoint.ISSUE,
+    merchant_id: str | None = "3085676",
+    readable: bool = True,
+) -> Call:
+    return Call(endpoint=endpoint, merchant_id=merchant_id, trade_no=trade_no, readable=readable)
+
+
+def hits(faults: Faults, count: int) -> list[bool]:
+    return [faults.strike(call(f"N{place}"), START) != Strike() for place in range(count)]
+
+
+def armed(*faults: Fault, seed: int = 0) -> Faults:
+    armed_faults = Faults()
+    armed_faults.arm(*faults, seed=seed)
+    return armed_faults
+
+
+def test_without_faults_nothing_goes_wrong() -> None:
+    """A sandbox behaves until it is told otherwise."""
+    assert Faults().strike(call(), START) == Strike()
+
+
+@pytest.mark.parametrize(
+    ("fault", "hit", "spared"),
+    [
+        (Fault(behaviour=Slow(), endpoint=Endpoint.ISSUE), call(), call(endpoint=Endpoint.ORDER_DETAIL)),
+        (Fault(behaviour=Slow(), merchant_id="3085676"), call(), call(merchant_id="3362787")),
+        (Fault(behaviour=Slow(), merchant_id="3085676"), call(), call(merchant_id=None)),
+        (Fault(behaviour=Slow(), trade_no="A1"), call("A1"), call("A12")),
+        (Fault(behaviour=Slow(), trade_no="A1"), call("A1"), call(None)),
+        (Fault(behaviour=Slow(), trade_no_prefix="A1"), call("A12"), call("B1")),
+        (Fault(behaviour=Slow(), trade_no_prefix="A1"), call("A1"), call(None)),
+        (Fault(behaviour=LateEffect()), call(), call(endpoint=Endpoint.QUERY_ISSUE_RESULT)),
+        (Fault(behaviour=JobFails()), call(), call(endpoint=Endpoint.QUERY_ISSUE_RESULT)),
+        (Fault(behaviour=JobNeverFinishes()), call(), call(endpoint=Endpoint.QUERY_ITEM_INFO)),
+        (Fault(behaviour=AcceptRepeats()), call(), call(endpoint=Endpoint.QUERY_ITEM_INFO)),
+        (Fault(behaviour=WrongChecksum()), call(), call(endpoint=Endpoint.ORDER_DETAIL)),
+        (Fault(behaviour=LockOut()), call(), call(merchant_id=None)),
+        (Fault(behaviour=Maintenance()), call(), call(readable=False)),
+        (Fault(behaviour=NotAcceptedEnvelope()), call(), call(readable=False)),
+        (Fault(behaviour=LateEffect()), call(), call(readable=False)),
+        (Fault(behaviour=WrongChecksum()), call(), call(readable=False)),
+    ],
+)
+def test_a_fault_hits_what_it_fits_and_spares_the_rest(fault: Fault, hit: Call, spared: Call) -> None:
+    """Each matcher, and the places where a fault makes sense."""
+    assert armed(fault).strike(spared, START) == Strike()
+    assert armed(fault).strike(hit, START) != Strike()
+
+
+def test_count_is_how_often_a_fault_fires_at_most() -> None:
+    """Then it is spent."""
+    assert hits(armed(Fault(behaviour=Slow(), count=2)), 4) == [True, True, False, False]
+
+
+def test_arrivals_name_the_calls_by_their_order() -> None:
+    """Counted from 1, among the calls that fit."""
+    faults = armed(Fault(behaviour=Slow(), arrivals=frozenset({2, 3}), trade_no_prefix="N"))
+    faults.strike(call("other"), START)
+
+    assert hits(faults, 4) == [False, True, True, False]
+
+
+def test_rate_is_drawn_from_the_seed() -> None:
+    """The same seed hits the same calls, another seed others; about as many as asked for."""
+    fault = Fault(behaviour=Slow(), rate=0.25)
+    first, again, other = (hits(armed(fault, seed=seed), 1_000) for seed in (7, 7, 8))
+
+    assert first == again
+    assert first != other
+    assert 200 < sum(first) < 300
+
+
+def test_another_fault_does_not_change_whom_a_fault_hits() -> None:
+    """Each has its own generator."""
+    late = Fault(behaviour=JobFails(), rate=0.5)
+    alone, beside = armed(late, seed=7), armed(late, Fault(behaviour=Slow(), rate=0.5), seed=7)
+
+    for place in range(100):
+        assert alone.strike(call(f"N{place}"), START).job == beside.strike(call(f"N{place}"), START).job
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.0, 0), (1.0, 100)])
+def test_rate_zero_never_fires_and_rate_one_always(rate: float, expected: int) -> None:
+    """The ends of the scale are certain."""
+    assert sum(hits(armed(Fault(behaviour=Slow(), rate=rate)), 100)) == expected
+
+
+def test_faults_of_different_slots_combine() -> None:
+    """A call can be slow, lose its answer, fail as a job and be a repeat, all at once."""
+    behaviours: tuple[Behaviour, ...] = (Slow(), AnswerLostAfter(), JobFails(), AcceptRepeats())
+
+    strike = armed(*(Fault(behaviour=behaviour) for behaviour in behaviours)).strike(call(), START)
+
+    assert strike == Strike(slow=Slow(), answer=AnswerLostAfter(), job=JobFails(), accept_repeats=True)
+
+
+def test_the_first_fault_of_a_slot_wins_and_the_others_do_not_see_the_call() -> None:
+    """So a list of faults reads from top to bottom."""
+    faults = armed(Fault(behaviour=AnswerLostBefore(), count=1), Fault(behaviour=Garbage(), arrivals=frozenset({1})))
+
+    assert [faults.strike(call(), START).answer for _ in range(3)] == [AnswerLostBefore(), Garbage(), None]
+
+
+def test_a_lock_out_holds_for_its_time_and_for_its_merchant_only() -> None:
+    """It needs no further fault to go on, and it ends by itself."""
+    faults = armed(Fault(behaviour=LockOut(seconds=10, retry_after=True), count=1))
+    lock = faults.strike(call(), START).lock
+
+    assert lock is not None
+    assert lock.retry_after
+    assert faults.strike(call(merchant_id="3362787"), START).lock is None
+    assert faults.strike(call(), START + timedelta(seconds=9.9)).lock == lock
+    assert faults.strike(call(), START + timedelta(seconds=10)).lock is None
+
+
+def test_clearing_ends_faults_and_lock_outs_but_not_the_count_of_what_fired() -> None:
+    """The statistics tell of the whole life of a sandbox."""
+    faults = armed(Fault(behaviour=LockOut()))
+    faults.strike(call(), START)
+
+    faults.clear()
+
+    assert faults.strike(call(), START) == Strike()
+    assert faults.fired == {"lock_out": 1}
+
+
+def test_every_kind_knows_its_own_name() -> None:
+    """Names and behaviours are one to one."""
+    assert [kind_of(kind()) for kind in KINDS.values()] == list(KINDS)
