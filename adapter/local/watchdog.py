@@ -1,0 +1,89 @@
+"""Runs one command and sees to it that it never outlives the process that wanted it.
+
+A program of its own, started by `supervised.py`; it imports nothing but the standard library. It holds the reading end
+of a pipe whose writing end only the parent has. When the parent dies, in whatever way, kill -9 included, the pipe
+closes, and the watchdog kills the command and removes the folder it was told to. Where the system offers it (Linux),
+the command also dies with the watchdog.
+
+    python watchdog.py LOG FOLDER COMMAND...
+
+LOG receives the command's output. FOLDER is removed when the parent is gone; empty keeps everything. The command's
+process id is the only line on standard output. On standard input, `t` asks the command to end and `k` ends it. The exit
+status is the command's (negative ones plus 256).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+
+_LOOK_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_watchdog() -> None:
+    """In the command, before it begins: be killed when the watchdog dies.
+
+    The signal comes when the *thread* that started the command ends, which is why this must not happen in the parent,
+    where any thread may start a broker; the watchdog has only one.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _start(log: str, command: list[str]) -> subprocess.Popen[bytes]:
+    with open(log, "ab") as output:
+        return subprocess.Popen(  # noqa: S603  the parent's own command
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_watchdog if sys.platform == "linux" else None,
+        )
+
+
+def _watch(child: subprocess.Popen[bytes], parent: int) -> bool:
+    """Pass orders on until the command has ended (False) or the parent has gone (True).
+
+    A fork of the parent may hold the pipe open, so the parent's id is looked at as well.
+    """
+    while child.poll() is None:
+        readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
+        order = os.read(0, 1) if readable else b""
+        if os.getppid() != parent or (readable and not order):
+            return True
+        if order == b"t":
+            child.terminate()
+        elif order == b"k":
+            child.kill()
+    return False
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise SystemExit(1)
+
+
+def main(log: str, folder: str, *command: str) -> int:
+    """Run `command` to its end, or to the parent's."""
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, _end)
+    child = _start(log, list(command))
+    try:
+        print(child.pid, flush=True)
+        orphaned = _watch(child, parent)
+    except BrokenPipeError:
+        orphaned = True
+    finally:
+        child.kill()
+        status = child.wait()
+    if orphaned and folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    return status % 256
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

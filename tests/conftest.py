@@ -1,0 +1,99 @@
+"""Fixtures that more than one room's tests need: the real broker, and topics on it.
+
+One local Kafka serves the whole session; `ECTICKET_KAFKA__BOOTSTRAP_SERVERS` names another broker to use instead. A
+test that asks for it is a broker test (marker `broker`): where the broker cannot be had, it is skipped and says so, and
+under `CI=true` that is a failure, so that nobody takes a green run for a tested one.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from typing import Protocol
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from adapter.errors import LocalKafkaError
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.topics import TopicSpec, create
+
+_NOT_RUN = "BROKER TEST NOT RUN"
+
+
+class MakesTopics(Protocol):
+    """Makes a topic with a name that no other test has, and returns the name."""
+
+    async def __call__(
+        self, name: str = "test", *, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> str: ...
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever uses the broker is marked so; nobody has to remember."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI=true a broker test that did not run has failed, whatever skipped it."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _must_run(item):
+        report.outcome = "failed"
+        report.longrepr = f"{_NOT_RUN}, which CI=true makes a failure: {report.longrepr}"
+    return report
+
+
+def _must_run(item: pytest.Item) -> bool:
+    return os.environ.get("CI") == "true" and item.get_closest_marker("broker") is not None
+
+
+@pytest.fixture(scope="session")
+def local_kafka_ready() -> None:
+    """Everything that a local broker needs is here; else the test is skipped. For tests that start their own."""
+    try:
+        LocalKafka().prepare()
+    except LocalKafkaError as error:
+        pytest.skip(f"{_NOT_RUN}: {error}")
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaConnection]:
+    """How to reach the session's broker."""
+    given = os.environ.get("ECTICKET_KAFKA__BOOTSTRAP_SERVERS")
+    if given:
+        yield KafkaConnection(bootstrap_servers=given)
+        return
+    request.getfixturevalue("local_kafka_ready")
+    with LocalKafka() as broker:
+        yield KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+
+
+@pytest.fixture
+async def topic(kafka: KafkaConnection) -> AsyncIterator[MakesTopics]:
+    """Makes topics that are removed after the test."""
+    made: list[str] = []
+
+    async def make(name: str = "test", *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        unique = f"{name}-{uuid.uuid4().hex[:12]}"
+        await create(kafka, [TopicSpec(name=unique, partitions=partitions, config=config or {})])
+        made.append(unique)
+        return unique
+
+    yield make
+    if made:
+        await _delete(kafka, made)
+
+
+async def _delete(kafka: KafkaConnection, names: list[str]) -> None:
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+    finally:
+        await admin.close()
