@@ -1,0 +1,165 @@
+"""The books of one partition: ledger, reservation, doubts, and what is to be flushed. Everything is decided here.
+
+They exist so that the engine's every decision about offsets can be tested without Kafka, a clock or asyncio. They
+refuse to know when and how: the caller tells what happened and asks what may be done.
+
+Theory of operation, for stages that send. A commit *reserves*: nothing at or beyond `reserved_until` of the last commit
+may be sent, so whoever takes over knows that what lies beyond was never sent. Reservations ride in the flushes that
+happen anyway, far enough ahead that nobody waits for them. The last flush of an orderly end commits the truth instead:
+one past the highest offset whose send began, and everything that was in doubt already when the partition was taken
+over and still is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from adapter.stream.inheritance import Inheritance
+from adapter.stream.ledger import OffsetLedger
+from adapter.stream.metadata import LIMIT, CommitNote, write
+from adapter.stream.stage import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """One transaction: these outcomes by offset, the offset to commit, and its metadata."""
+
+    outcomes: Mapping[int, Outcome]
+    offset: int
+    metadata: str
+    reserved_until: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether a broker accepts the metadata."""
+        return len(self.metadata) <= LIMIT
+
+
+class PartitionBooks:
+    """The books of partition `name`, taken over with `inheritance`.
+
+    `ahead`: how many offsets beyond the ones being handled a commit reserves; 0 for a stage that sends nothing.
+    """
+
+    def __init__(self, name: str, inheritance: Inheritance, *, cluster_id: str, fingerprint: str, ahead: int) -> None:
+        self._ledger = OffsetLedger(name, committed=inheritance.offset, settled=inheritance.settled)
+        self._cluster_id = cluster_id
+        self._fingerprint = fingerprint
+        self._ahead = ahead
+        self._doubt_until = inheritance.possibly_sent_until
+        self._mixed_until = inheritance.mixed_until
+        self._reserved_until = inheritance.reserved_until
+        self._suspected_until = 0
+        self._wanted_until = 0
+        self._began_until = 0
+        self._finished: dict[int, Outcome] = {}
+        self._misleading = inheritance.moved
+
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on."""
+        return self._ledger.next_offset
+
+    @property
+    def open_count(self) -> int:
+        """How many records are open, finished ones that wait for their flush included."""
+        return len(self._ledger)
+
+    def take(self, offset: int) -> bool:
+        """Note that a record was read; False when it was settled before and is to be skipped. Raises OffsetNotOpen."""
+        return self._ledger.open(offset)
+
+    def possibly_sent(self, offset: int) -> bool:
+        """Whether an earlier owner could have sent this record."""
+        return offset < self._doubt_until
+
+    def mixed(self, offset: int) -> bool:
+        """Whether it could have done so under another fingerprint."""
+        return offset < self._mixed_until
+
+    def want(self, offset: int) -> bool:
+        """Note that this record is about to be handled; True when its send is reserved, else a flush is due first."""
+        self._wanted_until = max(self._wanted_until, offset + 1)
+        return self.reserved(offset)
+
+    def reserved(self, offset: int) -> bool:
+        """Whether the last commit lets this record be sent."""
+        return self._ahead == 0 or offset < self._reserved_until
+
+    def begin_send(self, offset: int) -> None:
+        """Note that a send of this record begins."""
+        self._began_until = max(self._began_until, offset + 1)
+
+    def suspect(self, offset: int) -> None:
+        """Note that this record must count as possibly sent from the next commit on."""
+        self._suspected_until = max(self._suspected_until, offset + 1)
+
+    def finish(self, offset: int, outcome: Outcome) -> None:
+        """Note a record's outcome, to be published with the next flush; a later one for the same offset replaces it."""
+        self._finished[offset] = outcome
+
+    def withdraw(self, offset: int) -> None:
+        """Take an outcome back that cannot be published: the record stays open until the partition is taken anew."""
+        del self._finished[offset]
+
+    def finished(self) -> Mapping[int, Outcome]:
+        """The outcomes that no successful flush has published yet."""
+        return self._finished
+
+    def unfinished(self) -> Iterator[int]:
+        """The open offsets without an outcome, the oldest first."""
+        return (offset for offset in self._ledger if offset not in self._finished)
+
+    def draft(self, *, final: bool = False) -> Flush | None:
+        """The flush that is due now, whether or not it fits; None when none is.
+
+        `final`: nothing of this partition is sent any more, and the reservation shrinks to the truth.
+        """
+        lacking = self._ahead > 0 and self._wanted_until > self._reserved_until and not final
+        shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
+        if not (self._finished or lacking or shrinks or self._misleading):
+            return None
+        return self._flush(dict(self._finished), final=final)
+
+    def fitting(self, *, final: bool = False) -> Flush | None:
+        """The flush that is due now and fits: of the outcomes only the oldest, if it must be."""
+        flush = self.draft(final=final)
+        while flush is not None and not flush.fits:
+            oldest = sorted(flush.outcomes)[: len(flush.outcomes) // 2]
+            if not flush.outcomes:
+                return None
+            flush = self._flush({offset: flush.outcomes[offset] for offset in oldest}, final=final)
+        return flush
+
+    def settle(self, flush: Flush) -> None:
+        """Note that `flush` is committed."""
+        for offset in flush.outcomes:
+            self._ledger.settle(offset)
+            del self._finished[offset]
+        self._reserved_until = flush.reserved_until
+        self._misleading = False
+
+    def _flush(self, outcomes: dict[int, Outcome], *, final: bool) -> Flush:
+        standing = self._ledger.standing(outcomes.keys())
+        reserved_until = self._reservation(standing.committable, final=final)
+        note = CommitNote(
+            cluster_id=self._cluster_id,
+            committed=standing.committable,
+            reserved_until=reserved_until,
+            mixed_until=self._mixed_until if standing.committable < self._mixed_until else 0,
+            fingerprint=self._fingerprint,
+            settled=standing.settled,
+        )
+        return Flush(
+            outcomes=outcomes, offset=standing.committable, metadata=write(note), reserved_until=reserved_until
+        )
+
+    def _reservation(self, committable: int, *, final: bool) -> int:
+        # What was in doubt at the take-over stays in doubt for the next owner too, as long as some of it is open.
+        doubts = max(self._suspected_until, self._doubt_until if committable < self._doubt_until else 0)
+        if final or self._ahead == 0:
+            return max(doubts, self._began_until)
+        # It never shrinks while sends go on: one may begin under the old value while the new one is on its way.
+        wanted = self._wanted_until + self._ahead if self._wanted_until else 0
+        return max(doubts, wanted, self._reserved_until)

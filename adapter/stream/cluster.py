@@ -1,0 +1,183 @@
+"""One short talk with the brokers about topics: asked, answered, closed, and over within a bound.
+
+It exists to keep the untyped client away from those who only want facts, and because the client's own admin class makes
+topics by merely asking for them where brokers allow that; here nothing is made that was not asked for. It refuses to
+judge what it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from adapter.errors import BrokerAway, StreamError
+from adapter.stream.connection import KafkaConnection
+
+ANSWER_SECONDS = 10.0
+"""How long a whole talk may take."""
+
+_TOPIC = 2  # the resource type of topics in DescribeConfigs
+_PROBE_SECONDS = 3.0
+_THERE = (errors.NoError.errno, errors.LeaderNotAvailableError.errno)
+_MADE = (errors.NoError.errno, errors.TopicAlreadyExistsError.errno)
+_NO_SUCH_TOPIC = (errors.UnknownTopicOrPartitionError.errno, errors.InvalidTopicError.errno)
+AWAY = (
+    OSError,
+    TimeoutError,
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.RequestTimedOutError,
+    errors.StaleMetadata,
+)
+"""What the client raises when nobody is there, or not in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """A topic as it should be: its name, how many partitions, and the settings that matter (`retention.ms` and so on).
+
+    `replication` is how many brokers keep each partition; -1 leaves it to the brokers' default.
+    """
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    replication: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFacts:
+    """A topic as the brokers describe it; `ready` when every partition has a leader."""
+
+    name: str
+    partitions: tuple[int, ...]
+    replication: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why the brokers would not make a topic: Kafka's error code, its name, and what the broker said."""
+
+    code: int
+    name: str
+    message: str
+
+
+class Cluster:
+    """What can be asked; made by `talk`."""
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client = client
+
+    async def topics(self, names: Collection[str]) -> dict[str, TopicFacts]:
+        """Those of `names` that exist. Raises StreamError when the brokers will not say."""
+        answer = await self._ask(MetadataRequest(list(names), allow_auto_topic_creation=False))
+        found = {}
+        for topic in answer["topics"]:
+            code, name = topic["error_code"], topic["topic"]
+            if code in _NO_SUCH_TOPIC:
+                continue
+            if code not in _THERE:
+                raise StreamError(_unspoken(name, errors.for_code(code).__name__))
+            found[name] = _facts(name, topic["partitions"])
+        return found
+
+    async def create(self, specs: Collection[TopicSpec]) -> dict[str, Refusal]:
+        """Ask for topics to be made; returns those that were refused. One that exists by now is as good as made."""
+        wanted = [_wanted(spec) for spec in specs]
+        milliseconds = int(ANSWER_SECONDS * 1000)
+        answer = await self._ask(CreateTopicsRequest(wanted, milliseconds, False))
+        return {
+            topic["topic"]: Refusal(
+                code=topic["error_code"],
+                name=errors.for_code(topic["error_code"]).__name__,
+                message=topic.get("error_message") or "",
+            )
+            for topic in answer["topic_errors"]
+            if topic["error_code"] not in _MADE
+        }
+
+    async def settings(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The settings of existing topics, defaults included; a topic whose settings may not be seen is left out."""
+        answer = await self._ask(DescribeConfigsRequest([(_TOPIC, name, None) for name in names], False))
+        return {
+            resource["resource_name"]: {
+                entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
+            }
+            for resource in answer["resources"]
+            if resource["error_code"] == errors.NoError.errno
+        }
+
+    async def _ask(self, request: object) -> Any:  # the client has no types; what comes is read field by field above
+        controller = self._client.cluster.controller  # makes topics where brokers do not pass such requests on
+        node = self._client.get_random_node() if controller is None else controller.nodeId
+        response = await self._client.send(node, request)
+        return response.to_object()
+
+
+@asynccontextmanager
+async def talk(connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS) -> AsyncIterator[Cluster]:
+    """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address."""
+    client = AIOKafkaClient(**connection.client_options(), request_timeout_ms=int(within_seconds * 1000))
+    try:
+        async with asyncio.timeout(within_seconds):
+            await client.bootstrap()
+            yield Cluster(client)
+    except AWAY as error:
+        raise BrokerAway(await _away(connection, error, within_seconds)) from error
+    finally:
+        await client.close()
+
+
+async def _away(connection: KafkaConnection, error: Exception, within_seconds: float) -> str:
+    """The client only logs why it could not connect; ask each address once more, and say what it answers."""
+    hosts = collect_hosts(connection.bootstrap_servers)
+    probe_ms = int(min(within_seconds, _PROBE_SECONDS) * 1000)
+    reasons = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port, _ in hosts))
+    told = "; ".join(reason for reason in reasons if reason) or str(error) or type(error).__name__
+    return (
+        f"No Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}): {told}. "
+        "Check kafka.bootstrap_servers and its security settings, and that the broker runs and advertises an address "
+        "that can be reached from here."
+    )
+
+
+async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: int) -> str:
+    """Why this address cannot be used; empty when it can."""
+    options = connection.client_options()
+    del options["bootstrap_servers"]
+    try:
+        probe = await create_conn(host, port, request_timeout_ms=probe_ms, **options)
+    except (*AWAY, errors.KafkaError) as error:
+        return f"{host}:{port} {str(error) or type(error).__name__}"
+    probe.close()
+    return ""
+
+
+def _wanted(spec: TopicSpec) -> tuple[object, ...]:
+    """The request's own order of fields; the empty one would say which broker holds which partition."""
+    return (spec.name, spec.partitions, spec.replication, [], list(spec.config.items()))
+
+
+def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicFacts:
+    return TopicFacts(
+        name=name,
+        partitions=tuple(sorted(partition["partition"] for partition in partitions)),
+        replication=min((len(partition["replicas"]) for partition in partitions), default=0),
+        ready=bool(partitions) and all(partition["error_code"] == 0 for partition in partitions),
+    )
+
+
+def _unspoken(name: str, error: str) -> str:
+    return f"The brokers will not describe the topic {name} ({error}). Allow this user to Describe it (ACL)."

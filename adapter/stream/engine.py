@@ -1,0 +1,332 @@
+"""The engine: runs one stage, and sees to it that each record's outcome is published exactly once.
+
+Theory of operation. Every partition assigned to this process is *taken over*, worked on, and *let go*.
+
+Taking over: start the partition's writer, which fences the earlier owner and ends its transaction; read the committed
+offset only after that; open the books with what its note says; seek; and no `await` between opening the books and
+seeking. Every change of what is held raises the *turn*; a batch whose poll began in another turn is thrown away, and
+every partition held is sought back to where its books go on. (Measured: leaving out any of this loses or repeats.)
+
+Working: records are opened in the books as they are read, prepared, handled in their lanes, and settled when the
+transaction with their outcome is committed. Whatever goes out of Kafka's reach goes through the gate of its holding.
+
+Letting go in good order: close the gate, let what is being handled end, flush, commit the truth about what may have
+been sent. All within half of the rebalance time-out. After a failed transaction, or a fence, the partition is dropped
+instead, and never just given a new writer: that would fence whoever owns it now. It is taken over again only after the
+group has answered a request of ours that was sent later, so that it is known to be ours.
+
+What is left in memory of a partition that was let go is in `leftovers.py`. No fence reaches an HTTP request, so what is
+left on the wire by then counts as possibly sent with the next owner.
+
+The engine refuses to know what records mean, and which Kafka client there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Generic, TypeVar
+
+from adapter.errors import BrokerAway
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.holding import Holding
+from adapter.stream.holdings import Holdings
+from adapter.stream.intake import Intake
+from adapter.stream.kafka_client import AioKafka
+from adapter.stream.observer import Levels, StreamObserver, Unobserved
+from adapter.stream.phases import Phase
+from adapter.stream.port import Kafka, KafkaTrouble, Member, Place
+from adapter.stream.records import Record
+from adapter.stream.stage import Stage
+from adapter.stream.workshop import Workshop
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+"""How long a poll waits for records when there is room everywhere."""
+
+BUSY_POLL_SECONDS = 0.03
+"""How long it waits when some partitions are left out: they may have room again any moment."""
+
+BEAT_SECONDS = 0.5
+"""How often the main loop shows that it is alive, whatever it waits for."""
+
+LEVELS_SECONDS = 1.0
+"""How often the observer is told the levels."""
+
+SAY_AGAIN_SECONDS = 10.0
+"""How often an absent broker is mentioned."""
+
+FLUSH_SHARE = 1 / 3
+"""The part of any time for letting go that is kept for the last flush."""
+
+LEAST_FLUSH_SECONDS = 2.0
+"""What the last flush may take even when no grace was given."""
+
+MOST_BACK_OFF_SECONDS = 5.0
+"""Between attempts to join."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Engine(Generic[S]):
+    """Runs `stage` against the brokers of `connection`, in this process, until stopped.
+
+    `now` is the clock that waiting records go by. `kafka` is the client; aiokafka when None.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[S],
+        connection: KafkaConnection,
+        *,
+        observer: StreamObserver | None = None,
+        now: Callable[[], datetime] = _utc_now,
+        kafka: Kafka | None = None,
+    ) -> None:
+        self._stage = stage
+        self._observer: StreamObserver = observer or Unobserved()
+        self._kafka: Kafka = kafka or AioKafka(connection)
+        self._workshop = Workshop(stage, self._observer, now, self._note_mistake)
+        self._intake = Intake(stage, self._workshop, self._observer)
+        self._holdings = Holdings(
+            stage, self._workshop, self._observer, now=now, on_turn=self._interrupt, on_mistake=self._note_mistake
+        )
+        self._member: Member | None = None
+        self._mistake: BaseException | None = None
+        self._admitting: set[asyncio.Task[None]] = set()
+        self._interrupted = asyncio.Event()
+        self._stopping = False
+        self._grace = 0.0
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._last_beat = time.monotonic()
+        self._said = float("-inf")
+        self._levels_told = float("-inf")
+        self._belonged = time.monotonic()
+
+    # --- what others may see -----------------------------------------------------------------------------------------
+
+    @property
+    def last_beat(self) -> float:
+        """When the main loop last showed that it is alive (`time.monotonic`); it does also while no broker answers."""
+        return self._last_beat
+
+    @property
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        """Topic and partition of what is taken over and being worked on."""
+        return frozenset((place.topic, place.partition) for place in self._holdings.held)
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether this process is a member of the group that was given no partition."""
+        return self._belongs() and self._member is not None and not self._member.assignment()
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until stopped, through whatever becomes of the brokers.
+
+        Raises what shows that the engine or the stage cannot be trusted any more (a mistake in the books, a client
+        that is not the expected one); nothing is committed after it.
+        """
+        self._ended.clear()
+        try:
+            back_off = 0.0
+            while not self._stopping:
+                await self._beating(asyncio.sleep(back_off))
+                back_off = min(2 * back_off + 0.5, MOST_BACK_OFF_SECONDS) * random.uniform(0.8, 1.0)
+                if await self._session():
+                    back_off = 0.0
+        finally:
+            await self._workshop.stop()
+            self._ended.set()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more, let what is in flight end, commit, leave the group; after `grace_seconds` it is cancelled."""
+        self._grace = grace_seconds
+        self._stopping = True
+        self._interrupt()
+        await self._ended.wait()
+
+    async def _session(self) -> bool:
+        """One member's life, from joining to leaving; False when it could not even join."""
+        if self._stopping:
+            return False
+        try:
+            joining = self._kafka.join(
+                self._stage.group, self._stage.topics, revoked=self._revoked, assigned=self._assigned
+            )
+            member = await self._beating(joining)
+        except (BrokerAway, KafkaTrouble) as trouble:
+            self._say(f"waiting for the broker: {trouble}")
+            return False
+        if member is None:
+            return False
+        self._member = member
+        self._holdings.begin(member)
+        try:
+            await self._read(member)
+        except KafkaTrouble as trouble:
+            self._say(f"joining the group again: {trouble}")
+        finally:
+            await self._part(member)
+        return True
+
+    async def _read(self, member: Member) -> None:
+        while not self._stopping:
+            turn = self._holdings.turn
+            held = self._holdings.held
+            places = [place for place, holding in held.items() if self._has_room(holding)]
+            seconds = POLL_SECONDS if len(places) == len(held) else BUSY_POLL_SECONDS
+            batches = await self._beating(member.poll(places, timeout=seconds))
+            if self._mistake is not None:
+                raise self._mistake
+            if turn != self._holdings.turn:
+                self._go_back(member)
+            elif batches:
+                self._take(batches)
+
+    def _has_room(self, holding: Holding[S]) -> bool:
+        waiting = self._workshop.waiting(holding.place.topic)
+        return holding.working and not holding.full and waiting < self._stage.max_waiting
+
+    def _go_back(self, member: Member) -> None:
+        """What was read across a change of what is held is thrown away, and reading goes on where the books do."""
+        assignment = member.assignment()
+        for place, holding in self._holdings.held.items():
+            if place in assignment:
+                member.seek(place, holding.books.next_offset)
+
+    def _take(self, batches: Mapping[Place, Sequence[Record]]) -> None:
+        for place, records in batches.items():
+            holding = self._holdings.held.get(place)
+            if holding is None or not records:
+                continue
+            if records[0].offset < holding.books.next_offset:
+                log.error("%s: reading went back to %s; the log is another one", place, records[0].offset)
+                self._holdings.drop(holding, "rewound")
+                continue
+            works = self._intake.open(holding, records)
+            if works:
+                holding.preparing = True
+                task = asyncio.create_task(self._intake.admit(holding, works))
+                self._admitting.add(task)
+                task.add_done_callback(partial(self._admitted, holding))
+
+    def _admitted(self, holding: Holding[S], task: asyncio.Task[None]) -> None:
+        self._admitting.discard(task)
+        holding.preparing = False
+        if not task.cancelled() and (mistake := task.exception()) is not None:
+            self._note_mistake(mistake)
+
+    # --- parting -----------------------------------------------------------------------------------------------------
+
+    async def _part(self, member: Member) -> None:
+        """Let everything go and leave the group: with the grace that was given, or quickly after trouble."""
+        try:
+            if self._mistake is None:
+                await self._end_in_peace()
+            flush_seconds = max(self._grace * FLUSH_SHARE, LEAST_FLUSH_SECONDS)
+            await self._holdings.let_all_go("stopped", patience=0, flush_seconds=flush_seconds)
+        finally:
+            for task in self._admitting:
+                task.cancel()
+            if self._stopping:
+                await self._workshop.stop()
+            await member.leave()
+            self._member = None
+
+    async def _end_in_peace(self) -> None:
+        """Start nothing more, and wait for what is being handled: it may still send, as long as the grace lasts."""
+        self._holdings.take_no_more()
+        ending = asyncio.ensure_future(self._holdings.all_idle())
+        until = time.monotonic() + self._grace * (1 - FLUSH_SHARE)
+        while not ending.done() and (left := until - time.monotonic()) > 0:
+            await asyncio.wait({ending}, timeout=min(BEAT_SECONDS, left))
+            self._beat()
+        ending.cancel()
+
+    # --- what the group says -----------------------------------------------------------------------------------------
+
+    async def _revoked(self) -> None:
+        """The client swallows what this raises, so nothing may get out."""
+        try:
+            half = self._kafka.rebalance_timeout / 2
+            await self._holdings.let_all_go(
+                "revoked", patience=half * (1 - FLUSH_SHARE), flush_seconds=half * FLUSH_SHARE
+            )
+        except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
+            self._note_mistake(mistake)
+
+    def _assigned(self) -> None:
+        """The client swallows what this raises, so nothing may get out."""
+        try:
+            self._holdings.assigned()
+        except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
+            self._note_mistake(mistake)
+
+    def _note_mistake(self, mistake: BaseException) -> None:
+        if self._mistake is None:
+            self._mistake = mistake
+            self._holdings.drop_all()
+        self._interrupt()
+
+    # --- the main loop's pulse ---------------------------------------------------------------------------------------
+
+    def _interrupt(self) -> None:
+        self._interrupted.set()
+
+    async def _beating(self, work: Coroutine[object, object, T]) -> T | None:
+        """Wait for `work`, beating; None when something happened that the main loop must look at first."""
+        self._interrupted.clear()
+        task = asyncio.ensure_future(work)
+        interruption = asyncio.ensure_future(self._interrupted.wait())
+        try:
+            while not task.done() and not interruption.done():
+                self._beat()
+                await asyncio.wait({task, interruption}, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            interruption.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
+
+    def _beat(self) -> None:
+        now = self._last_beat = time.monotonic()
+        if now - self._levels_told >= LEVELS_SECONDS:
+            self._levels_told = now
+            self._observer.levels(self._stage.name, self._levels())
+        if self._belongs() or self._member is None:
+            self._belonged = now
+        elif now - self._belonged > self._kafka.rebalance_timeout:
+            self._say("the group has not answered for a while; nothing is sent until it does")
+
+    def _belongs(self) -> bool:
+        return self._member is not None and self._member.lease.holds(self._member.lease.generation)
+
+    def _say(self, what: str) -> None:
+        if time.monotonic() - self._said >= SAY_AGAIN_SECONDS:
+            self._said = time.monotonic()
+            log.warning("%s: %s", self._stage.name, what)
+
+    def _levels(self) -> Levels:
+        held = list(self._holdings.held.values())
+        return Levels(
+            open=sum(holding.books.open_count for holding in held),
+            in_flight=self._workshop.in_flight,
+            waiting={topic: self._workshop.waiting(topic) for topic in self._stage.topics},
+            finished=sum(holding.count(Phase.FINISHED) for holding in held),
+            partitions=len(held),
+        )

@@ -1,0 +1,113 @@
+"""Flushing: the outcomes of one partition and its offset, in one transaction after the other.
+
+It exists so that the order of a flush is told in one place: make room if the commit's note has grown too long, publish,
+and only then settle. It refuses to know what to do when a transaction fails: whoever started it drops the partition.
+
+Batches form by themselves: whatever is finished while one transaction runs goes into the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Generic, TypeVar
+
+from adapter.errors import OutcomeTooLarge
+from adapter.stream.books import Flush
+from adapter.stream.holding import Holding
+from adapter.stream.observer import StreamObserver
+from adapter.stream.port import PublicationsTooLarge
+from adapter.stream.records import Publication
+from adapter.stream.stage import Stage
+from adapter.stream.workshop import Workshop
+
+S = TypeVar("S")
+
+log = logging.getLogger(__name__)
+
+CARRY_ABOVE = 3600
+"""From this length of a commit's note on (bytes, of 4,096), the oldest open records are carried on ..."""
+
+CARRY_DOWN_TO = 2700
+"""... until the note is this short, so that it does not happen at every flush."""
+
+
+class Flusher(Generic[S]):
+    """Flushes the partitions of one stage."""
+
+    def __init__(self, stage: Stage[S], workshop: Workshop[S], observer: StreamObserver) -> None:
+        self._stage = stage
+        self._workshop = workshop
+        self._observer = observer
+
+    async def keep_flushing(self, holding: Holding[S]) -> None:
+        """Flush whenever something is due, until the holding is closing; the last flush commits the truth.
+
+        Raises KafkaTrouble when a transaction failed: the partition is to be dropped.
+        """
+        while not holding.closing:
+            await holding.flush_due.wait()
+            holding.flush_due.clear()
+            await self._flush(holding)
+        while holding.books.finished() and await self._flush(holding):
+            pass
+        await self._flush(holding, final=True)
+
+    async def _flush(self, holding: Holding[S], *, final: bool = False) -> int:
+        """One transaction, if one is due; how many records it settled."""
+        flush = holding.books.draft(final=final)
+        if flush is not None and len(flush.metadata) > CARRY_ABOVE:
+            self._carry_on(holding, final=final)
+            flush = holding.books.fitting(final=final)
+        if flush is None:
+            return 0
+        began = time.perf_counter()
+        try:
+            publications = await self._publish(holding, flush)
+        except PublicationsTooLarge as refusal:
+            self._replace(holding, flush, refusal)
+            return len(refusal.indexes)
+        self._observer.flush_took(self._stage.name, time.perf_counter() - began)
+        self._settle(holding, flush, publications)
+        return len(flush.outcomes)
+
+    async def _publish(self, holding: Holding[S], flush: Flush) -> int:
+        publications: list[Publication] = []
+        for outcome in flush.outcomes.values():
+            publications.extend(outcome.records)
+        await holding.writer.publish(publications, offset=flush.offset, metadata=flush.metadata)
+        return len(publications)
+
+    def _settle(self, holding: Holding[S], flush: Flush, publications: int) -> None:
+        holding.books.settle(flush)
+        holding.flushed = True
+        for offset in flush.outcomes:
+            holding.refused.discard(offset)
+            holding.drop(holding.works[offset])
+        if flush.outcomes:
+            self._observer.outcomes_published(self._stage.name, holding.place.topic, len(flush.outcomes), publications)
+        if flush.outcomes and holding.books.finished():
+            holding.flush_due.set()
+        self._workshop.reserved(holding)
+
+    def _carry_on(self, holding: Holding[S], *, final: bool) -> None:
+        """Make the note shorter by carrying on the oldest open records, as far as no call about them is under way."""
+        while (flush := holding.books.draft(final=final)) and len(flush.metadata) > CARRY_DOWN_TO:
+            if not self._workshop.carry_oldest(holding, max(32, holding.books.open_count // 16)):
+                log.warning("%s: the commit's note is long, and every open record is being handled", holding.place)
+                return
+
+    def _replace(self, holding: Holding[S], flush: Flush, refusal: PublicationsTooLarge) -> None:
+        """Ask the stage for smaller outcomes where a topic did not take the first ones."""
+        owners = [offset for offset, outcome in flush.outcomes.items() for _ in outcome.records]
+        for offset in {owners[index] for index in refusal.indexes}:
+            work = holding.works[offset]
+            error = OutcomeTooLarge(f"{work}: what is to be published about it is larger than its topic takes")
+            outcome = None if offset in holding.refused else self._workshop.broken(work, error, "publish")
+            holding.refused.add(offset)
+            if outcome is None:
+                log.error("%s: not even its dead letter is taken by the topic; it stays open", work)
+                holding.books.withdraw(offset)
+            else:
+                holding.books.finish(offset, outcome)
+        holding.flush_due.set()

@@ -1,0 +1,130 @@
+"""One partition in the hands of this process, from its take-over until it is let go.
+
+It exists so that "ours" has one place: the gate through which every send must go, the books, the writer, and the
+records in hand. It refuses to start or end anything by itself; the engine takes over and lets go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from adapter.errors import LeaseLost
+from adapter.stream.books import PartitionBooks
+from adapter.stream.phases import Phase
+from adapter.stream.port import Lease, Place, Writer
+
+if TYPE_CHECKING:
+    from adapter.stream.work import Work
+
+S = TypeVar("S")
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Values of one partition's records in hand; above it, its reading stops."""
+
+
+class Holding(Generic[S]):
+    """A partition held under `generation` of its group, its earlier owner fenced at `fenced_at`.
+
+    `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being prepared. `flushed`: a
+    transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that wait for a reservation.
+    `refused`: offsets whose outcome was too large for its topic once.
+    `room`: how many records may be in hand, those waiting for their time not counted, before reading stops.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        books: PartitionBooks,
+        writer: Writer,
+        lease: Lease,
+        *,
+        generation: int,
+        fenced_at: datetime,
+        sends: bool,
+        room: int,
+    ) -> None:
+        self.place = place
+        self.books = books
+        self.writer = writer
+        self.generation = generation
+        self.live = True
+        self.working = True
+        self.closing = False
+        self.preparing = False
+        self.works: dict[int, Work[S]] = {}
+        self.unreserved: list[Work[S]] = []
+        self.refused: set[int] = set()
+        self.flushed = False
+        self.flush_due = asyncio.Event()
+        self.flusher: asyncio.Task[None] | None = None
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._lease = lease
+        self._fenced_at = fenced_at
+        self._sends = sends
+        self._room = room
+        self._gate_open = True
+        self._bytes = 0
+        self._counts = [0] * len(Phase)
+
+    def possibly_sent_since(self, offset: int) -> datetime | None:
+        """When the last earlier owner was fenced that could have sent this record."""
+        return self._fenced_at if self.books.possibly_sent(offset) else None
+
+    def clear_to_send(self, offset: int) -> None:
+        """Let a send of this record begin now.
+
+        Raises LeaseLost: the partition is being given up, may have another owner, or the send is not reserved.
+        """
+        if not self._sends:
+            raise AssertionError(f"{self.place}: this stage said that it sends nothing")
+        if not self._gate_open:
+            raise LeaseLost(f"{self.place} is being given up; offset {offset} was not sent")
+        if not self._lease.holds(self.generation):
+            raise LeaseLost(f"{self.place} may have another owner by now; offset {offset} was not sent")
+        if not self.books.reserved(offset):
+            raise LeaseLost(f"no commit of {self.place} reserves offset {offset} yet; it was not sent")
+        self.books.begin_send(offset)
+
+    def close_gate(self) -> None:
+        """No send begins from now on, and no handler is started."""
+        self._gate_open = False
+        self.working = False
+
+    def let_go(self) -> None:
+        """It is not ours any more."""
+        self.close_gate()
+        self.live = False
+
+    def hold(self, work: Work[S]) -> None:
+        """Take a record in hand."""
+        self.works[work.offset] = work
+        self._counts[work.phase] += 1
+        self._bytes += len(work.record.value or b"")
+
+    def drop(self, work: Work[S]) -> None:
+        """Have a record in hand no longer."""
+        del self.works[work.offset]
+        self._bytes -= len(work.record.value or b"")
+        work.step(Phase.GONE)
+
+    def moved(self, source: Phase, target: Phase) -> None:
+        """Count a step of one of its records."""
+        self._counts[source] -= 1
+        self._counts[target] += 1
+        if target is Phase.RUNNING:
+            self.idle.clear()
+        elif source is Phase.RUNNING and not self._counts[Phase.RUNNING]:
+            self.idle.set()
+
+    def count(self, phase: Phase) -> int:
+        """How many of its records stand there."""
+        return self._counts[phase]
+
+    @property
+    def full(self) -> bool:
+        """Whether reading on has to wait."""
+        in_hand = len(self.works) - self._counts[Phase.WAITING]
+        return self.preparing or in_hand >= self._room or self._bytes >= MOST_BYTES

@@ -1,0 +1,389 @@
+"""Kafka through aiokafka 0.14: the one place of the engine that knows this client, its habits and its traps.
+
+It keeps the promises of `port.py` and refuses to decide anything. What had to be known:
+
+* aiokafka hands out records before its listener has finished, logs and swallows what a listener raises, and does not
+  call it in `stop()`. So the listener only tells the engine, and raises nothing.
+* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted.
+* `getmany` without partitions means all of them; with some it leaves the others' prefetched records alone, where
+  pausing would throw them away and fetch them again.
+* A failed batch shows in the futures of `send` only. Nearly everything is retried for ever, so whatever must end is
+  given an end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    NotCoordinatorForGroupError,
+    RecordListTooLargeError,
+)
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+
+from adapter.errors import BrokerAway
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.lease import HeartbeatLease
+from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.records import Publication, Record
+from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+"""How long a question to a broker may take before it is asked anew from the beginning."""
+
+LEAVE_SECONDS = 3.0
+"""How long leaving in good order may take; the group notices by itself a session time-out later."""
+
+FETCH_AT_ONCE = 500
+"""Records handed out by one poll, at most."""
+
+REBALANCE_PER_SESSION = 3
+"""The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+_LARGEST_REQUEST = 16 * 1024 * 1024  # the topics decide, not the client
+_BATCH_BYTES = 128 * 1024
+_NOWHERE = TopicPartition("-", 0)
+_COORDINATOR_MOVED = frozenset(
+    error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
+)
+_ASK_AGAIN_SECONDS = 0.05
+_WAY_OFF = 2**31 - 1
+
+
+class AioKafka:
+    """Makes members of consumer groups; see `port.Kafka`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._options: dict[str, object] | None = None
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """Seconds that the group waits for a member in a rebalance."""
+        return REBALANCE_PER_SESSION * self._connection.session_timeout_seconds
+
+    async def join(
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        revoked: Callable[[], Awaitable[None]],
+        assigned: Callable[[], None],
+    ) -> AioKafkaMember:
+        """See `port.Kafka`. Raises BrokerAway, KafkaTrouble."""
+        if self._options is None:
+            self._options = self._connection.client_options()
+        cluster_id = await self._cluster_id(self._options)
+        consumer = self._consumer(group, self._options)
+        lease = HeartbeatLease(self._connection.session_timeout_seconds)
+        member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options)
+        try:
+            async with _asking("joining the group"):
+                await consumer.start()
+            lease.watch(consumer._coordinator)
+        except BaseException:
+            await member.leave()
+            raise
+        consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
+        return member
+
+    def _consumer(self, group: str, options: Mapping[str, object]) -> AIOKafkaConsumer:
+        session_ms = round(self._connection.session_timeout_seconds * 1000)
+        rebalance_ms = session_ms * REBALANCE_PER_SESSION
+        return AIOKafkaConsumer(
+            **options,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(session_ms // 6, 100),
+            rebalance_timeout_ms=rebalance_ms,
+            # A join is answered when the rebalance ends, so no request may be given up earlier than that.
+            request_timeout_ms=rebalance_ms + session_ms,
+            # Being alive is what heartbeats say; a stage whose places are all taken reads nothing for a long time.
+            max_poll_interval_ms=_WAY_OFF,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def _cluster_id(self, options: Mapping[str, object]) -> str:
+        admin = AIOKafkaAdminClient(**options, request_timeout_ms=round(ANSWER_SECONDS * 1000))
+        try:
+            async with _asking("asking for the cluster's id"):
+                await admin.start()
+                return str((await admin.describe_cluster()).get("cluster_id") or "")
+        finally:
+            await _in_time(admin.close(), LEAVE_SECONDS)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Passes on what the group decides."""
+
+    def __init__(self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]) -> None:
+        self._revoked = revoked
+        self._assigned = assigned
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._revoked()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._assigned()
+
+
+class AioKafkaMember:
+    """One consumer in its group; see `port.Member`."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        lease: HeartbeatLease,
+        group: str,
+        cluster_id: str,
+        connection: KafkaConnection,
+        options: Mapping[str, object],
+    ) -> None:
+        self._consumer = consumer
+        self._lease = lease
+        self._group = group
+        self._cluster_id = cluster_id
+        self._connection = connection
+        self._options = options
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def lease(self) -> HeartbeatLease:
+        """How certain its partitions are."""
+        return self._lease
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's name for itself."""
+        return self._cluster_id
+
+    def assignment(self) -> frozenset[Place]:
+        """The partitions assigned to it."""
+        return frozenset(Place(*partition) for partition in self._consumer.assignment())
+
+    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # a poll's end is no failure
+        """See `port.Member`. Raises KafkaTrouble."""
+        partitions = [TopicPartition(*place) for place in places] or [_NOWHERE]
+        try:
+            batches = await self._consumer.getmany(
+                *partitions, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE
+            )
+        except KafkaError as error:
+            raise KafkaTrouble(f"reading failed: {error!r}") from error
+        return {Place(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
+
+    def seek(self, place: Place, offset: int) -> None:
+        """See `port.Member`. Raises KafkaTrouble."""
+        try:
+            self._consumer.seek(TopicPartition(*place), offset)
+        except KafkaError as error:
+            raise KafkaTrouble(f"seeking in {place} failed: {error!r}") from error
+
+    async def committed(self, place: Place) -> Commit | None:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        async with _asking(f"asking for the committed offset of {place}"):
+            while True:
+                offset, metadata, error_code = await self._ask_committed(place)
+                if not error_code:
+                    break
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        return Commit(offset=offset, metadata=metadata) if offset >= 0 else None
+
+    async def _ask_committed(self, place: Place) -> tuple[int, str, int]:
+        coordinator = self._consumer._coordinator
+        await coordinator.ensure_coordinator_known()
+        answer = committed_in(await coordinator._send_req(StableOffsetFetchRequest(self._group, *place)))
+        error_code = answer[2]
+        if error_code in _COORDINATOR_MOVED:
+            coordinator.coordinator_dead()
+        elif error_code not in (0, UNSTABLE_OFFSET_COMMIT):
+            raise KafkaTrouble(f"the committed offset of {place} was refused with code {error_code}")
+        return answer
+
+    async def log_range(self, place: Place) -> LogRange:
+        """See `port.Member`. Raises KafkaTrouble."""
+        partition = TopicPartition(*place)
+        async with _asking(f"asking for the ends of {place}"):
+            starts = await self._consumer.beginning_offsets([partition])
+            ends = await self._consumer.end_offsets([partition])
+            return LogRange(start=starts[partition], end=ends[partition])
+
+    async def start_writer(self, place: Place) -> AioKafkaWriter:
+        """See `port.Member`. Raises KafkaTrouble."""
+        timeout_ms = round(self._connection.transaction_timeout_seconds * 1000)
+        producer = AIOKafkaProducer(
+            **self._options,
+            transactional_id=f"{self._group}.{place}".replace("/", "."),
+            transaction_timeout_ms=timeout_ms,
+            request_timeout_ms=timeout_ms,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=_LARGEST_REQUEST,
+            max_batch_size=_BATCH_BYTES,
+        )
+        writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings)
+        try:
+            async with _asking(f"starting the writer of {place}"):
+                await producer.start()
+        except BaseException:
+            writer.abandon()
+            raise
+        return writer
+
+    async def leave(self) -> None:
+        """See `port.Member`."""
+        if not await _in_time(self._consumer.stop(), LEAVE_SECONDS):
+            await _in_time(self._consumer._client.close(), LEAVE_SECONDS)
+        if self._endings:
+            await asyncio.wait(self._endings)
+
+
+class AioKafkaWriter:
+    """One transactional producer; see `port.Writer`."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        group: str,
+        place: Place,
+        transaction_timeout: float,
+        endings: set[asyncio.Task[None]],
+    ) -> None:
+        self._producer = producer
+        self._endings = endings
+        self._transaction_timeout = transaction_timeout
+        self._group = group
+        self._partition = TopicPartition(*place)
+        self._open = False
+
+    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+        """See `port.Writer`. Raises PublicationsTooLarge, KafkaTrouble."""
+        try:
+            # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
+            async with asyncio.timeout(2 * self._transaction_timeout):
+                await self._transact(publications, OffsetAndMetadata(offset, metadata))
+        except (KafkaError, TimeoutError, AssertionError) as error:  # aiokafka asserts its states
+            raise KafkaTrouble(f"the transaction failed: {error!r}") from error
+
+    async def _transact(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> None:
+        await self._producer.begin_transaction()
+        self._open = True
+        results = await self._send(publications, commit)
+        too_large = {at for at, result in enumerate(results) if isinstance(result, _TOO_LARGE)}
+        if too_large:
+            await self._producer.abort_transaction()
+            self._open = False
+            raise PublicationsTooLarge(too_large)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        await self._producer.commit_transaction()
+        self._open = False
+
+    async def _send(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> list[object]:
+        """The result of each publication and of the commit, at last; each may be an exception."""
+        sent = [await self._send_one(publication) for publication in publications]
+        offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
+        return await asyncio.gather(*sent, offsets, return_exceptions=True)
+
+    async def _send_one(self, publication: Publication) -> asyncio.Future[object]:
+        try:
+            if publication.key is None and publication.value is None:
+                return await self._send_empty(publication)
+            future: asyncio.Future[object] = await self._producer.send(
+                publication.topic, publication.value, publication.key, headers=list(publication.headers)
+            )
+        except _TOO_LARGE as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        return future
+
+    async def _send_empty(self, publication: Publication) -> asyncio.Future[object]:
+        """Neither key nor value: Kafka takes that, and a dead letter may be one, but aiokafka's `send` does not."""
+        partitions = await self._producer.partitions_for(publication.topic)
+        batch = self._producer.create_batch()
+        batch.append(timestamp=None, key=None, value=None, headers=list(publication.headers))
+        future: asyncio.Future[object] = await self._producer.send_batch(
+            batch, publication.topic, partition=random.choice(sorted(partitions))
+        )
+        return future
+
+    def retire(self) -> None:
+        """See `port.Writer`."""
+        ending = asyncio.ensure_future(self._end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    def abandon(self) -> None:
+        """See `port.Writer`."""
+        self._open = True
+        self.retire()
+
+    async def _end(self) -> None:
+        producer = self._producer
+        if self._open:
+            # aiokafka would wait until everything is delivered; that is for the broker and the next owner to end.
+            producer._message_accumulator.fail_all(KafkaTrouble("the writer was abandoned"))
+        if not await _in_time(producer.stop(), LEAVE_SECONDS):
+            await _in_time(producer._sender.close(), LEAVE_SECONDS)
+            await _in_time(producer.client.close(), LEAVE_SECONDS)
+
+
+def _record(one: ConsumerRecord) -> Record:
+    return Record(
+        topic=one.topic,
+        partition=one.partition,
+        offset=one.offset,
+        timestamp=datetime.fromtimestamp(one.timestamp / 1000, UTC),
+        key=one.key,
+        value=one.value,
+        headers=one.headers,
+    )
+
+
+@asynccontextmanager
+async def _asking(what: str) -> AsyncIterator[None]:
+    """Give a question an end, and its failure one of our names."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except (KafkaConnectionError, NodeNotReadyError) as error:
+        raise BrokerAway(f"{what}: no broker answers") from error
+    except TimeoutError as error:
+        raise KafkaTrouble(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
+    except (KafkaError, AssertionError) as error:
+        raise KafkaTrouble(f"{what}: {error!r}") from error
+
+
+async def _in_time(work: Coroutine[object, object, object], seconds: float) -> bool:
+    """Whether `work` ended in time; how it ended does not matter any more."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        return False
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("closing a client: %r", error)
+    return True

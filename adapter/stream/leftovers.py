@@ -1,0 +1,66 @@
+"""What is left in this process of partitions that were let go: calls still on the wire, and outcomes not committed.
+
+It exists because a partition often comes back to the process that lost it, and what was sent once must not be sent
+again: an outcome that is known is published if its record is still open, and a record whose old task is still on the
+wire waits for that task. It refuses to believe that an offset is a name: a topic can be made anew, so the records must
+be equal too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Generic, TypeVar
+
+from adapter.stream.port import Place
+from adapter.stream.records import Record
+from adapter.stream.stage import Outcome
+from adapter.stream.work import Work
+
+S = TypeVar("S")
+
+
+class Leftovers(Generic[S]):
+    """Tasks and outcomes that outlived their holding."""
+
+    def __init__(self) -> None:
+        self._running: dict[Place, dict[int, Work[S]]] = {}
+        self._outcomes: dict[Place, dict[int, tuple[Record, Outcome]]] = {}
+
+    def __len__(self) -> int:
+        """How many records something is left of."""
+        return sum(map(len, self._running.values())) + sum(map(len, self._outcomes.values()))
+
+    def still_running(self, work: Work[S]) -> None:
+        """Note that `work`'s partition was let go while its task goes on."""
+        self._running.setdefault(work.holding.place, {})[work.offset] = work
+
+    def ended(self, work: Work[S]) -> None:
+        """Note that this task ended."""
+        running = self._running.get(work.holding.place, {})
+        if running.get(work.offset) is work:
+            del running[work.offset]
+
+    def keep(self, work: Work[S], outcome: Outcome) -> None:
+        """Keep an outcome that was not committed."""
+        self._outcomes.setdefault(work.holding.place, {})[work.offset] = (work.record, outcome)
+
+    def running(self, place: Place, record: Record) -> Work[S] | None:
+        """The task that is still at this very record."""
+        work = self._running.get(place, {}).get(record.offset)
+        return work if work is not None and work.record == record else None
+
+    def outcome(self, place: Place, record: Record) -> Outcome | None:
+        """Hand out the outcome that is known of this very record."""
+        kept = self._outcomes.get(place, {}).pop(record.offset, None)
+        return kept[1] if kept is not None and kept[0] == record else None
+
+    def keep_only(self, places: Collection[Place]) -> None:
+        """Forget outcomes of partitions that others own now: theirs count."""
+        for place in self._outcomes.keys() - set(places):
+            del self._outcomes[place]
+
+    def forget_below(self, place: Place, offset: int) -> None:
+        """Forget outcomes of records that are committed."""
+        kept = self._outcomes.get(place)
+        if kept:
+            self._outcomes[place] = {at: outcome for at, outcome in kept.items() if at >= offset}

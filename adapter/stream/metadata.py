@@ -1,0 +1,164 @@
+"""The note that goes into a commit's metadata: what the committed offset alone cannot say.
+
+It exists because a process may die at any time, and the next owner of the partition must know three things: what was
+settled beyond the committed offset (never to be done again), what could have been sent (to be asked for before anything
+else is done with it), and under which fingerprint. It is pure, and it refuses to guess: a note that is absent, foreign,
+older than the commit it hangs on, or damaged reads as `Unreadable`, never as something else.
+
+The text: nine fields, separated by spaces, all ASCII. The settled runs are alternating lengths (open, settled, open,
+...) as varints, deflated with Huffman codes, in base85; the last field is a CRC-32 over the others. Kafka's brokers
+accept 4,096 bytes (`offset.metadata.max.bytes`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from adapter.stream.ledger import Run
+
+LIMIT = 4096
+"""What a broker accepts, in bytes, with its default `offset.metadata.max.bytes`."""
+
+_VERSION = "ea1"
+_NO_RUNS = "-"
+_FIELDS = 8
+_MOST_INFLATED = 1 << 20
+_LONGEST_VARINT = 70
+_FINGERPRINT_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitNote:
+    """What one commit of a partition says beyond its offset.
+
+    `committed`: the offset it was written for. `reserved_until`: no record at or beyond it was ever sent.
+    `mixed_until`: records below it may have been sent under another fingerprint than `fingerprint`.
+    `settled`: runs beyond `committed`.
+    """
+
+    cluster_id: str
+    committed: int
+    reserved_until: int
+    mixed_until: int
+    fingerprint: str
+    settled: tuple[Run, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """There is a commit, but no note that can be believed: nothing is settled, and anything may have been sent."""
+
+    why: str
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """A fingerprint as the note keeps it: the beginning of its SHA-256."""
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
+
+
+def write(note: CommitNote) -> str:
+    """The note as metadata; ASCII, so its length is its size in bytes. Longer than `LIMIT` it cannot be committed."""
+    fields = (
+        _VERSION,
+        quote(note.cluster_id, safe=""),
+        str(note.committed),
+        str(note.reserved_until),
+        str(note.mixed_until),
+        note.fingerprint,
+        _pack(note.settled, note.committed),
+    )
+    text = " ".join(fields)
+    return f"{text} {_checksum(text)}"
+
+
+def read(text: str | None, *, cluster_id: str, committed: int) -> CommitNote | Unreadable:
+    """The note that hangs on the commit of `committed` in this cluster; total: whatever the text, it never raises."""
+    fields = (text or "").split(" ")
+    if len(fields) != _FIELDS or fields[0] != _VERSION:
+        return Unreadable(why="the commit carries no note of this format")
+    body, _, checksum = (text or "").rpartition(" ")
+    if checksum != _checksum(body):
+        return Unreadable(why="the note is damaged")
+    try:
+        note = _parse(fields, cluster_id)
+    except (ValueError, zlib.error) as error:
+        return Unreadable(why=f"the note does not parse ({type(error).__name__})")
+    if fields[1] != quote(cluster_id, safe=""):
+        return Unreadable(why="the note was written for another cluster")
+    if note.committed != committed:
+        return Unreadable(why="the offset was moved after the note was written")
+    return note
+
+
+def _parse(fields: list[str], cluster_id: str) -> CommitNote:
+    committed = int(fields[2])
+    return CommitNote(
+        cluster_id=cluster_id,
+        committed=committed,
+        reserved_until=int(fields[3]),
+        mixed_until=int(fields[4]),
+        fingerprint=fields[5],
+        settled=tuple(_unpack(fields[6], committed)),
+    )
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+
+
+def _pack(runs: Iterable[Run], committed: int) -> str:
+    lengths = bytearray()
+    reached = committed
+    for first, past in runs:
+        _append_varint(lengths, first - reached)
+        _append_varint(lengths, past - first)
+        reached = past
+    if not lengths:
+        return _NO_RUNS
+    # Huffman codes come within a few per cent of the entropy of such lengths; looking for repetitions finds none and
+    # costs time. Measured: 2 % open of 100,000 offsets, and 50 % of 20,000, both fit; see the tests.
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    return base64.b85encode(deflate.compress(bytes(lengths)) + deflate.flush()).decode()
+
+
+def _unpack(text: str, committed: int) -> Iterator[Run]:
+    if text == _NO_RUNS:
+        return
+    inflate = zlib.decompressobj(-15)
+    packed = inflate.decompress(base64.b85decode(text), _MOST_INFLATED)
+    if not inflate.eof:
+        raise ValueError("the settled runs are cut off")
+    lengths = list(_varints(packed))
+    if len(lengths) % 2 or 0 in lengths:
+        raise ValueError("the settled runs do not come in pairs")
+    reached = committed
+    for is_open, is_settled in zip(lengths[::2], lengths[1::2], strict=True):
+        first = reached + is_open
+        reached = first + is_settled
+        yield first, reached
+
+
+def _append_varint(buffer: bytearray, number: int) -> None:
+    while number > 0x7F:
+        buffer.append(number & 0x7F | 0x80)
+        number >>= 7
+    buffer.append(number)
+
+
+def _varints(packed: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in packed:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > _LONGEST_VARINT:
+            raise ValueError("a length is longer than any offset")
+        if byte < 0x80:
+            yield number
+            number = shift = 0
+    if shift:
+        raise ValueError("the last length is cut off")

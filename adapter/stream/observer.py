@@ -1,0 +1,87 @@
+"""What the engine tells those who watch it: metrics and nothing else.
+
+It exists so that the engine counts without knowing any metrics library. An observer must not raise and must not block;
+it is told counts and places, never what a record holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """How much is in the engine at this moment.
+
+    `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
+    with an outcome that is not committed yet. `partitions`: held.
+    """
+
+    open: int
+    in_flight: int
+    waiting: dict[str, int]
+    finished: int
+    partitions: int
+
+
+class StreamObserver(Protocol):
+    """Whoever counts."""
+
+    def records_taken(self, stage: str, topic: str, count: int) -> None:
+        """So many records were read and opened."""
+
+    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+        """So many records of `topic` were settled, with so many publications, in one transaction."""
+
+    def flush_took(self, stage: str, seconds: float) -> None:
+        """One transaction from begin to committed."""
+
+    def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
+        """The partition is ours, and its books are open."""
+
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+        """The partition is not ours any more: `revoked`, `stopped`, `trouble` or `rewound`."""
+
+    def carried(self, stage: str, topic: str, count: int) -> None:
+        """So many open records were carried on to keep a commit small."""
+
+    def failed(self, stage: str, topic: str, where: str) -> None:
+        """The stage raised in `prepare`, `handle`, `carry` or `broken`; or `flush`, `intake`: the engine itself did."""
+
+    def lease_lost(self, stage: str, topic: str) -> None:
+        """A send was held back because the partition might have had another owner."""
+
+    def levels(self, stage: str, levels: Levels) -> None:
+        """About once a second."""
+
+
+class Unobserved:
+    """The observer of those who do not count."""
+
+    def records_taken(self, stage: str, topic: str, count: int) -> None:
+        """See StreamObserver."""
+
+    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+        """See StreamObserver."""
+
+    def flush_took(self, stage: str, seconds: float) -> None:
+        """See StreamObserver."""
+
+    def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
+        """See StreamObserver."""
+
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+        """See StreamObserver."""
+
+    def carried(self, stage: str, topic: str, count: int) -> None:
+        """See StreamObserver."""
+
+    def failed(self, stage: str, topic: str, where: str) -> None:
+        """See StreamObserver."""
+
+    def lease_lost(self, stage: str, topic: str) -> None:
+        """See StreamObserver."""
+
+    def levels(self, stage: str, levels: Levels) -> None:
+        """See StreamObserver."""

@@ -1,0 +1,164 @@
+"""What the engine needs of a Kafka client, and what such a client promises: the edge where another one can move in.
+
+It refuses to know any client. `kafka_client.py` keeps these promises with aiokafka; the engine's tests keep them in
+memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from adapter.errors import StreamError
+from adapter.stream.records import Publication, Record
+
+
+class Place(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A group's committed offset of one partition, and the metadata that hangs on it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRange:
+    """The first offset that the log still has, and the one after the last that committed readers can see."""
+
+    start: int
+    end: int
+
+
+class KafkaTrouble(StreamError):
+    """The client could not do what was asked, and cannot say whether it happened; ask the broker, then try again."""
+
+
+class PublicationsTooLarge(StreamError):
+    """The topics do not take these publications, by their index; nothing was written, the writer is good."""
+
+    def __init__(self, indexes: Collection[int]) -> None:
+        super().__init__(f"{len(indexes)} publication(s) exceed what their topic takes")
+        self.indexes = frozenset(indexes)
+
+
+class Writer(Protocol):
+    """The one writer of a partition's outcomes; having started it has fenced every earlier one."""
+
+    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+        """All publications and the commit in one transaction, or nothing.
+
+        Raises PublicationsTooLarge (nothing was written), or KafkaTrouble: whether it was written must be read from the
+        group's committed offset after this writer was fenced.
+        """
+        ...
+
+    def retire(self) -> None:
+        """Have no more use for it; it ends in the background."""
+        ...
+
+    def abandon(self) -> None:
+        """The same with a transaction under way, which ends with the next owner's fence, or by its time-out."""
+        ...
+
+
+class Lease(Protocol):
+    """How certain this process may be that its partitions are still its own."""
+
+    @property
+    def generation(self) -> int:
+        """The group's generation that this member belongs to; negative when it belongs to none."""
+        ...
+
+    def holds(self, generation: int) -> bool:
+        """Whether a request that the broker answered for `generation` was sent less than a session time-out ago."""
+        ...
+
+    def check_proven(self) -> None:
+        """Be sure, once partitions were assigned, that proofs are seen at all. Raises AssertionError."""
+        ...
+
+    async def proven_after(self, moment: float) -> None:
+        """Wait until the broker has answered a request of this member that was sent after `moment` (see `clock`)."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds on a clock that goes on while this process is stopped or the machine sleeps."""
+        ...
+
+
+class Member(Protocol):
+    """One member of a consumer group, reading committed records only, committing nothing by itself."""
+
+    @property
+    def lease(self) -> Lease: ...
+
+    @property
+    def cluster_id(self) -> str: ...
+
+    def assignment(self) -> frozenset[Place]:
+        """The partitions assigned to this member, taken over or not."""
+        ...
+
+    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109
+        """Records of these places only, in the order of their offsets; empty after `timeout` seconds.
+
+        Raises KafkaTrouble when this member can go on no more: make a new one.
+        """
+        ...
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Read on at `offset`; what was fetched already and not yet handed out is forgotten. Raises KafkaTrouble."""
+        ...
+
+    async def committed(self, place: Place) -> Commit | None:
+        """What the group has committed, None when it never has. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def log_range(self, place: Place) -> LogRange:
+        """What the log has at this moment. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def start_writer(self, place: Place) -> Writer:
+        """A started writer for this place's outcomes. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def leave(self) -> None:
+        """Leave the group and end all connections, the writers' too; never raises and never takes long."""
+        ...
+
+
+class Kafka(Protocol):
+    """Makes members of groups."""
+
+    async def join(
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        revoked: Callable[[], Awaitable[None]],
+        assigned: Callable[[], None],
+    ) -> Member:
+        """A member that has begun to join `group`.
+
+        `revoked` is awaited before the member's partitions are given up, and must come back within half of
+        `rebalance_timeout`; `assigned` is called as soon as partitions, maybe none, have been assigned.
+
+        Raises BrokerAway when no broker answers, KafkaTrouble for anything else.
+        """
+        ...
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """Seconds that the group waits for a member in a rebalance before it goes on without it."""
+        ...

@@ -1,0 +1,131 @@
+"""Reads topics without a consumer group: from their beginning to where they end now, or on and on.
+
+For people and tests who want to see what is there; `read_committed`, so records of open and aborted transactions do not
+show. It refuses to commit, to own partitions, and to make topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
+
+from adapter.errors import BrokerAway, StreamError, TopicsMissing
+from adapter.stream.cluster import AWAY, talk
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.records import Record
+from adapter.stream.remaining import Remaining, Sight
+
+_LOOK_MS = 50
+_BROKER_WAITS_MS = 25
+_SILENCE_SECONDS = 30.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def read_to_end(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
+    """Every committed record of `topics`, from the earliest to where each partition ends at the time of the call.
+
+    An open transaction ends its partition: what lies behind its first record is not committed yet. Records of one
+    partition come in order, those of different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer
+    for 30 s, and StreamError when they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
+    """
+    async with _reader(connection, topics) as (consumer, partitions):
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, begins[partition])
+        remaining = Remaining[TopicPartition](begins, ends)
+        answered_at = time.monotonic()
+        while remaining.partitions:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                batches = await consumer.getmany(*remaining.partitions, timeout_ms=_LOOK_MS)
+                sights = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
+            for partition, batch in batches.items():
+                for read in batch:
+                    if remaining.wants(partition, read.offset):
+                        yield to_record(read)
+            now = time.monotonic()
+            answered_at = now if remaining.looked(sights) else answered_at
+            if now - answered_at > _SILENCE_SECONDS:
+                raise TimeoutError
+
+
+async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
+    """Every committed record of `topics` from the earliest on, and then each new one as it comes, without end.
+
+    Raises TopicsMissing and StreamError; brokers that go away later are waited for. Bound it (`asyncio.timeout`), and
+    close the iterator (`contextlib.aclosing`) when leaving it.
+    """
+    async with _reader(connection, topics) as (consumer, _):
+        while True:
+            for batch in (await consumer.getmany(timeout_ms=1000)).values():
+                for read in batch:
+                    yield to_record(read)
+
+
+def to_record(read: ConsumerRecord) -> Record:
+    """The client's record as ours."""
+    return Record(
+        topic=read.topic,
+        partition=read.partition,
+        offset=read.offset,
+        timestamp=_EPOCH + timedelta(milliseconds=read.timestamp),
+        key=read.key,
+        value=read.value,
+        headers=tuple(read.headers),
+    )
+
+
+@asynccontextmanager
+async def _reader(
+    connection: KafkaConnection, topics: Collection[str]
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """A started consumer without a group and the partitions it was given; the client's errors become ours."""
+    partitions = await _partitions(connection, topics)
+    consumer = AIOKafkaConsumer(
+        **connection.client_options(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=_BROKER_WAITS_MS,
+    )
+    try:
+        await consumer.start()
+        consumer.assign(partitions)
+        yield consumer, partitions
+    except AWAY as error:
+        raise BrokerAway(
+            f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "
+            f"{str(error) or 'time ran out'}. Check that the brokers run, and read again."
+        ) from error
+    except errors.KafkaError as error:
+        raise StreamError(
+            f"The brokers refuse to let {', '.join(topics)} be read: {error}. Allow this user to Read it (ACL)."
+        ) from error
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> list[TopicPartition]:
+    async with talk(connection) as cluster:
+        found = await cluster.topics(topics)
+    absent = [name for name in topics if name not in found]
+    if absent:
+        raise TopicsMissing(
+            f"There is no topic {', '.join(absent)} at {connection.bootstrap_servers}. "
+            "Check its name, or make it with: ecticket-adapter topics --create"
+        )
+    return [TopicPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
+
+
+async def _sight(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Sight:
+    return Sight(
+        position=await consumer.position(partition),
+        answered_ms=consumer.last_poll_timestamp(partition),
+        stable_end=consumer.last_stable_offset(partition),
+    )

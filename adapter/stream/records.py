@@ -1,0 +1,36 @@
+"""What comes out of Kafka and what goes into it, as plain values.
+
+It exists so that stages speak of records without ever importing a Kafka client. It refuses to know what keys, values
+and headers mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record as it was read; `(topic, partition, offset)` is its name.
+
+    `timestamp` is aware (UTC), as the topic keeps it. A tombstone has the value None.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """One record to be written: visible to `read_committed` readers once, together with its input's offset."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()

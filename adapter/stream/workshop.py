@@ -1,0 +1,306 @@
+"""The workshop: records in hand, from prepared to outcome, all partitions of a stage together.
+
+It exists so that lanes, the waiting room and the bound on what is handled at once have one place, and one small set of
+moves between them. It refuses to know Kafka: where records come from and how outcomes are committed is none of its
+business; it only says to a record's holding that an outcome is there.
+
+A record goes `admit` -> (its lane) -> (the waiting room) -> (its reservation) -> ready -> a task in `handle`, and from
+there to an outcome, back to the waiting room (`Later`, or the lease was lost for a moment), or nowhere: a task whose
+partition was let go ends as a leftover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from adapter.errors import LeaseLost
+from adapter.stream.holding import Holding
+from adapter.stream.lanes import Lanes
+from adapter.stream.leftovers import Leftovers
+from adapter.stream.observer import StreamObserver
+from adapter.stream.phases import CARRIABLE, Phase
+from adapter.stream.stage import Later, Outcome, Prepared, Stage
+from adapter.stream.waiting import WaitingRoom
+from adapter.stream.work import Work
+
+S = TypeVar("S")
+
+log = logging.getLogger(__name__)
+
+LEASE_PAUSE_SECONDS = 0.5
+"""How long a record waits whose lease was lost while its partition is still held: a heartbeat or two."""
+
+BROKEN_PAUSE_SECONDS = 60.0
+"""How long a record waits that `handle` raised for, and `broken` too: it is not lost, and it does not run hot."""
+
+_CANCEL_SECONDS = 5.0
+
+_LONGEST_NAP_SECONDS = 1.0
+"""The waiting room is looked at this often, so that a clock that is set forward is noticed."""
+
+
+class Workshop(Generic[S]):
+    """Works on the records of one stage.
+
+    `on_mistake` is told of what must never happen: an exception out of the workshop's own moves.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[S],
+        observer: StreamObserver,
+        now: Callable[[], datetime],
+        on_mistake: Callable[[BaseException], None],
+    ) -> None:
+        self._stage = stage
+        self._observer = observer
+        self._now = now
+        self._on_mistake = on_mistake
+        self._stopped = False
+        self._lanes: Lanes[Work[S]] = Lanes()
+        self._waiting: WaitingRoom[Work[S]] = WaitingRoom()
+        self._ready: deque[Work[S]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self.leftovers: Leftovers[S] = Leftovers()
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are being handled."""
+        return len(self._tasks)
+
+    def waiting(self, topic: str) -> int:
+        """How many records of this topic wait for their time."""
+        return self._waiting.count(topic)
+
+    # --- a record comes in -------------------------------------------------------------------------------------------
+
+    def admit(self, work: Work[S], prepared: Prepared[S]) -> None:
+        """Let a prepared record in; calls come in the order of the offsets."""
+        if self.finish_known(work):
+            return
+        work.lane = prepared.lane
+        work.subject = prepared.subject
+        work.not_before = prepared.not_before.timestamp() if prepared.not_before else None
+        if self._lanes.enter(work.lane, work) and not work.blocked:
+            self._go_on(work)
+        else:
+            work.step(Phase.QUEUED)
+
+    def finish(self, work: Work[S], outcome: Outcome) -> None:
+        """Note a record's outcome; it is published with the next flush of its partition."""
+        entered_its_lane = work.phase is not Phase.FRESH
+        self._waiting.leave(work)
+        work.step(Phase.FINISHED)
+        work.holding.books.finish(work.offset, outcome)
+        work.holding.flush_due.set()
+        if entered_its_lane:
+            self._leave_lane(work)
+
+    def _go_on(self, work: Work[S]) -> None:
+        """The lane's current record goes as far as it can: to wait, to be reserved, or to be handled."""
+        if work.not_before is not None and work.not_before > self._now().timestamp():
+            work.step(Phase.WAITING)
+            self._waiting.enter(work, work.not_before)
+            self._set_alarm()
+        elif work.holding.books.want(work.offset):
+            self._make_ready(work)
+        else:
+            work.step(Phase.UNRESERVED)
+            work.holding.unreserved.append(work)
+            work.holding.flush_due.set()
+
+    def _make_ready(self, work: Work[S]) -> None:
+        work.step(Phase.READY)
+        self._ready.append(work)
+        self._start_some()
+
+    def _leave_lane(self, work: Work[S]) -> None:
+        following = self._lanes.leave(work.lane, work)
+        if following is not None and following.phase is Phase.QUEUED and not following.blocked:
+            self._go_on(following)
+
+    # --- handling ----------------------------------------------------------------------------------------------------
+
+    def _start_some(self) -> None:
+        while self._ready and len(self._tasks) < self._stage.max_in_flight:
+            work = self._ready.popleft()
+            if work.phase is Phase.READY and work.holding.working:
+                work.step(Phase.RUNNING)
+                task = asyncio.create_task(self._handle(work))
+                self._tasks.add(task)
+                task.add_done_callback(self._task_ended)
+
+    async def _handle(self, work: Work[S]) -> None:
+        result: Outcome | Later[S] | None = None
+        pause = LEASE_PAUSE_SECONDS
+        try:
+            result = await self._stage.handle(work.subject, work)
+        except LeaseLost as lost:
+            self._observer.lease_lost(self._stage.name, work.topic)
+            log.warning("%s: %s", work, lost)
+        except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
+            result = self.broken(work, error, "handle")
+            pause = BROKEN_PAUSE_SECONDS
+        finally:
+            self._handled(work, result, pause)
+
+    def _handled(self, work: Work[S], result: Outcome | Later[S] | None, pause: float) -> None:
+        if not work.holding.live:
+            self._end_leftover(work, result)
+        elif isinstance(result, Outcome):
+            self.finish(work, result)
+        elif isinstance(result, Later):
+            work.subject = result.subject
+            self._wait(work, result.not_before.timestamp())
+        else:
+            if work.send_began:
+                work.possibly_sent_since = self._now()
+            self._wait(work, self._now().timestamp() + pause)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (mistake := task.exception()) is not None:
+            self._on_mistake(mistake)
+        self._start_some()
+
+    def broken(self, work: Work[S], error: Exception, where: str) -> Outcome | None:
+        """The stage's outcome for what it raised itself; None when it raises even then: the record stays open."""
+        self._observer.failed(self._stage.name, work.topic, where)
+        log.warning("%s: %s raised %s", work, where, type(error).__name__, exc_info=error)
+        try:
+            return self._stage.broken(work.record, error, work)
+        except Exception as worse:
+            self._observer.failed(self._stage.name, work.topic, "broken")
+            log.exception("%s: broken raised %s; the record stays open", work, type(worse).__name__)
+            return None
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _wait(self, work: Work[S], until: float) -> None:
+        work.not_before = until
+        work.step(Phase.WAITING)
+        self._waiting.enter(work, until)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = self._waiting.next_due()
+        if self._stopped or due is None or (self._alarm is not None and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        nap = min(max(due - self._now().timestamp(), 0.0), _LONGEST_NAP_SECONDS)
+        self._alarm_at = due
+        self._alarm = asyncio.get_running_loop().call_later(nap, self._call_due)
+
+    def _call_due(self) -> None:
+        self._alarm = None
+        for work in self._waiting.due(self._now().timestamp()):
+            work.not_before = None
+            self._go_on(work)
+        self._set_alarm()
+
+    # --- what partitions do ------------------------------------------------------------------------------------------
+
+    def reserved(self, holding: Holding[S]) -> None:
+        """A commit of this partition succeeded: those who waited for their reservation go on."""
+        held_back, holding.unreserved = holding.unreserved, []
+        for work in held_back:
+            if work.phase is Phase.UNRESERVED:
+                if holding.books.reserved(work.offset):
+                    self._make_ready(work)
+                else:
+                    holding.unreserved.append(work)
+
+    def carry_oldest(self, holding: Holding[S], count: int) -> int:
+        """Carry on up to `count` of the partition's oldest open records that no call can be on the wire for."""
+        carried = 0
+        for offset in list(holding.books.unfinished()):
+            work = holding.works[offset]
+            # Looked at one by one: carrying one on can bring the next of its lane into work.
+            if carried < count and work.phase in CARRIABLE and self._carry(work):
+                carried += 1
+        self._observer.carried(self._stage.name, holding.place.topic, carried)
+        return carried
+
+    def _carry(self, work: Work[S]) -> bool:
+        try:
+            outcome: Outcome | None = self._stage.carry(work.record, work.subject, work)
+        except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
+            outcome = self.broken(work, error, "carry")
+        if outcome is None:
+            return False
+        # The record goes on elsewhere from now on, so the next one of its lane is not the only one any more.
+        for follower in self._lanes.behind(work.lane, work):
+            follower.possibly_sent_since = self._now()
+            follower.holding.books.suspect(follower.offset)
+        self.finish(work, outcome)
+        return True
+
+    def let_go(self, holding: Holding[S]) -> None:
+        """Forget everything of this partition, except tasks and outcomes, which stay as leftovers."""
+        holding.let_go()
+        for work in list(holding.works.values()):
+            if work.phase is Phase.RUNNING:
+                self.leftovers.still_running(work)
+                continue
+            if work.phase is Phase.FINISHED and work.offset in holding.books.finished():
+                self.leftovers.keep(work, holding.books.finished()[work.offset])
+            in_lane = work.phase not in (Phase.FRESH, Phase.FINISHED)
+            self._waiting.leave(work)
+            holding.drop(work)
+            if in_lane:
+                self._leave_lane(work)
+
+    # --- leftovers ---------------------------------------------------------------------------------------------------
+
+    def finish_known(self, work: Work[S]) -> bool:
+        """Finish a record read again whose outcome is known already; it is published, and nothing is sent again."""
+        outcome = self.leftovers.outcome(work.holding.place, work.record)
+        if outcome is None:
+            return False
+        self.finish(work, outcome)
+        return True
+
+    def wait_for_leftover(self, work: Work[S]) -> None:
+        """Hold a record read again as long as another task of this process is still at it."""
+        earlier = self.leftovers.running(work.holding.place, work.record)
+        if earlier is not None:
+            earlier.heir = work
+            work.blocked = True
+
+    def _end_leftover(self, work: Work[S], result: Outcome | Later[S] | None) -> None:
+        """A task ended whose partition was let go: its outcome counts if the record is still open, nothing else."""
+        self.leftovers.ended(work)
+        work.step(Phase.GONE)
+        heir = work.heir if work.heir is not None and work.heir.holding.live else None
+        if isinstance(result, Outcome):
+            self.leftovers.keep(work, result)
+        if heir is not None:
+            self._unblock(heir, sent=work.send_began)
+        self._leave_lane(work)
+
+    def _unblock(self, heir: Work[S], *, sent: bool) -> None:
+        heir.blocked = False
+        if sent:
+            heir.possibly_sent_since = self._now()
+        if heir.phase is Phase.QUEUED and not self.finish_known(heir) and self._lanes.is_current(heir.lane, heir):
+            self._go_on(heir)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Cancel what is still being handled, and wait until it has ended."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)

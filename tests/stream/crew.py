@@ -1,0 +1,139 @@
+"""Workers as processes: started, killed, stopped for a while; and what they wrote, compared with what they were given."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from adapter.stream.connection import KafkaConnection
+
+LANE_LENGTH = 3
+
+
+@dataclass
+class Crew:
+    """Workers of one group, their source and sink, and the remote side's file."""
+
+    kafka: KafkaConnection
+    group: str
+    source: str
+    sink: str
+    folder: Path
+    session: float = 2.0
+    slow: float = 0.5
+    started: int = 0
+    workers: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    @property
+    def remote(self) -> Path:
+        return self.folder / "remote.db"
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """One more worker."""
+        self.started += 1
+        task = {
+            "bootstrap": self.kafka.bootstrap_servers,
+            "group": self.group,
+            "source": self.source,
+            "sink": self.sink,
+            "remote": str(self.remote),
+            "name": f"worker-{self.started}",
+            "session": str(self.session),
+            "slow": str(self.slow),
+        }
+        with (self.folder / f"worker-{self.started}.log").open("w") as log:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "stream.worker",
+                json.dumps(task),
+                cwd=Path(__file__).parent.parent,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self.workers.append(worker)
+        return worker
+
+    async def kill(self, worker: asyncio.subprocess.Process) -> None:
+        """No farewell."""
+        self.workers.remove(worker)
+        worker.kill()
+        await worker.wait()
+
+    async def dismiss(self, worker: asyncio.subprocess.Process) -> int:
+        """SIGTERM, and its exit code."""
+        self.workers.remove(worker)
+        worker.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(worker.wait(), 20)
+
+    async def end(self) -> None:
+        for worker in list(self.workers):
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+
+    async def feed(self, first: int, past: int, *, per_second: float) -> None:
+        """Put numbers into the source, a few to each lane, at this pace."""
+        producer = AIOKafkaProducer(**self.kafka.client_options(), acks="all")
+        await producer.start()
+        try:
+            began = time.monotonic()
+            for number in range(first, past):
+                await producer.send(self.source, b"%d" % number, key=b"lane %d" % (number // LANE_LENGTH))
+                ahead = (number - first) / per_second - (time.monotonic() - began)
+                if ahead > 0.05:
+                    await asyncio.sleep(ahead)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def read_sink(self, enough: Callable[[Counter[str]], bool], *, seconds: float, quiet: float = 2) -> Told:
+        """What was told, read committed, until it is enough and nothing came for a while."""
+        consumer = AIOKafkaConsumer(
+            self.sink, **self.kafka.client_options(), auto_offset_reset="earliest", isolation_level="read_committed"
+        )
+        await consumer.start()
+        told = Told()
+        until, last = time.monotonic() + seconds, time.monotonic()
+        try:
+            while time.monotonic() < until and not (enough(told.counts) and time.monotonic() - last > quiet):
+                for records in (await consumer.getmany(timeout_ms=300)).values():
+                    last = time.monotonic()
+                    for record in records:
+                        told.add(record.key, *record.value.decode().split())
+        finally:
+            await consumer.stop()
+        return told
+
+
+@dataclass
+class Told:
+    """What the sink holds."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    how: Counter[str] = field(default_factory=Counter)
+    lanes: defaultdict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, lane: bytes, record: str, how: str, worker: str) -> None:
+        self.counts[record] += 1
+        self.how[how] += 1
+        self.lanes[lane].append(int(record))
+
+    def check(self, expected: int, sent: Counter[str]) -> None:
+        """Nothing lost, nothing told twice, nothing sent twice, and every lane in its order."""
+        lost = [number for number in range(expected) if str(number) not in self.counts]
+        told_twice = {record: count for record, count in self.counts.items() if count > 1}
+        sent_twice = {record: count for record, count in sent.items() if count > 1}
+        disorderly = {lane: numbers for lane, numbers in self.lanes.items() if numbers != sorted(numbers)}
+        assert (lost, told_twice, sent_twice, disorderly) == ([], {}, {}, {})
+        assert len(sent) == expected

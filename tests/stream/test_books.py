@@ -1,0 +1,295 @@
+"""The books of a partition: reservation, doubts, flushes; and a model of owners that die at any moment."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adapter.stream.books import Flush, PartitionBooks
+from adapter.stream.inheritance import Inheritance, inherit
+from adapter.stream.metadata import CommitNote, read
+from adapter.stream.port import Commit, LogRange
+from adapter.stream.stage import Outcome
+
+CLUSTER = "cluster-1"
+NOTHING_TO_TELL = Outcome()
+
+
+def open_books(inheritance: Inheritance | None = None, *, ahead: int = 10, fingerprint: str = "one") -> PartitionBooks:
+    return PartitionBooks(
+        "t/0",
+        inheritance or Inheritance(offset=0),
+        cluster_id=CLUSTER,
+        fingerprint=fingerprint,
+        ahead=ahead,
+    )
+
+
+def note_of(flush: Flush | None) -> CommitNote:
+    assert flush is not None
+    note = read(flush.metadata, cluster_id=CLUSTER, committed=flush.offset)
+    assert isinstance(note, CommitNote)
+    return note
+
+
+def test_nothing_is_sent_before_it_is_reserved() -> None:
+    """The first record of a group waits for the first commit."""
+    books = open_books()
+    books.take(0)
+
+    assert not books.want(0)
+    flush = books.draft()
+    assert note_of(flush).reserved_until == 1 + 10
+    assert not books.reserved(0)
+
+    assert flush is not None
+    books.settle(flush)
+    assert books.reserved(0)
+    assert books.reserved(10)
+    assert not books.reserved(11)
+
+
+def test_a_reservation_rides_in_a_flush_that_happens_anyway() -> None:
+    """No flush is due for it as long as what is handled is reserved."""
+    books = open_books(Inheritance(offset=0, reserved_until=5))
+    books.take(3)
+    assert books.want(3)
+    assert books.draft() is None
+
+    books.finish(3, NOTHING_TO_TELL)
+
+    assert note_of(books.draft()).reserved_until == 4 + 10
+
+
+def test_a_stage_that_sends_nothing_reserves_nothing() -> None:
+    """Its records are handled at once, and its commits say that nothing was sent."""
+    books = open_books(ahead=0)
+    books.take(0)
+
+    assert books.want(0)
+    assert books.draft() is None
+    books.finish(0, NOTHING_TO_TELL)
+    assert note_of(books.draft()).reserved_until == 0
+
+
+def test_an_orderly_end_commits_the_truth() -> None:
+    """One past the highest offset whose send began, though much more was reserved."""
+    books = open_books(Inheritance(offset=0, reserved_until=500))
+    for offset in range(5):
+        books.take(offset)
+        books.want(offset)
+    books.begin_send(2)
+    books.finish(0, NOTHING_TO_TELL)
+
+    note = note_of(books.draft(final=True))
+
+    assert (note.committed, note.reserved_until) == (1, 3)
+
+
+def test_an_orderly_end_with_nothing_done_still_shrinks_the_reservation() -> None:
+    """The next owner is spared the questions."""
+    books = open_books(Inheritance(offset=7, reserved_until=500))
+
+    flush = books.draft(final=True)
+
+    assert note_of(flush).reserved_until == 0
+    assert flush is not None
+    books.settle(flush)
+    assert books.draft(final=True) is None
+
+
+def test_old_doubts_outlive_an_orderly_end() -> None:
+    """What an earlier owner may have sent, and this one did not get round to, is in doubt for the next one too."""
+    books = open_books(Inheritance(offset=0, possibly_sent_until=100, reserved_until=100))
+    books.take(0)
+    books.finish(0, NOTHING_TO_TELL)
+
+    assert note_of(books.draft(final=True)).reserved_until == 100
+
+
+def test_old_doubts_outlive_a_small_reservation() -> None:
+    """With unreadable metadata the doubt reaches far beyond what is reserved."""
+    books = open_books(Inheritance(offset=0, possibly_sent_until=10_000))
+    books.take(0)
+    books.want(0)
+
+    assert note_of(books.draft()).reserved_until == 10_000
+
+
+def test_a_reservation_does_not_shrink_under_a_send() -> None:
+    """A send may begin under the old value while a new one is on its way."""
+    books = open_books(Inheritance(offset=0, reserved_until=500))
+    books.take(0)
+    books.want(0)
+    books.finish(0, NOTHING_TO_TELL)
+
+    assert note_of(books.draft()).reserved_until == 500
+
+
+def test_a_suspected_record_counts_as_sent_from_the_next_commit_on() -> None:
+    """What follows a record that was carried on, in its lane."""
+    books = open_books()
+    for offset in (0, 50):
+        books.take(offset)
+    books.suspect(50)
+    books.finish(0, NOTHING_TO_TELL)
+
+    assert note_of(books.draft()).reserved_until == 51
+    assert note_of(books.draft(final=True)).reserved_until == 51
+
+
+def test_a_record_in_doubt_keeps_its_old_fingerprint() -> None:
+    """A commit under the new fingerprint must not make an old sending look new."""
+    books = open_books(Inheritance(offset=0, possibly_sent_until=3, mixed_until=3, reserved_until=3), fingerprint="two")
+    for offset in range(4):
+        books.take(offset)
+    books.finish(0, NOTHING_TO_TELL)
+    assert books.mixed(2)
+    assert not books.mixed(3)
+    assert note_of(books.draft()).mixed_until == 3
+
+    for offset in (1, 2):
+        books.finish(offset, NOTHING_TO_TELL)
+
+    assert note_of(books.draft()).mixed_until == 0
+
+
+def test_a_misleading_commit_is_overwritten_at_once() -> None:
+    """Before anything else happens in a topic that was made anew."""
+    books = open_books(Inheritance(offset=0, moved=True))
+
+    flush = books.draft()
+    assert flush is not None
+    assert flush.offset == 0
+    books.settle(flush)
+
+    assert books.draft() is None
+
+
+def test_of_too_many_outcomes_the_oldest_are_flushed_first() -> None:
+    """When nothing can be carried on, a commit takes what fits, and the rest stays finished for a later one."""
+    books = open_books(ahead=0)
+    for offset in range(0, 60_000, 2):
+        books.take(offset)
+    for offset in range(2, 60_000, 4):
+        books.finish(offset, NOTHING_TO_TELL)
+    draft = books.draft()
+    assert draft is not None
+    assert not draft.fits
+
+    flush = books.fitting()
+
+    assert flush is not None
+    assert flush.fits
+    assert 0 < len(flush.outcomes) < len(draft.outcomes)
+    assert max(flush.outcomes) < min(offset for offset in books.finished() if offset not in flush.outcomes)
+
+
+class OwnersThatDie(RuleBasedStateMachine):
+    """Owners of one partition, each with its books, killed or stopped at any moment, also between flush and answer."""
+
+    AHEAD = 4
+
+    @initialize(holes=st.lists(st.integers(0, 3), min_size=1, max_size=40))
+    def a_log(self, holes: list[int]) -> None:
+        self.log: list[int] = []
+        offset = 0
+        for hole in holes:
+            offset += hole
+            self.log.append(offset)
+            offset += 1
+        self.end = offset
+        self.commit: Commit | None = None
+        self.published: list[int] = []
+        self.sent: dict[int, set[str]] = {}
+        self.flying: Flush | None = None
+        self.take_over("one")
+
+    def take_over(self, fingerprint: str) -> None:
+        found = inherit(self.commit, LogRange(start=0, end=self.end), cluster_id=CLUSTER, fingerprint=fingerprint)
+        self.fingerprint = fingerprint
+        self.books = open_books(found, ahead=self.AHEAD, fingerprint=fingerprint)
+        self.open: list[int] = []
+        self.wanted: list[int] = []
+        self.flying = None
+        self.sent_before = {offset: set(marks) for offset, marks in self.sent.items()}
+
+    @rule()
+    def read_on(self) -> None:
+        ahead = [offset for offset in self.log if offset >= self.books.next_offset]
+        if not ahead:
+            return
+        offset = ahead[0]
+        taken = self.books.take(offset)
+        assert taken == (offset not in self.published), "opened again, or lost"
+        if taken:
+            self.open.append(offset)
+            if offset in self.sent_before:
+                assert self.books.possibly_sent(offset), "sent by an earlier owner, and nobody knows"
+                if self.sent_before[offset] - {self.fingerprint}:
+                    assert self.books.mixed(offset), "sent under another fingerprint, and nobody knows"
+
+    @precondition(lambda self: self.open)
+    @rule(choice=st.randoms(use_true_random=False))
+    def want_one(self, choice: object) -> None:
+        offset = choice.choice(self.open)  # type: ignore[attr-defined]  # hypothesis' own Random
+        self.books.want(offset)
+        self.wanted.append(offset)
+
+    @precondition(lambda self: self.wanted)
+    @rule(choice=st.randoms(use_true_random=False))
+    def send_one(self, choice: object) -> None:
+        offset = choice.choice(self.wanted)  # type: ignore[attr-defined]  # hypothesis' own Random
+        if self.books.reserved(offset) and offset in self.open:
+            self.books.begin_send(offset)
+            self.sent.setdefault(offset, set()).add(self.fingerprint)
+
+    @precondition(lambda self: self.open)
+    @rule(choice=st.randoms(use_true_random=False))
+    def finish_one(self, choice: object) -> None:
+        offset = choice.choice(self.open)  # type: ignore[attr-defined]  # hypothesis' own Random
+        self.open.remove(offset)
+        self.books.finish(offset, NOTHING_TO_TELL)
+
+    @precondition(lambda self: self.flying is None)
+    @rule()
+    def begin_flush(self) -> None:
+        self.flying = self.books.fitting()
+
+    def _arrive(self, flush: Flush) -> None:
+        self.commit = Commit(offset=flush.offset, metadata=flush.metadata)
+        assert not set(flush.outcomes) & set(self.published), "published twice"
+        self.published.extend(flush.outcomes)
+
+    @precondition(lambda self: self.flying is not None)
+    @rule()
+    def flush_succeeds(self) -> None:
+        assert self.flying is not None
+        self._arrive(self.flying)
+        self.books.settle(self.flying)
+        self.flying = None
+
+    @rule(fingerprint=st.sampled_from(["one", "two"]), arrived=st.booleans())
+    def killed(self, fingerprint: str, arrived: bool) -> None:
+        if self.flying is not None and arrived:
+            self._arrive(self.flying)
+        self.take_over(fingerprint)
+
+    @precondition(lambda self: self.flying is None)
+    @rule(fingerprint=st.sampled_from(["one", "two"]))
+    def stopped_in_good_order(self, fingerprint: str) -> None:
+        final = self.books.fitting(final=True)
+        if final is not None:
+            self._arrive(final)
+        self.take_over(fingerprint)
+
+    @invariant()
+    def the_commit_never_passes_what_is_not_published(self) -> None:
+        if getattr(self, "commit", None) is not None:
+            assert self.commit is not None
+            assert all(offset in self.published for offset in self.log if offset < self.commit.offset)
+
+
+OwnersThatDie.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestOwnersThatDie = OwnersThatDie.TestCase

@@ -1,0 +1,87 @@
+"""What must be believed of an earlier owner, case by case."""
+
+from __future__ import annotations
+
+from adapter.stream.inheritance import Inheritance, inherit
+from adapter.stream.metadata import CommitNote, write
+from adapter.stream.port import Commit, LogRange
+
+CLUSTER = "cluster-1"
+LOG = LogRange(start=0, end=1000)
+
+
+def a_commit(offset: int = 100, *, written_for: int = 100, cluster_id: str = CLUSTER, mixed_until: int = 0) -> Commit:
+    note = CommitNote(
+        cluster_id=cluster_id,
+        committed=written_for,
+        reserved_until=600,
+        mixed_until=mixed_until,
+        fingerprint="one",
+        settled=((110, 120),),
+    )
+    return Commit(offset=offset, metadata=write(note))
+
+
+def inherited(commit: Commit | None, log: LogRange = LOG, fingerprint: str = "one") -> Inheritance:
+    return inherit(commit, log, cluster_id=CLUSTER, fingerprint=fingerprint)
+
+
+def test_a_group_that_never_committed_has_sent_nothing() -> None:
+    """Everything that is sent is reserved by a commit first."""
+    assert inherited(None, LogRange(start=7, end=1000)) == Inheritance(offset=7)
+
+
+def test_a_readable_note_is_believed() -> None:
+    """Where to read on, what to skip, what to ask for first; and what it reserved needs no new commit."""
+    assert inherited(a_commit()) == Inheritance(
+        offset=100, settled=((110, 120),), possibly_sent_until=600, mixed_until=0, reserved_until=600
+    )
+
+
+def test_another_fingerprint_makes_everything_possibly_sent_mixed() -> None:
+    """The plan may come out otherwise than the one that was sent."""
+    assert inherited(a_commit(), fingerprint="two").mixed_until == 600
+
+
+def test_what_was_mixed_stays_mixed() -> None:
+    """The owner in between wrote its own fingerprint, but records sent under an older one may still be open."""
+    assert inherited(a_commit(mixed_until=300)).mixed_until == 300
+
+
+def test_a_commit_without_a_note_means_that_everything_may_have_been_sent() -> None:
+    """Somebody's tool set the offset: nothing is settled beyond it, and nothing was reserved."""
+    found = inherited(Commit(offset=100, metadata=""))
+
+    assert (found.offset, found.settled, found.possibly_sent_until, found.mixed_until) == (100, (), 1000, 1000)
+    assert found.reserved_until == 0
+    assert found.remark is not None
+
+
+def test_a_note_from_another_cluster_is_not_believed() -> None:
+    """A mirrored group's runs are about other records."""
+    found = inherited(a_commit(cluster_id="elsewhere"))
+
+    assert (found.settled, found.possibly_sent_until) == ((), 1000)
+
+
+def test_an_offset_moved_by_hand_outdates_its_note() -> None:
+    """The note was written for another offset."""
+    found = inherited(a_commit(50, written_for=100))
+
+    assert (found.offset, found.settled, found.possibly_sent_until) == (50, (), 1000)
+
+
+def test_records_that_retention_deleted_are_reported() -> None:
+    """Reading starts at what is left, and somebody is told."""
+    found = inherited(a_commit(), LogRange(start=115, end=1000))
+
+    assert (found.offset, found.possibly_sent_until) == (115, 600)
+    assert "are gone" in (found.remark or "")
+
+
+def test_a_topic_made_anew_is_read_from_its_start() -> None:
+    """A committed offset beyond the log's end is about another log; the misleading commit is overwritten at once."""
+    found = inherited(a_commit(), LogRange(start=0, end=10))
+
+    assert (found.offset, found.settled, found.possibly_sent_until) == (0, (), 10)
+    assert found.moved

@@ -1,0 +1,88 @@
+"""The waiting room: who is due when, and how many of which topic wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.stream.waiting import WaitingRoom
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    name: int
+    topic: str = "deferred"
+
+
+def test_the_longest_due_come_first() -> None:
+    """In the order of their times, and of their coming where the times are equal."""
+    room: WaitingRoom[Patient] = WaitingRoom()
+    late, early, also_early = Patient(1), Patient(2), Patient(3)
+    room.enter(late, 30)
+    room.enter(early, 10)
+    room.enter(also_early, 10)
+
+    assert room.next_due() == 10
+    assert list(room.due(20)) == [early, also_early]
+    assert list(room.due(29.9)) == []
+    assert list(room.due(30)) == [late]
+    assert room.next_due() is None
+
+
+def test_topics_are_counted_apart() -> None:
+    """One topic's bound does not stop another topic."""
+    room: WaitingRoom[Patient] = WaitingRoom()
+    room.enter(Patient(1), 10)
+    room.enter(Patient(2), 10)
+    room.enter(Patient(3, topic="paid"), 10)
+
+    assert (room.count("deferred"), room.count("paid"), room.count("else")) == (2, 1, 0)
+
+
+def test_who_left_is_not_called() -> None:
+    """A record that was carried on, or whose partition went away."""
+    room: WaitingRoom[Patient] = WaitingRoom()
+    gone, stays = Patient(1), Patient(2)
+    room.enter(gone, 10)
+    room.enter(stays, 10)
+    room.leave(gone)
+    room.leave(gone)
+
+    assert len(room) == 1
+    assert list(room.due(10)) == [stays]
+    assert room.count("deferred") == 0
+
+
+def test_who_comes_again_waits_for_the_new_time_only() -> None:
+    """An old place in the heap means nothing any more."""
+    room: WaitingRoom[Patient] = WaitingRoom()
+    patient = Patient(1)
+    room.enter(patient, 10)
+    room.leave(patient)
+    room.enter(patient, 20)
+
+    assert list(room.due(15)) == []
+    assert list(room.due(20)) == [patient]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans())))
+def test_nobody_is_lost_and_nobody_is_called_early(visits: list[tuple[int, bool]]) -> None:
+    """Everyone who stays is called once, at the first look after their time."""
+    room: WaitingRoom[Patient] = WaitingRoom()
+    patients = [(Patient(number), until, leaves) for number, (until, leaves) in enumerate(visits)]
+    for patient, until, _ in patients:
+        room.enter(patient, until)
+    for patient, _, leaves in patients:
+        if leaves:
+            room.leave(patient)
+
+    called: dict[Patient, int] = {}
+    for now in range(21):
+        for patient in room.due(now):
+            assert patient not in called
+            called[patient] = now
+
+    assert called == {patient: until for patient, until, leaves in patients if not leaves}
+    assert len(room) == 0

@@ -1,0 +1,99 @@
+"""A process that runs a test stage; it ends with SIGTERM, or when whoever started it goes away.
+
+    python -m stream.worker '{"bootstrap": ..., "group": ..., "source": ..., "sink": ..., "remote": ..., "name": ...}'
+
+The stage sends each record once to the remote side and writes one record about it. Told that a record was possibly
+sent, it asks first; told "not known", it waits until the earlier sending must be dead, asks again, and only then sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from stream.remote import REISSUE_AFTER_SECONDS, Remote
+
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+
+
+class SendOnce:
+    """The stage; its subject is the record's text."""
+
+    name = "send-once"
+    sends = True
+    max_waiting = 2000
+    fingerprint = "test"
+
+    def __init__(self, group: str, source: str, sink: str, remote: Remote, worker: str, *, slow: float) -> None:
+        self.group = group
+        self.topics = (source,)
+        self.max_in_flight = 64
+        self._sink = sink
+        self._remote = remote
+        self._worker = worker
+        self._slow = slow
+
+    async def prepare(self, record: Record) -> Prepared[str]:
+        assert record.value is not None
+        return Prepared(lane=record.key, subject=record.value.decode())
+
+    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
+        doubt = grant.possibly_sent_since
+        if doubt is not None and self._remote.knows(subject):
+            return self._told(subject, grant, "recovered")
+        if doubt is not None and doubt + timedelta(seconds=REISSUE_AFTER_SECONDS) > datetime.now(UTC):
+            return Later(not_before=doubt + timedelta(seconds=REISSUE_AFTER_SECONDS), subject=subject)
+        if random.random() < 0.02:
+            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.3), subject=subject)
+        await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
+        grant.clear_to_send()
+        self._remote.send(subject, self._worker, possibly=doubt is not None)
+        await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
+        return self._told(subject, grant, "sent")
+
+    def _told(self, subject: str, grant: Grant, how: str) -> Outcome:
+        told = Publication(topic=self._sink, key=grant.record.key, value=f"{subject} {how} {self._worker}".encode())
+        return Outcome(records=(told,))
+
+    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+        raise AssertionError("nothing is carried on in this test")
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        raise error
+
+
+async def main(task: dict[str, str]) -> None:
+    remote = Remote(Path(task["remote"]))
+    stage = SendOnce(
+        task["group"], task["source"], task["sink"], remote, task["name"], slow=float(task.get("slow", "0.5"))
+    )
+    connection = KafkaConnection(
+        bootstrap_servers=task["bootstrap"],
+        session_timeout_seconds=float(task["session"]),
+        transaction_timeout_seconds=8,
+    )
+    engine = Engine(stage, connection)
+    loop = asyncio.get_running_loop()
+    stops: list[asyncio.Task[None]] = []
+    loop.add_signal_handler(signal.SIGTERM, lambda: stops.append(asyncio.ensure_future(engine.stop(5))))
+    loop.add_reader(sys.stdin, lambda: os._exit(9) if not os.read(0, 100) else None)
+    await engine.run()
+    await asyncio.gather(*stops)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", handlers=[logging.StreamHandler()]
+    )
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    asyncio.run(main(json.loads(sys.argv[1])))
