@@ -1,0 +1,241 @@
+"""What the settings alone give away: what a start still needs, and what is allowed and yet unwise.
+
+Loading refuses what cannot be read; this judges what was read. `check` and the start of `run` show the same advice:
+problems stop a start, warnings are told. Refuses to look at anything but the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from adapter.protocol.value_rules import OPERATOR, STORE_ID, URL
+from adapter.settings.groups import ENV_PREFIX, Settings
+
+JOB_SECONDS = 600.0
+"""ECPay issues in a scheduled job, within five minutes; doubled, as the contract's section 4 asks for."""
+SESSION_SECONDS = (6.0, 1800.0)
+"""What brokers take as session time-out unless told otherwise (group.min/max.session.timeout.ms)."""
+TRANSACTION_MAX_SECONDS = 900.0
+"""What brokers take as transaction time-out unless told otherwise (transaction.max.timeout.ms)."""
+CALLBACK_PORTS = (None, 80, 443)
+"""ECPay calls back on these ports only (page 32155)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One thing about one setting: `message` says what is so and what follows, `cure` what to do."""
+
+    level: Literal["problem", "warning"]
+    key: str
+    message: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.cure}"
+
+
+def advise(settings: Settings) -> tuple[Advice, ...]:
+    """All advice on these settings, problems and warnings mixed, by group."""
+    return (
+        *_operator(settings),
+        *_merchants(settings),
+        *_waiting_times(settings),
+        *_give_up(settings),
+        *_confirming(settings),
+        *_calls(settings),
+        *_kafka(settings),
+        *_callbacks(settings),
+    )
+
+
+def _problem(key: str, message: str, cure: str) -> Advice:
+    return Advice(level="problem", key=key, message=message, cure=cure)
+
+
+def _warning(key: str, message: str, cure: str) -> Advice:
+    return Advice(level="warning", key=key, message=message, cure=cure)
+
+
+def _operator(settings: Settings) -> Iterator[Advice]:
+    operator, store_id = settings.submit.operator, settings.submit.store_id
+    variable = f"submit.operator ({ENV_PREFIX}SUBMIT__OPERATOR)"
+    if operator is None:
+        yield _problem(
+            "submit.operator",
+            "submit.operator is not set, and ECTicket refuses every Issue without one.",
+            f"Set {variable} to the operator on record at ECTicket.",
+        )
+    elif not OPERATOR.accepts(operator):
+        yield _problem(
+            "submit.operator", f"submit.operator {OPERATOR.rule}; it is {operator!r}.", f"Correct {variable}."
+        )
+    if store_id is not None and not STORE_ID.accepts(store_id):
+        yield _problem(
+            "submit.store_id",
+            f"submit.store_id {STORE_ID.rule}; it is {store_id!r}.",
+            "Correct it, or leave it out: the head office then issues.",
+        )
+    if 1 in settings.submit.retry_rtn_codes:
+        yield _problem(
+            "submit.retry_rtn_codes",
+            "submit.retry_rtn_codes lists 1, which means that tickets were taken in.",
+            "Take 1 out of the list, or every order would be issued again.",
+        )
+
+
+def _merchants(settings: Settings) -> Iterator[Advice]:
+    if not settings.merchants and settings.secrets_dir is None:
+        yield _problem(
+            "merchants",
+            "No merchant is configured, so every order would be parked as unknown-merchant.",
+            "Set ECTICKET_MERCHANTS, or mount key files and set ECTICKET_SECRETS_DIR.",
+        )
+
+
+def _waiting_times(settings: Settings) -> Iterator[Advice]:
+    """Lower waiting times trade safety for speed and lean on ECPay's uniqueness rule (contract, section 4)."""
+    submit = settings.submit
+    for key, seconds, then in (
+        ("submit.reissue_after_seconds", submit.reissue_after_seconds, "issue an order a second time"),
+        ("submit.refusal_final_after_seconds", submit.refusal_final_after_seconds, "call an issued order failed"),
+    ):
+        if seconds < JOB_SECONDS:
+            yield _warning(
+                key,
+                f"{key} is {seconds:g}, less than ECPay's job takes at worst ({JOB_SECONDS:g} s, doubled to be safe): "
+                f"a job that runs late could make the adapter {then}; only ECPay's rule that a trade number is never "
+                "accepted twice stands in between.",
+                f"Set it to {JOB_SECONDS:g} or more, unless speed is worth it.",
+            )
+
+
+def _give_up(settings: Settings) -> Iterator[Advice]:
+    submit = settings.submit
+    give_up = submit.give_up_after_hours * 3600
+    for key, seconds in (
+        ("submit.reissue_after_seconds", submit.reissue_after_seconds),
+        ("submit.refusal_final_after_seconds", submit.refusal_final_after_seconds),
+        ("submit.defer_seconds", submit.defer_seconds),
+    ):
+        if seconds >= give_up:
+            yield _warning(
+                key,
+                f"{key} is {seconds:g}, and orders are given up after {give_up:g} s (submit.give_up_after_hours): "
+                "orders in doubt would be parked before they can be settled.",
+                "Lower it, or raise submit.give_up_after_hours.",
+            )
+    on_the_wire = settings.provider.connect_timeout_seconds + settings.provider.timeout_seconds
+    if submit.reissue_after_seconds <= on_the_wire:
+        yield _warning(
+            "submit.reissue_after_seconds",
+            f"submit.reissue_after_seconds is {submit.reissue_after_seconds:g}, and one call may take {on_the_wire:g} "
+            "s (provider.connect_timeout_seconds + provider.timeout_seconds): an order could be issued again while "
+            "its first call is still on its way.",
+            f"Set it above {on_the_wire:g}, better to {JOB_SECONDS:g}.",
+        )
+
+
+def _confirming(settings: Settings) -> Iterator[Advice]:
+    confirm = settings.confirm
+    if confirm.first_query_seconds >= confirm.delayed_after_seconds:
+        yield _warning(
+            "confirm.first_query_seconds",
+            f"confirm.first_query_seconds is {confirm.first_query_seconds:g} and confirm.delayed_after_seconds "
+            f"{confirm.delayed_after_seconds:g}: every issuance would be told as delayed before anybody asked.",
+            "Ask earlier, or tell of delay later.",
+        )
+    for key, seconds in (
+        ("confirm.delayed_after_seconds", confirm.delayed_after_seconds),
+        ("confirm.delayed_interval_seconds", confirm.delayed_interval_seconds),
+    ):
+        if seconds >= confirm.give_up_after_hours * 3600:
+            yield _warning(
+                key,
+                f"{key} is {seconds:g}, and results are given up after {confirm.give_up_after_hours * 3600:g} s "
+                "(confirm.give_up_after_hours): a slow issuance would be parked without having been asked about again.",
+                "Lower it, or raise confirm.give_up_after_hours.",
+            )
+
+
+def _calls(settings: Settings) -> Iterator[Advice]:
+    provider, grace = settings.provider, settings.shutdown.grace_seconds
+    if grace < provider.timeout_seconds:
+        yield _warning(
+            "shutdown.grace_seconds",
+            f"shutdown.grace_seconds is {grace:g} and provider.timeout_seconds {provider.timeout_seconds:g}: a slow "
+            "call is cut off by a stop, and its order is then in doubt until the next owner has asked.",
+            "Set shutdown.grace_seconds above provider.timeout_seconds.",
+        )
+    address = _address(provider.base_url or "")
+    if address and address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+        yield _warning(
+            "provider.base_url",
+            f"provider.base_url is plain http to {address.hostname}: merchant numbers, times and TransCodes travel "
+            "unprotected.",
+            "Use https, unless this is a sandbox in a closed network.",
+        )
+
+
+def _kafka(settings: Settings) -> Iterator[Advice]:
+    kafka = settings.kafka
+    least, most = SESSION_SECONDS
+    if not least <= kafka.session_timeout_seconds <= most:
+        yield _warning(
+            "kafka.session_timeout_seconds",
+            f"kafka.session_timeout_seconds is {kafka.session_timeout_seconds:g}, and brokers take {least:g} to "
+            f"{most:g} unless told otherwise: they would refuse the adapter's consumers.",
+            "Stay within, or change the brokers' group.min/max.session.timeout.ms.",
+        )
+    if kafka.transaction_timeout_seconds > TRANSACTION_MAX_SECONDS:
+        yield _warning(
+            "kafka.transaction_timeout_seconds",
+            f"kafka.transaction_timeout_seconds is {kafka.transaction_timeout_seconds:g}, and brokers take at most "
+            f"{TRANSACTION_MAX_SECONDS:g} unless told otherwise: they would refuse the adapter's producers.",
+            "Lower it; a stopped process holds up every reader for that long.",
+        )
+    elif kafka.transaction_timeout_seconds < kafka.session_timeout_seconds:
+        yield _warning(
+            "kafka.transaction_timeout_seconds",
+            f"kafka.transaction_timeout_seconds is {kafka.transaction_timeout_seconds:g} and "
+            f"kafka.session_timeout_seconds {kafka.session_timeout_seconds:g}: the broker would abort the transactions "
+            "of a process that it still counts among the living.",
+            "Set the transaction time-out above the session time-out.",
+        )
+
+
+def _callbacks(settings: Settings) -> Iterator[Advice]:
+    callbacks = settings.callbacks
+    if callbacks.public_url is None:
+        return
+    address = _address(callbacks.public_url)
+    if not callbacks.enabled:
+        yield _warning(
+            "callbacks.enabled",
+            "callbacks.public_url is set, so ECPay is asked to call it, but callbacks.enabled is false.",
+            "Enable callbacks, or take the URL away.",
+        )
+    if address is None or not URL.accepts(callbacks.public_url):
+        yield _problem(
+            "callbacks.public_url",
+            f"callbacks.public_url {URL.rule}, and it is not.",
+            "Write it as https://host, with a punycode host.",
+        )
+    elif address.port not in CALLBACK_PORTS:
+        yield _warning(
+            "callbacks.public_url",
+            f"callbacks.public_url names port {address.port}, and ECPay calls back on 80 and 443 only.",
+            "Leave the port out, and let an ingress bring the calls to callbacks.port.",
+        )
+
+
+def _address(url: str) -> SplitResult | None:
+    """The parts of an address, or None when it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is none
+    except ValueError:
+        return None
+    return parts

@@ -1,0 +1,180 @@
+"""Which merchants there are, with keys that may change while the adapter runs.
+
+Keys come from the settings or from files `{secrets_dir}/merchants/{merchant_id}/hash_key` and `hash_iv` (likewise
+`platforms/`; an optional `platform_id` file binds a merchant to a platform). Kubernetes swaps such files in place, so
+they are looked at again when a call needs them, at most once every few seconds. What the command line or the
+environment say of a merchant counts more than files, and files more than the settings file (contract, section 10).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from adapter.errors import SettingsError
+from adapter.protocol.credentials import Credentials, Merchant
+from adapter.settings.groups import MerchantSettings
+
+LOOK_AGAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What one look at settings and files found; `unread` are merchants whose keys are there and cannot be used now."""
+
+    known: Mapping[str, Merchant]
+    unread: frozenset[str]
+    problems: tuple[str, ...]
+
+
+class MerchantBook:
+    """Finds a merchant's keys by its id.
+
+    `above_files` names the merchants and platforms (by `merchants` and `platforms`) whose settings outrank files.
+    """
+
+    def __init__(
+        self,
+        merchants: Mapping[str, MerchantSettings],
+        platforms: Mapping[str, MerchantSettings],
+        secrets_dir: Path | None = None,
+        *,
+        above_files: Mapping[str, Collection[str]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._configured = {"merchants": dict(merchants), "platforms": dict(platforms)}
+        self._secrets_dir = secrets_dir
+        self._above_files = above_files or {}
+        self._monotonic = monotonic
+        self._looked_at = float("-inf")
+        self._known: Mapping[str, Merchant] = {}
+        self._problems: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All merchants that can be issued for, sorted."""
+        return tuple(sorted(self._current()))
+
+    def find(self, merchant_id: str) -> Merchant | None:
+        """The merchant with its keys as they are now, or None when there is none of that id."""
+        return self._current().get(merchant_id)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with the keys when they were last read, one sentence each."""
+        self._current()
+        return self._problems
+
+    def check(self) -> None:
+        """Read everything once, so that a missing or malformed key stops the start and not an order.
+
+        Raises SettingsError with one sentence per mistake, never with a key.
+        """
+        self._looked_at = float("-inf")
+        self._current()
+        if self._problems:
+            raise SettingsError(*self._problems)
+
+    def _current(self) -> Mapping[str, Merchant]:
+        now = self._monotonic()
+        if now - self._looked_at >= LOOK_AGAIN_SECONDS:
+            self._looked_at = now
+            reading = self._read()
+            # Half-written while somebody swaps the files: for these merchants the keys read last still serve.
+            served = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
+            self._known = {**served, **reading.known}
+            self._problems = reading.problems
+        return self._known
+
+    def _read(self) -> _Reading:
+        merchants, unread, problems = self._keys("merchants")
+        platforms, _, platform_problems = self._keys("platforms")
+        problems += platform_problems
+        known = {}
+        for merchant_id, keys in merchants.items():
+            try:
+                known[merchant_id] = _merchant(merchant_id, keys, platforms)
+            except SettingsError as error:
+                problems += error.problems
+                unread |= {merchant_id}
+        return _Reading(known=known, unread=unread, problems=problems)
+
+    def _keys(self, kind: str) -> tuple[dict[str, MerchantSettings], frozenset[str], tuple[str, ...]]:
+        """Keys by id, ids whose files cannot be read, and why."""
+        configured = self._configured[kind]
+        above = {key: configured[key] for key in self._above_files.get(kind, ()) if key in configured}
+        found: dict[str, MerchantSettings | SettingsError] = {**configured, **self._from_files(kind), **above}
+        keys = {key: value for key, value in found.items() if not isinstance(value, SettingsError)}
+        errors = {key: value for key, value in found.items() if isinstance(value, SettingsError)}
+        problems = dict.fromkeys(chain.from_iterable(error.problems for error in errors.values()))
+        return keys, frozenset(errors), tuple(problems)
+
+    def _from_files(self, kind: str) -> dict[str, MerchantSettings | SettingsError]:
+        if self._secrets_dir is None:
+            return {}
+        parent = self._secrets_dir / kind
+        try:
+            folders = sorted(path for path in parent.iterdir() if not path.name.startswith(".") and path.is_dir())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            problem = SettingsError(f"The secrets folder {parent} cannot be read: {error.strerror}.")
+            return {**dict.fromkeys(self._known, problem), parent.name: problem}
+        return {folder.name: _from_folder(folder) for folder in folders}
+
+
+def _from_folder(folder: Path) -> MerchantSettings | SettingsError:
+    try:
+        return MerchantSettings.model_validate(
+            {
+                "hash_key": _secret(folder / "hash_key"),
+                "hash_iv": _secret(folder / "hash_iv"),
+                "platform_id": _secret(folder / "platform_id", optional=True),
+            }
+        )
+    except SettingsError as error:
+        return error
+
+
+def _secret(path: Path, *, optional: bool = False) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        if optional:
+            return None
+        raise SettingsError(f"The secret file {path} is missing.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The secret file {path} cannot be read: {_why(error)}.") from None
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, MerchantSettings]) -> Merchant:
+    platform_id = keys.platform_id or None
+    return Merchant(
+        merchant_id=merchant_id,
+        credentials=_credentials(f"merchant {merchant_id}", keys),
+        platform_id=platform_id,
+        platform_credentials=_platform(merchant_id, platform_id, platforms) if platform_id else None,
+    )
+
+
+def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, MerchantSettings]) -> Credentials:
+    if platform_id not in platforms:
+        raise SettingsError(
+            f"Merchant {merchant_id} names platform {platform_id}, for which no keys are set; "
+            f"set platforms.{platform_id}.hash_key and hash_iv."
+        )
+    return _credentials(f"platform {platform_id}", platforms[platform_id])
+
+
+def _credentials(whose: str, keys: MerchantSettings) -> Credentials:
+    try:
+        return Credentials(hash_key=keys.hash_key.get_secret_value(), hash_iv=keys.hash_iv.get_secret_value())
+    except SettingsError as error:
+        raise SettingsError(*(f"The keys of {whose} are not usable: {problem}" for problem in error.problems)) from None

@@ -1,0 +1,181 @@
+"""The one place that turns settings into parts: connection, merchants, provider, plan policy, plugins, topics.
+
+`app` and the commands use it, so that `check` looks at exactly what `run` will use. Each part receives the few values
+it needs and never the whole. Refuses to start, stop or ask anything.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from adapter.errors import HookFailed, SettingsError
+from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.facade import Extensions, log_failure
+from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.values import OrderRecord
+from adapter.flows.order_paid import parse_order_paid
+from adapter.issuance.order import Order
+from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
+from adapter.provider.client import Provider
+from adapter.provider.limits import CallLimits
+from adapter.provider.observer import ProviderObserver
+from adapter.provider.transport import TransportKind, make_transport, tls_context
+from adapter.settings import Settings
+from adapter.settings.merchants import MerchantBook
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.topics import TopicSpec
+
+PARTITIONS = 6
+"""Partitions of a topic that is made without saying how many: as many processes can share its work."""
+DAY_MS = 24 * 3600 * 1000
+INTERNAL_RETENTION_DAYS = 7
+"""Orders on their way and awaited results: far longer than the adapter itself holds on to them (24 hours)."""
+TOLD_RETENTION_DAYS = 30
+"""What was told, and what a person must look at: a month to notice that a reader was away."""
+LARGE_RECORD_BYTES = 2 * 1024 * 1024
+"""An order of 1 MiB with its plan beside it (contract, section 2)."""
+
+
+def kafka_connection(settings: Settings) -> KafkaConnection:
+    """How the broker is reached.
+
+    Raises SettingsError for settings that do not go together.
+    """
+    kafka = settings.kafka
+    return KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        ssl_ca_file=kafka.ssl_ca_file,
+        session_timeout_seconds=kafka.session_timeout_seconds,
+        transaction_timeout_seconds=kafka.transaction_timeout_seconds,
+    )
+
+
+def merchant_book(settings: Settings) -> MerchantBook:
+    """The merchants; whoever starts calls its `check` once."""
+    return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
+
+
+def base_url(settings: Settings) -> str:
+    """Scheme and host of the ECTicket that is called."""
+    known = {"stage": STAGE_URL, "production": PRODUCTION_URL}
+    return known.get(settings.provider.environment) or (settings.provider.base_url or "").rstrip("/")
+
+
+def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> Provider:
+    """ECTicket; close it in the end. Belongs to one event loop.
+
+    Raises SettingsError when `provider.ssl_ca_file` cannot be used.
+    """
+    provider = settings.provider
+    return Provider(
+        base_url=base_url(settings),
+        family=Family(provider.family),
+        transport=make_transport(
+            TransportKind(provider.transport),
+            tls=_tls(provider.ssl_ca_file),
+            keep_alive_seconds=provider.keep_alive_seconds,
+        ),
+        limits=CallLimits(
+            timeout_seconds=provider.timeout_seconds,
+            connect_timeout_seconds=provider.connect_timeout_seconds,
+            max_calls_per_second=provider.max_calls_per_second,
+            max_concurrent_calls=provider.max_concurrent_calls,
+            lock_out_seconds=provider.lock_out_seconds,
+        ),
+        observer=observer,
+    )
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_file)
+    except OSError as error:  # SSLError is one
+        raise SettingsError(
+            f"provider.ssl_ca_file {ca_file} cannot be used: {error}. Give a file of certificates in PEM."
+        ) from error
+
+
+def plan_policy(settings: Settings) -> PlanPolicy:
+    """What planning is told: family, numbers, and what stands in where an order is silent."""
+    submit, callbacks = settings.submit, settings.callbacks
+    usual = "always" if settings.provider.family == "issuance" else "serial_and_gift"
+    return PlanPolicy(
+        family=Family(settings.provider.family),
+        derive=DeriveTradeNo(submit.derive_trade_no or usual),
+        prefix=submit.trade_no_prefix,
+        operator=submit.operator,
+        store_id=submit.store_id,
+        refund_notify_url=callbacks.url(callbacks.PATHS["refund"]),
+        use_status_notify_url=callbacks.url(callbacks.PATHS["use_status"]),
+        payment_provider=settings.provider.payment_provider,
+    )
+
+
+def plugin_manager(settings: Settings) -> PluginManager:
+    """The plugins the settings ask for, loaded; refused ones are named in its `refusals`.
+
+    Raises SettingsError for mistakes in the catalogue.
+    """
+    plugins = settings.plugins
+    return PluginManager(
+        Choice(
+            load_any=plugins.load == "all",
+            modules=plugins.modules,
+            paths=plugins.paths,
+            disabled=frozenset(plugins.disabled),
+        ),
+        built_in=built_in_sources(settings.submit.catalogue),
+    )
+
+
+def make_extensions(
+    settings: Settings,
+    merchants: MerchantBook,
+    *,
+    plugins: PluginManager | None = None,
+    on_observer_failure: Callable[[HookFailed], None] = log_failure,
+) -> Extensions:
+    """All hooks, ready to be asked; an order that names no merchant is the only merchant's.
+
+    Raises SettingsError for mistakes in the catalogue, PluginRefused for a plugin that cannot be used.
+    """
+    loaded = plugins or plugin_manager(settings)
+    loaded.ensure_sound()
+
+    def parse_default(record: OrderRecord) -> Order:
+        ids = merchants.ids
+        return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
+
+    return Extensions(
+        loaded,
+        parse_default=parse_default,
+        budget_seconds=settings.plugins.budget_ms / 1000,
+        on_observer_failure=on_observer_failure,
+    )
+
+
+def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication: int = -1) -> tuple[TopicSpec, ...]:
+    """Every topic as it should be, in the order of the contract, section 2; `replication` -1: the brokers say."""
+    topics = settings.topics
+
+    def spec(name: str, days: int, **config: str) -> TopicSpec:
+        lasting = {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+        return TopicSpec(name=name, partitions=partitions, config={**lasting, **config}, replication=replication)
+
+    large = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
+    return (
+        spec(topics.orders_paid, INTERNAL_RETENTION_DAYS),
+        spec(topics.orders_deferred, INTERNAL_RETENTION_DAYS, **large),
+        spec(topics.confirmations, INTERNAL_RETENTION_DAYS),
+        spec(topics.issuances, TOLD_RETENTION_DAYS),
+        spec(topics.tickets, TOLD_RETENTION_DAYS),
+        spec(topics.dead_letters, TOLD_RETENTION_DAYS, **large),
+        spec(topics.reconciliations, TOLD_RETENTION_DAYS),
+    )

@@ -1,0 +1,255 @@
+"""The book of merchants: where keys come from, which of them count, and that nobody ever sees one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapter.errors import SettingsError
+from adapter.settings import load
+from adapter.settings.groups import MerchantSettings
+from adapter.settings.merchants import LOOK_AGAIN_SECONDS, MerchantBook
+
+KEY = "kkkkkkkkkkkkkkk"  # fifteen characters; a digit makes the sixteenth
+IV = "vvvvvvvvvvvvvvv"
+
+
+class _Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def until_files_are_looked_at_again(self) -> None:
+        self.now += LOOK_AGAIN_SECONDS
+
+
+def _keys(number: int = 1, platform_id: str | None = None) -> MerchantSettings:
+    return MerchantSettings.model_validate(
+        {"hash_key": f"{KEY}{number}", "hash_iv": f"{IV}{number}", "platform_id": platform_id}
+    )
+
+
+def _write(secrets: Path, merchant_id: str, number: int = 1, kind: str = "merchants", **more: str) -> Path:
+    folder = secrets / kind / merchant_id
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"hash_key": f"{KEY}{number}\n", "hash_iv": f"{IV}{number}\n", **more}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _signs_with(book: MerchantBook, merchant_id: str) -> str:
+    merchant = book.find(merchant_id)
+    assert merchant is not None
+    return merchant.signing.hash_key
+
+
+@pytest.fixture
+def clock() -> _Clock:
+    return _Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("ECTICKET_"):
+            monkeypatch.delenv(name)
+
+
+def test_keys_come_from_settings() -> None:
+    """A configured merchant is found, another is not."""
+    book = MerchantBook({"1": _keys()}, {})
+
+    assert book.ids == ("1",)
+    assert _signs_with(book, "1") == f"{KEY}1"
+    assert book.find("2") is None
+
+
+def test_keys_come_from_files(tmp_path: Path) -> None:
+    """A folder for each merchant; the newline that editors add is no part of a key."""
+    _write(tmp_path, "1")
+    _write(tmp_path, "2", 2)
+    book = MerchantBook({}, {}, tmp_path)
+
+    assert book.ids == ("1", "2")
+    assert _signs_with(book, "2") == f"{KEY}2"
+
+
+def test_a_secrets_folder_may_be_empty_or_absent(tmp_path: Path) -> None:
+    """No files are no mistake."""
+    MerchantBook({}, {}, tmp_path).check()
+    MerchantBook({}, {}, tmp_path / "nowhere").check()
+
+
+def test_kubernetes_own_folders_are_no_merchants(tmp_path: Path) -> None:
+    """A mounted secret brings `..data` and its kin, and files beside the folders mean nothing."""
+    _write(tmp_path, "1")
+    (tmp_path / "merchants" / "..data").mkdir()
+    (tmp_path / "merchants" / "README").write_text("hello")
+
+    assert MerchantBook({}, {}, tmp_path).ids == ("1",)
+
+
+def test_changed_files_are_picked_up(tmp_path: Path, clock: _Clock) -> None:
+    """New keys count without a restart, a few seconds later."""
+    _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, monotonic=clock)
+    assert _signs_with(book, "1") == f"{KEY}1"
+
+    _write(tmp_path, "1", 2)
+    assert _signs_with(book, "1") == f"{KEY}1"
+    clock.until_files_are_looked_at_again()
+
+    assert _signs_with(book, "1") == f"{KEY}2"
+
+
+def test_merchants_come_and_go_with_their_files(tmp_path: Path, clock: _Clock) -> None:
+    """A folder more is a merchant more, and a folder less one less."""
+    _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, monotonic=clock)
+    assert book.ids == ("1",)
+
+    _write(tmp_path, "2")
+    (tmp_path / "merchants" / "1").rename(tmp_path / "elsewhere")
+    clock.until_files_are_looked_at_again()
+
+    assert book.ids == ("2",)
+
+
+def test_half_written_files_do_not_count(tmp_path: Path, clock: _Clock) -> None:
+    """While files are swapped the keys read last still serve; other merchants' new keys count all the same."""
+    folder = _write(tmp_path, "1")
+    _write(tmp_path, "2", 2)
+    book = MerchantBook({"1": _keys(9)}, {}, tmp_path, monotonic=clock)
+    book.check()
+
+    (folder / "hash_iv").unlink()
+    _write(tmp_path, "2", 3)
+    clock.until_files_are_looked_at_again()
+
+    assert _signs_with(book, "1") == f"{KEY}1"
+    assert _signs_with(book, "2") == f"{KEY}3"
+    assert "is missing" in book.problems[0]
+
+
+@pytest.mark.parametrize("half", ["", "short"])
+def test_a_half_written_key_does_not_count(tmp_path: Path, clock: _Clock, half: str) -> None:
+    """A key of another length is no key, as happens when a file is being written."""
+    folder = _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, monotonic=clock)
+    book.check()
+
+    (folder / "hash_key").write_text(half)
+    clock.until_files_are_looked_at_again()
+
+    assert _signs_with(book, "1") == f"{KEY}1"
+
+
+def test_a_platform_signs_for_its_merchants() -> None:
+    """A merchant bound to a platform signs with the platform's keys, and both are accepted."""
+    merchant = MerchantBook({"1": _keys(1, "9")}, {"9": _keys(9)}).find("1")
+
+    assert merchant is not None
+    assert merchant.platform_id == "9"
+    assert merchant.signing.hash_key == f"{KEY}9"
+    assert [keys.hash_key for keys in merchant.accepted] == [f"{KEY}9", f"{KEY}1"]
+
+
+def test_platforms_come_from_files_as_well(tmp_path: Path) -> None:
+    """`platforms/` holds their keys, and a file beside the merchant's keys binds it."""
+    _write(tmp_path, "1", platform_id="9\n")
+    _write(tmp_path, "9", 9, kind="platforms")
+
+    assert _signs_with(MerchantBook({}, {}, tmp_path), "1") == f"{KEY}9"
+
+
+def test_an_empty_platform_is_none(tmp_path: Path) -> None:
+    """`platform_id` absent, null and empty are one."""
+    _write(tmp_path, "1", platform_id="\n")
+    book = MerchantBook({"2": _keys(2, "")}, {}, tmp_path)
+    book.check()
+
+    assert [merchant.platform_id for merchant in map(book.find, book.ids) if merchant] == [None, None]
+
+
+def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
+    """All merchants are looked at before the start is refused, and sentences name merchants and files, never keys."""
+    _write(tmp_path, "3", hash_key="sixteen-chars-no")
+    (tmp_path / "merchants" / "3" / "hash_iv").unlink()
+    (_write(tmp_path, "4") / "hash_key").write_bytes(b"\xff" * 16)
+    short = MerchantSettings.model_validate({"hash_key": "topsec", "hash_iv": f"{IV}1"})
+    book = MerchantBook({"1": short, "2": _keys(2, "nobody")}, {}, tmp_path)
+
+    with pytest.raises(SettingsError) as caught:
+        book.check()
+
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 4
+    assert "merchant 1 are not usable: hash_key must be 16 ASCII characters, and it has 6" in told
+    assert "Merchant 2 names platform nobody, for which no keys are set" in told
+    assert "hash_iv is missing" in told
+    assert "it is not UTF-8 text" in told
+    assert not any(key in told for key in ("topsec", "sixteen-chars-no", KEY, IV))
+
+
+def test_whoever_cannot_be_read_is_missing_and_nobody_else() -> None:
+    """A book that was never whole still finds those whose keys are good."""
+    book = MerchantBook({"1": _keys(1, "nobody"), "2": _keys(2)}, {})
+
+    assert book.ids == ("2",)
+
+
+def test_a_folder_that_cannot_be_read_keeps_all_keys(tmp_path: Path, clock: _Clock) -> None:
+    """When the mount breaks as a whole, every merchant goes on with the keys read last."""
+    _write(tmp_path, "1")
+    book = MerchantBook({}, {}, tmp_path, monotonic=clock)
+    book.check()
+
+    (tmp_path / "merchants").rename(tmp_path / "gone")
+    (tmp_path / "merchants").write_text("no folder")
+    clock.until_files_are_looked_at_again()
+
+    assert book.ids == ("1",)
+    assert "cannot be read" in book.problems[0]
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    """A settings file and secret files that disagree about merchant 1."""
+    _write(tmp_path / "secrets", "1", 2)
+    config = tmp_path / "settings.yaml"
+    config.write_text(
+        f"secrets_dir: {tmp_path / 'secrets'}\nmerchants: {{'1': {{hash_key: {KEY}1, hash_iv: {IV}1}}}}\n"
+    )
+    return config
+
+
+def _book(config: Path, overrides: dict[str, str] | None = None) -> MerchantBook:
+    settings = load(config, overrides)
+    return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
+
+
+def test_files_outrank_the_settings_file(both: Path) -> None:
+    """A mounted secret needs no other change."""
+    assert _signs_with(_book(both), "1") == f"{KEY}2"
+
+
+def test_the_environment_outranks_files(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contract, section 10: command line, environment, secret files, YAML file."""
+    monkeypatch.setenv("ECTICKET_MERCHANTS__1__HASH_KEY", f"{KEY}3")
+    monkeypatch.setenv("ECTICKET_MERCHANTS__1__HASH_IV", f"{IV}3")
+
+    assert _signs_with(_book(both), "1") == f"{KEY}3"
+
+
+def test_the_command_line_outranks_files(both: Path) -> None:
+    """`--set` counts most."""
+    overrides = {"merchants.1.hash_key": f"{KEY}4", "merchants.1.hash_iv": f"{IV}4"}
+
+    assert _signs_with(_book(both, overrides), "1") == f"{KEY}4"
