@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each room may import; `app`, `cli` and `testing` put rooms together and may import all of them."""
 
-PUTS_TOGETHER = {"app", "cli", "demo", "testing", "__init__", "__main__"}
+PUTS_TOGETHER = {"app", "cli", "demo", "log", "wiring", "testing", "__init__", "__main__"}
 
 
 def _modules() -> list[Path]:
@@ -74,8 +74,8 @@ def test_nobody_below_imports_what_puts_the_parts_together() -> None:
 def test_only_settings_reads_the_environment() -> None:
     """Parts receive values; the environment is read in one room."""
     for path in _modules():
-        if _room(path) in {"settings", "local"}:
-            continue  # `local` starts processes, which inherit an environment
+        if _room(path) in {"settings", "local", "demo"}:
+            continue  # the last two start processes, which inherit an environment
         assert "os.environ" not in path.read_text(encoding="utf-8"), path
 
 

@@ -44,7 +44,7 @@ class WebServer:
         listener = self._bind()
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"web-{self._purpose}")
-        while not self._server.started and not self._task.done():
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn offers a flag, no event
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:

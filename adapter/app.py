@@ -1,0 +1,309 @@
+"""The running adapter: the only place where its parts are put together, started and stopped.
+
+    run ──► admin server ──► wait for the broker ──► topics there? ──► engines ──► until SIGTERM ──► stop in reverse
+
+A broker that is away is waited for, however long; topics that are missing, wrong settings and plugins that cannot be
+used stop the start with one sentence each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import signal
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Protocol
+
+import structlog
+
+from adapter import log, wiring
+from adapter.errors import BrokerAway, SettingsError, TopicsMissing
+from adapter.extensions.facade import Extensions
+from adapter.flows.confirm import ConfirmStage
+from adapter.flows.order_outcomes import OrderOutcomes
+from adapter.flows.ports import Clock, Topics
+from adapter.flows.submit import SubmitStage
+from adapter.issuance.confirm import ConfirmPolicy
+from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.provider.client import Provider
+from adapter.settings import Settings
+from adapter.stream import topics as kafka_topics
+from adapter.stream.engine import Engine
+from adapter.web.admin import admin_app
+from adapter.web.metrics import Metrics
+from adapter.web.server import WebServer
+
+STAGES = ("submit", "confirm")
+BEAT_SECONDS = 60.0
+"""A loop that did not turn for so long is stuck; a restart helps."""
+ABANDONED_MAX = 8
+"""Threads stuck in plugins' hooks at which a restart helps."""
+_TOLD_EVERY_SECONDS = 10.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> None:
+    """Run the adapter until SIGTERM or SIGINT, and return once everything is committed and closed.
+
+    Raises SettingsError, PluginRefused or TopicsMissing when it cannot start.
+    """
+    log.configure(style=settings.log.format, level=settings.log.level)
+    asyncio.run(_run(settings, only))
+
+
+async def _run(settings: Settings, only: Collection[str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
+            loop.add_signal_handler(number, stop.set)
+    await Adapter(settings, only).run(stop)
+
+
+class RunningStage(Protocol):
+    """A stage's engine, as the app sees it; `stream.engine.Engine` is the one there is."""
+
+    @property
+    def last_beat(self) -> float: ...
+    @property
+    def assigned(self) -> frozenset[tuple[str, int]]: ...
+    @property
+    def standing_by(self) -> bool: ...
+    async def run(self) -> None: ...
+    async def stop(self, grace_seconds: float) -> None: ...
+
+
+class Adapter:
+    """One process's worth of the adapter."""
+
+    def __init__(self, settings: Settings, only: Collection[str] = STAGES, *, now: Clock = utc_now) -> None:
+        """Build every part; nothing is started yet.
+
+        Raises SettingsError and PluginRefused.
+        """
+        unknown = sorted(set(only) - set(STAGES))
+        if unknown or not only:
+            named = ", ".join(unknown) or "nothing"
+            raise SettingsError(f"--only names {named}; this version has the stages {', '.join(STAGES)}.")
+        _require_operator(settings)
+        self._settings = settings
+        self._now = now
+        self._connection = wiring.kafka_connection(settings)
+        self._merchants = wiring.merchant_book(settings)
+        self._merchants.check()
+        if not self._merchants.ids:
+            raise SettingsError("No merchant is configured. Set merchants (ECTICKET_MERCHANTS) or secrets_dir.")
+        self._metrics = Metrics()
+        self._extensions = wiring.make_extensions(settings, self._merchants)
+        self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
+        self._only = only
+        self._engines: Mapping[str, RunningStage] = {}
+        self._trouble: str | None = "starting"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set; raises what keeps the adapter from starting, or from going on."""
+        admin = WebServer(
+            admin_app(self, self._metrics.registry),
+            host=self._settings.admin.host,
+            port=self._settings.admin.port,
+            purpose="admin",
+        )
+        await admin.start()
+        provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
+        try:
+            if await self._broker_is_there(stop):
+                self._engines = dict(self._make_engines(provider))
+                await self._run_engines(stop)
+        finally:
+            await provider.close()
+            await self._extensions.aclose()
+            await admin.stop()
+
+    async def _broker_is_there(self, stop: asyncio.Event) -> bool:
+        """Wait for the broker and look for the topics; False when the adapter is stopped meanwhile.
+
+        Raises TopicsMissing.
+        """
+        told = float("-inf")
+        while not stop.is_set():
+            try:
+                await self._look_for_topics()
+            except BrokerAway as away:
+                self._trouble = "no broker answers"
+                if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
+                    _log.warning("waiting for the broker", servers=self._connection.bootstrap_servers, why=str(away))
+                    told = time.monotonic()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1.0)
+            else:
+                self._trouble = None
+                return True
+        return False
+
+    async def _look_for_topics(self) -> None:
+        specs = wiring.topic_specs(self._settings)
+        missing = await kafka_topics.missing(self._connection, [spec.name for spec in specs])
+        if missing:
+            raise TopicsMissing(
+                f"Topics are missing: {', '.join(missing)}. Make them with `ecticket-adapter topics --create`."
+            )
+        for warning in await kafka_topics.warnings(self._connection, specs):
+            _log.warning(warning)
+
+    def _make_engines(self, provider: Provider) -> Iterator[tuple[str, RunningStage]]:
+        connection, observer = self._connection, self._metrics.stream
+        if "submit" in self._only:
+            yield "submit", Engine(self._submit_stage(provider), connection, observer=observer, now=self._now)
+        if "confirm" in self._only:
+            yield "confirm", Engine(self._confirm_stage(provider), connection, observer=observer, now=self._now)
+
+    def _submit_stage(self, provider: Provider) -> SubmitStage:
+        settings = self._settings
+        outcomes = OrderOutcomes(
+            topics=_topics(settings),
+            defer_seconds=settings.submit.defer_seconds,
+            confirm=_confirm_policy(settings),
+            merchants=self._merchants,
+            observer=self._metrics.flows,
+            now=self._now,
+        )
+        return SubmitStage(
+            topics=_topics(settings),
+            group=f"{settings.kafka.group_prefix}.submit",
+            concurrency=settings.submit.concurrency,
+            fingerprint=_fingerprint(settings, self._extensions),
+            merchants=self._merchants,
+            extensions=self._extensions,
+            ecticket=provider,
+            outcomes=outcomes,
+            plan_policy=wiring.plan_policy(settings),
+            policy=_submit_policy(settings),
+            observer=self._metrics.flows,
+            now=self._now,
+        )
+
+    def _confirm_stage(self, provider: Provider) -> ConfirmStage:
+        settings = self._settings
+        return ConfirmStage(
+            topics=_topics(settings),
+            group=f"{settings.kafka.group_prefix}.confirm",
+            concurrency=settings.confirm.concurrency,
+            merchants=self._merchants,
+            ecticket=provider,
+            policy=_confirm_policy(settings),
+            observer=self._metrics.flows,
+            now=self._now,
+        )
+
+    async def _run_engines(self, stop: asyncio.Event) -> None:
+        """Run the engines until stopped; if one of them ends by itself, stop the others and raise what it raised."""
+        running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
+        stopping = asyncio.create_task(stop.wait())
+        _log.info("running", stages=[*self._only], version=_version(), merchants=len(self._merchants.ids))
+        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        _log.info("stopping", asked=stop.is_set())
+        stopping.cancel()
+        grace = self._settings.shutdown.grace_seconds
+        await asyncio.gather(*(engine.stop(grace) for engine in self._engines.values()))
+        await asyncio.gather(*running)
+        _log.info("stopped")
+
+    def not_live_because(self) -> Sequence[str]:
+        """Reasons why a restart would help."""
+        now = time.monotonic()
+        stuck = [
+            f"the {name} loop has not turned for {now - engine.last_beat:.0f} s"
+            for name, engine in self._engines.items()
+            if now - engine.last_beat > BEAT_SECONDS
+        ]
+        abandoned = self._extensions.abandoned_threads
+        if abandoned >= ABANDONED_MAX:
+            stuck.append(f"{abandoned} threads are stuck in plugins' hooks")
+        return stuck
+
+    def not_ready_because(self) -> Sequence[str]:
+        """Reasons why no orders can be taken now; ECTicket's health is none of them."""
+        if self._trouble is not None:
+            return [self._trouble]
+        return [
+            f"the {name} stage has no partitions yet"
+            for name, engine in self._engines.items()
+            if not (engine.assigned or engine.standing_by)
+        ]
+
+    def info(self) -> Mapping[str, object]:
+        """What runs here."""
+        return {
+            "version": _version(),
+            "stages": {
+                name: sorted(f"{topic}/{partition}" for topic, partition in engine.assigned)
+                for name, engine in self._engines.items()
+            },
+            "merchants": list(self._merchants.ids),
+            "environment": self._settings.provider.environment,
+            "fingerprint": _fingerprint(self._settings, self._extensions),
+        }
+
+
+def _require_operator(settings: Settings) -> None:
+    """There is no sensible default for who is on record as having issued tickets."""
+    operator = settings.submit.operator
+    if operator is None:
+        raise SettingsError("submit.operator is not set. Set it with ECTICKET_SUBMIT__OPERATOR.")
+    if not (operator.isascii() and operator.isalnum() and len(operator) <= 10):
+        raise SettingsError("submit.operator must be 1 to 10 half-width letters and digits (spec, Ticket Issuance).")
+
+
+def _topics(settings: Settings) -> Topics:
+    topics = settings.topics
+    return Topics(
+        orders_paid=topics.orders_paid,
+        orders_deferred=topics.orders_deferred,
+        confirmations=topics.confirmations,
+        issuances=topics.issuances,
+        dead_letters=topics.dead_letters,
+    )
+
+
+def _submit_policy(settings: Settings) -> SubmitPolicy:
+    submit = settings.submit
+    return SubmitPolicy(
+        reissue_after_seconds=submit.reissue_after_seconds,
+        refusal_final_after_seconds=submit.refusal_final_after_seconds,
+        retry_rtn_codes=frozenset(submit.retry_rtn_codes),
+        attempts=submit.attempts,
+        query_first=QueryFirst(submit.query_first),
+        give_up_after_seconds=submit.give_up_after_hours * 3600,
+    )
+
+
+def _confirm_policy(settings: Settings) -> ConfirmPolicy:
+    confirm = settings.confirm
+    return ConfirmPolicy(
+        first_query_seconds=confirm.first_query_seconds,
+        query_interval_seconds=confirm.query_interval_seconds,
+        delayed_after_seconds=confirm.delayed_after_seconds,
+        delayed_interval_seconds=confirm.delayed_interval_seconds,
+        give_up_after_seconds=confirm.give_up_after_hours * 3600,
+    )
+
+
+def _fingerprint(settings: Settings, extensions: Extensions) -> str:
+    """Everything that decides which numbers an order gets, and what is bought under each."""
+    policy = wiring.plan_policy(settings)
+    text = f"{extensions.fingerprint}/{policy.family}/{policy.derive}/{policy.prefix}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _version() -> str:
+    return version("ecticket-adapter")

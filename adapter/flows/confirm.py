@@ -1,0 +1,229 @@
+"""The confirm story: a submitted issuance is asked about until its tickets exist, its job failed, or a day has passed.
+
+Thousands wait at once, so a waiting one is as small as can be: what is needed to ask is kept, and the record is read
+again when its result is told. When to ask, and what an answer means, is `issuance.confirm`'s.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from adapter.errors import CallError, OrderError
+from adapter.flows.confirmation import Confirmation, confirmation_record, read_confirmation
+from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.events import (
+    IssuanceData,
+    IssuanceDelayed,
+    IssuanceFailed,
+    IssuanceIssued,
+    OrderParked,
+    issuance_event,
+    order_event,
+    record_origin,
+)
+from adapter.flows.journey import Journey
+from adapter.flows.order_paid import ISSUE_TYPES
+from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
+from adapter.issuance.actions import Failed, Park
+from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
+from adapter.issuance.confirm import (
+    AskAgain,
+    Awaited,
+    ConfirmPolicy,
+    Issued,
+    TellDelayed,
+    asked,
+    next_step,
+    take_up_at,
+)
+from adapter.issuance.state import Phase
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.provider.client import Purpose
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An issuance that waits in memory."""
+
+    merchant_id: str
+    awaited: Awaited
+
+
+class ConfirmStage:
+    """The stage of the awaited issuances."""
+
+    name = "confirm"
+    sends = False
+    fingerprint = ""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        group: str,
+        concurrency: int,
+        merchants: Merchants,
+        ecticket: Ecticket,
+        policy: ConfirmPolicy,
+        observer: FlowObserver,
+        now: Clock,
+        fraction: Callable[[], float] = random.random,
+        max_waiting: int = 50_000,
+    ) -> None:
+        self.group = group
+        self.topics = (topics.confirmations,)
+        self.max_in_flight = concurrency
+        self.max_waiting = max_waiting
+        self._topics = topics
+        self._merchants = merchants
+        self._ecticket = ecticket
+        self._policy = policy
+        self._observer = observer
+        self._now = now
+        self._fraction = fraction
+
+    async def prepare(self, record: Record) -> Prepared[Waiting]:
+        """Read the record and say when it is to be asked about.
+
+        Raises Unreadable: it is no confirmation.
+        """
+        confirmation = read_confirmation(record.value)
+        issuance = confirmation.issuance
+        awaited = Awaited(
+            trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no),
+            issue_type=ISSUE_TYPES[issuance.issue_type],
+            submitted_at=confirmation.submitted_at,
+            phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
+            queries=confirmation.queries,
+        )
+        due = take_up_at(confirmation.not_before, self._now(), self._policy, fraction=self._fraction())
+        return Prepared(lane=None, subject=Waiting(issuance.merchant_id, awaited), not_before=due)
+
+    async def handle(self, waiting: Waiting, grant: Grant) -> Outcome | Later[Waiting]:
+        """Ask once, and tell what can be told."""
+        awaited = asked(waiting.awaited, await self._ask(waiting))
+        step = next_step(awaited, self._now(), self._policy, fraction=self._fraction())
+        if isinstance(step, AskAgain):
+            return Later(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited))
+        return self._told(grant.record, awaited, step)
+
+    def carry(self, record: Record, waiting: Waiting, _grant: Grant) -> Outcome:
+        """Write the awaited issuance anew, at the topic's end, as far as it has come."""
+        confirmation = read_confirmation(record.value)
+        later = confirmation.asked(
+            queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=self._now()
+        )
+        return Outcome(records=(confirmation_record(later, topic=self._topics.confirmations),))
+
+    def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
+        """Put a record that is no confirmation, or broke the adapter, on the dead letters."""
+        if isinstance(error, OrderError):
+            verdict = Verdict(reason="unreadable", stage="confirm", message=str(error))
+        else:
+            _log.error("an awaited issuance broke the adapter", error=type(error).__name__, offset=record.offset)
+            verdict = Verdict(
+                reason="internal-error",
+                stage="confirm",
+                message=f"The adapter itself failed on this confirmation ({type(error).__name__}); tickets may exist. "
+                f"Report it with the adapter's version, then replay the record.",
+            )
+        return Outcome(records=self._letter(record, verdict, None))
+
+    async def _ask(self, waiting: Waiting) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
+        merchant = self._merchants.find(waiting.merchant_id)
+        if merchant is None:
+            return QueryUnanswered(detail=f"merchant {waiting.merchant_id} is not configured")
+        asked_at = self._now()
+        try:
+            reply = await self._ecticket.query(merchant, waiting.awaited.trade_no, purpose=Purpose.CONFIRM)
+        except CallError as error:
+            return query_error(error)
+        return query_answer(reply, asked_at=asked_at)
+
+    def _told(self, record: Record, awaited: Awaited, step: Issued | Failed | TellDelayed | Park) -> Outcome:
+        confirmation = read_confirmation(record.value)
+        match step:
+            case Issued():
+                return Outcome(records=(self._issued(confirmation, step),))
+            case Failed():
+                return Outcome(records=(self._failed(confirmation, step),))
+            case TellDelayed():
+                return Outcome(records=self._delayed(confirmation, awaited, step))
+            case Park():
+                verdict = Verdict(reason="unresolved", stage="confirm", message=step.message)
+                return Outcome(records=self._letter(record, verdict, confirmation))
+
+    def _issued(self, confirmation: Confirmation, step: Issued) -> Publication:
+        self._observer.issuance_told("issued", recovered=confirmation.recovered)
+        data = IssuanceIssued(
+            **dict(confirmation.issuance),
+            recovered=confirmation.recovered,
+            submitted_at=confirmation.submitted_at,
+            queries=step.queries,
+        )
+        return self._event(data, confirmation)
+
+    def _failed(self, confirmation: Confirmation, step: Failed) -> Publication:
+        self._observer.issuance_told("failed", recovered=confirmation.recovered)
+        data = IssuanceFailed(
+            **dict(confirmation.issuance), stage="confirm", rtn_code=None, rtn_msg=None, remark=step.remark
+        )
+        return self._event(data, confirmation)
+
+    def _delayed(self, confirmation: Confirmation, awaited: Awaited, step: TellDelayed) -> tuple[Publication, ...]:
+        """Told once: the flag travels with the record that is written anew in the same transaction."""
+        self._observer.issuance_told("delayed", recovered=confirmation.recovered)
+        data = IssuanceDelayed(
+            **dict(confirmation.issuance), submitted_at=confirmation.submitted_at, queries=awaited.queries
+        )
+        later = confirmation.asked(queries=awaited.queries, delayed=True, not_before=step.ask_at)
+        return self._event(data, confirmation), confirmation_record(later, topic=self._topics.confirmations)
+
+    def _event(self, data: IssuanceData, confirmation: Confirmation) -> Publication:
+        return issuance_event(
+            data,
+            topic=self._topics.issuances,
+            origin=confirmation.order_record,
+            now=self._now(),
+            traceparent=confirmation.traceparent,
+        )
+
+    def _letter(
+        self, record: Record, verdict: Verdict, confirmation: Confirmation | None
+    ) -> tuple[Publication, Publication]:
+        """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
+        self._observer.parked(verdict.stage, verdict.reason)
+        now = self._now()
+        journey = Journey(
+            origin=record_origin(record),
+            origin_timestamp=record.timestamp,
+            first_seen=confirmation.submitted_at if confirmation else record.timestamp,
+            possibly_sent_at=confirmation.submitted_at if confirmation else None,
+            traceparent=confirmation.traceparent if confirmation else None,
+        )
+        data = OrderParked(
+            order_id=confirmation.issuance.order_id if confirmation else None,
+            reason=verdict.reason,
+            stage=verdict.stage,
+            plugin=None,
+            message=verdict.message,
+            parts_done=0,
+        )
+        event = order_event(
+            data,
+            topic=self._topics.issuances,
+            origin=journey.origin,
+            now=now,
+            merchant_id=confirmation.issuance.merchant_id if confirmation else None,
+            order_record=confirmation.order_record if confirmation else None,
+            traceparent=journey.traceparent,
+        )
+        return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event

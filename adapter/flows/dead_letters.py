@@ -1,0 +1,74 @@
+"""A dead letter: the record as it came, with headers that say what happened, what to do, and what may have been sent.
+
+Contract, section 2.3. Spring's `kafka_dlt-*` headers come along in Spring's own encodings (big-endian integers), so
+that existing tools show where a record came from. Customer data stays in the value and the plan, where it came from;
+the message has none.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.flows.events import ParkReason, Stage, rfc3339
+from adapter.flows.journey import Journey, journey_headers, own_headers
+from adapter.stream.records import Publication, Record
+
+RECORD_MAX_BYTES = 2 * 1024 * 1024
+"""What the dead-letter topic takes (contract, section 2)."""
+_FITS = RECORD_MAX_BYTES - 16 * 1024
+"""Bytes of key, value and headers that leave room for the framing of record and batch."""
+MESSAGE_MAX_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Why a record is parked: `message` is one sentence on what happened and one on what to do."""
+
+    reason: ParkReason
+    stage: Stage
+    message: str
+    plugin: str | None = None
+
+
+def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: str, now: datetime) -> Publication:
+    """The record for the dead letters, without its value where the topic would not take it.
+
+    Where key and headers alone are too large, the shop's headers and its key stay behind as well: a record that cannot
+    be parked would stop its partition for good.
+    """
+    added = tuple(_added(verdict, journey, now))
+    headers = (*own_headers(record.headers), *added)
+    if _size(record.key, record.value, headers) <= _FITS:
+        return Publication(topic=topic, key=record.key, value=record.value, headers=headers)
+    omitted = ("ecticket-value-omitted", b"true")
+    if _size(record.key, None, headers) <= _FITS:
+        return Publication(topic=topic, key=record.key, value=None, headers=(*headers, omitted))
+    return Publication(topic=topic, key=None, value=None, headers=(*added, omitted))
+
+
+def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[str, bytes]]:
+    message = verdict.message[:MESSAGE_MAX_CHARACTERS]
+    texts = {
+        "ecticket-stage": verdict.stage,
+        "ecticket-reason": verdict.reason,
+        "ecticket-message": message,
+        "ecticket-failed-at": rfc3339(now),
+        **journey_headers(journey),
+    }
+    if verdict.plugin is not None:
+        texts["ecticket-plugin"] = verdict.plugin
+    texts.pop("ecticket-not-before", None)
+    for name, text in texts.items():
+        yield name, text.encode("utf-8", "replace")
+    yield "kafka_dlt-original-topic", journey.origin.topic.encode()
+    yield "kafka_dlt-original-partition", struct.pack(">i", journey.origin.partition)
+    yield "kafka_dlt-original-offset", struct.pack(">q", journey.origin.offset)
+    yield "kafka_dlt-original-timestamp", struct.pack(">q", int(journey.origin_timestamp.timestamp() * 1000))
+    yield "kafka_dlt-exception-message", message.encode("utf-8", "replace")
+
+
+def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
+    return len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(text) for name, text in headers)

@@ -1,0 +1,302 @@
+"""The facts the adapter tells: CloudEvents 1.0 in Kafka's binary mode, one model for each type.
+
+The models are the schemas: `schemas/*.v1.json` is written from them. A fact has the same id however often it is told,
+so that readers can drop what they have seen. No model has room for customer data or a key.
+
+Refuses to know when an event is told; that is the flows' business.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
+
+from adapter.stream.records import Publication, Record
+
+SOURCE = "/ecticket-adapter"
+NAMESPACE = uuid.UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
+"""Namespace of all event ids (UUIDv5). Part of the contract with readers: it never changes."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as RFC 3339 text in UTC, milliseconds, ending in Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+TradeNoText = Annotated[str, Field(min_length=1, max_length=25, pattern=r"^[A-Za-z0-9]+$")]
+IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
+Stage = Literal["parse", "map", "submit", "confirm", "deliver"]
+ParkReason = Literal[
+    "unreadable",
+    "unknown-merchant",
+    "unmapped-item",
+    "invalid-order",
+    "does-not-fit",
+    "trade-no-missing",
+    "plugin-error",
+    "refused-envelope",
+    "unresolved",
+    "gave-up",
+    "too-large",
+    "sink-failed",
+    "internal-error",
+]
+
+
+class EventData(BaseModel):
+    """The data of one event type: closed, frozen, snake_case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    TYPE: ClassVar[str]
+    SCHEMA: ClassVar[str]
+
+
+class Item(BaseModel):
+    """Some tickets of one product."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    item_no: str | None
+    """ECTicket's product number; null for serial-number tickets, which have none."""
+    name: str | None
+    """Product name, where the order or the catalogue gave one."""
+    quantity: Annotated[int, Field(ge=1)]
+    """Number of tickets."""
+
+
+class IssuanceData(EventData):
+    """What every event about an issuance says."""
+
+    merchant_id: str
+    """MerchantID at ECPay."""
+    order_id: str
+    """The shop's order number."""
+    reference: JsonValue
+    """The order's `reference`, untouched; null when it had none."""
+    trade_no: TradeNoText
+    """MerchantTradeNo or FreeTradeNo of this issuance."""
+    trade_no_kind: Literal["merchant", "free"]
+    """Which of the two it is."""
+    issue_type: IssueTypeName
+    """What kind of tickets."""
+    part: Annotated[int, Field(ge=1)]
+    """Which part of the order this is, from 1."""
+    parts: Annotated[int, Field(ge=1)]
+    """Of how many parts the order consists."""
+    items: tuple[Item, ...]
+    """The products."""
+    ticket_count: Annotated[int, Field(ge=1)]
+    """Number of tickets in all."""
+    ticket_trade_no: str | None
+    """ECTicket's own number (TicketTradeNo); null where ECTicket did not say it, as for a recovered one."""
+
+
+class IssuanceSubmitted(IssuanceData):
+    """ECTicket has received the issuance; tickets follow when its job is done."""
+
+    TYPE = "ecticket.issuance.submitted.v1"
+    SCHEMA = "issuance-submitted.v1"
+    recovered: bool
+    """True when it was found at ECTicket by asking, after an answer was lost or a process died."""
+
+
+class IssuanceIssued(IssuanceData):
+    """The tickets exist."""
+
+    TYPE = "ecticket.issuance.issued.v1"
+    SCHEMA = "issuance-issued.v1"
+    recovered: bool
+    """As told when it was submitted."""
+    submitted_at: Moment
+    """When it was known to be submitted."""
+    queries: Annotated[int, Field(ge=1)]
+    """How often ECTicket was asked for the result."""
+
+
+class IssuanceFailed(IssuanceData):
+    """No tickets exist for this issuance, and none will."""
+
+    TYPE = "ecticket.issuance.failed.v1"
+    SCHEMA = "issuance-failed.v1"
+    stage: Literal["submit", "confirm"]
+    """`submit`: ECTicket refused it; `confirm`: its job failed."""
+    rtn_code: int | None
+    """ECTicket's code of the refusal; null at stage confirm."""
+    rtn_msg: str | None
+    """ECTicket's message of the refusal; null at stage confirm."""
+    remark: str | None
+    """ECTicket's reason why the job failed; null at stage submit."""
+
+
+class IssuanceDelayed(IssuanceData):
+    """The job takes longer than it should; told once."""
+
+    TYPE = "ecticket.issuance.delayed.v1"
+    SCHEMA = "issuance-delayed.v1"
+    submitted_at: Moment
+    """When it was known to be submitted."""
+    queries: Annotated[int, Field(ge=0)]
+    """How often ECTicket was asked for the result so far."""
+
+
+class OrderNotIssued(EventData):
+    """What is said of an order that does not go on."""
+
+    order_id: str | None
+    """The shop's order number; null when the record could not be read."""
+    reason: str
+    """Why; for a parked order the dead letter's reason."""
+    stage: Stage
+    """Where on its way the order stopped."""
+    plugin: str | None
+    """The plugin that decided or broke, if one did."""
+    message: str
+    """What happened and what to do, without customer data."""
+    parts_done: Annotated[int, Field(ge=0)]
+    """How many parts of the order had been settled with events of their own before."""
+
+
+class OrderSkipped(OrderNotIssued):
+    """A plugin said that this order is not to be issued here."""
+
+    TYPE = "ecticket.order.skipped.v1"
+    SCHEMA = "order-skipped.v1"
+
+
+class OrderParked(OrderNotIssued):
+    """The order is on the dead letters: a person must look at it."""
+
+    TYPE = "ecticket.order.parked.v1"
+    SCHEMA = "order-parked.v1"
+    reason: ParkReason
+    """The dead letter's reason."""
+
+
+EVENTS: tuple[type[EventData], ...] = (
+    IssuanceSubmitted,
+    IssuanceIssued,
+    IssuanceFailed,
+    IssuanceDelayed,
+    OrderSkipped,
+    OrderParked,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The order record an event is about: the first one, however often the order was carried forward."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def record_origin(record: Record) -> Origin:
+    """The origin of a record that has not been on its way before."""
+    return Origin(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
+def issuance_event_id(data: IssuanceData) -> str:
+    """The id of a fact about an issuance: the same for the same merchant, trade number and type."""
+    return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))
+
+
+def order_event_id(origin: Origin, event_type: str) -> str:
+    """The id of a fact about an order record: the same for the same record and type."""
+    return str(uuid.uuid5(NAMESPACE, f"{origin}/{event_type}"))
+
+
+def issuance_key(merchant_id: str, trade_no: str) -> str:
+    """The record key of everything about one issuance."""
+    return f"{merchant_id}/{trade_no}"
+
+
+def issuance_event(
+    data: IssuanceData, *, topic: str, origin: Origin, now: datetime, traceparent: str | None = None
+) -> Publication:
+    """A fact about an issuance as a record for `topic`."""
+    key = issuance_key(data.merchant_id, data.trade_no)
+    attributes = {
+        "id": issuance_event_id(data),
+        "source": f"{SOURCE}/merchants/{data.merchant_id}",
+        "subject": data.trade_no,
+        "orderid": data.order_id,
+    }
+    return _publication(data, attributes, topic=topic, key=key, origin=origin, now=now, traceparent=traceparent)
+
+
+def order_event(
+    data: OrderNotIssued,
+    *,
+    topic: str,
+    origin: Origin,
+    now: datetime,
+    merchant_id: str | None,
+    order_record: Origin | None = None,
+    traceparent: str | None = None,
+) -> Publication:
+    """A fact about a record as a record for `topic`; `merchant_id` only when that merchant is known here.
+
+    `origin` is the record the fact is about, and its id follows from it; `order_record` the order's, where that is
+    another one.
+    """
+    key = data.order_id or str(origin)
+    attributes = {
+        "id": order_event_id(origin, data.TYPE),
+        "source": f"{SOURCE}/merchants/{merchant_id}" if merchant_id else SOURCE,
+        "subject": key,
+    }
+    if data.order_id is not None:
+        attributes["orderid"] = data.order_id
+    return _publication(
+        data, attributes, topic=topic, key=key, origin=order_record or origin, now=now, traceparent=traceparent
+    )
+
+
+def _publication(
+    data: EventData,
+    attributes: Mapping[str, str],
+    *,
+    topic: str,
+    key: str,
+    origin: Origin,
+    now: datetime,
+    traceparent: str | None,
+) -> Publication:
+    context = {
+        "specversion": "1.0",
+        "type": data.TYPE,
+        "time": rfc3339(now),
+        "dataschema": f"urn:ecticket-adapter:schema:{data.SCHEMA}",
+        **attributes,
+        "orderref": str(origin),
+        "partitionkey": key,
+        **({"traceparent": traceparent} if traceparent else {}),
+    }
+    headers = [("content-type", b"application/json")]
+    headers += [(f"ce_{name}", value.encode("utf-8", "replace")) for name, value in context.items()]
+    return Publication(
+        topic=topic,
+        key=key.encode("utf-8", "replace"),
+        value=_json(data),
+        headers=tuple(headers),
+    )
+
+
+def _json(data: EventData) -> bytes:
+    """The data as compact JSON; half a surrogate pair, as a plugin may read one, becomes `?` instead of an error."""
+    text = json.dumps(data.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,183 @@
+"""What an order record brings along when it has been on its way before: the `ecticket-*` headers, read and written.
+
+Deferred records and dead letters carry them, and they are honoured on every topic: whoever copies a dead letter back by
+hand must not make the adapter forget that tickets may exist. A header that cannot be read makes the record unreadable;
+guessing "never sent" from it would be buying tickets on a guess.
+
+Refuses to know what is done next; it only remembers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from adapter.errors import Unreadable
+from adapter.flows.events import Origin, record_origin, rfc3339
+from adapter.stream.records import Record
+
+PREFIX = "ecticket-"
+PLAN = "ecticket-plan"
+POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
+TRACE = "traceparent"
+_SPRING_PREFIX = "kafka_dlt-"
+_READ_AS_TEXT = ("content-type", "ce_specversion", "ce_datacontenttype")
+_PARTITION_MAX = 2**31 - 1
+_OFFSET_MAX = 2**63 - 1
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """The way of one order so far. Times are aware, UTC."""
+
+    origin: Origin
+    origin_timestamp: datetime
+    first_seen: datetime
+    attempts: int = 0
+    replays: int = 0
+    possibly_sent_at: datetime | None = None
+    not_before: datetime | None = None
+    plan: bytes | None = None
+    traceparent: str | None = None
+
+    def possibly_sent(self, at: datetime | None) -> Journey:
+        """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
+        moments = [moment for moment in (self.possibly_sent_at, at) if moment is not None]
+        return replace(self, possibly_sent_at=max(moments, default=None))
+
+
+def read_journey(record: Record, now: datetime) -> Journey:
+    """The record's journey; a record without `ecticket-*` headers is at its beginning.
+
+    Raises Unreadable naming the header that cannot be read.
+    """
+    return _journey(record, dict(_texts(record.headers)), now)
+
+
+def unread_journey(record: Record, now: datetime) -> Journey:
+    """The journey of a record for which `read_journey` raised: all that can be read, for its dead letter.
+
+    A possibly-sent header that cannot be read counts as sent now: somebody knew that tickets may exist.
+    """
+    texts: dict[str, str] = {}
+    for name, value in record.headers:
+        try:
+            read = dict(_texts(((name, value),)))
+            if name in _READERS:
+                _READERS[name](read, name)
+        except Unreadable:
+            read = {name: rfc3339(now)} if name == POSSIBLY_SENT_AT else {}
+        texts.update(read)
+    return _journey(record, texts, now)
+
+
+def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey:
+    return Journey(
+        origin=_origin(record, texts),
+        origin_timestamp=_moment(texts, "ecticket-timestamp") or record.timestamp,
+        first_seen=_moment(texts, "ecticket-first-seen") or now,
+        attempts=_number(texts, "ecticket-attempts") or 0,
+        replays=_number(texts, "ecticket-replays") or 0,
+        possibly_sent_at=_moment(texts, POSSIBLY_SENT_AT),
+        not_before=_moment(texts, "ecticket-not-before"),
+        plan=texts[PLAN].encode() if PLAN in texts else None,
+        traceparent=_traceparent(record.headers),
+    )
+
+
+def journey_headers(journey: Journey) -> dict[str, str]:
+    """The journey as headers, each present only where there is something to say."""
+    headers = {
+        "ecticket-topic": journey.origin.topic,
+        "ecticket-partition": str(journey.origin.partition),
+        "ecticket-offset": str(journey.origin.offset),
+        "ecticket-timestamp": rfc3339(journey.origin_timestamp),
+        "ecticket-first-seen": rfc3339(journey.first_seen),
+        "ecticket-attempts": str(journey.attempts),
+        "ecticket-replays": str(journey.replays),
+    }
+    if journey.possibly_sent_at is not None:
+        headers[POSSIBLY_SENT_AT] = rfc3339(journey.possibly_sent_at)
+    if journey.not_before is not None:
+        headers["ecticket-not-before"] = rfc3339(journey.not_before)
+    if journey.plan is not None:
+        headers[PLAN] = journey.plan.decode()
+    return headers
+
+
+def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """The headers as the shop sent them: ours and Spring's are left out, since they are replaced and never repeated."""
+    return tuple(
+        (name, value if value is not None else b"")
+        for name, value in headers
+        if not name.startswith((PREFIX, _SPRING_PREFIX))
+    )
+
+
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:
+    """Our headers, and those by which a value is understood, as text."""
+    texts = []
+    for name, value in headers:
+        if not name.startswith(PREFIX) and name.lower() not in _READ_AS_TEXT:
+            continue
+        try:
+            texts.append((name, (value or b"").decode("utf-8")))
+        except UnicodeDecodeError:
+            raise Unreadable(
+                f"The header {name} is not UTF-8 text. Send the record again with a readable one."
+            ) from None
+    return tuple(texts)
+
+
+def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
+    topic = texts.get("ecticket-topic")
+    partition, offset = _number(texts, "ecticket-partition"), _number(texts, "ecticket-offset")
+    if topic and partition is not None and offset is not None:
+        return Origin(topic=topic, partition=partition, offset=offset)
+    return record_origin(record)
+
+
+def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
+    if name not in texts:
+        return None
+    try:
+        moment = datetime.fromisoformat(texts[name])
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Unreadable(f"The header {name} is no RFC 3339 time with a zone. Mend or remove it.")
+
+
+def _number(texts: Mapping[str, str], name: str) -> int | None:
+    text = texts.get(name)
+    if text is None:
+        return None
+    largest = _PARTITION_MAX if name == "ecticket-partition" else _OFFSET_MAX
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= largest):
+        raise Unreadable(f"The header {name} is no decimal number up to {largest}. Mend or remove it.")
+    return int(text)
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
+    "ecticket-partition": _number,
+    "ecticket-offset": _number,
+    "ecticket-attempts": _number,
+    "ecticket-replays": _number,
+    "ecticket-timestamp": _moment,
+    "ecticket-first-seen": _moment,
+    POSSIBLY_SENT_AT: _moment,
+    "ecticket-not-before": _moment,
+}
+
+
+def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The trace context (W3C), from Kafka's header or the CloudEvents extension; a broken one is only dropped."""
+    for name, value in headers:
+        text = (value or b"").decode("latin-1") if name.lower() in (TRACE, f"ce_{TRACE}") else ""
+        if _TRACEPARENT.fullmatch(text):
+            return text
+    return None

@@ -1,0 +1,292 @@
+"""From the end of a sitting to what is published: events, confirmations, one deferred record, one dead letter.
+
+Everything an order record yields goes into one outcome, and so into one transaction with its offset: an order with one
+part submitted, one refused and one in doubt is two kinds of records here, and neither can be told without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from adapter.extensions.values import OrderOutcome, PartOutcome, Skip
+from adapter.flows import events
+from adapter.flows.confirmation import Confirmation, OriginData, confirmation_record
+from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.events import (
+    IssuanceFailed,
+    IssuanceSubmitted,
+    OrderParked,
+    OrderSkipped,
+    issuance_event,
+    order_event,
+)
+from adapter.flows.journey import Journey, journey_headers, own_headers
+from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
+from adapter.flows.sitting import Ended
+from adapter.flows.telling import Whose, common, issuance_data
+from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
+from adapter.issuance.carried import CarriedPlan, Unproven, carried_parts, encode_plan
+from adapter.issuance.confirm import ConfirmPolicy, first_query_at
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Outcome
+
+_REASONS: Mapping[ParkReason, events.ParkReason] = {
+    ParkReason.REFUSED_ENVELOPE: "refused-envelope",
+    ParkReason.UNRESOLVED: "unresolved",
+    ParkReason.GAVE_UP: "gave-up",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An outcome for Kafka, and the same outcome for observing plugins."""
+
+    outcome: Outcome
+    for_plugins: OrderOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sat:
+    """An order record whose sitting is over: every part's end, and how many parts were done before."""
+
+    record: Record
+    journey: Journey
+    whose: Whose
+    ends: tuple[Ended, ...]
+    parts_done: int
+    unproven: Unproven | None = None
+
+
+class OrderOutcomes:
+    """Makes outcomes of order records."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        defer_seconds: float,
+        confirm: ConfirmPolicy,
+        merchants: Merchants,
+        observer: FlowObserver,
+        now: Clock,
+    ) -> None:
+        self._topics = topics
+        self._defer_seconds = defer_seconds
+        self._confirm = confirm
+        self._merchants = merchants
+        self._observer = observer
+        self._now = now
+
+    def sat(self, sat: Sat) -> Told:
+        """The outcome of a sitting."""
+        records = [
+            *self._finished(sat),
+            *self._deferred(sat),
+            *self._parked(sat),
+        ]
+        parked = next((end.action.reason.value for end in sat.ends if isinstance(end.action, Park)), None)
+        return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat, parked))
+
+    def skipped(self, sat: Sat, skip: Skip) -> Told:
+        """The outcome of an order that a plugin does not want issued."""
+        data = OrderSkipped(
+            order_id=sat.whose.order_id,
+            reason=skip.reason,
+            stage="map",
+            plugin=skip.plugin,
+            message="A plugin's accept_order says that this order gets no tickets; nothing was sent.",
+            parts_done=sat.parts_done,
+        )
+        self._observer.order_settled("skipped")
+        event = order_event(
+            data,
+            topic=self._topics.issuances,
+            origin=sat.journey.origin,
+            now=self._now(),
+            merchant_id=sat.whose.merchant_id,
+            traceparent=sat.journey.traceparent,
+        )
+        told = OrderOutcome(
+            merchant_id=sat.whose.merchant_id,
+            order_id=sat.whose.order_id,
+            reference=sat.whose.reference,
+            skipped=skip.reason,
+            plugin=skip.plugin,
+        )
+        return Told(outcome=Outcome(records=(event,)), for_plugins=told)
+
+    def parked(
+        self, record: Record, verdict: Verdict, journey: Journey, *, whose: Whose | None, parts_done: int = 0
+    ) -> Told:
+        """The outcome of a record that a person must look at; `whose` is None where it could not be read."""
+        told = OrderOutcome(
+            merchant_id=whose.merchant_id if whose else None,
+            order_id=whose.order_id if whose else None,
+            reference=whose.reference if whose else None,
+            parked=verdict.reason,
+            plugin=verdict.plugin,
+        )
+        return Told(
+            outcome=Outcome(records=self._letter(record, verdict, journey, whose, parts_done)), for_plugins=told
+        )
+
+    def carried(self, record: Record, journey: Journey) -> Outcome:
+        """The outcome of a record that is handed on untouched, with all that is known about it."""
+        self._observer.deferred("carried")
+        return Outcome(records=(self._deferred_record(record, journey),))
+
+    def _finished(self, sat: Sat) -> Iterator[Publication]:
+        for end in sat.ends:
+            if not isinstance(end.action, Finish):
+                continue
+            match end.action.result:
+                case Submitted() as submitted:
+                    yield from self._submitted(sat, end, submitted)
+                case Failed() as failed:
+                    yield self._failed(sat, end, failed)
+
+    def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[Publication]:
+        part, number = end.state.part, submitted.ticket_trade_no
+        self._observer.issuance_told("submitted", recovered=submitted.recovered)
+        self._observer.order_settled("submitted")
+        event = IssuanceSubmitted(**common(sat.whose, part, ticket_trade_no=number), recovered=submitted.recovered)
+        yield issuance_event(
+            event,
+            topic=self._topics.issuances,
+            origin=sat.journey.origin,
+            now=submitted.at,
+            traceparent=sat.journey.traceparent,
+        )
+        origin = sat.journey.origin
+        confirmation = Confirmation(
+            issuance=issuance_data(sat.whose, part, ticket_trade_no=number),
+            recovered=submitted.recovered,
+            submitted_at=submitted.at,
+            not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
+            origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
+            traceparent=sat.journey.traceparent,
+        )
+        yield confirmation_record(confirmation, topic=self._topics.confirmations)
+
+    def _failed(self, sat: Sat, end: Ended, failed: Failed) -> Publication:
+        self._observer.issuance_told("failed", recovered=False)
+        self._observer.order_settled("failed")
+        data = IssuanceFailed(
+            **common(sat.whose, end.state.part, ticket_trade_no=None),
+            stage="submit",
+            rtn_code=failed.rtn_code,
+            rtn_msg=failed.rtn_msg,
+            remark=None,
+        )
+        return issuance_event(
+            data,
+            topic=self._topics.issuances,
+            origin=sat.journey.origin,
+            now=self._now(),
+            traceparent=sat.journey.traceparent,
+        )
+
+    def _deferred(self, sat: Sat) -> Iterator[Publication]:
+        """All open parts of the order, together in one record."""
+        open_ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Defer)]
+        if not open_ends:
+            return
+        for _, action in open_ends:
+            self._observer.deferred(action.why.value)
+        self._observer.order_settled("deferred")
+        plan = _plan(sat, [end for end, _ in open_ends])
+        counted = any(action.counted for _, action in open_ends)
+        journey = replace(
+            sat.journey,
+            attempts=sat.journey.attempts + counted,
+            plan=encode_plan(plan),
+            possibly_sent_at=plan.possibly_sent_at,
+        )
+        yield self._deferred_record(sat.record, journey)
+
+    def _deferred_record(self, record: Record, journey: Journey) -> Publication:
+        """Due after one constant time, so that the head of the deferred topic is always the next that is due."""
+        due = replace(journey, not_before=self._now() + timedelta(seconds=self._defer_seconds))
+        headers = tuple((name, text.encode()) for name, text in journey_headers(due).items())
+        return Publication(
+            topic=self._topics.orders_deferred,
+            key=record.key,
+            value=record.value,
+            headers=(*own_headers(record.headers), *headers),
+        )
+
+    def _parked(self, sat: Sat) -> Iterator[Publication]:
+        """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
+        ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Park)]
+        if not ends:
+            return
+        unresolved = [action for _, action in ends if action.reason is ParkReason.UNRESOLVED]
+        worst = (unresolved or [action for _, action in ends])[0]
+        plan = _plan(sat, [end for end, _ in ends])
+        journey = replace(sat.journey, plan=encode_plan(plan)).possibly_sent(plan.possibly_sent_at)
+        message = " ".join(dict.fromkeys(action.message for _, action in ends))
+        verdict = Verdict(reason=_REASONS[worst.reason], stage="submit", message=message)
+        yield from self._letter(sat.record, verdict, journey, sat.whose, plan.parts_done)
+
+    def _letter(
+        self, record: Record, verdict: Verdict, journey: Journey, whose: Whose | None, parts_done: int
+    ) -> tuple[Publication, ...]:
+        self._observer.order_settled("parked")
+        self._observer.parked(verdict.stage, verdict.reason)
+        now = self._now()
+        data = OrderParked(
+            order_id=whose.order_id if whose else None,
+            reason=verdict.reason,
+            stage=verdict.stage,
+            plugin=verdict.plugin,
+            message=verdict.message,
+            parts_done=parts_done,
+        )
+        event = order_event(
+            data,
+            topic=self._topics.issuances,
+            origin=journey.origin,
+            now=now,
+            merchant_id=whose.merchant_id if whose and self._merchants.find(whose.merchant_id) else None,
+            traceparent=journey.traceparent,
+        )
+        return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+
+
+def _done(sat: Sat) -> int:
+    return sat.parts_done + sum(1 for end in sat.ends if isinstance(end.action, Finish))
+
+
+def _plan(sat: Sat, ends: Sequence[Ended]) -> CarriedPlan:
+    return CarriedPlan(
+        order_id=sat.whose.order_id,
+        merchant_id=sat.whose.merchant_id,
+        reference=sat.whose.reference,
+        parts_done=_done(sat),
+        parts=carried_parts(end.state for end in ends),
+        unproven=sat.unproven,
+    )
+
+
+def _for_plugins(sat: Sat, parked: str | None) -> OrderOutcome:
+    return OrderOutcome(
+        merchant_id=sat.whose.merchant_id,
+        order_id=sat.whose.order_id,
+        reference=sat.whose.reference,
+        parts=tuple(_part_outcome(end) for end in sat.ends),
+        parked=parked,
+    )
+
+
+def _part_outcome(end: Ended) -> PartOutcome:
+    state = end.state
+    return PartOutcome(
+        number=state.part.number,
+        of=state.part.of,
+        trade_no=state.part.trade_no,
+        phase=state.phase,
+        ticket_count=state.part.ticket_count,
+        recovered=state.submission is not None and state.submission.recovered,
+    )

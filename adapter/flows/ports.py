@@ -1,0 +1,91 @@
+"""What the flows need of the world beyond Kafka, as the narrowest interfaces that do; and the names of the topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
+from adapter.protocol.query_issue_result import ResultReply
+from adapter.protocol.query_item_info import ItemReply
+from adapter.provider.client import Purpose
+
+Clock = Callable[[], datetime]
+"""Now, aware, UTC."""
+
+
+class Ecticket(Protocol):
+    """ECTicket as the flows call it; `provider.client.Provider` is the real one and says what each call raises."""
+
+    async def issue(
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+    ) -> IssueReply: ...
+
+    async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply: ...
+
+    async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply: ...
+
+    async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply: ...
+
+    def last_accepted(self, merchant_id: str) -> datetime | None: ...
+
+
+class Merchants(Protocol):
+    """Which merchants there are, with the keys they have now."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    def find(self, merchant_id: str) -> Merchant | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """The names of the topics that flows read and write."""
+
+    orders_paid: str
+    orders_deferred: str
+    confirmations: str
+    issuances: str
+    dead_letters: str
+
+
+class FlowObserver(Protocol):
+    """Is told what the flows decided, for metrics. Called on the loop: quick, and never raising."""
+
+    def order_settled(self, ending: str) -> None:
+        """An order record was settled: `submitted`, `failed`, `deferred`, `skipped`, `parked` (each that applies)."""
+
+    def issuance_told(self, event: str, *, recovered: bool) -> None:
+        """An issuance's event is about to be published: `submitted`, `issued`, `failed` or `delayed`."""
+
+    def parked(self, stage: str, reason: str) -> None:
+        """A record goes to the dead letters."""
+
+    def deferred(self, why: str) -> None:
+        """A part is handed on to a later sitting."""
+
+    def control_known(self, merchant_id: str) -> None:
+        """ECTicket claimed to know a random number: an alarm, since nothing is ever "not known" then."""
+
+
+class Unobserved:
+    """Nobody looks."""
+
+    def order_settled(self, ending: str) -> None:
+        """Let it pass."""
+
+    def issuance_told(self, event: str, *, recovered: bool) -> None:
+        """Let it pass."""
+
+    def parked(self, stage: str, reason: str) -> None:
+        """Let it pass."""
+
+    def deferred(self, why: str) -> None:
+        """Let it pass."""
+
+    def control_known(self, merchant_id: str) -> None:
+        """Let it pass."""

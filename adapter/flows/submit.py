@@ -1,0 +1,360 @@
+"""The submit story: a paid order becomes Issue calls, and each ends as submitted, failed, deferred or parked.
+
+    prepare   read the record; its lane is its order
+    handle    plan it, or take up the plan it carries; work on each part; tell what came of all of them in one outcome
+    carry     hand an order on that has waited too long for its turn
+
+Two ways lead into `handle`. An order that certainly was never sent is accepted, mapped, checked and then sent. An order
+that may have been sent before (its partition was taken over, or its record says so) is *unproven*: it is mapped only to
+learn its numbers, each number is asked about first, and nothing is sent, skipped or refused before it is known that
+nothing had been (contract, section 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import cast
+
+import structlog
+from pydantic import JsonValue
+
+from adapter.errors import HookFailed, InvalidOrder, OrderError, OutcomeTooLarge, TooLarge, UnknownMerchant
+from adapter.extensions.facade import Extensions
+from adapter.extensions.values import OrderRecord, Skip
+from adapter.flows import events
+from adapter.flows.dead_letters import Verdict
+from adapter.flows.journey import Journey, read_journey, unread_journey
+from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
+from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
+from adapter.flows.sitting import Ended, KnownNumbers, Sitting, Sleep
+from adapter.flows.telling import Whose
+from adapter.issuance.actions import Defer, Park, ParkReason, Send
+from adapter.issuance.carried import CarriedPlan, Unproven, decode_plan, take_up
+from adapter.issuance.decide import SubmitPolicy, conclude
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Order
+from adapter.issuance.parking import unresolved
+from adapter.issuance.plan import Part, PlanPolicy, check, plan
+from adapter.issuance.state import PartState, Phase, Why, begin
+from adapter.issuance.times import latest
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.taipei import TAIPEI
+from adapter.stream.records import Record
+from adapter.stream.stage import Grant, Outcome, Prepared
+
+MAX_ORDER_BYTES = 512 * 1024
+"""What an order record may weigh: with its plan it must fit into the 2 MiB records of the deferred topic."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """An order record, understood: a fresh order, or one that carries its plan."""
+
+    journey: Journey
+    whose: Whose
+    order: Order | None
+    plan: CarriedPlan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """The parts at the beginning of a sitting."""
+
+    states: tuple[PartState, ...]
+    parts_done: int
+    unproven: Unproven | None
+
+
+class SubmitStage:
+    """The stage of the paid and the deferred orders."""
+
+    name = "submit"
+    sends = True
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        group: str,
+        concurrency: int,
+        fingerprint: str,
+        merchants: Merchants,
+        extensions: Extensions,
+        ecticket: Ecticket,
+        outcomes: OrderOutcomes,
+        plan_policy: PlanPolicy,
+        policy: SubmitPolicy,
+        observer: FlowObserver,
+        now: Clock,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.group = group
+        self.topics = (topics.orders_paid, topics.orders_deferred)
+        self.max_in_flight = concurrency
+        self.max_waiting = 16 * concurrency
+        self.fingerprint = fingerprint
+        self._merchants = merchants
+        self._extensions = extensions
+        self._ecticket = ecticket
+        self._outcomes = outcomes
+        self._plan_policy = plan_policy
+        self._policy = policy
+        self._observer = observer
+        self._now = now
+        self._sleep = sleep
+        self._known = KnownNumbers()
+
+    async def prepare(self, record: Record) -> Prepared[Work]:
+        """Read the record; records of the same order share a lane.
+
+        Raises OrderError: it cannot be read.
+        """
+        journey = read_journey(record, self._now())
+        work = _planned(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
+        lane = (work.whose.merchant_id, work.whose.order_id)
+        return Prepared(lane=lane, subject=work, not_before=journey.not_before)
+
+    async def handle(self, work: Work, grant: Grant) -> Outcome:
+        """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""
+        try:
+            told = await self._handle(work, grant)
+        except OrderError as error:
+            journey = work.journey.possibly_sent(grant.possibly_sent_since)
+            verdict = _verdict(error, "map")
+            told = self._outcomes.parked(grant.record, verdict, journey, whose=work.whose)
+        self._extensions.settled(told.for_plugins)
+        return told.outcome
+
+    def carry(self, record: Record, work: Work, grant: Grant) -> Outcome:
+        """Hand the order on with all that is known of it."""
+        return self._outcomes.carried(record, work.journey.possibly_sent(grant.possibly_sent_since))
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        """Put a record that could not be read, or broke the adapter, on the dead letters."""
+        journey = _readable_journey(record, self._now()).possibly_sent(grant.possibly_sent_since)
+        if isinstance(error, OrderError):
+            verdict = _verdict(error, "parse")
+        else:
+            journey = journey.possibly_sent(self._now())
+            verdict = _too_large() if isinstance(error, OutcomeTooLarge) else _internal_error(error, record)
+        told = self._outcomes.parked(record, verdict, journey, whose=None)
+        self._extensions.settled(told.for_plugins)
+        return told.outcome
+
+    async def _fresh(self, record: Record, journey: Journey) -> Work:
+        if len(record.value or b"") > MAX_ORDER_BYTES:
+            raise TooLarge(
+                f"The record's value has {len(record.value or b'')} bytes; an order may have {MAX_ORDER_BYTES}. "
+                f"Send the order without what the adapter does not need."
+            )
+        order = await self._extensions.parse(
+            OrderRecord(
+                topic=record.topic,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+                timestamp=record.timestamp,
+            )
+        )
+        if not order.merchant_id and len(self._merchants.ids) == 1:
+            order = replace(order, merchant_id=self._merchants.ids[0])
+        return Work(journey=journey, whose=_whose(order), order=order, plan=None)
+
+    async def _handle(self, work: Work, grant: Grant) -> Told:
+        merchant = self._merchant(work.whose.merchant_id)
+        start = await self._start(work, grant)
+        if isinstance(start, Skip):
+            return self._outcomes.skipped(self._sat(work, grant, ()), start)
+        sitting = Sitting(
+            merchant=merchant,
+            subject=f"{work.whose.merchant_id}/{work.whose.order_id}",
+            clearance=grant.clear_to_send,
+            ecticket=self._ecticket,
+            policy=self._policy,
+            known=self._known,
+            now=self._now,
+            sleep=self._sleep,
+        )
+        if start.unproven is None:
+            ends: Skip | tuple[Ended, ...] = tuple([await sitting.run(state) for state in start.states])
+            unproven = None
+        else:
+            ends, unproven = await self._prove(start, start.unproven, sitting)
+        if isinstance(ends, Skip):
+            return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), ends)
+        self._alarm(merchant, ends)
+        return self._outcomes.sat(self._sat(work, grant, ends, start.parts_done, unproven))
+
+    def _merchant(self, merchant_id: str) -> Merchant:
+        merchant = self._merchants.find(merchant_id)
+        if merchant is None:
+            named = f"Merchant {merchant_id!r} is not configured" if merchant_id else "The order names no merchant_id"
+            raise UnknownMerchant(
+                f"{named}; known are {', '.join(self._merchants.ids) or 'none'}. "
+                f"Configure its keys (ECTICKET_MERCHANTS) or mend the event, then replay the order."
+            )
+        return merchant
+
+    async def _start(self, work: Work, grant: Grant) -> _Start | Skip:
+        """The parts to work on: carried, made anew for a fresh order, or made again to learn an old order's numbers."""
+        first_seen, told = work.journey.first_seen, work.journey.possibly_sent_at
+        if work.plan is not None:
+            states = take_up(
+                work.plan, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=grant.possibly_sent_since
+            )
+            return _Start(states=states, parts_done=work.plan.parts_done, unproven=work.plan.unproven)
+        order = cast("Order", work.order)  # a work has a plan or an order
+        since = latest(told, grant.possibly_sent_since)
+        if since is None:
+            ready = await self._extensions.prepare(order, self._plan)
+            if isinstance(ready, Skip):
+                return ready
+            check(ready, self._now().astimezone(TAIPEI).date())
+            states = tuple(begin(part, first_seen_at=first_seen) for part in ready)
+            return _Start(states=states, parts_done=0, unproven=None)
+        parts = await self._extensions.parts(order, self._plan)
+        skip = await self._extensions.accept(order)
+        states = tuple(begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts)
+        # A header that says "possibly sent" without a plan does not say under which mapping: the same as another one.
+        remapped = grant.fingerprint_changed or told is not None
+        unproven = Unproven(skip=skip.reason if skip else None, plugin=skip.plugin if skip else None, remapped=remapped)
+        return _Start(states=states, parts_done=0, unproven=unproven)
+
+    def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
+        return plan(order, items, self._plan_policy)
+
+    async def _prove(
+        self, start: _Start, unproven: Unproven, sitting: Sitting
+    ) -> tuple[Skip | tuple[Ended, ...], Unproven | None]:
+        """Ask about every part first; send what is left only when none of them can be at ECTicket under another plan.
+
+        Returns how the parts ended (or the skip that now applies), and what is still unproven about those deferred.
+        """
+        looked = [await sitting.run(state, may_send=False) for state in start.states]
+        unsent = tuple(end.state.part for end in looked if isinstance(end.action, Send))
+        known = any(end.state.phase is Phase.SUBMITTED for end in looked)
+        if not unsent:
+            return tuple(looked), unproven
+        if known and (unproven.remapped or unproven.skip is not None):
+            return tuple(_parked_unresolved(end, _OTHER_PLAN) for end in looked), unproven
+        if any(isinstance(end.action, Defer) for end in looked):
+            return tuple(_held_back(end, self._now()) for end in looked), unproven
+        if unproven.skip is not None:
+            return Skip(unproven.skip, plugin=unproven.plugin), None
+        try:
+            check(unsent, self._now().astimezone(TAIPEI).date())
+        except InvalidOrder as error:
+            if not known:
+                raise
+            return tuple(_parked_unresolved(end, f"a part of this order is known, but {error}") for end in looked), None
+        return tuple([end if end.state.part not in unsent else await sitting.run(end.state) for end in looked]), None
+
+    def _sat(
+        self,
+        work: Work,
+        grant: Grant,
+        ends: tuple[Ended, ...],
+        parts_done: int = 0,
+        unproven: Unproven | None = None,
+    ) -> Sat:
+        return Sat(
+            record=grant.record,
+            journey=work.journey,
+            whose=work.whose,
+            ends=ends,
+            parts_done=parts_done,
+            unproven=unproven,
+        )
+
+    def _alarm(self, merchant: Merchant, ends: tuple[Ended, ...]) -> None:
+        """Nothing is ever "not known" at an ECTicket that knows every number: somebody must look."""
+        if any(end.state.past.control_known for end in ends):
+            self._observer.control_known(merchant.merchant_id)
+            _log.error("ECTicket claims to know a random trade number", merchant_id=merchant.merchant_id)
+
+
+_OTHER_PLAN = (
+    "another part of this order is at ECTicket, and the mapping has changed since it was sent, "
+    "so it cannot be said what was bought under this number"
+)
+
+
+def _planned(journey: Journey, header: bytes) -> Work:
+    carried = decode_plan(header)
+    whose = Whose(merchant_id=carried.merchant_id, order_id=carried.order_id, reference=_json(carried.reference))
+    return Work(journey=journey, whose=whose, order=None, plan=carried)
+
+
+def _whose(order: Order) -> Whose:
+    return Whose(merchant_id=order.merchant_id, order_id=order.order_id, reference=_json(order.reference))
+
+
+def _json(reference: object) -> JsonValue:
+    """The reference, which parsing has checked to be JSON."""
+    return cast("JsonValue", reference)
+
+
+def _readable_journey(record: Record, now: datetime) -> Journey:
+    try:
+        return read_journey(record, now)
+    except OrderError:
+        return unread_journey(record, now)
+
+
+def _verdict(error: OrderError, stage: events.Stage) -> Verdict:
+    plugin = error.plugin if isinstance(error, HookFailed) else None
+    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
+    return Verdict(reason=reason, stage=stage, message=str(error), plugin=plugin)
+
+
+def _too_large() -> Verdict:
+    return Verdict(
+        reason="too-large",
+        stage="submit",
+        message=(
+            "What this order yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
+            "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the order."
+        ),
+    )
+
+
+def _internal_error(error: Exception, record: Record) -> Verdict:
+    """A mistake of ours: told by type and place, since its text may hold anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    _log.error(
+        "an order broke the adapter",
+        error=f"{type(error).__name__}{place}",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+    )
+    return Verdict(
+        reason="internal-error",
+        stage="submit",
+        message=(
+            f"The adapter itself failed on this order ({type(error).__name__}{place}); tickets may exist. "
+            f"Report it with the adapter's version; once that is mended, replay the order."
+        ),
+    )
+
+
+def _parked_unresolved(end: Ended, story: str) -> Ended:
+    """The same end, unless the part would be sent: then it is parked, since tickets may exist."""
+    if not isinstance(end.action, Send):
+        return end
+    park = Park(reason=ParkReason.UNRESOLVED, message=unresolved(end.state.part.trade_no, story))
+    return Ended(state=conclude(end.state, park), action=park)
+
+
+def _held_back(end: Ended, now: datetime) -> Ended:
+    """The same end, unless the part would be sent: then it waits until the other parts are proven, too."""
+    if not isinstance(end.action, Send):
+        return end
+    defer = Defer(useful_at=now, why=Why.DOUBT, counted=True)
+    return Ended(state=conclude(end.state, defer), action=defer)

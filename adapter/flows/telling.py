@@ -1,0 +1,58 @@
+"""From what is known of an issuance to the events that tell it; every event of the submit and confirm stories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+from pydantic import JsonValue
+
+from adapter.flows.events import IssuanceData, IssueTypeName, Item
+from adapter.flows.order_paid import ISSUE_TYPE_TEXTS
+from adapter.issuance.plan import Part
+from adapter.protocol.issue import TradeNoKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """Which order a part belongs to, as its events say it."""
+
+    merchant_id: str
+    order_id: str
+    reference: JsonValue
+
+
+class _Common(TypedDict):
+    merchant_id: str
+    order_id: str
+    reference: JsonValue
+    trade_no: str
+    trade_no_kind: Literal["merchant", "free"]
+    issue_type: IssueTypeName
+    part: int
+    parts: int
+    items: tuple[Item, ...]
+    ticket_count: int
+    ticket_trade_no: str | None
+
+
+def common(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> _Common:
+    """What every event about this part says."""
+    return {
+        "merchant_id": whose.merchant_id,
+        "order_id": whose.order_id,
+        "reference": whose.reference,
+        "trade_no": part.trade_no.value,
+        "trade_no_kind": "free" if part.trade_no.kind is TradeNoKind.FREE else "merchant",
+        "issue_type": ISSUE_TYPE_TEXTS[part.request.issue_type],
+        "part": part.number,
+        "parts": part.of,
+        "items": tuple(Item(item_no=item.item_no, name=item.name, quantity=item.quantity) for item in part.items),
+        "ticket_count": part.ticket_count,
+        "ticket_trade_no": ticket_trade_no,
+    }
+
+
+def issuance_data(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> IssuanceData:
+    """The common part alone, as a confirmation keeps it."""
+    return IssuanceData(**common(whose, part, ticket_trade_no=ticket_trade_no))

@@ -1,0 +1,163 @@
+"""What is counted: one Prometheus registry that listens to the engine, the provider, the flows and the hooks.
+
+No label holds an order, a trade number or customer data; merchants are few and are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from adapter.extensions.counters import HookCount
+from adapter.provider.breaker import BreakerState
+from adapter.provider.observer import CallFinished
+from adapter.stream.observer import Levels
+
+_CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+_FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+
+
+class Metrics:
+    """Every metric of the adapter; `registry` is what `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.stream = StreamMetrics(self.registry)
+        self.provider = ProviderMetrics(self.registry)
+        self.flows = FlowMetrics(self.registry)
+
+    def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
+        """Show the plugins' hook counters, read when scraped."""
+        self.registry.register(_Hooks(counts, abandoned))
+
+
+class StreamMetrics:
+    """The engine's: records, transactions, partitions, what is open."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._taken = Counter("ecticket_records_taken", "Records read.", ("stage", "topic"), registry=registry)
+        self._settled = Counter("ecticket_records_settled", "Records settled.", ("stage", "topic"), registry=registry)
+        self._published = Counter("ecticket_publications", "Records written.", ("stage",), registry=registry)
+        self._flush = Histogram(
+            "ecticket_flush_seconds",
+            "Seconds of one transaction.",
+            ("stage",),
+            buckets=_FLUSH_BUCKETS,
+            registry=registry,
+        )
+        self._partition_changes = Counter(
+            "ecticket_partition_changes", "Partitions taken over or dropped.", ("stage", "change"), registry=registry
+        )
+        self._carried = Counter("ecticket_records_carried", "Open records carried on.", ("stage",), registry=registry)
+        self._failed = Counter("ecticket_internal_errors", "Mistakes of ours.", ("stage", "where"), registry=registry)
+        self._lease = Counter("ecticket_lease_lost", "Sends held back.", ("stage",), registry=registry)
+        self._levels = Gauge("ecticket_records", "Records by state, now.", ("stage", "state"), registry=registry)
+        self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
+
+    def records_taken(self, stage: str, topic: str, count: int) -> None:
+        self._taken.labels(stage, topic).inc(count)
+
+    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+        self._settled.labels(stage, topic).inc(count)
+        self._published.labels(stage).inc(publications)
+
+    def flush_took(self, stage: str, seconds: float) -> None:
+        self._flush.labels(stage).observe(seconds)
+
+    def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
+        self._partition_changes.labels(stage, "taken_over").inc()
+
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+        self._partition_changes.labels(stage, reason).inc()
+
+    def carried(self, stage: str, topic: str, count: int) -> None:
+        self._carried.labels(stage).inc(count)
+
+    def failed(self, stage: str, topic: str, where: str) -> None:
+        self._failed.labels(stage, where).inc()
+
+    def lease_lost(self, stage: str, topic: str) -> None:
+        self._lease.labels(stage).inc()
+
+    def levels(self, stage: str, levels: Levels) -> None:
+        self._levels.labels(stage, "open").set(levels.open)
+        self._levels.labels(stage, "in_flight").set(levels.in_flight)
+        self._levels.labels(stage, "waiting").set(sum(levels.waiting.values()))
+        self._levels.labels(stage, "finished").set(levels.finished)
+        self._partitions.labels(stage).set(levels.partitions)
+
+
+class ProviderMetrics:
+    """The calls to ECTicket."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("merchant_id", "endpoint")
+        self._calls = Counter("ecticket_calls", "Calls to ECTicket by end.", (*labels, "end"), registry=registry)
+        self._seconds = Histogram(
+            "ecticket_call_seconds", "Seconds of one call.", ("endpoint",), buckets=_CALL_BUCKETS, registry=registry
+        )
+        self._waited = Counter(
+            "ecticket_call_wait_seconds", "Seconds calls waited for a turn.", labels, registry=registry
+        )
+        self._breaker = Gauge("ecticket_breaker_open", "1: not calling for it.", ("merchant_id",), registry=registry)
+
+    def call_finished(self, call: CallFinished) -> None:
+        endpoint = call.endpoint.name.lower()
+        self._calls.labels(call.merchant_id, endpoint, call.end.value).inc()
+        self._waited.labels(call.merchant_id, endpoint).inc(call.waited_seconds)
+        self._seconds.labels(endpoint).observe(call.seconds)
+
+    def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
+        self._breaker.labels(merchant_id).set(0 if state is BreakerState.CLOSED else 1)
+
+
+class FlowMetrics:
+    """What became of orders and issuances."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._orders = Counter("ecticket_orders", "Order records settled by ending.", ("ending",), registry=registry)
+        self._issuances = Counter(
+            "ecticket_issuances", "Issuances told by event.", ("event", "recovered"), registry=registry
+        )
+        self._parked = Counter("ecticket_parked", "Dead letters.", ("stage", "reason"), registry=registry)
+        self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("why",), registry=registry)
+        self._control_known = Counter(
+            "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
+        )
+
+    def order_settled(self, ending: str) -> None:
+        self._orders.labels(ending).inc()
+
+    def issuance_told(self, event: str, *, recovered: bool) -> None:
+        self._issuances.labels(event, str(recovered).lower()).inc()
+
+    def parked(self, stage: str, reason: str) -> None:
+        self._parked.labels(stage, reason).inc()
+
+    def deferred(self, why: str) -> None:
+        self._deferred.labels(why).inc()
+
+    def control_known(self, merchant_id: str) -> None:
+        self._control_known.labels(merchant_id).inc()
+
+
+class _Hooks(Collector):
+    def __init__(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
+        self._counts = counts
+        self._abandoned = abandoned
+
+    def collect(self) -> Iterable[Metric]:
+        """The hook counters now."""
+        labels = ["plugin", "hook"]
+        calls = CounterMetricFamily("ecticket_hook_calls", "Calls of plugins' hooks.", labels=labels)
+        failures = CounterMetricFamily("ecticket_hook_failures", "Failed calls of hooks.", labels=labels)
+        seconds = CounterMetricFamily("ecticket_hook_seconds", "Seconds spent in hooks.", labels=labels)
+        for count in self._counts():
+            calls.add_metric([count.plugin, count.hook], count.calls)
+            failures.add_metric([count.plugin, count.hook], count.failures)
+            seconds.add_metric([count.plugin, count.hook], count.seconds)
+        stuck = GaugeMetricFamily("ecticket_abandoned_threads", "Threads stuck in hooks.", value=self._abandoned())
+        return (calls, failures, seconds, stuck)
