@@ -1,0 +1,162 @@
+"""Keeping the demo's books: what was told of each order, held against what was expected and what ECTicket has.
+
+The demo must not believe its own adapter. It reads the public topics as any subscriber would, looks into the sandbox's
+books, and only when the two agree, order by order and ticket by ticket, is the run a success.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from adapter.demo.orders import KINDS, Kind, Sample
+from adapter.flows.events import (
+    IssuanceDelayed,
+    IssuanceFailed,
+    IssuanceIssued,
+    IssuanceSubmitted,
+    OrderParked,
+)
+from adapter.stream.records import Record
+
+
+@dataclass(slots=True)
+class Story:
+    """What was told of one order so far."""
+
+    submitted: set[str] = field(default_factory=set)
+    recovered: set[str] = field(default_factory=set)
+    issued: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    delayed: set[str] = field(default_factory=set)
+    parked: str | None = None
+
+    def ending(self, parts: int) -> str | None:
+        """How the order ended, in the words of `orders.Ending`; None while it is open."""
+        if self.parked is not None:
+            return "parked"
+        if len(self.issued) == parts:
+            return "issued"
+        if len(self.issued) + len(self.failed) == parts:
+            return f"failed at {next(iter(self.failed.values()))}"
+        return None
+
+
+class Books:
+    """The demo's own accounts, fed with what is on the issuances topic, and on the deferred one for the picture."""
+
+    def __init__(self, samples: Sequence[Sample], *, issuances: str) -> None:
+        self._issuances = issuances
+        self._deferred: set[str] = set()
+        self.noted = 0
+        self._samples = samples
+        self._stories: dict[str, Story] = {sample.order_id: Story() for sample in samples}
+        self._unreadable = [sample.order_id for sample in samples if sample.kind.name == "unreadable record"]
+        self._ids: Counter[str] = Counter()
+        self.strangers: list[str] = []
+
+    def note(self, record: Record) -> None:
+        """Take one record of the issuances or the deferred topic into the books."""
+        self.noted += 1
+        if record.topic != self._issuances:
+            self._deferred.add(json.loads(record.value or b"{}").get("order_id"))
+            return
+        headers = {name: (value or b"").decode() for name, value in record.headers}
+        data = json.loads(record.value or b"{}")
+        self._ids[headers["ce_id"]] += 1
+        story = self._story(data.get("order_id"))
+        if story is None:
+            self.strangers.append(headers.get("ce_subject", "?"))
+            return
+        _tell(story, headers["ce_type"], data)
+
+    def _story(self, order_id: str | None) -> Story | None:
+        if order_id is None and self._unreadable:  # nobody can read the number of an unreadable record
+            order_id = self._unreadable.pop()
+        return self._stories.get(order_id or "")
+
+    @property
+    def repeated(self) -> int:
+        """Events that were told more than once; the adapter promises none."""
+        return sum(count - 1 for count in self._ids.values())
+
+    @property
+    def open(self) -> tuple[Sample, ...]:
+        """Orders whose end has not been told."""
+        return tuple(sample for sample in self._samples if self._ending(sample) is None)
+
+    @property
+    def in_doubt(self) -> int:
+        """Orders that were deferred and have not ended yet."""
+        return sum(1 for sample in self.open if sample.order_id in self._deferred)
+
+    def counts(self) -> Mapping[str, int]:
+        """What the live picture shows."""
+        stories = self._stories.values()
+        submitted = sum(len(story.submitted) for story in stories)
+        issued = sum(len(story.issued) for story in stories)
+        failed = sum(len(story.failed) for story in stories)
+        failed_later = sum(1 for story in stories for stage in story.failed.values() if stage == "confirm")
+        return {
+            "orders": len(self._samples),
+            "submitted": submitted,
+            "waiting": submitted - issued - failed_later,
+            "recovered": sum(len(story.recovered) for story in stories),
+            "issued": issued,
+            "failed": failed,
+            "parked": sum(1 for story in stories if story.parked),
+        }
+
+    def by_kind(self) -> Sequence[tuple[Kind, Counter[str]]]:
+        """How the orders of each kind ended."""
+        table = [(kind, Counter[str]()) for kind in KINDS]
+        for sample in self._samples:
+            endings = next(endings for kind, endings in table if kind is sample.kind)
+            endings[self._ending(sample) or "open"] += 1
+        return [(kind, endings) for kind, endings in table if endings]
+
+    def disagreements(self, sandbox_orders: Iterable[Mapping[str, object]]) -> list[str]:
+        """Every sentence that should not be true; none means that the run is accounted for."""
+        return [*self._unexpected_endings(), *self._against(list(sandbox_orders))]
+
+    def _unexpected_endings(self) -> Iterable[str]:
+        for sample in self._samples:
+            ending = self._ending(sample)
+            if ending != sample.kind.ending:
+                yield f"{sample.order_id} ({sample.kind.name}) ended as {ending}, expected {sample.kind.ending}"
+        if self.repeated:
+            yield f"{self.repeated} events were told more than once"
+        for subject in self.strangers:
+            yield f"an event about {subject}, which nobody ordered"
+
+    def _against(self, orders: list[Mapping[str, object]]) -> Iterable[str]:
+        told = {number for story in self._stories.values() for number in story.issued}
+        there = {str(order["trade_no"]) for order in orders if order["status"] == "issued"}
+        for number in sorted(told - there):
+            yield f"{number} was told as issued, but the sandbox has no tickets for it"
+        for number in sorted(there - told):
+            yield f"{number} has tickets at the sandbox, but nobody was told"
+        for order in orders:
+            if order["times_issued"] != 1 and order["status"] == "issued":
+                yield f"{order['trade_no']} was issued {order['times_issued']} times"
+
+    def _ending(self, sample: Sample) -> str | None:
+        return self._stories[sample.order_id].ending(sample.kind.parts)
+
+
+def _tell(story: Story, event_type: str, data: Mapping[str, object]) -> None:
+    number = str(data.get("trade_no"))
+    if event_type == IssuanceSubmitted.TYPE:
+        story.submitted.add(number)
+        if data["recovered"]:
+            story.recovered.add(number)
+    elif event_type == IssuanceIssued.TYPE:
+        story.issued.add(number)
+    elif event_type == IssuanceFailed.TYPE:
+        story.failed[number] = str(data["stage"])
+    elif event_type == IssuanceDelayed.TYPE:
+        story.delayed.add(number)
+    elif event_type == OrderParked.TYPE:
+        story.parked = str(data["reason"])

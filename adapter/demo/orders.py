@@ -1,0 +1,222 @@
+"""The sample orders of the demo: every kind of order and every kind of trouble, with what must become of each.
+
+The list is made from a seed, so that a run can be repeated. All people in it are invented.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+Ending = Literal["issued", "failed at submit", "failed at confirm", "parked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of sample order.
+
+    `share` is its part of a thousand orders; at least one of each kind is made. `parts` is the number of issuances it
+    becomes. `trouble` is the sandbox fault that its first Issue call meets; such orders bring their own trade numbers,
+    which begin with `marked`, so that the sandbox can tell them.
+    """
+
+    name: str
+    share: int
+    ending: Ending
+    why: str
+    parts: int = 1
+    marked: str | None = None
+    trouble: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One sample order: its number, kind and the record's value."""
+
+    order_id: str
+    kind: Kind
+    value: bytes
+
+
+_PLAIN = "ECTicket accepts it, its job issues the tickets"
+
+KINDS: tuple[Kind, ...] = (
+    Kind(name="convenience store", share=190, ending="issued", why=_PLAIN),
+    Kind(name="paper", share=110, ending="issued", why="issued during the call, asked about at once"),
+    Kind(name="electronic", share=190, ending="issued", why=_PLAIN),
+    Kind(name="electronic, pre-sale", share=60, ending="issued", why="usable from a later day"),
+    Kind(name="serial number", share=130, ending="issued", why=_PLAIN),
+    Kind(name="gift vouchers", share=80, ending="issued", why="under a FreeTradeNo, with a last day"),
+    Kind(name="mixed, splits in two", share=70, ending="issued", parts=2, why="one issue type per call"),
+    Kind(name="20 tickets at the till", share=20, ending="issued", parts=3, why="at most 8 tickets per call"),
+    Kind(
+        name="answer lost after the effect",
+        share=40,
+        ending="issued",
+        why="in doubt, asked, found: recovered, not sent again",
+        marked="LOSTAFTER",
+        trouble={"fault": "answer_lost_after"},
+    ),
+    Kind(
+        name="answer lost before the effect",
+        share=25,
+        ending="issued",
+        why="in doubt, asked, not known when the waiting time is over: sent again",
+        marked="LOSTBEFORE",
+        trouble={"fault": "answer_lost_before"},
+    ),
+    Kind(
+        name="late effect",
+        share=25,
+        ending="issued",
+        why="in doubt, not known at first, found later: recovered, not sent again",
+        marked="LATE",
+        trouble={"fault": "late_effect", "seconds": 1.5},
+    ),
+    Kind(name="delisted item", share=20, ending="failed at submit", why="refused; still not known when it is final"),
+    Kind(
+        name="job that fails",
+        share=20,
+        ending="failed at confirm",
+        why="received, but ECTicket's job could not issue",
+        marked="JOBFAILS",
+        trouble={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
+    ),
+    Kind(name="invalid order", share=15, ending="parked", why="a phone number no ticket can be sent to: nothing sent"),
+    Kind(name="unreadable record", share=5, ending="parked", why="not JSON: nothing sent"),
+)
+
+_NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")
+_PICKUP = ("VQT04959", "VNS21400", "BR103218", "CK851236", "CHF80957", "VTMT5062")
+_GIFT = ("GFT00001", "GFT00002", "GFT00003")
+
+
+def sample_orders(count: int, *, today: date, seed: int = 1) -> Sequence[Sample]:
+    """About `count` orders of all kinds, shuffled; at least one of each kind."""
+    chance = random.Random(seed)  # a repeatable demo, not a secret
+    kinds = [kind for kind in KINDS for _ in range(max(1, round(kind.share * count / 1000)))]
+    kinds = kinds[:count] if count < len(KINDS) else _exactly(kinds, count)
+    chance.shuffle(kinds)
+    return [_sample(f"DEMO-{number:05}", kind, chance, today) for number, kind in enumerate(kinds, 1)]
+
+
+def troubles(samples: Sequence[Sample]) -> list[dict[str, object]]:
+    """The sandbox's faults for these orders: each marked order meets its trouble once."""
+    found = []
+    for kind in KINDS:
+        count = sum(1 for sample in samples if sample.kind is kind)
+        if kind.trouble is not None and count:
+            found.append({**kind.trouble, "endpoint": "issue", "trade_no_prefix": kind.marked, "count": count})
+    return found
+
+
+def _exactly(kinds: list[Kind], count: int) -> list[Kind]:
+    """Trim or fill with the first, plainest kind, so that `--orders N` means N."""
+    while len(kinds) > count:
+        kinds.remove(max(kinds, key=kinds.count))
+    return kinds + [KINDS[0]] * (count - len(kinds))
+
+
+def _sample(order_id: str, kind: Kind, chance: random.Random, today: date) -> Sample:
+    if kind.name == "unreadable record":
+        return Sample(order_id=order_id, kind=kind, value=b'{"order_id": "' + order_id.encode() + b'", "lines": [')
+    number = {"trade_no": kind.marked + order_id[-5:]} if kind.marked else {}
+    order = {
+        "order_id": order_id,
+        **number,
+        "customer": {
+            "name": chance.choice(_NAMES),
+            "phone": f"09{chance.randrange(10**8):08}",
+            "email": f"buyer{chance.randrange(1000)}@example.com",
+            "address": "臺北市南港區三重路19之2號",
+        },
+        "reference": {"cart": chance.randrange(10**6)},
+        **_CONTENTS.get(kind.name, _electronic)(chance, today),
+    }
+    return Sample(order_id=order_id, kind=kind, value=json.dumps(order, ensure_ascii=False).encode())
+
+
+def _line(sku: str, quantity: int, **more: object) -> dict[str, object]:
+    return {"sku": sku, "quantity": quantity, **more}
+
+
+def _electronic(chance: random.Random, _today: date) -> dict[str, object]:
+    lines = [_line(sku, chance.randint(1, 4)) for sku in chance.sample(_PICKUP, chance.randint(1, 3))]
+    return {"issue_type": "electronic", "lines": lines}
+
+
+def _convenience_store(chance: random.Random, _today: date) -> dict[str, object]:
+    lines = [_line(sku, chance.randint(1, 4)) for sku in chance.sample(_PICKUP, 2)]
+    return {"issue_type": "convenience_store", "lines": lines}
+
+
+def _paper(chance: random.Random, _today: date) -> dict[str, object]:
+    return {
+        "issue_type": "paper",
+        "print_by": chance.choice(("ecpay", "merchant")),
+        "lines": [_line(chance.choice(_PICKUP), chance.randint(1, 20))],
+    }
+
+
+def _presale(chance: random.Random, today: date) -> dict[str, object]:
+    start = (today + timedelta(days=30)).isoformat()
+    return {
+        "issue_type": "electronic",
+        "immediate": False,
+        "lines": [_line(chance.choice(_PICKUP), chance.randint(1, 4), start_date=start)],
+    }
+
+
+def _serial(chance: random.Random, _today: date) -> dict[str, object]:
+    name, price = chance.choice((("五星渡假飯店假日住宿券", 6600), ("SPA課程體驗券", 3200), ("Cooking_class(A)", 1800)))
+    return {
+        "issue_type": "serial_number",
+        "lines": [_line("SERIAL", chance.randint(1, 3), name=name, unit_price=price)],
+    }
+
+
+def _gift(chance: random.Random, today: date) -> dict[str, object]:
+    expire = (today + timedelta(days=365)).isoformat()
+    lines = [_line(sku, 1, voucher="gift", expire_date=expire) for sku in chance.sample(_GIFT, 2)]
+    return {"issue_type": "electronic", "lines": lines}
+
+
+def _mixed(chance: random.Random, today: date) -> dict[str, object]:
+    electronic = _electronic(chance, today)["lines"]
+    serial = _serial(chance, today)["lines"]
+    assert isinstance(electronic, list)  # noqa: S101  # narrows the type of our own dictionaries
+    assert isinstance(serial, list)  # noqa: S101
+    return {
+        "issue_type": "electronic",
+        "lines": [*electronic, *({**line, "issue_type": "serial_number"} for line in serial)],
+    }
+
+
+def _many(chance: random.Random, _today: date) -> dict[str, object]:
+    return {"issue_type": "convenience_store", "lines": [_line(chance.choice(_PICKUP), 20)]}
+
+
+def _delisted(_chance: random.Random, _today: date) -> dict[str, object]:
+    return {"issue_type": "electronic", "lines": [_line("OFF00001", 1)]}
+
+
+def _invalid(chance: random.Random, today: date) -> dict[str, object]:
+    customer = {"name": "王小明", "phone": "02-2655-1775", "email": "buyer@example.com"}
+    return {**_electronic(chance, today), "customer": customer}
+
+
+_CONTENTS: Mapping[str, Callable[[random.Random, date], dict[str, object]]] = {
+    "convenience store": _convenience_store,
+    "paper": _paper,
+    "electronic, pre-sale": _presale,
+    "serial number": _serial,
+    "gift vouchers": _gift,
+    "mixed, splits in two": _mixed,
+    "20 tickets at the till": _many,
+    "delisted item": _delisted,
+    "invalid order": _invalid,
+}
