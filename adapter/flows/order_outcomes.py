@@ -27,8 +27,9 @@ from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
 from adapter.flows.sitting import Ended
 from adapter.flows.telling import Whose, common, issuance_data
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
-from adapter.issuance.carried import CarriedPlan, Unproven, carried_parts, encode_plan
+from adapter.issuance.carried import CarriedPlan, carried_parts, encode_plan
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
+from adapter.issuance.sitting import Unproven
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
 

@@ -1,19 +1,20 @@
-"""One part's way through one sitting: decide, act, observe, until there is nothing more to do here and now.
+"""Working on the parts of one order: whose turn it is, doing it, noting what came, until all have left the sitting.
 
-The decisions are `issuance.decide`'s; this file only does what they say and tells them what came. What the lease raises
-passes through: the partition may be somebody else's by then, and so may the order.
+The decisions are `issuance`'s; this file only does what they say and tells them what came. What the lease raises passes
+through: the partition may be somebody else's by then, and so may the order.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from adapter.errors import CallError
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
+    SUCCESS,
     LastAccepted,
     ProbeAnswered,
     WhatCame,
@@ -24,25 +25,21 @@ from adapter.issuance.answers import (
     query_error,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
+from adapter.issuance.sitting import Turn, Unproven, next_turn
 from adapter.issuance.state import PartState, Phase
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo
 from adapter.provider.client import Purpose
-
-RTN_OK = 1
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """Where a part stands when its sitting is over, and the decision that ended it.
-
-    `action` is Send only where sending was not allowed yet (`Sitting.run(may_send=False)`).
-    """
+    """Where a part stands when its sitting is over, and the decision that ended it."""
 
     state: PartState
-    action: Finish | Defer | Park | Send
+    action: Finish | Defer | Park
 
 
 class KnownNumbers:
@@ -61,14 +58,17 @@ class KnownNumbers:
 
 
 class Sitting:
-    """Works on the parts of one order, one after another.
+    """One sitting over the parts of one order.
 
     `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
+    `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven.
     """
 
     def __init__(
         self,
+        states: Sequence[PartState],
         *,
+        unproven: Unproven | None,
         merchant: Merchant,
         subject: str,
         clearance: Callable[[], None],
@@ -78,6 +78,9 @@ class Sitting:
         now: Clock,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self.unproven = unproven
+        self._states = list(states)
+        self._ends: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
         self._clearance = clearance
@@ -87,33 +90,85 @@ class Sitting:
         self._now = now
         self._sleep = sleep
 
-    async def run(self, state: PartState, *, may_send: bool = True) -> Ended:
-        """Work on one part until it is settled, deferred or parked; with `may_send` False also until it would be sent.
+    async def run(self) -> bool:
+        """Work until every part has left the sitting; False when an unproven order is proven and could be sent now.
 
         Raises LeaseLost: nothing was written, and the record belongs to whoever owns the partition.
         """
-        while True:
-            state = self._with_facts(state)
-            action = decide(state, self._now(), self._policy)
-            if isinstance(action, Finish | Defer | Park):
-                return self._ended(state, action)
-            if isinstance(action, Send) and not may_send:
-                return Ended(state=state, action=action)
-            if isinstance(action, Wait):
-                await self._sleep(max(0.0, (action.until - self._now()).total_seconds()))
-                continue
-            came = await self._do(action, state)
-            state = observe(state, came, self._now())
+        while (turn := self._next_turn()) is not None:
+            if isinstance(turn.action, Send) and self.unproven is not None:
+                return False
+            await self._take(turn)
+        return True
 
-    def _ended(self, state: PartState, action: Finish | Defer | Park) -> Ended:
+    @property
+    def open(self) -> tuple[PartState, ...]:
+        """The parts that have not left the sitting."""
+        return tuple(state for index, state in enumerate(self._states) if not self._left(index))
+
+    @property
+    def any_submitted(self) -> bool:
+        """Whether ECTicket is known to have a part."""
+        return any(state.phase is Phase.SUBMITTED for state in self._states)
+
+    @property
+    def ends(self) -> tuple[Ended, ...]:
+        """How the parts that have left the sitting did so, in their order."""
+        return tuple(
+            Ended(state=state, action=self._ended_by(index, state))
+            for index, state in enumerate(self._states)
+            if self._left(index)
+        )
+
+    def park(self, park: Callable[[PartState], Park]) -> None:
+        """Park every part that has not left the sitting."""
+        for index, state in enumerate(self._states):
+            if not self._left(index):
+                self._leave(index, park(state))
+
+    def _left(self, index: int) -> bool:
+        return index in self._ends or self._states[index].phase is Phase.SUBMITTED
+
+    def _ended_by(self, index: int, state: PartState) -> Finish | Defer | Park:
+        if index in self._ends:
+            return self._ends[index]
+        action = decide(state, self._now(), self._policy)
+        if not isinstance(action, Finish):
+            raise TypeError(f"a submitted part is finished, and not to {type(action).__name__}")
+        return action
+
+    def _next_turn(self) -> Turn | None:
+        self._tell_facts()
+        return next_turn(self._states, self._now(), self._policy, unproven=self.unproven)
+
+    def _tell_facts(self) -> None:
+        """Tell parts in doubt when this merchant last got RtnCode 1, which saves a probe where others are served."""
+        accepted = self._ecticket.last_accepted(self._merchant.merchant_id)
+        if accepted is None:
+            return
+        fact = LastAccepted(at=accepted)
+        for index, state in enumerate(self._states):
+            if state.possibly_sent:
+                self._states[index] = observe(state, fact, self._now())
+
+    async def _take(self, turn: Turn) -> None:
+        match turn.action:
+            case Finish() | Defer() | Park():
+                self._leave(turn.index, turn.action)
+            case Wait(until=until):
+                await self._sleep(max(0.0, (until - self._now()).total_seconds()))
+            case action:
+                came = await self._do(action, self._states[turn.index])
+                self._states[turn.index] = observe(self._states[turn.index], came, self._now())
+                self._note_known(self._states[turn.index])
+
+    def _leave(self, index: int, action: Finish | Defer | Park) -> None:
+        self._states[index] = conclude(self._states[index], action)
+        self._ends[index] = action
+
+    def _note_known(self, state: PartState) -> None:
         if state.phase is Phase.SUBMITTED:
             self._known.note(self._merchant.merchant_id, state.part.trade_no)
-        return Ended(state=conclude(state, action), action=action)
-
-    def _with_facts(self, state: PartState) -> PartState:
-        """Tell the part when this merchant last got RtnCode 1, which saves a probe where others are being served."""
-        accepted = self._ecticket.last_accepted(self._merchant.merchant_id)
-        return state if accepted is None else observe(state, LastAccepted(at=accepted), self._now())
 
     async def _do(self, action: Action, state: PartState) -> WhatCame:
         match action:
@@ -153,7 +208,7 @@ class Sitting:
         return control_answer(reply, asked_at=asked_at)
 
     async def _probe(self, state: PartState) -> WhatCame:
-        """Ask for something that must exist: a number known at ECTicket, else one of the order's own products."""
+        """Ask for something that must exist: a number known at ECTicket, else one of the part's own products."""
         known = self._known.last(self._merchant.merchant_id)
         items = [item.item_no for item in state.part.items if item.item_no is not None]
         try:
@@ -165,4 +220,4 @@ class Sitting:
                 return ProbeAnswered(ok=False)
         except CallError as error:
             return query_error(error)
-        return ProbeAnswered(ok=code == RTN_OK)
+        return ProbeAnswered(ok=code == SUCCESS)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import cast
 
 import structlog
@@ -31,14 +31,13 @@ from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
 from adapter.flows.sitting import Ended, KnownNumbers, Sitting, Sleep
 from adapter.flows.telling import Whose
-from adapter.issuance.actions import Defer, Park, ParkReason, Send
-from adapter.issuance.carried import CarriedPlan, Unproven, decode_plan, take_up
-from adapter.issuance.decide import SubmitPolicy, conclude
+from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
+from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order
-from adapter.issuance.parking import unresolved
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
-from adapter.issuance.state import PartState, Phase, Why, begin
+from adapter.issuance.sitting import Unproven, park_unresolved
+from adapter.issuance.state import PartState, begin
 from adapter.issuance.times import latest
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.taipei import TAIPEI
@@ -170,7 +169,20 @@ class SubmitStage:
         start = await self._start(work, grant)
         if isinstance(start, Skip):
             return self._outcomes.skipped(self._sat(work, grant, ()), start)
-        sitting = Sitting(
+        sitting = self._sitting(work, start, merchant, grant)
+        done = await sitting.run()
+        if not done:
+            skip = self._apply_what_waited(sitting)
+            if skip is not None:
+                return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), skip)
+            await sitting.run()
+        self._alarm(merchant, sitting.ends)
+        return self._outcomes.sat(self._sat(work, grant, sitting.ends, start.parts_done, sitting.unproven))
+
+    def _sitting(self, work: Work, start: _Start, merchant: Merchant, grant: Grant) -> Sitting:
+        return Sitting(
+            start.states,
+            unproven=start.unproven,
             merchant=merchant,
             subject=f"{work.whose.merchant_id}/{work.whose.order_id}",
             clearance=grant.clear_to_send,
@@ -180,15 +192,27 @@ class SubmitStage:
             now=self._now,
             sleep=self._sleep,
         )
-        if start.unproven is None:
-            ends: Skip | tuple[Ended, ...] = tuple([await sitting.run(state) for state in start.states])
-            unproven = None
-        else:
-            ends, unproven = await self._prove(start, start.unproven, sitting)
-        if isinstance(ends, Skip):
-            return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), ends)
-        self._alarm(merchant, ends)
-        return self._outcomes.sat(self._sat(work, grant, ends, start.parts_done, unproven))
+
+    def _apply_what_waited(self, sitting: Sitting) -> Skip | None:
+        """An unproven order is proven: what had to wait until now applies, first skipping and then the field rules.
+
+        Raises InvalidOrder when nothing of the order is at ECTicket; otherwise what breaks a rule is parked.
+        """
+        unproven, sitting.unproven = sitting.unproven, None
+        if unproven is not None and unproven.skip is not None:
+            return Skip(unproven.skip, plugin=unproven.plugin)
+        try:
+            check([state.part for state in sitting.open], self._today())
+        except InvalidOrder as error:
+            if not sitting.any_submitted:
+                raise
+            story = f"another part of its order is at ECTicket, but this one breaks rules: {error}"
+            sitting.park(lambda state: park_unresolved(state, story))
+        return None
+
+    def _today(self) -> date:
+        """Today in Taipei, where ECTicket's dates are."""
+        return self._now().astimezone(TAIPEI).date()
 
     def _merchant(self, merchant_id: str) -> Merchant:
         merchant = self._merchants.find(merchant_id)
@@ -214,7 +238,7 @@ class SubmitStage:
             ready = await self._extensions.prepare(order, self._plan)
             if isinstance(ready, Skip):
                 return ready
-            check(ready, self._now().astimezone(TAIPEI).date())
+            check(ready, self._today())
             states = tuple(begin(part, first_seen_at=first_seen) for part in ready)
             return _Start(states=states, parts_done=0, unproven=None)
         parts = await self._extensions.parts(order, self._plan)
@@ -227,32 +251,6 @@ class SubmitStage:
 
     def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
         return plan(order, items, self._plan_policy)
-
-    async def _prove(
-        self, start: _Start, unproven: Unproven, sitting: Sitting
-    ) -> tuple[Skip | tuple[Ended, ...], Unproven | None]:
-        """Ask about every part first; send what is left only when none of them can be at ECTicket under another plan.
-
-        Returns how the parts ended (or the skip that now applies), and what is still unproven about those deferred.
-        """
-        looked = [await sitting.run(state, may_send=False) for state in start.states]
-        unsent = tuple(end.state.part for end in looked if isinstance(end.action, Send))
-        known = any(end.state.phase is Phase.SUBMITTED for end in looked)
-        if not unsent:
-            return tuple(looked), unproven
-        if known and (unproven.remapped or unproven.skip is not None):
-            return tuple(_parked_unresolved(end, _OTHER_PLAN) for end in looked), unproven
-        if any(isinstance(end.action, Defer) for end in looked):
-            return tuple(_held_back(end, self._now()) for end in looked), unproven
-        if unproven.skip is not None:
-            return Skip(unproven.skip, plugin=unproven.plugin), None
-        try:
-            check(unsent, self._now().astimezone(TAIPEI).date())
-        except InvalidOrder as error:
-            if not known:
-                raise
-            return tuple(_parked_unresolved(end, f"a part of this order is known, but {error}") for end in looked), None
-        return tuple([end if end.state.part not in unsent else await sitting.run(end.state) for end in looked]), None
 
     def _sat(
         self,
@@ -276,12 +274,6 @@ class SubmitStage:
         if any(end.state.past.control_known for end in ends):
             self._observer.control_known(merchant.merchant_id)
             _log.error("ECTicket claims to know a random trade number", merchant_id=merchant.merchant_id)
-
-
-_OTHER_PLAN = (
-    "another part of this order is at ECTicket, and the mapping has changed since it was sent, "
-    "so it cannot be said what was bought under this number"
-)
 
 
 def _planned(journey: Journey, header: bytes) -> Work:
@@ -342,19 +334,3 @@ def _internal_error(error: Exception, record: Record) -> Verdict:
             f"Report it with the adapter's version; once that is mended, replay the order."
         ),
     )
-
-
-def _parked_unresolved(end: Ended, story: str) -> Ended:
-    """The same end, unless the part would be sent: then it is parked, since tickets may exist."""
-    if not isinstance(end.action, Send):
-        return end
-    park = Park(reason=ParkReason.UNRESOLVED, message=unresolved(end.state.part.trade_no, story))
-    return Ended(state=conclude(end.state, park), action=park)
-
-
-def _held_back(end: Ended, now: datetime) -> Ended:
-    """The same end, unless the part would be sent: then it waits until the other parts are proven, too."""
-    if not isinstance(end.action, Send):
-        return end
-    defer = Defer(useful_at=now, why=Why.DOUBT, counted=True)
-    return Ended(state=conclude(end.state, defer), action=defer)

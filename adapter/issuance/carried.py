@@ -18,6 +18,7 @@ from adapter.errors import Unreadable
 from adapter.issuance.json_reader import JsonReader, NotAsWritten
 from adapter.issuance.order import Voucher
 from adapter.issuance.plan import Part, PlannedItem
+from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, Past, Refusal, begin
 from adapter.issuance.times import latest
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
@@ -32,19 +33,6 @@ class CarriedPart:
 
     part: Part
     past: Past
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unproven:
-    """The plan was made again after a crash, to learn the numbers: nothing of it is sent before all were asked about.
-
-    `skip` is why a plugin would now skip the order, and `plugin` which one; `remapped`: another mapping than today's
-    may have made the first plan.
-    """
-
-    skip: str | None = None
-    plugin: str | None = None
-    remapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,6 +139,7 @@ class Why(StrEnum):
     CONTROL_DIFFERS = "control_differs"
     PROBE_FAILED = "probe_failed"
     ASKED_ENOUGH = "asked_enough"
+    ANOTHER_PART_IN_DOUBT = "another_part_in_doubt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ _PORT_TRIES = 5
 _LOOK_SECONDS = 0.05
 _STOP_SECONDS = 15.0
 _TAIL_LINES = 15
+_STACK_FRAME = "\tat "
 
 
 class _PortTakenError(Exception):
@@ -236,7 +237,8 @@ class LocalKafka:
         """An error that shows the log's end and says where the rest is; the log stays, even in a folder of our own."""
         if self._directory is None or not self.log.exists():
             return LocalKafkaError(f"The local Kafka {what}.")
-        told = "\n".join(f"  | {line}" for line in self._told_since(0).splitlines()[-_TAIL_LINES:])
+        lines = [line for line in self._told_since(0).splitlines() if not line.startswith(_STACK_FRAME)]
+        told = "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
         return LocalKafkaError(f"The local Kafka {what}. The end of its log, {self.log}:\n{told}")
 
     def _end(self, grace_seconds: float) -> None:

@@ -109,6 +109,9 @@ def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchan
     `find_merchant` is asked with MerchantID and PlatformID (None when absent or empty). The time is read from RqHeader
     or RpHeader, and TransCode is looked at only when present (fact sheet 4).
 
+    Whoever answers strangers must answer `Undecryptable` and `WrongChecksum` alike: the difference between the two
+    tells about the padding, and enough such answers would tell the text.
+
     Raises:
         NotAnEnvelope: not JSON, not the envelope's fields, an unknown merchant, or a TransCode other than 1.
         Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.

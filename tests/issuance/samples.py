@@ -11,7 +11,7 @@ from adapter.issuance.decide import SubmitPolicy, decide, observe
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
-from adapter.issuance.state import Past, PartState, begin
+from adapter.issuance.state import PartState, Past, begin
 from adapter.protocol.issue import IssueType, PrintType
 
 T0 = datetime(2024, 1, 1, 4, 0, tzinfo=UTC)

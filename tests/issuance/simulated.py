@@ -54,7 +54,7 @@ from adapter.protocol.query_issue_result import IssueStatus
 from .samples import MERCHANT, T0, at, part
 
 UNKNOWN_CODE, REFUSED_CODE, BUSY_CODE = 404, 77, 5
-TIME_OUT, DEFER = 15.0, 60.0
+TIME_OUT, DEFER = 15.0, 120.0
 MAX_SITTINGS = 3_000
 
 
@@ -112,9 +112,11 @@ class Life:
     seed: int
     fenced: bool = True
     """False is a mutation: a new owner that forgets that the old one may have sent."""
+    watched: bool = True
+    """False lets a life go on after a resend without grounds, to see what comes of it."""
     now: float = 0.0
     effects: list[Effect] = field(default_factory=list)
-    log: list[tuple[float, str]] = field(default_factory=list)
+    log: list[tuple[float, object, object]] = field(default_factory=list)
     crashes: int = 0
     traffic_at: float | None = None
     may_have_arrived_at: float | None = None
@@ -189,7 +191,7 @@ class Life:
         if self.crashes >= self.world.crashes or not self._happens(self.world.crash):
             return False
         self.crashes += 1
-        self.log.append((self.now, "crash"))
+        self.log.append((self.now, "crash", ""))
         return True
 
     def _do(self, action: Action) -> WhatCame:
@@ -205,13 +207,13 @@ class Life:
                 came = self._probe()
             case _:
                 raise self._broken(f"{action} is nothing to do")
-        self.log.append((self.now, f"{type(action).__name__} -> {came}"))
+        self.log.append((self.now, action, came))
         return came
 
     def watch(self) -> None:
         """Hold a Send against the log: what may have arrived is only sent again on trustworthy grounds."""
         since = self.may_have_arrived_at
-        if since is None:
+        if since is None or not self.watched:
             return
         ready = since + self.policy.reissue_after_seconds
         for asked, code in self.questions:
@@ -323,5 +325,5 @@ class Life:
                 raise self._broken(f"parked as {action.reason}, and tickets exist")
 
     def _broken(self, promise: str) -> Broken:
-        story = "\n".join(f"{moment:9.2f}  {event}" for moment, event in self.log)
+        story = "\n".join(f"{moment:9.2f}  {done} -> {came}" for moment, done, came in self.log)
         return Broken(f"{promise}, at {self.now:.2f}, seed {self.seed}\n{story}")

@@ -140,8 +140,8 @@ def test_a_refusal_is_looked_up_at_once() -> None:
 
 
 def test_a_refusal_is_asked_about_and_never_sent_again_until_it_is_final() -> None:
-    """ "Else queried (never sent) again, the last time when ... (600 ...) have passed since the last Issue that may have
-    arrived: not known → `failed`, `stage: submit`, with the refusal's code and message"."""
+    """ "Else queried (never sent) again, the last time when ... (600 ...) have passed since the last Issue that may
+    have arrived: not known → `failed`, `stage: submit`, with the refusal's code and message"."""
     story = Story().comes(Refused(code=77, message="item is off the shelf"), seconds=1)
     story.comes(not_found(2), seconds=2)
     assert story.next() == Defer(useful_at=at(601), why=Why.REFUSAL_NOT_FINAL, counted=True)
@@ -476,7 +476,7 @@ def test_a_sitting_ends_however_the_answers_change() -> None:
 
 
 def test_an_old_order_that_was_never_sent_gave_up() -> None:
-    """ "After `submit.give_up_after_hours` (24): dead letter, `unresolved` if it may have been sent, else `gave-up`"."""
+    """ "After ... (24): dead letter, `unresolved` if it may have been sent, else `gave-up`"."""
     story = Story().comes(WasRefusedUnread(retry_at=at(24 * HOUR + 1800)), seconds=24 * HOUR - 1)
     assert isinstance(story.next(), Defer)
 

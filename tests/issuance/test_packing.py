@@ -28,7 +28,8 @@ def dealt(*items: TicketItem) -> list[list[tuple[str | None, int]]]:
     ("why", "items", "calls"),
     [
         ("one item, one call", [item("A", 3)], [[("A", 3)]]),
-        ("by issue type, as they first appear", [item("A"), item("B", 1, CVS), item("C")], [[("A", 1), ("C", 1)], [("B", 1)]]),
+        ("by issue type, as they first appear", [item("A"), item("B", 1, CVS), item("C")],
+         [[("A", 1), ("C", 1)], [("B", 1)]]),
         ("8 for convenience stores", [item("A", 8, CVS)], [[("A", 8)]]),
         ("... and not 9; a line's quantity may itself be split", [item("A", 9, CVS)], [[("A", 8)], [("A", 1)]]),
         ("100 otherwise: paper", [item("A", 101, PAPER)], [[("A", 100)], [("A", 1)]]),
@@ -44,7 +45,8 @@ def dealt(*items: TicketItem) -> list[list[tuple[str | None, int]]]:
          [item("A", 1, voucher=GIFT, expire_date=JUNE), item("A", 1, voucher=GIFT, expire_date=JULY)],
          [[("A", 1)], [("A", 1)]]),
         ("pickup and gift vouchers share a call", [item("A", 2), item("G", 1, voucher=GIFT)], [[("A", 2), ("G", 1)]]),
-        ("one ItemNo as both kinds of voucher is no call's", [item("A"), item("A", voucher=GIFT)], [[("A", 1)], [("A", 1)]]),
+        ("one ItemNo as both kinds of voucher is no call's", [item("A"), item("A", voucher=GIFT)],
+         [[("A", 1)], [("A", 1)]]),
         ("a listed product's name and price are the shop's own words",
          [item("A", 1, name="red"), item("A", 1, name="blue", price=5)], [[("A", 2)]]),
         ("a serial number's name and price are the product",
@@ -100,7 +102,7 @@ ITEMS = st.lists(
 
 @given(items=ITEMS)
 def test_every_ticket_is_in_exactly_one_call(items: list[TicketItem]) -> None:
-    """Nothing is lost or added, no call breaks a limit or repeats an item number, and all is as before the next time."""
+    """Nothing is lost or added, no call breaks a limit or repeats an item number, and the next time is the same."""
     try:
         calls = pack(items)
     except DoesNotFit:

@@ -1,4 +1,4 @@
-"""From order and items to parts with numbers and requests (contract, sections 2.1 and 4; specification, Ticket Issuance)."""
+"""From order and items to parts with numbers and requests (contract, sections 2.1 and 4; page "Ticket Issuance")."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def only_request(*items: TicketItem, **fields: object) -> IssueRequest:
     ],
 )
 def test_only_gift_vouchers_make_a_free_trade_no(items: list[TicketItem], kind: TradeNoKind) -> None:
-    """ "If the order includes a pick-up voucher" MerchantTradeNo, "if all the items ... are gift vouchers" FreeTradeNo."""
+    """A pick-up voucher makes it MerchantTradeNo; "if all the items ... are gift vouchers", FreeTradeNo."""
     (part,) = plan(order(trade_no="PAY1"), items, POLICY)
 
     assert part.trade_no == TradeNo(kind=kind, value="PAY1")

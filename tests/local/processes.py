@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,8 +27,13 @@ def is_gone(pid: int) -> bool:
 
 def goes(pid: int) -> bool:
     """Whether the process ends within a bound that no test should ever need."""
+    return comes_true(lambda: is_gone(pid))
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether it happens within that bound; returns as soon as it does."""
     deadline = time.monotonic() + BOUND_SECONDS
-    while not is_gone(pid):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

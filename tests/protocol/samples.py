@@ -6,6 +6,7 @@ The keys are ECPay's public test accounts (stage only), published on pages 29911
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from adapter.protocol.cipher import encrypt
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder, encode
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.protocol.rules import issue_violations
 
 NOW = 1_700_000_000
 TODAY = date(2024, 3, 1)
@@ -108,6 +110,9 @@ GIFT = IssueRequest(
 )
 """Nothing but gift vouchers: numbered by FreeTradeNo, each with its end."""
 
+MAILED = replace(PAPER, print_type=PrintType.ECPAY, customer_address="115台北市南港區三重路19-2號6樓-2")
+"""Paper that ECPay prints."""
+
 EXAMPLES = {
     "convenience store": CONVENIENCE_STORE,
     "paper": PAPER,
@@ -116,7 +121,10 @@ EXAMPLES = {
     "gift": GIFT,
 }
 
-fast = settings(max_examples=2500, deadline=None)
+NO_ALPHANUMERICS = ["", " ", "A B", "A-1", "A_1", "王", "Ａ１", "é", "٣", "²", "A\n", "\nA", "<b>", "\ud800", "a\x00"]
+"""Texts that are no half-width letters or digits, although some of them look like it."""
+
+fast = settings(max_examples=50, deadline=None)
 """For properties that cost microseconds."""
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -166,6 +174,27 @@ wire_payloads = st.fixed_dictionaries({"RtnCode": st.just(1) | _odd}, optional=d
 """Objects with the protocol's field names and anything in them."""
 
 Value = TypeVar("Value")
+
+
+def broken_fields(request: IssueRequest) -> list[str]:
+    """Name the fields of a request that break a rule."""
+    return [violation.field for violation in issue_violations(request, today=TODAY)]
+
+
+def altered(request: IssueRequest, **changed: object) -> IssueRequest:
+    """Change fields, also to what their types forbid."""
+    return replace(request, **changed)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def altered_entry(request: IssueRequest, **changed: object) -> IssueRequest:
+    """Change the first entry of TicketInfo, as `altered` does."""
+    first, *others = request.ticket_info
+    return replace(request, ticket_info=(replace(first, **changed), *others))  # type: ignore[arg-type]  # as above
+
+
+def odd_number(kind: object, value: object) -> TradeNo:
+    """Make a number that may be none."""
+    return TradeNo(kind=kind, value=value)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def sent_by(encoder: Encoder, plaintext: str, keys: Credentials = KEYS) -> tuple[str, str]:

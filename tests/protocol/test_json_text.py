@@ -87,10 +87,10 @@ def test_what_no_honest_sender_writes_is_not_read(text: str) -> None:
 def test_nesting_is_read_up_to_its_bound() -> None:
     """The bound counts depth and not how many arrays there are."""
     deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
-    wide = "[" + ",".join(["[]"] * 1000) + "]"
+    wide = "[" + ",".join(['[1,"a",{}]'] * 1000) + "]"
 
     assert read_json(deep) is not None
-    assert read_json(wide) == [[]] * 1000
+    assert read_json(wide) == [[1, "a", {}]] * 1000
 
 
 def test_last_of_equal_keys_counts() -> None:

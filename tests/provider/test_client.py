@@ -463,8 +463,9 @@ async def test_closing_closes_the_connections(server: RawServer, provider: Provi
     await server.until(lambda: server.open_connections == 0)
 
 
-async def test_many_calls_at_once_each_get_their_own_answer(server: RawServer, provider: Provider) -> None:
-    """A hundred numbers in flight, a hundred echoes."""
+async def test_many_calls_at_once_each_get_their_own_answer(server: RawServer, make_provider: MakeProvider) -> None:
+    """A hundred numbers in flight, a hundred echoes; with patience, for httpx's own engine is slow at this."""
+    provider = make_provider(server.url, limits=replace(QUICK, timeout_seconds=30, connect_timeout_seconds=30))
 
     async def answer(visit: Visit) -> None:
         await ecticket.answer(visit, lambda payload: {**ecticket.known(payload), "Remark": payload["MerchantTradeNo"]})

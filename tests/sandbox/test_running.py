@@ -119,10 +119,10 @@ def test_a_process_of_its_own_says_where_it_is_and_ends_when_told(number: signal
         assert (code, process.stderr.read()) == (0, "")
 
 
-async def test_a_thousand_orders_at_once_are_all_booked(client: Client) -> None:
+async def test_hundreds_of_orders_at_once_are_all_booked(client: Client) -> None:
     """Concurrency loses nothing and books nothing twice."""
     seconds = int(client.clock.now.timestamp())
-    bodies = [seal_request(paper(f"N{place}"), MERCHANT, timestamp=seconds) for place in range(1_000)]
+    bodies = [seal_request(paper(f"N{place}"), MERCHANT, timestamp=seconds) for place in range(300)]
     async with aiohttp.ClientSession(client.sandbox.base_url) as session:
 
         async def issue(body: bytes) -> bytes:
@@ -133,5 +133,5 @@ async def test_a_thousand_orders_at_once_are_all_booked(client: Client) -> None:
     payloads = [open_response(answer, MERCHANT).payload or {} for answer in answers]
 
     assert {payload["RtnCode"] for payload in payloads} == {1}
-    assert len({payload["TicketTradeNo"] for payload in payloads}) == 1_000
-    assert (client.sandbox.books.number_count, client.sandbox.books.repeated()) == (1_000, ())
+    assert len({payload["TicketTradeNo"] for payload in payloads}) == 300
+    assert (client.sandbox.books.number_count, client.sandbox.books.repeated()) == (300, ())

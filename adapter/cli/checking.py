@@ -1,0 +1,54 @@
+"""`check`: is everything there that a start needs, and what about it is unwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from adapter.cli.invocation import Invocation, Json, command
+from adapter.cli.output import note, print_json, print_marked
+
+if TYPE_CHECKING:
+    from adapter.cli.checks import Finding
+    from adapter.settings import Settings
+
+STYLES: Mapping[str, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = ("ecticket-adapter check", "ecticket-adapter check --config settings.yaml --json")
+    command(app, "check", examples=examples, panel=panel)(check)
+
+
+def check(invocation: Invocation, json: Json = False) -> int:
+    """Check settings, keys, plugins, broker, topics and ECTicket; exit code 1 when anything does not work.
+
+    Nothing is changed, and no order is touched. ECTicket is asked once per merchant, about a number nobody used.
+    """
+    from adapter.cli.checks import verdict
+
+    findings = asyncio.run(_look(invocation.settings(), show=not json))
+    if json:
+        print_json({"ok": verdict(findings) == 0, "findings": [asdict(finding) for finding in findings]})
+    else:
+        counts = {level: sum(finding.level == level for finding in findings) for level in STYLES}
+        note(f"Problems: {counts['problem']}, warnings: {counts['warning']}, ok: {counts['ok']}.")
+    return verdict(findings)
+
+
+async def _look(settings: Settings, *, show: bool) -> list[Finding]:
+    from adapter.cli.checks import look
+
+    findings = []
+    async with aclosing(look(settings)) as looking:
+        async for finding in looking:
+            findings.append(finding)
+            if show:
+                print_marked(f"{finding.level:<8} ", STYLES[finding.level], finding.message)
+    return findings

@@ -1,0 +1,174 @@
+"""What `check` looks at: settings, keys, plugins, catalogue, the broker and its topics, and ECTicket itself.
+
+Each look is bounded in time and gives findings; nothing here prints, and nothing is changed anywhere. The parts are
+built by `wiring`, so that what was checked is what `run` will use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from adapter.cli.ecticket import asking
+from adapter.cli.topics import MAKE_THEM, survey
+from adapter.errors import (
+    BrokerAway,
+    CallError,
+    NotAccepted,
+    RefusedUnread,
+    SettingsError,
+    StreamError,
+    TopicsMissing,
+)
+from adapter.protocol.issue import TradeNoKind
+from adapter.provider.client import Provider, Purpose
+from adapter.settings import Settings
+from adapter.settings.advice import advise
+from adapter.wiring import base_url, kafka_connection, merchant_book, plugin_manager, topic_specs
+
+if TYPE_CHECKING:
+    from adapter.protocol.credentials import Merchant
+
+RTN_OK = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at. `message` says what is so; for a warning or a problem also what to do."""
+
+    about: str
+    level: Literal["ok", "warning", "problem"]
+    message: str
+
+
+def ok(about: str, message: str) -> Finding:
+    """All is well."""
+    return Finding(about=about, level="ok", message=message)
+
+
+def warning(about: str, message: str) -> Finding:
+    """It works, and can lose something or surprise somebody."""
+    return Finding(about=about, level="warning", message=message)
+
+
+def problem(about: str, message: str) -> Finding:
+    """It does not work like this."""
+    return Finding(about=about, level="problem", message=message)
+
+
+async def look(settings: Settings) -> AsyncGenerator[Finding, None]:
+    """Everything there is to look at, in an order in which a cure of the first often cures the later ones."""
+    for finding in (*_settings(settings), *_merchants(settings), *_plugins(settings), *_callbacks(settings)):
+        yield finding
+    broker = asyncio.create_task(_broker(settings))
+    ecticket = asyncio.create_task(_ecticket(settings))
+    for task in (broker, ecticket):
+        for finding in await task:
+            yield finding
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    advice = advise(settings)
+    yield ok("settings", "Settings are readable, and no key is unknown.")
+    for found in advice:
+        yield Finding(about=found.key, level=found.level, message=str(found))
+    if not any(found.key == "submit.operator" for found in advice):
+        yield ok("submit.operator", f"Operator {settings.submit.operator} has a form that ECTicket takes.")
+
+
+def _merchants(settings: Settings) -> Iterator[Finding]:
+    book = merchant_book(settings)
+    for sentence in book.problems:
+        yield problem("merchants", sentence)
+    if book.ids:
+        yield ok("merchants", f"Keys are readable for {', '.join(book.ids)}.")
+    elif settings.secrets_dir is not None and not book.problems:
+        yield problem(
+            "merchants",
+            f"No merchant is configured: {settings.secrets_dir} (secrets_dir) has no folder merchants/ID with hash_key "
+            "and hash_iv. Mount the key files, or set ECTICKET_MERCHANTS.",
+        )
+
+
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    try:
+        plugins = plugin_manager(settings)
+    except SettingsError as error:
+        for sentence in error.problems:
+            yield problem("submit.catalogue", sentence)
+        return
+    if settings.submit.catalogue is not None:
+        yield ok("submit.catalogue", f"The catalogue {settings.submit.catalogue} is readable.")
+    for sentence in plugins.warnings:
+        yield warning("plugins", sentence)
+    for refusal in plugins.refusals:
+        yield problem("plugins", refusal.message)
+    if not plugins.refusals:
+        yield ok("plugins", f"Loaded: {', '.join(plugin.name for plugin in plugins.describe())}.")
+
+
+def _callbacks(settings: Settings) -> Iterator[Finding]:
+    callbacks = settings.callbacks
+    if callbacks.public_url is None:
+        yield ok("callbacks", "callbacks.public_url is not set, so Issue requests ask for no notifications.")
+    else:
+        longest = max(len(callbacks.url(path) or "") for path in callbacks.PATHS.values())
+        yield ok("callbacks", f"Notification URLs have at most {longest} characters; ECTicket takes 200.")
+
+
+async def _broker(settings: Settings) -> list[Finding]:
+    try:
+        connection = kafka_connection(settings)
+        found = await survey(connection, topic_specs(settings))
+    except SettingsError as error:
+        return [problem("kafka", sentence) for sentence in error.problems]
+    except (BrokerAway, StreamError) as error:
+        return [problem("kafka", str(error))]
+    findings = [ok("kafka", f"A broker answers at {connection.bootstrap_servers}.")]
+    if found.missing:
+        missing = TopicsMissing(f"Topics are missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}")
+        findings.append(problem("topics", str(missing)))
+    else:
+        findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
+    return [*findings, *(warning("topics", sentence) for sentence in found.warnings)]
+
+
+async def _ecticket(settings: Settings) -> list[Finding]:
+    book = merchant_book(settings)
+    merchants = [merchant for merchant in map(book.find, book.ids) if merchant is not None]
+    if not merchants:
+        return []
+    try:
+        async with asking(settings) as provider:
+            return list(await asyncio.gather(*(_answers(settings, provider, merchant) for merchant in merchants)))
+    except SettingsError as error:
+        return [problem("provider", sentence) for sentence in error.problems]
+
+
+async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -> Finding:
+    """Ask about a number that nobody used: an answer of any kind shows that keys and clock are right."""
+    about, where = f"ecticket {merchant.merchant_id}", base_url(settings)
+    try:
+        reply = await provider.control(merchant, TradeNoKind.MERCHANT, purpose=Purpose.DOUBT)
+    except NotAccepted as error:
+        return problem(
+            about,
+            f"{where} does not take this merchant's envelopes: {error} Compare keys and environment, set the clock.",
+        )
+    except RefusedUnread as error:
+        return problem(about, f"{where} refuses to be asked: {error} Wait, and ask less often.")
+    except CallError as error:
+        return problem(about, f"{where} does not answer: {error} Check provider.environment and the network.")
+    if reply.rtn_code == RTN_OK:
+        return problem(
+            about,
+            f"{where} claims to know a number that nobody ever used, so no doubt can be settled. Ask ECPay about it.",
+        )
+    return ok(about, f"{where} answers; keys and clock are right.")
+
+
+def verdict(findings: Iterable[Finding]) -> int:
+    """The exit code: 1 when anything is a problem."""
+    return 1 if any(finding.level == "problem" for finding in findings) else 0

@@ -1,0 +1,59 @@
+"""What the commands that ask ECTicket share: which merchant, and a provider for the time of one command."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from adapter.errors import SettingsError
+
+if TYPE_CHECKING:
+    from adapter.protocol.credentials import Merchant
+    from adapter.protocol.rules import Violation
+    from adapter.provider.client import Provider
+    from adapter.settings import Settings
+
+
+def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
+    """The merchant asked for, or the only one.
+
+    Raises SettingsError when keys are missing or wrong, a usage error when it is not clear who is meant.
+    """
+    from adapter.wiring import merchant_book
+
+    book = merchant_book(settings)
+    book.check()
+    known = ", ".join(book.ids)
+    if not book.ids:
+        raise SettingsError("No merchant is configured. Set ECTICKET_MERCHANTS, or key files and ECTICKET_SECRETS_DIR.")
+    if merchant_id is None and len(book.ids) > 1:
+        raise typer.BadParameter(f"Several merchants are configured; say which with --merchant: {known}.")
+    merchant = book.find(merchant_id or book.ids[0])
+    if merchant is None:
+        close = difflib.get_close_matches(merchant_id or "", book.ids, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Configured: {known}."
+        raise typer.BadParameter(f"Merchant {merchant_id} is not configured. {hint}")
+    return merchant
+
+
+def refuse_violations(violations: Iterable[Violation]) -> None:
+    """Refuse a question that breaks a field rule before it is asked, as wrong usage."""
+    told = " ".join(str(violation) for violation in violations)
+    if told:
+        raise typer.BadParameter(told)
+
+
+@asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[Provider]:
+    """ECTicket, for as long as the block lasts."""
+    from adapter.wiring import make_provider
+
+    provider = make_provider(settings)
+    try:
+        yield provider
+    finally:
+        await provider.close()

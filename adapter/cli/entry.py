@@ -1,0 +1,100 @@
+"""Where the process begins, and the one place that turns errors into sentences and exit codes.
+
+0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. An error is told on standard error: what happened, then
+what to do. A traceback shows with `--debug` only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+
+import typer
+from typer.main import get_command
+
+from adapter.cli.invocation import Invocation
+from adapter.cli.output import clean, note
+from adapter.cli.program import NAME, program
+from adapter.errors import AdapterError, InDoubt, NotSent, RefusedUnread, SettingsError
+
+FAILED = 1
+WRONG = 2
+INTERRUPTED = 130
+
+_CURES: tuple[tuple[type[AdapterError], str], ...] = (
+    (RefusedUnread, "Nothing was executed. Come back later."),
+    (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
+    (InDoubt, "Ask again; for an order, query its trade number before anything else is done with it."),
+)
+"""What to do about errors of ECTicket's calls, whose own sentences say only what happened: they are made for flows."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit code; `arguments` are those after the program's name."""
+    invocation = Invocation()
+    _never_fail_on_odd_characters()
+    try:
+        code = _run(arguments, invocation)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the top of the process: whatever it is becomes a sentence
+        if invocation.debug:
+            traceback.print_exception(error)
+        else:
+            _tell(_sentences(error))
+        return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
+    return code
+
+
+def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
+    command = get_command(program())
+    given = None if arguments is None else list(arguments)
+    code = command.main(args=given, prog_name=NAME, standalone_mode=False, obj=invocation)
+    return code if isinstance(code, int) else 0
+
+
+def _sentences(error: Exception) -> Iterable[str]:
+    """What happened and what to do, for people."""
+    if isinstance(error, SettingsError):
+        return error.problems
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    if isinstance(error, typer.Abort):
+        return ("The input ended too early.",)
+    if isinstance(error, AdapterError):
+        cure = next((cure for kind, cure in _CURES if isinstance(error, kind)), None)
+        return (str(error), cure) if cure else (str(error),)
+    if isinstance(error, OSError) and error.filename is not None:
+        return (f"{error.filename}: {error.strerror}.", "Check the path and who may use it.")
+    return (
+        f"This should not have happened: {type(error).__name__}.",
+        "Run it again with --debug, and report what shows.",
+    )
+
+
+def _usage(error: typer.TyperException) -> Iterable[str]:
+    context = getattr(error, "ctx", None)
+    message = error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "")
+    if not message:  # the help has just been shown instead
+        return ()
+    end = "" if message.endswith((".", "?")) else "."
+    return (f"{message}{end} See: {context.command_path if context else NAME} --help",)
+
+
+def _tell(sentences: Iterable[str]) -> None:
+    for line in "\n".join(sentences).splitlines():
+        note(f"{NAME}: {clean(line)}")
+
+
+def _never_fail_on_odd_characters() -> None:
+    """A terminal that cannot show 票 shows `?`; half a surrogate pair is no reason to fail either."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

@@ -1,0 +1,235 @@
+"""`issue`: one order from a file, straight to ECTicket, for trying things out and for emergencies.
+
+It publishes nothing and remembers nothing, so it asks before it sends: a part is issued only when ECTicket answers for
+its number exactly as for a number that nobody ever used. Refuses to send anything on less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_text
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from adapter.cli.ecticket import asking
+from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
+from adapter.cli.output import note, print_json, print_table
+from adapter.errors import CallError, InDoubt, UnknownMerchant
+
+if TYPE_CHECKING:
+    from adapter.extensions.facade import Extensions
+    from adapter.extensions.values import Skip
+    from adapter.issuance.order import Order
+    from adapter.issuance.plan import Part
+    from adapter.protocol.credentials import Merchant
+    from adapter.provider.client import Provider
+    from adapter.settings import Settings
+    from adapter.settings.merchants import MerchantBook
+
+RTN_OK = 1
+PERSONAL = ("CustomerName", "CustomerPhone", "CustomerEmail", "CustomerAddress")
+NOTHING_PUBLISHED = "Straight to ECTicket: nothing was published to Kafka, and the adapter knows nothing of it."
+NOTHING_SENT = "Dry run: nothing was sent."
+
+OrderFile = Annotated[
+    Path, typer.Argument(metavar="ORDER.json", help="The order-paid event; `-` reads standard input.")
+]
+DryRun = Annotated[bool, flag("--dry-run", "Show what would be sent, and send nothing.")]
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = ("ecticket-adapter issue order.json --dry-run", "ecticket-adapter issue order.json")
+    command(app, "issue", examples=examples, panel=panel)(issue)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came of one part: `message` says what it means and what to do."""
+
+    part: Part
+    outcome: Literal["submitted", "known", "refused", "not sent", "in doubt"]
+    message: str
+    ticket_trade_no: str | None = None
+    good: bool = False
+
+
+def issue(
+    invocation: Invocation,
+    order: OrderFile,
+    dry_run: DryRun = False,
+    merchant: MerchantId = None,
+    json: Json = False,
+) -> int:
+    """Issue one order straight at ECTicket; exit code 1 unless all of it is submitted or known there.
+
+    ECTicket is asked about every trade number first. Nothing is published to Kafka.
+    """
+    value = sys.stdin.buffer.read() if str(order) == "-" else order.read_bytes()
+    return asyncio.run(_issue(invocation.settings(), value, merchant, dry_run=dry_run, as_json=json))
+
+
+async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, dry_run: bool, as_json: bool) -> int:
+    from adapter.extensions.values import Skip
+    from adapter.wiring import make_extensions, merchant_book
+
+    book = merchant_book(settings)
+    book.check()
+    extensions = make_extensions(settings, book)
+    try:
+        order = _with_merchant(await _parse(settings, extensions, value), merchant_id)
+        merchant = _merchant(book, order.merchant_id)
+        ready = await _ready(settings, extensions, order)
+    finally:
+        await extensions.aclose()
+    if isinstance(ready, Skip):
+        note(f"Plugin {ready.plugin} says that this order gets no tickets: {ready.reason}. Nothing was sent.")
+        return 1
+    if dry_run:
+        _show_plan(ready, as_json=as_json)
+        return 0
+    async with asking(settings) as provider:
+        endings = [await _settle(provider, merchant, part, order.order_id) for part in ready]
+    _show_endings(endings, as_json=as_json)
+    return 0 if all(ending.good for ending in endings) else 1
+
+
+async def _parse(settings: Settings, extensions: Extensions, value: bytes) -> Order:
+    from adapter.extensions.values import OrderRecord
+
+    record = OrderRecord(topic=settings.topics.orders_paid, key=None, value=value, timestamp=datetime.now(UTC))
+    return await extensions.parse(record)
+
+
+async def _ready(settings: Settings, extensions: Extensions, order: Order) -> Skip | tuple[Part, ...]:
+    from adapter.extensions.values import Skip
+    from adapter.issuance.plan import check, plan
+    from adapter.protocol.taipei import TAIPEI
+    from adapter.wiring import plan_policy
+
+    policy = plan_policy(settings)
+    ready = await extensions.prepare(order, lambda order, items: plan(order, items, policy))
+    if not isinstance(ready, Skip):
+        check(ready, datetime.now(TAIPEI).date())
+    return ready
+
+
+def _with_merchant(order: Order, merchant_id: str | None) -> Order:
+    if merchant_id is None or order.merchant_id == merchant_id:
+        return order
+    if order.merchant_id:
+        raise typer.BadParameter(f"The order is merchant {order.merchant_id}'s, and --merchant says {merchant_id}.")
+    return replace(order, merchant_id=merchant_id)
+
+
+def _merchant(book: MerchantBook, merchant_id: str) -> Merchant:
+    merchant = book.find(merchant_id)
+    if merchant is None:
+        named = f"Merchant {merchant_id} is not configured" if merchant_id else "The order names no merchant"
+        raise UnknownMerchant(f"{named}; known are {', '.join(book.ids) or 'none'}. Say which with --merchant.")
+    return merchant
+
+
+async def _settle(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:
+    """Ask about the part's number, and issue it only where ECTicket knows nothing of it."""
+    from adapter.provider.client import Purpose
+
+    try:
+        found = await provider.query(merchant, part.trade_no, purpose=Purpose.DOUBT)
+        if found.rtn_code == RTN_OK and found.status is not None:
+            status = found.status.name.lower().replace("_", " ")
+            remark = f": {found.remark}" if found.remark else ""
+            told = f"ECTicket knows this number already ({status}{remark}); nothing was sent."
+            return Ending(part=part, outcome="known", message=told, good=status != "failed")
+        control = await provider.control(merchant, part.trade_no.kind, purpose=Purpose.DOUBT)
+    except CallError as error:
+        return Ending(part=part, outcome="not sent", message=f"Asking first failed, so nothing was sent. {error}")
+    if control.rtn_code != found.rtn_code:
+        told = (
+            f"ECTicket answers {found.rtn_code} ({found.rtn_msg}) for this number and {control.rtn_code} for one that "
+            "nobody used, so tickets may exist; nothing was sent. Ask again later."
+        )
+        return Ending(part=part, outcome="not sent", message=told)
+    return await _send(provider, merchant, part, order_id)
+
+
+async def _send(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:
+    question = f"ecticket-adapter query {'--free ' if part.trade_no.kind == 'free' else ''}{part.trade_no.value}"
+    try:
+        reply = await provider.issue(merchant, part.request, subject=order_id, clearance=lambda: None)
+    except InDoubt as error:
+        told = f"Tickets may exist: {error} Before anything else: {question}"
+        return Ending(part=part, outcome="in doubt", message=told)
+    except CallError as error:
+        return Ending(part=part, outcome="not sent", message=str(error))
+    if reply.rtn_code != RTN_OK:
+        return Ending(part=part, outcome="refused", message=f"RtnCode {reply.rtn_code}: {reply.rtn_msg}")
+    told = f"Its result tells: {question}"
+    return Ending(part=part, outcome="submitted", message=told, ticket_trade_no=reply.ticket_trade_no, good=True)
+
+
+def _show_plan(parts: Sequence[Part], *, as_json: bool) -> None:
+    if as_json:
+        plans = [{**_part_json(part), "request": _request(part)} for part in parts]
+        print_json({"published": False, "sent": False, "parts": plans})
+    else:
+        for part in parts:
+            _print_part(part)
+    note(NOTHING_SENT)
+
+
+def _print_part(part: Part) -> None:
+    fields = [(name, value) for name, value in _request(part).items() if name != "TicketInfo"]
+    items = [
+        ("TicketInfo", json_text.dumps(entry.to_payload(), ensure_ascii=False)) for entry in part.request.ticket_info
+    ]
+    print_table((f"part {part.number} of {part.of}", f"tickets: {part.ticket_count}"), [*fields, *items])
+
+
+def _show_endings(endings: Sequence[Ending], *, as_json: bool) -> None:
+    if as_json:
+        told = [
+            {
+                **_part_json(ending.part),
+                "outcome": ending.outcome,
+                "ticket_trade_no": ending.ticket_trade_no,
+                "message": ending.message,
+            }
+            for ending in endings
+        ]
+        print_json({"published": False, "sent": True, "parts": told})
+    else:
+        rows = (
+            (
+                f"{ending.part.number} of {ending.part.of}",
+                ending.part.trade_no.value,
+                ending.part.ticket_count,
+                ending.outcome,
+                ending.ticket_trade_no,
+                ending.message,
+            )
+            for ending in endings
+        )
+        print_table(("part", "trade no", "tickets", "outcome", "ticket trade no", "what it means"), rows)
+    note(NOTHING_PUBLISHED)
+
+
+def _part_json(part: Part) -> dict[str, object]:
+    return {
+        "part": part.number,
+        "parts": part.of,
+        "trade_no": part.trade_no.value,
+        "trade_no_kind": part.trade_no.kind.value,
+        "ticket_count": part.ticket_count,
+    }
+
+
+def _request(part: Part) -> dict[str, object]:
+    """The request as it would be sent, without what it says of the customer."""
+    return {name: "(hidden)" if name in PERSONAL else value for name, value in part.request.to_payload().items()}

@@ -1,0 +1,132 @@
+"""`report`: ECTicket's own list of orders or tickets, shown without customers or saved as it came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from adapter.cli.ecticket import asking, pick_merchant, refuse_violations
+from adapter.cli.invocation import Invocation, Json, MerchantId, command
+from adapter.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from adapter.protocol.credentials import Merchant
+    from adapter.protocol.order_detail import OrderRow, ReportRequest, TicketRow
+    from adapter.settings import Settings
+
+NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
+"""Customers' data, and numbers that redeem a ticket: only in the file that `--output` writes."""
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "orders": (
+        "merchant_trade_no",
+        "free_trade_no",
+        "ticket_trade_no",
+        "issue_status",
+        "issued_at",
+        "issue_type",
+        "ticket_count",
+        "trade_amount",
+        "redeemed_count",
+        "refunded_count",
+        "remark",
+    ),
+    "tickets": (
+        "merchant_trade_no",
+        "free_trade_no",
+        "ticket_trade_no",
+        "item_no",
+        "item_name",
+        "ticket_price",
+        "use_status",
+        "issued_at",
+        "redeemed_at",
+        "refunded_at",
+        "expires_on",
+    ),
+}
+"""What the table shows of a row; `--json` has the other columns too."""
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = (
+        "ecticket-adapter report --type orders --from 2026-03-01 --to 2026-03-31",
+        "ecticket-adapter report --type tickets --from 2026-03-01 --to 2026-03-31 -o tickets.csv",
+    )
+    command(app, "report", examples=examples, panel=panel)(report)
+
+
+def report(
+    invocation: Invocation,
+    kind: Annotated[Literal["orders", "tickets"], typer.Option("--type", help="What its lines are.")],
+    begin: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="First day of issue (Taipei)."),
+    ],
+    end: Annotated[
+        datetime,
+        typer.Option("--to", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last day of issue; 3 months at most."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Save the CSV as it came; it holds customer data."),
+    ] = None,
+    merchant: MerchantId = None,
+    json: Json = False,
+) -> None:
+    """Download ECTicket's report and show its lines, or save it; one download per merchant and minute.
+
+    What is shown leaves out customers, ticket numbers and redemption codes.
+    """
+    from adapter.protocol.order_detail import ReportRequest, ReportType, parse_report
+    from adapter.protocol.rules import report_violations
+
+    settings = invocation.settings()
+    who = pick_merchant(settings, merchant)
+    request = ReportRequest(
+        merchant_id=who.merchant_id,
+        report_type=ReportType[kind.upper()],
+        begin_date=begin.date(),
+        end_date=end.date(),
+    )
+    refuse_violations(report_violations(request))
+    body = asyncio.run(_download(settings, who, request))
+    if output is not None:
+        output.write_bytes(body)  # before it is read: a report that we cannot read is the more worth keeping
+    rows = parse_report(body, request.report_type)
+    if output is not None:
+        note(f"{len(rows)} lines in {output}. The file holds customer data.")
+    elif json:
+        print_json([_plain(row) for row in rows])
+    else:
+        _print(rows, COLUMNS[kind])
+
+
+def _print(rows: Iterable[OrderRow | TicketRow], columns: tuple[str, ...]) -> None:
+    plain = [_plain(row) for row in rows]
+    print_table(
+        [column.replace("_", " ") for column in columns], [[row[column] for column in columns] for row in plain]
+    )
+    note(f"{len(plain)} lines.")
+
+
+def _plain(row: OrderRow | TicketRow) -> dict[str, object]:
+    return {field.name: _value(getattr(row, field.name)) for field in fields(row) if field.name not in NOT_SHOWN}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name.lower()
+    return value.isoformat() if isinstance(value, date) else value
+
+
+async def _download(settings: Settings, merchant: Merchant, request: ReportRequest) -> bytes:
+    async with asking(settings) as provider:
+        return await provider.report(merchant, request)

@@ -1,0 +1,59 @@
+"""`schemas write` and `schemas check`: the JSON Schemas of events, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapter.cli.invocation import Invocation, command
+from adapter.cli.output import note, say
+
+Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the schemas.", show_default="schemas")]
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, help="JSON Schemas of the events that come in and go out.")
+    command(group, "write", examples=("ecticket-adapter schemas write /tmp/schemas",))(write)
+    command(group, "check", examples=("ecticket-adapter schemas check /tmp/schemas",))(check)
+    app.add_typer(group, name="schemas", rich_help_panel=panel)
+
+
+def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
+    """Write a file for each schema."""
+    from adapter.flows.schemas import schema_files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in schema_files().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        say(str(folder / name))
+
+
+def check(invocation: Invocation, folder: Folder = Path("schemas")) -> int:
+    """Tell which files differ from what this version writes; exit code 1 when any does."""
+    differences = tuple(_differences(folder))
+    for difference in differences:
+        note(difference)
+    if differences:
+        note(f"Write them anew with: ecticket-adapter schemas write {folder}")
+        return 1
+    say(f"The schemas in {folder} are current.")
+    return 0
+
+
+def _differences(folder: Path) -> Iterator[str]:
+    from adapter.flows.schemas import schema_files
+
+    current = schema_files()
+    for name, text in current.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is missing."
+        elif path.read_text(encoding="utf-8", errors="replace") != text:
+            yield f"{path} differs from what this version reads and tells."
+    for path in sorted(folder.glob("*.json")):
+        if path.name not in current:
+            yield f"{path} is no schema of this version."

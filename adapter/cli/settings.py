@@ -1,0 +1,42 @@
+"""`settings show` and `settings reference`: what is in force, and what there is."""
+
+from __future__ import annotations
+
+import typer
+
+from adapter.cli.invocation import Invocation, Json, command
+from adapter.cli.output import print_json, say
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, help="Show the settings in force, or all there are.")
+    command(group, "show", examples=("ecticket-adapter settings show --config settings.yaml",))(show)
+    command(group, "reference", examples=("ecticket-adapter settings reference > docs/settings.md",))(reference)
+    app.add_typer(group, name="settings", rich_help_panel=panel)
+
+
+def show(invocation: Invocation, json: Json = False) -> None:
+    """Show the settings in force, from all their sources; secrets are hidden.
+
+    The YAML can be saved and used as settings file, once the secrets are filled in.
+    """
+    import yaml
+
+    from adapter.cli.settings_views import shown
+
+    settings = shown(invocation.settings())
+    if json:
+        print_json(settings)
+    else:
+        say(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=120).rstrip())
+
+
+def reference(invocation: Invocation, json: Json = False) -> None:
+    """Print every setting with its variable, type, default and meaning, as Markdown."""
+    from adapter.cli.settings_views import entries, markdown
+
+    if json:
+        print_json([entry.as_json() for entry in entries()])
+    else:
+        say(markdown().rstrip("\n"))

@@ -1,0 +1,123 @@
+"""`topics`: which topics are there, which are missing, and how they are made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapter.cli.invocation import Invocation, Json, command, flag
+from adapter.cli.output import note, print_json, print_marked, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.stream.cluster import TopicFacts
+    from adapter.stream.connection import KafkaConnection
+    from adapter.stream.topics import TopicSpec
+
+MAKE_THEM = "ecticket-adapter topics --create"
+
+Create = Annotated[bool, flag("--create", "Make those that are missing; those that exist stay as they are.")]
+Partitions = Annotated[
+    int, typer.Option("--partitions", metavar="N", min=1, help="With --create: partitions of each new topic.")
+]
+Replication = Annotated[
+    int,
+    typer.Option(
+        "--replication", metavar="N", min=-1, help="With --create: copies of each; -1 is the brokers' default."
+    ),
+]
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = ("ecticket-adapter topics", "ecticket-adapter topics --create --partitions 12 --replication 3")
+    command(app, "topics", examples=examples, panel=panel)(topics)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the brokers say of the topics that there should be."""
+
+    specs: Sequence[TopicSpec]
+    found: Mapping[str, TopicFacts]
+    warnings: tuple[str, ...]
+    created: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of topics that are not there."""
+        return tuple(spec.name for spec in self.specs if spec.name not in self.found)
+
+    def state(self, name: str) -> str:
+        """`exists`, `created` just now, or `missing`."""
+        if name in self.created:
+            return "created"
+        return "exists" if name in self.found else "missing"
+
+
+async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, make: bool = False) -> Survey:
+    """Look at the topics, after having made what is missing where that is asked for.
+
+    Raises BrokerAway, StreamError and TopicsMissing as `stream.topics` does.
+    """
+    from adapter.stream.cluster import talk
+    from adapter.stream.topics import create, warnings
+
+    created = await create(connection, specs) if make else ()
+    async with talk(connection) as cluster:
+        found = await cluster.topics([spec.name for spec in specs])
+    return Survey(specs=specs, found=found, warnings=await warnings(connection, specs), created=created)
+
+
+def topics(
+    invocation: Invocation,
+    create: Create = False,
+    partitions: Partitions = 6,
+    replication: Replication = -1,
+    json: Json = False,
+) -> int:
+    """Show which topics exist and which are missing; exit code 1 when any is missing.
+
+    Below the table stands what about existing ones can lose something.
+    """
+    from adapter.wiring import kafka_connection, topic_specs
+
+    settings = invocation.settings()
+    specs = topic_specs(settings, partitions=partitions, replication=replication)
+    found = asyncio.run(survey(kafka_connection(settings), specs, make=create))
+    if json:
+        print_json(_as_json(found))
+    else:
+        _print(found)
+    if found.missing:
+        note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}")
+    return 1 if found.missing else 0
+
+
+def _print(found: Survey) -> None:
+    rows = []
+    for spec in found.specs:
+        facts = found.found.get(spec.name)
+        rows.append((spec.name, found.state(spec.name), facts and len(facts.partitions), facts and facts.replication))
+    print_table(("topic", "state", "partitions", "replication"), rows)
+    for warning in found.warnings:
+        print_marked("warning  ", "yellow", warning)
+
+
+def _as_json(found: Survey) -> object:
+    return {
+        "topics": [
+            {
+                "name": spec.name,
+                "state": found.state(spec.name),
+                "partitions": len(facts.partitions) if (facts := found.found.get(spec.name)) else None,
+                "replication": facts.replication if facts else None,
+            }
+            for spec in found.specs
+        ],
+        "warnings": list(found.warnings),
+    }

@@ -1,0 +1,126 @@
+"""Whose turn it is among the parts of one order.
+
+    while (turn := next_turn(states, now, policy, unproven=...)) is not None:
+        do turn.action for states[turn.index]; put the part's new state in its place
+
+Parts are sent in order, and none waits for another: a refusal or a doubt does not stop the next part. When nobody has
+a turn left, every part has left its sitting: submitted, failed, deferred or parked.
+
+An *unproven* order is one whose plan was made again after a crash, only to learn its numbers (contract, section 4).
+None of its parts is sent before every one of them was asked about and is trustworthily not known. Once ECTicket knows
+one of them while the mapping has changed meanwhile, or a plugin would now skip the order, the others' numbers and
+contents may be different ones by now, so they are nobody's to send. Being unproven travels with the plan (`carried`),
+since ECTicket may be late in knowing.
+
+Refuses to know how turns are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.issuance.actions import Action, Defer, Park, ParkReason, Send, Wait
+from adapter.issuance.decide import SubmitPolicy, decide
+from adapter.issuance.parking import unresolved
+from adapter.issuance.state import OPEN, PartState, Phase, Why
+
+_HANDED_ON = frozenset({Phase.DEFERRED, Phase.PARKED})
+_MAY_EXIST = frozenset({Phase.SUBMITTED, Phase.PARKED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unproven:
+    """What must be known of an unproven order besides its parts.
+
+    `skip` is why a plugin would now skip it, and `plugin` which one; `remapped`: another mapping than today's may have
+    made the plan under which it was sent.
+    """
+
+    skip: str | None = None
+    plugin: str | None = None
+    remapped: bool = False
+
+    @property
+    def another_plan(self) -> bool:
+        """Whether what was sent may differ from what would be sent now."""
+        return self.remapped or self.skip is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The part at `index` is next, with `action`.
+
+    Send, for an unproven order, says that it is proven: nothing of it is at ECTicket but what is submitted by now, and
+    skipping and field rules may be applied.
+    """
+
+    index: int
+    action: Action
+
+
+def next_turn(
+    states: Sequence[PartState], now: datetime, policy: SubmitPolicy, *, unproven: Unproven | None = None
+) -> Turn | None:
+    """The next turn, in the order of the parts; waiting only when nobody has anything better to do. None: all are done.
+
+    Parts are deferred and parked last, when no answer can come any more that would change it.
+    """
+    turns = [
+        Turn(index=index, action=decide(state, now, policy))
+        for index, state in enumerate(states)
+        if state.phase in OPEN
+    ]
+    if unproven is not None:
+        turns = _withheld(states, turns, unproven, now)
+    return min(turns, key=_urgency, default=None)
+
+
+def park_unresolved(state: PartState, story: str) -> Park:
+    """Park a part that must not be sent, since tickets may exist for its order; `story` is a clause that says why."""
+    return Park(reason=ParkReason.UNRESOLVED, message=unresolved(state.part.trade_no, story))
+
+
+def _urgency(turn: Turn) -> tuple[int, float]:
+    """What is done first: anything, then waiting (the shortest first), then handing on."""
+    match turn.action:
+        case Wait(until=until):
+            return 1, until.timestamp()
+        case Defer() | Park():
+            return 2, turn.index
+        case _:
+            return 0, turn.index
+
+
+def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven, now: datetime) -> list[Turn]:
+    """Nobody is sent before all have been asked about, nor at all once tickets may exist under another plan.
+
+    From the first part that is handed on, all are: what came after that could no longer be held against it.
+    """
+    handing_on = any(state.phase in _HANDED_ON for state in states)
+    if not handing_on and (asking := [turn for turn in turns if not isinstance(turn.action, Send | Defer | Park)]):
+        return asking
+    may_exist = any(state.phase in _MAY_EXIST for state in states) or any(_is_parked(turn) for turn in turns)
+    if unproven.another_plan and may_exist:
+        return [turn if _is_parked(turn) else _park(turn, states, unproven) for turn in turns]
+    if handing_on or any(isinstance(turn.action, Defer | Park) for turn in turns):
+        return [turn if isinstance(turn.action, Defer | Park) else _hold_back(turn, now) for turn in turns]
+    return turns
+
+
+def _is_parked(turn: Turn) -> bool:
+    return isinstance(turn.action, Park)
+
+
+def _hold_back(turn: Turn, now: datetime) -> Turn:
+    return Turn(index=turn.index, action=Defer(useful_at=now, why=Why.ANOTHER_PART_IN_DOUBT, counted=True))
+
+
+def _park(turn: Turn, states: Sequence[PartState], unproven: Unproven) -> Turn:
+    since = "the mapping has changed since" if unproven.remapped else "a plugin would skip the order by now"
+    story = (
+        f"another part of its order is at ECTicket, or may be, and {since}, so that this part may have been sent under "
+        "another number or with other items"
+    )
+    return Turn(index=turn.index, action=park_unresolved(states[turn.index], story))

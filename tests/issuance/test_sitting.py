@@ -1,0 +1,189 @@
+"""Whose turn it is among the parts of one order (contract, section 4)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
+from adapter.issuance.answers import (
+    Accepted,
+    BreakerIsOpen,
+    ControlAnswered,
+    Known,
+    NotFound,
+    ProbeAnswered,
+    Refused,
+    WasInDoubt,
+    WasNotSent,
+    WhatCame,
+)
+from adapter.issuance.decide import SubmitPolicy, conclude, observe
+from adapter.issuance.plan import plan
+from adapter.issuance.sitting import Turn, Unproven, next_turn
+from adapter.issuance.state import Phase, begin
+from adapter.protocol.query_issue_result import IssueStatus
+
+from .samples import ALWAYS, CVS, T0, at, item, order
+
+N = 404
+REMAPPED, SKIPPED = Unproven(remapped=True), Unproven(skip="test order", plugin="shop")
+
+
+class Table:
+    """An order's parts at the table; `known` are the numbers of those that ECTicket has."""
+
+    def __init__(self, parts: int = 2, *, sent_until: datetime | None = None, unproven: Unproven | None = None) -> None:
+        planned = plan(order(), [item("A", 8 * parts, CVS)], ALWAYS)
+        self.states = [begin(part, first_seen_at=T0, possibly_sent_since=sent_until) for part in planned]
+        self.unproven = unproven
+        self.now = T0
+        self.known: set[int] = set()
+
+    def turn(self) -> Turn | None:
+        """Whose turn it is."""
+        return next_turn(self.states, self.now, SubmitPolicy(), unproven=self.unproven)
+
+    def comes(self, index: int, what: WhatCame) -> None:
+        """Something came for a part."""
+        self.states[index] = observe(self.states[index], what, self.now)
+
+    def play(self, *, until: type[Action] | None = None) -> list[tuple[int, str]]:
+        """Take turns, with ECTicket answering every question, until nobody has one or a turn is of that kind."""
+        taken = []
+        while (turn := self.turn()) is not None and not (until and isinstance(turn.action, until)):
+            taken.append((turn.index, type(turn.action).__name__))
+            self._take(turn)
+        return taken
+
+    def _take(self, turn: Turn) -> None:
+        self.now += timedelta(seconds=0.1)
+        match turn.action:
+            case Query() if turn.index in self.known:
+                self.comes(turn.index, Known(status=IssueStatus.IN_PROGRESS))
+            case Query():
+                self.comes(turn.index, NotFound(code=N, asked_at=self.now))
+            case ControlQuery():
+                self.comes(turn.index, ControlAnswered(code=N, asked_at=self.now))
+            case Probe():
+                self.comes(turn.index, ProbeAnswered(ok=True))
+            case Send():
+                self.comes(turn.index, Accepted(ticket_trade_no=None))
+            case Wait(until=until):
+                self.now = until
+            case Finish() | Defer() | Park():
+                self.states[turn.index] = conclude(self.states[turn.index], turn.action)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """Where the parts stand."""
+        return [state.phase for state in self.states]
+
+
+def test_parts_are_sent_in_order() -> None:
+    """ "Then the parts are sent in order"."""
+    table = Table(3)
+
+    assert table.play() == [(0, "Send"), (1, "Send"), (2, "Send")]
+    assert table.phases == [Phase.SUBMITTED] * 3
+
+
+def test_a_refusal_or_a_doubt_does_not_stop_the_next_part() -> None:
+    """ "a refusal or a doubt does not stop the next part"; "open parts go on together in one deferred record"."""
+    table = Table(3)
+    table.comes(0, WasInDoubt(detail="reset"))
+    table.comes(1, Refused(code=9, message="no"))
+
+    assert table.play() == [(0, "Query"), (1, "Query"), (2, "Send"), (0, "Defer"), (1, "Defer")]
+    assert table.phases == [Phase.DEFERRED, Phase.DEFERRED, Phase.SUBMITTED]
+
+
+def test_waiting_is_for_those_who_have_nothing_better_to_do() -> None:
+    """Others go first, and of two that wait the one that waits less."""
+    table = Table(3)
+    table.comes(0, BreakerIsOpen(retry_at=at(2)))
+    table.comes(1, WasNotSent(detail="connect refused"))
+
+    assert table.play() == [(2, "Send"), (1, "Wait"), (1, "Send"), (0, "Wait"), (0, "Send")]
+
+
+def test_all_parts_of_an_unproven_order_are_asked_about_before_any_is_sent() -> None:
+    """After a crash the numbers are only guesses until every one of them is trustworthily not known."""
+    table = Table(2, sent_until=at(-700), unproven=Unproven())
+
+    taken = table.play(until=Send)
+
+    assert [index for index, action in taken if action == "Query"] == [0, 0, 1, 1]
+    assert table.turn() == Turn(index=0, action=Send())
+
+
+def test_a_part_that_is_known_lets_the_others_be_sent_under_the_same_plan() -> None:
+    """A crash between two parts: the first is recovered, and the second is its order's to send."""
+    table = Table(2, sent_until=at(-700), unproven=Unproven())
+    table.known = {0}
+
+    table.play(until=Send)
+
+    assert table.phases == [Phase.SUBMITTED, Phase.IN_DOUBT]
+    assert table.turn() == Turn(index=1, action=Send())
+
+
+def test_a_part_that_is_known_parks_the_rest_when_the_mapping_has_changed() -> None:
+    """ "when the mapping's fingerprint has changed meanwhile and some part is known at ECTicket, the rest is parked as
+    `unresolved`": whichever of them is known, and whether or not the rest could be sent by now."""
+    for since in (-700.0, -10.0):
+        for unproven in (REMAPPED, SKIPPED):
+            for known in (0, 1):
+                table = Table(2, sent_until=at(since), unproven=unproven)
+                table.known = {known}
+                table.play(until=Park)
+                turn = table.turn()
+                assert turn is not None
+                assert isinstance(turn.action, Park)
+                assert turn.action.reason is ParkReason.UNRESOLVED
+                table.play()
+                assert table.phases[known] is Phase.SUBMITTED
+                assert table.phases[1 - known] is Phase.PARKED
+
+
+def test_a_part_that_cannot_be_asked_about_holds_the_others_back() -> None:
+    """Nobody knows what it would have said, so all go on together."""
+    table = Table(2, sent_until=at(-700), unproven=Unproven())
+    table.comes(0, BreakerIsOpen(retry_at=at(1_800)))
+
+    table.play()
+
+    assert table.phases == [Phase.DEFERRED, Phase.DEFERRED]
+
+
+def test_nobody_asks_any_more_once_a_part_was_handed_on() -> None:
+    """What is learned then could not be held against the part that has gone."""
+    table = Table(2, sent_until=at(-100), unproven=REMAPPED)
+    table.play(until=Defer)
+    first = table.turn()
+    assert first is not None
+    assert isinstance(first.action, Defer)
+    table.states[0] = conclude(table.states[0], first.action)
+    table.known = {1}
+    table.now = at(600)
+
+    table.play()
+
+    assert table.phases == [Phase.DEFERRED, Phase.DEFERRED]
+
+
+def test_a_part_that_is_given_up_parks_the_rest_under_another_plan() -> None:
+    """Tickets may exist for it, and so under another plan for the others."""
+    table = Table(2, sent_until=at(86_000), unproven=REMAPPED)
+    table.now = at(86_400)
+
+    table.play()
+
+    assert table.phases == [Phase.PARKED, Phase.PARKED]
+
+
+def test_nobody_is_left_when_all_are_done() -> None:
+    """None ends the sitting."""
+    table = Table(1)
+    table.play()
+
+    assert table.turn() is None

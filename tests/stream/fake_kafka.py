@@ -1,0 +1,240 @@
+"""Kafka in memory, as `port.py` promises it, with everything that can go wrong going wrong when told.
+
+Fencing is real: a writer that was started later makes every earlier one of its place fail. Transactions are atomic.
+Rebalances happen when the test says so, and go through the members' callbacks as the real client's do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+
+from adapter.errors import BrokerAway
+from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.records import Publication, Record
+
+CLUSTER_ID = "fake"
+_AT_ONCE = 50
+
+
+class FakeCluster:
+    """Logs, commits, and who may write; also what is to fail."""
+
+    def __init__(self) -> None:
+        self.logs: defaultdict[Place, list[Record]] = defaultdict(list)
+        self.commits: dict[Place, Commit] = {}
+        self.published: list[Publication] = []
+        self.transactions: list[tuple[Place, int]] = []
+        self.epochs: defaultdict[Place, int] = defaultdict(int)
+        self.away = False
+        self.largest = 1000
+        self.faults: list[str] = []
+        self.writers_to_fail = 0
+        self.slow_transactions = 0.0
+        self.members: list[FakeMember] = []
+        self.news = asyncio.Event()
+
+    def append(self, place: Place, *values: str, key: str | None = None, hole: int = 0) -> list[Record]:
+        """Put records at the end of a log, each after `hole` offsets that are no records."""
+        made = []
+        for value in values:
+            record = Record(
+                topic=place.topic,
+                partition=place.partition,
+                offset=self.end(place) + hole,
+                timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+                key=key.encode() if key is not None else None,
+                value=value.encode(),
+            )
+            self.logs[place].append(record)
+            made.append(record)
+        self.news.set()
+        return made
+
+    def end(self, place: Place) -> int:
+        return self.logs[place][-1].offset + 1 if self.logs[place] else 0
+
+    @property
+    def told(self) -> list[str]:
+        """The values published, in order."""
+        return [(publication.value or b"").decode() for publication in self.published]
+
+    async def assign(self, *assignments: Collection[Place]) -> None:
+        """A rebalance: every member gives up everything, then each gets its own."""
+        await asyncio.gather(*(member.revoked() for member in self.members))
+        for member, places in zip(self.members, assignments, strict=True):
+            member.give(places)
+
+
+class FakeLease:
+    """A lease that holds as long as the test lets the group answer."""
+
+    def __init__(self) -> None:
+        self.generation = -1
+        self.answers = True
+        self._time = 0.0
+        self._proven = asyncio.Event()
+
+    def holds(self, generation: int) -> bool:
+        return self.answers and generation == self.generation
+
+    def clock(self) -> float:
+        self._time += 1
+        return self._time
+
+    def check_proven(self) -> None:
+        pass
+
+    async def proven_after(self, moment: float) -> None:
+        while not self.answers:
+            await asyncio.sleep(0.001)
+
+
+class FakeWriter:
+    """A writer of one place, good until a later one is started."""
+
+    def __init__(self, cluster: FakeCluster, place: Place) -> None:
+        cluster.epochs[place] += 1
+        self._cluster = cluster
+        self._place = place
+        self._epoch = cluster.epochs[place]
+        self.ended = ""
+
+    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+        cluster = self._cluster
+        await asyncio.sleep(cluster.slow_transactions)
+        fault = cluster.faults.pop(0) if cluster.faults else ""
+        if self._epoch != cluster.epochs[self._place]:
+            raise KafkaTrouble("fenced")
+        if fault == "failed":
+            raise KafkaTrouble("nothing was written")
+        too_large = [at for at, one in enumerate(publications) if len(one.value or b"") > cluster.largest]
+        if too_large:
+            raise PublicationsTooLarge(too_large)
+        assert len(metadata) <= 4096
+        cluster.published.extend(publications)
+        cluster.commits[self._place] = Commit(offset=offset, metadata=metadata)
+        cluster.transactions.append((self._place, len(publications)))
+        cluster.news.set()
+        if fault == "committed, and failed":
+            raise KafkaTrouble("the answer was lost")
+
+    def retire(self) -> None:
+        self.ended = "retired"
+
+    def abandon(self) -> None:
+        self.ended = "abandoned"
+
+
+class FakeMember:
+    """One member; `give` and `revoked` are what the group does to it."""
+
+    def __init__(
+        self, cluster: FakeCluster, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        self._cluster = cluster
+        self.revoked = revoked
+        self._assigned = assigned
+        self._assignment: frozenset[Place] = frozenset()
+        self._positions: dict[Place, int] = {}
+        self.lease = FakeLease()
+        self.cluster_id = CLUSTER_ID
+        self.left = False
+        self.polled: list[frozenset[Place]] = []
+        self.writers: list[FakeWriter] = []
+        self.fails_to_poll = False
+
+    def give(self, places: Collection[Place]) -> None:
+        self._assignment = frozenset(places)
+        # As the real client: reading starts at the committed offset by itself, taken over or not.
+        for place in places:
+            commit = self._cluster.commits.get(place)
+            self._positions[place] = commit.offset if commit else 0
+        self.lease.generation = max(member.lease.generation for member in self._cluster.members) + 1
+        self._assigned()
+
+    def assignment(self) -> frozenset[Place]:
+        return self._assignment
+
+    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # as the port has it
+        self.polled.append(frozenset(places))
+        await asyncio.sleep(0)
+        if self.fails_to_poll:
+            raise KafkaTrouble("this member can go on no more")
+        batches = self._drain(places)
+        if not batches:
+            self._cluster.news.clear()
+            try:
+                async with asyncio.timeout(min(timeout, 0.02)):
+                    await self._cluster.news.wait()
+            except TimeoutError:
+                return {}
+            batches = self._drain(places)
+        await asyncio.sleep(0)
+        return batches
+
+    def _drain(self, places: Collection[Place]) -> dict[Place, list[Record]]:
+        batches = {}
+        for place in places:
+            if place in self._assignment:
+                ahead = [one for one in self._cluster.logs[place] if one.offset >= self._positions[place]][:_AT_ONCE]
+                if ahead:
+                    batches[place] = ahead
+                    self._positions[place] = ahead[-1].offset + 1
+        return batches
+
+    def seek(self, place: Place, offset: int) -> None:
+        if place not in self._assignment:
+            raise KafkaTrouble("not assigned")
+        self._positions[place] = offset
+
+    async def committed(self, place: Place) -> Commit | None:
+        await asyncio.sleep(0)
+        return self._cluster.commits.get(place)
+
+    async def log_range(self, place: Place) -> LogRange:
+        await asyncio.sleep(0)
+        log = self._cluster.logs[place]
+        return LogRange(start=log[0].offset if log else 0, end=self._cluster.end(place))
+
+    async def start_writer(self, place: Place) -> FakeWriter:
+        await asyncio.sleep(0)
+        if self._cluster.writers_to_fail:
+            self._cluster.writers_to_fail -= 1
+            raise KafkaTrouble("no writer today")
+        writer = FakeWriter(self._cluster, place)
+        self.writers.append(writer)
+        return writer
+
+    async def leave(self) -> None:
+        self.left = True
+        self._cluster.members.remove(self)
+
+
+class FakeKafka:
+    """Joins members to the cluster; each is given `places` at once when there are any."""
+
+    rebalance_timeout = 2.0
+
+    def __init__(self, cluster: FakeCluster, places: Collection[Place] = ()) -> None:
+        self._cluster = cluster
+        self._places = places
+
+    async def join(
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        revoked: Callable[[], Awaitable[None]],
+        assigned: Callable[[], None],
+    ) -> FakeMember:
+        await asyncio.sleep(0)
+        if self._cluster.away:
+            raise BrokerAway("no broker answers")
+        member = FakeMember(self._cluster, revoked, assigned)
+        self._cluster.members.append(member)
+        if self._places:
+            asyncio.get_running_loop().call_soon(member.give, self._places)
+        return member
