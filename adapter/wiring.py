@@ -6,6 +6,7 @@ it needs and never the whole. Refuses to start, stop or ask anything.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ PARTITIONS = 6
 """Partitions of a topic that is made without saying how many: as many processes can share its work."""
 DAY_MS = 24 * 3600 * 1000
 INTERNAL_RETENTION_DAYS = 7
-"""Orders on their way and awaited results: far longer than the adapter itself holds on to them (24 hours)."""
+"""Orders on their way and awaited results: at least this long, and twice as long as they may be on their way."""
 TOLD_RETENTION_DAYS = 30
 """What was told, and what a person must look at: a month to notice that a reader was away."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
@@ -169,11 +170,13 @@ def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication
         lasting = {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
         return TopicSpec(name=name, partitions=partitions, config={**lasting, **config}, replication=replication)
 
+    longest_way_hours = max(settings.submit.give_up_after_hours, settings.confirm.give_up_after_hours)
+    internal = max(INTERNAL_RETENTION_DAYS, math.ceil(2 * longest_way_hours / 24))
     large = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
     return (
-        spec(topics.orders_paid, INTERNAL_RETENTION_DAYS),
-        spec(topics.orders_deferred, INTERNAL_RETENTION_DAYS, **large),
-        spec(topics.confirmations, INTERNAL_RETENTION_DAYS),
+        spec(topics.orders_paid, internal),
+        spec(topics.orders_deferred, internal, **large),
+        spec(topics.confirmations, internal),
         spec(topics.issuances, TOLD_RETENTION_DAYS),
         spec(topics.tickets, TOLD_RETENTION_DAYS),
         spec(topics.dead_letters, TOLD_RETENTION_DAYS, **large),

@@ -20,7 +20,7 @@ UNBOUNDED_COLUMNS = 400
 
 def say(text: str) -> None:
     """A line on standard output."""
-    print(text)
+    print(text, flush=True)
 
 
 def note(text: str) -> None:

@@ -117,6 +117,7 @@ async def _keep(stage: Stage, console: Console) -> None:
         f"Everything keeps running until Ctrl-C.\n"
         f"  Kafka    {stage.settings.kafka.bootstrap_servers}\n"
         f"  orders   {stage.settings.topics.orders_paid}\n"
+        f"  events   {stage.settings.topics.issuances}\n"
         f"  sandbox  {stage.sandbox.base_url}/_/orders\n"
         f"  log      {stage.log}"
     )

@@ -20,6 +20,7 @@ from adapter.local.progress import Progress
 from adapter.sandbox.running import RunningSandbox
 from adapter.sandbox.settings import SandboxSettings
 from adapter.settings import Settings, load
+from adapter.settings.groups import TopicSettings
 from adapter.stream import topics
 from adapter.wiring import kafka_connection, topic_specs
 
@@ -60,7 +61,8 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Sta
             if kafka is not None:
                 await asyncio.to_thread(kafka.start)
             async with RunningSandbox(SANDBOX) as sandbox:
-                values = _values(broker or kafka.bootstrap_servers if kafka else str(broker), sandbox.base_url)
+                servers = kafka.bootstrap_servers if kafka is not None else str(broker)
+                values = _values(servers, sandbox.base_url, own_names=kafka is None)
                 settings = load(None, values)
                 await topics.create(kafka_connection(settings), topic_specs(settings))
                 progress.step("starting the adapter")
@@ -75,21 +77,13 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Sta
                 await asyncio.to_thread(kafka.stop)
 
 
-def _values(bootstrap_servers: str, base_url: str) -> dict[str, str]:
-    """The demo's settings; a broker that was there before gets topics and groups of the demo's own."""
-    run = f"demo-{uuid.uuid4().hex[:8]}"
+def _values(bootstrap_servers: str, base_url: str, *, own_names: bool) -> dict[str, str]:
+    """The demo's settings; on a broker that was there before it gives its topics and groups names of its own."""
     keys = next(each.credentials for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
     return {
         **SCALED,
+        **(_own_names(f"demo-{uuid.uuid4().hex[:8]}") if own_names else {}),
         "kafka.bootstrap_servers": bootstrap_servers,
-        "kafka.group_prefix": run,
-        "topics.orders_paid": f"{run}.orders.paid",
-        "topics.orders_deferred": f"{run}.ecticket.orders.deferred",
-        "topics.confirmations": f"{run}.ecticket.confirmations",
-        "topics.issuances": f"{run}.ecticket.issuances",
-        "topics.tickets": f"{run}.ecticket.tickets",
-        "topics.dead_letters": f"{run}.ecticket.dead-letters",
-        "topics.reconciliations": f"{run}.ecticket.reconciliations",
         "provider.environment": "custom",
         "provider.base_url": base_url,
         f"merchants.{MERCHANT_ID}.hash_key": keys.hash_key,
@@ -99,6 +93,11 @@ def _values(bootstrap_servers: str, base_url: str) -> dict[str, str]:
         "admin.host": "127.0.0.1",
         "admin.port": "0",
     }
+
+
+def _own_names(run: str) -> dict[str, str]:
+    topics = {name: f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()}
+    return {"kafka.group_prefix": run, **{f"topics.{name}": topic for name, topic in topics.items()}}
 
 
 def _start_adapter(values: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

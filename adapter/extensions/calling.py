@@ -47,7 +47,7 @@ Check = Callable[[object], str | None]
 """Looks at an answer of the right type, None apart: what else is wrong with it, as `returned ...`, or None."""
 
 
-class Abandoned(Exception):  # noqa: N818  # nothing went wrong here: nobody waits for this thread any more
+class Abandoned(Exception):  # nothing went wrong here: nobody waits for this thread any more
     """Ends an abandoned thread at its next call; nobody sees it."""
 
 

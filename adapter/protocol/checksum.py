@@ -29,7 +29,7 @@ def matching_encoder(received: str, text: str, encoded: bytes, credentials: Cred
     """Say under which encoder `received` is the checksum of `text`; None when under none.
 
     `encoded` is what decryption brought, before it was decoded to `text`. When no encoder of the four explains the
-    checksum, it is tried as it is: a sender with a fifth encoder signs what it encrypts (fact sheet 2.3, item 8).
+    checksum, it is tried as it is: a sender with a fifth encoder signs what it encrypts.
 
     Compared in constant time and without regard to the case of the hex digits.
     """

@@ -52,7 +52,7 @@ class Credentials:
 class Merchant:
     """A merchant as ECPay knows it: its number, its keys, and the platform it belongs to, if any.
 
-    Platform merchants sign with the platform's keys (fact sheet 1.5); which pair signs answers and notifications is not
+    Platform merchants sign with the platform's keys (page 32155); which pair signs answers and notifications is not
     documented, so both are accepted.
     """
 

@@ -1,7 +1,7 @@
 """Percent-encoding: the four encoders in use, and one decoder that reads them all.
 
 Exists because AES and the checksum both work on percent-encoded text, and because "URL-encode" means four different
-things to .NET, PHP, JavaScript and ECPay's page (fact sheet 2.2). Refuses to know JSON, keys and envelopes.
+things to .NET, PHP, JavaScript and ECPay's page (32236). Refuses to know JSON, keys and envelopes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where each question is asked: hosts, product families and paths.
 
-Exists because ECPay publishes the same protocol twice under other paths (fact sheet 1.1), and the labels of the two are
+Exists because ECPay publishes the same protocol twice under other paths, and the labels of the two are
 disputed: families are therefore named by their path. Refuses to know how a call is made.
 """
 

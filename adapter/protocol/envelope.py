@@ -107,7 +107,8 @@ def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchan
     """Open a request as ECTicket gets it, or a notification as a merchant gets it.
 
     `find_merchant` is asked with MerchantID and PlatformID (None when absent or empty). The time is read from RqHeader
-    or RpHeader, and TransCode is looked at only when present (fact sheet 4).
+    or RpHeader, and TransCode is looked at only when present: the pages (32228, 46921) show notifications as requests,
+    ECPay's sample code as answers.
 
     Whoever answers strangers must answer `Undecryptable` and `WrongChecksum` alike: the difference between the two
     tells about the padding, and enough such answers would tell the text.

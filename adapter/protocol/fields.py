@@ -1,6 +1,6 @@
 """Reads single fields of a decrypted payload: lenient in form, strict in meaning.
 
-Exists so that all replies agree on what is tolerated (fact sheet, question 13): absent, null and "" are one; a number
+Exists so that all replies agree on what is tolerated: absent, null and "" are one; a number
 may come as decimal text and text as a number. What is of another type raises `UnreadableReply`, which names the field
 and the type found, never the value. Refuses to know any endpoint.
 """

@@ -114,7 +114,7 @@ class IssueRequest:
     """Everything one Issue call says; the customer's data stay out of `repr`.
 
     `is_immediate` (electronic only): usable at once, else from each item's `start_date`. `store_id` None means the head
-    office. `payment_provider` only in family `issuance`: "1" paid through ECPay, "2" otherwise (fact sheet 3.1).
+    office. `payment_provider` only in family `issuance`: "1" paid through ECPay, "2" otherwise.
     """
 
     merchant_id: str

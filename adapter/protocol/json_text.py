@@ -1,7 +1,7 @@
 """JSON as the protocol needs it: written so that every percent-encoder agrees on it, read so that nothing can break it.
 
 Exists because the checksum is taken over percent-encoded JSON and the encoders in use disagree on seven characters
-(fact sheet 2.2). Refuses to know envelopes, keys and fields.
+(`encoding` has their tables). Refuses to know envelopes, keys and fields.
 """
 
 from __future__ import annotations

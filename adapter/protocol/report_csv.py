@@ -1,7 +1,7 @@
 """Reads the CSV that ECTicket sends for OrderDetail, about whose form nothing is documented but the headers.
 
-Exists because encoding, byte order mark, quoting and line ends are open (fact sheet 6), so all that may come is read:
-UTF-8 with or without BOM, else CP950; comma-separated with RFC 4180 quoting; columns found by header, in any order;
+Exists because encoding, byte order mark, quoting and line ends are open (page 48558 is silent), so all that may come
+is read: UTF-8 with or without BOM, else CP950; comma-separated with RFC 4180 quoting; columns by header, in any order;
 Excel guards (`="0912345678"`). Refuses to know which columns a report has, and to show a cell in an error: messages
 name line and column.
 """

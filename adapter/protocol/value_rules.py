@@ -1,8 +1,8 @@
 """The rules that a single value keeps or breaks, each with the words of its violation.
 
 Exists to hold the lengths, alphabets and value sets of `spec/` in one table. "Alphanumeric" means ASCII letters and
-digits: half-width, as the pages ask, and never what Unicode calls alphanumeric. Lengths count characters, not bytes
-(fact sheet 3.1). Refuses to know requests, and to raise: a value of any type is accepted or not.
+digits: half-width, as the pages ask, and never what Unicode calls alphanumeric. Lengths count characters and not bytes,
+as the page's own item names show. Refuses to know requests, and to raise: a value of any type is accepted or not.
 """
 
 from __future__ import annotations

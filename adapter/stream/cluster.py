@@ -67,9 +67,8 @@ class TopicFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why the brokers would not make a topic: Kafka's error code, its name, and what the broker said."""
+    """Why the brokers would not make a topic: the name of Kafka's error, and what the broker said."""
 
-    code: int
     name: str
     message: str
 
@@ -100,7 +99,6 @@ class Cluster:
         answer = await self._ask(CreateTopicsRequest(wanted, milliseconds, False))
         return {
             topic["topic"]: Refusal(
-                code=topic["error_code"],
                 name=errors.for_code(topic["error_code"]).__name__,
                 message=topic.get("error_message") or "",
             )

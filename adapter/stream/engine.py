@@ -164,10 +164,7 @@ class Engine(Generic[S]):
         if self._stopping:
             return False
         try:
-            joining = self._kafka.join(
-                self._stage.group, self._stage.topics, revoked=self._revoked, assigned=self._assigned
-            )
-            member = await self._beating(joining)
+            member = await self._beating(self._kafka.connect(self._stage.group))
         except (BrokerAway, KafkaTrouble) as trouble:
             self._say(f"waiting for the broker: {trouble}")
             return False
@@ -175,6 +172,7 @@ class Engine(Generic[S]):
             return False
         self._member = member
         self._holdings.begin(member)
+        member.join(self._stage.topics, revoked=self._revoked, assigned=self._assigned)
         try:
             await self._read(member)
         except KafkaTrouble as trouble:

@@ -81,14 +81,7 @@ class AioKafka:
         """Seconds that the group waits for a member in a rebalance."""
         return REBALANCE_PER_SESSION * self._connection.session_timeout_seconds
 
-    async def join(
-        self,
-        group: str,
-        topics: Collection[str],
-        *,
-        revoked: Callable[[], Awaitable[None]],
-        assigned: Callable[[], None],
-    ) -> AioKafkaMember:
+    async def connect(self, group: str) -> AioKafkaMember:
         """See `port.Kafka`. Raises BrokerAway, KafkaTrouble."""
         if self._options is None:
             self._options = self._connection.client_options()
@@ -97,13 +90,12 @@ class AioKafka:
         lease = HeartbeatLease(self._connection.session_timeout_seconds)
         member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options)
         try:
-            async with _asking("joining the group"):
+            async with _asking("connecting"):
                 await consumer.start()
             lease.watch(consumer._coordinator)
         except BaseException:
             await member.leave()
             raise
-        consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
         return member
 
     def _consumer(self, group: str, options: Mapping[str, object]) -> AIOKafkaConsumer:
@@ -178,6 +170,12 @@ class AioKafkaMember:
     def cluster_id(self) -> str:
         """The cluster's name for itself."""
         return self._cluster_id
+
+    def join(
+        self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        """See `port.Member`."""
+        self._consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
 
     def assignment(self) -> frozenset[Place]:
         """The partitions assigned to it."""

@@ -106,6 +106,17 @@ class Member(Protocol):
     @property
     def cluster_id(self) -> str: ...
 
+    def join(
+        self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        """Begin to join the group.
+
+        `revoked` is awaited before the member's partitions are given up, and must come back within half of
+        `Kafka.rebalance_timeout`; `assigned` is called as soon as partitions, maybe none, have been assigned. Neither
+        may raise.
+        """
+        ...
+
     def assignment(self) -> frozenset[Place]:
         """The partitions assigned to this member, taken over or not."""
         ...
@@ -141,21 +152,8 @@ class Member(Protocol):
 class Kafka(Protocol):
     """Makes members of groups."""
 
-    async def join(
-        self,
-        group: str,
-        topics: Collection[str],
-        *,
-        revoked: Callable[[], Awaitable[None]],
-        assigned: Callable[[], None],
-    ) -> Member:
-        """A member that has begun to join `group`.
-
-        `revoked` is awaited before the member's partitions are given up, and must come back within half of
-        `rebalance_timeout`; `assigned` is called as soon as partitions, maybe none, have been assigned.
-
-        Raises BrokerAway when no broker answers, KafkaTrouble for anything else.
-        """
+    async def connect(self, group: str) -> Member:
+        """Somebody who can join `group`. Raises BrokerAway when no broker answers, KafkaTrouble for anything else."""
         ...
 
     @property

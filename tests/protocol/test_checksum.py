@@ -31,7 +31,7 @@ def test_checksum_is_the_official_formula(text: str, keys: Credentials) -> None:
 @pytest.mark.parametrize("encoder", Encoder)
 @pytest.mark.parametrize("keys", [KEYS, ODD_KEYS])
 def test_checksum_of_every_encoder_is_believed_and_named(encoder: Encoder, keys: Credentials) -> None:
-    """Fact sheet 2.2: four encoders have been seen, and all of them are accepted."""
+    """Four encoders have been seen, and all of them are accepted."""
     text = TEXT + "'"
     made = check_mac(encode(text, encoder), keys, encoder)
 
@@ -47,7 +47,7 @@ def test_texts_without_disputed_characters_count_as_official() -> None:
 
 
 def test_checksum_over_the_text_as_encrypted_is_believed() -> None:
-    """Fact sheet 2.3, item 8: a fifth encoder is explained by what it encrypted."""
+    """A fifth encoder is explained by what it encrypted."""
     text = '{"Name":"a b-c"}'
     encoded = b"{%22Name%22:%22a b%2Dc%22}"
     made = hashlib.sha256((KEYS.hash_key.encode() + encoded + KEYS.hash_iv.encode()).lower()).hexdigest()
@@ -86,5 +86,5 @@ def test_checksum_of_other_keys_is_not_believed() -> None:
 
 
 def test_formula_is_blind_to_letter_case() -> None:
-    """Fact sheet 2.3, item 2: no defect of ours, and the reason why nothing relies on it."""
+    """No defect of ours, and the reason why nothing relies on it."""
     assert check_mac(encode("ABC", OFFICIAL), KEYS) == check_mac(encode("abc", OFFICIAL), KEYS)

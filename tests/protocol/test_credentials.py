@@ -104,7 +104,7 @@ def test_any_sixteen_visible_characters_are_keys(text: str) -> None:
 
 
 def test_platform_signs_for_its_merchants() -> None:
-    """Fact sheet 1.5: the platform's keys sign; on receipt both pairs are believed, the signing one first."""
+    """The platform's keys sign; on receipt both pairs are believed, the signing one first."""
     assert MERCHANT.signing is KEYS
     assert MERCHANT.accepted == (KEYS,)
     assert PLATFORM_MERCHANT.signing is PLATFORM_KEYS

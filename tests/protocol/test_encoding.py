@@ -36,7 +36,7 @@ def _witness(text: str, encoder: Encoder) -> str:
     ],
 )
 def test_encoders_differ_on_seven_characters_only(encoder: Encoder, expected: str) -> None:
-    """The table of the fact sheet, section 2.2."""
+    """Space ! * ' ( ) ~: who leaves them bare, and who does not."""
     assert encode(DISPUTED, encoder).decode() == expected
 
 

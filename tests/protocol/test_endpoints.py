@@ -21,7 +21,7 @@ from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Endpoint, Fami
     ],
 )
 def test_path_of(endpoint: Endpoint, family: Family, expected: str) -> None:
-    """Only Issue lives elsewhere in family `issuance`, and there in lower case (contract, section 9)."""
+    """Only Issue lives elsewhere in family `issuance`, and there in lower case."""
     assert path(endpoint, family) == expected
 
 

@@ -115,7 +115,7 @@ def test_answers_of_every_encoder_are_opened(payload: dict[str, object], encoder
 
 
 def test_request_has_the_documented_fields_and_no_others() -> None:
-    """Section 1.2 of the fact sheet; a general merchant's PlatformID is "", as in the page's OrderDetail example."""
+    """In the page's order; a general merchant's PlatformID is "", as in the page's OrderDetail example."""
     envelope = json.loads(seal_request(ELECTRONIC.to_payload(), MERCHANT, timestamp=NOW))
 
     assert list(envelope) == ["PlatformID", "MerchantID", "RqHeader", "Data", "CheckMacValue"]
@@ -127,7 +127,7 @@ def test_request_has_the_documented_fields_and_no_others() -> None:
 
 
 def test_answer_has_the_documented_fields_and_no_others() -> None:
-    """Section 1.3 of the fact sheet."""
+    """In the page's order."""
     envelope = json.loads(seal_response(PAYLOAD, PLATFORM_MERCHANT, timestamp=NOW))
 
     assert list(envelope) == [
@@ -155,7 +155,7 @@ def test_sealed_texts_are_official_and_encoder_proof() -> None:
 
 
 def test_refusal_without_payload_has_empty_data_and_checksum() -> None:
-    """Section 5 of the fact sheet: faults of the envelope are answered with nothing in it."""
+    """Faults of the envelope are answered with nothing in it."""
     body = seal_response(None, MERCHANT, timestamp=NOW, trans_code=999, trans_msg="CheckMacValue Error")
 
     envelope = json.loads(body)
@@ -169,7 +169,7 @@ def test_refusal_without_payload_has_empty_data_and_checksum() -> None:
 
 
 def test_platform_merchant_signs_with_the_platforms_keys() -> None:
-    """Fact sheet 1.5."""
+    """Page 32155: with a PlatformID, its HashKey and HashIV sign."""
     envelope = json.loads(seal_request(PAYLOAD, PLATFORM_MERCHANT, timestamp=NOW))
 
     as_platform = Merchant(merchant_id="3085676", credentials=PLATFORM_KEYS)
@@ -180,7 +180,7 @@ def test_platform_merchant_signs_with_the_platforms_keys() -> None:
 
 @pytest.mark.parametrize("keys", [KEYS, PLATFORM_KEYS])
 def test_platform_merchant_believes_both_pairs_of_keys(keys: Credentials) -> None:
-    """Question 11 of the fact sheet: which pair signs answers is not documented."""
+    """Which pair signs answers is not documented."""
     body = seal_response(PAYLOAD, Merchant(merchant_id="3085676", credentials=keys), timestamp=NOW)
 
     assert open_response(body, PLATFORM_MERCHANT).payload == PAYLOAD
@@ -243,7 +243,7 @@ def test_refusal_is_read_with_next_to_nothing_in_it() -> None:
     ids=str,
 )
 def test_notifications_are_read_in_either_shape(changed: dict[str, object]) -> None:
-    """Section 4 of the fact sheet: as a request, as the page has it, or as an answer, as others have it."""
+    """As a request, which the pages show, or as an answer, which ECPay's sample code shows."""
     request = open_request(_notification(**changed), _always(MERCHANT))
 
     assert request.payload == PAYLOAD

@@ -10,7 +10,7 @@ from adapter.protocol.fields import integer, objects, optional_integer, optional
 
 @pytest.mark.parametrize("payload", [{}, {"A": None}, {"A": ""}])
 def test_absent_null_and_empty_are_one(payload: dict[str, object]) -> None:
-    """Question 13 of the fact sheet."""
+    """A production client sends "" for what it leaves out, and the pages say null."""
     assert optional_text(payload, "A") is None
     assert optional_integer(payload, "A") is None
     assert objects(payload, "A") == ()

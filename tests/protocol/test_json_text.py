@@ -19,7 +19,7 @@ from .samples import KEYS, fast, json_values, payloads, unicode_text
 @fast
 @given(payloads)
 def test_written_payload_gets_the_same_checksum_from_every_encoder(payload: dict[str, object]) -> None:
-    """Architecture, section 4: no encoder that ECPay or anyone else uses can disagree about what we send."""
+    """No encoder that ECPay or anyone else uses can disagree about what we send."""
     text = write_json(payload)
 
     assert len({check_mac(encode(text, encoder), KEYS, encoder) for encoder in Encoder}) == 1

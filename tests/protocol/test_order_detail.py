@@ -326,7 +326,7 @@ def test_line_is_known_by_its_filled_number(merchant: str, free: str, expected: 
 
 
 def test_rows_hide_customer_ticket_and_redemption_code() -> None:
-    """Contract, section 2.2: codes and ticket numbers are told on purpose or not at all."""
+    """Codes and ticket numbers are told on purpose or not at all."""
     shown = repr(READ_ORDER) + repr(READ_TICKET)
 
     for hidden in ("王珊珊", "0912345678", "abc@gmail.com", "CB2SY20220302153", "LEU4loiSZ9TDTWAtxL"):
@@ -339,7 +339,7 @@ def test_rows_hide_customer_ticket_and_redemption_code() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n", b"\xef\xbb\xbf\t "])
 def test_error_envelope_is_told_from_a_report(before: bytes) -> None:
-    """Section 6 of the fact sheet: a body that starts with a brace is an envelope, and is opened as one."""
+    """A body that starts with a brace is an envelope, and is opened as one."""
     body = before + seal_response({"RtnCode": 7, "RtnMsg": "查詢區間錯誤"}, MERCHANT, timestamp=NOW)
 
     assert is_envelope(body)

@@ -1,4 +1,4 @@
-"""Workers as processes: started, killed, stopped for a while; and what they wrote, compared with what they were given."""
+"""Workers as processes: started, killed, frozen for a while; and what they wrote, compared with what they read."""
 
 from __future__ import annotations
 

@@ -75,7 +75,6 @@ class FakeLease:
         self.generation = -1
         self.answers = True
         self._time = 0.0
-        self._proven = asyncio.Event()
 
     def holds(self, generation: int) -> bool:
         return self.answers and generation == self.generation
@@ -89,7 +88,7 @@ class FakeLease:
 
     async def proven_after(self, moment: float) -> None:
         while not self.answers:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # `answers` is set by tests as a plain attribute
 
 
 class FakeWriter:
@@ -131,12 +130,9 @@ class FakeWriter:
 class FakeMember:
     """One member; `give` and `revoked` are what the group does to it."""
 
-    def __init__(
-        self, cluster: FakeCluster, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
-    ) -> None:
+    def __init__(self, cluster: FakeCluster, at_once: Collection[Place]) -> None:
         self._cluster = cluster
-        self.revoked = revoked
-        self._assigned = assigned
+        self._at_once = at_once
         self._assignment: frozenset[Place] = frozenset()
         self._positions: dict[Place, int] = {}
         self.lease = FakeLease()
@@ -145,6 +141,15 @@ class FakeMember:
         self.polled: list[frozenset[Place]] = []
         self.writers: list[FakeWriter] = []
         self.fails_to_poll = False
+
+    def join(
+        self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        self.revoked = revoked
+        self._assigned = assigned
+        self._cluster.members.append(self)
+        if self._at_once:
+            asyncio.get_running_loop().call_soon(self.give, self._at_once)
 
     def give(self, places: Collection[Place]) -> None:
         self._assignment = frozenset(places)
@@ -222,19 +227,8 @@ class FakeKafka:
         self._cluster = cluster
         self._places = places
 
-    async def join(
-        self,
-        group: str,
-        topics: Collection[str],
-        *,
-        revoked: Callable[[], Awaitable[None]],
-        assigned: Callable[[], None],
-    ) -> FakeMember:
+    async def connect(self, group: str) -> FakeMember:
         await asyncio.sleep(0)
         if self._cluster.away:
             raise BrokerAway("no broker answers")
-        member = FakeMember(self._cluster, revoked, assigned)
-        self._cluster.members.append(member)
-        if self._places:
-            asyncio.get_running_loop().call_soon(member.give, self._places)
-        return member
+        return FakeMember(self._cluster, self._places)

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from stream.crew import Crew, Told
-from stream.remote import Remote
 
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec, create
+from stream.crew import Crew, Told
+from stream.remote import Remote
 
 PARTITIONS = 4
 

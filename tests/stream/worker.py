@@ -18,12 +18,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from stream.remote import REISSUE_AFTER_SECONDS, Remote
-
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from stream.remote import REISSUE_AFTER_SECONDS, Remote
 
 
 class SendOnce:

@@ -21,7 +21,7 @@ W = TypeVar("W")
 _DAYS_MAX: Final = 36_500
 
 
-class Mistake(Exception):  # noqa: N818  # becomes a sentence of SettingsError and is never seen outside
+class Mistake(Exception):  # becomes a sentence of SettingsError and is never seen outside
     """What is wrong with a value, as the end of a sentence, full stop included."""
 
 

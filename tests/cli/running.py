@@ -1,0 +1,81 @@
+"""Runs commands: in this process for what they print, in one of their own for what only a process shows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adapter.cli import main
+from adapter.sandbox import RunningSandbox, SandboxSettings
+from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
+
+MERCHANT = PUBLIC_TEST_MERCHANTS[0]
+KEYS = {"hash_key": MERCHANT.credentials.hash_key, "hash_iv": MERCHANT.credentials.hash_iv}
+NOBODY_LISTENS = "127.0.0.1:1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        """Standard output, which is one JSON object and nothing else."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Runs commands in this process, each with a settings file."""
+
+    capture: pytest.CaptureFixture[str]
+    config: Path
+
+    def __call__(self, *arguments: str) -> Result:
+        """Run one command."""
+        self.capture.readouterr()
+        code = main(["--config", str(self.config), *arguments])
+        said = self.capture.readouterr()
+        return Result(code=code, out=said.out, err=said.err)
+
+    def settings(self, settings: Mapping[str, object]) -> None:
+        """Write the settings file; JSON is YAML too."""
+        self.config.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def in_own_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run `python -m adapter` with these arguments."""
+    command = [sys.executable, "-m", "adapter", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload, no-any-return]  # further options of subprocess.run
+
+
+@contextmanager
+def sandbox_in_a_thread(settings: SandboxSettings) -> Iterator[RunningSandbox]:
+    """A sandbox beside commands, which have event loops of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    running = RunningSandbox(settings)
+    try:
+        asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result(10)
+        yield running
+        asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -1,0 +1,233 @@
+"""Where the process begins: exit codes, sentences instead of tracebacks, and a quick start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from adapter.cli import main, settings_views
+from adapter.cli.program import program
+
+from .running import Commands, in_own_process
+
+SLOW_TO_IMPORT = {"aiohttp", "aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
+
+
+def _every_command() -> Iterator[tuple[str, ...]]:
+    app = program()
+    for command in app.registered_commands:
+        yield (str(command.name),)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from ((str(group.name), str(command.name)) for command in group.typer_instance.registered_commands)
+
+
+def test_every_command_helps_with_an_example(run: Commands) -> None:
+    """`--help` everywhere, and at its end something to copy."""
+    for words in _every_command():
+        shown = run(*words, "--help")
+
+        assert shown.code == 0
+        assert f"ecticket-adapter {' '.join(words)}" in shown.out.partition("Example")[2], words
+
+
+def test_the_commands_are_the_contracts(run: Commands) -> None:
+    """What this version has of the contract's section 11, and nothing that does not work yet."""
+    assert {" ".join(words) for words in _every_command()} == {
+        "run",
+        "demo",
+        "sandbox",
+        "check",
+        "topics",
+        "plugins list",
+        "settings show",
+        "settings reference",
+        "issue",
+        "query",
+        "item",
+        "report",
+        "dead-letters list",
+        "dead-letters show",
+        "schemas write",
+        "schemas check",
+    }
+
+
+def test_no_arguments_show_the_help(run: Commands) -> None:
+    """Whoever calls it without anything gets to know what there is, and an exit code that says it was not enough."""
+    shown = run()
+
+    assert shown.code == 2
+    assert "dead-letters" in shown.out
+    assert shown.err == ""
+
+
+def test_the_version_is_the_distributions(run: Commands) -> None:
+    """`--version` tells it and ends."""
+    assert run("--version").out == f"ecticket-adapter {version('ecticket-adapter')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'. See: ecticket-adapter --help"),
+        (("topics", "--frobnicate"), "No such option: --frobnicate. See: ecticket-adapter topics --help"),
+        (("query",), "Missing argument 'TRADE_NO'. See: ecticket-adapter query --help"),
+        (("settings", "show", "--set", "x"), "--set takes KEY=VALUE"),
+        (("settings", "show", "--set", "=x"), "--set takes KEY=VALUE"),
+        (("report", "--type", "both", "--from", "2026-03-01", "--to", "2026-03-01"), "'--type'"),
+        (("report", "--type", "orders", "--from", "1.3.2026", "--to", "2026-03-01"), "'--from'"),
+        (("settings", "show", "--set", "submit.operatr=x"), "Did you mean submit.operator?"),
+        (("settings", "show", "--config", "/nowhere/settings.yaml"), "/nowhere/settings.yaml cannot be read"),
+        (("run", "--only", "submit,frobnicate"), "--only names frobnicate"),
+        (("sandbox", "--port", "123456"), "port must be from 0 to 65535"),
+    ],
+)
+def test_wrong_usage_and_settings_are_2(run: Commands, arguments: tuple[str, ...], sentence: str) -> None:
+    """One sentence on what is wrong and where to look, on standard error, and no traceback."""
+    told = run(*arguments)
+
+    assert told.code == 2
+    assert sentence in told.err
+    assert all(line.startswith("ecticket-adapter: ") for line in told.err.splitlines())
+    assert told.out == ""
+
+
+def test_every_mistake_in_the_settings_is_a_line(run: Commands) -> None:
+    """One sentence per mistake, so that all are mended at once."""
+    told = run("settings", "show", "--set", "submit.defer_seconds=-1", "--set", "admin.port=99999")
+
+    assert told.code == 2
+    assert len(told.err.splitlines()) == 2
+
+
+def test_what_stands_after_the_command_counts_more(run: Commands) -> None:
+    """Common options are taken before and after the command."""
+    shown = run(
+        "--set", "submit.operator=first", "--set", "submit.store_id=TPE01",
+        "settings", "show", "--json", "--set", "submit.operator=second",
+    )  # fmt: skip
+    submit = shown.json["submit"]
+
+    assert isinstance(submit, dict)
+    assert (submit["operator"], submit["store_id"]) == ("second", "TPE01")
+
+
+def test_a_settings_file_after_the_command_counts_more(run: Commands, tmp_path: Path) -> None:
+    """`--config` too; the last one is the only one."""
+    other = tmp_path / "other.yaml"
+    other.write_text("log: {level: error}\n")
+
+    log = run("settings", "show", "--json", "--config", str(other)).json["log"]
+
+    assert isinstance(log, dict)
+    assert log["level"] == "error"
+
+
+def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def broken() -> str:
+        raise error
+
+    monkeypatch.setattr(settings_views, "markdown", broken)
+
+
+def test_the_unexpected_is_a_sentence(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug shows its type and what to do, and no traceback, which may quote a customer."""
+    _break(monkeypatch, KeyError("王小明"))
+    told = run("settings", "reference")
+
+    assert told.code == 1
+    assert "KeyError" in told.err
+    assert "--debug" in told.err
+    assert "王小明" not in told.err
+    assert "Traceback" not in told.err
+
+
+def test_debug_tells_in_full(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--debug` the traceback shows, wherever it stands."""
+    _break(monkeypatch, KeyError("why"))
+
+    assert "Traceback" in run("--debug", "settings", "reference").err
+    assert "Traceback" in run("settings", "reference", "--debug").err
+    assert "Traceback" in run("settings", "show", "--debug", "--set", "x.y=1").err
+
+
+def test_control_characters_do_not_reach_the_terminal(run: Commands) -> None:
+    """What a file or a record says is shown, never obeyed."""
+    told = run("query", "--merchant", "\x1b[31mred", "ABC")
+
+    assert "\x1b" not in told.err
+    assert "[31mred is not configured" in told.err
+
+
+def test_an_interrupt_is_quiet(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is 130 without a word."""
+    _break(monkeypatch, KeyboardInterrupt())
+    told = run("settings", "reference")
+
+    assert (told.code, told.out, told.err) == (130, "", "")
+
+
+def test_a_reader_that_leaves_is_quiet() -> None:
+    """`ecticket-adapter settings reference | head -1` does not complain."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "adapter", "settings", "reference"]
+    with os.fdopen(write) as nobody_reads:
+        left = subprocess.run(command, stdout=nobody_reads, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+
+    assert (left.returncode, left.stderr) == (1, "")
+
+
+def test_a_process_exits_with_the_code() -> None:
+    """`python -m adapter` is the command, and its exit code the process's."""
+    told = in_own_process("settings", "show", "--set", "nonsense=1")
+
+    assert told.returncode == 2
+    assert told.stderr.startswith("ecticket-adapter: nonsense is no setting.")
+
+
+def test_a_terminal_without_chinese_shows_the_rest() -> None:
+    """Characters that the output cannot take become `?`."""
+    shown = in_own_process("settings", "reference", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+
+    assert shown.returncode == 0
+    assert "?" in shown.stdout
+
+
+def test_a_real_interrupt_ends_the_sandbox_quietly() -> None:
+    """Ctrl-C at the sandbox is how it ends, so it is 0; it had told where it is."""
+    command = [sys.executable, "-m", "adapter", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert first.startswith("Sandbox at http://127.0.0.1:")
+    assert (process.returncode, err) == (0, "")
+
+
+def test_starting_imports_nothing_slow() -> None:
+    """`--help` must come at once, so rooms are imported by the commands that need them."""
+    program = "import sys, adapter.cli.program as p; p.program(); print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+    assert not SLOW_TO_IMPORT & set(shown.split())
+
+
+def test_main_takes_the_process_arguments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The console script calls it without any."""
+    monkeypatch.setattr(sys, "argv", ["ecticket-adapter", "--version"])
+
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("ecticket-adapter ")

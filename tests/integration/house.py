@@ -1,0 +1,361 @@
+"""The whole house for one test: topics, an ECTicket, and adapters as processes of their own, started as in a pod.
+
+Everything has names of its own, so that tests neither meet nor depend on an empty broker. `end` stops every process and
+then looks for customers' data and keys wherever they must not be: in each process's log, its metrics, and every event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from integration.shop import PaidOrder
+from integration.told import Reader, Told
+
+from adapter.local.ports import free_ports
+from adapter.sandbox.running import RunningSandbox
+from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS, SandboxSettings
+from adapter.settings import load
+from adapter.stream import topics
+from adapter.stream.connection import KafkaConnection
+from adapter.wiring import topic_specs
+
+MERCHANT = PUBLIC_TEST_MERCHANTS[0]
+OTHER_MERCHANT = PUBLIC_TEST_MERCHANTS[2]
+RUN = (sys.executable, "-c", "from adapter.app import run_until_stopped; from adapter.settings import load; run_until_stopped(load())")
+PARTITIONS = 4
+SANDBOX = SandboxSettings(port=0, job_seconds=0.5)
+
+QUICK: Mapping[str, str] = {
+    "provider.max_calls_per_second": "0",
+    "provider.timeout_seconds": "4",
+    "kafka.session_timeout_seconds": "2",
+    "kafka.transaction_timeout_seconds": "8",
+    "submit.reissue_after_seconds": "6",
+    "submit.refusal_final_after_seconds": "2",
+    "submit.defer_seconds": "1",
+    "submit.concurrency": "64",
+    "confirm.first_query_seconds": "1",
+    "confirm.query_interval_seconds": "0.5",
+    "shutdown.grace_seconds": "8",
+}
+"""Minutes made seconds, all by about the same factor: the sandbox's lags stay shorter than what waits for them."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One adapter process, and the door through which it alone reaches ECTicket."""
+
+    name: str
+    log: Path
+    admin: str
+    environment: Mapping[str, str]
+    door: RunningSandbox
+    process: asyncio.subprocess.Process
+
+    @property
+    def on_the_wire(self) -> int:
+        """Its calls that ECTicket is answering right now."""
+        return len(self.door._state.tasks)
+
+    async def get(self, path: str) -> httpx.Response:
+        """Ask its admin server."""
+        async with httpx.AsyncClient(base_url=self.admin, timeout=3) as client:
+            return await client.get(path)
+
+    async def until_ready(self, *, seconds: float = 30) -> None:
+        """Wait until it says that it can take orders."""
+        async with asyncio.timeout(seconds):
+            while not await self._is_ready():
+                assert self.process.returncode is None, self.log.read_text()[-3000:]
+                await asyncio.sleep(0.1)
+
+    async def _is_ready(self) -> bool:
+        try:
+            return (await self.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def kill(self) -> int:
+        """kill -9; how many calls were on the wire at that moment."""
+        on_the_wire = self.on_the_wire
+        self.process.kill()
+        await self.process.wait()
+        return on_the_wire
+
+    async def dismiss(self, *, seconds: float = 20) -> int:
+        """SIGTERM, and its exit code."""
+        self.send(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+    @property
+    def said(self) -> list[dict[str, object]]:
+        """Its log, one mapping for each line."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        return [json.loads(each) if each.startswith("{") else {"event": each, "level": "bare"} for each in lines]
+
+
+@dataclass(slots=True)
+class House:
+    """One ECTicket, one set of topics, any number of workers."""
+
+    kafka: KafkaConnection
+    sandbox: RunningSandbox
+    folder: Path
+    settings: dict[str, str]
+    told: Told = field(default_factory=Told)
+    workers: list[Worker] = field(default_factory=list)
+    refs: dict[str, int | None] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+    metrics: list[str] = field(default_factory=list)
+    reader: Reader = field(init=False)
+    _doors: list[RunningSandbox] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for merchant in (MERCHANT, OTHER_MERCHANT):
+            self.secrets |= {merchant.credentials.hash_key, merchant.credentials.hash_iv}
+        others = tuple(self.topic(name) for name in ("dead_letters", "orders_deferred", "confirmations"))
+        self.reader = Reader(self.kafka, self.told, events=self.topic("issuances"), topics=others)
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic by its setting."""
+        return self.settings[f"topics.{name}"]
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    async def start(self, *, ready: bool = True, **changes: str) -> Worker:
+        """Start one more adapter; `changes` are settings, dots written as `__`."""
+        door = RunningSandbox(self.sandbox.settings)
+        door._desk = self.sandbox._desk  # one ECTicket, a door for each worker
+        self._doors.append(await door.__aenter__())
+        name = f"worker-{len(self.workers) + 1}"
+        (port,) = free_ports(1)
+        values = {**self.settings, "provider.base_url": door.base_url, "admin.port": str(port)}
+        values |= {key.replace("__", "."): value for key, value in changes.items()}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
+        environment |= {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in values.items()}
+        log = self.folder / f"{name}.log"
+        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, door, await _launch(environment, log))
+        self.workers.append(worker)
+        if ready:
+            await worker.until_ready()
+        return worker
+
+    async def restart(self, worker: Worker) -> None:
+        """Start a worker again that was killed: same settings, same log."""
+        worker.process = await _launch(worker.environment, worker.log)
+
+    # --- orders ------------------------------------------------------------------------------------------------------
+
+    async def feed(
+        self, orders: Sequence[PaidOrder], *, per_second: float = 0, partition: int | None = None, on: str = "orders_paid"
+    ) -> list[str]:
+        """Put orders on a topic (at this pace); their coordinates, in order."""
+        self.secrets |= {secret for order in orders for secret in order.secrets}
+        records = [(order.order_id.encode(), order.value, ()) for order in orders]
+        parts = [order.parts for order in orders]
+        return await self.put(records, parts=parts, per_second=per_second, partition=partition, on=on)
+
+    async def put(
+        self,
+        records: Sequence[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]],
+        *,
+        parts: Sequence[int | None] = (),
+        per_second: float = 0,
+        partition: int | None = None,
+        on: str = "orders_paid",
+    ) -> list[str]:
+        """Put records (key, value, headers) on a topic, whatever they hold."""
+        options = self.kafka.client_options()
+        producer = AIOKafkaProducer(**options, acks="all", linger_ms=5, max_request_size=4 * 1024 * 1024)
+        await producer.start()
+        try:
+            began, sent = time.monotonic(), []
+            for number, (key, value, headers) in enumerate(records):
+                one = await producer.send(self.topic(on), value, key, partition=partition, headers=list(headers))
+                sent.append(one)
+                ahead = number / per_second - (time.monotonic() - began) if per_second else 0
+                if ahead > 0.02:
+                    await asyncio.sleep(ahead)
+            places = await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+        refs = [f"{place.topic}/{place.partition}/{place.offset}" for place in places]
+        self.refs.update(zip(refs, parts or [None] * len(refs), strict=True))
+        return refs
+
+    # --- the books ---------------------------------------------------------------------------------------------------
+
+    async def all_told(self, *, seconds: float) -> None:
+        """Wait until the end of every order has been told, and then until nothing more comes."""
+        if not await self.reader.until(lambda: all(self.told.ended(ref) for ref in self.refs), seconds=seconds):
+            open_refs = [ref for ref in self.refs if not self.told.ended(ref)]
+            raise AssertionError(f"{len(open_refs)} of {len(self.refs)} orders have not ended: {open_refs[:10]}")
+        await self.reader.quiet(1.0)
+
+    def disagreements(self, *, tellings: int = 1) -> list[str]:
+        """Every sentence that should not be true of what was told and what ECTicket has."""
+        return [*self.told.disagreements(self.refs), *self._against_the_sandbox(tellings)]
+
+    def _against_the_sandbox(self, tellings: int) -> list[str]:
+        books = self.sandbox.books
+        wrong = [
+            f"{trade_no.value} was issued {len(books.issuances((merchant, trade_no)))} times"
+            for merchant, trade_no in books.repeated()
+        ]
+        there = {(merchant, trade_no.value) for merchant, trade_no in books.numbers()}
+        told = {(str(e.data["merchant_id"]), str(e.number)) for e in self.told.events if e.kind == "submitted"}
+        issued = {(str(e.data["merchant_id"]), str(e.number)) for e in self.told.events if e.kind == "issued"}
+        wrong += [f"{number} is at ECTicket and was never told as submitted" for _, number in sorted(there - told)]
+        wrong += [f"{number} was told as submitted and is not at ECTicket" for _, number in sorted(told - there)]
+        wrong += [f"{number} was told as issued and never as submitted" for _, number in sorted(issued - told)]
+        return wrong
+
+    async def uncommitted(self) -> list[str]:
+        """Records of the adapter's inputs that its groups have not committed, by place."""
+        inputs = {"submit": ("orders_paid", "orders_deferred"), "confirm": ("confirmations",)}
+        return [
+            left
+            for stage, names in inputs.items()
+            for left in await self._behind(f"{self.settings['kafka.group_prefix']}.{stage}", names)
+        ]
+
+    async def _behind(self, group: str, names: tuple[str, ...]) -> list[str]:
+        admin = AIOKafkaAdminClient(**self.kafka.client_options())
+        consumer = AIOKafkaConsumer(**self.kafka.client_options(), isolation_level="read_committed")
+        await admin.start()
+        await consumer.start()
+        try:
+            places = [TopicPartition(self.topic(name), number) for name in names for number in range(PARTITIONS)]
+            commits = await admin.list_consumer_group_offsets(group, partitions=places)
+            last = {place: await _last_record(consumer, place) for place in places}
+        finally:
+            await consumer.stop()
+            await admin.close()
+        return [
+            f"{group}: {place.topic}/{place.partition} is committed to {commits[place].offset}, last record {last[place]}"
+            for place in places
+            if commits[place].offset <= last[place]
+        ]
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def end(self) -> None:
+        """Stop everything; raises AssertionError when a secret got out."""
+        for worker in self.workers:
+            if worker.process.returncode is None:
+                worker.send(signal.SIGCONT)
+                await self._keep_metrics(worker)
+                worker.process.kill()
+                await worker.process.wait()
+        for door in self._doors:
+            await door.aclose()
+        assert self.leaks() == []
+
+    async def _keep_metrics(self, worker: Worker) -> None:
+        try:
+            self.metrics.append((await worker.get("/metrics")).text)
+            self.metrics.append((await worker.get("/info")).text)
+        except httpx.TransportError:
+            return
+
+    def leaks(self) -> list[str]:
+        """Where a customer's data or a key can be read that must not be there."""
+        public = [worker.log.read_text(encoding="utf-8", errors="replace") for worker in self.workers]
+        public += self.metrics
+        for record in self.told.by_topic[self.topic("issuances")]:
+            public.append(repr((record.key, record.headers)) + record.value.decode())
+        for record in self.told.by_topic[self.topic("dead_letters")]:
+            public.append(" ".join(repr(text) for name, text in record.headers if name.endswith("message")))
+        text = "\n".join(public)
+        return sorted(f"{secret} got out" for secret in self.secrets if secret in text)
+
+
+async def _last_record(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
+    """The offset of the last committed record; -1 when there is none. Behind it may lie transactions' markers."""
+    consumer.assign([place])
+    end = (await consumer.end_offsets([place]))[place]
+    begin = max(0, end - 200)
+    consumer.seek(place, begin)
+    last = -1
+    while await consumer.position(place) < end:
+        for record in (await consumer.getmany(place, timeout_ms=100)).get(place, []):
+            last = record.offset
+    return last
+
+
+async def _launch(environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    with log.open("ab") as sink:
+        return await asyncio.create_subprocess_exec(
+            *RUN, env=dict(environment), stdout=sink, stderr=sink, preexec_fn=_die_with_the_test
+        )
+
+
+def _die_with_the_test() -> None:
+    """Whatever becomes of the tests, no adapter outlives them (Linux; elsewhere the fixture's end must do)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def settings_for(kafka: KafkaConnection) -> dict[str, str]:
+    """Settings of an adapter with topics and groups that nobody else has."""
+    run = f"it-{uuid.uuid4().hex[:10]}"
+    names = ("orders_paid", "orders_deferred", "confirmations", "issuances", "tickets", "dead_letters", "reconciliations")
+    return {
+        **QUICK,
+        "kafka.bootstrap_servers": kafka.bootstrap_servers,
+        "kafka.group_prefix": run,
+        **{f"topics.{name}": f"{run}.{name}" for name in names},
+        "provider.environment": "custom",
+        "provider.base_url": "http://127.0.0.1:9",
+        **merchant_settings(MERCHANT.merchant_id),
+        "submit.operator": "house",
+        "submit.derive_trade_no": "always",
+        "callbacks.enabled": "false",
+        "admin.host": "127.0.0.1",
+    }
+
+
+def merchant_settings(*merchant_ids: str) -> dict[str, str]:
+    """The `merchants` setting for some of the public test merchants."""
+    keys = {each.merchant_id: each.credentials for each in (MERCHANT, OTHER_MERCHANT)}
+    merchants = {key: {"hash_key": keys[key].hash_key, "hash_iv": keys[key].hash_iv} for key in merchant_ids}
+    return {"merchants": json.dumps(merchants)}
+
+
+@asynccontextmanager
+async def open_house(
+    kafka: KafkaConnection, folder: Path, sandbox: SandboxSettings = SANDBOX, **changes: str
+) -> AsyncIterator[House]:
+    """A house with its topics made, its ECTicket open and its reader reading; nobody works yet."""
+    values = settings_for(kafka) | {key.replace("__", "."): value for key, value in changes.items()}
+    specs = topic_specs(load(None, values), partitions=PARTITIONS, replication=1)
+    await topics.create(kafka, specs)
+    async with RunningSandbox(sandbox) as ecticket:
+        house = House(kafka=kafka, sandbox=ecticket, folder=folder, settings=values)
+        async with house.reader:
+            try:
+                yield house
+            finally:
+                await house.end()
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    await admin.delete_topics([spec.name for spec in specs])
+    await admin.close()
