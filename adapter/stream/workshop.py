@@ -141,10 +141,10 @@ class Workshop(Generic[S]):
         result: Outcome | Later[S] | None = None
         pause = LEASE_PAUSE_SECONDS
         try:
-            result = await self._stage.handle(work.subject, work)
+            result = _checked(await self._stage.handle(work.subject, work))
         except LeaseLost as lost:
             self._observer.lease_lost(self._stage.name, work.topic)
-            log.warning("%s: %s", work, lost)
+            log.info("%s: %s", work, lost)
         except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
             result = self.broken(work, error, "handle")
             pause = BROKEN_PAUSE_SECONDS
@@ -304,3 +304,10 @@ class Workshop(Generic[S]):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
+
+
+def _checked(result: Outcome | Later[S]) -> Outcome | Later[S]:
+    """Raises TypeError when a stage returned something else: its record must not be left without an outcome."""
+    if not isinstance(result, Outcome | Later):
+        raise TypeError(f"a stage returned {type(result).__name__}, which is neither Outcome nor Later")
+    return result

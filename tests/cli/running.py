@@ -58,10 +58,10 @@ class Commands:
         self.config.write_text(json.dumps(settings), encoding="utf-8")
 
 
-def in_own_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def in_own_process(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run `python -m adapter` with these arguments."""
     command = [sys.executable, "-m", "adapter", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload, no-any-return]  # further options of subprocess.run
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 @contextmanager

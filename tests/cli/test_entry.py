@@ -60,13 +60,13 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
     }
 
 
-def test_no_arguments_show_the_help(run: Commands) -> None:
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever calls it without anything gets to know what there is, and an exit code that says it was not enough."""
-    shown = run()
+    code = main([])
+    said = capsys.readouterr()
 
-    assert shown.code == 2
-    assert "dead-letters" in shown.out
-    assert shown.err == ""
+    assert (code, said.err) == (2, "")
+    assert "dead-letters" in said.out
 
 
 def test_the_version_is_the_distributions(run: Commands) -> None:
@@ -78,7 +78,7 @@ def test_the_version_is_the_distributions(run: Commands) -> None:
     ("arguments", "sentence"),
     [
         (("frobnicate",), "No such command 'frobnicate'. See: ecticket-adapter --help"),
-        (("topics", "--frobnicate"), "No such option: --frobnicate. See: ecticket-adapter topics --help"),
+        (("topics", "--frobnicate"), "No such option: --frobnicate"),
         (("query",), "Missing argument 'TRADE_NO'. See: ecticket-adapter query --help"),
         (("settings", "show", "--set", "x"), "--set takes KEY=VALUE"),
         (("settings", "show", "--set", "=x"), "--set takes KEY=VALUE"),

@@ -42,7 +42,7 @@ SANDBOX = SandboxSettings(port=0, job_seconds=0.5)
 QUICK: Mapping[str, str] = {
     "provider.max_calls_per_second": "0",
     "provider.timeout_seconds": "4",
-    "kafka.session_timeout_seconds": "2",
+    "kafka.session_timeout_seconds": "4",
     "kafka.transaction_timeout_seconds": "8",
     "submit.reissue_after_seconds": "6",
     "submit.refusal_final_after_seconds": "2",

@@ -18,7 +18,7 @@ async def test_a_thousand_orders_are_issued_once_and_told_once_also_when_they_co
 ) -> None:
     """0 lost, 0 issued twice, each event once; the same orders again issue nothing and tell the same facts."""
     orders = Shop(seed=1).orders(1000)
-    async with open_house(kafka, tmp_path, submit__concurrency="256") as house:
+    async with open_house(kafka, tmp_path, submit__concurrency="256", kafka__session_timeout_seconds="10", kafka__transaction_timeout_seconds="15") as house:
         worker = await house.start()
         began = time.monotonic()
         first = await house.feed(orders)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -132,11 +133,16 @@ def _read(record: ConsumerRecord) -> tuple[Event, list[str]]:
     return event, [f"{event.ref} {attributes['type']}: {problem}" for problem in _wrong(record, event)]
 
 
+@cache
+def _schema(urn: str) -> Draft202012Validator:
+    document = json.loads((SCHEMAS / f"{urn.rpartition(':')[2]}.json").read_text(encoding="utf-8"))
+    return Draft202012Validator(document, format_checker=FORMATS)
+
+
 def _wrong(record: ConsumerRecord, event: Event) -> Iterator[str]:
     """What about an event is not as the contract, section 2.2, says."""
-    attributes, schema = event.attributes, event.attributes["dataschema"].rpartition(":")[2]
-    validator = Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text()), format_checker=FORMATS)
-    yield from (error.message for error in validator.iter_errors(event.data))
+    attributes = event.attributes
+    yield from (error.message for error in _schema(attributes["dataschema"]).iter_errors(event.data))
     if len(attributes) != len(record.headers):
         yield "a header is there twice"
     if attributes["specversion"] != "1.0" or not _UUID.fullmatch(attributes["id"]):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-BOUND_SECONDS = 20.0
+BOUND_SECONDS = 60.0
 
 
 def is_gone(pid: int) -> bool:

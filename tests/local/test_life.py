@@ -55,7 +55,7 @@ def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plays:
 
 @pytest.fixture
 def kafka(plays: Plays) -> Iterator[LocalKafka]:
-    made = LocalKafka(progress=Quiet(), ready_within_seconds=10)
+    made = LocalKafka(progress=Quiet(), ready_within_seconds=60)
     yield made
     made.stop()
 
@@ -76,7 +76,7 @@ def test_a_broker_serves_between_start_and_stop(kafka: LocalKafka, tmp_path: Pat
 
     assert accepts(kafka.bootstrap_servers)
     assert kafka.bootstrap_servers.startswith("127.0.0.1:")
-    assert 0 < kafka.ready_after_seconds < 10
+    assert kafka.ready_after_seconds > 0
     kafka.stop()
     assert pid is not None
     assert is_gone(pid)
@@ -266,7 +266,7 @@ with kafka:
 
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(20) == -signal.SIGINT
+    assert process.wait(60) == -signal.SIGINT
     assert goes(pid)
     assert list(tmp_path.iterdir()) == []
     assert process.stdout is not None

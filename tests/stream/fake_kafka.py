@@ -221,7 +221,7 @@ class FakeMember:
 class FakeKafka:
     """Joins members to the cluster; each is given `places` at once when there are any."""
 
-    rebalance_timeout = 2.0
+    rebalance_timeout = 0.3
 
     def __init__(self, cluster: FakeCluster, places: Collection[Place] = ()) -> None:
         self._cluster = cluster

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapter.errors import LeaseLost, OutcomeTooLarge
+from adapter.errors import LeaseLost, OffsetNotOpen, OutcomeTooLarge
 from adapter.stream import flushing, workshop
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
@@ -676,7 +676,7 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that wait, not those on the wire; and what follows in the same lane counts as possibly sent."""
-    monkeypatch.setattr(flushing, "CARRY_ABOVE", 300)
+    monkeypatch.setattr(flushing, "CARRY_ABOVE", 200)
     monkeypatch.setattr(flushing, "CARRY_DOWN_TO", 100)
     on_the_wire = asyncio.Event()
     doubts = {}
@@ -788,20 +788,41 @@ async def test_stopping_before_running_is_fine(cluster: FakeCluster) -> None:
     assert cluster.members == []
 
 
-async def test_a_mistake_of_the_engines_stops_it_without_committing(cluster: FakeCluster) -> None:
-    """Books that contradict themselves are not written into commits."""
+async def test_a_stage_that_returns_something_else_is_told(cluster: FakeCluster) -> None:
+    """A record must not be left without an outcome because somebody forgot a return."""
 
-    class Confused(TestStage):
-        async def handle(self, subject: str, grant: Grant) -> Outcome:
-            return "no outcome at all"  # type: ignore[return-value]  # what a wrong stage may do
+    async def forgets(subject: str, grant: Grant) -> Outcome:
+        return None  # type: ignore[return-value]  # what a wrong stage may do
 
     cluster.append(PAID, "a")
-    engine = Engine(Confused(), KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+    async with running(TestStage(forgets), cluster, PAID):
+        await until(lambda: cluster.told)
 
-    with pytest.raises(AssertionError):
-        await asyncio.wait_for(engine.run(), 5)
+    assert cluster.told == ["a broken TypeError"]
 
-    assert cluster.told == []
+
+async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeCluster) -> None:
+    """Nothing is committed after it, and whoever runs the engine is told."""
+    go_on = asyncio.Event()
+
+    async def wait(subject: str, grant: Grant) -> Outcome:
+        await go_on.wait()
+        return told(subject)
+
+    cluster.append(PAID, "a", "b")
+    stage = TestStage(wait)
+    engine = Engine(stage, KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+    task = asyncio.create_task(engine.run())
+    await until(lambda: len(stage.handled) == 2)
+    commit = cluster.commits[PAID]
+
+    engine._holdings.held[PAID].books._ledger.settle(1)  # as if another task had owned the record too
+    go_on.set()
+
+    with pytest.raises(OffsetNotOpen, match="given to two tasks"):
+        await asyncio.wait_for(task, 5)
+    assert cluster.members == []
+    assert cluster.commits[PAID].offset == commit.offset
 
 
 async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
