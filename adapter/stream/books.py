@@ -96,7 +96,11 @@ class PartitionBooks:
         self._suspected_until = max(self._suspected_until, offset + 1)
 
     def finish(self, offset: int, outcome: Outcome) -> None:
-        """Note a record's outcome, to be published with the next flush; a later one for the same offset replaces it."""
+        """Note a record's outcome, to be published with the next flush; a later one for the same offset replaces it.
+
+        Raises OffsetNotOpen: before anything contradictory is written.
+        """
+        self._ledger.check_open(offset)
         self._finished[offset] = outcome
 
     def withdraw(self, offset: int) -> None:

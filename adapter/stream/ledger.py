@@ -82,13 +82,17 @@ class OffsetLedger:
 
         Raises OffsetNotOpen: two tasks own this record, and carrying on would hide it.
         """
+        self.check_open(offset)
+        del self._open[offset]
+        self._settled_until = max(self._settled_until, offset + 1)
+
+    def check_open(self, offset: int) -> None:
+        """Raises OffsetNotOpen when the offset is settled, or was never opened."""
         if offset not in self._open:
             raise OffsetNotOpen(
                 f"offset {offset} of {self._name} was settled but is not open; open now: {self._some_open()}. "
                 f"Was one record given to two tasks?"
             )
-        del self._open[offset]
-        self._settled_until = max(self._settled_until, offset + 1)
 
     def committable(self) -> int:
         """The offset below which everything is settled."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -37,6 +37,9 @@ LEASE_PAUSE_SECONDS = 0.5
 
 BROKEN_PAUSE_SECONDS = 60.0
 """How long a record waits that `handle` raised for, and `broken` too: it is not lost, and it does not run hot."""
+
+MOST_CARRIED_LANES = 10_000
+"""How many lanes are remembered that a record was carried on from: what follows there counts as possibly sent."""
 
 _CANCEL_SECONDS = 5.0
 
@@ -65,6 +68,7 @@ class Workshop(Generic[S]):
         self._lanes: Lanes[Work[S]] = Lanes()
         self._waiting: WaitingRoom[Work[S]] = WaitingRoom()
         self._ready: deque[Work[S]] = deque()
+        self._carried_lanes: dict[Hashable, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
@@ -88,6 +92,8 @@ class Workshop(Generic[S]):
         work.lane = prepared.lane
         work.subject = prepared.subject
         work.not_before = prepared.not_before.timestamp() if prepared.not_before else None
+        if work.lane in self._carried_lanes:
+            self._suspect(work)
         if self._lanes.enter(work.lane, work) and not work.blocked:
             self._go_on(work)
         else:
@@ -236,12 +242,19 @@ class Workshop(Generic[S]):
             outcome = self.broken(work, error, "carry")
         if outcome is None:
             return False
-        # The record goes on elsewhere from now on, so the next one of its lane is not the only one any more.
+        # The record goes on elsewhere from now on, so whatever follows in its lane is not alone with the order any more.
         for follower in self._lanes.behind(work.lane, work):
-            follower.possibly_sent_since = self._now()
-            follower.holding.books.suspect(follower.offset)
+            self._suspect(follower)
+        if work.lane is not None:
+            self._carried_lanes[work.lane] = None
+            if len(self._carried_lanes) > MOST_CARRIED_LANES:
+                del self._carried_lanes[next(iter(self._carried_lanes))]
         self.finish(work, outcome)
         return True
+
+    def _suspect(self, work: Work[S]) -> None:
+        work.possibly_sent_since = self._now()
+        work.holding.books.suspect(work.offset)
 
     def let_go(self, holding: Holding[S]) -> None:
         """Forget everything of this partition, except tasks and outcomes, which stay as leftovers."""

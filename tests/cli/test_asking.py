@@ -1,0 +1,119 @@
+"""`query` and `item` ask one question and print the answer, whatever it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adapter.sandbox import RunningSandbox
+
+from .running import KEYS, MERCHANT, Commands
+
+
+def test_an_item_is_shown(ask: Commands) -> None:
+    """Name, price, whether it is listed, and how its tickets are used."""
+    shown = ask("item", "VQT04959")
+
+    assert shown.code == 0
+    for words in ("主題樂園一日券", "1200", "listed", "Paper ticket instruction1"):
+        assert words in shown.out
+
+
+def test_an_item_as_json(ask: Commands) -> None:
+    """The same, for machines."""
+    shown = ask("item", "OFF00001", "--json").json
+
+    assert (shown["item_no"], shown["status"], shown["voucher"]) == ("OFF00001", "delisted", "pickup")
+
+
+def test_an_unknown_item_is_1(ask: Commands) -> None:
+    """What ECTicket says of it is shown."""
+    told = ask("item", "NOSUCH99")
+
+    assert told.code == 1
+    assert "99900004" in told.out
+
+
+def test_an_unknown_number_is_1(ask: Commands) -> None:
+    """An answer came, so it is on standard output; the exit code says that it was no."""
+    told = ask("query", "--json", "CBX20220302153064851")
+
+    assert told.code == 1
+    assert (told.json["rtn_code"], told.json["status"]) == (99900010, None)
+
+
+def test_a_free_number_is_asked_for_as_such(ask: Commands) -> None:
+    """`--free` puts it into FreeTradeNo."""
+    assert ask("query", "--json", "--free", "ABC123").json["trade_no_kind"] == "free"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("query", "A-1"), ("query", "--free", "A" * 21), ("query", "A" * 26), ("item", "TOOLONG99")]
+)
+def test_a_question_that_breaks_a_rule_is_not_asked(run: Commands, arguments: tuple[str, ...]) -> None:
+    """The rule and its page are named, and nobody is called."""
+    told = run(*arguments)
+
+    assert told.code == 2
+    assert "developers.ecpay.com.tw" in told.err
+
+
+def test_among_several_merchants_one_must_be_named(run: Commands) -> None:
+    """All of them are in the sentence."""
+    told = run(
+        "query", "ABC", "--set", f"merchants.1.hash_key={KEYS['hash_key']}", "--set", f"merchants.1.hash_iv={KEYS['hash_iv']}"
+    )  # fmt: skip
+
+    assert told.code == 2
+    assert f"--merchant: 1, {MERCHANT.merchant_id}" in told.err
+
+
+def test_the_nearest_merchant_is_named(run: Commands) -> None:
+    """For a typo."""
+    told = run("query", "ABC", "--merchant", "308567")
+
+    assert told.code == 2
+    assert f"Did you mean {MERCHANT.merchant_id}?" in told.err
+
+
+def test_no_merchant_is_a_settings_error(run: Commands) -> None:
+    """The cure names the variables."""
+    run.settings({})
+    told = run("query", "ABC")
+
+    assert told.code == 2
+    assert "ECTICKET_MERCHANTS" in told.err
+
+
+def test_wrong_keys_show_before_anything_is_asked(run: Commands) -> None:
+    """A key of another length is named, and not shown."""
+    told = run("query", "ABC", "--set", f"merchants.{MERCHANT.merchant_id}.hash_key=short")
+
+    assert told.code == 2
+    assert "must be 16 ASCII characters, and it has 5" in told.err
+
+
+def test_nobody_there_is_1(run: Commands) -> None:
+    """What happened, and what to look at."""
+    told = run("query", "ABC")
+
+    assert told.code == 1
+    assert "was not sent" in told.err
+    assert "provider.base_url" in told.err
+    assert told.out == ""
+
+
+def test_another_merchants_keys_are_1(ask: Commands) -> None:
+    """ECTicket does not take the envelope."""
+    told = ask("item", "VQT04959", "--set", f"merchants.{MERCHANT.merchant_id}.hash_key={'0' * 16}")
+
+    assert told.code == 1
+    assert "TransCode" in told.err
+
+
+def test_odd_characters_in_an_answer_are_shown_as_such(ask: Commands, ecticket: RunningSandbox) -> None:
+    """JSON stays JSON, and Chinese stays Chinese."""
+    assert "主題樂園一日券" in ask("item", "VQT04959", "--json").out
+    assert json.loads(ask("item", "VQT04959", "--json").out)["name"] == "主題樂園一日券"
+    assert ecticket.stats is not None

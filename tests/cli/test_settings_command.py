@@ -1,0 +1,90 @@
+"""`settings show` hides secrets and can be used again; `settings reference` is complete and current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapter.cli.settings_views import entries, markdown
+from adapter.settings import known_keys, load
+
+from .running import KEYS, MERCHANT, Commands
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "settings.md"
+
+
+def test_settings_are_shown_with_their_secrets_hidden(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in force is there, from every source; no key, and no text of a plugin's settings."""
+    monkeypatch.setenv("ECTICKET_KAFKA__SASL_PASSWORD", "topsecret")
+    monkeypatch.setenv("ECTICKET_PLUGINS__SETTINGS", '{"shop": {"token": ["topsecret"], "retries": 3}}')
+    shown = run("settings", "show", "--set", "platforms.9.hash_key=topsecret", "--set", "platforms.9.hash_iv=topsecret")
+    settings = yaml.safe_load(shown.out)
+
+    assert settings["submit"]["operator"] == "web"
+    assert settings["merchants"][MERCHANT.merchant_id] == {
+        "hash_key": "(hidden)",
+        "hash_iv": "(hidden)",
+        "platform_id": None,
+    }
+    assert settings["plugins"]["settings"] == {"shop": {"token": ["(hidden)"], "retries": 3}}
+    assert not any(secret in shown.out for secret in ("topsecret", *KEYS.values()))
+
+
+def test_settings_shown_are_a_settings_file(run: Commands, tmp_path: Path) -> None:
+    """What is shown can be saved and read again, secrets apart."""
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(run("settings", "show", "--set", "submit.trade_no_prefix=AB").out)
+
+    assert load(saved).submit.trade_no_prefix == "AB"
+    assert load(saved).model_dump(exclude={"merchants"}) == load(
+        run.config, {"submit.trade_no_prefix": "AB"}
+    ).model_dump(exclude={"merchants"})
+
+
+def test_json_and_yaml_say_the_same(run: Commands) -> None:
+    """`--json` is for machines."""
+    assert run("settings", "show", "--json").json == yaml.safe_load(run("settings", "show").out)
+
+
+def test_the_reference_has_every_setting() -> None:
+    """Each with its variable, a type in words and a meaning."""
+    found = list(entries())
+
+    assert [entry.key for entry in found] == [key for key, _, _ in known_keys()]
+    assert all(entry.variable.startswith("ECTICKET_") and entry.type and entry.meaning for entry in found)
+
+
+@pytest.mark.parametrize(
+    ("key", "type_", "default"),
+    [
+        ("kafka.bootstrap_servers", "text", "`localhost:9092`"),
+        ("kafka.sasl_password", "secret", ""),
+        ("kafka.sasl_mechanism", "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`", ""),
+        ("provider.timeout_seconds", "number, > 0", "`15`"),
+        ("submit.concurrency", "whole number, ≥ 1, ≤ 10000", "`256`"),
+        ("submit.retry_rtn_codes", "list of whole number, comma-separated", ""),
+        ("callbacks.enabled", "true or false", "`true`"),
+        ("merchants", "id → keys (JSON)", ""),
+        ("plugins.settings", "mapping (JSON)", ""),
+        ("secrets_dir", "path", ""),
+    ],
+)
+def test_types_and_defaults_are_words(key: str, type_: str, default: str) -> None:
+    """No Python shows."""
+    entry = next(entry for entry in entries() if entry.key == key)
+
+    assert (entry.type, entry.default) == (type_, default)
+
+
+def test_the_reference_is_current(run: Commands) -> None:
+    """`ecticket-adapter settings reference > docs/settings.md` writes the document."""
+    assert DOCUMENT.read_text(encoding="utf-8") == run("settings", "reference").out == markdown()
+
+
+def test_the_reference_as_json(run: Commands) -> None:
+    """For whoever generates something from it."""
+    shown = run("settings", "reference", "--json").out
+
+    assert '"variable": "ECTICKET_SUBMIT__OPERATOR"' in shown

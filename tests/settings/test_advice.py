@@ -1,0 +1,129 @@
+"""Advice names what a start still needs and what is unwise, and is silent about settings that are good."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter.settings import Settings, known_keys, load
+from adapter.settings.advice import Advice, advise
+
+GOOD = {
+    "submit.operator": "web",
+    "merchants.3085676.hash_key": "k" * 16,
+    "merchants.3085676.hash_iv": "v" * 16,
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("ECTICKET_"):
+            monkeypatch.delenv(name)
+
+
+def _advice(**changes: str) -> tuple[Advice, ...]:
+    return advise(load(None, {**GOOD, **{key.replace("__", "."): value for key, value in changes.items()}}))
+
+
+def test_good_settings_need_no_advice() -> None:
+    """Defaults, an operator and a merchant are all a start needs."""
+    assert _advice() == ()
+
+
+def test_nothing_set_names_what_a_start_needs() -> None:
+    """Operator and merchants have no defaults; the cure names the variables."""
+    found = advise(Settings())
+
+    assert [(advice.level, advice.key) for advice in found] == [
+        ("problem", "submit.operator"),
+        ("problem", "merchants"),
+    ]
+    assert "ECTICKET_SUBMIT__OPERATOR" in str(found[0])
+    assert "ECTICKET_MERCHANTS" in str(found[1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("submit.operator", "web-shop"),
+        ("submit.operator", "elevenchars"),
+        ("submit.operator", "操作"),
+        ("submit.store_id", "1"),
+        ("submit.retry_rtn_codes", "5,1"),
+        ("callbacks.public_url", "shop.example"),
+        ("callbacks.public_url", "https://票.example"),
+        ("callbacks.public_url", "https://shop.example:port"),
+        ("callbacks.public_url", "https://[::1"),
+    ],
+)
+def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
+    """Each of these would make ECTicket refuse every order, or issue one twice."""
+    (advice,) = _advice(**{key.replace(".", "__"): value})
+
+    assert (advice.level, advice.key) == ("problem", key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"submit__reissue_after_seconds": "599"}, "submit.reissue_after_seconds"),
+        ({"submit__refusal_final_after_seconds": "0"}, "submit.refusal_final_after_seconds"),
+        ({"provider__timeout_seconds": "600", "shutdown__grace_seconds": "601"}, "submit.reissue_after_seconds"),
+        ({"submit__give_up_after_hours": "0.1"}, "submit.reissue_after_seconds"),
+        ({"submit__give_up_after_hours": "0.1"}, "submit.refusal_final_after_seconds"),
+        ({"submit__defer_seconds": "86400"}, "submit.defer_seconds"),
+        ({"confirm__first_query_seconds": "600"}, "confirm.first_query_seconds"),
+        ({"confirm__give_up_after_hours": "0.1"}, "confirm.delayed_after_seconds"),
+        ({"confirm__delayed_interval_seconds": "86400"}, "confirm.delayed_interval_seconds"),
+        ({"shutdown__grace_seconds": "5"}, "shutdown.grace_seconds"),
+        (
+            {"provider__environment": "custom", "provider__base_url": "http://ecticket.example"},
+            "provider.base_url",
+        ),
+        ({"kafka__session_timeout_seconds": "5"}, "kafka.session_timeout_seconds"),
+        ({"kafka__transaction_timeout_seconds": "901"}, "kafka.transaction_timeout_seconds"),
+        ({"kafka__transaction_timeout_seconds": "9"}, "kafka.transaction_timeout_seconds"),
+        ({"callbacks__public_url": "https://shop.example", "callbacks__enabled": "false"}, "callbacks.enabled"),
+        ({"callbacks__public_url": "https://shop.example:8443"}, "callbacks.public_url"),
+    ],
+)
+def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
+    """It starts all the same; whoever reads the warning knows what is traded for what."""
+    found = _advice(**changes)
+
+    assert key in [advice.key for advice in found]
+    assert {advice.level for advice in found} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"provider__environment": "custom", "provider__base_url": "http://127.0.0.1:8700"},
+        {"provider__environment": "custom", "provider__base_url": "https://proxy.example"},
+        {"callbacks__public_url": "https://shop.example/hooks/"},
+        {"callbacks__public_url": "https://shop.example:443"},
+        {"submit__store_id": "TPE01"},
+        {"submit__reissue_after_seconds": "3600"},
+    ],
+)
+def test_what_is_fine_is_left_alone(changes: dict[str, str]) -> None:
+    """No warning that people learn to overlook."""
+    assert _advice(**changes) == ()
+
+
+def test_speed_for_safety_is_said_as_what_it_is() -> None:
+    """Contract, section 4: lower waiting times lean on ECPay's uniqueness rule, and `check` says so."""
+    (advice,) = _advice(submit__reissue_after_seconds="300")
+
+    assert "never accepted twice" in str(advice)
+
+
+def test_advice_is_about_settings_that_exist() -> None:
+    """Keys in advice are keys of the reference."""
+    known = {key for key, _, _ in known_keys()}
+    found = [*advise(Settings()), *_advice(submit__reissue_after_seconds="1", shutdown__grace_seconds="1")]
+
+    assert {advice.key for advice in found} <= known
+    assert all(str(advice).endswith(".") for advice in found)

@@ -1,0 +1,155 @@
+"""Settings become parts in one place, and each setting arrives where it is meant to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapter import wiring
+from adapter.errors import PluginRefused, SettingsError
+from adapter.extensions.values import OrderRecord
+from adapter.issuance.plan import DeriveTradeNo
+from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
+from adapter.settings import Settings, load
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("ECTICKET_"):
+            monkeypatch.delenv(name)
+
+
+def _settings(**changes: str) -> Settings:
+    return load(None, {key.replace("__", "."): value for key, value in changes.items()})
+
+
+def test_the_broker_is_reached_as_set() -> None:
+    """Every Kafka setting arrives, the password too."""
+    connection = wiring.kafka_connection(
+        _settings(
+            kafka__bootstrap_servers="a:1,b:2",
+            kafka__security_protocol="SASL_SSL",
+            kafka__sasl_mechanism="PLAIN",
+            kafka__sasl_username="adapter",
+            kafka__sasl_password="hush",
+            kafka__session_timeout_seconds="20",
+            kafka__transaction_timeout_seconds="30",
+        )
+    )
+
+    assert (connection.bootstrap_servers, connection.security_protocol) == ("a:1,b:2", "SASL_SSL")
+    assert (connection.sasl_mechanism, connection.sasl_username, connection.sasl_password) == (
+        "PLAIN",
+        "adapter",
+        "hush",
+    )
+    assert (connection.session_timeout_seconds, connection.transaction_timeout_seconds) == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({}, STAGE_URL),
+        ({"provider__environment": "production"}, PRODUCTION_URL),
+        ({"provider__environment": "custom", "provider__base_url": "http://127.0.0.1:8700/"}, "http://127.0.0.1:8700"),
+    ],
+)
+def test_the_environment_says_which_ecticket(changes: dict[str, str], url: str) -> None:
+    """Stage unless told otherwise."""
+    assert wiring.base_url(_settings(**changes)) == url
+
+
+def test_certificates_that_are_none_are_a_settings_error(tmp_path: Path) -> None:
+    """The sentence names the setting."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+
+    for path in (tmp_path / "ca.pem", tmp_path / "nowhere.pem"):
+        with pytest.raises(SettingsError, match=r"provider\.ssl_ca_file"):
+            wiring.make_provider(_settings(provider__ssl_ca_file=str(path)))
+
+
+def test_planning_follows_the_settings() -> None:
+    """What orders leave out comes from the settings."""
+    policy = wiring.plan_policy(
+        _settings(
+            submit__operator="web",
+            submit__store_id="TPE01",
+            submit__trade_no_prefix="AB",
+            callbacks__public_url="https://shop.example/",
+        )
+    )
+
+    assert (policy.operator, policy.store_id, policy.prefix) == ("web", "TPE01", "AB")
+    assert policy.refund_notify_url == "https://shop.example/callbacks/ecticket/refund"
+    assert policy.use_status_notify_url == "https://shop.example/callbacks/ecticket/use-status"
+    assert (policy.family, policy.derive) == (Family.TICKET, DeriveTradeNo.SERIAL_AND_GIFT)
+
+
+def test_the_family_decides_when_numbers_are_derived() -> None:
+    """Contract, section 4: `always` in family issuance, unless the setting says otherwise."""
+    issuance = {"provider__family": "issuance", "provider__payment_provider": "2"}
+
+    assert wiring.plan_policy(_settings(**issuance)).derive is DeriveTradeNo.ALWAYS
+    assert wiring.plan_policy(_settings(**issuance)).payment_provider == "2"
+    assert wiring.plan_policy(_settings(**issuance, submit__derive_trade_no="never")).derive is DeriveTradeNo.NEVER
+
+
+def _record(value: bytes) -> OrderRecord:
+    return OrderRecord(topic="orders.paid", key=None, value=value, timestamp=datetime.now(UTC))
+
+
+@pytest.mark.parametrize(("merchants", "found"), [(("1",), "1"), (("1", "2"), "")])
+async def test_an_order_without_merchant_is_the_only_ones(merchants: tuple[str, ...], found: str) -> None:
+    """With several merchants it stays nobody's, and the flow parks it."""
+    keys = {f"merchants__{one}__{name}": "k" * 16 for one in merchants for name in ("hash_key", "hash_iv")}
+    settings = _settings(**keys)
+    extensions = wiring.make_extensions(settings, wiring.merchant_book(settings))
+
+    order = await extensions.parse(_record(b'{"order_id": "A", "lines": [{"sku": "x", "quantity": 1}]}'))
+    await extensions.aclose()
+
+    assert order.merchant_id == found
+
+
+def test_a_plugin_that_cannot_be_used_stops_the_start() -> None:
+    """Unless plugins are switched off."""
+    settings = _settings(plugins__modules="no_such_plugin")
+    book = wiring.merchant_book(settings)
+
+    with pytest.raises(PluginRefused, match="no_such_plugin"):
+        wiring.make_extensions(settings, book)
+    wiring.make_extensions(_settings(plugins__modules="no_such_plugin", plugins__load="none"), book)
+
+
+def test_every_topic_is_specified() -> None:
+    """All topics of the settings, each once, with nothing left to the broker's idea of retention."""
+    settings = _settings(topics__orders_paid="shop.orders")
+    specs = wiring.topic_specs(settings, partitions=3, replication=2)
+
+    assert [spec.name for spec in specs] == list(settings.topics.model_dump().values())
+    assert all((spec.partitions, spec.replication) == (3, 2) for spec in specs)
+    assert all(spec.config["cleanup.policy"] == "delete" for spec in specs)
+    assert all(int(spec.config["retention.ms"]) >= 7 * DAY_MS for spec in specs)
+
+
+def test_large_records_fit_where_they_go() -> None:
+    """Deferred orders and dead letters carry an order and more (contract, section 2)."""
+    settings = Settings()
+    large = {spec.name for spec in wiring.topic_specs(settings) if spec.config.get("max.message.bytes") == "2097152"}
+
+    assert large == {settings.topics.orders_deferred, settings.topics.dead_letters}
+
+
+def test_nothing_vanishes_before_it_is_given_up() -> None:
+    """Whoever waits longer keeps records longer."""
+    settings = _settings(submit__give_up_after_hours="240")
+    kept = {spec.name: int(spec.config["retention.ms"]) for spec in wiring.topic_specs(settings)}
+
+    assert kept[settings.topics.orders_deferred] == 20 * DAY_MS
