@@ -25,14 +25,16 @@ _COLOURS = {
 
 def live_picture(counts: Mapping[str, int], *, in_doubt: int, seconds: float, settled: int) -> RenderableType:
     """The picture at one moment: a bar for each state, how far the run is, and at what rate."""
-    orders = max(1, counts["orders"])
+    most = max(1, *counts.values())
     shown = {**counts, "in doubt": in_doubt}
     bars = Table.grid(padding=(0, 2))
     for name, colour in _COLOURS.items():
-        bar = ProgressBar(total=orders, completed=min(orders, shown[name]), width=48, complete_style=colour)
+        bar = ProgressBar(total=most, completed=shown[name], width=48, complete_style=colour)
         bars.add_row(Text(name, style=colour), Text(str(shown[name]), justify="right"), bar)
     rate = settled / seconds if seconds > 0 else 0.0
-    foot = Text(f"{settled} of {orders} orders accounted for, {rate:.1f} a second, {seconds:.0f} s", style="dim")
+    foot = Text(
+        f"{settled} of {counts['orders']} orders accounted for, {rate:.1f} a second, {seconds:.0f} s", style="dim"
+    )
     flow = Text("orders.paid → adapter → ECTicket (sandbox) → ecticket.issuances", style="bold")
     return Panel(Group(flow, Text(), bars, Text(), foot), title="ecticket-adapter demo", width=86)
 

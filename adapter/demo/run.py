@@ -45,9 +45,9 @@ async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Cons
         console.print(verdict(disagreements, orders=len(samples), tickets=tickets, seconds=seconds))
         if keep:
             await _keep(stage, console)
-    if stage.adapter.returncode != 0:
-        console.print(f"[bold red]The adapter did not stop in good order: exit code {stage.adapter.returncode}[/]")
-    return not disagreements and stage.adapter.returncode == 0
+    if stage.adapter.status != 0:
+        console.print(f"[bold red]The adapter did not stop in good order: exit code {stage.adapter.status}[/]")
+    return not disagreements and stage.adapter.status == 0
 
 
 async def _arm(stage: Stage, samples: Sequence[Sample]) -> None:
@@ -122,5 +122,5 @@ async def _keep(stage: Stage, console: Console) -> None:
         f"  log      {stage.log}"
     )
     with contextlib.suppress(asyncio.CancelledError):
-        while stage.adapter.poll() is None:  # noqa: ASYNC110  # a process offers no event
+        while stage.adapter.status is None:  # noqa: ASYNC110  # a process offers no event
             await asyncio.sleep(0.5)

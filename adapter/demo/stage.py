@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -17,9 +15,10 @@ from tempfile import TemporaryDirectory
 from adapter.errors import AdapterError
 from adapter.local.broker import LocalKafka
 from adapter.local.progress import Progress
+from adapter.local.supervised import Supervised
 from adapter.sandbox.running import RunningSandbox
 from adapter.sandbox.settings import SandboxSettings
-from adapter.settings import Settings, load
+from adapter.settings import Settings, load, variable
 from adapter.settings.groups import TopicSettings
 from adapter.stream import topics
 from adapter.wiring import kafka_connection, topic_specs
@@ -45,7 +44,7 @@ class Stage:
 
     settings: Settings
     sandbox: RunningSandbox
-    adapter: subprocess.Popen[bytes]
+    adapter: Supervised
     log: Path
 
 
@@ -56,7 +55,7 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Sta
     `broker` is a running broker to use instead of a local one. Raises AdapterError when something cannot be started.
     """
     with TemporaryDirectory(prefix="ecticket-demo-") as folder:
-        kafka = None if broker else LocalKafka(Path(folder) / "kafka", progress=progress)
+        kafka = None if broker else LocalKafka(progress=progress)
         try:
             if kafka is not None:
                 await asyncio.to_thread(kafka.start)
@@ -71,7 +70,7 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Sta
                 try:
                     yield Stage(settings=settings, sandbox=sandbox, adapter=adapter, log=log)
                 finally:
-                    await asyncio.to_thread(_stop, adapter)
+                    await asyncio.to_thread(adapter.terminate, STOP_SECONDS)
         finally:
             if kafka is not None:
                 await asyncio.to_thread(kafka.stop)
@@ -100,31 +99,17 @@ def _own_names(run: str) -> dict[str, str]:
     return {"kafka.group_prefix": run, **{f"topics.{name}": topic for name, topic in topics.items()}}
 
 
-def _start_adapter(values: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """The adapter's own `run` command, told everything by environment variables as in a pod."""
+def _start_adapter(values: Mapping[str, str], log: Path) -> Supervised:
+    """The adapter's own `run` command, told everything by environment variables as in a pod; it ends with the demo."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
-    environment |= {"ECTICKET_" + key.upper().replace(".", "__"): value for key, value in values.items()}
-    with log.open("wb") as sink:
-        return subprocess.Popen(  # our own interpreter and command
-            [sys.executable, "-m", "adapter", "run"], env=environment, stdout=sink, stderr=sink
-        )
-
-
-def _stop(adapter: subprocess.Popen[bytes]) -> None:
-    if adapter.poll() is None:
-        adapter.send_signal(signal.SIGTERM)
-    try:
-        adapter.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        adapter.kill()
-        adapter.wait()
+    environment |= {variable(key): value for key, value in values.items()}
+    command = [sys.executable, "-m", "adapter", "run"]
+    return Supervised(command, log=log, environment=environment, remove_when_orphaned=log.parent)
 
 
 def must_run(stage: Stage) -> None:
     """Raises AdapterError with the log's last lines when the adapter has ended by itself."""
-    if stage.adapter.poll() is None:
+    if stage.adapter.status is None:
         return
     last = "\n".join(stage.log.read_text(errors="replace").splitlines()[-15:])
-    raise AdapterError(
-        f"The adapter ended by itself with exit code {stage.adapter.returncode}. Its last lines:\n{last}"
-    )
+    raise AdapterError(f"The adapter ended by itself with exit code {stage.adapter.status}. Its last lines:\n{last}")

@@ -88,6 +88,11 @@ class Holding(Generic[S]):
             raise LeaseLost(f"no commit of {self.place} reserves offset {offset} yet; it was not sent")
         self.books.begin_send(offset)
 
+    @property
+    def may_send(self) -> bool:
+        """Whether a send could begin now, as far as anybody can tell; always, when nothing is ever sent."""
+        return not self._sends or (self._gate_open and self._lease.holds(self.generation))
+
     def close_gate(self) -> None:
         """No send begins from now on, and no handler is started."""
         self._gate_open = False

@@ -302,7 +302,14 @@ class AioKafkaWriter:
 
     async def _send(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> list[object]:
         """The result of each publication and of the commit, at last; each may be an exception."""
-        sent = [await self._send_one(publication) for publication in publications]
+        sent: list[asyncio.Future[object]] = []
+        try:
+            for publication in publications:
+                sent.append(await self._send_one(publication))
+        except BaseException:
+            for future in sent:
+                future.cancel()
+            raise
         offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
         return await asyncio.gather(*sent, offsets, return_exceptions=True)
 
@@ -347,6 +354,9 @@ class AioKafkaWriter:
         if not await _in_time(producer.stop(), LEAVE_SECONDS):
             await _in_time(producer._sender.close(), LEAVE_SECONDS)
             await _in_time(producer.client.close(), LEAVE_SECONDS)
+        waiter = producer._txn_manager._transaction_waiter
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()  # has been seen, so that asyncio does not complain about it
 
 
 def _record(one: ConsumerRecord) -> Record:

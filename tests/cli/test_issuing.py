@@ -1,0 +1,172 @@
+"""`issue` asks before it sends, sends at most once, publishes nothing, and says what came of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox import RunningSandbox
+from adapter.sandbox.behaviours import AnswerLostAfter, Maintenance
+from adapter.sandbox.faults import Fault
+
+from .running import MERCHANT, Commands, Result
+
+PARKING = {"sku": "parking", "quantity": 3, "name": "停車一日券", "unit_price": 200}
+SERIAL = {"order_id": "A-1005", "issue_type": "serial_number", "lines": [PARKING]}
+NUMBER = derive_trade_no(MERCHANT.merchant_id, "A-1005", 1)
+MIXED = {
+    **SERIAL,
+    "customer": {"name": "王小明", "phone": "0900000000", "email": "customer@example.com"},
+    "lines": [PARKING, {"sku": "VQT04959", "quantity": 1, "issue_type": "electronic"}],
+}
+ALWAYS = ("--set", "submit.derive_trade_no=always")
+
+
+def _file(tmp_path: Path, order: object) -> str:
+    path = tmp_path / "order.json"
+    path.write_text(json.dumps(order), encoding="utf-8")
+    return str(path)
+
+
+def _outcomes(result: Result) -> list[str]:
+    parts = result.json["parts"]
+    assert isinstance(parts, list)
+    return [part["outcome"] for part in parts]
+
+
+def test_an_order_is_issued_and_nothing_is_published(ask: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
+    """The broker is not even there; the note says what the adapter does not know of."""
+    told = ask("issue", _file(tmp_path, SERIAL))
+
+    assert told.code == 0
+    assert "submitted" in told.out
+    assert f"ecticket-adapter query {NUMBER}" in told.out
+    assert "nothing was published to Kafka" in told.err
+    assert len(ecticket.books) == 1
+
+
+def test_a_second_time_nothing_is_sent(ask: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
+    """ECTicket is asked first, and what it knows is left alone."""
+    order = _file(tmp_path, SERIAL)
+    ask("issue", order)
+
+    again = ask("issue", order, "--json")
+
+    assert (again.code, _outcomes(again)) == (0, ["known"])
+    assert len(ecticket.books) == 1
+
+
+def test_a_dry_run_sends_nothing(run: Commands, tmp_path: Path) -> None:
+    """It shows every request without its customer, and needs neither ECTicket nor broker."""
+    shown = run("issue", _file(tmp_path, MIXED), "--dry-run", *ALWAYS)
+
+    assert shown.code == 0
+    assert "part 2 of 2" in shown.out
+    assert "VQT04959" in shown.out
+    assert "Dry run: nothing was sent." in shown.err
+    assert not any(secret in shown.out for secret in ("王小明", "0900000000", "customer@example.com"))
+
+
+def test_a_dry_run_as_json(run: Commands, tmp_path: Path) -> None:
+    """The requests as they would go out, customers hidden."""
+    shown = run("issue", _file(tmp_path, MIXED), "--dry-run", "--json", *ALWAYS).json
+    parts = shown["parts"]
+
+    assert (shown["published"], shown["sent"]) == (False, False)
+    assert isinstance(parts, list)
+    assert parts[1]["request"]["CustomerName"] == "(hidden)"
+    assert parts[0]["trade_no"] == NUMBER
+
+
+def test_the_order_may_come_on_standard_input(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` reads it there."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(SERIAL).encode())))
+
+    assert run("issue", "-", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [
+        ({**SERIAL, "lines": []}, "Not an order-paid event"),
+        ({**SERIAL, "merchant_id": "999"}, "Merchant 999 is not configured"),
+        ({**SERIAL, "issue_type": "electronic"}, "has no number"),
+        (
+            {**SERIAL, "lines": [{"sku": "x", "quantity": 1, "name": "no", "unit_price": 1}]},
+            "must be 4 to 20 Chinese characters",
+        ),
+    ],
+)
+def test_an_order_that_cannot_be_issued_is_a_sentence(
+    run: Commands, tmp_path: Path, order: object, sentence: str
+) -> None:
+    """Nothing is asked and nothing sent; the sentence is the dead letter's."""
+    told = run("issue", _file(tmp_path, order))
+
+    assert told.code == 1
+    assert sentence in told.err
+
+
+def test_an_order_of_another_merchant_is_wrong_usage(run: Commands, tmp_path: Path) -> None:
+    """`--merchant` stands in where the order is silent, and contradicts nobody."""
+    told = run("issue", _file(tmp_path, {**SERIAL, "merchant_id": MERCHANT.merchant_id}), "--merchant", "1")
+
+    assert told.code == 2
+
+
+def test_a_skipped_order_says_which_plugin(run: Commands, tmp_path: Path) -> None:
+    """Hooks have their say here as everywhere."""
+    plugin = tmp_path / "shop.py"
+    plugin.write_text(
+        "from adapter import Skip, hookimpl\n@hookimpl\ndef accept_order(order):\n    return Skip('a test order')\n"
+    )
+    told = run("issue", _file(tmp_path, SERIAL), "--set", f"plugins.paths={plugin}")
+
+    assert told.code == 1
+    assert "Plugin shop says that this order gets no tickets: a test order." in told.err
+
+
+def test_when_asking_fails_nothing_is_sent(run: Commands, tmp_path: Path) -> None:
+    """Nobody answers the first question, so the second is not put."""
+    told = run("issue", _file(tmp_path, SERIAL), "--json")
+
+    assert (told.code, _outcomes(told)) == (1, ["not sent"])
+
+
+def test_a_lost_answer_is_a_doubt(ask: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
+    """Tickets may exist, so the next step is to ask; and asking then finds them."""
+    ecticket.faults.arm(Fault(behaviour=AnswerLostAfter(reset=True), endpoint=Endpoint.ISSUE))
+    order = _file(tmp_path, SERIAL)
+
+    told = ask("issue", order, "--json")
+
+    assert (told.code, _outcomes(told)) == (1, ["in doubt"])
+    assert f"ecticket-adapter query {NUMBER}" in told.out
+    assert _outcomes(ask("issue", order, "--json")) == ["known"]
+
+
+def test_an_answer_that_is_not_the_usual_no_is_no_ground_for_sending(
+    ask: Commands, ecticket: RunningSandbox, tmp_path: Path
+) -> None:
+    """In a maintenance everything is refused, which says nothing about this number."""
+    ecticket.faults.arm(
+        Fault(behaviour=Maintenance(rtn_code=999), endpoint=Endpoint.QUERY_ISSUE_RESULT, arrivals=frozenset({1}))
+    )
+    told = ask("issue", _file(tmp_path, SERIAL), "--json")
+
+    assert (told.code, _outcomes(told)) == (1, ["not sent"])
+    assert len(ecticket.books) == 0
+
+
+def test_a_refusal_is_told_with_its_code(ask: Commands, tmp_path: Path) -> None:
+    """A delisted item: ECTicket's own words, and the next part goes on."""
+    order = {**MIXED, "lines": [{"sku": "OFF00001", "quantity": 1, "issue_type": "electronic"}, PARKING]}
+    told = ask("issue", _file(tmp_path, order), "--json", *ALWAYS)
+
+    assert told.code == 1
+    assert sorted(_outcomes(told)) == ["refused", "submitted"]

@@ -1,0 +1,113 @@
+"""`topics` names what is missing, and makes it when asked; nothing else is ever made."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from adapter.settings.groups import TopicSettings
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.topics import TopicSpec, create
+
+from .running import Commands
+
+
+@pytest.fixture
+def names(kafka: KafkaConnection) -> Iterator[dict[str, str]]:
+    """Names that no other test has; what was made under them is removed."""
+    unique = uuid.uuid4().hex[:12]
+    names = {key: f"{name}-{unique}" for key, name in TopicSettings().model_dump().items()}
+    yield names
+    asyncio.run(_remove(kafka, list(names.values())))
+
+
+async def _remove(kafka: KafkaConnection, names: list[str]) -> None:
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+    """Commands with the broker and names of their own."""
+    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names})
+    return run
+
+
+def _states(told: dict[str, object]) -> dict[str, str]:
+    topics = told["topics"]
+    assert isinstance(topics, list)
+    return {topic["name"]: topic["state"] for topic in topics}
+
+
+def test_missing_topics_are_named_with_the_command_that_makes_them(on_broker: Commands, names: dict[str, str]) -> None:
+    """Exit code 1; asking makes nothing."""
+    for _ in range(2):
+        told = on_broker("topics")
+
+        assert told.code == 1
+        assert all(name in told.out for name in names.values())
+        assert names["orders_paid"] in told.err
+        assert "ecticket-adapter topics --create" in told.err
+
+
+def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kafka: KafkaConnection) -> None:
+    """Those that exist stay as they are; afterwards all is well."""
+    spec = TopicSpec(name=names["orders_paid"], partitions=1, config={"retention.ms": "3600000"})
+    asyncio.run(create(kafka, [spec]))
+
+    made = on_broker("topics", "--create", "--partitions", "2", "--replication", "1", "--json")
+
+    assert made.code == 0
+    assert _states(made.json) == {
+        name: "exists" if name == names["orders_paid"] else "created" for name in names.values()
+    }
+    again = on_broker("topics", "--json")
+    topics = again.json["topics"]
+    assert again.code == 0
+    assert isinstance(topics, list)
+    assert [topic["partitions"] for topic in topics] == [1, 2, 2, 2, 2, 2, 2]
+
+
+def test_what_can_lose_something_is_said(on_broker: Commands, names: dict[str, str], kafka: KafkaConnection) -> None:
+    """A retention of one hour on the orders' topic is a warning below the table."""
+    spec = TopicSpec(name=names["orders_paid"], partitions=1, config={"retention.ms": "3600000"})
+    asyncio.run(create(kafka, [spec]))
+
+    told = on_broker("topics")
+
+    assert f"Topic {names['orders_paid']} has retention.ms=3600000" in told.out
+
+
+def test_what_was_made_is_not_complained_of(on_broker: Commands) -> None:
+    """Own topics are as they should be, replication on a single broker apart."""
+    on_broker("topics", "--create")
+
+    warnings = on_broker("topics", "--json").json["warnings"]
+
+    assert isinstance(warnings, list)
+    assert all("replication factor 1" in warning for warning in warnings)
+
+
+def test_no_broker_is_1(run: Commands) -> None:
+    """What was tried, and what to look at."""
+    told = run("topics")
+
+    assert told.code == 1
+    assert "No Kafka broker answers" in told.err
+    assert "kafka.bootstrap_servers" in told.err
+
+
+def test_a_wrong_address_is_2(run: Commands) -> None:
+    """A setting that cannot be right is told as one."""
+    told = run("topics", "--set", "kafka.bootstrap_servers=nowhere")
+
+    assert told.code == 2
+    assert "host:port" in told.err
