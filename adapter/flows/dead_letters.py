@@ -8,12 +8,12 @@ the message has none.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.events import ParkReason, Stage, rfc3339
-from adapter.flows.journey import Journey, journey_headers, own_headers
+from adapter.flows.journey import PLAN, Journey, journey_headers, own_headers
 from adapter.stream.records import Publication, Record
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
@@ -21,6 +21,7 @@ RECORD_MAX_BYTES = 2 * 1024 * 1024
 _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000
+_VALUE_OMITTED = ("ecticket-value-omitted", b"true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +35,23 @@ class Verdict:
 
 
 def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: str, now: datetime) -> Publication:
-    """The record for the dead letters, without its value where the topic would not take it.
+    """The record for the dead letters, without what the topic would not take.
 
-    Where key and headers alone are too large, the shop's headers and its key stay behind as well: a record that cannot
-    be parked would stop its partition for good.
+    First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked would
+    stop its partition for good.
     """
-    added = tuple(_added(verdict, journey, now))
+    letters = tuple(_ever_smaller(record, tuple(_added(verdict, journey, now)), topic))
+    return next((letter for letter in letters if _size(letter) <= _FITS), letters[-1])
+
+
+def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[Publication]:
     headers = (*own_headers(record.headers), *added)
-    if _size(record.key, record.value, headers) <= _FITS:
-        return Publication(topic=topic, key=record.key, value=record.value, headers=headers)
-    omitted = ("ecticket-value-omitted", b"true")
-    if _size(record.key, None, headers) <= _FITS:
-        return Publication(topic=topic, key=record.key, value=None, headers=(*headers, omitted))
-    return Publication(topic=topic, key=None, value=None, headers=(*added, omitted))
+    omitted = (_VALUE_OMITTED,) if record.value is not None else ()
+    yield Publication(topic=topic, key=record.key, value=record.value, headers=headers)
+    yield Publication(topic=topic, key=record.key, value=None, headers=(*headers, *omitted))
+    yield Publication(topic=topic, key=None, value=None, headers=(*added, *omitted))
+    least = tuple(header for header in added if header[0] != PLAN)
+    yield Publication(topic=topic, key=None, value=None, headers=(*least, *omitted))
 
 
 def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[str, bytes]]:
@@ -70,5 +75,6 @@ def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[
     yield "kafka_dlt-exception-message", message.encode("utf-8", "replace")
 
 
-def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(text) for name, text in headers)
+def _size(letter: Publication) -> int:
+    headers = sum(len(name.encode()) + len(text) for name, text in letter.headers)
+    return len(letter.key or b"") + len(letter.value or b"") + headers

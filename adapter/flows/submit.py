@@ -13,7 +13,6 @@ nothing had been (contract, section 4).
 from __future__ import annotations
 
 import asyncio
-import traceback
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import cast
@@ -21,11 +20,10 @@ from typing import cast
 import structlog
 from pydantic import JsonValue
 
-from adapter.errors import HookFailed, InvalidOrder, OrderError, OutcomeTooLarge, TooLarge, UnknownMerchant
+from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant
 from adapter.extensions.facade import Extensions
 from adapter.extensions.values import OrderRecord, Skip
-from adapter.flows import events
-from adapter.flows.dead_letters import Verdict
+from adapter.flows import verdicts
 from adapter.flows.journey import Journey, read_journey, unread_journey
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
@@ -121,11 +119,12 @@ class SubmitStage:
     async def handle(self, work: Work, grant: Grant) -> Outcome:
         """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""
         try:
-            told = await self._handle(work, grant)
+            merchant = self._merchant(work.whose.merchant_id)
+            start = await self._start(work, grant)
         except OrderError as error:
-            journey = work.journey.possibly_sent(grant.possibly_sent_since)
-            verdict = _verdict(error, "map")
-            told = self._outcomes.parked(grant.record, verdict, journey, whose=work.whose)
+            told = self._parked(work, grant, error, unsure=_is_unsure(work, grant, error))
+        else:
+            told = await self._sit(work, start, merchant, grant)
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
@@ -137,10 +136,12 @@ class SubmitStage:
         """Put a record that could not be read, or broke the adapter, on the dead letters."""
         journey = _readable_journey(record, self._now()).possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):
-            verdict = _verdict(error, "parse")
+            verdict = verdicts.of_order_error(error, "parse")
+            if _parsed_otherwise(journey, grant, error):
+                verdict = verdicts.warned(verdict)
         else:
+            verdict = verdicts.of_mistake(error, record, "submit")
             journey = journey.possibly_sent(self._now())
-            verdict = _too_large() if isinstance(error, OutcomeTooLarge) else _internal_error(error, record)
         told = self._outcomes.parked(record, verdict, journey, whose=None)
         self._extensions.settled(told.for_plugins)
         return told.outcome
@@ -164,15 +165,15 @@ class SubmitStage:
             order = replace(order, merchant_id=self._merchants.ids[0])
         return Work(journey=journey, whose=_whose(order), order=order, plan=None)
 
-    async def _handle(self, work: Work, grant: Grant) -> Told:
-        merchant = self._merchant(work.whose.merchant_id)
-        start = await self._start(work, grant)
+    async def _sit(self, work: Work, start: _Start | Skip, merchant: Merchant, grant: Grant) -> Told:
         if isinstance(start, Skip):
             return self._outcomes.skipped(self._sat(work, grant, ()), start)
         sitting = self._sitting(work, start, merchant, grant)
-        done = await sitting.run()
-        if not done:
-            skip = self._apply_what_waited(sitting)
+        if not await sitting.run():
+            try:
+                skip = self._apply_what_waited(sitting, parts_done=start.parts_done)
+            except InvalidOrder as error:
+                return self._parked(work, grant, error)
             if skip is not None:
                 return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), skip)
             await sitting.run()
@@ -193,7 +194,7 @@ class SubmitStage:
             sleep=self._sleep,
         )
 
-    def _apply_what_waited(self, sitting: Sitting) -> Skip | None:
+    def _apply_what_waited(self, sitting: Sitting, *, parts_done: int) -> Skip | None:
         """An unproven order is proven: what had to wait until now applies, first skipping and then the field rules.
 
         Raises InvalidOrder when nothing of the order is at ECTicket; otherwise what breaks a rule is parked.
@@ -204,7 +205,7 @@ class SubmitStage:
         try:
             check([state.part for state in sitting.open], self._today())
         except InvalidOrder as error:
-            if not sitting.any_submitted:
+            if not (sitting.any_submitted or parts_done):
                 raise
             story = f"another part of its order is at ECTicket, but this one breaks rules: {error}"
             sitting.park(lambda state: park_unresolved(state, story))
@@ -234,23 +235,44 @@ class SubmitStage:
             return _Start(states=states, parts_done=work.plan.parts_done, unproven=work.plan.unproven)
         order = cast("Order", work.order)  # a work has a plan or an order
         since = latest(told, grant.possibly_sent_since)
-        if since is None:
-            ready = await self._extensions.prepare(order, self._plan)
-            if isinstance(ready, Skip):
-                return ready
-            check(ready, self._today())
-            states = tuple(begin(part, first_seen_at=first_seen) for part in ready)
-            return _Start(states=states, parts_done=0, unproven=None)
-        parts = await self._extensions.parts(order, self._plan)
+        if since is not None:
+            return await self._learn_again(order, first_seen, since, remapped=_may_be_remapped(work.journey, grant))
+        ready = await self._extensions.prepare(order, self._plan)
+        if isinstance(ready, Skip):
+            return ready
+        check(ready, self._today())
+        states = tuple(begin(part, first_seen_at=first_seen) for part in ready)
+        return _Start(states=states, parts_done=0, unproven=None)
+
+    async def _learn_again(
+        self, order: Order, first_seen: datetime, since: datetime, *, remapped: bool
+    ) -> _Start | Skip:
+        """The parts of an order that may have been sent, to ask about their numbers; skipping and rules apply later."""
         skip = await self._extensions.accept(order)
+        try:
+            parts = await self._extensions.parts(order, self._plan)
+        except OrderError as error:
+            if skip is None or remapped or isinstance(error, HookFailed):
+                raise
+            # Under the same mapping it had no numbers then either, so there is nothing to ask about. Shops whose topic
+            # holds more than tickets skip what no mapping knows.
+            return skip
         states = tuple(begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts)
-        # A header that says "possibly sent" without a plan does not say under which mapping: the same as another one.
-        remapped = grant.fingerprint_changed or told is not None
         unproven = Unproven(skip=skip.reason if skip else None, plugin=skip.plugin if skip else None, remapped=remapped)
         return _Start(states=states, parts_done=0, unproven=unproven)
 
     def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
         return plan(order, items, self._plan_policy)
+
+    def _parked(self, work: Work, grant: Grant, error: OrderError, *, unsure: bool = False) -> Told:
+        verdict = verdicts.of_order_error(error, "map")
+        return self._outcomes.parked(
+            grant.record,
+            verdicts.unresolved(verdict) if unsure else verdict,
+            work.journey.possibly_sent(grant.possibly_sent_since),
+            whose=work.whose,
+            parts_done=work.plan.parts_done if work.plan else 0,
+        )
 
     def _sat(
         self,
@@ -298,39 +320,27 @@ def _readable_journey(record: Record, now: datetime) -> Journey:
         return unread_journey(record, now)
 
 
-def _verdict(error: OrderError, stage: events.Stage) -> Verdict:
-    plugin = error.plugin if isinstance(error, HookFailed) else None
-    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
-    return Verdict(reason=reason, stage=stage, message=str(error), plugin=plugin)
+def _may_be_remapped(journey: Journey, grant: Grant) -> bool:
+    """Whether it may have been sent under another mapping than today's.
+
+    A header that says "possibly sent" without a plan does not say under which one: the same as another one.
+    """
+    return grant.fingerprint_changed or journey.possibly_sent_at is not None
 
 
-def _too_large() -> Verdict:
-    return Verdict(
-        reason="too-large",
-        stage="submit",
-        message=(
-            "What this order yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
-            "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the order."
-        ),
-    )
+def _is_unsure(work: Work, grant: Grant, error: OrderError) -> bool:
+    """Whether tickets may exist for an order whose numbers cannot be learned or asked about.
+
+    Under the same mapping it could not be sent before either; only a hook that failed says nothing about then.
+    """
+    if latest(work.journey.possibly_sent_at, grant.possibly_sent_since) is None:
+        return False
+    return _may_be_remapped(work.journey, grant) or isinstance(error, HookFailed)
 
 
-def _internal_error(error: Exception, record: Record) -> Verdict:
-    """A mistake of ours: told by type and place, since its text may hold anything."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    _log.error(
-        "an order broke the adapter",
-        error=f"{type(error).__name__}{place}",
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-    )
-    return Verdict(
-        reason="internal-error",
-        stage="submit",
-        message=(
-            f"The adapter itself failed on this order ({type(error).__name__}{place}); tickets may exist. "
-            f"Report it with the adapter's version; once that is mended, replay the order."
-        ),
-    )
+def _parsed_otherwise(journey: Journey, grant: Grant, error: OrderError) -> bool:
+    """Whether a record that cannot be read now may have been read, and sent, before."""
+    if journey.possibly_sent_at is None:
+        return False
+    told_only_by_us = journey.possibly_sent_at == grant.possibly_sent_since
+    return not told_only_by_us or grant.fingerprint_changed or isinstance(error, HookFailed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -54,7 +53,7 @@ LETTERS = (
     _parked("A-2", GAVE_UP, offset=2),
     _parked("B-3", UNMAPPED, offset=3, merchant_id="2000132"),
     Publication(topic="", key=b"\xff", value=b"\x00\x1b[31m", headers=(("ecticket-reason", b"unreadable"),)),
-    Publication(topic="", key=None, value=None, headers=()),
+    Publication(topic="", key=b"", value=None, headers=()),
 )
 
 
@@ -130,12 +129,12 @@ def test_a_letter_is_named_in_four_ways(which: str) -> None:
 
 
 @pytest.fixture
-def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Iterator[Commands]:
+def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
     """Commands with a broker that holds the letters."""
     run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names})
     run("topics", "--create", "--partitions", "1")
     asyncio.run(_publish(kafka, names["dead_letters"]))
-    yield run
+    return run
 
 
 async def _publish(kafka: KafkaConnection, topic: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS, RECORD_MAX_BYTES, Verdict, dead_letter
@@ -116,10 +117,11 @@ def test_one_megabyte_stays_whole() -> None:
 
 
 def test_no_record_is_too_large_to_be_parked() -> None:
-    """Huge headers or a huge key stay behind as well, or the record would stop its partition for good."""
+    """Huge headers, a huge key or plan stay behind as well, or the record would stop its partition for good."""
     huge = b"x" * RECORD_MAX_BYTES
+    records = (_record(headers=(("x", huge),)), _record(key=huge))
 
-    for letter in (_letter(_record(headers=(("x", huge),))), _letter(_record(key=huge))):
+    for letter in (*map(_letter, records), _letter(_record(), journey=replace(JOURNEY, plan=huge))):
         assert _size(letter) < RECORD_MAX_BYTES
         assert dict(letter.headers)["ecticket-value-omitted"] == b"true"
 

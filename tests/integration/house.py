@@ -252,7 +252,7 @@ class House:
         return [
             f"{group}: {place.topic}/{place.partition} is committed to {commits[place].offset}, last record {last[place]}"
             for place in places
-            if commits[place].offset <= last[place]
+            if 0 <= last[place] and commits[place].offset <= last[place]
         ]
 
     # --- the end -----------------------------------------------------------------------------------------------------

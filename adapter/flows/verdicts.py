@@ -1,0 +1,71 @@
+"""From an error to the verdict on a dead letter: the reason by the error's class, and words that quote nobody's data.
+
+Contract, section 2.3. Exists so that both stories say the same of the same mistake. A mistake of the adapter's own is
+told by type and place, since its text may hold anything.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from pathlib import PurePath
+from typing import cast
+
+import structlog
+
+from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
+from adapter.flows import events
+from adapter.flows.dead_letters import Verdict
+from adapter.stream.records import Record
+
+_MAY_EXIST = (
+    "It may have been sent before all the same, so tickets may exist: look it up at ECPay before it is bought anew."
+)
+_TOO_LARGE = (
+    "What this record yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
+    "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record."
+)
+_INTERNAL = (
+    "The adapter itself failed on this record ({mistake}); tickets may exist. Report it with the adapter's version; "
+    "once that is mended, replay the record."
+)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def of_order_error(error: OrderError, stage: events.Stage) -> Verdict:
+    """The verdict on a record that cannot become tickets as it stands."""
+    plugin = error.plugin if isinstance(error, HookFailed) else None
+    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
+    return Verdict(reason=reason, stage=stage, message=str(error), plugin=plugin)
+
+
+def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict:
+    """The verdict on a record that broke the adapter, which is logged, or whose outcome no topic takes."""
+    if isinstance(error, OutcomeTooLarge):
+        return Verdict(reason="too-large", stage=stage, message=_TOO_LARGE)
+    mistake = f"{type(error).__name__}{_place(error)}"
+    _log.error(
+        "a record broke the adapter",
+        stage=stage,
+        error=mistake,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+    )
+    return Verdict(reason="internal-error", stage=stage, message=_INTERNAL.format(mistake=mistake))
+
+
+def warned(verdict: Verdict) -> Verdict:
+    """The verdict with the warning that tickets may exist."""
+    return replace(verdict, message=f"{verdict.message} {_MAY_EXIST}")
+
+
+def unresolved(verdict: Verdict) -> Verdict:
+    """The verdict on an order that may have been sent, under numbers that nobody can find out any more."""
+    return replace(warned(verdict), reason="unresolved")
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

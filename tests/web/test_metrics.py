@@ -1,0 +1,83 @@
+"""Every metric is described in the manual, and counts what its observer is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prometheus_client import generate_latest
+
+from adapter.extensions.counters import HookCounters
+from adapter.protocol.endpoints import Endpoint
+from adapter.provider.breaker import BreakerState
+from adapter.provider.observer import CallEnd, CallFinished
+from adapter.stream.observer import Levels
+from adapter.web.metrics import Metrics
+
+MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def _told_everything() -> Metrics:
+    metrics = Metrics()
+    stream, provider, flows = metrics.stream, metrics.provider, metrics.flows
+    stream.records_taken("submit", "orders.paid", 3)
+    stream.outcomes_published("submit", "orders.paid", 2, 5)
+    stream.flush_took("submit", 0.03)
+    stream.partition_taken_over("submit", "orders.paid", 0)
+    stream.partition_dropped("submit", "orders.paid", 0, "revoked")
+    stream.carried("submit", "orders.paid", 1)
+    stream.failed("submit", "orders.paid", "handle")
+    stream.lease_lost("submit", "orders.paid")
+    stream.levels("submit", Levels(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, partitions=6))
+    call = CallFinished(merchant_id="1", endpoint=Endpoint.ISSUE, end=CallEnd.IN_DOUBT, waited_seconds=0.5, seconds=0.2)
+    provider.call_finished(call)
+    provider.breaker_changed("1", BreakerState.OPEN)
+    flows.order_settled("submitted")
+    flows.issuance_told("submitted", recovered=True)
+    flows.parked("map", "unmapped-item")
+    flows.deferred("doubt")
+    flows.control_known("1")
+    hooks = HookCounters()
+    hooks.add("bundles", "map_item", seconds=0.1, failed=True)
+    metrics.watch_hooks(hooks.snapshot, lambda: 2)
+    return metrics
+
+
+def _shown(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def test_metrics_count_what_observers_are_told() -> None:
+    """One value of each kind, as a scraper sees it."""
+    shown = _shown(_told_everything())
+
+    for line in (
+        'ecticket_records_taken_total{stage="submit",topic="orders.paid"} 3.0',
+        'ecticket_publications_total{stage="submit"} 5.0',
+        'ecticket_records{stage="submit",state="waiting"} 3.0',
+        'ecticket_calls_total{end="in_doubt",endpoint="issue",merchant_id="1"} 1.0',
+        'ecticket_breaker_open{merchant_id="1"} 1.0',
+        'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
+        'ecticket_parked_total{reason="unmapped-item",stage="map"} 1.0',
+        'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
+        "ecticket_abandoned_threads 2.0",
+    ):
+        assert line in shown
+
+
+def test_a_closed_breaker_shows_as_zero() -> None:
+    """The gauge says "open" and nothing else."""
+    metrics = Metrics()
+    metrics.provider.breaker_changed("1", BreakerState.CLOSED)
+
+    assert 'ecticket_breaker_open{merchant_id="1"} 0.0' in _shown(metrics)
+
+
+def test_the_manual_has_every_metric_and_no_other() -> None:
+    """`docs/metrics.md` is complete and current."""
+    told = set(
+        re.findall(r"^(ecticket_\w+?)(?:_bucket|_count|_sum|_created)?(?:\{| )", _shown(_told_everything()), re.M)
+    )
+    written = set(re.findall(r"`(ecticket_\w+)`", MANUAL.read_text(encoding="utf-8")))
+
+    assert told == written
