@@ -87,6 +87,8 @@ class OrderOutcomes:
             *self._deferred(sat),
             *self._parked(sat),
         ]
+        for ending in dict.fromkeys(_ending(end) for end in sat.ends):
+            self._observer.order_settled(ending)
         parked = next((end.action.reason.value for end in sat.ends if isinstance(end.action, Park)), None)
         return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat, parked))
 
@@ -129,6 +131,7 @@ class OrderOutcomes:
             parked=verdict.reason,
             plugin=verdict.plugin,
         )
+        self._observer.order_settled("parked")
         return Told(
             outcome=Outcome(records=self._letter(record, verdict, journey, whose, parts_done)), for_plugins=told
         )
@@ -136,6 +139,7 @@ class OrderOutcomes:
     def carried(self, record: Record, journey: Journey) -> Outcome:
         """The outcome of a record that is handed on untouched, with all that is known about it."""
         self._observer.deferred("carried")
+        self._observer.order_settled("deferred")
         return Outcome(records=(self._deferred_record(record, journey),))
 
     def _finished(self, sat: Sat) -> Iterator[Publication]:
@@ -151,7 +155,6 @@ class OrderOutcomes:
     def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[Publication]:
         part, number = end.state.part, submitted.ticket_trade_no
         self._observer.issuance_told("submitted", recovered=submitted.recovered)
-        self._observer.order_settled("submitted")
         event = IssuanceSubmitted(**common(sat.whose, part, ticket_trade_no=number), recovered=submitted.recovered)
         yield issuance_event(
             event,
@@ -173,7 +176,6 @@ class OrderOutcomes:
 
     def _failed(self, sat: Sat, end: Ended, failed: Failed) -> Publication:
         self._observer.issuance_told("failed", recovered=False)
-        self._observer.order_settled("failed")
         data = IssuanceFailed(
             **common(sat.whose, end.state.part, ticket_trade_no=None),
             stage="submit",
@@ -196,7 +198,6 @@ class OrderOutcomes:
             return
         for _, action in open_ends:
             self._observer.deferred(action.why.value)
-        self._observer.order_settled("deferred")
         plan = _plan(sat, [end for end, _ in open_ends])
         counted = any(action.counted for _, action in open_ends)
         journey = replace(
@@ -234,7 +235,6 @@ class OrderOutcomes:
     def _letter(
         self, record: Record, verdict: Verdict, journey: Journey, whose: Whose | None, parts_done: int
     ) -> tuple[Publication, ...]:
-        self._observer.order_settled("parked")
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
         data = OrderParked(
@@ -254,6 +254,19 @@ class OrderOutcomes:
             traceparent=journey.traceparent,
         )
         return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+
+
+def _ending(end: Ended) -> str:
+    """How a part ended, in the observer's words."""
+    match end.action:
+        case Finish(result=Failed()):
+            return "failed"
+        case Finish():
+            return "submitted"
+        case Defer():
+            return "deferred"
+        case Park():
+            return "parked"
 
 
 def _done(sat: Sat) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from adapter.errors import CallError
 from adapter.flows.ports import Clock, Ecticket
@@ -32,6 +33,8 @@ from adapter.protocol.issue import TradeNo
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
+PROBED_ITEMS = 3
+"""Of how many products a probe asks at most: one may be delisted, which is perhaps why the part was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,16 +211,18 @@ class Sitting:
         return control_answer(reply, asked_at=asked_at)
 
     async def _probe(self, state: PartState) -> WhatCame:
-        """Ask for something that must exist: a number known at ECTicket, else one of the part's own products."""
-        known = self._known.last(self._merchant.merchant_id)
-        items = [item.item_no for item in state.part.items if item.item_no is not None]
+        """Ask for what should exist until something does: a number known at ECTicket, then the part's own products."""
+        merchant, known = self._merchant, self._known.last(self._merchant.merchant_id)
+        items = dict.fromkeys(item.item_no for item in state.part.items if item.item_no is not None)
         try:
             if known is not None:
-                code = (await self._ecticket.query(self._merchant, known, purpose=Purpose.DOUBT)).rtn_code
-            elif items:
-                code = (await self._ecticket.item(self._merchant, items[0], purpose=Purpose.DOUBT)).rtn_code
-            else:
-                return ProbeAnswered(ok=False)
+                result = await self._ecticket.query(merchant, known, purpose=Purpose.DOUBT)
+                if result.rtn_code == SUCCESS:
+                    return ProbeAnswered(ok=True)
+            for item_no in islice(items, PROBED_ITEMS):
+                item = await self._ecticket.item(merchant, item_no, purpose=Purpose.DOUBT)
+                if item.rtn_code == SUCCESS:
+                    return ProbeAnswered(ok=True)
         except CallError as error:
             return query_error(error)
-        return ProbeAnswered(ok=code == SUCCESS)
+        return ProbeAnswered(ok=False)

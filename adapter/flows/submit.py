@@ -122,7 +122,7 @@ class SubmitStage:
             merchant = self._merchant(work.whose.merchant_id)
             start = await self._start(work, grant)
         except OrderError as error:
-            told = self._parked(work, grant, error, unsure=_is_unsure(work, grant, error))
+            told = self._parked(work, grant, error, unsure=_is_unsure(work.journey, grant, error))
         else:
             told = await self._sit(work, start, merchant, grant)
         self._extensions.settled(told.for_plugins)
@@ -134,10 +134,11 @@ class SubmitStage:
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
         """Put a record that could not be read, or broke the adapter, on the dead letters."""
-        journey = _readable_journey(record, self._now()).possibly_sent(grant.possibly_sent_since)
+        came_with = _readable_journey(record, self._now())
+        journey = came_with.possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "parse")
-            if _parsed_otherwise(journey, grant, error):
+            if _is_unsure(came_with, grant, error):
                 verdict = verdicts.warned(verdict)
         else:
             verdict = verdicts.of_mistake(error, record, "submit")
@@ -328,19 +329,11 @@ def _may_be_remapped(journey: Journey, grant: Grant) -> bool:
     return grant.fingerprint_changed or journey.possibly_sent_at is not None
 
 
-def _is_unsure(work: Work, grant: Grant, error: OrderError) -> bool:
-    """Whether tickets may exist for an order whose numbers cannot be learned or asked about.
+def _is_unsure(journey: Journey, grant: Grant, error: OrderError) -> bool:
+    """Whether tickets may exist for an order whose numbers cannot be learned now, or not be asked about.
 
     Under the same mapping it could not be sent before either; only a hook that failed says nothing about then.
     """
-    if latest(work.journey.possibly_sent_at, grant.possibly_sent_since) is None:
+    if latest(journey.possibly_sent_at, grant.possibly_sent_since) is None:
         return False
-    return _may_be_remapped(work.journey, grant) or isinstance(error, HookFailed)
-
-
-def _parsed_otherwise(journey: Journey, grant: Grant, error: OrderError) -> bool:
-    """Whether a record that cannot be read now may have been read, and sent, before."""
-    if journey.possibly_sent_at is None:
-        return False
-    told_only_by_us = journey.possibly_sent_at == grant.possibly_sent_since
-    return not told_only_by_us or grant.fingerprint_changed or isinstance(error, HookFailed)
+    return _may_be_remapped(journey, grant) or isinstance(error, HookFailed)

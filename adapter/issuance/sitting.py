@@ -114,7 +114,8 @@ def _is_parked(turn: Turn) -> bool:
 
 
 def _hold_back(turn: Turn, now: datetime) -> Turn:
-    return Turn(index=turn.index, action=Defer(useful_at=now, why=Why.ANOTHER_PART_IN_DOUBT, counted=True))
+    """Not counted as an attempt by itself: whether this sitting is one, the part says that holds it back."""
+    return Turn(index=turn.index, action=Defer(useful_at=now, why=Why.ANOTHER_PART_IN_DOUBT, counted=False))
 
 
 def _park(turn: Turn, states: Sequence[PartState], unproven: Unproven) -> Turn:
