@@ -31,6 +31,7 @@ from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
 from adapter.provider.client import Provider
 from adapter.settings import Settings
+from adapter.settings.advice import advise
 from adapter.stream import topics as kafka_topics
 from adapter.stream.engine import Engine
 from adapter.web.admin import admin_app
@@ -95,7 +96,7 @@ class Adapter:
         if unknown or not only:
             named = ", ".join(unknown) or "nothing"
             raise SettingsError(f"--only names {named}; this version has the stages {', '.join(STAGES)}.")
-        _require_operator(settings)
+        _take_advice(settings)
         self._settings = settings
         self._now = now
         self._connection = wiring.kafka_connection(settings)
@@ -255,13 +256,17 @@ class Adapter:
         }
 
 
-def _require_operator(settings: Settings) -> None:
-    """There is no sensible default for who is on record as having issued tickets."""
-    operator = settings.submit.operator
-    if operator is None:
-        raise SettingsError("submit.operator is not set. Set it with ECTICKET_SUBMIT__OPERATOR.")
-    if not (operator.isascii() and operator.isalnum() and len(operator) <= 10):
-        raise SettingsError("submit.operator must be 1 to 10 half-width letters and digits (spec, Ticket Issuance).")
+def _take_advice(settings: Settings) -> None:
+    """Stop for settings nothing can be issued with, and tell those that trade safety away.
+
+    Raises SettingsError.
+    """
+    advice = advise(settings)
+    problems = [str(each) for each in advice if each.level == "problem"]
+    if problems:
+        raise SettingsError(*problems)
+    for each in advice:
+        _log.warning(str(each), setting=each.key)
 
 
 def _topics(settings: Settings) -> Topics:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-_QUIETER = {"aiokafka": logging.ERROR, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
+_QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
 """Libraries that tell as news what the adapter itself handles and reports in its own words."""
 
 

@@ -132,7 +132,7 @@ async def _broker(settings: Settings) -> list[Finding]:
         findings.append(problem("topics", str(missing)))
     else:
         findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
-    return [*findings, *(warning("topics", sentence) for sentence in found.warnings)]
+    return [*findings, *(warning("topics", sentence) for sentence in found.grouped_warnings)]
 
 
 async def _ecticket(settings: Settings) -> list[Finding]:

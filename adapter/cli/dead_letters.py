@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.output import counting, note, print_facts, print_json, print_table, say
+from adapter.cli.output import clean, counting, note, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from adapter.cli.dead_letter_views import Letter
@@ -89,10 +89,10 @@ def show(
 
 def _print(chosen: Sequence[tuple[int, Letter]], counts: Counter[str]) -> None:
     rows = (
-        (place, letter.reason, letter.stage, letter.key, _time(letter), letter.name, letter.origin, letter.message)
+        (place, letter.reason, letter.stage, letter.key, _time(letter), letter.origin, letter.message)
         for place, letter in chosen
     )
-    print_table(("", "reason", "stage", "key", "parked at", "letter", "origin", "message"), rows)
+    print_table(("", "reason", "stage", "key", "parked at", "origin", "message"), rows)
     most = max(counts.values(), default=1)
     bars = ((reason, count, "█" * -(-count * BAR_CHARACTERS // most)) for reason, count in counts.most_common())
     print_table(("reason", "letters", ""), bars)
@@ -105,7 +105,7 @@ def _print_record(record: Record, letter: Letter, *, value: bool) -> None:
     print_facts((("letter", letter.name), ("time", letter.timestamp.isoformat()), ("key", letter.key), ("value", size)))
     print_table(("header", "value"), [pair for pair in header_texts(record.headers) if value or pair[0] != PLAN])
     if value and record.value is not None:
-        say(text_of(record.value))
+        say(clean(text_of(record.value)))
     elif not value:
         note("Value and plan are not shown, since they hold customer data; --value shows them.")
 

@@ -30,7 +30,7 @@ def note(text: str) -> None:
 
 def clean(text: str) -> str:
     """The text without characters that a terminal would obey instead of showing."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def print_json(value: object) -> None:

@@ -52,11 +52,27 @@ class Survey:
         """The names of topics that are not there."""
         return tuple(spec.name for spec in self.specs if spec.name not in self.found)
 
+    @property
+    def grouped_warnings(self) -> tuple[str, ...]:
+        """The warnings, each told once for all the topics it is about."""
+        topics: dict[str, list[str]] = {}
+        for sentence in self.warnings:
+            name, _, rest = sentence.removeprefix("Topic ").partition(" ")
+            topics.setdefault(rest if sentence.startswith("Topic ") else sentence, []).append(name)
+        return tuple(
+            sentence if sentence in self.warnings else _told(names, sentence) for sentence, names in topics.items()
+        )
+
     def state(self, name: str) -> str:
         """`exists`, `created` just now, or `missing`."""
         if name in self.created:
             return "created"
         return "exists" if name in self.found else "missing"
+
+
+def _told(names: Sequence[str], rest: str) -> str:
+    also = f" The same is so of {', '.join(names[1:])}." if len(names) > 1 else ""
+    return f"Topic {names[0]} {rest}{also}"
 
 
 async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, make: bool = False) -> Survey:
@@ -104,7 +120,7 @@ def _print(found: Survey) -> None:
         facts = found.found.get(spec.name)
         rows.append((spec.name, found.state(spec.name), facts and len(facts.partitions), facts and facts.replication))
     print_table(("topic", "state", "partitions", "replication"), rows)
-    for warning in found.warnings:
+    for warning in found.grouped_warnings:
         print_marked("warning  ", "yellow", warning)
 
 

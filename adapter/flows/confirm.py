@@ -2,17 +2,22 @@
 
 Thousands wait at once, so a waiting one is as small as can be: what is needed to ask is kept, and the record is read
 again when its result is told. When to ask, and what an answer means, is `issuance.confirm`'s.
+
+A confirmation that was replayed from the dead letters is asked about for another day, counted from its replay
+(contract, section 5); the headers that say so go along wherever it is written anew.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from adapter.errors import CallError, OrderError
+from adapter.flows import verdicts
 from adapter.flows.confirmation import Confirmation, confirmation_record, read_confirmation
 from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import (
@@ -23,9 +28,8 @@ from adapter.flows.events import (
     OrderParked,
     issuance_event,
     order_event,
-    record_origin,
 )
-from adapter.flows.journey import Journey
+from adapter.flows.journey import Journey, journey_headers, read_journey, unread_journey
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
 from adapter.issuance.actions import Failed, Park
@@ -39,6 +43,7 @@ from adapter.issuance.confirm import (
     asked,
     next_step,
     take_up_at,
+    told_delayed,
 )
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind
@@ -51,10 +56,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An issuance that waits in memory."""
+    """An issuance that waits in memory, until `due`."""
 
     merchant_id: str
     awaited: Awaited
+    due: datetime
 
 
 class ConfirmStage:
@@ -96,50 +102,49 @@ class ConfirmStage:
         Raises Unreadable: it is no confirmation.
         """
         confirmation = read_confirmation(record.value)
+        journey = read_journey(record, self._now())
         issuance = confirmation.issuance
         awaited = Awaited(
             trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no),
             issue_type=ISSUE_TYPES[issuance.issue_type],
-            submitted_at=confirmation.submitted_at,
+            submitted_at=journey.first_seen if journey.replays else confirmation.submitted_at,
             phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
             queries=confirmation.queries,
         )
         due = take_up_at(confirmation.not_before, self._now(), self._policy, fraction=self._fraction())
-        return Prepared(lane=None, subject=Waiting(issuance.merchant_id, awaited), not_before=due)
+        return Prepared(lane=None, subject=Waiting(issuance.merchant_id, awaited, due), not_before=due)
 
     async def handle(self, waiting: Waiting, grant: Grant) -> Outcome | Later[Waiting]:
         """Ask once, and tell what can be told."""
         awaited = asked(waiting.awaited, await self._ask(waiting))
         step = next_step(awaited, self._now(), self._policy, fraction=self._fraction())
         if isinstance(step, AskAgain):
-            return Later(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited))
+            return Later(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited, step.at))
         return self._told(grant.record, awaited, step)
 
     def carry(self, record: Record, waiting: Waiting, _grant: Grant) -> Outcome:
-        """Write the awaited issuance anew, at the topic's end, as far as it has come."""
+        """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
+
+        Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment.
+        """
         confirmation = read_confirmation(record.value)
         later = confirmation.asked(
-            queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=self._now()
+            queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=max(waiting.due, self._now())
         )
-        return Outcome(records=(confirmation_record(later, topic=self._topics.confirmations),))
+        return Outcome(records=(self._written_anew(record, later),))
 
     def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
         """Put a record that is no confirmation, or broke the adapter, on the dead letters."""
         if isinstance(error, OrderError):
-            verdict = Verdict(reason="unreadable", stage="confirm", message=str(error))
+            verdict = verdicts.of_order_error(error, "confirm")
         else:
-            _log.error("an awaited issuance broke the adapter", error=type(error).__name__, offset=record.offset)
-            verdict = Verdict(
-                reason="internal-error",
-                stage="confirm",
-                message=f"The adapter itself failed on this confirmation ({type(error).__name__}); tickets may exist. "
-                f"Report it with the adapter's version, then replay the record.",
-            )
-        return Outcome(records=self._letter(record, verdict, None))
+            verdict = verdicts.of_mistake(error, record, "confirm")
+        return Outcome(records=self._letter(record, verdict, _readable(record)))
 
     async def _ask(self, waiting: Waiting) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
         merchant = self._merchants.find(waiting.merchant_id)
         if merchant is None:
+            _log.warning("an issuance is awaited of a merchant that is not configured", merchant_id=waiting.merchant_id)
             return QueryUnanswered(detail=f"merchant {waiting.merchant_id} is not configured")
         asked_at = self._now()
         try:
@@ -156,7 +161,7 @@ class ConfirmStage:
             case Failed():
                 return Outcome(records=(self._failed(confirmation, step),))
             case TellDelayed():
-                return Outcome(records=self._delayed(confirmation, awaited, step))
+                return Outcome(records=self._delayed(record, confirmation, awaited, step))
             case Park():
                 verdict = Verdict(reason="unresolved", stage="confirm", message=step.message)
                 return Outcome(records=self._letter(record, verdict, confirmation))
@@ -178,14 +183,27 @@ class ConfirmStage:
         )
         return self._event(data, confirmation)
 
-    def _delayed(self, confirmation: Confirmation, awaited: Awaited, step: TellDelayed) -> tuple[Publication, ...]:
+    def _delayed(
+        self, record: Record, confirmation: Confirmation, awaited: Awaited, step: TellDelayed
+    ) -> tuple[Publication, ...]:
         """Told once: the flag travels with the record that is written anew in the same transaction."""
         self._observer.issuance_told("delayed", recovered=confirmation.recovered)
         data = IssuanceDelayed(
             **dict(confirmation.issuance), submitted_at=confirmation.submitted_at, queries=awaited.queries
         )
-        later = confirmation.asked(queries=awaited.queries, delayed=True, not_before=step.ask_at)
-        return self._event(data, confirmation), confirmation_record(later, topic=self._topics.confirmations)
+        told = told_delayed(awaited)
+        delayed = told.phase is Phase.DELAYED
+        later = confirmation.asked(queries=told.queries, delayed=delayed, not_before=step.ask_at)
+        return self._event(data, confirmation), self._written_anew(record, later)
+
+    def _written_anew(self, record: Record, confirmation: Confirmation) -> Publication:
+        journey = read_journey(record, self._now())
+        headers = journey_headers(journey) if journey.replays else {}
+        return confirmation_record(
+            confirmation,
+            topic=self._topics.confirmations,
+            headers=tuple((name, text.encode()) for name, text in headers.items()),
+        )
 
     def _event(self, data: IssuanceData, confirmation: Confirmation) -> Publication:
         return issuance_event(
@@ -202,13 +220,7 @@ class ConfirmStage:
         """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
-        journey = Journey(
-            origin=record_origin(record),
-            origin_timestamp=record.timestamp,
-            first_seen=confirmation.submitted_at if confirmation else record.timestamp,
-            possibly_sent_at=confirmation.submitted_at if confirmation else None,
-            traceparent=confirmation.traceparent if confirmation else None,
-        )
+        journey = _journey(record, confirmation, now)
         data = OrderParked(
             order_id=confirmation.issuance.order_id if confirmation else None,
             reason=verdict.reason,
@@ -227,3 +239,22 @@ class ConfirmStage:
             traceparent=journey.traceparent,
         )
         return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+
+
+def _readable(record: Record) -> Confirmation | None:
+    try:
+        return read_confirmation(record.value)
+    except OrderError:
+        return None
+
+
+def _journey(record: Record, confirmation: Confirmation | None, now: datetime) -> Journey:
+    """What the dead letter says of the way so far: that of a replayed record goes on, any other begins here."""
+    journey = unread_journey(record, now)
+    if confirmation is None:
+        return journey
+    return replace(
+        journey,
+        first_seen=journey.first_seen if journey.replays else confirmation.submitted_at,
+        traceparent=confirmation.traceparent,
+    ).possibly_sent(confirmation.submitted_at)

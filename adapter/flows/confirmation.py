@@ -48,14 +48,16 @@ class Confirmation(BaseModel):
         return self.model_copy(update={"queries": queries, "delayed": delayed, "not_before": not_before})
 
 
-def confirmation_record(confirmation: Confirmation, *, topic: str) -> Publication:
-    """The confirmation as a record for `topic`."""
+def confirmation_record(
+    confirmation: Confirmation, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
+) -> Publication:
+    """The confirmation as a record for `topic`; `headers` are what it brings along from the dead letters."""
     key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
     return Publication(
         topic=topic,
         key=key.encode(),
         value=confirmation.model_dump_json().encode(),
-        headers=(("content-type", b"application/json"),),
+        headers=(("content-type", b"application/json"), *headers),
     )
 
 

@@ -37,8 +37,8 @@ class Verdict:
 def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: str, now: datetime) -> Publication:
     """The record for the dead letters, without what the topic would not take.
 
-    First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked would
-    stop its partition for good.
+    First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
+    would stop its partition for good.
     """
     letters = tuple(_ever_smaller(record, tuple(_added(verdict, journey, now)), topic))
     return next((letter for letter in letters if _size(letter) <= _FITS), letters[-1])

@@ -89,8 +89,7 @@ class OrderOutcomes:
         ]
         for ending in dict.fromkeys(_ending(end) for end in sat.ends):
             self._observer.order_settled(ending)
-        parked = next((end.action.reason.value for end in sat.ends if isinstance(end.action, Park)), None)
-        return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat, parked))
+        return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat))
 
     def skipped(self, sat: Sat, skip: Skip) -> Told:
         """The outcome of an order that a plugin does not want issued."""
@@ -221,15 +220,14 @@ class OrderOutcomes:
 
     def _parked(self, sat: Sat) -> Iterator[Publication]:
         """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
-        ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Park)]
-        if not ends:
+        reason = _park_reason(sat)
+        if reason is None:
             return
-        unresolved = [action for _, action in ends if action.reason is ParkReason.UNRESOLVED]
-        worst = (unresolved or [action for _, action in ends])[0]
+        ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Park)]
         plan = _plan(sat, [end for end, _ in ends])
         journey = replace(sat.journey, plan=encode_plan(plan)).possibly_sent(plan.possibly_sent_at)
         message = " ".join(dict.fromkeys(action.message for _, action in ends))
-        verdict = Verdict(reason=_REASONS[worst.reason], stage="submit", message=message)
+        verdict = Verdict(reason=reason, stage="submit", message=message)
         yield from self._letter(sat.record, verdict, journey, sat.whose, plan.parts_done)
 
     def _letter(
@@ -284,13 +282,21 @@ def _plan(sat: Sat, ends: Sequence[Ended]) -> CarriedPlan:
     )
 
 
-def _for_plugins(sat: Sat, parked: str | None) -> OrderOutcome:
+def _park_reason(sat: Sat) -> events.ParkReason | None:
+    """Why the parked parts are: of several reasons the gravest; None where no part is."""
+    reasons = [end.action.reason for end in sat.ends if isinstance(end.action, Park)]
+    if ParkReason.UNRESOLVED in reasons:
+        return "unresolved"
+    return _REASONS[reasons[0]] if reasons else None
+
+
+def _for_plugins(sat: Sat) -> OrderOutcome:
     return OrderOutcome(
         merchant_id=sat.whose.merchant_id,
         order_id=sat.whose.order_id,
         reference=sat.whose.reference,
         parts=tuple(_part_outcome(end) for end in sat.ends),
-        parked=parked,
+        parked=_park_reason(sat),
     )
 
 

@@ -46,18 +46,21 @@ class Ended:
 
 
 class KnownNumbers:
-    """For each merchant the last number that ECTicket is known to have: asking for it must bring RtnCode 1."""
+    """For each merchant a number that ECTicket is known to have: asking for it must bring RtnCode 1.
+
+    The first one since the start is kept: a newer one may have been accepted and not be visible to queries yet.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[str, TradeNo] = {}
+        self._first: dict[str, TradeNo] = {}
 
     def note(self, merchant_id: str, trade_no: TradeNo) -> None:
         """ECTicket has this number."""
-        self._last[merchant_id] = trade_no
+        self._first.setdefault(merchant_id, trade_no)
 
-    def last(self, merchant_id: str) -> TradeNo | None:
+    def one_of(self, merchant_id: str) -> TradeNo | None:
         """A number that exists, or None when none was seen since the start."""
-        return self._last.get(merchant_id)
+        return self._first.get(merchant_id)
 
 
 class Sitting:
@@ -212,7 +215,7 @@ class Sitting:
 
     async def _probe(self, state: PartState) -> WhatCame:
         """Ask for what should exist until something does: a number known at ECTicket, then the part's own products."""
-        merchant, known = self._merchant, self._known.last(self._merchant.merchant_id)
+        merchant, known = self._merchant, self._known.one_of(self._merchant.merchant_id)
         items = dict.fromkeys(item.item_no for item in state.part.items if item.item_no is not None)
         try:
             if known is not None:

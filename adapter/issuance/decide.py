@@ -263,8 +263,7 @@ def _after_nothing_done(state: PartState, came: IssueAnswer) -> PartState:
             return _set_back(state, Hold(until=came.retry_at, why=Why.REFUSED_UNREAD, counted=False))
         case WasNotAccepted():
             past = replace(state.past, unaccepted=state.past.unaccepted + 1)
-            hold, evidence = Hold(until=None, why=Why.NOT_ACCEPTED), replace(state.evidence, control=None)
-            return replace(state, past=past, hold=hold, evidence=evidence)
+            return replace(state, past=past, hold=Hold(until=None, why=Why.NOT_ACCEPTED))
         case NotNow():
             return replace(state, hold=Hold(until=None, why=Why.NOT_NOW))
     raise IllegalStep(f"{type(came).__name__} is not known to leave everything as it was.")

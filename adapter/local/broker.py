@@ -189,7 +189,7 @@ class LocalKafka:
     def _format(self, properties: Path) -> None:
         """Give the storage its cluster id."""
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
-        tool = self._run("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
+        tool = self._run("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties))
         self._wait(lambda: tool.status is not None, "to format its storage")
         if tool.status != 0:
             raise self._failure("could not format its storage")

@@ -65,14 +65,17 @@ LEVELS_SECONDS = 1.0
 SAY_AGAIN_SECONDS = 10.0
 """How often an absent broker is mentioned."""
 
-FLUSH_SHARE = 1 / 3
-"""The part of any time for letting go that is kept for the last flush."""
+WORK_SHARE = 0.6
+"""The part of any time for letting go in which what is being handled may end ..."""
+
+FLUSH_SHARE = 0.3
+"""... and the part for the last flush; the rest is for the farewell."""
 
 LEAST_FLUSH_SECONDS = 2.0
 """What the last flush may take even when no grace was given."""
 
-MOST_BACK_OFF_SECONDS = 5.0
-"""Between attempts to join."""
+MOST_BACK_OFF_SECONDS = 2.0
+"""Between attempts to connect."""
 
 
 def _utc_now() -> datetime:
@@ -249,7 +252,7 @@ class Engine(Generic[S]):
         """Start nothing more, and wait for what is being handled: it may still send, as long as the grace lasts."""
         self._holdings.take_no_more()
         ending = asyncio.ensure_future(self._holdings.all_idle())
-        until = time.monotonic() + self._grace * (1 - FLUSH_SHARE)
+        until = time.monotonic() + self._grace * WORK_SHARE
         while not ending.done() and (left := until - time.monotonic()) > 0:
             await asyncio.wait({ending}, timeout=min(BEAT_SECONDS, left))
             self._beat()
@@ -261,9 +264,7 @@ class Engine(Generic[S]):
         """The client swallows what this raises, so nothing may get out."""
         try:
             half = self._kafka.rebalance_timeout / 2
-            await self._holdings.let_all_go(
-                "revoked", patience=half * (1 - FLUSH_SHARE), flush_seconds=half * FLUSH_SHARE
-            )
+            await self._holdings.let_all_go("revoked", patience=half * WORK_SHARE, flush_seconds=half * FLUSH_SHARE)
         except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
             self._note_mistake(mistake)
 

@@ -49,8 +49,11 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 30.0
 """How long a question to a broker may take before it is asked anew from the beginning."""
 
-LEAVE_SECONDS = 3.0
+LEAVE_SECONDS = 2.0
 """How long leaving in good order may take; the group notices by itself a session time-out later."""
+
+TEAR_DOWN_SECONDS = 0.5
+"""How long each of a client's parts may take to end when the broker does not answer."""
 
 FETCH_AT_ONCE = 500
 """Records handed out by one poll, at most."""
@@ -253,9 +256,20 @@ class AioKafkaMember:
     async def leave(self) -> None:
         """See `port.Member`."""
         if not await _in_time(self._consumer.stop(), LEAVE_SECONDS):
-            await _in_time(self._consumer._client.close(), LEAVE_SECONDS)
+            await self._tear_down()
         if self._endings:
-            await asyncio.wait(self._endings)
+            await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
+
+    async def _tear_down(self) -> None:
+        """End what aiokafka's `stop` would, when it waits for a broker that does not answer."""
+        coordinator = self._consumer._coordinator
+        for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
+            task = getattr(coordinator, name, None)
+            if task is not None:
+                task.cancel()
+        if self._consumer._fetcher is not None:
+            await _in_time(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
+        await _in_time(self._consumer._client.close(), TEAR_DOWN_SECONDS)
 
 
 class AioKafkaWriter:
@@ -352,11 +366,19 @@ class AioKafkaWriter:
             # aiokafka would wait until everything is delivered; that is for the broker and the next owner to end.
             producer._message_accumulator.fail_all(KafkaTrouble("the writer was abandoned"))
         if not await _in_time(producer.stop(), LEAVE_SECONDS):
-            await _in_time(producer._sender.close(), LEAVE_SECONDS)
-            await _in_time(producer.client.close(), LEAVE_SECONDS)
-        waiter = producer._txn_manager._transaction_waiter
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()  # has been seen, so that asyncio does not complain about it
+            await _in_time(producer._sender.close(), TEAR_DOWN_SECONDS)
+            await _in_time(producer.client.close(), TEAR_DOWN_SECONDS)
+        _forgive(producer)
+
+
+def _forgive(producer: AIOKafkaProducer) -> None:
+    """Look at the failures that nobody waits for any more, so that asyncio does not report them as overlooked."""
+    batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
+    futures = [batch._drain_waiter for batch in batches]
+    futures.append(producer._txn_manager._transaction_waiter)
+    for future in futures:
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
 
 
 def _record(one: ConsumerRecord) -> Record:

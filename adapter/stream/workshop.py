@@ -41,7 +41,7 @@ BROKEN_PAUSE_SECONDS = 60.0
 MOST_CARRIED_LANES = 10_000
 """How many lanes are remembered that a record was carried on from: what follows there counts as possibly sent."""
 
-_CANCEL_SECONDS = 5.0
+_CANCEL_SECONDS = 1.0
 
 _LONGEST_NAP_SECONDS = 1.0
 """The waiting room is looked at this often, so that a clock that is set forward is noticed."""

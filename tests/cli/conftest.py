@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from adapter.sandbox import RunningSandbox, SandboxSettings
+from adapter.settings.groups import TopicSettings
+from adapter.stream.connection import KafkaConnection
 
-from .running import KEYS, MERCHANT, NOBODY_LISTENS, Commands, sandbox_in_a_thread
+from .running import KEYS, MERCHANT, NOBODY_LISTENS, Commands, remove, sandbox_in_a_thread
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +55,12 @@ def ask(run: Commands, ecticket: RunningSandbox) -> Commands:
     """Runs commands against the sandbox."""
     run.settings(settings_for(ecticket.base_url))
     return run
+
+
+@pytest.fixture
+def names(kafka: KafkaConnection) -> Iterator[dict[str, str]]:
+    """Names of topics that no other test has; what was made under them is removed."""
+    unique = uuid.uuid4().hex[:12]
+    names = {key: f"{name}-{unique}" for key, name in TopicSettings().model_dump().items()}
+    yield names
+    asyncio.run(remove(kafka, list(names.values())))

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from adapter.cli import main
 from adapter.sandbox import RunningSandbox, SandboxSettings
 from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
+from adapter.stream.connection import KafkaConnection
 
 MERCHANT = PUBLIC_TEST_MERCHANTS[0]
 KEYS = {"hash_key": MERCHANT.credentials.hash_key, "hash_iv": MERCHANT.credentials.hash_iv}
@@ -79,3 +81,13 @@ def sandbox_in_a_thread(settings: SandboxSettings) -> Iterator[RunningSandbox]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def remove(kafka: KafkaConnection, topics: list[str]) -> None:
+    """Remove topics, those that are not there too."""
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        await admin.delete_topics(topics)
+    finally:
+        await admin.close()

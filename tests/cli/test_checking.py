@@ -14,9 +14,6 @@ from adapter.stream.connection import KafkaConnection
 
 from .conftest import settings_for
 from .running import MERCHANT, Commands, Result
-from .test_topics import names
-
-__all__ = ["names"]
 
 ECTICKET = f"ecticket {MERCHANT.merchant_id}"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -16,11 +18,9 @@ from adapter.flows.events import Origin
 from adapter.flows.journey import Journey
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import Publication, Record
+from adapter.stream.topics import TopicSpec, create
 
-from .running import Commands
-from .test_topics import names
-
-__all__ = ["names"]
+from .running import Commands, remove
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECRET = "王小明"
@@ -128,16 +128,24 @@ def test_a_letter_is_named_in_four_ways(which: str) -> None:
     assert not is_meant("orders.paid/0/2", letter, 3)
 
 
+@pytest.fixture(scope="module")
+def letters(kafka: KafkaConnection) -> Iterator[str]:
+    """The topic that holds the letters."""
+    topic = f"dead-letters-{uuid.uuid4().hex[:12]}"
+    asyncio.run(_publish(kafka, topic))
+    yield topic
+    asyncio.run(remove(kafka, [topic]))
+
+
 @pytest.fixture
-def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+def on_broker(run: Commands, kafka: KafkaConnection, letters: str) -> Commands:
     """Commands with a broker that holds the letters."""
-    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names})
-    run("topics", "--create", "--partitions", "1")
-    asyncio.run(_publish(kafka, names["dead_letters"]))
+    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": {"dead_letters": letters}})
     return run
 
 
 async def _publish(kafka: KafkaConnection, topic: str) -> None:
+    await create(kafka, [TopicSpec(name=topic, partitions=1, config={})])
     producer = AIOKafkaProducer(**kafka.client_options())
     await producer.start()
     try:

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Iterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
-from adapter.settings.groups import TopicSettings
+from adapter.cli.topics import Survey
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec, create
 
 from .running import Commands
-
-
-@pytest.fixture
-def names(kafka: KafkaConnection) -> Iterator[dict[str, str]]:
-    """Names that no other test has; what was made under them is removed."""
-    unique = uuid.uuid4().hex[:12]
-    names = {key: f"{name}-{unique}" for key, name in TopicSettings().model_dump().items()}
-    yield names
-    asyncio.run(_remove(kafka, list(names.values())))
-
-
-async def _remove(kafka: KafkaConnection, names: list[str]) -> None:
-    admin = AIOKafkaAdminClient(**kafka.client_options())
-    await admin.start()
-    try:
-        await admin.delete_topics(names)
-    finally:
-        await admin.close()
 
 
 @pytest.fixture
@@ -94,6 +73,18 @@ def test_what_was_made_is_not_complained_of(on_broker: Commands) -> None:
 
     assert isinstance(warnings, list)
     assert all("replication factor 1" in warning for warning in warnings)
+
+
+def test_the_same_warning_is_told_once() -> None:
+    """Seven topics on one broker are one thing to know."""
+    warnings = ("Topic a has no copy.", "Topic b has no copy.", "Topic a is short.", "Nobody knows c.")
+    found = Survey(specs=(), found={}, warnings=warnings)
+
+    assert found.grouped_warnings == (
+        "Topic a has no copy. The same is so of b.",
+        "Topic a is short.",
+        "Nobody knows c.",
+    )
 
 
 def test_no_broker_is_1(run: Commands) -> None:

@@ -20,7 +20,10 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidOrder:
-    """One order-paid event: the record's value, how many issuances it becomes, and what must stay secret about it."""
+    """One order-paid event: the record's value, how many issuances it becomes, and what must stay secret about it.
+
+    `secrets` are a word that is part of the customer's name, mail address and address, and the phone number.
+    """
 
     order_id: str
     value: bytes
@@ -45,22 +48,19 @@ class Shop:
         """One order with a customer of its own; plain electronic tickets unless `content` says otherwise."""
         self._sold += 1
         order_id = f"{self._name}-{self._sold:05}"
-        customer = self._customer()
+        word, phone = "".join(self._chance.choices(_LETTERS, k=9)), f"09{self._chance.randrange(10**8):08}"
+        customer = {
+            "name": f"Wq {word.title()}",
+            "phone": phone,
+            "email": f"{word}.{self._sold}@example.com",
+            "address": f"臺北市南港區{word}路{self._sold}號",
+        }
         order: dict[str, object] = {"order_id": order_id, "customer": customer, "reference": {"cart": self._sold}}
         if "lines" not in content:
             order |= electronic(self._chance)
         order |= content
         value = json.dumps(order, ensure_ascii=False).encode()
-        return PaidOrder(order_id=order_id, value=value, parts=parts, secrets=tuple(customer.values()))
-
-    def _customer(self) -> dict[str, str]:
-        word = "".join(self._chance.choices(_LETTERS, k=9))
-        return {
-            "name": f"Wq {word.title()}",
-            "phone": f"09{self._chance.randrange(10**8):08}",
-            "email": f"{word}.{self._sold}@example.com",
-            "address": f"臺北市南港區{word}路{self._sold}號",
-        }
+        return PaidOrder(order_id=order_id, value=value, parts=parts, secrets=(word, phone))
 
 
 def line(sku: str, quantity: int = 1, **more: object) -> dict[str, object]:

@@ -46,6 +46,7 @@ class Event:
     """`topic/partition/offset` of the order record it is about."""
     attributes: Mapping[str, str]
     data: Mapping[str, object]
+    record: ConsumerRecord = field(repr=False)
 
     @property
     def number(self) -> str | None:
@@ -64,8 +65,6 @@ class Told:
     """Everything read so far."""
 
     events: list[Event] = field(default_factory=list)
-    raw: list[ConsumerRecord] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
     by_topic: defaultdict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
     _by_ref: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
 
@@ -74,8 +73,7 @@ class Told:
         self.by_topic[record.topic].append(record)
         if not is_event:
             return
-        event, problems = _read(record)
-        self.problems += problems
+        event = _read(record)
         self.events.append(event)
         self._by_ref[event.ref].append(event)
 
@@ -101,7 +99,8 @@ class Told:
 
     def disagreements(self, refs: Mapping[str, int | None]) -> Iterator[str]:
         """What is not as it must be, whatever happened; `refs` are the order records, with their number of parts."""
-        yield from self.problems
+        for event in self.events:
+            yield from (f"{event.ref} {event.attributes['type']}: {wrong}" for wrong in _wrong(event))
         for ref in self._by_ref.keys() - refs.keys():
             yield f"an event about {ref}, which nobody ordered"
         for ref, parts in refs.items():
@@ -125,12 +124,16 @@ class Told:
             yield f"{ref}: parts that ended are {dict(ended)}, not {sorted(whole)} once each"
 
 
-def _read(record: ConsumerRecord) -> tuple[Event, list[str]]:
+def _read(record: ConsumerRecord) -> Event:
     attributes = {name.removeprefix("ce_"): value.decode() for name, value in record.headers}
-    data = json.loads(record.value)
-    kind = attributes["type"].split(".")[-2]
-    event = Event(kind=kind, id=attributes["id"], ref=attributes["orderref"], attributes=attributes, data=data)
-    return event, [f"{event.ref} {attributes['type']}: {problem}" for problem in _wrong(record, event)]
+    return Event(
+        kind=attributes["type"].split(".")[-2],
+        id=attributes["id"],
+        ref=attributes["orderref"],
+        attributes=attributes,
+        data=json.loads(record.value),
+        record=record,
+    )
 
 
 @cache
@@ -139,9 +142,9 @@ def _schema(urn: str) -> Draft202012Validator:
     return Draft202012Validator(document, format_checker=FORMATS)
 
 
-def _wrong(record: ConsumerRecord, event: Event) -> Iterator[str]:
+def _wrong(event: Event) -> Iterator[str]:
     """What about an event is not as the contract, section 2.2, says."""
-    attributes = event.attributes
+    attributes, record = event.attributes, event.record
     yield from (error.message for error in _schema(attributes["dataschema"]).iter_errors(event.data))
     if len(attributes) != len(record.headers):
         yield "a header is there twice"

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from adapter.issuance.actions import Action
-from adapter.issuance.answers import WhatCame
-from adapter.issuance.decide import SubmitPolicy, decide, observe
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
@@ -66,25 +63,3 @@ def part(order_id: str = "A-1001") -> Part:
 def planned(**past: object) -> PartState:
     """A part at the beginning of a sitting at T0, with a past where one is given."""
     return begin(part(), first_seen_at=T0, past=Past(**past))  # type: ignore[arg-type]  # a test names the fields
-
-
-class Story:
-    """One part, told as what came when; each `comes` is `observe`, and `next` is `decide`."""
-
-    def __init__(self, state: PartState | None = None, policy: SubmitPolicy | None = None) -> None:
-        self.state = state or planned()
-        self.policy = policy or SubmitPolicy()
-        self.now = T0
-
-    def comes(self, what: WhatCame, *, seconds: float | None = None) -> Story:
-        """Something came, at so many seconds of the story."""
-        if seconds is not None:
-            self.now = at(seconds)
-        self.state = observe(self.state, what, self.now)
-        return self
-
-    def next(self, *, seconds: float | None = None) -> Action:
-        """What is to be done, at so many seconds of the story."""
-        if seconds is not None:
-            self.now = at(seconds)
-        return decide(self.state, self.now, self.policy)

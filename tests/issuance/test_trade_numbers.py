@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
 
 import pytest
@@ -81,3 +82,8 @@ def test_options_outside_the_contract_are_refused(options: dict[str, object]) ->
     """A prefix is at most four ASCII letters or digits, and reissues count from 0."""
     with pytest.raises(ValueError, match="derived"):
         derive_trade_no("M", "O", 1, **options)  # type: ignore[arg-type]
+
+
+def test_the_example_in_the_docstring_is_true() -> None:
+    """Examples are run."""
+    assert doctest.testmod(trade_numbers) == (0, 1)

@@ -62,10 +62,12 @@ class FakeCluster:
         return [(publication.value or b"").decode() for publication in self.published]
 
     async def assign(self, *assignments: Collection[Place]) -> None:
-        """A rebalance: every member gives up everything, then each gets its own."""
-        await asyncio.gather(*(member.revoked() for member in self.members))
-        for member, places in zip(self.members, assignments, strict=True):
-            member.give(places)
+        """A rebalance: every member that answers gives up everything, then each of them gets its own."""
+        members = [member for member in self.members if member.lease.answers]
+        await asyncio.gather(*(member.revoked() for member in members))
+        for member, places in zip(members, assignments, strict=False):
+            if member in self.members:
+                member.give(places)
 
 
 class FakeLease:

@@ -1,0 +1,1278 @@
+"""The submit story, each of its ends told once: from a record of a paid order to what is published about it.
+
+Grouped as the contract's section 4: a good day, refusals, doubts, what holds an order up, what a person must look at,
+and orders that an earlier process may have sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from adapter import Line, Order, OrderOutcome, Skip, TicketItem, hookimpl
+from adapter.errors import LeaseLost, OutcomeTooLarge
+from adapter.flows.submit import MAX_ORDER_BYTES
+from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.issuance.sitting import Unproven
+from adapter.issuance.state import Phase
+from adapter.protocol.issue import IssueType, TradeNoKind
+from flows.fakes import (
+    CUSTOMER,
+    LOST_AFTER,
+    LOST_BEFORE,
+    MERCHANT,
+    NOON,
+    NOT_ACCEPTED,
+    NOT_SENT,
+    OTHER_MERCHANT,
+    REFUSED,
+    REFUSED_AFTER,
+    TOPICS,
+    Fault,
+    Grant,
+    House,
+    Told,
+    derived,
+    has_header,
+    header,
+    line,
+    plan_of,
+    replayed,
+)
+
+SERIAL = {"issue_type": "serial_number", "name": "SPA課程體驗券", "unit_price": 3200}
+THREE_PARTS = (line(), line("SPA", 1, **SERIAL), line("BR103218", 1, issue_type="paper"))
+"""Electronic, serial number, paper: three Issue calls, in this order."""
+
+
+@pytest.fixture
+def house() -> House:
+    """Two merchants, no plugins."""
+    return House()
+
+
+class Maps:
+    """A merchant's mapping that counts how often it is asked, and maps as it is told."""
+
+    def __init__(self, item_no: str = "VQT04959") -> None:
+        self.item_no = item_no
+        self.asked = 0
+        self.skip: Skip | None = None
+        self.error: Exception | None = None
+        self.settled: list[OrderOutcome] = []
+
+    @hookimpl
+    def accept_order(self, order: Order) -> Skip | None:
+        return self.skip
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        if line.sku != "MINE":
+            return None
+        return [TicketItem(item_no=self.item_no, quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
+
+    @hookimpl
+    def order_settled(self, outcome: OrderOutcome) -> None:
+        self.settled.append(outcome)
+
+
+# --- a good day -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_paid_order_is_submitted_and_its_result_awaited(house: House) -> None:
+    """One outcome: the event, and the confirmation with all that confirming needs."""
+    record = house.order()
+
+    told = await house.work(record)
+
+    submitted = told.event("submitted")
+    assert submitted.data == {
+        "merchant_id": MERCHANT,
+        "order_id": "A-1",
+        "reference": {"cart": 7},
+        "trade_no": derived(),
+        "trade_no_kind": "merchant",
+        "issue_type": "electronic",
+        "part": 1,
+        "parts": 1,
+        "items": [{"item_no": "VQT04959", "name": None, "quantity": 2}],
+        "ticket_count": 2,
+        "ticket_trade_no": "2026030112000001",
+        "recovered": False,
+    }
+    assert submitted.key == f"{MERCHANT}/{derived()}"
+    assert submitted.attributes["source"] == f"/ecticket-adapter/merchants/{MERCHANT}"
+    assert submitted.attributes["subject"] == derived()
+    assert submitted.attributes["orderid"] == "A-1"
+    assert submitted.attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    (confirmation,) = told.confirmations
+    assert (confirmation.topic, confirmation.key) == (TOPICS.confirmations, submitted.key.encode())
+    assert told.deferred == told.letters == []
+    assert house.heard.all == [("issuance_told", "submitted", "False"), ("order_settled", "submitted")]
+
+
+async def test_what_is_sent_is_what_was_bought(house: House) -> None:
+    """The customer's fields that the issue type uses, the settings' operator, and a derived number."""
+    await house.work(house.order())
+
+    (request,) = house.ecticket.requests
+    assert request.trade_no.value == derived()
+    assert request.operator == "tester"
+    assert request.customer_phone == CUSTOMER["phone"]
+    assert request.customer_address is None
+
+
+async def test_the_payments_number_is_used_as_it_is(house: House) -> None:
+    """ "`trade_no` given: used as it is"."""
+    told = await house.work(house.order(trade_no="CBX20220302153064851"))
+
+    assert told.event("submitted").data["trade_no"] == "CBX20220302153064851"
+
+
+async def test_gifts_alone_go_under_a_free_number(house: House) -> None:
+    """ "only gift vouchers → free"."""
+    told = await house.work(house.order(line(voucher="gift", expire_date="2026-12-31")))
+
+    assert told.event("submitted").data["trade_no_kind"] == "free"
+    assert house.ecticket.requests[0].trade_no.kind is TradeNoKind.FREE
+
+
+async def test_an_order_of_several_parts_is_one_outcome(house: House) -> None:
+    """Each part its own issuance, `part` of `parts`, counted from 1; the order counts once."""
+    told = await house.work(house.order(*THREE_PARTS))
+
+    assert [(event.kind, event.data["part"], event.data["parts"]) for event in told.events] == [
+        ("submitted", 1, 3),
+        ("submitted", 2, 3),
+        ("submitted", 3, 3),
+    ]
+    assert [event.data["trade_no"] for event in told.events] == [derived(part=part) for part in (1, 2, 3)]
+    assert len(told.confirmations) == 3
+    assert house.heard.of("order_settled") == [("submitted",)]
+
+
+async def test_the_trace_of_the_order_goes_on(house: House) -> None:
+    """Into each event, and into the confirmation for those that come later."""
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    told = await house.work(house.order(headers=[("traceparent", trace)]))
+
+    assert told.event("submitted").attributes["traceparent"] == trace.decode()
+    assert json.loads(told.confirmations[0].value or b"")["traceparent"] == trace.decode()
+
+
+async def test_orders_of_one_merchants_order_share_a_lane(house: House) -> None:
+    """Merchant and order id name the lane; a deferred record is in its order's."""
+    house.ecticket.faults = [NOT_ACCEPTED]
+    deferred = (await house.work(house.order())).later
+
+    lanes = [
+        (await house.submit.prepare(record)).lane
+        for record in (house.order(), deferred, house.order(merchant_id=OTHER_MERCHANT), house.order(order_id="A-2"))
+    ]
+
+    assert lanes[0] == lanes[1]
+    assert len(set(lanes)) == 3
+
+
+async def test_a_plugin_hears_how_it_ended() -> None:
+    """`order_settled` gets every part's phase."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    house.ecticket.faults = [None, LOST_BEFORE]
+
+    await house.work(house.order(*THREE_PARTS))
+    await house.extensions.aclose()
+
+    (outcome,) = maps.settled
+    assert [part.phase for part in outcome.parts] == [Phase.SUBMITTED, Phase.DEFERRED, Phase.SUBMITTED]
+    assert (outcome.parked, outcome.skipped) == (None, None)
+
+
+async def test_a_skipped_order_gets_no_tickets() -> None:
+    """ "`Skip(reason)` → `skipped`", and nothing is asked or sent."""
+    maps = Maps()
+    maps.skip = Skip("test order")
+    house = House(plugins={"shop": maps})
+    record = house.order()
+
+    told = await house.work(record)
+
+    skipped = told.event("skipped")
+    assert (skipped.data["reason"], skipped.data["plugin"], skipped.data["parts_done"]) == ("test order", "shop", 0)
+    assert (skipped.key, skipped.attributes["subject"]) == ("A-1", "A-1")
+    assert house.ecticket.calls == []
+    assert maps.asked == 0
+
+
+async def test_asking_first_is_a_setting() -> None:
+    """`submit.query_first: always`: a number that ECTicket knows is not sent."""
+    house = House(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS))
+    house.ecticket.has(derived())
+
+    told = await house.work(house.order())
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.issues == {}
+
+
+async def test_a_second_record_of_an_issued_order_issues_nothing(house: House) -> None:
+    """ECPay refuses the number; the same facts are told again, with the same ids."""
+    house.ecticket.refuses_repeats = True
+    first = await house.work(house.order(*THREE_PARTS))
+
+    again = await house.work(house.order(*THREE_PARTS))
+
+    assert [event.id for event in again.events] == [event.id for event in first.events]
+    assert [event.data["recovered"] for event in again.events] == [True] * 3
+    assert [event.data["ticket_trade_no"] for event in again.events] == [None] * 3
+    assert {event.attributes["orderref"] for event in again.events} != {
+        event.attributes["orderref"] for event in first.events
+    }
+    assert set(house.ecticket.tickets.values()) == {1}
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(house: House) -> None:
+    """ "Else queried (never sent) again, the last time when 600 s have passed ...: not known → `failed`"."""
+    house.ecticket.faults = [REFUSED]
+
+    first = await house.work(house.order())
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    failed = told.event("failed")
+    assert (failed.data["stage"], failed.data["rtn_code"], failed.data["rtn_msg"], failed.data["remark"]) == (
+        "submit",
+        10_200_001,
+        "Inventory shortage",
+        None,
+    )
+    assert told.kinds == ["failed"]
+    assert told.confirmations == told.letters == []
+    assert house.ecticket.issues == {derived(): 1}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+    assert house.ecticket.asked("control")
+    assert house.ecticket.asked("item") == ["VQT04959"]
+
+
+async def test_a_refused_order_is_carried_with_all_that_is_known(house: House) -> None:
+    """The order record as it came, the plan with the refusal, and the headers of section 5."""
+    house.ecticket.faults = [REFUSED]
+    record = house.order(headers=[("x-shop", b"1"), ("ecticket-reason", b"stale")])
+
+    later = (await house.work(record)).later
+
+    assert (later.key, later.value, later.headers[0]) == (record.key, record.value, ("x-shop", b"1"))
+    assert not has_header(later, "ecticket-reason")
+    assert header(later, "ecticket-not-before") == "2026-03-01T04:01:00.020Z"
+    assert header(later, "ecticket-first-seen") == "2026-03-01T04:00:00.000Z"
+    assert header(later, "ecticket-attempts") == "1"
+    assert header(later, "ecticket-replays") == "0"
+    assert header(later, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.010Z"
+    origin = [header(later, f"ecticket-{name}") for name in ("topic", "partition", "offset")]
+    assert origin == ["orders.paid", "2", str(record.offset)]
+    (part,) = plan_of(later).parts
+    assert part.past.refusal is not None
+    assert (part.past.refusal.code, part.past.refusal.message) == (10_200_001, "Inventory shortage")
+    assert part.past.last_attempt_at == NOON + timedelta(seconds=0.01)
+
+
+async def test_refused_and_yet_taken_in_is_recovered(house: House) -> None:
+    """A refusal may come after the effect; whoever asks finds out."""
+    house.ecticket.faults = [REFUSED_AFTER]
+    house.ecticket.visible_after = 300
+
+    told = await house.finish(house.order())
+
+    assert told.kinds == ["submitted"]
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_in_a_maintenance_nothing_fails_and_nothing_is_sent_again(house: House) -> None:
+    """Every call is refused, with one code: that proves nothing. When it is over, the refusal becomes final."""
+    house.ecticket.maintenance = True
+
+    told = await house.work(house.order())
+    for _ in range(60):
+        assert told.nothing_but_deferred
+        told = await house.work(told.later)
+    house.ecticket.maintenance = False
+    told = await house.finish(told.later)
+
+    assert house.clock() - NOON > timedelta(hours=1)
+    assert house.ecticket.issues == {derived(): 1}
+    assert told.event("failed").data["rtn_msg"] == "System maintenance"
+
+
+async def test_a_delisted_product_does_not_keep_the_proof_from_coming(house: House) -> None:
+    """It is perhaps why the part was refused; another product of the order shows that ECTicket answers in earnest."""
+    house.ecticket.faults = [REFUSED]
+    house.ecticket.delisted = {"VQT04959"}
+
+    told = await house.finish(house.order(line(), line("VNS21400")))
+
+    assert told.kinds == ["failed"]
+    assert house.ecticket.asked("item") == ["VQT04959", "VNS21400"]
+
+
+async def test_a_number_known_to_exist_is_asked_about_before_products(house: House) -> None:
+    """ "QueryIssueResult of a number known to exist, else QueryItemInfo of one of the order's items"."""
+    await house.work(house.order(order_id="A-0"))
+    house.ecticket.faults = [REFUSED]
+
+    told = await house.finish(house.order())
+
+    assert told.kinds == ["failed"]
+    assert derived("A-0") in house.ecticket.asked("query")
+    assert house.ecticket.asked("item") == []
+
+
+async def test_an_order_whose_life_cannot_be_proven_stays_unresolved() -> None:
+    """Serial numbers have no product to ask about; before a wrong "failed" a person looks."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.faults = [REFUSED]
+
+    told = await house.finish(house.order(line("SPA", 1, **SERIAL)))
+
+    assert told.kinds == ["parked"]
+    assert told.event("parked").data["reason"] == "unresolved"
+
+
+async def test_a_listed_code_means_again_later() -> None:
+    """ "RtnCodes listed in `submit.retry_rtn_codes` | again later": nothing happened, so it is simply sent again."""
+    house = House(policy=SubmitPolicy(retry_rtn_codes=frozenset({10_500_009})))
+    house.ecticket.faults = [Fault((10_500_009, "Busy"))]
+
+    first = await house.work(house.order())
+    told = await house.work(first.later)
+
+    assert first.nothing_but_deferred
+    assert header(first.later, "ecticket-attempts") == "1"
+    assert not has_header(first.later, "ecticket-possibly-sent-at")
+    assert told.event("submitted").data["recovered"] is False
+    assert house.ecticket.asked("query") == []
+
+
+# --- in doubt ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_lost_after_the_effect_is_recovered(house: House) -> None:
+    """Asked before anything else, and found; one Issue call, tickets once."""
+    house.ecticket.faults = [LOST_AFTER]
+
+    told = await house.work(house.order())
+
+    submitted = told.event("submitted")
+    assert (submitted.data["recovered"], submitted.data["ticket_trade_no"]) == (True, None)
+    assert json.loads(told.confirmations[0].value or b"")["recovered"] is True
+    assert [kind for kind, _ in house.ecticket.calls] == ["issue", "query"]
+    assert house.ecticket.tickets == {derived(): 1}
+
+
+async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_only(house: House) -> None:
+    """Not before the waiting time is over, under the same number, and after question, control and proof of life."""
+    house.ecticket.faults = [LOST_BEFORE]
+
+    first = await house.work(house.order())
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert told.event("submitted").data["recovered"] is False
+    assert told.event("submitted").data["trade_no"] == derived()
+    assert house.ecticket.issues == {derived(): 2}
+    assert house.ecticket.tickets == {derived(): 1}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+    kinds = [kind for kind, _ in house.ecticket.calls]
+    assert kinds[-5:] == ["query", "control", "item", "query", "issue"]
+
+
+async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(house: House) -> None:
+    """ECTicket creates received orders in a job; until it has run, nobody knows the number."""
+    house.ecticket.faults = [LOST_AFTER]
+    house.ecticket.visible_after = 590
+
+    told = await house.finish(house.order())
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_a_silent_ecticket_leaves_the_doubt_open(house: House) -> None:
+    """No answer to a query proves nothing, however long it takes."""
+    house.ecticket.faults = [LOST_BEFORE]
+    house.ecticket.silent = True
+
+    told = await house.work(house.order())
+    for _ in range(20):
+        told = await house.work(told.later)
+
+    assert told.nothing_but_deferred
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_an_ecticket_that_knows_every_number_is_an_alarm() -> None:
+    """ "A control that is itself answered with RtnCode 1 means that nothing is ever "not known": alarm"."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.faults = [LOST_BEFORE]
+    house.ecticket.knows_everything = True
+
+    told = await house.finish(house.order())
+
+    assert set(house.heard.of("control_known")) == {(MERCHANT,)}
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert "claims to know a random number" in str(told.event("parked").data["message"])
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_an_order_that_may_have_been_sent_is_unresolved_at_last() -> None:
+    """ "After `submit.give_up_after_hours`: dead letter, `unresolved` if it may have been sent"."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=86_400))
+    house.ecticket.always = LOST_BEFORE
+    house.ecticket.silent = True
+    record = house.order()
+
+    told = await house.finish(record)
+
+    parked, letter = told.event("parked"), told.letter
+    assert parked.data == {
+        "order_id": "A-1",
+        "reason": "unresolved",
+        "stage": "submit",
+        "plugin": None,
+        "message": header(letter, "ecticket-message"),
+        "parts_done": 0,
+    }
+    assert (parked.key, parked.attributes["orderref"]) == ("A-1", f"orders.paid/2/{record.offset}")
+    assert derived() in header(letter, "ecticket-message")
+    assert (letter.key, letter.value) == (record.key, record.value)
+    assert header(letter, "ecticket-offset") == str(record.offset)
+    assert has_header(letter, "ecticket-possibly-sent-at")
+    assert plan_of(letter).parts[0].part.trade_no.value == derived()
+    assert timedelta(hours=24) <= house.clock() - NOON <= timedelta(hours=24, minutes=3)
+
+
+# --- held up ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_not_sent_is_sent_again_at_once_with_pauses(house: House) -> None:
+    """ "not sent: again with back-off and jitter"; nothing is asked, since nothing can have happened."""
+    house.ecticket.faults = [NOT_SENT, NOT_SENT, NOT_SENT]
+
+    told = await house.work(house.order())
+
+    assert told.event("submitted").data["recovered"] is False
+    assert house.ecticket.asked("query") == []
+    assert timedelta(seconds=0.5) < house.clock() - NOON < timedelta(seconds=5)
+
+
+async def test_an_order_that_could_never_be_sent_is_given_up() -> None:
+    """ "else `gave-up`": certainly never sent, and the message says so."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.always = NOT_SENT
+
+    told = await house.finish(house.order())
+
+    assert told.event("parked").data["reason"] == "gave-up"
+    assert "no tickets exist" in header(told.letter, "ecticket-message")
+    assert not has_header(told.letter, "ecticket-possibly-sent-at")
+    assert house.ecticket.issues == {}
+
+
+async def test_an_open_breaker_counts_no_attempts(house: House) -> None:
+    """ "breaker waits do not count"; nothing is tried, and nothing may have been sent."""
+    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+
+    told = await house.work(house.order(*THREE_PARTS))
+    for _ in range(10):
+        assert told.nothing_but_deferred
+        assert header(told.later, "ecticket-attempts") == "0"
+        assert not has_header(told.later, "ecticket-possibly-sent-at")
+        told = await house.work(told.later)
+    told = await house.finish(told.later)
+
+    assert told.kinds == ["submitted"] * 3
+    assert ("breaker_open",) in house.heard.of("deferred")
+
+
+async def test_a_lock_out_counts_no_attempts(house: House) -> None:
+    """HTTP 403: refused before execution, so nothing was sent; as told, and not before."""
+    house.ecticket.locked_out_until = NOON + timedelta(minutes=30)
+
+    told = await house.work(house.order())
+
+    assert told.nothing_but_deferred
+    assert header(told.later, "ecticket-attempts") == "0"
+    assert not has_header(told.later, "ecticket-possibly-sent-at")
+    assert house.ecticket.asked("query") == []
+
+
+async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> None:
+    """HTTP 429 or 503 with a Retry-After of a second: not worth a deferral."""
+    house.ecticket.locked_out_until = NOON + timedelta(seconds=1)
+    prepared = await house.submit.prepare(house.order())
+
+    async def unlock(seconds: float) -> None:
+        house.clock.passes(seconds)
+        house.ecticket.locked_out_until = None
+
+    house.submit._sleep = unlock
+    told = house.reader.read(await house.submit.handle(prepared.subject, Grant(house.order())))
+
+    assert told.kinds == ["submitted"]
+    assert sum(house.ecticket.issues.values()) == 2
+
+
+async def test_an_envelope_that_is_refused_alone_is_dead_lettered(house: House) -> None:
+    """ "an order that stays alone with it for `submit.attempts` while the control query is fine"."""
+    house.ecticket.always = NOT_ACCEPTED
+
+    told = await house.finish(house.order())
+
+    assert told.event("parked").data["reason"] == "refused-envelope"
+    assert house.ecticket.issues == {derived(): SubmitPolicy().attempts}
+    assert house.ecticket.asked("control") == ["merchant"]
+    assert not has_header(told.letter, "ecticket-possibly-sent-at")
+    assert header(told.letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
+
+
+async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fault(house: House) -> None:
+    """Then settings or clock are wrong: everything waits, and nobody is blamed."""
+    house.ecticket.always = NOT_ACCEPTED
+    house.ecticket.silent = True
+
+    told = await house.work(house.order())
+    for _ in range(20):
+        assert told.nothing_but_deferred
+        told = await house.work(told.later)
+
+
+# --- in several parts -------------------------------------------------------------------------------------------------
+
+
+async def test_each_part_ends_for_itself_and_all_in_one_outcome(house: House) -> None:
+    """One submitted, one refused, one in doubt: two events' worth of records, one transaction."""
+    house.ecticket.faults = [None, REFUSED, LOST_BEFORE]
+    record = house.order(*THREE_PARTS)
+
+    first = await house.work(record)
+    rest = await house.finish(first.later)
+
+    assert first.kinds == ["submitted"]
+    assert len(first.confirmations) == 1
+    plan = plan_of(first.later)
+    assert [(part.part.number, part.part.of) for part in plan.parts] == [(2, 3), (3, 3)]
+    assert plan.parts_done == 1
+    assert [(event.kind, event.data["part"], event.data["parts"]) for event in rest.events] == [
+        ("failed", 2, 3),
+        ("submitted", 3, 3),
+    ]
+    assert [event.data["trade_no"] for event in rest.events] == [derived(part=2), derived(part=3)]
+    assert {event.attributes["orderref"] for event in rest.events} == {f"orders.paid/2/{record.offset}"}
+    assert house.ecticket.tickets == {derived(part=1): 1, derived(part=3): 1}
+    assert sorted(set(house.heard.of("order_settled"))) == [("deferred",), ("failed",), ("submitted",)]
+
+
+async def test_a_refusal_in_front_does_not_stop_the_parts_behind(house: House) -> None:
+    """ "a refusal or a doubt does not stop the next part"."""
+    house.ecticket.faults = [REFUSED, LOST_BEFORE, None]
+
+    told = await house.work(house.order(*THREE_PARTS))
+
+    assert [event.data["part"] for event in told.events] == [3]
+    assert [part.part.number for part in plan_of(told.later).parts] == [1, 2]
+
+
+async def test_parts_that_are_parked_tell_how_many_were_done() -> None:
+    """ "`parts_done`": the order is partly issued, and whoever looks at it must know."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
+    first = await house.work(house.order(*THREE_PARTS))
+    house.ecticket.silent = True
+
+    told = await house.finish(first.later)
+
+    assert told.kinds == ["parked"]
+    assert told.event("parked").data["parts_done"] == 1
+    assert plan_of(told.letter).parts_done == 1
+    assert [part.part.number for part in plan_of(told.letter).parts] == [2, 3]
+    assert derived(part=2) in header(told.letter, "ecticket-message")
+    assert derived(part=3) in header(told.letter, "ecticket-message")
+
+
+async def test_parts_parked_for_several_reasons_say_the_gravest() -> None:
+    """One was never sent, another may have been: tickets may exist."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.faults = [NOT_ACCEPTED, LOST_BEFORE]
+    house.ecticket.always = NOT_ACCEPTED
+    house.ecticket.silent = True
+
+    told = await house.finish(house.order(line(), line("SPA", 1, **SERIAL)))
+
+    assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == "unresolved"
+    assert [part.part.number for part in plan_of(told.letter).parts] == [1, 2]
+
+
+# --- dead letters: nothing is sent ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, []),
+        (b"", []),
+        (b"{", []),
+        (b"[]", []),
+        (b"\xff\xfe", []),
+        (b'{"order_id": 5}', []),
+        (b"{}", [("ecticket-attempts", b"many")]),
+        (b"{}", [("ecticket-plan", b"\xff")]),
+        (b"{}", [("ecticket-plan", b'{"v":2}')]),
+        (b"{}", [("content-type", b"\xff")]),
+    ],
+)
+async def test_a_poison_record_is_a_dead_letter(
+    house: House, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """Told without an order id, under the record's own coordinates; the record stays as it came."""
+    record = house.record(value, headers=headers, key=b"k")
+
+    told = await house.work(record)
+
+    parked = told.event("parked")
+    assert (parked.data["order_id"], parked.data["reason"], parked.data["stage"]) == (None, "unreadable", "parse")
+    assert parked.key == parked.attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert parked.attributes["source"] == "/ecticket-adapter"
+    assert (told.letter.key, told.letter.value) == (b"k", value)
+    assert header(told.letter, "ecticket-message") == parked.data["message"]
+    assert house.ecticket.calls == []
+
+
+async def test_the_next_order_is_unharmed(house: House) -> None:
+    """A dead letter is nobody else's business."""
+    await house.work(house.record(b"\x00"))
+
+    assert (await house.work(house.order())).kinds == ["submitted"]
+
+
+@pytest.mark.parametrize(
+    ("merchant", "words"), [("9999999", "'9999999' is not configured"), (None, "names no merchant")]
+)
+async def test_an_unknown_merchant_is_named(house: House, merchant: str | None, words: str) -> None:
+    """No merchant of that id, or none among several: the source names none."""
+    told = await house.work(house.order(merchant_id=merchant))
+
+    parked = told.event("parked")
+    assert parked.data["reason"] == "unknown-merchant"
+    assert words in str(parked.data["message"])
+    assert parked.attributes["source"] == "/ecticket-adapter"
+    assert parked.attributes["orderid"] == "A-1"
+
+
+async def test_the_only_merchant_need_not_be_named() -> None:
+    """Neither in the adapter's own format, nor by a plugin that parses."""
+
+    class Parses:
+        @hookimpl
+        def parse_order(self, record: object) -> Order:
+            return Order(
+                order_id="P-1",
+                merchant_id="",
+                lines=(Line(sku="VQT04959", quantity=1),),
+                issue_type=IssueType.SERIAL_NUMBER,
+            )
+
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+            return [TicketItem(name="SPA課程體驗券", price=100, quantity=1, issue_type=IssueType.SERIAL_NUMBER)]
+
+    house = House(MERCHANT)
+    assert (await house.work(house.order(merchant_id=None))).event("submitted").data["merchant_id"] == MERCHANT
+
+    house = House(MERCHANT, plugins={"shop": Parses()})
+    assert (await house.work(house.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
+
+
+async def test_one_violation_dead_letters_the_whole_order(house: House) -> None:
+    """All violations of all parts are told at once, and nothing is sent, though two of three parts are fine."""
+    wrong = {**SERIAL, "name": "券", "unit_price": 0}
+
+    told = await house.work(
+        house.order(line(), line("SPA", 1, **wrong), line("BR103218", 1, issue_type="paper"), print_by=None)
+    )
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["stage"]) == ("invalid-order", "map")
+    for word in ("part 2 of 3", "ItemName", "TicketPrice", "PrintType", "developers.ecpay.com.tw/32163"):
+        assert word in str(parked.data["message"])
+    assert house.ecticket.calls == []
+    assert not has_header(told.letter, "ecticket-plan")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"trade_no": "CBX1", "lines": THREE_PARTS}, "does-not-fit"),
+        ({"lines": [line(quantity=2_001)]}, "does-not-fit"),
+        ({"lines": [line("no item number of ECTicket")]}, "unmapped-item"),
+        ({"issue_type": None}, "invalid-order"),
+    ],
+)
+async def test_what_cannot_be_planned_is_a_dead_letter(house: House, content: dict[str, object], reason: str) -> None:
+    """Under its own reason, with nothing asked and nothing sent."""
+    told = await house.work(house.order(**content))
+
+    assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == reason
+    assert header(told.letter, "ecticket-stage") == "map"
+    assert house.ecticket.calls == []
+
+
+async def test_an_order_too_large_is_refused_before_anything_is_bought(house: House) -> None:
+    """It could not be carried forward with its plan; the dead letters still take it whole."""
+    record = house.order(note="x" * MAX_ORDER_BYTES)
+
+    told = await house.work(record)
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert told.letter.value == record.value
+    assert house.ecticket.calls == []
+
+
+@pytest.mark.parametrize("hook", ["parse_order", "accept_order", "map_item", "shape_issue"])
+async def test_a_failing_hook_is_named_and_not_quoted(hook: str) -> None:
+    """ "failure dead-letters this record as `plugin-error`": plugin, hook and line, and not what the exception says."""
+
+    class Fails:
+        pass
+
+    def fails(**_: object) -> None:
+        raise KeyError(CUSTOMER["phone"])
+
+    arguments = {
+        "parse_order": "record",
+        "accept_order": "order",
+        "map_item": "order, line",
+        "shape_issue": "order, request",
+    }
+    scope: dict[str, object] = {"fails": fails, "hookimpl": hookimpl}
+    exec(f"def {hook}(self, {arguments[hook]}):\n    fails()", scope)  # noqa: S102  # one plugin for each hook
+    setattr(Fails, hook, hookimpl(scope[hook]))  # type: ignore[type-var]  # it is the function made above
+    house = House(plugins={"boutique": Fails()})
+
+    told = await house.work(house.order())
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["plugin"]) == ("plugin-error", "boutique")
+    assert parked.data["stage"] == ("parse" if hook == "parse_order" else "map")
+    assert header(told.letter, "ecticket-plugin") == "boutique"
+    assert f"hook {hook}" in header(told.letter, "ecticket-message")
+    assert house.ecticket.calls == []
+
+
+async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text may hold anything, so it is not repeated; the order counts as possibly sent."""
+
+    def find(_: str) -> None:
+        raise RuntimeError(f"broke on {CUSTOMER['phone']}")
+
+    monkeypatch.setattr(house.book, "find", find)
+    prepared = await house.submit.prepare(house.order())
+    with pytest.raises(RuntimeError) as caught:
+        await house.submit.handle(prepared.subject, Grant(house.order()))
+    monkeypatch.undo()
+    record = house.order()
+
+    told = house.reader.read(house.submit.broken(record, caught.value, Grant(record)))
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["stage"]) == ("internal-error", "submit")
+    assert "RuntimeError at test_submit.py:" in str(parked.data["message"])
+    assert "broke on" not in str(parked.data["message"])
+    assert header(told.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+
+
+async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None:
+    """The engine asks for a smaller one: a dead letter that says that tickets may exist."""
+    record = house.order()
+
+    told = house.reader.read(house.submit.broken(record, OutcomeTooLarge("42"), Grant(record)))
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert "tickets may exist" in header(told.letter, "ecticket-message")
+    assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_merchant_that_is_gone_parks_its_carried_orders_with_their_plans(house: House) -> None:
+    """In doubt, so tickets may exist; the parts done before are counted."""
+    house.ecticket.faults = [None, LOST_BEFORE]
+    first = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
+    house.book.remove(MERCHANT)
+
+    told = await house.work(first.later)
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["parts_done"]) == ("unresolved", 1)
+    assert "is not configured" in str(parked.data["message"])
+    assert "tickets may exist" in str(parked.data["message"])
+    assert [part.part.number for part in plan_of(told.letter).parts] == [2]
+    assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+# --- the lease and the engine's carrying ------------------------------------------------------------------------------
+
+
+async def test_a_lost_lease_passes_through_with_nothing_written(house: House) -> None:
+    """The partition may be somebody else's, and so may the order."""
+    with pytest.raises(LeaseLost):
+        await house.work(house.order(), lost_after=0)
+
+    assert house.ecticket.calls == []
+
+
+async def test_a_lease_lost_between_parts_leaves_the_rest_to_the_next_owner(house: House) -> None:
+    """The first part is found by asking, and each part is issued once."""
+    record = house.order(*THREE_PARTS)
+    with pytest.raises(LeaseLost):
+        await house.work(record, lost_after=1)
+    house.clock.passes(10)
+
+    told = await house.finish(record, possibly_sent_since=house.clock())
+
+    recovered = {event.data["part"]: event.data["recovered"] for event in told.events}
+    assert recovered == {1: True, 2: False, 3: False}
+    assert set(house.ecticket.tickets.values()) == {1}
+
+
+async def test_each_send_asks_for_the_lease(house: House) -> None:
+    """Every Issue call, also a second one, goes through the grant; questions do not."""
+    house.ecticket.faults = [LOST_BEFORE]
+    record = house.order(*THREE_PARTS)
+    grant = Grant(record)
+
+    await house.submit.handle((await house.submit.prepare(record)).subject, grant)
+
+    assert grant.sends == 3
+
+
+async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
+    """Handed on by the engine: nothing was tried, so attempts stay; it may have been sent, as the grant says."""
+    house.ecticket.faults = [LOST_BEFORE]
+    later = (await house.work(house.order())).later
+    prepared = await house.submit.prepare(later)
+    house.clock.passes(30)
+    fenced = house.clock()
+
+    carried = house.reader.read(
+        house.submit.carry(later, prepared.subject, Grant(later, possibly_sent_since=fenced))
+    ).later
+
+    same = ("ecticket-plan", "ecticket-attempts", "ecticket-first-seen", "ecticket-offset", "ecticket-timestamp")
+    assert [header(carried, name) for name in same] == [header(later, name) for name in same]
+    assert header(carried, "ecticket-possibly-sent-at") == fenced.isoformat(timespec="milliseconds").replace(
+        "+00:00", "Z"
+    )
+    assert header(carried, "ecticket-not-before") > header(later, "ecticket-not-before")
+    assert (carried.key, carried.value) == (later.key, later.value)
+
+
+async def test_a_fresh_order_that_is_carried_is_fresh_afterwards(house: House) -> None:
+    """It was never begun: mapped when its time comes, and sent at once."""
+    record = house.order()
+    prepared = await house.submit.prepare(record)
+
+    carried = house.reader.read(house.submit.carry(record, prepared.subject, Grant(record))).later
+    told = await house.work(carried)
+
+    assert not has_header(carried, "ecticket-plan")
+    assert not has_header(carried, "ecticket-possibly-sent-at")
+    assert [kind for kind, _ in house.ecticket.calls] == ["issue"]
+    assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+
+
+# --- after a crash ----------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_crash_a_known_order_is_recovered_and_nothing_is_sent(house: House) -> None:
+    """Asked before anything else is done with it."""
+    house.ecticket.has(derived())
+
+    told = await house.work(house.order(), possibly_sent_since=NOON)
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.calls == [("query", derived())]
+
+
+async def test_after_a_crash_an_unknown_order_waits_with_its_plan() -> None:
+    """Mapped once to learn its number, and never again; sent under it once it is proven that nobody had sent it."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+
+    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    maps.item_no = "CK851236"
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert plan_of(first.later).unproven == Unproven()
+    assert header(first.later, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert maps.asked == 1
+    assert told.event("submitted").data["recovered"] is False
+    assert house.ecticket.requests[0].ticket_info[0].item_no == "VQT04959"
+    assert house.ecticket.issues == {derived(): 1}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_after_a_crash_no_part_is_sent_before_all_are_proven(house: House) -> None:
+    """One part that cannot be asked about holds the others back."""
+    house.ecticket.silent_about = {derived(part=3)}
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    for _ in range(15):
+        told = await house.work(told.later)
+    assert house.ecticket.issues == {}
+    house.ecticket.silent_about = set()
+
+    told = await house.finish(told.later)
+
+    assert told.kinds == ["submitted"] * 3
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+
+
+async def test_after_a_crash_breaker_waits_do_not_count_either(house: House) -> None:
+    """Also where one part is held back by another's."""
+    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+
+    assert header(told.later, "ecticket-attempts") == "0"
+
+
+async def test_after_a_crash_skipping_waits_for_the_proof() -> None:
+    """Not known: skipped, but not before that is certain."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("sold at the door")
+
+    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert told.event("skipped").data["reason"] == "sold at the door"
+    assert told.event("skipped").data["plugin"] == "shop"
+    assert house.ecticket.issues == {}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_after_a_crash_a_known_order_is_not_skipped() -> None:
+    """Its tickets exist, whatever a plugin would say now."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("sold at the door")
+    house.ecticket.has(derived())
+
+    told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+
+    assert told.kinds == ["submitted"]
+
+
+async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
+    """A shop's topic may hold more than tickets; under the same plugins such an order was never sent."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("no tickets in it")
+    record = house.order(line("a pair of shoes"))
+
+    told = await house.work(record, possibly_sent_since=NOON)
+
+    assert told.kinds == ["skipped"]
+    assert house.ecticket.calls == []
+
+
+async def test_after_a_crash_under_another_mapping_what_cannot_be_planned_is_unresolved() -> None:
+    """The mapping of then may have known it, so tickets may exist, and nobody knows under which number."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    record = house.order(line("a pair of shoes"))
+
+    told = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    maps.skip = Skip("no tickets in it")
+    skipped = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+
+    for each in (told, skipped):
+        assert each.event("parked").data["reason"] == "unresolved"
+        assert "a pair of shoes" in header(each.letter, "ecticket-message")
+        assert "tickets may exist" in header(each.letter, "ecticket-message")
+        assert header(each.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+
+
+async def test_after_a_crash_a_hook_that_fails_now_says_nothing_about_then() -> None:
+    """It may have answered the earlier process, which then sent the order."""
+    maps = Maps()
+    maps.error = KeyError("x")
+    house = House(plugins={"shop": maps})
+
+    told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+
+    assert (told.event("parked").data["reason"], told.event("parked").data["plugin"]) == ("unresolved", "shop")
+
+
+async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(house: House) -> None:
+    """It could not be sent then either: no alarm."""
+    unmapped = await house.work(house.order(line("no item number of ECTicket")), possibly_sent_since=NOON)
+    poison = await house.work(house.record(b"{"), possibly_sent_since=NOON)
+
+    assert unmapped.event("parked").data["reason"] == "unmapped-item"
+    assert poison.event("parked").data["reason"] == "unreadable"
+    for told in (unmapped, poison):
+        assert "tickets may exist" not in header(told.letter, "ecticket-message")
+        assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(house: House) -> None:
+    """Its headers say that it may have been sent, or a plugin that is gone could read it."""
+    sent = ("ecticket-possibly-sent-at", b"2026-03-01T03:00:00Z")
+    told = [
+        await house.work(house.record(b"{", headers=[sent])),
+        await house.work(house.record(b"{"), possibly_sent_since=NOON, fingerprint_changed=True),
+        await house.work(house.record(b"{}", headers=[("ecticket-possibly-sent-at", b"yesterday")])),
+    ]
+
+    for each in told:
+        assert header(each.letter, "ecticket-reason") == "unreadable"
+        assert "tickets may exist" in header(each.letter, "ecticket-message")
+        assert has_header(each.letter, "ecticket-possibly-sent-at")
+
+
+@pytest.mark.parametrize("known", [1, 2, 3])
+async def test_after_a_crash_and_another_mapping_a_known_part_parks_the_rest(house: House, known: int) -> None:
+    """ "some part is known at ECTicket, the rest is parked as `unresolved`"."""
+    house.ecticket.has(derived(part=known))
+
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.event("submitted").data["part"] == known
+    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "the mapping has changed since" in header(told.letter, "ecticket-message")
+    assert [part.part.number for part in plan_of(told.letter).parts] == [n for n in (1, 2, 3) if n != known]
+    assert told.deferred == []
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_and_another_mapping_an_order_nobody_knows_is_sent(house: House) -> None:
+    """Once all its numbers are proven; a changed mapping alone parks nothing."""
+    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["submitted"] * 3
+
+
+async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_mapping(house: House) -> None:
+    """The first is recovered; the others are sent when they are proven, `part` of `parts` as ever."""
+    house.ecticket.has(derived(part=1))
+
+    first = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    rest = await house.finish(first.later)
+
+    assert [event.data["part"] for event in first.events] == [1]
+    assert [(event.data["part"], event.data["parts"]) for event in rest.events] == [(2, 3), (3, 3)]
+    assert set(house.ecticket.tickets.values()) == {1}
+
+
+async def test_after_a_crash_field_rules_wait_for_the_proof(house: House) -> None:
+    """The gift has expired over night: not known, so the order is invalid with nothing sent."""
+    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
+    house.clock.passes(86_400)
+
+    first = await house.work(record, possibly_sent_since=house.clock())
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert told.event("parked").data["reason"] == "invalid-order"
+    assert "ExpireDate" in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_a_known_order_may_break_rules(house: House) -> None:
+    """Its tickets exist; what it breaks today does not matter any more."""
+    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
+    house.ecticket.has(derived(), TradeNoKind.FREE)
+    house.clock.passes(86_400)
+
+    told = await house.work(record, possibly_sent_since=house.clock())
+
+    assert told.kinds == ["submitted"]
+
+
+EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date": "2026-03-01"}))
+"""Two parts, of which the second is a gift that expires on the first day."""
+
+
+@pytest.mark.parametrize("known_at_once", [True, False], ids=["in the same sitting", "in an earlier one"])
+async def test_after_a_crash_a_part_that_breaks_rules_beside_a_known_one_is_unresolved(
+    house: House, known_at_once: bool
+) -> None:
+    """The order is partly issued, so it is not "invalid, with nothing sent"; a person must look."""
+    record = house.order(*EXPIRED)
+    house.ecticket.has(derived(part=1))
+    house.clock.passes(86_400)
+    fenced = house.clock()
+    if known_at_once:
+        fenced -= timedelta(seconds=700)
+
+    told = await house.finish(record, possibly_sent_since=fenced)
+
+    assert told.event("submitted").data["part"] == 1
+    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "ExpireDate" in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_a_carried_plan_is_asked_about_and_not_mapped_again() -> None:
+    """The plan is the record's own, so nothing is unproven but its parts."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    house.ecticket.faults = [NOT_ACCEPTED]
+    later = (await house.work(house.order(line("MINE")))).later
+    house.clock.passes(100)
+
+    first = await house.work(later, possibly_sent_since=house.clock(), fingerprint_changed=True)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert plan_of(first.later).unproven is None
+    assert maps.asked == 1
+    assert house.ecticket.issues == {derived(): 2}
+    assert told.event("submitted").data["recovered"] is False
+
+
+async def test_after_a_crash_and_a_day_without_answers_it_is_unresolved(house: House) -> None:
+    """The give-up clock runs for an unproven order, too."""
+    house.ecticket.silent = True
+
+    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert len(plan_of(told.letter).parts) == 3
+    assert house.ecticket.issues == {}
+
+
+# --- replayed ---------------------------------------------------------------------------------------------------------
+
+
+async def _given_up(house: House) -> Told:
+    house.ecticket.always = NOT_SENT
+    return await house.finish(house.order())
+
+
+async def test_a_replayed_order_counts_as_possibly_sent_and_keeps_its_plan() -> None:
+    """Its own headers say so, later than its plan: asked first, then sent under the same number; the clock is reset."""
+    maps = Maps()
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600), plugins={"shop": maps})
+    house.ecticket.always = NOT_SENT
+    record = house.order(line("MINE"))
+    letter = (await house.finish(record)).letter
+    house.ecticket.always = None
+    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock)
+    replayed_at = house.clock()
+
+    first = await house.work(again)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert header(first.later, "ecticket-replays") == "1"
+    assert header(first.later, "ecticket-attempts") == "1"
+    assert header(first.later, "ecticket-first-seen") == header(again, "ecticket-first-seen")
+    assert house.clock() - replayed_at >= timedelta(seconds=600)
+    assert maps.asked == 1
+    assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_a_replayed_order_that_is_parked_again_is_the_same_fact() -> None:
+    """The id is of the original coordinates, however often it is told; the headers are replaced."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    first = await _given_up(house)
+    house.ecticket.silent = True
+
+    second = await house.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=house.clock))
+
+    assert second.event("parked").id == first.event("parked").id
+    assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unresolved"
+    names = [name for name, _ in second.letter.headers]
+    assert len(names) == len(set(names))
+    assert header(second.letter, "ecticket-replays") == "1"
+
+
+async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unproven() -> None:
+    """It was parked before it had one; nobody knows under which mapping it may have been sent."""
+    maps = Maps()
+    maps.error = KeyError("x")
+    house = House(plugins={"shop": maps})
+    letter = (await house.work(house.order(line("MINE")))).letter
+    maps.error = None
+
+    first = await house.work(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    told = await house.finish(first.later)
+
+    assert plan_of(first.later).unproven == Unproven(remapped=True)
+    assert told.kinds == ["submitted"]
+
+
+async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(house: House) -> None:
+    """All that is needed is in the plan, the customer's data included."""
+    house.ecticket.faults = [LOST_BEFORE]
+    later = (await house.work(house.order())).later
+
+    told = await house.finish(replace(later, value=None))
+
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.requests[-1].customer_phone == CUSTOMER["phone"]
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+Sabotage = Callable[[House], None]
+
+
+def _lost(house: House) -> None:
+    house.ecticket.faults = [LOST_AFTER, LOST_BEFORE, LOST_AFTER]
+
+
+def _late(house: House) -> None:
+    house.ecticket.faults = [LOST_AFTER, REFUSED_AFTER, LOST_AFTER]
+    house.ecticket.visible_after = 500
+
+
+def _unsent(house: House) -> None:
+    house.ecticket.faults = [NOT_SENT, NOT_ACCEPTED, NOT_SENT, None, NOT_SENT]
+
+
+@pytest.mark.parametrize("sabotage", [_lost, _late, _unsent])
+@pytest.mark.parametrize("crashes_after", [0, 1, 2, None])
+async def test_whatever_happens_each_part_is_told_once_and_issued_once(
+    house: House, sabotage: Sabotage, crashes_after: int | None
+) -> None:
+    """A crash at any send, and answers lost besides: three parts, three events, tickets once each."""
+    sabotage(house)
+    record = house.order(*THREE_PARTS)
+    fenced: datetime | None = None
+    if crashes_after is not None:
+        with pytest.raises(LeaseLost):
+            await house.work(record, lost_after=crashes_after)
+        house.clock.passes(20)
+        fenced = house.clock()
+
+    told = await house.finish(record, possibly_sent_since=fenced)
+
+    assert sorted(str(event.data["part"]) for event in told.events) == ["1", "2", "3"]
+    assert set(told.kinds) == {"submitted"}
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+    assert told.letters == []

@@ -1,0 +1,70 @@
+"""One part's story, told as what came when, and the answers that stories are made of."""
+
+from __future__ import annotations
+
+from adapter.issuance.actions import Action, Finish, Submitted
+from adapter.issuance.answers import ControlAnswered, Known, NotFound, ProbeAnswered, WhatCame
+from adapter.issuance.decide import SubmitPolicy, decide, observe
+from adapter.issuance.state import PartState, begin
+from adapter.protocol.query_issue_result import IssueStatus
+
+from .samples import T0, at, part, planned
+
+N = 10_200_047
+"""The code with which numbers are not found."""
+HOUR = 3_600
+
+
+class Story:
+    """One part, told as what came when; each `comes` is `observe`, and `next` is `decide`."""
+
+    def __init__(self, state: PartState | None = None, policy: SubmitPolicy | None = None) -> None:
+        self.state = state or planned()
+        self.policy = policy or SubmitPolicy()
+        self.now = T0
+
+    def comes(self, what: WhatCame, *, seconds: float | None = None) -> Story:
+        """Something came, at so many seconds of the story."""
+        if seconds is not None:
+            self.now = at(seconds)
+        self.state = observe(self.state, what, self.now)
+        return self
+
+    def next(self, *, seconds: float | None = None) -> Action:
+        """What is to be done, at so many seconds of the story."""
+        if seconds is not None:
+            self.now = at(seconds)
+        return decide(self.state, self.now, self.policy)
+
+
+def not_found(seconds: float, code: int = N) -> NotFound:
+    """The part's number was asked about then, and is not found."""
+    return NotFound(code=code, asked_at=at(seconds))
+
+
+def control(seconds: float, code: int = N) -> ControlAnswered:
+    """A random number was asked about then."""
+    return ControlAnswered(code=code, asked_at=at(seconds))
+
+
+def known(status: IssueStatus = IssueStatus.IN_PROGRESS) -> Known:
+    """The part's number is known."""
+    return Known(status=status)
+
+
+def possibly_sent(seconds: float = 0) -> Story:
+    """A part that an earlier owner could have sent until then."""
+    return Story(begin(part(), first_seen_at=T0, possibly_sent_since=at(seconds)))
+
+
+def not_known(story: Story, seconds: float) -> Story:
+    """Trustworthy evidence, complete at that time: question, control, RtnCode 1, question."""
+    story.comes(not_found(seconds), seconds=seconds)
+    story.comes(control(seconds), seconds=seconds)
+    story.comes(ProbeAnswered(ok=True), seconds=seconds)
+    return story.comes(not_found(seconds), seconds=seconds)
+
+
+def submitted(story: Story, *, recovered: bool, ticket_trade_no: str | None = None) -> Finish:
+    """The decision that tells the part as submitted now."""
+    return Finish(result=Submitted(ticket_trade_no=ticket_trade_no, recovered=recovered, at=story.now))

@@ -1,0 +1,195 @@
+"""Three engines, one fake cluster, and chance: whatever happens, every record is sent once and told once.
+
+The chances are drawn from a seed, so that a failure can be looked at again. Members are frozen (their lease lapses, the
+others take over, then they thaw with everything in hand) or killed (nothing of theirs has any effect any more).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapter.stream import engine, workshop
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.port import Place
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
+
+PLACES = [Place("paid", number) for number in range(4)]
+RECORDS = 240
+MOVES = 25
+
+
+class Remote:
+    """Keeps every sending."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+
+class Sender:
+    """A stage of one process: alive or not, it asks before it sends when told to."""
+
+    name = "sender"
+    group = "group"
+    topics = ("paid",)
+    sends = True
+    max_in_flight = 6
+    max_waiting = 50
+    fingerprint = "one"
+
+    def __init__(self, remote: Remote, chance: random.Random) -> None:
+        self._remote = remote
+        self._chance = chance
+        self.alive = True
+
+    async def prepare(self, record: Record) -> Prepared[str]:
+        await asyncio.sleep(0)
+        return Prepared(lane=record.key, subject=(record.value or b"").decode())
+
+    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
+        if self._chance.random() < 0.05:
+            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.004), subject=subject)
+        await self._takes_a_while()
+        if not (grant.possibly_sent_since and subject in self._remote.sent):
+            grant.clear_to_send()
+            if not self.alive:
+                await asyncio.Event().wait()
+            self._remote.sent.append(subject)
+            await self._takes_a_while()
+        return Outcome(records=(Publication(topic="out", key=grant.record.key, value=subject.encode()),))
+
+    async def _takes_a_while(self) -> None:
+        if self._chance.random() < 0.02:
+            await asyncio.sleep(0.15)
+        else:
+            await asyncio.sleep(self._chance.random() * 0.003)
+
+    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+        raise AssertionError("nothing is carried on here")
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        raise error
+
+
+class World:
+    """Engines that come and go."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.cluster = FakeCluster()
+        self.remote = Remote()
+        self.engines: list[tuple[Engine[str], asyncio.Task[None], Sender]] = []
+        self.dead: list[asyncio.Task[None]] = []
+
+    async def hire(self) -> None:
+        sender = Sender(self.remote, self.chance)
+        kafka = FakeKafka(self.cluster)
+        engine = Engine(sender, KafkaConnection(bootstrap_servers="fake:1"), kafka=kafka)
+        members = len(self.cluster.members)
+        self.engines.append((engine, asyncio.create_task(engine.run()), sender))
+        while len(self.cluster.members) == members:  # noqa: ASYNC110  # nobody signals joining
+            await asyncio.sleep(0.001)
+
+    async def rebalance(self) -> None:
+        """Partitions at random among those who answer; one fenced away by accident now and then."""
+        answering = [member for member in self.cluster.members if member.lease.answers]
+        shares: list[list[Place]] = [[] for _ in answering]
+        for place in PLACES:
+            self.chance.choice(shares).append(place)
+        await self.cluster.assign(*shares)
+
+    async def freeze(self) -> None:
+        """A member does not answer; the others take over; it thaws, and joins again."""
+        member = self.chance.choice(self.cluster.members)
+        member.lease.answers = False
+        if any(other.lease.answers for other in self.cluster.members):
+            await self.rebalance()
+        await asyncio.sleep(self.chance.random() * 0.05)
+        member.lease.answers = True
+        member.lease.generation = -1
+        await self.rebalance()
+
+    async def kill(self) -> None:
+        """kill -9: nothing of it has any effect any more; another one comes."""
+        index = self.chance.randrange(len(self.engines))
+        _, task, sender = self.engines.pop(index)
+        member = self.cluster.members[index]
+        sender.alive = False
+        _silence(member)
+        self.cluster.members.remove(member)
+        self.dead.append(task)
+        await self.hire()
+        await self.rebalance()
+
+    async def leave(self) -> None:
+        """SIGTERM, and another one comes."""
+        engine, task, _ = self.engines.pop(0)
+        await engine.stop(self.chance.choice([0.02, 0.5]))
+        await task
+        await self.hire()
+        await self.rebalance()
+
+    async def fail(self) -> None:
+        """The next transactions fail, or succeed without saying so."""
+        self.cluster.faults = self.chance.choices(["", "failed", "committed, and failed"], k=4)
+        self.cluster.writers_to_fail = self.chance.choice([0, 0, 1])
+
+    async def end(self) -> None:
+        for engine, task, _ in self.engines:
+            await engine.stop(0.2)
+            await task
+        for task in self.dead:
+            task.cancel()
+        await asyncio.gather(*self.dead, return_exceptions=True)
+
+
+def _silence(member: FakeMember) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    member.lease.answers = False
+    member.left = True
+    member.poll = member.committed = member.log_range = member.start_writer = never  # type: ignore[method-assign, assignment]  # it is dead
+    for writer in member.writers:
+        writer.publish = never  # type: ignore[method-assign, assignment]  # likewise
+
+
+@pytest.mark.parametrize("seed", range(int(__import__('os').environ.get('SEEDS','12'))))
+async def test_whatever_happens_every_record_is_sent_once_and_told_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a lane's records are told in their order."""
+    monkeypatch.setattr(workshop, "LEASE_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(engine, "LEAST_FLUSH_SECONDS", 0.05)
+    world = World(seed)
+    for _ in range(3):
+        await world.hire()
+    await world.rebalance()
+    moves = [world.rebalance, world.freeze, world.kill, world.leave, world.fail, world.fail]
+    number = 0
+    for _ in range(MOVES):
+        for _ in range(RECORDS // MOVES + 1):
+            lane = number // 3
+            place = PLACES[lane % len(PLACES)]
+            world.cluster.append(place, str(number), key=f"{lane}", hole=world.chance.choice([0, 0, 1]))
+            number += 1
+        await world.chance.choice(moves)()
+        await asyncio.sleep(world.chance.random() * 0.02)
+    world.cluster.faults = []
+    await world.rebalance()
+    async with asyncio.timeout(10):
+        while len(set(world.cluster.told)) < number:  # noqa: ASYNC110  # the engines signal nothing to tests
+            await asyncio.sleep(0.005)
+    await world.end()
+
+    told = world.cluster.told
+    assert sorted(told, key=int) == [str(one) for one in range(number)]
+    assert sorted(world.remote.sent, key=int) == [str(one) for one in range(number)]
+    lanes = [[text for text in told if int(text) // 3 == lane] for lane in range(number // 3)]
+    assert all(lane == sorted(lane, key=int) for lane in lanes)
