@@ -2,18 +2,29 @@
 
 Rooms log through the standard library or structlog; both end here. Log lines name topics, partitions, offsets, order
 ids and trade numbers, never customer data, keys or payloads.
+
+So an exception is told by its type and the places it passed. The values around it (which a renderer of tracebacks would
+print: records, orders, keys) are left out, and so is the text of all but our own errors: a library quotes what it was
+given.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Literal
 
 import structlog
 
+from adapter.errors import AdapterError
+
 _QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
 """Libraries that tell as news what the adapter itself handles and reports in its own words."""
+
+_FRAMES = 20
+"""Of a deep traceback, how many of the innermost places are told."""
 
 
 def configure(*, style: Literal["json", "console"], level: str) -> None:
@@ -24,9 +35,10 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_values,
     ]
     renderer: list[structlog.types.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [structlog.processors.JSONRenderer(ensure_ascii=False)]
         if style == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
@@ -53,3 +65,30 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
     root.setLevel(level.upper())
     for name, least in _QUIETER.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _without_values(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Replace an exception by a text of types and places."""
+    given = event.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else _second(given)
+    if error is not None:
+        event["exception"] = "\n".join(_told(error))
+    return event
+
+
+def _second(given: object) -> BaseException | None:
+    """The exception of a triple as `sys.exc_info` makes it."""
+    error = given[1] if isinstance(given, tuple) and len(given) == 3 else None
+    return error if isinstance(error, BaseException) else None
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """The causes first, each with the places it passed, the innermost last."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _told(cause)
+    for frame in traceback.extract_tb(error.__traceback__, limit=-_FRAMES):
+        yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
+    yield f"{type(error).__name__}: {error}" if isinstance(error, AdapterError) else type(error).__name__

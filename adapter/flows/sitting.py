@@ -7,7 +7,7 @@ through: the partition may be somebody else's by then, and so may the order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -214,18 +214,22 @@ class Sitting:
         return control_answer(reply, asked_at=asked_at)
 
     async def _probe(self, state: PartState) -> WhatCame:
-        """Ask for what should exist until something does: a number known at ECTicket, then the part's own products."""
+        """Ask for what should exist until something does: a number known at ECTicket, then the order's products."""
         merchant, known = self._merchant, self._known.one_of(self._merchant.merchant_id)
-        items = dict.fromkeys(item.item_no for item in state.part.items if item.item_no is not None)
         try:
             if known is not None:
                 result = await self._ecticket.query(merchant, known, purpose=Purpose.DOUBT)
                 if result.rtn_code == SUCCESS:
                     return ProbeAnswered(ok=True)
-            for item_no in islice(items, PROBED_ITEMS):
+            for item_no in islice(self._products(state), PROBED_ITEMS):
                 item = await self._ecticket.item(merchant, item_no, purpose=Purpose.DOUBT)
                 if item.rtn_code == SUCCESS:
                     return ProbeAnswered(ok=True)
         except CallError as error:
             return query_error(error)
         return ProbeAnswered(ok=False)
+
+    def _products(self, first: PartState) -> Iterable[str]:
+        """The order's listed products, those of the part itself first; a part of serial numbers has none of its own."""
+        items = (item for state in (first, *self._states) for item in state.part.items)
+        return dict.fromkeys(item.item_no for item in items if item.item_no is not None)

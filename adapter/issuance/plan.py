@@ -89,7 +89,7 @@ def check(parts: Sequence[Part], today: date) -> None:
         for violation in _violations(part, today)
     ]
     if found:
-        raise InvalidOrder(" ".join(found))
+        raise InvalidOrder(f"{' '.join(found)} Mend the order, or the mapping behind it, and send it again.")
 
 
 def renumbered(part: Part, *, order_id: str, prefix: str) -> Part:

@@ -28,6 +28,7 @@ _VERSION = "ea1"
 _NO_RUNS = "-"
 _FIELDS = 8
 _MOST_INFLATED = 1 << 20
+_CONTINUED = 0x80  # set in every byte of a varint but its last
 _LONGEST_VARINT = 70
 _FINGERPRINT_LENGTH = 12
 
@@ -112,18 +113,18 @@ def _checksum(text: str) -> str:
 
 
 def _pack(runs: Iterable[Run], committed: int) -> str:
-    lengths = bytearray()
+    lengths = []
     reached = committed
     for first, past in runs:
-        _append_varint(lengths, first - reached)
-        _append_varint(lengths, past - first)
+        lengths += (first - reached, past - first)
         reached = past
     if not lengths:
         return _NO_RUNS
+    packed = bytes(lengths) if max(lengths) < _CONTINUED else b"".join(map(_varint, lengths))
     # Huffman codes come within a few per cent of the entropy of such lengths; looking for repetitions finds none and
     # costs time. Measured: 2 % open of 100,000 offsets, and 50 % of 20,000, both fit; see the tests.
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
-    return base64.b85encode(deflate.compress(bytes(lengths)) + deflate.flush()).decode()
+    return base64.b85encode(deflate.compress(packed) + deflate.flush()).decode()
 
 
 def _unpack(text: str, committed: int) -> Iterator[Run]:
@@ -143,11 +144,13 @@ def _unpack(text: str, committed: int) -> Iterator[Run]:
         yield first, reached
 
 
-def _append_varint(buffer: bytearray, number: int) -> None:
-    while number > 0x7F:
-        buffer.append(number & 0x7F | 0x80)
+def _varint(number: int) -> bytes:
+    varint = bytearray()
+    while number >= _CONTINUED:
+        varint.append(number & 0x7F | _CONTINUED)
         number >>= 7
-    buffer.append(number)
+    varint.append(number)
+    return bytes(varint)
 
 
 def _varints(packed: bytes) -> Iterator[int]:
@@ -157,7 +160,7 @@ def _varints(packed: bytes) -> Iterator[int]:
         shift += 7
         if shift > _LONGEST_VARINT:
             raise ValueError("a length is longer than any offset")
-        if byte < 0x80:
+        if byte < _CONTINUED:
             yield number
             number = shift = 0
     if shift:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -236,7 +236,7 @@ def _result(code: int) -> ResultReply:
 
 @dataclass(slots=True)
 class Grant:
-    """The engine's word about one record; `lost_after` sends the lease is lost."""
+    """The engine's word about one record; after `lost_after` sends the lease is lost."""
 
     record: Record
     possibly_sent_since: datetime | None = None
@@ -264,6 +264,10 @@ class Book:
 
     def find(self, merchant_id: str) -> Merchant | None:
         return self._known.get(merchant_id)
+
+    def add(self, merchant: Merchant) -> None:
+        """Somebody puts a merchant into the settings."""
+        self._known[merchant.merchant_id] = merchant
 
     def remove(self, merchant_id: str) -> None:
         """Somebody takes a merchant out of the settings."""
@@ -442,6 +446,11 @@ def plan_of(record: Record) -> CarriedPlan:
     return decode_plan(header(record, "ecticket-plan").encode())
 
 
+def with_headers(record: Record, *headers: tuple[str, bytes | None]) -> Record:
+    """The record with these headers more."""
+    return replace(record, headers=(*record.headers, *headers))
+
+
 def replayed(letter: Record, *, topic: str, clock: Clock) -> Record:
     """A dead letter as a replay puts it back (contract, section 5): possibly sent, and the clocks reset."""
     now = clock().isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
@@ -534,16 +543,10 @@ class House:
 
     # --- records ---
 
-    def order(
-        self,
-        *lines: dict[str, object],
-        order_id: str = "A-1",
-        headers: Sequence[tuple[str, bytes | None]] = (),
-        **content: object,
-    ) -> Record:
+    def order(self, *lines: dict[str, object], **content: object) -> Record:
         """The record of a paid order; electronic tickets with a customer, unless its content says otherwise."""
         event = {
-            "order_id": order_id,
+            "order_id": "A-1",
             "merchant_id": MERCHANT,
             "issue_type": "electronic",
             "print_by": "ecpay",
@@ -552,29 +555,28 @@ class House:
             "lines": list(lines) or [line()],
             **content,
         }
-        return self.record(json.dumps(event, ensure_ascii=False).encode(), headers=headers, key=b"shop-key")
+        return self.record(json.dumps(event, ensure_ascii=False).encode(), key=b"shop-key")
 
-    def record(
-        self,
-        value: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes | None]] = (),
-        key: bytes | None = None,
-        topic: str = TOPICS.orders_paid,
-    ) -> Record:
+    def record(self, value: bytes | None, *, key: bytes | None = None, topic: str = TOPICS.orders_paid) -> Record:
         """A record at the end of a topic."""
-        place = self.reader.published(Publication(topic=topic, key=key, value=value))
-        return replace(place, headers=tuple(headers))
+        return self.reader.published(Publication(topic=topic, key=key, value=value))
 
     # --- what the engine does ---
 
-    async def work(self, record: Record, *, lost_after: int | None = None, **grant: object) -> Told:
+    async def work(
+        self,
+        record: Record,
+        *,
+        possibly_sent_since: datetime | None = None,
+        fingerprint_changed: bool = False,
+        lost_after: int | None = None,
+    ) -> Told:
         """Take a record of an order from prepared to outcome, when it is due; the rest is the grant's.
 
         Raises LeaseLost.
         """
-        given = Grant(record, lost_after=lost_after, **grant)  # type: ignore[arg-type]  # a test names what it is about
-        return self.reader.read(await self._outcome(record, given))
+        grant = Grant(record, possibly_sent_since, fingerprint_changed, lost_after)
+        return self.reader.read(await self._outcome(record, grant))
 
     async def _outcome(self, record: Record, grant: Grant) -> Outcome:
         try:
@@ -587,9 +589,11 @@ class House:
         except Exception as error:  # noqa: BLE001  # as the engine does
             return self.submit.broken(record, error, grant)
 
-    async def finish(self, record: Record, **grant: object) -> Told:
+    async def finish(
+        self, record: Record, *, possibly_sent_since: datetime | None = None, fingerprint_changed: bool = False
+    ) -> Told:
         """Work on an order, deferred as often as it needs, until it has ended."""
-        told = await self.work(record, **grant)
+        told = await self.work(record, possibly_sent_since=possibly_sent_since, fingerprint_changed=fingerprint_changed)
         for _ in range(3_000):
             if not told.deferred:
                 return told

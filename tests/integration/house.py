@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import RecordMetadata
 from integration.shop import PaidOrder
 from integration.told import Reader, Told
 
@@ -195,8 +196,7 @@ class House:
         try:
             began, sent = time.monotonic(), []
             for number, (key, value, headers) in enumerate(records):
-                one = await producer.send(self.topic(on), value, key, partition=partition, headers=list(headers))
-                sent.append(one)
+                sent.append(await _send(producer, self.topic(on), key, value, list(headers), partition))
                 ahead = number / per_second - (time.monotonic() - began) if per_second else 0
                 if ahead > 0.02:
                     await asyncio.sleep(ahead)
@@ -292,6 +292,22 @@ class House:
             public.append(" ".join(repr(text) for name, text in record.headers if name.endswith("message")))
         words = set(re.findall(r"[a-z0-9]{9,}", "\n".join(public).lower()))
         return sorted(f"{secret} got out" for secret in self.secrets & words)
+
+
+async def _send(
+    producer: AIOKafkaProducer,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    partition: int | None,
+) -> asyncio.Future[RecordMetadata]:
+    """Send one record; also one of nothing at all, which aiokafka refuses and other producers send."""
+    if (key, value) != (None, None):
+        return await producer.send(topic, value, key, partition=partition, headers=headers)
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=headers)
+    return await producer.send_batch(batch, topic, partition=partition or 0)
 
 
 async def _last_record(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:

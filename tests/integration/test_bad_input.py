@@ -45,6 +45,7 @@ def _bad_records(shop: Shop) -> list[Bad]:
         return Bad(reason="unreadable", stage="parse", says=says, value=value, headers=headers, on=on)
 
     wrong_phone = {**order["customer"], "phone": "02-2655-1775"}
+    unknown = {"sku": "not-an-item", "quantity": 1}
     huge = but(padding="x" * 1_000_000)
     return [
         unreadable(good[:-20], "JSON"),
@@ -61,6 +62,7 @@ def _bad_records(shop: Shop) -> list[Bad]:
         unreadable(but(reference="x" * 2000), "reference"),
         unreadable(b"", "empty"),
         unreadable(None, "empty"),
+        Bad(reason="unreadable", stage="parse", says="empty", value=None, key=None),
         unreadable(good, "ecticket-attempts", [("ecticket-attempts", b"\xff\xfe")]),
         unreadable(good, "ecticket-not-before", [("ecticket-not-before", b"tomorrow")]),
         unreadable(good, "ecticket-possibly-sent-at", [("ecticket-possibly-sent-at", None)]),
@@ -69,7 +71,7 @@ def _bad_records(shop: Shop) -> list[Bad]:
         unreadable(good, "content-type", [("content-type", b"\xff\xfe")]),
         Bad(reason="unknown-merchant", stage="map", says="3085676", value=but(merchant_id="1234567")),
         Bad(reason="invalid-order", stage="map", says="CustomerPhone", value=but(customer=wrong_phone)),
-        Bad(reason="invalid-order", stage="map", says="ItemNo", value=but(lines=[{"sku": "not-an-item", "quantity": 1}])),
+        Bad(reason="unmapped-item", stage="map", says="'not-an-item'", value=but(lines=[unknown])),
         Bad(reason="does-not-fit", stage="map", says="trade_no", value=but(trade_no="PAID1", lines=[
             {"sku": "VQT04959", "quantity": 60}, {"sku": "VNS21400", "quantity": 60}])),
         Bad(reason="too-large", stage="parse", says="bytes", value=huge),

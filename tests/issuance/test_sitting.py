@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import product
+
+import pytest
 
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
@@ -20,7 +24,7 @@ from adapter.issuance.answers import (
 from adapter.issuance.decide import SubmitPolicy, conclude, observe
 from adapter.issuance.plan import plan
 from adapter.issuance.sitting import Turn, Unproven, next_turn
-from adapter.issuance.state import Phase, begin
+from adapter.issuance.state import Phase, Why, begin
 from adapter.protocol.query_issue_result import IssueStatus
 
 from .samples import ALWAYS, CVS, T0, at, item, order
@@ -30,14 +34,24 @@ REMAPPED, SKIPPED = Unproven(remapped=True), Unproven(skip="test order", plugin=
 
 
 class Table:
-    """An order's parts at the table; `known` are the numbers of those that ECTicket has."""
+    """An order's parts at the table; ECTicket has those that are `known`, and says nothing about the `unreachable`."""
 
-    def __init__(self, parts: int = 2, *, sent_until: datetime | None = None, unproven: Unproven | None = None) -> None:
+    def __init__(
+        self,
+        parts: int = 2,
+        *,
+        sent_until: datetime | Sequence[datetime] | None = None,
+        unproven: Unproven | None = None,
+    ) -> None:
         planned = plan(order(), [item("A", 8 * parts, CVS)], ALWAYS)
-        self.states = [begin(part, first_seen_at=T0, possibly_sent_since=sent_until) for part in planned]
+        each = sent_until if isinstance(sent_until, Sequence) else [sent_until] * parts
+        self.states = [
+            begin(part, first_seen_at=T0, possibly_sent_since=since) for part, since in zip(planned, each, strict=True)
+        ]
         self.unproven = unproven
         self.now = T0
         self.known: set[int] = set()
+        self.unreachable: set[int] = set()
 
     def turn(self) -> Turn | None:
         """Whose turn it is."""
@@ -58,6 +72,8 @@ class Table:
     def _take(self, turn: Turn) -> None:
         self.now += timedelta(seconds=0.1)
         match turn.action:
+            case Query() if turn.index in self.unreachable:
+                self.comes(turn.index, BreakerIsOpen(retry_at=self.now + timedelta(minutes=30)))
             case Query() if turn.index in self.known:
                 self.comes(turn.index, Known(status=IssueStatus.IN_PROGRESS))
             case Query():
@@ -179,6 +195,87 @@ def test_a_part_that_is_given_up_parks_the_rest_under_another_plan() -> None:
     table.play()
 
     assert table.phases == [Phase.PARKED, Phase.PARKED]
+
+
+YOUNG, OLD = at(-100), at(-700)
+"""Possibly sent until then: the waiting time is not over, or it is."""
+
+
+@pytest.mark.parametrize("unproven", [Unproven(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
+def test_whatever_becomes_of_the_parts_an_unproven_order_is_sent_on_full_proof_only(unproven: Unproven) -> None:
+    """Every combination of three parts that are known, proven, too young to be proven, or cannot be asked about."""
+    for fates in product(("known", "proven", "young", "unreachable"), repeat=3):
+        table = Table(3, sent_until=[YOUNG if fate == "young" else OLD for fate in fates], unproven=unproven)
+        table.known = {index for index, fate in enumerate(fates) if fate == "known"}
+        table.unreachable = {index for index, fate in enumerate(fates) if fate == "unreachable"}
+
+        table.play(until=Send)
+
+        assert table.phases == expected(fates, unproven), fates
+        turn = table.turn()
+        assert turn == (Turn(index=fates.index("proven"), action=Send()) if can_be_sent(fates, unproven) else None)
+
+
+def can_be_sent(fates: Sequence[str], unproven: Unproven) -> bool:
+    """Somebody is to be sent, nobody is in doubt, and what was sent before was the same plan."""
+    settled = set(fates) <= {"known", "proven"} and "proven" in fates
+    return settled and not (unproven.another_plan and "known" in fates)
+
+
+def expected(fates: Sequence[str], unproven: Unproven) -> list[Phase]:
+    """Where the parts stand when nobody has a turn but to send."""
+    others = Phase.PARKED if unproven.another_plan and "known" in fates else Phase.DEFERRED
+    if can_be_sent(fates, unproven):
+        others = Phase.IN_DOUBT
+    return [Phase.SUBMITTED if fate == "known" else others for fate in fates]
+
+
+def test_a_part_that_is_held_back_is_no_attempt_by_itself() -> None:
+    """ "breaker waits do not count": the part that could be sent waits for one that waits for the breaker."""
+    table = Table(2, sent_until=OLD, unproven=Unproven())
+    table.unreachable = {1}
+    table.play(until=Defer)
+
+    first = table.turn()
+
+    assert first == Turn(index=0, action=Defer(useful_at=table.now, why=Why.ANOTHER_PART_IN_DOUBT, counted=False))
+
+
+@pytest.mark.parametrize(
+    ("unproven", "words"),
+    [(REMAPPED, "the mapping has changed since"), (SKIPPED, "a plugin would skip the order by now")],
+)
+def test_a_person_is_told_why_a_part_was_not_sent(unproven: Unproven, words: str) -> None:
+    """Under which number, and what has changed."""
+    table = Table(2, sent_until=OLD, unproven=unproven)
+    table.known = {0}
+    table.play(until=Park)
+
+    turn = table.turn()
+
+    assert turn is not None
+    assert isinstance(turn.action, Park)
+    assert words in turn.action.message
+    assert table.states[1].part.trade_no.value in turn.action.message
+
+
+def test_an_unproven_order_waits_in_place_for_moments() -> None:
+    """As any other: a second before the waiting time is over, nobody is deferred."""
+    table = Table(2, sent_until=at(-599), unproven=Unproven())
+
+    taken = table.play(until=Send)
+
+    assert "Wait" in [action for _, action in taken]
+    assert table.turn() == Turn(index=0, action=Send())
+
+
+def test_an_order_that_is_no_longer_unproven_sends_what_is_proven() -> None:
+    """Whoever has applied what waited takes the doubt away, and the parts go one by one."""
+    table = Table(2, sent_until=OLD, unproven=Unproven(remapped=True))
+    table.play(until=Send)
+    table.unproven = None
+
+    assert table.play() == [(0, "Send"), (1, "Send")]
 
 
 def test_nobody_is_left_when_all_are_done() -> None:

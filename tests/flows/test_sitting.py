@@ -1,0 +1,356 @@
+"""One sitting over an order's parts: what is done for each turn, and what is made of what came."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from adapter.errors import BreakerOpen, InDoubt, LeaseLost, RefusedUnread
+from adapter.flows.sitting import PROBED_ITEMS, KnownNumbers, Sitting
+from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Customer, Line, Order
+from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
+from adapter.issuance.sitting import Unproven, park_unresolved
+from adapter.issuance.state import PartState, Past, Phase, Refusal, Why, begin
+from adapter.protocol.issue import IssueReply, IssueRequest, IssueType, TradeNo, TradeNoKind
+from adapter.protocol.query_issue_result import ResultReply
+from adapter.provider.client import Purpose
+from flows.fakes import (
+    BUSY,
+    LOST_BEFORE,
+    MERCHANT,
+    NOON,
+    NOT_SENT,
+    REFUSED,
+    UNKNOWN,
+    Book,
+    Clock,
+    Ectickets,
+    Grant,
+    House,
+)
+
+LONG_AGO = NOON - timedelta(seconds=700)
+"""Longer ago than any waiting time."""
+
+
+def parts_of(*item_numbers: str | None) -> tuple[Part, ...]:
+    """The parts of an order with one item each: serial numbers where no item is named, at a till else."""
+    items = [
+        TicketItem(item_no=number, quantity=8, issue_type=IssueType.CONVENIENCE_STORE)
+        if number
+        else TicketItem(name="SPA課程體驗券", price=100, quantity=1, issue_type=IssueType.SERIAL_NUMBER)
+        for number in item_numbers
+    ]
+    order = Order(
+        order_id="A-1",
+        merchant_id=MERCHANT,
+        lines=(Line(sku="X", quantity=1),),
+        customer=Customer(email="ming@example.com"),
+        paid_at=NOON,
+    )
+    return plan(order, items, PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester"))
+
+
+def planned(*parts: Part, **past: object) -> list[PartState]:
+    """Parts at the beginning of a sitting at noon, all with the same past."""
+    shared = Past(**past)  # type: ignore[arg-type]  # a test names the facts
+    return [begin(part, first_seen_at=NOON, past=shared) for part in parts]
+
+
+class Table:
+    """A sitting, and what it sits at."""
+
+    def __init__(
+        self, states: list[PartState], *, policy: SubmitPolicy | None = None, unproven: Unproven | None = None
+    ) -> None:
+        self.clock = Clock()
+        self.ecticket = Ectickets(self.clock)
+        self.known = KnownNumbers()
+        self.slept: list[float] = []
+        self.grant = Grant(House().order())
+        merchant = Book(MERCHANT).find(MERCHANT)
+        assert merchant is not None
+        self.sitting = Sitting(
+            states,
+            unproven=unproven,
+            merchant=merchant,
+            subject="3085676/A-1",
+            clearance=self.grant.clear_to_send,
+            ecticket=self.ecticket,
+            policy=policy or SubmitPolicy(),
+            known=self.known,
+            now=self.clock,
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.passes(seconds)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What ECTicket was asked, in order."""
+        return [kind for kind, _ in self.ecticket.calls]
+
+    @property
+    def phases(self) -> list[Phase]:
+        """Where the parts stand that have left."""
+        return [end.state.phase for end in self.sitting.ends]
+
+
+async def test_all_parts_leave_in_their_order() -> None:
+    """Whoever was ready first; the ends are told by part."""
+    table = Table(planned(*parts_of("A", "B", "C")))
+    table.ecticket.faults = [LOST_BEFORE, None, REFUSED]
+
+    assert await table.sitting.run() is True
+    assert [end.state.part.number for end in table.sitting.ends] == [1, 2, 3]
+    assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED, Phase.DEFERRED]
+    assert table.sitting.open == ()
+    assert table.sitting.any_submitted
+
+
+async def test_an_accepted_part_is_finished_with_its_number() -> None:
+    """RtnCode 1, our number: submitted, as ECTicket said it."""
+    table = Table(planned(*parts_of("A")))
+
+    await table.sitting.run()
+
+    (end,) = table.sitting.ends
+    result = Submitted(ticket_trade_no="2026030112000001", recovered=False, at=table.clock())
+    assert end.action == Finish(result=result)
+    assert table.grant.sends == 1
+
+
+async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
+    """Question, control, proof of life, question; then the refusal's own code and message."""
+    refusal = Refusal(code=77, message="no stock", at=LONG_AGO)
+    table = Table(planned(*parts_of("A"), refusal=refusal))
+
+    await table.sitting.run()
+
+    (end,) = table.sitting.ends
+    assert isinstance(end.action, Finish)
+    assert isinstance(end.action.result, Failed)
+    assert (end.action.result.rtn_code, end.action.result.rtn_msg) == (77, "no stock")
+    assert table.kinds == ["query", "control", "item", "query"]
+    assert table.ecticket.purposes == {Purpose.DOUBT: 4}
+
+
+async def test_nothing_is_asked_for_parts_that_were_never_sent() -> None:
+    """A planned part is sent, and that is all."""
+    table = Table(planned(*parts_of("A", "B")))
+
+    await table.sitting.run()
+
+    assert table.kinds == ["issue", "issue"]
+
+
+async def test_pauses_are_slept_by_the_clock() -> None:
+    """Only as long as they are, and not at all when a part has something better to do."""
+    table = Table(planned(*parts_of("A", "B")))
+    table.ecticket.faults = [NOT_SENT]
+
+    await table.sitting.run()
+
+    assert table.kinds == ["issue", "issue", "issue"]
+    assert len(table.slept) == 1
+    assert 0.1 < table.slept[0] <= 0.25
+
+
+async def test_what_the_lease_raises_passes_through() -> None:
+    """Parts stay as they were; the next owner decides."""
+    table = Table(planned(*parts_of("A", "B")))
+    table.grant.lost_after = 1
+
+    with pytest.raises(LeaseLost):
+        await table.sitting.run()
+
+    assert table.phases == [Phase.SUBMITTED]
+    assert table.kinds == ["issue"]
+
+
+async def test_a_number_that_was_found_is_remembered_for_probes() -> None:
+    """By merchant; the first one since the start, since queries may not know the newest ones yet."""
+    first, second = parts_of("A", "B")
+    table = Table(planned(first, second))
+
+    await table.sitting.run()
+
+    assert table.known.one_of(MERCHANT) == first.trade_no
+    assert table.known.one_of("3002607") is None
+
+
+async def test_a_probe_asks_for_what_exists_until_something_does() -> None:
+    """The known number first, which may be forgotten by now; then the part's products, then the order's."""
+    parts = parts_of("A", "B")
+    table = Table(planned(*parts, possibly_sent_since=LONG_AGO))
+    table.known.note(MERCHANT, TradeNo(kind=TradeNoKind.MERCHANT, value="GONE"))
+    table.ecticket.delisted = {"A"}
+
+    await table.sitting.run()
+
+    assert "GONE" in table.ecticket.asked("query")
+    assert table.ecticket.asked("item")[:2] == ["A", "B"]
+    assert table.phases == [Phase.SUBMITTED] * 2
+
+
+async def test_a_probe_does_not_ask_for_ever() -> None:
+    """Of a hundred delisted products it tries a few; the part goes on to a later sitting."""
+    several = planned(*parts_of("A", "B", "C", "D", "E"), possibly_sent_since=LONG_AGO)
+    table = Table(several)
+    table.ecticket.delisted = set("ABCDE")
+
+    await table.sitting.run()
+
+    assert len(table.ecticket.asked("item")) == PROBED_ITEMS * len(several)
+    assert {end.action.why for end in table.sitting.ends if isinstance(end.action, Defer)} == {Why.PROBE_FAILED}
+
+
+async def test_serial_numbers_are_proven_by_the_orders_products() -> None:
+    """They have none of their own to ask about."""
+    serial, till = parts_of(None, "A")
+    table = Table(planned(serial, till, possibly_sent_since=LONG_AGO))
+
+    await table.sitting.run()
+
+    assert table.phases == [Phase.SUBMITTED] * 2
+
+
+async def test_serial_numbers_alone_cannot_be_proven_here() -> None:
+    """Nothing is there to ask about, so they wait for others of their merchant to be served."""
+    table = Table(planned(*parts_of(None), possibly_sent_since=LONG_AGO))
+
+    await table.sitting.run()
+
+    assert table.phases == [Phase.DEFERRED]
+    assert table.kinds == ["query", "control"]
+
+
+async def test_rtn_code_1_for_anybody_of_the_merchant_saves_the_probe() -> None:
+    """Where others are served, nobody need ask for products."""
+    table = Table(planned(*parts_of(None), possibly_sent_since=LONG_AGO))
+
+    def served_just_now(merchant_id: str) -> datetime:
+        assert merchant_id == MERCHANT
+        return table.clock()
+
+    table.ecticket.last_accepted = served_just_now  # type: ignore[method-assign]  # others are, all the time
+
+    await table.sitting.run()
+
+    assert table.kinds == ["query", "control", "query", "issue"]
+
+
+async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
+    """ "a random well-formed number of the same kind"."""
+    (part,) = parts_of("A")
+    free = TradeNo(kind=TradeNoKind.FREE, value=part.trade_no.value)
+    gift = Part(number=1, of=1, trade_no=free, request=part.request, items=part.items)
+    table = Table(planned(gift, possibly_sent_since=LONG_AGO))
+
+    await table.sitting.run()
+
+    assert table.ecticket.asked("control") == ["free"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "counted"),
+    [
+        (InDoubt("timeout"), Why.UNANSWERED, True),
+        (RefusedUnread("403", retry_at=NOON + timedelta(minutes=30)), Why.UNANSWERED, True),
+        (BreakerOpen("open", retry_at=NOON + timedelta(minutes=30)), Why.BREAKER_OPEN, False),
+    ],
+)
+async def test_a_question_without_an_answer_proves_nothing(
+    error: InDoubt | RefusedUnread | BreakerOpen, why: Why, counted: bool
+) -> None:
+    """The part is deferred in doubt, and never sent."""
+    table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO))
+
+    async def query(*_: object, **__: object) -> ResultReply:
+        raise error
+
+    table.ecticket.query = query  # type: ignore[method-assign]  # the only misbehaviour of this table
+
+    await table.sitting.run()
+
+    (end,) = table.sitting.ends
+    assert isinstance(end.action, Defer)
+    assert (end.action.why, end.action.counted) == (why, counted)
+    assert "issue" not in table.kinds
+
+
+async def test_the_breaker_is_told_whose_order_it_is() -> None:
+    """So that one bad order is not taken for a merchant in trouble."""
+    table = Table(planned(*parts_of("A")))
+    subjects = []
+
+    async def issue(merchant: object, request: IssueRequest, *, subject: str, clearance: object) -> IssueReply:
+        subjects.append(subject)
+        return IssueReply(rtn_code=1, rtn_msg="OK", trade_no=request.trade_no, ticket_trade_no=None, items=())
+
+    table.ecticket.issue = issue  # type: ignore[method-assign]  # only listens
+
+    await table.sitting.run()
+
+    assert subjects == ["3085676/A-1"]
+
+
+# --- unproven ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_proven_order_is_handed_back_before_anything_is_sent() -> None:
+    """Whoever runs the sitting applies what waited, lifts the doubt, and runs on."""
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unproven=Unproven())
+
+    assert await table.sitting.run() is False
+    assert "issue" not in table.kinds
+    assert len(table.sitting.open) == 2
+    table.sitting.unproven = None
+    assert await table.sitting.run() is True
+    assert table.phases == [Phase.SUBMITTED] * 2
+
+
+async def test_an_order_that_is_all_known_needs_no_proof() -> None:
+    """Everything is at ECTicket: finished at the first questions."""
+    first, second = parts_of("A", "B")
+    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unproven=Unproven(remapped=True))
+    table.ecticket.has(first.trade_no.value)
+    table.ecticket.has(second.trade_no.value)
+
+    assert await table.sitting.run() is True
+    assert table.phases == [Phase.SUBMITTED] * 2
+    assert table.kinds == ["query", "query"]
+
+
+async def test_what_is_proven_can_be_parked() -> None:
+    """All that are open; those that have left stay as they are."""
+    first, second = parts_of("A", "B")
+    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unproven=Unproven())
+    table.ecticket.has(first.trade_no.value)
+    assert await table.sitting.run() is False
+
+    table.sitting.park(lambda state: park_unresolved(state, "it breaks rules"))
+
+    assert table.phases == [Phase.SUBMITTED, Phase.PARKED]
+    action = table.sitting.ends[1].action
+    assert isinstance(action, Park)
+    assert action.reason is ParkReason.UNRESOLVED
+    assert second.trade_no.value in action.message
+    assert table.sitting.open == ()
+
+
+async def test_a_maintenance_proves_nothing_for_an_unproven_order() -> None:
+    """Every call is refused with one code, the control too; nothing shows that ECTicket answers in earnest."""
+    assert BUSY != UNKNOWN
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unproven=Unproven())
+    table.ecticket.maintenance = True
+
+    assert await table.sitting.run() is True
+    assert table.phases == [Phase.DEFERRED] * 2
+    assert table.sitting.unproven is not None

@@ -1,0 +1,115 @@
+"""What keeps the adapter from starting, and what it waits for instead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from integration.house import House, Worker, open_house, settings_for
+from integration.shop import Shop
+
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+
+
+async def _run(settings: Mapping[str, str]) -> tuple[int | None, list[str]]:
+    """Run the adapter until it ends by itself; its exit code and the lines it wrote."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
+    environment |= {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "adapter", "run"), env=environment, stdout=-1, stderr=-2
+    )
+    async with asyncio.timeout(30):
+        output, _ = await process.communicate()
+    return process.returncode, output.decode().splitlines()
+
+
+async def test_wrong_settings_are_told_one_sentence_each_and_end_with_exit_code_2() -> None:
+    """Every mistake at once, each with the nearest known name; no traceback, and no broker is needed."""
+    mistakes = {
+        "submit.concurency": "5",
+        "provider.timeout_second": "5",
+        "kafka.session_timeout_seconds": "soon",
+        "submit.trade_no_prefix": "toolong",
+        "admin.port": "99999",
+    }
+    good = settings_for(KafkaConnection(bootstrap_servers="127.0.0.1:9")) | {"admin.port": "0"}
+
+    code, unknown = await _run(good | {key: mistakes[key] for key in ("submit.concurency", "provider.timeout_second")})
+    also, wrong = await _run(good | dict(list(mistakes.items())[2:]))
+
+    assert (code, also) == (2, 2)
+    assert len(unknown) == 2, unknown
+    assert all("Did you mean ECTICKET_" in sentence for sentence in unknown)
+    assert len(wrong) == 3, wrong
+    assert [key for key in list(mistakes)[2:] if not any(key in sentence for sentence in wrong)] == []
+    assert [sentence for sentence in wrong if any(value in sentence for value in mistakes.values())] == []
+
+
+async def test_missing_topics_are_named_with_the_command_that_makes_them(kafka: KafkaConnection) -> None:
+    """Exit code 1: nothing is wrong with the settings, and nothing is made by itself."""
+    settings = settings_for(kafka) | {"admin.port": "0"}
+
+    code, lines = await _run(settings)
+
+    assert code == 1
+    said = " ".join(lines)
+    assert [name for key, name in settings.items() if key.startswith("topics.") and name not in said] == []
+    assert "ecticket-adapter topics --create" in said
+    assert "Traceback" not in said
+
+
+async def test_an_absent_broker_is_waited_for_at_the_start_and_in_the_middle(
+    local_kafka_ready: None, tmp_path: Path
+) -> None:
+    """It waits and says so, is alive and not ready, goes on by itself; nothing is lost and nothing comes twice."""
+    broker = LocalKafka(tmp_path / "kafka")
+    await asyncio.to_thread(broker.start)
+    try:
+        async with open_house(KafkaConnection(bootstrap_servers=broker.bootstrap_servers), tmp_path) as house:
+            await _outages(house, broker)
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def _outages(house: House, broker: LocalKafka) -> None:
+    await asyncio.to_thread(broker.kill)
+    worker = await house.start(ready=False)
+    await _until_unready(worker)
+    await asyncio.sleep(1)
+    assert await _health(worker) == (200, 503)
+    assert any("waiting for the broker" in str(line["event"]) for line in worker.said)
+    await asyncio.to_thread(broker.restart)
+    await worker.until_ready()
+    shop = Shop(seed=11)
+    await house.feed(shop.orders(100))
+    feeding = asyncio.create_task(house.feed(shop.orders(200), per_second=50))
+    await asyncio.sleep(2)
+
+    await asyncio.to_thread(broker.kill)
+    await asyncio.sleep(8)
+    during = await _health(worker)
+    await asyncio.to_thread(broker.restart)
+    await feeding
+    await worker.until_ready()
+    await house.all_told(seconds=90)
+
+    assert during == (200, 503)
+    assert house.disagreements() == []
+    assert await house.uncommitted() == []
+    assert await worker.dismiss() == 0
+
+
+async def _health(worker: Worker) -> tuple[int, int]:
+    """The codes of /livez and /readyz."""
+    return (await worker.get("/livez")).status_code, (await worker.get("/readyz")).status_code
+
+
+async def _until_unready(worker: Worker) -> None:
+    """Wait until its admin server answers at all."""
+    async with asyncio.timeout(20):
+        while "waiting for the broker" not in worker.log.read_text():  # noqa: ASYNC110  # a file offers no event
+            await asyncio.sleep(0.1)

@@ -1,0 +1,67 @@
+"""What a log line may hold: types and places of an exception, never the values around it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+import structlog
+
+from adapter import log
+from adapter.errors import Unreadable
+
+CUSTOMER = "0912345678"
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    levels = {name: logging.getLogger(name).level for name in ("aiokafka", "uvicorn", "httpx")}
+    yield
+    root.handlers, root.level = handlers, level
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+    structlog.reset_defaults()
+
+
+def _fail(phone: str) -> None:
+    try:
+        int(f"{phone} of a customer")
+    except ValueError as error:
+        raise Unreadable("It cannot be read.") from error
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_an_exception_is_logged_by_type_and_place_and_never_with_values(
+    style: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the variables around it nor a library's words about what it was given; of our own errors the text."""
+    log.configure(style=style, level="info")
+    try:
+        _fail(CUSTOMER)
+    except Unreadable as error:
+        logging.getLogger("a.room").warning("it went wrong", exc_info=error)
+        logging.getLogger("a.room").exception("again")
+        structlog.stdlib.get_logger("a.room").exception("once more")
+
+    written = capsys.readouterr().err
+    assert CUSTOMER not in written
+    assert written.count("Unreadable: It cannot be read.") == 3
+    assert written.count("ValueError") == 3
+    assert "_fail" in written
+
+
+def test_a_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is told of an exception stays on its line."""
+    log.configure(style="json", level="info")
+    try:
+        _fail(CUSTOMER)
+    except Unreadable:
+        logging.getLogger("a.room").exception("it went wrong")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["exception"].splitlines()[-1] == "Unreadable: It cannot be read."
