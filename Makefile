@@ -24,7 +24,7 @@ lint: $(READY) ## Style and strict types
 	$(BIN)/mypy
 
 test: lint ## Everything, the real broker included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 format: $(READY) ## Let the formatter write
 	$(BIN)/ruff check --fix .

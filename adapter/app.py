@@ -79,6 +79,8 @@ class RunningStage(Protocol):
     @property
     def assigned(self) -> frozenset[tuple[str, int]]: ...
     @property
+    def in_touch(self) -> bool: ...
+    @property
     def standing_by(self) -> bool: ...
     async def run(self) -> None: ...
     async def stop(self, grace_seconds: float) -> None: ...
@@ -237,9 +239,9 @@ class Adapter:
         if self._trouble is not None:
             return [self._trouble]
         return [
-            f"the {name} stage has no partitions yet"
+            f"the {name} stage {'has no partitions yet' if engine.in_touch else 'is out of touch with the brokers'}"
             for name, engine in self._engines.items()
-            if not (engine.assigned or engine.standing_by)
+            if not (engine.in_touch and (engine.assigned or engine.standing_by))
         ]
 
     def info(self) -> Mapping[str, object]:

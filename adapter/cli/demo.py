@@ -10,7 +10,11 @@ import typer
 from adapter.cli.invocation import Invocation, command, flag
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from rich.console import Console
+    from rich.progress import Progress
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
@@ -27,7 +31,8 @@ def demo(
     """Local Kafka, sandbox, adapter: sample orders of every kind become tickets, and the books are compared.
 
     Needs nothing but this package with its extra `local`; the first time some forty megabytes come down. With
-    kafka.bootstrap_servers set, that broker is used instead. Exit code 0 says that every order is accounted for.
+    kafka.bootstrap_servers set, that broker is used instead, under names of its own that are removed at the end. Exit
+    code 0 says that every order is accounted for.
     """
     from rich.console import Console
 
@@ -36,7 +41,8 @@ def demo(
     console = Console()
     broker = _given_broker(invocation)
     try:
-        done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=_Steps(console)))
+        with _Steps(console) as steps:
+            done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
     except KeyboardInterrupt:
         if keep:
             return 0
@@ -51,16 +57,43 @@ def _given_broker(invocation: Invocation) -> str | None:
 
 
 class _Steps:
-    """What the demo is doing while there is nothing to see yet."""
+    """What the demo is doing while there is nothing to see yet: a line for each step, and a bar for the download."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_bar()
 
     def step(self, what: str) -> None:
         """Say what begins."""
-        self._console.print(f"[dim]… {what}[/]")
+        self._end_bar()
+        self._console.print(f"… {what}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def fetched(self, name: str, done: int, of: int) -> None:
-        """Say how far the download is, now and then."""
-        if done % 5 == 0 or done == of:
-            self._console.print(f"[dim]… {done} of {of} files are here ({name})[/]")
+        """Say how far the download is: a bar on a terminal, a line now and then elsewhere."""
+        if self._console.is_terminal:
+            self._bar = self._bar or self._begin_bar(of)
+            self._bar.update(self._bar.task_ids[0], completed=done, description=name)
+        elif done % 10 == 0 or done == of:
+            self._console.print(f"… {done} of {of} files are here", highlight=False)
+
+    def _begin_bar(self, of: int) -> Progress:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn(" "), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", style="dim"))
+        bar = Progress(*columns, console=self._console, transient=True)
+        bar.add_task("", total=of)
+        bar.start()
+        return bar
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

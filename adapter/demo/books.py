@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from adapter.demo.orders import KINDS, Kind, Sample
 from adapter.flows.events import (
-    IssuanceDelayed,
     IssuanceFailed,
     IssuanceIssued,
     IssuanceSubmitted,
@@ -30,7 +29,6 @@ class Story:
     recovered: set[str] = field(default_factory=set)
     issued: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    delayed: set[str] = field(default_factory=set)
     parked: str | None = None
 
     def ending(self, parts: int) -> str | None:
@@ -51,6 +49,7 @@ class Books:
         self._issuances = issuances
         self._deferred: set[str] = set()
         self.noted = 0
+        self.sent = 0
         self._samples = samples
         self._stories: dict[str, Story] = {sample.order_id: Story() for sample in samples}
         self._unreadable = [sample.order_id for sample in samples if sample.kind.name == "unreadable record"]
@@ -88,25 +87,26 @@ class Books:
         return tuple(sample for sample in self._samples if self._ending(sample) is None)
 
     @property
-    def in_doubt(self) -> int:
+    def _in_doubt(self) -> int:
         """Orders that were deferred and have not ended yet."""
         return sum(1 for sample in self.open if sample.order_id in self._deferred)
 
     def counts(self) -> Mapping[str, int]:
-        """What the live picture shows."""
+        """What the live picture shows: orders sent, ended and in doubt, and issuances by state."""
         stories = self._stories.values()
         submitted = sum(len(story.submitted) for story in stories)
         issued = sum(len(story.issued) for story in stories)
         failed = sum(len(story.failed) for story in stories)
         failed_later = sum(1 for story in stories for stage in story.failed.values() if stage == "confirm")
         return {
-            "orders": len(self._samples),
+            "orders": self.sent,
             "submitted": submitted,
             "waiting": submitted - issued - failed_later,
-            "recovered": sum(len(story.recovered) for story in stories),
+            "in doubt": self._in_doubt,
             "issued": issued,
             "failed": failed,
             "parked": sum(1 for story in stories if story.parked),
+            "accounted for": len(self._samples) - len(self.open),
         }
 
     def by_kind(self) -> Sequence[tuple[Kind, Counter[str]]]:
@@ -126,6 +126,8 @@ class Books:
             ending = self._ending(sample)
             if ending != sample.kind.ending:
                 yield f"{sample.order_id} ({sample.kind.name}) ended as {ending}, expected {sample.kind.ending}"
+            elif sample.kind.recovered and not self._stories[sample.order_id].recovered:
+                yield f"{sample.order_id} ({sample.kind.name}) was not told as recovered"
         if self.repeated:
             yield f"{self.repeated} events were told more than once"
         for subject in self.strangers:
@@ -156,7 +158,5 @@ def _tell(story: Story, event_type: str, data: Mapping[str, object]) -> None:
         story.issued.add(number)
     elif event_type == IssuanceFailed.TYPE:
         story.failed[number] = str(data["stage"])
-    elif event_type == IssuanceDelayed.TYPE:
-        story.delayed.add(number)
     elif event_type == OrderParked.TYPE:
         story.parked = str(data["reason"])

@@ -21,7 +21,8 @@ class Kind:
 
     `share` is its part of a thousand orders; at least one of each kind is made. `parts` is the number of issuances it
     becomes. `trouble` is the sandbox fault that its first Issue call meets; such orders bring their own trade numbers,
-    which begin with `marked`, so that the sandbox can tell them.
+    which begin with `marked`, so that the sandbox can tell them. `recovered` says that it must be found by asking, and not
+    be sent again.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Kind:
     parts: int = 1
     marked: str | None = None
     trouble: Mapping[str, object] | None = None
+    recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,30 +44,31 @@ class Sample:
     value: bytes
 
 
-_PLAIN = "ECTicket accepts it, its job issues the tickets"
+_PLAIN = "ECTicket's job issues the tickets"
 
 KINDS: tuple[Kind, ...] = (
     Kind(name="convenience store", share=190, ending="issued", why=_PLAIN),
-    Kind(name="paper", share=110, ending="issued", why="issued during the call, asked about at once"),
+    Kind(name="paper", share=110, ending="issued", why="issued in the call, asked at once"),
     Kind(name="electronic", share=190, ending="issued", why=_PLAIN),
     Kind(name="electronic, pre-sale", share=60, ending="issued", why="usable from a later day"),
     Kind(name="serial number", share=130, ending="issued", why=_PLAIN),
-    Kind(name="gift vouchers", share=80, ending="issued", why="under a FreeTradeNo, with a last day"),
+    Kind(name="gift vouchers", share=80, ending="issued", why="under a FreeTradeNo; they expire"),
     Kind(name="mixed, splits in two", share=70, ending="issued", parts=2, why="one issue type per call"),
     Kind(name="20 tickets at the till", share=20, ending="issued", parts=3, why="at most 8 tickets per call"),
     Kind(
-        name="answer lost after the effect",
+        name="answer lost after effect",
         share=40,
         ending="issued",
-        why="in doubt, asked, found: recovered, not sent again",
+        why="in doubt; asked, and found: recovered, not sent again",
         marked="LOSTAFTER",
         trouble={"fault": "answer_lost_after"},
+        recovered=True,
     ),
     Kind(
-        name="answer lost before the effect",
+        name="answer lost before effect",
         share=25,
         ending="issued",
-        why="in doubt, asked, not known when the waiting time is over: sent again",
+        why="in doubt; still not known when the waiting time is over: sent again",
         marked="LOSTBEFORE",
         trouble={"fault": "answer_lost_before"},
     ),
@@ -73,21 +76,22 @@ KINDS: tuple[Kind, ...] = (
         name="late effect",
         share=25,
         ending="issued",
-        why="in doubt, not known at first, found later: recovered, not sent again",
+        why="in doubt; not known at first, found later: recovered, not sent again",
         marked="LATE",
         trouble={"fault": "late_effect", "seconds": 1.5},
+        recovered=True,
     ),
-    Kind(name="delisted item", share=20, ending="failed at submit", why="refused; still not known when it is final"),
+    Kind(name="delisted item", share=20, ending="failed at submit", why="refused at submit; stays unknown"),
     Kind(
         name="job that fails",
         share=20,
         ending="failed at confirm",
-        why="received, but ECTicket's job could not issue",
+        why="ECTicket's job could not issue it",
         marked="JOBFAILS",
         trouble={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
     ),
-    Kind(name="invalid order", share=15, ending="parked", why="a phone number no ticket can be sent to: nothing sent"),
-    Kind(name="unreadable record", share=5, ending="parked", why="not JSON: nothing sent"),
+    Kind(name="invalid order", share=15, ending="parked", why="phone is a landline; nothing was sent"),
+    Kind(name="unreadable record", share=5, ending="parked", why="not JSON; nothing was sent"),
 )
 
 _NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")

@@ -12,6 +12,7 @@ import httpx
 from aiokafka import AIOKafkaProducer
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.table import Table
 
 from adapter.demo.books import Books
 from adapter.demo.orders import Sample, sample_orders, troubles
@@ -45,20 +46,27 @@ async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Cons
         console.print(verdict(disagreements, orders=len(samples), tickets=tickets, seconds=seconds))
         if keep:
             await _keep(stage, console)
+        elif not disagreements:
+            console.print("\nWith --keep everything goes on running, for orders of your own.", style="dim")
     if stage.adapter.status != 0:
         console.print(f"[bold red]The adapter did not stop in good order: exit code {stage.adapter.status}[/]")
     return not disagreements and stage.adapter.status == 0
 
 
+def _sandbox(stage: Stage) -> httpx.AsyncClient:
+    """The sandbox's own pages; it is on this machine, so a proxy that the environment names is not asked."""
+    return httpx.AsyncClient(base_url=stage.sandbox.base_url, trust_env=False)
+
+
 async def _arm(stage: Stage, samples: Sequence[Sample]) -> None:
-    async with httpx.AsyncClient(base_url=stage.sandbox.base_url) as sandbox:
+    async with _sandbox(stage) as sandbox:
         answer = await sandbox.put("/_/faults", json={"seed": 1, "faults": troubles(samples)})
         answer.raise_for_status()
 
 
 async def _watch(stage: Stage, samples: Sequence[Sample], books: Books, console: Console, began: float) -> None:
     """Send the orders and show what becomes of them until all is told, or nothing new comes any more."""
-    sending = asyncio.create_task(_send(stage, samples))
+    sending = asyncio.create_task(_send(stage, samples, books))
     reading = asyncio.create_task(_read(stage, books))
     with Live(console=console, refresh_per_second=8, transient=not console.is_terminal) as live:
         last_news, seen = time.monotonic(), 0
@@ -80,16 +88,21 @@ async def _watch(stage: Stage, samples: Sequence[Sample], books: Books, console:
 
 
 def _picture(books: Books, samples: Sequence[Sample], began: float) -> RenderableType:
-    settled = len(samples) - len(books.open)
-    return live_picture(books.counts(), in_doubt=books.in_doubt, seconds=time.monotonic() - began, settled=settled)
+    return live_picture(
+        books.counts(),
+        orders=len(samples),
+        issuances=sum(sample.kind.parts for sample in samples),
+        seconds=time.monotonic() - began,
+    )
 
 
-async def _send(stage: Stage, samples: Sequence[Sample]) -> None:
+async def _send(stage: Stage, samples: Sequence[Sample], books: Books) -> None:
     producer = AIOKafkaProducer(**kafka_connection(stage.settings).client_options(), acks="all")
     await producer.start()
     try:
         for sample in samples:
             await producer.send(stage.settings.topics.orders_paid, sample.value, key=sample.order_id.encode())
+            books.sent += 1
             await asyncio.sleep(1 / ORDERS_PER_SECOND)
         await producer.flush()
     finally:
@@ -104,7 +117,7 @@ async def _read(stage: Stage, books: Books) -> None:
 
 async def _sandbox_orders(stage: Stage) -> list[Mapping[str, object]]:
     orders: list[Mapping[str, object]] = []
-    async with httpx.AsyncClient(base_url=stage.sandbox.base_url) as sandbox:
+    async with _sandbox(stage) as sandbox:
         while True:
             page = (await sandbox.get("/_/orders", params={"offset": len(orders), "limit": 1000})).json()
             orders.extend(page["orders"])
@@ -113,14 +126,19 @@ async def _sandbox_orders(stage: Stage) -> list[Mapping[str, object]]:
 
 
 async def _keep(stage: Stage, console: Console) -> None:
-    console.print(
-        f"Everything keeps running until Ctrl-C.\n"
-        f"  Kafka    {stage.settings.kafka.bootstrap_servers}\n"
-        f"  orders   {stage.settings.topics.orders_paid}\n"
-        f"  events   {stage.settings.topics.issuances}\n"
-        f"  sandbox  {stage.sandbox.base_url}/_/orders\n"
-        f"  log      {stage.log}"
-    )
+    settings = stage.settings
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("Kafka", settings.kafka.bootstrap_servers),
+        ("orders", settings.topics.orders_paid),
+        ("events", settings.topics.issuances),
+        ("dead letters", settings.topics.dead_letters),
+        ("sandbox", f"{stage.sandbox.base_url} (its books: /_/orders, /_/stats)"),
+        ("log", str(stage.log)),
+    ):
+        facts.add_row("", name, value)
+    console.print("\nEverything keeps running until Ctrl-C.", facts, highlight=False)
     with contextlib.suppress(asyncio.CancelledError):
         while stage.adapter.status is None:  # noqa: ASYNC110  # a process offers no event
             await asyncio.sleep(0.5)
+        must_run(stage)

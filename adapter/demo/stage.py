@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from adapter.demo.guest import own_names, remove
 from adapter.errors import AdapterError
 from adapter.local.broker import LocalKafka
 from adapter.local.progress import Progress
@@ -19,7 +19,6 @@ from adapter.local.supervised import Supervised
 from adapter.sandbox.running import RunningSandbox
 from adapter.sandbox.settings import SandboxSettings
 from adapter.settings import Settings, load, variable
-from adapter.settings.groups import TopicSettings
 from adapter.stream import topics
 from adapter.wiring import kafka_connection, topic_specs
 
@@ -54,34 +53,41 @@ async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Sta
 
     `broker` is a running broker to use instead of a local one. Raises AdapterError when something cannot be started.
     """
-    with TemporaryDirectory(prefix="ecticket-demo-") as folder:
-        kafka = None if broker else LocalKafka(progress=progress)
-        try:
-            if kafka is not None:
-                await asyncio.to_thread(kafka.start)
-            async with RunningSandbox(SANDBOX) as sandbox:
-                servers = kafka.bootstrap_servers if kafka is not None else str(broker)
-                values = _values(servers, sandbox.base_url, own_names=kafka is None)
-                settings = load(None, values)
-                await topics.create(kafka_connection(settings), topic_specs(settings))
-                progress.step("starting the adapter")
-                log = Path(folder) / "adapter.log"
-                adapter = _start_adapter(values, log)
-                try:
-                    yield Stage(settings=settings, sandbox=sandbox, adapter=adapter, log=log)
-                finally:
-                    await asyncio.to_thread(adapter.terminate, STOP_SECONDS)
-        finally:
-            if kafka is not None:
-                await asyncio.to_thread(kafka.stop)
+    async with AsyncExitStack() as stack:
+        servers = broker or await _local_kafka(stack, progress)
+        sandbox = await stack.enter_async_context(RunningSandbox(SANDBOX))
+        values = _values(servers, sandbox.base_url, names={} if broker is None else own_names())
+        settings = load(None, values)
+        if broker is not None:
+            stack.push_async_callback(_remove_topics, settings, progress)
+        await topics.create(kafka_connection(settings), topic_specs(settings))
+        progress.step("starting the adapter")
+        log = Path(stack.enter_context(TemporaryDirectory(prefix="ecticket-demo-"))) / "adapter.log"
+        adapter = _start_adapter(values, log)
+        stack.push_async_callback(asyncio.to_thread, adapter.terminate, STOP_SECONDS)
+        stack.callback(progress.step, "stopping everything")
+        yield Stage(settings=settings, sandbox=sandbox, adapter=adapter, log=log)
 
 
-def _values(bootstrap_servers: str, base_url: str, *, own_names: bool) -> dict[str, str]:
-    """The demo's settings; on a broker that was there before it gives its topics and groups names of its own."""
+async def _local_kafka(stack: AsyncExitStack, progress: Progress) -> str:
+    kafka = LocalKafka(progress=progress)
+    stack.push_async_callback(asyncio.to_thread, kafka.stop)
+    await asyncio.to_thread(kafka.start)
+    return kafka.bootstrap_servers
+
+
+async def _remove_topics(settings: Settings, progress: Progress) -> None:
+    left = await remove(kafka_connection(settings), [spec.name for spec in topic_specs(settings)])
+    if left:
+        progress.step(f"topics that could not be removed: {', '.join(left)}")
+
+
+def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) -> dict[str, str]:
+    """The demo's settings; `names` are those of topics and groups, where they are not the usual ones."""
     keys = next(each.credentials for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
     return {
         **SCALED,
-        **(_own_names(f"demo-{uuid.uuid4().hex[:8]}") if own_names else {}),
+        **names,
         "kafka.bootstrap_servers": bootstrap_servers,
         "provider.environment": "custom",
         "provider.base_url": base_url,
@@ -92,11 +98,6 @@ def _values(bootstrap_servers: str, base_url: str, *, own_names: bool) -> dict[s
         "admin.host": "127.0.0.1",
         "admin.port": "0",
     }
-
-
-def _own_names(run: str) -> dict[str, str]:
-    topics = {name: f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()}
-    return {"kafka.group_prefix": run, **{f"topics.{name}": topic for name, topic in topics.items()}}
 
 
 def _start_adapter(values: Mapping[str, str], log: Path) -> Supervised:

@@ -1,7 +1,8 @@
 """A submitted issuance whose result is awaited: the record on the confirmations topic, with all that confirming needs.
 
 Internal to the adapter, yet durable for days: what an older version wrote must be readable, so fields are only added,
-with defaults. It holds no customer data.
+with defaults; and what a newer one wrote, too, since both run while a new version is rolled out or back, so unknown
+fields are passed over. It holds no customer data.
 """
 
 from __future__ import annotations
@@ -25,11 +26,17 @@ class OriginData(BaseModel):
     offset: int
 
 
+class AwaitedIssuance(IssuanceData):
+    """What its later events will say of the issuance; unlike theirs, its data are open."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
 class Confirmation(BaseModel):
     """One awaited issuance."""
 
     model_config = ConfigDict(frozen=True)
-    issuance: IssuanceData
+    issuance: AwaitedIssuance
     recovered: bool
     submitted_at: Moment
     queries: Annotated[int, Field(ge=0)] = 0

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from adapter.extensions.values import OrderOutcome, PartOutcome, Skip
 from adapter.flows import events
-from adapter.flows.confirmation import Confirmation, OriginData, confirmation_record
+from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
 from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import (
     IssuanceFailed,
@@ -25,7 +25,7 @@ from adapter.flows.events import (
 from adapter.flows.journey import Journey, journey_headers, own_headers
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
 from adapter.flows.sitting import Ended
-from adapter.flows.telling import Whose, common, issuance_data
+from adapter.flows.telling import Whose, common
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.carried import CarriedPlan, carried_parts, encode_plan
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
@@ -164,7 +164,7 @@ class OrderOutcomes:
         )
         origin = sat.journey.origin
         confirmation = Confirmation(
-            issuance=issuance_data(sat.whose, part, ticket_trade_no=number),
+            issuance=AwaitedIssuance(**common(sat.whose, part, ticket_trade_no=number)),
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),

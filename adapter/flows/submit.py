@@ -29,12 +29,14 @@ from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
 from adapter.flows.sitting import Ended, KnownNumbers, Sitting, Sleep
 from adapter.flows.telling import Whose
+from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order
+from adapter.issuance.parking import told as told_number
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
-from adapter.issuance.sitting import Unproven, park_unresolved
+from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, begin
 from adapter.issuance.times import latest
 from adapter.protocol.credentials import Merchant
@@ -208,8 +210,8 @@ class SubmitStage:
         except InvalidOrder as error:
             if not (sitting.any_submitted or parts_done):
                 raise
-            story = f"another part of its order is at ECTicket, but this one breaks rules: {error}"
-            sitting.park(lambda state: park_unresolved(state, story))
+            broken_rules = str(error)
+            sitting.park(lambda state: _beside_a_known_part(state, broken_rules))
         return None
 
     def _today(self) -> date:
@@ -312,6 +314,15 @@ def _whose(order: Order) -> Whose:
 def _json(reference: object) -> JsonValue:
     """The reference, which parsing has checked to be JSON."""
     return cast("JsonValue", reference)
+
+
+def _beside_a_known_part(state: PartState, broken_rules: str) -> Park:
+    """The order is partly issued, so it is not "invalid, with nothing sent": a person decides about the rest."""
+    number = told_number(state.part.trade_no)
+    return Park(
+        reason=ParkReason.UNRESOLVED,
+        message=f"{number} is not at ECTicket and stays unsent, but another part of its order is there: {broken_rules}",
+    )
 
 
 def _readable_journey(record: Record, now: datetime) -> Journey:

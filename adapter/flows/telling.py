@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 from pydantic import JsonValue
 
-from adapter.flows.events import IssuanceData, IssueTypeName, Item
+from adapter.flows.events import IssueTypeName, Item
 from adapter.flows.order_paid import ISSUE_TYPE_TEXTS
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import TradeNoKind
@@ -51,8 +51,3 @@ def common(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> _Common:
         "ticket_count": part.ticket_count,
         "ticket_trade_no": ticket_trade_no,
     }
-
-
-def issuance_data(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> IssuanceData:
-    """The common part alone, as a confirmation keeps it."""
-    return IssuanceData(**common(whose, part, ticket_trade_no=ticket_trade_no))

@@ -77,11 +77,6 @@ def next_turn(
     return min(turns, key=_urgency, default=None)
 
 
-def park_unresolved(state: PartState, story: str) -> Park:
-    """Park a part that must not be sent, since tickets may exist for its order; `story` is a clause that says why."""
-    return Park(reason=ParkReason.UNRESOLVED, message=unresolved(state.part.trade_no, story))
-
-
 def _urgency(turn: Turn) -> tuple[int, float]:
     """What is done first: anything, then waiting (the shortest first), then handing on."""
     match turn.action:
@@ -124,4 +119,5 @@ def _park(turn: Turn, states: Sequence[PartState], unproven: Unproven) -> Turn:
         f"another part of its order is at ECTicket, or may be, and {since}, so that this part may have been sent under "
         "another number or with other items"
     )
-    return Turn(index=turn.index, action=park_unresolved(states[turn.index], story))
+    message = unresolved(states[turn.index].part.trade_no, story)
+    return Turn(index=turn.index, action=Park(reason=ParkReason.UNRESOLVED, message=message))

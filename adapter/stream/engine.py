@@ -131,6 +131,11 @@ class Engine(Generic[S]):
         return frozenset((place.topic, place.partition) for place in self._holdings.held)
 
     @property
+    def in_touch(self) -> bool:
+        """Whether the group has answered this process within a session time-out; false while brokers are away."""
+        return self._belongs()
+
+    @property
     def standing_by(self) -> bool:
         """Whether this process is a member of the group that was given no partition."""
         return self._belongs() and self._member is not None and not self._member.assignment()
@@ -151,6 +156,8 @@ class Engine(Generic[S]):
                 back_off = min(2 * back_off + 0.5, MOST_BACK_OFF_SECONDS) * random.uniform(0.8, 1.0)
                 if await self._session():
                     back_off = 0.0
+            if self._mistake is not None:
+                raise self._mistake
         finally:
             await self._workshop.stop()
             self._ended.set()

@@ -16,7 +16,7 @@ from adapter.errors import OutcomeTooLarge
 from adapter.stream.books import Flush
 from adapter.stream.holding import Holding
 from adapter.stream.observer import StreamObserver
-from adapter.stream.port import PublicationsTooLarge
+from adapter.stream.port import KafkaTrouble, PublicationsTooLarge
 from adapter.stream.records import Publication
 from adapter.stream.stage import Stage
 from adapter.stream.workshop import Workshop
@@ -66,7 +66,7 @@ class Flusher(Generic[S]):
             publications = await self._publish(holding, flush)
         except PublicationsTooLarge as refusal:
             self._replace(holding, flush, refusal)
-            return len(refusal.indexes)
+            raise KafkaTrouble("a topic does not take an outcome; it is replaced") from refusal
         self._observer.flush_took(self._stage.name, time.perf_counter() - began)
         self._settle(holding, flush, publications)
         return len(flush.outcomes)
@@ -82,8 +82,9 @@ class Flusher(Generic[S]):
         holding.books.settle(flush)
         holding.flushed = True
         for offset in flush.outcomes:
-            holding.refused.discard(offset)
-            holding.drop(holding.works[offset])
+            work = holding.works[offset]
+            self._workshop.leftovers.settled(work)
+            holding.drop(work)
         if flush.outcomes:
             self._observer.outcomes_published(self._stage.name, holding.place.topic, len(flush.outcomes), publications)
         if flush.outcomes and holding.books.finished():
@@ -103,11 +104,9 @@ class Flusher(Generic[S]):
         for offset in {owners[index] for index in refusal.indexes}:
             work = holding.works[offset]
             error = OutcomeTooLarge(f"{work}: what is to be published about it is larger than its topic takes")
-            outcome = None if offset in holding.refused else self._workshop.broken(work, error, "publish")
-            holding.refused.add(offset)
+            outcome = self._workshop.broken(work, error, "publish") if self._workshop.leftovers.refused(work) else None
             if outcome is None:
-                log.error("%s: not even its dead letter is taken by the topic; it stays open", work)
+                log.error("%s: not even what was to be published instead is taken by its topic; it stays open", work)
                 holding.books.withdraw(offset)
             else:
                 holding.books.finish(offset, outcome)
-        holding.flush_due.set()

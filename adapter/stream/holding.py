@@ -29,7 +29,6 @@ class Holding(Generic[S]):
 
     `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being prepared. `flushed`: a
     transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that wait for a reservation.
-    `refused`: offsets whose outcome was too large for its topic once.
     `room`: how many records may be in hand, those waiting for their time not counted, before reading stops.
     """
 
@@ -55,7 +54,6 @@ class Holding(Generic[S]):
         self.preparing = False
         self.works: dict[int, Work[S]] = {}
         self.unreserved: list[Work[S]] = []
-        self.refused: set[int] = set()
         self.flushed = False
         self.flush_due = asyncio.Event()
         self.flusher: asyncio.Task[None] | None = None

@@ -19,7 +19,7 @@ from adapter.errors import BrokerAway
 from adapter.stream.books import PartitionBooks
 from adapter.stream.flushing import Flusher
 from adapter.stream.holding import Holding
-from adapter.stream.inheritance import inherit
+from adapter.stream.inheritance import Inheritance, inherit
 from adapter.stream.metadata import short_fingerprint
 from adapter.stream.observer import StreamObserver
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, Member, Place, Writer
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_BACK_OFF_SECONDS = 0.1
 _MOST_BACK_OFF_SECONDS = 5.0
+_SURE_AFTER = 3  # attempts
 
 
 class Holdings(Generic[S]):
@@ -154,8 +155,9 @@ class Holdings(Generic[S]):
             commit = await member.committed(place)
             log_range = await member.log_range(place)
             _be_sure(member, generation)
+            inheritance = self._inherit(member, place, commit, log_range)
             # No await from here to the seek: nothing may be read in between.
-            holding = self._open(member, place, writer, commit, log_range, generation, fenced_at)
+            holding = self._open(member, place, writer, inheritance, generation, fenced_at)
             member.seek(place, holding.books.next_offset)
         except BaseException:
             writer.abandon()
@@ -167,26 +169,31 @@ class Holdings(Generic[S]):
         holding.flush_due.set()
         self._observer.partition_taken_over(self._stage.name, place.topic, place.partition)
 
+    def _inherit(self, member: Member, place: Place, commit: Commit | None, log_range: LogRange) -> Inheritance:
+        fingerprint = short_fingerprint(self._stage.fingerprint)
+        inheritance = inherit(commit, log_range, cluster_id=member.cluster_id, fingerprint=fingerprint)
+        if inheritance.moved and self._failures[place] < _SURE_AFTER:
+            # A new leader may not know its own end yet, and reading everything again must not be anybody's mistake.
+            raise KafkaTrouble(f"{inheritance.remark}; asking again to be sure")
+        if inheritance.remark:
+            log.warning("%s: %s", place, inheritance.remark)
+        return inheritance
+
     def _open(
         self,
         member: Member,
         place: Place,
         writer: Writer,
-        commit: Commit | None,
-        log_range: LogRange,
+        inheritance: Inheritance,
         generation: int,
         fenced_at: datetime,
     ) -> Holding[S]:
-        fingerprint = short_fingerprint(self._stage.fingerprint)
-        inheritance = inherit(commit, log_range, cluster_id=member.cluster_id, fingerprint=fingerprint)
-        if inheritance.remark:
-            log.warning("%s: %s", place, inheritance.remark)
         self._workshop.leftovers.forget_below(place, inheritance.offset)
         books = PartitionBooks(
             str(place),
             inheritance,
             cluster_id=member.cluster_id,
-            fingerprint=fingerprint,
+            fingerprint=short_fingerprint(self._stage.fingerprint),
             ahead=2 * self._stage.max_in_flight if self._stage.sends else 0,
         )
         log.info("%s taken over at offset %s", place, books.next_offset)

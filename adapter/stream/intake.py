@@ -43,7 +43,7 @@ class Intake(Generic[S]):
             if holding.books.take(record.offset):
                 work = Work(record, holding)
                 holding.hold(work)
-                if not self._workshop.finish_known(work):
+                if not self._workshop.finish_known(work) and not self._workshop.leftovers.hopeless(work):
                     self._workshop.wait_for_leftover(work)
                     works.append(work)
         self._observer.records_taken(self._stage.name, holding.place.topic, len(works))
@@ -62,7 +62,7 @@ class Intake(Generic[S]):
     async def _prepare(self, works: Iterator[Work[S]], prepared: dict[int, Prepared[S] | Outcome | None]) -> None:
         for work in works:
             try:
-                prepared[work.offset] = await self._stage.prepare(work.record)
+                prepared[work.offset] = _prepared(await self._stage.prepare(work.record))
             except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
                 prepared[work.offset] = self._workshop.broken(work, error, "prepare")
 
@@ -71,3 +71,10 @@ class Intake(Generic[S]):
             self._workshop.finish(work, prepared)
         elif prepared is not None:
             self._workshop.admit(work, prepared)
+
+
+def _prepared(result: Prepared[S]) -> Prepared[S]:
+    """Raises TypeError when a stage returned something else."""
+    if not isinstance(result, Prepared):
+        raise TypeError(f"a stage's prepare returned {type(result).__name__}, which is no Prepared")
+    return result

@@ -305,8 +305,7 @@ class AioKafkaWriter:
         results = await self._send(publications, commit)
         too_large = {at for at, result in enumerate(results) if isinstance(result, _TOO_LARGE)}
         if too_large:
-            await self._producer.abort_transaction()
-            self._open = False
+            # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
             raise PublicationsTooLarge(too_large)
         for result in results:
             if isinstance(result, BaseException):
@@ -400,7 +399,7 @@ async def _asking(what: str) -> AsyncIterator[None]:
         async with asyncio.timeout(ANSWER_SECONDS):
             yield
     except (KafkaConnectionError, NodeNotReadyError) as error:
-        raise BrokerAway(f"{what}: no broker answers") from error
+        raise BrokerAway(f"{what}: no broker answers, or none lets us in") from error
     except TimeoutError as error:
         raise KafkaTrouble(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
     except (KafkaError, AssertionError) as error:

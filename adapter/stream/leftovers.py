@@ -25,6 +25,7 @@ class Leftovers(Generic[S]):
     def __init__(self) -> None:
         self._running: dict[Place, dict[int, Work[S]]] = {}
         self._outcomes: dict[Place, dict[int, tuple[Record, Outcome]]] = {}
+        self._refusals: dict[tuple[Place, int], int] = {}
 
     def __len__(self) -> int:
         """How many records something is left of."""
@@ -53,6 +54,20 @@ class Leftovers(Generic[S]):
         """Hand out the outcome that is known of this very record."""
         kept = self._outcomes.get(place, {}).pop(record.offset, None)
         return kept[1] if kept is not None and kept[0] == record else None
+
+    def refused(self, work: Work[S]) -> bool:
+        """Note that a topic refused this record's outcome; True when it was the first time."""
+        key = (work.holding.place, work.offset)
+        self._refusals[key] = self._refusals.get(key, 0) + 1
+        return self._refusals[key] == 1
+
+    def hopeless(self, work: Work[S]) -> bool:
+        """Whether a topic refused this record's outcome, and then what was to be published instead."""
+        return self._refusals.get((work.holding.place, work.offset), 0) > 1
+
+    def settled(self, work: Work[S]) -> None:
+        """Note that this record is committed."""
+        self._refusals.pop((work.holding.place, work.offset), None)
 
     def keep_only(self, places: Collection[Place]) -> None:
         """Forget outcomes of partitions that others own now: theirs count."""

@@ -113,7 +113,7 @@ def _checksum(text: str) -> str:
 
 
 def _pack(runs: Iterable[Run], committed: int) -> str:
-    lengths = []
+    lengths: list[int] = []
     reached = committed
     for first, past in runs:
         lengths += (first - reached, past - first)

@@ -45,7 +45,7 @@ class KafkaTrouble(StreamError):
 
 
 class PublicationsTooLarge(StreamError):
-    """The topics do not take these publications, by their index; nothing was written, the writer is good."""
+    """The topics do not take these publications, by their index; nothing was written, and the writer is used up."""
 
     def __init__(self, indexes: Collection[int]) -> None:
         super().__init__(f"{len(indexes)} publication(s) exceed what their topic takes")

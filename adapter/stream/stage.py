@@ -66,7 +66,7 @@ class Grant(Protocol):
 
     @property
     def fingerprint_changed(self) -> bool:
-        """Whether the last commit of this partition was written under another `Stage.fingerprint`."""
+        """Whether it could have been sent under another `Stage.fingerprint`, and so under another plan."""
         ...
 
     def clear_to_send(self) -> None:

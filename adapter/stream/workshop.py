@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable, Hashable
 from datetime import datetime
@@ -151,7 +152,8 @@ class Workshop(Generic[S]):
         result: Outcome | Later[S] | None = None
         pause = LEASE_PAUSE_SECONDS
         try:
-            result = _checked(await self._stage.handle(work.subject, work))
+            answer = await self._stage.handle(work.subject, work)
+            result = answer if isinstance(answer, Later) else _outcome(answer)
         except LeaseLost as lost:
             self._observer.lease_lost(self._stage.name, work.topic)
             log.info("%s: %s", work, lost)
@@ -182,14 +184,19 @@ class Workshop(Generic[S]):
 
     def broken(self, work: Work[S], error: Exception, where: str) -> Outcome | None:
         """The stage's outcome for what it raised itself; None when it raises even then: the record stays open."""
-        self._observer.failed(self._stage.name, work.topic, where)
-        log.warning("%s: %s raised %s", work, where, type(error).__name__, exc_info=error)
+        self._report(work, error, where)
         try:
-            return self._stage.broken(work.record, error, work)
-        except Exception as worse:
-            self._observer.failed(self._stage.name, work.topic, "broken")
-            log.exception("%s: broken raised %s; the record stays open", work, type(worse).__name__)
+            return _outcome(self._stage.broken(work.record, error, work))
+        except Exception as worse:  # noqa: BLE001  # the engine's top: the record stays open, and that is reported
+            self._report(work, worse, "broken")
             return None
+
+    def _report(self, work: Work[S], error: Exception, where: str) -> None:
+        """Count and log what a stage raised: its type and place, never its text, which may quote the record."""
+        self._observer.failed(self._stage.name, work.topic, where)
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+        log.error("%s: %s raised %s in %s", work, where, type(error).__name__, places)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -236,12 +243,13 @@ class Workshop(Generic[S]):
             # Looked at one by one: carrying one on can bring the next of its lane into work.
             if carried < count and work.phase in CARRIABLE and self._carry(work):
                 carried += 1
-        self._observer.carried(self._stage.name, holding.place.topic, carried)
+        if carried:
+            self._observer.carried(self._stage.name, holding.place.topic, carried)
         return carried
 
     def _carry(self, work: Work[S]) -> bool:
         try:
-            outcome: Outcome | None = self._stage.carry(work.record, work.subject, work)
+            outcome: Outcome | None = _outcome(self._stage.carry(work.record, work.subject, work))
         except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
             outcome = self.broken(work, error, "carry")
         if outcome is None:
@@ -323,8 +331,8 @@ class Workshop(Generic[S]):
             await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
 
 
-def _checked(result: Outcome | Later[S]) -> Outcome | Later[S]:
+def _outcome(result: Outcome) -> Outcome:
     """Raises TypeError when a stage returned something else: its record must not be left without an outcome."""
-    if not isinstance(result, Outcome | Later):
-        raise TypeError(f"a stage returned {type(result).__name__}, which is neither Outcome nor Later")
+    if not isinstance(result, Outcome):
+        raise TypeError(f"a stage returned {type(result).__name__}, which is no Outcome")
     return result

@@ -15,28 +15,9 @@ from adapter.issuance.confirm import ConfirmPolicy
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import Purpose
-from adapter.stream.records import Publication, Record
-from flows.fakes import (
-    LOST_AFTER,
-    MERCHANT,
-    NOON,
-    TOPICS,
-    Grant,
-    House,
-    Told,
-    derived,
-    has_header,
-    header,
-    line,
-    replayed,
-    with_headers,
-)
-
-
-@pytest.fixture
-def house() -> House:
-    """The default times of the contract."""
-    return House()
+from adapter.stream.records import Record
+from flows.fakes import LOST_AFTER, MERCHANT, NOON, TOPICS, Grant
+from flows.house import House, Told, derived, has_header, header, line, replayed, with_headers
 
 
 def value_of(confirmation: Record) -> Mapping[str, object]:
@@ -448,19 +429,17 @@ async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None
     assert result.event("parked").data["reason"] == "too-large"
 
 
-async def test_a_confirmation_of_an_older_version_can_be_read(house: House) -> None:
-    """Fields are only ever added, with defaults."""
+async def test_a_confirmation_of_another_version_can_be_read(house: House) -> None:
+    """Fields are only ever added, with defaults: old records are read by new processes, and new ones by old ones."""
     _, confirmation = await submitted(house)
-    value = {
-        name: field
-        for name, field in value_of(confirmation).items()
-        if name not in ("queries", "delayed", "traceparent")
-    }
-    old = house.reader.published(
-        Publication(topic=TOPICS.confirmations, key=confirmation.key, value=json.dumps(value).encode())
-    )
+    value = dict(value_of(confirmation))
+    issuance = value["issuance"]
+    assert isinstance(issuance, dict)
+    old = {name: field for name, field in value.items() if name not in ("queries", "delayed", "traceparent")}
+    new = {**value, "later": 1, "issuance": {**issuance, "later": 1}}
 
-    prepared = await house.confirm.prepare(old)
-
-    assert prepared.subject.awaited.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=derived())
-    assert prepared.lane is None
+    for each in (old, new):
+        record = house.record(json.dumps(each).encode(), topic=TOPICS.confirmations)
+        prepared = await house.confirm.prepare(record)
+        assert prepared.subject.awaited.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=derived())
+        assert prepared.lane is None

@@ -13,25 +13,13 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
-from adapter.issuance.sitting import Unproven, park_unresolved
+from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, Past, Phase, Refusal, Why, begin
 from adapter.protocol.issue import IssueReply, IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
-from flows.fakes import (
-    BUSY,
-    LOST_BEFORE,
-    MERCHANT,
-    NOON,
-    NOT_SENT,
-    REFUSED,
-    UNKNOWN,
-    Book,
-    Clock,
-    Ectickets,
-    Grant,
-    House,
-)
+from flows.fakes import BUSY, LOST_BEFORE, MERCHANT, NOON, NOT_SENT, REFUSED, UNKNOWN, Book, Clock, Ectickets, Grant
+from flows.house import House
 
 LONG_AGO = NOON - timedelta(seconds=700)
 """Longer ago than any waiting time."""
@@ -335,13 +323,11 @@ async def test_what_is_proven_can_be_parked() -> None:
     table.ecticket.has(first.trade_no.value)
     assert await table.sitting.run() is False
 
-    table.sitting.park(lambda state: park_unresolved(state, "it breaks rules"))
+    table.sitting.park(lambda state: Park(reason=ParkReason.UNRESOLVED, message=f"look at {state.part.trade_no.value}"))
 
     assert table.phases == [Phase.SUBMITTED, Phase.PARKED]
-    action = table.sitting.ends[1].action
-    assert isinstance(action, Park)
-    assert action.reason is ParkReason.UNRESOLVED
-    assert second.trade_no.value in action.message
+    message = f"look at {second.trade_no.value}"
+    assert table.sitting.ends[1].action == Park(reason=ParkReason.UNRESOLVED, message=message)
     assert table.sitting.open == ()
 
 

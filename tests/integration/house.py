@@ -16,17 +16,15 @@ import ssl
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import RecordMetadata
-from integration.shop import PaidOrder
-from integration.told import Reader, Told
 
 from adapter.local.ports import free_ports
 from adapter.sandbox.running import RunningSandbox
@@ -35,6 +33,8 @@ from adapter.settings import load
 from adapter.stream import topics
 from adapter.stream.connection import KafkaConnection
 from adapter.wiring import topic_specs
+from integration.shop import PaidOrder
+from integration.told import Reader, Told
 
 MERCHANT = PUBLIC_TEST_MERCHANTS[0]
 OTHER_MERCHANT = PUBLIC_TEST_MERCHANTS[2]
@@ -89,6 +89,10 @@ class Worker:
             while not await self._is_ready():
                 assert self.process.returncode is None, self.log.read_text()[-3000:]
                 await asyncio.sleep(0.1)
+
+    async def until_on_the_wire(self, calls: int, *, seconds: float = 30) -> None:
+        """Wait for a moment at which ECTicket is answering it so many calls."""
+        await until(lambda: self.on_the_wire >= calls, seconds=seconds)
 
     async def _is_ready(self) -> bool:
         try:
@@ -156,10 +160,9 @@ class House:
         (port,) = free_ports(1)
         values = {**self.settings, "provider.base_url": door.base_url, "admin.port": str(port)}
         values |= {key.replace("__", "."): value for key, value in changes.items()}
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
-        environment |= {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in values.items()}
+        environment = environment_of(values)
         log = self.folder / f"{name}.log"
-        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, door, await _launch(environment, log))
+        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, door, await launch(environment, log))
         self.workers.append(worker)
         if ready:
             await worker.until_ready()
@@ -167,12 +170,17 @@ class House:
 
     async def restart(self, worker: Worker) -> None:
         """Start a worker again that was killed: same settings, same log."""
-        worker.process = await _launch(worker.environment, worker.log)
+        worker.process = await launch(worker.environment, worker.log)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
     async def feed(
-        self, orders: Sequence[PaidOrder], *, per_second: float = 0, partition: int | None = None, on: str = "orders_paid"
+        self,
+        orders: Sequence[PaidOrder],
+        *,
+        per_second: float = 0,
+        partition: int | None = None,
+        on: str = "orders_paid",
     ) -> list[str]:
         """Put orders on a topic (at this pace); their coordinates, in order."""
         self.secrets |= {secret for order in orders for secret in order.secrets}
@@ -211,9 +219,16 @@ class House:
 
     async def all_told(self, *, seconds: float) -> None:
         """Wait until the end of every order has been told, and then until nothing more comes."""
-        if not await self.reader.until(lambda: all(self.told.ended(ref) for ref in self.refs), seconds=seconds):
-            open_refs = [ref for ref in self.refs if not self.told.ended(ref)]
-            raise AssertionError(f"{len(open_refs)} of {len(self.refs)} orders have not ended: {open_refs[:10]}")
+        left = list(self.refs)
+
+        def ended() -> bool:
+            while left and self.told.ended(left[-1]):
+                left.pop()
+            return not left
+
+        if not await self.reader.until(ended, seconds=seconds):
+            still = [ref for ref in left if not self.told.ended(ref)]
+            raise AssertionError(f"{len(still)} of {len(self.refs)} orders have not ended: {still[:10]}")
         await self.reader.quiet(1.0)
 
     def disagreements(self, *, tellings: int = 1) -> list[str]:
@@ -245,21 +260,30 @@ class House:
 
     async def _behind(self, group: str, names: tuple[str, ...]) -> list[str]:
         admin = AIOKafkaAdminClient(**self.kafka.client_options())
-        consumer = AIOKafkaConsumer(**self.kafka.client_options(), isolation_level="read_committed")
         await admin.start()
-        await consumer.start()
         try:
             places = [TopicPartition(self.topic(name), number) for name in names for number in range(PARTITIONS)]
             commits = await admin.list_consumer_group_offsets(group, partitions=places)
-            last = {place: await _last_record(consumer, place) for place in places}
         finally:
-            await consumer.stop()
             await admin.close()
+        last = self._last_records()
         return [
-            f"{group}: {place.topic}/{place.partition} is committed to {commits[place].offset}, last record {last[place]}"
+            f"{group}: {place} is committed to {commits[place].offset}, and its last record is {last[place]}"
             for place in places
-            if 0 <= last[place] and commits[place].offset <= last[place]
+            if place in last and commits[place].offset <= last[place]
         ]
+
+    def _last_records(self) -> dict[TopicPartition, int]:
+        """The offset of the last record of each partition, as fed and as read; behind it may lie markers."""
+        fed = (ref.rsplit("/", 2) for ref in self.refs)
+        read = (
+            (each.topic, each.partition, each.offset) for records in self.told.by_topic.values() for each in records
+        )
+        last: dict[TopicPartition, int] = {}
+        for topic, partition, offset in (*fed, *read):
+            place = TopicPartition(topic, int(partition))
+            last[place] = max(int(offset), last.get(place, -1))
+        return last
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -304,26 +328,31 @@ async def _send(
 ) -> asyncio.Future[RecordMetadata]:
     """Send one record; also one of nothing at all, which aiokafka refuses and other producers send."""
     if (key, value) != (None, None):
-        return await producer.send(topic, value, key, partition=partition, headers=headers)
+        sent: asyncio.Future[RecordMetadata] = await producer.send(
+            topic, value, key, partition=partition, headers=headers
+        )
+        return sent
     batch = producer.create_batch()
     batch.append(key=None, value=None, timestamp=None, headers=headers)
-    return await producer.send_batch(batch, topic, partition=partition or 0)
+    alone: asyncio.Future[RecordMetadata] = await producer.send_batch(batch, topic, partition=partition or 0)
+    return alone
 
 
-async def _last_record(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
-    """The offset of the last committed record; -1 when there is none. Behind it may lie transactions' markers."""
-    consumer.assign([place])
-    end = (await consumer.end_offsets([place]))[place]
-    begin = max(0, end - 200)
-    consumer.seek(place, begin)
-    last = -1
-    while await consumer.position(place) < end:
-        for record in (await consumer.getmany(place, timeout_ms=100)).get(place, []):
-            last = record.offset
-    return last
+async def until(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until something outside this process is so. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # processes, sockets and files offer no event
+            await asyncio.sleep(0.005)
 
 
-async def _launch(environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is told these settings and no others."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
+    return environment | {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
+
+
+async def launch(environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """Run the adapter; it does not outlive this process."""
     with log.open("ab") as sink:
         return await asyncio.create_subprocess_exec(
             *RUN, env=dict(environment), stdout=sink, stderr=sink, preexec_fn=_die_with_the_test
@@ -339,7 +368,15 @@ def _die_with_the_test() -> None:
 def settings_for(kafka: KafkaConnection) -> dict[str, str]:
     """Settings of an adapter with topics and groups that nobody else has."""
     run = f"it-{uuid.uuid4().hex[:10]}"
-    names = ("orders_paid", "orders_deferred", "confirmations", "issuances", "tickets", "dead_letters", "reconciliations")
+    names = (
+        "orders_paid",
+        "orders_deferred",
+        "confirmations",
+        "issuances",
+        "tickets",
+        "dead_letters",
+        "reconciliations",
+    )
     return {
         **QUICK,
         "kafka.bootstrap_servers": kafka.bootstrap_servers,
@@ -347,7 +384,7 @@ def settings_for(kafka: KafkaConnection) -> dict[str, str]:
         **{f"topics.{name}": f"{run}.{name}" for name in names},
         "provider.environment": "custom",
         "provider.base_url": "http://127.0.0.1:9",
-        **merchant_settings(MERCHANT.merchant_id),
+        "merchants": merchants(MERCHANT.merchant_id),
         "submit.operator": "house",
         "submit.derive_trade_no": "always",
         "callbacks.enabled": "false",
@@ -355,16 +392,15 @@ def settings_for(kafka: KafkaConnection) -> dict[str, str]:
     }
 
 
-def merchant_settings(*merchant_ids: str) -> dict[str, str]:
+def merchants(*merchant_ids: str) -> str:
     """The `merchants` setting for some of the public test merchants."""
     keys = {each.merchant_id: each.credentials for each in (MERCHANT, OTHER_MERCHANT)}
-    merchants = {key: {"hash_key": keys[key].hash_key, "hash_iv": keys[key].hash_iv} for key in merchant_ids}
-    return {"merchants": json.dumps(merchants)}
+    return json.dumps({key: {"hash_key": keys[key].hash_key, "hash_iv": keys[key].hash_iv} for key in merchant_ids})
 
 
 @asynccontextmanager
 async def open_house(
-    kafka: KafkaConnection, folder: Path, sandbox: SandboxSettings = SANDBOX, **changes: str
+    kafka: KafkaConnection, folder: Path, *, sandbox: SandboxSettings = SANDBOX, **changes: str
 ) -> AsyncIterator[House]:
     """A house with its topics made, its ECTicket open and its reader reading; nobody works yet."""
     values = settings_for(kafka) | {key.replace("__", "."): value for key, value in changes.items()}

@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 PICKUP = ("VQT04959", "VNS21400", "BR103218", "CK851236", "CHF80957", "VTMT5062")
 GIFT = ("GFT00001", "GFT00002", "GFT00003")
@@ -41,8 +41,11 @@ class Shop:
 
     def orders(self, count: int) -> list[PaidOrder]:
         """`count` orders of all kinds."""
-        kinds = (electronic, till, paper, serial, gifts, presale, mixed, many)
-        return [self.order(**self._chance.choice(kinds)(self._chance)) for _ in range(count)]
+        return [self._any_order() for _ in range(count)]
+
+    def _any_order(self) -> PaidOrder:
+        kind, parts = self._chance.choice(KINDS)
+        return self.order(parts, **kind(self._chance))
 
     def order(self, parts: int = 1, **content: object) -> PaidOrder:
         """One order with a customer of its own; plain electronic tickets unless `content` says otherwise."""
@@ -104,12 +107,12 @@ def presale(chance: random.Random) -> dict[str, object]:
 def mixed(chance: random.Random) -> dict[str, object]:
     """Electronic tickets and serial numbers: two calls."""
     serials = [{**each, "issue_type": "serial_number"} for each in _lines(serial(chance))]
-    return {"parts": 2, "issue_type": "electronic", "lines": [*_lines(electronic(chance)), *serials]}
+    return {"issue_type": "electronic", "lines": [*_lines(electronic(chance)), *serials]}
 
 
 def many(chance: random.Random) -> dict[str, object]:
     """Twenty tickets at the till: three calls."""
-    return {"parts": 3, "issue_type": "convenience_store", "lines": [line(chance.choice(PICKUP), 20)]}
+    return {"issue_type": "convenience_store", "lines": [line(chance.choice(PICKUP), 20)]}
 
 
 def _lines(content: Mapping[str, object]) -> Iterator[dict[str, object]]:
@@ -118,6 +121,14 @@ def _lines(content: Mapping[str, object]) -> Iterator[dict[str, object]]:
     yield from lines
 
 
-def today() -> date:
-    """The date the orders are made on."""
-    return datetime.now(UTC).date()
+KINDS = (
+    (electronic, 1),
+    (till, 1),
+    (paper, 1),
+    (serial, 1),
+    (gifts, 1),
+    (presale, 1),
+    (mixed, 2),
+    (many, 3),
+)
+"""Every kind of order, and how many calls it takes."""

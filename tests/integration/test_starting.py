@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from integration.house import House, Worker, open_house, settings_for
-from integration.shop import Shop
-
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
+from integration.house import House, Worker, environment_of, launch, open_house, settings_for, until
+from integration.shop import Shop
 
 
-async def _run(settings: Mapping[str, str]) -> tuple[int | None, list[str]]:
+async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
     """Run the adapter until it ends by itself; its exit code and the lines it wrote."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
-    environment |= {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "adapter", "run"), env=environment, stdout=-1, stderr=-2
-    )
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    return process.returncode, output.decode().splitlines()
+    process = await launch(environment_of(settings), log)
+    code = await asyncio.wait_for(process.wait(), 30)
+    return code, (await asyncio.to_thread(log.read_text, encoding="utf-8")).splitlines()
 
 
-async def test_wrong_settings_are_told_one_sentence_each_and_end_with_exit_code_2() -> None:
+async def test_wrong_settings_are_told_one_sentence_each_and_end_with_exit_code_2(tmp_path: Path) -> None:
     """Every mistake at once, each with the nearest known name; no traceback, and no broker is needed."""
-    mistakes = {
-        "submit.concurency": "5",
-        "provider.timeout_second": "5",
+    misspelt = {"submit.concurency": "5", "provider.timeout_second": "5"}
+    impossible = {
         "kafka.session_timeout_seconds": "soon",
         "submit.trade_no_prefix": "toolong",
         "admin.port": "99999",
     }
     good = settings_for(KafkaConnection(bootstrap_servers="127.0.0.1:9")) | {"admin.port": "0"}
 
-    code, unknown = await _run(good | {key: mistakes[key] for key in ("submit.concurency", "provider.timeout_second")})
-    also, wrong = await _run(good | dict(list(mistakes.items())[2:]))
+    code_of_misspelt, unknown = await _run(good | misspelt, tmp_path / "misspelt")
+    code_of_impossible, wrong = await _run(good | impossible, tmp_path / "impossible")
 
-    assert (code, also) == (2, 2)
-    assert len(unknown) == 2, unknown
+    assert (code_of_misspelt, code_of_impossible) == (2, 2)
+    assert (len(unknown), len(wrong)) == (2, 3), unknown + wrong
     assert all("Did you mean ECTICKET_" in sentence for sentence in unknown)
-    assert len(wrong) == 3, wrong
-    assert [key for key in list(mistakes)[2:] if not any(key in sentence for sentence in wrong)] == []
-    assert [sentence for sentence in wrong if any(value in sentence for value in mistakes.values())] == []
+    assert [key for key in impossible if not any(key in sentence for sentence in wrong)] == []
+    assert not any("Traceback" in sentence for sentence in unknown + wrong)
 
 
-async def test_missing_topics_are_named_with_the_command_that_makes_them(kafka: KafkaConnection) -> None:
+async def test_missing_topics_are_named_with_the_command_that_makes_them(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
     """Exit code 1: nothing is wrong with the settings, and nothing is made by itself."""
     settings = settings_for(kafka) | {"admin.port": "0"}
 
-    code, lines = await _run(settings)
+    code, lines = await _run(settings, tmp_path / "log")
 
     assert code == 1
     said = " ".join(lines)
@@ -85,12 +77,12 @@ async def _outages(house: House, broker: LocalKafka) -> None:
     await asyncio.to_thread(broker.restart)
     await worker.until_ready()
     shop = Shop(seed=11)
-    await house.feed(shop.orders(100))
-    feeding = asyncio.create_task(house.feed(shop.orders(200), per_second=50))
+    await house.feed(shop.orders(60))
+    feeding = asyncio.create_task(house.feed(shop.orders(120), per_second=30))
     await asyncio.sleep(2)
 
     await asyncio.to_thread(broker.kill)
-    await asyncio.sleep(8)
+    await asyncio.sleep(float(house.settings["kafka.session_timeout_seconds"]) + 2)
     during = await _health(worker)
     await asyncio.to_thread(broker.restart)
     await feeding
@@ -110,6 +102,4 @@ async def _health(worker: Worker) -> tuple[int, int]:
 
 async def _until_unready(worker: Worker) -> None:
     """Wait until its admin server answers at all."""
-    async with asyncio.timeout(20):
-        while "waiting for the broker" not in worker.log.read_text():  # noqa: ASYNC110  # a file offers no event
-            await asyncio.sleep(0.1)
+    await until(lambda: "waiting for the broker" in worker.log.read_text(), seconds=20)

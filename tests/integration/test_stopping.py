@@ -8,25 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-from integration.house import House, Worker, open_house
-from integration.shop import Shop
 
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import AcceptRepeats, Slow
 from adapter.sandbox.faults import Fault
 from adapter.stream.connection import KafkaConnection
+from integration.house import House, open_house
+from integration.shop import Shop
 
 
 def _slow_and_forgetful(house: House, seconds: float) -> None:
     """Every Issue is answered late, and a repeated one issues again."""
     slow = Fault(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
     house.sandbox.faults.arm(Fault(behaviour=AcceptRepeats()), slow)
-
-
-async def _until_on_the_wire(worker: Worker, calls: int) -> None:
-    async with asyncio.timeout(20):
-        while worker.on_the_wire < calls:
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(("grace", "answer_after"), [(8.0, 1.5), (1.5, 3.0)], ids=["in-time", "too-late"])
@@ -38,7 +32,7 @@ async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_
         _slow_and_forgetful(house, answer_after)
         worker = await house.start()
         await house.feed(Shop(seed=7).orders(150))
-        await _until_on_the_wire(worker, 30)
+        await worker.until_on_the_wire(30)
 
         on_the_wire, began = worker.on_the_wire, time.monotonic()
         code = await worker.dismiss()
@@ -66,10 +60,10 @@ async def test_a_zombie_issues_nothing_twice(kafka: KafkaConnection, tmp_path: P
         session = float(house.settings["kafka.session_timeout_seconds"])
         _slow_and_forgetful(house, 0.8)
         zombie, other = await asyncio.gather(house.start(), house.start())
-        feeding = asyncio.create_task(house.feed(Shop(seed=9).orders(500), per_second=25))
+        feeding = asyncio.create_task(house.feed(Shop(seed=9).orders(360), per_second=24))
         frozen = []
         for _ in range(2):
-            await _until_on_the_wire(zombie, 3)
+            await zombie.until_on_the_wire(3)
             frozen.append(zombie.on_the_wire)
             zombie.send(signal.SIGSTOP)
             await asyncio.sleep(session + 2)

@@ -8,13 +8,12 @@ import random
 import time
 from pathlib import Path
 
-from integration.house import House, Worker, open_house
-from integration.shop import Shop
-
 from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, AnswerLostBefore, LateEffect, Slow
 from adapter.sandbox.faults import Fault
 from adapter.sandbox.settings import SandboxSettings
 from adapter.stream.connection import KafkaConnection
+from integration.house import House, Worker, open_house, until
+from integration.shop import Shop
 
 SEED = int(os.environ.get("WORST_DAY_SEED", "3"))
 LAGGING = SandboxSettings(port=0, job_seconds=0.5, visible_after_seconds=0.8)
@@ -34,7 +33,7 @@ async def test_three_processes_killed_in_turn_at_the_worst_server_issue_every_or
     """kill -9 with calls on the wire, four times: one set of tickets for each order, and each event once."""
     print(f"\nseed {SEED}")
     chance = random.Random(SEED)
-    async with open_house(kafka, tmp_path, LAGGING) as house:
+    async with open_house(kafka, tmp_path, sandbox=LAGGING) as house:
         house.sandbox.faults.arm(*WORST, seed=SEED)
         began = time.monotonic()
         workers = await asyncio.gather(*(house.start() for _ in range(3)))
@@ -43,8 +42,7 @@ async def test_three_processes_killed_in_turn_at_the_worst_server_issue_every_or
         hit = [await _kill_at_work(house, victim, chance) for victim in victims]
         await feeding
         await house.all_told(seconds=90)
-        while house.sandbox._desk.late_pending:
-            await asyncio.sleep(0.1)
+        await until(lambda: house.sandbox._desk.late_pending == 0, seconds=5)
 
         assert house.disagreements() == []
         assert await house.uncommitted() == []
@@ -63,9 +61,7 @@ async def test_three_processes_killed_in_turn_at_the_worst_server_issue_every_or
 async def _kill_at_work(house: House, victim: Worker, chance: random.Random) -> int:
     """Kill a process at some moment in which ECTicket is answering it, and start it again."""
     await asyncio.sleep(chance.uniform(2.0, 4.0))
-    async with asyncio.timeout(30):
-        while victim.on_the_wire < 2:
-            await asyncio.sleep(0.005)
+    await victim.until_on_the_wire(2)
     on_the_wire = await victim.kill()
     await house.restart(victim)
     return on_the_wire

@@ -66,6 +66,8 @@ class Told:
 
     events: list[Event] = field(default_factory=list)
     by_topic: defaultdict[str, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
+    _wrong: list[str] = field(default_factory=list)
+    _looked_at: int = 0
     _by_ref: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
 
     def note(self, record: ConsumerRecord, *, is_event: bool) -> None:
@@ -99,12 +101,18 @@ class Told:
 
     def disagreements(self, refs: Mapping[str, int | None]) -> Iterator[str]:
         """What is not as it must be, whatever happened; `refs` are the order records, with their number of parts."""
-        for event in self.events:
-            yield from (f"{event.ref} {event.attributes['type']}: {wrong}" for wrong in _wrong(event))
+        yield from self._wrong_events()
         for ref in self._by_ref.keys() - refs.keys():
             yield f"an event about {ref}, which nobody ordered"
         for ref, parts in refs.items():
             yield from self._about(ref, parts)
+
+    def _wrong_events(self) -> list[str]:
+        """What is wrong with single events; each is looked at once, since that takes a millisecond."""
+        for event in self.events[self._looked_at :]:
+            self._wrong += [f"{event.ref} {event.attributes['type']}: {wrong}" for wrong in _wrong(event)]
+        self._looked_at = len(self.events)
+        return self._wrong
 
     def _about(self, ref: str, parts: int | None) -> Iterator[str]:
         events = self._by_ref[ref]

@@ -278,6 +278,17 @@ def test_an_order_that_is_no_longer_unproven_sends_what_is_proven() -> None:
     assert table.play() == [(0, "Send"), (1, "Send")]
 
 
+def test_a_part_that_is_proven_is_parked_with_one_that_is_given_up_under_another_plan() -> None:
+    """It would be sent, were it not for the other, of which nobody knows under which plan it was."""
+    table = Table(2, sent_until=OLD, unproven=REMAPPED)
+    table.now = at(86_400)
+    table.unreachable = {1}
+
+    table.play()
+
+    assert table.phases == [Phase.PARKED, Phase.PARKED]
+
+
 def test_nobody_is_left_when_all_are_done() -> None:
     """None ends the sitting."""
     table = Table(1)

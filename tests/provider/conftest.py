@@ -20,8 +20,8 @@ from adapter.provider.transport import TransportKind, make_transport, tls_contex
 
 from .server import RawServer
 
-QUICK = CallLimits(timeout_seconds=0.3, connect_timeout_seconds=0.3, max_calls_per_second=0, max_wait_seconds=0.2)
-"""Limits in tenths of a second."""
+QUICK = CallLimits(timeout_seconds=0.6, connect_timeout_seconds=1.5, max_calls_per_second=0, max_wait_seconds=0.2)
+"""Short enough for tests that wait for them, long enough for a machine that is busy with something else."""
 
 
 @pytest.fixture

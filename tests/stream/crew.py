@@ -84,7 +84,7 @@ class Crew:
 
     async def feed(self, first: int, past: int, *, per_second: float) -> None:
         """Put numbers into the source, a few to each lane, at this pace."""
-        producer = AIOKafkaProducer(**self.kafka.client_options(), acks="all")
+        producer = AIOKafkaProducer(**self.kafka.client_options(), enable_idempotence=True)
         await producer.start()
         try:
             began = time.monotonic()

@@ -97,6 +97,7 @@ class FakeWriter:
     """A writer of one place, good until a later one is started."""
 
     def __init__(self, cluster: FakeCluster, place: Place) -> None:
+        self.dead = False
         cluster.epochs[place] += 1
         self._cluster = cluster
         self._place = place
@@ -106,6 +107,7 @@ class FakeWriter:
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
         cluster = self._cluster
         await asyncio.sleep(cluster.slow_transactions)
+        await _answer(self)
         fault = cluster.faults.pop(0) if cluster.faults else ""
         if self._epoch != cluster.epochs[self._place]:
             raise KafkaTrouble("fenced")
@@ -113,6 +115,7 @@ class FakeWriter:
             raise KafkaTrouble("nothing was written")
         too_large = [at for at, one in enumerate(publications) if len(one.value or b"") > cluster.largest]
         if too_large:
+            self._epoch = -1  # used up
             raise PublicationsTooLarge(too_large)
         assert len(metadata) <= 4096
         cluster.published.extend(publications)
@@ -143,6 +146,15 @@ class FakeMember:
         self.polled: list[frozenset[Place]] = []
         self.writers: list[FakeWriter] = []
         self.fails_to_poll = False
+        self.dead = False
+
+    def die(self) -> None:
+        """As after kill -9: nothing of it has any effect any more, and nothing is answered."""
+        self.dead = True
+        self.lease.answers = False
+        for writer in self.writers:
+            writer.dead = True
+        self._cluster.members.remove(self)
 
     def join(
         self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
@@ -167,7 +179,7 @@ class FakeMember:
 
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # as the port has it
         self.polled.append(frozenset(places))
-        await asyncio.sleep(0)
+        await _answer(self)
         if self.fails_to_poll:
             raise KafkaTrouble("this member can go on no more")
         batches = self._drain(places)
@@ -198,16 +210,16 @@ class FakeMember:
         self._positions[place] = offset
 
     async def committed(self, place: Place) -> Commit | None:
-        await asyncio.sleep(0)
+        await _answer(self)
         return self._cluster.commits.get(place)
 
     async def log_range(self, place: Place) -> LogRange:
-        await asyncio.sleep(0)
+        await _answer(self)
         log = self._cluster.logs[place]
         return LogRange(start=log[0].offset if log else 0, end=self._cluster.end(place))
 
     async def start_writer(self, place: Place) -> FakeWriter:
-        await asyncio.sleep(0)
+        await _answer(self)
         if self._cluster.writers_to_fail:
             self._cluster.writers_to_fail -= 1
             raise KafkaTrouble("no writer today")
@@ -217,7 +229,8 @@ class FakeMember:
 
     async def leave(self) -> None:
         self.left = True
-        self._cluster.members.remove(self)
+        if not self.dead:
+            self._cluster.members.remove(self)
 
 
 class FakeKafka:
@@ -234,3 +247,10 @@ class FakeKafka:
         if self._cluster.away:
             raise BrokerAway("no broker answers")
         return FakeMember(self._cluster, self._places)
+
+
+async def _answer(client: FakeMember | FakeWriter) -> None:
+    """Take a turn of the loop, as a network would; the dead are never answered."""
+    await asyncio.sleep(0)
+    if client.dead:
+        await asyncio.Event().wait()

@@ -1,14 +1,13 @@
 """The other side of the tests: it keeps every sending for good, and does not mind being told the same twice.
 
 SQLite in WAL mode, so that processes which are killed at any moment cannot hurt it. A sending that arrives later than
-`DEAD_AFTER_SECONDS` after it was cleared is refused, as ECPay refuses envelopes that are too old; this is decided by
+`DEAD_AFTER_SECONDS` after it was sealed is refused, as ECPay refuses envelopes that are too old; this is decided by
 the very statement that writes, so that a process stopped in between cannot get through.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -31,10 +30,9 @@ class Remote:
         self._db.execute("CREATE TABLE IF NOT EXISTS sendings (record TEXT, worker TEXT, possibly INTEGER)")
         self._db.execute("CREATE INDEX IF NOT EXISTS by_record ON sendings (record)")
 
-    def send(self, record: str, worker: str, *, possibly: bool, cleared_at: float | None = None) -> bool:
+    def send(self, record: str, worker: str, *, possibly: bool, sealed_at: float) -> bool:
         """Whether the sending arrived in time."""
-        moment = time.time() if cleared_at is None else cleared_at
-        return self._db.execute(_WRITE, (record, worker, possibly, moment, DEAD_AFTER_SECONDS)).rowcount == 1
+        return self._db.execute(_WRITE, (record, worker, possibly, sealed_at, DEAD_AFTER_SECONDS)).rowcount == 1
 
     def knows(self, record: str) -> bool:
         return self._db.execute("SELECT 1 FROM sendings WHERE record = ? LIMIT 1", (record,)).fetchone() is not None

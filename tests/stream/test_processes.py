@@ -39,17 +39,17 @@ async def check(crew: Crew, expected: int, *, seconds: float = 40) -> tuple[Told
 
 
 async def test_two_workers_killed_in_turn_lose_and_repeat_nothing(crew: Crew) -> None:
-    """kill -9, four times, with calls on the wire and transactions under way."""
+    """kill -9, three times, with calls on the wire and transactions under way."""
     await crew.start()
     await crew.start()
-    feeding = asyncio.create_task(crew.feed(0, 4000, per_second=350))
-    for _ in range(4):
-        await asyncio.sleep(2.7)
+    feeding = asyncio.create_task(crew.feed(0, 3000, per_second=350))
+    for _ in range(3):
+        await asyncio.sleep(2.5)
         await crew.kill(crew.workers[0])
         await crew.start()
     await feeding
 
-    told, _ = await check(crew, 4000)
+    told, _ = await check(crew, 3000)
 
     assert told.how["recovered"] > 0, "no kill hit a call on the wire: the test shows nothing"
 
@@ -59,33 +59,33 @@ async def test_workers_that_come_and_go_lose_and_repeat_nothing(crew: Crew) -> N
     crew.slow = 2.5
     await crew.start()
     await crew.start()
-    feeding = asyncio.create_task(crew.feed(0, 3000, per_second=400))
+    feeding = asyncio.create_task(crew.feed(0, 2500, per_second=400))
     codes = []
-    for _ in range(3):
+    for _ in range(2):
         await asyncio.sleep(1.2)
         await crew.start()
         await asyncio.sleep(1.2)
         codes.append(await crew.dismiss(crew.workers[0]))
     await feeding
 
-    await check(crew, 3000)
+    await check(crew, 2500)
 
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0]
 
 
 async def test_a_zombie_loses_and_repeats_nothing(crew: Crew) -> None:
     """Frozen for longer than its session, then thawed with everything it had in hand."""
     await crew.start()
     zombie = await crew.start()
-    feeding = asyncio.create_task(crew.feed(0, 4000, per_second=350))
+    feeding = asyncio.create_task(crew.feed(0, 3000, per_second=350))
     for _ in range(2):
-        await asyncio.sleep(2)
+        await asyncio.sleep(1.5)
         zombie.send_signal(signal.SIGSTOP)
         await asyncio.sleep(2 * crew.session)
         zombie.send_signal(signal.SIGCONT)
     await feeding
 
-    await check(crew, 4000)
+    await check(crew, 3000)
 
     assert zombie.returncode is None
     assert Counter(await asyncio.gather(*(crew.dismiss(worker) for worker in list(crew.workers)))) == {0: 2}

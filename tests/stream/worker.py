@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,8 +56,10 @@ class SendOnce:
         if random.random() < 0.02:
             return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.3), subject=subject)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
+        # Sealed first, cleared then: whatever is frozen after being cleared is too old when it thaws.
+        sealed_at = time.time()
         grant.clear_to_send()
-        self._remote.send(subject, self._worker, possibly=doubt is not None)
+        self._remote.send(subject, self._worker, possibly=doubt is not None, sealed_at=sealed_at)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
         return self._told(subject, grant, "sent")
 

@@ -1,0 +1,412 @@
+"""Orders that an earlier process may have sent, or that were replayed: asked about before anything else is done.
+
+Contract, section 4, "Possibly sent" and "Plan"; decision 0002.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from adapter import Skip
+from adapter.errors import LeaseLost
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.sitting import Unproven
+from adapter.protocol.issue import TradeNoKind
+from flows.fakes import CUSTOMER, LOST_AFTER, LOST_BEFORE, NOON, NOT_ACCEPTED, NOT_SENT, REFUSED_AFTER, TOPICS, Maps
+from flows.house import (
+    SERIAL,
+    THREE_PARTS,
+    House,
+    Told,
+    derived,
+    has_header,
+    header,
+    line,
+    plan_of,
+    replayed,
+    with_headers,
+)
+
+# --- after a crash ----------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_crash_a_known_order_is_recovered_and_nothing_is_sent(house: House) -> None:
+    """Asked before anything else is done with it."""
+    house.ecticket.has(derived())
+
+    told = await house.work(house.order(), possibly_sent_since=NOON)
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.calls == [("query", derived())]
+
+
+async def test_after_a_crash_an_unknown_order_waits_with_its_plan() -> None:
+    """Mapped once to learn its number, and never again; sent under it once it is proven that nobody had sent it."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+
+    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    maps.item_no = "CK851236"
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert plan_of(first.later).unproven == Unproven()
+    assert header(first.later, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert maps.asked == 1
+    assert told.event("submitted").data["recovered"] is False
+    assert house.ecticket.requests[0].ticket_info[0].item_no == "VQT04959"
+    assert house.ecticket.issues == {derived(): 1}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_after_a_crash_no_part_is_sent_before_all_are_proven(house: House) -> None:
+    """One part that cannot be asked about holds the others back."""
+    house.ecticket.silent_about = {derived(part=3)}
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    for _ in range(15):
+        told = await house.work(told.later)
+    assert house.ecticket.issues == {}
+    house.ecticket.silent_about = set()
+
+    told = await house.finish(told.later)
+
+    assert told.kinds == ["submitted"] * 3
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+
+
+async def test_after_a_crash_breaker_waits_do_not_count_either(house: House) -> None:
+    """Also where one part is held back by another's."""
+    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+
+    assert header(told.later, "ecticket-attempts") == "0"
+
+
+async def test_after_a_crash_skipping_waits_for_the_proof() -> None:
+    """Not known: skipped, but not before that is certain."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("sold at the door")
+
+    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert told.event("skipped").data["reason"] == "sold at the door"
+    assert told.event("skipped").data["plugin"] == "shop"
+    assert house.ecticket.issues == {}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_after_a_crash_a_known_order_is_not_skipped() -> None:
+    """Its tickets exist, whatever a plugin would say now."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("sold at the door")
+    house.ecticket.has(derived())
+
+    told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+
+    assert told.kinds == ["submitted"]
+
+
+async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
+    """A shop's topic may hold more than tickets; under the same plugins such an order was never sent."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("no tickets in it")
+    record = house.order(line("a pair of shoes"))
+
+    told = await house.work(record, possibly_sent_since=NOON)
+
+    assert told.kinds == ["skipped"]
+    assert house.ecticket.calls == []
+
+
+async def test_after_a_crash_under_another_mapping_what_cannot_be_planned_is_unresolved() -> None:
+    """The mapping of then may have known it, so tickets may exist, and nobody knows under which number."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    record = house.order(line("a pair of shoes"))
+
+    told = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    maps.skip = Skip("no tickets in it")
+    skipped = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+
+    for each in (told, skipped):
+        assert each.event("parked").data["reason"] == "unresolved"
+        assert "a pair of shoes" in header(each.letter, "ecticket-message")
+        assert "tickets may exist" in header(each.letter, "ecticket-message")
+        assert header(each.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+
+
+async def test_after_a_crash_a_hook_that_fails_now_says_nothing_about_then() -> None:
+    """It may have answered the earlier process, which then sent the order; that a plugin would skip it now, too."""
+    maps = Maps()
+    maps.error = KeyError("x")
+    house = House(plugins={"shop": maps})
+
+    for skip in (None, Skip("sold at the door")):
+        maps.skip = skip
+        told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+        assert (told.event("parked").data["reason"], told.event("parked").data["plugin"]) == ("unresolved", "shop")
+
+
+async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(house: House) -> None:
+    """It could not be sent then either: no alarm."""
+    unmapped = await house.work(house.order(line("no item number of ECTicket")), possibly_sent_since=NOON)
+    poison = await house.work(house.record(b"{"), possibly_sent_since=NOON)
+
+    assert unmapped.event("parked").data["reason"] == "unmapped-item"
+    assert poison.event("parked").data["reason"] == "unreadable"
+    for told in (unmapped, poison):
+        assert "tickets may exist" not in header(told.letter, "ecticket-message")
+        assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(house: House) -> None:
+    """Its headers say that it may have been sent, or a plugin that is gone could read it."""
+    sent = ("ecticket-possibly-sent-at", b"2026-03-01T03:00:00Z")
+    told = [
+        await house.work(with_headers(house.record(b"{"), sent)),
+        await house.work(house.record(b"{"), possibly_sent_since=NOON, fingerprint_changed=True),
+        await house.work(with_headers(house.record(b"{}"), ("ecticket-possibly-sent-at", b"yesterday"))),
+    ]
+
+    for each in told:
+        assert header(each.letter, "ecticket-reason") == "unreadable"
+        assert "tickets may exist" in header(each.letter, "ecticket-message")
+        assert has_header(each.letter, "ecticket-possibly-sent-at")
+
+
+@pytest.mark.parametrize("known", [1, 2, 3])
+async def test_after_a_crash_and_another_mapping_a_known_part_parks_the_rest(house: House, known: int) -> None:
+    """ "some part is known at ECTicket, the rest is parked as `unresolved`"."""
+    house.ecticket.has(derived(part=known))
+
+    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.event("submitted").data["part"] == known
+    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "the mapping has changed since" in header(told.letter, "ecticket-message")
+    assert [part.part.number for part in plan_of(told.letter).parts] == [n for n in (1, 2, 3) if n != known]
+    assert told.deferred == []
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_and_another_mapping_an_order_nobody_knows_is_sent(house: House) -> None:
+    """Once all its numbers are proven; a changed mapping alone parks nothing."""
+    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["submitted"] * 3
+
+
+async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_mapping(house: House) -> None:
+    """The first is recovered; the others are sent when they are proven, `part` of `parts` as ever."""
+    house.ecticket.has(derived(part=1))
+
+    first = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    rest = await house.finish(first.later)
+
+    assert [event.data["part"] for event in first.events] == [1]
+    assert [(event.data["part"], event.data["parts"]) for event in rest.events] == [(2, 3), (3, 3)]
+    assert set(house.ecticket.tickets.values()) == {1}
+
+
+async def test_after_a_crash_field_rules_wait_for_the_proof(house: House) -> None:
+    """The gift has expired over night: not known, so the order is invalid with nothing sent."""
+    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
+    house.clock.passes(86_400)
+
+    first = await house.work(record, possibly_sent_since=house.clock())
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert told.event("parked").data["reason"] == "invalid-order"
+    assert "ExpireDate" in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_a_known_order_may_break_rules(house: House) -> None:
+    """Its tickets exist; what it breaks today does not matter any more."""
+    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
+    house.ecticket.has(derived(), TradeNoKind.FREE)
+    house.clock.passes(86_400)
+
+    told = await house.work(record, possibly_sent_since=house.clock())
+
+    assert told.kinds == ["submitted"]
+
+
+EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date": "2026-03-01"}))
+"""Two parts, of which the second is a gift that expires on the first day."""
+
+
+@pytest.mark.parametrize("known_at_once", [True, False], ids=["in the same sitting", "in an earlier one"])
+async def test_after_a_crash_a_part_that_breaks_rules_beside_a_known_one_is_unresolved(
+    house: House, known_at_once: bool
+) -> None:
+    """The order is partly issued, so it is not "invalid, with nothing sent"; a person must look."""
+    record = house.order(*EXPIRED)
+    house.ecticket.has(derived(part=1))
+    house.clock.passes(86_400)
+    fenced = house.clock()
+    if known_at_once:
+        fenced -= timedelta(seconds=700)
+
+    told = await house.finish(record, possibly_sent_since=fenced)
+
+    assert told.event("submitted").data["part"] == 1
+    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "ExpireDate" in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_a_carried_plan_is_asked_about_and_not_mapped_again() -> None:
+    """The plan is the record's own, so nothing is unproven but its parts."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    house.ecticket.faults = [NOT_ACCEPTED]
+    later = (await house.work(house.order(line("MINE")))).later
+    house.clock.passes(100)
+
+    first = await house.work(later, possibly_sent_since=house.clock(), fingerprint_changed=True)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert plan_of(first.later).unproven is None
+    assert maps.asked == 1
+    assert house.ecticket.issues == {derived(): 2}
+    assert told.event("submitted").data["recovered"] is False
+
+
+async def test_after_a_crash_and_hours_without_answers_it_is_unresolved() -> None:
+    """The give-up clock runs for an unproven order, too."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.silent = True
+
+    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert len(plan_of(told.letter).parts) == 3
+    assert house.ecticket.issues == {}
+
+
+# --- replayed ---------------------------------------------------------------------------------------------------------
+
+
+async def _given_up(house: House) -> Told:
+    house.ecticket.always = NOT_SENT
+    return await house.finish(house.order())
+
+
+async def test_a_replayed_order_counts_as_possibly_sent_and_keeps_its_plan() -> None:
+    """Its own headers say so, later than its plan: asked first, then sent under the same number; the clock is reset."""
+    maps = Maps()
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600), plugins={"shop": maps})
+    house.ecticket.always = NOT_SENT
+    record = house.order(line("MINE"))
+    letter = (await house.finish(record)).letter
+    house.ecticket.always = None
+    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock)
+    replayed_at = house.clock()
+
+    first = await house.work(again)
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert header(first.later, "ecticket-replays") == "1"
+    assert header(first.later, "ecticket-attempts") == "1"
+    assert header(first.later, "ecticket-first-seen") == header(again, "ecticket-first-seen")
+    assert house.clock() - replayed_at >= timedelta(seconds=600)
+    assert maps.asked == 1
+    assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_a_replayed_order_that_is_parked_again_is_the_same_fact() -> None:
+    """The id is of the original coordinates, however often it is told; the headers are replaced."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    first = await _given_up(house)
+    house.ecticket.silent = True
+
+    second = await house.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=house.clock))
+
+    assert second.event("parked").id == first.event("parked").id
+    assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unresolved"
+    names = [name for name, _ in second.letter.headers]
+    assert len(names) == len(set(names))
+    assert header(second.letter, "ecticket-replays") == "1"
+
+
+async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unproven() -> None:
+    """It was parked before it had one; nobody knows under which mapping it may have been sent."""
+    maps = Maps()
+    maps.error = KeyError("x")
+    house = House(plugins={"shop": maps})
+    letter = (await house.work(house.order(line("MINE")))).letter
+    maps.error = None
+
+    first = await house.work(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    told = await house.finish(first.later)
+
+    assert plan_of(first.later).unproven == Unproven(remapped=True)
+    assert told.kinds == ["submitted"]
+
+
+async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(house: House) -> None:
+    """All that is needed is in the plan, the customer's data included."""
+    house.ecticket.faults = [LOST_BEFORE]
+    later = (await house.work(house.order())).later
+
+    told = await house.finish(replace(later, value=None))
+
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.requests[-1].customer_phone == CUSTOMER["phone"]
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+Sabotage = Callable[[House], None]
+
+
+def _lost(house: House) -> None:
+    house.ecticket.faults = [LOST_AFTER, LOST_BEFORE, LOST_AFTER]
+
+
+def _late(house: House) -> None:
+    house.ecticket.faults = [LOST_AFTER, REFUSED_AFTER, LOST_AFTER]
+    house.ecticket.visible_after = 500
+
+
+def _unsent(house: House) -> None:
+    house.ecticket.faults = [NOT_SENT, NOT_ACCEPTED, NOT_SENT, None, NOT_SENT]
+
+
+@pytest.mark.parametrize("sabotage", [_lost, _late, _unsent])
+@pytest.mark.parametrize("crashes_after", [0, 1, 2, None])
+async def test_whatever_happens_each_part_is_told_once_and_issued_once(
+    house: House, sabotage: Sabotage, crashes_after: int | None
+) -> None:
+    """A crash at any send, and answers lost besides: three parts, three events, tickets once each."""
+    sabotage(house)
+    record = house.order(*THREE_PARTS)
+    fenced: datetime | None = None
+    if crashes_after is not None:
+        with pytest.raises(LeaseLost):
+            await house.work(record, lost_after=crashes_after)
+        house.clock.passes(20)
+        fenced = house.clock()
+
+    told = await house.finish(record, possibly_sent_since=fenced)
+
+    assert sorted(str(event.data["part"]) for event in told.events) == ["1", "2", "3"]
+    assert set(told.kinds) == {"submitted"}
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+    assert told.letters == []

@@ -1,0 +1,233 @@
+"""Orders that cannot become tickets as they stand: each its own dead letter, and nothing is sent (contract, 2.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, hookimpl
+from adapter.errors import OutcomeTooLarge
+from adapter.flows.submit import MAX_ORDER_BYTES
+from adapter.protocol.issue import IssueType
+from flows.fakes import CUSTOMER, LOST_BEFORE, MERCHANT, Grant
+from flows.house import SERIAL, THREE_PARTS, House, has_header, header, line, plan_of, with_headers
+
+# --- dead letters: nothing is sent ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, []),
+        (b"", []),
+        (b"{", []),
+        (b"[]", []),
+        (b"\xff\xfe", []),
+        (b'{"order_id": 5}', []),
+        (b"{}", [("ecticket-attempts", b"many")]),
+        (b"{}", [("ecticket-plan", b"\xff")]),
+        (b"{}", [("ecticket-plan", b'{"v":2}')]),
+        (b"{}", [("content-type", b"\xff")]),
+    ],
+)
+async def test_a_poison_record_is_a_dead_letter(
+    house: House, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """Told without an order id, under the record's own coordinates; the record stays as it came."""
+    record = with_headers(house.record(value, key=b"k"), *headers)
+
+    told = await house.work(record)
+
+    parked = told.event("parked")
+    assert (parked.data["order_id"], parked.data["reason"], parked.data["stage"]) == (None, "unreadable", "parse")
+    assert parked.key == parked.attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert parked.attributes["source"] == "/ecticket-adapter"
+    assert (told.letter.key, told.letter.value) == (b"k", value)
+    assert header(told.letter, "ecticket-message") == parked.data["message"]
+    assert house.ecticket.calls == []
+
+
+async def test_the_next_order_is_unharmed(house: House) -> None:
+    """A dead letter is nobody else's business."""
+    await house.work(house.record(b"\x00"))
+
+    assert (await house.work(house.order())).kinds == ["submitted"]
+
+
+@pytest.mark.parametrize(
+    ("merchant", "words"), [("9999999", "'9999999' is not configured"), (None, "names no merchant")]
+)
+async def test_an_unknown_merchant_is_named(house: House, merchant: str | None, words: str) -> None:
+    """No merchant of that id, or none among several: the source names none."""
+    told = await house.work(house.order(merchant_id=merchant))
+
+    parked = told.event("parked")
+    assert parked.data["reason"] == "unknown-merchant"
+    assert words in str(parked.data["message"])
+    assert parked.attributes["source"] == "/ecticket-adapter"
+    assert parked.attributes["orderid"] == "A-1"
+
+
+async def test_the_only_merchant_need_not_be_named() -> None:
+    """Neither in the adapter's own format, nor by a plugin that parses."""
+
+    class Parses:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Order:
+            return Order(
+                order_id="P-1",
+                merchant_id="",
+                lines=(Line(sku="VQT04959", quantity=1),),
+                issue_type=IssueType.SERIAL_NUMBER,
+            )
+
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+            return [TicketItem(name="SPA課程體驗券", price=100, quantity=1, issue_type=IssueType.SERIAL_NUMBER)]
+
+    house = House(MERCHANT)
+    assert (await house.work(house.order(merchant_id=None))).event("submitted").data["merchant_id"] == MERCHANT
+
+    house = House(MERCHANT, plugins={"shop": Parses()})
+    assert (await house.work(house.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
+
+
+async def test_one_violation_dead_letters_the_whole_order(house: House) -> None:
+    """All violations of all parts are told at once, and nothing is sent, though two of three parts are fine."""
+    wrong = {**SERIAL, "name": "券", "unit_price": 0}
+
+    told = await house.work(
+        house.order(line(), line("SPA", 1, **wrong), line("BR103218", 1, issue_type="paper"), print_by=None)
+    )
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["stage"]) == ("invalid-order", "map")
+    for word in ("part 2 of 3", "ItemName", "part 3 of 3", "PrintType", "developers.ecpay.com.tw/32163"):
+        assert word in str(parked.data["message"])
+    assert house.ecticket.calls == []
+    assert not has_header(told.letter, "ecticket-plan")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"trade_no": "CBX1", "lines": THREE_PARTS}, "does-not-fit"),
+        ({"lines": [line(quantity=2_001)]}, "does-not-fit"),
+        ({"lines": [line("no item number of ECTicket")]}, "unmapped-item"),
+        ({"issue_type": None}, "invalid-order"),
+    ],
+)
+async def test_what_cannot_be_planned_is_a_dead_letter(house: House, content: dict[str, object], reason: str) -> None:
+    """Under its own reason, with nothing asked and nothing sent."""
+    told = await house.work(house.order(**content))
+
+    assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == reason
+    assert header(told.letter, "ecticket-stage") == "map"
+    assert house.ecticket.calls == []
+
+
+async def test_an_order_too_large_is_refused_before_anything_is_bought(house: House) -> None:
+    """It could not be carried forward with its plan; the dead letters still take it whole."""
+    record = house.order(note="x" * MAX_ORDER_BYTES)
+
+    told = await house.work(record)
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert told.letter.value == record.value
+    assert house.ecticket.calls == []
+
+
+class FailsToParse:
+    @hookimpl
+    def parse_order(self, record: OrderRecord) -> Order | None:
+        raise KeyError(CUSTOMER["phone"])
+
+
+class FailsToAccept:
+    @hookimpl
+    def accept_order(self, order: Order) -> Skip | None:
+        raise KeyError(CUSTOMER["phone"])
+
+
+class FailsToMap:
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+        raise KeyError(CUSTOMER["phone"])
+
+
+class FailsToShape:
+    @hookimpl
+    def shape_issue(self, order: Order, request: IssueRequest) -> IssueRequest:
+        raise KeyError(CUSTOMER["phone"])
+
+
+@pytest.mark.parametrize(
+    ("plugin", "hook"),
+    [
+        (FailsToParse(), "parse_order"),
+        (FailsToAccept(), "accept_order"),
+        (FailsToMap(), "map_item"),
+        (FailsToShape(), "shape_issue"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_failing_hook_is_named_and_not_quoted(plugin: object, hook: str) -> None:
+    """ "failure dead-letters this record as `plugin-error`": plugin and hook, and not what the exception says."""
+    house = House(plugins={"boutique": plugin})
+
+    told = await house.work(house.order())
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["plugin"]) == ("plugin-error", "boutique")
+    assert parked.data["stage"] == ("parse" if hook == "parse_order" else "map")
+    assert header(told.letter, "ecticket-plugin") == "boutique"
+    assert f"hook {hook}" in header(told.letter, "ecticket-message")
+    assert house.ecticket.calls == []
+
+
+async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text may hold anything, so it is not repeated; the order counts as possibly sent."""
+
+    def find(_: str) -> None:
+        raise RuntimeError(f"broke on {CUSTOMER['phone']}")
+
+    monkeypatch.setattr(house.book, "find", find)
+    prepared = await house.submit.prepare(house.order())
+    with pytest.raises(RuntimeError) as caught:
+        await house.submit.handle(prepared.subject, Grant(house.order()))
+    monkeypatch.undo()
+    record = house.order()
+
+    told = house.reader.read(house.submit.broken(record, caught.value, Grant(record)))
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["stage"]) == ("internal-error", "submit")
+    assert "RuntimeError at test_submit_parked.py:" in str(parked.data["message"])
+    assert "broke on" not in str(parked.data["message"])
+    assert header(told.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+
+
+async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None:
+    """The engine asks for a smaller one: a dead letter that says that tickets may exist."""
+    record = house.order()
+
+    told = house.reader.read(house.submit.broken(record, OutcomeTooLarge("42"), Grant(record)))
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert "tickets may exist" in header(told.letter, "ecticket-message")
+    assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_merchant_that_is_gone_parks_its_carried_orders_with_their_plans(house: House) -> None:
+    """In doubt, so tickets may exist; the parts done before are counted."""
+    house.ecticket.faults = [None, LOST_BEFORE]
+    first = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
+    house.book.remove(MERCHANT)
+
+    told = await house.work(first.later)
+
+    parked = told.event("parked")
+    assert (parked.data["reason"], parked.data["parts_done"]) == ("unresolved", 1)
+    assert "is not configured" in str(parked.data["message"])
+    assert "tickets may exist" in str(parked.data["message"])
+    assert [part.part.number for part in plan_of(told.letter).parts] == [2]
+    assert has_header(told.letter, "ecticket-possibly-sent-at")

@@ -1,0 +1,144 @@
+"""A merchant's own code has its say in a running adapter, and when it breaks, one order feels it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.protocol.endpoints import Endpoint
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.sandbox.behaviours import ServerError, Slow
+from adapter.sandbox.faults import Fault
+from adapter.stream.connection import KafkaConnection
+from integration.house import MERCHANT, open_house, until
+from integration.shop import PICKUP, Shop, line
+
+PLUGIN = """
+import json, time
+from adapter import Customer, IssueType, Line, Order, Skip, TicketItem, hookimpl
+
+@hookimpl
+def parse_order(record):
+    if ("event", b"shop.order") not in record.headers:
+        return None
+    paid = json.loads(record.value)
+    lines = tuple(Line(sku=sku, quantity=quantity) for sku, quantity in paid["cart"].items())
+    customer = Customer(name=paid["buyer"], phone=paid["mobile"], email=paid["mail"])
+    return Order(order_id=paid["no"], merchant_id="3085676", lines=lines, customer=customer)
+
+@hookimpl
+def accept_order(order):
+    return Skip("a test order") if order.operator == "tester" else None
+
+@hookimpl
+def map_item(order, line):
+    if line.sku == "BROKEN":
+        raise RuntimeError(f"what did {order.customer.name} buy? call {order.customer.phone}")
+    if line.sku == "ENDLESS":
+        time.sleep(30)
+    if line.sku != "FAMILY-DAY":
+        return None
+    return [
+        TicketItem(item_no="VQT04959", quantity=2 * line.quantity, issue_type=IssueType.ELECTRONIC),
+        TicketItem(item_no="VNS21400", quantity=3 * line.quantity, issue_type=IssueType.ELECTRONIC),
+    ]
+"""
+FIRST_MAPPING = """
+from adapter import IssueType, TicketItem, hookimpl
+
+@hookimpl
+def map_item(order, line):
+    if line.sku != "BUNDLE":
+        return None
+    return [
+        TicketItem(item_no="VQT04959", quantity=1, issue_type=IssueType.ELECTRONIC),
+        TicketItem(name="SPA課程體驗券", price=3200, quantity=1, issue_type=IssueType.SERIAL_NUMBER),
+    ]
+"""
+SECOND_MAPPING = FIRST_MAPPING.replace("price=3200", "price=2800")
+
+
+async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """Orders in the shop's own words become tickets; what a plugin says of a customer in its error is not repeated."""
+    plugin = tmp_path / "our_shop.py"
+    plugin.write_text(PLUGIN)
+    shop = Shop(seed=23)
+    async with open_house(kafka, tmp_path, plugins__paths=str(plugin), plugins__budget_ms="1000") as house:
+        worker = await house.start()
+        own = {
+            "no": "OWN-1",
+            "cart": {"FAMILY-DAY": 2},
+            "buyer": "Ann Lee",
+            "mobile": "0912345678",
+            "mail": "a@example.com",
+        }
+        headers = [("event", b"shop.order")]
+        (parsed,) = await house.put([(b"OWN-1", json.dumps(own).encode(), headers)], parts=[1], partition=0)
+        skipped, broken, endless, *good = await house.feed(
+            [
+                shop.order(operator="tester"),
+                shop.order(issue_type="electronic", lines=[line("BROKEN")]),
+                shop.order(issue_type="electronic", lines=[line("ENDLESS")]),
+                shop.order(issue_type="electronic", lines=[line("FAMILY-DAY")]),
+                *shop.orders(10),
+            ],
+            partition=0,
+        )
+        await house.all_told(seconds=40)
+
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        assert house.told.kinds(parsed) == {"submitted": 1, "issued": 1}
+        (issued,) = (event for event in house.told.of(parsed) if event.kind == "issued")
+        assert (issued.data["order_id"], issued.data["ticket_count"]) == ("OWN-1", 10)
+        (skip,) = house.told.of(skipped)
+        assert (skip.kind, skip.data["reason"], skip.data["plugin"]) == ("skipped", "a test order", "our_shop")
+        for ref in (broken, endless):
+            (parked,) = house.told.of(ref)
+            assert (parked.kind, parked.data["reason"], parked.data["plugin"]) == ("parked", "plugin-error", "our_shop")
+        letters = [dict(letter.headers) for letter in house.told.by_topic[house.topic("dead_letters")]]
+        assert [letter["ecticket-plugin"] for letter in letters] == [b"our_shop", b"our_shop"]
+        assert all(house.told.kinds(ref)["parked"] == 0 for ref in good)
+        assert await worker.dismiss() == 0
+
+
+async def test_a_mapping_that_changed_after_a_crash_parks_what_it_can_no_longer_know(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """One part is at ECTicket under the old mapping: it is told; the other is parked, and not bought anew."""
+    plugin = tmp_path / "mapping.py"
+    plugin.write_text(FIRST_MAPPING)
+    shop = Shop(seed=29)
+    order = shop.order(issue_type="electronic", lines=[line("BUNDLE")], parts=2)
+    numbers = [derive_trade_no(MERCHANT.merchant_id, order.order_id, part) for part in (1, 2)]
+    async with open_house(kafka, tmp_path, plugins__paths=str(plugin)) as house:
+        slow = Fault(behaviour=Slow(seconds=1), endpoint=Endpoint.ISSUE)
+        fails = Fault(behaviour=ServerError(status=500), endpoint=Endpoint.ISSUE, trade_no=numbers[1])
+        house.sandbox.faults.arm(slow, fails)
+        worker = await house.start()
+        (ref,) = await house.feed([order])
+        await until(lambda: house.sandbox.faults.fired["server_error"] > 0, seconds=20)
+        assert await worker.kill() == 1
+        house.sandbox.faults.clear()
+
+        plugin.write_text(SECOND_MAPPING)
+        await house.restart(worker)
+        (behind,) = await house.feed([shop.order(issue_type="electronic", lines=[line(PICKUP[0])])])
+        await house.all_told(seconds=60)
+        assert await house.reader.until(lambda: house.told.kinds(ref)["issued"] == 1, seconds=10)
+
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        assert house.told.kinds(ref) == {"submitted": 1, "issued": 1, "parked": 1}
+        assert house.told.kinds(behind) == {"submitted": 1, "issued": 1}
+        kinds = {event.kind: event for event in house.told.of(ref)}
+        assert (kinds["issued"].number, kinds["issued"].data["recovered"]) == (numbers[0], True)
+        assert kinds["parked"].data["reason"] == "unresolved"
+        assert numbers[1] in str(kinds["parked"].data["message"])
+        assert kinds["parked"].data["parts_done"] == 1
+        assert not house.sandbox.books.knows(
+            (MERCHANT.merchant_id, TradeNo(kind=TradeNoKind.MERCHANT, value=numbers[1]))
+        )

@@ -1,0 +1,256 @@
+"""What `port.py` promises, kept by aiokafka on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from conftest import MakesTopics
+
+from adapter.errors import BrokerAway
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.kafka_client import AioKafka, AioKafkaMember
+from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def group() -> str:
+    return f"group-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def quick(kafka: KafkaConnection) -> KafkaConnection:
+    """The session's broker, with short time-outs."""
+    return KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers, session_timeout_seconds=6, transaction_timeout_seconds=5
+    )
+
+
+@pytest.fixture
+async def member(quick: KafkaConnection, group: str) -> AsyncIterator[AioKafkaMember]:
+    """Somebody connected, who has not joined."""
+    member = await AioKafka(quick).connect(group)
+    yield member
+    await member.leave()
+
+
+async def everything(kafka: KafkaConnection, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Keys and values, read committed."""
+    options = kafka.client_options()
+    consumer = AIOKafkaConsumer(topic, **options, auto_offset_reset="earliest", isolation_level="read_committed")
+    await consumer.start()
+    found: list[tuple[bytes | None, bytes | None]] = []
+    try:
+        async with asyncio.timeout(10):
+            while len(found) < count:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend((record.key, record.value) for record in records)
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def joined(member: AioKafkaMember, topic: str) -> None:
+    """Join, and wait for the partitions."""
+    assigned = asyncio.Event()
+
+    async def revoked() -> None:
+        pass
+
+    member.join([topic], revoked=revoked, assigned=assigned.set)
+    async with asyncio.timeout(20):
+        await assigned.wait()
+
+
+async def test_publications_and_the_offset_are_one_transaction(
+    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+) -> None:
+    """Also a publication with neither key nor value, which Kafka takes and a dead letter may be."""
+    source, sink = await topic("in"), await topic("out")
+    place = Place(source, 0)
+    assert await member.committed(place) is None
+
+    writer = await member.start_writer(place)
+    publications = [
+        Publication(topic=sink, key=b"k", value=b"v", headers=(("h", b"1"),)),
+        Publication(topic=sink, key=None, value=None),
+        Publication(topic=sink, key=b"k", value=None),
+    ]
+    await writer.publish(publications, offset=3, metadata="a note")
+    await writer.publish([], offset=4, metadata="another")
+    writer.retire()
+
+    assert await member.committed(place) == Commit(offset=4, metadata="another")
+    assert sorted(await everything(quick, sink, 3), key=str) == [(None, None), (b"k", None), (b"k", b"v")]
+
+
+async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topic: MakesTopics) -> None:
+    """What the earlier one still tries is not written, and it says so."""
+    source, sink = await topic("in"), await topic("out")
+    place = Place(source, 0)
+    earlier = await member.start_writer(place)
+    await earlier.publish([], offset=1, metadata="")
+    later = await member.start_writer(place)
+
+    with pytest.raises(KafkaTrouble):
+        await earlier.publish([Publication(topic=sink, key=b"k", value=b"too late")], offset=9, metadata="")
+    earlier.abandon()
+    await later.publish([], offset=2, metadata="")
+    later.retire()
+
+    assert await member.committed(place) == Commit(offset=2, metadata="")
+
+
+async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
+    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+) -> None:
+    """The writer is used up; the next one is good."""
+    source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
+    place = Place(source, 0)
+    writer = await member.start_writer(place)
+    publications = [Publication(topic=sink, key=b"k", value=size * b"x") for size in (10, 200_000, 10, 17_000_000, 10)]
+
+    with pytest.raises(PublicationsTooLarge) as refused:
+        await writer.publish(publications, offset=5, metadata="")
+    assert refused.value.indexes == {1, 3}
+    writer.abandon()
+    writer = await member.start_writer(place)
+    assert await member.committed(place) is None
+
+    await writer.publish(publications[::2], offset=5, metadata="")
+    assert len(await everything(quick, sink, 3)) == 3
+    writer.retire()
+
+
+async def test_a_member_reads_only_what_it_is_asked_to(
+    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+) -> None:
+    """Other partitions keep their records; a seek forgets what was fetched."""
+    source = await topic("in", partitions=2)
+    producer = AIOKafkaProducer(**quick.client_options())
+    await producer.start()
+    for partition in (0, 1):
+        await producer.send_and_wait(source, b"%d" % partition, partition=partition, headers=[("h", b"1")])
+    await producer.stop()
+    await joined(member, source)
+    assert member.assignment() == {Place(source, 0), Place(source, 1)}
+    assert member.lease.holds(member.lease.generation)
+    assert await member.log_range(Place(source, 0)) == LogRange(start=0, end=1)
+    for place in member.assignment():
+        member.seek(place, 0)
+
+    only = await read(member, Place(source, 1))
+    assert [(record.value, record.headers) for record in only] == [(b"1", (("h", b"1"),))]
+    assert await member.poll([], timeout=0.1) == {}
+    member.seek(Place(source, 1), 0)
+    assert await read(member, Place(source, 1)) == only
+    assert [record.value for record in await read(member, Place(source, 0))] == [b"0"]
+    with pytest.raises(KafkaTrouble):
+        member.seek(Place(source, 7), 0)
+
+
+async def read(member: AioKafkaMember, place: Place) -> list[Record]:
+    async with asyncio.timeout(10):
+        while True:
+            if batches := await member.poll([place], timeout=1):
+                assert list(batches) == [place]
+                return list(batches[place])
+
+
+async def test_an_absent_broker_is_named(group: str) -> None:
+    """Not a time-out, not a stack of the client's own errors."""
+    with pytest.raises(BrokerAway, match="no broker answers"):
+        await AioKafka(KafkaConnection(bootstrap_servers="127.0.0.1:1")).connect(group)
+
+
+async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
+    member: AioKafkaMember, topic: MakesTopics
+) -> None:
+    """As long as a transaction with an offset is open, there is no answer; the fence of a new writer ends it."""
+    place = Place(await topic("in"), 0)
+    writer = await member.start_writer(place)
+    await writer._producer.begin_transaction()
+    await writer._producer.send_offsets_to_transaction({TopicPartition(*place): (7, "")}, member._group)
+    asking = asyncio.create_task(member.committed(place))
+    await asyncio.sleep(0.3)
+    assert not asking.done()
+
+    writer.abandon()
+    (await member.start_writer(place)).retire()
+
+    assert await asyncio.wait_for(asking, 5) is None
+
+
+class Copies:
+    """A stage that copies, and leaves out what it cannot."""
+
+    name = "copies"
+    sends = True
+    max_in_flight = 10
+    max_waiting = 10
+    fingerprint = "one"
+
+    def __init__(self, group: str, source: str, sink: str) -> None:
+        self.group = group
+        self.topics = (source,)
+        self._sink = sink
+
+    async def prepare(self, record: Record) -> Prepared[bytes | None]:
+        return Prepared(lane=None, subject=record.value)
+
+    async def handle(self, subject: bytes | None, grant: Grant) -> Outcome | Later[bytes | None]:
+        grant.clear_to_send()
+        return self._copy(grant.record.key, subject)
+
+    def carry(self, record: Record, subject: bytes | None, grant: Grant) -> Outcome:
+        return self._copy(record.key, b"carried")
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        return self._copy(record.key, type(error).__name__.encode())
+
+    def _copy(self, key: bytes | None, value: bytes | None) -> Outcome:
+        return Outcome(records=(Publication(topic=self._sink, key=key, value=value),))
+
+
+async def test_odd_records_get_through_one_by_one(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
+    """Tombstones, empty ones, and one that is too large for where it should go: each has its outcome."""
+    source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
+    producer = AIOKafkaProducer(**quick.client_options())
+    await producer.start()
+    for key, value in ((b"1", b"fine"), (b"2", None), (b"3", b""), (None, b"no key"), (b"5", b"x" * 500_000)):
+        await producer.send_and_wait(source, value, key)
+    await producer.stop()
+
+    engine = Engine(Copies(group, source, sink), quick)
+    running = asyncio.create_task(engine.run())
+    found = await everything(quick, sink, 5)
+    assert engine.assigned == {(source, 0)}
+    assert engine.in_touch
+    await engine.stop(5)
+    await running
+
+    assert sorted(found, key=str) == sorted(
+        [(b"1", b"fine"), (b"2", None), (b"3", b""), (None, b"no key"), (b"5", b"OutcomeTooLarge")], key=str
+    )
+    assert engine.assigned == frozenset()
+
+
+async def test_a_second_process_stands_by(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
+    """One partition, two members: one has it, the other says that it stands by."""
+    source, sink = await topic("in"), await topic("out")
+    engines = [Engine(Copies(group, source, sink), quick) for _ in range(2)]
+    running = [asyncio.create_task(engine.run()) for engine in engines]
+    async with asyncio.timeout(20):
+        while [bool(engine.assigned) + 2 * engine.standing_by for engine in engines] not in ([1, 2], [2, 1]):  # noqa: ASYNC110  # engines signal nothing to tests
+            await asyncio.sleep(0.01)
+    for engine in engines:
+        await engine.stop(3)
+    await asyncio.gather(*running)

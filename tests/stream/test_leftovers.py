@@ -1,0 +1,78 @@
+"""What is left of partitions that were let go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+from adapter.stream.holding import Holding
+from adapter.stream.leftovers import Leftovers
+from adapter.stream.port import Place
+from adapter.stream.records import Record
+from adapter.stream.stage import Outcome
+from adapter.stream.work import Work
+
+PLACE = Place("t", 0)
+RECORD = Record(
+    topic="t", partition=0, offset=7, timestamp=datetime(2026, 1, 1, tzinfo=UTC), key=b"k", value=b"the old one"
+)
+OUTCOME = Outcome()
+
+
+def a_work(record: Record = RECORD) -> Work[str]:
+    holding = SimpleNamespace(place=PLACE, possibly_sent_since=lambda offset: None)
+    return Work(record, cast(Holding[str], holding))
+
+
+def test_an_outcome_is_handed_out_once() -> None:
+    """It belongs to one record read again."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(), OUTCOME)
+
+    assert leftovers.outcome(PLACE, RECORD) is OUTCOME
+    assert leftovers.outcome(PLACE, RECORD) is None
+    assert len(leftovers) == 0
+
+
+def test_another_record_at_the_same_offset_gets_nothing() -> None:
+    """The topic was made anew: an offset is no name."""
+    leftovers: Leftovers[str] = Leftovers()
+    work = a_work()
+    leftovers.keep(work, OUTCOME)
+    leftovers.still_running(work)
+    other = replace(RECORD, value=b"another")
+
+    assert leftovers.running(PLACE, other) is None
+    assert leftovers.outcome(PLACE, other) is None
+
+
+def test_outcomes_of_partitions_that_others_own_are_forgotten() -> None:
+    """Theirs count."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(), OUTCOME)
+    leftovers.keep_only([Place("t", 1)])
+
+    assert leftovers.outcome(PLACE, RECORD) is None
+
+
+def test_outcomes_of_committed_records_are_forgotten() -> None:
+    """They will not be read again."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(), OUTCOME)
+    leftovers.forget_below(PLACE, 8)
+
+    assert len(leftovers) == 0
+
+
+def test_a_task_is_known_until_it_ends() -> None:
+    """A record read again meanwhile waits for it."""
+    leftovers: Leftovers[str] = Leftovers()
+    work = a_work()
+    leftovers.still_running(work)
+    assert leftovers.running(PLACE, RECORD) is work
+
+    leftovers.ended(work)
+
+    assert leftovers.running(PLACE, RECORD) is None
