@@ -10,7 +10,7 @@ import typer
 
 from adapter.cli.ecticket import asking, pick_merchant, refuse_violations
 from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
-from adapter.cli.output import print_facts, print_json, print_table
+from adapter.cli.output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from adapter.protocol.credentials import Merchant
@@ -92,6 +92,7 @@ def item(
     else:
         _print(facts, as_json=False)
         if instructions:
+            say("")
             print_table(("issue type", "instruction"), [tuple(entry.values()) for entry in instructions])
     return 0 if reply.rtn_code == RTN_OK else 1
 

@@ -15,7 +15,6 @@ from adapter.cli.output import note, print_json, print_marked
 
 if TYPE_CHECKING:
     from adapter.cli.checks import Finding
-    from adapter.settings import Settings
 
 STYLES: Mapping[str, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -33,7 +32,7 @@ def check(invocation: Invocation, json: Json = False) -> int:
     """
     from adapter.cli.checks import verdict
 
-    findings = asyncio.run(_look(invocation.settings(), show=not json))
+    findings = asyncio.run(_look(invocation, show=not json))
     if json:
         print_json({"ok": verdict(findings) == 0, "findings": [asdict(finding) for finding in findings]})
     else:
@@ -42,11 +41,13 @@ def check(invocation: Invocation, json: Json = False) -> int:
     return verdict(findings)
 
 
-async def _look(settings: Settings, *, show: bool) -> list[Finding]:
+async def _look(invocation: Invocation, *, show: bool) -> list[Finding]:
     from adapter.cli.checks import look
+    from adapter.cli.topics import MAKE_THEM
 
     findings = []
-    async with aclosing(look(settings)) as looking:
+    make_topics = f"{MAKE_THEM}{invocation.same_config}"
+    async with aclosing(look(invocation.settings(), make_topics=make_topics)) as looking:
         async for finding in looking:
             findings.append(finding)
             if show:

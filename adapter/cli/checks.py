@@ -20,7 +20,6 @@ from adapter.errors import (
     RefusedUnread,
     SettingsError,
     StreamError,
-    TopicsMissing,
 )
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
@@ -58,11 +57,14 @@ def problem(about: str, message: str) -> Finding:
     return Finding(about=about, level="problem", message=message)
 
 
-async def look(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Everything there is to look at, in an order in which a cure of the first often cures the later ones."""
+async def look(settings: Settings, *, make_topics: str = MAKE_THEM) -> AsyncGenerator[Finding, None]:
+    """Everything there is to look at, in an order in which a cure of the first often cures the later ones.
+
+    `make_topics` is the command that makes missing topics, with these settings.
+    """
     for finding in (*_settings(settings), *_merchants(settings), *_plugins(settings), *_callbacks(settings)):
         yield finding
-    broker = asyncio.create_task(_broker(settings))
+    broker = asyncio.create_task(_broker(settings, make_topics))
     ecticket = asyncio.create_task(_ecticket(settings))
     for task in (broker, ecticket):
         for finding in await task:
@@ -118,7 +120,7 @@ def _callbacks(settings: Settings) -> Iterator[Finding]:
         yield ok("callbacks", f"Notification URLs have at most {longest} characters; ECTicket takes 200.")
 
 
-async def _broker(settings: Settings) -> list[Finding]:
+async def _broker(settings: Settings, make_topics: str) -> list[Finding]:
     try:
         connection = kafka_connection(settings)
         found = await survey(connection, topic_specs(settings))
@@ -128,8 +130,8 @@ async def _broker(settings: Settings) -> list[Finding]:
         return [problem("kafka", str(error))]
     findings = [ok("kafka", f"A broker answers at {connection.bootstrap_servers}.")]
     if found.missing:
-        missing = TopicsMissing(f"Topics are missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}")
-        findings.append(problem("topics", str(missing)))
+        told = f"Topics are missing: {', '.join(found.missing)}. Make them with: {make_topics}"
+        findings.append(problem("topics", told))
     else:
         findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
     return [*findings, *(warning("topics", sentence) for sentence in found.grouped_warnings)]

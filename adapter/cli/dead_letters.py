@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.output import clean, counting, note, print_facts, print_json, print_table, say
+from adapter.cli.output import clean, counting, note, print_entry, print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from adapter.cli.dead_letter_views import Letter
@@ -28,12 +29,12 @@ BAR_CHARACTERS = 30
 
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="Look at records that a person must look at.")
-    examples = ("ecticket-adapter dead-letters list", "ecticket-adapter dead-letters list --reason unresolved --json")
-    command(group, "list", examples=examples)(list_)
-    examples = ("ecticket-adapter dead-letters show 3", "ecticket-adapter dead-letters show orders.paid/0/41 --value")
-    command(group, "show", examples=examples)(show)
-    app.add_typer(group, name="dead-letters", rich_help_panel=panel)
+    listing = ("ecticket-adapter dead-letters list", "ecticket-adapter dead-letters list --reason unresolved --json")
+    showing = ("ecticket-adapter dead-letters show 3", "ecticket-adapter dead-letters show orders.paid/0/41 --value")
+    letters = group("Look at records that a person must look at.", (listing[0], showing[0]))
+    command(letters, "list", examples=listing)(list_)
+    command(letters, "show", examples=showing)(show)
+    app.add_typer(letters, name="dead-letters", rich_help_panel=panel)
 
 
 def list_(
@@ -88,11 +89,14 @@ def show(
 
 
 def _print(chosen: Sequence[tuple[int, Letter]], counts: Counter[str]) -> None:
-    rows = (
-        (place, letter.reason, letter.stage, letter.key, _time(letter), letter.origin, letter.message)
-        for place, letter in chosen
-    )
-    print_table(("", "reason", "stage", "key", "parked at", "origin", "message"), rows)
+    if not chosen:
+        note("There are no such dead letters.")
+        return
+    for place, letter in chosen:
+        title = "  ".join(filter(None, (letter.reason or "(no reason)", letter.key)))
+        where = " · ".join(filter(None, (letter.stage, letter.origin, letter.failed_at or _written(letter))))
+        print_entry(str(place), title, letter.message, where)
+    say("")
     most = max(counts.values(), default=1)
     bars = ((reason, count, "█" * -(-count * BAR_CHARACTERS // most)) for reason, count in counts.most_common())
     print_table(("reason", "letters", ""), bars)
@@ -102,9 +106,11 @@ def _print_record(record: Record, letter: Letter, *, value: bool) -> None:
     from adapter.cli.dead_letter_views import PLAN, header_texts, text_of
 
     size = "none" if record.value is None else f"{len(record.value)} bytes"
-    print_facts((("letter", letter.name), ("time", letter.timestamp.isoformat()), ("key", letter.key), ("value", size)))
+    print_facts((("letter", letter.name), ("time", _written(letter)), ("key", letter.key), ("value", size)))
+    say("")
     print_table(("header", "value"), [pair for pair in header_texts(record.headers) if value or pair[0] != PLAN])
     if value and record.value is not None:
+        say("")
         say(clean(text_of(record.value)))
     elif not value:
         note("Value and plan are not shown, since they hold customer data; --value shows them.")
@@ -126,8 +132,8 @@ def _plain(letter: Letter) -> dict[str, object]:
     return {**asdict(letter), "timestamp": letter.timestamp.isoformat()}
 
 
-def _time(letter: Letter) -> str:
-    return letter.failed_at or letter.timestamp.isoformat(timespec="seconds")
+def _written(letter: Letter) -> str:
+    return f"{letter.timestamp:%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def _read(settings: Settings) -> list[Letter]:

@@ -40,13 +40,8 @@ def demo(
 
     console = Console()
     broker = _given_broker(invocation)
-    try:
-        with _Steps(console) as steps:
-            done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
-    except KeyboardInterrupt:
-        if keep:
-            return 0
-        raise
+    with _Steps(console) as steps:
+        done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
     return 0 if done else 1
 
 

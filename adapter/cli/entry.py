@@ -17,7 +17,7 @@ from typer.main import get_command
 from adapter.cli.invocation import Invocation
 from adapter.cli.output import clean, note
 from adapter.cli.program import NAME, program
-from adapter.errors import AdapterError, InDoubt, NotSent, RefusedUnread, SettingsError
+from adapter.errors import AdapterError, InDoubt, NotSent, RefusedUnread, SettingsError, TopicsMissing
 
 FAILED = 1
 WRONG = 2
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if invocation.debug:
             traceback.print_exception(error)
         else:
-            _tell(_sentences(error))
+            _tell(_sentences(error, invocation))
         return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
     return code
 
@@ -59,7 +59,7 @@ def _run(arguments: Sequence[str] | None, invocation: Invocation) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _sentences(error: Exception) -> Iterable[str]:
+def _sentences(error: Exception, invocation: Invocation) -> Iterable[str]:
     """What happened and what to do, for people."""
     if isinstance(error, SettingsError):
         return error.problems
@@ -67,6 +67,8 @@ def _sentences(error: Exception) -> Iterable[str]:
         return _usage(error)
     if isinstance(error, typer.Abort):
         return ("The input ended too early.",)
+    if isinstance(error, TopicsMissing) and invocation.config is not None:
+        return (str(error), f"The command needs the same settings:{invocation.same_config}")
     if isinstance(error, AdapterError):
         cure = next((cure for kind, cure in _CURES if isinstance(error, kind)), None)
         return (str(error), cure) if cure else (str(error),)
@@ -80,7 +82,8 @@ def _sentences(error: Exception) -> Iterable[str]:
 
 def _usage(error: typer.TyperException) -> Iterable[str]:
     context = getattr(error, "ctx", None)
-    message = error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "")
+    told = error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "")
+    message = " ".join(told.split())  # choices come one to a line
     if not message:  # the help has just been shown instead
         return ()
     end = "" if message.endswith((".", "?")) else "."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.models import OptionInfo
+
+from adapter.cli.help import HelpfulCommand, examples_text, help_text
 
 if TYPE_CHECKING:
     from adapter.settings import Settings
@@ -58,6 +61,11 @@ class Invocation:
         self.overrides.update(_pair(text) for text in overrides or ())
         self.debug = self.debug or debug
 
+    @property
+    def same_config(self) -> str:
+        """The option to put behind a command that is to have this one's settings file; empty without one."""
+        return "" if self.config is None else f" --config {shlex.quote(str(self.config))}"
+
     def settings(self) -> Settings:
         """The settings.
 
@@ -75,11 +83,6 @@ def _pair(text: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def examples_text(examples: tuple[str, ...]) -> str:
-    """Examples as they stand below a command's help."""
-    return "\n  ".join((f"Example{'s' if len(examples) > 1 else ''}:", *examples))
-
-
 Command = Callable[..., int | None]
 
 
@@ -89,7 +92,10 @@ def command(
     """Add a function to `app` as the command `name`; its docstring is its help, below which stand the examples."""
 
     def add(function: Command) -> Command:
-        app.command(name, epilog=examples_text(examples), rich_help_panel=panel)(_with_common_options(function))
+        told, below = help_text(function), examples_text(examples)
+        app.command(name, cls=HelpfulCommand, help=told, epilog=below, rich_help_panel=panel)(
+            _with_common_options(function)
+        )
         return function
 
     return add

@@ -6,16 +6,23 @@ Whatever comes from outside is cleaned before it reaches a terminal, since a rec
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 UNBOUNDED_COLUMNS = 400
 """Width of tables that go into a file or a pipe: nothing is cut off there."""
+GAP = 2
+"""Blanks between columns."""
+KEY_AND_VALUE = 2
+"""A table of so many columns gains nothing by being shown as blocks."""
 
 
 def say(text: str) -> None:
@@ -24,7 +31,9 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line on standard error."""
+    """A line on standard error; on a terminal it is broken between words, so that commands in it can be copied."""
+    if sys.stderr.isatty():
+        text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     print(text, file=sys.stderr)
 
 
@@ -39,17 +48,28 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under headings; a cell that is None stays empty."""
+    """Rows under headings; a cell that is None stays empty.
+
+    On a terminal that is too narrow for the columns and one word of the last, which is the one that may be broken, each
+    row becomes a block of names and values.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(*columns, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else clean(str(cell))) for cell in row))
-    _console().print(table)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column != columns[-1], overflow="fold")
+    given = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    for row in given:
+        table.add_row(*row)
+    console = _console()
+    if len(columns) <= KEY_AND_VALUE or _needed(columns, given) <= console.width:
+        _print(console, table)
+        return
+    for place, row in enumerate(given):
+        if place:
+            say("")
+        print_facts((name, cell or None) for name, cell in zip(columns, row, strict=True))
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -57,18 +77,58 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
+    grid = Table.grid(padding=(0, GAP))
     for name, value in facts:
         if value is not None:
             grid.add_row(Text(name, style="bold"), Text(clean(str(value)), overflow="fold"))
-    _console().print(grid)
+    _print(_console(), grid)
 
 
 def print_marked(mark: str, style: str, text: str) -> None:
-    """A line behind a coloured mark."""
+    """A line behind a coloured mark; on a terminal what does not fit goes on below, clear of the mark."""
+    from rich.table import Table
     from rich.text import Text
 
-    _console().print(Text.assemble((mark, style), clean(text)), soft_wrap=True)
+    console = _console()
+    if not console.is_terminal:
+        say(f"{mark}{clean(text)}")
+        return
+    line = Table.grid()
+    line.add_row(Text(mark, style=style), Text(clean(text), overflow="fold"))
+    console.print(line)
+
+
+def print_entry(mark: str, title: str, *lines: str | None) -> None:
+    """A bold title behind a mark, and below it lines clear of the mark; one that is None or empty is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, GAP))
+    grid.add_column(justify="right", min_width=3)
+    grid.add_row(mark, Text(clean(title), style="bold", overflow="fold"))
+    for line in filter(None, lines):
+        grid.add_row("", Text(clean(line), overflow="fold"))
+    _print(_console(), grid)
+
+
+def _needed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The columns of a terminal on which the table breaks nothing but the last column, and that between words."""
+    from rich.cells import cell_len
+
+    *whole, last = zip(columns, *rows, strict=True)
+    words = (word for cell in last for word in cell.split())
+    widths = [max(cell_len(cell) for cell in column) for column in whole]
+    return sum(width + GAP for width in widths) + max((cell_len(word) for word in words), default=0)
+
+
+def _print(console: Console, what: Table) -> None:
+    """Print it; into a file or a pipe without the blanks that fill lines up."""
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as printed:
+        console.print(what)
+    say("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
 def _console() -> Console:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command
 from adapter.cli.output import note, print_json, print_table
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
-    group = typer.Typer(
-        no_args_is_help=True, help="Look at plugins: merchants' own code for mapping and notifications."
-    )
-    command(group, "list", examples=("ecticket-adapter plugins list", "ecticket-adapter plugins list --json"))(list_)
-    app.add_typer(group, name="plugins", rich_help_panel=panel)
+    examples = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
+    plugins = group("Look at plugins: merchants' own code for mapping and notifications.", examples[:1])
+    command(plugins, "list", examples=examples)(list_)
+    app.add_typer(plugins, name="plugins", rich_help_panel=panel)
 
 
 def list_(invocation: Invocation, json: Json = False) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
 from enum import Enum
@@ -23,35 +23,36 @@ if TYPE_CHECKING:
 
 NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
 """Customers' data, and numbers that redeem a ticket: only in the file that `--output` writes."""
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "orders": (
-        "merchant_trade_no",
-        "free_trade_no",
-        "ticket_trade_no",
-        "issue_status",
-        "issued_at",
-        "issue_type",
-        "ticket_count",
-        "trade_amount",
-        "redeemed_count",
-        "refunded_count",
-        "remark",
-    ),
-    "tickets": (
-        "merchant_trade_no",
-        "free_trade_no",
-        "ticket_trade_no",
-        "item_no",
-        "item_name",
-        "ticket_price",
-        "use_status",
-        "issued_at",
-        "redeemed_at",
-        "refunded_at",
-        "expires_on",
-    ),
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "orders": {
+        "trade_no": "trade no",
+        "ticket_trade_no": "ticket trade no",
+        "issue_status": "status",
+        "issued_at": "issued at",
+        "issue_type": "type",
+        "ticket_count": "tickets",
+        "trade_amount": "amount",
+        "redeemed_count": "redeemed",
+        "refunded_count": "refunded",
+        "remark": "remark",
+    },
+    "tickets": {
+        "trade_no": "trade no",
+        "ticket_trade_no": "ticket trade no",
+        "item_no": "item no",
+        "item_name": "name",
+        "ticket_price": "price",
+        "use_status": "status",
+        "issued_at": "issued at",
+        "redeemed_at": "redeemed at",
+        "refunded_at": "refunded at",
+        "expires_on": "expires on",
+    },
 }
-"""What the table shows of a row; `--json` has the other columns too."""
+"""What the table shows of a row, under which heading; a column with nothing or 0 in all rows is left out.
+
+`trade_no` is whichever of the two numbers a row has. `--json` has all columns.
+"""
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
@@ -102,19 +103,34 @@ def report(
         output.write_bytes(body)  # before it is read: a report that we cannot read is the more worth keeping
     rows = parse_report(body, request.report_type)
     if output is not None:
-        note(f"{len(rows)} lines in {output}. The file holds customer data.")
+        note(f"{output}: {_count(rows)} The file holds customer data.")
     elif json:
         print_json([_plain(row) for row in rows])
     else:
         _print(rows, COLUMNS[kind])
 
 
-def _print(rows: Iterable[OrderRow | TicketRow], columns: tuple[str, ...]) -> None:
-    plain = [_plain(row) for row in rows]
-    print_table(
-        [column.replace("_", " ") for column in columns], [[row[column] for column in columns] for row in plain]
-    )
-    note(f"{len(plain)} lines.")
+def _print(rows: Sequence[OrderRow | TicketRow], columns: Mapping[str, str]) -> None:
+    lines = [_line(row, columns) for row in rows]
+    filled = [place for place in range(len(columns)) if any(line[place] for line in lines)]
+    if lines:
+        headings = tuple(columns.values())
+        print_table([headings[place] for place in filled], [[line[place] for place in filled] for line in lines])
+    note(_count(rows))
+
+
+def _line(row: OrderRow | TicketRow, columns: Iterable[str]) -> list[object]:
+    """A row as people read it: one trade number, and times without what is the same in all of them."""
+    trade_no = row.merchant_trade_no or (row.free_trade_no and f"{row.free_trade_no} (free)")
+    return [trade_no if column == "trade_no" else _short(getattr(row, column)) for column in columns]
+
+
+def _short(value: object) -> object:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _value(value)
+
+
+def _count(rows: Sequence[object]) -> str:
+    return "1 line." if len(rows) == 1 else f"{len(rows)} lines."
 
 
 def _plain(row: OrderRow | TicketRow) -> dict[str, object]:

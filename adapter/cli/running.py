@@ -11,9 +11,7 @@ from adapter.cli.output import say
 
 Only = Annotated[
     str | None,
-    typer.Option(
-        "--only", metavar="STAGES", help="Only these stages: submit, confirm, deliver, receive, comma-separated."
-    ),
+    typer.Option("--only", metavar="STAGES", help="Only these stages, comma-separated: submit, confirm."),
 ]
 
 

@@ -8,18 +8,20 @@ from typing import Annotated
 
 import typer
 
+from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, command
 from adapter.cli.output import note, say
 
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the schemas.", show_default="schemas")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the schemas.")]
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="JSON Schemas of the events that come in and go out.")
-    command(group, "write", examples=("ecticket-adapter schemas write /tmp/schemas",))(write)
-    command(group, "check", examples=("ecticket-adapter schemas check /tmp/schemas",))(check)
-    app.add_typer(group, name="schemas", rich_help_panel=panel)
+    writing, checking = "ecticket-adapter schemas write /tmp/schemas", "ecticket-adapter schemas check /tmp/schemas"
+    schemas = group("JSON Schemas of the events that come in and go out.", (writing, checking))
+    command(schemas, "write", examples=(writing,))(write)
+    command(schemas, "check", examples=(checking,))(check)
+    app.add_typer(schemas, name="schemas", rich_help_panel=panel)
 
 
 def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:

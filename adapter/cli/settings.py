@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import typer
 
+from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command
 from adapter.cli.output import print_json, say
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, help="Show the settings in force, or all there are.")
-    command(group, "show", examples=("ecticket-adapter settings show --config settings.yaml",))(show)
-    command(group, "reference", examples=("ecticket-adapter settings reference > docs/settings.md",))(reference)
-    app.add_typer(group, name="settings", rich_help_panel=panel)
+    showing = "ecticket-adapter settings show --config settings.yaml"
+    telling = "ecticket-adapter settings reference > settings.md"
+    settings = group("Show the settings in force, or all there are.", (showing, telling))
+    command(settings, "show", examples=(showing,))(show)
+    command(settings, "reference", examples=(telling,))(reference)
+    app.add_typer(settings, name="settings", rich_help_panel=panel)
 
 
 def show(invocation: Invocation, json: Json = False) -> None:

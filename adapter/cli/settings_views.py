@@ -53,8 +53,8 @@ class Entry:
     meaning: str
 
     def as_json(self) -> dict[str, str]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values, without Markdown's marks."""
+        return {name: value.replace("`", "") for name, value in asdict(self).items()}
 
 
 def shown(settings: Settings) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.output import note, print_json, print_marked, print_table
+from adapter.cli.output import note, print_json, print_marked, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ def topics(
     else:
         _print(found)
     if found.missing:
-        note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}")
+        note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{invocation.same_config}")
     return 1 if found.missing else 0
 
 
@@ -120,7 +120,9 @@ def _print(found: Survey) -> None:
         facts = found.found.get(spec.name)
         rows.append((spec.name, found.state(spec.name), facts and len(facts.partitions), facts and facts.replication))
     print_table(("topic", "state", "partitions", "replication"), rows)
-    for warning in found.grouped_warnings:
+    for place, warning in enumerate(found.grouped_warnings):
+        if place == 0:
+            say("")
         print_marked("warning  ", "yellow", warning)
 
 

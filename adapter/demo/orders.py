@@ -21,8 +21,8 @@ class Kind:
 
     `share` is its part of a thousand orders; at least one of each kind is made. `parts` is the number of issuances it
     becomes. `trouble` is the sandbox fault that its first Issue call meets; such orders bring their own trade numbers,
-    which begin with `marked`, so that the sandbox can tell them. `recovered` says that it must be found by asking, and not
-    be sent again.
+    which begin with `marked`, so that the sandbox can tell them. `recovered`: it must be found by asking, not by being
+    sent again.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Sample:
     value: bytes
 
 
-_PLAIN = "ECTicket's job issues the tickets"
+_PLAIN = "ECTicket's job makes the tickets"
 
 KINDS: tuple[Kind, ...] = (
     Kind(name="convenience store", share=190, ending="issued", why=_PLAIN),
-    Kind(name="paper", share=110, ending="issued", why="issued in the call, asked at once"),
+    Kind(name="paper", share=110, ending="issued", why="issued at once, asked at once"),
     Kind(name="electronic", share=190, ending="issued", why=_PLAIN),
     Kind(name="electronic, pre-sale", share=60, ending="issued", why="usable from a later day"),
     Kind(name="serial number", share=130, ending="issued", why=_PLAIN),
@@ -59,7 +59,7 @@ KINDS: tuple[Kind, ...] = (
         name="answer lost after effect",
         share=40,
         ending="issued",
-        why="in doubt; asked, and found: recovered, not sent again",
+        why="in doubt; asked and found: not sent again",
         marked="LOSTAFTER",
         trouble={"fault": "answer_lost_after"},
         recovered=True,
@@ -68,7 +68,7 @@ KINDS: tuple[Kind, ...] = (
         name="answer lost before effect",
         share=25,
         ending="issued",
-        why="in doubt; still not known when the waiting time is over: sent again",
+        why="in doubt; asked, not known when the wait is over: sent again",
         marked="LOSTBEFORE",
         trouble={"fault": "answer_lost_before"},
     ),
@@ -76,7 +76,7 @@ KINDS: tuple[Kind, ...] = (
         name="late effect",
         share=25,
         ending="issued",
-        why="in doubt; not known at first, found later: recovered, not sent again",
+        why="in doubt; asked, found later: not sent again",
         marked="LATE",
         trouble={"fault": "late_effect", "seconds": 1.5},
         recovered=True,
@@ -86,12 +86,12 @@ KINDS: tuple[Kind, ...] = (
         name="job that fails",
         share=20,
         ending="failed at confirm",
-        why="ECTicket's job could not issue it",
+        why="submitted; ECTicket's job failed",
         marked="JOBFAILS",
         trouble={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
     ),
-    Kind(name="invalid order", share=15, ending="parked", why="phone is a landline; nothing was sent"),
-    Kind(name="unreadable record", share=5, ending="parked", why="not JSON; nothing was sent"),
+    Kind(name="invalid order", share=15, ending="parked", why="no mobile number; nothing sent"),
+    Kind(name="unreadable record", share=5, ending="parked", why="not JSON; nothing sent"),
 )
 
 _NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")

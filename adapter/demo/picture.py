@@ -56,13 +56,8 @@ def live_picture(counts: Mapping[str, int], *, orders: int, issuances: int, seco
 
 def ending_table(books: Books) -> Table:
     """What became of each kind of order, and why; what should not have happened is red."""
-    table = Table(
-        title="What became of each kind of order",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    table = Table(title="What became of each kind of order", title_justify="left", title_style="bold")
+    table.box, table.pad_edge = SIMPLE_HEAD, False
     table.add_column("kind")
     table.add_column("orders", justify="right")
     table.add_column("became")

@@ -18,7 +18,7 @@ from adapter.errors import UnmappedItem
 from adapter.extensions.calling import Calls, Check, Implementation
 from adapter.extensions.values import OrderRecord, Skip
 from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order
+from adapter.issuance.order import REFERENCE_MAX_DEPTH, Line, Order, nests_too_deep
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import IssueRequest
 
@@ -105,6 +105,8 @@ def _beyond_bounds(order: object) -> str | None:
         return "returned an order whose reference is not JSON"
     if size > REFERENCE_MAX_BYTES:
         return f"returned an order whose reference is longer than {REFERENCE_MAX_BYTES} bytes as JSON"
+    if nests_too_deep(order.reference):
+        return f"returned an order whose reference is nested deeper than {REFERENCE_MAX_DEPTH} lists and objects"
     return None
 
 

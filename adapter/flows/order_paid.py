@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from adapter.errors import Unreadable
-from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.issuance.order import REFERENCE_MAX_DEPTH, Customer, Line, Order, Voucher, nests_too_deep
 from adapter.protocol.issue import IssueType, PrintType
 
 REFERENCE_MAX_BYTES = 1024
@@ -109,7 +109,7 @@ class OrderPaid(_Model):
     paid_at: Moment | None = None
     """When it was paid."""
     reference: JsonValue = None
-    """Anything, up to 1 KiB as JSON; passed through untouched into every event about this order."""
+    """Anything, up to 1 KiB as JSON and 64 levels deep; passed through untouched into every event about this order."""
     issue_type: IssueTypeText | None = None
     """What kind of tickets, for lines that do not say it themselves."""
     print_by: Literal["ecpay", "merchant"] | None = None
@@ -134,6 +134,8 @@ class OrderPaid(_Model):
             raise ValueError("it holds NaN or an infinity, which JSON does not know") from None
         if len(text.encode("utf-8")) > REFERENCE_MAX_BYTES:
             raise ValueError(f"it is longer than {REFERENCE_MAX_BYTES} bytes as JSON")
+        if nests_too_deep(value):
+            raise ValueError(f"it is nested deeper than {REFERENCE_MAX_DEPTH} lists and objects")
         return value
 
 

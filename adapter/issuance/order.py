@@ -6,6 +6,7 @@ rules: an order is what was bought, and what ECTicket makes of it is judged afte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -20,6 +21,25 @@ class Voucher(StrEnum):
     """Pickup voucher (提貨券): paid for; its call carries a MerchantTradeNo."""
     GIFT = "gift"
     """Gift voucher (贈品券): given away, with a last day; a call of nothing else carries a FreeTradeNo."""
+
+
+REFERENCE_MAX_DEPTH = 64
+"""How deep lists and objects of `reference` may be nested: it travels inside other JSON, and readers of JSON give up
+at some depth (pydantic at 200)."""
+
+
+def nests_too_deep(reference: object) -> bool:
+    """Whether a `reference` is nested deeper than `REFERENCE_MAX_DEPTH`."""
+    layer = [reference]
+    for _ in range(REFERENCE_MAX_DEPTH):
+        layer = [inner for outer in layer for inner in _inside(outer)]
+    return any(isinstance(each, dict | list | tuple) for each in layer)
+
+
+def _inside(outer: object) -> Iterable[object]:
+    if isinstance(outer, dict):
+        return outer.values()
+    return outer if isinstance(outer, list | tuple) else ()
 
 
 def refuse_less_than_one(quantity: object) -> None:

@@ -224,7 +224,7 @@ class AioKafkaMember:
         return answer
 
     async def log_range(self, place: Place) -> LogRange:
-        """See `port.Member`. Raises KafkaTrouble."""
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         partition = TopicPartition(*place)
         async with _asking(f"asking for the ends of {place}"):
             starts = await self._consumer.beginning_offsets([partition])
@@ -232,11 +232,11 @@ class AioKafkaMember:
             return LogRange(start=starts[partition], end=ends[partition])
 
     async def start_writer(self, place: Place) -> AioKafkaWriter:
-        """See `port.Member`. Raises KafkaTrouble."""
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         timeout_ms = round(self._connection.transaction_timeout_seconds * 1000)
         producer = AIOKafkaProducer(
             **self._options,
-            transactional_id=f"{self._group}.{place}".replace("/", "."),
+            transactional_id=f"{self._group}.{place.topic}.{place.partition}",
             transaction_timeout_ms=timeout_ms,
             request_timeout_ms=timeout_ms,
             acks="all",

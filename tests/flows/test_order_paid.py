@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue, TypeAdapter
 
 from adapter.errors import Unreadable
 from adapter.flows.order_paid import LINES_MAX, REFERENCE_MAX_BYTES, parse_order_paid
@@ -208,6 +209,19 @@ def test_a_reference_may_be_one_kibibyte() -> None:
     assert _parse({**LEAST, "reference": fits}).reference == fits
     assert "longer than 1024 bytes" in _refusal({**LEAST, "reference": fits + "票"})
     assert _parse({**LEAST, "reference": [1] * 511}).reference == [1] * 511
+
+
+def test_a_reference_is_nested_no_deeper_than_everything_that_carries_it_can_be_read() -> None:
+    """A confirmation that holds it must be readable: pydantic gives up at 200 levels."""
+
+    def nested(levels: int) -> dict[str, object]:
+        return json.loads('{"a":' * levels + "1" + "}" * levels)  # type: ignore[no-any-return]
+
+    deepest = _parse({**LEAST, "reference": nested(64)}).reference
+    assert deepest == nested(64)
+    assert TypeAdapter(JsonValue).validate_json(json.dumps([[[[deepest]]]])) == [[[[deepest]]]]
+    assert "reference: it is nested deeper than 64" in _refusal({**LEAST, "reference": nested(65)})
+    assert "reference: it is nested deeper than 64" in _refusal({**LEAST, "reference": [nested(64)]})
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ class SendOnce:
         # Sealed first, cleared then: whatever is frozen after being cleared is too old when it thaws.
         sealed_at = time.time()
         grant.clear_to_send()
-        self._remote.send(subject, self._worker, possibly=doubt is not None, sealed_at=sealed_at)
+        if not self._remote.send(subject, self._worker, possibly=doubt is not None, sealed_at=sealed_at):
+            return Later(not_before=datetime.now(UTC), subject=subject)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
         return self._told(subject, grant, "sent")
 

@@ -1,0 +1,125 @@
+"""What the engine's tests tell their stories with: a stage whose handling the test writes, and an engine at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.metadata import CommitNote, read
+from adapter.stream.port import Place
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from stream.fake_kafka import CLUSTER_ID, FakeCluster, FakeKafka
+
+PAID = Place("paid", 0)
+PAID_TOO = Place("paid", 1)
+DEFERRED = Place("deferred", 0)
+
+Handler = Callable[[str, Grant], Awaitable[Outcome | Later[str]]]
+
+
+def told(text: str) -> Outcome:
+    return Outcome(records=(Publication(topic="out", key=None, value=text.encode()),))
+
+
+async def just_tell(subject: str, grant: Grant) -> Outcome:
+    return told(subject)
+
+
+class Sends:
+    """A handler that sends each record to a remote side that keeps everything."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.doubted: list[str] = []
+
+    async def __call__(self, subject: str, grant: Grant) -> Outcome:
+        if grant.possibly_sent_since is not None:
+            self.doubted.append(subject)
+            if subject in self.sent:
+                return told(f"{subject} recovered")
+        grant.clear_to_send()
+        self.sent.append(subject)
+        return told(subject)
+
+
+class StageOfTests:
+    """A stage whose handling the test writes."""
+
+    name = "test"
+    group = "group"
+
+    def __init__(self, handle: Handler = just_tell, **changes: object) -> None:
+        self.topics: tuple[str, ...] = ("paid", "deferred")
+        self.sends = True
+        self.max_in_flight = 8
+        self.max_waiting = 100
+        self.fingerprint = "one"
+        self.handler = handle
+        self.handled: list[str] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    async def prepare(self, record: Record) -> Prepared[str]:
+        text = (record.value or b"").decode()
+        if text.startswith("unreadable"):
+            raise ValueError(text)
+        return Prepared(
+            lane=record.key,
+            subject=text,
+            not_before=datetime(2099, 1, 1, tzinfo=UTC) if text.startswith("next century") else None,
+        )
+
+    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
+        self.handled.append(subject)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self.handler(subject, grant)
+        finally:
+            self._at_once -= 1
+
+    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+        return told(f"{subject} carried")
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        return told(f"{(record.value or b'').decode()[:20]} broken {type(error).__name__}")
+
+
+@asynccontextmanager
+async def running(
+    stage: StageOfTests, cluster: FakeCluster, *places: Place, grace: float = 1.0, **options: object
+) -> AsyncIterator[Engine[str]]:
+    """An engine at work, stopped at the end whatever happens."""
+    engine = Engine(
+        stage,
+        KafkaConnection(bootstrap_servers="fake:1"),
+        kafka=FakeKafka(cluster, places),
+        **options,  # type: ignore[arg-type]  # a test's shorthand
+    )
+    task = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        await engine.stop(grace)
+        await task
+
+
+async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Let the engine go on until `condition` is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # conditions are the engine's, which signals nothing to tests
+            await asyncio.sleep(0.001)
+
+
+def note_at(cluster: FakeCluster, place: Place) -> CommitNote:
+    commit = cluster.commits[place]
+    note = read(commit.metadata, cluster_id=CLUSTER_ID, committed=commit.offset)
+    assert isinstance(note, CommitNote)
+    return note

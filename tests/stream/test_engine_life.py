@@ -1,0 +1,186 @@
+"""The engine from its start to its end, with and without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapter.errors import OffsetNotOpen
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.observer import Levels, Unobserved
+from adapter.stream.stage import Grant, Outcome
+from stream.engine_stories import (
+    PAID,
+    Sends,
+    StageOfTests,
+    note_at,
+    running,
+    told,
+    until,
+)
+from stream.fake_kafka import FakeCluster, FakeKafka
+
+
+async def test_an_absent_broker_is_waited_for(cluster: FakeCluster) -> None:
+    """However long; and the loop beats."""
+    cluster.away = True
+    cluster.append(PAID, "a")
+    async with running(StageOfTests(), cluster, PAID) as engine:
+        beat = engine.last_beat
+        await until(lambda: engine.last_beat > beat)
+        assert not engine.standing_by
+        cluster.away = False
+        await until(lambda: cluster.told)
+
+
+async def test_a_member_that_can_go_on_no_more_is_replaced(cluster: FakeCluster) -> None:
+    """What was finished is committed, and the next member goes on."""
+    cluster.append(PAID, "a")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: cluster.told)
+        first = cluster.members[0]
+        first.fails_to_poll = True
+        cluster.append(PAID, "b")
+        await until(lambda: len(cluster.told) == 2)
+
+    assert first.left
+    assert cluster.told == ["a", "b"]
+
+
+async def test_stopping_lets_what_is_in_flight_end_and_send(cluster: FakeCluster) -> None:
+    """Nothing new begins, everything begun is committed, and the group is left."""
+    sends = Sends()
+
+    async def slowly(subject: str, grant: Grant) -> Outcome:
+        await asyncio.sleep(0.05)
+        return await sends(subject, grant)
+
+    cluster.append(PAID, *map(str, range(20)))
+    stage = StageOfTests(slowly, max_in_flight=3)
+    async with running(stage, cluster, PAID):
+        await until(lambda: stage.handled)
+        member = cluster.members[0]
+
+    assert sends.sent == stage.handled == cluster.told == ["0", "1", "2"]
+    assert note_at(cluster, PAID).reserved_until == 3
+    assert member.left
+
+
+async def test_what_is_in_flight_after_the_grace_is_cancelled_and_possibly_sent(cluster: FakeCluster) -> None:
+    """It stays open, and the commit says that it may have been sent."""
+    sends, cancelled = Sends(), []
+
+    async def hangs(subject: str, grant: Grant) -> Outcome:
+        await sends(subject, grant)
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(subject)
+            raise
+        return told(subject)
+
+    cluster.append(PAID, "a", "b", "c")
+    async with running(StageOfTests(hangs, max_in_flight=2), cluster, PAID, grace=0.05):
+        await until(lambda: len(sends.sent) == 2)
+
+    assert sorted(cancelled) == ["a", "b"]
+    assert cluster.told == []
+    assert cluster.commits[PAID].offset == 0
+    assert note_at(cluster, PAID).reserved_until == 2
+
+
+async def test_stopping_before_running_is_fine(cluster: FakeCluster) -> None:
+    """Nobody has to know which came first."""
+    engine = Engine(StageOfTests(), KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster))
+    await engine.stop(1)
+    await engine.run()
+
+    assert cluster.members == []
+
+
+async def test_what_a_stage_raises_is_logged_without_its_text(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The text of an exception may quote the record, which holds customer data."""
+    cluster.append(PAID, "unreadable: Mrs Lin, 0912345678")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    assert "prepare raised ValueError in prepare (" in caplog.text
+    assert "Mrs Lin" not in caplog.text
+
+
+async def test_a_stage_that_returns_something_else_is_told(cluster: FakeCluster) -> None:
+    """A record must not be left without an outcome because somebody forgot a return."""
+
+    async def forgets(subject: str, grant: Grant) -> Outcome:
+        return None  # type: ignore[return-value]  # what a wrong stage may do
+
+    cluster.append(PAID, "a")
+    async with running(StageOfTests(forgets), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["a broken TypeError"]
+
+
+async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeCluster) -> None:
+    """Nothing is committed after it, and whoever runs the engine is told."""
+    go_on = asyncio.Event()
+
+    async def wait(subject: str, grant: Grant) -> Outcome:
+        await go_on.wait()
+        return told(subject)
+
+    cluster.append(PAID, "a", "b")
+    stage = StageOfTests(wait)
+    engine = Engine(stage, KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+    task = asyncio.create_task(engine.run())
+    await until(lambda: len(stage.handled) == 2)
+    commit = cluster.commits[PAID]
+
+    engine._holdings.held[PAID].books._ledger.settle(1)  # as if another task had owned the record too
+    go_on.set()
+
+    with pytest.raises(OffsetNotOpen, match="given to two tasks"):
+        await asyncio.wait_for(task, 5)
+    assert cluster.members == []
+    assert cluster.commits[PAID].offset == commit.offset
+
+
+async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
+    """Counts, by topic, and the levels about once a second."""
+
+    class Listener(Unobserved):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+            self.seen: list[Levels] = []
+
+        def records_taken(self, stage: str, topic: str, count: int) -> None:
+            self.heard.append(f"{stage}: {count} taken of {topic}")
+
+        def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+            self.heard.append(f"{stage}: {count} published of {topic}")
+
+        def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
+            self.heard.append(f"{topic}/{partition} taken over")
+
+        def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+            self.heard.append(f"{topic}/{partition} {reason}")
+
+        def levels(self, stage: str, levels: Levels) -> None:
+            self.seen.append(levels)
+
+    listener = Listener()
+    cluster.append(PAID, "a")
+    async with running(StageOfTests(), cluster, PAID, observer=listener):
+        await until(lambda: cluster.told)
+
+    assert listener.heard == [
+        "paid/0 taken over",
+        "test: 1 taken of paid",
+        "test: 1 published of paid",
+        "paid/0 stopped",
+    ]
+    assert listener.seen

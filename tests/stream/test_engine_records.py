@@ -1,0 +1,274 @@
+"""The way of a record through the engine, and what a stage may raise on it: one story per test."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapter.errors import OutcomeTooLarge
+from adapter.stream import flushing
+from adapter.stream.records import Record
+from adapter.stream.stage import Grant, Later, Outcome
+from stream.engine_stories import (
+    DEFERRED,
+    PAID,
+    PAID_TOO,
+    StageOfTests,
+    note_at,
+    running,
+    told,
+    until,
+)
+from stream.fake_kafka import FakeCluster
+
+
+async def test_every_outcome_is_published_with_its_offset(cluster: FakeCluster) -> None:
+    """What is told and what is committed are one transaction."""
+    cluster.append(PAID, "a", "b", "c")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: len(cluster.told) == 3)
+
+    assert cluster.told == ["a", "b", "c"]
+    assert cluster.commits[PAID].offset == 3
+
+
+async def test_an_empty_outcome_commits_its_offset_too(cluster: FakeCluster) -> None:
+    """Nothing to tell is an end like any other."""
+
+    async def nothing(subject: str, grant: Grant) -> Outcome:
+        return Outcome()
+
+    cluster.append(PAID, "a", "b")
+    async with running(StageOfTests(nothing), cluster, PAID):
+        await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 2)
+
+    assert cluster.told == []
+
+
+async def test_nothing_is_sent_before_a_commit_reserves_it(cluster: FakeCluster) -> None:
+    """The very first transaction of a group tells the next owner what may be sent from now on."""
+    reserved_when_sent = []
+
+    async def send(subject: str, grant: Grant) -> Outcome:
+        grant.clear_to_send()
+        reserved_when_sent.append(note_at(cluster, PAID).reserved_until)
+        return told(subject)
+
+    cluster.append(PAID, *(f"{number}" for number in range(60)))
+    async with running(StageOfTests(send, max_in_flight=4), cluster, PAID):
+        await until(lambda: len(cluster.told) == 60)
+
+    assert all(offset < until for offset, until in enumerate(reserved_when_sent))
+
+
+async def test_a_lane_is_worked_on_in_order_and_one_at_a_time(cluster: FakeCluster) -> None:
+    """Records of the same order are handled one after another, others at once."""
+    at_work: dict[bytes | None, int] = {}
+    overlaps = []
+
+    async def slowly(subject: str, grant: Grant) -> Outcome:
+        lane = grant.record.key
+        overlaps.append(at_work.get(lane, 0))
+        at_work[lane] = at_work.get(lane, 0) + 1
+        await asyncio.sleep(0.002)
+        at_work[lane] -= 1
+        return told(subject)
+
+    for number in range(10):
+        cluster.append(PAID, f"a{number}", key="a")
+        cluster.append(PAID, f"b{number}", key="b")
+    stage = StageOfTests(slowly)
+    async with running(stage, cluster, PAID):
+        await until(lambda: len(cluster.told) == 20)
+
+    assert set(overlaps) == {0}
+    assert stage.most_at_once == 2
+    assert [text for text in stage.handled if text[0] == "a"] == [f"a{number}" for number in range(10)]
+
+
+async def test_no_more_records_are_in_flight_than_allowed(cluster: FakeCluster) -> None:
+    """Whatever the partitions bring."""
+
+    async def slowly(subject: str, grant: Grant) -> Outcome:
+        await asyncio.sleep(0.001)
+        return told(subject)
+
+    cluster.append(PAID, *map(str, range(100)))
+    cluster.append(PAID_TOO, *map(str, range(100)))
+    stage = StageOfTests(slowly, max_in_flight=5)
+    async with running(stage, cluster, PAID, PAID_TOO):
+        await until(lambda: len(cluster.told) == 200)
+
+    assert stage.most_at_once == 5
+
+
+async def test_reading_stops_when_enough_is_in_hand(cluster: FakeCluster) -> None:
+    """A partition whose records pile up is not read on, and is as soon as there is room."""
+    gate = asyncio.Event()
+
+    async def wait(subject: str, grant: Grant) -> Outcome:
+        await gate.wait()
+        return told(subject)
+
+    cluster.append(PAID, *map(str, range(1000)))
+    async with running(StageOfTests(wait, max_in_flight=2), cluster, PAID) as engine:
+        await until(lambda: engine._levels().open >= 100)
+        await asyncio.sleep(0.05)
+        assert engine._levels().open < 200
+        gate.set()
+        await until(lambda: len(cluster.told) == 1000)
+
+
+async def test_a_record_that_comes_later_takes_no_place_meanwhile(cluster: FakeCluster) -> None:
+    """It waits without a task, and comes back with its new subject when its time has come."""
+
+    async def twice(subject: str, grant: Grant) -> Outcome | Later[str]:
+        if subject.endswith("again") or subject == "quick":
+            return told(subject)
+        return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject=f"{subject} again")
+
+    cluster.append(PAID, "slow", "quick")
+    stage = StageOfTests(twice, max_in_flight=1)
+    async with running(stage, cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+
+    assert cluster.told == ["quick", "slow again"]
+
+
+async def test_a_waiting_record_holds_up_its_lane_only(cluster: FakeCluster) -> None:
+    """The next record of the same order waits with it."""
+
+    async def once_later(subject: str, grant: Grant) -> Outcome | Later[str]:
+        if subject == "first":
+            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject="first again")
+        return told(subject)
+
+    cluster.append(PAID, "first", key="order 1")
+    cluster.append(PAID, "second", key="order 1")
+    cluster.append(PAID, "other", key="order 2")
+    async with running(StageOfTests(once_later), cluster, PAID):
+        await until(lambda: len(cluster.told) == 3)
+
+    assert cluster.told == ["other", "first again", "second"]
+
+
+async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeCluster) -> None:
+    """The bound on waiting records counts per topic."""
+    cluster.append(DEFERRED, *(f"next century {number}" for number in range(500)))
+    stage = StageOfTests(max_waiting=100)
+    async with running(stage, cluster, PAID, DEFERRED) as engine:
+        await until(lambda: engine._levels().waiting["deferred"] >= 100)
+        cluster.append(PAID, *map(str, range(300)))
+        await until(lambda: len(cluster.told) == 300)
+
+        assert engine._levels().waiting["deferred"] <= 150
+
+
+async def test_whatever_prepare_raises_becomes_an_outcome(cluster: FakeCluster) -> None:
+    """The next record is unharmed."""
+    cluster.append(PAID, "unreadable", "b")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+
+    assert sorted(cluster.told) == ["b", "unreadable broken ValueError"]
+
+
+async def test_whatever_handle_raises_becomes_an_outcome(cluster: FakeCluster) -> None:
+    """It is counted, and never stops the engine."""
+
+    async def fails(subject: str, grant: Grant) -> Outcome:
+        raise ZeroDivisionError
+
+    cluster.append(PAID, "a")
+    async with running(StageOfTests(fails), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["a broken ZeroDivisionError"]
+
+
+async def test_a_record_that_cannot_even_be_broken_stays_open(cluster: FakeCluster) -> None:
+    """Nothing is dropped: the commit does not pass it, and everything else goes on."""
+
+    class Hopeless(StageOfTests):
+        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+            raise RuntimeError("worse")
+
+    async def fails(subject: str, grant: Grant) -> Outcome:
+        if subject == "b":
+            raise ZeroDivisionError
+        return told(subject)
+
+    cluster.append(PAID, "a", "b", "unreadable", "d")
+    async with running(Hopeless(fails), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+
+    assert sorted(cluster.told) == ["a", "d"]
+    assert cluster.commits[PAID].offset == 1
+    assert note_at(cluster, PAID).settled == ((3, 4),)
+
+
+async def test_an_outcome_too_large_for_its_topic_is_replaced(cluster: FakeCluster) -> None:
+    """The stage is told why, and the others of the same transaction are published all the same."""
+    cluster.append(PAID, "x" * 2000, "b")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+
+    assert sorted(cluster.told) == ["b", f"{'x' * 20} broken {OutcomeTooLarge.__name__}"]
+
+
+async def test_an_outcome_that_stays_too_large_stays_open(cluster: FakeCluster) -> None:
+    """It neither stops the others nor spins."""
+
+    class Wordy(StageOfTests):
+        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+            return told("y" * 2000)
+
+    cluster.append(PAID, "x" * 2000, "b")
+    stage = Wordy()
+    async with running(stage, cluster, PAID):
+        await until(lambda: cluster.told)
+        cluster.append(PAID, "c")
+        await until(lambda: len(cluster.told) == 2)
+
+    assert cluster.told == ["b", "c"]
+    assert cluster.commits[PAID].offset == 0
+    assert sorted(stage.handled) == ["b", "c", "x" * 2000]
+    assert cluster.epochs[PAID] == 3
+
+
+async def test_near_the_limit_the_oldest_records_are_carried_on(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that wait, not those on the wire; and what follows in the same lane counts as possibly sent."""
+    monkeypatch.setattr(flushing, "CARRY_ABOVE", 200)
+    monkeypatch.setattr(flushing, "CARRY_DOWN_TO", 100)
+    on_the_wire = asyncio.Event()
+    doubts = {}
+
+    async def mostly_wait(subject: str, grant: Grant) -> Outcome | Later[str]:
+        doubts[subject] = grant.possibly_sent_since is not None
+        if subject == "on the wire":
+            await on_the_wire.wait()
+        elif subject.startswith("later"):
+            return Later(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
+        return told(subject)
+
+    cluster.append(PAID, "on the wire")
+    for number in range(300):
+        cluster.append(PAID, f"later {number}", key=f"order {number}")
+        cluster.append(PAID, *(f"quick {number} {more}" for more in range(number % 7 + 1)))
+    cluster.append(PAID, "follows", key="order 0")
+    stage = StageOfTests(mostly_wait, max_in_flight=1000, max_waiting=1000)
+    async with running(stage, cluster, PAID) as engine:
+        await until(lambda: "follows" in cluster.told)
+        waiting = engine._levels().waiting["paid"]
+        on_the_wire.set()
+        await until(lambda: "on the wire" in cluster.told)
+
+    carried = [text for text in cluster.told if text.endswith("carried")]
+    assert carried
+    assert carried == [f"later {number} carried" for number in range(len(carried))]
+    assert waiting == 300 - len(carried)
+    assert doubts["follows"]
