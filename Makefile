@@ -24,7 +24,8 @@ lint: $(READY) ## Style and strict types
 	$(BIN)/mypy
 
 test: lint ## Everything, the real broker included
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 2 -m 'not broker'
+	$(BIN)/pytest -m broker
 
 format: $(READY) ## Let the formatter write
 	$(BIN)/ruff check --fix .

@@ -11,14 +11,17 @@ import sys
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
-ENDINGS = ("ecticket.issuance.issued.v1", "ecticket.issuance.failed.v1", "ecticket.order.parked.v1")
+OPEN = ("ecticket.issuance.submitted.v1", "ecticket.issuance.delayed.v1")
 
 
 def an_order() -> dict[str, object]:
     """Two electronic tickets, usable at once."""
+    number = f"FIRST{time.time():.0f}"
     return {
-        "order_id": f"FIRST-{time.time():.0f}",
+        "order_id": number,
+        "trade_no": number,
         "issue_type": "electronic",
         "customer": {"name": "王小明", "phone": "0912345678", "email": "ming@example.com"},
         "lines": [{"sku": "VQT04959", "quantity": 2}],
@@ -29,20 +32,31 @@ async def main(servers: str, orders: str = "orders.paid", issuances: str = "ecti
     """Send the order and follow it."""
     order = an_order()
     reader = AIOKafkaConsumer(issuances, bootstrap_servers=servers, isolation_level="read_committed")
-    await reader.start()
-    await reader.seek_to_end()
     sender = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
-    await sender.start()
-    await sender.send_and_wait(orders, json.dumps(order).encode(), key=str(order["order_id"]).encode())
-    await sender.stop()
-    async for event in reader:
-        attributes = dict(event.headers)
-        if attributes.get("ce_orderid") == str(order["order_id"]).encode():
-            kind = attributes["ce_type"].decode()
-            print(f"{kind:<32}{attributes['ce_subject'].decode()}  {event.value.decode()}")
-            if kind in ENDINGS:
-                break
-    await reader.stop()
+    try:
+        await reader.start()
+        await reader.seek_to_end()
+        await sender.start()
+        value = json.dumps(order, ensure_ascii=False).encode()
+        await sender.send_and_wait(orders, value, key=str(order["order_id"]).encode())
+        print(f"{order['order_id']} is on {orders}; what is told of it on {issuances}:")
+        async for event in reader:
+            attributes = {name: text.decode() for name, text in event.headers}
+            if attributes.get("ce_orderid") == order["order_id"]:
+                print(f"{attributes['ce_type']:<32}{attributes['ce_subject']}  {event.value.decode()}")
+                if attributes["ce_type"] not in OPEN:
+                    break
+    finally:
+        await sender.stop()
+        await reader.stop()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except KafkaConnectionError as error:
+        sys.exit(f"No Kafka at {sys.argv[1]}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

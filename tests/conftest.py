@@ -31,14 +31,10 @@ class MakesTopics(Protocol):
     ) -> str: ...
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever uses the broker is marked so, and all of them share one worker, and so one broker and the processor."""
-    for item in items:
-        if "kafka" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.broker)
-        if item.get_closest_marker("broker") is not None:
-            item.add_marker(pytest.mark.xdist_group("broker"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whoever uses the broker is marked so; nobody has to remember."""
+    if "kafka" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.broker)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,10 +37,13 @@ def demo(
     from rich.console import Console
 
     from adapter.demo.run import run_demo
+    from adapter.local.broker import LocalKafka
 
     console = Console()
     broker = _given_broker(invocation)
     with _Steps(console) as steps:
+        if broker is None:
+            LocalKafka(progress=steps).prepare()  # here, where Ctrl-C ends a download at once
         done = asyncio.run(run_demo(orders=orders, keep=keep, broker=broker, console=console, progress=steps))
     return 0 if done else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ def run(invocation: Invocation, only: Only = None) -> None:
 
     A broker that is away is waited for, and told about; `check` is the one that ends then.
     """
+    signal.signal(signal.SIGTERM, _nothing_to_finish)
     from adapter.app import run_until_stopped
 
     settings = invocation.settings()
@@ -35,6 +37,11 @@ def run(invocation: Invocation, only: Only = None) -> None:
         run_until_stopped(settings)
     else:
         run_until_stopped(settings, tuple(dict.fromkeys(stage.strip() for stage in only.split(",") if stage.strip())))
+
+
+def _nothing_to_finish(_signal: int, _frame: object) -> None:
+    """SIGTERM while the rooms are still being imported, which takes a second; the app's own handler takes over then."""
+    raise SystemExit(0)
 
 
 def sandbox(

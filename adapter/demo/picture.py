@@ -16,7 +16,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adapter.demo.books import Books
 from adapter.demo.orders import Kind
 
 PICTURE_COLUMNS = 100
@@ -54,7 +53,7 @@ def live_picture(counts: Mapping[str, int], *, orders: int, issuances: int, seco
     return Constrain(Panel(Group(flow, Text(), bars, Text(), foot), title="ecticket-adapter demo"), PICTURE_COLUMNS)
 
 
-def ending_table(books: Books) -> Table:
+def ending_table(by_kind: Sequence[tuple[Kind, Counter[str]]]) -> Table:
     """What became of each kind of order, and why; what should not have happened is red."""
     table = Table(title="What became of each kind of order", title_justify="left", title_style="bold")
     table.box, table.pad_edge = SIMPLE_HEAD, False
@@ -62,7 +61,7 @@ def ending_table(books: Books) -> Table:
     table.add_column("orders", justify="right")
     table.add_column("became")
     table.add_column("because")
-    for kind, endings in books.by_kind():
+    for kind, endings in by_kind:
         as_expected = set(endings) == {kind.ending}
         table.add_row(
             kind.name,

@@ -41,7 +41,7 @@ async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Cons
         seconds = time.monotonic() - began
         there = await _sandbox_orders(stage)
         disagreements = books.disagreements(there)
-        console.print(ending_table(books))
+        console.print(ending_table(books.by_kind()))
         tickets = sum(int(str(order["ticket_count"])) for order in there if order["status"] == "issued")
         console.print(verdict(disagreements, orders=len(samples), tickets=tickets, seconds=seconds))
         if keep:

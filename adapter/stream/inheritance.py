@@ -60,12 +60,15 @@ def inherit(commit: Commit | None, log: LogRange, *, cluster_id: str, fingerprin
             remark=f"nothing is known beyond committed offset {commit.offset} ({note.why}): everything up to the log's "
             f"end {log.end} may have been sent",
         )
+    ours = note.fingerprint == fingerprint
     return Inheritance(
         offset=max(commit.offset, log.start),
         settled=note.settled,
         possibly_sent_until=note.reserved_until,
-        mixed_until=note.mixed_until if note.fingerprint == fingerprint else note.reserved_until,
-        reserved_until=note.reserved_until,
+        mixed_until=note.mixed_until if ours else note.reserved_until,
+        # Under another fingerprint nothing may be sent before a commit names it: the next owner would take what we
+        # send for something that was sent under the old one.
+        reserved_until=note.reserved_until if ours else 0,
         remark=None
         if commit.offset >= log.start
         else f"records from committed offset {commit.offset} to {log.start} are gone: retention was shorter than the "

@@ -63,7 +63,7 @@ def test_missing_topics_are_a_problem(ask: Commands, kafka: KafkaConnection, nam
 
     assert told.code == 1
     assert names["orders_paid"] in told.out
-    assert "ecticket-adapter topics --create" in told.out
+    assert f"ecticket-adapter topics --create --config {ask.config}" in told.out
 
 
 def test_nothing_there_is_told_in_one_go(run: Commands) -> None:

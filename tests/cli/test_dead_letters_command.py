@@ -162,9 +162,17 @@ def test_letters_are_listed_and_counted(on_broker: Commands) -> None:
     assert told.code == 0
     assert "No ticket is known for sku x." in told.out
     assert "orders.paid/0/2" in told.out
-    assert "unmapped-item   2" in told.out
+    assert "unmapped-item  2" in told.out
     assert SECRET not in told.out
     assert "\x1b" not in told.out
+
+
+def test_no_letters_are_a_sentence(on_broker: Commands) -> None:
+    """And no empty table."""
+    told = on_broker("dead-letters", "list", "--reason", "none-such")
+
+    assert (told.code, told.out) == (0, "")
+    assert "There are no such dead letters." in told.err
 
 
 def test_letters_as_json(on_broker: Commands) -> None:

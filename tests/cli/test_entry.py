@@ -38,6 +38,21 @@ def test_every_command_helps_with_an_example(run: Commands) -> None:
         assert f"ecticket-adapter {' '.join(words)}" in shown.out.partition("Example")[2], words
 
 
+@pytest.mark.parametrize("group", ["dead-letters", "plugins", "schemas", "settings"])
+def test_every_group_helps_with_an_example(run: Commands, group: str) -> None:
+    """A group too shows something to copy."""
+    assert f"ecticket-adapter {group} " in run(group, "--help").out.partition("Example")[2]
+
+
+def test_help_is_whole_paragraphs(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal breaks the lines, not the source; and a flag shows no type."""
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = run("demo", "--help").out
+
+    assert "the first time some forty megabytes come down. With kafka.bootstrap_servers set, that" in shown
+    assert "<bool>" not in shown
+
+
 def test_the_commands_are_the_contracts(run: Commands) -> None:
     """What this version has of the contract's section 11, and nothing that does not work yet."""
     assert {" ".join(words) for words in _every_command()} == {
@@ -80,6 +95,7 @@ def test_the_version_is_the_distributions(run: Commands) -> None:
         (("frobnicate",), "No such command 'frobnicate'. See: ecticket-adapter --help"),
         (("topics", "--frobnicate"), "No such option: --frobnicate"),
         (("query",), "Missing argument 'TRADE_NO'. See: ecticket-adapter query --help"),
+        (("report",), "Missing option '--type'. Choose from: orders, tickets. See:"),
         (("settings", "show", "--set", "x"), "--set takes KEY=VALUE"),
         (("settings", "show", "--set", "=x"), "--set takes KEY=VALUE"),
         (("report", "--type", "both", "--from", "2026-03-01", "--to", "2026-03-01"), "'--type'"),

@@ -30,7 +30,7 @@ def test_a_plugin_that_cannot_be_used_stops_the_start(run: Commands) -> None:
 
 
 def test_missing_topics_stop_the_start(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:
-    """They are named, with the command that makes them; nothing is made by itself."""
+    """They are named, with the command and the settings that make them; nothing is made by itself."""
     settings = json.loads(run.config.read_text())
     settings |= {"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": names, "admin": {"port": 0}}
     run.settings(settings)
@@ -40,6 +40,7 @@ def test_missing_topics_stop_the_start(run: Commands, kafka: KafkaConnection, na
     assert told.code == 1
     assert names["orders_paid"] in told.err
     assert "ecticket-adapter topics --create" in told.err
+    assert f"--config {run.config}" in told.err
 
 
 def test_an_absent_broker_is_waited_for(run: Commands) -> None:

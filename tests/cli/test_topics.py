@@ -34,7 +34,7 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(on_broker: Co
         assert told.code == 1
         assert all(name in told.out for name in names.values())
         assert names["orders_paid"] in told.err
-        assert "ecticket-adapter topics --create" in told.err
+        assert f"ecticket-adapter topics --create --config {on_broker.config}" in told.err
 
 
 def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kafka: KafkaConnection) -> None:

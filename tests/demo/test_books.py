@@ -87,6 +87,14 @@ def test_a_wrong_end_is_noticed() -> None:
     assert "1 (invalid order) ended as issued, expected parked" in books.disagreements([_there()])
 
 
+def test_an_order_that_was_sent_again_instead_of_found_is_noticed() -> None:
+    """After a lost answer the effect is there, and must be found by asking."""
+    books = _books(next(kind for kind in KINDS if kind.recovered))
+    _issued(books)
+
+    assert books.disagreements([_there()]) == ["1 (answer lost after effect) was not told as recovered"]
+
+
 def test_an_event_about_nobodys_order_is_noticed() -> None:
     """Nothing may be issued that nobody ordered."""
     books = _books()

@@ -59,6 +59,7 @@ def _bad_records(shop: Shop) -> list[Bad]:
         unreadable(but(lines=[{"sku": "VQT04959", "quantity": 0}]), "quantity"),
         unreadable(but(issue_type="golden"), "issue_type"),
         unreadable(but(reference="x" * 2000), "reference"),
+        unreadable(but(reference=json.loads("[" * 190 + "]" * 190)), "reference"),
         unreadable(b"", "empty"),
         unreadable(None, "empty"),
         Bad(reason="unreadable", stage="parse", says="empty", value=None, key=None),

@@ -23,7 +23,7 @@ def _slow_and_forgetful(house: House, seconds: float) -> None:
     house.sandbox.faults.arm(Fault(behaviour=AcceptRepeats()), slow)
 
 
-@pytest.mark.parametrize(("grace", "answer_after"), [(8.0, 1.5), (1.5, 3.0)], ids=["in-time", "too-late"])
+@pytest.mark.parametrize(("grace", "answer_after"), [(8.0, 1.0), (1.5, 3.0)], ids=["in-time", "too-late"])
 async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_on(
     kafka: KafkaConnection, tmp_path: Path, grace: float, answer_after: float
 ) -> None:
@@ -31,7 +31,7 @@ async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_
     async with open_house(kafka, tmp_path, shutdown__grace_seconds=str(grace)) as house:
         _slow_and_forgetful(house, answer_after)
         worker = await house.start()
-        await house.feed(Shop(seed=7).orders(150))
+        await house.feed(Shop(seed=7).orders(120))
         await worker.until_on_the_wire(30)
 
         on_the_wire, began = worker.on_the_wire, time.monotonic()
@@ -60,7 +60,7 @@ async def test_a_zombie_issues_nothing_twice(kafka: KafkaConnection, tmp_path: P
         session = float(house.settings["kafka.session_timeout_seconds"])
         _slow_and_forgetful(house, 0.8)
         zombie, other = await asyncio.gather(house.start(), house.start())
-        feeding = asyncio.create_task(house.feed(Shop(seed=9).orders(360), per_second=24))
+        feeding = asyncio.create_task(house.feed(Shop(seed=9).orders(300), per_second=20))
         frozen = []
         for _ in range(2):
             await zombie.until_on_the_wire(3)

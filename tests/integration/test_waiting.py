@@ -78,13 +78,13 @@ async def test_a_lock_out_of_one_merchant_and_a_refusal_of_all_end_by_themselves
     locked, free = MERCHANT.merchant_id, OTHER_MERCHANT.merchant_id
     shop = Shop(seed=17)
     async with open_house(kafka, tmp_path, merchants=merchants(locked, free)) as house:
-        lock = Fault(behaviour=LockOut(seconds=9, retry_after=True), merchant_id=locked, count=1)
+        lock = Fault(behaviour=LockOut(seconds=20, retry_after=True), merchant_id=locked, count=1)
         house.sandbox.faults.arm(lock)
         worker = await house.start()
         began = time.monotonic()
         mixed = [shop.order(merchant_id=(locked, free)[number % 2]) for number in range(80)]
         refs = await house.feed(mixed, partition=0)
-        assert await house.reader.until(lambda: all(house.told.ended(ref) for ref in refs[1::2]), seconds=8)
+        assert await house.reader.until(lambda: all(house.told.ended(ref) for ref in refs[1::2]), seconds=5)
         free_after = time.monotonic() - began
         assert not any(house.told.of(ref) for ref in refs[::2])
         await house.all_told(seconds=40)

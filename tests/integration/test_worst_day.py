@@ -16,6 +16,7 @@ from integration.house import House, Worker, open_house, until
 from integration.shop import Shop
 
 SEED = int(os.environ.get("WORST_DAY_SEED", "3"))
+ORDERS = 600
 LAGGING = SandboxSettings(port=0, job_seconds=0.5, visible_after_seconds=0.8)
 """Orders show up in queries late: together with the late effects still well before `submit.reissue_after_seconds`."""
 WORST = (
@@ -37,7 +38,7 @@ async def test_three_processes_killed_in_turn_at_the_worst_server_issue_every_or
         house.sandbox.faults.arm(*WORST, seed=SEED)
         began = time.monotonic()
         workers = await asyncio.gather(*(house.start() for _ in range(3)))
-        feeding = asyncio.create_task(house.feed(Shop(SEED).orders(900), per_second=45))
+        feeding = asyncio.create_task(house.feed(Shop(SEED).orders(ORDERS), per_second=40))
         victims = [*chance.sample(workers, 3), chance.choice(workers)]
         hit = [await _kill_at_work(house, victim, chance) for victim in victims]
         await feeding
@@ -53,8 +54,8 @@ async def test_three_processes_killed_in_turn_at_the_worst_server_issue_every_or
         assert fired["accept_repeats"] > 0
         assert [await worker.dismiss() for worker in workers] == [0, 0, 0]
         print(
-            f"900 orders, {house.sandbox.books.number_count} issuances in {time.monotonic() - began:.0f} s; calls on "
-            f"the wire when killed: {hit}; recovered {recovered}; faults {fired}"
+            f"{ORDERS} orders, {house.sandbox.books.number_count} issuances in {time.monotonic() - began:.0f} s; "
+            f"calls on the wire when killed: {hit}; recovered {recovered}; faults {fired}"
         )
 
 

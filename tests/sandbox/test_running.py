@@ -56,7 +56,7 @@ async def test_a_sandbox_that_does_not_serve_has_no_url() -> None:
 async def test_closing_breaks_what_is_under_way(clock: Clock) -> None:
     """A slow answer does not hold a sandbox up, and nothing is left behind."""
     before = asyncio.all_tasks()
-    async with httpx.AsyncClient(timeout=5) as http:
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
         arrived = asyncio.Event()
 
         def now() -> datetime:
@@ -109,7 +109,7 @@ def test_a_process_of_its_own_says_where_it_is_and_ends_when_told(number: signal
         assert process.stderr is not None
         try:
             base_url = process.stdout.readline().strip()
-            stats = httpx.get(f"{base_url}/_/stats").json()
+            stats = httpx.get(f"{base_url}/_/stats", trust_env=False).json()
             process.send_signal(number)
             code = process.wait(timeout=10)
         finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from adapter.stream.connection import KafkaConnection
+from stream.worker import READY
 
 LANE_LENGTH = 3
 
@@ -62,7 +63,15 @@ class Crew:
                 stderr=log,
             )
         self.workers.append(worker)
+        await self._until_it_listens(self.folder / f"worker-{self.started}.log")
         return worker
+
+    @staticmethod
+    async def _until_it_listens(log: Path) -> None:
+        """A process that is not up yet knows no SIGTERM."""
+        async with asyncio.timeout(60):
+            while READY not in log.read_text(encoding="utf-8"):  # noqa: ASYNC110, ASYNC240  # a small file, looked at
+                await asyncio.sleep(0.02)
 
     async def kill(self, worker: asyncio.subprocess.Process) -> None:
         """No farewell."""

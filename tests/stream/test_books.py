@@ -276,6 +276,20 @@ class OwnersThatDie(RuleBasedStateMachine):
             self._arrive(self.flying)
         self.take_over(fingerprint)
 
+    @rule(hole=st.integers(0, 3))
+    def a_record_comes(self, hole: int) -> None:
+        self.log.append(self.end + hole)
+        self.end += hole + 1
+
+    @precondition(lambda self: self.commit is not None)
+    @rule(fingerprint=st.sampled_from(["one", "two"]))
+    def somebody_sets_the_offset(self, fingerprint: str) -> None:
+        """With a tool that knows nothing of notes: what was settled beyond the offset is wanted again."""
+        assert self.commit is not None
+        self.commit = Commit(offset=self.commit.offset, metadata="")
+        self.published = [offset for offset in self.published if offset < self.commit.offset]
+        self.take_over(fingerprint)
+
     @precondition(lambda self: self.flying is None)
     @rule(fingerprint=st.sampled_from(["one", "two"]))
     def stopped_in_good_order(self, fingerprint: str) -> None:

@@ -43,6 +43,12 @@ def test_another_fingerprint_makes_everything_possibly_sent_mixed() -> None:
     assert inherited(a_commit(), fingerprint="two").mixed_until == 600
 
 
+def test_another_fingerprint_is_committed_before_anything_is_sent_under_it() -> None:
+    """Else the next owner would take what is sent now for something that was sent under the old one."""
+    assert inherited(a_commit(), fingerprint="two").reserved_until == 0
+    assert inherited(a_commit(), fingerprint="one").reserved_until == 600
+
+
 def test_what_was_mixed_stays_mixed() -> None:
     """The owner in between wrote its own fingerprint, but records sent under an older one may still be open."""
     assert inherited(a_commit(mixed_until=300)).mixed_until == 300

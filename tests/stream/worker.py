@@ -25,6 +25,8 @@ from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
 from stream.remote import REISSUE_AFTER_SECONDS, Remote
 
+READY = "SIGTERM is understood from here on"
+
 
 class SendOnce:
     """The stage; its subject is the record's text."""
@@ -89,6 +91,7 @@ async def main(task: dict[str, str]) -> None:
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
     loop.add_signal_handler(signal.SIGTERM, lambda: stops.append(asyncio.ensure_future(engine.stop(5))))
+    print(READY, flush=True)
     loop.add_reader(sys.stdin, lambda: os._exit(9) if not os.read(0, 100) else None)
     await engine.run()
     await asyncio.gather(*stops)

@@ -1,0 +1,102 @@
+"""What commands print: whole words on any terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from adapter.cli.output import note, print_entry, print_facts, print_marked, print_table
+
+COLUMNS = ("number", "name", "what it means")
+ROWS = (("CBX20260302153064851", "主題樂園一日券", "ECTicket knows this number already"), ("A1", None, "fine"))
+
+Shown = Callable[[], str]
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[int], Shown]:
+    """Makes standard output and error a terminal of so many columns; the answer reads what it shows."""
+
+    def make(columns: int) -> Shown:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        for stream in (sys.stdout, sys.stderr):
+            monkeypatch.setattr(stream, "isatty", lambda: True)
+        return lambda: _STYLE.sub("", "".join(capsys.readouterr()))
+
+    return make
+
+
+def test_a_pipe_gets_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is broken, and no blanks fill the lines up."""
+    print_table(COLUMNS, ROWS)
+    head, rule, first, second = capsys.readouterr().out.splitlines()
+
+    assert head == "number                name            what it means"
+    assert set(rule) == {"─"}
+    assert first == "CBX20260302153064851  主題樂園一日券  ECTicket knows this number already"
+    assert second == "A1                                    fine"
+
+
+def test_only_the_last_column_is_broken(terminal: Callable[[int], Shown]) -> None:
+    """And that between words, as long as each of them has room."""
+    shown = terminal(48)
+    print_table(COLUMNS, ROWS)
+    lines = [line.rstrip().split("  ")[-1].strip() for line in shown().splitlines()]
+
+    assert lines[0] == "what it"
+    assert lines[-4:] == ["knows this", "number", "already", "fine"]
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_blocks(terminal: Callable[[int], Shown]) -> None:
+    """One for each row, without what is empty."""
+    shown = terminal(40)
+    print_table(COLUMNS, ROWS)
+    words = [line.split() for line in shown().splitlines()]
+
+    assert words[0] == ["number", "CBX20260302153064851"]
+    assert words[-3:] == [[], ["number", "A1"], ["what", "it", "means", "fine"]]
+
+
+def test_what_follows_a_mark_stays_clear_of_it(terminal: Callable[[int], Shown]) -> None:
+    """Warnings and dead letters are found by their marks."""
+    shown = terminal(30)
+    print_marked("warning  ", "yellow", "Topic orders.paid can lose something.")
+    print_entry("12", "unreadable  A-1", "It is not JSON, so nobody knows what it is.", None, "parse")
+
+    assert [line.rstrip() for line in shown().splitlines()] == [
+        "warning  Topic orders.paid can",
+        "         lose something.",
+        " 12  unreadable  A-1",
+        "     It is not JSON, so nobody",
+        "     knows what it is.",
+        "     parse",
+    ]
+
+
+def test_sentences_are_broken_between_words(terminal: Callable[[int], Shown]) -> None:
+    """So that a command in them can be copied; one longer than the terminal stays whole."""
+    shown = terminal(20)
+    note("Make them with: ecticket-adapter topics --create")
+
+    assert shown().splitlines() == ["Make them with:", "ecticket-adapter", "topics --create"]
+
+
+def test_facts_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """None is not shown, 0 and no text are."""
+    print_facts((("a", None), ("bc", 0), ("d", "")))
+
+    assert capsys.readouterr().out == "bc  0\nd\n"
+
+
+def test_control_characters_are_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a record holds."""
+    print_table(("a", "b"), [("\x1b[31m", "x")])
+    print_entry("1", "\x1b[31m", "\x07")
+    print_marked("", "red", "\x1b]0;")
+
+    assert not {"\x1b", "\x07"} & set(capsys.readouterr().out)
