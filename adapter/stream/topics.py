@@ -44,9 +44,9 @@ async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tup
         if not absent:
             return ()
         refused = await cluster.create(absent)
+        await _usable(cluster, [name for name in wanted if name not in refused])
         if refused:
             raise TopicsMissing("\n".join(_refusal(name, refusal) for name, refusal in refused.items()))
-        await _usable(cluster, wanted)
         return tuple(spec.name for spec in absent)
 
 
@@ -75,7 +75,7 @@ async def _usable(cluster: Cluster, names: Collection[str]) -> None:
     """Wait until every partition has a leader; the talk's own bound ends this."""
     while True:
         found = await cluster.topics(names)
-        if len(found) == len(names) and all(facts.ready for facts in found.values()):
+        if all(name in found and found[name].ready for name in names):
             return
         await asyncio.sleep(_LOOK_SECONDS)
 
