@@ -283,7 +283,7 @@ class Provider:
         if response.payload is None:
             self._note_not_accepted(call)
             came = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
-            raise NotAccepted(f"{call} was not accepted: {came}. Keys, clock or this content are wrong.")
+            raise NotAccepted(f"{call} was not accepted: {came.rstrip('.')}. Keys, clock or this content are wrong.")
         self._door(call.merchant.merchant_id).accepted()
         return response.payload
 

@@ -29,7 +29,7 @@ class Health(Protocol):
         ...
 
     def info(self) -> Mapping[str, object]:
-        """Version, stages, partitions, plugins: for people."""
+        """Version, stages and their partitions, merchants, the mapping's fingerprint: for people."""
         ...
 
 
