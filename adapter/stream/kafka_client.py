@@ -26,6 +26,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    IllegalOperation,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -296,7 +297,8 @@ class AioKafkaWriter:
             # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
             async with asyncio.timeout(2 * self._transaction_timeout):
                 await self._transact(publications, OffsetAndMetadata(offset, metadata))
-        except (KafkaError, TimeoutError, AssertionError) as error:  # aiokafka asserts its states
+        except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
+            # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
             raise KafkaTrouble(f"the transaction failed: {error!r}") from error
 
     async def _transact(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> None:
