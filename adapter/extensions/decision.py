@@ -12,23 +12,26 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Protocol, cast
 
 from adapter.errors import UnmappedItem
 from adapter.extensions.calling import Calls, Check, Implementation
 from adapter.extensions.values import OrderRecord, Skip
 from adapter.issuance.items import TicketItem
-from adapter.issuance.order import REFERENCE_MAX_DEPTH, Line, Order, nests_too_deep
+from adapter.issuance.order import (
+    LINES_MAX,
+    ORDER_ID_MAX_CHARACTERS,
+    REFERENCE_MAX_BYTES,
+    REFERENCE_MAX_DEPTH,
+    Line,
+    Order,
+    nests_too_deep,
+)
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import IssueRequest
 
 Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
 """Makes the parts of an order from its items; pure and quick. What it raises goes to the caller."""
-
-ORDER_ID_MAX: Final = 64
-LINES_MAX: Final = 200
-REFERENCE_MAX_BYTES: Final = 1024
-"""What an order may hold: characters, lines, and bytes of `reference` as JSON (contract, section 2.1)."""
 
 
 class Implementations(Protocol):
@@ -94,8 +97,8 @@ def _shown(order: Order) -> Order:
 def _beyond_bounds(order: object) -> str | None:
     """Hold the order that a plugin parsed to the same bounds as one in the adapter's own format."""
     order = cast("Order", order)
-    if not 1 <= len(order.order_id) <= ORDER_ID_MAX:
-        return f"returned an order whose order_id is not 1 to {ORDER_ID_MAX} characters long"
+    if not 1 <= len(order.order_id) <= ORDER_ID_MAX_CHARACTERS:
+        return f"returned an order whose order_id is not 1 to {ORDER_ID_MAX_CHARACTERS} characters long"
     if not 1 <= len(order.lines) <= LINES_MAX:
         return f"returned an order of {len(order.lines)} lines, where 1 to {LINES_MAX} are allowed"
     try:

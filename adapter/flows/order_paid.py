@@ -26,11 +26,18 @@ from pydantic import (
 )
 
 from adapter.errors import Unreadable
-from adapter.issuance.order import REFERENCE_MAX_DEPTH, Customer, Line, Order, Voucher, nests_too_deep
+from adapter.issuance.order import (
+    LINES_MAX,
+    ORDER_ID_MAX_CHARACTERS,
+    REFERENCE_MAX_BYTES,
+    REFERENCE_MAX_DEPTH,
+    Customer,
+    Line,
+    Order,
+    Voucher,
+    nests_too_deep,
+)
 from adapter.protocol.issue import IssueType, PrintType
-
-REFERENCE_MAX_BYTES = 1024
-LINES_MAX = 200
 
 IssueTypeText = Literal["convenience_store", "paper", "electronic", "serial_number"]
 ISSUE_TYPES: Mapping[str, IssueType] = {
@@ -100,7 +107,7 @@ class LineData(_Model):
 class OrderPaid(_Model):
     """An order has been paid and is to become tickets."""
 
-    order_id: Annotated[str, Field(min_length=1, max_length=64)]
+    order_id: Annotated[str, Field(min_length=1, max_length=ORDER_ID_MAX_CHARACTERS)]
     """The shop's order number."""
     merchant_id: Annotated[str, Field(min_length=1, max_length=10)] | None = None
     """MerchantID at ECPay; may be left out when only one merchant is configured."""

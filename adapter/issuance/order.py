@@ -13,6 +13,11 @@ from enum import StrEnum
 
 from adapter.protocol.issue import IssueType, PrintType
 
+ORDER_ID_MAX_CHARACTERS = 64
+LINES_MAX = 200
+REFERENCE_MAX_BYTES = 1024
+"""What an order may hold, whoever read it: `reference` is measured as JSON (contract, section 2.1)."""
+
 
 class Voucher(StrEnum):
     """What a ticket stands for at ECTicket."""

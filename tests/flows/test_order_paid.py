@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import JsonValue, TypeAdapter
 
 from adapter.errors import Unreadable
-from adapter.flows.order_paid import LINES_MAX, REFERENCE_MAX_BYTES, parse_order_paid
-from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.flows.order_paid import parse_order_paid
+from adapter.issuance.order import LINES_MAX, REFERENCE_MAX_BYTES, Customer, Line, Order, Voucher
 from adapter.protocol.issue import IssueType, PrintType
 
 LEAST: Mapping[str, object] = {
