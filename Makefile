@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test chaos lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ lint: $(READY) ## Style and strict types
 test: lint ## Everything, the real broker included
 	$(BIN)/pytest -n 2 -m 'not broker'
 	$(BIN)/pytest -m broker
+
+chaos: $(READY) ## The long chaos run: ten seeds, then each protection switched off; about an hour
+	cd tests && ../$(BIN)/python -m chaos --seeds 1-10
+	cd tests && ../$(BIN)/python -m chaos --protections --orders 160
 
 format: $(READY) ## Let the formatter write
 	$(BIN)/ruff check --fix .

@@ -38,6 +38,7 @@ from integration.told import Reader, Told
 
 MERCHANT = PUBLIC_TEST_MERCHANTS[0]
 OTHER_MERCHANT = PUBLIC_TEST_MERCHANTS[2]
+TESTS = Path(__file__).parent.parent
 RUN = (sys.executable, "-m", "adapter", "run")
 PARTITIONS = 4
 _NO_TLS = ssl.create_default_context()
@@ -83,7 +84,7 @@ class Worker:
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=_NO_TLS), timeout=3) as client:
             return await client.get(self.admin + path)
 
-    async def until_ready(self, *, seconds: float = 30) -> None:
+    async def until_ready(self, *, seconds: float = 120) -> None:
         """Wait until it says that it can take orders."""
         async with asyncio.timeout(seconds):
             while not await self._is_ready():
@@ -132,6 +133,7 @@ class House:
     folder: Path
     settings: dict[str, str]
     told: Told = field(default_factory=Told)
+    command: Sequence[str] = RUN
     workers: list[Worker] = field(default_factory=list)
     refs: dict[str, int | None] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
@@ -162,7 +164,8 @@ class House:
         values |= {key.replace("__", "."): value for key, value in changes.items()}
         environment = environment_of(values)
         log = self.folder / f"{name}.log"
-        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, door, await launch(environment, log))
+        process = await launch(self.command, environment, log)
+        worker = Worker(name, log, f"http://127.0.0.1:{port}", environment, door, process)
         self.workers.append(worker)
         if ready:
             await worker.until_ready()
@@ -170,7 +173,7 @@ class House:
 
     async def restart(self, worker: Worker) -> None:
         """Start a worker again that was killed: same settings, same log."""
-        worker.process = await launch(worker.environment, worker.log)
+        worker.process = await launch(self.command, worker.environment, worker.log)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class House:
     ) -> list[str]:
         """Put records (key, value, headers) on a topic, whatever they hold."""
         options = self.kafka.client_options()
-        producer = AIOKafkaProducer(**options, acks="all", linger_ms=5, max_request_size=4 * 1024 * 1024)
+        producer = AIOKafkaProducer(**options, enable_idempotence=True, linger_ms=5, max_request_size=4 * 1024 * 1024)
         await producer.start()
         try:
             began, sent = time.monotonic(), []
@@ -231,11 +234,11 @@ class House:
             raise AssertionError(f"{len(still)} of {len(self.refs)} orders have not ended: {still[:10]}")
         await self.reader.quiet(1.0)
 
-    def disagreements(self, *, tellings: int = 1) -> list[str]:
+    def disagreements(self) -> list[str]:
         """Every sentence that should not be true of what was told and what ECTicket has."""
-        return [*self.told.disagreements(self.refs), *self._against_the_sandbox(tellings)]
+        return [*self.told.disagreements(self.refs), *self._against_the_sandbox()]
 
-    def _against_the_sandbox(self, tellings: int) -> list[str]:
+    def _against_the_sandbox(self) -> list[str]:
         books = self.sandbox.books
         wrong = [
             f"{trade_no.value} was issued {len(books.issuances((merchant, trade_no)))} times"
@@ -351,11 +354,11 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     return environment | {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
 
 
-async def launch(environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
-    """Run the adapter; it does not outlive this process."""
+async def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """Run the adapter by this command; it does not outlive this process."""
     with log.open("ab") as sink:
         return await asyncio.create_subprocess_exec(
-            *RUN, env=dict(environment), stdout=sink, stderr=sink, preexec_fn=_die_with_the_test
+            *command, env=dict(environment), stdout=sink, stderr=sink, preexec_fn=_die_with_the_test, cwd=TESTS
         )
 
 
@@ -400,14 +403,19 @@ def merchants(*merchant_ids: str) -> str:
 
 @asynccontextmanager
 async def open_house(
-    kafka: KafkaConnection, folder: Path, *, sandbox: SandboxSettings = SANDBOX, **changes: str
+    kafka: KafkaConnection,
+    folder: Path,
+    *,
+    sandbox: SandboxSettings = SANDBOX,
+    command: Sequence[str] = RUN,
+    **changes: str,
 ) -> AsyncIterator[House]:
     """A house with its topics made, its ECTicket open and its reader reading; nobody works yet."""
     values = settings_for(kafka) | {key.replace("__", "."): value for key, value in changes.items()}
     specs = topic_specs(load(None, values), partitions=PARTITIONS, replication=1)
     await topics.create(kafka, specs)
     async with RunningSandbox(sandbox) as ecticket:
-        house = House(kafka=kafka, sandbox=ecticket, folder=folder, settings=values)
+        house = House(kafka=kafka, sandbox=ecticket, folder=folder, settings=values, command=command)
         async with house.reader:
             try:
                 yield house

@@ -20,14 +20,14 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidOrder:
-    """One order-paid event: the record's value, how many issuances it becomes, and what must stay secret about it.
+    """One order-paid event: the record's value, how many issuances it becomes (None: who knows), and its secrets.
 
     `secrets` are a word that is part of the customer's name, mail address and address, and the phone number.
     """
 
     order_id: str
     value: bytes
-    parts: int = 1
+    parts: int | None = 1
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from integration.house import House, Worker, environment_of, launch, open_house, settings_for, until
+from integration.house import RUN, House, Worker, environment_of, launch, open_house, settings_for, until
 from integration.shop import Shop
 
 
 async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
     """Run the adapter until it ends by itself; its exit code and the lines it wrote."""
-    process = await launch(environment_of(settings), log)
+    process = await launch(RUN, environment_of(settings), log)
     code = await asyncio.wait_for(process.wait(), 30)
     return code, (await asyncio.to_thread(log.read_text, encoding="utf-8")).splitlines()
 

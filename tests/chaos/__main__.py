@@ -1,0 +1,134 @@
+"""`python -m chaos`: the long run of the chaos suite, seed after seed, and each protection switched off in turn.
+
+`make chaos` calls it. Exits with 1 when any sentence was true that must not be, or a missing protection was not
+noticed; the processes' logs are kept in the folder that is named then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from chaos.day import Day, live_through
+from chaos.protections import PROTECTIONS, live_with, live_without
+from chaos.weather import PROFILES, plan
+
+CONSOLE = Console(width=150, highlight=False)
+
+
+def main() -> int:
+    """Run what the arguments ask for; returns the exit code."""
+    asked = _arguments()
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # brokers are killed here, and the clients of the suite say so
+    kept = Path(tempfile.mkdtemp(prefix="ecticket-chaos-"))
+    wrong = asyncio.run(_protections(asked, kept)) if asked.protections else asyncio.run(_seeds(asked, kept))
+    CONSOLE.print(f"{wrong} sentences that must not be true; logs are in {kept}" if wrong else "Nothing is wrong.")
+    return 1 if wrong else 0
+
+
+async def _seeds(asked: argparse.Namespace, kept: Path) -> int:
+    """Every seed; the weathers of one seed side by side, each with a broker of its own to kill."""
+    days: list[Day] = []
+    with ExitStack() as brokers:
+        of_weather = {name: brokers.enter_context(LocalKafka()) for name in asked.weather}
+        for seed in asked.seeds:
+            lived = await asyncio.gather(*(_one(of_weather[name], name, seed, asked, kept) for name in asked.weather))
+            for day in lived:
+                CONSOLE.print(str(day.plan), f"faults {dict(day.faults)}", *day.wrong, sep="\n  ")
+            days += lived
+    CONSOLE.print(_table(days))
+    return sum(len(day.wrong) for day in days)
+
+
+async def _one(broker: LocalKafka, name: str, seed: int, asked: argparse.Namespace, kept: Path) -> Day:
+    the_plan = plan(PROFILES[name], seed, orders=asked.orders, rounds=asked.rounds)
+    folder = kept / f"{name}-{seed}"
+    folder.mkdir()
+    return await live_through(the_plan, _connection(broker), folder, broker=broker)
+
+
+async def _protections(asked: argparse.Namespace, kept: Path) -> int:
+    """Each protection's own day twice, with it and without it."""
+    table = Table(title="One protection switched off at a time")
+    for heading in ("protection", "which", "wrong with it", "without it", "for example"):
+        table.add_column(heading)
+    wrong = 0
+    with LocalKafka() as broker:
+        for name, protection in PROTECTIONS.items():
+            sound_folder, weak_folder = (kept / f"{name}-{way}" for way in ("with", "without"))
+            sound_folder.mkdir()
+            weak_folder.mkdir()
+            sound, weak = await asyncio.gather(
+                live_with(name, _connection(broker), sound_folder, orders=asked.orders),
+                live_without(name, _connection(broker), weak_folder, orders=asked.orders),
+            )
+            noticed = getattr(weak.books, protection.noticed)
+            wrong += len(sound.wrong) + (0 if noticed else 1)
+            told = f"{len(noticed)} {protection.noticed}"
+            table.add_row(name, protection.what, str(len(sound.wrong)), told, noticed[0] if noticed else "NOT NOTICED")
+    CONSOLE.print(table)
+    return wrong
+
+
+def _connection(broker: LocalKafka) -> KafkaConnection:
+    return KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seeds", type=_range, default=_range("1-10"), help="such as 7 or 1-10 (default)")
+    parser.add_argument("--orders", type=int, default=1000, help="orders of each run (default 1000)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each blow of the weather falls (default 2)")
+    names = list(PROFILES)
+    parser.add_argument("--weather", nargs="+", choices=names, default=names, help="which profiles (default: all)")
+    parser.add_argument("--protections", action="store_true", help="switch off each protection in turn instead")
+    return parser.parse_args()
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _table(days: Sequence[Day]) -> Table:
+    table = Table(title="Every order once", caption="blows: kind, and the calls on the wire at that moment")
+    for heading in ("weather", "seed", "records", "issuances", "recovered", "parked", "seconds"):
+        table.add_column(heading, justify="left" if heading == "weather" else "right")
+    table.add_column("blows")
+    for heading in ("lost", "double", "repeated", "untrue"):
+        table.add_column(heading, justify="right", style="bold")
+    for day in days:
+        table.add_row(*_facts(day))
+    return table
+
+
+def _facts(day: Day) -> tuple[str, ...]:
+    books = day.books
+    named = (books.lost, books.double, books.repeated)
+    untrue = len(day.wrong) - sum(map(len, named))
+    counts = (day.records, day.issuances, day.recovered, day.parked, round(day.seconds))
+    return (
+        day.plan.weather.name,
+        str(day.plan.seed),
+        *map(str, counts),
+        " ".join(day.hit),
+        *(str(len(sentences)) for sentences in named),
+        str(untrue),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

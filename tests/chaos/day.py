@@ -1,0 +1,139 @@
+"""One day in the life of the adapter: a plan lived through on a real broker, and the books at its end.
+
+The one way of running the suite, for a bounded run in the tests, for the long one by hand, and for the runs in which a
+protection is switched off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from integration.house import RUN, House, open_house, until
+from integration.shop import PaidOrder, Shop, line
+
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from chaos.books import Books, settle
+from chaos.storm import PLUGIN, Storm, raging
+from chaos.weather import Plan
+
+FAMILY_DAY = "FAMILY-DAY"
+"""What the merchant's plugin maps, in a weather with mappings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What was seen: counts, and the books."""
+
+    plan: Plan
+    records: int
+    issuances: int
+    calls_repeated: int
+    recovered: int
+    parked: int
+    hit: tuple[str, ...]
+    faults: Mapping[str, int]
+    seconds: float
+    books: Books
+    wrong: tuple[str, ...]
+    """Every sentence that must not be true; exit codes included."""
+
+
+async def live_through(
+    plan: Plan,
+    kafka: KafkaConnection,
+    folder: Path,
+    *,
+    broker: LocalKafka | None = None,
+    command: Sequence[str] = RUN,
+    patience: float = 60.0,
+) -> Day:
+    """Live through a plan.
+
+    Orders have ended, or nothing has been told for `patience` seconds (times what a slow machine may take). `command`
+    starts a process instead of the adapter's own.
+    """
+    weather = plan.weather
+    changes = {key.replace(".", "__"): value for key, value in weather.settings.items()}
+    if weather.mappings:
+        changes["plugins__paths"] = str(folder / PLUGIN)
+    async with open_house(kafka, folder, sandbox=weather.sandbox, command=command, **changes) as house:
+        house.sandbox.faults.arm(*weather.faults, seed=plan.seed)
+        storm = Storm(plan, house, broker)
+        began = time.monotonic()
+        await storm.begin()
+        async with raging(storm):
+            arrivals = await _feed(house, plan)
+        await _until_told(house, patience)
+        await until(lambda: house.sandbox._desk.late_pending == 0, seconds=10)
+        await house.reader.quiet(1.0)
+        return _day(storm, arrivals, await house.uncommitted(), time.monotonic() - began)
+
+
+async def _feed(house: House, plan: Plan) -> dict[str, str]:
+    """Put the plan's orders on the topic at its pace; the order ids by coordinates."""
+    orders = arriving(plan)
+    refs = await house.feed(orders, per_second=plan.weather.per_second)
+    return {ref: order.order_id for ref, order in zip(refs, orders, strict=True)}
+
+
+def arriving(plan: Plan) -> list[PaidOrder]:
+    """The orders of a plan as they arrive, those in a second record included."""
+    weather, shop = plan.weather, Shop(plan.seed)
+    orders = [*shop.orders(plan.orders)] if not weather.mappings else [*_with_family_days(shop, plan.orders)]
+    again = orders[:: round(1 / weather.twice)] if weather.twice else []
+    arrivals = [(float(place), order) for place, order in enumerate(orders)]
+    # The second record comes some 40 orders later: while the first is being worked on, deferred, or long done.
+    arrivals += [(orders.index(order) + 40.5, order) for order in again]
+    return [order for _, order in sorted(arrivals, key=lambda arrival: arrival[0])]
+
+
+def _with_family_days(shop: Shop, count: int) -> list[PaidOrder]:
+    """Every other order is of what the plugin maps; how many parts it has depends on the plugin's release."""
+    plain = shop.orders(count // 2)
+    family = [_family_day(shop) for _ in range(count - count // 2)]
+    return [order for pair in zip(family, plain, strict=False) for order in pair] + family[len(plain) :]
+
+
+def _family_day(shop: Shop) -> PaidOrder:
+    order = shop.order(issue_type="electronic", lines=[line(FAMILY_DAY, 2)])
+    return PaidOrder(order_id=order.order_id, value=order.value, parts=None, secrets=order.secrets)
+
+
+async def _until_told(house: House, patience: float) -> None:
+    """Wait until every order has ended, or until nothing has been told for so long that nothing will be."""
+    left = list(house.refs)
+
+    def ended() -> bool:
+        while left and house.told.ended(left[-1]):
+            left.pop()
+        return not left
+
+    def news_since(told: int) -> Callable[[], bool]:
+        return lambda: len(house.told.events) > told or ended()
+
+    while await house.reader.until(news_since(len(house.told.events)), seconds=patience) and not ended():
+        pass
+
+
+def _day(storm: Storm, arrivals: Mapping[str, str], uncommitted: list[str], seconds: float) -> Day:
+    house, weather = storm.house, storm.plan.weather
+    books = settle(house, arrivals, may_be_parked=weather.may_be_parked, uncommitted=uncommitted)
+    events = house.told.events
+    return Day(
+        plan=storm.plan,
+        records=len(arrivals),
+        issuances=house.sandbox.books.number_count,
+        calls_repeated=len(house.sandbox.books) - house.sandbox.books.number_count,
+        recovered=sum(1 for event in events if event.kind == "submitted" and event.data["recovered"]),
+        parked=house.told.count("parked"),
+        hit=tuple(storm.hit),
+        faults=dict(Counter(house.sandbox.faults.fired)),
+        seconds=seconds,
+        books=books,
+        wrong=(*books.wrong, *storm.bad_exits, *storm.ended_by_themselves()),
+    )

@@ -1,0 +1,297 @@
+"""Every protection that keeps an order from being issued twice, lost or told twice; and how to switch it off.
+
+Each comes with the weather in which it is needed. The suite must notice when it is missing, by the column of the books
+that is named here, and must find nothing wrong in the same weather when it is there. Switching off happens in the
+adapter's process only (`weakened.py`), by replacing the one function that is the protection; the adapter itself has no
+such switch.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from aiokafka import AIOKafkaProducer
+
+from adapter.flows import submit
+from adapter.flows.journey import Journey, read_journey
+from adapter.issuance import decide
+from adapter.issuance.actions import Action, Send
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.evidence import Answer, Evidence
+from adapter.issuance.state import Hold, PartState, Why
+from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenance, ServerError, Slow
+from adapter.sandbox.faults import Fault
+from adapter.sandbox.settings import SandboxSettings
+from adapter.stream import kafka_client
+from adapter.stream.books import PartitionBooks
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.kafka_client import AioKafkaMember
+from adapter.stream.lease import HeartbeatLease
+from adapter.stream.port import Place
+from adapter.stream.records import Record
+from chaos.day import Day, live_through
+from chaos.weather import LAGGING, Kind, Plan, Weather, plan
+
+_PROMPT = SandboxSettings(port=0, job_seconds=0.3)
+_REPEATS = Fault(behaviour=AcceptRepeats())
+
+
+def _slow(seconds: float) -> Fault:
+    return Fault(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
+
+
+def _lost(rate: float) -> Fault:
+    return Fault(behaviour=AnswerLostAfter(), rate=rate, endpoint=Endpoint.ISSUE)
+
+
+def _not_now(rate: float, *, retry_after_seconds: int, count: int | None = None) -> Fault:
+    busy = ServerError(status=503, retry_after_seconds=retry_after_seconds)
+    return Fault(behaviour=busy, rate=rate, endpoint=Endpoint.ISSUE, count=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """`off` takes it away from this process; in `weather` its absence shows in the books as `noticed`."""
+
+    what: str
+    """What it is, in a sentence."""
+    off: Callable[[], None]
+    weather: Weather
+    noticed: Literal["lost", "double", "repeated"]
+
+
+def _replace(owner: object, name: str, *, by: object) -> None:
+    """Put something weaker in the place of a protection. Raises AttributeError when there is nothing of that name."""
+    getattr(owner, name)
+    setattr(owner, name, by)
+
+
+# --- the engine's ----------------------------------------------------------------------------------------------------
+
+
+def _no_fencing() -> None:
+    """Every writer has a transactional id of its own, so that starting one fences nobody."""
+
+    def unfenced(*, transactional_id: str, **options: object) -> object:
+        return AIOKafkaProducer(transactional_id=f"{transactional_id}.{uuid.uuid4().hex}", **options)
+
+    _replace(kafka_client, "AIOKafkaProducer", by=unfenced)
+
+
+def _no_seek_back() -> None:
+    """Reading goes on where the client happens to be, not where the books do."""
+
+    def stay(self: AioKafkaMember, place: Place, offset: int) -> None:
+        return None
+
+    _replace(AioKafkaMember, "seek", by=stay)
+
+
+def _no_reservation() -> None:
+    """Commits say nothing of what may be sent next, and nobody waits for them."""
+
+    def reserves_nothing(self: PartitionBooks, committable: int, *, final: bool) -> int:
+        return 0
+
+    def always(self: PartitionBooks, offset: int) -> bool:
+        return True
+
+    _replace(PartitionBooks, "_reservation", by=reserves_nothing)
+    _replace(PartitionBooks, "reserved", by=always)
+
+
+def _no_lease() -> None:
+    """A process believes that its partitions are its own for as long as nobody tells it otherwise."""
+
+    def always(self: HeartbeatLease, generation: int) -> bool:
+        return True
+
+    _replace(HeartbeatLease, "holds", by=always)
+
+
+# --- the decisions' --------------------------------------------------------------------------------------------------
+
+
+def _no_query() -> None:
+    """What may have been sent is sent again when the waiting time is over, without asking."""
+    look_up = decide._look_up
+
+    def send(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
+        if state.past.refusal is not None:
+            return look_up(state, now, policy)
+        ready = decide.ready_at(state, policy)
+        return Send() if now >= ready else decide._postpone(state, Hold(until=ready, why=Why.DOUBT), now, policy)
+
+    _replace(decide, "_look_up", by=send)
+
+
+def _no_waiting() -> None:
+    """What ECTicket does not know is sent again at once: the waiting time is over before it begins."""
+
+    def at_once(state: PartState, policy: SubmitPolicy) -> datetime:
+        return state.first_seen_at
+
+    _replace(decide, "ready_at", by=at_once)
+
+
+def _no_control() -> None:
+    """Whatever a question is answered with, a control query is taken to have been answered with, too."""
+    with_question = Evidence.with_question
+
+    def controlled(self: Evidence, answer: Answer) -> Evidence:
+        return replace(with_question(self, answer), control=answer)
+
+    _replace(Evidence, "with_question", by=controlled)
+
+
+def _no_plan() -> None:
+    """A deferred order forgets its plan, and is mapped and planned anew."""
+
+    def forgetful(record: Record, now: datetime) -> Journey:
+        return replace(read_journey(record, now), plan=None)
+
+    _replace(submit, "read_journey", by=forgetful)
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+PROTECTIONS = {
+    "fencing": Protection(
+        what="starting a partition's writer ends what its earlier owner could still commit",
+        off=_no_fencing,
+        weather=Weather(
+            name="fencing",
+            sandbox=_PROMPT,
+            faults=(_slow(1.5),),
+            blows=(Kind.FREEZE, Kind.FREEZE, Kind.FREEZE),
+            processes=2,
+        ),
+        noticed="repeated",
+    ),
+    "seek-back": Protection(
+        what="reading goes on where the books do, after whatever happened",
+        off=_no_seek_back,
+        weather=Weather(
+            name="seek-back",
+            sandbox=_PROMPT,
+            faults=(_slow(0.5),),
+            blows=(Kind.FENCE, Kind.FENCE, Kind.FENCE),
+            processes=1,
+        ),
+        noticed="lost",
+    ),
+    "reservation": Protection(
+        what="nothing is sent before a commit says that it may be",
+        off=_no_reservation,
+        weather=Weather(
+            name="reservation",
+            sandbox=_PROMPT,
+            faults=(_REPEATS, _slow(0.8)),
+            blows=(Kind.KILL, Kind.KILL),
+            processes=2,
+        ),
+        noticed="double",
+    ),
+    "lease": Protection(
+        what="a process whose heartbeats are not answered sends nothing",
+        off=_no_lease,
+        weather=Weather(
+            name="lease",
+            sandbox=_PROMPT,
+            # The first orders sleep for two seconds before they are sent again: those of the zombie wake up with it.
+            faults=(_REPEATS, _not_now(1.0, retry_after_seconds=2, count=100)),
+            blows=(Kind.FREEZE,),
+            settings={"submit.reissue_after_seconds": "1", "provider.keep_alive_seconds": "60"},
+            processes=2,
+            per_second=100,
+            gap=(0.1, 0.1),
+            after_faults=80,
+            wakes_when_told=True,
+        ),
+        noticed="double",
+    ),
+    "query before resend": Protection(
+        what="what may have been sent is asked about before it is sent again",
+        off=_no_query,
+        weather=Weather(
+            name="query before resend",
+            sandbox=_PROMPT,
+            faults=(_REPEATS, _lost(0.2)),
+            blows=(),
+            processes=1,
+        ),
+        noticed="double",
+    ),
+    "waiting before resend": Protection(
+        what="what ECTicket does not know is sent again only when it has had the time to learn of it",
+        off=_no_waiting,
+        weather=Weather(
+            name="waiting before resend",
+            sandbox=replace(LAGGING, visible_after_seconds=2.0),
+            faults=(_REPEATS, _lost(0.2)),
+            blows=(),
+            processes=1,
+        ),
+        noticed="double",
+    ),
+    "control query": Protection(
+        what="an answer counts as 'not known' only when a number that nobody knows gets the same one",
+        off=_no_control,
+        weather=Weather(
+            name="control query",
+            sandbox=_PROMPT,
+            faults=(
+                _REPEATS,
+                _lost(0.2),
+                Fault(
+                    behaviour=Maintenance(rtn_code=5000, message="Being processed."),
+                    endpoint=Endpoint.QUERY_ISSUE_RESULT,
+                    trade_no_prefix="OURS",
+                    rate=0.9,
+                ),
+            ),
+            blows=(Kind.CLEAR,),
+            settings={"submit.trade_no_prefix": "OURS", "submit.reissue_after_seconds": "1"},
+            processes=1,
+            gap=(20.0, 20.0),
+        ),
+        noticed="double",
+    ),
+    "plan travelling": Protection(
+        what="an order that is carried on keeps its plan",
+        off=_no_plan,
+        weather=Weather(
+            name="plan travelling",
+            sandbox=_PROMPT,
+            faults=(
+                _REPEATS,
+                _not_now(0.3, retry_after_seconds=4),
+            ),
+            blows=(),
+            processes=1,
+        ),
+        noticed="double",
+    ),
+}
+
+
+async def live_without(name: str, kafka: KafkaConnection, folder: Path, *, orders: int, seed: int = 1) -> Day:
+    """Live through the protection's weather without it."""
+    command = (sys.executable, "-m", "chaos.weakened", name, "run")
+    return await live_through(_plan(name, seed, orders), kafka, folder, command=command, patience=3.0)
+
+
+async def live_with(name: str, kafka: KafkaConnection, folder: Path, *, orders: int, seed: int = 1) -> Day:
+    """Live through the same day with it: the adapter as it is."""
+    return await live_through(_plan(name, seed, orders), kafka, folder)
+
+
+def _plan(name: str, seed: int, orders: int) -> Plan:
+    return plan(PROTECTIONS[name].weather, seed, orders=orders)

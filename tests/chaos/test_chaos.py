@@ -1,0 +1,57 @@
+"""The bounded run of the chaos suite: one day of each weather. The long one is `make chaos`.
+
+`CHAOS_SEED` repeats a plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from chaos.day import Day, live_through
+from chaos.weather import PROFILES, Kind, plan
+
+SEED = int(os.environ.get("CHAOS_SEED", "3"))
+ORDERS = 500
+
+
+@pytest.fixture
+def brokers(local_kafka_ready: None) -> Iterator[dict[str, LocalKafka]]:
+    """A broker for each weather, since it is killed."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(LocalKafka()) for name in PROFILES}
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(900)
+async def test_every_order_becomes_tickets_once_whatever_happens(
+    brokers: dict[str, LocalKafka], tmp_path: Path
+) -> None:
+    """Three processes, killed, stopped, frozen and fenced, on brokers that are killed, at an ECTicket at its worst."""
+
+    async def day(name: str, broker: LocalKafka) -> Day:
+        kafka = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+        folder = tmp_path / name
+        folder.mkdir()
+        return await live_through(plan(PROFILES[name], SEED, orders=ORDERS), kafka, folder, broker=broker)
+
+    days = await asyncio.gather(*(day(name, broker) for name, broker in brokers.items()))
+
+    for lived in days:
+        print(
+            f"\n{lived.plan}: {lived.issuances} issuances, {lived.recovered} recovered, {lived.seconds:.0f} s", end=""
+        )
+        print(f"\n  {' '.join(lived.hit)}; faults {dict(lived.faults)}", end="")
+    assert [sentence for lived in days for sentence in lived.wrong] == []
+    for lived in days:
+        dealt = {each.partition(":")[0] for each in lived.hit}
+        assert dealt == {kind.value for kind in lived.plan.weather.blows}
+        assert lived.recovered > 0
+        assert Kind.KILL in dealt

@@ -1,0 +1,38 @@
+"""The suite can fail: with any one protection switched off, the books of the day do not agree.
+
+`python -m chaos --protections` runs each of these days twice, with and without the protection, and shows both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapter.stream.connection import KafkaConnection
+from chaos.day import Day
+from chaos.protections import PROTECTIONS, live_without
+
+ORDERS = 120
+AT_ONCE = 4
+"""Days lived through side by side: they mostly wait."""
+
+
+@pytest.mark.timeout(900)
+async def test_every_missing_protection_is_noticed(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """Each by what it is for: tickets that exist twice, events told twice, or orders without an end."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def without(name: str) -> Day:
+        async with room:
+            folder = tmp_path / name
+            folder.mkdir()
+            return await live_without(name, kafka, folder, orders=ORDERS)
+
+    days = dict(zip(PROTECTIONS, await asyncio.gather(*map(without, PROTECTIONS)), strict=True))
+
+    noticed = {name: getattr(days[name].books, PROTECTIONS[name].noticed) for name in PROTECTIONS}
+    for name, sentences in noticed.items():
+        print(f"\nwithout {name}: {len(sentences)} {PROTECTIONS[name].noticed}, such as {sentences[:1]}", end="")
+    assert [name for name, sentences in noticed.items() if not sentences] == []

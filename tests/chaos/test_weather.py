@@ -1,0 +1,48 @@
+"""The plan of a run is all that chance decides beforehand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from chaos.day import arriving
+from chaos.protections import PROTECTIONS
+from chaos.weather import CHANGING, PROFILES, WORST, Weather, plan
+
+WEATHERS = [*PROFILES.values(), *(protection.weather for protection in PROTECTIONS.values())]
+
+
+@pytest.mark.parametrize("weather", WEATHERS, ids=lambda weather: weather.name)
+def test_a_seed_reproduces_the_plan_and_its_orders(weather: Weather) -> None:
+    """The same seed: the same blows at the same moments, and the same orders; another seed: others."""
+    first, second, other = (plan(weather, seed, orders=40) for seed in (1, 1, 2))
+
+    assert first == second
+    assert [order.value for order in arriving(first)] == [order.value for order in arriving(second)]
+    assert [order.value for order in arriving(first)] != [order.value for order in arriving(other)]
+
+
+def test_each_blow_of_the_weather_falls_in_every_round() -> None:
+    """However the seed shuffles them."""
+    found = Counter(blow.kind for blow in plan(WORST, 5, orders=10, rounds=3).blows)
+
+    assert found == {kind: 3 * times for kind, times in Counter(WORST.blows).items()}
+
+
+def test_some_orders_arrive_twice_later_and_unchanged() -> None:
+    """A tenth of the orders comes again in a second record, after others."""
+    values = [order.value for order in arriving(plan(CHANGING, 1, orders=200))]
+    again = [value for value, times in Counter(values).items() if times == 2]
+
+    assert len(values) == 220
+    assert len(again) == 20
+    assert all(value not in values[values.index(value) + 1 :][:5] for value in again)
+
+
+def test_what_waits_outlasts_what_it_waits_for() -> None:
+    """Lag and late effects together end before the waiting times do: those are the terms of the promise."""
+    for weather in PROFILES.values():
+        latest = 1.5 + weather.sandbox.visible_after_seconds
+        assert latest < float(weather.settings["submit.refusal_final_after_seconds"])
+        assert latest < float(weather.settings["submit.reissue_after_seconds"])
