@@ -21,7 +21,7 @@ RECORD_MAX_BYTES = 2 * 1024 * 1024
 _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000
-_VALUE_OMITTED = ("ecticket-value-omitted", b"true")
+VALUE_OMITTED = "ecticket-value-omitted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: st
 
 def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[Publication]:
     headers = (*own_headers(record.headers), *added)
-    omitted = (_VALUE_OMITTED,) if record.value is not None else ()
+    omitted = ((VALUE_OMITTED, b"true"),) if record.value is not None else ()
     yield Publication(topic=topic, key=record.key, value=record.value, headers=headers)
     yield Publication(topic=topic, key=record.key, value=None, headers=(*headers, *omitted))
     yield Publication(topic=topic, key=None, value=None, headers=(*added, *omitted))

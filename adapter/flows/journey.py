@@ -21,6 +21,8 @@ from adapter.stream.records import Record
 PREFIX = "ecticket-"
 PLAN = "ecticket-plan"
 POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
+POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
+BY_REPLAY = "replay"
 TRACE = "traceparent"
 _SPRING_PREFIX = "kafka_dlt-"
 _READ_AS_TEXT = ("content-type", "ce_specversion", "ce_datacontenttype")
@@ -31,7 +33,10 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
-    """The way of one order so far. Times are aware, UTC."""
+    """The way of one order so far. Times are aware, UTC.
+
+    `only_by_replay`: it counts as possibly sent for no other reason than that it was replayed.
+    """
 
     origin: Origin
     origin_timestamp: datetime
@@ -39,6 +44,7 @@ class Journey:
     attempts: int = 0
     replays: int = 0
     possibly_sent_at: datetime | None = None
+    only_by_replay: bool = False
     not_before: datetime | None = None
     plan: bytes | None = None
     traceparent: str | None = None
@@ -46,7 +52,21 @@ class Journey:
     def possibly_sent(self, at: datetime | None) -> Journey:
         """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
         moments = [moment for moment in (self.possibly_sent_at, at) if moment is not None]
-        return replace(self, possibly_sent_at=max(moments, default=None))
+        return replace(
+            self, possibly_sent_at=max(moments, default=None), only_by_replay=self.only_by_replay and at is None
+        )
+
+    def before_sending(self) -> Journey:
+        """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""
+        return replace(self, possibly_sent_at=None, only_by_replay=False) if self.only_by_replay else self
+
+    def never_sent(self) -> Journey:
+        """The same journey where it is proven that nothing was ever sent: nobody is bound to the plan any more."""
+        return replace(self, possibly_sent_at=None, only_by_replay=False, plan=None)
+
+    def replayed(self, now: datetime) -> Journey:
+        """The journey that begins with a replay: all clocks are reset, and what may have been sent is not forgotten."""
+        return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
 
 
 def read_journey(record: Record, now: datetime) -> Journey:
@@ -82,6 +102,7 @@ def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey
         attempts=_number(texts, "ecticket-attempts") or 0,
         replays=_number(texts, "ecticket-replays") or 0,
         possibly_sent_at=_moment(texts, POSSIBLY_SENT_AT),
+        only_by_replay=texts.get(POSSIBLY_SENT_BY) == BY_REPLAY,
         not_before=_moment(texts, "ecticket-not-before"),
         plan=texts[PLAN].encode() if PLAN in texts else None,
         traceparent=_traceparent(record.headers),
@@ -101,6 +122,8 @@ def journey_headers(journey: Journey) -> dict[str, str]:
     }
     if journey.possibly_sent_at is not None:
         headers[POSSIBLY_SENT_AT] = rfc3339(journey.possibly_sent_at)
+        if journey.only_by_replay:
+            headers[POSSIBLY_SENT_BY] = BY_REPLAY
     if journey.not_before is not None:
         headers["ecticket-not-before"] = rfc3339(journey.not_before)
     if journey.plan is not None:

@@ -204,6 +204,7 @@ class OrderOutcomes:
             attempts=sat.journey.attempts + counted,
             plan=encode_plan(plan),
             possibly_sent_at=plan.possibly_sent_at,
+            only_by_replay=False,
         )
         yield self._deferred_record(sat.record, journey)
 

@@ -124,6 +124,7 @@ class SubmitStage:
             merchant = self._merchant(work.whose.merchant_id)
             start = await self._start(work, grant)
         except OrderError as error:
+            work = replace(work, journey=work.journey.before_sending())
             told = self._parked(work, grant, error, unsure=_is_unsure(work.journey, grant, error))
         else:
             told = await self._sit(work, start, merchant, grant)
@@ -136,7 +137,7 @@ class SubmitStage:
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
         """Put a record that could not be read, or broke the adapter, on the dead letters."""
-        came_with = _readable_journey(record, self._now())
+        came_with = _readable_journey(record, self._now()).before_sending()
         journey = came_with.possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "parse")
@@ -176,7 +177,7 @@ class SubmitStage:
             try:
                 skip = self._apply_what_waited(sitting, parts_done=start.parts_done)
             except InvalidOrder as error:
-                return self._parked(work, grant, error)
+                return self._found_invalid(work, grant, error)
             if skip is not None:
                 return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), skip)
             await sitting.run()
@@ -276,6 +277,11 @@ class SubmitStage:
             whose=work.whose,
             parts_done=work.plan.parts_done if work.plan else 0,
         )
+
+    def _found_invalid(self, work: Work, grant: Grant, error: InvalidOrder) -> Told:
+        """Park an order that is proven to be nowhere at ECTicket: it is free to be mapped anew when it is replayed."""
+        verdict = verdicts.of_order_error(error, "map")
+        return self._outcomes.parked(grant.record, verdict, work.journey.never_sent(), whose=work.whose)
 
     def _sat(
         self,

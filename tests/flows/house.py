@@ -23,6 +23,7 @@ from adapter.extensions.manager import Choice, PluginManager
 from adapter.flows.confirm import ConfirmStage, Waiting
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.replay import Replayed, replay
 from adapter.flows.schemas import schema_files
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.carried import CarriedPlan, decode_plan
@@ -186,17 +187,11 @@ def with_headers(record: Record, *headers: tuple[str, bytes | None]) -> Record:
 
 
 def replayed(letter: Record, *, topic: str, clock: Clock) -> Record:
-    """A dead letter as a replay puts it back (contract, section 5): possibly sent, and the clocks reset."""
-    now = clock().isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-    changed: dict[str, bytes] = {
-        "ecticket-first-seen": now,
-        "ecticket-attempts": b"0",
-        "ecticket-replays": b"%d" % (int(header(letter, "ecticket-replays")) + 1),
-    }
-    if topic == TOPICS.orders_deferred:
-        changed["ecticket-possibly-sent-at"] = now
-    kept = [(name, value) for name, value in letter.headers if name not in changed]
-    return replace(letter, topic=topic, headers=(*kept, *changed.items()))
+    """A dead letter as a replay puts it back."""
+    again = replay(letter, topics=TOPICS, now=clock())
+    assert isinstance(again, Replayed)
+    assert again.publication.topic == topic
+    return replace(letter, topic=topic, value=again.publication.value, headers=again.publication.headers)
 
 
 # --- the house --------------------------------------------------------------------------------------------------------

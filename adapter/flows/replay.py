@@ -1,0 +1,169 @@
+"""Replaying a dead letter: the record that goes back to work, or the sentence that says why none does.
+
+Contract, sections 5 and 11. A replay resets the clocks and forgets nothing that may have been sent: a replayed order
+counts as possibly sent, whoever may have issued it by hand meanwhile. Orders go to the deferred topic and never to the
+shop's, where others listen; a confirmation goes back to the confirmations, where its value says how far it came, so
+that nothing is told twice.
+
+A plan is left behind where it certainly was never used and is itself what was wrong, so that a mended mapping counts.
+
+Refuses to know where letters are kept, which of them are meant, and who has replayed them before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from adapter.errors import OrderError
+from adapter.flows.dead_letters import VALUE_OMITTED
+from adapter.flows.events import Origin, rfc3339
+from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey
+from adapter.flows.ports import Topics
+from adapter.issuance.carried import decode_plan
+from adapter.stream.records import Publication, Record
+
+MAPPED_ANEW = frozenset(
+    {
+        "unreadable",
+        "unknown-merchant",
+        "unmapped-item",
+        "invalid-order",
+        "does-not-fit",
+        "trade-no-missing",
+        "plugin-error",
+    }
+)
+"""Reasons that somebody mends in the settings, the mapping or the order: a plan made before that is of no use."""
+_TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
+    "parse": "orders",
+    "map": "orders",
+    "submit": "orders",
+    "confirm": "confirmations",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """The record that goes back, for the `replays`-th time; `mapped_anew`: an order that brings no plan along."""
+
+    publication: Publication
+    replays: int
+    mapped_anew: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReplayed:
+    """Why a letter cannot be replayed, and what to do instead."""
+
+    why: str
+
+
+def replay(letter: Record, *, topics: Topics, now: datetime, origin: Record | None = None) -> Replayed | NotReplayed:
+    """What becomes of a dead letter that is replayed `now`.
+
+    `origin` is the record it came from, where that was looked up because the letter has lost its value
+    (`needs_origin`).
+    """
+    try:
+        journey = read_journey(letter, now).replayed(now)
+    except OrderError as error:
+        return NotReplayed(why=str(error))
+    stage = header_text(letter, "ecticket-stage")
+    target = _TARGETS.get(stage or "")
+    if target is None:
+        return NotReplayed(why=_no_target(stage))
+    whole = _whole(letter, journey, origin)
+    if isinstance(whole, NotReplayed):
+        return whole
+    if target == "orders":
+        journey = _possibly_sent(letter, journey, now)
+        return Replayed(
+            publication=_again(whole, journey, topics.orders_deferred),
+            replays=journey.replays,
+            mapped_anew=journey.plan is None,
+        )
+    return Replayed(
+        publication=_again(whole, journey, topics.confirmations), replays=journey.replays, mapped_anew=False
+    )
+
+
+def needs_origin(letter: Record) -> Origin | None:
+    """The record that the letter's value must be fetched from; None where the letter has it, or never had one."""
+    if header_text(letter, VALUE_OMITTED) is None:
+        return None
+    try:
+        return read_journey(letter, letter.timestamp).origin
+    except OrderError:
+        return None
+
+
+def header_text(record: Record, name: str) -> str | None:
+    """The last header of that name as text, None where there is none."""
+    found = [value or b"" for each, value in record.headers if each == name]
+    return found[-1].decode("utf-8", "replace") if found else None
+
+
+def _again(record: Record, journey: Journey, topic: str) -> Publication:
+    headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
+    return Publication(
+        topic=topic, key=record.key, value=record.value, headers=(*own_headers(record.headers), *headers)
+    )
+
+
+def _possibly_sent(letter: Record, journey: Journey, now: datetime) -> Journey:
+    """Every part counts as possibly sent, at the latest now, and is taken up at once."""
+    certain = journey.possibly_sent_at is None
+    if certain and header_text(letter, "ecticket-reason") in MAPPED_ANEW and _is_unused(journey.plan):
+        journey = replace(journey, plan=None)
+    return replace(
+        journey,
+        possibly_sent_at=now,
+        only_by_replay=journey.plan is None and (certain or journey.only_by_replay),
+        not_before=now,
+    )
+
+
+def _is_unused(plan: bytes | None) -> bool:
+    """Whether nothing of a plan was ever sent, nor of the order's other parts."""
+    if plan is None:
+        return True
+    try:
+        carried = decode_plan(plan)
+    except OrderError:
+        return False
+    return carried.parts_done == 0 and all(
+        part.past.last_attempt_at is None and part.past.possibly_sent_since is None and part.past.refusal is None
+        for part in carried.parts
+    )
+
+
+def _whole(letter: Record, journey: Journey, origin: Record | None) -> Record | NotReplayed:
+    """The letter with its value, if need be that of the record it came from; an order's plan stands in for it."""
+    if header_text(letter, VALUE_OMITTED) is None:
+        return letter
+    if origin is not None and rfc3339(origin.timestamp) == rfc3339(journey.origin_timestamp):
+        return replace(
+            letter, key=origin.key, value=origin.value, headers=(*own_headers(origin.headers), *_ours(letter))
+        )
+    if journey.plan is not None:
+        return letter
+    return NotReplayed(
+        why=f"The letter was too large to keep the record's value, and the record it came from ({journey.origin}) is "
+        "not there any more. Have the shop send the order again."
+    )
+
+
+def _ours(letter: Record) -> tuple[tuple[str, bytes | None], ...]:
+    shops = {name for name, _ in own_headers(letter.headers)}
+    return tuple(header for header in letter.headers if header[0] not in shops)
+
+
+def _no_target(stage: str | None) -> str:
+    if stage is None:
+        return "It has no header ecticket-stage, so it is no dead letter of the adapter's. Ask whoever wrote it there."
+    if stage == "deliver":
+        return "It belongs to a notification sink, and this version has none. Leave it for one that has."
+    return f"Its header ecticket-stage says {stage!r}, which is no stage of this version's. Replay it with a newer one."

@@ -1,0 +1,374 @@
+"""A replayed dead letter: what goes back, under what it was promised, and what a mended mapping makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from adapter import Line, Order, TicketItem, hookimpl
+from adapter.errors import InvalidOrder
+from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.events import Origin
+from adapter.flows.journey import Journey, read_journey
+from adapter.flows.replay import NotReplayed, Replayed, needs_origin, replay
+from adapter.issuance.carried import CarriedPlan, encode_plan
+from adapter.issuance.decide import SubmitPolicy
+from adapter.protocol.issue import IssueType
+from adapter.stream.records import Publication, Record
+from flows.fakes import LOST_BEFORE, MERCHANT, NOT_SENT, TOPICS
+from flows.house import SERIAL, House, Told, derived, has_header, header, line, plan_of, replayed
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+EARLIER = datetime(2026, 3, 1, 8, 30, 15, 250_000, tzinfo=UTC)
+JOURNEY = Journey(
+    origin=Origin(topic="orders.paid", partition=3, offset=41),
+    origin_timestamp=EARLIER,
+    first_seen=EARLIER,
+    attempts=5,
+    replays=1,
+)
+RECORD = Record(
+    topic="orders.paid",
+    partition=3,
+    offset=41,
+    timestamp=EARLIER,
+    key=b"shop-key",
+    value=b'{"order_id": "A-1"}',
+    headers=(("x-shop", b"1"), ("x-shop", b"2")),
+)
+
+
+def _letter(
+    reason: str = "unmapped-item", stage: str = "map", journey: Journey = JOURNEY, record: Record = RECORD
+) -> Record:
+    verdict = Verdict(reason=reason, stage=stage, message="What happened. What to do.", plugin="shop")  # type: ignore[arg-type]
+    return _published(dead_letter(record, verdict, journey, topic=TOPICS.dead_letters, now=EARLIER))
+
+
+def _published(letter: Publication) -> Record:
+    return replace(RECORD, topic=letter.topic, key=letter.key, value=letter.value, headers=letter.headers)
+
+
+def _replayed(letter: Record, origin: Record | None = None) -> Replayed:
+    again = replay(letter, topics=TOPICS, now=NOW, origin=origin)
+    assert isinstance(again, Replayed), again
+    return again
+
+
+def _ours(publication: Publication) -> dict[str, str]:
+    return {name: value.decode() for name, value in publication.headers if name.startswith(("ecticket-", "kafka_"))}
+
+
+# --- the record that goes back ----------------------------------------------------------------------------------------
+
+
+def test_an_order_goes_back_as_it_came_with_its_clocks_reset() -> None:
+    """Key, value and the shop's headers; the parking's own are gone; once more replayed, and possibly sent now."""
+    again = _replayed(_letter())
+
+    assert (again.publication.topic, again.replays, again.mapped_anew) == (TOPICS.orders_deferred, 2, True)
+    assert (again.publication.key, again.publication.value) == (RECORD.key, RECORD.value)
+    assert again.publication.headers[:2] == RECORD.headers
+    assert _ours(again.publication) == {
+        "ecticket-topic": "orders.paid",
+        "ecticket-partition": "3",
+        "ecticket-offset": "41",
+        "ecticket-timestamp": "2026-03-01T08:30:15.250Z",
+        "ecticket-first-seen": "2026-03-02T12:00:00.000Z",
+        "ecticket-attempts": "0",
+        "ecticket-replays": "2",
+        "ecticket-possibly-sent-at": "2026-03-02T12:00:00.000Z",
+        "ecticket-possibly-sent-by": "replay",
+        "ecticket-not-before": "2026-03-02T12:00:00.000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "topic"),
+    [
+        ("parse", TOPICS.orders_deferred),
+        ("map", TOPICS.orders_deferred),
+        ("submit", TOPICS.orders_deferred),
+        ("confirm", TOPICS.confirmations),
+    ],
+)
+def test_the_stage_says_where_it_goes(stage: str, topic: str) -> None:
+    """Never to the shop's topic, where others listen."""
+    assert _replayed(_letter("internal-error", stage)).publication.topic == topic
+
+
+def test_a_confirmation_goes_back_without_being_due_or_sent_anew() -> None:
+    """Its value says how far it came; only the clock that gives it up begins again."""
+    again = _replayed(_letter("unresolved", "confirm", JOURNEY.possibly_sent(EARLIER)))
+
+    assert _ours(again.publication).keys().isdisjoint({"ecticket-not-before", "ecticket-possibly-sent-by"})
+    assert _ours(again.publication)["ecticket-possibly-sent-at"] == "2026-03-01T08:30:15.250Z"
+    assert _ours(again.publication)["ecticket-first-seen"] == "2026-03-02T12:00:00.000Z"
+    assert not again.mapped_anew
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"), [("deliver", "notification sink"), ("later", "'later'"), (None, "no dead letter")]
+)
+def test_what_has_no_way_back_is_refused(stage: str | None, says: str) -> None:
+    """With a sentence, and nothing goes anywhere."""
+    letter = _letter("sink-failed", "deliver")
+    headers = [(name, value) for name, value in letter.headers if name != "ecticket-stage"]
+    headers += [("ecticket-stage", stage.encode())] if stage else []
+
+    refused = replay(replace(letter, headers=tuple(headers)), topics=TOPICS, now=NOW)
+
+    assert isinstance(refused, NotReplayed)
+    assert says in refused.why
+
+
+def test_a_header_that_cannot_be_read_is_refused() -> None:
+    """Whoever wrote it may have known that tickets exist."""
+    letter = replace(_letter(), headers=(*_letter().headers, ("ecticket-possibly-sent-at", b"yesterday")))
+
+    refused = replay(letter, topics=TOPICS, now=NOW)
+
+    assert isinstance(refused, NotReplayed)
+    assert "ecticket-possibly-sent-at" in refused.why
+
+
+# --- the value that was left out --------------------------------------------------------------------------------------
+
+HUGE = replace(RECORD, value=b"x" * RECORD_MAX_BYTES)
+
+
+def test_a_value_that_was_left_out_comes_from_the_record_itself() -> None:
+    """Key, value and headers are those of the origin."""
+    letter = _letter("too-large", "parse", record=HUGE)
+
+    again = _replayed(letter, origin=HUGE)
+
+    assert letter.value is None
+    assert needs_origin(letter) == JOURNEY.origin
+    assert (again.publication.key, again.publication.value) == (HUGE.key, HUGE.value)
+    assert again.publication.headers[:2] == HUGE.headers
+    assert "ecticket-value-omitted" not in _ours(again.publication)
+
+
+@pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW)])
+def test_without_the_record_a_letter_without_value_is_refused(origin: Record | None) -> None:
+    """It is gone, or its topic was made anew and holds another one there."""
+    refused = replay(_letter("too-large", "parse", record=HUGE), topics=TOPICS, now=NOW, origin=origin)
+
+    assert isinstance(refused, NotReplayed)
+    assert "orders.paid/3/41" in refused.why
+
+
+def test_a_plan_is_enough_without_a_value() -> None:
+    """All that is needed stands in it."""
+    letter = _letter("gave-up", "submit", replace(JOURNEY, plan=b'{"v":1}'), record=HUGE)
+
+    assert _replayed(letter).publication.value is None
+
+
+def test_a_letter_with_its_value_needs_nothing_more() -> None:
+    """Nobody is asked for the record it came from."""
+    assert needs_origin(_letter()) is None
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "sent_at", "faults", "kept"),
+    [
+        ("unknown-merchant", None, (NOT_SENT, NOT_SENT), False),
+        ("invalid-order", None, (NOT_SENT, NOT_SENT), False),
+        ("gave-up", None, (NOT_SENT, NOT_SENT), True),
+        ("unknown-merchant", EARLIER, (NOT_SENT, NOT_SENT), True),
+        ("unknown-merchant", None, (LOST_BEFORE, NOT_SENT), True),
+        ("unknown-merchant", None, (None, NOT_SENT), True),
+    ],
+    ids=["unused", "invalid", "sound", "header says sent", "plan says sent", "another part is done"],
+)
+async def test_a_plan_stays_behind_only_where_it_was_never_used(
+    reason: str, sent_at: datetime | None, faults: tuple[object, ...], kept: bool
+) -> None:
+    """Nothing of the order was ever sent, and what is to be mended decides what is in the plan."""
+    house = House()
+    house.ecticket.always = NOT_SENT
+    plan = encode_plan(await _plan_after(house, faults))
+    letter = _letter(reason, "map", replace(JOURNEY, plan=plan, possibly_sent_at=sent_at))
+
+    again = _replayed(letter)
+
+    assert ("ecticket-plan" in _ours(again.publication)) is kept
+    assert again.mapped_anew is not kept
+
+
+async def _plan_after(house: House, faults: tuple[object, ...]) -> CarriedPlan:
+    house.ecticket.faults = list(faults)  # type: ignore[arg-type]
+    told = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
+    return plan_of(told.later)
+
+
+def test_a_plan_that_cannot_be_read_is_kept() -> None:
+    """It may say that tickets exist."""
+    letter = _letter("unreadable", "parse", replace(JOURNEY, plan=b"{}"))
+
+    assert _ours(_replayed(letter).publication)["ecticket-plan"] == "{}"
+
+
+# --- stories ----------------------------------------------------------------------------------------------------------
+
+
+class Mended:
+    """A mapping that knows the shop's product."""
+
+    def __init__(self, item_no: str = "VQT04959") -> None:
+        self._item_no = item_no
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+        return [TicketItem(item_no=self._item_no, quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
+
+
+def _back(house: House, told: Told) -> Record:
+    return replayed(told.letter, topic=TOPICS.orders_deferred, clock=house.clock)
+
+
+async def test_a_mended_mapping_takes_effect() -> None:
+    """Parked before it had a plan: mapped anew, asked about, and issued once."""
+    house = House()
+    first = await house.work(house.order(line("tea for two")))
+    house.use(shop=Mended("BR103218"))
+
+    told = await house.finish(_back(house, first))
+
+    assert first.event("parked").data["reason"] == "unmapped-item"
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.requests[0].ticket_info[0].item_no == "BR103218"
+    assert house.ecticket.tickets == {derived(): 1}
+
+
+async def test_an_order_that_is_parked_again_unsent_is_as_certain_as_before() -> None:
+    """The mapping was not mended: the same reason, and no word of tickets that may exist."""
+    house = House()
+    first = await house.work(house.order(line("tea for two")))
+
+    second = await house.work(_back(house, first))
+
+    assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unmapped-item"
+    assert "tickets may exist" not in header(second.letter, "ecticket-message")
+    assert not has_header(second.letter, "ecticket-possibly-sent-at")
+    assert not has_header(second.letter, "ecticket-possibly-sent-by")
+    assert header(second.letter, "ecticket-replays") == "1"
+    assert house.ecticket.calls == []
+
+
+async def test_a_record_that_stays_unreadable_is_as_certain_as_before() -> None:
+    """Nobody ever sent what nobody can read."""
+    house = House()
+    first = await house.work(house.record(b"{", key=b"k"))
+
+    second = await house.work(_back(house, first))
+
+    assert second.event("parked").data["reason"] == "unreadable"
+    assert not has_header(second.letter, "ecticket-possibly-sent-at")
+
+
+async def test_what_was_doubtful_before_the_replay_stays_so() -> None:
+    """Replayed without being mended: nobody forgets that tickets may exist."""
+    house = House()
+    first = await house.work(house.order(line("tea for two")), possibly_sent_since=EARLIER, fingerprint_changed=True)
+
+    second = await house.work(_back(house, first))
+
+    assert first.event("parked").data["reason"] == second.event("parked").data["reason"] == "unresolved"
+    assert has_header(second.letter, "ecticket-possibly-sent-at")
+
+
+async def test_an_order_proven_to_be_nowhere_is_free_to_be_mapped_anew() -> None:
+    """It was possibly sent, is proven not to be, and breaks a rule: no plan binds it, so that the mending counts."""
+    house = House(policy=SubmitPolicy())
+    house.use(shop=Mended("too-long-for-ecticket"))
+    wrong = await house.finish(house.order(line("tea for two")), possibly_sent_since=EARLIER)
+    house.use(shop=Mended("BR103218"))
+
+    told = await house.finish(_back(house, wrong))
+
+    assert wrong.event("parked").data["reason"] == InvalidOrder.reason
+    assert not has_header(wrong.letter, "ecticket-plan")
+    assert not has_header(wrong.letter, "ecticket-possibly-sent-at")
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.requests[0].ticket_info[0].item_no == "BR103218"
+
+
+async def test_an_order_replayed_twice_in_vain_is_still_mapped_anew() -> None:
+    """Invalid, replayed unmended, deferred with its plan, proven unsent, parked again: the third time counts."""
+    house = House()
+    house.use(shop=Mended("too-long-for-ecticket"))
+    first = await house.work(house.order(line("tea for two")))
+    second = await house.finish(_back(house, first))
+    house.use(shop=Mended("BR103218"))
+
+    third = await house.finish(_back(house, second))
+
+    assert [told.event("parked").data["reason"] for told in (first, second)] == ["invalid-order"] * 2
+    assert third.kinds == ["submitted"]
+    assert third.event("submitted").attributes["orderid"] == "A-1"
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_an_order_issued_by_hand_meanwhile_is_recognised() -> None:
+    """`issue` sent it while its letter lay there: found by asking, and nothing is sent again."""
+    house = House()
+    first = await house.work(house.order(line("tea for two")))
+    house.use(shop=Mended())
+    house.ecticket.has(derived())
+
+    told = await house.finish(_back(house, first))
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.issues == {}
+
+
+async def test_a_letter_replayed_twice_issues_once_and_tells_the_same_fact() -> None:
+    """Whoever replays a letter that was dealt with changes nothing."""
+    house = House()
+    first = await house.work(house.order(line("tea for two")))
+    house.use(shop=Mended())
+
+    once = await house.finish(_back(house, first))
+    twice = await house.finish(_back(house, first))
+
+    assert once.event("submitted").id == twice.event("submitted").id
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_a_carried_order_of_an_unknown_merchant_is_mapped_anew_once_it_is_known() -> None:
+    """Deferred, never sent, its merchant gone: the plan of then stays behind."""
+    house = House()
+    house.use(shop=Mended("VNS21400"))
+    house.ecticket.always = NOT_SENT
+    later = (await house.work(house.order(line("tea for two")))).later
+    merchant = house.book.find(MERCHANT)
+    assert merchant is not None
+    house.book.remove(MERCHANT)
+    parked = await house.work(later)
+    house.book.add(merchant)
+    house.ecticket.always = None
+    house.use(shop=Mended("BR103218"))
+
+    told = await house.finish(_back(house, parked))
+
+    assert parked.event("parked").data["reason"] == "unknown-merchant"
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.requests[-1].ticket_info[0].item_no == "BR103218"
+
+
+def test_the_doubt_of_a_replay_alone_is_a_doubt_of_its_own() -> None:
+    """It is read and written, and ends with the first real one."""
+    journey = read_journey(_published(_replayed(_letter()).publication), NOW)
+
+    assert journey.only_by_replay
+    assert journey.before_sending().possibly_sent_at is None
+    assert not journey.possibly_sent(NOW).only_by_replay
+    assert journey.possibly_sent(NOW).before_sending().possibly_sent_at == NOW
