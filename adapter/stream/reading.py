@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
@@ -26,32 +26,22 @@ _SILENCE_SECONDS = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def read_to_end(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
+async def read_to_end(
+    connection: KafkaConnection, topics: Collection[str], *, since: datetime | None = None
+) -> AsyncGenerator[Record, None]:
     """Every committed record of `topics`, from the earliest to where each partition ends at the time of the call.
 
-    An open transaction ends its partition: what lies behind its first record is not committed yet. Records of one
-    partition come in order, those of different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer
-    for 30 s, and StreamError when they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
+    `since` (aware): of each partition from its first record on that is not older. An open transaction ends its
+    partition: what lies behind its first record is not committed yet. Records of one partition come in order, those of
+    different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer for 30 s, and StreamError when
+    they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
     """
     async with _reader(connection, topics) as (consumer, partitions):
-        begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            consumer.seek(partition, begins[partition])
-        remaining = Remaining[TopicPartition](begins, ends)
-        answered_at = time.monotonic()
-        while remaining.partitions:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                batches = await consumer.getmany(*remaining.partitions, timeout_ms=_LOOK_MS)
-                sights = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
-            for partition, batch in batches.items():
-                for read in batch:
-                    if remaining.wants(partition, read.offset):
-                        yield to_record(read)
-            now = time.monotonic()
-            answered_at = now if remaining.looked(sights) else answered_at
-            if now - answered_at > _SILENCE_SECONDS:
-                raise TimeoutError
+        begins = await _begins(consumer, partitions, ends, since)
+        async with aclosing(_between(consumer, begins, ends)) as records:
+            async for record in records:
+                yield record
 
 
 async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
@@ -65,6 +55,63 @@ async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncG
             for batch in (await consumer.getmany(timeout_ms=1000)).values():
                 for read in batch:
                     yield to_record(read)
+
+
+async def read_one(connection: KafkaConnection, topic: str, partition: int, offset: int) -> Record | None:
+    """The committed record at these coordinates; None when it is not there, any more or at all.
+
+    Raises as `read_to_end` does.
+    """
+    place = TopicPartition(topic, partition)
+    async with _reader(connection, [topic]) as (consumer, partitions):
+        if place not in partitions:
+            return None
+        begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
+        if not begins[place] <= offset < ends[place]:
+            return None
+        async with aclosing(_between(consumer, {place: offset}, {place: offset + 1})) as records:
+            async for record in records:
+                return record
+    return None
+
+
+async def _between(
+    consumer: AIOKafkaConsumer, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> AsyncGenerator[Record, None]:
+    """Every committed record of each partition from one offset up to, and without, another."""
+    for partition, begin in begins.items():
+        consumer.seek(partition, begin)
+    remaining = Remaining[TopicPartition](begins, ends)
+    answered_at = time.monotonic()
+    while remaining.partitions:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            batches = await consumer.getmany(*remaining.partitions, timeout_ms=_LOOK_MS)
+            sights = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
+        for partition, batch in batches.items():
+            for read in batch:
+                if remaining.wants(partition, read.offset):
+                    yield to_record(read)
+        now = time.monotonic()
+        answered_at = now if remaining.looked(sights) else answered_at
+        if now - answered_at > _SILENCE_SECONDS:
+            raise TimeoutError
+
+
+async def _begins(
+    consumer: AIOKafkaConsumer,
+    partitions: Collection[TopicPartition],
+    ends: Mapping[TopicPartition, int],
+    since: datetime | None,
+) -> dict[TopicPartition, int]:
+    """Where each partition's reading begins: at its end where nothing is as young as `since`."""
+    if since is None:
+        return dict(await consumer.beginning_offsets(partitions))
+    milliseconds = int(since.timestamp() * 1000)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+    return {
+        partition: ends[partition] if found[partition] is None else min(found[partition].offset, ends[partition])
+        for partition in partitions
+    }
 
 
 def to_record(read: ConsumerRecord) -> Record:
@@ -97,6 +144,7 @@ async def _reader(
     try:
         await consumer.start()
         consumer.assign(partitions)
+        await asyncio.sleep(0)  # a task that is cancelled before it ran at all makes the client's `stop` raise
         yield consumer, partitions
     except AWAY as error:
         raise BrokerAway(

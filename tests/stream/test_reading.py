@@ -13,7 +13,7 @@ from conftest import MakesTopics
 
 from adapter.errors import TopicsMissing
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import follow, read_to_end
+from adapter.stream.reading import follow, read_one, read_to_end
 from adapter.stream.records import Record
 
 
@@ -153,3 +153,31 @@ async def test_reading_what_does_not_exist_is_refused_by_name(kafka: KafkaConnec
 
     with pytest.raises(TopicsMissing, match="no topic never-made"):
         await read(kafka, there, "never-made")
+
+
+async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """Of each partition from its first record on that is not older; one without any such is over at once."""
+    name, noon = await topic(partitions=2), datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    async with producing(kafka) as producer:
+        for minute, partition in ((0, 0), (1, 0), (2, 0), (0, 1)):
+            at = int((noon + timedelta(minutes=minute)).timestamp() * 1000)
+            await producer.send_and_wait(name, b"%d" % minute, partition=partition, timestamp_ms=at)
+
+    async with asyncio.timeout(20):
+        found = [record async for record in read_to_end(kafka, [name], since=noon + timedelta(seconds=30))]
+    assert values(found) == [b"1", b"2"]
+
+
+async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """And nothing where there is none: a marker, beyond the end, another partition."""
+    name = await topic()
+    async with producing(kafka, transactional_id=name) as producer:
+        await producer.begin_transaction()
+        await write(producer, name, b"a", b"b")
+        await producer.commit_transaction()
+
+    async with asyncio.timeout(20):
+        found = [
+            await read_one(kafka, name, partition, offset) for partition, offset in ((0, 1), (0, 2), (0, 3), (7, 0))
+        ]
+    assert [record and record.value for record in found] == [b"b", None, None, None]

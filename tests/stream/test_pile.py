@@ -1,0 +1,206 @@
+"""Records taken by hand on a real broker: none twice, none forgotten, whoever is killed and whoever else is at it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from conftest import MakesTopics
+
+from adapter.errors import StreamError
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.metadata import CommitNote, short_fingerprint, write
+from adapter.stream.pile import Pile, Taking, open_pile
+from adapter.stream.reading import read_to_end
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Outcome
+
+
+class Table:
+    """A pile with ten records, and a topic for what comes of them."""
+
+    def __init__(self, kafka: KafkaConnection, topic: str, target: str) -> None:
+        self.kafka = kafka
+        self.topic = topic
+        self.target = target
+        self.group = f"pile-{uuid.uuid4().hex[:12]}"
+
+    async def read(self, topic: str | None = None) -> list[Record]:
+        return [record async for record in read_to_end(self.kafka, [topic or self.topic])]
+
+    async def written(self) -> list[bytes | None]:
+        return [record.value for record in await self.read(self.target)]
+
+    @asynccontextmanager
+    async def pile(self) -> AsyncIterator[Pile]:
+        async with open_pile(self.kafka, topic=self.topic, group=self.group, records=await self.read()) as pile:
+            yield pile
+
+    async def open(self) -> list[int]:
+        async with self.pile() as pile:
+            return sorted((await pile.standing())[0].open)
+
+    def outcome(self, *values: bytes) -> Outcome:
+        return Outcome(records=tuple(Publication(topic=self.target, key=None, value=value) for value in values))
+
+    async def take(self, *offsets: int) -> None:
+        async with self.pile() as pile, pile.taking(0) as taking:
+            for offset in offsets:
+                await taking.take({offset: self.outcome(b"%d" % offset)})
+
+
+@pytest.fixture
+async def table(kafka: KafkaConnection, topic: MakesTopics) -> Table:
+    """Ten records, 0 to 9."""
+    table = Table(kafka, await topic(), await topic("target", config={"max.message.bytes": "100000"}))
+    async with _producing(kafka) as producer:
+        for number in range(10):
+            await producer.send_and_wait(table.topic, b"%d" % number, partition=0)
+    return table
+
+
+@asynccontextmanager
+async def _producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(**kafka.client_options())
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def test_everything_is_open_before_anything_was_taken(table: Table) -> None:
+    """And it is said that no commit says so."""
+    async with table.pile() as pile:
+        (standing,) = (await pile.standing()).values()
+
+    assert standing.open == set(range(10))
+    assert standing.forgotten
+
+
+async def test_what_was_taken_stays_taken(table: Table) -> None:
+    """In any order, each with what was published of it, and seen by whoever comes later."""
+    await table.take(7, 2, 0)
+    await table.take(1)
+
+    assert await table.open() == [3, 4, 5, 6, 8, 9]
+    assert await table.written() == [b"7", b"2", b"0", b"1"]
+
+
+async def test_looking_disturbs_nobody(table: Table) -> None:
+    """Somebody who takes goes on while others look."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        await taking.take({3: table.outcome()})
+        seen = await table.open()
+        await taking.take({4: table.outcome()})
+
+    assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert await table.open() == [0, 1, 2, 5, 6, 7, 8, 9]
+
+
+async def test_of_two_at_once_the_first_is_told_and_nothing_happens_twice(table: Table) -> None:
+    """The second fences the first, and sees what the first had done."""
+    async with table.pile() as one, one.taking(0) as first:
+        await first.take({0: table.outcome(b"first 0")})
+        async with table.pile() as other, other.taking(0) as second:
+            assert 0 not in second.open
+            with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
+                await first.take({1: table.outcome(b"first 1")})
+            await second.take({1: table.outcome(b"second 1")})
+
+    assert await table.written() == [b"first 0", b"second 1"]
+    assert await table.open() == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+async def test_a_record_that_came_later_is_open(table: Table) -> None:
+    """All were taken, and then there was one more."""
+    await table.take(*range(10))
+    async with _producing(table.kafka) as producer:
+        await producer.send_and_wait(table.topic, b"new", partition=0)
+
+    assert await table.open() == [10]
+
+
+async def test_several_are_taken_together(table: Table) -> None:
+    """One transaction."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        taken = await taking.take({offset: table.outcome(b"%d" % offset) for offset in (1, 3, 5)})
+
+    assert taken == {1, 3, 5}
+    assert await table.open() == [0, 2, 4, 6, 7, 8, 9]
+
+
+async def test_what_no_topic_takes_is_not_taken(table: Table) -> None:
+    """Neither is what was to go with it; the cure is in the sentence."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        with pytest.raises(StreamError, match=r"max\.message\.bytes"):
+            await taking.take({1: table.outcome(b"x" * 200_000), 2: table.outcome(b"2")})
+        await taking.take({2: table.outcome(b"2")})
+
+    assert await table.open() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+    assert await table.written() == [b"2"]
+
+
+async def test_a_commit_of_somebody_elses_is_not_believed(table: Table) -> None:
+    """An offset moved by hand leaves the records behind it open, and says that nobody knows more."""
+    await table.take(2, 5)
+    await _commit(table, 4)
+
+    async with table.pile() as pile:
+        (standing,) = (await pile.standing()).values()
+
+    assert standing.open == {4, 5, 6, 7, 8, 9}
+    assert standing.forgotten
+
+
+async def test_what_is_known_otherwise_is_written_down_with_the_next_one(table: Table) -> None:
+    """Commits were forgotten; what somebody found out meanwhile is committed again."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        taking.count_as_taken([0, 1, 6])
+        await taking.take({3: table.outcome(b"3")})
+
+    async with table.pile() as pile:
+        (standing,) = (await pile.standing()).values()
+    assert standing.open == {2, 4, 5, 7, 8, 9}
+    assert not standing.forgotten
+    assert await table.written() == [b"3"]
+
+
+async def _commit(table: Table, offset: int) -> None:
+    """As an operator with Kafka's tools would."""
+    place = TopicPartition(table.topic, 0)
+    consumer = AIOKafkaConsumer(**table.kafka.client_options(), group_id=table.group, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([place])
+    await consumer.commit({place: OffsetAndMetadata(offset, "")})
+    await consumer.stop()
+
+
+async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit stays open and untouched."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        cluster_id = pile._member.cluster_id
+        bare = CommitNote(
+            cluster_id=cluster_id, committed=1, reserved_until=0, mixed_until=0, fingerprint=short_fingerprint("")
+        )
+        monkeypatch.setattr("adapter.stream.books.LIMIT", len(write(bare)))
+        with pytest.raises(StreamError, match="no room left"):
+            await taking.take({9: table.outcome(b"9")})
+        assert await taking.take({0: table.outcome(b"0")}) == {0}
+
+    assert await table.open() == list(range(1, 10))
+    assert await table.written() == [b"0"]
+
+
+async def test_nothing_is_left_running(table: Table) -> None:
+    """Whoever leaves in the middle leaves nothing behind."""
+    before = len(asyncio.all_tasks())
+    async with table.pile() as pile, pile.taking(0) as taking:
+        assert isinstance(taking, Taking)
+
+    assert len(asyncio.all_tasks()) == before
