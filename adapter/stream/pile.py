@@ -13,7 +13,7 @@ It refuses to know what the records are, and it joins no group: nobody is assign
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,6 @@ from adapter.stream.inheritance import inherit
 from adapter.stream.kafka_client import AioKafka
 from adapter.stream.metadata import short_fingerprint
 from adapter.stream.port import KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
-from adapter.stream.records import Record
 from adapter.stream.stage import Outcome
 
 _FINGERPRINT = short_fingerprint("")
@@ -39,14 +38,14 @@ class Standing:
 
 
 class Pile:
-    """The topic as it was read: `records` are all of them, in the order of each partition."""
+    """The topic as it was read: `records` are the partition and the offset of each."""
 
-    def __init__(self, member: Member, topic: str, records: Sequence[Record]) -> None:
+    def __init__(self, member: Member, topic: str, records: Iterable[tuple[int, int]]) -> None:
         self._member = member
         self._topic = topic
         self._offsets: dict[int, list[int]] = {}
-        for record in records:
-            self._offsets.setdefault(record.partition, []).append(record.offset)
+        for partition, offset in sorted(records):
+            self._offsets.setdefault(partition, []).append(offset)
 
     async def standing(self) -> dict[int, Standing]:
         """Which records are open, by partition; nobody is disturbed. Raises KafkaTrouble, BrokerAway."""
@@ -168,9 +167,12 @@ class Taking:
 
 @asynccontextmanager
 async def open_pile(
-    connection: KafkaConnection, *, topic: str, group: str, records: Sequence[Record]
+    connection: KafkaConnection, *, topic: str, group: str, records: Iterable[tuple[int, int]]
 ) -> AsyncIterator[Pile]:
-    """The pile of the `records` that were read of `topic`, as `group` remembers it. Raises BrokerAway, KafkaTrouble."""
+    """The pile of the `records` that were read of `topic`, each a partition and an offset, as `group` remembers it.
+
+    Raises BrokerAway, KafkaTrouble.
+    """
     member = await AioKafka(connection).connect(group)
     try:
         yield Pile(member, topic, records)

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from adapter.cli.dead_letter_views import header_texts, is_meant, read_letter
+from adapter.cli.letter_choice import is_meant
 from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import Origin
 from adapter.flows.journey import Journey
+from adapter.flows.letters import header_texts, read_letter
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import Publication, Record
 from adapter.stream.topics import TopicSpec, create

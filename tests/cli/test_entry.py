@@ -70,6 +70,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "report",
         "dead-letters list",
         "dead-letters show",
+        "dead-letters replay",
         "schemas write",
         "schemas check",
     }

@@ -38,7 +38,8 @@ class Table:
 
     @asynccontextmanager
     async def pile(self) -> AsyncIterator[Pile]:
-        async with open_pile(self.kafka, topic=self.topic, group=self.group, records=await self.read()) as pile:
+        places = [(record.partition, record.offset) for record in await self.read()]
+        async with open_pile(self.kafka, topic=self.topic, group=self.group, records=places) as pile:
             yield pile
 
     async def open(self) -> list[int]:

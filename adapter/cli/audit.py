@@ -1,0 +1,35 @@
+"""One line for each thing that a command has done: on standard output for whoever ran it, and as a log line.
+
+The log line is JSON on standard error, as the adapter's own, and is left out where standard error is a terminal, on
+which the other one shows. Neither holds customer data.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+
+from adapter.cli.output import clean, say
+
+
+def audit(event: str, facts: Mapping[str, object], *, told: str, as_json: bool) -> None:
+    """Tell it: `told` for people, `facts` (None left out) for machines, one JSON object on one line."""
+    given = {name: value for name, value in facts.items() if value is not None}
+    say(json.dumps(given, ensure_ascii=False) if as_json else clean(told))
+    if not sys.stderr.isatty():
+        _log(event, given)
+
+
+def _log(event: str, facts: Mapping[str, object]) -> None:
+    import structlog
+
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+    )
+    logger.info(event, **facts)

@@ -1,0 +1,145 @@
+"""Which dead letters are meant: by name, by number, or by what they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from adapter.flows.letters import Letter
+
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+PLACE_DIGITS = 6
+_TIRED = (
+    "It was replayed {times} times and came back each time. Mend what its message says, then replay it with a higher "
+    "--max-replays."
+)
+_DEALT_WITH = "It was dealt with before."
+
+WHICH_HELP = (
+    "Its number in the list, its order's id, a trade number, or TOPIC/PARTITION/OFFSET of the letter or of its origin."
+)
+Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Only those parked for this.")]
+Stage = Annotated[str | None, typer.Option(metavar="STAGE", help="Only those parked at this stage.")]
+Merchant = Annotated[str | None, typer.Option(metavar="ID", help="Only this merchant's, where it shows.")]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only those put there at or after TIME: 2026-03-01T08:00Z, or 2h, 3d ago."),
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only those put there before TIME.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What letters must say to be meant; None leaves it open."""
+
+    reason: str | None = None
+    stage: str | None = None
+    merchant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was asked for."""
+        return self != Filters()
+
+    def want(self, letter: Letter) -> bool:
+        """Whether the letter says so."""
+        pairs = ((self.reason, letter.reason), (self.stage, letter.stage), (self.merchant, letter.merchant_id))
+        return (
+            all(asked is None or asked == found for asked, found in pairs)
+            and (self.since is None or letter.timestamp >= self.since)
+            and (self.until is None or letter.timestamp < self.until)
+        )
+
+
+def filters(
+    reason: str | None, stage: str | None, merchant: str | None, since: str | None, until: str | None
+) -> Filters:
+    """The filters of a command line. Raises a usage error for a time that is none."""
+    now = datetime.now(UTC)
+    return Filters(
+        reason=reason,
+        stage=stage,
+        merchant=merchant,
+        since=None if since is None else moment(since, now),
+        until=None if until is None else moment(until, now),
+    )
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time as people write it: ISO 8601 (UTC where it has no zone), or how long ago. Raises a usage error."""
+    ago = _AGO.fullmatch(text.strip())
+    try:
+        if ago is not None:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        found = datetime.fromisoformat(text.strip())
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time. Give one as 2026-03-01T08:00Z, or how long ago as 90m, 2h, 3d."
+        ) from None
+
+
+def is_meant(which: str, letter: Letter, place: int) -> bool:
+    """Whether `which` names this letter: its place in the list (from 1), its or its origin's coordinates, its order.
+
+    A short number is a place, whatever orders are called.
+    """
+    if which.isascii() and which.isdigit() and len(which) <= PLACE_DIGITS:
+        return which == str(place)
+    names = (letter.name, letter.origin, f"{letter.partition}/{letter.offset}", letter.order_id, *letter.trade_nos)
+    return which in names
+
+
+def unnamed(which: Sequence[str], letters: Sequence[Letter]) -> list[str]:
+    """Those of `which` that name none of the letters."""
+    return [each for each in which if not any(is_meant(each, letter, place) for place, letter in enumerate(letters, 1))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The letters to be dealt with, the oldest first; those left out, with the reason; and names that name nothing."""
+
+    chosen: tuple[Letter, ...]
+    left_out: tuple[tuple[Letter, str], ...]
+    unknown: tuple[str, ...]
+
+
+def choose(
+    letters: Sequence[Letter],
+    still_open: AbstractSet[str],
+    *,
+    which: Sequence[str],
+    filters: Filters,
+    max_replays: int,
+    limit: int | None,
+) -> Choice:
+    """Choose among all `letters`, the oldest first; only what is still open, and was not replayed too often."""
+    meant = [
+        letter
+        for place, letter in enumerate(letters, 1)
+        if filters.want(letter) and (not which or any(is_meant(each, letter, place) for each in which))
+    ]
+    found = [letter for letter in meant if letter.name in still_open]
+    tired = [letter for letter in found if letter.replay_count >= max_replays]
+    chosen = [letter for letter in found if letter.replay_count < max_replays]
+    left_out = [(letter, _TIRED.format(times=letter.replay_count)) for letter in tired]
+    left_out += [(letter, _DEALT_WITH) for letter in _named_in_vain(which, letters, still_open)]
+    return Choice(chosen=tuple(chosen[:limit]), left_out=tuple(left_out), unknown=tuple(unnamed(which, letters)))
+
+
+def _named_in_vain(which: Sequence[str], letters: Sequence[Letter], still_open: AbstractSet[str]) -> Iterator[Letter]:
+    """The last letter of each name that names only letters that were dealt with."""
+    for each in which:
+        named = [letter for place, letter in enumerate(letters, 1) if is_meant(each, letter, place)]
+        if named and not any(letter.name in still_open for letter in named):
+            yield named[-1]

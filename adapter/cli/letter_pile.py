@@ -1,0 +1,118 @@
+"""The dead letters of one command: read once, with what is known of which were dealt with.
+
+That is the commits of the group `{group_prefix}.dead-letters`; where brokers have forgotten them, it is what was told
+since (`flows.dealt_with`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from adapter.cli.output import counting, note
+
+if TYPE_CHECKING:
+    from adapter.flows.letters import Letter
+    from adapter.settings import Settings
+    from adapter.stream.pile import Pile
+    from adapter.stream.records import Record
+
+T = TypeVar("T")
+
+FORGETTABLE_AFTER = timedelta(days=1)
+"""No broker in its senses forgets a commit sooner (`offsets.retention.minutes`; a week by default)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """All letters, the oldest first.
+
+    `open` and `told` are names: of those that nobody dealt with, and of those that only later events show to be dealt
+    with.
+    """
+
+    all: tuple[Letter, ...]
+    open: frozenset[str]
+    told: frozenset[str]
+    pile: Pile
+
+
+async def read_letters(settings: Settings) -> tuple[Letter, ...]:
+    """All letters, the oldest first."""
+    found = await collect(settings, lambda _record, letter: letter)
+    return tuple(sorted(found, key=lambda letter: (letter.timestamp, letter.partition, letter.offset)))
+
+
+@asynccontextmanager
+async def letters_of(settings: Settings) -> AsyncIterator[Letters]:
+    """The letters, and the pile that they are taken from."""
+    from adapter.stream.pile import open_pile
+    from adapter.wiring import kafka_connection
+
+    letters = await read_letters(settings)
+    async with open_pile(
+        kafka_connection(settings),
+        topic=settings.topics.dead_letters,
+        group=f"{settings.kafka.group_prefix}.dead-letters",
+        records=[(letter.partition, letter.offset) for letter in letters],
+    ) as pile:
+        standing = await pile.standing()
+        told = await _told(settings, letters, {place for place, each in standing.items() if each.forgotten})
+        still_open = {
+            letter.name
+            for letter in letters
+            if letter.offset in standing[letter.partition].open and letter.name not in told
+        }
+        yield Letters(all=letters, open=frozenset(still_open), told=told, pile=pile)
+
+
+async def collect(settings: Settings, keep: Callable[[Record, Letter], T | None]) -> list[T]:
+    """What `keep` makes of each letter."""
+    kept = []
+    with counting("dead letters") as count:
+        async with aclosing(each_letter(settings)) as letters:
+            async for record, letter in letters:
+                count()
+                found = keep(record, letter)
+                if found is not None:
+                    kept.append(found)
+    return kept
+
+
+async def each_letter(settings: Settings) -> AsyncGenerator[tuple[Record, Letter], None]:
+    """Each letter with its record, those of one partition in order."""
+    from adapter.flows.letters import read_letter
+    from adapter.stream.reading import read_to_end
+    from adapter.wiring import kafka_connection
+
+    async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.dead_letters])) as records:
+        async for record in records:
+            yield record, read_letter(record)
+
+
+async def _told(settings: Settings, letters: Collection[Letter], partitions: Collection[int]) -> frozenset[str]:
+    """The names of those letters that later events show to be dealt with, in partitions whose commits are forgotten."""
+    from adapter.flows.dealt_with import dealt_with
+    from adapter.flows.words import read_word
+    from adapter.stream.reading import read_to_end
+    from adapter.wiring import kafka_connection
+
+    unsure = [letter for letter in letters if letter.partition in partitions]
+    oldest = min((letter.timestamp for letter in unsure), default=None)
+    if oldest is None or datetime.now(UTC) - oldest < FORGETTABLE_AFTER:
+        return frozenset()
+    note("No commit says which letters were dealt with, so what was told since is read; that may take a while.")
+    orders = {letter.order_record for letter in unsure}
+    words = []
+    with counting("events") as count:
+        topics = [settings.topics.issuances]
+        async with aclosing(read_to_end(kafka_connection(settings), topics, since=oldest)) as records:
+            async for record in records:
+                count()
+                word = read_word(record)
+                if word is not None and word.order_record in orders:
+                    words.append(word)
+    return frozenset(dealt_with(letters, words) & {letter.name for letter in unsure})

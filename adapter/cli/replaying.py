@@ -1,0 +1,305 @@
+"""`dead-letters replay`: letters go back to work, each in one transaction with the note that it was dealt with.
+
+What is killed in the middle and run again repeats nothing and forgets nothing. Two who replay at once do not meet
+twice in one letter: the second fences the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapter.cli.audit import audit
+from adapter.cli.invocation import Invocation, flag
+from adapter.cli.letter_choice import (
+    WHICH_HELP,
+    Choice,
+    Filters,
+    Merchant,
+    Reason,
+    Since,
+    Stage,
+    Until,
+    choose,
+    filters,
+)
+from adapter.cli.output import note
+
+if TYPE_CHECKING:
+    from adapter.cli.letter_pile import Letters
+    from adapter.flows.letters import Letter
+    from adapter.flows.ports import Topics
+    from adapter.flows.replay import NotReplayed, Replayed
+    from adapter.settings import Settings
+    from adapter.stream.pile import Taking
+    from adapter.stream.records import Record
+
+TOGETHER = 50
+"""Letters in one transaction, where no rate is asked for."""
+MAX_REPLAYS = 3
+
+JsonLines = Annotated[bool, flag("--json", "One JSON object per letter and line on standard output.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a replay is told: which letters, and how."""
+
+    which: tuple[str, ...]
+    filters: Filters
+    limit: int | None
+    per_second: float | None
+    max_replays: int
+    dry_run: bool
+    json: bool
+
+
+def replay(
+    invocation: Invocation,
+    which: Annotated[list[str] | None, typer.Argument(metavar="[WHICH]...", help=WHICH_HELP)] = None,
+    all_: Annotated[bool, flag("--all", "All that are open.")] = False,
+    reason: Reason = None,
+    stage: Stage = None,
+    merchant: Merchant = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would go where, and write nothing.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N, the oldest first.")] = None,
+    per_second: Annotated[
+        float | None, typer.Option("--per-second", metavar="RATE", min=0.001, help="Not more than RATE in a second.")
+    ] = None,
+    max_replays: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Leave out what was replayed N times before.")
+    ] = MAX_REPLAYS,
+    json: JsonLines = False,
+) -> int:
+    """Send dead letters back to work: orders to the deferred topic, confirmations to theirs.
+
+    A replayed order counts as possibly sent, so ECTicket is asked about it before anything is issued. What was
+    replayed is dealt with; run the command again as often as you like. Exit code 1 when a letter was left out.
+    """
+    asked = filters(reason, stage, merchant, since, until)
+    if not (which or all_ or asked.given):
+        raise typer.BadParameter(
+            "Say which letters: by name, by a filter such as --reason unmapped-item, or --all. "
+            "With --dry-run nothing is written."
+        )
+    orders = Orders(
+        which=tuple(which or ()),
+        filters=asked,
+        limit=limit,
+        per_second=per_second,
+        max_replays=max_replays,
+        dry_run=dry_run,
+        json=json,
+    )
+    return asyncio.run(_replay(invocation.settings(), orders))
+
+
+async def _replay(settings: Settings, orders: Orders) -> int:
+    from adapter.cli.letter_pile import letters_of
+
+    async with letters_of(settings) as letters:
+        choice = choose(
+            letters.all,
+            letters.open,
+            which=orders.which,
+            filters=orders.filters,
+            max_replays=orders.max_replays,
+            limit=orders.limit,
+        )
+        report = Report(orders)
+        for letter, why in choice.left_out:
+            report.left_out(letter, why)
+        async with AsyncExitStack() as stack:
+            await _replay_chosen(settings, choice, Replayer(letters, stack, report), report)
+    return report.conclude(choice.unknown)
+
+
+async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer, report: Report) -> None:
+    from adapter.cli.letter_pile import each_letter
+    from adapter.flows.replay import NotReplayed
+
+    if not choice.chosen:
+        return
+    names = {letter.name for letter in choice.chosen}
+    topics = _topics(settings)
+    pace = Pace(report.orders.per_second)
+    async with aclosing(each_letter(settings)) as letters:
+        async for record, letter in letters:
+            if letter.name not in names:
+                continue
+            again = await _again(settings, record, topics)
+            if isinstance(again, NotReplayed):
+                report.left_out(letter, again.why)
+            elif report.orders.dry_run:
+                report.would(letter, again)
+            else:
+                await pace.wait()
+                await replayer.add(letter, again, at_once=pace.limited)
+    await replayer.flush()
+
+
+async def _again(settings: Settings, record: Record, topics: Topics) -> Replayed | NotReplayed:
+    """What goes back, with the value of the record that was parked where the letter has lost its own."""
+    from adapter.errors import TopicsMissing
+    from adapter.flows.replay import needs_origin, replay
+    from adapter.stream.reading import read_one
+    from adapter.wiring import kafka_connection
+
+    needed, origin = needs_origin(record), None
+    if needed is not None:
+        try:
+            origin = await read_one(kafka_connection(settings), needed.topic, needed.partition, needed.offset)
+        except TopicsMissing:
+            origin = None
+    return replay(record, topics=topics, now=datetime.now(UTC), origin=origin)
+
+
+def _topics(settings: Settings) -> Topics:
+    from adapter.flows.ports import Topics
+
+    topics = settings.topics
+    return Topics(
+        orders_paid=topics.orders_paid,
+        orders_deferred=topics.orders_deferred,
+        confirmations=topics.confirmations,
+        issuances=topics.issuances,
+        dead_letters=topics.dead_letters,
+    )
+
+
+class Pace:
+    """So many in a second, and no more."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self.limited = per_second is not None
+        self._seconds = 1 / per_second if per_second else 0.0
+        self._next = time.monotonic()
+
+    async def wait(self) -> None:
+        """Wait for one's turn."""
+        now = time.monotonic()
+        await asyncio.sleep(max(0.0, self._next - now))
+        self._next = max(self._next, now) + self._seconds
+
+
+class Replayer:
+    """Takes letters off the pile, several in one transaction."""
+
+    def __init__(self, letters: Letters, stack: AsyncExitStack, report: Report) -> None:
+        self._letters = letters
+        self._stack = stack
+        self._report = report
+        self._takings: dict[int, Taking] = {}
+        self._waiting: dict[int, dict[int, tuple[Letter, Replayed]]] = {}
+
+    async def add(self, letter: Letter, again: Replayed, *, at_once: bool) -> None:
+        """Replay this letter, now or together with the next ones."""
+        taking = await self._taking(letter.partition)
+        if letter.offset not in taking.open:
+            self._report.left_out(letter, "Somebody else has dealt with it at this moment.")
+            return
+        waiting = self._waiting.setdefault(letter.partition, {})
+        waiting[letter.offset] = letter, again
+        if at_once or len(waiting) >= TOGETHER:
+            await self._take(letter.partition)
+
+    async def flush(self) -> None:
+        """Replay those that wait."""
+        for partition in list(self._waiting):
+            await self._take(partition)
+
+    async def _taking(self, partition: int) -> Taking:
+        if partition not in self._takings:
+            taking = await self._stack.enter_async_context(self._letters.pile.taking(partition))
+            if taking.forgotten:
+                told = self._letters.told
+                taking.count_as_taken(
+                    letter.offset
+                    for letter in self._letters.all
+                    if letter.partition == partition and letter.name in told and letter.offset in taking.open
+                )
+            self._takings[partition] = taking
+        return self._takings[partition]
+
+    async def _take(self, partition: int) -> None:
+        from adapter.stream.stage import Outcome
+
+        waiting = self._waiting.pop(partition)
+        while waiting:
+            outcomes = {offset: Outcome(records=(again.publication,)) for offset, (_, again) in waiting.items()}
+            for offset in sorted(await self._takings[partition].take(outcomes)):
+                self._report.replayed(*waiting.pop(offset))
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of each letter, told as it happens."""
+
+    orders: Orders
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def replayed(self, letter: Letter, again: Replayed) -> None:
+        """It went back to work."""
+        self._tell("replayed", letter, again)
+
+    def would(self, letter: Letter, again: Replayed) -> None:
+        """It would."""
+        self._tell("would be replayed", letter, again)
+
+    def left_out(self, letter: Letter, why: str) -> None:
+        """It did not, and stays where it is."""
+        self.counts["left out"] += 1
+        told = f"left out  {_named(letter)}: {why}"
+        audit("a dead letter was left out", _facts("left out", letter) | {"why": why}, told=told, as_json=self._json)
+
+    def conclude(self, unknown: tuple[str, ...]) -> int:
+        """The end of the command, and its exit code."""
+        for name in unknown:
+            note(f"There is no dead letter {name}. See: ecticket-adapter dead-letters list --all")
+        if self.orders.dry_run:
+            note(f"Dry run: nothing was written. Would be replayed: {self.counts['would be replayed']}.")
+        else:
+            note(f"Replayed: {self.counts['replayed']}, left out: {self.counts['left out']}.")
+        return 1 if unknown or self.counts["left out"] else 0
+
+    @property
+    def _json(self) -> bool:
+        return self.orders.json
+
+    def _tell(self, outcome: str, letter: Letter, again: Replayed) -> None:
+        self.counts[outcome] += 1
+        anew = ", mapped anew" if again.mapped_anew else ""
+        told = f"{outcome}  {_named(letter)} → {again.publication.topic} (replay {again.replays}{anew})"
+        facts = _facts(outcome, letter) | {
+            "target": again.publication.topic,
+            "replays": again.replays,
+            "mapped_anew": again.mapped_anew,
+        }
+        audit(f"a dead letter {'was' if outcome == 'replayed' else ''} {outcome}", facts, told=told, as_json=self._json)
+
+
+def _named(letter: Letter) -> str:
+    whose = f"order {letter.order_id}" if letter.order_id else letter.key and f"key {letter.key}"
+    return "  ".join(filter(None, (letter.name, whose, letter.reason)))
+
+
+def _facts(outcome: str, letter: Letter) -> dict[str, object]:
+    return {
+        "outcome": outcome,
+        "letter": letter.name,
+        "origin": letter.origin,
+        "merchant_id": letter.merchant_id,
+        "order_id": letter.order_id,
+        "key": letter.key,
+        "stage": letter.stage,
+        "reason": letter.reason,
+    }

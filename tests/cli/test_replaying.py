@@ -1,0 +1,289 @@
+"""`dead-letters replay` on a real broker: each letter goes back once, whoever asks for it how often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.events import OrderSkipped, Origin, order_event
+from adapter.flows.journey import Journey
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.reading import read_to_end
+from adapter.stream.records import Publication, Record
+from adapter.stream.topics import TopicSpec, create
+
+from .conftest import settings_for
+from .running import Commands, Result, in_own_process
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+UNMAPPED = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop")
+UNRESOLVED = Verdict(reason="unresolved", stage="confirm", message="Nobody knows. Look it up.")
+GAVE_UP = Verdict(reason="gave-up", stage="submit", message="Never sent. Replay it.")
+SINK = Verdict(reason="sink-failed", stage="deliver", message="The sink raised. Mend it.")
+SECRET = "王小明"
+
+
+class Shelf:
+    """Five letters: two orders unmapped, one confirmation unresolved, one order given up, one of a sink."""
+
+    def __init__(self, run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:
+        self.run = run
+        self.kafka = kafka
+        self.names = names
+
+    def __call__(self, *arguments: str) -> Result:
+        return self.run("dead-letters", *arguments)
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `replay --json` says, line by line."""
+        return [json.loads(line) for line in self("replay", "--json", *arguments).out.splitlines()]
+
+    def open(self) -> list[str]:
+        letters = self("list", "--json").json["letters"]
+        assert isinstance(letters, list)
+        return [letter["order_id"] for letter in letters]
+
+    def on(self, topic: str) -> list[Record]:
+        async def read() -> list[Record]:
+            return [record async for record in read_to_end(self.kafka, [self.names[topic]])]
+
+        return asyncio.run(read())
+
+    def back(self) -> list[bytes]:
+        """The keys of what was replayed."""
+        return sorted(record.key or b"" for topic in ("orders_deferred", "confirmations") for record in self.on(topic))
+
+    def put(self, *letters: Publication) -> None:
+        asyncio.run(self.put_all(letters))
+
+    async def put_all(self, letters: tuple[Publication, ...]) -> None:
+        producer = AIOKafkaProducer(**self.kafka.client_options(), max_request_size=8_000_000)
+        await producer.start()
+        try:
+            for each in letters:
+                topic = each.topic or self.names["dead_letters"]
+                headers = list(each.headers)
+                await producer.send_and_wait(topic, key=each.key, value=each.value, headers=headers, partition=0)
+        finally:
+            await producer.stop()
+
+    def lose_commits(self) -> None:
+        """Offsets set back by hand: what was settled beyond them is forgotten, as it is by brokers after a week."""
+
+        async def lose() -> None:
+            group = f"{self.names['orders_paid']}.dead-letters"
+            consumer = AIOKafkaConsumer(**self.kafka.client_options(), group_id=group, enable_auto_commit=False)
+            place = TopicPartition(self.names["dead_letters"], 0)
+            await consumer.start()
+            consumer.assign([place])
+            await consumer.commit({place: OffsetAndMetadata(0, "")})
+            await consumer.stop()
+
+        asyncio.run(lose())
+
+
+def _letter(
+    order_id: str, verdict: Verdict, *, offset: int, replays: int = 0, value: bytes | None = None
+) -> Publication:
+    order = {"order_id": order_id, "merchant_id": "3085676", "customer": {"name": SECRET}}
+    record = Record(
+        topic="orders.paid",
+        partition=0,
+        offset=offset,
+        timestamp=NOW,
+        key=order_id.encode(),
+        value=value or json.dumps(order, ensure_ascii=False).encode(),
+        headers=(("x-shop", b"web"),),
+    )
+    origin = Origin(topic="orders.paid", partition=0, offset=offset)
+    journey = Journey(origin=origin, origin_timestamp=NOW, first_seen=NOW, replays=replays)
+    return dead_letter(record, verdict, journey, topic="", now=NOW)
+
+
+LETTERS = (
+    _letter("A-1", UNMAPPED, offset=1),
+    _letter("A-2", UNRESOLVED, offset=2),
+    _letter("A-3", UNMAPPED, offset=3),
+    _letter("A-4", GAVE_UP, offset=4, replays=3),
+    _letter("A-5", SINK, offset=5),
+)
+
+
+@pytest.fixture
+def shelf(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Shelf:
+    """The letters, on topics of their own."""
+    settings = settings_for("http://127.0.0.1:1")
+    group = {"bootstrap_servers": kafka.bootstrap_servers, "group_prefix": names["orders_paid"]}
+    run.settings({**settings, "kafka": group, "topics": names})
+    large = {"max.message.bytes": str(RECORD_MAX_BYTES)}
+    specs = [
+        TopicSpec(name=names[name], partitions=1, config=large if "dead" in name or "deferred" in name else {})
+        for name in ("orders_deferred", "confirmations", "issuances", "dead_letters")
+    ]
+    asyncio.run(create(kafka, specs))
+    shelf = Shelf(run, kafka, names)
+    shelf.put(*LETTERS)
+    return shelf
+
+
+def test_nothing_named_is_wrong_usage(run: Commands) -> None:
+    """Everything is a lot: it has to be asked for."""
+    told = run("dead-letters", "replay")
+
+    assert told.code == 2
+    assert "--all" in told.err
+
+
+def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: Shelf) -> None:
+    """And what would be left out, with the reason."""
+    told = shelf("replay", "--all", "--dry-run")
+
+    assert told.code == 1
+    assert "order A-1  unmapped-item → " + shelf.names["orders_deferred"] + " (replay 1, mapped anew)" in told.out
+    assert "order A-2  unresolved → " + shelf.names["confirmations"] + " (replay 1)" in told.out
+    assert "left out" in told.out
+    assert "--max-replays" in told.out
+    assert "notification sink" in told.out
+    assert "nothing was written" in told.err
+    assert shelf.back() == []
+    assert shelf.open() == ["A-1", "A-2", "A-3", "A-4", "A-5"]
+
+
+def test_a_selection_leaves_the_others_open_and_a_second_run_repeats_nothing(shelf: Shelf) -> None:
+    """What was replayed is dealt with, for `list` too; `--all` shows it."""
+    first = shelf("replay", "--reason", "unmapped-item")
+    second = shelf("replay", "--reason", "unmapped-item")
+
+    assert (first.code, second.code) == (0, 0)
+    assert first.out.count("replayed  ") == 2
+    assert second.out == ""
+    assert shelf.back() == [b"A-1", b"A-3"]
+    assert shelf.open() == ["A-2", "A-4", "A-5"]
+    assert "dealt with" in shelf("list", "--all").out
+
+
+def test_each_letter_is_one_line_for_people_and_one_in_the_log(shelf: Shelf) -> None:
+    """Coordinates, order, reason, target, how often; and nobody's name."""
+    told = shelf("replay", "A-1", "--json")
+    line, logged = json.loads(told.out), json.loads(told.err.splitlines()[0])
+
+    assert line == {
+        "outcome": "replayed",
+        "letter": f"{shelf.names['dead_letters']}/0/0",
+        "origin": "orders.paid/0/1",
+        "merchant_id": "3085676",
+        "order_id": "A-1",
+        "key": "A-1",
+        "stage": "map",
+        "reason": "unmapped-item",
+        "target": shelf.names["orders_deferred"],
+        "replays": 1,
+        "mapped_anew": True,
+    }
+    assert logged == {**line, "event": "a dead letter was replayed", "level": "info", "timestamp": logged["timestamp"]}
+    assert SECRET not in told.out + told.err
+
+
+def test_the_record_goes_back_as_it_came(shelf: Shelf) -> None:
+    """Key, value and the shop's headers."""
+    shelf("replay", "A-1")
+    (again,) = shelf.on("orders_deferred")
+
+    assert (again.key, again.value) == (LETTERS[0].key, LETTERS[0].value)
+    assert again.headers[0] == ("x-shop", b"web")
+    assert dict(again.headers)["ecticket-replays"] == b"1"
+
+
+def test_what_keeps_coming_back_is_left_out(shelf: Shelf) -> None:
+    """Until somebody allows one more."""
+    assert [line["outcome"] for line in shelf.lines("A-4")] == ["left out"]
+    assert [line["outcome"] for line in shelf.lines("A-4", "--max-replays", "4")] == ["replayed"]
+    assert shelf.back() == [b"A-4"]
+
+
+def test_a_limit_takes_the_oldest(shelf: Shelf) -> None:
+    """And the next run the next ones."""
+    assert [line["order_id"] for line in shelf.lines("--all", "--limit", "2") if line["outcome"] == "replayed"] == [
+        "A-1",
+        "A-2",
+    ]
+    assert "A-3" in [line["order_id"] for line in shelf.lines("--all", "--limit", "1")]
+
+
+def test_a_rate_is_kept(shelf: Shelf) -> None:
+    """Each letter in its own transaction, so many in a second at most."""
+    began = time.monotonic()
+    shelf("replay", "A-1", "A-2", "A-3", "--per-second", "2")
+
+    assert time.monotonic() - began >= 1
+    assert shelf.back() == [b"A-1", b"A-2", b"A-3"]
+
+
+def test_a_name_of_nothing_is_told(shelf: Shelf) -> None:
+    """The others are replayed all the same."""
+    told = shelf("replay", "A-1", "Z-9")
+
+    assert told.code == 1
+    assert "There is no dead letter Z-9." in told.err
+    assert shelf.back() == [b"A-1"]
+
+
+def test_a_letter_that_was_dealt_with_says_so(shelf: Shelf) -> None:
+    """When it is named."""
+    shelf("replay", "A-1")
+    told = shelf("replay", "A-1")
+
+    assert told.code == 1
+    assert "It was dealt with before." in told.out
+
+
+def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> None:
+    """The cure is in the sentence, and the letter stays open."""
+    value = b'{"order_id": "A-6", "x": "' + b"x" * 1_500_000 + b'"}'
+    shelf.put(_letter("A-6", UNRESOLVED, offset=6, value=value))
+    told = shelf("replay", "A-6")
+
+    assert told.code == 1
+    assert "max.message.bytes" in told.err
+    assert "A-6" in shelf.open()
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits may be forgotten at once."""
+    monkeypatch.setattr("adapter.cli.letter_pile.FORGETTABLE_AFTER", timedelta(0))
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_forgotten_commits_are_made_up_for_by_what_was_told_since(shelf: Shelf) -> None:
+    """A-1 was replayed and skipped since; its letter is not replayed again, and the next commit says so."""
+    shelf("replay", "A-1")
+    data = OrderSkipped(
+        order_id="A-1", reason="x", stage="map", plugin="shop", message="Skipped. Nothing.", parts_done=0
+    )
+    origin = Origin(topic="orders.paid", partition=0, offset=1)
+    event = order_event(data, topic=shelf.names["issuances"], origin=origin, now=NOW, merchant_id="3085676")
+    shelf.put(event)
+    shelf.lose_commits()
+
+    assert shelf.open() == ["A-2", "A-3", "A-4", "A-5"]
+    assert [line["order_id"] for line in shelf.lines("--reason", "unmapped-item")] == ["A-3"]
+    assert shelf.open() == ["A-2", "A-4", "A-5"]
+    assert shelf.back() == [b"A-1", b"A-3"]
+
+
+def test_another_process_sees_the_same(shelf: Shelf) -> None:
+    """The command as it is run in a pod."""
+    process = in_own_process("dead-letters", "replay", "A-3", "--config", str(shelf.run.config))
+
+    assert process.returncode == 0, process.stderr
+    assert "A-3" in process.stdout
+    assert "A-3" not in shelf.open()
