@@ -25,7 +25,7 @@ from adapter.errors import BrokerAway, SettingsError, TopicsMissing
 from adapter.extensions.facade import Extensions
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.order_outcomes import OrderOutcomes
-from adapter.flows.ports import Clock, Topics
+from adapter.flows.ports import Clock
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
@@ -173,7 +173,7 @@ class Adapter:
     def _submit_stage(self, provider: Provider) -> SubmitStage:
         settings = self._settings
         outcomes = OrderOutcomes(
-            topics=_topics(settings),
+            topics=wiring.flow_topics(settings),
             defer_seconds=settings.submit.defer_seconds,
             confirm=_confirm_policy(settings),
             merchants=self._merchants,
@@ -181,7 +181,7 @@ class Adapter:
             now=self._now,
         )
         return SubmitStage(
-            topics=_topics(settings),
+            topics=wiring.flow_topics(settings),
             group=f"{settings.kafka.group_prefix}.submit",
             concurrency=settings.submit.concurrency,
             fingerprint=_fingerprint(settings, self._extensions),
@@ -198,7 +198,7 @@ class Adapter:
     def _confirm_stage(self, provider: Provider) -> ConfirmStage:
         settings = self._settings
         return ConfirmStage(
-            topics=_topics(settings),
+            topics=wiring.flow_topics(settings),
             group=f"{settings.kafka.group_prefix}.confirm",
             concurrency=settings.confirm.concurrency,
             merchants=self._merchants,
@@ -269,17 +269,6 @@ def _take_advice(settings: Settings) -> None:
         raise SettingsError(*problems)
     for each in advice:
         _log.warning(str(each), setting=each.key)
-
-
-def _topics(settings: Settings) -> Topics:
-    topics = settings.topics
-    return Topics(
-        orders_paid=topics.orders_paid,
-        orders_deferred=topics.orders_deferred,
-        confirmations=topics.confirmations,
-        issuances=topics.issuances,
-        dead_letters=topics.dead_letters,
-    )
 
 
 def _submit_policy(settings: Settings) -> SubmitPolicy:

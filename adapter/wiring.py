@@ -17,6 +17,7 @@ from adapter.extensions.facade import Extensions, log_failure
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.extensions.values import OrderRecord
 from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.ports import Topics
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
@@ -116,6 +117,18 @@ def plan_policy(settings: Settings) -> PlanPolicy:
         refund_notify_url=callbacks.url(callbacks.PATHS["refund"]),
         use_status_notify_url=callbacks.url(callbacks.PATHS["use_status"]),
         payment_provider=settings.provider.payment_provider,
+    )
+
+
+def flow_topics(settings: Settings) -> Topics:
+    """The topics that flows read and write, by the names of the settings."""
+    topics = settings.topics
+    return Topics(
+        orders_paid=topics.orders_paid,
+        orders_deferred=topics.orders_deferred,
+        confirmations=topics.confirmations,
+        issuances=topics.issuances,
+        dead_letters=topics.dead_letters,
     )
 
 

@@ -126,11 +126,12 @@ async def _replay(settings: Settings, orders: Orders) -> int:
 async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer, report: Report) -> None:
     from adapter.cli.letter_pile import each_letter
     from adapter.flows.replay import NotReplayed
+    from adapter.wiring import flow_topics
 
     if not choice.chosen:
         return
     names = {letter.name for letter in choice.chosen}
-    topics = _topics(settings)
+    topics = flow_topics(settings)
     pace = Pace(report.orders.per_second)
     async with aclosing(each_letter(settings)) as letters:
         async for record, letter in letters:
@@ -161,19 +162,6 @@ async def _again(settings: Settings, record: Record, topics: Topics) -> Replayed
         except TopicsMissing:
             origin = None
     return replay(record, topics=topics, now=datetime.now(UTC), origin=origin)
-
-
-def _topics(settings: Settings) -> Topics:
-    from adapter.flows.ports import Topics
-
-    topics = settings.topics
-    return Topics(
-        orders_paid=topics.orders_paid,
-        orders_deferred=topics.orders_deferred,
-        confirmations=topics.confirmations,
-        issuances=topics.issuances,
-        dead_letters=topics.dead_letters,
-    )
 
 
 class Pace:
@@ -284,7 +272,7 @@ class Report:
             "replays": again.replays,
             "mapped_anew": again.mapped_anew,
         }
-        audit(f"a dead letter {'was' if outcome == 'replayed' else ''} {outcome}", facts, told=told, as_json=self._json)
+        audit(f"a dead letter {'was ' if outcome == 'replayed' else ''}{outcome}", facts, told=told, as_json=self._json)
 
 
 def _named(letter: Letter) -> str:

@@ -129,13 +129,13 @@ class IssuanceFailed(IssuanceData):
     TYPE = "ecticket.issuance.failed.v1"
     SCHEMA = "issuance-failed.v1"
     stage: Literal["submit", "confirm"]
-    """`submit`: ECTicket refused it; `confirm`: its job failed."""
+    """`submit`: ECTicket refused it, or a person found that it never came there; `confirm`: its job failed."""
     rtn_code: int | None
-    """ECTicket's code of the refusal; null at stage confirm."""
+    """ECTicket's code of the refusal; null at stage confirm, and where a person resolved it without a refusal."""
     rtn_msg: str | None
-    """ECTicket's message of the refusal; null at stage confirm."""
+    """ECTicket's message of the refusal; null as the code is."""
     remark: str | None
-    """ECTicket's reason why the job failed; null at stage submit."""
+    """Why the job failed, as ECTicket says, or why it is failed, as the person says who resolved it; else null."""
 
 
 class IssuanceDelayed(IssuanceData):

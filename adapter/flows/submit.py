@@ -28,7 +28,7 @@ from adapter.flows.journey import Journey, read_journey, unread_journey
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
 from adapter.flows.sitting import Ended, KnownNumbers, Sitting, Sleep
-from adapter.flows.telling import Whose
+from adapter.flows.telling import Whose, whose_order
 from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy
@@ -167,7 +167,7 @@ class SubmitStage:
         )
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])
-        return Work(journey=journey, whose=_whose(order), order=order, plan=None)
+        return Work(journey=journey, whose=whose_order(order), order=order, plan=None)
 
     async def _sit(self, work: Work, start: _Start | Skip, merchant: Merchant, grant: Grant) -> Told:
         if isinstance(start, Skip):
@@ -311,10 +311,6 @@ def _planned(journey: Journey, header: bytes) -> Work:
     carried = decode_plan(header)
     whose = Whose(merchant_id=carried.merchant_id, order_id=carried.order_id, reference=_json(carried.reference))
     return Work(journey=journey, whose=whose, order=None, plan=carried)
-
-
-def _whose(order: Order) -> Whose:
-    return Whose(merchant_id=order.merchant_id, order_id=order.order_id, reference=_json(order.reference))
 
 
 def _json(reference: object) -> JsonValue:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from pydantic import JsonValue
 
 from adapter.flows.events import IssueTypeName, Item
 from adapter.flows.order_paid import ISSUE_TYPE_TEXTS
+from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import TradeNoKind
 
@@ -20,6 +21,15 @@ class Whose:
     merchant_id: str
     order_id: str
     reference: JsonValue
+
+
+def whose_order(order: Order) -> Whose:
+    """The order, as its events say it."""
+    return Whose(
+        merchant_id=order.merchant_id,
+        order_id=order.order_id,
+        reference=cast("JsonValue", order.reference),  # parsing has checked it to be JSON
+    )
 
 
 class _Common(TypedDict):

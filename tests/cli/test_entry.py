@@ -71,6 +71,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "dead-letters list",
         "dead-letters show",
         "dead-letters replay",
+        "resolve",
         "schemas write",
         "schemas check",
     }

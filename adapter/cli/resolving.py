@@ -1,0 +1,226 @@
+"""`resolve`: a person has looked, and says what became of an issuance that nobody could find out about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapter.cli.audit import audit
+from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
+from adapter.cli.output import note
+from adapter.errors import CallError
+
+if TYPE_CHECKING:
+    from adapter.cli.letter_pile import Letters
+    from adapter.flows.letters import Letter
+    from adapter.flows.resolving import Ending, Heard, Held, Resolved
+    from adapter.protocol.credentials import Merchant
+    from adapter.provider.client import Provider
+    from adapter.settings import Settings
+
+RTN_OK = 1
+WHY_MAX_CHARACTERS = 200
+
+As = Annotated[str, typer.Option("--as", metavar="issued|failed", help="What became of it.")]
+Why = Annotated[
+    str,
+    typer.Option(
+        "--why",
+        metavar="TEXT",
+        help=f"How you know, without customer data; readers of the events see it. Up to {WHY_MAX_CHARACTERS} "
+        "characters.",
+    ),
+]
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = (
+        'ecticket-adapter resolve CBX20260302153064851 --as issued --why "seen in the vendor console"',
+        'ecticket-adapter resolve CBX20260302153064851 --as failed --why "ECPay: never arrived, ticket 4711"',
+    )
+    command(app, "resolve", examples=examples, panel=panel)(resolve_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What the person says."""
+
+    trade_no: str
+    ending: Ending
+    why: str
+    merchant_id: str | None
+    against_ecticket: bool
+    dry_run: bool
+    json: bool
+
+
+def resolve_(
+    invocation: Invocation,
+    trade_no: Annotated[str, typer.Argument(metavar="TRADE_NO", help="The number that lies in an open dead letter.")],
+    as_: As,
+    why: Why,
+    merchant: MerchantId = None,
+    against_ecticket: Annotated[
+        bool, flag("--against-ecticket", "Even if ECTicket says otherwise, or says nothing.")
+    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Ask ECTicket, show what would be told, and write nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Tell what became of an issuance in the dead letters, once a person knows; exit code 1 when nothing was told.
+
+    ECTicket is asked first, and what it contradicts is refused. The events are those that would have been told, and
+    the dead letter is dealt with; other parts of its order go on in a new one.
+    """
+    from adapter.flows.resolving import Ending
+
+    if as_ not in tuple(Ending):
+        raise typer.BadParameter(f"--as takes issued or failed, and not {as_!r}.")
+    if not why.strip() or len(why) > WHY_MAX_CHARACTERS:
+        raise typer.BadParameter(f"--why takes 1 to {WHY_MAX_CHARACTERS} characters, and this has {len(why.strip())}.")
+    word = Word(
+        trade_no=trade_no,
+        ending=Ending(as_),
+        why=why.strip(),
+        merchant_id=merchant,
+        against_ecticket=against_ecticket,
+        dry_run=dry_run,
+        json=json,
+    )
+    return asyncio.run(_resolve(invocation.settings(), word))
+
+
+async def _resolve(settings: Settings, word: Word) -> int:
+    from adapter.cli.letter_pile import letters_of
+
+    async with letters_of(settings) as letters:
+        found = await _held(settings, letters, word)
+        if not found:
+            note(
+                f"No open dead letter holds the number {word.trade_no}. "
+                "See: ecticket-adapter dead-letters list, or list --all for those that were dealt with."
+            )
+            return 1
+        heard = await _ask(settings, found[0][1])
+        note(heard.said)
+        refusal = _refusal(settings, word, [each for _, each in found], heard)
+        if refusal is not None:
+            note(refusal)
+            return 1
+        return await _tell(settings, letters, word, found)
+
+
+async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[Letter, Held]]:
+    """The open letters that hold the number, the oldest first. Raises a usage error when they are two merchants'."""
+    from adapter.cli.letter_pile import collect
+    from adapter.flows.resolving import held
+
+    names = {letter.name for letter in letters.all if letter.name in letters.open and word.trade_no in letter.trade_nos}
+    records = await collect(settings, lambda record, letter: (record, letter) if letter.name in names else None)
+    read = ((letter, held(record, word.trade_no)) for record, letter in records)
+    found = [
+        (letter, each) for letter, each in read if each is not None and word.merchant_id in (None, each.merchant_id)
+    ]
+    merchants = sorted({each.merchant_id for _, each in found})
+    if len(merchants) > 1:
+        raise typer.BadParameter(f"Several merchants have that number; say which with --merchant: {merchants}.")
+    return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].name))
+
+
+def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard) -> str | None:
+    """Why it is not told: what ECTicket's word forbids."""
+    from adapter.flows.resolving import objection
+
+    if word.against_ecticket:
+        return None
+    after = timedelta(seconds=settings.submit.reissue_after_seconds)
+    now = datetime.now(UTC)
+    for each in found:
+        why = objection(word.ending, each, heard, now=now, settles_after=after)
+        if why is not None:
+            return (
+                f"Nothing was told. {why} To go on asking, run: ecticket-adapter dead-letters replay {word.trade_no}; "
+                "if you know better than ECTicket, add --against-ecticket."
+            )
+    return None
+
+
+async def _ask(settings: Settings, found: Held) -> Heard:
+    """What ECTicket says of the number now; nothing certain when it cannot be asked."""
+    from adapter.cli.ecticket import asking, pick_merchant
+    from adapter.flows.resolving import Heard
+
+    merchant = pick_merchant(settings, found.merchant_id)
+    async with asking(settings) as provider:
+        try:
+            return await _heard(provider, merchant, found)
+        except CallError as error:
+            return Heard(said=f"ECTicket could not be asked: {error}")
+
+
+async def _heard(provider: Provider, merchant: Merchant, found: Held) -> Heard:
+    from adapter.flows.resolving import Heard
+    from adapter.provider.client import Purpose
+
+    number = found.trade_no
+    reply = await provider.query(merchant, number, purpose=Purpose.DOUBT)
+    if reply.rtn_code == RTN_OK and reply.status is not None:
+        remark = f" ({reply.remark})" if reply.remark else ""
+        status = reply.status.name.lower().replace("_", " ")
+        return Heard(status=reply.status, said=f"ECTicket says of {number.value}: {status}{remark}.")
+    control = await provider.control(merchant, number.kind, purpose=Purpose.DOUBT)
+    if control.rtn_code == reply.rtn_code:
+        said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
+        return Heard(not_known=True, said=said)
+    said = (
+        f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value} and {control.rtn_code} for a "
+        "number that nobody used, which proves nothing."
+    )
+    return Heard(said=said)
+
+
+async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequence[tuple[Letter, Held]]) -> int:
+    """Each letter in one transaction with what is told of it; of several, the same facts under the same ids."""
+    from adapter.flows.resolving import resolve
+    from adapter.stream.stage import Outcome
+    from adapter.wiring import flow_topics
+
+    for letter, each in found:
+        resolved = resolve(each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC))
+        if not word.dry_run:
+            async with letters.pile.taking(letter.partition) as taking:
+                if letter.offset not in taking.open:
+                    note(f"{letter.name} was dealt with by somebody else at this moment; nothing was told.")
+                    return 1
+                await taking.take({letter.offset: Outcome(records=resolved.publications)})
+        _report(word, letter, each, resolved)
+    if word.dry_run:
+        note("Dry run: nothing was written.")
+    return 0
+
+
+def _report(word: Word, letter: Letter, found: Held, resolved: Resolved) -> None:
+    outcome = "would be resolved" if word.dry_run else "resolved"
+    left = f"; {', '.join(resolved.left)} left in a new letter" if resolved.left else ""
+    told = (
+        f"{outcome}  {letter.name}  {found.merchant_id}/{word.trade_no} as {word.ending}: "
+        f"told {', '.join(resolved.told)}{left}"
+    )
+    facts = {
+        "outcome": outcome,
+        "letter": letter.name,
+        "merchant_id": found.merchant_id,
+        "order_id": letter.order_id,
+        "trade_no": word.trade_no,
+        "as": word.ending.value,
+        "why": word.why,
+        "against_ecticket": word.against_ecticket,
+        "told": list(resolved.told),
+        "left": list(resolved.left),
+    }
+    audit(f"an issuance {'was ' if outcome == 'resolved' else ''}{outcome}", facts, told=told, as_json=word.json)
