@@ -72,6 +72,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "dead-letters show",
         "dead-letters replay",
         "resolve",
+        "reissue",
         "schemas write",
         "schemas check",
     }

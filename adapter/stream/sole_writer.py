@@ -1,0 +1,68 @@
+"""One transaction by hand, by whoever came last: for commands that write records that answer no record.
+
+It exists so that two people who run the same command at once do not both write. Whoever begins fences whoever began
+under the same name before; what is read after that is what the other one wrote, or cannot write any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation, KafkaError
+
+from adapter.errors import BrokerAway, StreamError
+from adapter.stream.cluster import AWAY
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.records import Publication
+
+_LARGEST_REQUEST = 16 * 1024 * 1024  # the topics decide, not the client
+
+
+class SoleWriter:
+    """The last one to have begun under its name."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def write(self, publications: Sequence[Publication]) -> None:
+        """All of them, or nothing. Raises StreamError: somebody else has begun since, or a topic refuses them."""
+        try:
+            async with self._producer.transaction():
+                for each in publications:
+                    await self._producer.send_and_wait(each.topic, each.value, each.key, headers=list(each.headers))
+        except (KafkaError, IllegalOperation) as error:
+            raise StreamError(
+                f"Writing to {', '.join(sorted({each.topic for each in publications}))} failed ({error}). If somebody "
+                "else runs the same command at this moment, theirs counts. Run it again: it sees what was done."
+            ) from error
+
+
+@asynccontextmanager
+async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[SoleWriter]:
+    """The sole writer of this name, the transactional id. Raises BrokerAway, StreamError."""
+    producer = AIOKafkaProducer(
+        **connection.client_options(),
+        transactional_id=name,
+        transaction_timeout_ms=round(connection.transaction_timeout_seconds * 1000),
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=_LARGEST_REQUEST,
+    )
+    try:
+        await producer.start()
+    except AWAY as error:
+        await producer.stop()
+        raise BrokerAway(
+            f"No Kafka broker at {connection.bootstrap_servers} answered. Check that the brokers run, and try again."
+        ) from error
+    except KafkaError as error:
+        await producer.stop()
+        raise StreamError(
+            f"The brokers refuse the transactional id {name} ({error}). Allow this user to Write it (ACL)."
+        ) from error
+    try:
+        yield SoleWriter(producer)
+    finally:
+        await producer.stop()
