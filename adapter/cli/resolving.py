@@ -107,11 +107,11 @@ async def _resolve(settings: Settings, word: Word) -> int:
             )
             return 1
         heard = await _ask(settings, found[0][1])
-        note(heard.said)
         refusal = _refusal(settings, word, [each for _, each in found], heard)
         if refusal is not None:
             note(refusal)
             return 1
+        note(heard.said)
         return await _tell(settings, letters, word, found)
 
 

@@ -1,0 +1,218 @@
+"""Dead letters come back to life on a real broker: mended, replayed, resolved, reissued; nothing is bought twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox.behaviours import AnswerLostBefore, JobFails, JobNeverFinishes
+from adapter.sandbox.faults import Fault
+from adapter.stream.connection import KafkaConnection
+from integration.house import MERCHANT, House, Worker, open_house
+from integration.shop import PaidOrder, Shop, line
+from integration.told import SLOW_MACHINE
+
+MENDED = """
+from adapter import IssueType, TicketItem, hookimpl
+
+@hookimpl
+def map_item(order, line):
+    return [TicketItem(item_no="VQT04959", quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What `--json` printed, line by line."""
+        return [json.loads(each) for each in self.out.splitlines()]
+
+
+async def _begin(worker: Worker, *arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "adapter", *arguments)
+    return await asyncio.create_subprocess_exec(*command, env=dict(worker.environment), stdout=pipe, stderr=pipe)
+
+
+async def _run(worker: Worker, *arguments: str) -> Result:
+    """Run a command with this worker's settings, as in its pod."""
+    process = await _begin(worker, *arguments)
+    out, err = await asyncio.wait_for(process.communicate(), 30 * SLOW_MACHINE)
+    return Result(code=process.returncode or 0, out=out.decode(), err=err.decode())
+
+
+async def _told(house: House, refs: list[str], kinds: dict[str, int], *, seconds: float = 60) -> None:
+    """Wait until this was told of each of these orders, and then until nothing more comes."""
+    told = await house.reader.until(
+        lambda: all(house.told.kinds(ref) >= Counter(kinds) for ref in refs), seconds=seconds
+    )
+    assert told, {ref: house.told.kinds(ref) for ref in refs}
+    await house.reader.quiet(2.0)
+
+
+def _number(order: PaidOrder, reissue: int = 0) -> str:
+    return derive_trade_no(MERCHANT.merchant_id, order.order_id, 1, reissue=reissue)
+
+
+async def _killed_in_the_middle(worker: Worker, after: int) -> int:
+    """Replay slowly, and kill -9 after so many letters; how many lines it had printed."""
+    process = await _begin(worker, "dead-letters", "replay", "--reason", "unmapped-item", "--per-second", "4", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for _ in range(after):
+        assert await asyncio.wait_for(process.stdout.readline(), 30 * SLOW_MACHINE), await process.stderr.read()
+    process.kill()
+    rest = await process.stdout.read()
+    await process.wait()
+    return after + rest.count(b"\n")
+
+
+async def test_orders_parked_by_a_broken_mapping_are_issued_once_when_it_is_mended_and_they_are_replayed(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """One was issued by hand meanwhile; the replay is killed -9 in the middle and run again: each letter once."""
+    shop = Shop(seed=31)
+    orders = [shop.order(issue_type="electronic", lines=[line("tea for two", 2)]) for _ in range(12)]
+    plugin = tmp_path / "mended.py"
+    plugin.write_text(MENDED, encoding="utf-8")
+    async with open_house(kafka, tmp_path) as house:
+        broken = await house.start()
+        refs = await house.feed(orders)
+        await _told(house, refs, {"parked": 1})
+        assert await broken.dismiss() == 0
+        mended = await house.start(plugins__paths=json.dumps([str(plugin)]))
+        assert await mended.dismiss() == 0
+        by_hand = tmp_path / "order.json"
+        by_hand.write_bytes(orders[3].value)
+        issued = await _run(mended, "issue", str(by_hand))
+        assert issued.code == 0, issued.err
+
+        printed = await _killed_in_the_middle(mended, after=4)
+        rest = await _run(mended, "dead-letters", "replay", "--reason", "unmapped-item", "--json")
+        third = await _run(mended, "dead-letters", "replay", "--all")
+        await house.reader.until(lambda: len(_replayed(house)) >= len(orders), seconds=20)
+        await house.reader.quiet(1.0)
+        assert (rest.code, third.code, third.out) == (0, 0, "")
+        assert sorted(_replayed(house)) == sorted(order.order_id.encode() for order in orders)
+        assert 1 <= len(rest.lines) <= len(orders) - 4
+        assert len(orders) - printed - len(rest.lines) in (0, 1), "a letter was taken whose line the kill has swallowed"
+
+        await house.restart(mended)
+        await _told(house, refs, {"parked": 1, "submitted": 1, "issued": 1})
+
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        assert all(house.told.kinds(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in refs)
+        assert house.sandbox.books.number_count == len(orders)
+        recovered = [ref for ref in refs for event in house.told.of(ref) if event.data.get("recovered") is True]
+        assert Counter(recovered) == {refs[3]: 2}
+        assert {event.number for event in house.told.of(refs[3])} - {None} == {_number(orders[3])}
+        listed = json.loads((await _run(mended, "dead-letters", "list", "--json")).out)
+        assert (listed["letters"], listed["by_reason"]) == ([], {})
+        print(f"\n{printed} letters were told before the kill, {len(rest.lines)} after it, {len(orders)} in all")
+
+
+def _replayed(house: House) -> list[bytes]:
+    """The keys of the orders on the deferred topic, as nobody has taken them up yet."""
+    return [record.key for record in house.told.by_topic[house.topic("orders_deferred")]]
+
+
+async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """Twice at the same moment, once more while it is under way, and once more when it was issued."""
+    shop = Shop(seed=32)
+    order = shop.order(trade_no="FAILS1")
+    async with open_house(kafka, tmp_path) as house:
+        house.sandbox.faults.arm(Fault(behaviour=JobFails(remark="sold out"), trade_no="FAILS1"))
+        worker = await house.start()
+        (ref,) = await house.feed([order])
+        await _told(house, [ref], {"submitted": 1, "failed": 1})
+
+        dry = await _run(worker, "reissue", "FAILS1", "--dry-run", "--json")
+        pair = await asyncio.gather(_run(worker, "reissue", "FAILS1"), _run(worker, "reissue", order.order_id))
+        third = await _run(worker, "reissue", order.order_id)
+        await _told(house, [ref], {"submitted": 2, "failed": 1, "issued": 1})
+        after = await _run(worker, "reissue", order.order_id)
+
+        assert [each["trade_no"] for each in dry.lines] == [_number(order, 1)]
+        assert sorted(each.code for each in pair) == [0, 1], [(each.out, each.err) for each in pair]
+        assert (third.code, after.code) == (1, 1)
+        assert "reissued already" in third.err
+        assert f"was issued under {_number(order, 1)}" in after.err
+        assert house.told.kinds(ref) == {"submitted": 2, "failed": 1, "issued": 1}
+        assert [event.number for event in house.told.of(ref)][2:] == [_number(order, 1)] * 2
+        assert house._against_the_sandbox(1) == []
+        assert house.sandbox.books.number_count == 2
+        assert list(house.told._wrong_events()) == []
+
+
+async def test_what_nobody_could_find_out_is_resolved_by_a_person(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """As issued against ECTicket's word, as failed with it; what failed so is reissued. A second time says so."""
+    shop = Shop(seed=33)
+    hours = str(8 / 3600)
+    async with open_house(
+        kafka,
+        tmp_path,
+        submit__give_up_after_hours=hours,
+        confirm__give_up_after_hours=hours,
+        confirm__delayed_after_seconds="3",
+        confirm__delayed_interval_seconds="1",
+    ) as house:
+        house.sandbox.faults.arm(
+            Fault(behaviour=JobNeverFinishes(), trade_no="NEVER1"),
+            Fault(behaviour=AnswerLostBefore(), trade_no="LOST1", endpoint=Endpoint.ISSUE),
+        )
+        worker = await house.start()
+        never, lost = await house.feed([shop.order(trade_no=number) for number in ("NEVER1", "LOST1")])
+        await _told(house, [never, lost], {"parked": 1})
+
+        seen = ("resolve", "NEVER1", "--as", "issued", "--why", "seen in the console")
+        refused = await _run(worker, *seen)
+        forced = await _run(worker, *seen, "--against-ecticket", "--json")
+        again = await _run(worker, *seen)
+        await _until_resolved(worker, "LOST1")
+        await _told(house, [never], {"issued": 1})
+        await _told(house, [lost], {"failed": 1})
+
+        assert (refused.code, forced.code, again.code) == (1, 0, 1)
+        assert "in progress" in refused.err
+        assert forced.lines[0]["told"] == ["issued"]
+        assert "No open dead letter holds" in again.err
+        assert house.told.kinds(never) == {"submitted": 1, "delayed": 1, "parked": 1, "issued": 1}
+        assert house.told.kinds(lost) == {"parked": 1, "failed": 1}
+        (failed,) = (event for event in house.told.of(lost) if event.kind == "failed")
+        assert (failed.data["stage"], failed.data["remark"]) == ("submit", "ECPay: never arrived")
+
+        house.sandbox.faults.clear()
+        anew = await _run(worker, "reissue", "LOST1", "--json")
+        await _told(house, [lost], {"submitted": 1, "issued": 1})
+        assert anew.code == 0, anew.err
+        assert list(house.told._wrong_events()) == []
+        assert house._against_the_sandbox(1) == []
+        assert house.sandbox.books.number_count == 2
+        assert anew.lines[0]["trade_no"] in {event.number for event in house.told.of(lost)}
+
+
+async def _until_resolved(worker: Worker, trade_no: str) -> None:
+    """What was sent a moment ago may still come: until that is over, the command refuses."""
+    async with asyncio.timeout(30 * SLOW_MACHINE):
+        while True:
+            told = await _run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")
+            if told.code == 0:
+                return
+            assert "still come" in told.err, told.err
