@@ -96,6 +96,7 @@ def show(
         print_json(_record_json(*found, value=value))
     else:
         _print_record(*found, value=value)
+        _print_what_to_do(found[1])
     return 0
 
 
@@ -141,6 +142,14 @@ def _print_record(record: Record, letter: Letter, *, value: bool) -> None:
         say(clean(text_of(record.value)))
     elif not value:
         note("Value and plan are not shown, since they hold customer data; --value shows them.")
+
+
+def _print_what_to_do(letter: Letter) -> None:
+    """The commands that deal with this very letter."""
+    note(f"Replay it: ecticket-adapter dead-letters replay {letter.name}")
+    if letter.reason == "unresolved":
+        for trade_no in letter.trade_nos:
+            note(f'Say what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
 
 
 def _record_json(record: Record, letter: Letter, *, value: bool) -> dict[str, object]:

@@ -137,7 +137,10 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
         problem = f"raised {type(error).__name__}{_place(error.__traceback__, implementation)}"
     if problem is None:
         return answer
-    raise implementation.failed(f"{problem}. Mend the plugin, then replay the order.")
+    raise implementation.failed(
+        f"{problem}. Mend the plugin, then replay the order "
+        f"(`ecticket-adapter dead-letters replay --reason plugin-error`)."
+    )
 
 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:

@@ -165,7 +165,8 @@ class Workers:
             return
         raise HookFailed(
             f"Plugin '{last.plugin}' was not asked: {self._abandoned} threads are stuck in hooks, the last one in its "
-            f"{last.hook}. Mend or disable it, restart the adapter, and replay the order.",
+            f"{last.hook}. Mend or disable it, restart the adapter, and replay the order "
+            f"(`ecticket-adapter dead-letters replay --reason plugin-error`).",
             plugin=last.plugin,
             hook=last.hook,
         )

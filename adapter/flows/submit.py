@@ -225,7 +225,8 @@ class SubmitStage:
             named = f"Merchant {merchant_id!r} is not configured" if merchant_id else "The order names no merchant_id"
             raise UnknownMerchant(
                 f"{named}; known are {', '.join(self._merchants.ids) or 'none'}. "
-                f"Configure its keys (ECTICKET_MERCHANTS) or mend the event, then replay the order."
+                f"Configure its keys (ECTICKET_MERCHANTS), then replay the order "
+                f"(`ecticket-adapter dead-letters replay --reason unknown-merchant`), or have the shop send it anew."
             )
         return merchant
 

@@ -23,11 +23,12 @@ _MAY_EXIST = (
 )
 _TOO_LARGE = (
     "What this record yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
-    "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record."
+    "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record "
+    "(`ecticket-adapter dead-letters replay --reason too-large`)."
 )
 _INTERNAL = (
     "The adapter itself failed on this record ({mistake}); tickets may exist. Report it with the adapter's version; "
-    "once that is mended, replay the record."
+    "once that is mended, replay the record (`ecticket-adapter dead-letters replay --reason internal-error`)."
 )
 
 _log = structlog.stdlib.get_logger(__name__)

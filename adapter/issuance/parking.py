@@ -12,11 +12,12 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 
 _UNRESOLVED = (
     "Tickets may exist under {number}: {story}, and ECTicket's answers did not settle it in time. "
-    "Look it up (`ecticket-adapter {query}`), then `ecticket-adapter resolve` it or replay this record to go on asking."
+    "Look it up (`ecticket-adapter {query}`). Once you know, say so (`ecticket-adapter resolve {value} "
+    "--as issued|failed --why ...`); to go on asking, replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
 _GAVE_UP = (
     "{number} could not be sent, and certainly was not: no tickets exist. See why ECTicket could not be reached or did "
-    "not take it (`ecticket-adapter check`), then replay this record."
+    "not take it (`ecticket-adapter check`), then replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
 _REFUSED_ENVELOPE = (
     "ECTicket did not accept the envelope of {number}, {count} times, while it accepts those of others: no tickets "
@@ -29,7 +30,7 @@ def parked(reason: ParkReason, state: PartState) -> Park:
     past, number = state.past, told(state.part.trade_no)
     match reason:
         case ParkReason.GAVE_UP:
-            message = _GAVE_UP.format(number=number)
+            message = _GAVE_UP.format(number=number, value=state.part.trade_no.value)
         case ParkReason.REFUSED_ENVELOPE:
             message = _REFUSED_ENVELOPE.format(number=number, count=past.unaccepted)
         case ParkReason.UNRESOLVED:
@@ -40,7 +41,7 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 def unresolved(trade_no: TradeNo, story: str) -> str:
     """The message for tickets that may exist; `story` is a clause that says why nobody knows."""
     query = f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
-    return _UNRESOLVED.format(number=told(trade_no), story=story, query=query)
+    return _UNRESOLVED.format(number=told(trade_no), value=trade_no.value, story=story, query=query)
 
 
 def told(trade_no: TradeNo) -> str:
