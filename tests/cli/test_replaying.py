@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,7 +127,7 @@ def shelf(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Shelf
     large = {"max.message.bytes": str(RECORD_MAX_BYTES)}
     specs = [
         TopicSpec(name=names[name], partitions=1, config=large if "dead" in name or "deferred" in name else {})
-        for name in ("orders_deferred", "confirmations", "issuances", "dead_letters")
+        for name in ("orders_paid", "orders_deferred", "confirmations", "issuances", "dead_letters")
     ]
     asyncio.run(create(kafka, specs))
     shelf = Shelf(run, kafka, names)
@@ -254,6 +255,29 @@ def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> 
     assert told.code == 1
     assert "max.message.bytes" in told.err
     assert "A-6" in shelf.open()
+
+
+def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: Shelf) -> None:
+    """While its topic still has it; without it the letter is left out."""
+    shelf.put(Publication(topic=shelf.names["orders_paid"], key=b"A-7", value=b'{"order_id": "A-7"}'))
+    (order,) = shelf.on("orders_paid")
+    there = Origin(topic=order.topic, partition=0, offset=order.offset)
+    gone = Origin(topic=order.topic, partition=0, offset=99)
+    shelf.put(*(_omitted(order, origin) for origin in (there, gone)))
+
+    outcomes = {line["outcome"]: line for line in shelf.lines("--reason", "too-large")}
+
+    assert outcomes.keys() == {"replayed", "left out"}
+    assert "Have the shop send" in outcomes["left out"]["why"]
+    assert [record.value for record in shelf.on("orders_deferred")] == [order.value]
+
+
+def _omitted(order: Record, origin: Origin) -> Publication:
+    """The letter of a record that was too large for it."""
+    verdict = Verdict(reason="too-large", stage="parse", message="Too large. Send less.")
+    journey = Journey(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
+    letter = dead_letter(order, verdict, journey, topic="", now=NOW)
+    return replace(letter, value=None, headers=(*letter.headers, ("ecticket-value-omitted", b"true")))
 
 
 @pytest.fixture

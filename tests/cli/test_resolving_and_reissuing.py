@@ -1,0 +1,169 @@
+"""`resolve` and `reissue` where there is nothing to do, or it was said wrongly; what they do is told end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from adapter.flows.events import IssuanceFailed, Origin, issuance_event
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.reading import read_to_end
+from adapter.stream.records import Publication, Record
+from adapter.stream.topics import TopicSpec, create
+
+from .conftest import settings_for
+from .running import MERCHANT, Commands
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TOPICS = ("orders_paid", "orders_deferred", "confirmations", "issuances", "dead_letters")
+ORDER = {
+    "order_id": "A-1",
+    "issue_type": "electronic",
+    "customer": {"name": "王小明", "phone": "0912345678", "email": "ming@example.com"},
+    "lines": [{"sku": "VQT04959", "quantity": 2}],
+    "trade_no": "PAID1",
+}
+FAILED = IssuanceFailed(
+    merchant_id=MERCHANT.merchant_id,
+    order_id="A-1",
+    reference=None,
+    trade_no="PAID1",
+    trade_no_kind="merchant",
+    issue_type="electronic",
+    part=1,
+    parts=1,
+    items=({"item_no": "VQT04959", "name": None, "quantity": 2},),  # type: ignore[arg-type]  # pydantic reads it
+    ticket_count=2,
+    ticket_trade_no=None,
+    stage="submit",
+    rtn_code=10_200_001,
+    rtn_msg="Inventory shortage",
+    remark=None,
+)
+NEW = derive_trade_no(MERCHANT.merchant_id, "A-1", 1, reissue=1)
+
+
+@pytest.fixture
+def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+    """Commands with topics that are there, and empty."""
+    group = {"bootstrap_servers": kafka.bootstrap_servers, "group_prefix": names["orders_paid"]}
+    run.settings({**settings_for("http://127.0.0.1:1"), "kafka": group, "topics": names})
+    asyncio.run(create(kafka, [TopicSpec(name=names[name], partitions=1, config={}) for name in TOPICS]))
+    return run
+
+
+@pytest.fixture
+def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+    """An order of which was told that it failed, and whose record is gone."""
+    origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
+    asyncio.run(_put(kafka, issuance_event(FAILED, topic=names["issuances"], origin=origin, now=NOW)))
+    return on_broker
+
+
+async def _put(kafka: KafkaConnection, record: Publication) -> None:
+    producer = AIOKafkaProducer(**kafka.client_options())
+    await producer.start()
+    try:
+        await producer.send_and_wait(record.topic, record.value, record.key, headers=list(record.headers))
+    finally:
+        await producer.stop()
+
+
+def _on(kafka: KafkaConnection, topic: str) -> list[Record]:
+    async def read() -> list[Record]:
+        return [record async for record in read_to_end(kafka, [topic])]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("resolve", "X1", "--as", "lost", "--why", "x"), "issued or failed"),
+        (("resolve", "X1", "--as", "issued", "--why", " "), "1 to 200 characters"),
+        (("resolve", "X1", "--as", "issued", "--why", "x" * 201), "1 to 200 characters"),
+        (("resolve", "X1", "--as", "issued"), "--why"),
+        (("resolve",), "TRADE_NO"),
+        (("reissue",), "ORDER_ID|TRADE_NO"),
+    ],
+)
+def test_what_is_said_wrongly_is_wrong_usage(run: Commands, arguments: tuple[str, ...], says: str) -> None:
+    """Nothing is asked and nothing is read."""
+    told = run(*arguments)
+
+    assert told.code == 2
+    assert says in told.err
+
+
+def test_a_number_in_no_letter_cannot_be_resolved(on_broker: Commands) -> None:
+    """ECTicket is not even asked."""
+    told = on_broker("resolve", "X1", "--as", "issued", "--why", "x")
+
+    assert (told.code, told.out) == (1, "")
+    assert "No open dead letter holds the number X1." in told.err
+
+
+def test_what_was_never_told_of_cannot_be_reissued(on_broker: Commands) -> None:
+    """Neither an order nor a number."""
+    told = on_broker("reissue", "A-1")
+
+    assert told.code == 1
+    assert "Nothing was told of A-1" in told.err
+
+
+def test_an_order_whose_record_is_gone_is_asked_for(failed: Commands) -> None:
+    """With the option that takes it."""
+    told = failed("reissue", "A-1")
+
+    assert told.code == 1
+    assert "--order FILE" in told.err
+
+
+def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
+    failed: Commands, kafka: KafkaConnection, names: dict[str, str], tmp_path: Path
+) -> None:
+    """First shown, then written, then found under way: once, with its coordinates and its new number."""
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps(ORDER), encoding="utf-8")
+
+    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run")
+    done = failed("reissue", "PAID1", "--order", str(file), "--json")
+    again = failed("reissue", "A-1", "--order", str(file))
+
+    assert (dry.code, done.code, again.code) == (0, 0, 1)
+    assert "would be reissued  order A-1, part 1 of 1 under " + NEW in dry.out
+    assert done.json == {
+        "outcome": "reissued",
+        "merchant_id": MERCHANT.merchant_id,
+        "order_id": "A-1",
+        "part": 1,
+        "parts": 1,
+        "trade_no": NEW,
+        "trade_no_kind": "merchant",
+        "reissue": 1,
+        "ticket_count": 2,
+        "target": names["orders_deferred"],
+    }
+    assert f"reissued already, under {NEW}" in again.err
+    (record,) = _on(kafka, names["orders_deferred"])
+    headers = dict(record.headers)
+    assert (record.key, json.loads(record.value or b"")) == (b"A-1", ORDER)
+    assert (headers["ecticket-topic"], headers["ecticket-offset"]) == (names["orders_paid"].encode(), b"41")
+    assert "王小明" not in done.out + done.err
+
+
+def test_another_orders_file_is_refused(failed: Commands, tmp_path: Path) -> None:
+    """Nothing is issued for somebody else."""
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps({**ORDER, "order_id": "A-2"}), encoding="utf-8")
+
+    told = failed("reissue", "A-1", "--order", str(file))
+
+    assert told.code == 1
+    assert "not that of order A-1" in told.err
