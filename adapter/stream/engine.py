@@ -116,7 +116,8 @@ class Engine(Generic[S]):
         self._last_beat = time.monotonic()
         self._said = float("-inf")
         self._levels_told = float("-inf")
-        self._belonged = time.monotonic()
+        self._in_touch_at = self._belonged = time.monotonic()
+        self._missed = False
 
     # --- what others may see -----------------------------------------------------------------------------------------
 
@@ -314,15 +315,27 @@ class Engine(Generic[S]):
         if now - self._levels_told >= LEVELS_SECONDS:
             self._levels_told = now
             self._observer.levels(self._stage.name, self._levels())
-        if self._belongs() or self._member is None:
+        if self._belongs():
+            self._in_touch_again(now)
+        elif self._member is None:
             self._belonged = now
+        elif not self._member.lease.answered():
+            self._say("no broker answers; what is in hand waits, and nothing is sent until one does")
         elif now - self._belonged > self._kafka.rebalance_timeout:
-            self._say("the group has not answered for a while; nothing is sent until it does")
+            self._say("the group has not settled for a while; nothing is sent until it does")
+
+    def _in_touch_again(self, now: float) -> None:
+        if self._missed:
+            self._missed = False
+            self._said = float("-inf")
+            log.info("%s: in touch with the brokers again after %.0f s", self._stage.name, now - self._in_touch_at)
+        self._in_touch_at = self._belonged = now
 
     def _belongs(self) -> bool:
         return self._member is not None and self._member.lease.holds(self._member.lease.generation)
 
     def _say(self, what: str) -> None:
+        self._missed = True
         if time.monotonic() - self._said >= SAY_AGAIN_SECONDS:
             self._said = time.monotonic()
             log.warning("%s: %s", self._stage.name, what)

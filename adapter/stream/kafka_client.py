@@ -91,7 +91,7 @@ class AioKafka:
             self._options = self._connection.client_options()
         cluster_id = await self._cluster_id(self._options)
         consumer = self._consumer(group, self._options)
-        lease = HeartbeatLease(self._connection.session_timeout_seconds)
+        lease = HeartbeatLease(self._connection.session_timeout_seconds, self.rebalance_timeout)
         member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options)
         try:
             async with _asking("connecting"):

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
+_ANSWERED_LATE = (JoinGroupRequest, SyncGroupRequest)  # when the others have joined too
 _PROOFS = (HeartbeatRequest, SyncGroupRequest)
 _NO_ERROR = 0
 _CURE = "it was written for aiokafka 0.14: install that, or mend adapter/stream/lease.py"
@@ -30,11 +31,19 @@ def boot_clock() -> float:
 
 
 class HeartbeatLease:
-    """The lease of one member, see `port.Lease`; `watch` must have seen its coordinator."""
+    """The lease of one member, see `port.Lease`; `watch` must have seen its coordinator.
 
-    def __init__(self, session_timeout: float, clock: Callable[[], float] = boot_clock) -> None:
+    Both time-outs in seconds.
+    """
+
+    def __init__(
+        self, session_timeout: float, rebalance_timeout: float, clock: Callable[[], float] = boot_clock
+    ) -> None:
         self._session_timeout = session_timeout
+        self._rebalance_timeout = rebalance_timeout
         self._clock = clock
+        self._heard = clock()
+        self._joining = 0
         self._generation: Callable[[], int] = lambda: -1
         self._sent = float("-inf")
         self._proven_for = -1
@@ -54,6 +63,11 @@ class HeartbeatLease:
         return (
             self._generation() == generation == self._proven_for and self._clock() - self._sent < self._session_timeout
         )
+
+    def answered(self) -> bool:
+        """See `port.Lease`: anything counts; while this member joins, the answer may take a rebalance time-out."""
+        patience = self._rebalance_timeout if self._joining else self._session_timeout
+        return self._clock() - self._heard < patience
 
     async def proven_after(self, moment: float) -> None:
         """Wait until a request that was sent after `moment` has been answered."""
@@ -86,7 +100,13 @@ class HeartbeatLease:
 
         async def watched(request: object) -> object:
             sent, generation = self._clock(), self._generation()
-            response = await send(request)
+            joining = isinstance(request, _ANSWERED_LATE)
+            self._joining += joining
+            try:
+                response = await send(request)
+                self._heard = self._clock()
+            finally:
+                self._joining -= joining
             # A heartbeat answered with "rebalance in progress" proves nothing: the group may go on without us at once.
             if isinstance(request, _PROOFS) and response.error_code == _NO_ERROR:
                 self.prove(sent, generation)

@@ -84,6 +84,10 @@ class Lease(Protocol):
         """Whether a request that the broker answered for `generation` was sent less than a session time-out ago."""
         ...
 
+    def answered(self) -> bool:
+        """Whether the broker answered something within a session time-out, or owes no more than a rebalance's end."""
+        ...
+
     def check_proven(self) -> None:
         """Be sure, once partitions were assigned, that proofs are seen at all. Raises AssertionError."""
         ...

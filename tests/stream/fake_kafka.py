@@ -81,6 +81,9 @@ class FakeLease:
     def holds(self, generation: int) -> bool:
         return self.answers and generation == self.generation
 
+    def answered(self) -> bool:
+        return self.answers
+
     def clock(self) -> float:
         self._time += 1
         return self._time

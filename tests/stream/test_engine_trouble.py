@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 
 import pytest
@@ -164,3 +165,20 @@ async def test_a_log_that_was_made_anew_is_read_from_its_start(cluster: FakeClus
         assert engine.assigned == {("paid", 0)}
     assert cluster.told[3] == "new a"
     assert cluster.commits[PAID].offset == 1
+
+
+async def test_an_outage_is_said_once_a_session_is_over_and_again_when_it_ends(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the log knows why nothing goes on, and that it goes on again by itself."""
+    caplog.set_level(logging.INFO)
+    async with running(StageOfTests(), cluster, PAID) as engine:
+        await until(lambda: engine.assigned)
+        cluster.members[0].lease.answers = False
+        await until(lambda: "no broker answers" in caplog.text)
+        assert "in touch with the brokers again" not in caplog.text
+        assert not engine.in_touch
+        cluster.members[0].lease.answers = True
+        await until(lambda: "in touch with the brokers again" in caplog.text)
+
+        assert engine.in_touch

@@ -59,7 +59,7 @@ def coordinator() -> Coordinator:
 
 @pytest.fixture
 def lease(clock: Clock, coordinator: Coordinator) -> HeartbeatLease:
-    lease = HeartbeatLease(10, clock)
+    lease = HeartbeatLease(10, 30, clock)
     lease.watch(coordinator)
     return lease
 
@@ -134,6 +134,37 @@ async def test_another_generation_ends_the_lease(lease: HeartbeatLease, coordina
     assert lease.generation == -1
 
 
+async def test_brokers_that_do_not_answer_are_noticed_after_one_session(
+    lease: HeartbeatLease, coordinator: Coordinator, clock: Clock
+) -> None:
+    """Any answer shows that they are there, one that proves nothing too."""
+    coordinator.answer = Answer(REBALANCE_IN_PROGRESS)
+    clock.now += 9
+    await coordinator._send_req(heartbeat())
+    clock.now += 9
+    assert lease.answered()
+    clock.now += 1
+
+    assert not lease.answered()
+
+
+async def test_a_rebalance_may_be_answered_late(lease: HeartbeatLease, coordinator: Coordinator, clock: Clock) -> None:
+    """Joining takes as long as the slowest of the others; no heartbeat is sent meanwhile."""
+    coordinator.answered.clear()
+    join = JoinGroupRequest("group", 10_000, 10_000, "", None, "consumer", [])
+    joining = asyncio.create_task(coordinator._send_req(join))
+    await asyncio.sleep(0)
+    clock.now += 29
+    assert lease.answered()
+    clock.now += 1
+    assert not lease.answered()
+
+    coordinator.answered.set()
+    await joining
+
+    assert lease.answered()
+
+
 async def test_a_proof_can_be_waited_for(lease: HeartbeatLease, coordinator: Coordinator, clock: Clock) -> None:
     """Only one that was sent later counts."""
     await coordinator._send_req(heartbeat())
@@ -156,7 +187,7 @@ async def test_an_unexpected_client_is_refused(clock: Clock) -> None:
 
     for stranger in (object(), Changed()):
         with pytest.raises(AssertionError, match=r"aiokafka 0\.14"):
-            HeartbeatLease(10, clock).watch(stranger)
+            HeartbeatLease(10, 30, clock).watch(stranger)
 
 
 def test_the_clock_does_not_stand_still() -> None:
