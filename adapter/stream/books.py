@@ -42,9 +42,19 @@ class PartitionBooks:
     `ahead`: how many offsets beyond the ones being handled a commit reserves; 0 for a stage that sends nothing.
     """
 
-    def __init__(self, name: str, inheritance: Inheritance, *, cluster_id: str, fingerprint: str, ahead: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        inheritance: Inheritance,
+        *,
+        cluster_id: str,
+        log_id: str = "",
+        fingerprint: str,
+        ahead: int,
+    ) -> None:
         self._ledger = OffsetLedger(name, committed=inheritance.offset, settled=inheritance.settled)
         self._cluster_id = cluster_id
+        self._log_id = log_id
         self._fingerprint = fingerprint
         self._ahead = ahead
         self._doubt_until = inheritance.possibly_sent_until
@@ -65,6 +75,11 @@ class PartitionBooks:
     def open_count(self) -> int:
         """How many records are open, finished ones that wait for their flush included."""
         return len(self._ledger)
+
+    def skip_to(self, offset: int) -> int:
+        """Note that the log has nothing below `offset` any more; how many offsets nobody had read or settled."""
+        self._misleading = True
+        return self._ledger.skip_to(offset)
 
     def take(self, offset: int) -> bool:
         """Note that a record was read; False when it was settled before and is to be skipped. Raises OffsetNotOpen."""
@@ -149,6 +164,7 @@ class PartitionBooks:
         reserved_until = self._reservation(standing.committable, final=final)
         note = CommitNote(
             cluster_id=self._cluster_id,
+            log_id=self._log_id,
             committed=standing.committable,
             reserved_until=reserved_until,
             mixed_until=self._mixed_until if standing.committable < self._mixed_until else 0,

@@ -29,8 +29,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
@@ -40,13 +39,22 @@ from adapter.stream.intake import Intake
 from adapter.stream.kafka_client import AioKafka
 from adapter.stream.observer import Levels, StreamObserver, Unobserved
 from adapter.stream.phases import Phase
-from adapter.stream.port import Kafka, KafkaTrouble, Member, Place
+from adapter.stream.port import Kafka, KafkaTrouble, Member, OutOfRange, Place
 from adapter.stream.records import Record
 from adapter.stream.stage import Stage
+from adapter.stream.work import Work
 from adapter.stream.workshop import Workshop
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+class Times(TypedDict):
+    """What letting go in good order may take, in seconds; see `Holdings.let_all_go`."""
+
+    patience: float
+    flush_seconds: float
+
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +72,9 @@ LEVELS_SECONDS = 1.0
 
 SAY_AGAIN_SECONDS = 10.0
 """How often an absent broker is mentioned."""
+
+WATCH_SECONDS = 5.0
+"""How often it is looked whether the topics are still the same, and not others of the same name."""
 
 WORK_SHARE = 0.6
 """The part of any time for letting go in which what is being handled may end ..."""
@@ -107,7 +118,7 @@ class Engine(Generic[S]):
         )
         self._member: Member | None = None
         self._mistake: BaseException | None = None
-        self._admitting: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
         self._interrupted = asyncio.Event()
         self._stopping = False
         self._grace = 0.0
@@ -184,6 +195,7 @@ class Engine(Generic[S]):
         self._member = member
         self._holdings.begin(member)
         member.join(self._stage.topics, revoked=self._revoked, assigned=self._assigned)
+        self._run_errand(self._watch_logs(member))
         try:
             await self._read(member)
         except KafkaTrouble as trouble:
@@ -198,13 +210,35 @@ class Engine(Generic[S]):
             held = self._holdings.held
             places = [place for place, holding in held.items() if self._has_room(holding)]
             seconds = POLL_SECONDS if len(places) == len(held) else BUSY_POLL_SECONDS
-            batches = await self._beating(member.poll(places, timeout=seconds))
+            batches = await self._beating(self._poll(member, places, seconds))
             if self._mistake is not None:
                 raise self._mistake
             if turn != self._holdings.turn:
                 self._go_back(member)
             elif batches:
                 self._take(batches)
+
+    async def _poll(self, member: Member, places: Sequence[Place], seconds: float) -> Mapping[Place, Sequence[Record]]:
+        try:
+            return await member.poll(places, timeout=seconds)
+        except OutOfRange as out:
+            for place in out.places & self._holdings.held.keys():
+                holding = self._holdings.held[place]
+                holding.astray = True
+                self._run_errand(self._holdings.look_after(holding, **self._in_good_order()))
+            return {}
+
+    async def _watch_logs(self, member: Member) -> None:
+        """A topic that is made anew while it is read goes on under its name; offsets would be believed of another."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                ids = await member.log_ids(self._stage.topics)
+            except (KafkaTrouble, BrokerAway):
+                continue  # whoever reads notices too, and says so
+            for holding in list(self._holdings.held.values()):
+                if ids.get(holding.place.topic, holding.log_id) != holding.log_id:
+                    self._holdings.replace(holding, **self._in_good_order())
 
     def _has_room(self, holding: Holding[S]) -> bool:
         waiting = self._workshop.waiting(holding.place.topic)
@@ -229,13 +263,21 @@ class Engine(Generic[S]):
             works = self._intake.open(holding, records)
             if works:
                 holding.preparing = True
-                task = asyncio.create_task(self._intake.admit(holding, works))
-                self._admitting.add(task)
-                task.add_done_callback(partial(self._admitted, holding))
+                self._run_errand(self._admit(holding, works))
 
-    def _admitted(self, holding: Holding[S], task: asyncio.Task[None]) -> None:
-        self._admitting.discard(task)
-        holding.preparing = False
+    async def _admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
+        try:
+            await self._intake.admit(holding, works)
+        finally:
+            holding.preparing = False
+
+    def _run_errand(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errand_ended)
+
+    def _errand_ended(self, task: asyncio.Task[None]) -> None:
+        self._errands.discard(task)
         if not task.cancelled() and (mistake := task.exception()) is not None:
             self._note_mistake(mistake)
 
@@ -249,7 +291,7 @@ class Engine(Generic[S]):
             flush_seconds = max(self._grace * FLUSH_SHARE, LEAST_FLUSH_SECONDS)
             await self._holdings.let_all_go("stopped", patience=0, flush_seconds=flush_seconds)
         finally:
-            for task in self._admitting:
+            for task in self._errands:
                 task.cancel()
             if self._stopping:
                 await self._workshop.stop()
@@ -271,10 +313,14 @@ class Engine(Generic[S]):
     async def _revoked(self) -> None:
         """The client swallows what this raises, so nothing may get out."""
         try:
-            half = self._kafka.rebalance_timeout / 2
-            await self._holdings.let_all_go("revoked", patience=half * WORK_SHARE, flush_seconds=half * FLUSH_SHARE)
+            await self._holdings.let_all_go("revoked", **self._in_good_order())
         except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
             self._note_mistake(mistake)
+
+    def _in_good_order(self) -> Times:
+        """What letting go may take while the group goes on: half of what it waits in a rebalance."""
+        half = self._kafka.rebalance_timeout / 2
+        return {"patience": half * WORK_SHARE, "flush_seconds": half * FLUSH_SHARE}
 
     def _assigned(self) -> None:
         """The client swallows what this raises, so nothing may get out."""

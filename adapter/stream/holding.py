@@ -27,9 +27,10 @@ MOST_BYTES = 32 * 1024 * 1024
 class Holding(Generic[S]):
     """A partition held under `generation` of its group, its earlier owner fenced at `fenced_at`.
 
-    `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being prepared. `flushed`: a
-    transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that wait for a reservation.
-    `room`: how many records may be in hand, those waiting for their time not counted, before reading stops.
+    `log_id`: see `port.LogRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being
+    prepared. `astray`: where reading should go on, the log has nothing. `flushed`: a transaction succeeded. `closing`:
+    the next flush is the last. `unreserved`: records that wait for a reservation. `room`: how many records may be in
+    hand, those waiting for their time not counted, before reading stops.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Holding(Generic[S]):
         writer: Writer,
         lease: Lease,
         *,
+        log_id: str,
         generation: int,
         fenced_at: datetime,
         sends: bool,
         room: int,
     ) -> None:
         self.place = place
+        self.log_id = log_id
         self.books = books
         self.writer = writer
         self.generation = generation
@@ -52,6 +55,7 @@ class Holding(Generic[S]):
         self.working = True
         self.closing = False
         self.preparing = False
+        self.astray = False
         self.works: dict[int, Work[S]] = {}
         self.unreserved: list[Work[S]] = []
         self.flushed = False
@@ -130,4 +134,4 @@ class Holding(Generic[S]):
     def full(self) -> bool:
         """Whether reading on has to wait."""
         in_hand = len(self.works) - self._counts[Phase.WAITING]
-        return self.preparing or in_hand >= self._room or self._bytes >= MOST_BYTES
+        return self.preparing or self.astray or in_hand >= self._room or self._bytes >= MOST_BYTES

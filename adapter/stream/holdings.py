@@ -34,6 +34,9 @@ _FIRST_BACK_OFF_SECONDS = 0.1
 _MOST_BACK_OFF_SECONDS = 5.0
 _SURE_AFTER = 3  # attempts
 
+TAKING_SECONDS = 1.0
+"""How long a take-over that has begun may still take when everything is to be let go."""
+
 
 class Holdings(Generic[S]):
     """The partitions that a stage holds in this process.
@@ -62,6 +65,7 @@ class Holdings(Generic[S]):
         self._accepting = False
         self._taking: dict[Place, asyncio.Task[None]] = {}
         self._releasing: dict[Place, asyncio.Task[None]] = {}
+        self._begun: set[Place] = set()
         self._failures: Counter[Place] = Counter()
         self.held: dict[Place, Holding[S]] = {}
         self.turn = 0
@@ -90,6 +94,10 @@ class Holdings(Generic[S]):
         `flush_seconds`. What is not ours any more is not waited for.
         """
         self._turned()
+        # A group's first owner commits at once, so that its successor knows that nothing was lost; it shall come to it.
+        begun = {self._taking[place] for place in self._begun if place in self._taking}
+        if begun:
+            await asyncio.wait(begun, timeout=min(TAKING_SECONDS, flush_seconds))
         ending = list(self._taking.values())
         for task in ending:
             task.cancel()
@@ -119,7 +127,10 @@ class Holdings(Generic[S]):
     # --- taking over -------------------------------------------------------------------------------------------------
 
     def _begin_to_take(self, place: Place, *, proven_after: float | None = None) -> None:
-        task = asyncio.create_task(self._take_over(self._its_member(), place, proven_after))
+        self._start_taking(place, self._take_over(self._its_member(), place, proven_after))
+
+    def _start_taking(self, place: Place, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._taking[place] = task
         task.add_done_callback(lambda ended: self._take_over_ended(place, ended))
 
@@ -138,6 +149,7 @@ class Holdings(Generic[S]):
                 # a request that was sent after whatever went wrong.
                 if proven_after is not None:
                     await member.lease.proven_after(proven_after)
+                self._begun.add(place)
                 await self._try_to_take(member, place)
             except (KafkaTrouble, BrokerAway) as trouble:
                 proven_after = member.lease.clock()
@@ -145,6 +157,8 @@ class Holdings(Generic[S]):
                 log.warning("%s could not be taken over yet: %s", place, trouble)
             else:
                 return
+            finally:
+                self._begun.discard(place)
 
     async def _try_to_take(self, member: Member, place: Place) -> None:
         generation = member.lease.generation
@@ -155,9 +169,9 @@ class Holdings(Generic[S]):
             commit = await member.committed(place)
             log_range = await member.log_range(place)
             _be_sure(member, generation)
-            inheritance = self._inherit(member, place, commit, log_range)
+            inheritance = self._inherit(member, place, commit, log_range, written_before=not writer.first)
             # No await from here to the seek: nothing may be read in between.
-            holding = self._open(member, place, writer, inheritance, generation, fenced_at)
+            holding = self._open(member, place, writer, inheritance, log_range.log_id, generation, fenced_at)
             member.seek(place, holding.books.next_offset)
         except BaseException:
             writer.abandon()
@@ -169,15 +183,34 @@ class Holdings(Generic[S]):
         holding.flush_due.set()
         self._observer.partition_taken_over(self._stage.name, place.topic, place.partition)
 
-    def _inherit(self, member: Member, place: Place, commit: Commit | None, log_range: LogRange) -> Inheritance:
-        fingerprint = short_fingerprint(self._stage.fingerprint)
-        inheritance = inherit(commit, log_range, cluster_id=member.cluster_id, fingerprint=fingerprint)
-        if inheritance.moved and self._failures[place] < _SURE_AFTER:
-            # A new leader may not know its own end yet, and reading everything again must not be anybody's mistake.
+    def _inherit(
+        self, member: Member, place: Place, commit: Commit | None, log_range: LogRange, *, written_before: bool
+    ) -> Inheritance:
+        inheritance = inherit(
+            commit,
+            log_range,
+            cluster_id=member.cluster_id,
+            fingerprint=short_fingerprint(self._stage.fingerprint),
+            written_before=written_before,
+        )
+        if inheritance.unsure and self._failures[place] < _SURE_AFTER:
+            # Reading everything again must not be the mistake of a moment.
             raise KafkaTrouble(f"{inheritance.remark}; asking again to be sure")
         if inheritance.remark:
             log.warning("%s: %s", place, inheritance.remark)
+        if inheritance.lost:
+            self._lost(place, inheritance.lost, log_range.start)
         return inheritance
+
+    def _lost(self, place: Place, count: int, start: int) -> None:
+        log.error(
+            "%s: %s offsets before %s were deleted from the log and nobody had settled them: what was ordered there "
+            "gets no tickets from here. Retention was shorter than the time they waited",
+            place,
+            count,
+            start,
+        )
+        self._observer.records_lost(self._stage.name, place.topic, count)
 
     def _open(
         self,
@@ -185,6 +218,7 @@ class Holdings(Generic[S]):
         place: Place,
         writer: Writer,
         inheritance: Inheritance,
+        log_id: str,
         generation: int,
         fenced_at: datetime,
     ) -> Holding[S]:
@@ -193,6 +227,7 @@ class Holdings(Generic[S]):
             str(place),
             inheritance,
             cluster_id=member.cluster_id,
+            log_id=log_id,
             fingerprint=short_fingerprint(self._stage.fingerprint),
             ahead=2 * self._stage.max_in_flight if self._stage.sends else 0,
         )
@@ -202,6 +237,7 @@ class Holdings(Generic[S]):
             books,
             writer,
             member.lease,
+            log_id=log_id,
             generation=generation,
             fenced_at=fenced_at,
             sends=self._stage.sends,
@@ -212,20 +248,57 @@ class Holdings(Generic[S]):
         failures = self._failures[place]
         return min(_FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures, 10), _MOST_BACK_OFF_SECONDS) if failures else 0.0
 
+    # --- a log that is not what it was -------------------------------------------------------------------------------
+
+    async def look_after(self, holding: Holding[S], *, patience: float, flush_seconds: float) -> None:
+        """See why the log has nothing where reading should go on, and go on where it can."""
+        member = self._its_member()
+        try:
+            log_range = await member.log_range(holding.place)
+            if not holding.working:
+                return
+            if log_range.log_id != holding.log_id or holding.books.next_offset > log_range.end:
+                self.replace(holding, patience=patience, flush_seconds=flush_seconds)
+                return
+            if lost := holding.books.skip_to(log_range.start):
+                self._lost(holding.place, lost, log_range.start)
+                holding.flush_due.set()
+            member.seek(holding.place, holding.books.next_offset)
+            holding.astray = False
+        except (KafkaTrouble, BrokerAway) as trouble:
+            log.warning("%s: %s; dropped, to be taken over anew", holding.place, trouble)
+            self.drop(holding, "trouble")
+
+    def replace(self, holding: Holding[S], *, patience: float, flush_seconds: float) -> None:
+        """Let a partition go in good order, because its log is another one by now, and take it over anew."""
+        place = holding.place
+        if holding.live and self._accepting and place not in self._releasing and place not in self._taking:
+            log.warning("%s: its topic was made anew, or lost records; to be taken over anew", place)
+            self._start_taking(place, self._replace(holding, patience, flush_seconds))
+
+    async def _replace(self, holding: Holding[S], patience: float, flush_seconds: float) -> None:
+        await self._end_well(holding, patience, flush_seconds)
+        self._forget(holding, "rewound")
+        member = self._its_member()
+        await self._take_over(member, holding.place, member.lease.clock())
+
     # --- letting go --------------------------------------------------------------------------------------------------
 
     async def _release(self, holding: Holding[S], reason: str, patience: float, flush_seconds: float) -> None:
-        holding.close_gate()
         try:
-            if self._its_member().lease.holds(holding.generation):
-                await _until(holding.idle.wait(), patience)
-            holding.closing = True
-            holding.flush_due.set()
-            if holding.flusher is not None:
-                await asyncio.wait({holding.flusher}, timeout=flush_seconds)
+            await self._end_well(holding, patience, flush_seconds)
             self._forget(holding, reason)
         finally:
             del self._releasing[holding.place]
+
+    async def _end_well(self, holding: Holding[S], patience: float, flush_seconds: float) -> None:
+        holding.close_gate()
+        if self._its_member().lease.holds(holding.generation):
+            await _until(holding.idle.wait(), patience)
+        holding.closing = True
+        holding.flush_due.set()
+        if holding.flusher is not None:
+            await asyncio.wait({holding.flusher}, timeout=flush_seconds)
 
     def drop(self, holding: Holding[S], reason: str) -> None:
         """Give up a partition at once, because its transactions or its offsets went wrong; it is taken over anew."""
@@ -234,7 +307,7 @@ class Holdings(Generic[S]):
             return
         self._forget(holding, reason)
         self._failures[place] = 1 if holding.flushed else self._failures[place] + 1
-        if self._accepting and place not in self._releasing:
+        if self._accepting and place not in self._releasing and place not in self._taking:
             self._begin_to_take(place, proven_after=self._its_member().lease.clock())
 
     def drop_all(self) -> None:

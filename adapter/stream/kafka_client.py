@@ -4,7 +4,8 @@ It keeps the promises of `port.py` and refuses to decide anything. What had to b
 
 * aiokafka hands out records before its listener has finished, logs and swallows what a listener raises, and does not
   call it in `stop()`. So the listener only tells the engine, and raises nothing.
-* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted.
+* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted. And `earliest` goes on after lost
+  records without a word, so it is told to reset nothing by itself: where reading starts, the take-over says.
 * `getmany` without partitions means all of them; with some it leaves the others' prefetched records alone, where
   pausing would throw them away and fetch them again.
 * A failed batch shows in the futures of `send` only. Nearly everything is retried for ever, so whatever must end is
@@ -32,6 +33,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     NodeNotReadyError,
     NotCoordinatorForGroupError,
+    OffsetOutOfRangeError,
     RecordListTooLargeError,
 )
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
@@ -39,9 +41,10 @@ from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.lease import HeartbeatLease
-from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
 from adapter.stream.records import Publication, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
+from adapter.stream.topic_ids import TopicIdsRequest, ids_in
 
 T = TypeVar("T")
 
@@ -109,7 +112,7 @@ class AioKafka:
             **options,
             group_id=group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(session_ms // 6, 100),
@@ -186,12 +189,15 @@ class AioKafkaMember:
         return frozenset(Place(*partition) for partition in self._consumer.assignment())
 
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # a poll's end is no failure
-        """See `port.Member`. Raises KafkaTrouble."""
+        """See `port.Member`. Raises KafkaTrouble, OutOfRange."""
         partitions = [TopicPartition(*place) for place in places] or [_NOWHERE]
         try:
             batches = await self._consumer.getmany(
                 *partitions, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE
             )
+        except OffsetOutOfRangeError as error:
+            (positions,) = error.args
+            raise OutOfRange(Place(*partition) for partition in positions) from error
         except KafkaError as error:
             raise KafkaTrouble(f"reading failed: {error!r}") from error
         return {Place(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
@@ -227,10 +233,18 @@ class AioKafkaMember:
     async def log_range(self, place: Place) -> LogRange:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         partition = TopicPartition(*place)
+        # The id first: should the topic be made anew meanwhile, the range is that of a log with yet another id.
+        ids = await self.log_ids([place.topic])
         async with _asking(f"asking for the ends of {place}"):
             starts = await self._consumer.beginning_offsets([partition])
             ends = await self._consumer.end_offsets([partition])
-            return LogRange(start=starts[partition], end=ends[partition])
+        return LogRange(start=starts[partition], end=ends[partition], log_id=ids.get(place.topic, ""))
+
+    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        client = self._consumer._client
+        async with _asking(f"asking for the ids of {', '.join(topics)}"):
+            return ids_in(await client.send(client.get_random_node(), TopicIdsRequest(topics)))
 
     async def start_writer(self, place: Place) -> AioKafkaWriter:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
@@ -290,6 +304,11 @@ class AioKafkaWriter:
         self._group = group
         self._partition = TopicPartition(*place)
         self._open = False
+
+    @property
+    def first(self) -> bool:
+        """See `port.Writer`."""
+        return bool(self._producer._txn_manager.producer_epoch == 0)
 
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
         """See `port.Writer`. Raises PublicationsTooLarge, KafkaTrouble."""

@@ -77,6 +77,17 @@ class OffsetLedger:
             self._open[offset] = None
         return not settled
 
+    def skip_to(self, offset: int) -> int:
+        """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
+
+        Returns how many of the offsets passed over were neither read before nor settled by an earlier owner.
+        """
+        passed = max(offset - self._next, 0)
+        settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._inherited)
+        self._next = max(offset, self._next)
+        self._leave_behind(self._next)
+        return passed - settled
+
     def settle(self, offset: int) -> None:
         """Note that the outcome of the record at `offset` is published.
 

@@ -17,7 +17,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from adapter.stream.ledger import Run
 
@@ -26,7 +26,7 @@ LIMIT = 4096
 
 _VERSION = "ea1"
 _NO_RUNS = "-"
-_FIELDS = 8
+_FIELDS = 9
 _MOST_INFLATED = 1 << 20
 _CONTINUED = 0x80  # set in every byte of a varint but its last
 _LONGEST_VARINT = 70
@@ -37,12 +37,13 @@ _FINGERPRINT_LENGTH = 12
 class CommitNote:
     """What one commit of a partition says beyond its offset.
 
-    `committed`: the offset it was written for. `reserved_until`: no record at or beyond it was ever sent.
-    `mixed_until`: records below it may have been sent under another fingerprint than `fingerprint`.
-    `settled`: runs beyond `committed`.
+    `log_id`: the log it is about, see `port.LogRange`. `committed`: the offset it was written for. `reserved_until`: no
+    record at or beyond it was ever sent. `mixed_until`: records below it may have been sent under another fingerprint
+    than `fingerprint`. `settled`: runs beyond `committed`.
     """
 
     cluster_id: str
+    log_id: str = ""
     committed: int
     reserved_until: int
     mixed_until: int
@@ -67,6 +68,7 @@ def write(note: CommitNote) -> str:
     fields = (
         _VERSION,
         quote(note.cluster_id, safe=""),
+        quote(note.log_id, safe=""),
         str(note.committed),
         str(note.reserved_until),
         str(note.mixed_until),
@@ -97,14 +99,15 @@ def read(text: str | None, *, cluster_id: str, committed: int) -> CommitNote | U
 
 
 def _parse(fields: list[str], cluster_id: str) -> CommitNote:
-    committed = int(fields[2])
+    committed = int(fields[3])
     return CommitNote(
         cluster_id=cluster_id,
+        log_id=unquote(fields[2]),
         committed=committed,
-        reserved_until=int(fields[3]),
-        mixed_until=int(fields[4]),
-        fingerprint=fields[5],
-        settled=tuple(_unpack(fields[6], committed)),
+        reserved_until=int(fields[4]),
+        mixed_until=int(fields[5]),
+        fingerprint=fields[6],
+        settled=tuple(_unpack(fields[7], committed)),
     )
 
 

@@ -41,7 +41,10 @@ class StreamObserver(Protocol):
         """The partition is ours, and its books are open."""
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        """The partition is not ours any more: `revoked`, `stopped`, `trouble` or `rewound`."""
+        """The partition is not ours any more: `revoked`, `stopped`, `trouble` or `rewound` (its log is another one)."""
+
+    def records_lost(self, stage: str, topic: str, count: int) -> None:
+        """So many offsets were deleted from the log before anybody had settled them; some may be no records."""
 
     def carried(self, stage: str, topic: str, count: int) -> None:
         """So many open records were carried on to keep a commit small."""
@@ -72,6 +75,9 @@ class Unobserved:
         """See StreamObserver."""
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+        """See StreamObserver."""
+
+    def records_lost(self, stage: str, topic: str, count: int) -> None:
         """See StreamObserver."""
 
     def carried(self, stage: str, topic: str, count: int) -> None:

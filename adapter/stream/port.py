@@ -6,7 +6,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -34,10 +34,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRange:
-    """The first offset that the log still has, and the one after the last that committed readers can see."""
+    """The first offset that the log still has, and the one after the last that committed readers can see.
+
+    `log_id` is the log's own name: a topic that is deleted and made anew has another. Empty where brokers tell none.
+    """
 
     start: int
     end: int
+    log_id: str = ""
 
 
 class KafkaTrouble(StreamError):
@@ -52,8 +56,21 @@ class PublicationsTooLarge(StreamError):
         self.indexes = frozenset(indexes)
 
 
+class OutOfRange(StreamError):
+    """The logs of these places have nothing where reading should go on; nothing was read, and nothing was skipped."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.places = frozenset(places)
+        super().__init__(f"nothing is where reading should go on in {', '.join(map(str, self.places))}")
+
+
 class Writer(Protocol):
     """The one writer of a partition's outcomes; having started it has fenced every earlier one."""
+
+    @property
+    def first(self) -> bool:
+        """Whether the brokers remember no earlier writer of this place; once started."""
+        ...
 
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
         """All publications and the commit in one transaction, or nothing.
@@ -128,7 +145,8 @@ class Member(Protocol):
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109
         """Records of these places only, in the order of their offsets; empty after `timeout` seconds.
 
-        Raises KafkaTrouble when this member can go on no more: make a new one.
+        Raises KafkaTrouble when this member can go on no more: make a new one; and OutOfRange, which is for the caller
+        to judge: nothing of those places is read until they are sought.
         """
         ...
 
@@ -142,6 +160,10 @@ class Member(Protocol):
 
     async def log_range(self, place: Place) -> LogRange:
         """What the log has at this moment. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The `log_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway."""
         ...
 
     async def start_writer(self, place: Place) -> Writer:

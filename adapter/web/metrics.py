@@ -51,6 +51,9 @@ class StreamMetrics:
         self._partition_changes = Counter(
             "ecticket_partition_changes", "Partitions taken over or dropped.", ("stage", "change"), registry=registry
         )
+        self._lost = Counter(
+            "ecticket_records_lost", "ALARM: deleted before anybody took them.", ("stage", "topic"), registry=registry
+        )
         self._carried = Counter("ecticket_records_carried", "Open records carried on.", ("stage",), registry=registry)
         self._failed = Counter("ecticket_internal_errors", "Mistakes of ours.", ("stage", "where"), registry=registry)
         self._lease = Counter("ecticket_lease_lost", "Sends held back.", ("stage",), registry=registry)
@@ -72,6 +75,9 @@ class StreamMetrics:
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
         self._partition_changes.labels(stage, reason).inc()
+
+    def records_lost(self, stage: str, topic: str, count: int) -> None:
+        self._lost.labels(stage, topic).inc(count)
 
     def carried(self, stage: str, topic: str, count: int) -> None:
         self._carried.labels(stage).inc(count)

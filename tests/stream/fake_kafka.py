@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from adapter.errors import BrokerAway
-from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
 from adapter.stream.records import Publication, Record
 
 CLUSTER_ID = "fake"
@@ -24,6 +24,8 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.logs: defaultdict[Place, list[Record]] = defaultdict(list)
+        self.ids: defaultdict[str, str] = defaultdict(lambda: "first")
+        self.starts: defaultdict[Place, int] = defaultdict(int)
         self.commits: dict[Place, Commit] = {}
         self.published: list[Publication] = []
         self.transactions: list[tuple[Place, int]] = []
@@ -33,6 +35,7 @@ class FakeCluster:
         self.faults: list[str] = []
         self.writers_to_fail = 0
         self.slow_transactions = 0.0
+        self.slow_starts = 0.0
         self.members: list[FakeMember] = []
         self.news = asyncio.Event()
 
@@ -54,7 +57,21 @@ class FakeCluster:
         return made
 
     def end(self, place: Place) -> int:
-        return self.logs[place][-1].offset + 1 if self.logs[place] else 0
+        return self.logs[place][-1].offset + 1 if self.logs[place] else self.starts[place]
+
+    def delete_before(self, place: Place, offset: int) -> None:
+        """Delete records, as retention does."""
+        self.logs[place] = [record for record in self.logs[place] if record.offset >= offset]
+        self.starts[place] = offset
+        self.news.set()
+
+    def remake(self, topic: str) -> None:
+        """Delete a topic and make it anew: other logs of the same name, and no offsets."""
+        self.ids[topic] = f"after {self.ids[topic]}"
+        for place in [place for place in self.logs if place.topic == topic]:
+            self.logs[place] = []
+            self.starts[place] = 0
+            self.commits.pop(place, None)
 
     @property
     def told(self) -> list[str]:
@@ -105,6 +122,7 @@ class FakeWriter:
         self._cluster = cluster
         self._place = place
         self._epoch = cluster.epochs[place]
+        self.first = self._epoch == 1
         self.ended = ""
 
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
@@ -201,6 +219,8 @@ class FakeMember:
         batches = {}
         for place in places:
             if place in self._assignment:
+                if not self._cluster.starts[place] <= self._positions[place] <= self._cluster.end(place):
+                    raise OutOfRange([place])
                 ahead = [one for one in self._cluster.logs[place] if one.offset >= self._positions[place]][:_AT_ONCE]
                 if ahead:
                     batches[place] = ahead
@@ -218,8 +238,12 @@ class FakeMember:
 
     async def log_range(self, place: Place) -> LogRange:
         await _answer(self)
-        log = self._cluster.logs[place]
-        return LogRange(start=log[0].offset if log else 0, end=self._cluster.end(place))
+        cluster = self._cluster
+        return LogRange(start=cluster.starts[place], end=cluster.end(place), log_id=cluster.ids[place.topic])
+
+    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        await _answer(self)
+        return {topic: self._cluster.ids[topic] for topic in topics}
 
     async def start_writer(self, place: Place) -> FakeWriter:
         await _answer(self)
@@ -227,6 +251,7 @@ class FakeMember:
             self._cluster.writers_to_fail -= 1
             raise KafkaTrouble("no writer today")
         writer = FakeWriter(self._cluster, place)
+        await asyncio.sleep(self._cluster.slow_starts)
         self.writers.append(writer)
         return writer
 

@@ -117,6 +117,25 @@ def test_old_doubts_outlive_a_small_reservation() -> None:
     assert note_of(books.draft()).reserved_until == 10_000
 
 
+def test_a_loss_is_committed_at_once() -> None:
+    """The next owner shall not find it again, and tell it again."""
+    books = open_books()
+    assert books.draft() is None
+
+    assert books.skip_to(40) == 40
+
+    assert note_of(books.draft()).committed == 40
+
+
+def test_the_note_names_the_log() -> None:
+    """Offsets alone do not say which log they count in."""
+    books = PartitionBooks("t/0", Inheritance(offset=0), cluster_id=CLUSTER, log_id="one", fingerprint="one", ahead=10)
+    books.take(0)
+    books.finish(0, NOTHING_TO_TELL)
+
+    assert note_of(books.draft()).log_id == "one"
+
+
 def test_a_reservation_does_not_shrink_under_a_send() -> None:
     """A send may begin under the old value while a new one is on its way."""
     books = open_books(Inheritance(offset=0, reserved_until=500))

@@ -9,10 +9,13 @@ from datetime import datetime
 import pytest
 
 from adapter.errors import LeaseLost
+from adapter.stream import engine as engine_module
 from adapter.stream import workshop
+from adapter.stream.observer import Unobserved
 from adapter.stream.stage import Grant, Outcome
 from stream.engine_stories import (
     PAID,
+    PAID_TOO,
     Sends,
     StageOfTests,
     running,
@@ -165,6 +168,131 @@ async def test_a_log_that_was_made_anew_is_read_from_its_start(cluster: FakeClus
         assert engine.assigned == {("paid", 0)}
     assert cluster.told[3] == "new a"
     assert cluster.commits[PAID].offset == 1
+
+
+class Losses(Unobserved):
+    """How much was lost."""
+
+    def __init__(self) -> None:
+        self.lost: list[int] = []
+
+    def records_lost(self, stage: str, topic: str, count: int) -> None:
+        self.lost.append(count)
+
+
+async def test_a_topic_made_anew_under_its_reader_is_noticed_by_its_id(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody rebalances, and the new log is as long as the old one was: its records would pass for settled ones."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.02)
+    sends = Sends()
+    cluster.append(PAID, "a", "b", "c")
+    async with running(StageOfTests(sends), cluster, PAID) as engine:
+        await until(lambda: len(cluster.told) == 3)
+        cluster.remake("paid")
+        cluster.append(PAID, "new a", "new b", "new c")
+        await until(lambda: len(cluster.told) == 6)
+        await until(lambda: engine.assigned)
+        cluster.append(PAID, "new d")
+        await until(lambda: len(cluster.told) == 7)
+
+    assert cluster.told[3:] == ["new a", "new b", "new c", "new d"]
+    assert sends.doubted == ["new a", "new b", "new c"]
+
+
+async def test_what_is_in_hand_of_a_topic_made_anew_is_told_first(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sent; that its record is gone does not undo it."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.02)
+    entered, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(subject: str, grant: Grant) -> Outcome:
+        if subject == "slow":
+            entered.set()
+            await may_end.wait()
+        return told(subject)
+
+    cluster.append(PAID, "slow")
+    async with running(StageOfTests(slow), cluster, PAID):
+        await entered.wait()
+        cluster.remake("paid")
+        cluster.append(PAID, "new a")
+        await asyncio.sleep(0.05)
+        may_end.set()
+        await until(lambda: len(cluster.told) == 2)
+
+    assert cluster.told == ["slow", "new a"]
+
+
+async def test_records_deleted_before_they_were_read_are_counted_and_those_in_hand_go_on(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Retention does not wait for a reader who is held up."""
+    may_end, losses = asyncio.Event(), Losses()
+
+    async def waits(subject: str, grant: Grant) -> Outcome:
+        await may_end.wait()
+        return told(subject)
+
+    # Room is for 2 * 8 + 100 records: a batch of 50 three times.
+    cluster.append(PAID, *(str(number) for number in range(300)))
+    async with running(StageOfTests(waits), cluster, PAID, observer=losses):
+        await until(lambda: len(cluster.members) == 1 and cluster.members[0]._positions.get(PAID) == 150)
+        cluster.delete_before(PAID, 290)
+        may_end.set()
+        await until(lambda: len(cluster.told) == 160)
+
+    assert sorted(cluster.told, key=int) == [str(number) for number in (*range(150), *range(290, 300))]
+    assert losses.lost == [140]
+    assert "140 offsets before 290 were deleted" in caplog.text
+    assert cluster.commits[PAID].offset == 300
+
+
+async def test_records_deleted_while_nobody_read_are_counted_once(cluster: FakeCluster) -> None:
+    """The owner who finds the loss commits it."""
+    losses = Losses()
+    cluster.append(PAID, *"abc")
+    async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=losses):
+        await until(lambda: len(cluster.told) == 3)
+    cluster.append(PAID, *"defgh")
+    cluster.delete_before(PAID, 7)
+    for _ in range(2):
+        async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=losses):
+            await until(lambda: cluster.told == [*"abch"] and cluster.commits[PAID].offset == 8)
+
+    assert losses.lost == [4]
+
+
+async def test_a_group_whose_offsets_are_gone_asks_before_it_sends(cluster: FakeCluster) -> None:
+    """Deleted by a tool, or expired: the brokers remember that somebody wrote, so anything may have been sent."""
+    sends = Sends()
+    cluster.append(PAID, "a", "b")
+    async with running(StageOfTests(sends), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+    cluster.commits.clear()
+    cluster.append(PAID, "c")
+    async with running(StageOfTests(sends), cluster, PAID):
+        await until(lambda: len(cluster.told) == 5)
+
+    assert sends.sent == ["a", "b", "c"]
+    assert sends.doubted == ["a", "b", "c"]
+
+
+async def test_a_group_whose_first_owner_was_interrupted_is_not_taken_for_one_that_lost_its_offsets(
+    cluster: FakeCluster,
+) -> None:
+    """Processes that are started together rebalance while the first is still taking over."""
+    sends = Sends()
+    cluster.append(PAID, "a", "b")
+    cluster.slow_starts = 0.02
+    async with running(StageOfTests(sends), cluster, PAID) as engine:
+        await until(lambda: cluster.epochs[PAID] == 1)
+        await cluster.assign([PAID])
+        await until(lambda: engine.assigned and len(cluster.told) == 2)
+
+    assert cluster.epochs[PAID] == 2
+    assert sends.doubted == []
 
 
 async def test_an_outage_is_said_once_a_session_is_over_and_again_when_it_ends(

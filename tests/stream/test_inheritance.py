@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapter.stream.inheritance import Inheritance, inherit
 from adapter.stream.metadata import CommitNote, write
 from adapter.stream.port import Commit, LogRange
 
 CLUSTER = "cluster-1"
-LOG = LogRange(start=0, end=1000)
+LOG = LogRange(start=0, end=1000, log_id="one")
 
 
-def a_commit(offset: int = 100, *, written_for: int = 100, cluster_id: str = CLUSTER, mixed_until: int = 0) -> Commit:
+def a_commit(
+    offset: int = 100,
+    *,
+    written_for: int = 100,
+    cluster_id: str = CLUSTER,
+    log_id: str = "one",
+    mixed_until: int = 0,
+) -> Commit:
     note = CommitNote(
         cluster_id=cluster_id,
+        log_id=log_id,
         committed=written_for,
         reserved_until=600,
         mixed_until=mixed_until,
@@ -22,13 +32,31 @@ def a_commit(offset: int = 100, *, written_for: int = 100, cluster_id: str = CLU
     return Commit(offset=offset, metadata=write(note))
 
 
-def inherited(commit: Commit | None, log: LogRange = LOG, fingerprint: str = "one") -> Inheritance:
-    return inherit(commit, log, cluster_id=CLUSTER, fingerprint=fingerprint)
+def inherited(
+    commit: Commit | None, log: LogRange = LOG, fingerprint: str = "one", *, written_before: bool = False
+) -> Inheritance:
+    return inherit(commit, log, cluster_id=CLUSTER, fingerprint=fingerprint, written_before=written_before)
 
 
 def test_a_group_that_never_committed_has_sent_nothing() -> None:
     """Everything that is sent is reserved by a commit first."""
-    assert inherited(None, LogRange(start=7, end=1000)) == Inheritance(offset=7)
+    found = inherited(None, LogRange(start=7, end=1000))
+
+    assert (found.offset, found.possibly_sent_until, found.remark) == (7, 0, None)
+
+
+def test_the_first_owner_commits_at_once() -> None:
+    """From then on a missing commit is one that got lost."""
+    assert inherited(None).moved
+
+
+def test_a_commit_that_got_lost_means_that_everything_may_have_been_sent() -> None:
+    """A tool deleted it, or it expired; the brokers still remember the writer that wrote it."""
+    found = inherited(None, LogRange(start=7, end=1000), written_before=True)
+
+    assert (found.offset, found.possibly_sent_until, found.mixed_until, found.reserved_until) == (7, 1000, 1000, 0)
+    assert "is gone" in (found.remark or "")
+    assert found.moved
 
 
 def test_a_readable_note_is_believed() -> None:
@@ -78,11 +106,25 @@ def test_an_offset_moved_by_hand_outdates_its_note() -> None:
 
 
 def test_records_that_retention_deleted_are_reported() -> None:
-    """Reading starts at what is left, and somebody is told."""
+    """Reading starts at what is left; what nobody had settled is counted, once."""
     found = inherited(a_commit(), LogRange(start=115, end=1000))
 
     assert (found.offset, found.possibly_sent_until) == (115, 600)
-    assert "are gone" in (found.remark or "")
+    assert found.lost == 10
+    assert found.moved
+
+
+def test_what_was_settled_is_not_lost() -> None:
+    """Records may be deleted once they are settled, whether or not the committed offset has passed them."""
+    assert inherited(a_commit(), LogRange(start=125, end=1000)).lost == 15
+    assert inherited(a_commit(), LogRange(start=100, end=1000)).lost == 0
+
+
+def test_without_a_note_everything_deleted_counts_as_lost() -> None:
+    """Nobody knows which of it was settled."""
+    found = inherited(Commit(offset=100, metadata=""), LogRange(start=130, end=1000))
+
+    assert (found.offset, found.lost, found.moved) == (130, 30, True)
 
 
 def test_a_topic_made_anew_is_read_from_its_start() -> None:
@@ -91,3 +133,20 @@ def test_a_topic_made_anew_is_read_from_its_start() -> None:
 
     assert (found.offset, found.settled, found.possibly_sent_until) == (0, (), 10)
     assert found.moved
+    assert found.unsure
+
+
+def test_a_topic_made_anew_is_told_from_the_old_one_by_its_id() -> None:
+    """Offsets look alike: without the id, the new topic's first records would pass for settled ones."""
+    found = inherited(a_commit(), LogRange(start=0, end=1000, log_id="two"))
+
+    assert (found.offset, found.settled, found.possibly_sent_until) == (0, (), 1000)
+    assert (found.moved, found.unsure, found.lost) == (True, False, 0)
+
+
+@pytest.mark.parametrize(("noted", "now"), [("", "one"), ("one", ""), ("", "")])
+def test_where_brokers_tell_no_ids_topics_pass_for_the_same(noted: str, now: str) -> None:
+    """Brokers before 2.8 have none; what was written under them is believed afterwards too."""
+    found = inherited(a_commit(log_id=noted), LogRange(start=0, end=1000, log_id=now))
+
+    assert (found.offset, found.settled) == (100, ((110, 120),))

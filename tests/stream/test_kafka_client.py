@@ -143,7 +143,9 @@ async def test_a_member_reads_only_what_it_is_asked_to(
     await joined(member, source)
     assert member.assignment() == {Place(source, 0), Place(source, 1)}
     assert member.lease.holds(member.lease.generation)
-    assert await member.log_range(Place(source, 0)) == LogRange(start=0, end=1)
+    ids = await member.log_ids([source, "nowhere"])
+    assert list(ids) == [source]
+    assert await member.log_range(Place(source, 0)) == LogRange(start=0, end=1, log_id=ids[source])
     for place in member.assignment():
         member.seek(place, 0)
 

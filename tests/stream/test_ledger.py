@@ -92,6 +92,28 @@ def test_holes_beyond_the_last_settled_offset_take_no_room(ledger: OffsetLedger)
     assert ledger.standing().settled == ((1, 3),)
 
 
+def test_records_that_are_gone_are_passed_over_and_counted() -> None:
+    """What was read stays open, what was settled is not lost, and reading goes on behind the gap."""
+    ledger = OffsetLedger("t/0", committed=10, settled=[(12, 15), (20, 30)])
+    ledger.open(10)
+
+    assert ledger.skip_to(22) == (22 - 11) - (15 - 12) - (22 - 20)
+    assert ledger.next_offset == 22
+    assert ledger.committable() == 10
+    assert not ledger.open(25)
+    ledger.open(30)
+    ledger.settle(10)
+    assert ledger.committable() == 30
+
+
+def test_nothing_is_passed_over_that_was_read(ledger: OffsetLedger) -> None:
+    """A log that begins before the next record to read has lost nothing of ours."""
+    ledger.open(5)
+
+    assert ledger.skip_to(3) == 0
+    assert ledger.next_offset == 6
+
+
 def test_settling_twice_is_refused(ledger: OffsetLedger) -> None:
     """Two tasks own one record: that must not stay hidden."""
     ledger.open(5)

@@ -17,6 +17,7 @@ CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 def a_note(**changes: object) -> CommitNote:
     facts: dict[str, object] = {
         "cluster_id": CLUSTER,
+        "log_id": "a1b3744078c547deb1a2348c0a0ae96e",
         "committed": 100,
         "reserved_until": 700,
         "mixed_until": 0,
@@ -35,6 +36,7 @@ def notes(draw: st.DrawFn) -> CommitNote:
         reached += gap + length
     return CommitNote(
         cluster_id=draw(st.text(max_size=30)),
+        log_id=draw(st.text(max_size=32)),
         committed=committed,
         reserved_until=draw(st.integers(0, 2**63 - 1)),
         mixed_until=draw(st.integers(0, 2**63 - 1)),
@@ -78,7 +80,9 @@ def test_a_note_cut_off_is_unreadable(note: CommitNote, kept: int) -> None:
     assert isinstance(read(text[: min(kept, len(text) - 1)], cluster_id=note.cluster_id, committed=100), Unreadable)
 
 
-@pytest.mark.parametrize("text", [None, "", " ", "ea1", "ea1 " * 8, "ea1 c 1 2 3 f - 00000000", "ea2 c 1 2 3 f - x"])
+@pytest.mark.parametrize(
+    "text", [None, "", " ", "ea1", "ea1 " * 8, "ea1 c l 1 2 3 f - 00000000", "ea2 c l 1 2 3 f - x"]
+)
 def test_an_absent_or_foreign_note_is_unreadable(text: str | None) -> None:
     """No metadata, another format, a wrong checksum: the same answer."""
     assert isinstance(read(text, cluster_id=CLUSTER, committed=100), Unreadable)

@@ -25,6 +25,7 @@ def _told_everything() -> Metrics:
     stream.flush_took("submit", 0.03)
     stream.partition_taken_over("submit", "orders.paid", 0)
     stream.partition_dropped("submit", "orders.paid", 0, "revoked")
+    stream.records_lost("submit", "orders.paid", 7)
     stream.carried("submit", "orders.paid", 1)
     stream.failed("submit", "orders.paid", "handle")
     stream.lease_lost("submit", "orders.paid")
@@ -54,6 +55,7 @@ def test_metrics_count_what_observers_are_told() -> None:
     for line in (
         'ecticket_records_taken_total{stage="submit",topic="orders.paid"} 3.0',
         'ecticket_publications_total{stage="submit"} 5.0',
+        'ecticket_records_lost_total{stage="submit",topic="orders.paid"} 7.0',
         'ecticket_records{stage="submit",state="waiting"} 3.0',
         'ecticket_calls_total{end="in_doubt",endpoint="issue",merchant_id="1"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
