@@ -259,6 +259,7 @@ class AioKafkaMember:
             max_request_size=_LARGEST_REQUEST,
             max_batch_size=_BATCH_BYTES,
         )
+        producer._message_accumulator._pending_batches = _Pending()
         writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings)
         try:
             async with _asking(f"starting the writer of {place}"):
@@ -318,6 +319,8 @@ class AioKafkaWriter:
                 await self._transact(publications, OffsetAndMetadata(offset, metadata))
         except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
             # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
+            for *_, future in self._producer._txn_manager._pending_txn_offsets:
+                future.add_done_callback(_look_at)
             raise KafkaTrouble(f"the transaction failed: {error!r}") from error
 
     async def _transact(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> None:
@@ -391,14 +394,26 @@ class AioKafkaWriter:
         _forgive(producer)
 
 
+class _Pending(set[object]):
+    """Batches on their way. aiokafka removes those twice that fail while they wait to be sent again."""
+
+    def remove(self, batch: object) -> None:
+        self.discard(batch)
+
+
 def _forgive(producer: AIOKafkaProducer) -> None:
     """Look at the failures that nobody waits for any more, so that asyncio does not report them as overlooked."""
     batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
     futures = [batch._drain_waiter for batch in batches]
     futures.append(producer._txn_manager._transaction_waiter)
     for future in futures:
-        if future is not None and future.done() and not future.cancelled():
-            future.exception()
+        if future is not None and future.done():
+            _look_at(future)
+
+
+def _look_at(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _record(one: ConsumerRecord) -> Record:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from conftest import MakesTopics
 
 from adapter.errors import BrokerAway
@@ -17,8 +19,12 @@ from adapter.stream.kafka_client import AioKafka, AioKafkaMember
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from stream.spoiled import Spoiler
 
 pytestmark = pytest.mark.broker
+
+NOT_READY = {ProduceRequest: 19, TxnOffsetCommitRequest: 16, AddPartitionsToTxnRequest: 16, EndTxnRequest: 16}
+"""What a broker answers that cannot do it now: not enough replicas, or not the coordinator."""
 
 
 @pytest.fixture
@@ -99,6 +105,7 @@ async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topi
     earlier = await member.start_writer(place)
     await earlier.publish([], offset=1, metadata="")
     later = await member.start_writer(place)
+    assert (earlier.first, later.first) == (True, False)
 
     with pytest.raises(KafkaTrouble):
         await earlier.publish([Publication(topic=sink, key=b"k", value=b"too late")], offset=9, metadata="")
@@ -107,6 +114,30 @@ async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topi
     later.retire()
 
     assert await member.committed(place) == Commit(offset=2, metadata="")
+
+
+@pytest.mark.usefixtures("nothing_overlooked")
+@pytest.mark.parametrize("kind", [ProduceRequest, TxnOffsetCommitRequest, AddPartitionsToTxnRequest, EndTxnRequest])
+async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_behind(
+    kafka: KafkaConnection, group: str, topic: MakesTopics, monkeypatch: pytest.MonkeyPatch, kind: type[object]
+) -> None:
+    """It is given up after twice its time, whatever it waits for; what then comes of it is nobody's news."""
+    impatient = KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers, session_timeout_seconds=6, transaction_timeout_seconds=1
+    )
+    source, sink = await topic("in"), await topic("out")
+    place, spoiler = Place(source, 0), Spoiler(monkeypatch)
+    member = await AioKafka(impatient).connect(group)
+    writer = await member.start_writer(place)
+
+    with spoiler.at(NOT_READY[kind], kind), pytest.raises(KafkaTrouble):
+        await writer.publish([Publication(topic=sink, key=b"k", value=b"v")], offset=1, metadata="")
+    later = await member.start_writer(place)
+    writer.abandon()
+    await later.publish([], offset=2, metadata="")
+    later.retire()
+    assert await member.committed(place) == Commit(offset=2, metadata="")
+    await member.leave()
 
 
 async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(

@@ -12,8 +12,16 @@ from adapter.stream.records import Publication
 TOLD = Publication(topic="told", key=b"k", value=b"v")
 
 
+class NothingPending:
+    """A transaction in which no offset waits to be committed."""
+
+    _pending_txn_offsets = ()
+
+
 class FailingProducer:
     """A producer that begins a transaction, and fails at the first send."""
+
+    _txn_manager = NothingPending()
 
     def __init__(self, failure: Exception) -> None:
         self._failure = failure
