@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
+from aiokafka.protocol.offset import OffsetRequest
 
 from adapter.stream.connection import KafkaConnection
 from stream.worker import READY
@@ -29,7 +32,9 @@ class Crew:
     source: str
     sink: str
     folder: Path
+    partitions: int
     session: float = 2.0
+    transaction: float = 8.0
     slow: float = 0.5
     started: int = 0
     workers: list[asyncio.subprocess.Process] = field(default_factory=list)
@@ -49,6 +54,7 @@ class Crew:
             "remote": str(self.remote),
             "name": f"worker-{self.started}",
             "session": str(self.session),
+            "transaction": str(self.transaction),
             "slow": str(self.slow),
         }
         with (self.folder / f"worker-{self.started}.log").open("w") as log:
@@ -105,6 +111,24 @@ class Crew:
             await producer.flush()
         finally:
             await producer.stop()
+
+    def said(self, number: int) -> str:
+        """What a worker's log says; they are counted from 1."""
+        return (self.folder / f"worker-{number}.log").read_text(encoding="utf-8")
+
+    async def transactions_open(self) -> bool:
+        """Whether some transaction that wrote to the sink has not ended: committed readers see less than others."""
+        client = AIOKafkaClient(**self.kafka.client_options())
+        await client.bootstrap()
+        try:
+            return await self._ends(client, READ_COMMITTED) != await self._ends(client, READ_UNCOMMITTED)
+        finally:
+            await client.close()
+
+    async def _ends(self, client: AIOKafkaClient, isolation_level: int) -> list[tuple[object, ...]]:
+        latest = [(number, -1) for number in range(self.partitions)]
+        answer = await client.send(client.get_random_node(), OffsetRequest(-1, isolation_level, [(self.sink, latest)]))
+        return sorted(answer.topics[0][1])
 
     async def read_sink(self, enough: Callable[[Counter[str]], bool], *, seconds: float, quiet: float = 2) -> Told:
         """What was told, read committed, until it is enough and nothing came for a while."""

@@ -1,127 +1,123 @@
-"""A broker that is killed under the engine, and comes back; and one that does not."""
+"""A broker that is killed under the engine, again and again, and comes back; runs out of disk; and stays away."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import random
+import resource
 import time
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.engine import Engine
-from adapter.stream.observer import Unobserved
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
-from adapter.stream.topics import TopicSpec, create
+from stream.site import Site, named, until
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]
 
-RECORDS = 1500
+SEED = int(os.environ.get("OUTAGE_SEED", "5"))
+SESSION_SECONDS, TRANSACTION_SECONDS = 2.0, 3.0
 
 
-class Counts(Unobserved):
-    """How much is published."""
-
-    published = 0
-
-    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
-        self.published += count
-
-
-class SendsOnce:
-    """A stage that remembers what it sent."""
-
-    name = "sends-once"
-    sends = True
-    max_in_flight = 32
-    max_waiting = 10
-    fingerprint = "one"
-
-    def __init__(self, group: str) -> None:
-        self.group = group
-        self.topics = (f"in-{group}",)
-        self.sent: list[bytes] = []
-
-    async def prepare(self, record: Record) -> Prepared[bytes]:
-        return Prepared(lane=record.key, subject=record.value or b"")
-
-    async def handle(self, subject: bytes, grant: Grant) -> Outcome | Later[bytes]:
-        await asyncio.sleep(0.01)
-        if not (grant.possibly_sent_since and subject in self.sent):
-            grant.clear_to_send()
-            self.sent.append(subject)
-            await asyncio.sleep(0.01)
-        return Outcome(records=(Publication(topic=f"out-{self.group}", key=None, value=subject),))
-
-    def carry(self, record: Record, subject: bytes, grant: Grant) -> Outcome:
-        raise AssertionError("nothing is carried on here")
-
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
-        raise error
+@pytest.fixture(scope="module")
+def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
+    """A broker that may be killed."""
+    with LocalKafka() as broker:
+        yield broker
 
 
 @pytest.fixture
-async def own_kafka(local_kafka_ready: None) -> AsyncIterator[LocalKafka]:
-    """A broker that may be killed."""
-    broker = LocalKafka()
-    await asyncio.to_thread(broker.start)
-    yield broker
-    await asyncio.to_thread(broker.stop)
-
-
-async def feed(connection: KafkaConnection, topic: str, count: int) -> None:
-    producer = AIOKafkaProducer(**connection.client_options(), enable_idempotence=True)
-    await producer.start()
-    for number in range(count):
-        await producer.send(topic, b"%d" % number, b"%d" % (number // 2))
-    await producer.flush()
-    await producer.stop()
-
-
-async def told(connection: KafkaConnection, topic: str, count: int) -> list[bytes]:
-    options = connection.client_options()
-    consumer = AIOKafkaConsumer(topic, **options, auto_offset_reset="earliest", isolation_level="read_committed")
-    await consumer.start()
-    values: list[bytes] = []
-    async with asyncio.timeout(15):
-        while len(values) < count:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                values.extend(record.value for record in records)
-    await consumer.stop()
-    return values
-
-
-async def test_a_broker_killed_in_mid_transaction_loses_and_repeats_nothing(own_kafka: LocalKafka) -> None:
-    """The engine goes on when it is back, publishes what it has, and sends nothing again; then it stops without one."""
+async def site(own_kafka: LocalKafka) -> Site:
+    """Three partitions, and calls that take a moment."""
     connection = KafkaConnection(
-        bootstrap_servers=own_kafka.bootstrap_servers, session_timeout_seconds=3, transaction_timeout_seconds=5
+        bootstrap_servers=own_kafka.bootstrap_servers,
+        session_timeout_seconds=SESSION_SECONDS,
+        transaction_timeout_seconds=TRANSACTION_SECONDS,
     )
-    stage, counts = SendsOnce(uuid.uuid4().hex[:12]), Counts()
-    names = (stage.topics[0], f"out-{stage.group}")
-    await create(connection, [TopicSpec(name=name, partitions=3, config={}) for name in names])
-    await feed(connection, names[0], RECORDS)
-    engine = Engine(stage, connection, observer=counts)
-    running = asyncio.create_task(engine.run())
-    async with asyncio.timeout(60):
-        while counts.published < RECORDS / 10:  # noqa: ASYNC110  # the observer signals nothing to tests
-            await asyncio.sleep(0.002)
+    site = Site(connection, partitions=3, seconds=0.01)
+    await site.make()
+    return site
+
+
+async def test_a_broker_killed_and_restarted_in_mid_transaction_loses_and_repeats_nothing(
+    own_kafka: LocalKafka, site: Site
+) -> None:
+    """At random moments, with transactions under way; coordinators load again what they knew."""
+    chance, records = random.Random(SEED), 3000
+    await site.feed(*range(records))
+    async with site.at_work():
+        for in_good_order in (False, True):
+            await site.settled(site.counts.published + chance.randrange(50, 500))
+            await asyncio.sleep(chance.uniform(0, 0.05))
+            if not in_good_order:
+                await asyncio.to_thread(own_kafka.kill)
+            assert site.counts.published < records
+            await asyncio.to_thread(own_kafka.restart)
+        await site.settled(records, seconds=60)
+
+    assert await site.told() == named(0, records)
+    assert sorted(site.sent) == named(0, records)
+
+
+async def test_a_broker_that_is_away_for_long_is_waited_for_and_said(
+    own_kafka: LocalKafka, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Longer than sessions and transactions last: soon said, nothing sent, nothing lost, and over by itself."""
+    caplog.set_level(logging.INFO, "adapter")
+    await site.feed(*range(1500))
+    async with site.at_work() as engine:
+        await site.settled(100)
         await asyncio.to_thread(own_kafka.kill)
-        assert counts.published < RECORDS
+        killed, beat = time.monotonic(), engine.last_beat
+        await until(lambda: "no broker answers" in caplog.text, seconds=2 * SESSION_SECONDS)
+        said_after = time.monotonic() - killed
+        assert not engine.in_touch
+        sent = len(site.sent)
+        await asyncio.sleep(SESSION_SECONDS + TRANSACTION_SECONDS)
+        assert engine.last_beat > beat
+        assert len(site.sent) == sent
         await asyncio.to_thread(own_kafka.start)
-        while counts.published < RECORDS:  # noqa: ASYNC110  # likewise
-            await asyncio.sleep(0.01)
+        back = time.monotonic()
+        await until(lambda: "in touch with the brokers again" in caplog.text, seconds=20)
+        await site.settled(1500, seconds=60)
+        print(f"\nsaid after {said_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
 
-    assert sorted(await told(connection, names[1], RECORDS), key=int) == [b"%d" % number for number in range(RECORDS)]
-    assert sorted(stage.sent, key=int) == [b"%d" % number for number in range(RECORDS)]
+    assert said_after < 2 * SESSION_SECONDS
+    assert await site.told() == named(0, 1500)
+    assert sorted(site.sent) == named(0, 1500)
 
-    await asyncio.to_thread(own_kafka.kill)
-    began, beat = time.monotonic(), engine.last_beat
-    await asyncio.sleep(1)
-    assert engine.last_beat > beat
-    await engine.stop(3)
-    await running
+
+async def test_a_broker_whose_disk_is_full_is_waited_for_and_nothing_is_lost(own_kafka: LocalKafka, site: Site) -> None:
+    """Kafka ends itself when it cannot write to its only disk; somebody makes room and starts it again."""
+    await site.feed(*range(3000))
+    async with site.at_work():
+        await site.settled(100)
+        pid = own_kafka.pid
+        assert pid is not None
+        hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest_log(own_kafka.directory), hard))
+        await until(lambda: own_kafka.pid is None, seconds=20)
+        assert site.counts.published < 3000
+        assert "File too large" in own_kafka.log.read_text(errors="replace")
+        await asyncio.to_thread(own_kafka.start)
+        await site.settled(3000, seconds=60)
+
+    assert await site.told() == named(0, 3000)
+    assert sorted(site.sent) == named(0, 3000)
+
+
+def largest_log(directory: Path) -> int:
+    """The size of the largest segment: nothing may be written beyond it."""
+    return max(segment.stat().st_size for segment in directory.glob("data/*/*.log"))
+
+
+async def test_an_engine_stops_without_a_broker(own_kafka: LocalKafka, site: Site) -> None:
+    """SIGTERM during an outage ends within the grace, committing nothing."""
+    async with site.at_work():
+        await asyncio.to_thread(own_kafka.kill)
+        began = time.monotonic()
     assert time.monotonic() - began < 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import uuid
 from collections import Counter
@@ -23,7 +24,9 @@ PARTITIONS = 4
 async def crew(kafka: KafkaConnection, tmp_path: Path) -> AsyncIterator[Crew]:
     """Nobody yet, with topics of its own."""
     group = uuid.uuid4().hex[:12]
-    crew = Crew(kafka=kafka, group=group, source=f"in-{group}", sink=f"out-{group}", folder=tmp_path)
+    crew = Crew(
+        kafka=kafka, group=group, source=f"in-{group}", sink=f"out-{group}", folder=tmp_path, partitions=PARTITIONS
+    )
     Remote(crew.remote).close()
     await create(kafka, [TopicSpec(name=name, partitions=PARTITIONS, config={}) for name in (crew.source, crew.sink)])
     yield crew
@@ -89,3 +92,27 @@ async def test_a_zombie_loses_and_repeats_nothing(crew: Crew) -> None:
 
     assert zombie.returncode is None
     assert Counter(await asyncio.gather(*(crew.dismiss(worker) for worker in list(crew.workers)))) == {0: 2}
+
+
+async def test_a_transaction_that_timed_out_under_a_frozen_owner_is_done_anew(crew: Crew) -> None:
+    """Frozen between begin and commit: the broker ends the transaction, the owner hears of it when it thaws."""
+    crew.session, crew.transaction = 20.0, 2.0
+    owner = await crew.start()
+    feeding = asyncio.create_task(crew.feed(0, 1500, per_second=300))
+    async with asyncio.timeout(40):
+        await asyncio.sleep(1)
+        owner.send_signal(signal.SIGSTOP)
+        while not await crew.transactions_open():
+            owner.send_signal(signal.SIGCONT)
+            await asyncio.sleep(random.uniform(0.05, 0.2))
+            owner.send_signal(signal.SIGSTOP)
+        while await crew.transactions_open():  # noqa: ASYNC110  # a broker signals nothing
+            await asyncio.sleep(0.1)
+    owner.send_signal(signal.SIGCONT)
+    await feeding
+
+    await check(crew, 1500)
+
+    assert "the transaction failed" in crew.said(1)
+    assert "dropped, to be taken over anew" in crew.said(1)
+    assert await crew.dismiss(owner) == 0

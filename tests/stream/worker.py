@@ -85,7 +85,7 @@ async def main(task: dict[str, str]) -> None:
     connection = KafkaConnection(
         bootstrap_servers=task["bootstrap"],
         session_timeout_seconds=float(task["session"]),
-        transaction_timeout_seconds=8,
+        transaction_timeout_seconds=float(task["transaction"]),
     )
     engine = Engine(stage, connection)
     loop = asyncio.get_running_loop()

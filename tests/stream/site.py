@@ -1,0 +1,271 @@
+"""An engine at work on a real broker, and the hands of whoever operates that broker.
+
+The stage sends each record to a remote side that lives as long as the site, and asks it first when a record was
+possibly sent. The remote side would take anything twice: what is sent twice shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.client import ConnectionGroup
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
+from aiokafka.structs import OffsetAndMetadata
+
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.metadata import CommitNote, read
+from adapter.stream.observer import Unobserved
+from adapter.stream.reading import read_to_end
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.topics import TopicSpec, create
+
+SLOW_MACHINE = 4.0
+"""How much slower than ours a machine may be before a test gives up; what is waited for is a fact, not a time."""
+
+
+class Counts(Unobserved):
+    """What the engine told its observer."""
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.dropped: list[str] = []
+        self.lost = 0
+
+    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+        self.published += count
+
+    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
+        self.dropped.append(reason)
+
+    def records_lost(self, stage: str, topic: str, count: int) -> None:
+        self.lost += count
+
+
+class SendsOnce:
+    """Sends each record, and asks first where it may have been sent."""
+
+    name = "sends-once"
+    sends = True
+    max_in_flight = 32
+    max_waiting = 10
+    fingerprint = "one"
+
+    def __init__(self, site: Site) -> None:
+        self.group = site.group
+        self.topics = (site.source,)
+        self._site = site
+
+    async def prepare(self, record: Record) -> Prepared[bytes]:
+        return Prepared(lane=record.key, subject=record.value or b"")
+
+    async def handle(self, subject: bytes, grant: Grant) -> Outcome | Later[bytes]:
+        site = self._site
+        await asyncio.sleep(site.seconds)
+        if grant.possibly_sent_since is not None:
+            site.asked.append(subject)
+        if grant.possibly_sent_since is None or subject not in site.sent:
+            grant.clear_to_send()
+            site.sent.append(subject)
+            await asyncio.sleep(site.seconds)
+        return Outcome(records=(Publication(topic=site.sink, key=None, value=subject),))
+
+    def carry(self, record: Record, subject: bytes, grant: Grant) -> Outcome:
+        raise AssertionError("nothing is carried on here")
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        raise error
+
+
+@dataclass
+class Site:
+    """Topics of its own, the remote side, and what was counted; `seconds` is half of what handling takes."""
+
+    connection: KafkaConnection
+    partitions: int = 1
+    seconds: float = 0.005
+    group: str = field(default_factory=lambda: f"site-{uuid.uuid4().hex[:10]}")
+    sent: list[bytes] = field(default_factory=list)
+    asked: list[bytes] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    engines: list[Engine[bytes]] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        return f"in-{self.group}"
+
+    @property
+    def sink(self) -> str:
+        return f"out-{self.group}"
+
+    async def make(self) -> None:
+        """Make the topics."""
+        specs = [TopicSpec(name=name, partitions=self.partitions, config={}) for name in (self.source, self.sink)]
+        await create(self.connection, specs)
+
+    # --- the engine --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def at_work(self, *, grace: float = 3.0) -> AsyncIterator[Engine[bytes]]:
+        """An engine at work, with its partitions in hand at first; stopped at the end."""
+        engine = Engine(SendsOnce(self), self.connection, observer=self.counts)
+        self.engines.append(engine)
+        task = asyncio.create_task(engine.run())
+        try:
+            await until(lambda: task.done() or len(engine.assigned) == self.partitions, seconds=20)
+            yield engine
+        finally:
+            await engine.stop(grace)
+            await task
+
+    async def settled(self, count: int, *, seconds: float = 20) -> None:
+        """Wait until so many outcomes have been published since the site was made."""
+        await until(lambda: self.counts.published >= count, seconds=seconds)
+
+    # --- what others write and read ----------------------------------------------------------------------------------
+
+    async def feed(self, *values: str | int, partition: int | None = None) -> None:
+        """Put records into the source."""
+        producer = AIOKafkaProducer(**self.connection.client_options(), enable_idempotence=True)
+        await producer.start()
+        try:
+            for value in values:
+                text = str(value).encode()
+                await producer.send(self.source, text, key=text, partition=partition)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def told(self) -> list[bytes]:
+        """Everything in the sink that a committed reader sees now, sorted."""
+        async with aclosing(read_to_end(self.connection, [self.sink])) as records:
+            return sorted([record.value or b"" async for record in records])
+
+    # --- the operator's hands ----------------------------------------------------------------------------------------
+
+    async def remake(self, *, partitions: int) -> None:
+        """Delete the source and make it anew."""
+        async with administrating(self.connection) as admin:
+            await admin.delete_topics([self.source])
+        self.partitions = partitions
+        async with asyncio.timeout(10 * SLOW_MACHINE):
+            while await self._there():  # noqa: ASYNC110  # a broker signals nothing
+                await asyncio.sleep(0.02)
+        await create(self.connection, [TopicSpec(name=self.source, partitions=partitions, config={})])
+
+    async def _there(self) -> bool:
+        async with administrating(self.connection) as admin:
+            return self.source in await admin.list_topics()
+
+    async def configure(self, topic: str, **config: str) -> None:
+        """Give a topic these settings, with `_` for dots, and no others."""
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        async with administrating(self.connection) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=settings)])
+
+    async def delete_before(self, offset: int, partition: int = 0) -> None:
+        """Delete the source's records below this offset, as retention does."""
+        place = TopicPartition(self.source, partition)
+        async with administrating(self.connection) as admin:
+            await admin.delete_records({place: RecordsToDelete(before_offset=offset)}, timeout_ms=5000)
+
+    async def commit(self, offset: int, note: str = "", partition: int = 0) -> None:
+        """Set the group's offset, as tools do while nobody is in the group."""
+        consumer = AIOKafkaConsumer(**self.connection.client_options(), group_id=self.group, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            place = TopicPartition(self.source, partition)
+            consumer.assign([place])
+            await consumer.commit({place: OffsetAndMetadata(offset, note)})
+        finally:
+            await consumer.stop()
+
+    async def forget(self) -> None:
+        """Delete the group's offsets, as tools do while nobody is in the group."""
+        async with administrating(self.connection) as admin:
+            node = await admin.find_coordinator(self.group)
+            request = OffsetDeleteRequest(self.group, self.source, range(self.partitions))
+            answer = await admin._client.send(node, request, group=ConnectionGroup.COORDINATION)
+        assert answer.error_code == 0, answer
+
+    async def committed(self, partition: int = 0) -> tuple[int, str]:
+        """The group's offset and what hangs on it; -1 for none."""
+        place = TopicPartition(self.source, partition)
+        async with administrating(self.connection) as admin:
+            found = (await admin.list_consumer_group_offsets(self.group, partitions=[place]))[place]
+            return found.offset, found.metadata
+
+    async def note(self, partition: int = 0) -> CommitNote:
+        """What hangs on the group's offset."""
+        offset, text = await self.committed(partition)
+        async with administrating(self.connection) as admin:
+            cluster_id = str((await admin.describe_cluster())["cluster_id"])
+        found = read(text, cluster_id=cluster_id, committed=offset)
+        assert isinstance(found, CommitNote), found
+        return found
+
+
+class _OffsetDeleteResponse(Response):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 47
+    API_VERSION = 0
+    _PARTITIONS = Array(("partition", Int32), ("error_code", Int16))
+    SCHEMA = Schema(
+        ("error_code", Int16),
+        ("throttle_time_ms", Int32),
+        ("topics", Array(("topic", String("utf-8")), ("partitions", _PARTITIONS))),
+    )
+
+
+class _OffsetDeleteStruct(RequestStruct):  # type: ignore[misc]  # likewise
+    API_KEY = 47
+    API_VERSION = 0
+    RESPONSE_TYPE = _OffsetDeleteResponse
+    SCHEMA = Schema(
+        ("group", String("utf-8")), ("topics", Array(("topic", String("utf-8")), ("partitions", Array(Int32))))
+    )
+
+
+class OffsetDeleteRequest(Request[_OffsetDeleteStruct]):  # type: ignore[misc]  # likewise
+    """What `kafka-consumer-groups --delete-offsets` asks."""
+
+    API_KEY = 47
+
+    def __init__(self, group: str, topic: str, partitions: Iterable[int]) -> None:
+        self._asked = (group, [(topic, list(partitions))])
+
+    def build(self, request_struct_class: type[_OffsetDeleteStruct]) -> _OffsetDeleteStruct:
+        """See aiokafka's Request."""
+        return request_struct_class(*self._asked)
+
+
+@asynccontextmanager
+async def administrating(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An administrator for a moment."""
+    admin = AIOKafkaAdminClient(**connection.client_options())
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def until(condition: Callable[[], object], *, seconds: float) -> None:
+    """Wait until something is so that signals nothing. Raises TimeoutError."""
+    async with asyncio.timeout(seconds * SLOW_MACHINE):
+        while not condition():  # noqa: ASYNC110  # engines signal nothing to tests
+            await asyncio.sleep(0.005)
+
+
+def named(first: int, past: int) -> list[bytes]:
+    """The records of these numbers, sorted as `told` sorts."""
+    return sorted(b"%d" % number for number in range(first, past))

@@ -1,0 +1,268 @@
+"""Troubles that a broker can be brought to while it runs: topics made anew, records gone, offsets reset, and more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from aiokafka.errors import CommitFailedError
+from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+)
+
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.kafka_client import FETCH_AT_ONCE
+from adapter.stream.metadata import CommitNote, write
+from adapter.stream.stable_offsets import StableOffsetFetchRequest
+from stream.site import Site, named, until
+from stream.spoiled import Spoiler
+
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]
+
+LOADING, NOT_AVAILABLE, NOT_COORDINATOR = 14, 15, 16
+NOT_ENOUGH_REPLICAS = 19
+
+MOST_IN_HAND = 2 * 32 + 100 + FETCH_AT_ONCE
+"""Of one partition, with 32 in flight; what nobody could have told is not sent beyond it."""
+
+
+@pytest.fixture
+def quick(kafka: KafkaConnection) -> KafkaConnection:
+    """The session's broker, with short time-outs."""
+    return KafkaConnection(
+        bootstrap_servers=kafka.bootstrap_servers, session_timeout_seconds=6, transaction_timeout_seconds=2
+    )
+
+
+async def a_site(connection: KafkaConnection, *, partitions: int = 1, settled: int = 0) -> Site:
+    """A site that has settled so many records, 0 and on; nobody is at work any more."""
+    site = Site(connection, partitions=partitions)
+    await site.make()
+    if settled:
+        async with site.at_work():
+            await site.feed(*range(settled))
+            await site.settled(settled)
+    return site
+
+
+# --- the topic -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_topic_made_anew_with_fewer_partitions_is_read_from_its_start(quick: KafkaConnection) -> None:
+    """Under its reader: what was in hand is told, nothing of the new topic passes for settled, all of it is asked."""
+    site = await a_site(quick, partitions=3)
+    async with site.at_work() as engine:
+        await site.feed(*range(60))
+        await site.settled(60)
+        await site.remake(partitions=1)
+        await site.feed(*range(60, 80))
+        await site.settled(80)
+        await until(lambda: engine.assigned == {(site.source, 0)}, seconds=10)
+        await site.feed(*range(80, 100))
+        await site.settled(100)
+
+    assert await site.told() == named(0, 100)
+    assert sorted(site.sent) == named(0, 100)
+    assert sorted(site.asked) == named(60, 80)
+
+
+async def test_a_topic_made_anew_longer_than_the_old_one_is_read_from_its_start(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The committed offset lies within the new log and means nothing there; the topic's id tells."""
+    site = await a_site(quick, settled=5)
+    offset, note = await site.committed()
+    await site.remake(partitions=1)
+    await site.feed(*range(5, 35))
+    await site.commit(offset, note)  # as when an owner's last transaction ends after the topic was deleted
+    async with site.at_work():
+        await site.settled(35)
+
+    assert await site.told() == named(0, 35)
+    assert sorted(site.asked) == named(5, 35)
+    assert "is about a deleted topic of the same name" in caplog.text
+
+
+# --- the records -----------------------------------------------------------------------------------------------------
+
+
+async def test_records_deleted_before_they_were_taken_are_said_and_counted(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under their reader, and while nobody reads; each loss once, with how many; what is in hand is told."""
+    site = await a_site(quick)
+    site.seconds = 0.3
+    async with site.at_work():
+        await site.feed(*range(2000))
+        await until(lambda: site.sent, seconds=10)
+        await site.delete_before(1990)
+        site.seconds = 0.001
+        await until(lambda: site.counts.lost, seconds=20)
+        lost_under_its_reader = site.counts.lost
+        await site.settled(2000 - lost_under_its_reader)
+        await site.feed(*range(2000, 2005))
+        await site.settled(2005 - lost_under_its_reader)
+    assert 0 < lost_under_its_reader < 1990
+    assert f"{lost_under_its_reader} offsets before 1990 were deleted" in caplog.text
+    read = 1990 - lost_under_its_reader
+    assert await site.told() == sorted(named(0, read) + named(1990, 2005))
+
+    await site.feed(*range(2005, 2020))
+    await site.delete_before(2015)
+    for _ in range(2):
+        async with site.at_work():
+            await site.settled(read + 15 + 5)
+    assert site.counts.lost - lost_under_its_reader == 10
+    assert site.asked == []
+
+
+# --- the offsets -----------------------------------------------------------------------------------------------------
+
+
+async def test_offsets_reset_to_earlier_are_recognised_and_nothing_is_sent_again(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tools are refused while somebody is at work. Afterwards the records are told again, and asked about first."""
+    site = await a_site(quick)
+    async with site.at_work():
+        await site.feed(*range(20))
+        await site.settled(20)
+        with pytest.raises(CommitFailedError):
+            await site.commit(5)
+    await site.commit(5)
+    await site.feed(*range(20, 25))
+    async with site.at_work():
+        await site.settled(40)
+        await site.feed(*range(25, 30))
+        await site.settled(45)
+
+    assert sorted(site.sent) == named(0, 30)
+    assert sorted(site.asked) == named(5, 25)
+    assert await site.told() == sorted(named(0, 30) + named(5, 20))
+    assert "nothing is known beyond committed offset 5 (the commit carries no note of this format)" in caplog.text
+
+
+async def test_offsets_reset_to_later_skip_what_the_tool_said_and_doubt_the_rest(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever moved the offset knows why; what lies behind it may have been sent before it was moved."""
+    site = await a_site(quick, settled=5)
+    await site.feed(*range(5, 30))
+    await site.commit(20)
+    async with site.at_work():
+        await site.settled(15)
+
+    assert await site.told() == sorted(named(0, 5) + named(20, 30))
+    assert sorted(site.asked) == named(20, 30)
+    assert "nothing is known beyond committed offset 20" in caplog.text
+
+
+async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_was(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new group sends what it finds; one that lost its offsets asks first, for it may all have been sent."""
+    site = await a_site(quick)
+    await site.feed(*range(10))
+    async with site.at_work():
+        await site.settled(10)
+    assert site.asked == []
+    await site.forget()
+    assert await site.committed() == (-1, "")
+    await site.feed(*range(10, 15))
+    async with site.at_work():
+        await site.settled(25)
+
+    assert sorted(site.sent) == named(0, 15)
+    assert sorted(site.asked) == named(0, 15)
+    assert "the group's committed offset is gone: it was deleted, or expired" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cluster_id", "version", "why"),
+    [("elsewhere", "ea1", "written for another cluster"), ("", "ea9", "no note of this format")],
+    ids=["another-cluster", "another-version"],
+)
+async def test_a_note_of_another_cluster_or_version_is_not_believed(
+    quick: KafkaConnection, caplog: pytest.LogCaptureFixture, cluster_id: str, version: str, why: str
+) -> None:
+    """A mirrored group's commit says that records are settled and others never sent; here it says neither."""
+    site = await a_site(quick)
+    await site.feed(*range(10))
+    site.sent += named(0, 5)
+    note = CommitNote(
+        cluster_id=cluster_id, committed=2, reserved_until=2, mixed_until=0, fingerprint="x", settled=((3, 8),)
+    )
+    await site.commit(2, write(note).replace("ea1", version))
+    async with site.at_work():
+        await site.settled(8)
+
+    assert sorted(site.asked) == named(2, 10)
+    assert sorted(site.sent) == named(0, 10)
+    assert await site.told() == named(2, 10)
+    assert why in caplog.text
+
+
+# --- coordinators, transactions, disks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [NOT_COORDINATOR, LOADING, NOT_AVAILABLE])
+async def test_a_lost_coordinator_is_found_again(
+    quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Of the group or of the transactions, before it acted or after: nothing is lost, sent twice or told twice."""
+    spoiler, site = Spoiler(monkeypatch), await a_site(quick, partitions=2)
+    of_transactions = (AddPartitionsToTxnRequest, AddOffsetsToTxnRequest, EndTxnRequest)
+    losses = [
+        (of_transactions, True),
+        ((AddOffsetsToTxnRequest, EndTxnRequest, HeartbeatRequest), False),
+        ((TxnOffsetCommitRequest, HeartbeatRequest), True),
+    ]
+    async with site.at_work():
+        for number, (kinds, reaches) in enumerate(losses):
+            spoiler.spoiled.clear()
+            feeding = asyncio.create_task(site.feed(*range(40 * number, 40 * number + 40)))
+            with spoiler.at(code, *kinds, reaches=reaches):
+                await until(lambda: spoiler.spoiled.total() >= 5, seconds=20)
+            await feeding
+            await site.settled(40 * number + 40)
+    with spoiler.at(code, InitProducerIdRequest, StableOffsetFetchRequest):
+        restored = asyncio.get_running_loop().call_later(0.5, setattr, spoiler, "_kinds", ())
+        async with site.at_work():
+            await site.feed(*range(120, 130))
+            await site.settled(130)
+        restored.cancel()
+
+    assert sorted(site.sent) == named(0, 130)
+    assert await site.told() == named(0, 130)
+
+
+async def test_outcomes_that_cannot_be_written_wait_and_little_is_sent_meanwhile(
+    quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with a full disk: the transaction is given up, orders wait, and all goes on by itself when it is mended."""
+    caplog.set_level(logging.INFO, "adapter")
+    spoiler, site = Spoiler(monkeypatch), await a_site(quick)
+    site.seconds = 0.5
+    async with site.at_work() as engine:
+        await site.feed(*range(2000))
+        with spoiler.at(NOT_ENOUGH_REPLICAS, ProduceRequest):
+            site.seconds = 0.001
+            await until(lambda: "trouble" in site.counts.dropped, seconds=20)
+            sent = len(site.sent)
+            await until(lambda: engine.assigned, seconds=20)
+            await asyncio.sleep(0.5)
+        sent_when_sick = len(site.sent)
+        await site.settled(2000)
+
+    print(f"\nsent while nothing could be written: {sent} until dropped, {sent_when_sick} in all, of 2000")
+    assert sent_when_sick <= MOST_IN_HAND
+    assert "the transaction failed: TimeoutError(); dropped, to be taken over anew" in caplog.text
+    assert await site.told() == named(0, 2000)
+    assert sorted(site.sent) == named(0, 2000)
