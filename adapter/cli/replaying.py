@@ -192,7 +192,7 @@ class Replayer:
     async def add(self, letter: Letter, again: Replayed, *, at_once: bool) -> None:
         """Replay this letter, now or together with the next ones."""
         taking = await self._taking(letter.partition)
-        if letter.offset not in taking.open:
+        if not taking.is_open(letter.offset):
             self._report.left_out(letter, "Somebody else has dealt with it at this moment.")
             return
         waiting = self._waiting.setdefault(letter.partition, {})
@@ -213,7 +213,7 @@ class Replayer:
                 taking.count_as_taken(
                     letter.offset
                     for letter in self._letters.all
-                    if letter.partition == partition and letter.name in told and letter.offset in taking.open
+                    if letter.partition == partition and letter.name in told and taking.is_open(letter.offset)
                 )
             self._takings[partition] = taking
         return self._takings[partition]

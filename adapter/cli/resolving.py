@@ -194,7 +194,7 @@ async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequenc
         resolved = resolve(each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC))
         if not word.dry_run:
             async with letters.pile.taking(letter.partition) as taking:
-                if letter.offset not in taking.open:
+                if not taking.is_open(letter.offset):
                     note(f"{letter.name} was dealt with by somebody else at this moment; nothing was told.")
                     return 1
                 await taking.take({letter.offset: Outcome(records=resolved.publications)})

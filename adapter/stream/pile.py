@@ -97,16 +97,16 @@ class Taking:
         self._books = books
         self._writer = writer
         self._fenced = False
+        self._open = set(books.unfinished())
 
-    @property
-    def open(self) -> frozenset[int]:
-        """The offsets of the records that nobody has taken."""
-        return frozenset(self._books.unfinished())
+    def is_open(self, offset: int) -> bool:
+        """Whether nobody has taken the record at this offset."""
+        return offset in self._open
 
     def count_as_taken(self, offsets: Iterable[int]) -> None:
         """Let the next transaction say that these open records were taken before."""
         for offset in offsets:
-            self._books.finish(offset, Outcome())
+            self._finish(offset, Outcome())
 
     async def take(self, outcomes: Mapping[int, Outcome]) -> frozenset[int]:
         """Take open records and publish what comes of them, in one transaction; returns the offsets that were taken.
@@ -116,7 +116,7 @@ class Taking:
         in the last case it is not known whether it happened, but whoever looks again sees it.
         """
         for offset, outcome in outcomes.items():
-            self._books.finish(offset, outcome)
+            self._finish(offset, outcome)
         flush = self._books.fitting()
         if flush is None or not flush.outcomes.keys() & outcomes.keys():
             self._withdraw(outcomes)
@@ -160,9 +160,14 @@ class Taking:
         else:
             self._writer.retire()
 
+    def _finish(self, offset: int, outcome: Outcome) -> None:
+        self._books.finish(offset, outcome)
+        self._open.discard(offset)
+
     def _withdraw(self, offsets: Iterable[int]) -> None:
         for offset in list(offsets):
             self._books.withdraw(offset)
+            self._open.add(offset)
 
 
 @asynccontextmanager

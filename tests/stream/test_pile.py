@@ -109,7 +109,8 @@ async def test_of_two_at_once_the_first_is_told_and_nothing_happens_twice(table:
     async with table.pile() as one, one.taking(0) as first:
         await first.take({0: table.outcome(b"first 0")})
         async with table.pile() as other, other.taking(0) as second:
-            assert 0 not in second.open
+            assert not second.is_open(0)
+            assert second.is_open(1)
             with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
                 await first.take({1: table.outcome(b"first 1")})
             await second.take({1: table.outcome(b"second 1")})
