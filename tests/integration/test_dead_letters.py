@@ -152,7 +152,7 @@ async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
         assert [each["trade_no"] for each in dry.lines] == [_number(order, 1)]
         assert sorted(each.code for each in pair) == [0, 1], [(each.out, each.err) for each in pair]
         assert (third.code, after.code) == (1, 1)
-        assert "reissued already" in third.err
+        assert _number(order, 1) in third.err, "under way, or issued by then on a slow machine"
         assert f"was issued under {_number(order, 1)}" in after.err
         assert house.told.kinds(ref) == {"submitted": 2, "failed": 1, "issued": 1}
         assert [event.number for event in house.told.of(ref)][2:] == [_number(order, 1)] * 2
