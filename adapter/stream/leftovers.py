@@ -3,13 +3,14 @@
 It exists because a partition often comes back to the process that lost it, and what was sent once must not be sent
 again: an outcome that is known is published if its record is still open, and a record whose old task is still on the
 wire waits for that task. It refuses to believe that an offset is a name: a topic can be made anew, so the records must
-be equal too.
+be equal too. And it refuses to believe an outcome once others may have owned the partition: although its record is
+still open, "deferred, last sent then" or "failed" may not be true any more. Handling the record anew is always safe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from adapter.stream.port import Place
 from adapter.stream.records import Record
@@ -19,12 +20,20 @@ from adapter.stream.work import Work
 S = TypeVar("S")
 
 
+class _Kept(NamedTuple):
+    """An outcome that was not committed, and the group's generation in which it came about."""
+
+    record: Record
+    generation: int
+    outcome: Outcome
+
+
 class Leftovers(Generic[S]):
     """Tasks and outcomes that outlived their holding."""
 
     def __init__(self) -> None:
         self._running: dict[Place, dict[int, Work[S]]] = {}
-        self._outcomes: dict[Place, dict[int, tuple[Record, Outcome]]] = {}
+        self._outcomes: dict[Place, dict[int, _Kept]] = {}
         self._refusals: dict[tuple[Place, int], int] = {}
 
     def __len__(self) -> int:
@@ -43,17 +52,22 @@ class Leftovers(Generic[S]):
 
     def keep(self, work: Work[S], outcome: Outcome) -> None:
         """Keep an outcome that was not committed."""
-        self._outcomes.setdefault(work.holding.place, {})[work.offset] = (work.record, outcome)
+        self._outcomes.setdefault(work.holding.place, {})[work.offset] = _Kept(
+            work.record, work.holding.generation, outcome
+        )
 
     def running(self, place: Place, record: Record) -> Work[S] | None:
         """The task that is still at this very record."""
         work = self._running.get(place, {}).get(record.offset)
         return work if work is not None and work.record == record else None
 
-    def outcome(self, place: Place, record: Record) -> Outcome | None:
-        """Hand out the outcome that is known of this very record."""
-        kept = self._outcomes.get(place, {}).pop(record.offset, None)
-        return kept[1] if kept is not None and kept[0] == record else None
+    def outcome(self, work: Work[S]) -> Outcome | None:
+        """Hand out the outcome that is known of this very record, unless others may have been at it meanwhile."""
+        kept = self._outcomes.get(work.holding.place, {}).pop(work.offset, None)
+        if kept is None or kept.record != work.record:
+            return None
+        # In the same generation, or the very next one, the partition can have had no other owner.
+        return kept.outcome if work.holding.generation - kept.generation in (0, 1) else None
 
     def refused(self, work: Work[S]) -> bool:
         """Note that a topic refused this record's outcome; True when it was the first time."""
@@ -78,4 +92,4 @@ class Leftovers(Generic[S]):
         """Forget outcomes of records that are committed."""
         kept = self._outcomes.get(place)
         if kept:
-            self._outcomes[place] = {at: outcome for at, outcome in kept.items() if at >= offset}
+            self._outcomes[place] = {at: each for at, each in kept.items() if at >= offset}

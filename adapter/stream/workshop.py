@@ -287,7 +287,7 @@ class Workshop(Generic[S]):
 
     def finish_known(self, work: Work[S]) -> bool:
         """Finish a record read again whose outcome is known already; it is published, and nothing is sent again."""
-        outcome = self.leftovers.outcome(work.holding.place, work.record)
+        outcome = self.leftovers.outcome(work)
         if outcome is None:
             return False
         self.finish(work, outcome)

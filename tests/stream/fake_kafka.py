@@ -37,6 +37,7 @@ class FakeCluster:
         self.slow_transactions = 0.0
         self.slow_starts = 0.0
         self.members: list[FakeMember] = []
+        self.generation = 0
         self.news = asyncio.Event()
 
     def append(self, place: Place, *values: str, key: str | None = None, hole: int = 0) -> list[Record]:
@@ -82,6 +83,7 @@ class FakeCluster:
         """A rebalance: every member that answers gives up everything, then each of them gets its own."""
         members = [member for member in self.members if member.lease.answers]
         await asyncio.gather(*(member.revoked() for member in members))
+        self.generation += 1
         for member, places in zip(members, assignments, strict=False):
             if member in self.members:
                 member.give(places)
@@ -192,7 +194,7 @@ class FakeMember:
         for place in places:
             commit = self._cluster.commits.get(place)
             self._positions[place] = commit.offset if commit else 0
-        self.lease.generation = max(member.lease.generation for member in self._cluster.members) + 1
+        self.lease.generation = self._cluster.generation
         self._assigned()
 
     def assignment(self) -> frozenset[Place]:

@@ -165,6 +165,44 @@ async def test_an_outcome_left_in_memory_does_not_count_when_another_owner_settl
     assert first.handled == ["a", "b"]
 
 
+async def test_an_outcome_left_in_memory_does_not_count_when_another_owner_may_have_sent_since(
+    cluster: FakeCluster,
+) -> None:
+    """Its record is still open, but "deferred, last sent at noon" or "failed" is no longer true: it is asked anew."""
+    handled: list[bool] = []
+    sends, never = Sends(), asyncio.Event()
+
+    async def as_it_was_then(subject: str, grant: Grant) -> Outcome:
+        handled.append(grant.possibly_sent_since is not None)
+        return told(f"{subject}, handling {len(handled)}")
+
+    async def sends_and_hangs(subject: str, grant: Grant) -> Outcome:
+        await sends(subject, grant)
+        await never.wait()
+        return told(subject)
+
+    async with running(StageOfTests(as_it_was_then), cluster, PAID) as engine:
+        await until(lambda: engine.assigned)
+        cluster.append(PAID, "a")
+        await until(lambda: cluster.told)
+        cluster.slow_transactions = 30
+        cluster.append(PAID, "b")
+        await until(lambda: len(handled) == 2)
+        cluster.slow_transactions = 0
+        cut_off = cluster.members[0].lease
+        cut_off.answers = False
+        async with running(StageOfTests(sends_and_hangs), cluster, grace=0):
+            await until(lambda: len(cluster.members) == 2)
+            await cluster.assign([PAID])
+            await until(lambda: sends.sent == ["b"])
+            cut_off.answers = True
+            await cluster.assign([PAID], [])
+            await until(lambda: len(cluster.told) == 2)
+
+    assert handled == [False, False, True]
+    assert cluster.told == ["a, handling 1", "b, handling 3"]
+
+
 async def test_records_of_an_earlier_owner_are_possibly_sent_up_to_its_reservation(cluster: FakeCluster) -> None:
     """Those beyond it were never sent; another fingerprint is told."""
     note = CommitNote(

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from adapter.stream.holding import Holding
 from adapter.stream.leftovers import Leftovers
 from adapter.stream.port import Place
@@ -21,8 +23,8 @@ RECORD = Record(
 OUTCOME = Outcome()
 
 
-def a_work(record: Record = RECORD) -> Work[str]:
-    holding = SimpleNamespace(place=PLACE, possibly_sent_since=lambda offset: None)
+def a_work(record: Record = RECORD, *, generation: int = 3) -> Work[str]:
+    holding = SimpleNamespace(place=PLACE, generation=generation, possibly_sent_since=lambda offset: None)
     return Work(record, cast(Holding[str], holding))
 
 
@@ -31,8 +33,8 @@ def test_an_outcome_is_handed_out_once() -> None:
     leftovers: Leftovers[str] = Leftovers()
     leftovers.keep(a_work(), OUTCOME)
 
-    assert leftovers.outcome(PLACE, RECORD) is OUTCOME
-    assert leftovers.outcome(PLACE, RECORD) is None
+    assert leftovers.outcome(a_work()) is OUTCOME
+    assert leftovers.outcome(a_work()) is None
     assert len(leftovers) == 0
 
 
@@ -45,7 +47,16 @@ def test_another_record_at_the_same_offset_gets_nothing() -> None:
     other = replace(RECORD, value=b"another")
 
     assert leftovers.running(PLACE, other) is None
-    assert leftovers.outcome(PLACE, other) is None
+    assert leftovers.outcome(a_work(other)) is None
+
+
+@pytest.mark.parametrize(("generation", "counts"), [(3, True), (4, True), (5, False), (1, False)])
+def test_an_outcome_counts_only_while_nobody_else_can_have_owned_its_partition(generation: int, counts: bool) -> None:
+    """Others may have sent the record since: its "deferred, last sent then" or "failed" would be told too early."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(generation=3), OUTCOME)
+
+    assert (leftovers.outcome(a_work(generation=generation)) is OUTCOME) == counts
 
 
 def test_outcomes_of_partitions_that_others_own_are_forgotten() -> None:
@@ -54,7 +65,7 @@ def test_outcomes_of_partitions_that_others_own_are_forgotten() -> None:
     leftovers.keep(a_work(), OUTCOME)
     leftovers.keep_only([Place("t", 1)])
 
-    assert leftovers.outcome(PLACE, RECORD) is None
+    assert leftovers.outcome(a_work()) is None
 
 
 def test_outcomes_of_committed_records_are_forgotten() -> None:
