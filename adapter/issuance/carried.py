@@ -193,6 +193,7 @@ def _past_to_json(past: Past) -> dict[str, object]:
         "refusal": refusal and {"code": refusal.code, "message": refusal.message, "at": _moment(refusal.at)},
         "control_known": past.control_known or None,
         "unaccepted": past.unaccepted or None,
+        "retry_at": _moment(past.retry_at),
     }
 
 
@@ -299,6 +300,7 @@ def _past_from_json(reader: JsonReader) -> Past:
         refusal=_refusal_from_json(refusal) if refusal else None,
         control_known=reader.optional_boolean("control_known") or False,
         unaccepted=reader.optional_integer("unaccepted", least=0) or 0,
+        retry_at=reader.optional_moment("retry_at"),
     )
 
 

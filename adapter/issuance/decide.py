@@ -260,6 +260,7 @@ def _after_nothing_done(state: PartState, came: IssueAnswer) -> PartState:
     """The request was written, and certainly nothing was executed."""
     match came:
         case WasRefusedUnread():
+            state = replace(state, past=replace(state.past, retry_at=came.retry_at))
             return _set_back(state, Hold(until=came.retry_at, why=Why.REFUSED_UNREAD, counted=False))
         case WasNotAccepted():
             past = replace(state.past, unaccepted=state.past.unaccepted + 1)
@@ -289,6 +290,7 @@ def _after_query(state: PartState, came: QueryAnswer, now: datetime) -> PartStat
         case ProbeAnswered():
             return replace(state, hold=Hold(until=None, why=Why.PROBE_FAILED))
         case QueryUnanswered():
+            past = replace(state.past, retry_at=came.retry_at or state.past.retry_at)
             until = None if unaccepted else came.retry_at or _back_off(state, now)
-            return _set_back(state, Hold(until=until, why=Why.UNANSWERED))
+            return _set_back(replace(state, past=past), Hold(until=until, why=Why.UNANSWERED))
     raise IllegalStep(f"{type(came).__name__} is no answer to a question.")

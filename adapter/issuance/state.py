@@ -96,7 +96,7 @@ class Past:
     `possibly_sent_since`: the last moment until which an Issue may have gone out whose answer nobody has; None means
     that there is none. `doubt` says what came instead of an answer. `control_known`: ECTicket claimed to know a random
     number, so that it is never believed again when it does not know this one. `unaccepted`: how often the envelope was
-    not accepted.
+    not accepted. `retry_at`: ECTicket asked not to be called about it before.
     """
 
     first_attempt_at: datetime | None = None
@@ -106,6 +106,7 @@ class Past:
     refusal: Refusal | None = None
     control_known: bool = False
     unaccepted: int = 0
+    retry_at: datetime | None = None
 
     def attempted(self, at: datetime) -> Self:
         """The same past with one more Issue call that was written."""
@@ -203,4 +204,5 @@ def begin(
     past = past or Past()
     if possibly_sent_since is not None and past.refusal is None:
         past = past.doubted(possibly_sent_since, past.doubt or "an earlier owner of the order may have sent it")
-    return PartState(part=part, phase=past.phase, past=past, first_seen_at=first_seen_at)
+    hold = Hold(until=past.retry_at, why=Why.REFUSED_UNREAD, counted=False) if past.retry_at else None
+    return PartState(part=part, phase=past.phase, past=past, first_seen_at=first_seen_at, hold=hold)

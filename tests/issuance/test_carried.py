@@ -60,6 +60,7 @@ PASTS = st.builds(
     refusal=st.none() | st.builds(Refusal, code=st.integers(), message=TEXT, at=MOMENTS),
     control_known=st.booleans(),
     unaccepted=st.integers(0, 99),
+    retry_at=st.none() | MOMENTS,
 )
 REQUEST_TEXTS = (
     "store_id",

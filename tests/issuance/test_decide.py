@@ -177,6 +177,21 @@ def test_what_was_refused_before_execution_waits_as_told_and_does_not_count(came
     assert not story.state.possibly_sent
 
 
+@pytest.mark.parametrize(
+    ("story", "came"),
+    [
+        (Story(), WasRefusedUnread(retry_at=at(1800))),
+        (possibly_sent(), QueryUnanswered(detail="HTTP 429", retry_at=at(1800))),
+    ],
+)
+def test_what_ecticket_asked_to_wait_for_is_waited_for_in_later_sittings_too(story: Story, came: WhatCame) -> None:
+    """ "wait as told, capped": sittings are a minute apart, and what was told may be an hour."""
+    story = Story(begin(part(), first_seen_at=T0, past=story.comes(came).state.past))
+
+    assert story.next(seconds=1700) == Defer(useful_at=at(1800), why=Why.REFUSED_UNREAD, counted=False)
+    assert isinstance(story.next(seconds=1800), Send | Query)
+
+
 def test_a_short_retry_after_is_waited_for_in_place() -> None:
     """What is over in a moment needs no deferral."""
     story = Story().comes(WasRefusedUnread(retry_at=at(2)))
