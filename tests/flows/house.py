@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -23,6 +23,7 @@ from adapter.extensions.manager import Choice, PluginManager
 from adapter.flows.confirm import ConfirmStage, Waiting
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.ports import Ecticket
 from adapter.flows.replay import Replayed, replay
 from adapter.flows.schemas import schema_files
 from adapter.flows.submit import SubmitStage
@@ -225,7 +226,10 @@ def _without_plugins() -> PluginManager:
 
 
 class House:
-    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting."""
+    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
+
+    `calling` makes another ECTicket than the one in memory, for which the house's clock is the time.
+    """
 
     def __init__(
         self,
@@ -233,9 +237,11 @@ class House:
         plugins: Mapping[str, object] | None = None,
         policy: SubmitPolicy | None = None,
         confirming: ConfirmPolicy | None = None,
+        calling: Callable[[Clock], Ecticket] | None = None,
     ) -> None:
         self.clock = Clock()
         self.ecticket = Ectickets(self.clock)
+        self._called: Ecticket = calling(self.clock) if calling else self.ecticket
         self.book = Book(*(merchants or (MERCHANT, OTHER_MERCHANT)))
         self.heard = Heard()
         self.reader = Reader(self.clock)
@@ -248,7 +254,7 @@ class House:
             group="ecticket-adapter.confirm",
             concurrency=8,
             merchants=self.book,
-            ecticket=self.ecticket,
+            ecticket=self._called,
             policy=self._confirming,
             observer=self.heard,
             now=self.clock,
@@ -266,7 +272,7 @@ class House:
             fingerprint=self.extensions.fingerprint,
             merchants=self.book,
             extensions=self.extensions,
-            ecticket=self.ecticket,
+            ecticket=self._called,
             outcomes=OrderOutcomes(
                 topics=TOPICS,
                 defer_seconds=60,

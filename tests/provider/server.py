@@ -55,16 +55,18 @@ Behaviour = Callable[[Visit], Awaitable[None]]
 
 
 class RawServer:
-    """Listens on loopback and hands every request to `behave`."""
+    """Listens on loopback and hands every request to `behave`; while `deaf` it reads nothing of what is sent."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.visits: list[Visit] = []
         self.bytes_received = 0
         self.connections = 0
         self.open_connections = 0
         self.changed = asyncio.Event()
         self.behave: Behaviour = _nothing
+        self.deaf = False
         self._tls = tls
+        self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -80,8 +82,8 @@ class RawServer:
                 await self.changed.wait()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
-        self._port: int = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, ssl=self._tls)
+        self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -111,6 +113,8 @@ class RawServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         buffer, turn = b"", 0
+        if self.deaf:
+            await asyncio.Event().wait()
         while data := await reader.read(65536):
             self.bytes_received += len(data)
             self.changed.set()

@@ -1,0 +1,465 @@
+"""Every row of the contract's table of submitting (section 4), over real sockets: what becomes of the order.
+
+The real provider calls a server that misbehaves, and the real submit story decides; only Kafka and the passing of hours
+are played. Each row holds what is told, what is deferred and whether as possibly sent, how often Issue was called, and
+that tickets were issued once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+from typing import NoReturn
+
+import pytest
+from provider.server import RawServer, Visit, unused_port
+
+from adapter.issuance.decide import SubmitPolicy
+from adapter.provider.transport import TransportKind
+from flows.fakes import BUSY, NOON, OTHER_MERCHANT
+from flows.house import Told, derived, has_header, header, plan_of
+from flows.troubles import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, says, trans_code
+from flows.wire import IMPATIENT, LIMITS, REFUSAL, Answers, Fault, Reply, Wired, properly, wired
+
+EVERYTHING_UNCLEAR = {**IN_DOUBT, **TOO_LATE}
+REISSUE_AFTER = 600
+
+
+def _passed(wire: Wired) -> float:
+    """How many seconds of the house's time have passed."""
+    return (wire.house.clock() - NOON).total_seconds()
+
+
+def _says_possibly_sent(told: Told) -> bool:
+    """Whether the deferred order says that it may have been sent: header and plan agree."""
+    (carried,) = plan_of(told.later).parts
+    past = carried.past
+    said = has_header(told.later, "ecticket-possibly-sent-at")
+    assert said == (past.possibly_sent_since is not None or past.refusal is not None)
+    return said
+
+
+async def _once(wire: Wired, told: Told, *, recovered: bool) -> None:
+    """The order was told as submitted, and ECTicket issued once."""
+    assert told.kinds == ["submitted"]
+    assert told.event("submitted").data["recovered"] is recovered
+    assert len(told.confirmations) == 1
+    assert dict(wire.ecticket.tickets) == {derived(): 1}
+
+
+# --- RtnCode 1, our number --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TransportKind)
+async def test_rtn_code_1_and_our_number_is_submitted(kind: TransportKind) -> None:
+    """One call, one event."""
+    async with wired(kind=kind) as wire:
+        told = await wire.house.work(wire.house.order())
+
+        await _once(wire, told, recovered=False)
+        assert wire.issue_calls == 1
+
+
+async def test_a_keep_alive_that_the_server_closed_costs_nothing() -> None:
+    """A closed connection is not written to: the next order goes out on a new one, and is in no doubt."""
+    async with wired() as wire:
+        for number in range(3):
+            told = await wire.house.work(wire.house.order(order_id=f"A-{number}"))
+            assert told.kinds == ["submitted"]
+            wire.server.visits[-1].close()
+            await wire.server.until(lambda: wire.server.open_connections == 0)
+
+        assert wire.server.connections == 3
+        assert wire.issue_calls == wire.tickets == 3
+        assert wire.ecticket.queries.total() == 0
+
+
+# --- not sent ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refused_connect_is_tried_again_later_as_never_sent() -> None:
+    """Again with back-off, then deferred; once somebody listens the order is sent, and asked about never."""
+    port = unused_port()
+    async with wired(base_url=f"http://127.0.0.1:{port}") as wire:
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+        assert wire.issue_calls == 0
+
+        async with RawServer(port=port) as server:
+            server.behave = wire.ecticket
+            told = await wire.house.finish(told.later)
+
+        await _once(wire, told, recovered=False)
+        assert wire.issue_calls == 1
+        assert wire.ecticket.queries.total() == 0
+
+
+async def test_an_order_that_could_not_be_sent_for_a_day_is_given_up_as_never_sent() -> None:
+    """Nobody listens: `gave-up`, which says that there are no tickets."""
+    policy = SubmitPolicy(give_up_after_seconds=600)
+    async with wired(base_url=f"http://127.0.0.1:{unused_port()}", policy=policy) as wire:
+        told = await wire.house.finish(wire.house.order())
+
+        assert told.kinds == ["parked"]
+        assert header(told.letter, "ecticket-reason") == "gave-up"
+        assert not has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_name_that_does_not_resolve_is_tried_again_later_as_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS is away, and comes back."""
+
+    async def fail(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    port = unused_port()
+    async with wired(base_url=f"http://localhost:{port}") as wire:
+        with monkeypatch.context() as dns:
+            dns.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+            told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+
+        async with RawServer(port=port) as server:
+            server.behave = wire.ecticket
+            told = await wire.house.finish(told.later)
+
+        await _once(wire, told, recovered=False)
+        assert wire.issue_calls == 1
+
+
+async def test_a_connect_that_times_out_is_tried_again_later_as_never_sent() -> None:
+    """Somebody picks up and says nothing: the TLS handshake never ends."""
+    async with RawServer() as mute:
+        hasty = replace(LIMITS, connect_timeout_seconds=0.1)
+        async with wired(base_url=mute.url.replace("http:", "https:"), limits=hasty) as wire:
+            told = await wire.house.work(wire.house.order())
+
+            assert told.nothing_but_deferred
+            assert not _says_possibly_sent(told)
+            assert mute.connections > 1
+            assert mute.visits == []
+
+
+async def test_an_order_without_a_place_in_the_pool_is_tried_again_later_as_never_sent() -> None:
+    """All places are taken by calls without an answer."""
+    narrow = replace(LIMITS, max_concurrent_calls=1, max_wait_seconds=0.02)
+    async with wired(limits=narrow) as wire:
+        answered = asyncio.Event()
+
+        async def hangs(visit: Visit, reply: Reply) -> None:
+            await answered.wait()
+            await properly(visit, reply)
+
+        wire.ecticket.faults = [Fault(hangs, effect=True)]
+        first = asyncio.create_task(wire.house.work(wire.house.order(order_id="A-0")))
+        await wire.server.until(lambda: wire.issue_calls == 1)
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+        assert wire.issue_calls == 1
+        answered.set()
+        assert (await first).kinds == ["submitted"]
+
+        assert (await wire.house.finish(told.later)).kinds == ["submitted"]
+        assert dict(wire.ecticket.issues) == {derived("A-0"): 1, derived(): 1}
+
+
+# --- Issue: RtnCode ≠ 1 -----------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_that_took_effect_is_recovered() -> None:
+    """Refused, and yet known when asked."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(properly, refused=True, effect=True)]
+
+        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        assert wire.issue_calls == 1
+
+
+async def test_a_refusal_is_told_as_failed_when_it_is_final() -> None:
+    """Deferred until ten minutes have passed, then not known: failed, with code and message; never sent again."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(properly, refused=True)]
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert _says_possibly_sent(told)
+
+        told = await wire.house.finish(told.later)
+
+        assert told.kinds == ["failed"]
+        failed = told.event("failed").data
+        assert (failed["stage"], failed["rtn_code"], failed["rtn_msg"]) == ("submit", REFUSAL, "Inventory shortage")
+        assert _passed(wire) >= REISSUE_AFTER
+        assert (wire.issue_calls, wire.tickets) == (1, 0)
+
+
+async def test_a_code_listed_in_retry_rtn_codes_means_again_later() -> None:
+    """Nothing happened, says the operator: deferred as never sent, and sent again without a question."""
+    async with wired(policy=SubmitPolicy(retry_rtn_codes=frozenset({REFUSAL}))) as wire:
+        wire.ecticket.faults = [Fault(properly, refused=True)] * 2
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+
+        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        assert wire.issue_calls == 3
+        assert wire.ecticket.queries.total() == 0
+
+
+# --- HTTP 403; 429; 503 with Retry-After ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("answers", "seconds"), REFUSED_UNREAD.values(), ids=list(REFUSED_UNREAD))
+async def test_what_is_refused_before_execution_is_sent_when_its_time_has_come(
+    answers: Answers, seconds: float
+) -> None:
+    """Nothing was sent: deferred as such, no attempt is counted, nothing is tried before, and nothing is asked."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(answers)]
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+        assert header(told.later, "ecticket-attempts") == "0"
+
+        told = await wire.house.finish(told.later)
+
+        await _once(wire, told, recovered=False)
+        assert wire.issue_calls == 2
+        assert _passed(wire) >= seconds
+        assert wire.ecticket.queries.total() == 0
+
+
+async def test_a_question_that_is_refused_before_execution_waits_as_told_too() -> None:
+    """In doubt, and the query is answered with 429: nobody asks again before its time."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
+        wire.ecticket.query_faults = [Fault(says(status=429, Retry_After="900"))]
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert _says_possibly_sent(told)
+
+        await _once(wire, await wire.house.finish(told.later), recovered=True)
+        assert wire.ecticket.queries.total() == 2
+        assert _passed(wire) >= 900
+
+
+async def test_403_locks_one_merchant_out_and_nobody_else() -> None:
+    """The locked-out merchant's orders wait without a call; the other's are sent."""
+    async with wired() as wire:
+        house, lock_out = wire.house, Fault(says(status=403))
+        wire.ecticket.faults = [lock_out]
+        locked = [await house.work(house.order(order_id=f"L-{number}")) for number in range(5)]
+        free = [
+            await house.work(house.order(order_id=f"F-{number}", merchant_id=OTHER_MERCHANT)) for number in range(5)
+        ]
+
+        assert all(told.nothing_but_deferred for told in locked)
+        assert all(told.kinds == ["submitted"] for told in free)
+        assert wire.issue_calls == 1 + 5
+        for told in locked:
+            assert (await house.finish(told.later)).kinds == ["submitted"]
+        assert wire.issue_calls == 1 + 5 + 5
+        assert wire.tickets == 10
+
+
+# --- TransCode ≠ 1; HTTP 400, 401, 404, 405, 413, 415, 422, 3xx -------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", NOT_ACCEPTED.values(), ids=list(NOT_ACCEPTED))
+async def test_an_envelope_that_is_not_accepted_is_sent_again_later(answers: Answers) -> None:
+    """Nothing was accepted: deferred as never sent, and the attempt counts; then it is sent without a question."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(answers)]
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert not _says_possibly_sent(told)
+        assert header(told.later, "ecticket-attempts") == "1"
+
+        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        assert wire.issue_calls == 2
+        assert wire.ecticket.queries.total() == 0
+
+
+@pytest.mark.parametrize("answers", NOT_ACCEPTED.values(), ids=list(NOT_ACCEPTED))
+async def test_an_order_that_stays_alone_with_it_is_dead_lettered(answers: Answers) -> None:
+    """The control query is fine, so it is this order's content; nobody else is held up."""
+    async with wired(policy=SubmitPolicy(attempts=3)) as wire:
+        wire.ecticket.always = Fault(answers)
+        told = await wire.house.finish(wire.house.order())
+
+        assert told.kinds == ["parked"]
+        assert header(told.letter, "ecticket-reason") == "refused-envelope"
+        assert not has_header(told.letter, "ecticket-possibly-sent-at")
+        assert (wire.issue_calls, wire.tickets) == (3, 0)
+        wire.ecticket.always = None
+        assert (await wire.house.work(wire.house.order(order_id="A-2"))).kinds == ["submitted"]
+
+
+async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_accepted() -> None:
+    """Two different orders are refused: no third is tried, nobody is parked, and all are sent when it is over."""
+    async with wired(policy=SubmitPolicy(attempts=2)) as wire:
+        house = wire.house
+        wire.ecticket.for_all = Fault(trans_code(0))
+        deferred = [await house.work(house.order(order_id=f"A-{number}")) for number in range(6)]
+        assert all(told.nothing_but_deferred for told in deferred)
+        assert wire.issue_calls == 2
+        for _ in range(20):
+            deferred = [await house.work(told.later) for told in deferred]
+            assert all(told.nothing_but_deferred for told in deferred)
+        assert wire.issue_calls == 2
+        wire.ecticket.for_all = None
+        ends = [await house.finish(told.later) for told in deferred]
+
+        assert all(told.kinds == ["submitted"] for told in ends)
+        assert wire.issue_calls == 2 + 6
+        assert wire.tickets == 6
+
+
+# --- everything else: in doubt ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TransportKind)
+@pytest.mark.parametrize("what", EVERYTHING_UNCLEAR)
+async def test_in_doubt_and_known_is_recovered(what: str, kind: TransportKind) -> None:
+    """The call had its effect and its answer was no good: asked about at once, told as submitted, sent once."""
+    async with wired(kind=kind, limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
+        wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what], effect=True)]
+
+        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        assert wire.issue_calls == 1
+
+
+@pytest.mark.parametrize("what", EVERYTHING_UNCLEAR)
+async def test_in_doubt_and_not_known_is_issued_again_under_the_same_number_after_the_waiting_time(what: str) -> None:
+    """Deferred as possibly sent, asked about until ten minutes have passed, and then sent once more."""
+    async with wired(limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
+        wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what])]
+        told = await wire.house.work(wire.house.order())
+        assert told.nothing_but_deferred
+        assert _says_possibly_sent(told)
+        assert wire.issue_calls == 1
+
+        told = await wire.house.finish(told.later)
+
+        await _once(wire, told, recovered=False)
+        assert dict(wire.ecticket.issues) == {derived(): 2}
+        assert _passed(wire) >= REISSUE_AFTER
+        assert wire.ecticket.queries.total() >= 2
+
+
+async def test_a_server_that_does_not_even_read_leaves_a_doubt() -> None:
+    """Bytes were sent, and nobody took them from the wire (write time-out): the same as no answer."""
+    async with wired(limits=IMPATIENT) as wire:
+        wire.server.deaf = True
+        sitting = asyncio.create_task(wire.house.work(wire.house.order()))
+        await wire.server.until(lambda: wire.server.connections == 1)
+        wire.server.deaf = False
+        told = await sitting
+        assert told.nothing_but_deferred
+        assert _says_possibly_sent(told)
+        assert wire.issue_calls == 0
+
+        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        assert wire.issue_calls == 1
+        assert _passed(wire) >= REISSUE_AFTER
+
+
+@pytest.mark.parametrize("what", IN_DOUBT)
+async def test_a_question_without_a_good_answer_changes_nothing(what: str) -> None:
+    """While the queries are no better than the Issue was, the order stays in doubt and is not sent again."""
+    async with wired() as wire:
+        wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
+        wire.ecticket.query_faults = [Fault(IN_DOUBT[what])] * 40
+        told = await wire.house.work(wire.house.order())
+        while wire.ecticket.query_faults:
+            assert told.nothing_but_deferred
+            assert _says_possibly_sent(told)
+            told = await wire.house.work(told.later)
+        told = await wire.house.finish(told.later) if told.deferred else told
+
+        await _once(wire, told, recovered=True)
+        assert wire.issue_calls == 1
+
+
+async def test_a_doubt_that_nobody_can_settle_for_a_day_is_unresolved() -> None:
+    """ECTicket is silent: never called failed, never sent again, and a person is told that tickets may exist."""
+    async with wired(policy=SubmitPolicy(give_up_after_seconds=3_600)) as wire:
+        wire.ecticket.always = Fault(IN_DOUBT["HTTP 500"], effect=True)
+        wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 10_000
+        told = await wire.house.finish(wire.house.order())
+
+        assert told.kinds == ["parked"]
+        assert header(told.letter, "ecticket-reason") == "unresolved"
+        assert has_header(told.letter, "ecticket-possibly-sent-at")
+        assert wire.issue_calls == 1
+
+
+async def test_an_answer_about_another_number_is_nobodys() -> None:
+    """A refusal that names another number is no refusal of this order: it is asked about, and not told as failed."""
+    async with wired() as wire:
+        other = about(RtnCode=2, MerchantTradeNo="CBX999")
+        wire.ecticket.faults = [Fault(other, effect=True)]
+
+        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        assert wire.issue_calls == 1
+
+
+# --- a maintenance: every call RtnCode ≠ 1 ----------------------------------------------------------------------------
+
+
+async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_told_afterwards() -> None:
+    """For an hour all calls are refused; then each order ends as what it is, and nothing was sent twice."""
+    async with wired() as wire:
+        house, order = wire.house, wire.house.order
+        wire.ecticket.faults = [
+            Fault(IN_DOUBT["reset before the answer"], effect=True),
+            Fault(IN_DOUBT["reset before the answer"]),
+            Fault(properly, refused=True, effect=True),
+            Fault(properly, refused=True),
+        ]
+        wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 28
+        before = {
+            what: await house.work(order(order_id=what))
+            for what in ("lost, issued", "lost", "refused, issued", "refused")
+        }
+        assert all(told.nothing_but_deferred for told in before.values())
+        wire.ecticket.query_faults = []
+        wire.ecticket.maintenance = True
+        told = before | {"came in it": await house.work(order(order_id="came in it"))}
+        for _ in range(60):
+            told = {what: await house.work(each.later) for what, each in told.items()}
+            assert all(each.nothing_but_deferred for each in told.values())
+        wire.ecticket.maintenance = False
+        calls_before = dict(wire.ecticket.issues)
+        ends = {what: await house.finish(each.later) for what, each in told.items()}
+
+        assert {what: end.kinds for what, end in ends.items()} == {
+            "lost, issued": ["submitted"],
+            "lost": ["submitted"],
+            "refused, issued": ["submitted"],
+            "refused": ["failed"],
+            "came in it": ["failed"],
+        }
+        assert ends["came in it"].event("failed").data["rtn_code"] == BUSY
+        assert set(calls_before.values()) == {1}
+        assert dict(wire.ecticket.issues) == calls_before | {derived("lost"): 2}
+        assert set(wire.ecticket.tickets.values()) <= {0, 1}
+        assert wire.tickets == 3
+
+
+async def test_a_maintenance_whose_code_is_listed_ends_with_every_order_submitted() -> None:
+    """`submit.retry_rtn_codes` makes of it a mere delay."""
+    async with wired(policy=SubmitPolicy(retry_rtn_codes=frozenset({BUSY}))) as wire:
+        house = wire.house
+        wire.ecticket.maintenance = True
+        told = [await house.work(house.order(order_id=f"A-{number}")) for number in range(5)]
+        for _ in range(30):
+            assert all(each.nothing_but_deferred for each in told)
+            told = [await house.work(each.later) for each in told]
+        wire.ecticket.maintenance = False
+        ends = [await house.finish(each.later) for each in told]
+
+        assert all(end.kinds == ["submitted"] for end in ends)
+        assert set(wire.ecticket.tickets.values()) == {1}
