@@ -1,0 +1,154 @@
+"""An ECTicket as bad as may be: a repeated number issues again, effects and visibility come late, answers are lost.
+
+It is bounded only where the contract's promise is: an Issue has its effect, and queries see it, before the waiting time
+is over; maintenances, in which everything is refused, are at least two minutes apart. A number whose tickets are being
+made may be answered for with a code of its own for any length of time. Refuses to know who calls.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from adapter.issuance.answers import Accepted, Refused
+from adapter.issuance.plan import Part
+
+from .promises import Asked, Promises
+
+LANDS_WITHIN, SHOWS_WITHIN = 290.0, 590.0
+"""Seconds from an Issue's first byte until its effect at the latest, and until queries see it."""
+BETWEEN_MAINTENANCES = 120.0
+OK, UNKNOWN, REFUSED, BEING_MADE, CLOSED = 1, 404, 77, 102, 900
+"""RtnCodes: done, no such number, refused, the tickets are being made, maintenance."""
+
+
+@unique
+class Landing(Enum):
+    """What comes of an Issue that arrives."""
+
+    DONE = "done"
+    DONE_SLOWLY = "done, and answered for with a code of its own until somebody looks after it"
+    DONE_AND_REFUSED = "done, and refused"
+    REFUSED = "refused"
+    LOST = "lost on its way"
+
+
+@dataclass(slots=True, eq=False)
+class IssueCall:
+    """An Issue on the wire; `answer` is what ECTicket says once it has landed, None where it says nothing."""
+
+    order: str
+    part: Part
+    begun_at: float
+    landed: bool = False
+    answer: Accepted | Refused | None = None
+
+    @property
+    def trade_no(self) -> str:
+        """Its number."""
+        return self.part.trade_no.value
+
+
+@dataclass(slots=True, eq=False)
+class Effect:
+    """Tickets; queries see them once `visible`."""
+
+    trade_no: str
+    shows_at: float
+    slow: bool
+    visible: bool = False
+
+
+class SimulatedEcticket:
+    """Calls on the wire, tickets, and whether it is closed for maintenance."""
+
+    def __init__(self, promises: Promises) -> None:
+        self.on_the_wire: list[IssueCall] = []
+        self.hidden: list[Effect] = []
+        self.closed: int | None = None
+        self._opened_at = -BETWEEN_MAINTENANCES
+        self._effects: defaultdict[str, list[Effect]] = defaultdict(list)
+        self._promises = promises
+
+    # --- Issue -------------------------------------------------------------------------------------------------------
+
+    def issue(self, order: str, part: Part, now: float) -> IssueCall:
+        """An Issue is written."""
+        self._promises.issue_begins(part.trade_no.value, now)
+        call = IssueCall(order, part, now)
+        self.on_the_wire.append(call)
+        return call
+
+    def undo(self, call: IssueCall) -> None:
+        """It did not get there, and its sender is told so."""
+        self.on_the_wire.remove(call)
+        self._promises.issue_was_nothing(call.trade_no, call.begun_at)
+
+    def land(self, call: IssueCall, landing: Landing) -> None:
+        """It gets there."""
+        self.on_the_wire.remove(call)
+        call.landed = True
+        if landing is Landing.LOST:
+            return
+        if self.closed is not None:
+            call.answer = Refused(code=self.closed, message="maintenance")
+            return
+        if landing in (Landing.REFUSED, Landing.DONE_AND_REFUSED):
+            call.answer = Refused(code=REFUSED, message="refused")
+        else:
+            call.answer = Accepted(ticket_trade_no="2026010112001234")
+        if landing is not Landing.REFUSED:
+            effect = Effect(call.trade_no, call.begun_at + SHOWS_WITHIN, slow=landing is Landing.DONE_SLOWLY)
+            self._effects[call.trade_no].append(effect)
+            self.hidden.append(effect)
+            self._promises.issued(call.order, call.trade_no, call.part.of)
+
+    def show(self, effect: Effect) -> None:
+        """Queries see it from now on."""
+        self.hidden.remove(effect)
+        effect.visible = True
+
+    def until(self, now: float) -> None:
+        """What may not be later than now happens."""
+        for call in [each for each in self.on_the_wire if each.begun_at + LANDS_WITHIN <= now]:
+            self.land(call, Landing.DONE)
+        for effect in [each for each in self.hidden if each.shows_at <= now and not each.slow]:
+            self.show(effect)
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    def query(self, trade_no: str, now: float) -> int:
+        """QueryIssueResult: the RtnCode."""
+        if self.closed is not None:
+            return self.closed
+        effects = self._effects[trade_no]
+        if any(effect.visible for effect in effects):
+            return OK
+        return BEING_MADE if any(effect.slow and effect.shows_at <= now for effect in effects) else UNKNOWN
+
+    def control(self) -> int:
+        """QueryIssueResult of a random number."""
+        return UNKNOWN if self.closed is None else self.closed
+
+    def probe(self) -> int:
+        """A query of something that exists."""
+        return OK if self.closed is None else self.closed
+
+    def answered(self, about: str | None, code: int, at: float, now: float) -> None:
+        """A question's answer got back."""
+        self._promises.asked.append(Asked(about=about, code=code, at=at, answered_at=now))
+
+    # --- maintenance -------------------------------------------------------------------------------------------------
+
+    def may_close(self, now: float) -> bool:
+        """Whether a maintenance can begin."""
+        return self.closed is None and now >= self._opened_at + BETWEEN_MAINTENANCES
+
+    def close(self, code: int) -> None:
+        """Refuse everything with this code."""
+        self.closed = code
+
+    def open(self, now: float) -> None:
+        """The maintenance is over."""
+        self.closed, self._opened_at = None, now

@@ -1,0 +1,184 @@
+"""One order record in a process's hands: its sitting, from taking it up to its outcome.
+
+The decisions are `issuance`'s own; this is the loop around them that `flows` has with real calls, cut into steps. What
+travels does so in the real headers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from adapter.flows.journey import Journey, journey_headers, read_journey
+from adapter.issuance.actions import Action, Defer, Failed, Finish, Park
+from adapter.issuance.answers import LastAccepted, WhatCame
+from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan, take_up
+from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
+from adapter.issuance.sitting import Turn, Unproven, next_turn
+from adapter.issuance.state import PartState, begin
+from adapter.issuance.times import latest
+from adapter.stream.records import Publication
+from adapter.stream.stage import Outcome
+from adapter.stream.work import Work
+
+from .broker import DEFERRED, TOLD
+from .ecticket import IssueCall
+from .orders import parts_of
+
+DEFER_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A question on the wire about the part at `index`; ECTicket's `code` is on its way back."""
+
+    index: int
+    action: Action
+    about: str | None
+    at: float
+    code: int
+
+
+class Job:
+    """A record in hand. Before `begin` and after a lost lease it has no sitting."""
+
+    def __init__(self, work: Work[None], now: datetime, *, plan_travels: bool) -> None:
+        self.work = work
+        self.journey: Journey = read_journey(work.record, now)
+        self.order = (work.record.key or b"").decode()
+        self.wakes_at = self.journey.not_before or now
+        self.call: IssueCall | None = None
+        self.call_index = 0
+        self.question: Question | None = None
+        self.sitting = False
+        self.done = False
+        self._plan_travels = plan_travels
+        self._states: list[PartState] = []
+        self._ends: dict[int, Finish | Defer | Park] = {}
+        self._unproven: Unproven | None = None
+        self._parts_done = 0
+
+    def __str__(self) -> str:
+        return f"{self.order} at {self.work}"
+
+    @property
+    def waits_for_an_answer(self) -> bool:
+        """Whether a call of its is on the wire."""
+        return self.call is not None or self.question is not None
+
+    # --- the sitting -------------------------------------------------------------------------------------------------
+
+    def begin(self, mapping: str) -> None:
+        """Begin a sitting: take up what the record carries, or plan it, anew if it may have been sent."""
+        self.sitting = True
+        self._ends = {}
+        fenced_at, told = self.work.possibly_sent_since, self.journey.possibly_sent_at
+        first_seen = self.journey.first_seen
+        if self.journey.plan is not None:
+            carried = decode_plan(self.journey.plan)
+            states = take_up(carried, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=fenced_at)
+            self._states, self._unproven, self._parts_done = list(states), carried.unproven, carried.parts_done
+            return
+        since = latest(told, fenced_at)
+        parts = parts_of(self.order, mapping)
+        self._states = [begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts]
+        remapped = self.work.fingerprint_changed or told is not None
+        self._unproven = None if since is None else Unproven(remapped=remapped)
+
+    def next_turn(self, now: datetime, policy: SubmitPolicy, last_accepted: datetime | None) -> Turn | None:
+        """Whose turn it is; None when every part has left the sitting."""
+        if last_accepted is not None:
+            fact = LastAccepted(at=last_accepted)
+            self._states = [observe(each, fact, now) if each.possibly_sent else each for each in self._states]
+        return next_turn(self._states, now, policy, unproven=self._unproven)
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether nothing may be sent before every part was asked about."""
+        return self._unproven is not None
+
+    def proven(self) -> None:
+        """Nothing of it is at ECTicket but what is submitted by now."""
+        self._unproven = None
+
+    def state(self, index: int) -> PartState:
+        """The part at that index."""
+        return self._states[index]
+
+    def came(self, index: int, what: WhatCame, now: datetime) -> None:
+        """Something came back for a part."""
+        self._states[index] = observe(self._states[index], what, now)
+
+    def leave(self, index: int, action: Finish | Defer | Park) -> None:
+        """A part leaves the sitting."""
+        self._states[index] = conclude(self._states[index], action)
+        self._ends[index] = action
+
+    def lease_lost(self, now: datetime) -> None:
+        """A send was not allowed: later everything begins anew, from the record."""
+        if self.work.send_began:
+            self.work.possibly_sent_since = now
+        self.sitting = False
+        self.wakes_at = now + timedelta(seconds=0.5)
+
+    # --- its outcome -------------------------------------------------------------------------------------------------
+
+    def outcome(self, now: datetime, policy: SubmitPolicy) -> Outcome:
+        """What is told of a sitting that is over, and what is carried on."""
+        ends = {index: self._ends.get(index) or decide(state, now, policy) for index, state in enumerate(self._states)}
+        told = tuple(self._told(index, action) for index, action in ends.items() if not isinstance(action, Defer))
+        deferred = [self._states[index] for index, action in ends.items() if isinstance(action, Defer)]
+        if not deferred:
+            return Outcome(records=told)
+        plan = CarriedPlan(
+            order_id=self.order,
+            merchant_id=deferred[0].part.request.merchant_id,
+            reference=None,
+            parts_done=self._parts_done + len(ends) - len(deferred),
+            parts=carried_parts(deferred),
+            unproven=self._unproven,
+        )
+        carried = replace(self.journey, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
+        return Outcome(records=(*told, self._deferred(carried, now)))
+
+    def carried(self, now: datetime) -> Outcome:
+        """The record handed on untouched."""
+        return Outcome(records=(self._deferred(self.journey.possibly_sent(self.work.possibly_sent_since), now),))
+
+    def _deferred(self, journey: Journey, now: datetime) -> Publication:
+        due = replace(journey, not_before=now + timedelta(seconds=DEFER_SECONDS))
+        if not self._plan_travels:
+            due = replace(due, plan=None, possibly_sent_at=None)
+        headers = tuple((name, text.encode()) for name, text in journey_headers(due).items())
+        return Publication(
+            topic=DEFERRED.topic, key=self.work.record.key, value=self.work.record.value, headers=headers
+        )
+
+    def _told(self, index: int, action: Action) -> Publication:
+        part = self._states[index].part
+        told = {
+            "order": self.order,
+            "part": part.number,
+            "of": part.of,
+            "trade_no": part.trade_no.value,
+            "ending": _ending(action),
+        }
+        return Publication(topic=TOLD, key=part.trade_no.value.encode(), value=json.dumps(told).encode())
+
+
+def _ending(action: Action) -> str:
+    match action:
+        case Finish(result=Failed()):
+            return "failed"
+        case Finish():
+            return "submitted"
+        case Park(reason=reason):
+            return reason.value
+    raise TypeError(f"{type(action).__name__} ends nothing")
+
+
+def oldest_first(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Jobs by the offsets of their records."""
+    return iter(sorted(jobs, key=lambda job: (job.work.topic, job.work.offset)))

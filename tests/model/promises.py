@@ -1,0 +1,167 @@
+"""The promises, held against what really happened: at ECTicket, and in what `read_committed` readers see.
+
+They exist apart from everything that is tested: nothing here asks the books, the evidence or a decision whether they
+were right. Refuses to know processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapter.stream.port import Place
+from adapter.stream.records import Publication
+
+REISSUE_AFTER = 600.0
+"""Seconds between an Issue that may have arrived and the question whose "no" counts (contract, section 4)."""
+MINUTE = 60.0
+NO_TICKETS = frozenset({"failed", "gave-up", "refused-envelope"})
+"""Endings that say that there are no tickets, and never will be."""
+
+
+class Broken(AssertionError):
+    """A promise was broken; the message says which, and the story how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question that ECTicket answered.
+
+    `about` is the trade number; None is a control number, and "life" a thing that is known to exist.
+    """
+
+    about: str | None
+    code: int
+    at: float
+    answered_at: float
+
+
+@dataclass(slots=True)
+class Promises:
+    """What happened so far. Every method raises Broken when a promise is broken by it.
+
+    `watched`: what is sent again without grounds breaks a promise by itself, whether or not tickets come of it.
+    """
+
+    watched: bool = True
+    asked: list[Asked] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    broken: bool = False
+    _started: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _tickets: Counter[str] = field(default_factory=Counter)
+    _sizes: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    _endings: dict[str, dict[int, tuple[int, str]]] = field(default_factory=dict)
+    _numbers: dict[str, str] = field(default_factory=dict)
+    _settled: Counter[tuple[Place, int]] = field(default_factory=Counter)
+
+    def note(self, what: str) -> None:
+        """Tell a step of the story."""
+        self.story.append(what)
+
+    # --- at ECTicket -------------------------------------------------------------------------------------------------
+
+    def issue_begins(self, trade_no: str, at: float) -> None:
+        """An Issue is written. What may have arrived before is only sent again on the trustworthy "not known"."""
+        earlier = self._started[trade_no]
+        if self.watched and earlier and not self._is_not_known(trade_no, max(earlier), at):
+            self._break(f"{trade_no} was sent again without a trustworthy not-known")
+        earlier.append(at)
+
+    def issue_was_nothing(self, trade_no: str, at: float) -> None:
+        """The Issue begun at that time did not happen, and its sender was told so."""
+        self._started[trade_no].remove(at)
+
+    def issued(self, order: str, trade_no: str, of: int) -> None:
+        """Tickets exist, or will: one part of an order in so many parts."""
+        self._tickets[trade_no] += 1
+        self._sizes[order].add(of)
+        if self._tickets[trade_no] > 1:
+            self._break(f"{trade_no} has two sets of tickets")
+        if len(self._sizes[order]) > 1:
+            self._break(f"{order} has tickets under two plans")
+        if self._numbers.get(trade_no) in NO_TICKETS:
+            self._break(f"{trade_no} was told as {self._numbers[trade_no]}, and now has tickets")
+
+    def _is_not_known(self, trade_no: str, since: float, now: float) -> bool:
+        """Question, control with the same answer, RtnCode 1 for somebody, question after the waiting time."""
+        return any(
+            second.about == trade_no
+            and since + REISSUE_AFTER <= second.at
+            and second.answered_at <= now <= second.at + MINUTE
+            and self._control(second)
+            and self._proven_alive(second)
+            for second in self.asked
+        )
+
+    def _control(self, question: Asked) -> bool:
+        return any(
+            each.about is None and each.code == question.code and abs(each.at - question.at) <= MINUTE
+            for each in self.asked
+        )
+
+    def _proven_alive(self, second: Asked) -> bool:
+        """Somebody was served between an earlier question and this one."""
+        return any(
+            first.about == second.about
+            and first.code == second.code
+            and second.at - first.at <= MINUTE
+            and any(life.code == 1 and first.at <= life.at <= second.at for life in self.asked)
+            for first in self.asked
+            if first is not second
+        )
+
+    # --- what is told ------------------------------------------------------------------------------------------------
+
+    def settled(self, place: Place, offset: int, told: Sequence[Publication]) -> None:
+        """A record's outcome was committed, with what it tells."""
+        self._settled[place, offset] += 1
+        if self._settled[place, offset] > 1:
+            self._break(f"{place} offset {offset} has two outcomes")
+        for publication in told:
+            ending = json.loads(publication.value or b"")
+            self._told(ending["order"], ending["part"], ending["of"], ending["trade_no"], ending["ending"])
+
+    def committed(self, place: Place, offset: int, records: Sequence[int]) -> None:
+        """The committed offset of a partition with these records."""
+        passed = [each for each in records if each < offset and not self._settled[place, each]]
+        if passed:
+            self._break(f"{place}: committed offset {offset} passes {passed}, which nobody has settled")
+
+    def _told(self, order: str, part: int, of: int, trade_no: str, ending: str) -> None:
+        parts = self._endings.setdefault(order, {})
+        if part in parts:
+            self._break(f"part {part} of {order} was told twice: {parts[part][1]}, {ending}")
+        if any(of != its for its, _ in parts.values()):
+            self._break(f"{order} was told under two plans")
+        parts[part] = of, ending
+        self._numbers[trade_no] = ending
+        tickets = self._tickets.get(trade_no, 0)
+        if (ending == "submitted" and tickets != 1) or (ending in NO_TICKETS and tickets):
+            self._break(f"{trade_no} was told as {ending}, and has {tickets} sets of tickets")
+
+    # --- in the end --------------------------------------------------------------------------------------------------
+
+    def is_told(self, order: str) -> bool:
+        """Whether every part of an order has ended."""
+        parts = self._endings.get(order, {})
+        return bool(parts) and len(parts) == next(iter(parts.values()))[0]
+
+    def at_rest(self, orders: Sequence[str]) -> None:
+        """Nothing happens any more: every order was told in full, and all tickets of it are told of."""
+        lost = [order for order in orders if not self.is_told(order)]
+        if lost:
+            self._break(f"{lost} have not ended")
+        unsaid = [number for number in self._tickets if number not in self._numbers]
+        if unsaid:
+            self._break(f"{unsaid} have tickets that nobody was told of")
+
+    @property
+    def endings(self) -> Counter[str]:
+        """How the parts ended."""
+        return Counter(ending for parts in self._endings.values() for _, ending in parts.values())
+
+    def _break(self, promise: str) -> None:
+        self.broken = True
+        raise Broken("\n".join([promise, *self.story[-150:]]))

@@ -1,0 +1,35 @@
+"""What keeps an order from being issued twice, each of it with a switch: a model that cannot fail proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protections:
+    """All on, unless a test wants to see what comes of it.
+
+    `fencing`: a transaction of a writer fails once a later one was started. `reservation`: nothing is sent before a
+    commit says that it may have been. `possibly_sent`: what an earlier owner may have sent counts as possibly sent.
+    `settled_runs`: what was settled beyond the committed offset is not taken up again. `fingerprint`: a new owner
+    learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_leftovers`: an
+    outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
+    order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
+    asked, and its answer not assumed. `waiting`: nothing is believed before the waiting times are over.
+    """
+
+    fencing: bool = True
+    reservation: bool = True
+    possibly_sent: bool = True
+    settled_runs: bool = True
+    fingerprint: bool = True
+    lease: bool = True
+    fresh_leftovers: bool = True
+    plan_travels: bool = True
+    query: bool = True
+    control_query: bool = True
+    proof_of_life: bool = True
+    waiting: bool = True
+
+
+ALL_ON = Protections()
