@@ -42,6 +42,7 @@ TWO_PLANS = "has tickets under two plans"
 FAILED_WITH_TICKETS = "was told as failed, and has 1 sets of tickets"
 
 
+@pytest.mark.timeout(0 if LONG else 300)
 def test_no_interleaving_breaks_a_promise() -> None:
     """All promises of the contract's sections 3 to 5 that concern money, after every step and at rest.
 
