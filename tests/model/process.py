@@ -73,6 +73,9 @@ class ModelLease:
     def holds(self, generation: int) -> bool:
         return not self._checked or (self.generation == generation == self._proven_for and not self.lapsed)
 
+    def answered(self) -> bool:
+        return not self.lapsed
+
     def check_proven(self) -> None:
         assert self._proven_for >= 0
 
@@ -159,6 +162,7 @@ class Process:
                 self.broker.log_range(place),
                 cluster_id=CLUSTER,
                 fingerprint=fingerprint,
+                written_before=epoch > 1,
             )
         )
         self._note(f"takes over {place}: {inheritance}")
@@ -175,6 +179,7 @@ class Process:
             books,
             cast("Writer", None),  # the desk flushes by itself
             self.lease,
+            log_id="",
             generation=generation,
             fenced_at=moment(fenced_at),
             sends=True,
