@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.encoding import Encoder, encode
@@ -22,7 +23,8 @@ _ENCODERS = tuple(Encoder)
 
 def check_mac(encoded: bytes, credentials: Credentials, encoder: Encoder = Encoder.ESCAPE_DATA_STRING) -> str:
     """Sign a text that `encoder` has encoded; the keys are encoded by the same, as the formula has it."""
-    return _digest(encode(credentials.hash_key, encoder), encoded, encode(credentials.hash_iv, encoder))
+    key, iv = _encoded_keys(credentials, encoder)
+    return _digest(key, encoded, iv)
 
 
 def matching_encoder(received: str, text: str, encoded: bytes, credentials: Credentials) -> str | None:
@@ -41,6 +43,12 @@ def matching_encoder(received: str, text: str, encoded: bytes, credentials: Cred
             return encoder.value
     as_decrypted = _digest(credentials.hash_key.encode(), encoded, credentials.hash_iv.encode())
     return AS_DECRYPTED if hmac.compare_digest(as_decrypted, candidate) else None
+
+
+@lru_cache(maxsize=1024)
+def _encoded_keys(credentials: Credentials, encoder: Encoder) -> tuple[bytes, bytes]:
+    """HashKey and HashIV, encoded once for each encoder and not for each message."""
+    return encode(credentials.hash_key, encoder), encode(credentials.hash_iv, encoder)
 
 
 def _digest(key: bytes, encoded: bytes, iv: bytes) -> str:

@@ -7,6 +7,7 @@ could not be read: all failures look alike.
 from __future__ import annotations
 
 import binascii
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -52,6 +53,7 @@ def _canonical_base64(data: str) -> bytes | None:
     return decoded if binascii.b2a_base64(decoded, newline=False).decode() == data else None
 
 
+@lru_cache(maxsize=256)
 def _cipher(credentials: Credentials) -> Cipher[CBC]:
-    """Set up the cipher; HashKey and HashIV are used as text, not as hex."""
+    """Set up the cipher, once for each pair of keys; HashKey and HashIV are used as text, not as hex."""
     return Cipher(AES(credentials.hash_key.encode()), CBC(credentials.hash_iv.encode()))
