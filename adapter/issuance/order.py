@@ -38,6 +38,8 @@ def nests_too_deep(reference: object) -> bool:
     layer = [reference]
     for _ in range(REFERENCE_MAX_DEPTH):
         layer = [inner for outer in layer for inner in _inside(outer)]
+        if not layer:
+            return False
     return any(isinstance(each, dict | list | tuple) for each in layer)
 
 

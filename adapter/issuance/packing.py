@@ -86,7 +86,7 @@ class _Box:
     def put(self, item: TicketItem) -> int:
         """Take as many as there is room for; how many that was."""
         taken = min(self.room, item.quantity)
-        self.items.append(replace(item, quantity=taken))
+        self.items.append(_of(item, taken))
         self.room -= taken
         return taken
 
@@ -95,12 +95,17 @@ def _put(item: TicketItem, boxes: list[_Box]) -> None:
     """First fit; stops one box beyond the limit, since a quantity may be absurd."""
     remaining = item.quantity
     while remaining and len(boxes) <= MAX_CALLS:
-        rest = replace(item, quantity=remaining)
+        rest = _of(item, remaining)
         box = next((box for box in boxes if box.takes(rest)), None)
         if box is None:
             box = _Box(room=MAX_TICKETS[item.issue_type])
             boxes.append(box)
         remaining -= box.put(rest)
+
+
+def _of(item: TicketItem, quantity: int) -> TicketItem:
+    """The item in this quantity; nearly always that is the whole of it, and no copy is made."""
+    return item if item.quantity == quantity else replace(item, quantity=quantity)
 
 
 def _too_many(items: Iterable[TicketItem]) -> str:

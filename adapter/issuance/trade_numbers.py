@@ -18,6 +18,7 @@ LENGTH = 20
 """Fits FreeTradeNo, String(20), the shorter of the two numbers."""
 PREFIX_MAX_LENGTH = 4
 _PREFIX = re.compile(rf"[A-Za-z0-9]{{0,{PREFIX_MAX_LENGTH}}}")
+_NOT_TOLD_APART = re.compile("[\0\ud800-\udfff]")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -38,12 +39,13 @@ def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str =
     counters = (str(part), str(reissue)) if reissue else (str(part),)
     digest = hashlib.sha256("\0".join((merchant_id, _checked(order_id), *counters)).encode()).digest()
     wanted = LENGTH - len(prefix)
-    return prefix + _base_36(int.from_bytes(digest, "big")).rjust(wanted, "0")[-wanted:]
+    # What stands before the last characters is never written, so it need not be converted either.
+    return prefix + _base_36(int.from_bytes(digest, "big") % 36**wanted).rjust(wanted, "0")
 
 
 def _checked(order_id: str) -> str:
     """The order id, if it is one that can be told apart from all others."""
-    if "\0" in order_id or any("\ud800" <= character <= "\udfff" for character in order_id):
+    if _NOT_TOLD_APART.search(order_id):
         raise InvalidOrder(
             "order_id holds a NUL or half a surrogate pair, so no trade number can be derived from it. "
             "Send an order_id of ordinary characters."

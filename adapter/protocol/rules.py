@@ -77,20 +77,20 @@ class _Page:
         told = shape_of(found) if field in _HIDDEN else shown(found)
         return Violation(field=field, rule=rule, page=self.name, shape=told)
 
-    def holds(self, field: str, found: object, check: Check) -> Iterator[Violation]:
+    # These three answer with tuples: nearly every value keeps its rule, and an empty tuple costs a third of a
+    # generator that yields nothing.
+
+    def holds(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
         """Hold a value that must be there against a rule."""
-        if not check.accepts(found):
-            yield self.broken(field, check.rule, found)
+        return () if check.accepts(found) else (self.broken(field, check.rule, found),)
 
-    def holds_if_present(self, field: str, found: object, check: Check) -> Iterator[Violation]:
+    def holds_if_present(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
         """Hold a value that may be absent against a rule."""
-        if found is not None:
-            yield from self.holds(field, found, check)
+        return () if found is None else self.holds(field, found, check)
 
-    def absent(self, field: str, found: object, unless: str) -> Iterator[Violation]:
+    def absent(self, field: str, found: object, unless: str) -> tuple[Violation, ...]:
         """Refuse a value that has no place here."""
-        if found is not None:
-            yield self.broken(field, f"must be left out, unless {unless}", found)
+        return () if found is None else (self.broken(field, f"must be left out, unless {unless}", found),)
 
 
 _ISSUE = _Page(name=ISSUE_PAGE)
@@ -136,7 +136,7 @@ def report_violations(request: ReportRequest) -> tuple[Violation, ...]:
     )
 
 
-def _merchant_id(page: _Page, merchant_id: object) -> Iterator[Violation]:
+def _merchant_id(page: _Page, merchant_id: object) -> tuple[Violation, ...]:
     """MerchantID String(10), required."""
     return page.holds("MerchantID", merchant_id, value.MERCHANT_ID)
 
@@ -247,9 +247,10 @@ def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -
         yield from _ISSUE.holds(f"{prefix}.StartDate", entry.start_date, value.date_after(today, rule))
     else:
         yield from _ISSUE.absent(f"{prefix}.StartDate", entry.start_date, "IsImmediate is 2")
-    start = entry.start_date if value.is_date(entry.start_date) else today
-    rule = f"must be a date not before the ticket's start, {start}"
-    yield from _ISSUE.holds_if_present(f"{prefix}.ExpireDate", entry.expire_date, value.date_from(start, rule))
+    if entry.expire_date is not None:
+        start = entry.start_date if value.is_date(entry.start_date) else today
+        rule = f"must be a date not before the ticket's start, {start}"
+        yield from _ISSUE.holds(f"{prefix}.ExpireDate", entry.expire_date, value.date_from(start, rule))
 
 
 def _period(page: _Page, begin: object, end: object) -> Iterator[Violation]:
