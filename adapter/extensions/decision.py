@@ -54,12 +54,12 @@ class Decision:
 
     def accept(self, order: Order) -> Skip | None:
         """The first plugin's reason to issue nothing, or None."""
-        plugin, answer = self._first("accept_order", None, order=_shown(order))
+        plugin, answer = self._first("accept_order", None, order=self._shown(order, "accept_order"))
         return None if plugin is None else replace(cast("Skip", answer), plugin=plugin.plugin)
 
     def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The order's parts, mapped, planned and shaped."""
-        shown = _shown(order)
+        shown = self._shown(order, "map_item", "shape_issue")
         items = tuple(item for line in order.lines for item in self._map(shown, line))
         return tuple(self._shape(shown, part) for part in plan(order, items))
 
@@ -79,6 +79,13 @@ class Decision:
             request = cast("IssueRequest", self._calls.call(plugin, given, partial(_forbidden_change, request)))
         return part if request is part.request else _with_request(part, request)
 
+    def _shown(self, order: Order, *hooks: str) -> Order:
+        """The order for the plugins' eyes: nothing they do to it reaches an event. Ours do nothing to it."""
+        merchants = any(not each.built_in for hook in hooks for each in self._plugins.implementations(hook))
+        if order.reference is None or not merchants:
+            return order
+        return replace(order, reference=copy.deepcopy(order.reference))
+
     def _first(
         self, hook: str, check: Check | None, **given: object
     ) -> tuple[Implementation, object] | tuple[None, None]:
@@ -87,11 +94,6 @@ class Decision:
             if answer is not None:
                 return plugin, answer
         return None, None
-
-
-def _shown(order: Order) -> Order:
-    """The order for the plugins' eyes: nothing they do to it reaches an event."""
-    return order if order.reference is None else replace(order, reference=copy.deepcopy(order.reference))
 
 
 def _beyond_bounds(order: object) -> str | None:
