@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticSerializationError
 
 from adapter.stream.records import Publication, Record
 
@@ -277,26 +279,38 @@ def _publication(
     traceparent: str | None,
 ) -> Publication:
     context = {
-        "specversion": "1.0",
-        "type": data.TYPE,
         "time": rfc3339(now),
-        "dataschema": f"urn:ecticket-adapter:schema:{data.SCHEMA}",
         **attributes,
         "orderref": str(origin),
         "partitionkey": key,
         **({"traceparent": traceparent} if traceparent else {}),
     }
-    headers = [("content-type", b"application/json")]
-    headers += [(f"ce_{name}", value.encode("utf-8", "replace")) for name, value in context.items()]
     return Publication(
         topic=topic,
         key=key.encode("utf-8", "replace"),
         value=_json(data),
-        headers=tuple(headers),
+        headers=(
+            *_headers_of_type(type(data)),
+            *[(f"ce_{name}", value.encode("utf-8", "replace")) for name, value in context.items()],
+        ),
+    )
+
+
+@cache
+def _headers_of_type(event: type[EventData]) -> tuple[tuple[str, bytes], ...]:
+    """The headers that all events of one type share; there are as many types as models."""
+    return (
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event.TYPE.encode()),
+        ("ce_dataschema", f"urn:ecticket-adapter:schema:{event.SCHEMA}".encode()),
     )
 
 
 def _json(data: EventData) -> bytes:
     """The data as compact JSON; half a surrogate pair, as a plugin may read one, becomes `?` instead of an error."""
-    text = json.dumps(data.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+    try:
+        return data.model_dump_json().encode()
+    except PydanticSerializationError:  # which does not know how to write half a surrogate pair
+        text = json.dumps(data.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")

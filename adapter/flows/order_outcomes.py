@@ -154,9 +154,9 @@ class OrderOutcomes:
     def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[Publication]:
         part, number = end.state.part, submitted.ticket_trade_no
         self._observer.issuance_told("submitted", recovered=submitted.recovered)
-        event = IssuanceSubmitted(**common(sat.whose, part, ticket_trade_no=number), recovered=submitted.recovered)
+        told = common(sat.whose, part, ticket_trade_no=number)
         yield issuance_event(
-            event,
+            IssuanceSubmitted(**told, recovered=submitted.recovered),
             topic=self._topics.issuances,
             origin=sat.journey.origin,
             now=submitted.at,
@@ -164,7 +164,7 @@ class OrderOutcomes:
         )
         origin = sat.journey.origin
         confirmation = Confirmation(
-            issuance=AwaitedIssuance(**common(sat.whose, part, ticket_trade_no=number)),
+            issuance=AwaitedIssuance(**told),
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),

@@ -149,6 +149,8 @@ class Sitting:
 
     def _tell_facts(self) -> None:
         """Tell parts in doubt when this merchant last got RtnCode 1, which saves a probe where others are served."""
+        if not any(state.possibly_sent for state in self._states):
+            return
         accepted = self._ecticket.last_accepted(self._merchant.merchant_id)
         if accepted is None:
             return
