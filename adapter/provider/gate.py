@@ -37,6 +37,8 @@ class Gate:
             self._leave()
 
     async def _enter(self, purpose: Purpose) -> None:
+        if self._pace.enter_at_once(purpose, self._loop.time()):
+            return
         if self._pace.expected_wait(purpose, self._loop.time()) > self._max_wait:
             raise NotSent(f"{self._too_long(purpose)}; nothing was tried.")
         ticket = self._pace.ask(purpose)
@@ -66,7 +68,8 @@ class Gate:
 
     def _leave(self) -> None:
         self._pace.give_back()
-        self._grant()
+        if self._waiting:
+            self._grant()
 
     def _grant(self) -> None:
         """Let in whose turn has come, and look again when the next token does."""

@@ -64,6 +64,20 @@ class Pace:
         self._queues[purpose][ticket] = None
         return ticket
 
+    def enter_at_once(self, purpose: Purpose, now: float) -> bool:
+        """Take a place and a token where both are there and nobody stands in line; False when one has to.
+
+        The same as `ask` and `grant` in one, for the usual case.
+        """
+        if not self._places or self._waiting():
+            return False
+        self._count_tokens(now)
+        if not self._has_token():
+            return False
+        self._turn = max(self._turns[purpose], self._turn)
+        self._account_for(purpose)
+        return True
+
     def withdraw(self, ticket: int) -> None:
         """Step out of line; a ticket that was granted already has to be given back with `give_back` instead."""
         for queue in self._queues.values():
@@ -76,15 +90,12 @@ class Pace:
     def grant(self, now: float) -> Iterator[int]:
         """Name the tickets whose turn has come, in order; each holds a place until `give_back`."""
         self._count_tokens(now)
-        while self._places and self._has_token():
-            waiting = [purpose for purpose, queue in self._queues.items() if queue]
-            if not waiting:
-                return
+        while self._places and self._has_token() and (waiting := self._waiting()):
             yield self._take(min(waiting, key=self._turns.__getitem__))
 
     def wake_at(self, now: float) -> float | None:
         """When `grant` will next have something to say, all else equal; None when time alone changes nothing."""
-        if not self._places or not any(self._queues.values()):
+        if not self._places or not self._waiting():
             return None
         return now if self._has_token() else now + (1 - self._tokens) / self._rate
 
@@ -101,11 +112,18 @@ class Pace:
         ticket = next(iter(self._queues[purpose]))
         del self._queues[purpose][ticket]
         self._turn = self._turns[purpose]
-        self._turns[purpose] += 1 / SHARES[purpose]
+        self._account_for(purpose)
+        return ticket
+
+    def _account_for(self, purpose: Purpose) -> None:
+        """Let a call in at `_turn`."""
+        self._turns[purpose] = self._turn + 1 / SHARES[purpose]
         self._places -= 1
         if self._rate:
             self._tokens -= 1
-        return ticket
+
+    def _waiting(self) -> list[Purpose]:
+        return [purpose for purpose, queue in self._queues.items() if queue]
 
     def _has_token(self) -> bool:
         return not self._rate or self._tokens >= _ALMOST_ONE

@@ -157,3 +157,36 @@ def test_whoever_waits_all_the_time_gets_at_least_a_share(busy: set[Purpose], gr
     whole = sum(SHARES[purpose] for purpose in busy)
     for purpose in busy:
         assert went[purpose] >= grants * SHARES[purpose] // whole - 1
+
+
+@given(
+    st.sampled_from([0.0, 5.0, 100.0]),
+    st.integers(min_value=1, max_value=4),
+    st.lists(st.tuples(st.sampled_from(Purpose), st.floats(0, 0.3), st.booleans()), max_size=40),
+)
+def test_entering_at_once_is_asking_and_being_granted(
+    rate: float, places: int, calls: list[tuple[Purpose, float, bool]]
+) -> None:
+    """The short way in is open exactly where the queue would let the call in, and leaves everybody's turn the same."""
+    short, long = (Pace(calls_per_second=rate, concurrent_calls=places, now=0) for _ in range(2))
+    now = 0.0
+    for purpose, later, ends in calls:
+        now += later
+        entered = short.enter_at_once(purpose, now)
+        ticket = long.ask(purpose)
+        granted = list(long.grant(now))
+
+        assert granted == ([ticket] if entered else [])
+        if not entered:
+            long.withdraw(ticket)
+        elif ends:
+            short.give_back()
+            long.give_back()
+    whose = [{pace.ask(purpose): purpose for purpose in (*Purpose, *Purpose)} for pace in (short, long)]
+    for pace in (short, long):
+        pace.give_back()
+    next_ones = [
+        [names[ticket] for ticket in pace.grant(now + 1)] for names, pace in zip(whose, (short, long), strict=True)
+    ]
+    assert next_ones[0] == next_ones[1]
+    assert short.wake_at(now + 1) == long.wake_at(now + 1)
