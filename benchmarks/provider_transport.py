@@ -143,10 +143,9 @@ def main() -> None:
     with _stub() as url:
         best = asyncio.run(_measure(url, asked.calls, asked.in_flight, asked.rounds))
     print(f"calls a second, {asked.in_flight} in flight, best of {asked.rounds} rounds of {asked.calls}")
-    print(f"{'':10} {'aiohttp':>9} {'httpx':>9} {'ratio':>6}")
+    print(f"{'':10} " + " ".join(f"{kind:>9}" for kind in TransportKind))
     for layer in dict.fromkeys(layer for layer, _ in best):
-        fast, stock = best[layer, TransportKind.AIOHTTP], best[layer, TransportKind.HTTPX]
-        print(f"{layer:10} {fast:9.0f} {stock:9.0f} {fast / stock:6.1f}")
+        print(f"{layer:10} " + " ".join(f"{best[layer, kind]:9.0f}" for kind in TransportKind))
 
 
 if __name__ == "__main__":

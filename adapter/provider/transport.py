@@ -1,10 +1,10 @@
-"""A fast transport of httpx's interface, over aiohttp.
+"""The engines below httpx's interface, and the one over aiohttp.
 
 Exists because httpx is the interface we want (any httpx transport can be plugged in) and its stock engine is slow with
-many calls in flight (architecture section 4; `benchmarks/provider_transport.py` measures it). Refuses to know what is
-sent: it writes a request once, says so beforehand, and hands back what came.
+many calls in flight (`benchmarks/provider_transport.py` measures them). Refuses to know what is sent: an engine writes
+a request once, says so beforehand, and hands back what came.
 
-What it promises beyond an ordinary httpx transport:
+What `direct` and the one over aiohttp promise beyond an ordinary httpx transport:
 
 * `request.extensions["clearance"]`, a function without arguments, is called when a connection is held and in the same
   step as the write, with no other task in between. What it raises comes out untouched, and nothing was written.
@@ -15,8 +15,9 @@ What it promises beyond an ordinary httpx transport:
   would take the unasked answer for ours (aio-libs/aiohttp issue 13656).
 * A cancelled or failed call closes its connection.
 
-How: the body is an aiohttp payload of our own. aiohttp (since 3.12) keeps the headers back and writes them together
-with the first piece of the body, so the payload's `write` is the one place that runs just before the first byte.
+How the latter does: the body is an aiohttp payload of our own. aiohttp (since 3.12) keeps the headers back and writes
+them together with the first piece of the body, so the payload's `write` is the one place that runs just before the
+first byte.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
+
+from adapter.provider.direct import DirectTransport
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError)
 """All that aiohttp raises when a call fails; time-outs and TLS errors are OSErrors."""
@@ -65,6 +68,7 @@ _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 class TransportKind(StrEnum):
     """The engines that come with the adapter (setting `provider.transport`)."""
 
+    DIRECT = "direct"
     AIOHTTP = "aiohttp"
     HTTPX = "httpx"
 
@@ -72,7 +76,9 @@ class TransportKind(StrEnum):
 def make_transport(
     kind: TransportKind, *, tls: ssl.SSLContext | None = None, keep_alive_seconds: float = 3.0
 ) -> httpx.AsyncBaseTransport:
-    """Build one of the two engines; `tls` None is `tls_context()`."""
+    """Build one of the engines; `tls` None is `tls_context()`."""
+    if kind is TransportKind.DIRECT:
+        return DirectTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds)
     if kind is TransportKind.AIOHTTP:
         return AiohttpTransport(tls=tls, keep_alive_seconds=keep_alive_seconds)
     return httpx.AsyncHTTPTransport(

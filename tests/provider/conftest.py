@@ -1,4 +1,4 @@
-"""A raw server and providers that call it, on either engine."""
+"""A raw server and providers that call it, on every engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def server() -> AsyncIterator[RawServer]:
 
 @pytest.fixture(params=list(TransportKind))
 def kind(request: pytest.FixtureRequest) -> TransportKind:
-    """Both engines: what a call means must not depend on the choice."""
+    """All engines: what a call means must not depend on the choice."""
     chosen: TransportKind = request.param
     return chosen
 
@@ -46,7 +46,7 @@ def tls() -> ssl.SSLContext:
 
 @pytest.fixture
 async def transport(kind: TransportKind, tls: ssl.SSLContext) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """A transport of either engine."""
+    """A transport of each engine."""
     made = make_transport(kind, tls=tls)
     yield made
     await made.aclose()

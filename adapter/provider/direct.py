@@ -1,0 +1,362 @@
+"""HTTP/1.1 of httpx's interface, on asyncio's transports: one request, one write, one answer, and nothing else.
+
+Exists because a call has little to do between the envelope and the socket, and a general client does much: measured by
+`benchmarks/provider_transport.py`, aiohttp takes several times as long for one call (sessions, cookies, tracing, four
+timers, streams). llhttp, which reads the answers in aiohttp too, reads them here. Refuses to know proxies,
+redirections, cookies, compression and time: whoever calls sets a deadline, and a cancelled call closes its connection.
+
+It keeps the promises of `transport`, and how:
+
+* Clearance is asked for and head and body are written in one plain function, `_Connection.ask`: there is no `await` in
+  it, so nothing can come between. What clearance raises comes out untouched, with nothing written.
+* Whatever fails before that is `httpx.ConnectError`, and nothing after it is.
+* A connection is used again only when its answer is whole, its request was written whole, the server keeps it open, and
+  not one byte came behind the answer. What comes on an idle connection closes it: it is nobody's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of an answer's status line and headers, interim answers included; llhttp sets no limit."""
+
+PAUSE_ABOVE_BYTES = 256 * 1024
+"""Of a body that nobody has read yet; above it the connection is not read on."""
+
+_Origin = tuple[str, str, int]
+
+
+class DirectTransport(httpx.AsyncBaseTransport):
+    """httpx's interface, with connections of its own.
+
+    `keep_alive_seconds` is how long an idle connection may be used again; it must be shorter than the server's.
+    Belongs to one event loop.
+    """
+
+    calls_clearance = True
+
+    def __init__(self, *, tls: ssl.SSLContext, keep_alive_seconds: float) -> None:
+        self._tls = tls
+        self._pool = _Pool(keep_alive_seconds)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request and wait for the head of its answer; honours the extension `clearance`."""
+        written = _written(request, await request.aread())
+        origin = _origin(request.url)
+        connection = self._pool.take(origin) or await self._connect(origin)
+        try:
+            answer = connection.ask(written, request.extensions.get("clearance"))
+            while not answer.has_head:
+                await answer.news()
+        except BaseException:
+            connection.close()
+            raise
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer, connection))
+
+    async def aclose(self) -> None:
+        """Close every connection; later requests raise `httpx.ConnectError`."""
+        self._pool.close()
+
+    async def _connect(self, origin: _Origin) -> _Connection:
+        self._pool.refuse_if_closed()
+        scheme, host, port = origin
+        tls = self._tls if scheme == "https" else None
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: _Connection(origin, self._pool), host, port, ssl=tls, happy_eyeballs_delay=0.25
+            )
+        except OSError as failure:  # SSLError, CertificateError and gaierror are some
+            raise httpx.ConnectError(type(failure).__name__) from failure
+        return connection
+
+
+class _Pool:
+    """The connections that are open, and which of them are idle."""
+
+    def __init__(self, keep_alive_seconds: float) -> None:
+        self._keep_alive_seconds = keep_alive_seconds
+        self._open: set[_Connection] = set()
+        self._idle: dict[_Origin, deque[tuple[_Connection, float]]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def opened(self, connection: _Connection) -> None:
+        """Note a new connection; one that comes when all is over is closed."""
+        self._open.add(connection)
+        if self._closed:
+            connection.close()
+
+    def lost(self, connection: _Connection) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+
+    def take(self, origin: _Origin) -> _Connection | None:
+        """The connection that was used last, so that the others can grow too old."""
+        idle = self._idle.get(origin)
+        oldest = asyncio.get_running_loop().time() - self._keep_alive_seconds
+        while idle:
+            connection, since = idle.pop()
+            if connection.usable and since > oldest:
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection for the next call."""
+        loop = asyncio.get_running_loop()
+        self._idle.setdefault(connection.origin, deque()).append((connection, loop.time()))
+        if self._sweep is None:
+            self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old)
+
+    def refuse_if_closed(self) -> None:
+        """Raises httpx.ConnectError once it is closed."""
+        if self._closed:
+            raise httpx.ConnectError("this transport is closed")
+
+    def close(self) -> None:
+        """Close everything, for good."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in tuple(self._open):
+            connection.close()
+
+    def _close_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._keep_alive_seconds
+        for idle in self._idle.values():
+            while idle and (idle[0][1] <= oldest or not idle[0][0].usable):
+                idle.popleft()[0].close()
+        still = any(self._idle.values())
+        self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old) if still else None
+
+
+class _Answer:
+    """What has come of one answer so far."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.has_head = False
+        self.whole = False
+        self.unread = bytearray()
+        self._failure: httpx.TransportError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def news(self) -> None:
+        """Wait until more has come. Raises httpx.TransportError when nothing more can."""
+        if self._failure is not None:
+            raise self._failure
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def fail(self, failure: httpx.TransportError) -> None:
+        """Nothing more comes."""
+        if not self.whole and self._failure is None:
+            self._failure = failure
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(failure)
+
+    def wake(self) -> None:
+        """Something has come."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, with at most one question on it.
+
+    The methods `on_*` are llhttp's callbacks.
+    """
+
+    def __init__(self, origin: _Origin, pool: _Pool) -> None:
+        self.origin = origin
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._parser = HttpResponseParser(self)
+        self._answer: _Answer | None = None
+        self._head_bytes = 0
+        self._ends_with_connection = False
+        self._stays = False
+        self._spoilt = False
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, free, and nothing lies on it that was not asked for."""
+        open_still = self._transport is not None and not self._transport.is_closing()
+        return open_still and self._answer is None and not self._spoilt
+
+    def ask(self, written: bytes, clearance: Callable[[], None] | None) -> _Answer:
+        """Write a whole request, if `clearance` does not forbid it by raising.
+
+        Raises httpx.ConnectError: the connection was lost before; nothing was written.
+        """
+        if not self.usable or self._transport is None:
+            raise httpx.ConnectError("the connection was lost before anything was written to it")
+        if clearance is not None:
+            clearance()
+        self._answer = _Answer()
+        self._head_bytes = 0
+        self._ends_with_connection = True
+        self._transport.write(written)
+        return self._answer
+
+    def close(self) -> None:
+        """Close it at once; what is still to be written is not, and what is still to come is missing."""
+        self._ends_with_connection = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def read_on(self) -> None:
+        """The body was read: more may come."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # --- what the loop says ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = transport  # type: ignore[assignment]  # a stream connection's transport is a Transport
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        answer = self._answer
+        if answer is None:
+            self._spoil()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as failure:
+            self._spoil()
+            answer.fail(httpx.RemoteProtocolError(type(failure).__name__))
+        if not answer.has_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._spoil()
+                answer.fail(httpx.RemoteProtocolError("the answer's head is too long"))
+        elif answer.whole:
+            self._end(answer)
+        elif len(answer.unread) > PAUSE_ABOVE_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+        answer.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; an answer without a length of its own ends with it."""
+        self._pool.lost(self)
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        if exc is None and answer.has_head and self._ends_with_connection:
+            answer.whole = True
+            answer.wake()
+        elif exc is None:
+            answer.fail(httpx.RemoteProtocolError("the server closed the connection before the answer was whole"))
+        else:
+            failure = httpx.ReadError(type(exc).__name__)
+            failure.__cause__ = exc
+            answer.fail(failure)
+
+    # --- what llhttp says --------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins; behind a whole one that is one too many."""
+        if self._answer is None or self._answer.whole:
+            self._spoilt = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head, or of the trailer of a chunked body, which says nothing to us."""
+        if self._answer is None or self._answer.has_head:
+            return
+        self._answer.headers.append((name, value))
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self._ends_with_connection = False
+
+    def on_headers_complete(self) -> None:
+        """The head is there; a 1xx is none, the answer is still to come."""
+        status = self._parser.get_status_code()
+        if self._answer is None or self._answer.whole:
+            return
+        if status >= 200:
+            self._answer.status = status
+            self._answer.has_head = True
+        else:
+            self._answer.headers.clear()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._answer is not None and not self._answer.whole:
+            self._answer.unread += body
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self._answer is not None and self._answer.has_head and not self._answer.whole:
+            self._answer.whole = True
+            self._stays = self._parser.should_keep_alive()  # only here does llhttp know
+
+    # --- afterwards --------------------------------------------------------------------------------------------------
+
+    def _end(self, answer: _Answer) -> None:
+        """A whole answer frees the connection, or is its end."""
+        self._answer = None
+        unwritten = self._transport is None or self._transport.get_write_buffer_size() > 0
+        if self._spoilt or unwritten or not self._stays:
+            self.close()
+        elif self.usable:
+            self._pool.give_back(self)
+
+    def _spoil(self) -> None:
+        """Never use it again."""
+        self._spoilt = True
+        self.close()
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The body of an answer as it comes in; closing it early closes its connection."""
+
+    def __init__(self, answer: _Answer, connection: _Connection) -> None:
+        self._answer = answer
+        self._connection = connection
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        answer = self._answer
+        while True:
+            if answer.unread:
+                piece = bytes(answer.unread)
+                answer.unread.clear()
+                yield piece
+            elif answer.whole:
+                return
+            else:
+                self._connection.read_on()
+                await answer.news()
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the answer is whole and the connection free, or busy with another, already."""
+        if not self._answer.whole:
+            self._connection.close()
+
+
+def _origin(url: httpx.URL) -> _Origin:
+    """Raises httpx.UnsupportedProtocol, httpx.ConnectError where nobody could be called."""
+    if url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol("the address is neither http nor https")
+    return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
+
+
+def _written(request: httpx.Request, body: bytes) -> bytes:
+    """The request as it goes over the wire; httpx has refused what could break out of a header."""
+    lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
+    return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (request.method.encode("ascii"), request.url.raw_path, b"".join(lines), body)

@@ -1,0 +1,195 @@
+"""What the engine of our own promises beyond the others: every way in which an answer may come, or fail to."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapter.errors import InDoubt, NotSent
+from adapter.provider.answers import Answer
+from adapter.provider.clock import Clock
+from adapter.provider.direct import MAX_HEAD_BYTES, PAUSE_ABOVE_BYTES, DirectTransport
+from adapter.provider.wire import Wire
+
+from .conftest import QUICK
+from .server import RawServer, Visit
+
+
+@pytest.fixture
+async def wire(server: RawServer, tls: ssl.SSLContext) -> AsyncIterator[Wire]:
+    """A wire to the raw server."""
+    made = Wire(DirectTransport(tls=tls, keep_alive_seconds=3.0), base_url=server.url, limits=QUICK, clock=Clock())
+    yield made
+    await made.close()
+
+
+async def _post(wire: Wire, body: bytes = b"question", *, max_bytes: int = 4_000_000) -> Answer:
+    return await wire.post("/path", body, headers={}, max_bytes=max_bytes, lease=lambda: None, what="a call")
+
+
+def _says(server: RawServer, *pieces: bytes, close: bool = False) -> None:
+    """Let the server answer with these bytes, each piece on its own."""
+
+    async def say(visit: Visit) -> None:
+        for piece in pieces:
+            visit.writer.write(piece)
+            await visit.writer.drain()
+            await asyncio.sleep(0.001)
+        if close:
+            visit.close()
+
+    server.behave = say
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SIZED = OK + b"Content-Length: 4\r\n\r\nfine"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "closes"),
+    [
+        ((SIZED,), False),
+        (tuple(bytes((byte,)) for byte in SIZED), False),
+        ((OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n2\r\nne\r\n0\r\n\r\n",), False),
+        ((OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n", b"0\r\nX-Trailer: 1\r\n\r\n"), False),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + SIZED), False),
+        ((OK + b"\r\nfi", b"ne"), True),
+        ((OK + b"Connection: close\r\nContent-Length: 4\r\n\r\nfine",), True),
+        ((b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nfine",), False),
+    ],
+    ids=["at-once", "byte-by-byte", "chunked", "trailer", "interim", "ends-with-connection", "closed", "http-1.0"],
+)
+async def test_an_answer_is_read_however_it_comes(
+    server: RawServer, wire: Wire, pieces: tuple[bytes, ...], closes: bool
+) -> None:
+    """In one piece or many, sized, chunked, or ended by the connection; and the next call has its own answer."""
+    _says(server, *pieces, close=closes)
+
+    for _ in range(3):
+        answer = await _post(wire)
+
+        assert (answer.status, answer.body) == (200, b"fine")
+
+
+@pytest.mark.parametrize(
+    ("said", "connections"),
+    [(SIZED, 1), (SIZED.replace(OK, OK + b"Connection: close\r\n"), 3), (SIZED + SIZED, 3), (SIZED + b"x", 3)],
+    ids=["kept", "to-be-closed", "a-second-answer", "a-byte-too-many"],
+)
+async def test_a_connection_is_used_again_only_after_a_clean_end(
+    server: RawServer, wire: Wire, said: bytes, connections: int
+) -> None:
+    """What comes behind an answer is nobody's, and its connection is closed."""
+    _says(server, said)
+
+    for _ in range(3):
+        assert (await _post(wire)).body == b"fine"
+
+    assert server.connections == connections
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        OK + b"Content-Length: 40\r\n\r\nfine",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        OK + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nfine5",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        OK + b"X: " + b"x" * 2 * MAX_HEAD_BYTES,
+    ],
+    ids=["nothing", "half-head", "half-body", "half-chunk", "no-chunk", "not-http", "two-lengths", "upgrade", "long"],
+)
+async def test_what_is_no_whole_answer_is_in_doubt(server: RawServer, wire: Wire, said: bytes) -> None:
+    """The request was written, so nobody knows; and its connection is gone."""
+    _says(server, said, close=True)
+
+    with pytest.raises(InDoubt):
+        await _post(wire)
+    await server.until(lambda: server.open_connections == 0)
+
+
+async def test_an_answer_cut_off_by_our_own_closing_is_in_doubt(server: RawServer, wire: Wire) -> None:
+    """It would have ended with the connection, but it was not the server that ended it."""
+    _says(server, OK + b"\r\nfi")
+    call = asyncio.create_task(_post(wire))
+    await server.until(lambda: len(server.visits) == 1)
+    await asyncio.sleep(0.02)  # the half reaches us: seen or not, it is no whole answer
+
+    await wire.close()
+
+    with pytest.raises(InDoubt):
+        await call
+
+
+async def test_a_large_answer_comes_through_and_a_too_large_one_does_not(server: RawServer, wire: Wire) -> None:
+    """More than is held unread at once, up to what the caller allows."""
+    size = 3 * PAUSE_ABOVE_BYTES
+    _says(server, OK + b"Content-Length: %d\r\n\r\n" % size, b"x" * size)
+
+    assert len((await _post(wire)).body) == size
+    with pytest.raises(InDoubt):
+        await _post(wire, max_bytes=size - 1)
+
+
+async def test_head_and_body_go_out_in_one_piece(server: RawServer, wire: Wire) -> None:
+    """So nothing can come between clearance and the last byte of a usual request."""
+    sizes: list[int] = []
+
+    async def note(visit: Visit) -> None:
+        sizes.append(server.bytes_received - sum(sizes))
+        await visit.answer(b"fine")
+
+    server.behave = note
+    server.changed = _Counting(server)
+    await _post(wire)
+
+    assert set(server.changed.seen) - {0} == set(sizes)
+
+
+class _Counting(asyncio.Event):
+    """Notes how much had come in at each sign of life."""
+
+    def __init__(self, server: RawServer) -> None:
+        super().__init__()
+        self._server = server
+        self.seen: list[int] = []
+
+    def set(self) -> None:
+        self.seen.append(self._server.bytes_received)
+        super().set()
+
+
+async def test_after_closing_nothing_is_sent(server: RawServer, wire: Wire) -> None:
+    """A closed transport says so; nothing was written, so nothing can have happened."""
+    await wire.close()
+
+    with pytest.raises(NotSent):
+        await _post(wire)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:1"])
+async def test_whom_nobody_can_call_nothing_is_sent_to(tls: ssl.SSLContext, url: str) -> None:
+    """Not HTTP, no host, nobody there: not sent."""
+    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
+
+    with pytest.raises(NotSent):
+        await _post(Wire(transport, base_url=url, limits=QUICK, clock=Clock()))
+    await transport.aclose()
+
+
+async def test_an_idle_connection_is_closed_when_it_is_too_old(server: RawServer, tls: ssl.SSLContext) -> None:
+    """Without another call, too: a server's places are not held for nothing."""
+    _says(server, SIZED)
+    transport = DirectTransport(tls=tls, keep_alive_seconds=0.02)
+    await _post(Wire(transport, base_url=server.url, limits=QUICK, clock=Clock()))
+
+    await server.until(lambda: server.open_connections == 0)
+    await transport.aclose()
