@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import signal
 import time
@@ -43,6 +44,8 @@ BEAT_SECONDS = 60.0
 """A loop that did not turn for so long is stuck; a restart helps."""
 ABANDONED_MAX = 8
 """Threads stuck in plugins' hooks at which a restart helps."""
+COLLECT_AFTER_OBJECTS = 20_000
+"""New objects at which the garbage collector looks at them; some megabytes."""
 _TOLD_EVERY_SECONDS = 10.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -68,7 +71,20 @@ async def _run(settings: Settings, only: Collection[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
             loop.add_signal_handler(number, stop.set)
-    await Adapter(settings, only).run(stop)
+    adapter = Adapter(settings, only)
+    _spare_the_collector()
+    await adapter.run(stop)
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector look seldom, and never again at what was imported and stays.
+
+    Hundreds of orders in flight hold so many objects that it starts all the time and finds nothing: 6 % of the
+    processor's time, measured.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
 
 
 class RunningStage(Protocol):
