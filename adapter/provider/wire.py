@@ -18,7 +18,6 @@ from adapter.provider.answers import Answer
 from adapter.provider.clock import Clock
 from adapter.provider.departure import Departure
 from adapter.provider.limits import CallLimits
-from adapter.provider.transport import AiohttpTransport
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
 """All that a transport of httpx's interface may raise when a call fails; time-outs and TLS errors are OSErrors."""
@@ -36,7 +35,7 @@ class Wire:
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, base_url: str, limits: CallLimits, clock: Clock) -> None:
         self._transport = transport
-        self._tells_departure = isinstance(transport, AiohttpTransport | httpx.AsyncHTTPTransport) or bool(
+        self._tells_departure = isinstance(transport, httpx.AsyncHTTPTransport) or bool(
             getattr(transport, "calls_clearance", False)
         )
         self._base_url = base_url.rstrip("/")

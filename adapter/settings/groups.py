@@ -115,8 +115,8 @@ class ProviderSettings(Group):
     """Calls on the wire at once, per merchant and process."""
     lock_out_seconds: Seconds = 1800.0
     """Seconds a merchant is left alone after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
-    transport: Literal["direct", "aiohttp", "httpx"] = "direct"
-    """HTTP engine below httpx's interface; `direct` takes the least time of the processor, `httpx` the most."""
+    transport: Literal["direct", "httpx"] = "direct"
+    """HTTP engine below httpx's interface; `direct` is several times faster than httpx's own."""
     ssl_ca_file: Path | None = None
     """Certificates to trust (PEM); the system's when absent."""
 

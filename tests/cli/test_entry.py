@@ -17,7 +17,7 @@ from adapter.cli.program import program
 
 from .running import Commands, in_own_process
 
-SLOW_TO_IMPORT = {"aiohttp", "aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
+SLOW_TO_IMPORT = {"aiokafka", "cryptography", "httpx", "pydantic_settings", "starlette", "uvicorn", "yaml"}
 
 
 def _every_command() -> Iterator[tuple[str, ...]]:

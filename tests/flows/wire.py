@@ -170,7 +170,7 @@ class Wired:
 async def wired(
     *,
     limits: CallLimits = LIMITS,
-    kind: TransportKind = TransportKind.AIOHTTP,
+    kind: TransportKind = TransportKind.DIRECT,
     policy: SubmitPolicy | None = None,
     confirming: ConfirmPolicy | None = None,
     base_url: str | None = None,

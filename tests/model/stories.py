@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .ecticket import UNKNOWN, Landing
+from .orders import MAPPINGS
 from .world import World
 
 TWO_MINUTES, ELEVEN_MINUTES = 120.0, 660.0
@@ -84,7 +85,7 @@ def the_mapping_changes_after_a_crash(world: World) -> None:
     world.work(0, 1)
     world.land(0, Landing.DONE)
     world.show(0)
-    world.crash(0, "two parts")
+    world.deploy(MAPPINGS[1])
     world.rebalance(0, 0)
 
 
@@ -127,6 +128,6 @@ def a_plan_that_shrinks(world: World) -> None:
     world.issue_answer(0, lost=True)
     world.work(0, 2)
     world.land(0, Landing.DONE)
-    world.crash(0, "one part")
+    world.deploy(MAPPINGS[0])
     world.rebalance(0, 0)
     world.passes(ELEVEN_MINUTES)

@@ -1,17 +1,14 @@
-"""Every exception of the HTTP libraries is one of ours in the end: none escapes, and none is taken for harmless."""
+"""Every exception of the HTTP library is one of ours in the end: none escapes, and none is taken for harmless."""
 
 from __future__ import annotations
 
-import aiohttp
 import httpx
 import pytest
-from aiohttp import client_exceptions, http_exceptions
 
 from adapter.errors import CallError, InDoubt, NotSent
 from adapter.provider import client
 from adapter.provider.clock import Clock
 from adapter.provider.departure import NEVER_WRITTEN
-from adapter.provider.transport import FAILURES, as_httpx
 from adapter.provider.wire import Wire
 
 from .conftest import QUICK
@@ -27,10 +24,6 @@ def _exported(module: object, names: list[str]) -> list[type[Exception]]:
 
 
 HTTPX = _exported(httpx, list(httpx.__all__))
-AIOHTTP = sorted(
-    _subclasses(aiohttp.ClientError) | _subclasses(http_exceptions.HttpProcessingError) | {TimeoutError, OSError},
-    key=lambda each: each.__name__,
-)
 
 
 def _bare(kind: type[Exception]) -> Exception:
@@ -69,13 +62,9 @@ async def _call(transport: httpx.AsyncBaseTransport) -> None:
     await wire.post("/", b"", headers={}, max_bytes=1, lease=lambda: None, what="a call")
 
 
-def test_the_lists_are_not_empty() -> None:
-    """The libraries still export what these tests are about."""
+def test_the_list_is_not_empty() -> None:
+    """httpx still exports what these tests are about."""
     assert httpx.ReadTimeout in HTTPX
-    assert aiohttp.ServerDisconnectedError in AIOHTTP
-    assert set(_exported(client_exceptions, list(client_exceptions.__all__))) - set(AIOHTTP) == {
-        aiohttp.WSMessageTypeError  # of web sockets, which nobody here opens
-    }
 
 
 @pytest.mark.parametrize("kind", HTTPX, ids=lambda kind: kind.__name__)
@@ -95,17 +84,6 @@ async def test_a_transport_that_cannot_tell_is_believed_only_where_httpx_promise
     """No connection, no place in the pool, no such protocol: not sent. All else: in doubt."""
     with pytest.raises(NotSent if issubclass(kind, NEVER_WRITTEN) else InDoubt):
         await _call(_Foreign(_bare(kind)))
-
-
-@pytest.mark.parametrize("kind", AIOHTTP, ids=lambda kind: kind.__name__)
-def test_every_exception_of_aiohttp_becomes_one_of_httpxs(kind: type[Exception]) -> None:
-    """The engine catches it, and its translation says on which side of the first byte it came."""
-    failure = _bare(kind)
-
-    assert isinstance(failure, FAILURES)
-    assert isinstance(as_httpx(failure, begun=False), NEVER_WRITTEN)
-    assert not isinstance(as_httpx(failure, begun=True), NEVER_WRITTEN)
-    assert isinstance(as_httpx(failure, begun=True), httpx.TransportError)
 
 
 def test_every_error_of_a_call_has_an_end_the_observer_is_told() -> None:

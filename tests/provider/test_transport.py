@@ -13,8 +13,9 @@ import pytest
 from adapter.errors import InDoubt, LeaseLost, NotSent
 from adapter.provider.answers import Answer
 from adapter.provider.clock import Clock
+from adapter.provider.direct import DirectTransport
 from adapter.provider.limits import CallLimits
-from adapter.provider.transport import AiohttpTransport, TransportKind, make_transport, tls_context
+from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.provider.wire import Wire
 
 from .conftest import QUICK
@@ -116,7 +117,7 @@ async def test_the_lease_is_asked_for_once_and_before_the_first_byte(server: Raw
 
 async def test_the_fast_engine_writes_headers_and_body_in_one_piece(server: RawServer, tls: ssl.SSLContext) -> None:
     """So nothing can come between clearance and the last byte of a usual request."""
-    transport = AiohttpTransport(tls=tls)
+    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
     pieces: list[int] = []
     server.behave = _echo
     server.changed = _Counting(server, pieces)
@@ -242,27 +243,12 @@ async def test_cookies_are_not_kept(server: RawServer, wire: Wire) -> None:
 async def test_the_environments_proxies_are_not_used(
     server: RawServer, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless somebody asks for them."""
+    """What a process inherits does not decide where money goes."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     server.behave = _echo
 
     assert (await _post(wire)).status == 200
-
-
-async def test_the_environments_proxy_is_used_when_asked_for(
-    server: RawServer, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy gets the whole address; here the raw server stands for one."""
-    monkeypatch.setenv("http_proxy", server.url)
-    monkeypatch.delenv("no_proxy", raising=False)
-    server.behave = _echo
-    transport = AiohttpTransport(tls=tls, trust_env=True)
-
-    await _post(_wire(transport, "http://ecticket.example"))
-    await transport.aclose()
-
-    assert server.visits[0].head.startswith(b"POST http://ecticket.example/path HTTP/1.1")
 
 
 async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer, wire: Wire) -> None:
@@ -323,7 +309,7 @@ async def test_after_closing_nothing_is_sent(server: RawServer, wire: Wire) -> N
 
 async def test_the_fast_engine_sends_nothing_after_closing(server: RawServer, tls: ssl.SSLContext) -> None:
     """Nothing was written, so nothing can have happened."""
-    transport = AiohttpTransport(tls=tls)
+    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
     await transport.aclose()
 
     with pytest.raises(NotSent):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from datetime import datetime
 
-import aiohttp
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -123,11 +122,11 @@ async def test_hundreds_of_orders_at_once_are_all_booked(client: Client) -> None
     """Concurrency loses nothing and books nothing twice."""
     seconds = int(client.clock.now.timestamp())
     bodies = [seal_request(paper(f"N{place}"), MERCHANT, timestamp=seconds) for place in range(300)]
-    async with aiohttp.ClientSession(client.sandbox.base_url) as session:
+    limits = httpx.Limits(max_connections=100)
+    async with httpx.AsyncClient(base_url=client.sandbox.base_url, limits=limits, trust_env=False) as session:
 
         async def issue(body: bytes) -> bytes:
-            async with session.post("/api/Ticket/Issue", data=body) as response:
-                return await response.read()
+            return (await session.post("/api/Ticket/Issue", content=body, timeout=60)).content
 
         answers = await asyncio.gather(*map(issue, bodies))
     payloads = [open_response(answer, MERCHANT).payload or {} for answer in answers]
