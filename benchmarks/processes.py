@@ -1,0 +1,49 @@
+"""Processes looked at from outside: what they have used, what they hold, and which cores they may use.
+
+Reads Linux's /proc, because there is no way to ask for another process's CPU time in Python that works everywhere; on
+other systems the benchmarks say so and stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+class NotMeasurableError(Exception):
+    """This system does not tell what is to be measured."""
+
+
+def require_proc() -> None:
+    """Raises NotMeasurableError where there is no /proc."""
+    if not Path("/proc/self/stat").exists():
+        raise NotMeasurableError("The benchmarks read /proc, which only Linux has; run them in a container.")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads of a process, in steps of 10 ms; its children's is not in it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int) -> float:
+    """The memory of a process that is in RAM."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def pin(pid: int, cores: Collection[int]) -> None:
+    """Let all threads of a process run on these cores only; threads they start later stay there too."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), cores)
+
+
+def share_out_cores() -> tuple[frozenset[int], frozenset[int]]:
+    """A core for what is measured, and the others for all that is beside it; both the same where there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    return frozenset(cores[-1:]), frozenset(cores[:-1] or cores)

@@ -1,0 +1,140 @@
+"""What is measured: the adapter as it is run in a pod, variants of it, and a plain loop; each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from adapter.local.ports import free_ports
+from adapter.local.supervised import Supervised
+from adapter.settings import variable
+from benchmarks import profiled
+from benchmarks.ground import Ground
+from benchmarks.processes import cpu_seconds, pin, resident_mib
+
+STOP_SECONDS = 60.0
+START_SECONDS = 120.0
+ROOT = Path(__file__).parent.parent
+ADAPTER = ("-m", "adapter", "run", "--only", "submit")
+PROFILED = ("-m", "benchmarks.profiled", "run", "--only", "submit")
+WITHOUT_RESERVATIONS = ("-m", "benchmarks.without_reservations", "run", "--only", "submit")
+
+
+class SubjectFailedError(Exception):
+    """What was to be measured did not start, or ended by itself."""
+
+
+class Metrics:
+    """What `/metrics` said."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        return sum(s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items())
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """A running process under measurement."""
+
+    process: Supervised
+    log: Path
+    admin: str | None
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        return cpu_seconds(self.process.pid)
+
+    def resident_mib(self) -> float:
+        """What it holds now."""
+        return resident_mib(self.process.pid)
+
+    def must_run(self) -> None:
+        """Raises SubjectFailedError with the log's end when it has ended."""
+        if self.process.status is not None:
+            last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise SubjectFailedError(
+                f"it ended by itself with exit code {self.process.status}; its last lines:\n{last}"
+            )
+
+    async def metrics(self) -> Metrics:
+        """Its metrics now; none of a contender that counts nothing."""
+        if self.admin is None:
+            return Metrics("")
+        async with httpx.AsyncClient(base_url=self.admin, trust_env=False) as client:
+            return Metrics((await client.get("/metrics")).text)
+
+    async def until_ready(self) -> None:
+        """Wait until it can take orders. Raises SubjectFailedError."""
+        async with asyncio.timeout(START_SECONDS):
+            while not await self._is_ready():
+                self.must_run()
+                await asyncio.sleep(0.1)
+
+    async def _is_ready(self) -> bool:
+        if self.admin is None:
+            return True
+        try:
+            async with httpx.AsyncClient(base_url=self.admin, trust_env=False) as client:
+                return (await client.get("/readyz")).is_success
+        except httpx.TransportError:
+            return False
+
+    async def stop(self) -> None:
+        """End it in good order. Raises SubjectFailedError when it does not end so."""
+        self.must_run()
+        await asyncio.to_thread(self.process.terminate, STOP_SECONDS)
+        if self.admin is not None and self.process.status != 0:
+            raise SubjectFailedError(f"it ended with exit code {self.process.status}; see {self.log}")
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.process.pid, number)
+
+
+@asynccontextmanager
+async def adapter(
+    ground: Ground, values: Mapping[str, str], *, command: Sequence[str] = ADAPTER, profile: Path | None = None
+) -> AsyncIterator[Subject]:
+    """Run the adapter with these settings, pinned to the measured core, until the end of the `with`."""
+    port = free_ports(1)[0]
+    told = {**values, "admin.port": str(port)}
+    variables = {variable(key): value for key, value in told.items()}
+    if profile is not None:
+        variables[profiled.FILE] = str(profile)
+    process, log = _start(ground, command, variables)
+    try:
+        yield Subject(process=process, log=log, admin=f"http://127.0.0.1:{port}")
+    finally:
+        process.kill()
+
+
+@asynccontextmanager
+async def plain_loop(ground: Ground, options: Mapping[str, object]) -> AsyncIterator[Subject]:
+    """Run the plain loop (`benchmarks.plain_loop.Options`) as the adapter is run."""
+    process, log = _start(ground, ("-m", "benchmarks.plain_loop", json.dumps(options)), {})
+    try:
+        yield Subject(process=process, log=log, admin=None)
+    finally:
+        process.kill()
+
+
+def _start(ground: Ground, command: Sequence[str], variables: Mapping[str, str]) -> tuple[Supervised, Path]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    log = ground.folder / f"subject-{len(list(ground.folder.iterdir()))}.log"
+    process = Supervised([sys.executable, *command], log=log, environment=environment, remove_when_orphaned=None)
+    pin(process.pid, ground.core)
+    return process, log
