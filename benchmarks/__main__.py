@@ -6,51 +6,100 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import profiles, submit
+from adapter.errors import AdapterError
+from benchmarks import backlog, profiles, quick, reservations, submit, throughput, waiting
+from benchmarks.contenders import ADAPTER, BooksDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
 from benchmarks.processes import NotMeasurableError
 from benchmarks.reporting import Report, show, write
+from benchmarks.subjects import SubjectFailedError
 
 DELAYS_MS = (0, 50, 200)
 IN_FLIGHT = (64, 256, 1024)
+SECONDS = 15.0
+PAIRS = 5
+QUICK_ORDERS = 2000
+
+Command = Callable[[Ground, argparse.Namespace, Console], Awaitable[Report]]
+
+
+async def _submit(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    submitting = submit.Submitting(here, console, seconds=asked.seconds)
+    return await submitting.run(asked.delay, asked.in_flight, plain=not asked.no_plain)
+
+
+async def _reservations(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await reservations.measure(here, console, seconds=asked.seconds, pairs=asked.pairs)
+
+
+async def _waiting(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await waiting.measure(here, console, count=asked.waiting)
+
+
+async def _backlog(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await backlog.measure(here, console, count=asked.backlog, worked=asked.worked)
+
+
+async def _profile(here: Ground, asked: argparse.Namespace, _console: Console) -> Report:
+    load = submit.planned(ADAPTER, asked.delay[0], asked.in_flight[0], asked.seconds)
+    await throughput.profile(here, load, asked.stacks)
+    return profiles.report(asked.stacks.read_text(encoding="utf-8"))
+
+
+async def _quick(here: Ground, asked: argparse.Namespace, _console: Console) -> Report:
+    return await quick.measure(here, asked.orders)
+
+
+COMMANDS: Mapping[str, tuple[Command, str]] = {
+    "submit": (_submit, "orders to submitted, beside a plain loop"),
+    "reservations": (_reservations, "what reservations cost"),
+    "waiting": (_waiting, "confirmations that wait"),
+    "backlog": (_backlog, "a large backlog"),
+    "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
+    "quick": (_quick, "a few orders, to see that everything works and the books agree"),
+}
+ALL = ("submit", "reservations", "waiting", "backlog")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, help_ in (("submit", "orders to submitted, beside a plain loop"),):
-        command = commands.add_parser(name, help=help_, description=help_)
-        command.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
-        command.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a local one")
-        command.add_argument("--seconds", type=float, default=15.0, help="about how long each run is (default 15)")
-        command.add_argument("--delay", type=int, nargs="*", default=DELAYS_MS, metavar="MS", help="of the stub")
-        command.add_argument("--in-flight", type=int, nargs="*", default=IN_FLIGHT, metavar="N", help="orders at once")
-        command.add_argument("--no-plain", action="store_true", help="without the plain loop")
-        command.add_argument("--profile", type=Path, metavar="FILE", help="a profile of the first load instead")
+    helps = "; ".join(f"{name}: {help_}" for name, (_, help_) in COMMANDS.items())
+    parser.add_argument("command", choices=(*COMMANDS, "all"), help=f"{helps}; all: {', '.join(ALL)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a local one")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="about how long each run is (%(default)s)")
+    parser.add_argument("--delay", type=int, nargs="+", default=DELAYS_MS, metavar="MS", help="of the stub")
+    parser.add_argument("--in-flight", type=int, nargs="+", default=IN_FLIGHT, metavar="N", help="orders at once")
+    parser.add_argument("--no-plain", action="store_true", help="submit without the plain loop")
+    parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="reservations: so many (%(default)s)")
+    parser.add_argument("--waiting", type=int, default=waiting.COUNT, metavar="N", help="so many wait (%(default)s)")
+    parser.add_argument("--backlog", type=int, default=backlog.COUNT, metavar="N", help="orders (%(default)s)")
+    parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
+    parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
+    parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
 
 
-async def _run(asked: argparse.Namespace, console: Console) -> list[Report]:
+async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Console) -> list[Report]:
+    reports: list[Report] = []
     async with ground(asked.broker) as here:
-        if asked.profile:
-            await submit.profile(here, asked.delay[0], asked.in_flight[0], seconds=asked.seconds, file=asked.profile)
-            console.print(profiles.summary(asked.profile.read_text(encoding="utf-8")), highlight=False)
-            return []
-        return [await _submit(here, asked, console)]
-
-
-async def _submit(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
-    plain = not asked.no_plain
-    return await submit.measure(here, asked.delay, asked.in_flight, seconds=asked.seconds, plain=plain, console=console)
+        for name in ALL if asked.command == "all" else (asked.command,):
+            report = await COMMANDS[name][0](here, asked, console)
+            show(report, console)
+            reports.append(report)
+            if asked.json:
+                write(asked.json, facts, reports)
+    return reports
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run what the command line asks for; 0 when all aims are met, 1 when not, or when nothing could be measured."""
     asked = _parser().parse_args()
     console = Console()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it retries, right after topics were made
@@ -58,14 +107,10 @@ def main() -> int:
     for name, fact in facts.items():
         console.print(f"{name:12} {fact}", highlight=False)
     try:
-        reports = asyncio.run(_run(asked, console))
-    except NotMeasurableError as error:
-        console.print(str(error))
+        reports = asyncio.run(_run(asked, facts, console))
+    except (NotMeasurableError, SubjectFailedError, BooksDisagreeError, AdapterError) as error:
+        console.print(str(error), markup=False)
         return 1
-    for report in reports:
-        show(report, console)
-    if asked.json:
-        write(asked.json, facts, reports)
     return 0 if all(aim.met for report in reports for aim in report.aims) else 1
 
 

@@ -53,12 +53,12 @@ class Ground:
             already, self.orders = self.orders, count
             await produce(self.connection, self.orders_topic, range(already, count), partitions=PARTITIONS)
 
-    async def settings(self, values: Mapping[str, str]) -> dict[str, str]:
-        """Settings of an adapter that has everything to itself but the orders; its topics are made here."""
+    async def settings(self, values: Mapping[str, str], *, own_orders: bool = False) -> dict[str, str]:
+        """Settings of an adapter that has everything to itself, but the orders as a rule; its topics are made here."""
         run = f"{self.name}.{uuid.uuid4().hex[:8]}"
         given = {
             **{f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()},
-            "topics.orders_paid": self.orders_topic,
+            **({} if own_orders else {"topics.orders_paid": self.orders_topic}),
             "kafka.group_prefix": run,
             "kafka.bootstrap_servers": self.connection.bootstrap_servers,
             f"merchants.{MERCHANT.merchant_id}.hash_key": MERCHANT.credentials.hash_key,

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.reporting import Cell, Report, show
 
 _TOP = 40
 _TRUNK = 0.95
 """What is below nearly every sample is the way into the program, and says nothing."""
 
 
-def summary(text: str, *, top: int = _TOP) -> str:
-    """Three lists, in percent of all samples: rooms and packages, functions by themselves, functions with callees."""
+def report(text: str, *, top: int = _TOP) -> Report:
+    """The largest of each, in percent of all samples; `text` is lines of `outermost;...;innermost count`."""
     owners, own, whole = Counter[str](), Counter[str](), Counter[str]()
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
@@ -24,21 +29,16 @@ def summary(text: str, *, top: int = _TOP) -> str:
         own[functions[-1]] += int(count)
         for function in set(functions):
             whole[function] += int(count)
-    total = sum(own.values())
+    total = own.total()
     branches = Counter({name: count for name, count in whole.items() if count < _TRUNK * total})
-    parts = {
-        "rooms and packages, by themselves": owners,
-        "functions, by themselves": own,
-        "functions, with what they call": branches,
-    }
-    return "\n".join(line for title, counts in parts.items() for line in _listed(title, counts, total, top))
+    kinds = {"room or package": owners, "function, by itself": own, "function, with what it calls": branches}
+    rows = [row for kind, counts in kinds.items() for row in _rows(kind, counts, total, top)]
+    return Report(title=f"Where the CPU time goes, {total:,} samples", rows=rows)
 
 
-def _listed(title: str, counts: Counter[str], total: int, top: int) -> list[str]:
-    return [
-        f"\n{title}, percent of {total} samples",
-        *(f"{100 * n / total:6.1f}  {name}" for name, n in counts.most_common(top)),
-    ]
+def _rows(kind: str, counts: Counter[str], total: int, top: int) -> Iterator[dict[str, Cell]]:
+    for name, count in counts.most_common(top):
+        yield {"of": kind, "percent": 100 * count / total, "name": name}
 
 
 def _owner(function: str) -> str:
@@ -49,4 +49,4 @@ def _owner(function: str) -> str:
 
 
 if __name__ == "__main__":
-    print(summary(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    show(report(Path(sys.argv[1]).read_text(encoding="utf-8")), Console())

@@ -25,9 +25,6 @@ from benchmarks.processes import cpu_seconds, pin, resident_mib
 STOP_SECONDS = 60.0
 START_SECONDS = 120.0
 ROOT = Path(__file__).parent.parent
-ADAPTER = ("-m", "adapter", "run", "--only", "submit")
-PROFILED = ("-m", "benchmarks.profiled", "run", "--only", "submit")
-WITHOUT_RESERVATIONS = ("-m", "benchmarks.without_reservations", "run", "--only", "submit")
 
 
 class SubjectFailedError(Exception):
@@ -106,7 +103,7 @@ class Subject:
 
 @asynccontextmanager
 async def adapter(
-    ground: Ground, values: Mapping[str, str], *, command: Sequence[str] = ADAPTER, profile: Path | None = None
+    ground: Ground, values: Mapping[str, str], *, command: Sequence[str], profile: Path | None = None
 ) -> AsyncIterator[Subject]:
     """Run the adapter with these settings, pinned to the measured core, until the end of the `with`."""
     port = free_ports(1)[0]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
 from benchmarks.capacity import stub_alone
+from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, Contender
 from benchmarks.ground import Ground
-from benchmarks.plain_loop import GATHERED, ONE_BY_ONE
+from benchmarks.paced import SHARE, Added, Pace, added_latency
 from benchmarks.reporting import Aim, Cell, Report
-from benchmarks.throughput import Load, Throughput, adapter_run, plain_run
+from benchmarks.throughput import Load, Throughput, throughput
 
 AIM_AT = (50, 256)
 """Milliseconds of delay and orders in flight for which there are aims."""
@@ -19,103 +19,106 @@ LEAST_ORDERS_PER_SECOND = 1000
 MOST_CPU_PER_1000 = 0.6
 LEAST_RATIO = 5
 
-_EXPECTED = {"adapter": 1000.0, GATHERED: 150.0, ONE_BY_ONE: 150.0}
+_EXPECTED: Mapping[Contender, float] = {ADAPTER: 1000.0, GATHERED: 150.0, ONE_BY_ONE: 150.0}
 """Orders a second that are taken for possible when the length of a run is chosen."""
-_LEAST_ROUNDS = 6
+_LEAST_ROUNDS = 5
 """A run has at least so many times the orders in flight."""
 
 
-def planned(contender: str, delay_ms: int, in_flight: int, seconds: float) -> Load:
-    """A load that keeps the contender busy for about so long."""
-    at_once = 1 if contender == ONE_BY_ONE else in_flight
+def planned(contender: Contender, delay_ms: int, in_flight: int, seconds: float) -> Load:
+    """A load that keeps the contender busy for about so long, on a machine that meets the aims."""
+    at_once = 1 if contender is ONE_BY_ONE else in_flight
     by_delay = at_once / (delay_ms / 1000) if delay_ms else float("inf")
-    orders = max(seconds * min(_EXPECTED[contender], by_delay), _LEAST_ROUNDS * at_once)
-    return Load(delay_ms=delay_ms, in_flight=in_flight, orders=round(orders))
+    expected = _EXPECTED.get(contender, _EXPECTED[ADAPTER])
+    orders = max(round(seconds * min(expected, by_delay)), _LEAST_ROUNDS * at_once)
+    return Load(delay_ms=delay_ms, in_flight=at_once, warm_up=contender.in_hand(at_once), orders=orders)
 
 
-async def measure(
-    ground: Ground, delays: Sequence[int], in_flights: Sequence[int], *, seconds: float, plain: bool, console: Console
-) -> Report:
-    """Run every contender under every load, one after another."""
-    alone = await stub_alone(ground)
-    rows: list[dict[str, Cell]] = []
-    aims: list[Aim] = []
-    for delay_ms in delays:
-        loop = (
-            await _plain(ground, planned(ONE_BY_ONE, delay_ms, 1, seconds), ONE_BY_ONE, rows, console)
-            if plain
-            else None
-        )
-        for in_flight in in_flights:
-            load = planned("adapter", delay_ms, in_flight, seconds)
-            console.print(f"adapter, {delay_ms} ms, {in_flight} in flight, {load.orders:,} orders", style="dim")
-            ours = await adapter_run(ground, load)
-            theirs = None
+class Submitting:
+    """Runs contenders one after another, and keeps what came."""
+
+    def __init__(self, ground: Ground, console: Console, *, seconds: float) -> None:
+        self._ground = ground
+        self._console = console
+        self._seconds = seconds
+        self._came: dict[tuple[Contender, int, int], Throughput] = {}
+        self._added: dict[tuple[Contender, int, int], Added] = {}
+
+    async def run(self, delays: Sequence[int], in_flights: Sequence[int], *, plain: bool) -> Report:
+        """Every contender under every load. Raises SubjectFailedError, BooksDisagreeError."""
+        alone = await stub_alone(self._ground)
+        for delay_ms in delays:
             if plain:
-                theirs = await _plain(ground, planned(GATHERED, delay_ms, in_flight, seconds), GATHERED, rows, console)
-            rows.append(_row("adapter", load, ours, theirs, loop))
-            if (delay_ms, in_flight) == AIM_AT:
-                aims += _aims(ours, theirs)
-    return Report(
-        title="From Kafka to submitted on Kafka, one process on one core", rows=rows, aims=aims, notes=[alone]
-    )
+                await self._measure(ONE_BY_ONE, delay_ms, 1)
+            for in_flight in in_flights:
+                for contender in (GATHERED, ADAPTER) if plain else (ADAPTER,):
+                    await self._measure(contender, delay_ms, in_flight)
+        return Report(
+            title="From Kafka to submitted on Kafka, one process on one core",
+            rows=[self._row(*key) for key in self._came],
+            aims=self._aims(),
+            notes=[
+                alone,
+                f"Added latency: at {SHARE:.0%} of the contender's own orders/s, without the delay.",
+            ],
+        )
 
+    async def _measure(self, contender: Contender, delay_ms: int, in_flight: int) -> None:
+        load = planned(contender, delay_ms, in_flight, self._seconds)
+        self._console.print(
+            f"{contender.name}: {delay_ms} ms, {in_flight} in flight, {load.warm_up:,} + {load.orders:,} orders",
+            style="dim",
+        )
+        came = self._came[contender, delay_ms, in_flight] = await throughput(self._ground, contender, load)
+        if contender is not ONE_BY_ONE:
+            per_second = SHARE * came.rates.orders_per_second
+            pace = Pace(delay_ms=delay_ms, in_flight=in_flight, orders_per_second=per_second, seconds=self._seconds)
+            self._added[contender, delay_ms, in_flight] = await added_latency(self._ground, contender, pace)
 
-async def profile(ground: Ground, delay_ms: int, in_flight: int, *, seconds: float, file: Path) -> None:
-    """Run the adapter once under the sampling profiler, which writes `file`."""
-    await adapter_run(ground, planned("adapter", delay_ms, in_flight, seconds), profile=file)
+    def _row(self, contender: Contender, delay_ms: int, in_flight: int) -> dict[str, Cell]:
+        came = self._came[contender, delay_ms, in_flight]
+        added = self._added.get((contender, delay_ms, in_flight))
+        rates, ours = came.rates, contender is ADAPTER
+        return {
+            "contender": contender.name,
+            "delay ms": delay_ms,
+            "in flight": in_flight,
+            "orders/s": rates.orders_per_second,
+            "CPU s/1,000": rates.cpu_per_1000,
+            "of its core": rates.core_share,
+            "beside it": rates.others_share,
+            "MiB": came.resident_mib,
+            "transactions/s": rates.transactions_per_second if ours else None,
+            "s each": rates.transaction_seconds,
+            "added p50 ms": added.p50_ms if added else None,
+            "added p99 ms": added.p99_ms if added else None,
+            "x gathered": self._ratio(came, GATHERED, delay_ms, in_flight) if ours else None,
+            "x one by one": self._ratio(came, ONE_BY_ONE, delay_ms, 1) if ours else None,
+        }
 
+    def _ratio(self, ours: Throughput, other: Contender, delay_ms: int, in_flight: int) -> float | None:
+        theirs = self._came.get((other, delay_ms, in_flight))
+        return ours.rates.orders_per_second / theirs.rates.orders_per_second if theirs else None
 
-async def _plain(ground: Ground, load: Load, way: str, rows: list[dict[str, Cell]], console: Console) -> Throughput:
-    console.print(
-        f"plain loop, {way}, {load.delay_ms} ms, {load.in_flight} in flight, {load.orders:,} orders", style="dim"
-    )
-    came = await plain_run(ground, load, way)
-    rows.append(_row(f"plain, {way}", load, came))
-    return came
-
-
-def _row(
-    name: str, load: Load, came: Throughput, gathered: Throughput | None = None, loop: Throughput | None = None
-) -> dict[str, Cell]:
-    rates = came.rates
-    return {
-        "contender": name,
-        "delay ms": load.delay_ms,
-        "in flight": load.in_flight,
-        "orders": rates.orders,
-        "orders/s": rates.orders_per_second,
-        "CPU s/1,000": rates.cpu_per_1000,
-        "of its core": rates.core_share,
-        "beside it": rates.others_share,
-        "MiB": came.resident_mib,
-        "transactions/s": rates.transactions_per_second or None,
-        "s each": rates.transaction_seconds,
-        "x gathered": _ratio(came, gathered),
-        "x one by one": _ratio(came, loop),
-    }
-
-
-def _ratio(ours: Throughput, theirs: Throughput | None) -> float | None:
-    return ours.rates.orders_per_second / theirs.rates.orders_per_second if theirs else None
-
-
-def _aims(ours: Throughput, gathered: Throughput | None) -> list[Aim]:
-    rates, at = ours.rates, "at {} ms and {} in flight".format(*AIM_AT)
-    aims = [
-        Aim(
-            what=f"{LEAST_ORDERS_PER_SECOND:,} orders/s or more on one core {at}",
-            measured=f"{rates.orders_per_second:,.0f}, with {rates.core_share:.0%} of the core",
-            met=rates.orders_per_second >= LEAST_ORDERS_PER_SECOND,
-        ),
-        Aim(
-            what=f"at most {MOST_CPU_PER_1000} CPU seconds per 1,000 orders {at}",
-            measured=f"{rates.cpu_per_1000:.2f}",
-            met=rates.cpu_per_1000 <= MOST_CPU_PER_1000,
-        ),
-    ]
-    ratio = _ratio(ours, gathered)
-    if ratio is not None:
-        measured, met = f"{ratio:.1f} times the gathered one", ratio >= LEAST_RATIO
-        aims.append(Aim(what=f"{LEAST_RATIO} times the plain loop's throughput {at}", measured=measured, met=met))
-    return aims
+    def _aims(self) -> list[Aim]:
+        came = self._came.get((ADAPTER, *AIM_AT))
+        if came is None:
+            return []
+        rates, at = came.rates, "at {} ms and {} in flight".format(*AIM_AT)
+        aims = [
+            Aim(
+                what=f"{LEAST_ORDERS_PER_SECOND:,} orders/s or more on one core {at}",
+                measured=f"{rates.orders_per_second:,.0f}, with {rates.core_share:.0%} of the core",
+                met=rates.orders_per_second >= LEAST_ORDERS_PER_SECOND,
+            ),
+            Aim(
+                what=f"at most {MOST_CPU_PER_1000} CPU seconds per 1,000 orders {at}",
+                measured=f"{rates.cpu_per_1000:.2f}",
+                met=rates.cpu_per_1000 <= MOST_CPU_PER_1000,
+            ),
+        ]
+        for other, in_flight in ((GATHERED, AIM_AT[1]), (ONE_BY_ONE, 1)):
+            if ratio := self._ratio(came, other, AIM_AT[0], in_flight):
+                what = f"{LEAST_RATIO} times the orders/s of the plain loop ({other.way}) {at}"
+                aims.append(Aim(what=what, measured=f"{ratio:.1f} times", met=ratio >= LEAST_RATIO))
+        return aims

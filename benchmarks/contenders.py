@@ -1,0 +1,179 @@
+"""Who can be measured, and one of them running: with a stub, topics and a reader of its own.
+
+When it is done, the books are compared: what the stub answered, and what was told on Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapter.wiring import PARTITIONS
+from benchmarks import subjects
+from benchmarks.arrivals import Arrivals
+from benchmarks.ground import Ground
+from benchmarks.measuring import Moment
+from benchmarks.orders import trade_no_of
+from benchmarks.processes import cpu_seconds
+from benchmarks.stub import Stub, StubBooks
+from benchmarks.subjects import Subject, SubjectFailedError
+
+PATIENCE_SECONDS = 60.0
+"""Without anything new for so long, a run is given up."""
+_LAST_ONES_SECONDS = 10.0
+
+
+class BooksDisagreeError(Exception):
+    """A contender that promises exactly-once did not keep it; what it measured is worth nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """An adapter, started by `command`; or the plain loop written in this `way`."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    way: str | None = None
+
+    def in_hand(self, in_flight: int) -> int:
+        """The most orders it has taken and not yet told: a run is steady only when more have gone by."""
+        if self.way is None:
+            return PARTITIONS * (2 * in_flight + 100)
+        return in_flight if self is GATHERED else 10
+
+
+ADAPTER = Contender(name="adapter", command=("-m", "adapter", "run", "--only", "submit"))
+PROFILED = Contender(name="adapter, profiled", command=("-m", "benchmarks.profiled", "run", "--only", "submit"))
+UNRESERVED = Contender(
+    name="adapter without reservations", command=("-m", "benchmarks.without_reservations", "run", "--only", "submit")
+)
+ONE_BY_ONE = Contender(name="plain, one by one", way="one by one")
+GATHERED = Contender(name="plain, gathered", way="gathered")
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A contender at work; `orders_topic` is where it takes its orders from."""
+
+    ground: Ground
+    contender: Contender
+    subject: Subject
+    stub: Stub
+    arrivals: Arrivals
+    orders_topic: str
+
+    async def submitted(self, count: int) -> None:
+        """Wait until so many orders have been submitted. Raises SubjectFailedError when nothing comes any more."""
+        if not await self.arrivals.until(count, patience=PATIENCE_SECONDS, alive=self.subject.must_run):
+            raise SubjectFailedError(
+                f"{self.contender.name}: after {self.arrivals.count} of {count} orders nothing more was submitted for "
+                f"{PATIENCE_SECONDS:.0f} s"
+            )
+
+    async def moment(self) -> Moment:
+        """What all counters say now."""
+        metrics = await self.subject.metrics()
+        stub_cpu = self.stub.cpu_seconds()
+        return Moment(
+            at=time.perf_counter(),
+            submitted=self.arrivals.count,
+            cpu=self.subject.cpu_seconds(),
+            others_cpu=stub_cpu + self.ground.broker_cpu_seconds() + cpu_seconds(os.getpid()),
+            stub_cpu=stub_cpu,
+            transactions=metrics("ecticket_flush_seconds_count", stage="submit"),
+            transaction_seconds=metrics("ecticket_flush_seconds_sum", stage="submit"),
+        )
+
+    async def finish(self) -> StubBooks:
+        """Stop it in good order and compare the books. Raises SubjectFailedError, BooksDisagreeError."""
+        await self.subject.stop()
+        books = await asyncio.to_thread(self.stub.books)
+        if self.contender.way is None:
+            await self.arrivals.until(len(books.numbers), patience=_LAST_ONES_SECONDS, alive=_nothing)
+            if wrong := disagreements(self.arrivals.submitted, books, Counter(self.arrivals.others)):
+                raise BooksDisagreeError(f"{self.contender.name}: {'; '.join(wrong)}")
+        return books
+
+
+@asynccontextmanager
+async def running(
+    ground: Ground,
+    contender: Contender,
+    *,
+    delay_ms: int,
+    in_flight: int,
+    own_orders: bool = False,
+    look_every: float = 0.02,
+    profile: Path | None = None,
+) -> AsyncIterator[Running]:
+    """Start a contender over the ground's orders, or over an empty topic of its own, and wait until it is ready."""
+    with Stub(delay_seconds=delay_ms / 1000) as stub:
+        given = await ground.settings(_values(stub.base_url, in_flight), own_orders=own_orders)
+        arrivals = Arrivals(ground.connection, given["topics.issuances"], at_most_every=look_every)
+        starting = _starting(ground, contender, given, in_flight, profile)
+        async with arrivals, starting as subject:
+            await subject.until_ready()
+            yield Running(
+                ground=ground,
+                contender=contender,
+                subject=subject,
+                stub=stub,
+                arrivals=arrivals,
+                orders_topic=given["topics.orders_paid"],
+            )
+        await ground.remove_topics(given)
+
+
+def _values(base_url: str, in_flight: int) -> dict[str, str]:
+    """The settings that differ from the defaults: no pace, and as many in flight as asked for."""
+    return {
+        "provider.environment": "custom",
+        "provider.base_url": base_url,
+        "provider.max_calls_per_second": "0",
+        "provider.max_concurrent_calls": str(max(256, in_flight)),
+        "submit.concurrency": str(in_flight),
+    }
+
+
+def _starting(
+    ground: Ground, contender: Contender, given: dict[str, str], in_flight: int, profile: Path | None
+) -> AbstractAsyncContextManager[Subject]:
+    if contender.way is None:
+        return subjects.adapter(ground, given, command=contender.command, profile=profile)
+    options = {
+        "bootstrap_servers": ground.connection.bootstrap_servers,
+        "group": given["kafka.group_prefix"],
+        "orders": given["topics.orders_paid"],
+        "issuances": given["topics.issuances"],
+        "base_url": given["provider.base_url"],
+        "in_flight": in_flight,
+        "way": contender.way,
+    }
+    return subjects.plain_loop(ground, options)
+
+
+def disagreements(submitted: Counter[str], books: StubBooks, others: Counter[str]) -> list[str]:
+    """What is not as exactly-once has it: each order issued once and told once, and nothing else told.
+
+    `submitted` counts the events by order, `others` those of other types.
+    """
+    told, issued = {trade_no_of(order) for order in submitted}, Counter(books.numbers)
+    wrong = {
+        "orders were issued more than once": sum(times > 1 for times in issued.values()),
+        "orders were told more than once": sum(times > 1 for times in submitted.values()),
+        "orders were issued and not told": len(issued.keys() - told),
+        "orders were told and not issued": len(told - issued.keys()),
+        "calls were no Issue calls": books.refused,
+        "events were no submitted ones": others.total(),
+    }
+    return [f"{count} {what}" for what, count in wrong.items() if count]
+
+
+def _nothing() -> None:
+    """Nobody is asked whether it is alive: it was stopped."""

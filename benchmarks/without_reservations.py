@@ -1,0 +1,30 @@
+"""Runs the adapter with reservations left out, to measure what they cost. **Not safe**: never run it for anything else.
+
+    python -m benchmarks.without_reservations run --only submit
+
+Only this is changed: a partition's books are opened with `ahead=0`, as for a stage that sends nothing. So no commit
+reserves offsets, no order waits for a reservation, and no transaction is made only to reserve. Lease, gate, ledger and
+everything else stay as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from adapter.cli import main
+from adapter.stream import holdings
+from adapter.stream.books import PartitionBooks
+from adapter.stream.inheritance import Inheritance
+
+
+class UnreservedBooks(PartitionBooks):
+    """Books that reserve nothing ahead."""
+
+    def __init__(self, name: str, inheritance: Inheritance, *, cluster_id: str, fingerprint: str, ahead: int) -> None:
+        assert ahead > 0, "the stage reserves nothing anyway, so there would be nothing to compare"  # noqa: S101
+        super().__init__(name, inheritance, cluster_id=cluster_id, fingerprint=fingerprint, ahead=0)
+
+
+if __name__ == "__main__":
+    vars(holdings)["PartitionBooks"] = UnreservedBooks
+    sys.exit(main())
