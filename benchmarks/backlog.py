@@ -19,13 +19,15 @@ from benchmarks.submit import AIM_AT
 
 COUNT = 1_000_000
 WORKED = 30_000
+LITTLE = 60_000
+"""The small backlog has so many at least: enough to fill what the Kafka client fetches ahead of each partition."""
 MOST_DIFFERENCE = 0.05
 _POINTS = 10
 
 
 async def measure(ground: Ground, console: Console, *, count: int = COUNT, worked: int = WORKED) -> Report:
     """Compare a backlog of little more than `worked` with one of `count`. Raises SubjectFailedError."""
-    little = 2 * worked
+    little = max(2 * worked, LITTLE)
     console.print(f"backlog: {worked:,} of {little:,} orders", style="dim")
     before = await _memory(ground, little, worked)
     console.print(f"backlog: writing {count:,} orders", style="dim")
