@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test chaos lint format clean
+.PHONY: help demo test chaos bench lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: lint ## Everything, the real broker included
 chaos: $(READY) ## The long chaos run: ten seeds, then each protection switched off; about an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10
 	cd tests && ../$(BIN)/python -m chaos --protections --orders 160
+
+bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
+	$(BIN)/python -m benchmarks all --json bench.json
 
 format: $(READY) ## Let the formatter write
 	$(BIN)/ruff check --fix .

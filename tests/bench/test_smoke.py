@@ -1,0 +1,22 @@
+"""The benchmarks themselves work: on a real broker, with the real adapter in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from adapter.stream.connection import KafkaConnection
+from benchmarks import quick
+from benchmarks.ground import ground
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+async def test_a_quick_run_submits_each_order_once_and_its_books_agree(kafka: KafkaConnection) -> None:
+    """Stub, orders, adapter, reader and books fit together."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await quick.measure(here, 300)
+
+    (row,) = report.rows
+    assert (row["orders"], row["Issue calls"], row["submitted events"]) == (300, 300, 300)
+    assert all(aim.met for aim in report.aims)
