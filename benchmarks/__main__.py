@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ IN_FLIGHT = (64, 256, 1024)
 SECONDS = 15.0
 PAIRS = 5
 QUICK_ORDERS = 2000
+FAILED = 1
+INTERRUPTED = 130
 
 Command = Callable[[Ground, argparse.Namespace, Console], Awaitable[Report]]
 
@@ -101,6 +104,8 @@ async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Con
 def main() -> int:
     """Run what the command line asks for; 0 when all aims are met, 1 when not, or when nothing could be measured."""
     asked = _parser().parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first unless told otherwise
+        signal.signal(ending, signal.default_int_handler)
     console = Console()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it retries, right after topics were made
     facts = machine()
@@ -110,8 +115,10 @@ def main() -> int:
         reports = asyncio.run(_run(asked, facts, console))
     except (NotMeasurableError, SubjectFailedError, BooksDisagreeError, AdapterError) as error:
         console.print(str(error), markup=False)
-        return 1
-    return 0 if all(aim.met for report in reports for aim in report.aims) else 1
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0 if all(aim.met for report in reports for aim in report.aims) else FAILED
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Running:
         if not await self.arrivals.until(count, patience=PATIENCE_SECONDS, alive=self.subject.must_run):
             raise SubjectFailedError(
                 f"{self.contender.name}: after {self.arrivals.count} of {count} orders nothing more was submitted for "
-                f"{PATIENCE_SECONDS:.0f} s"
+                f"{PATIENCE_SECONDS:.0f} s; {self.subject.last_lines()}"
             )
 
     async def moment(self) -> Moment:

@@ -24,7 +24,10 @@ class Aim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The outcome of one benchmark; all rows have the same columns, and None is a cell that does not apply."""
+    """The outcome of one benchmark; all rows have the same columns, and None is a cell that does not apply.
+
+    `notes` may quote what a process logged.
+    """
 
     title: str
     rows: Sequence[Mapping[str, Cell]]
@@ -34,18 +37,23 @@ class Report:
 
 def show(report: Report, console: Console) -> None:
     """Print a report."""
+    console.print()
+    if report.rows:
+        console.print(_table(report), highlight=False)
+    for note in report.notes:
+        console.print(note, style="dim", highlight=False, markup=False)
+    for aim in report.aims:
+        verdict = "[green]met[/]" if aim.met else "[red]not met[/]"
+        console.print(f"Aim: {aim.what}. Measured: {aim.measured}: {verdict}", highlight=False)
+
+
+def _table(report: Report) -> Table:
     table = Table(title=report.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for column, cell in report.rows[0].items():
         table.add_column(column, justify="left" if isinstance(cell, str) else "right")
     for row in report.rows:
         table.add_row(*(_text(cell) for cell in row.values()))
-    console.print()
-    console.print(table, highlight=False)
-    for note in report.notes:
-        console.print(note, style="dim", highlight=False)
-    for aim in report.aims:
-        verdict = "[green]met[/]" if aim.met else "[red]not met[/]"
-        console.print(f"Aim: {aim.what}. Measured: {aim.measured}: {verdict}", highlight=False)
+    return table
 
 
 def write(path: Path, machine: Mapping[str, str], reports: Sequence[Report]) -> None:

@@ -61,16 +61,18 @@ class Subject:
     def must_run(self) -> None:
         """Raises SubjectFailedError with the log's end when it has ended."""
         if self.process.status is not None:
-            last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            raise SubjectFailedError(
-                f"it ended by itself with exit code {self.process.status}; its last lines:\n{last}"
-            )
+            raise SubjectFailedError(f"it ended by itself with exit code {self.process.status}; {self.last_lines()}")
+
+    def last_lines(self) -> str:
+        """The end of its log, for whoever has to say that something went wrong."""
+        lines = self.log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join(["the last lines of its log:", *lines]) if lines else "it logged nothing"
 
     async def metrics(self) -> Metrics:
         """Its metrics now; none of a contender that counts nothing."""
         if self.admin is None:
             return Metrics("")
-        async with httpx.AsyncClient(base_url=self.admin, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.admin, trust_env=False, timeout=START_SECONDS) as client:
             return Metrics((await client.get("/metrics")).text)
 
     async def until_ready(self) -> None:
@@ -84,7 +86,7 @@ class Subject:
         if self.admin is None:
             return True
         try:
-            async with httpx.AsyncClient(base_url=self.admin, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=self.admin, trust_env=False, timeout=START_SECONDS) as client:
                 return (await client.get("/readyz")).is_success
         except httpx.TransportError:
             return False

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from benchmarks.capacity import stub_alone
-from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, Contender
+from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, BooksDisagreeError, Contender
 from benchmarks.ground import Ground
 from benchmarks.paced import SHARE, Added, Pace, added_latency
 from benchmarks.reporting import Aim, Cell, Report
+from benchmarks.subjects import SubjectFailedError
 from benchmarks.throughput import Load, Throughput, throughput
 
 AIM_AT = (50, 256)
@@ -43,16 +44,18 @@ class Submitting:
         self._seconds = seconds
         self._came: dict[tuple[Contender, int, int], Throughput] = {}
         self._added: dict[tuple[Contender, int, int], Added] = {}
+        self._failed: list[tuple[Contender, str]] = []
 
     async def run(self, delays: Sequence[int], in_flights: Sequence[int], *, plain: bool) -> Report:
-        """Every contender under every load. Raises SubjectFailedError, BooksDisagreeError."""
+        """Every contender under every load; that one does not get through a load is a result too."""
         alone = await stub_alone(self._ground)
         for delay_ms in delays:
             if plain:
-                await self._measure(ONE_BY_ONE, delay_ms, 1)
+                await self._try(ONE_BY_ONE, delay_ms, 1)
             for in_flight in in_flights:
-                for contender in (GATHERED, ADAPTER) if plain else (ADAPTER,):
-                    await self._measure(contender, delay_ms, in_flight)
+                if plain:
+                    await self._try(GATHERED, delay_ms, in_flight)
+                await self._try(ADAPTER, delay_ms, in_flight)
         return Report(
             title="From Kafka to submitted on Kafka, one process on one core",
             rows=[self._row(*key) for key in self._came],
@@ -60,20 +63,32 @@ class Submitting:
             notes=[
                 alone,
                 f"Added latency: at {SHARE:.0%} of the contender's own orders/s, without the delay.",
+                *(failure for _, failure in self._failed),
             ],
         )
 
+    async def _try(self, contender: Contender, delay_ms: int, in_flight: int) -> None:
+        try:
+            await self._measure(contender, delay_ms, in_flight)
+        except (SubjectFailedError, BooksDisagreeError) as failure:
+            self._failed.append((contender, f"At {delay_ms} ms and {in_flight} in flight: {failure}"))
+            self._say(f"  {failure}")
+
     async def _measure(self, contender: Contender, delay_ms: int, in_flight: int) -> None:
         load = planned(contender, delay_ms, in_flight, self._seconds)
-        self._console.print(
-            f"{contender.name}: {delay_ms} ms, {in_flight} in flight, {load.warm_up:,} + {load.orders:,} orders",
-            style="dim",
-        )
+        self._say(f"{contender.name}: {delay_ms} ms, {in_flight} in flight, {load.warm_up:,} + {load.orders:,} orders")
         came = self._came[contender, delay_ms, in_flight] = await throughput(self._ground, contender, load)
+        self._say(
+            f"  {came.rates.orders_per_second:,.0f} orders/s, {came.rates.cpu_per_1000:.2f} CPU seconds per 1,000"
+        )
         if contender is not ONE_BY_ONE:
             per_second = SHARE * came.rates.orders_per_second
             pace = Pace(delay_ms=delay_ms, in_flight=in_flight, orders_per_second=per_second, seconds=self._seconds)
-            self._added[contender, delay_ms, in_flight] = await added_latency(self._ground, contender, pace)
+            added = self._added[contender, delay_ms, in_flight] = await added_latency(self._ground, contender, pace)
+            self._say(f"  at half of that {added.p50_ms:,.0f} ms added, {added.p99_ms:,.0f} ms for one in a hundred")
+
+    def _say(self, what: str) -> None:
+        self._console.print(what, style="dim", highlight=False)
 
     def _row(self, contender: Contender, delay_ms: int, in_flight: int) -> dict[str, Cell]:
         came = self._came[contender, delay_ms, in_flight]
@@ -101,9 +116,14 @@ class Submitting:
         return ours.rates.orders_per_second / theirs.rates.orders_per_second if theirs else None
 
     def _aims(self) -> list[Aim]:
+        failed = sum(contender is ADAPTER for contender, _ in self._failed)
+        aims = [Aim(what="the adapter gets through every load", measured=f"{failed} failures", met=not failed)]
         came = self._came.get((ADAPTER, *AIM_AT))
-        if came is None:
-            return []
+        if came is not None:
+            aims += self._aims_at(came)
+        return aims
+
+    def _aims_at(self, came: Throughput) -> list[Aim]:
         rates, at = came.rates, "at {} ms and {} in flight".format(*AIM_AT)
         aims = [
             Aim(
@@ -117,8 +137,17 @@ class Submitting:
                 met=rates.cpu_per_1000 <= MOST_CPU_PER_1000,
             ),
         ]
-        for other, in_flight in ((GATHERED, AIM_AT[1]), (ONE_BY_ONE, 1)):
-            if ratio := self._ratio(came, other, AIM_AT[0], in_flight):
-                what = f"{LEAST_RATIO} times the orders/s of the plain loop ({other.way}) {at}"
+        for other in (GATHERED, ONE_BY_ONE):
+            # The plain loop may be faster with fewer in flight, as httpx is; its best is what counts.
+            if ratio := self._ratio_to_best(came, other, AIM_AT[0]):
+                what = f"{LEAST_RATIO} times the orders/s of the plain loop ({other.way}, at its best) {at}"
                 aims.append(Aim(what=what, measured=f"{ratio:.1f} times", met=ratio >= LEAST_RATIO))
         return aims
+
+    def _ratio_to_best(self, ours: Throughput, other: Contender, delay_ms: int) -> float | None:
+        of_other = [
+            came.rates.orders_per_second
+            for (contender, delay, _), came in self._came.items()
+            if contender is other and delay == delay_ms
+        ]
+        return ours.rates.orders_per_second / max(of_other) if of_other else None
