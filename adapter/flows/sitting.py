@@ -26,7 +26,7 @@ from adapter.issuance.answers import (
     query_error,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
-from adapter.issuance.sitting import Turn, Unproven, next_turn
+from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
 from adapter.issuance.state import PartState, Phase
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo
@@ -167,8 +167,11 @@ class Sitting:
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
             case action:
                 came = await self._do(action, self._states[turn.index])
-                self._states[turn.index] = observe(self._states[turn.index], came, self._now())
-                self._note_known(self._states[turn.index])
+                state = self._states[turn.index] = observe(self._states[turn.index], came, self._now())
+                self._note_known(state)
+                if self.unproven is None and came_before(state):
+                    self.unproven = Unproven(came_before=True)
+                    self._states = asked_about(self._states, self._now())
 
     def _leave(self, index: int, action: Finish | Defer | Park) -> None:
         self._states[index] = conclude(self._states[index], action)

@@ -129,7 +129,14 @@ class _Pool:
 
 
 def _unproven_to_json(unproven: Unproven) -> dict[str, object]:
-    return _present({"skip": unproven.skip, "plugin": unproven.plugin, "remapped": unproven.remapped})
+    return _present(
+        {
+            "skip": unproven.skip,
+            "plugin": unproven.plugin,
+            "remapped": unproven.remapped,
+            "came_before": unproven.came_before or None,
+        }
+    )
 
 
 def _part_to_json(carried: CarriedPart, pool: _Pool) -> dict[str, object]:
@@ -232,6 +239,7 @@ def _unproven_from_json(reader: JsonReader | None) -> Unproven | None:
         skip=reader.optional_text("skip"),
         plugin=reader.optional_text("plugin"),
         remapped=reader.optional_boolean("remapped") or False,
+        came_before=reader.optional_boolean("came_before") or False,
     )
 
 

@@ -12,13 +12,17 @@ one of them while the mapping has changed meanwhile, or a plugin would now skip 
 contents may be different ones by now, so they are nobody's to send. Being unproven travels with the plan (`carried`),
 since ECTicket may be late in knowing.
 
+An order *came before* when ECTicket refused a number that it has, although we never sent it: an earlier record of the
+order was issued, under a mapping that nobody remembers. Its other numbers are asked about for as long as that record
+may be under way, and never sent: parts that only today's mapping makes of it were never paid for.
+
 Refuses to know how turns are taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapter.issuance.actions import Action, Defer, Park, ParkReason, Send, Wait
@@ -35,12 +39,13 @@ class Unproven:
     """What must be known of an unproven order besides its parts.
 
     `skip` is why a plugin would now skip it, and `plugin` which one; `remapped`: another mapping than today's may have
-    made the plan under which it was sent.
+    made the plan under which it was sent; `came_before`: an earlier record of the order was issued.
     """
 
     skip: str | None = None
     plugin: str | None = None
     remapped: bool = False
+    came_before: bool = False
 
     @property
     def another_plan(self) -> bool:
@@ -77,6 +82,27 @@ def next_turn(
     return min(turns, key=_urgency, default=None)
 
 
+def came_before(state: PartState) -> bool:
+    """Whether ECTicket had this part before anybody could have sent it for this record: refused once, and known."""
+    past = state.past
+    return (
+        state.phase is Phase.SUBMITTED
+        and past.refusal is not None
+        and past.possibly_sent_since is None
+        and past.first_attempt_at == past.last_attempt_at
+    )
+
+
+def asked_about(states: Sequence[PartState], now: datetime) -> list[PartState]:
+    """The parts of an order that came before: those that were never sent count as sent by its earlier record."""
+    return [_doubted(state, now) if state.phase is Phase.PLANNED else state for state in states]
+
+
+def _doubted(state: PartState, now: datetime) -> PartState:
+    past = state.past.doubted(now, "an earlier record of the order may have sent it")
+    return replace(state.moved(Phase.IN_DOUBT), past=past)
+
+
 def _urgency(turn: Turn) -> tuple[int, float]:
     """What is done first: anything, then waiting (the shortest first), then handing on."""
     match turn.action:
@@ -93,6 +119,8 @@ def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven
 
     From the first part that is handed on, all are: what came after that could no longer be held against it.
     """
+    if unproven.came_before:
+        return [_left_unsent(turn, states) if isinstance(turn.action, Send) else turn for turn in turns]
     handing_on = any(state.phase in _HANDED_ON for state in states)
     if not handing_on and (asking := [turn for turn in turns if not isinstance(turn.action, Send | Defer | Park)]):
         return asking
@@ -111,6 +139,15 @@ def _is_parked(turn: Turn) -> bool:
 def _hold_back(turn: Turn, now: datetime) -> Turn:
     """Not counted as an attempt by itself: whether this sitting is one, the part says that holds it back."""
     return Turn(index=turn.index, action=Defer(useful_at=now, why=Why.ANOTHER_PART_IN_DOUBT, counted=False))
+
+
+def _left_unsent(turn: Turn, states: Sequence[PartState]) -> Turn:
+    story = (
+        "an earlier record of its order was issued, of which ECTicket has another part and not this one; how that "
+        "record was mapped is not known any more, so this part may not belong to it"
+    )
+    message = unresolved(states[turn.index].part.trade_no, story)
+    return Turn(index=turn.index, action=Park(reason=ParkReason.UNRESOLVED, message=message))
 
 
 def _park(turn: Turn, states: Sequence[PartState], unproven: Unproven) -> Turn:

@@ -190,6 +190,38 @@ async def test_a_second_record_of_an_issued_order_issues_nothing(house: House) -
     assert set(house.ecticket.tickets.values()) == {1}
 
 
+async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(house: House) -> None:
+    """The first record was one part; what a later mapping adds is asked about and left to a person."""
+    house.ecticket.refuses_repeats = True
+    await house.work(house.order())
+
+    again = await house.work(house.order(*THREE_PARTS))
+    told = await house.finish(again.later)
+
+    assert again.event("submitted").data["recovered"] is True
+    assert told.kinds == ["parked"]
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert "an earlier record of its order was issued" in header(told.letters[0], "ecticket-message")
+    assert house.ecticket.tickets == {derived(): 1}
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_a_second_record_waits_for_what_the_first_has_still_to_do(house: House) -> None:
+    """Its other parts are found when the first record has had them issued."""
+    house.ecticket.refuses_repeats = True
+    house.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
+    first = await house.work(house.order(*THREE_PARTS))
+
+    again = await house.work(house.order(*THREE_PARTS))
+    rest = await house.finish(first.later)
+    told = await house.finish(again.later)
+
+    assert (first.kinds, again.kinds, rest.kinds) == (["submitted"], ["submitted"], ["submitted"] * 2)
+    assert told.kinds == ["submitted"] * 2
+    assert [event.data["recovered"] for event in (*rest.events, *told.events)] == [False, False, True, True]
+    assert set(house.ecticket.tickets.values()) == {1}
+
+
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,9 @@ REQUEST_TEXTS = (
 )
 
 
+UNPROVEN = st.builds(Unproven, skip=MAYBE_TEXT, plugin=MAYBE_TEXT, remapped=st.booleans(), came_before=st.booleans())
+
+
 @st.composite
 def carried_part_of(draw: st.DrawFn, merchant_id: str) -> CarriedPart:
     """Any part that a plan of this merchant's could hold, whatever a shape_issue hook made of its request."""
@@ -125,7 +128,7 @@ def plans(draw: st.DrawFn) -> CarriedPlan:
         reference=draw(JSON),
         parts_done=draw(st.integers(0, 20)),
         parts=tuple(draw(st.lists(carried_part_of(merchant_id), min_size=1, max_size=3))),
-        unproven=draw(st.none() | st.builds(Unproven, skip=MAYBE_TEXT, plugin=MAYBE_TEXT, remapped=st.booleans())),
+        unproven=draw(st.none() | UNPROVEN),
     )
 
 

@@ -23,8 +23,8 @@ from adapter.issuance.answers import (
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, observe
 from adapter.issuance.plan import plan
-from adapter.issuance.sitting import Turn, Unproven, next_turn
-from adapter.issuance.state import Phase, Why, begin
+from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
+from adapter.issuance.state import PartState, Phase, Why, begin
 from adapter.protocol.query_issue_result import IssueStatus
 
 from .samples import ALWAYS, CVS, T0, at, item, order
@@ -295,3 +295,46 @@ def test_nobody_is_left_when_all_are_done() -> None:
     table.play()
 
     assert table.turn() is None
+
+
+def test_a_refused_number_that_ecticket_has_shows_that_the_order_came_before() -> None:
+    """Nobody sent it for this record: not before, and only once now."""
+    table = Table(2)
+    table.known = {0}
+    table.comes(0, Refused(code=9, message="used"))
+
+    assert table.play(until=Send) == [(0, "Query")]
+    assert came_before(table.states[0])
+    assert not came_before(table.states[1])
+
+
+def test_a_number_that_we_may_have_sent_ourselves_shows_nothing() -> None:
+    """In doubt first, refused when it was sent again, and known: that is our own."""
+    table = Table(1)
+    table.comes(0, WasInDoubt(detail="reset"))
+    table.known = {0}
+    table.comes(0, Refused(code=9, message="used"))
+    table.play()
+
+    assert table.phases == [Phase.SUBMITTED]
+    assert not came_before(table.states[0])
+
+
+def test_the_other_parts_of_an_order_that_came_before_are_asked_about_and_never_sent() -> None:
+    """What ECTicket has is told; the rest waits for the earlier record, and is left to a person."""
+    table = Table(3, unproven=Unproven(came_before=True))
+    table.states = asked_about(table.states, table.now)
+    table.known = {1}
+
+    first = table.play()
+    table.states = [state if state.phase is Phase.SUBMITTED else later_sitting(state) for state in table.states]
+    table.now += timedelta(minutes=11)
+    table.play()
+
+    assert ("Send" in {name for _, name in first}) is False
+    assert table.phases == [Phase.PARKED, Phase.SUBMITTED, Phase.PARKED]
+
+
+def later_sitting(state: PartState) -> PartState:
+    """The same part when its deferred record is taken up."""
+    return begin(state.part, first_seen_at=state.first_seen_at, past=state.past)
