@@ -6,6 +6,8 @@ to decide anything, and to show customer data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.state import PartState
 from adapter.protocol.issue import TradeNo, TradeNoKind
@@ -24,6 +26,13 @@ _REFUSED_ENVELOPE = (
     "exist. Look for odd characters in this order; mend it in the shop and send it anew."
 )
 
+_BESIDE_ANOTHER_PLAN = (
+    "Tickets may exist that today's mapping does not give this order: ECTicket has {found}, from another mapping under "
+    "which the order was sent before. So {unsent} stayed unsent, and ECTicket does not have it. Look up what exists "
+    "(`ecticket-adapter {query}`). Then close what is unsent (`ecticket-adapter resolve {value} --as failed "
+    "--why ...`); if it is to be bought besides, `ecticket-adapter reissue` does so. A replay only asks again."
+)
+
 
 def parked(reason: ParkReason, state: PartState) -> Park:
     """Park a part that could not be submitted."""
@@ -40,13 +49,29 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 
 def unresolved(trade_no: TradeNo, story: str) -> str:
     """The message for tickets that may exist; `story` is a clause that says why nobody knows."""
-    query = f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
-    return _UNRESOLVED.format(number=told(trade_no), value=trade_no.value, story=story, query=query)
+    return _UNRESOLVED.format(number=told(trade_no), value=trade_no.value, story=story, query=_query(trade_no))
+
+
+def beside_another_plan(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[TradeNo]) -> str:
+    """The message for parts that were not sent, since numbers that their plan does not have are at ECTicket.
+
+    `found` are those numbers, each with the number of its part.
+    """
+    return _BESIDE_ANOTHER_PLAN.format(
+        found=" and ".join(f"{told(trade_no)} (part {part})" for trade_no, part in found),
+        unsent=" and ".join(map(told, unsent)),
+        query=_query(found[0][0]),
+        value=unsent[0].value,
+    )
 
 
 def told(trade_no: TradeNo) -> str:
     """The number with its name at ECTicket."""
     return f"{trade_no.kind.field_name} {trade_no.value}"
+
+
+def _query(trade_no: TradeNo) -> str:
+    return f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
 
 
 def _story(state: PartState) -> str:
