@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from adapter.errors import CallError
@@ -18,6 +18,7 @@ from adapter.issuance.answers import (
     SUCCESS,
     LastAccepted,
     ProbeAnswered,
+    QueryAnswer,
     WhatCame,
     control_answer,
     issue_answer,
@@ -26,10 +27,11 @@ from adapter.issuance.answers import (
     query_error,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
+from adapter.issuance.other_plans import AskAbout, AskControl, OtherNumber, OtherPlans, OtherQuestion
 from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
-from adapter.issuance.state import PartState, Phase
+from adapter.issuance.state import Hold, PartState, Phase
 from adapter.protocol.credentials import Merchant
-from adapter.protocol.issue import TradeNo
+from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -67,7 +69,8 @@ class Sitting:
     """One sitting over the parts of one order.
 
     `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
-    `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven.
+    `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
+    numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Sitting:
         states: Sequence[PartState],
         *,
         unproven: Unproven | None,
+        others: Sequence[OtherNumber] = (),
         merchant: Merchant,
         subject: str,
         clearance: Callable[[], None],
@@ -86,6 +90,7 @@ class Sitting:
     ) -> None:
         self.unproven = unproven
         self._states = list(states)
+        self._others = OtherPlans.of(others)
         self._ends: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
@@ -102,9 +107,12 @@ class Sitting:
         Raises LeaseLost: nothing was written, and the record belongs to whoever owns the partition.
         """
         while (turn := self._next_turn()) is not None:
-            if isinstance(turn.action, Send) and self.unproven is not None:
+            if not (isinstance(turn.action, Send) and self.unproven is not None):
+                await self._take(turn)
+            elif self._others.nowhere:
                 return False
-            await self._take(turn)
+            else:
+                await self._ask_about_others(turn.index)
         return True
 
     @property
@@ -155,6 +163,7 @@ class Sitting:
         if accepted is None:
             return
         fact = LastAccepted(at=accepted)
+        self._others = self._others.observe(None, fact, self._now())
         for index, state in enumerate(self._states):
             if state.possibly_sent:
                 self._states[index] = observe(state, fact, self._now())
@@ -173,6 +182,22 @@ class Sitting:
                     self.unproven = Unproven(came_before=True)
                     self._states = asked_about(self._states, self._now())
 
+    async def _ask_about_others(self, index: int) -> None:
+        """Ask until other plans are settled, which parks the order where one is found, or the part has to wait."""
+        while (question := self._others.next(self._now())) is not None:
+            if isinstance(question, Hold):
+                self._states[index] = replace(self._states[index], hold=question)
+                return
+            came = await self._ask(question, self._states[index])
+            self._others = self._others.observe(question, came, self._now())
+            if self._others.sets_back(came):
+                self._states[index] = observe(self._states[index], came, self._now())
+                return
+            self._tell_facts()
+        if self._others.found:
+            park = self._others.park(self.open)
+            self.park(lambda _: park)
+
     def _leave(self, index: int, action: Finish | Defer | Park) -> None:
         self._states[index] = conclude(self._states[index], action)
         self._ends[index] = action
@@ -186,12 +211,21 @@ class Sitting:
             case Send():
                 return await self._send(state)
             case Query():
-                return await self._query(state)
+                return await self._query(state.part.trade_no)
             case ControlQuery():
-                return await self._control(state)
+                return await self._control(state.part.trade_no.kind)
             case Probe():
                 return await self._probe(state)
         raise TypeError(f"{type(action).__name__} is nothing that can be done")
+
+    async def _ask(self, question: OtherQuestion, state: PartState) -> QueryAnswer:
+        match question:
+            case AskAbout(trade_no=trade_no):
+                return await self._query(trade_no)
+            case AskControl(kind=kind):
+                return await self._control(kind)
+            case Probe():
+                return await self._probe(state)
 
     async def _send(self, state: PartState) -> WhatCame:
         try:
@@ -202,23 +236,23 @@ class Sitting:
             return issue_error(error)
         return issue_answer(reply, retry_rtn_codes=self._policy.retry_rtn_codes)
 
-    async def _query(self, state: PartState) -> WhatCame:
+    async def _query(self, trade_no: TradeNo) -> QueryAnswer:
         asked_at = self._now()
         try:
-            reply = await self._ecticket.query(self._merchant, state.part.trade_no, purpose=Purpose.DOUBT)
+            reply = await self._ecticket.query(self._merchant, trade_no, purpose=Purpose.DOUBT)
         except CallError as error:
             return query_error(error)
         return query_answer(reply, asked_at=asked_at)
 
-    async def _control(self, state: PartState) -> WhatCame:
+    async def _control(self, kind: TradeNoKind) -> QueryAnswer:
         asked_at = self._now()
         try:
-            reply = await self._ecticket.control(self._merchant, state.part.trade_no.kind, purpose=Purpose.DOUBT)
+            reply = await self._ecticket.control(self._merchant, kind, purpose=Purpose.DOUBT)
         except CallError as error:
             return query_error(error)
         return control_answer(reply, asked_at=asked_at)
 
-    async def _probe(self, state: PartState) -> WhatCame:
+    async def _probe(self, state: PartState) -> QueryAnswer:
         """Ask for what should exist until something does: a number known at ECTicket, then the order's products."""
         merchant, known = self._merchant, self._known.one_of(self._merchant.merchant_id)
         try:

@@ -7,7 +7,7 @@
 Two ways lead into `handle`. An order that certainly was never sent is accepted, mapped, checked and then sent. An order
 that may have been sent before (its partition was taken over, or its record says so) is *unproven*: it is mapped only to
 learn its numbers, each number is asked about first, and nothing is sent, skipped or refused before it is known that
-nothing had been (contract, section 4).
+nothing had been: under today's mapping nor, where it has changed, under another one (contract, section 4).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order
+from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.parking import told as told_number
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
 from adapter.issuance.sitting import Unproven
@@ -188,6 +189,7 @@ class SubmitStage:
         return Sitting(
             start.states,
             unproven=start.unproven,
+            others=self._others(work, start),
             merchant=merchant,
             subject=f"{work.whose.merchant_id}/{work.whose.order_id}",
             clearance=grant.clear_to_send,
@@ -196,6 +198,16 @@ class SubmitStage:
             known=self._known,
             now=self._now,
             sleep=self._sleep,
+        )
+
+    def _others(self, work: Work, start: _Start) -> tuple[OtherNumber, ...]:
+        """The numbers of other plans, for an order that may have been sent under one."""
+        if start.unproven is None or not start.unproven.remapped:
+            return ()
+        parts = [state.part for state in start.states]
+        whose = work.whose
+        return other_numbers(
+            parts, merchant_id=whose.merchant_id, order_id=whose.order_id, prefix=self._plan_policy.prefix
         )
 
     def _apply_what_waited(self, sitting: Sitting, *, parts_done: int) -> Skip | None:

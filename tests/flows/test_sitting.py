@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,14 +14,16 @@ from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Su
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order
+from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, Past, Phase, Refusal, Why, begin
+from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
 from flows.fakes import BUSY, LOST_BEFORE, MERCHANT, NOON, NOT_SENT, REFUSED, UNKNOWN, Book, Clock, Ectickets, Grant
-from flows.house import House
+from flows.house import House, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
 """Longer ago than any waiting time."""
@@ -53,18 +57,26 @@ class Table:
     """A sitting, and what it sits at."""
 
     def __init__(
-        self, states: list[PartState], *, policy: SubmitPolicy | None = None, unproven: Unproven | None = None
+        self,
+        states: list[PartState],
+        *,
+        policy: SubmitPolicy | None = None,
+        unproven: Unproven | None = None,
+        others: Sequence[OtherNumber] = (),
+        ecticket: type[Ectickets] = Ectickets,
     ) -> None:
         self.clock = Clock()
-        self.ecticket = Ectickets(self.clock)
+        self.ecticket = ecticket(self.clock)
         self.known = KnownNumbers()
         self.slept: list[float] = []
+        self.speaks_after: int | None = None
         self.grant = Grant(House().order())
         merchant = Book(MERCHANT).find(MERCHANT)
         assert merchant is not None
         self.sitting = Sitting(
             states,
             unproven=unproven,
+            others=others,
             merchant=merchant,
             subject="3085676/A-1",
             clearance=self.grant.clear_to_send,
@@ -78,6 +90,8 @@ class Table:
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.passes(seconds)
+        if self.speaks_after is not None and len(self.slept) >= self.speaks_after:
+            self.ecticket.silent_about = set()
 
     @property
     def kinds(self) -> list[str]:
@@ -314,6 +328,58 @@ async def test_an_order_that_is_all_known_needs_no_proof() -> None:
     assert await table.sitting.run() is True
     assert table.phases == [Phase.SUBMITTED] * 2
     assert table.kinds == ["query", "query"]
+
+
+def others_of(*parts: Part) -> tuple[OtherNumber, ...]:
+    """All numbers that another mapping may have given the order of these parts."""
+    return other_numbers(parts, merchant_id=MERCHANT, order_id="A-1")
+
+
+async def test_a_question_about_another_plan_is_put_again_in_the_same_sitting() -> None:
+    """The part waits for moments, as for an unanswered question of its own, and nothing is asked from the start."""
+    (part,) = parts_of("A")
+    states = planned(part, possibly_sent_since=LONG_AGO)
+    table = Table(states, unproven=Unproven(remapped=True), others=others_of(part))
+    silent = others_of(part)[5].trade_no.value
+    table.ecticket.silent_about = {silent}
+    table.speaks_after = 2
+
+    assert await table.sitting.run() is False
+    assert len(table.slept) == 2
+    assert table.ecticket.asked("query").count(silent) == 2 + 2 * len(TradeNoKind)
+
+
+class MakesThem(Ectickets):
+    """Its answer about part 2 is that tickets are being made."""
+
+    async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
+        reply = await super().query(merchant, trade_no, purpose=purpose)
+        return replace(reply, rtn_code=BUSY) if trade_no.value == derived(part=2) else reply
+
+
+async def test_a_code_that_unknown_numbers_do_not_have_is_doubt_about_another_plan() -> None:
+    """Nothing is sent, and a later sitting asks again."""
+    (part,) = parts_of("A")
+    states = planned(part, possibly_sent_since=LONG_AGO)
+    table = Table(states, unproven=Unproven(remapped=True), others=others_of(part), ecticket=MakesThem)
+
+    assert await table.sitting.run() is True
+    (end,) = table.sitting.ends
+    assert end.action == Defer(useful_at=table.clock(), why=Why.CONTROL_DIFFERS, counted=True)
+    assert "issue" not in table.kinds
+
+
+async def test_what_is_found_of_another_plan_parks_all_parts_with_one_message() -> None:
+    """Which names them all, and what was found."""
+    first, second = parts_of("A", "B")
+    states = planned(first, second, possibly_sent_since=LONG_AGO)
+    table = Table(states, unproven=Unproven(remapped=True), others=others_of(first, second))
+    table.ecticket.has(derived(part=3))
+
+    assert await table.sitting.run() is True
+    assert table.phases == [Phase.PARKED] * 2
+    (message,) = {end.action.message for end in table.sitting.ends if isinstance(end.action, Park)}
+    assert all(derived(part=part) in message for part in (1, 2, 3))
 
 
 async def test_what_is_proven_can_be_parked() -> None:

@@ -5,6 +5,7 @@ Contract, section 4, "Possibly sent" and "Plan"; decision 0002.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -295,6 +296,136 @@ async def test_after_a_crash_and_hours_without_answers_it_is_unresolved() -> Non
     assert told.event("parked").data["reason"] == "unresolved"
     assert len(plan_of(told.letter).parts) == 3
     assert house.ecticket.issues == {}
+
+
+# --- after a crash under another mapping, which made other parts ------------------------------------------------------
+
+
+def _others_asked(house: House, *todays: str) -> Counter[str]:
+    """How often each number was asked about that today's plan does not have; the other field's numbers count, too."""
+    return Counter(number for number in house.ecticket.asked("query") if number not in todays)
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"), [(2, TradeNoKind.MERCHANT), (20, TradeNoKind.FREE), (1, TradeNoKind.FREE)], ids=str
+)
+async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_bought(
+    house: House, part: int, kind: TradeNoKind
+) -> None:
+    """Two parts were sent and the second arrived; today's mapping makes one. A person is told which number exists."""
+    house.ecticket.has(derived(part=part), kind)
+
+    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["parked"]
+    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 0)
+    assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(told.letter, "ecticket-message")
+    assert f"MerchantTradeNo {derived()} stayed unsent" in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_all_other_numbers_are_asked_about_twice_once_the_waiting_time_is_over(
+    house: House,
+) -> None:
+    """Not before, and not when the order is carried on; then it is sent."""
+    record = house.order()
+
+    first = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    asked_at_once = _others_asked(house, derived())
+    told = await house.finish(first.later)
+
+    assert first.nothing_but_deferred
+    assert asked_at_once == {}
+    assert _others_asked(house, derived()) == {derived(part=part): 4 for part in range(2, 21)}
+    assert len(house.ecticket.calls) < 100
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_after_a_crash_under_the_same_mapping_no_other_number_is_asked_about(house: House) -> None:
+    """The plan is the same, so there are none."""
+    await house.finish(house.order(), possibly_sent_since=NOON)
+
+    assert _others_asked(house, derived()) == {}
+
+
+async def test_after_a_crash_an_order_with_a_number_of_its_own_may_have_been_sent_under_derived_ones(
+    house: House,
+) -> None:
+    """Whoever parsed it then saw none."""
+    house.ecticket.has(derived())
+
+    told = await house.finish(house.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["parked"]
+    assert derived() in header(told.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_under_another_plan() -> None:
+    """ "Nothing was sent" would be told of an order that has tickets."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    house.ecticket.has(derived(part=2))
+    maps.skip = Skip("sold at the door")
+    skipped = await house.finish(house.order(line("MINE")), possibly_sent_since=NOON, fingerprint_changed=True)
+    maps.skip = None
+    expired = house.order(line(voucher="gift", expire_date="2026-03-01"))
+    house.clock.passes(86_400)
+
+    invalid = await house.finish(expired, possibly_sent_since=house.clock(), fingerprint_changed=True)
+
+    for told in (skipped, invalid):
+        assert told.kinds == ["parked"]
+        assert told.event("parked").data["reason"] == "unresolved"
+        assert derived(part=2) in header(told.letter, "ecticket-message")
+
+
+async def test_after_a_crash_another_plans_number_that_cannot_be_asked_about_holds_the_order_back() -> None:
+    """Silence is no "not known": it waits, begins anew in a later sitting, and is at last given up."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.silent_about = {derived(part=7)}
+    told = await house.work(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    for _ in range(15):
+        told = await house.work(told.later)
+    held_back = told.later
+    given_up = await house.finish(held_back)
+    house.ecticket.silent_about = set()
+
+    sent = await house.finish(held_back)
+
+    assert plan_of(held_back).unproven == Unproven(remapped=True)
+    assert given_up.event("parked").data["reason"] == "unresolved"
+    assert sent.kinds == ["submitted"]
+    assert house.ecticket.issues == {derived(): 1}
+
+
+async def test_after_a_crash_what_was_parked_beside_another_plan_is_not_sent_by_a_replay(house: House) -> None:
+    """Asked about again, with the same answer; nor is a part that was parked beside a known one."""
+    house.ecticket.has(derived(part=2))
+    one_part = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    three_parts = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    for letter in (one_part.letter, three_parts.letter):
+        again = await house.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+        assert again.kinds == ["parked"]
+        assert derived(part=2) in header(again.letter, "ecticket-message")
+
+    assert house.ecticket.issues == {}
+
+
+async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took_longer_than_its_minute(
+    house: House,
+) -> None:
+    """What is sent was asked about within a minute, whatever the pace: two seconds a call here."""
+    house.ecticket.seconds = 2.0
+
+    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    numbers = [number for kind, number in house.ecticket.calls if kind in ("query", "issue")]
+    assert told.kinds == ["submitted"]
+    assert numbers[-3:] == [derived()] * 3
+    assert house.ecticket.calls[-1] == ("issue", derived())
 
 
 # --- replayed ---------------------------------------------------------------------------------------------------------
