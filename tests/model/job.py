@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 
 from adapter.flows.journey import Journey, journey_headers, read_journey
 from adapter.issuance.actions import Action, Defer, Failed, Finish, Park
-from adapter.issuance.answers import LastAccepted, WhatCame
+from adapter.issuance.answers import LastAccepted, QueryAnswer, WhatCame
 from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
+from adapter.issuance.other_plans import OtherPlans, OtherQuestion
 from adapter.issuance.sitting import Turn, Unproven, next_turn
-from adapter.issuance.state import PartState, begin
+from adapter.issuance.state import OPEN, Hold, PartState, begin
 from adapter.issuance.times import latest
 from adapter.stream.records import Publication
 from adapter.stream.stage import Outcome
@@ -25,20 +26,24 @@ from adapter.stream.work import Work
 
 from .broker import DEFERRED, TOLD
 from .ecticket import IssueCall
-from .orders import parts_of
+from .orders import others_of, parts_of
 
 DEFER_SECONDS = 60.0
 
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A question on the wire about the part at `index`; ECTicket's `code` is on its way back."""
+    """A question on the wire about the part at `index`; ECTicket's `code` is on its way back.
+
+    `other` is what is asked about other plans, where that is why the part waits.
+    """
 
     index: int
     action: Action
     about: str | None
     at: float
     code: int
+    other: OtherQuestion | None = None
 
 
 class Job:
@@ -59,6 +64,8 @@ class Job:
         self._ends: dict[int, Finish | Defer | Park] = {}
         self._unproven: Unproven | None = None
         self._parts_done = 0
+        self.others = OtherPlans.of(())
+        self.waits_for_others: int | None = None
 
     def __str__(self) -> str:
         return f"{self.order} at {self.work}"
@@ -73,7 +80,13 @@ class Job:
     def begin(self, mapping: str) -> None:
         """Begin a sitting: take up what the record carries, or plan it, anew if it may have been sent."""
         self.sitting = True
+        self.waits_for_others = None
         self._ends = {}
+        self._take_up(mapping)
+        remapped = self._unproven is not None and self._unproven.remapped
+        self.others = OtherPlans.of(others_of(self.order, [state.part for state in self._states]) if remapped else ())
+
+    def _take_up(self, mapping: str) -> None:
         fenced_at, told = self.work.possibly_sent_since, self.journey.possibly_sent_at
         first_seen = self.journey.first_seen
         if self.journey.plan is not None:
@@ -92,6 +105,7 @@ class Job:
         if last_accepted is not None:
             fact = LastAccepted(at=last_accepted)
             self._states = [observe(each, fact, now) if each.possibly_sent else each for each in self._states]
+            self.others = self.others.observe(None, fact, now)
         return next_turn(self._states, now, policy, unproven=self._unproven)
 
     @property
@@ -110,6 +124,26 @@ class Job:
     def came(self, index: int, what: WhatCame, now: datetime) -> None:
         """Something came back for a part."""
         self._states[index] = observe(self._states[index], what, now)
+
+    def came_of_others(self, index: int, asked: OtherQuestion, what: QueryAnswer, now: datetime) -> None:
+        """Something came back of other plans, for which the part at that index waits."""
+        self.others = self.others.observe(asked, what, now)
+        if self.others.sets_back(what):
+            self.hold(index, observe(self._states[index], what, now).hold)
+
+    def hold(self, index: int, hold: Hold | None) -> None:
+        """The part waits no longer for other plans, but for what holds it."""
+        self.waits_for_others = None
+        self._states[index] = replace(self._states[index], hold=hold)
+
+    def others_settled(self) -> None:
+        """Other plans are nowhere, or what is open is parked."""
+        self.waits_for_others = None
+        if self.others.found:
+            left = [index for index, state in enumerate(self._states) if state.phase in OPEN]
+            park = self.others.park([self._states[index] for index in left])
+            for index in left:
+                self.leave(index, park)
 
     def leave(self, index: int, action: Finish | Defer | Park) -> None:
         """A part leaves the sitting."""
@@ -164,6 +198,7 @@ class Job:
             "of": part.of,
             "trade_no": part.trade_no.value,
             "ending": _ending(action),
+            "message": action.message if isinstance(action, Park) else "",
         }
         return Publication(topic=TOLD, key=part.trade_no.value.encode(), value=json.dumps(told).encode())
 

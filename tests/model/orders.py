@@ -1,15 +1,19 @@
 """Orders, and what two mappings make of them: one part, or two of which the first has the same number.
 
-So whoever sends an order under one mapping and then its rest under the other buys two sets of tickets.
+So whoever sends an order under one mapping and then its rest under the other buys two sets of tickets. Another plan's
+numbers are those that these two mappings make: asking about all 39 would only make the stories longer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
-from issuance.samples import ALWAYS, PAPER, item, order
+from issuance.samples import ALWAYS, MERCHANT, PAPER, item, order
 
+from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.plan import Part, plan
+from adapter.protocol.issue import TradeNoKind
 from adapter.stream.records import Publication
 
 from .broker import PAID
@@ -22,6 +26,15 @@ def parts_of(order_id: str, mapping: str) -> tuple[Part, ...]:
     """The plan of an order under a mapping."""
     items = [item()] if mapping == MAPPINGS[0] else [item("BR103218", kind=PAPER), item()]
     return plan(order(order_id=order_id), items, ALWAYS)
+
+
+def others_of(order_id: str, parts: Sequence[Part]) -> tuple[OtherNumber, ...]:
+    """The numbers of other plans: no mapping here makes more than two parts, nor gifts."""
+    return tuple(
+        number
+        for number in other_numbers(parts, merchant_id=MERCHANT, order_id=order_id)
+        if number.part <= len(MAPPINGS) and number.trade_no.kind is TradeNoKind.MERCHANT
+    )
 
 
 def paid(order_id: str) -> Publication:

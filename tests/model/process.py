@@ -19,11 +19,14 @@ from adapter.issuance.answers import (
     Known,
     NotFound,
     ProbeAnswered,
+    QueryAnswer,
     QueryUnanswered,
     WasInDoubt,
-    WhatCame,
 )
 from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.other_plans import AskAbout, AskControl, OtherQuestion
+from adapter.issuance.state import Hold
+from adapter.protocol.issue import TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.books import PartitionBooks
 from adapter.stream.holding import Holding
@@ -285,6 +288,9 @@ class Process:
         now = self.clock.now
         if job.wakes_at > now:
             return
+        if job.waits_for_others is not None:
+            self._ask_about_others(job, job.waits_for_others)
+            return
         accepted = None if self._last_accepted is None else moment(self._last_accepted)
         turn = job.next_turn(now, self.policy, accepted)
         if turn is None:
@@ -295,12 +301,27 @@ class Process:
                 job.leave(turn.index, turn.action)
             case Wait(until=until):
                 job.wakes_at = until
+            case Send() if job.is_unproven and not job.others.nowhere and self.protections.other_numbers:
+                job.waits_for_others = turn.index
             case Send() if job.is_unproven:
                 job.proven()
             case Send():
                 self._send(job, turn.index)
             case action:
-                self._ask(job, turn.index, action)
+                self._ask(job, turn.index, action, job.state(turn.index).part.trade_no)
+
+    def _ask_about_others(self, job: Job, index: int) -> None:
+        match job.others.next(self.clock.now):
+            case None:
+                job.others_settled()
+            case Hold() as hold:
+                job.hold(index, hold)
+            case AskAbout(trade_no=trade_no) as other:
+                self._ask(job, index, Query(), trade_no, other)
+            case AskControl() as other:
+                self._ask(job, index, ControlQuery(), job.state(index).part.trade_no, other)
+            case Probe() as other:
+                self._ask(job, index, other, job.state(index).part.trade_no, other)
 
     def _send(self, job: Job, index: int) -> None:
         part = job.state(index).part
@@ -316,9 +337,9 @@ class Process:
         job.call = self.ecticket.issue(job.order, part, self.clock.seconds)
         job.call_index = index
 
-    def _ask(self, job: Job, index: int, action: Action) -> None:
+    def _ask(self, job: Job, index: int, action: Action, trade_no: TradeNo, other: OtherQuestion | None = None) -> None:
         """Put a question, or assume its answer where nobody asks."""
-        number, now = job.state(index).part.trade_no.value, self.clock.seconds
+        number, now = trade_no.value, self.clock.seconds
         first = job.state(index).evidence.first
         match action:
             case Query():
@@ -332,24 +353,31 @@ class Process:
                 question = Question(index, action, "life", now, self.ecticket.probe())
             case _:
                 raise TypeError(f"{type(action).__name__} asks nothing")
+        question.other = other
         if asked:
             job.question = question
         else:
-            job.came(index, _read(action, assumed, now), self.clock.now)
+            self._came(job, question, _read(action, assumed, now))
+
+    def _came(self, job: Job, question: Question, what: QueryAnswer) -> None:
+        if question.other is None:
+            job.came(question.index, what, self.clock.now)
+        else:
+            job.came_of_others(question.index, question.other, what, self.clock.now)
 
     def answer(self, job: Job, *, lost: bool = False) -> None:
         """A question's answer comes, or does not."""
         question, job.question = job.question, None
         if question is None:
             return
-        came: WhatCame = QueryUnanswered(detail="time-out")
+        came: QueryAnswer = QueryUnanswered(detail="time-out")
         if not lost:
             came = _read(question.action, question.code, question.at)
             self.ecticket.answered(question.about, question.code, question.at, self.clock.seconds)
             if question.code == OK:
                 self._note_accepted(question.at)
         self._note(f"asked {type(question.action).__name__} for {job}: {came}")
-        job.came(question.index, came, self.clock.now)
+        self._came(job, question, came)
 
     def issue_ends(self, job: Job, came: IssueAnswer | None = None) -> None:
         """An Issue's own answer comes, or what came instead of it."""
@@ -416,7 +444,7 @@ class Process:
             del desk.jobs[offset]
 
 
-def _read(action: Action, code: int, asked_at: float) -> WhatCame:
+def _read(action: Action, code: int, asked_at: float) -> QueryAnswer:
     """A question's RtnCode as an answer."""
     at = moment(asked_at)
     match action:

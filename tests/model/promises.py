@@ -54,6 +54,8 @@ class Promises:
     _sizes: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _endings: dict[str, dict[int, tuple[int, str]]] = field(default_factory=dict)
     _numbers: dict[str, str] = field(default_factory=dict)
+    _messages: list[str] = field(default_factory=list)
+    _orders: dict[str, str] = field(default_factory=dict)
     _settled: Counter[tuple[Place, int]] = field(default_factory=Counter)
 
     def note(self, what: str) -> None:
@@ -76,6 +78,7 @@ class Promises:
     def issued(self, order: str, trade_no: str, of: int) -> None:
         """Tickets exist, or will: one part of an order in so many parts."""
         self._tickets[trade_no] += 1
+        self._orders[trade_no] = order
         self._sizes[order].add(of)
         if self._tickets[trade_no] > 1:
             self._break(f"{trade_no} has two sets of tickets")
@@ -121,6 +124,7 @@ class Promises:
             self._break(f"{place} offset {offset} has two outcomes")
         for publication in told:
             ending = json.loads(publication.value or b"")
+            self._messages.append(ending["message"])
             self._told(ending["order"], ending["part"], ending["of"], ending["trade_no"], ending["ending"])
 
     def committed(self, place: Place, offset: int, records: Sequence[int]) -> None:
@@ -153,9 +157,20 @@ class Promises:
         lost = [order for order in orders if not self.is_told(order)]
         if lost:
             self._break(f"{lost} have not ended")
-        unsaid = [number for number in self._tickets if number not in self._numbers]
+        unsaid = [number for number in self._tickets if not self._is_said(number)]
         if unsaid:
             self._break(f"{unsaid} have tickets that nobody was told of")
+
+    def _is_said(self, number: str) -> bool:
+        """Whether tickets were told of, or named to a person.
+
+        Nobody asks about another plan's numbers when all of today's are known, since nothing is left to be bought.
+        """
+        if number in self._numbers or any(number in message for message in self._messages):
+            return True
+        order = self._orders[number]
+        parts = self._endings[order].values()
+        return all(ending == "submitted" and of not in self._sizes[order] for of, ending in parts)
 
     @property
     def endings(self) -> Counter[str]:

@@ -16,6 +16,7 @@ class Protections:
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
     order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
     asked, and its answer not assumed. `waiting`: nothing is believed before the waiting times are over.
+    `other_numbers`: an order that may have been sent under another mapping is asked about under its numbers, too.
     """
 
     fencing: bool = True
@@ -30,6 +31,7 @@ class Protections:
     control_query: bool = True
     proof_of_life: bool = True
     waiting: bool = True
+    other_numbers: bool = True
 
 
 ALL_ON = Protections()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .ecticket import UNKNOWN, Landing
-from .orders import MAPPINGS
 from .world import World
 
 TWO_MINUTES, ELEVEN_MINUTES = 120.0, 660.0
@@ -85,7 +84,7 @@ def the_mapping_changes_after_a_crash(world: World) -> None:
     world.work(0, 1)
     world.land(0, Landing.DONE)
     world.show(0)
-    world.deploy(MAPPINGS[1])
+    world.crash(0, "two parts")
     world.rebalance(0, 0)
 
 
@@ -122,12 +121,15 @@ def _goes_on(world: World) -> None:
 
 def a_plan_that_shrinks(world: World) -> None:
     """Sent in two parts, of which only the second arrives; after a crash, the mapping makes one part of the order."""
+    world.crash(0, "two parts")
+    world.rebalance(0, 0)
+    world.take_over(0)
     begin_to_handle(world)
     world.work(0, 1)
     world.land(0, Landing.LOST)
     world.issue_answer(0, lost=True)
     world.work(0, 2)
     world.land(0, Landing.DONE)
-    world.deploy(MAPPINGS[0])
+    world.crash(0, "one part")
     world.rebalance(0, 0)
     world.passes(ELEVEN_MINUTES)

@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from . import stories
 from .machine import OwnersAndEcticket
-from .orders import MAPPINGS
 from .promises import Broken
 from .protections import ALL_ON
 from .world import World
@@ -46,7 +45,7 @@ FAILED_WITH_TICKETS = "was told as failed, and has 1 sets of tickets"
 def test_no_interleaving_breaks_a_promise() -> None:
     """All promises of the contract's sections 3 to 5 that concern money, after every step and at rest.
 
-    And it is no idyll: orders fail, too.
+    And it is no idyll: orders are submitted, fail, and stay unresolved.
     """
     ends: Counter[str] = Counter()
 
@@ -58,7 +57,7 @@ def test_no_interleaving_breaks_a_promise() -> None:
 
     run_state_machine_as_test(Counted, settings=settings(SEARCH, max_examples=LONG or EXAMPLES))
 
-    assert set(ends) >= {"submitted", "failed"}, ends
+    assert set(ends) >= {"submitted", "failed", "unresolved"}, ends
 
 
 @pytest.mark.parametrize(
@@ -94,6 +93,7 @@ STORIES = [
     (stories.the_mapping_changes_after_a_crash, "fingerprint", TWO_PLANS),
     (stories.tickets_are_being_made, "control_query", TWO_SETS),
     (stories.a_maintenance_passes_for_not_known, "proof_of_life", FAILED_WITH_TICKETS),
+    (stories.a_plan_that_shrinks, "other_numbers", TWO_PLANS),
 ]
 
 
@@ -114,16 +114,6 @@ def test_the_same_stories_end_well_with_all_protections(story: Story) -> None:
     _to_the_end(world, story)
 
     assert all(map(world.promises.is_told, world.orders))
-
-
-@pytest.mark.xfail(strict=True, raises=Broken, reason="numbers that only an earlier mapping made are not asked about")
-def test_a_plan_that_shrinks_after_a_crash_is_a_known_limit() -> None:
-    """Two parts were sent and the second arrived; the mapping now makes one part, whose number nobody has.
-
-    So that part is sent, and the order has tickets under both plans. It is the same when a partition moves back to a
-    process that still has the earlier mapping. The machine's mappings change for all at once, and only make more parts.
-    """
-    _to_the_end(World(mapping=MAPPINGS[1]), stories.a_plan_that_shrinks)
 
 
 def _machine(without: str, *, watched: bool = True) -> type[RuleBasedStateMachine]:

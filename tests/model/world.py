@@ -146,19 +146,22 @@ class World:
         """Whether somebody has something to take over."""
         return any(process.untaken for process in self.processes)
 
-    def crash(self, pick: int) -> None:
-        """kill -9: nothing is left of a process but what is on its way. Another one starts, and is not in the group."""
-        index = pick % len(self.processes)
-        self._note(f"{self.processes[index].name} dies")
-        self.dead.append(self.processes[index])
-        self.processes[index] = self._process()
+    @property
+    def another_mapping(self) -> str:
+        """The mapping that a new process would not know."""
+        return next(mapping for mapping in MAPPINGS if mapping != self._mapping)
 
-    def deploy(self, mapping: str) -> None:
-        """kill -9 for all, and the next ones know this mapping."""
-        self._note(f"-- {mapping} from now on --")
-        self._mapping = mapping
-        for pick in range(len(self.processes)):
-            self.crash(pick)
+    def crash(self, pick: int, mapping: str | None = None) -> None:
+        """kill -9: nothing is left of a process but what is on its way. Another one starts, and is not in the group.
+
+        From here on what starts knows this mapping, where one is given.
+        """
+        self._mapping = mapping or self._mapping
+        index = pick % len(self.processes)
+        process = self.processes[index]
+        self.dead.append(process)
+        self._note(f"{process.name} dies; the next one knows {self._mapping}")
+        self.processes[index] = self._process()
 
     # --- work --------------------------------------------------------------------------------------------------------
 
