@@ -57,8 +57,9 @@ class Unproven:
 class Turn:
     """The part at `index` is next, with `action`.
 
-    Send, for an unproven order, says that it is proven: nothing of it is at ECTicket but what is submitted by now, and
-    skipping and field rules may be applied.
+    Send, for an unproven order, says that it is proven: of today's plan nothing is at ECTicket but what is submitted by
+    now. Where the order is not remapped, or other plans are nowhere (`other_plans`), skipping and field rules may be
+    applied.
     """
 
     index: int
