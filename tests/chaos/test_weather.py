@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
+from typing import Any
 
 import pytest
 
-from chaos.day import arriving
+from adapter import Customer, Line, Order
+from adapter.issuance.plan import DeriveTradeNo, PlanPolicy, check
+from adapter.issuance.plan import plan as make_plan
+from adapter.protocol.endpoints import Family
+from chaos.day import FAMILY_DAY, arriving
 from chaos.protections import PROTECTIONS
-from chaos.weather import CHANGING, PROFILES, WORST, Weather, plan
+from chaos.weather import CHANGING, MAPPINGS, PROFILES, WORST, Weather, plan
 
+CUSTOMER = Customer(name="Wq Test", phone="0912345678", email="a@example.com")
 WEATHERS = [*PROFILES.values(), *(protection.weather for protection in PROTECTIONS.values())]
 
 
@@ -46,3 +53,19 @@ def test_what_waits_outlasts_what_it_waits_for() -> None:
         latest = 1.5 + weather.sandbox.visible_after_seconds
         assert latest < float(weather.settings["submit.refusal_final_after_seconds"])
         assert latest < float(weather.settings["submit.reissue_after_seconds"])
+
+
+@pytest.mark.parametrize("text", MAPPINGS, ids=["one item", "two parts", "fewer tickets"])
+def test_every_mapping_makes_orders_that_can_be_issued(text: str) -> None:
+    """A mapping that ECPay's rules refuse would let the weather pass for what it is not."""
+    hooks: dict[str, Any] = {}
+    exec(text, hooks)  # noqa: S102  # the text of a plugin, as a process would load it
+    order = Order(order_id="A-1", merchant_id="3085676", lines=(Line(sku=FAMILY_DAY, quantity=2),), customer=CUSTOMER)
+    policy = PlanPolicy(
+        family=Family.TICKET, derive=DeriveTradeNo.ALWAYS, prefix="", operator="till", store_id=None,
+        refund_notify_url=None, use_status_notify_url=None, payment_provider=None,
+    )  # fmt: skip
+
+    parts = make_plan(order, hooks["map_item"](order, order.lines[0]), policy)
+
+    check(parts, date(2026, 1, 1))

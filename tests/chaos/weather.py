@@ -146,7 +146,7 @@ def map_item(order, line):
     return [{items}]
 """
 _ONE = 'TicketItem(item_no="{item_no}", quantity={quantity} * line.quantity, issue_type=IssueType.ELECTRONIC)'
-_SERIAL = 'TicketItem(name="SPA", price=3200, quantity=line.quantity, issue_type=IssueType.SERIAL_NUMBER)'
+_SERIAL = 'TicketItem(name="SPA課程體驗券", price=3200, quantity=line.quantity, issue_type=IssueType.SERIAL_NUMBER)'
 MAPPINGS = (
     _MAPPING.format(items=_ONE.format(item_no=PICKUP[0], quantity=2)),
     _MAPPING.format(items=_ONE.format(item_no=PICKUP[3], quantity=3) + ", " + _SERIAL),
