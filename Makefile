@@ -27,7 +27,7 @@ test: lint ## Everything, the real broker included
 	$(BIN)/pytest -n 2 -m 'not broker'
 	$(BIN)/pytest -m broker
 
-chaos: $(READY) ## The long chaos run: ten seeds, then each protection switched off; about an hour
+chaos: $(READY) ## Ten days of bad luck in a row, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10
 	cd tests && ../$(BIN)/python -m chaos --protections --orders 160
 

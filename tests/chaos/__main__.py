@@ -90,8 +90,8 @@ def _connection(broker: LocalKafka) -> KafkaConnection:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seeds", type=_range, default=_range("1-10"), help="such as 7 or 1-10 (default)")
-    parser.add_argument("--orders", type=int, default=1000, help="orders of each run (default 1000)")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each blow of the weather falls (default 2)")
+    parser.add_argument("--orders", type=int, default=600, help="orders of each run (default 600)")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each blow of the weather falls (default 1)")
     names = list(PROFILES)
     parser.add_argument("--weather", nargs="+", choices=names, default=names, help="which profiles (default: all)")
     parser.add_argument("--protections", action="store_true", help="switch off each protection in turn instead")
