@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from integration.house import House
 from integration.told import Event
 
+from adapter.protocol.issue import TradeNo
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
@@ -33,10 +35,21 @@ class Books:
         return (*self.lost, *self.double, *self.repeated, *self.untrue)
 
 
-def settle(house: House, orders: Mapping[str, str], *, may_be_parked: frozenset[str], uncommitted: list[str]) -> Books:
-    """Close the books. `orders` are the order ids by their records' coordinates."""
+def settle(
+    house: House,
+    orders: Mapping[str, str],
+    *,
+    plans: Mapping[str, Sequence[Mapping[str, int]]],
+    may_be_parked: frozenset[str],
+    uncommitted: list[str],
+) -> Books:
+    """Close the books.
+
+    `orders` are the order ids by their records' coordinates; `plans` the tickets (by item) of the orders that a plugin
+    maps, as each release maps them.
+    """
     lost = tuple(f"{order_id} ({ref}) has no end" for ref, order_id in orders.items() if not house.told.ended(ref))
-    double = (*_issued_twice(house), *bought_besides(house.told.events))
+    double = (*_issued_twice(house), *_bought_besides(house, plans))
     repeated = tuple(told_too_often(house.told.events, Counter(orders.values())))
     known = {*lost, *double, *repeated}
     untrue = (
@@ -54,25 +67,28 @@ def _issued_twice(house: House) -> Iterator[str]:
         yield f"{trade_no.value} was issued {times} times"
 
 
-def bought_besides(events: Sequence[Event]) -> Iterator[str]:
-    """Once every part of a record of an order was submitted, nothing else of the order is, whatever record says so.
+def of_no_plan(tickets: Mapping[str, int], plans: Sequence[Mapping[str, int]], *, whole: bool) -> bool:
+    """Whether tickets (by item) are no plan that some release makes of their order, nor a part of one if not `whole`."""
+    return not any(
+        tickets == plan if whole else all(plan.get(item, 0) >= count for item, count in tickets.items())
+        for plan in plans
+    )
 
-    Also when later records are mapped to other parts, and when a part has a number of its own in each record.
-    """
-    numbers: defaultdict[object, defaultdict[str, dict[object, object]]] = defaultdict(lambda: defaultdict(dict))
-    whole: set[tuple[object, str]] = set()
-    for event in events:
-        if event.kind == "submitted":
-            parts = numbers[event.data["order_id"]][event.ref]
-            parts[event.data["part"]] = event.number
-            if len(parts) == event.data["parts"]:
-                whole.add((event.data["order_id"], event.ref))
-    for order_id, ref in whole:
-        records = numbers[order_id]
-        bought = {str(number) for number in records[ref].values()}
-        others = {str(number) for parts in records.values() for number in parts.values()} - bought
-        if others:
-            yield f"{order_id} was whole with {sorted(bought)}, and {sorted(others)} too"
+
+def _bought_besides(house: House, plans: Mapping[str, Sequence[Mapping[str, int]]]) -> Iterator[str]:
+    """An order has the tickets of one plan, however often it arrived, and whichever release mapped which record."""
+    numbers: defaultdict[str, set[tuple[str, TradeNo]]] = defaultdict(set)
+    told = {str(event.number): str(event.data["order_id"]) for event in house.told.events if event.kind == "submitted"}
+    for merchant_id, trade_no in house.sandbox.books.numbers():
+        numbers[told.get(trade_no.value, "")].add((merchant_id, trade_no))
+    left = {str(event.data["order_id"]) for event in house.told.events if event.kind == "parked"}
+    for order_id, releases in plans.items():
+        tickets: Counter[str] = Counter()
+        for key in numbers[order_id]:
+            for line in house.sandbox.books.issuances(key)[0].lines:
+                tickets[line.item_no or line.name] += line.quantity
+        if of_no_plan(tickets, releases, whole=order_id not in left):
+            yield f"{order_id} has {dict(tickets)}, which is no plan of its"
 
 
 def told_too_often(events: Sequence[Event], arrivals: Mapping[str, int]) -> Iterator[str]:

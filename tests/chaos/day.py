@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from integration.house import RUN, House, open_house, until
 from integration.shop import PaidOrder, Shop, line
 
+from adapter import Line, TicketItem
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
 from chaos.books import Books, settle
@@ -23,6 +25,8 @@ from chaos.weather import Plan
 
 FAMILY_DAY = "FAMILY-DAY"
 """What the merchant's plugin maps, in a weather with mappings."""
+FAMILY_DAYS = 2
+"""How many of it an order has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +104,21 @@ def _with_family_days(shop: Shop, count: int) -> list[PaidOrder]:
 
 
 def _family_day(shop: Shop) -> PaidOrder:
-    order = shop.order(issue_type="electronic", lines=[line(FAMILY_DAY, 2)])
+    order = shop.order(issue_type="electronic", lines=[line(FAMILY_DAY, FAMILY_DAYS)])
     return PaidOrder(order_id=order.order_id, value=order.value, parts=None, secrets=order.secrets)
+
+
+def tickets_of(mapping: str) -> Counter[str]:
+    """The tickets, by item, that this text of a plugin makes of a family day order."""
+    return Counter({str(item.item_no or item.name): item.quantity for item in mapped(mapping)})
+
+
+def mapped(mapping: str) -> list[TicketItem]:
+    """What this text of a plugin maps a family day order to."""
+    hooks: dict[str, Any] = {}
+    exec(mapping, hooks)  # noqa: S102  # as a process of the adapter's would load it
+    items: list[TicketItem] = hooks["map_item"](None, Line(sku=FAMILY_DAY, quantity=FAMILY_DAYS))
+    return items
 
 
 async def _until_told(house: House, patience: float) -> None:
@@ -122,7 +139,10 @@ async def _until_told(house: House, patience: float) -> None:
 
 def _day(storm: Storm, arrivals: Mapping[str, str], uncommitted: list[str], seconds: float) -> Day:
     house, weather = storm.house, storm.plan.weather
-    books = settle(house, arrivals, may_be_parked=weather.may_be_parked, uncommitted=uncommitted)
+    family = {order.order_id for order in arriving(storm.plan) if order.parts is None}
+    releases = tuple(tickets_of(mapping) for mapping in weather.mappings)
+    plans = dict.fromkeys(family, releases)
+    books = settle(house, arrivals, plans=plans, may_be_parked=weather.may_be_parked, uncommitted=uncommitted)
     events = house.told.events
     return Day(
         plan=storm.plan,

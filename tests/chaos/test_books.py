@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from aiokafka import ConsumerRecord
 from integration.told import Event
 
-from chaos.books import bought_besides, parked, told_too_often
+from chaos.books import of_no_plan, parked, told_too_often
 
 
 def event(kind: str = "submitted", event_id: str = "e1", ref: str = "orders/0/1", **data: object) -> Event:
@@ -34,26 +35,27 @@ def test_one_fact_under_two_ids_is_seen() -> None:
     assert found == ["T1 submitted was told under 2 ids"]
 
 
-def test_what_is_bought_besides_a_whole_order_is_seen() -> None:
-    """One record was one part, and is issued; the next one is mapped to two parts, and both are."""
-    first, again = event(), event(ref="orders/0/2", parts=2)
-    second = event(ref="orders/0/2", trade_no="T2", part=2, parts=2)
-
-    assert list(bought_besides([first, again, second])) == ["S-1 was whole with ['T1'], and ['T2'] too"]
+RELEASES = ({"A": 4}, {"B": 6, "SPA": 2})
+"""What two releases of a plugin make of one order."""
 
 
-def test_two_records_of_one_order_are_fine() -> None:
-    """Whole twice with the same numbers; or known in part, with the rest left to a person."""
-    both = [event(parts=2), event(trade_no="T2", part=2, parts=2)]
-    again = [event(ref="orders/0/2", parts=2), event(ref="orders/0/2", trade_no="T2", part=2, parts=2)]
-
-    assert list(bought_besides([*both, *again])) == []
-    assert list(bought_besides([event(), event(ref="orders/0/2", parts=2)])) == []
+@pytest.mark.parametrize("tickets", [{"A": 4}, {"B": 6, "SPA": 2}])
+def test_the_tickets_of_either_release_are_fine(tickets: dict[str, int]) -> None:
+    """Whichever release's record was issued."""
+    assert not of_no_plan(tickets, RELEASES, whole=True)
 
 
-def test_a_part_under_two_numbers_is_seen() -> None:
-    """Its tickets exist twice, though each number was issued once."""
-    assert list(bought_besides([event(), event(ref="orders/0/2", trade_no="T2")])) != []
+@pytest.mark.parametrize("tickets", [{"A": 4, "SPA": 2}, {"A": 4, "B": 6, "SPA": 2}, {"A": 8}])
+def test_tickets_of_both_releases_or_too_many_are_seen(tickets: dict[str, int]) -> None:
+    """Bought besides, whether or not a person is asked about the rest."""
+    assert of_no_plan(tickets, RELEASES, whole=True)
+    assert of_no_plan(tickets, RELEASES, whole=False)
+
+
+def test_a_part_of_a_plan_is_only_fine_where_the_rest_is_left_to_a_person() -> None:
+    """Otherwise a part is missing."""
+    assert of_no_plan({"B": 6}, RELEASES, whole=True)
+    assert not of_no_plan({"B": 6}, RELEASES, whole=False)
 
 
 def test_a_parked_order_is_seen_unless_the_weather_explains_it() -> None:
