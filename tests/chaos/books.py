@@ -68,7 +68,7 @@ def _issued_twice(house: House) -> Iterator[str]:
 
 
 def of_no_plan(tickets: Mapping[str, int], plans: Sequence[Mapping[str, int]], *, whole: bool) -> bool:
-    """Whether tickets (by item) are no plan that some release makes of their order, nor a part of one if not `whole`."""
+    """Whether tickets (by item) are no plan that a release makes of their order, nor a part of one if not `whole`."""
     return not any(
         tickets == plan if whole else all(plan.get(item, 0) >= count for item, count in tickets.items())
         for plan in plans
