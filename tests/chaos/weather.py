@@ -13,6 +13,7 @@ from enum import StrEnum, unique
 
 from integration.shop import PICKUP
 
+from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import (
     AcceptRepeats,
     AnswerLostAfter,
@@ -118,7 +119,7 @@ UNRELIABLE = (
     Fault(behaviour=ServerError(), rate=0.01),
     Fault(behaviour=Garbage(), rate=0.01),
     Fault(behaviour=WrongChecksum(), rate=0.01),
-    Fault(behaviour=Slow(seconds=0.8), rate=0.5),
+    Fault(behaviour=Slow(seconds=0.8), rate=0.5, endpoint=Endpoint.ISSUE),
 )
 """An ECTicket that nobody should have to rely on: 16 of 100 answers are lost, late or cannot be believed.
 
@@ -159,7 +160,8 @@ CHANGING = Weather(
     sandbox=replace(LAGGING, job_seconds=0.7),
     faults=UNRELIABLE,
     blows=(Kind.KILL, Kind.TERM, Kind.KILL, Kind.TERM, Kind.FREEZE, Kind.BROKER),
-    settings=_WAITING,
+    # What was reserved when a process was killed is asked about under all numbers: few in flight keep that short.
+    settings={**_WAITING, "submit.concurrency": "16"},
     twice=0.1,
     mappings=MAPPINGS,
     may_be_parked=frozenset({"unresolved"}),

@@ -103,12 +103,14 @@ class Ectickets:
     """ECTicket, for all merchants; implements `flows.ports.Ecticket`.
 
     `faults` are met by the next Issue calls, one each (None: no fault), and `always` by those after them. `delisted`
-    are item numbers that nobody knows. `results` are what jobs came to, by trade number; in progress where not said.
+    are item numbers that nobody knows. `every_lost`: of so many questions one has its answer lost (0: none). `results`
+    are what jobs came to, by trade number; in progress where not said.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._accepted: dict[str, datetime] = {}
+        self._questions = 0
         self._has: dict[tuple[str, TradeNo], datetime] = {}
         self.calls: list[tuple[str, str]] = []
         self.purposes: Counter[Purpose] = Counter()
@@ -123,6 +125,7 @@ class Ectickets:
         self.knows_everything = False
         self.silent = False
         self.silent_about: set[str] = set()
+        self.every_lost = 0
         self.breaker_until: datetime | None = None
         self.locked_out_until: datetime | None = None
         self.delisted: set[str] = set()
@@ -228,7 +231,9 @@ class Ectickets:
             raise BreakerOpen("ECTicket takes nothing at present.", retry_at=self.breaker_until)
 
     def _answer_or_not(self, number: str | None = None) -> None:
-        if self.silent or number in self.silent_about:
+        self._questions += 1
+        lost = self.every_lost and self._questions % self.every_lost == 0
+        if self.silent or number in self.silent_about or lost:
             raise InDoubt("A query was not answered.")
 
 

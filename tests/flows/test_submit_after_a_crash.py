@@ -381,6 +381,16 @@ async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_
         assert derived(part=2) in header(told.letter, "ecticket-message")
 
 
+async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from_being_settled(house: House) -> None:
+    """One answer in seven is lost: each is asked for again, and the sitting still gets through dozens of questions."""
+    house.ecticket.every_lost = 7
+
+    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["submitted"]
+    assert len(house.ecticket.calls) < 300
+
+
 async def test_after_a_crash_another_plans_number_that_cannot_be_asked_about_holds_the_order_back() -> None:
     """Silence is no "not known": it waits, begins anew in a later sitting, and is at last given up."""
     house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
