@@ -15,7 +15,7 @@ from adapter.local.jars import KAFKA_VERSION
 from benchmarks.orders import order
 
 _YARDSTICK_ORDERS = 50_000
-_PACKAGES = ("aiokafka", "aiohttp", "httpx", "cryptography", "pydantic")
+_PACKAGES = ("aiokafka", "httptools", "httpx", "cryptography", "pydantic")
 
 
 def machine() -> Mapping[str, str]:
