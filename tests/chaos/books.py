@@ -81,7 +81,12 @@ def _bought_besides(house: House, plans: Mapping[str, Sequence[Mapping[str, int]
     told = {str(event.number): str(event.data["order_id"]) for event in house.told.events if event.kind == "submitted"}
     for merchant_id, trade_no in house.sandbox.books.numbers():
         numbers[told.get(trade_no.value, "")].add((merchant_id, trade_no))
-    left = {str(event.data["order_id"]) for event in house.told.events if event.kind == "parked"}
+    # A person decides about the rest; or it was found under another mapping, which nobody knows the rest of.
+    left = {
+        str(event.data["order_id"])
+        for event in house.told.events
+        if event.kind == "parked" or (event.kind == "submitted" and event.data["recovered"])
+    }
     for order_id, releases in plans.items():
         tickets: Counter[str] = Counter()
         for key in numbers[order_id]:
