@@ -105,7 +105,7 @@ def _range(text: str) -> range:
 
 def _table(days: Sequence[Day]) -> Table:
     table = Table(title="Every order once", caption="blows: kind, and the calls on the wire at that moment")
-    for heading in ("weather", "seed", "records", "issuances", "recovered", "parked", "seconds"):
+    for heading in ("weather", "seed", "records", "issuances", "recovered", "parked", "untold", "seconds"):
         table.add_column(heading, justify="left" if heading == "weather" else "right")
     table.add_column("blows")
     for heading in ("lost", "double", "repeated", "untrue"):
@@ -119,7 +119,7 @@ def _facts(day: Day) -> tuple[str, ...]:
     books = day.books
     named = (books.lost, books.double, books.repeated)
     untrue = len(day.wrong) - sum(map(len, named))
-    counts = (day.records, day.issuances, day.recovered, day.parked, round(day.seconds))
+    counts = (day.records, day.issuances, day.recovered, day.parked, len(books.untold), round(day.seconds))
     return (
         day.plan.weather.name,
         str(day.plan.seed),

@@ -42,6 +42,7 @@ TESTS = Path(__file__).parent.parent
 RUN = (sys.executable, "-m", "adapter", "run")
 PARTITIONS = 4
 _NO_TLS = ssl.create_default_context()
+UNTOLD = " is at ECTicket and was never told as submitted"
 SANDBOX = SandboxSettings(port=0, job_seconds=0.5)
 
 QUICK: Mapping[str, str] = {
@@ -247,7 +248,7 @@ class House:
         there = {(merchant, trade_no.value) for merchant, trade_no in books.numbers()}
         told = {(str(e.data["merchant_id"]), str(e.number)) for e in self.told.events if e.kind == "submitted"}
         issued = {(str(e.data["merchant_id"]), str(e.number)) for e in self.told.events if e.kind == "issued"}
-        wrong += [f"{number} is at ECTicket and was never told as submitted" for _, number in sorted(there - told)]
+        wrong += [f"{number}{UNTOLD}" for _, number in sorted(there - told)]
         wrong += [f"{number} was told as submitted and is not at ECTicket" for _, number in sorted(told - there)]
         wrong += [f"{number} was told as issued and never as submitted" for _, number in sorted(issued - told)]
         return wrong
