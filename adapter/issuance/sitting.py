@@ -13,8 +13,10 @@ contents may be different ones by now, so they are nobody's to send. Being unpro
 since ECTicket may be late in knowing.
 
 An order *came before* when ECTicket refused a number that it has, although we never sent it: an earlier record of the
-order was issued, under a mapping that nobody remembers. Its other numbers are asked about for as long as that record
-may be under way, and never sent: parts that only today's mapping makes of it were never paid for.
+order was issued, under a mapping that nobody remembers. So after a refusal the next part is sent only when the refused
+one was asked about, which takes a moment. When that shows that the order came before, its other numbers are asked about
+for as long as that record may be under way, and never sent: parts that only today's mapping makes of it were never paid
+for.
 
 Refuses to know how turns are taken.
 """
@@ -78,8 +80,7 @@ def next_turn(
         for index, state in enumerate(states)
         if state.phase in OPEN
     ]
-    if unproven is not None:
-        turns = _withheld(states, turns, unproven, now)
+    turns = _not_before_asking(states, turns, now) if unproven is None else _withheld(states, turns, unproven, now)
     return min(turns, key=_urgency, default=None)
 
 
@@ -113,6 +114,24 @@ def _urgency(turn: Turn) -> tuple[int, float]:
             return 2, turn.index
         case _:
             return 0, turn.index
+
+
+def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: datetime) -> list[Turn]:
+    """What was never sent waits until a refused part was asked about: it may show that the order came before."""
+    unasked = {index for index, state in enumerate(states) if _is_unasked(state)}
+    if not unasked:
+        return turns
+    sends = {
+        turn.index for turn in turns if isinstance(turn.action, Send) and states[turn.index].phase is Phase.PLANNED
+    }
+    if any(turn.index in unasked and not isinstance(turn.action, Defer | Park) for turn in turns):
+        return [turn for turn in turns if turn.index not in sends]
+    return [_hold_back(turn, now) if turn.index in sends else turn for turn in turns]
+
+
+def _is_unasked(state: PartState) -> bool:
+    refused = state.past.refusal is not None and state.phase in (Phase.REFUSED, Phase.DEFERRED)
+    return refused and state.evidence.first is None
 
 
 def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven, now: datetime) -> list[Turn]:

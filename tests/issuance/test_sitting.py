@@ -308,6 +308,17 @@ def test_a_refused_number_that_ecticket_has_shows_that_the_order_came_before() -
     assert not came_before(table.states[1])
 
 
+def test_after_a_refusal_nothing_is_sent_before_the_refused_part_was_asked_about() -> None:
+    """An unanswered question holds the next part back, here and into the next sitting; an answered one does not."""
+    silent, answered = Table(2), Table(2)
+    silent.unreachable = {0}
+    for table in (silent, answered):
+        table.comes(0, Refused(code=9, message="used"))
+
+    assert silent.play() == [(0, "Query"), (0, "Defer"), (1, "Defer")]
+    assert answered.play() == [(0, "Query"), (1, "Send"), (0, "Defer")]
+
+
 def test_a_number_that_we_may_have_sent_ourselves_shows_nothing() -> None:
     """In doubt first, refused when it was sent again, and known: that is our own."""
     table = Table(1)
