@@ -25,6 +25,8 @@ from chaos.weather import Plan
 
 FAMILY_DAY = "FAMILY-DAY"
 """What the merchant's plugin maps, in a weather with mappings."""
+LATER = 100
+"""So many orders after its first record an order comes again, where it does."""
 FAMILY_DAYS = 2
 """How many of it an order has."""
 
@@ -89,10 +91,11 @@ def arriving(plan: Plan) -> list[PaidOrder]:
     """The orders of a plan as they arrive, those in a second record included."""
     weather, shop = plan.weather, Shop(plan.seed)
     orders = [*shop.orders(plan.orders)] if not weather.mappings else [*_with_family_days(shop, plan.orders)]
-    again = orders[:: round(1 / weather.twice)] if weather.twice else []
     arrivals = [(float(place), order) for place, order in enumerate(orders)]
-    # The second record comes some 40 orders later: while the first is being worked on, deferred, or long done.
-    arrivals += [(orders.index(order) + 40.5, order) for order in again]
+    if weather.twice:
+        # The second record comes when ECTicket shows the first one's number, if it was issued by then.
+        again = range(0, len(orders) - LATER, round(1 / weather.twice))
+        arrivals += [(place + LATER + 0.5, orders[place]) for place in again]
     return [order for _, order in sorted(arrivals, key=lambda arrival: arrival[0])]
 
 
