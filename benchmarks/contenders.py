@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapter.stream.holdings import room_for
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
@@ -44,7 +45,7 @@ class Contender:
     def in_hand(self, in_flight: int) -> int:
         """The most orders it has taken and not yet told: a run is steady only when more have gone by."""
         if self.way is None:
-            return PARTITIONS * (2 * in_flight + 100)
+            return PARTITIONS * room_for(in_flight)
         return in_flight if self is GATHERED else 10
 
 

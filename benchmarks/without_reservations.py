@@ -20,9 +20,9 @@ from adapter.stream.inheritance import Inheritance
 class UnreservedBooks(PartitionBooks):
     """Books that reserve nothing ahead."""
 
-    def __init__(self, name: str, inheritance: Inheritance, *, cluster_id: str, fingerprint: str, ahead: int) -> None:
+    def __init__(self, name: str, inheritance: Inheritance, *, ahead: int, **facts: str) -> None:
         assert ahead > 0, "the stage reserves nothing anyway, so there would be nothing to compare"  # noqa: S101
-        super().__init__(name, inheritance, cluster_id=cluster_id, fingerprint=fingerprint, ahead=0)
+        super().__init__(name, inheritance, ahead=0, **facts)
 
 
 if __name__ == "__main__":

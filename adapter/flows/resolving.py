@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 
-from pydantic import JsonValue
-
 from adapter.errors import OrderError
 from adapter.flows.confirmation import Confirmation, read_confirmation
 from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS
@@ -30,7 +28,7 @@ from adapter.flows.events import (
 from adapter.flows.journey import PLAN, read_journey
 from adapter.flows.ports import Topics
 from adapter.flows.replay import header_text
-from adapter.flows.telling import Whose, common
+from adapter.flows.telling import common, whose_order
 from adapter.issuance.carried import CarriedPart, CarriedPlan, decode_plan, encode_plan
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
@@ -177,9 +175,7 @@ def _of_confirmation(confirmation: Confirmation, ending: Ending, why: str) -> It
 def _of_part(found: Held, ending: Ending, why: str, now: datetime) -> Iterator[IssuanceData]:
     """Nothing was told of this part yet; the refusal is ECTicket's last word of it, where there was one."""
     carried, plan = _part(found), _plan(found)
-    reference: JsonValue = plan.reference  # type: ignore[assignment]  # it was read from JSON
-    whose = Whose(merchant_id=plan.merchant_id, order_id=plan.order_id, reference=reference)
-    issuance = common(whose, carried.part, ticket_trade_no=None)
+    issuance = common(whose_order(plan), carried.part, ticket_trade_no=None)
     if ending is Ending.FAILED:
         refusal = carried.past.refusal
         yield IssuanceFailed(

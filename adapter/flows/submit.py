@@ -18,7 +18,6 @@ from datetime import date, datetime
 from typing import cast
 
 import structlog
-from pydantic import JsonValue
 
 from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant
 from adapter.extensions.facade import Extensions
@@ -322,13 +321,7 @@ class SubmitStage:
 
 def _planned(journey: Journey, header: bytes) -> Work:
     carried = decode_plan(header)
-    whose = Whose(merchant_id=carried.merchant_id, order_id=carried.order_id, reference=_json(carried.reference))
-    return Work(journey=journey, whose=whose, order=None, plan=carried)
-
-
-def _json(reference: object) -> JsonValue:
-    """The reference, which parsing has checked to be JSON."""
-    return cast("JsonValue", reference)
+    return Work(journey=journey, whose=whose_order(carried), order=None, plan=carried)
 
 
 def _beside_a_known_part(state: PartState, broken_rules: str) -> Park:

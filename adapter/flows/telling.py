@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from adapter.flows.events import IssueTypeName, Item
 from adapter.flows.order_paid import ISSUE_TYPE_TEXTS
+from adapter.issuance.carried import CarriedPlan
 from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import TradeNoKind
@@ -23,12 +24,12 @@ class Whose:
     reference: JsonValue
 
 
-def whose_order(order: Order) -> Whose:
-    """The order, as its events say it."""
+def whose_order(order: Order | CarriedPlan) -> Whose:
+    """The order, or what travels of it, as its events say it."""
     return Whose(
         merchant_id=order.merchant_id,
         order_id=order.order_id,
-        reference=cast("JsonValue", order.reference),  # parsing has checked it to be JSON
+        reference=cast("JsonValue", order.reference),  # parsing has checked it to be JSON, or it was read from JSON
     )
 
 

@@ -38,6 +38,11 @@ TAKING_SECONDS = 1.0
 """How long a take-over that has begun may still take when everything is to be let go."""
 
 
+def room_for(max_in_flight: int) -> int:
+    """How many records of one partition may be in hand, those waiting for their time not counted."""
+    return 2 * max_in_flight + 100
+
+
 class Holdings(Generic[S]):
     """The partitions that a stage holds in this process.
 
@@ -241,7 +246,7 @@ class Holdings(Generic[S]):
             generation=generation,
             fenced_at=fenced_at,
             sends=self._stage.sends,
-            room=2 * self._stage.max_in_flight + 100,
+            room=room_for(self._stage.max_in_flight),
         )
 
     def _back_off(self, place: Place) -> float:

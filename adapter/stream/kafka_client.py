@@ -66,7 +66,8 @@ REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-_LARGEST_REQUEST = 16 * 1024 * 1024  # the topics decide, not the client
+LARGEST_REQUEST = 16 * 1024 * 1024
+"""Bytes of one request to a broker: the topics decide what is too large, not the client."""
 _BATCH_BYTES = 128 * 1024
 _NOWHERE = TopicPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
@@ -256,7 +257,7 @@ class AioKafkaMember:
             request_timeout_ms=timeout_ms,
             acks="all",
             enable_idempotence=True,
-            max_request_size=_LARGEST_REQUEST,
+            max_request_size=LARGEST_REQUEST,
             max_batch_size=_BATCH_BYTES,
         )
         producer._message_accumulator._pending_batches = _Pending()

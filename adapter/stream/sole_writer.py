@@ -15,9 +15,8 @@ from aiokafka.errors import IllegalOperation, KafkaError
 from adapter.errors import BrokerAway, StreamError
 from adapter.stream.cluster import AWAY
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.kafka_client import LARGEST_REQUEST
 from adapter.stream.records import Publication
-
-_LARGEST_REQUEST = 16 * 1024 * 1024  # the topics decide, not the client
 
 
 class SoleWriter:
@@ -48,7 +47,7 @@ async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[S
         transaction_timeout_ms=round(connection.transaction_timeout_seconds * 1000),
         acks="all",
         enable_idempotence=True,
-        max_request_size=_LARGEST_REQUEST,
+        max_request_size=LARGEST_REQUEST,
     )
     try:
         await producer.start()

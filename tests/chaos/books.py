@@ -7,7 +7,7 @@ offsets. It believes nothing the adapter says of itself, and refuses to know wha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from integration.house import MERCHANT, UNTOLD, House
@@ -58,10 +58,11 @@ def settle(
     lost = tuple(f"{order_id} ({ref}) has no end" for ref, order_id in orders.items() if not house.told.ended(ref))
     double = (*_issued_twice(house), *_bought_besides(house, plans))
     repeated = tuple(told_too_often(house.told.events, Counter(orders.values())))
-    untold = tuple(_of_an_earlier_mapping(house, plans))
+    said = house.disagreements()
+    untold = tuple(_of_an_earlier_mapping(said, plans.keys() & _recovered(house)))
     known = {*lost, *double, *repeated, *untold}
     untrue = (
-        *(sentence for sentence in house.disagreements() if sentence not in known),
+        *(sentence for sentence in said if sentence not in known),
         *parked(house.told.events, may_be_parked),
         *_other_tickets(house),
         *uncommitted,
@@ -91,25 +92,22 @@ def _bought_besides(house: House, plans: Mapping[str, Sequence[Mapping[str, int]
         for line in house.sandbox.books.issuances(key)[0].lines:
             tickets[owners.get(key[1].value, "")][line.item_no or line.name] += line.quantity
     # A person decides about the rest; or it was found under another mapping, which nobody knows the rest of.
-    left = {
-        str(event.data["order_id"])
-        for event in house.told.events
-        if event.kind == "parked" or (event.kind == "submitted" and event.data["recovered"])
-    }
+    left = _recovered(house) | {str(event.data["order_id"]) for event in house.told.events if event.kind == "parked"}
     for order_id, releases in plans.items():
         if of_no_plan(tickets[order_id], releases, whole=order_id not in left):
             yield f"{order_id} has {dict(tickets[order_id])}, which is no plan of its"
 
 
-def _of_an_earlier_mapping(house: House, plans: Mapping[str, object]) -> Iterator[str]:
+def _recovered(house: House) -> set[str]:
+    """Orders of which a part was found by asking."""
+    submitted = (event for event in house.told.events if event.kind == "submitted")
+    return {str(event.data["order_id"]) for event in submitted if event.data["recovered"]}
+
+
+def _of_an_earlier_mapping(said: Sequence[str], recovered: Iterable[str]) -> Iterator[str]:
     """The sentences about numbers that only another mapping gives an order that was recovered."""
-    recovered = {
-        str(event.data["order_id"])
-        for event in house.told.events
-        if event.kind == "submitted" and event.data["recovered"]
-    }
-    numbers = {number for order_id in plans.keys() & recovered for number in _numbers_of(order_id)}
-    for sentence in house.disagreements():
+    numbers = {number for order_id in recovered for number in _numbers_of(order_id)}
+    for sentence in said:
         if sentence.endswith(UNTOLD) and sentence.removesuffix(UNTOLD) in numbers:
             yield sentence
 

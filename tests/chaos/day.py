@@ -38,7 +38,6 @@ class Day:
     plan: Plan
     records: int
     issuances: int
-    calls_repeated: int
     recovered: int
     parked: int
     hit: tuple[str, ...]
@@ -151,7 +150,6 @@ def _day(storm: Storm, arrivals: Mapping[str, str], uncommitted: list[str], seco
         plan=storm.plan,
         records=len(arrivals),
         issuances=house.sandbox.books.number_count,
-        calls_repeated=len(house.sandbox.books) - house.sandbox.books.number_count,
         recovered=sum(1 for event in events if event.kind == "submitted" and event.data["recovered"]),
         parked=house.told.count("parked"),
         hit=tuple(storm.hit),

@@ -1,0 +1,22 @@
+"""The variant without reservations differs in nothing else: the engine can open its books as it opens its own."""
+
+from __future__ import annotations
+
+import inspect
+
+from adapter.stream.books import PartitionBooks
+from adapter.stream.inheritance import Inheritance
+from benchmarks.without_reservations import UnreservedBooks
+
+
+def test_books_without_reservations_are_opened_like_any_others_and_reserve_nothing() -> None:
+    """Every fact that the engine gives its books is taken, whatever they are by now; any offset may be sent at once."""
+    wanted = inspect.signature(PartitionBooks.__init__).parameters.values()
+    facts = {each.name: each.name for each in wanted if each.kind is each.KEYWORD_ONLY and each.name != "ahead"}
+
+    books = UnreservedBooks("orders/0", Inheritance(offset=0), ahead=512, **facts)
+    books.take(7)
+
+    assert not PartitionBooks("orders/0", Inheritance(offset=0), ahead=512, **facts).reserved(7)
+    assert books.want(7)
+    assert books.draft() is None
