@@ -12,11 +12,13 @@ one of them while the mapping has changed meanwhile, or a plugin would now skip 
 contents may be different ones by now, so they are nobody's to send. Being unproven travels with the plan (`carried`),
 since ECTicket may be late in knowing.
 
-An order *came before* when ECTicket refused a number that it has, although we never sent it: an earlier record of the
-order was issued, under a mapping that nobody remembers. So after a refusal the next part is sent only when the refused
-one was asked about, which takes a moment. When that shows that the order came before, its other numbers are asked about
-for as long as that record may be under way, and never sent: parts that only today's mapping makes of it were never paid
-for.
+An order *came before* when ECTicket has a number of it that certainly nobody sent for this record: an earlier record of
+the order was issued, under a mapping that nobody remembers. So an order of several parts is asked about by its first
+number before anything of it is sent: every mapping uses that one, and once it is sent and its answer lost, nobody could
+tell an earlier record's tickets from our own. ECTicket may show it only later, and refuse it meanwhile; so after a
+refusal, too, the next part is sent only when the refused one was asked about. When the order came before, its other
+numbers are asked about for as long as that record may be under way, and never sent: parts that only today's mapping
+makes of it were never paid for.
 
 Refuses to know how turns are taken.
 """
@@ -27,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from adapter.issuance.actions import Action, Defer, Park, ParkReason, Send, Wait
+from adapter.issuance.actions import Action, Defer, Park, ParkReason, Query, Send, Wait
 from adapter.issuance.decide import SubmitPolicy, decide
 from adapter.issuance.parking import unresolved
 from adapter.issuance.state import OPEN, PartState, Phase, Why
@@ -80,19 +82,20 @@ def next_turn(
         for index, state in enumerate(states)
         if state.phase in OPEN
     ]
-    turns = _not_before_asking(states, turns, now) if unproven is None else _withheld(states, turns, unproven, now)
+    if unproven is None:
+        turns = _not_before_asking(states, [_asking(turn, states) for turn in turns], now)
+    else:
+        turns = _withheld(states, turns, unproven, now)
     return min(turns, key=_urgency, default=None)
 
 
 def came_before(state: PartState) -> bool:
-    """Whether ECTicket had this part before anybody could have sent it for this record: refused once, and known."""
-    past = state.past
-    return (
-        state.phase is Phase.SUBMITTED
-        and past.refusal is not None
-        and past.possibly_sent_since is None
-        and past.first_attempt_at == past.last_attempt_at
-    )
+    """Whether ECTicket had this part although certainly nobody sent it for this record: known when asked about.
+
+    A part that may have been sent is in doubt, and stays possibly sent; one that was refused was not taken in by us.
+    """
+    recovered = state.submission is not None and state.submission.recovered
+    return recovered and state.past.possibly_sent_since is None
 
 
 def asked_about(states: Sequence[PartState], now: datetime) -> list[PartState]:
@@ -116,9 +119,27 @@ def _urgency(turn: Turn) -> tuple[int, float]:
             return 0, turn.index
 
 
+def _asking(turn: Turn, states: Sequence[PartState]) -> Turn:
+    """The turn, or a question in its place where the order is asked about before anything of it is sent."""
+    if isinstance(turn.action, Send) and _opens_the_order(states[turn.index]):
+        return Turn(index=turn.index, action=Query())
+    return turn
+
+
+def _opens_the_order(state: PartState) -> bool:
+    """Whether this is the first of several parts, of which nothing was sent or asked yet."""
+    first = state.part.number == 1 and state.part.of > 1
+    return first and state.past.first_attempt_at is None and _is_unasked(state, Phase.PLANNED)
+
+
 def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: datetime) -> list[Turn]:
-    """What was never sent waits until a refused part was asked about: it may show that the order came before."""
-    unasked = {index for index, state in enumerate(states) if _is_unasked(state)}
+    """What was never sent waits until a part was asked about that may show that the order came before.
+
+    That is the first of several, or one that was refused.
+    """
+    unasked = {
+        index for index, state in enumerate(states) if _opens_the_order(state) or _is_unasked(state, Phase.REFUSED)
+    }
     if not unasked:
         return turns
     sends = {
@@ -129,9 +150,9 @@ def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: date
     return [_hold_back(turn, now) if turn.index in sends else turn for turn in turns]
 
 
-def _is_unasked(state: PartState) -> bool:
-    refused = state.past.refusal is not None and state.phase in (Phase.REFUSED, Phase.DEFERRED)
-    return refused and state.evidence.first is None
+def _is_unasked(state: PartState, began: Phase) -> bool:
+    """Whether nobody got an answer about a part that began its sitting in this phase, and is open or handed on."""
+    return state.past.phase is began and state.phase in (began, Phase.DEFERRED) and state.evidence.first is None
 
 
 def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven, now: datetime) -> list[Turn]:

@@ -166,7 +166,7 @@ class SubmitSettings(Group):
     attempts: Annotated[int, Field(ge=1)] = 5
     """Times an order alone with an unaccepted envelope is tried before it is parked as refused-envelope."""
     query_first: Literal["when_possibly_sent", "always"] = "when_possibly_sent"
-    """Whether ECTicket is asked before every Issue, or only where one may have been sent before."""
+    """Whether ECTicket is asked before every Issue, or where one may have been sent, and before an order's several."""
     defer_seconds: Seconds = 60.0
     """Seconds a deferred order waits before it is taken up again."""
     give_up_after_hours: Hours = 24.0

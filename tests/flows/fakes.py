@@ -206,7 +206,8 @@ class Ectickets:
         if self.maintenance:
             fault = Fault((BUSY, "System maintenance"))
         elif self.refuses_repeats and (merchant.merchant_id, request.trade_no) in self._has:
-            fault = Fault((REPEATED, "Duplicate MerchantTradeNo"))
+            answer_is_lost = fault is not None and isinstance(fault.answer, CallError)
+            fault = LOST_BEFORE if answer_is_lost else Fault((REPEATED, "Duplicate MerchantTradeNo"))
         if fault is None or fault.effect:
             self._take_in(merchant.merchant_id, request.trade_no)
         if fault is None:

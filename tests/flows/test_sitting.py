@@ -143,13 +143,22 @@ async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
     assert table.ecticket.purposes == {Purpose.DOUBT: 4}
 
 
-async def test_nothing_is_asked_for_parts_that_were_never_sent() -> None:
+async def test_nothing_is_asked_for_an_order_of_one_part_that_was_never_sent() -> None:
     """A planned part is sent, and that is all."""
+    table = Table(planned(*parts_of("A")[:1]))
+
+    await table.sitting.run()
+
+    assert table.kinds == ["issue"]
+
+
+async def test_an_order_of_several_parts_is_asked_about_once_before_it_is_sent() -> None:
+    """By its first number, which every mapping uses."""
     table = Table(planned(*parts_of("A", "B")))
 
     await table.sitting.run()
 
-    assert table.kinds == ["issue", "issue"]
+    assert table.kinds == ["query", "issue", "issue"]
 
 
 async def test_pauses_are_slept_by_the_clock() -> None:
@@ -159,7 +168,7 @@ async def test_pauses_are_slept_by_the_clock() -> None:
 
     await table.sitting.run()
 
-    assert table.kinds == ["issue", "issue", "issue"]
+    assert table.kinds == ["query", "issue", "issue", "issue"]
     assert len(table.slept) == 1
     assert 0.1 < table.slept[0] <= 0.25
 
@@ -173,7 +182,7 @@ async def test_what_the_lease_raises_passes_through() -> None:
         await table.sitting.run()
 
     assert table.phases == [Phase.SUBMITTED]
-    assert table.kinds == ["issue"]
+    assert table.kinds == ["query", "issue"]
 
 
 async def test_a_number_that_was_found_is_remembered_for_probes() -> None:

@@ -206,6 +206,20 @@ async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(ho
     assert house.clock() - NOON >= timedelta(seconds=600)
 
 
+async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(house: House) -> None:
+    """Nothing of it is sent when its first number is known: a lost answer could not tell it from our own."""
+    house.ecticket.refuses_repeats = True
+    await house.work(house.order())
+    house.ecticket.faults = [LOST_AFTER]
+
+    again = await house.work(house.order(*THREE_PARTS))
+    told = await house.finish(again.later)
+
+    assert again.event("submitted").data["recovered"] is True
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert house.ecticket.tickets == {derived(): 1}
+
+
 async def test_a_second_record_waits_for_what_the_first_has_still_to_do(house: House) -> None:
     """Its other parts are found when the first record has had them issued."""
     house.ecticket.refuses_repeats = True
@@ -598,9 +612,10 @@ async def test_parts_parked_for_several_reasons_say_the_gravest() -> None:
     house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
     house.ecticket.faults = [NOT_ACCEPTED, LOST_BEFORE]
     house.ecticket.always = NOT_ACCEPTED
+    first = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
     house.ecticket.silent = True
 
-    told = await house.finish(house.order(line(), line("SPA", 1, **SERIAL)))
+    told = await house.finish(first.later)
 
     assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == "unresolved"
     assert [part.part.number for part in plan_of(told.letter).parts] == [1, 2]

@@ -96,10 +96,10 @@ class Table:
 
 
 def test_parts_are_sent_in_order() -> None:
-    """ "Then the parts are sent in order"."""
+    """ "Then the parts are sent in order", once ECTicket has said that it does not know the first one's number."""
     table = Table(3)
 
-    assert table.play() == [(0, "Send"), (1, "Send"), (2, "Send")]
+    assert table.play() == [(0, "Query"), (0, "Send"), (1, "Send"), (2, "Send")]
     assert table.phases == [Phase.SUBMITTED] * 3
 
 
@@ -113,10 +113,45 @@ def test_a_refusal_or_a_doubt_does_not_stop_the_next_part() -> None:
     assert table.phases == [Phase.DEFERRED, Phase.DEFERRED, Phase.SUBMITTED]
 
 
+def test_an_order_of_one_part_is_sent_without_a_question() -> None:
+    """Nothing else can be bought besides."""
+    assert Table(1).play() == [(0, "Send")]
+
+
+def test_nothing_is_sent_while_the_first_of_several_numbers_cannot_be_asked_about() -> None:
+    """Here and into the next sitting."""
+    table = Table(3)
+    table.unreachable = {0}
+
+    assert table.play() == [(0, "Query"), (0, "Defer"), (1, "Defer"), (2, "Defer")]
+
+
+def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_came_before() -> None:
+    """Whoever sent it, it was not for this record."""
+    table = Table(2)
+    table.known = {0}
+
+    assert table.play(until=Send) == [(0, "Query")]
+    assert came_before(table.states[0])
+    assert not came_before(table.states[1])
+
+
+def test_the_first_of_several_parts_is_asked_about_only_before_anything_is_sent() -> None:
+    """A later sitting takes up what is open; the question was answered before the first call left."""
+    table = Table(2)
+    table.play(until=Send)
+    table.comes(0, WasInDoubt(detail="reset"))
+    rest = Table(2)
+    rest.states = [later_sitting(table.states[1])]
+
+    assert rest.play() == [(0, "Send")]
+
+
 def test_waiting_is_for_those_who_have_nothing_better_to_do() -> None:
     """Others go first, and of two that wait the one that waits less."""
     table = Table(3)
-    table.comes(0, BreakerIsOpen(retry_at=at(2)))
+    table.play(until=Send)
+    table.comes(0, BreakerIsOpen(retry_at=table.now + timedelta(seconds=2)))
     table.comes(1, WasNotSent(detail="connect refused"))
 
     assert table.play() == [(2, "Send"), (1, "Wait"), (1, "Send"), (0, "Wait"), (0, "Send")]

@@ -70,7 +70,6 @@ def test_no_interleaving_breaks_a_promise() -> None:
         ("control_query", NO_GROUNDS),
         ("proof_of_life", NO_GROUNDS),
         ("waiting", NO_GROUNDS),
-        ("other_numbers", TWO_PLANS),
     ],
 )
 def test_without_a_protection_the_machine_finds_a_broken_promise(without: str, broken: str) -> None:
