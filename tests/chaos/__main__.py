@@ -21,7 +21,7 @@ from rich.table import Table
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
 from chaos.day import Day, live_through
-from chaos.protections import PROTECTIONS, live_with, live_without
+from chaos.protections import PROTECTIONS, live_with, live_without, noticed
 from chaos.weather import PROFILES, plan
 
 CONSOLE = Console(width=150, highlight=False)
@@ -75,10 +75,10 @@ async def _protections(asked: argparse.Namespace, kept: Path) -> int:
                 live_with(name, _connection(broker), sound_folder, orders=asked.orders),
                 live_without(name, _connection(broker), weak_folder, orders=asked.orders),
             )
-            noticed = getattr(weak.books, protection.noticed)
-            wrong += len(sound.wrong) + (0 if noticed else 1)
-            told = f"{len(noticed)} {protection.noticed}"
-            table.add_row(name, protection.what, str(len(sound.wrong)), told, noticed[0] if noticed else "NOT NOTICED")
+            found = noticed(name, weak)
+            wrong += len(sound.wrong) + (0 if found else 1)
+            told = f"{len(found)} {protection.noticed}"
+            table.add_row(name, protection.what, str(len(sound.wrong)), told, found[0] if found else "NOT NOTICED")
     CONSOLE.print(table)
     return wrong
 

@@ -47,9 +47,10 @@ class Storm:
         return self.house.folder / PLUGIN
 
     async def begin(self) -> None:
-        """Have the plan's processes at work."""
+        """Have the plan's processes at work, and the partitions shared out among them: blows hit whom they are for."""
         self._release()
         await asyncio.gather(*(self.house.start() for _ in range(self.plan.weather.processes)))
+        await self.house.until_shared()
 
     async def rage(self) -> None:
         """Deal every blow."""

@@ -102,6 +102,10 @@ class Worker:
         except httpx.TransportError:
             return False
 
+    async def partitions(self, stage: str) -> frozenset[str]:
+        """The partitions (`topic/number`) that one of its stages holds now."""
+        return frozenset((await self.get("/info")).json()["stages"][stage])
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -175,6 +179,20 @@ class House:
     async def restart(self, worker: Worker) -> None:
         """Start a worker again that was killed: same settings, same log."""
         worker.process = await launch(self.command, worker.environment, worker.log)
+
+    async def until_shared(self, *, seconds: float = 60) -> None:
+        """Wait until the partitions of the order topics are shared out among all workers, each having some."""
+        async with asyncio.timeout(seconds):
+            while not self._shared([await worker.partitions("submit") for worker in self.workers]):  # noqa: ASYNC110  # as `until`
+                await asyncio.sleep(0.1)
+
+    def _shared(self, parts: Sequence[frozenset[str]]) -> bool:
+        everything = {
+            f"{self.topic(name)}/{number}"
+            for name in ("orders_paid", "orders_deferred")
+            for number in range(PARTITIONS)
+        }
+        return all(parts) and sum(map(len, parts)) == len(everything) and everything == set().union(*parts)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
