@@ -6,15 +6,18 @@ protection is switched off.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from integration.house import RUN, House, open_house, until
 from integration.shop import PaidOrder, Shop, line
+from integration.told import Event
 
 from adapter import Line, TicketItem
 from adapter.local.broker import LocalKafka
@@ -25,10 +28,25 @@ from chaos.weather import Plan
 
 FAMILY_DAY = "FAMILY-DAY"
 """What the merchant's plugin maps, in a weather with mappings."""
+PATIENCE_SECONDS = 60.0
+"""Nothing has been told for so long (times what a slow machine may take): nothing will be."""
 LATER = 100
 """So many orders after its first record an order comes again, where it does."""
 FAMILY_DAYS = 2
 """How many of it an order has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """The orders of a plan as they arrive.
+
+    `paced` come at the weather's pace, second records of plain orders among them. `again` are second records of what
+    the plugin maps: each comes when its first record has ended as tickets, since two records that are open at once
+    under two mappings are what nobody promises ("What remains" in docs/delivery.md).
+    """
+
+    paced: tuple[PaidOrder, ...]
+    again: tuple[PaidOrder, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +73,12 @@ async def live_through(
     *,
     broker: LocalKafka | None = None,
     command: Sequence[str] = RUN,
-    patience: float = 60.0,
+    patience: float = PATIENCE_SECONDS,
 ) -> Day:
     """Live through a plan.
 
-    Orders have ended, or nothing has been told for `patience` seconds (times what a slow machine may take). `command`
-    starts a process instead of the adapter's own.
+    Orders have ended, or nothing has been told for `patience` seconds. `command` starts a process instead of the
+    adapter's own.
     """
     weather = plan.weather
     changes = {key.replace(".", "__"): value for key, value in weather.settings.items()}
@@ -80,22 +98,50 @@ async def live_through(
 
 
 async def _feed(house: House, plan: Plan) -> dict[str, str]:
-    """Put the plan's orders on the topic at its pace; the order ids by coordinates."""
-    orders = arriving(plan)
-    refs = await house.feed(orders, per_second=plan.weather.per_second)
-    return {ref: order.order_id for ref, order in zip(refs, orders, strict=True)}
+    """Put the plan's orders on the topic; the order ids by coordinates."""
+    arrivals = arriving(plan)
+    paced, again = await asyncio.gather(
+        house.feed(arrivals.paced, per_second=plan.weather.per_second), _feed_again(house, arrivals.again)
+    )
+    refs = {ref: order.order_id for ref, order in zip(paced, arrivals.paced, strict=True)}
+    return refs | again
 
 
-def arriving(plan: Plan) -> list[PaidOrder]:
+async def _feed_again(house: House, orders: Sequence[PaidOrder]) -> dict[str, str]:
+    """Put each order on the topic when it has become tickets; one that a person must look at first stays away."""
+    refs = {}
+    for order in orders:
+        if await house.reader.until(partial(_ended, house, order.order_id), seconds=PATIENCE_SECONDS):
+            if any(event.kind == "parked" for event in _of(house, order.order_id)):
+                continue
+            (ref,) = await house.feed([order])
+            refs[ref] = order.order_id
+    return refs
+
+
+def _of(house: House, order_id: str) -> list[Event]:
+    return [event for event in house.told.events if event.data.get("order_id") == order_id]
+
+
+def _ended(house: House, order_id: str) -> bool:
+    return any(house.told.ended(event.ref) for event in _of(house, order_id))
+
+
+def arriving(plan: Plan) -> Arrivals:
     """The orders of a plan as they arrive, those in a second record included."""
     weather, shop = plan.weather, Shop(plan.seed)
     orders = [*shop.orders(plan.orders)] if not weather.mappings else [*_with_family_days(shop, plan.orders)]
     arrivals = [(float(place), order) for place, order in enumerate(orders)]
+    again = []
     if weather.twice:
-        # The second record comes when ECTicket shows the first one's number, if it was issued by then.
-        again = range(0, len(orders) - LATER, round(1 / weather.twice))
-        arrivals += [(place + LATER + 0.5, orders[place]) for place in again]
-    return [order for _, order in sorted(arrivals, key=lambda arrival: arrival[0])]
+        places = [
+            place + index % 2 for index, place in enumerate(range(0, len(orders) - LATER, round(1 / weather.twice)))
+        ]
+        again = [orders[place] for place in places if orders[place].parts is None]
+        # Under one mapping a second record may come when it likes: once the first one's number can be seen, and sooner.
+        arrivals += [(place + LATER + 0.5, orders[place]) for place in places if orders[place].parts is not None]
+    paced = (order for _, order in sorted(arrivals, key=lambda arrival: arrival[0]))
+    return Arrivals(paced=tuple(paced), again=tuple(again))
 
 
 def _with_family_days(shop: Shop, count: int) -> list[PaidOrder]:
@@ -141,7 +187,7 @@ async def _until_told(house: House, patience: float) -> None:
 
 def _day(storm: Storm, arrivals: Mapping[str, str], uncommitted: list[str], seconds: float) -> Day:
     house, weather = storm.house, storm.plan.weather
-    family = {order.order_id for order in arriving(storm.plan) if order.parts is None}
+    family = {order.order_id for order in arriving(storm.plan).paced if order.parts is None}
     releases = tuple(tickets_of(mapping) for mapping in weather.mappings)
     plans = dict.fromkeys(family, releases)
     books = settle(house, arrivals, plans=plans, may_be_parked=weather.may_be_parked, uncommitted=uncommitted)
