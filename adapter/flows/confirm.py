@@ -208,7 +208,7 @@ class ConfirmStage:
     def _event(self, data: IssuanceData, confirmation: Confirmation) -> Publication:
         return issuance_event(
             data,
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(type(data)),
             origin=confirmation.order_record,
             now=self._now(),
             traceparent=confirmation.traceparent,
@@ -231,7 +231,7 @@ class ConfirmStage:
         )
         event = order_event(
             data,
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(OrderParked),
             origin=journey.origin,
             now=now,
             merchant_id=confirmation.issuance.merchant_id if confirmation else None,

@@ -39,6 +39,8 @@ Moment = Annotated[
 TradeNoText = Annotated[str, Field(min_length=1, max_length=25, pattern=r"^[A-Za-z0-9]+$")]
 IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
 Stage = Literal["parse", "map", "submit", "confirm", "deliver"]
+TopicRole = Literal["issuances", "tickets", "reconciliations"]
+"""A topic on which events are told, by the name of its setting below `topics`."""
 ParkReason = Literal[
     "unreadable",
     "unknown-merchant",
@@ -62,6 +64,7 @@ class EventData(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     TYPE: ClassVar[str]
     SCHEMA: ClassVar[str]
+    TOPIC: ClassVar[TopicRole]
 
 
 class Item(BaseModel):
@@ -79,6 +82,7 @@ class Item(BaseModel):
 class IssuanceData(EventData):
     """What every event about an issuance says."""
 
+    TOPIC = "issuances"
     merchant_id: str
     """MerchantID at ECPay."""
     order_id: str
@@ -154,6 +158,7 @@ class IssuanceDelayed(IssuanceData):
 class OrderNotIssued(EventData):
     """What is said of an order that does not go on."""
 
+    TOPIC = "issuances"
     order_id: str | None
     """The shop's order number; null when the record could not be read."""
     reason: str

@@ -104,7 +104,7 @@ class OrderOutcomes:
         self._observer.order_settled("skipped")
         event = order_event(
             data,
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(OrderSkipped),
             origin=sat.journey.origin,
             now=self._now(),
             merchant_id=sat.whose.merchant_id,
@@ -157,7 +157,7 @@ class OrderOutcomes:
         told = common(sat.whose, part, ticket_trade_no=number)
         yield issuance_event(
             IssuanceSubmitted(**told, recovered=submitted.recovered),
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(IssuanceSubmitted),
             origin=sat.journey.origin,
             now=submitted.at,
             traceparent=sat.journey.traceparent,
@@ -184,7 +184,7 @@ class OrderOutcomes:
         )
         return issuance_event(
             data,
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(IssuanceFailed),
             origin=sat.journey.origin,
             now=self._now(),
             traceparent=sat.journey.traceparent,
@@ -246,7 +246,7 @@ class OrderOutcomes:
         )
         event = order_event(
             data,
-            topic=self._topics.issuances,
+            topic=self._topics.told_on(OrderParked),
             origin=journey.origin,
             now=now,
             merchant_id=whose.merchant_id if whose and self._merchants.find(whose.merchant_id) else None,

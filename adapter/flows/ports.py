@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from adapter.flows.events import EventData
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
@@ -51,6 +52,10 @@ class Topics:
     confirmations: str
     issuances: str
     dead_letters: str
+
+    def told_on(self, event: type[EventData]) -> str:
+        """The name of the topic on which events of this type are told."""
+        return str(getattr(self, event.TOPIC))  # a role is the name of a topic's setting, as the fields here are
 
 
 class FlowObserver(Protocol):

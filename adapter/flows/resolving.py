@@ -131,7 +131,8 @@ def resolve(found: Held, ending: Ending, why: str, *, topics: Topics, now: datet
         facts = list(_of_part(found, ending, why, now))
         origin, traceparent = journey.origin, journey.traceparent
     events = [
-        issuance_event(fact, topic=topics.issuances, origin=origin, now=now, traceparent=traceparent) for fact in facts
+        issuance_event(fact, topic=topics.told_on(type(fact)), origin=origin, now=now, traceparent=traceparent)
+        for fact in facts
     ]
     rest = _rest(found, ending, topics)
     return Resolved(

@@ -26,6 +26,7 @@ from adapter.flows.events import (
     order_event_id,
     rfc3339,
 )
+from adapter.settings.groups import TopicSettings
 from adapter.stream.records import Publication
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -204,6 +205,12 @@ def test_events_cannot_be_changed() -> None:
     """A fact stays what it is."""
     with pytest.raises(ValidationError, match="frozen"):
         _submitted().order_id = "other"
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.TYPE)
+def test_every_event_is_told_on_a_topic_that_can_be_set(event: type[IssuanceData]) -> None:
+    """Which topic it is stands with the event and nowhere else; its name is a setting."""
+    assert event.TOPIC in TopicSettings.model_fields
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.TYPE)
