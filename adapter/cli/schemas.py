@@ -1,4 +1,4 @@
-"""`schemas write` and `schemas check`: the JSON Schemas of events, as files."""
+"""`schemas write` and `schemas check`: the JSON Schemas of events and their AsyncAPI document, as files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the schem
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
     writing, checking = "ecticket-adapter schemas write /tmp/schemas", "ecticket-adapter schemas check /tmp/schemas"
-    schemas = group("JSON Schemas of the events that come in and go out.", (writing, checking))
+    schemas = group("JSON Schemas and AsyncAPI document of the events that come in and go out.", (writing, checking))
     command(schemas, "write", examples=(writing,))(write)
     command(schemas, "check", examples=(checking,))(check)
     app.add_typer(schemas, name="schemas", rich_help_panel=panel)
 
 
 def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
-    """Write a file for each schema."""
-    from adapter.flows.schemas import schema_files
+    """Write a file for each schema, and an AsyncAPI document of all topics and events.
 
+    The document takes its examples from DIR, where they lie as SCHEMA/examples/valid*.json.
+    """
+    from adapter.cli.schema_folder import published_files
+
+    files = published_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in schema_files().items():
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
         say(str(folder / name))
 
@@ -47,9 +51,9 @@ def check(invocation: Invocation, folder: Folder = Path("schemas")) -> int:
 
 
 def _differences(folder: Path) -> Iterator[str]:
-    from adapter.flows.schemas import schema_files
+    from adapter.cli.schema_folder import published_files
 
-    current = schema_files()
+    current = published_files(folder)
     for name, text in current.items():
         path = folder / name
         if not path.is_file():

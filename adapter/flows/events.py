@@ -295,15 +295,15 @@ def _publication(
         key=key.encode("utf-8", "replace"),
         value=_json(data),
         headers=(
-            *_headers_of_type(type(data)),
+            *fixed_headers(type(data)),
             *[(f"ce_{name}", value.encode("utf-8", "replace")) for name, value in context.items()],
         ),
     )
 
 
 @cache
-def _headers_of_type(event: type[EventData]) -> tuple[tuple[str, bytes], ...]:
-    """The headers that all events of one type share; there are as many types as models."""
+def fixed_headers(event: type[EventData]) -> tuple[tuple[str, bytes], ...]:
+    """The headers that are the same in every event of one type; there are as many types as models."""
     return (
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),

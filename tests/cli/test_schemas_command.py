@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .running import Commands
 
 
@@ -14,7 +16,7 @@ def test_what_was_written_is_current(run: Commands, tmp_path: Path) -> None:
     written = run("schemas", "write", str(folder))
 
     assert written.code == 0
-    assert str(folder / "order-paid.v1.json") in written.out.splitlines()
+    assert {str(folder / name) for name in ("order-paid.v1.json", "asyncapi.yaml")} <= set(written.out.splitlines())
     assert run("schemas", "check", str(folder)).code == 0
 
 
@@ -24,6 +26,7 @@ def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     (tmp_path / "order-paid.v1.json").write_text("{}")
     (tmp_path / "order-parked.v1.json").unlink()
     (tmp_path / "order-lost.v1.json").write_text("{}")
+    (tmp_path / "asyncapi.yaml").write_text("asyncapi: '2.0.0'")
 
     told = run("schemas", "check", str(tmp_path))
 
@@ -31,7 +34,40 @@ def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     assert "order-paid.v1.json differs" in told.err
     assert "order-parked.v1.json is missing" in told.err
     assert "order-lost.v1.json is no schema" in told.err
+    assert "asyncapi.yaml differs" in told.err
     assert f"ecticket-adapter schemas write {tmp_path}" in told.err
+
+
+def test_examples_beside_the_schemas_are_in_the_document(run: Commands, tmp_path: Path) -> None:
+    """The valid ones, and the document is not current until it has them."""
+    run("schemas", "write", str(tmp_path))
+    examples = tmp_path / "order-paid.v1" / "examples"
+    examples.mkdir(parents=True)
+    (examples / "valid-of-ours.json").write_text('{"order_id": "OURS"}')
+    (examples / "invalid.json").write_text('{"order_id": "THEIRS"}')
+
+    assert "asyncapi.yaml differs" in run("schemas", "check", str(tmp_path)).err
+    run("schemas", "write", str(tmp_path))
+    document = (tmp_path / "asyncapi.yaml").read_text(encoding="utf-8")
+
+    assert "name: of-ours" in document
+    assert "THEIRS" not in document
+    assert run("schemas", "check", str(tmp_path)).code == 0
+
+
+@pytest.mark.parametrize("verb", ["write", "check"])
+def test_an_example_that_is_not_json_is_named(run: Commands, tmp_path: Path, verb: str) -> None:
+    """By its file, with what to do; and nothing was written."""
+    examples = tmp_path / "order-paid.v1" / "examples"
+    examples.mkdir(parents=True)
+    (examples / "valid.json").write_text("{")
+
+    told = run("schemas", verb, str(tmp_path))
+
+    assert told.code == 2
+    assert f"The example {examples / 'valid.json'} is not JSON" in told.err
+    assert "Mend it or remove it." in told.err
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(run: Commands, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.flows.confirm import ConfirmStage, Waiting
+from adapter.flows.events import EVENTS
+from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
+from adapter.flows.letters import header_texts
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Ecticket
@@ -46,6 +49,11 @@ _SCHEMAS = {
     )
     for name, text in schema_files().items()
 }
+_HEADERS = {
+    event.TYPE: Draft202012Validator({"allOf": [EVENT_HEADERS, headers_of(event)]}, format_checker=FormatChecker())
+    for event in EVENTS
+}
+_LETTERS = Draft202012Validator(DEAD_LETTER_HEADERS, format_checker=FormatChecker())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +136,7 @@ class Reader:
                 }
                 kept[publication.topic].append(self.published(publication))
         for letter in told.letters:
-            _hold_secret(header(letter, "ecticket-message"))
+            _hold_letter(letter)
         return told
 
     def published(self, publication: Publication, topic: str | None = None) -> Record:
@@ -154,12 +162,27 @@ def _event(publication: Publication) -> Event:
     data = json.loads(publication.value or b"")
     key = (publication.key or b"").decode()
     _SCHEMAS[attributes["dataschema"]].validate(data)
-    assert headers["content-type"] == "application/json"
-    assert attributes["specversion"] == "1.0"
+    _HEADERS[attributes["type"]].validate(headers)
+    assert headers.keys() <= described(EVENT_HEADERS)
     assert _RFC3339.fullmatch(attributes["time"])
     assert attributes["partitionkey"] == key
     _hold_secret(repr(headers) + key + json.dumps(data, ensure_ascii=False))
     return Event(kind=attributes["type"].split(".")[-2], key=key, attributes=attributes, data=data)
+
+
+def _hold_letter(letter: Record) -> None:
+    """The dead letter's headers are as they are described, and its message shows no customer."""
+    texts = dict(header_texts(letter.headers))
+    _LETTERS.validate(texts)
+    assert {name for name in texts if name.startswith(("ecticket-", "kafka_dlt-"))} <= described(DEAD_LETTER_HEADERS)
+    _hold_secret(header(letter, "ecticket-message"))
+
+
+def described(headers: Mapping[str, object]) -> set[str]:
+    """The names of headers that a schema describes."""
+    properties = headers["properties"]
+    assert isinstance(properties, dict)
+    return set(properties)
 
 
 def _hold_secret(text: str) -> None:

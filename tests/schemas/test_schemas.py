@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 
+from adapter.cli.schema_folder import published_files
 from adapter.errors import Unreadable
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.schemas import ORDER_PAID, schema_files
@@ -44,9 +45,9 @@ def _validator(name: str) -> Draft202012Validator:
 
 def test_the_published_schemas_are_current() -> None:
     """`ecticket-adapter schemas write` writes what is missing here."""
-    published = {path.name: path.read_text(encoding="utf-8") for path in SCHEMAS.glob("*.json")}
+    published = {path.name: path.read_text(encoding="utf-8") for path in SCHEMAS.iterdir() if path.is_file()}
 
-    assert published == dict(schema_files())
+    assert published == published_files(SCHEMAS)
 
 
 @pytest.mark.parametrize("file", list(schema_files()))
@@ -69,6 +70,16 @@ def test_examples_belong_to_schemas() -> None:
 def test_every_example_does_what_its_name_says(name: str, path: Path) -> None:
     """`valid-*` is accepted and `invalid-*` refused, formats of dates and times included."""
     accepted = _validator(name).is_valid(json.loads(path.read_text(encoding="utf-8")))
+
+    assert accepted == path.name.startswith("valid")
+
+
+@pytest.mark.parametrize(("name", "path"), list(_every_example()), ids=lambda value: getattr(value, "stem", value))
+def test_every_schema_means_the_same_in_draft_07(name: str, path: Path) -> None:
+    """It is the draft that the schemas of an AsyncAPI document are of, and that most tools read."""
+    schema = json.loads(schema_files()[f"{name}.json"])
+    Draft7Validator.check_schema(schema)
+    accepted = Draft7Validator(schema, format_checker=FORMATS).is_valid(json.loads(path.read_text(encoding="utf-8")))
 
     assert accepted == path.name.startswith("valid")
 

@@ -1,0 +1,52 @@
+"""Every header that is described is one that is written; that every written one is described, `house` looks at."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.events import OrderParked, Origin, order_event
+from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
+from adapter.flows.journey import Journey
+from adapter.stream.records import Publication, Record
+
+from .house import described
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ORIGIN = Origin(topic="orders.paid", partition=3, offset=41)
+
+
+def _names(publication: Publication) -> set[str]:
+    return {name for name, _ in publication.headers}
+
+
+def test_an_event_with_all_there_is_has_every_described_header() -> None:
+    """Nothing is promised that never comes."""
+    data = OrderParked(order_id="A-1", reason="gave-up", stage="submit", plugin=None, message="", parts_done=0)
+    event = order_event(
+        data, topic="t", origin=ORIGIN, now=NOW, merchant_id="3085676", traceparent=f"00-{'a' * 32}-{'b' * 16}-01"
+    )
+
+    assert _names(event) == described(EVENT_HEADERS)
+
+
+def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
+    """A replayed order, too large, parked because of a plugin, with a plan."""
+    journey = Journey(
+        origin=ORIGIN,
+        origin_timestamp=NOW,
+        first_seen=NOW,
+        replays=1,
+        possibly_sent_at=NOW,
+        only_by_replay=True,
+        not_before=NOW,
+        plan=b"{}",
+    )
+    record = Record(
+        topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=b" " * RECORD_MAX_BYTES, headers=()
+    )
+    verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop")
+
+    letter = dead_letter(record, verdict, journey, topic="t", now=NOW)
+
+    assert _names(letter) == described(DEAD_LETTER_HEADERS)
