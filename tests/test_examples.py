@@ -1,0 +1,103 @@
+"""The programs in `examples/` do what the manual says of them, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from conftest import MakesTopics
+
+from adapter.flows.events import IssuanceData, IssuanceIssued, IssuanceSubmitted, Item, Origin, issuance_event
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.records import Publication
+
+ROOT = Path(__file__).parent.parent
+READ_EVENTS = ROOT / "examples" / "read_events.py"
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+COMMON: dict[str, object] = {
+    "merchant_id": "3085676",
+    "reference": None,
+    "trade_no_kind": "merchant",
+    "issue_type": "electronic",
+    "part": 1,
+    "parts": 1,
+    "items": (Item(item_no="VQT04959", name=None, quantity=2),),
+    "ticket_count": 2,
+    "ticket_trade_no": None,
+}
+
+
+def _told(data: IssuanceData, topic: str) -> Publication:
+    return issuance_event(data, topic=topic, origin=Origin(topic="orders.paid", partition=0, offset=1), now=NOW)
+
+
+def _submitted(number: str, topic: str, *, recovered: bool = False) -> Publication:
+    content = {**COMMON, "order_id": f"A-{number}", "trade_no": number, "recovered": recovered}
+    return _told(IssuanceSubmitted.model_validate(content), topic)
+
+
+def _issued(number: str, topic: str) -> Publication:
+    more = {"recovered": False, "submitted_at": NOW, "queries": 1}
+    return _told(
+        IssuanceIssued.model_validate({**COMMON, "order_id": f"A-{number}", "trade_no": number, **more}), topic
+    )
+
+
+async def _tell(kafka: KafkaConnection, *told: Publication, abort: bool = False) -> None:
+    """Write these in one transaction, which is aborted where that is asked for."""
+    producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="tells-of-issuances")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for each in told:
+            await producer.send_and_wait(each.topic, each.value, key=each.key, headers=list(each.headers))
+        await (producer.abort_transaction() if abort else producer.commit_transaction())
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def _reading(kafka: KafkaConnection, books: Path, topic: str) -> AsyncIterator[asyncio.StreamReader]:
+    """The example at work, ended by Ctrl-C, upon which it leaves its group: what it prints."""
+    command = (sys.executable, str(READ_EVENTS), kafka.bootstrap_servers, str(books), topic)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), 60)
+
+
+async def _line(out: asyncio.StreamReader) -> str:
+    return (await asyncio.wait_for(out.readline(), 60)).decode().strip()
+
+
+async def test_read_events_keeps_books_of_each_fact_once(
+    kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
+) -> None:
+    """Started again, and told what it knows by a later event of the same id, it notes only what is new."""
+    issuances, books = await topic("issuances"), tmp_path / "books.sqlite"
+    await _tell(kafka, _submitted("NEVER", issuances), abort=True)
+    await _tell(kafka, _submitted("ONE", issuances), replace(_issued("NEVER", issuances), headers=()))
+    async with _reading(kafka, books, issuances) as out:
+        first = await _line(out)
+    await _tell(kafka, _issued("ONE", issuances), _submitted("ONE", issuances, recovered=True))
+    await _tell(kafka, _submitted("TWO", issuances))
+    async with _reading(kafka, books, issuances) as out:
+        later = [await _line(out), await _line(out)]
+
+    assert [first, *later] == ["A-ONE: ONE is submitted", "A-ONE: ONE is issued", "A-TWO: TWO is submitted"]
+    with sqlite3.connect(books) as kept:
+        assert kept.execute("select trade_no, is_now from issuances order by trade_no").fetchall() == [
+            ("ONE", "issued"),
+            ("TWO", "submitted"),
+        ]
