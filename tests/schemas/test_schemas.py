@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
+from pydantic import ValidationError
 
 from adapter.cli.schema_folder import published_files
 from adapter.errors import Unreadable
+from adapter.flows.events import EVENTS, EventData
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.schemas import ORDER_PAID, schema_files
 
@@ -37,6 +39,10 @@ def _every_example() -> Iterator[tuple[str, Path]]:
         name = file.removesuffix(".json")
         for path in _examples(name):
             yield name, path
+
+
+def _invalid() -> list[tuple[str, Path]]:
+    return [(name, path) for name, path in _every_example() if path.name.startswith("invalid")]
 
 
 def _validator(name: str) -> Draft202012Validator:
@@ -74,6 +80,19 @@ def test_every_example_does_what_its_name_says(name: str, path: Path) -> None:
     assert accepted == path.name.startswith("valid")
 
 
+@pytest.mark.parametrize(("name", "path"), _invalid(), ids=lambda value: getattr(value, "stem", value))
+def test_an_invalid_example_has_the_one_mistake_that_its_name_says(name: str, path: Path) -> None:
+    """It would show nothing if it were refused for another reason; the name has a word of the field's."""
+    (mistake,) = _validator(name).iter_errors(json.loads(path.read_text(encoding="utf-8")))
+    quoted = (
+        re.findall(r"'(\w+)'", mistake.message) if mistake.validator in ("required", "additionalProperties") else []
+    )
+    places = [*(str(step) for step in mistake.absolute_path), *quoted, "unknown" if quoted else ""]
+    words = {word for place in places for word in place.split("_") if len(word) > 2}
+
+    assert any(word in path.stem.removeprefix("invalid-") for word in words), mistake.message
+
+
 @pytest.mark.parametrize(("name", "path"), list(_every_example()), ids=lambda value: getattr(value, "stem", value))
 def test_every_schema_means_the_same_in_draft_07(name: str, path: Path) -> None:
     """It is the draft that the schemas of an AsyncAPI document are of, and that most tools read."""
@@ -94,6 +113,22 @@ def test_reader_and_schema_agree_on_orders(path: Path) -> None:
         read = False
 
     assert read == path.name.startswith("valid")
+
+
+@pytest.mark.parametrize(
+    ("event", "path"),
+    [(event, path) for event in EVENTS for path in _examples(event.SCHEMA)],
+    ids=lambda value: getattr(value, "stem", getattr(value, "TYPE", "")),
+)
+def test_model_and_schema_agree_on_events(event: type[EventData], path: Path) -> None:
+    """What the schema accepts the model writes, field for field; what it refuses the model has no room for."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        written = json.loads(event.model_validate_json(text, strict=True).model_dump_json())
+    except ValidationError:
+        written = None
+
+    assert written == (json.loads(text) if path.name.startswith("valid") else None)
 
 
 @pytest.mark.parametrize("file", [file for file in schema_files() if not file.startswith(ORDER_PAID)])
