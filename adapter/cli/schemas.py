@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -40,26 +41,30 @@ def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
 
 def check(invocation: Invocation, folder: Folder = Path("schemas")) -> int:
     """Tell which files differ from what this version writes; exit code 1 when any does."""
-    differences = tuple(_differences(folder))
-    for difference in differences:
-        note(difference)
+    from adapter.cli.schema_folder import published_files
+
+    current = published_files(folder)
+    differences, foreign = tuple(_differences(folder, current)), tuple(_foreign(folder, current))
+    for each in (*differences, *foreign):
+        note(each)
     if differences:
-        note(f"Write them anew with: ecticket-adapter schemas write {folder}")
+        note(f"Write them anew with: ecticket-adapter schemas write {shlex.quote(str(folder))}")
+    if differences or foreign:
         return 1
     say(f"The schemas in {folder} are current.")
     return 0
 
 
-def _differences(folder: Path) -> Iterator[str]:
-    from adapter.cli.schema_folder import published_files
-
-    current = published_files(folder)
+def _differences(folder: Path, current: Mapping[str, str]) -> Iterator[str]:
     for name, text in current.items():
         path = folder / name
         if not path.is_file():
             yield f"{path} is missing."
         elif path.read_text(encoding="utf-8", errors="replace") != text:
             yield f"{path} differs from what this version reads and tells."
+
+
+def _foreign(folder: Path, current: Mapping[str, str]) -> Iterator[str]:
     for path in sorted(folder.glob("*.json")):
         if path.name not in current:
-            yield f"{path} is no schema of this version."
+            yield f"{path} is no schema of this version. Remove it."

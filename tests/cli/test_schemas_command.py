@@ -38,6 +38,22 @@ def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     assert f"ecticket-adapter schemas write {tmp_path}" in told.err
 
 
+def test_writing_anew_is_advised_where_it_helps(run: Commands, tmp_path: Path) -> None:
+    """Not for a file that is no schema; and the advice can be pasted whatever the folder's name."""
+    folder = tmp_path / "our schemas"
+    run("schemas", "write", str(folder))
+    (folder / "order-lost.v1.json").write_text("{}")
+    foreign = run("schemas", "check", str(folder))
+    (folder / "order-lost.v1.json").unlink()
+    (folder / "order-paid.v1.json").unlink()
+    missing = run("schemas", "check", str(folder))
+
+    assert (foreign.code, missing.code) == (1, 1)
+    assert "order-lost.v1.json is no schema of this version. Remove it." in foreign.err
+    assert "schemas write" not in foreign.err
+    assert f"ecticket-adapter schemas write '{folder}'" in missing.err
+
+
 def test_examples_beside_the_schemas_are_in_the_document(run: Commands, tmp_path: Path) -> None:
     """The valid ones, and the document is not current until it has them."""
     run("schemas", "write", str(tmp_path))
