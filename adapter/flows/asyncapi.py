@@ -38,7 +38,8 @@ back to Kafka as an event. Actions are the adapter's own: it receives what a sho
 - **In order.** What is told of one issuance has one key, and so one partition.
 - **Closed.** Data have the fields of their schema and no others; another form is another type (`.v2`). Pass over types
   that you do not know.
-- **No customer data** is in an event. It is in the orders and in the dead letters: give nobody else read access there.
+- **No customer data** is in an event, unless the shop put it into the order's `reference`, which is passed on. It is in
+  the orders and in the dead letters: give nobody else read access there.
 
 The topics on which the adapter keeps its own work (`topics.orders_deferred`, `topics.confirmations`) are not described:
 they change with any version, the first holds customer data, and nobody but the adapter reads or writes them.
