@@ -12,14 +12,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from conftest import MakesTopics
 
 from adapter.flows.events import IssuanceData, IssuanceIssued, IssuanceSubmitted, Item, Origin, issuance_event
+from adapter.flows.order_paid import parse_order_paid
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import Publication
 
 ROOT = Path(__file__).parent.parent
+FIRST_ORDER = ROOT / "examples" / "first_order.py"
 READ_EVENTS = ROOT / "examples" / "read_events.py"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 COMMON: dict[str, object] = {
@@ -39,16 +41,15 @@ def _told(data: IssuanceData, topic: str) -> Publication:
     return issuance_event(data, topic=topic, origin=Origin(topic="orders.paid", partition=0, offset=1), now=NOW)
 
 
-def _submitted(number: str, topic: str, *, recovered: bool = False) -> Publication:
-    content = {**COMMON, "order_id": f"A-{number}", "trade_no": number, "recovered": recovered}
+def _submitted(number: str, topic: str, *, order_id: str = "A-1", recovered: bool = False) -> Publication:
+    content = {**COMMON, "order_id": order_id, "trade_no": number, "recovered": recovered}
     return _told(IssuanceSubmitted.model_validate(content), topic)
 
 
-def _issued(number: str, topic: str) -> Publication:
+def _issued(number: str, topic: str, *, order_id: str = "A-1") -> Publication:
+    content = {**COMMON, "order_id": order_id, "trade_no": number}
     more = {"recovered": False, "submitted_at": NOW, "queries": 1}
-    return _told(
-        IssuanceIssued.model_validate({**COMMON, "order_id": f"A-{number}", "trade_no": number, **more}), topic
-    )
+    return _told(IssuanceIssued.model_validate({**content, **more}), topic)
 
 
 async def _tell(kafka: KafkaConnection, *told: Publication, abort: bool = False) -> None:
@@ -81,6 +82,41 @@ async def _line(out: asyncio.StreamReader) -> str:
     return (await asyncio.wait_for(out.readline(), 60)).decode().strip()
 
 
+async def _next_record(kafka: KafkaConnection, topic: str) -> ConsumerRecord:
+    """The first record of a topic, once there is one."""
+    reader = AIOKafkaConsumer(topic, **kafka.client_options(), auto_offset_reset="earliest")
+    await reader.start()
+    try:
+        return await asyncio.wait_for(reader.getone(), 60)
+    finally:
+        await reader.stop()
+
+
+async def test_first_order_sends_an_order_and_follows_it_to_its_end(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """What it sends is an order that can be read, and it ends with the event that ends the order."""
+    orders, issuances = await topic("orders"), await topic("issuances")
+    command = (sys.executable, str(FIRST_ORDER), kafka.bootstrap_servers, orders, issuances)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        sent = await _next_record(kafka, orders)
+        order = parse_order_paid(sent.value, (), None)
+        number = order.trade_no or ""
+        await _tell(kafka, _submitted("OTHER", issuances), _submitted(number, issuances, order_id=order.order_id))
+        await _tell(kafka, _issued(number, issuances, order_id=order.order_id))
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    said = out.decode().splitlines()
+
+    assert process.returncode == 0
+    assert sent.key == order.order_id.encode()
+    assert [line.split()[:2] for line in said[1:]] == [
+        ["ecticket.issuance.submitted.v1", number],
+        ["ecticket.issuance.issued.v1", number],
+    ]
+
+
 async def test_read_events_keeps_books_of_each_fact_once(
     kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
 ) -> None:
@@ -95,7 +131,7 @@ async def test_read_events_keeps_books_of_each_fact_once(
     async with _reading(kafka, books, issuances) as out:
         later = [await _line(out), await _line(out)]
 
-    assert [first, *later] == ["A-ONE: ONE is submitted", "A-ONE: ONE is issued", "A-TWO: TWO is submitted"]
+    assert [first, *later] == ["A-1: ONE is submitted", "A-1: ONE is issued", "A-1: TWO is submitted"]
     with sqlite3.connect(books) as kept:
         assert kept.execute("select trade_no, is_now from issuances order by trade_no").fetchall() == [
             ("ONE", "issued"),
