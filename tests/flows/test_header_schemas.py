@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
+from adapter.flows import dead_letters, journey
 from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
 from adapter.flows.events import OrderParked, Origin, order_event
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
@@ -32,7 +35,7 @@ def test_an_event_with_all_there_is_has_every_described_header() -> None:
 
 def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     """A replayed order, too large, parked because of a plugin, with a plan."""
-    journey = Journey(
+    way = Journey(
         origin=ORIGIN,
         origin_timestamp=NOW,
         first_seen=NOW,
@@ -47,6 +50,19 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     )
     verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop")
 
-    letter = dead_letter(record, verdict, journey, topic="t", now=NOW)
+    letter = dead_letter(record, verdict, way, topic="t", now=NOW)
 
     assert _names(letter) == described(DEAD_LETTER_HEADERS)
+
+
+def test_every_header_that_the_flows_name_is_described() -> None:
+    """Also one that only another stage's letters have; the time until which an order is deferred is in none."""
+    named = {
+        name
+        for module in (dead_letters, journey)
+        for name in re.findall(r'"(ecticket-[a-z-]+[a-z])"', Path(module.__file__ or "").read_text(encoding="utf-8"))
+    }
+
+    assert named - {"ecticket-not-before"} == {
+        name for name in described(DEAD_LETTER_HEADERS) if name.startswith("ecticket-")
+    }
