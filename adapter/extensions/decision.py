@@ -1,8 +1,9 @@
 """An order's way through the hooks: accepted or not, mapped line by line, planned, each part's request shaped.
 
-Everything here is plain code without threads or clocks, so that it can run wherever the facade puts it. What plugins
-are shown is a copy where it could be changed at all (`reference` is the merchant's own JSON), and what they answer is
-checked for what they may not change.
+Everything here is plain code without threads or clocks, so that it can run wherever the facade puts it. What could be
+changed at all (`reference` is the merchant's own JSON) is copied anew for each call, so that no plugin sees what another
+one did to it, nor a hook what an earlier one did: after a crash they are asked in another order and must answer the same.
+What plugins answer is checked for what they may not change.
 """
 
 from __future__ import annotations
@@ -54,14 +55,13 @@ class Decision:
 
     def accept(self, order: Order) -> Skip | None:
         """The first plugin's reason to issue nothing, or None."""
-        plugin, answer = self._first("accept_order", None, order=self._shown(order, "accept_order"))
+        plugin, answer = self._first("accept_order", None, order=order)
         return None if plugin is None else replace(cast("Skip", answer), plugin=plugin.plugin)
 
     def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The order's parts, mapped, planned and shaped."""
-        shown = self._shown(order, "map_item", "shape_issue")
-        items = tuple(item for line in order.lines for item in self._map(shown, line))
-        return tuple(self._shape(shown, part) for part in plan(order, items))
+        items = tuple(item for line in order.lines for item in self._map(order, line))
+        return tuple(self._shape(order, part) for part in plan(order, items))
 
     def _map(self, order: Order, line: Line) -> Sequence[TicketItem]:
         plugin, answer = self._first("map_item", None, order=order, line=line)
@@ -76,24 +76,26 @@ class Decision:
         request = part.request
         for plugin in self._plugins.implementations("shape_issue"):
             given = {"order": order, "request": request}
-            request = cast("IssueRequest", self._calls.call(plugin, given, partial(_forbidden_change, request)))
+            answer = self._calls.call(plugin, _shown(given, plugin), partial(_forbidden_change, request))
+            request = cast("IssueRequest", answer)
         return part if request is part.request else _with_request(part, request)
-
-    def _shown(self, order: Order, *hooks: str) -> Order:
-        """The order for the plugins' eyes: nothing they do to it reaches an event. Ours do nothing to it."""
-        merchants = any(not each.built_in for hook in hooks for each in self._plugins.implementations(hook))
-        if order.reference is None or not merchants:
-            return order
-        return replace(order, reference=copy.deepcopy(order.reference))
 
     def _first(
         self, hook: str, check: Check | None, **given: object
     ) -> tuple[Implementation, object] | tuple[None, None]:
         for plugin in self._plugins.implementations(hook):
-            answer = self._calls.call(plugin, given, check)
+            answer = self._calls.call(plugin, _shown(given, plugin), check)
             if answer is not None:
                 return plugin, answer
         return None, None
+
+
+def _shown(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, object]:
+    """What is given, for this plugin's eyes: nothing it does to it reaches an event. Ours do nothing to it."""
+    order = given.get("order")
+    if plugin.built_in or not isinstance(order, Order) or order.reference is None:
+        return given
+    return {**given, "order": replace(order, reference=copy.deepcopy(order.reference))}
 
 
 def _beyond_bounds(order: object) -> str | None:

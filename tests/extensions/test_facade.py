@@ -207,6 +207,36 @@ async def test_reference_that_a_plugin_changes_stays_as_it_was() -> None:
     assert given.reference == {"cart": [1, 2]}
 
 
+async def test_no_hook_sees_what_an_earlier_one_did_to_the_order() -> None:
+    """Neither another plugin's nor the plugin's own: after a crash an order is mapped before it is accepted."""
+    seen: list[object] = []
+
+    class Careless:
+        @hookimpl
+        def accept_order(self, order):
+            order.reference.clear()
+
+        @hookimpl
+        def map_item(self, order, line):
+            seen.append(dict(order.reference))
+            order.reference.clear()
+
+        @hookimpl
+        def shape_issue(self, order, request):
+            seen.append(dict(order.reference))
+            return request
+
+    class Neighbour:
+        @hookimpl
+        def map_item(self, order, line):
+            seen.append(dict(order.reference))
+
+    plugins = extensions(careless=Careless(), neighbour=Neighbour())
+    await plugins.prepare(order(reference={"cart": [1]}), PLAN)
+
+    assert seen == [{"cart": [1]}] * 3
+
+
 async def test_reference_that_a_plugin_parsed_is_no_longer_its_own() -> None:
     """What the plugin keeps of it and changes later reaches no event."""
     kept = {"cart": [1]}
