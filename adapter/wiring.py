@@ -133,7 +133,7 @@ def flow_topics(settings: Settings) -> Topics:
 
 
 def plugin_manager(settings: Settings) -> PluginManager:
-    """The plugins the settings ask for, loaded; refused ones are named in its `refusals`.
+    """The plugins the settings ask for, loaded and configured; refused ones are named in its `refusals`.
 
     Raises SettingsError for mistakes in the catalogue.
     """
@@ -144,6 +144,7 @@ def plugin_manager(settings: Settings) -> PluginManager:
             modules=plugins.modules,
             paths=plugins.paths,
             disabled=frozenset(plugins.disabled),
+            settings=plugins.settings,
         ),
         built_in=built_in_sources(settings.submit.catalogue),
     )
@@ -158,7 +159,8 @@ def make_extensions(
 ) -> Extensions:
     """All hooks, ready to be asked; an order that names no merchant is the only merchant's.
 
-    Raises SettingsError for mistakes in the catalogue, PluginRefused for a plugin that cannot be used.
+    Raises SettingsError for mistakes in the catalogue or in plugins' own settings, PluginRefused for a plugin that
+    cannot be used.
     """
     loaded = plugins or plugin_manager(settings)
     loaded.ensure_sound()

@@ -3,19 +3,21 @@
 A plugin decides what an order stands for and may look on; it never decides whether something is sent. Whatever it does
 wrong costs its own order a dead letter and nobody else anything.
 
-    hookspecs      the hooks, to be read by whoever writes a plugin
-    hooks          the same as a table, to be read by the machine
-    values         what hooks are given and answer beyond the issuance's own words
-    sources        where plugins come from
-    refusals       what a plugin may not be
-    manager        all plugins of a process, in the order in which they are asked
-    shapes         whether an answer is of the promised type, all the way down
-    counters       calls, failures and seconds of each hook, for metrics
-    calling        one call of one hook: counted, checked, blamed
-    isolation      worker threads with a time budget
-    decision       an order's way through accept_order, map_item and shape_issue
-    facade         what the flows use
-    builtin        the adapter's own mapping, through the same hooks
+    hookspecs        the hooks, to be read by whoever writes a plugin
+    hooks            the same as a table, to be read by the machine
+    values           what hooks are given and answer beyond the issuance's own words
+    sources          where plugins come from
+    refusals         what a plugin may not be
+    plugin_settings  a plugin's own settings, held against its model
+    starting         what plugins do at start, within a time
+    manager          all plugins of a process, in the order in which they are asked
+    shapes           whether an answer is of the promised type, all the way down
+    counters         calls, failures and seconds of each hook, for metrics
+    calling          one call of one hook: counted, checked, blamed
+    isolation        worker threads with a time budget
+    decision         an order's way through accept_order, map_item and shape_issue
+    facade           what the flows use
+    builtin          the adapter's own mapping, through the same hooks
 
 The room refuses to know Kafka, settings and HTTP.
 """

@@ -30,7 +30,7 @@ from adapter.errors import (
 )
 from adapter.extensions.counters import HookCounters
 from adapter.extensions.hooks import Hook
-from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.hookspecs import DECIDING, HookKind
 from adapter.extensions.shapes import mismatch
 
 ANSWERS: Final[tuple[type[OrderError], ...]] = (
@@ -61,10 +61,13 @@ class Implementation:
     function: Callable[..., object]
     arguments: tuple[str, ...]
 
+    def blamed(self, what: str) -> str:
+        """The sentence that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
+        return f"Plugin '{self.plugin}': hook {self.hook.signature} {what}"
+
     def failed(self, what: str) -> HookFailed:
-        """The error that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
-        message = f"Plugin '{self.plugin}': hook {self.hook.signature} {what}"
-        return HookFailed(message, plugin=self.plugin, hook=self.hook.name)
+        """The same as an error that parks the order."""
+        return HookFailed(self.blamed(what), plugin=self.plugin, hook=self.hook.name)
 
 
 class Calls:
@@ -124,17 +127,28 @@ class Calls:
             self._counters.add(implementation.plugin, implementation.hook.name, seconds=seconds, failed=failed)
 
 
-def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
+def attempt(
+    implementation: Implementation, given: Mapping[str, object], check: Check | None = None
+) -> tuple[object, str | None]:
+    """What the plugin answers, and what is wrong with that: "raised KeyError at bundles.py line 12", or None.
+
+    Raises one of `ANSWERS` where the hook may answer by it.
+    """
     arguments = [given[name] for name in implementation.arguments]
-    if implementation.built_in:
-        return implementation.function(*arguments)  # ours: held by the type checker, and its failures are our bugs
     try:
         answer = implementation.function(*arguments)
         problem = _problem(answer, implementation) or (check(answer) if check and answer is not None else None)
-    except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes HookFailed
+    except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes a sentence
         if _is_answer(error, implementation):
             raise
-        problem = f"raised {type(error).__name__}{_place(error.__traceback__, implementation)}"
+        return None, f"raised {type(error).__name__}{place(error.__traceback__, implementation)}"
+    return answer, problem
+
+
+def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
+    if implementation.built_in:  # ours: held by the type checker, and its failures are our bugs
+        return implementation.function(*(given[name] for name in implementation.arguments))
+    answer, problem = attempt(implementation, given, check)
     if problem is None:
         return answer
     raise implementation.failed(
@@ -144,7 +158,7 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
 
 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:
-    return isinstance(error, ANSWERS) and implementation.hook.kind is not HookKind.OBSERVE
+    return isinstance(error, ANSWERS) and implementation.hook.kind in DECIDING
 
 
 def _problem(answer: object, implementation: Implementation) -> str | None:
@@ -161,12 +175,12 @@ def _problem(answer: object, implementation: Implementation) -> str | None:
     return f"returned what it may not: {wrong}" if wrong else None
 
 
-def _place(traceback: TracebackType | None, implementation: Implementation) -> str:
+def place(traceback: TracebackType | None, implementation: Implementation) -> str:
     """` at bundles.py line 12`: the innermost line in the file of the plugin's function, without its folder."""
-    code = inspect.unwrap(implementation.function).__code__
+    code = getattr(inspect.unwrap(implementation.function), "__code__", None)  # a compiled one has none
     lines = []
-    while traceback is not None:
+    while code is not None and traceback is not None:
         if traceback.tb_frame.f_code.co_filename == code.co_filename:
             lines.append(traceback.tb_lineno)
         traceback = traceback.tb_next
-    return f" at {PurePath(code.co_filename).name} line {lines[-1]}" if lines else ""
+    return f" at {PurePath(code.co_filename).name} line {lines[-1]}" if code is not None and lines else ""

@@ -1,8 +1,8 @@
 """An order's way through the hooks: accepted or not, mapped line by line, planned, each part's request shaped.
 
 Everything here is plain code without threads or clocks, so that it can run wherever the facade puts it. What could be
-changed at all (`reference` is the merchant's own JSON) is copied anew for each call, so that no plugin sees what another
-one did to it, nor a hook what an earlier one did: after a crash they are asked in another order and must answer the same.
+changed at all (`reference` is the merchant's own JSON) is copied anew for each call: no plugin sees what another did to
+it, nor a hook what an earlier one did, since after a crash they are asked in another order and must answer the same.
 What plugins answer is checked for what they may not change.
 """
 

@@ -8,10 +8,11 @@ hook's name and the mark `@hookimpl`. A hook takes the arguments it needs, by th
 Hooks are plain functions, and pure ones: they answer from their arguments and from what the plugin read at start. The
 same order may be asked about again after a crash and must then get the same answer, since trade numbers follow from it.
 They run in worker threads, several at once, and all hooks of one order share one time budget (`plugins.budget_ms`).
-A coroutine function is refused at start.
+Hooks of kind provide are called at start, one after another, and have a minute each. A coroutine function is refused.
 
-A plugin whose answers depend on more than its code, such as a file it reads at start, says so by an attribute
-`content_fingerprint`: a text that changes when that content does.
+Two attributes of a plugin say more about it. `settings_model`, a pydantic model, is what its own settings must look
+like (see `configure`). `content_fingerprint` belongs to a plugin whose answers depend on more than its code and its
+settings, such as a file it reads at start: a text that changes when that content does.
 
 Each hook is of one kind, and the kind says what a failure means: an exception, an answer of another type, or time that
 ran out. The errors `Unreadable`, `UnknownMerchant`, `UnmappedItem`, `InvalidOrder`, `DoesNotFit` and `TradeNoMissing`
@@ -22,9 +23,9 @@ The module refuses to know how hooks are found and called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pluggy import HookimplMarker, HookspecMarker
 
@@ -32,6 +33,9 @@ from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Line, Order
 from adapter.protocol.issue import IssueRequest
+
+if TYPE_CHECKING:  # plugins' tests import this module, and neither of these is needed to load it
+    from pydantic import BaseModel
 
 PROJECT: Final = "ecticket_adapter"
 """pluggy's project name, and the entry-point group under which plugins are installed."""
@@ -63,7 +67,7 @@ class HookKind(StrEnum):
 
 
 _MEANINGS: Final = {
-    HookKind.PROVIDE: ("Asked once at start; every plugin's answer counts.", "The adapter does not start."),
+    HookKind.PROVIDE: ("Asked once at start; every plugin's answer counts.", "What was to be started does not start."),
     HookKind.CHOOSE: (
         "Plugins are asked one after another; the first answer that is not None counts.",
         "The order is parked as `plugin-error`; others go on.",
@@ -75,6 +79,9 @@ _MEANINGS: Final = {
     HookKind.OBSERVE: ("Every plugin is told; nothing is expected back.", "Counted and logged; no order feels it."),
 }
 
+DECIDING: Final = frozenset({HookKind.CHOOSE, HookKind.CHAIN})
+"""The kinds of hooks that say what an order becomes."""
+
 KINDS: Final[dict[str, HookKind]] = {}
 """The kind of each hook, filled by the marks below."""
 
@@ -85,6 +92,31 @@ def _hook(kind: HookKind) -> Callable[[_F], _F]:
         return _hookspec(specification, firstresult=kind is HookKind.CHOOSE)
 
     return mark
+
+
+@_hook(HookKind.PROVIDE)
+def configure(settings: BaseModel | Mapping[str, object]) -> None:
+    """Take the plugin's own settings.
+
+    Called once, after all plugins are loaded and before any other hook. `settings` is the section
+    `plugins.settings.<plugin>` of the adapter's settings: an instance of the plugin's `settings_model`, or a read-only
+    mapping where it declares none; an absent section is an empty one. Nothing is expected back: keep what you need.
+
+    The model is validated first, and a mistake stops the start with the setting's name and never its value. Keys it
+    does not know are mistakes, unless its `model_config` says something about `extra`. Make secrets `SecretStr`: what
+    is not secret counts as part of the mapping, which must not change when a password does.
+
+    >>> from pydantic import BaseModel, Field, SecretStr
+    >>> from adapter import hookimpl
+    >>> class Settings(BaseModel):
+    ...     token: SecretStr = Field(SecretStr(""), description="the shop's token")
+    ...     lead_days: int = 3
+    >>> settings_model = Settings
+    >>> @hookimpl
+    ... def configure(settings):
+    ...     global lead_days
+    ...     lead_days = settings.lead_days
+    """
 
 
 @_hook(HookKind.CHOOSE)

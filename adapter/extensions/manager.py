@@ -3,7 +3,8 @@
 pluggy keeps the marks and the order among merchants' plugins (`tryfirst`, `trylast`); calling is done elsewhere, since
 pluggy's caller does not say which plugin failed. Built-in plugins come last: the merchant's answer is first.
 
-One refused plugin does not hide the others: `refusals` has them all, and `ensure_sound` stops a start.
+All are loaded first, then each is configured, and only then is any of them asked anything. One refused plugin does not
+hide the others: `refusals` has them all, and `ensure_sound` stops a start.
 """
 
 from __future__ import annotations
@@ -11,31 +12,41 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import pluggy
+from pydantic import BaseModel
 
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRefused, SettingsError
 from adapter.extensions import hookspecs
 from adapter.extensions.calling import Implementation
 from adapter.extensions.hooks import hooks
-from adapter.extensions.hookspecs import PROJECT
+from adapter.extensions.hookspecs import DECIDING, PROJECT
 from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.plugin_settings import content, read_section, schema
 from adapter.extensions.refusals import refuse_unsound
 from adapter.extensions.sources import Origin, Source, code_digest, from_modules, from_objects, from_paths, installed
+from adapter.extensions.starting import START_SECONDS, NotBackYet, provide, within
+
+SECTIONS = "plugins.settings"
+"""The key below which each plugin has its section, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginInfo:
-    """One plugin as `plugins list` shows it; `hooks` in the order in which an order meets them."""
+    """One plugin as `plugins list` shows it; `hooks` in the order in which an order meets them.
+
+    `settings_schema` is the JSON Schema of its settings, None where it declares no model.
+    """
 
     name: str
     version: str | None
     hooks: tuple[str, ...]
     origin: Origin
     where: str
+    settings_schema: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +54,7 @@ class Choice:
     """Which plugins are wanted: the settings under `plugins`, as values.
 
     `load_any` False starts with the built-in ones alone. `objects` are plugins by name that need not be found.
+    `settings` are the plugins' own sections, by name.
     """
 
     load_any: bool = True
@@ -50,6 +62,7 @@ class Choice:
     modules: tuple[str, ...] = ()
     paths: tuple[str | Path, ...] = ()
     disabled: frozenset[str] = frozenset()
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def sources(self) -> Iterator[Source]:
         """Every plugin there is to load, in the order in which they are asked; disabled ones too."""
@@ -62,18 +75,26 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A plugin that was not taken, and why: name, hook and cure."""
+    """A plugin that was not taken, and why: name, hook and cure. `by_settings`: its settings are wrong, and not it."""
 
     name: str
     where: str
     message: str
+    by_settings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
+    """`content` is what its answers may depend on beside its code: its settings, and what it says itself."""
+
     source: Source
     plugin: object
     code: str
+    content: tuple[str, str] = ("", "")
+
+    @property
+    def name(self) -> str:
+        return self.source.name
 
 
 class PluginManager:
@@ -82,40 +103,60 @@ class PluginManager:
     Never raises for a plugin's mistake: see `refusals` and `ensure_sound`.
     """
 
-    def __init__(self, choice: Choice, *, built_in: Sequence[Source]) -> None:
+    def __init__(self, choice: Choice, *, built_in: Sequence[Source], start_seconds: float = START_SECONDS) -> None:
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
+        self._start_seconds = start_seconds
         self._loaded: list[_Loaded] = []
-        self.refusals: tuple[Refusal, ...] = ()
-        self.warnings: tuple[str, ...] = ()
-        self._load(choice, built_in)
+        self._refused: list[Refusal] = []
+        sources = tuple(choice.sources())
+        self._load(choice, sources, built_in)
+        self._configure(choice.settings)
+        if choice.load_any:
+            self._refused.extend(_sections_of_nobody(choice.settings, (*sources, *built_in)))
+            self.warnings = tuple(_unknown_disabled(choice.disabled, sources, built_in))
+        else:
+            self.warnings = ()
         self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
         self._merchants_have = {
             name for name, found in self._implementations.items() if not all(each.built_in for each in found)
         }
 
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was not taken, in the order in which it would have been asked."""
+        return tuple(self._refused)
+
     @cached_property
     def fingerprint(self) -> str:
-        """Short and stable: changes when a plugin, its version, its code or its content does, and not otherwise.
+        """Short and stable: changes when a plugin that decides about orders does, and not otherwise.
 
-        The order counts, since the first answer does. Built-in plugins count by their code, not by the adapter's
-        version, so that an upgrade that maps as before changes nothing.
+        Its version, its code, its settings without secrets, and the content that it names count, and the order, since
+        the first answer does. Built-in plugins count by their code, not by the adapter's version, so that an upgrade
+        that maps as before changes nothing.
         """
         facts = [
             (
-                each.source.name,
+                each.name,
                 None if each.source.origin is Origin.BUILT_IN else each.source.version,
                 each.code,
-                str(getattr(each.plugin, "content_fingerprint", "")),
+                *each.content,
             )
             for each in self._loaded
+            if any(self._has(each.name, hook.name) for hook in hooks().values() if hook.kind in DECIDING)
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def ensure_sound(self) -> None:
-        """Raise PluginRefused with the message of every plugin that was refused, or do nothing."""
-        if self.refusals:
-            raise PluginRefused("\n".join(refusal.message for refusal in self.refusals))
+        """Do nothing, or raise the messages of all that was refused.
+
+        Raises PluginRefused, and SettingsError where nothing but settings is wrong.
+        """
+        messages = [refusal.message for refusal in self.refusals]
+        if messages and all(refusal.by_settings for refusal in self.refusals):
+            raise SettingsError(*messages)
+        if messages:
+            raise PluginRefused("\n".join(messages))
 
     def implementations(self, hook: str) -> Sequence[Implementation]:
         """The functions for a hook, in the order in which they are called."""
@@ -129,48 +170,96 @@ class PluginManager:
         """The plugins in the order in which they are asked."""
         return tuple(
             PluginInfo(
-                name=loaded.source.name,
+                name=loaded.name,
                 version=loaded.source.version,
-                hooks=tuple(hook for hook in hooks() if self._has(loaded.source.name, hook)),
+                hooks=tuple(hook for hook in hooks() if self._has(loaded.name, hook)),
                 origin=loaded.source.origin,
                 where=loaded.source.where,
+                settings_schema=schema(_model(loaded.plugin)),
             )
             for loaded in self._loaded
         )
 
-    def _load(self, choice: Choice, built_in: Sequence[Source]) -> None:
+    def _load(self, choice: Choice, sources: Sequence[Source], built_in: Sequence[Source]) -> None:
         taken: dict[str, Source] = {source.name: source for source in built_in}
-        refusals = []
-        sources = list(choice.sources())
         for source in (source for source in sources if source.name not in choice.disabled):
             try:
                 _refuse_second(source, taken)
                 taken[source.name] = source
                 self._register(source)
             except PluginRefused as refused:
-                refusals.append(Refusal(name=source.name, where=source.where, message=str(refused)))
+                self._refuse(source, str(refused))
+            except Exception as error:  # noqa: BLE001  # plugin code that runs while it is looked at
+                self._refuse(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Mend it.")
         for source in built_in:
             self._register(source)
-        self.refusals = tuple(refusals)
-        if choice.load_any:
-            self.warnings = tuple(_unknown_disabled(choice.disabled, sources, built_in))
 
     def _register(self, source: Source) -> None:
-        plugin = source.load()
+        plugin = self._plugin(source)
         for loaded in self._loaded:
             if loaded.plugin is plugin:
                 raise PluginRefused(
-                    f"Plugin '{source.name}': the same object is there already as '{loaded.source.name}' "
+                    f"Plugin '{source.name}': the same object is there already as '{loaded.name}' "
                     f"({loaded.source.origin}: {loaded.source.where}). Name it in one place only."
                 )
         refuse_unsound(source.name, plugin, self._pluggy)
         self._pluggy.register(plugin, name=source.name)
         self._loaded.append(_Loaded(source=source, plugin=plugin, code=code_digest(plugin)))
 
+    def _plugin(self, source: Source) -> object:
+        if source.origin is Origin.BUILT_IN:
+            return source.load()
+        try:
+            return within(self._start_seconds, source.load)
+        except NotBackYet:
+            raise PluginRefused(
+                f"Plugin '{source.name}': loading {source.where} has not come back after {self._start_seconds:g} s. "
+                "Let it do at import no more than define things, or put its name into plugins.disabled."
+            ) from None
+
+    def _configure(self, sections: Mapping[str, Mapping[str, object]]) -> None:
+        """Give each plugin its settings; one that cannot take them is no longer there."""
+        takers = tuple(self._in_order("configure"))
+        loaded, self._loaded = self._loaded, []
+        for each in loaded:
+            own = [taker for taker in takers if taker.plugin == each.name]
+            try:
+                self._loaded.append(self._configured(each, sections.get(each.name), own))
+            except SettingsError as wrong:
+                told = "\n".join(f"Plugin '{each.name}': {problem}" for problem in wrong.problems)
+                self._drop(each, told, by_settings=True)
+            except PluginRefused as refused:
+                self._drop(each, str(refused))
+            except Exception as error:  # noqa: BLE001  # a settings model's own code, or a property of the plugin's
+                raised = f"reading its settings raised {type(error).__name__}"
+                self._drop(each, f"Plugin '{each.name}': {raised}. Mend it, or put its name into plugins.disabled.")
+
+    def _configured(
+        self, loaded: _Loaded, section: Mapping[str, object] | None, takers: Sequence[Implementation]
+    ) -> _Loaded:
+        """Raises SettingsError, PluginRefused, and whatever the plugin's own code raises."""
+        settings = None
+        if takers:
+            settings = read_section(f"{SECTIONS}.{loaded.name}", section or {}, _model(loaded.plugin))
+            for taker in takers:
+                provide(taker, {"settings": settings}, seconds=self._start_seconds)
+        elif section is not None:
+            raise SettingsError(f"it takes no settings, but {SECTIONS}.{loaded.name} is set. Remove that section.")
+        named = str(getattr(loaded.plugin, "content_fingerprint", ""))
+        return replace(loaded, content=(content(settings), named))
+
+    def _drop(self, loaded: _Loaded, message: str, *, by_settings: bool = False) -> None:
+        self._pluggy.unregister(loaded.plugin)
+        self._refuse(loaded.source, message, by_settings=by_settings)
+
+    def _refuse(self, source: Source, message: str, *, by_settings: bool = False) -> None:
+        refusal = Refusal(name=source.name, where=source.where, message=message, by_settings=by_settings)
+        self._refused.append(refusal)
+
     def _in_order(self, hook: str) -> Iterator[Implementation]:
         """pluggy asks the last one registered first; here the first one named is, and built-in ones are last."""
-        built_in = {loaded.source.name for loaded in self._loaded if loaded.source.origin is Origin.BUILT_IN}
-        place = {loaded.source.name: index for index, loaded in enumerate(self._loaded)}
+        built_in = {loaded.name for loaded in self._loaded if loaded.source.origin is Origin.BUILT_IN}
+        place = {loaded.name: index for index, loaded in enumerate(self._loaded)}
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
         found.sort(key=lambda one: (one.plugin_name in built_in, not one.tryfirst, one.trylast, place[one.plugin_name]))
         for one in found:
@@ -193,6 +282,20 @@ def _refuse_second(source: Source, taken: dict[str, Source]) -> None:
             f"Plugin '{source.name}': the name is taken twice, by {first.origin} {first.where} and by {source.origin} "
             f"{source.where}. Rename one of them, or remove it."
         )
+
+
+def _model(plugin: object) -> type[BaseModel] | None:
+    model: type[BaseModel] | None = getattr(plugin, "settings_model", None)
+    return model
+
+
+def _sections_of_nobody(sections: Iterable[str], sources: Iterable[Source]) -> Iterator[Refusal]:
+    """Sections of disabled plugins are fine: whoever disables one wants to enable it again."""
+    known = {source.name for source in sources}
+    for name in sorted(set(sections) - known):
+        cure = did_you_mean(name, known) or " Remove the section, or load the plugin."
+        message = f"{SECTIONS}.{name} belongs to no plugin: none is called '{name}'.{cure}"
+        yield Refusal(name=name, where=SECTIONS, message=message, by_settings=True)
 
 
 def _unknown_disabled(disabled: Iterable[str], sources: Sequence[Source], built_in: Sequence[Source]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from pluggy import HookimplOpts
+from pydantic import BaseModel
 
 from adapter.errors import PluginRefused
 from adapter.extensions.hooks import Hook, hooks
@@ -42,8 +43,19 @@ def _problems(plugin: object, marks: FindsMarks) -> Iterator[str]:
             continue
         found += 1
         yield from _problems_of_hook(options.get("specname") or attribute, options, getattr(plugin, attribute))
+    yield from _problems_of_settings_model(plugin)
     if not found:
         yield f"it has no hook. Mark a function that bears a hook's name with @hookimpl; the hooks are {_known()}."
+
+
+def _problems_of_settings_model(plugin: object) -> Iterator[str]:
+    model = getattr(plugin, "settings_model", None)
+    if model is None:
+        return
+    if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+        yield "its settings_model is no pydantic model. Make it a class that inherits from pydantic.BaseModel."
+    elif not hasattr(plugin, "configure"):
+        yield "it has a settings_model, but no hook configure(settings) that takes the settings. Add it."
 
 
 def _problems_of_hook(name: str, options: HookimplOpts, function: Callable[..., object]) -> Iterator[str]:

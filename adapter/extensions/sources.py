@@ -174,11 +174,16 @@ def _object(name: str, target: str, load: Callable[[], object]) -> object:
         raise PluginRefused(f"Plugin '{name}': {_missing(error, target)}") from error
     except PluginRefused:
         raise
-    except (Exception, SystemExit) as error:  # whatever plugin code raises, as one sentence
+    except BaseException as error:  # whatever plugin code raises, as one sentence
         raise PluginRefused(
-            f"Plugin '{name}': {target} cannot be loaded: {type(error).__name__}: {error}. "
+            f"Plugin '{name}': {target} cannot be loaded: {_told(error)}. "
             "Mend it, or put its name into plugins.disabled."
         ) from error
+
+
+def _told(error: BaseException) -> str:
+    """Type and first line: pydantic quotes values in the lines below, and they may be secrets."""
+    return ": ".join((type(error).__name__, *str(error).splitlines()[:1]))
 
 
 def _missing(error: ModuleNotFoundError, target: str) -> str:

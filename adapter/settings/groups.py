@@ -242,7 +242,7 @@ class PluginSettings(Group):
     disabled: Names = ()
     """Names of plugins not to load."""
     settings: dict[str, dict[str, object]] = {}
-    """Each plugin's own settings, by plugin name."""
+    """Each plugin's own settings, by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` is one plugin's."""
     budget_ms: Annotated[int, Field(ge=1)] = 2000
     """Milliseconds all merchants' hooks of one order may take together."""
 

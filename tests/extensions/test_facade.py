@@ -92,8 +92,9 @@ async def test_no_thread_is_used_when_only_built_in_plugins_have_a_say(monkeypat
         threads.append(threading.get_ident())
         return PLAN(given, items)
 
+    started = (extensions(), extensions(observes=OnlyObserves()))
     monkeypatch.setattr(threading, "Thread", None)
-    for plugins in (extensions(), extensions(observes=OnlyObserves())):
+    for plugins in started:
         await plugins.parse(RECORD)
         await plugins.prepare(order(), plan)
         await plugins.parts(order(), plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import types
 
 import pytest
 
@@ -15,6 +16,7 @@ from extensions.helpers import manager
 def test_hooks_stand_in_the_order_in_which_an_order_meets_them() -> None:
     """Their names and arguments are the contract's."""
     assert [hook.signature for hook in hooks().values()] == [
+        "configure(settings)",
         "parse_order(record)",
         "accept_order(order)",
         "map_item(order, line)",
@@ -26,6 +28,7 @@ def test_hooks_stand_in_the_order_in_which_an_order_meets_them() -> None:
 def test_kinds_are_the_contracts() -> None:
     """The kind decides what a failure means."""
     assert {name: hook.kind for name, hook in hooks().items()} == {
+        "configure": HookKind.PROVIDE,
         "parse_order": HookKind.CHOOSE,
         "accept_order": HookKind.CHOOSE,
         "map_item": HookKind.CHOOSE,
@@ -54,5 +57,6 @@ def test_examples_run_and_would_be_taken_as_plugins(hook: Hook) -> None:
     example = doctest.DocTestParser().get_doctest(hook.documentation, {}, hook.name, hookspecs.__file__, 0)
 
     assert doctest.DocTestRunner(verbose=False).run(example, clear_globs=False).failed == 0
-    plugin = type("Example", (), {hook.name: staticmethod(example.globs[hook.name])})()
+    plugin = types.ModuleType("example")
+    vars(plugin).update(example.globs)
     assert manager(example=plugin).refusals == ()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 import pytest
+from pydantic import BaseModel
 
 from adapter import Line, Order, TicketItem, hookimpl
 from adapter.errors import PluginRefused
@@ -85,6 +86,28 @@ class Empty:
     pass
 
 
+class ModelOfNobody:
+    settings_model = dict
+
+    @hookimpl
+    def accept_order(self, order):
+        return None
+
+
+class ModelWithoutHook:
+    settings_model = BaseModel
+
+    @hookimpl
+    def accept_order(self, order):
+        return None
+
+
+class RaisesWhenLookedAt:
+    @property
+    def settings_model(self):
+        raise KeyError("王小明")
+
+
 class CannotStart:
     def __init__(self) -> None:
         raise RuntimeError("no database")
@@ -93,7 +116,7 @@ class CannotStart:
 @pytest.mark.parametrize(
     ("plugin", "told"),
     [
-        (Misspelt(), "there is no hook map_items. Did you mean 'map_item'? The hooks are parse_order, accept_order"),
+        (Misspelt(), "there is no hook map_items. Did you mean 'map_item'? The hooks are configure, "),
         (WrongArgument(), "hook map_item has no argument lines. Did you mean 'line'? Write def map_item(order, line)."),
         (Default(), "hook map_item gives line a default. Remove it: the argument is always given."),
         (KeywordOnly(), "hook map_item takes line, which is never given. Write def map_item(order, line)."),
@@ -106,6 +129,12 @@ class CannotStart:
         (Unmarked(), "map_item is not marked. Put @hookimpl (from adapter import hookimpl) above it."),
         (Empty(), "it has no hook. Mark a function that bears a hook's name with @hookimpl"),
         ("text", "it has no hook."),
+        (ModelOfNobody(), "its settings_model is no pydantic model. Make it a class that inherits from"),
+        (
+            ModelWithoutHook(),
+            "it has a settings_model, but no hook configure(settings) that takes the settings",
+        ),
+        (RaisesWhenLookedAt(), "looking at it raised KeyError. Mend it."),
         (CannotStart, "CannotStart cannot be loaded: RuntimeError: no database. Mend it, or put its name into"),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else "",

@@ -1,0 +1,128 @@
+"""A plugin's own settings: its section `plugins.settings.<name>`, held against the model that it declares.
+
+What is said of a mistake names the key and never the value, which may be a secret. So the words of a plugin's own
+validators are not repeated, since they may quote it; the field's description is, since it is written for people.
+
+Refuses to know where settings come from.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from adapter.errors import SettingsError
+from adapter.extensions.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_TOLD: Final = {
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
+    *("too_short", "too_long", "string_too_short", "string_too_long", "string_pattern_mismatch"),
+    *("none_required", "literal_error", "enum", "model_type", "string_type", "bool_type", "int_type", "float_type"),
+    *("list_type", "tuple_type", "set_type", "frozen_set_type", "dict_type", "mapping_type", "date_type", "time_type"),
+    *("bool_parsing", "int_parsing", "int_from_float", "float_parsing", "decimal_parsing", "date_parsing"),
+    *("time_parsing", "time_delta_parsing", "datetime_parsing", "timezone_aware", "url_parsing", "url_scheme"),
+}
+"""Mistakes of which pydantic's own words tell without the value. All others may quote it, or are a validator's."""
+
+
+def read_section(key: str, section: Mapping[str, object], model: type[BaseModel] | None) -> object:
+    """What `configure` is given: the validated model, or a read-only mapping where the plugin declares none.
+
+    A key that the model does not know is a mistake, unless the model itself says what is to become of such keys
+    (`extra` in its `model_config`). `key` is the section's own, `plugins.settings.bundles`.
+
+    Raises SettingsError with one sentence for each mistake.
+    """
+    if model is None:
+        return MappingProxyType(copy.deepcopy(dict(section)))
+    try:
+        return model.model_validate(dict(section), extra=None if "extra" in model.model_config else "forbid")
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+        raise SettingsError(*(_sentence(key, mistake, model) for mistake in mistakes)) from None
+
+
+def content(settings: object) -> str:
+    """What a plugin's answers may depend on, as a text that is the same in every process; without secrets.
+
+    A secret that is changed, as secrets are, does not change which tickets an order becomes.
+    """
+    return json.dumps(_facts(settings), sort_keys=True)
+
+
+def schema(model: type[BaseModel] | None) -> Mapping[str, object] | None:
+    """The JSON Schema of the settings; None without a model, or where its types have no schema."""
+    if model is None:
+        return None
+    try:
+        return model.model_json_schema()
+    except Exception:  # noqa: BLE001  # a model's own code takes part, and a listing must not fail with it
+        return None
+
+
+def _facts(value: object) -> object:
+    if hasattr(value, "get_secret_value"):
+        return "secret"
+    if isinstance(value, BaseModel):
+        return {name: _facts(inner) for name, inner in value}
+    if isinstance(value, Mapping):
+        return {str(name): _facts(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_facts(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(_facts(inner), sort_keys=True) for inner in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    kind = type(value)
+    nameless = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__  # shows where it lies in memory
+    return kind.__qualname__ if nameless else str(value)
+
+
+def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
+    steps = mistake["loc"]
+    place = ".".join((key, *map(str, steps)))
+    kind = mistake["type"]
+    if kind == "missing":
+        return f"{place} is missing, and the plugin does not work without it.{_description(steps, model)} Set it."
+    if kind == "extra_forbidden":
+        known = tuple(_keys(model))
+        near = did_you_mean(".".join(str(step) for step in steps if not isinstance(step, int)), known)
+        return f"{place} is no setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
+    if kind in _TOLD:
+        said = mistake["msg"]
+        return f"{place}: {said[:1].lower()}{said[1:]}.{_description(steps, model)} Correct it."
+    return f"{place} is refused by the plugin's own check.{_description(steps, model)} Correct it."
+
+
+def _description(steps: Sequence[int | str], model: type[BaseModel]) -> str:
+    """` It is: the shop's token.` from the description of the setting, where it has one."""
+    for name, field in model.model_fields.items() if steps else ():
+        if steps[0] in (name, field.alias, field.validation_alias) and field.description:
+            return f" It is: {field.description.rstrip('.')}."
+    return ""
+
+
+def _keys(model: type[BaseModel], above: tuple[type[BaseModel], ...] = (), prefix: str = "") -> Iterator[str]:
+    """The keys as they are written, `retries` and `server.port`."""
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias or field.alias
+        key = prefix + (alias if isinstance(alias, str) else name)
+        yield key
+        for below in _models(field.annotation):
+            if below not in (*above, model):
+                yield from _keys(below, (*above, model), f"{key}.")
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -1,0 +1,405 @@
+"""A plugin's own settings: validated by its own model, given once before anything else, part of the mapping."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from adapter import hookimpl
+from adapter.errors import PluginRefused, SettingsError
+from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.sources import Origin, Source
+from extensions.plugins import coroutine, raises
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugins below are what merchants write, mistakes included.
+
+SECRET = "hush-hush"
+
+
+class Server(BaseModel):
+    host: str = "localhost"
+    port: int = 80
+
+
+class Bundling(BaseModel):
+    token: SecretStr = Field(description="the shop's token.")
+    lead_days: int = Field(3, ge=0, description="days from order to delivery")
+    mode: Literal["fast", "safe"] = "safe"
+    server: Server = Server()
+    others: list[Server] = []
+    url: str = "https://shop.example"
+    tags: set[str] = set()
+
+    @field_validator("url")
+    @classmethod
+    def _checked(cls, value: str) -> str:
+        if not value.startswith("https://"):
+            raise ValueError(f"{value} is not https")
+        return value
+
+
+class Configured:
+    """Takes its settings, and says for each call what it was asked for."""
+
+    settings_model: type[BaseModel] | None = Bundling
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    @hookimpl
+    def configure(self, settings):
+        self.told.append(settings)
+
+    @hookimpl
+    def map_item(self, order, line):
+        return None
+
+
+class Plain(Configured):
+    settings_model = None
+
+
+def started(
+    plugins: Mapping[str, object], settings: Mapping[str, Mapping[str, object]], *, seconds: float = 60.0
+) -> PluginManager:
+    choice = Choice(objects=plugins, settings=settings)
+    return PluginManager(choice, built_in=built_in_sources(), start_seconds=seconds)
+
+
+def refusals(plugin: object, **section: object) -> list[str]:
+    found = started({"bundles": plugin}, {"bundles": section})
+    return [line for refused in found.refusals for line in refused.message.splitlines()]
+
+
+def configuring(answer):
+    class Configures:
+        @hookimpl
+        def configure(self, settings):
+            return answer(settings)
+
+    return Configures()
+
+
+def test_configure_is_given_the_plugins_model_once() -> None:
+    """Values are of the model's types, wherever they came from as text."""
+    plugin = Configured()
+
+    found = started({"bundles": plugin}, {"bundles": {"token": SECRET, "lead_days": "5", "server": {"port": "8"}}})
+
+    assert found.refusals == ()
+    (settings,) = plugin.told
+    assert isinstance(settings, Bundling)
+    assert (settings.token.get_secret_value(), settings.lead_days, settings.server.port) == (SECRET, 5, 8)
+
+
+def test_without_a_model_configure_is_given_a_mapping_of_its_own() -> None:
+    """What the plugin does to it reaches the settings no more than anybody else's."""
+    plugin, section = Plain(), {"skus": ["A"]}
+
+    started({"bundles": plugin}, {"bundles": section})
+
+    (settings,) = plugin.told
+    assert settings == {"skus": ["A"]}
+    settings["skus"].append("B")
+    assert section == {"skus": ["A"]}
+    with pytest.raises(TypeError):
+        settings["more"] = 1
+
+
+def test_absent_section_is_an_empty_one() -> None:
+    """A plugin whose settings all have defaults needs no section."""
+    plugin = Plain()
+
+    started({"bundles": plugin}, {})
+
+    assert plugin.told == [{}]
+
+
+def test_configure_comes_before_any_other_question() -> None:
+    """Also of the plugins that are asked first."""
+    asked: list[str] = []
+
+    class Notes:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @property
+        def content_fingerprint(self) -> str:
+            asked.append(f"content of {self.name}")
+            return self.name
+
+        @hookimpl
+        def configure(self, settings):
+            asked.append(f"configure {self.name}")
+
+        @hookimpl(tryfirst=True)
+        def accept_order(self, order):
+            asked.append(f"accept {self.name}")
+
+    started({"a": Notes("a"), "b": Notes("b")}, {})
+
+    assert asked == ["configure a", "content of a", "configure b", "content of b"]
+
+
+def test_built_in_plugins_are_configured_too() -> None:
+    """The adapter's own features use the same hooks."""
+    plugin = Configured()
+    own = Source(name="webhook", origin=Origin.BUILT_IN, where="here", load=lambda: plugin)
+
+    PluginManager(Choice(load_any=False, settings={"webhook": {"token": SECRET}}), built_in=[own])
+
+    assert len(plugin.told) == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({}, "token is missing, and the plugin does not work without it. It is: the shop's token. Set it."),
+        ({"lead_dais": 3}, "plugins.settings.bundles.lead_dais is no setting of the plugin. Did you mean 'lead_days'?"),
+        ({"nonsense": 3}, "nonsense is no setting of the plugin. It has token, lead_days, mode, server, server.host,"),
+        ({"server": {"prot": 1}}, "bundles.server.prot is no setting of the plugin. Did you mean 'server.port'?"),
+        ({"others": [{"hots": ""}]}, "bundles.others.0.hots is no setting of the plugin. Did you mean 'others.host'?"),
+        ({"lead_days": -1}, "should be greater than or equal to 0. It is: days from order to delivery. Correct it."),
+        ({"lead_days": SECRET}, "lead_days: input should be a valid integer, unable to parse string as an integer."),
+        ({"mode": SECRET}, "mode: input should be 'fast' or 'safe'. Correct it."),
+        ({"server": SECRET}, "server: input should be a valid dictionary or instance of Server. Correct it."),
+        ({"url": SECRET}, "plugins.settings.bundles.url is refused by the plugin's own check. Correct it."),
+    ],
+)  # fmt: skip
+def test_mistake_in_a_section_names_plugin_key_and_cure_and_never_the_value(
+    section: dict[str, object], told: str
+) -> None:
+    """The value may be a secret in the wrong place; a validator's own words may quote it."""
+    messages = refusals(Configured(), **({"token": SECRET} if section else {}), **section)
+
+    (message,) = messages
+    assert message.startswith("Plugin 'bundles': plugins.settings.bundles.")
+    assert told in message
+    assert message.endswith(("Correct it.", "Correct the key.", "Set it."))
+    assert SECRET not in message
+
+
+def test_every_mistake_of_a_section_is_told_at_once() -> None:
+    """Nobody mends one to meet the next."""
+    assert len(refusals(Configured(), lead_days=-1, moode="fast")) == 3
+
+
+def test_model_may_say_itself_what_becomes_of_keys_it_does_not_know() -> None:
+    """`extra` in its `model_config` counts; where it says nothing, a typo must not pass in silence."""
+
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+    class Generous(Configured):
+        settings_model = Open
+
+    plugin = Generous()
+
+    assert refusals(plugin, anything=1) == []
+    assert plugin.told == [Open.model_validate({"anything": 1})]
+
+
+def test_a_check_of_the_whole_section_is_told_by_the_sections_own_key() -> None:
+    """There is no single setting to blame."""
+
+    class Together(BaseModel):
+        a: str = ""
+
+        @model_validator(mode="after")
+        def _fits(self):
+            raise ValueError(f"{self.a} does not go with anything")
+
+    class Careful(Configured):
+        settings_model = Together
+
+    (message,) = refusals(Careful(), a=SECRET)
+
+    assert message == "Plugin 'bundles': plugins.settings.bundles is refused by the plugin's own check. Correct it."
+
+
+def test_model_that_breaks_is_the_plugins_mistake() -> None:
+    """An exception that is no verdict on the value comes as a sentence too, without its text."""
+
+    class Breaks(BaseModel):
+        a: str = ""
+
+        @field_validator("a")
+        @classmethod
+        def _broken(cls, value: str) -> str:
+            raise KeyError(value)
+
+    class Broken(Configured):
+        settings_model = Breaks
+
+    (message,) = refusals(Broken(), a=SECRET)
+
+    assert message.startswith("Plugin 'bundles': reading its settings raised KeyError. Mend it")
+    assert SECRET not in message
+
+
+def test_plugin_that_takes_no_settings_has_no_section() -> None:
+    """Otherwise somebody would believe that the section does something."""
+
+    class Simple:
+        @hookimpl
+        def accept_order(self, order):
+            return None
+
+    (message,) = refusals(Simple(), anything=1)
+
+    assert "it takes no settings, but plugins.settings.bundles is set. Remove that section." in message
+
+
+def test_section_of_nobody_stops_the_start_and_names_the_nearest() -> None:
+    """A misspelt section would leave the plugin with its defaults in silence."""
+    found = started({"bundles": Plain()}, {"bundle": {}, "zzz": {}})
+
+    assert [refused.message for refused in found.refusals] == [
+        "plugins.settings.bundle belongs to no plugin: none is called 'bundle'. Did you mean 'bundles'?",
+        "plugins.settings.zzz belongs to no plugin: none is called 'zzz'. Remove the section, or load the plugin.",
+    ]
+
+
+def test_section_of_a_disabled_plugin_may_stay() -> None:
+    """Whoever disables a plugin wants to enable it again; and without plugins nothing of theirs is looked at."""
+    sections = {"bundles": {"lead_days": "no number"}}
+    disabled = Choice(objects={"bundles": Plain()}, disabled=frozenset({"bundles"}), settings=sections)
+    none = Choice(load_any=False, settings=sections)
+
+    assert PluginManager(disabled, built_in=built_in_sources()).refusals == ()
+    assert PluginManager(none, built_in=built_in_sources()).refusals == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (raises(ValueError(SECRET)), "raised ValueError at test_configure.py line "),
+        (raises(SystemExit(3)), "raised SystemExit at test_configure.py line "),
+        (raises(KeyboardInterrupt()), "raised KeyboardInterrupt at test_configure.py line "),
+        (coroutine, "returned a coroutine, but hooks are plain functions that return the answer itself"),
+        (lambda settings: dict(settings), "returned what it may not: it is a dict, not None"),
+        (lambda settings: settings.update(more=1), "raised AttributeError at test_configure.py line "),
+    ],
+)
+def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object, told: str) -> None:
+    """It may quote its settings, so what it says is not repeated."""
+    (message,) = refusals(configuring(answer), token=SECRET)
+
+    assert message.startswith(f"Plugin 'bundles': hook configure(settings) {told}")
+    assert message.endswith("Mend the plugin, or put its name into plugins.disabled.")
+    assert SECRET not in message
+
+
+def test_configure_that_never_comes_back_is_given_up(gate: threading.Event) -> None:
+    """An adapter that hangs at start would tell nobody why."""
+    found = started({"slow": configuring(lambda settings: gate.wait(30) and None)}, {}, seconds=0.05)
+
+    assert [refused.message.partition(". ")[0] for refused in found.refusals] == [
+        "Plugin 'slow': hook configure(settings) has not come back after 0.05 s"
+    ]
+
+
+def test_plugin_that_never_comes_back_from_loading_is_given_up(gate: threading.Event) -> None:
+    """Its constructor here, its import elsewhere."""
+
+    class Waits:
+        def __init__(self) -> None:
+            gate.wait(30)
+
+    found = started({"slow": Waits, "sound": Plain()}, {}, seconds=0.05)
+
+    assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
+    assert (
+        "Plugin 'slow': loading type has not come back after 0.05 s. Let it do at import" in found.refusals[0].message
+    )
+
+
+async def test_configure_may_run_a_loop_of_its_own() -> None:
+    """Also in an adapter that builds its parts on a running loop."""
+    plugin = configuring(lambda settings: asyncio.run(asyncio.sleep(0)))
+
+    assert started({"bundles": plugin}, {}).refusals == ()
+
+
+def test_plugin_that_cannot_be_configured_is_not_there_and_others_are() -> None:
+    """It is refused like one that cannot be loaded, and has no say."""
+    found = started({"broken": Configured(), "sound": Plain()}, {})
+
+    assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
+    assert [each.plugin for each in found.implementations("map_item")] == ["sound", "builtin.sku_is_item_no"]
+    assert [refused.name for refused in found.refusals] == ["broken"]
+
+
+def test_settings_alone_are_a_settings_error() -> None:
+    """Exit code 2, as for any other setting; a plugin that is broken as well is the plugin's own."""
+    wrong = {"bundles": {"token": SECRET, "lead_days": -1}}
+
+    with pytest.raises(SettingsError, match="lead_days"):
+        started({"bundles": Configured()}, wrong).ensure_sound()
+    with pytest.raises(PluginRefused, match=r"(?s)it has no hook.*lead_days"):
+        started({"empty": object(), "bundles": Configured()}, wrong).ensure_sound()
+
+
+def test_fingerprint_follows_the_settings_and_no_secret() -> None:
+    """Settings can change the mapping; a new password cannot, and must not park orders after a crash."""
+
+    def fingerprint(**section: object) -> str:
+        found = started({"bundles": Configured()}, {"bundles": {"token": SECRET, **section}})
+        found.ensure_sound()
+        return found.fingerprint
+
+    first = fingerprint()
+
+    assert fingerprint(token="changed") == first
+    assert fingerprint(lead_days=3) == first
+    assert fingerprint(tags=["a", "b"]) == fingerprint(tags=["b", "a"])
+    assert len({first, fingerprint(lead_days=4), fingerprint(server={"port": 1}), fingerprint(tags=["a"])}) == 4
+
+
+def test_fingerprint_follows_a_plain_mapping_whole() -> None:
+    """Without a model nobody knows what in it is secret."""
+    prints = {started({"bundles": Plain()}, {"bundles": {"a": value}}).fingerprint for value in (1, 2)}
+
+    assert len(prints) == 2
+
+
+def test_fingerprint_leaves_out_plugins_that_decide_nothing() -> None:
+    """A new sink or observer changes no mapping, so it must not park anybody's order after a crash."""
+
+    class Watches:
+        @hookimpl
+        def configure(self, settings):
+            pass
+
+        @hookimpl
+        def order_settled(self, outcome):
+            pass
+
+    alone = started({}, {}).fingerprint
+
+    assert started({"watches": Watches()}, {"watches": {"a": 1}}).fingerprint == alone
+
+
+def test_settings_schema_is_described_where_there_is_one() -> None:
+    """For `plugins list --json`; a model whose types have no schema is no reason to fail."""
+
+    class Odd(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        lock: threading.Event = threading.Event()
+
+    class Strange(Configured):
+        settings_model = Odd
+
+    described = started({"a": Configured(), "b": Plain(), "c": Strange()}, {"a": {"token": SECRET}}).describe()
+
+    schemas = {info.name: info.settings_schema for info in described}
+    assert schemas["a"] is not None
+    assert schemas["a"]["required"] == ["token"]
+    assert (schemas["b"], schemas["c"]) == (None, None)
