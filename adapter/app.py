@@ -24,6 +24,7 @@ import structlog
 from adapter import log, wiring
 from adapter.errors import BrokerAway, SettingsError, TopicsMissing
 from adapter.extensions.facade import Extensions
+from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
@@ -124,6 +125,7 @@ class Adapter:
             raise SettingsError("No merchant is configured. Set merchants (ECTICKET_MERCHANTS) or secrets_dir.")
         self._metrics = Metrics()
         self._extensions = wiring.make_extensions(settings, self._merchants)
+        _tell_of(self._extensions.plugins)
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
         self._engines: Mapping[str, RunningStage] = {}
@@ -285,6 +287,13 @@ def _take_advice(settings: Settings) -> None:
         raise SettingsError(*problems)
     for each in advice:
         _log.warning(str(each), setting=each.key)
+
+
+def _tell_of(plugins: PluginManager) -> None:
+    """Who is asked, in which order, and what about it will not stay."""
+    _log.info("plugins are asked in this order", plugins=[plugin.name for plugin in plugins.describe()])
+    for warning in plugins.warnings:
+        _log.warning(warning)
 
 
 def _submit_policy(settings: Settings) -> SubmitPolicy:

@@ -74,6 +74,11 @@ class Extensions:
         return self._plugins.fingerprint
 
     @property
+    def plugins(self) -> PluginManager:
+        """The plugins themselves, to be told about."""
+        return self._plugins
+
+    @property
     def abandoned_threads(self) -> int:
         """Threads that are stuck in hooks now."""
         return self._workers.abandoned + self._observers.abandoned

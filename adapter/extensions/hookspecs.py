@@ -86,10 +86,25 @@ KINDS: Final[dict[str, HookKind]] = {}
 """The kind of each hook, filled by the marks below."""
 
 
-def _hook(kind: HookKind) -> Callable[[_F], _F]:
+def _hook(
+    kind: HookKind,
+    *,
+    warn_on_impl: Warning | None = None,
+    warn_on_impl_args: Mapping[str, Warning] | None = None,
+) -> Callable[[_F], _F]:
+    """Mark a specification; the warnings say what becomes of the hook, or of some of its arguments.
+
+    See `docs/evolving-hooks.md`.
+    """
+
     def mark(specification: _F) -> _F:
         KINDS[specification.__name__] = kind
-        return _hookspec(specification, firstresult=kind is HookKind.CHOOSE)
+        return _hookspec(
+            specification,
+            firstresult=kind is HookKind.CHOOSE,
+            warn_on_impl=warn_on_impl,
+            warn_on_impl_args=warn_on_impl_args,
+        )
 
     return mark
 

@@ -112,12 +112,11 @@ class PluginManager:
         sources = tuple(choice.sources())
         self._load(choice, sources, built_in)
         self._configure(choice.settings)
+        self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
+        self.warnings = tuple(self._deprecations())
         if choice.load_any:
             self._refused.extend(_sections_of_nobody(choice.settings, (*sources, *built_in)))
-            self.warnings = tuple(_unknown_disabled(choice.disabled, sources, built_in))
-        else:
-            self.warnings = ()
-        self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
+            self.warnings += tuple(_unknown_disabled(choice.disabled, sources, built_in))
         self._merchants_have = {
             name for name, found in self._implementations.items() if not all(each.built_in for each in found)
         }
@@ -270,6 +269,16 @@ class PluginManager:
                 function=one.function,
                 arguments=one.argnames,
             )
+
+    def _deprecations(self) -> Iterator[str]:
+        """What merchants' plugins use that will not stay; pluggy warns too, but only their own tests show that."""
+        for found in self._implementations.values():
+            for one in (each for each in found if not each.built_in):
+                if one.hook.deprecated is not None:
+                    yield one.blamed(f"is deprecated: {one.hook.deprecated}")
+                for argument, instead in one.hook.deprecated_arguments.items():
+                    if argument in one.arguments:
+                        yield one.blamed(f"takes {argument}, which is deprecated: {instead}")
 
     def _has(self, plugin: str, hook: str) -> bool:
         return any(one.plugin == plugin for one in self._implementations[hook])

@@ -1,0 +1,75 @@
+"""A hook or an argument that will not stay is said at start, by plugin and hook, and works as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from adapter import hookimpl
+from adapter.extensions import hookspecs
+from adapter.extensions.hooks import hooks
+from extensions.helpers import PLAN, extensions, item_numbers, manager, order, ticket
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugins below are what merchants write, mistakes included.
+
+Marks = Callable[[str, Warning | None, dict[str, Warning] | None], None]
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marks]:
+    """Mark a hook's specification as one that changes, until the test ends."""
+
+    def mark(hook: str, whole: Warning | None, arguments: dict[str, Warning] | None) -> None:
+        marked = getattr(hookspecs, hook).ecticket_adapter_spec
+        monkeypatch.setitem(marked, "warn_on_impl", whole)
+        monkeypatch.setitem(marked, "warn_on_impl_args", arguments)
+        hooks.cache_clear()
+
+    yield mark
+    monkeypatch.undo()
+    hooks.cache_clear()
+
+
+class TakesBoth:
+    @hookimpl
+    def map_item(self, order, line):
+        return [ticket(line.quantity)]
+
+
+class TakesOne:
+    @hookimpl
+    def map_item(self, line):
+        return None
+
+
+async def test_deprecated_hook_is_told_by_plugin_and_hook_and_still_counts(mark: Marks) -> None:
+    """With what to write instead; pluggy's own warning shows in the tests of whoever wrote the plugin."""
+    mark("map_item", DeprecationWarning("Write map_items(order, lines) instead; it goes with 2.0."), None)
+
+    with pytest.warns(DeprecationWarning, match="Write map_items"):
+        warned = manager(old=TakesBoth()).warnings
+    with pytest.warns(DeprecationWarning, match="Write map_items"):
+        parts = await extensions(old=TakesBoth()).parts(order(), PLAN)
+
+    told = "hook map_item(order, line) is deprecated: Write map_items(order, lines) instead; it goes with 2.0."
+    assert warned == (f"Plugin 'old': {told}",)
+    assert item_numbers(parts) == ["VNS21400"]
+
+
+@pytest.mark.filterwarnings("ignore:It was never set:DeprecationWarning")
+def test_deprecated_argument_is_told_to_those_who_take_it(mark: Marks) -> None:
+    """Whoever leaves it out need not know."""
+    mark("map_item", None, {"order": DeprecationWarning("It was never set; leave it out.")})
+
+    warned = manager(takes=TakesBoth(), leaves=TakesOne()).warnings
+
+    assert warned == (
+        "Plugin 'takes': hook map_item(order, line) takes order, which is deprecated: It was never set; leave it out.",
+    )
+
+
+def test_nothing_is_deprecated_unless_somebody_says_so() -> None:
+    """No warning that everybody has to learn to overlook."""
+    assert manager(takes=TakesBoth()).warnings == ()
