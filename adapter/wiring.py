@@ -132,22 +132,26 @@ def flow_topics(settings: Settings) -> Topics:
     )
 
 
-def plugin_manager(settings: Settings) -> PluginManager:
+def plugin_choice(settings: Settings, *, only: str | None = None) -> Choice:
+    """Which plugins the settings ask for; `only` one of them where it is named."""
+    plugins = settings.plugins
+    return Choice(
+        load_any=plugins.load == "all",
+        modules=plugins.modules,
+        paths=plugins.paths,
+        disabled=frozenset(plugins.disabled),
+        settings=plugins.settings,
+        only=only,
+    )
+
+
+def plugin_manager(settings: Settings, *, only: str | None = None) -> PluginManager:
     """The plugins the settings ask for, loaded and configured; refused ones are named in its `refusals`.
 
     Raises SettingsError for mistakes in the catalogue.
     """
-    plugins = settings.plugins
-    return PluginManager(
-        Choice(
-            load_any=plugins.load == "all",
-            modules=plugins.modules,
-            paths=plugins.paths,
-            disabled=frozenset(plugins.disabled),
-            settings=plugins.settings,
-        ),
-        built_in=built_in_sources(settings.submit.catalogue),
-    )
+    built_in = built_in_sources(settings.submit.catalogue)
+    return PluginManager(plugin_choice(settings, only=only), built_in=built_in)
 
 
 def make_extensions(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from adapter.cli.ecticket import asking
+from adapter.cli.plugins import own_commands
 from adapter.cli.topics import MAKE_THEM, survey
 from adapter.errors import (
     BrokerAway,
@@ -107,6 +108,8 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         yield warning("plugins", sentence)
     for refusal in plugins.refusals:
         yield problem("plugins", refusal.message)
+    for sentence in own_commands(plugins).problems:
+        yield warning("plugins", sentence)
     if not plugins.refusals:
         yield ok("plugins", f"Loaded: {', '.join(plugin.name for plugin in plugins.describe())}.")
 

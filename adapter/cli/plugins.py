@@ -2,53 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
 import typer
 
 from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command
-from adapter.cli.output import note, print_json, print_table
+from adapter.cli.output import note, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from adapter.extensions.manager import PluginManager
 
 
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
-    examples = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
-    plugins = group("Look at plugins: merchants' own code for mapping and notifications.", examples[:1])
-    command(plugins, "list", examples=examples)(list_)
+    listing = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
+    plugins = group(
+        "Look at plugins: merchants' own code for mapping and notifications.\n\n"
+        "Commands that a plugin adds are below its name: ecticket-adapter PLUGIN --help.",
+        listing[:1],
+    )
+    command(plugins, "list", examples=listing)(list_)
     app.add_typer(plugins, name="plugins", rich_help_panel=panel)
 
 
 def list_(invocation: Invocation, json: Json = False) -> int:
-    """List the plugins in the order in which they are asked; exit code 1 when one was refused."""
+    """List the plugins, in the order in which they are asked; exit code 1 when one was refused.
+
+    Plugins are loaded and configured for it, as at a start.
+    """
     from adapter.wiring import plugin_manager
 
     plugins = plugin_manager(invocation.settings())
+    commands = own_commands(plugins)
     if json:
-        print_json(
-            {
-                "plugins": [
-                    {
-                        "name": found.name,
-                        "version": found.version,
-                        "origin": found.origin,
-                        "where": found.where,
-                        "hooks": list(found.hooks),
-                    }
-                    for found in plugins.describe()
-                ],
-                "refused": [
-                    {"name": refusal.name, "where": refusal.where, "message": refusal.message}
-                    for refusal in plugins.refusals
-                ],
-                "warnings": list(plugins.warnings),
-                "fingerprint": plugins.fingerprint,
-            }
-        )
+        print_json(_as_json(plugins, commands))
     else:
-        rows = (
-            (found.name, found.version, found.origin, ", ".join(found.hooks), found.where)
-            for found in plugins.describe()
-        )
-        print_table(("name", "version", "origin", "hooks", "from"), rows)
-    for sentence in (*plugins.warnings, *(refusal.message for refusal in plugins.refusals)):
+        _show(plugins, commands)
+    for sentence in (*plugins.warnings, *(refusal.message for refusal in plugins.refusals), *commands.problems):
         note(sentence)
-    return 1 if plugins.refusals else 0
+    return 1 if plugins.refusals or commands.problems else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCommands:
+    """The commands that plugins add: by plugin, each with a line of help; and what is wrong with some plugins'."""
+
+    found: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def own_commands(plugins: PluginManager) -> OwnCommands:
+    """Ask every plugin for its commands."""
+    from adapter.cli.plugin_commands import commands_of
+    from adapter.cli.program import program
+    from adapter.errors import PluginRefused
+
+    root = typer.main.get_group(program())
+    found, problems = {}, []
+    for plugin in plugins.describe():
+        try:
+            made = commands_of(plugins, plugin.name)
+        except PluginRefused as refused:
+            problems.append(str(refused))
+            continue
+        if made is not None and plugin.name in root.commands:
+            problems.append(
+                f"Plugin '{plugin.name}': its commands cannot be called, since {plugin.name} is a command of the "
+                "adapter's own. Give the plugin another name."
+            )
+        elif made is not None:
+            found[plugin.name] = {name: each.get_short_help_str() for name, each in made.commands.items()}
+    return OwnCommands(found=found, problems=tuple(problems))
+
+
+def _as_json(plugins: PluginManager, commands: OwnCommands) -> Mapping[str, object]:
+    from adapter.extensions.hooks import hooks
+
+    return {
+        "plugins": [
+            {
+                "name": found.name,
+                "version": found.version,
+                "origin": found.origin,
+                "source": found.where,
+                "hooks": list(found.hooks),
+                "commands": list(commands.found.get(found.name, ())),
+                "settings_schema": found.settings_schema,
+            }
+            for found in plugins.describe()
+        ],
+        "hooks": [
+            {"name": hook.name, "kind": hook.kind, "asked": _asked(plugins, hook.name)} for hook in hooks().values()
+        ],
+        "refused": [
+            {"name": refusal.name, "source": refusal.where, "message": refusal.message} for refusal in plugins.refusals
+        ],
+        "warnings": list(plugins.warnings),
+        "problems": list(commands.problems),
+        "fingerprint": plugins.fingerprint,
+    }
+
+
+def _show(plugins: PluginManager, commands: OwnCommands) -> None:
+    from adapter.extensions.hooks import hooks
+
+    taken = [
+        (place, found.name, found.version, found.origin, ", ".join(found.hooks), found.where)
+        for place, found in enumerate(plugins.describe(), start=1)
+    ]
+    refused = [(None, refusal.name, None, "refused", None, refusal.where) for refusal in plugins.refusals]
+    print_table(("", "name", "version", "origin", "hooks", "source"), [*taken, *refused])
+    asked = [(hook.name, hook.kind, ", ".join(_asked(plugins, hook.name))) for hook in hooks().values()]
+    say("")
+    print_table(("hook", "kind", "asked in this order"), [row for row in asked if row[-1]])
+    called = [(f"{plugin} {name}", told) for plugin, found in commands.found.items() for name, told in found.items()]
+    if called:
+        say("")
+        print_table(("command", "what it does"), called)
+
+
+def _asked(plugins: PluginManager, hook: str) -> list[str]:
+    return [implementation.plugin for implementation in plugins.implementations(hook)]

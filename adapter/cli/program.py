@@ -23,9 +23,10 @@ from adapter.cli import (
     settings,
     topics,
 )
-from adapter.cli.help import HelpfulGroup, examples_text
+from adapter.cli.help import examples_text
 from adapter.cli.invocation import Config, Debug, Invocation, Overrides
 from adapter.cli.output import say
+from adapter.cli.plugin_commands import OwnAndPluginsCommands
 
 NAME = "ecticket-adapter"
 
@@ -39,7 +40,7 @@ def program() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
         name=NAME,
-        cls=HelpfulGroup,
+        cls=OwnAndPluginsCommands,
         help="Paid orders on Kafka become ECPay ECTicket tickets, exactly once.",
         epilog=examples_text((f"{NAME} check", f"{NAME} run --config settings.yaml", f"{NAME} query --help")),
         no_args_is_help=True,

@@ -36,6 +36,7 @@ from adapter.protocol.issue import IssueRequest
 
 if TYPE_CHECKING:  # plugins' tests import this module, and neither of these is needed to load it
     from pydantic import BaseModel
+    from typer import Typer
 
 PROJECT: Final = "ecticket_adapter"
 """pluggy's project name, and the entry-point group under which plugins are installed."""
@@ -131,6 +132,29 @@ def configure(settings: BaseModel | Mapping[str, object]) -> None:
     ... def configure(settings):
     ...     global lead_days
     ...     lead_days = settings.lead_days
+    """
+
+
+@_hook(HookKind.PROVIDE)
+def add_commands(cli: Typer) -> None:
+    """Add commands of the plugin's own to the command line.
+
+    Called when somebody names the plugin as a command, `ecticket-adapter <plugin> ...`, or lists plugins; never when
+    the adapter runs. By then the plugin is configured. `cli` is the plugin's own group, to which commands are added as
+    to any `typer.Typer`; what a command returns is the exit code, where it is a number. Nothing is expected back.
+
+    A failure costs this plugin's commands and no others: it is said where they are named, and by `plugins list`.
+
+    >>> import typer
+    >>> from adapter import hookimpl
+    >>> @hookimpl
+    ... def add_commands(cli):
+    ...     @cli.command()
+    ...     def skus(prefix: str = "") -> None:
+    ...         \"\"\"List the bundles that begin so.\"\"\"
+    ...         for sku in ("FAMILY-DAY", "FAMILY-NIGHT"):
+    ...             if sku.startswith(prefix):
+    ...                 typer.echo(sku)
     """
 
 

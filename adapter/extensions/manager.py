@@ -54,7 +54,7 @@ class Choice:
     """Which plugins are wanted: the settings under `plugins`, as values.
 
     `load_any` False starts with the built-in ones alone. `objects` are plugins by name that need not be found.
-    `settings` are the plugins' own sections, by name.
+    `settings` are the plugins' own sections, by name. `only` loads the plugin of that name and no other.
     """
 
     load_any: bool = True
@@ -63,6 +63,11 @@ class Choice:
     paths: tuple[str | Path, ...] = ()
     disabled: frozenset[str] = frozenset()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    only: str | None = None
+
+    def wants(self, source: Source) -> bool:
+        """Whether this one is to be loaded."""
+        return source.name not in self.disabled and self.only in (None, source.name)
 
     def sources(self) -> Iterator[Source]:
         """Every plugin there is to load, in the order in which they are asked; disabled ones too."""
@@ -114,7 +119,7 @@ class PluginManager:
         self._configure(choice.settings)
         self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
         self.warnings = tuple(self._deprecations())
-        if choice.load_any:
+        if choice.load_any and choice.only is None:
             self._refused.extend(_sections_of_nobody(choice.settings, (*sources, *built_in)))
             self.warnings += tuple(_unknown_disabled(choice.disabled, sources, built_in))
         self._merchants_have = {
@@ -181,7 +186,7 @@ class PluginManager:
 
     def _load(self, choice: Choice, sources: Sequence[Source], built_in: Sequence[Source]) -> None:
         taken: dict[str, Source] = {source.name: source for source in built_in}
-        for source in (source for source in sources if source.name not in choice.disabled):
+        for source in filter(choice.wants, sources):
             try:
                 _refuse_second(source, taken)
                 taken[source.name] = source

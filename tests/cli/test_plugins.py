@@ -29,6 +29,51 @@ def test_merchants_plugins_are_listed_in_the_order_in_which_they_are_asked(run: 
     ]
 
 
+def test_the_listing_tells_all_that_is_known_of_a_plugin(run: Commands, tmp_path: Path) -> None:
+    """Name, version, hooks with their kinds and who is asked first, source, commands, settings schema."""
+    first, last = tmp_path / "first.py", tmp_path / "last.py"
+    first.write_text("from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n")
+    last.write_text(
+        "from pydantic import BaseModel\nfrom adapter import hookimpl\n"
+        "class Settings(BaseModel):\n    days: int = 3\nsettings_model = Settings\n"
+        "@hookimpl\ndef configure(settings):\n    pass\n"
+        "@hookimpl\ndef add_commands(cli):\n    @cli.command()\n    def stock() -> None:\n        'Tell the stock.'\n"
+        "@hookimpl(tryfirst=True)\ndef map_item(line):\n    return None\n"
+    )
+    option = f"plugins.paths=[{first}, {last}]"
+    listed = run("plugins", "list", "--json", "--set", option).json
+
+    assert isinstance(listed["plugins"], list)
+    assert isinstance(listed["hooks"], list)
+    found = {plugin["name"]: plugin for plugin in listed["plugins"]}
+    assert found["last"] == {
+        "name": "last",
+        "version": None,
+        "origin": "path",
+        "source": str(last),
+        "hooks": ["configure", "add_commands", "map_item"],
+        "commands": ["stock"],
+        "settings_schema": {
+            "properties": {"days": {"default": 3, "title": "Days", "type": "integer"}},
+            "title": "Settings",
+            "type": "object",
+        },
+    }
+    asked = {hook["name"]: (hook["kind"], hook["asked"]) for hook in listed["hooks"]}
+    assert asked["map_item"] == ("choose", ["last", "first", "builtin.sku_is_item_no"])
+    assert asked["configure"] == ("provide", ["last"])
+    shown = run("plugins", "list", "--set", option).out
+    assert "map_item      choose   last, first, builtin.sku_is_item_no" in shown
+    assert "last stock  Tell the stock." in shown
+
+
+def test_refused_plugins_stand_in_the_table_too(run: Commands) -> None:
+    """Whoever looks only there sees that one is missing."""
+    shown = run("plugins", "list", "--set", "plugins.modules=no_such_plugin")
+
+    assert any({"no_such_plugin", "refused"} <= set(line.split()) for line in shown.out.splitlines())
+
+
 def test_a_refused_plugin_is_named_with_its_cure(run: Commands) -> None:
     """Exit code 1; JSON stays JSON."""
     told = run("plugins", "list", "--json", "--set", "plugins.modules=no_such_plugin")

@@ -1,0 +1,118 @@
+"""Commands that plugins add: found behind the adapter's own, and loaded only when one of them is named.
+
+So `--help` and every command of the adapter's own cost what they cost without plugins, and work however broken one is.
+The price: options that say which plugins there are stand before the plugin's name, and `--help` does not list them
+(`plugins list` does). See `docs/decisions/0016-commands-of-plugins.md`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
+from adapter.cli.help import HelpfulGroup
+from adapter.cli.invocation import Invocation
+from adapter.errors import AdapterError, PluginRefused, SettingsError
+
+if TYPE_CHECKING:
+    from adapter.extensions.calling import Implementation
+    from adapter.extensions.manager import PluginManager
+    from adapter.settings import Settings
+
+HOOK = "add_commands"
+
+
+class PluginGroup(HelpfulGroup):
+    """The commands of one plugin: what they raise is the plugin's mistake, and said to be."""
+
+    implementation: Implementation
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # the base is private
+        """Run the command. Raises PluginRefused for whatever it raises that is not meant for the command line."""
+        try:
+            result = super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
+            raise
+        except Exception as error:
+            from adapter.extensions.calling import place
+
+            where = place(error.__traceback__, self.implementation)
+            raise self._failed(f"raised {type(error).__name__}{where}", ctx) from error
+        if inspect.iscoroutine(result):
+            result.close()
+            raise self._failed("is a coroutine function; call asyncio.run in a plain one", ctx)
+        return result
+
+    def _failed(self, what: str, ctx: typer.Context) -> PluginRefused:
+        command = f"{ctx.command_path} {ctx.invoked_subcommand}"
+        told = f"Plugin '{self.implementation.plugin}': its command `{command}` {what}."
+        return PluginRefused(f"{told} Mend the plugin; --debug in front of its name tells more.")
+
+
+class OwnAndPluginsCommands(HelpfulGroup):
+    """The adapter's own commands, and behind them those of plugins."""
+
+    def get_command(  # type: ignore[override]  # the base is private
+        self, ctx: typer.Context, cmd_name: str
+    ) -> TyperCommand | TyperGroup | None:
+        """The command of this name, None where neither the adapter nor a plugin has one.
+
+        Raises SettingsError or PluginRefused where a plugin's commands cannot be had.
+        """
+        own = cast("TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name))  # nobody adds others
+        return own or _commands_of_plugin(ctx, cmd_name)
+
+
+def commands_of(plugins: PluginManager, name: str) -> PluginGroup | None:
+    """The group with a plugin's commands, None for a plugin that adds none.
+
+    Raises PluginRefused with plugin, hook and cure.
+    """
+    from adapter.extensions.starting import provide
+
+    asked = [each for each in plugins.implementations(HOOK) if each.plugin == name]
+    if not asked:
+        return None
+    cli = typer.Typer(name=name, help=f"Commands of plugin {name}.", no_args_is_help=True, cls=PluginGroup)
+    for implementation in asked:
+        provide(implementation, {"cli": cli})
+    try:
+        made = get_group(cli)
+    except Exception as error:
+        told = asked[0].blamed(f"adds what typer makes no command of: {type(error).__name__}: {error}")
+        raise PluginRefused(f"{told}. Mend the plugin, or put its name into plugins.disabled.") from error
+    assert isinstance(made, PluginGroup)  # noqa: S101  # the class that was asked for
+    made.implementation = asked[0]
+    return made
+
+
+def _commands_of_plugin(ctx: typer.Context, name: str) -> PluginGroup | None:
+    from adapter.wiring import plugin_choice, plugin_manager
+
+    settings = _settings(ctx, name)
+    choice = plugin_choice(settings)
+    if name not in {source.name for source in choice.sources()}:
+        return None
+    if name in choice.disabled:
+        ctx.fail(f"Plugin '{name}' is switched off. Take its name out of plugins.disabled.")
+    plugins = plugin_manager(settings, only=name)
+    plugins.ensure_sound()
+    found = commands_of(plugins, name)
+    if found is None:
+        ctx.fail(f"Plugin '{name}' has no commands, since it has no hook {HOOK}.")
+    return found
+
+
+def _settings(ctx: typer.Context, name: str) -> Settings:
+    """The settings by what stands before the plugin's name."""
+    given = Invocation()
+    given.add(ctx.params.get("config"), ctx.params.get("set_"), debug=False)
+    try:
+        return given.settings()
+    except SettingsError as error:
+        unknown = f"No such command '{name}' of the adapter's own. To look for a plugin's, first mend the settings:"
+        raise SettingsError(unknown, *error.problems) from error

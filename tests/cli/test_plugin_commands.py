@@ -1,0 +1,185 @@
+"""Commands of plugins: below the plugin's name, and whatever is wrong with them costs no other command anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from .running import Commands
+
+SOUND = """
+    import typer
+    from pydantic import BaseModel
+    from adapter import hookimpl
+
+    class Settings(BaseModel):
+        days: int = 3
+
+    settings_model = Settings
+
+    @hookimpl
+    def configure(settings):
+        global days
+        days = settings.days
+
+    @hookimpl
+    def add_commands(cli):
+        @cli.command()
+        def stock(sku: str = "FAMILY") -> int:
+            \"\"\"Tell how long it lasts.\"\"\"
+            typer.echo(f"{sku} lasts {days} days")
+            return 3
+
+        @cli.command()
+        def raises() -> None:
+            raise KeyError("王小明")
+
+        @cli.command()
+        async def later() -> None:
+            pass
+
+        @cli.command()
+        def refuses() -> None:
+            raise typer.BadParameter("no such sku.")
+    """
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> str:
+    """The option that loads a plugin called `shop`."""
+    return plugin(tmp_path, "shop", SOUND)
+
+
+def plugin(folder: Path, name: str, code: str) -> str:
+    file = folder / f"{name}.py"
+    file.write_text(dedent(code))
+    return f"plugins.paths={file}"
+
+
+def test_command_of_a_plugin_runs_configured_below_its_name(run: Commands, shop: str) -> None:
+    """What it prints is its own, and a number that it returns is the exit code."""
+    told = run("--set", shop, "--set", "plugins.settings.shop.days=9", "shop", "stock", "--sku", "A")
+
+    assert (told.code, told.out, told.err) == (3, "A lasts 9 days\n", "")
+
+
+def test_commands_of_a_plugin_are_listed_by_its_help(run: Commands, shop: str) -> None:
+    """As for any group."""
+    assert "Tell how long it lasts." in run("--set", shop, "shop", "--help").out
+    assert "--sku" in run("--set", shop, "shop", "stock", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("raises", 1, "Plugin 'shop': its command `ecticket-adapter shop raises` raised KeyError at shop.py line "),
+        ("later", 1, "`ecticket-adapter shop later` is a coroutine function; call asyncio.run in a plain one."),
+        ("refuses", 2, "no such sku. See: ecticket-adapter shop refuses --help"),
+        ("stick", 2, "No such command 'stick'. Did you mean 'stock'? See: ecticket-adapter shop --help"),
+    ],
+)
+def test_what_goes_wrong_in_a_command_is_told_as_the_plugins(
+    run: Commands, shop: str, command: str, code: int, told: str
+) -> None:
+    """Nobody reports a plugin's mistake as one of the adapter's."""
+    ended = run("--set", shop, "shop", command)
+
+    assert ended.code == code
+    assert told in ended.err
+    assert "王小明" not in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None:
+    """For whoever mends it."""
+    assert "KeyError" in run("--debug", "--set", shop, "shop", "raises").err
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 / 0", "broken.py cannot be loaded: ZeroDivisionError"),
+        (
+            "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n    raise ValueError\n",
+            "hook add_commands(cli) raised ValueError at broken.py line 4",
+        ),
+        (
+            "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n"
+            "    @cli.command()\n    def odd(what: int | str) -> None: ...\n",
+            "hook add_commands(cli) adds what typer makes no command of: AssertionError: Typer currently",
+        ),
+        (
+            "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n    return [1]\n",
+            "hook add_commands(cli) returned what it may not: it is a list, not None",
+        ),
+    ],
+)
+def test_plugin_that_cannot_add_commands_is_told_where_it_is_named_and_nowhere_else(
+    run: Commands, tmp_path: Path, code: str, told: str
+) -> None:
+    """Its group and `plugins list` say it; other commands, and other plugins' commands, work."""
+    broken = plugin(tmp_path, "broken", code)
+    paths = f"plugins.paths=[{tmp_path / 'broken.py'}, {tmp_path / 'sound.py'}]"
+    plugin(tmp_path, "sound", SOUND)
+
+    named, listed = run("--set", broken, "broken", "x"), run("plugins", "list", "--set", broken)
+
+    assert (named.code, listed.code) == (1, 1)
+    assert told in named.err
+    assert told in listed.err
+    assert all("Mend" in err for err in (named.err, listed.err))
+    assert run("--set", broken, "--help").code == 0
+    assert run("--set", broken, "settings", "show").code == 0
+    assert run("--set", paths, "sound", "stock").code == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("plugins.disabled=shop",), "Plugin 'shop' is switched off. Take its name out of plugins.disabled."),
+        (("plugins.settings.shop.dais=1",), "shop.dais is no setting of the plugin. Did you mean 'days'?"),
+        (("submit.operatr=x",), "No such command 'shop' of the adapter's own. To look for a plugin's, first mend"),
+        (("plugins.load=none",), "No such command 'shop'."),
+    ],
+)  # fmt: skip
+def test_commands_that_cannot_be_had_are_wrong_usage_or_settings(
+    run: Commands, shop: str, more: tuple[str, ...], told: str
+) -> None:
+    """Exit code 2, and what to do."""
+    ended = run("--set", shop, *(word for setting in more for word in ("--set", setting)), "shop", "stock")
+
+    assert ended.code == 2
+    assert told in ended.err
+
+
+def test_plugin_without_commands_says_so(run: Commands, tmp_path: Path) -> None:
+    """Its name alone is no command."""
+    quiet = plugin(tmp_path, "quiet", "from adapter import hookimpl\n@hookimpl\ndef map_item():\n    return None\n")
+
+    assert "Plugin 'quiet' has no commands, since it has no hook add_commands." in run("--set", quiet, "quiet").err
+
+
+def test_plugin_named_as_a_command_of_ours_is_told_that_it_hides(run: Commands, tmp_path: Path) -> None:
+    """The adapter's own command stays what it is."""
+    hidden = plugin(tmp_path, "check", SOUND)
+
+    listed = run("plugins", "list", "--set", hidden)
+
+    assert listed.code == 1
+    assert "Plugin 'check': its commands cannot be called, since check is a command of the adapter's own." in listed.err
+
+
+def test_other_commands_and_help_load_no_plugin(tmp_path: Path) -> None:
+    """They cost what they cost without plugins: a plugin with a mark on being imported leaves none."""
+    mark = tmp_path / "imported"
+    option = plugin(tmp_path, "marks", f"open({str(mark)!r}, 'w')")
+    for words in (("--help",), ("settings", "show"), ("plugins", "--help"), ("frobnicate",)):
+        subprocess.run(
+            [sys.executable, "-m", "adapter", "--set", option, *words], capture_output=True, timeout=60, check=False
+        )
+
+    assert not mark.exists()
