@@ -1,4 +1,4 @@
-"""`plugins list`: which plugins are loaded, from where, with which hooks, and which were refused."""
+"""`plugins list` and `plugins reference`: which plugins are loaded or were refused, and which hooks there are."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
     listing = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
+    telling = "ecticket-adapter plugins reference > hooks.md"
     plugins = group(
         "Look at plugins: merchants' own code for mapping and notifications.\n\n"
         "Commands that a plugin adds are below its name: ecticket-adapter PLUGIN --help.",
-        listing[:1],
+        (listing[0], telling),
     )
     command(plugins, "list", examples=listing)(list_)
+    command(plugins, "reference", examples=(telling,))(reference)
     app.add_typer(plugins, name="plugins", rich_help_panel=panel)
 
 
@@ -44,6 +46,13 @@ def list_(invocation: Invocation, json: Json = False) -> int:
     for sentence in (*plugins.warnings, *(refusal.message for refusal in plugins.refusals), *commands.problems):
         note(sentence)
     return 1 if plugins.refusals or commands.problems else 0
+
+
+def reference(invocation: Invocation) -> None:
+    """Print every hook with its kind, meaning and example, and what hooks are given, as Markdown."""
+    from adapter.cli.hook_views import markdown
+
+    say(markdown().rstrip("\n"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pluggy
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 
 from adapter.errors import PluginRefused, SettingsError
 from adapter.extensions import hookspecs
@@ -235,7 +235,8 @@ class PluginManager:
             except PluginRefused as refused:
                 self._drop(each, str(refused))
             except Exception as error:  # noqa: BLE001  # a settings model's own code, or a property of the plugin's
-                raised = f"reading its settings raised {type(error).__name__}"
+                said = f": {error.message}" if isinstance(error, PydanticUserError) else ""  # speaks of code alone
+                raised = f"reading its settings raised {type(error).__name__}{said}"
                 self._drop(each, f"Plugin '{each.name}': {raised}. Mend it, or put its name into plugins.disabled.")
 
     def _configured(

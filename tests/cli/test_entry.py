@@ -62,6 +62,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "check",
         "topics",
         "plugins list",
+        "plugins reference",
         "settings show",
         "settings reference",
         "issue",

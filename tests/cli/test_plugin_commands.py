@@ -8,6 +8,11 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import typer
+
+from adapter import hookimpl
+from adapter.cli.plugin_commands import commands_of
+from adapter.extensions.manager import Choice, PluginManager
 
 from .running import Commands
 
@@ -65,6 +70,27 @@ def test_command_of_a_plugin_runs_configured_below_its_name(run: Commands, shop:
     told = run("--set", shop, "--set", "plugins.settings.shop.days=9", "shop", "stock", "--sku", "A")
 
     assert (told.code, told.out, told.err) == (3, "A lasts 9 days\n", "")
+
+
+def test_plugin_that_is_an_object_adds_commands_too() -> None:
+    """`commands_of` is what the command line uses; a plugin without the hook has none."""
+
+    class Stock:
+        @hookimpl
+        def add_commands(self, cli: typer.Typer) -> None:
+            cli.command("count")(lambda: None)
+
+    class Quiet:
+        @hookimpl
+        def accept_order(self) -> None:
+            return None
+
+    found = PluginManager(Choice(objects={"stock": Stock(), "quiet": Quiet()}), built_in=())
+    made = commands_of(found, "stock")
+
+    assert made is not None
+    assert list(made.commands) == ["count"]
+    assert commands_of(found, "quiet") is None
 
 
 def test_commands_of_a_plugin_are_listed_by_its_help(run: Commands, shop: str) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from adapter.extensions import hookspecs
+from adapter.extensions.hooks import hooks
+
+Marks = Callable[[str, Warning | None, dict[str, Warning] | None], None]
 
 
 @pytest.fixture
@@ -14,3 +19,18 @@ def gate() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marks]:
+    """Mark a hook's specification as one that changes, until the test ends."""
+
+    def mark(hook: str, whole: Warning | None, arguments: dict[str, Warning] | None) -> None:
+        marked = getattr(hookspecs, hook).ecticket_adapter_spec
+        monkeypatch.setitem(marked, "warn_on_impl", whole)
+        monkeypatch.setitem(marked, "warn_on_impl_args", arguments)
+        hooks.cache_clear()
+
+    yield mark
+    monkeypatch.undo()
+    hooks.cache_clear()

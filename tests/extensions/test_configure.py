@@ -244,6 +244,20 @@ def test_model_that_breaks_is_the_plugins_mistake() -> None:
     assert SECRET not in message
 
 
+def test_model_that_pydantic_cannot_use_is_told_in_its_words() -> None:
+    """They speak of the plugin's code and of no value."""
+
+    class Unfinished(BaseModel):
+        server: NotDefinedAnywhere  # type: ignore[name-defined]  # noqa: F821  # the mistake
+
+    class Broken(Configured):
+        settings_model = Unfinished
+
+    (message, *_) = refusals(Broken())
+
+    assert "reading its settings raised PydanticUserError: `Unfinished` is not fully defined" in message
+
+
 def test_plugin_that_takes_no_settings_has_no_section() -> None:
     """Otherwise somebody would believe that the section does something."""
 

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from adapter import hookimpl
-from adapter.extensions import hookspecs
-from adapter.extensions.hooks import hooks
+from extensions.conftest import Marks
 from extensions.helpers import PLAN, extensions, item_numbers, manager, order, ticket
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 # The plugins below are what merchants write, mistakes included.
-
-Marks = Callable[[str, Warning | None, dict[str, Warning] | None], None]
-
-
-@pytest.fixture
-def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marks]:
-    """Mark a hook's specification as one that changes, until the test ends."""
-
-    def mark(hook: str, whole: Warning | None, arguments: dict[str, Warning] | None) -> None:
-        marked = getattr(hookspecs, hook).ecticket_adapter_spec
-        monkeypatch.setitem(marked, "warn_on_impl", whole)
-        monkeypatch.setitem(marked, "warn_on_impl_args", arguments)
-        hooks.cache_clear()
-
-    yield mark
-    monkeypatch.undo()
-    hooks.cache_clear()
 
 
 class TakesBoth:

@@ -1,0 +1,172 @@
+"""The reference of hooks, as Markdown: read off the specifications and the public names, so that it cannot be wrong.
+
+`docs/hooks.md` is this text, held current by a test. A new hook, or a new public name, is in it by being there.
+"""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import adapter
+from adapter.errors import OrderError
+from adapter.extensions import hookspecs
+from adapter.extensions.hooks import Hook, hooks
+from adapter.extensions.hookspecs import HookKind
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+INTRODUCTION = """\
+# Hooks
+
+<!-- Written by `ecticket-adapter plugins reference`; change the docstrings in adapter/extensions/hookspecs.py. -->
+"""
+VALUES = """\
+## What hooks are given, and what they answer
+
+All of these are imported from `adapter`; what is a value is frozen.
+"""
+_OF_THE_MODULE = ("The module refuses", "This page is written")
+"""How paragraphs begin that speak of the source and not of the hooks."""
+
+
+def markdown() -> str:
+    """The whole reference."""
+    sections = [
+        INTRODUCTION,
+        _general(),
+        _kinds(),
+        _glance(),
+        *(_hook(hook) for hook in hooks().values()),
+        VALUES,
+        *(_value(name, value) for name, value in _public_values()),
+        _errors(),
+    ]
+    return "\n".join(sections)
+
+
+def example(hook: Hook) -> str:
+    """The example of a hook's documentation as a program, with the blank lines that examples in docstrings lack."""
+    statements = [each.source for each in doctest.DocTestParser().get_examples(hook.documentation)]
+    return "".join([statements[0], *(_gap(*pair) + pair[1] for pair in pairwise(statements))])
+
+
+def _gap(before: str, statement: str) -> str:
+    """The blank lines between two statements, as the formatter sets them in Markdown too."""
+    if any(each.startswith(("@", "class ", "def ")) for each in (before, statement)):
+        return "\n\n"
+    imports = [each.startswith(("import ", "from ")) for each in (before, statement)]
+    return "\n" if imports == [True, False] else ""
+
+
+def _general() -> str:
+    paragraphs = inspect.cleandoc(hookspecs.__doc__ or "").split("\n\n")
+    return "\n\n".join(each for each in paragraphs if not each.startswith(_OF_THE_MODULE)) + "\n"
+
+
+def _kinds() -> str:
+    rows = "".join(f"| *{kind}* | {kind.meaning} | {kind.on_failure} |\n" for kind in HookKind)
+    return f"## Kinds\n\n| kind | answers | a failure |\n|---|---|---|\n{rows}"
+
+
+def _glance() -> str:
+    rows = "".join(
+        f"| [`{hook.signature}`](#{hook.name}) | *{hook.kind}* | {_first_line(hook.documentation)} |\n"
+        for hook in hooks().values()
+    )
+    return f"## All hooks\n\nIn the order in which an order meets them.\n\n| hook | kind | |\n|---|---|---|\n{rows}"
+
+
+def _hook(hook: Hook) -> str:
+    text = hook.documentation.partition(">>>")[0].rstrip()
+    parts = [
+        f"## `{hook.name}`",
+        f"```python\ndef {hook.written}\n```",
+        f"*{hook.kind}*. {hook.kind.meaning} On failure: {_lowered(hook.kind.on_failure)}",
+        *_deprecations(hook),
+        text,
+        f"```python\n{example(hook).rstrip()}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _deprecations(hook: Hook) -> Iterator[str]:
+    if hook.deprecated is not None:
+        yield f"**Deprecated.** {hook.deprecated}"
+    for argument, instead in hook.deprecated_arguments.items():
+        yield f"**`{argument}` is deprecated.** {instead}"
+
+
+def _public() -> Iterator[tuple[str, type]]:
+    for name in adapter.__all__:
+        found = getattr(adapter, name)
+        if inspect.isclass(found):
+            yield name, found
+
+
+def _public_values() -> Iterator[tuple[str, type]]:
+    return ((name, found) for name, found in _public() if not issubclass(found, OrderError))
+
+
+def _value(name: str, value: type) -> str:
+    if issubclass(value, Enum):
+        shown = ", ".join(f"`{name}.{member}`" for member in value.__members__)
+    elif is_dataclass(value):
+        shown = _fields(value)
+    else:
+        shown = _members(value)
+    return "\n\n".join(part for part in (f"### `{name}`", inspect.getdoc(value), shown) if part) + "\n"
+
+
+def _fields(value: type[DataclassInstance]) -> str:
+    rows = "\n".join(f"| `{each.name}` | `{_cell(str(each.type))}` | {_default(each)} |" for each in fields(value))
+    return f"| field | type | default |\n|---|---|---|\n{rows}"
+
+
+def _members(value: type) -> str:
+    """What a class that is no plain value has: its attributes, and its functions as they are written."""
+    attributes = [f"* `{name}: {kind}`" for name, kind in inspect.get_annotations(value).items() if name[0] != "_"]
+    functions = [
+        f"* `{name}{inspect.signature(function)}`: {_first_line(inspect.getdoc(function) or '')}".rstrip(": ")
+        for name, function in vars(value).items()
+        if inspect.isfunction(function) and name[0] != "_"
+    ]
+    return "\n".join((*attributes, *functions))
+
+
+def _default(field: Field[object]) -> str:
+    if field.default is MISSING:
+        return "" if field.default_factory is MISSING else "empty"
+    return f"`{_cell(field.default.name if isinstance(field.default, Enum) else repr(field.default))}`"
+
+
+def _errors() -> str:
+    errors: Mapping[str, type[OrderError]] = {
+        name: found for name, found in _public() if issubclass(found, OrderError) and found is not OrderError
+    }
+    rows = "".join(
+        f"| `{name}` | `{each.reason}` | {_first_line(each.__doc__ or '')} |\n" for name, each in errors.items()
+    )
+    return (
+        "## What a hook may raise\n\nRaised by a hook that decides about an order, these are its answer: the order is "
+        "parked for that reason, with\nthe error's own words, so those hold no customer data. All are `OrderError`.\n\n"
+        f"| error | reason | |\n|---|---|---|\n{rows}"
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
