@@ -7,13 +7,13 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from adapter.errors import AdapterError
-from benchmarks import backlog, profiles, quick, reservations, submit, throughput, waiting
+from benchmarks import backlog, hooks, profiles, quick, reservations, submit, throughput, waiting
 from benchmarks.contenders import ADAPTER, BooksDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
@@ -59,6 +59,10 @@ async def _quick(here: Ground, asked: argparse.Namespace, _console: Console) -> 
     return await quick.measure(here, asked.orders)
 
 
+async def _hooks(asked: argparse.Namespace) -> Report:
+    return await hooks.measure(rounds=asked.rounds)
+
+
 COMMANDS: Mapping[str, tuple[Command, str]] = {
     "submit": (_submit, "orders to submitted, beside a plain loop"),
     "reservations": (_reservations, "what reservations cost"),
@@ -68,12 +72,15 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "quick": (_quick, "a few orders, to see that everything works and the books agree"),
 }
 ALL = ("submit", "reservations", "waiting", "backlog")
+ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
+    "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    helps = "; ".join(f"{name}: {help_}" for name, (_, help_) in COMMANDS.items())
-    parser.add_argument("command", choices=(*COMMANDS, "all"), help=f"{helps}; all: {', '.join(ALL)}")
+    helps = "; ".join(f"{name}: {help_}" for name, (_, help_) in (*COMMANDS.items(), *ALONE.items()))
+    parser.add_argument("command", choices=(*COMMANDS, *ALONE, "all"), help=f"{helps}; all: {', '.join(ALL)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--broker", metavar="HOST:PORT", help="use this broker instead of a local one")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="about how long each run is (%(default)s)")
@@ -85,19 +92,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backlog", type=int, default=backlog.COUNT, metavar="N", help="orders (%(default)s)")
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
     parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
 
 
-async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Console) -> list[Report]:
-    reports: list[Report] = []
+async def _measured(asked: argparse.Namespace, console: Console) -> AsyncIterator[Report]:
+    if asked.command in ALONE:
+        yield await ALONE[asked.command][0](asked)
+        return
     async with ground(asked.broker) as here:
         for name in ALL if asked.command == "all" else (asked.command,):
-            report = await COMMANDS[name][0](here, asked, console)
-            show(report, console)
-            reports.append(report)
-            if asked.json:
-                write(asked.json, facts, reports)
+            yield await COMMANDS[name][0](here, asked, console)
+
+
+async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Console) -> list[Report]:
+    reports: list[Report] = []
+    async for report in _measured(asked, console):
+        show(report, console)
+        reports.append(report)
+        if asked.json:
+            write(asked.json, facts, reports)
     return reports
 
 

@@ -1,0 +1,132 @@
+"""What the running adapter makes of its plugins, short of a broker: how it starts, and when it is no longer alive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter.app import ABANDONED_MAX, Adapter
+from adapter.errors import HookFailed, PluginRefused, SettingsError
+from adapter.extensions.values import OrderRecord
+from adapter.settings import Settings, load
+
+RECORD = OrderRecord(topic="orders.paid", key=None, value=b"{}", timestamp=datetime(2026, 3, 1, tzinfo=UTC))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("ECTICKET_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    """Where the plugin `shop` is written; its module is gone after the test."""
+    yield tmp_path / "shop.py"
+    sys.modules.pop("ecticket_plugin_shop", None)
+
+
+def settings(plugin: Path, code: str, **more: str) -> Settings:
+    plugin.write_text(dedent(code))
+    keys = {f"merchants.1.{name}": "k" * 16 for name in ("hash_key", "hash_iv")}
+    given = {"submit.operator": "web", "plugins.paths": str(plugin), **keys}
+    return load(None, given | {key.replace("__", "."): value for key, value in more.items()})
+
+
+STUCK = """
+    import threading
+    from adapter import hookimpl
+
+    gate = threading.Event()
+
+    @hookimpl
+    def parse_order(record):
+        gate.wait(30)
+    """
+
+
+async def test_threads_stuck_in_hooks_make_the_adapter_no_longer_alive(plugin: Path) -> None:
+    """A restart gets them back; until there are many of them, orders of others are worth more than a restart."""
+    adapter = Adapter(settings(plugin, STUCK, plugins__budget_ms="1"))
+    extensions = adapter._extensions
+
+    async def stuck(count: int) -> None:
+        ended = await asyncio.gather(*(extensions.parse(RECORD) for _ in range(count)), return_exceptions=True)
+        assert all(isinstance(each, HookFailed) for each in ended)
+
+    await stuck(ABANDONED_MAX - 1)
+    few = list(adapter.not_live_because())
+    await stuck(1)
+    many = list(adapter.not_live_because())
+    sys.modules["ecticket_plugin_shop"].gate.set()
+    async with asyncio.timeout(10):
+        while extensions.abandoned_threads:  # noqa: ASYNC110  # the threads come back by themselves
+            await asyncio.sleep(0.001)
+
+    assert few == []
+    assert many == [f"{ABANDONED_MAX} threads are stuck in plugins' hooks"]
+    assert adapter.not_live_because() == []
+
+
+def test_the_start_tells_who_is_asked_in_which_order_and_what_is_amiss(plugin: Path) -> None:
+    """What only `plugins list` would tell, an operator might never read."""
+    code = "from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n"
+
+    with capture_logs() as told:
+        Adapter(settings(plugin, code, plugins__disabled="shopp"))
+
+    (order,) = (entry for entry in told if "plugins" in entry)
+    assert order["plugins"] == ["shop", "builtin.sku_is_item_no"]
+    warnings = [entry["event"] for entry in told if entry["log_level"] == "warning"]
+    assert "plugins.disabled names 'shopp', but there is no such plugin. Did you mean 'shop'?" in warnings
+
+
+def test_a_plugin_that_cannot_start_stops_the_adapter(plugin: Path) -> None:
+    """Wrong settings are the settings' mistake, a broken plugin is the plugin's; either way nothing runs."""
+    strict = """
+        from pydantic import BaseModel
+        from adapter import hookimpl
+
+        class settings_model(BaseModel):
+            token: str
+
+        @hookimpl
+        def configure(settings):
+            pass
+        """
+
+    with pytest.raises(SettingsError, match=r"Plugin 'shop': plugins\.settings\.shop\.token is missing"):
+        Adapter(settings(plugin, strict))
+    Adapter(settings(plugin, strict, plugins__settings__shop__token="t"))
+    with pytest.raises(PluginRefused, match="Plugin 'shop'"):
+        Adapter(settings(plugin, "1 / 0"))
+
+
+def test_the_fingerprint_that_is_committed_follows_plugins_settings(plugin: Path) -> None:
+    """After a crash under other settings, an order's tickets may be others."""
+    plain = """
+        from adapter import hookimpl
+
+        @hookimpl
+        def configure(settings):
+            pass
+
+        @hookimpl
+        def map_item(line):
+            return None
+        """
+    prints = {
+        Adapter(settings(plugin, plain, plugins__settings__shop__days=days)).info()["fingerprint"]
+        for days in ("1", "2", "1")
+    }
+
+    assert len(prints) == 2
