@@ -9,6 +9,8 @@ A failure stops the start, or whatever was started: a plugin that is only half t
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +30,7 @@ class NotBackYet(Exception):  # becomes a sentence of PluginRefused and is never
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, done in a thread.
+    """What `work` returns or raises, done in a thread; what it prints is no data, and goes to standard error.
 
     Raises NotBackYet when it takes longer; its thread then goes on by itself and holds up no exit.
     """
@@ -44,8 +46,9 @@ def within(seconds: float, work: Callable[[], T]) -> T:
             done.append(lambda: result)
 
     thread = threading.Thread(target=run, name="plugin-start", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    with contextlib.redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(seconds)
     if not done:
         raise NotBackYet
     return done[0]()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .running import Commands
 
 
@@ -83,6 +85,79 @@ def test_a_refused_plugin_is_named_with_its_cure(run: Commands) -> None:
     refused = told.json["refused"]
     assert isinstance(refused, list)
     assert refused[0]["name"] == "no_such_plugin"
+
+
+HOOK = "from adapter import hookimpl\n@hookimpl\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (f"{HOOK}def map_items(line): pass", "there is no hook map_items. Did you mean 'map_item'?"),
+        (f"{HOOK}def map_item(lines): pass", "hook map_item has no argument lines. Did you mean 'line'? Write def"),
+        (f"{HOOK}async def map_item(line): pass", "hook map_item is a coroutine function (async def). Make it a plain"),
+        (f"{HOOK}async def map_item(line): yield", "hook map_item is an async generator (async def with yield). Make"),
+        ("import no_such_package", "it needs the package no_such_package, which is not installed here. Install it"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero. Mend it, or put its name into"),
+        (f"{HOOK}def configure(settings): 1 / 0", "hook configure(settings) raised ZeroDivisionError at shop.py line"),
+        (f"settings_model = 7\n{HOOK}def map_item(line): pass", "its settings_model is no pydantic model. Make it"),
+    ],
+)  # fmt: skip
+def test_a_broken_plugin_is_told_by_the_listing_and_stops_the_start(
+    run: Commands, tmp_path: Path, code: str, sentence: str
+) -> None:
+    """Plugin, hook and cure in one sentence, exit code 1, and no traceback."""
+    (tmp_path / "shop.py").write_text(code)
+    option = f"plugins.paths={tmp_path / 'shop.py'}"
+
+    for words in (("plugins", "list"), ("run",)):
+        told = run(*words, "--set", option)
+
+        assert told.code == 1
+        assert f"Plugin 'shop': {sentence}" in told.err.replace(f"{tmp_path / 'shop.py'} cannot", "cannot")
+        assert "Traceback" not in told.err
+
+
+def test_what_a_plugin_prints_while_it_is_loaded_is_no_data(run: Commands, tmp_path: Path) -> None:
+    """JSON stays JSON, whatever plugins have to say."""
+    (tmp_path / "shop.py").write_text(f"print('hello')\n{HOOK}def configure(settings): print('hello again')")
+
+    listed = run("plugins", "list", "--json", "--set", f"plugins.paths={tmp_path / 'shop.py'}")
+
+    assert "plugins" in listed.json
+    assert listed.err == "hello\nhello again\n"
+
+
+def test_the_second_plugin_of_a_name_is_told_with_both_places(run: Commands, tmp_path: Path) -> None:
+    """Which of the two is meant, nobody but a person can say."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shop.py").write_text(f"{HOOK}def map_item(line): pass")
+    option = f"plugins.paths=[{tmp_path / 'a'}, {tmp_path / 'b'}]"
+
+    for words in (("plugins", "list"), ("run",)):
+        told = run(*words, "--set", option)
+
+        assert told.code == 1
+        assert "Plugin 'shop': the name is taken twice, by path" in told.err
+        assert f"{tmp_path / 'b' / 'shop.py'}. Rename one of them, or remove it." in told.err
+
+
+def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: Path) -> None:
+    """Exit code 2 at the start; the listing shows the plugin as refused."""
+    (tmp_path / "shop.py").write_text(
+        "from pydantic import BaseModel\nclass settings_model(BaseModel):\n    token: str\n"
+        f"{HOOK}def configure(settings): pass"
+    )
+    options = ("--set", f"plugins.paths={tmp_path / 'shop.py'}", "--set", "plugins.settings.shop.tokn=hush")
+
+    told, listed = run("run", *options), run("plugins", "list", *options)
+
+    assert (told.code, listed.code) == (2, 1)
+    for err in (told.err, listed.err):
+        assert "Plugin 'shop': plugins.settings.shop.token is missing" in err
+        assert "plugins.settings.shop.tokn is no setting of the plugin. Did you mean 'token'?" in err
+        assert "hush" not in err
 
 
 def test_a_wrong_catalogue_is_a_settings_error(run: Commands, tmp_path: Path) -> None:
