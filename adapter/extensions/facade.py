@@ -70,7 +70,7 @@ class Extensions:
 
     @property
     def fingerprint(self) -> str:
-        """Stands for everything that turns a record into items: plugins, their versions and code, the catalogue."""
+        """Stands for all that turns a record into items: plugins, their versions, code and settings, the catalogue."""
         return self._plugins.fingerprint
 
     @property

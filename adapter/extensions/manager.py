@@ -207,8 +207,9 @@ class PluginManager:
                     f"({loaded.source.origin}: {loaded.source.where}). Name it in one place only."
                 )
         refuse_unsound(source.name, plugin, self._pluggy)
+        loaded = _Loaded(source=source, plugin=plugin, code=code_digest(plugin))
         self._pluggy.register(plugin, name=source.name)
-        self._loaded.append(_Loaded(source=source, plugin=plugin, code=code_digest(plugin)))
+        self._loaded.append(loaded)
 
     def _plugin(self, source: Source) -> object:
         if source.origin is Origin.BUILT_IN:
@@ -243,15 +244,16 @@ class PluginManager:
         self, loaded: _Loaded, section: Mapping[str, object] | None, takers: Sequence[Implementation]
     ) -> _Loaded:
         """Raises SettingsError, PluginRefused, and whatever the plugin's own code raises."""
-        settings = None
+        facts = ""
         if takers:
             settings = read_section(f"{SECTIONS}.{loaded.name}", section or {}, _model(loaded.plugin))
+            facts = content(settings)  # before the plugin has its hands on them
             for taker in takers:
                 provide(taker, {"settings": settings}, seconds=self._start_seconds)
         elif section is not None:
             raise SettingsError(f"it takes no settings, but {SECTIONS}.{loaded.name} is set. Remove that section.")
         named = str(getattr(loaded.plugin, "content_fingerprint", ""))
-        return replace(loaded, content=(content(settings), named))
+        return replace(loaded, content=(facts, named))
 
     def _drop(self, loaded: _Loaded, message: str, *, by_settings: bool = False) -> None:
         self._pluggy.unregister(loaded.plugin)

@@ -377,6 +377,20 @@ def test_fingerprint_follows_the_settings_and_no_secret() -> None:
     assert len({first, fingerprint(lead_days=4), fingerprint(server={"port": 1}), fingerprint(tags=["a"])}) == 4
 
 
+def test_what_configure_does_to_its_settings_is_no_part_of_the_fingerprint() -> None:
+    """It may keep something there that is another at every start."""
+
+    class Keeps(Configured):
+        @hookimpl
+        def configure(self, settings):
+            settings.url = f"http://{id(self)}"
+
+    kept = [Keeps(), Keeps()]
+    first, second = (started({"bundles": plugin}, {"bundles": {"token": SECRET}}) for plugin in kept)
+
+    assert first.fingerprint == second.fingerprint
+
+
 def test_fingerprint_follows_a_plain_mapping_whole() -> None:
     """Without a model nobody knows what in it is secret."""
     prints = {started({"bundles": Plain()}, {"bundles": {"a": value}}).fingerprint for value in (1, 2)}
