@@ -2,8 +2,9 @@
 
 Four things about a call can go wrong, and each fault touches exactly one of them, so that faults combine without
 surprises: the ANSWER (and with it whether the call has an effect), the DELAY before the answer, the JOB that issues the
-tickets, and the server's memory for REPEATS. What a fault does is carried out at the desk; when it happens is decided
-in `faults.py`; this file refuses to know both.
+tickets, and the server's memory for REPEATS. Of each sending of a notification three more can: how many COPIES there
+are, its SEAL, and its DEPARTURE. What a fault does is carried out at the desk and by the sender; when it happens is
+decided in `faults.py`; this file refuses to know both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from adapter.protocol.endpoints import Endpoint
+from adapter.sandbox.notifications import NotificationKind
+
+Place: TypeAlias = Endpoint | NotificationKind
+"""Where something can go wrong: a call to one of the endpoints, or the sending of a notification."""
 
 DOCUMENTED_REMARK: Final = (
     "Error, please ensure that the transaction amount for this order matches the total amount of the products."
@@ -112,6 +117,25 @@ class AcceptRepeats:
     """The worst server: a trade number that was used before issues again, and is counted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateNotification:
+    """The same notification is sent `copies` times in a row, whatever is answered."""
+
+    copies: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TamperedNotification:
+    """The notification's CheckMacValue does not fit its Data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayedNotification:
+    """The notification leaves `seconds` later than it should; others overtake it."""
+
+    seconds: float = 5.0
+
+
 AnswerFault: TypeAlias = (
     AnswerLostAfter
     | AnswerLostBefore
@@ -124,7 +148,8 @@ AnswerFault: TypeAlias = (
     | NotAcceptedEnvelope
 )
 JobFault: TypeAlias = JobNeverFinishes | JobFails
-Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats
+NotificationFault: TypeAlias = DuplicateNotification | TamperedNotification | DelayedNotification
+Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats | NotificationFault
 
 KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "answer_lost_after": AnswerLostAfter,
@@ -140,13 +165,17 @@ KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "job_never_finishes": JobNeverFinishes,
     "job_fails": JobFails,
     "accept_repeats": AcceptRepeats,
+    "duplicate_notification": DuplicateNotification,
+    "tampered_notification": TamperedNotification,
+    "delayed_notification": DelayedNotification,
 }
 """The names of the faults as `PUT /_/faults` knows them."""
 
 _EVERY: Final = frozenset(Endpoint)
 _ISSUE: Final = frozenset({Endpoint.ISSUE})
+_NOTIFICATIONS: Final = frozenset(NotificationKind)
 
-ENDPOINTS: Final[Mapping[type[Behaviour], frozenset[Endpoint]]] = {
+PLACES: Final[Mapping[type[Behaviour], frozenset[Place]]] = {
     **dict.fromkeys(KINDS.values(), _EVERY),
     LateEffect: _ISSUE,
     JobNeverFinishes: _ISSUE,
@@ -154,6 +183,9 @@ ENDPOINTS: Final[Mapping[type[Behaviour], frozenset[Endpoint]]] = {
     AcceptRepeats: _ISSUE,
     # A report is a bare CSV file; there is no checksum in it to be wrong.
     WrongChecksum: _EVERY - {Endpoint.ORDER_DETAIL},
+    DuplicateNotification: _NOTIFICATIONS,
+    TamperedNotification: _NOTIFICATIONS,
+    DelayedNotification: _NOTIFICATIONS,
 }
 """Where a fault makes sense; it never fires anywhere else."""
 
@@ -164,7 +196,7 @@ def kind_of(behaviour: Behaviour) -> str:
 
 
 def slot_of(behaviour: Behaviour) -> str:
-    """Which of the four things about a call this fault touches: answer, delay, job or repeats."""
+    """Which thing about a call (answer, delay, job, repeats) or a sending (copies, seal, departure) this touches."""
     match behaviour:
         case Slow():
             return "delay"
@@ -172,5 +204,11 @@ def slot_of(behaviour: Behaviour) -> str:
             return "job"
         case AcceptRepeats():
             return "repeats"
+        case DuplicateNotification():
+            return "copies"
+        case TamperedNotification():
+            return "seal"
+        case DelayedNotification():
+            return "departure"
         case _:
             return "answer"

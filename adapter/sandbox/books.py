@@ -5,7 +5,8 @@ status is a function of the time asked for; so the books can be tested as a tabl
 nothing else. The books refuse to judge: whoever enters an order has checked it.
 
 Memory: at most `max_orders` orders are held, repeats included, and none is ever forgotten, because a forgotten trade
-number would be accepted again and quietly falsify a count. Tickets are not stored; they follow from their order.
+number would be accepted again and quietly falsify a count. Tickets are not stored; they follow from their order, and
+what became of them is kept apart (`uses.py`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class BookedLine:
     start_date: date
     expire_date: date | None
 
+    def expired(self, today: date) -> bool:
+        """Whether a gift voucher's last day is past."""
+        return self.expire_date is not None and self.expire_date < today
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -55,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookedOrder:
-    """One accepted Issue call."""
+    """One accepted Issue call; `platform_id` is the platform it came through."""
 
     sequence: int
     request: IssueRequest
@@ -63,6 +68,7 @@ class BookedOrder:
     received_at: datetime
     visible_at: datetime
     job: Job
+    platform_id: str | None = None
 
     @property
     def key(self) -> Key:
@@ -97,15 +103,16 @@ class BookedOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """One ticket of an issued order; `redemption_code` is WriteOffNo, 18 case-sensitive characters."""
+    """One ticket of an issued order."""
 
     number: str
-    redemption_code: str
     line: BookedLine
 
-    def expired(self, today: date) -> bool:
-        """Whether a gift voucher's last day is past."""
-        return self.line.expire_date is not None and self.line.expire_date < today
+    @property
+    def redemption_code(self) -> str:
+        """WriteOffNo, 18 case-sensitive characters."""
+        digest = sha256(self.number.encode("ascii")).digest()
+        return "".join(_CODE_LETTERS[byte % len(_CODE_LETTERS)] for byte in digest[:18])
 
 
 def tickets(order: BookedOrder) -> Iterator[Ticket]:
@@ -115,7 +122,7 @@ def tickets(order: BookedOrder) -> Iterator[Ticket]:
     for line in order.lines:
         for _ in range(line.quantity):
             number = f"CB{_base36(order.sequence, 4)}{_base36(place, 2)}{day}"
-            yield Ticket(number=number, redemption_code=_redemption_code(number), line=line)
+            yield Ticket(number=number, line=line)
             place += 1
 
 
@@ -144,6 +151,7 @@ class Books:
         received_at: datetime,
         visible_at: datetime,
         job: Job,
+        platform_id: str | None = None,
     ) -> BookedOrder | None:
         """Note one accepted Issue call; a number known already is issued once more. None: full, nothing was entered."""
         if len(self._orders) >= self._max_orders:
@@ -155,6 +163,7 @@ class Books:
             received_at=received_at,
             visible_at=visible_at,
             job=job,
+            platform_id=platform_id,
         )
         self._orders.append(order)
         self.ticket_count += order.ticket_count
@@ -182,6 +191,11 @@ class Books:
         """The numbers in the order in which they first took effect."""
         return iter(self._by_key)
 
+    def newest(self, part: str = "") -> Iterator[Key]:
+        """The numbers that hold this text, in either case, the last to take effect first."""
+        wanted = part.upper()
+        return (key for key in reversed(self._by_key) if wanted in key[1].value.upper())
+
     @property
     def number_count(self) -> int:
         """How many different numbers there are."""
@@ -201,8 +215,3 @@ def _base36(number: int, width: int) -> str:
         number, digit = divmod(number, 36)
         letters.append(_DIGITS[digit])
     return "".join(reversed(letters))
-
-
-def _redemption_code(ticket_number: str) -> str:
-    digest = sha256(ticket_number.encode("ascii")).digest()
-    return "".join(_CODE_LETTERS[byte % len(_CODE_LETTERS)] for byte in digest[:18])

@@ -32,9 +32,12 @@ from adapter.sandbox.behaviours import (
     WrongChecksum,
 )
 from adapter.sandbox.books import Books
+from adapter.sandbox.box_office import BoxOffice
 from adapter.sandbox.catalogue import Catalogue
 from adapter.sandbox.codes import MESSAGE_LENGTH, Reason, Refusal, code_table
 from adapter.sandbox.faults import Call, Faults, Strike
+from adapter.sandbox.notifying import wrong_checksum
+from adapter.sandbox.outbox import Outbox
 from adapter.sandbox.reception import Door, Received, TurnedAway, turned_away_body
 from adapter.sandbox.services import Asked, Payload, Report, Services
 from adapter.sandbox.settings import SandboxSettings
@@ -48,6 +51,7 @@ from adapter.sandbox.stats import (
     Stats,
     http_outcome,
 )
+from adapter.sandbox.uses import Uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +90,20 @@ class Turn:
 
 
 class Desk:
-    """One sandbox: its books, catalogue, faults and statistics, and the way from a request to a turn."""
+    """One sandbox: its books, box office, catalogue, faults and statistics, and the way from a request to a turn."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
         self.books = Books(max_orders=settings.max_orders)
+        self.uses = Uses()
         self.catalogue = Catalogue(settings.items, max_items=settings.max_items)
         self.faults = Faults(seed=settings.seed)
         self.stats = Stats()
+        self.outbox = Outbox(settings, self.faults)
+        self.box_office = BoxOffice(settings, self.books, self.uses, self.outbox)
         self._codes = code_table(settings.codes)
         self._door = Door(settings)
-        self._services = Services(settings, self.books, self.catalogue)
+        self._services = Services(settings, self.books, self.uses, self.catalogue)
         self._late: list[_Late] = []
         self._late_numbers = itertools.count()
         self._noise = random.Random(settings.seed)
@@ -209,12 +216,9 @@ class _Late:
     strike: Strike = field(compare=False)
 
 
-_OTHER_DIGIT = str.maketrans("0123456789ABCDEF", "123456789ABCDEF0")
-
-
 def _with_wrong_checksum(body: bytes) -> bytes:
     envelope = json.loads(body)
-    return json.dumps({**envelope, "CheckMacValue": envelope["CheckMacValue"].translate(_OTHER_DIGIT)}).encode()
+    return json.dumps({**envelope, "CheckMacValue": wrong_checksum(envelope["CheckMacValue"])}).encode()
 
 
 def _sealed(payload: Payload, merchant: Merchant, now: datetime) -> Reply:
@@ -230,8 +234,14 @@ def _http(status: int, retry_after: int | None) -> Turn:
 
 
 def _asked(endpoint: Endpoint, family: Family, received: Received) -> Asked:
-    merchant_id = received.merchant.merchant_id
-    return Asked(endpoint=endpoint, family=family, merchant_id=merchant_id, payload=received.payload)
+    merchant = received.merchant
+    return Asked(
+        endpoint=endpoint,
+        family=family,
+        merchant_id=merchant.merchant_id,
+        platform_id=merchant.platform_id,
+        payload=received.payload,
+    )
 
 
 def _call(endpoint: Endpoint, received: Received | TurnedAway) -> Call:

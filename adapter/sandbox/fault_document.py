@@ -16,8 +16,9 @@ from typing import Final
 
 from adapter.errors import SettingsError
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import ENDPOINTS, KINDS, Behaviour, kind_of
+from adapter.sandbox.behaviours import KINDS, PLACES, Behaviour, Place, kind_of
 from adapter.sandbox.faults import Fault, Faults
+from adapter.sandbox.notifications import NotificationKind
 
 MAX_FAULTS: Final = 100
 MAX_ARRIVALS: Final = 10_000
@@ -25,7 +26,11 @@ MAX_SECONDS: Final = 86_400
 
 _HALF_A_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 
-ENDPOINT_NAMES: Final = {endpoint.name.lower(): endpoint for endpoint in Endpoint}
+PLACE_NAMES: Final[Mapping[str, Place]] = {
+    **{endpoint.name.lower(): endpoint for endpoint in Endpoint},
+    **{kind.value: kind for kind in NotificationKind},
+}
+"""What the matcher `endpoint` may say; a notification is a call of ECTicket's own."""
 
 Check = tuple[Callable[[object], bool], str]
 
@@ -76,14 +81,15 @@ OPTIONS: Final[Mapping[str, Check]] = {
     "trans_code": _REFUSING,
     "message": _text(200),
     "remark": _text(200),
+    "copies": _whole(2, 10),
 }
 MATCHERS: Final[Mapping[str, Check]] = {
     "rate": _number(0, 1),
     "count": _whole(1, 2**31),
     "arrivals": (_ordinals, f"a list of 1 to {MAX_ARRIVALS} whole numbers, counted from 1"),
     "endpoint": (
-        lambda value: isinstance(value, str) and _spelt(value) in ENDPOINT_NAMES,
-        f"one of {', '.join(ENDPOINT_NAMES)}",
+        lambda value: isinstance(value, str) and _spelt(value) in PLACE_NAMES,
+        f"one of {', '.join(PLACE_NAMES)}",
     ),
     "merchant_id": _text(10),
     "trade_no": _text(25),
@@ -144,7 +150,7 @@ def _problems(entry: object) -> list[str]:
 
 
 def _misplaced(entry: Mapping[str, object], kind: type[Behaviour]) -> list[str]:
-    where = [endpoint.name.lower() for endpoint in Endpoint if endpoint in ENDPOINTS[kind]]
+    where = [name for name, place in PLACE_NAMES.items() if place in PLACES[kind]]
     if "endpoint" in entry and _spelt(str(entry["endpoint"])) not in where:
         return [f"{entry['fault']} never happens at {entry['endpoint']}; allowed: {', '.join(where)}"]
     return []
@@ -163,7 +169,7 @@ def _fault(entry: Mapping[str, object]) -> Fault:
     if "arrivals" in entry:
         matchers["arrivals"] = frozenset(entry["arrivals"])  # type: ignore[call-overload] # checked: a list of int
     if "endpoint" in entry:
-        matchers["endpoint"] = ENDPOINT_NAMES[_spelt(str(entry["endpoint"]))]
+        matchers["endpoint"] = PLACE_NAMES[_spelt(str(entry["endpoint"]))]
     return Fault(behaviour=kind(**options), **matchers)  # type: ignore[arg-type] # every value passed its field's check
 
 
@@ -172,7 +178,7 @@ def _described(fault: Fault) -> dict[str, object]:
         "rate": fault.rate,
         "count": fault.count,
         "arrivals": sorted(fault.arrivals) if fault.arrivals is not None else None,
-        "endpoint": fault.endpoint.name.lower() if fault.endpoint else None,
+        "endpoint": next((name for name, place in PLACE_NAMES.items() if place is fault.endpoint), None),
         "merchant_id": fault.merchant_id,
         "trade_no": fault.trade_no,
         "trade_no_prefix": fault.trade_no_prefix,

@@ -1,8 +1,9 @@
-"""Which calls are hit by which fault: matching, chance, counts and lock-outs, with time as an argument.
+"""Which calls and notifications are hit by which fault: matching, chance, counts and lock-outs; time is an argument.
 
 Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`behaviours.py`);
-a fault whose slot is already taken does not see the call. Chance is drawn from one seeded generator per fault, so the
-same calls in the same order are hit again, whatever other faults there are.
+a fault whose slot is already taken does not see the call. Each sending of a notification counts as a call. Chance is
+drawn from one seeded generator per fault, so the same calls in the same order are hit again, whatever other faults
+there are.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import (
-    ENDPOINTS,
+    PLACES,
     AcceptRepeats,
     AnswerFault,
     Behaviour,
+    DelayedNotification,
+    DuplicateNotification,
     JobFails,
     JobFault,
     JobNeverFinishes,
@@ -26,11 +28,14 @@ from adapter.sandbox.behaviours import (
     LockOut,
     Maintenance,
     NotAcceptedEnvelope,
+    Place,
     Slow,
+    TamperedNotification,
     WrongChecksum,
     kind_of,
     slot_of,
 )
+from adapter.sandbox.notifications import NotificationKind
 
 NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, NotAcceptedEnvelope, WrongChecksum)
 """What is done to an accepted envelope; one that is not accepted is turned away as always."""
@@ -40,7 +45,7 @@ NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, NotAcceptedEnvelope, WrongChec
 class Call:
     """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
 
-    endpoint: Endpoint
+    endpoint: Place
     merchant_id: str | None
     trade_no: str | None
     readable: bool = True
@@ -57,7 +62,7 @@ class Fault:
     rate: float = 1.0
     count: int | None = None
     arrivals: frozenset[int] | None = None
-    endpoint: Endpoint | None = None
+    endpoint: Place | None = None
     merchant_id: str | None = None
     trade_no: str | None = None
     trade_no_prefix: str | None = None
@@ -66,7 +71,7 @@ class Fault:
         """Whether this fault may hit that call at all."""
         trade_no = call.trade_no or ""
         return (
-            call.endpoint in ENDPOINTS[type(self.behaviour)]
+            call.endpoint in PLACES[type(self.behaviour)]
             and self.endpoint in (None, call.endpoint)
             and self.merchant_id in (None, call.merchant_id)
             and self.trade_no in (None, call.trade_no)
@@ -111,13 +116,16 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """All that goes wrong with one call; nothing does by default."""
+    """All that goes wrong with one call or one sending; nothing does by default."""
 
     answer: AnswerFault | None = None
     slow: Slow | None = None
     job: JobFault | None = None
     accept_repeats: bool = False
     lock: Lock | None = None
+    copies: int = 1
+    tampered: bool = False
+    departure_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -163,12 +171,20 @@ class Faults:
                 return replace(strike, job=behaviour)
             case AcceptRepeats():
                 return replace(strike, accept_repeats=True)
+            case DuplicateNotification(copies=copies):
+                return replace(strike, copies=copies)
+            case TamperedNotification():
+                return replace(strike, tampered=True)
+            case DelayedNotification(seconds=seconds):
+                return replace(strike, departure_seconds=seconds)
             case LockOut():
                 return replace(strike, lock=self._lock_out(behaviour, call, now))
             case _:
                 return replace(strike, answer=behaviour)
 
     def _lock(self, call: Call, now: datetime) -> Lock | None:
+        if isinstance(call.endpoint, NotificationKind):  # ECTicket is locked out of nothing itself
+            return None
         lock = self.locks.get(call.merchant_id or "")
         return lock if lock and now < lock.until else None
 

@@ -1,4 +1,4 @@
-"""What the operator of a sandbox can see and do: `/_/orders`, `/_/stats`, `/_/items`, `/_/faults`.
+"""What the operator of a sandbox can see and do: orders and their tickets, notifications, counters, items, faults.
 
 Answers are JSON; what is wrong with a request is told in sentences, with HTTP 400. No customer data is shown.
 """
@@ -6,20 +6,25 @@ Answers are JSON; what is wrong with a request is told in sentences, with HTTP 4
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from adapter.errors import SettingsError
-from adapter.sandbox.books import BookedOrder, Key
+from adapter.protocol.issue import TradeNoKind
+from adapter.sandbox.books import Key
+from adapter.sandbox.box_office import Declined
 from adapter.sandbox.catalogue import describe
+from adapter.sandbox.describing import describe_delivery, describe_order, describe_tickets, named
 from adapter.sandbox.desk import Desk
 from adapter.sandbox.fault_document import describe_faults, read_faults
+from adapter.sandbox.uses import Act
 
 PAGE_SIZE: Final = 100
 LARGEST_PAGE: Final = 1_000
@@ -27,13 +32,18 @@ REPEATS_SHOWN: Final = 100
 MAX_BODY: Final = 1_048_576
 
 Handler = Callable[[Request], Awaitable[JSONResponse]]
+_Entry = TypeVar("_Entry")
+_NO_ORDER: Final = "no order has this number"
 
 
 def operator_routes(desk: Desk, now: Callable[[], datetime]) -> list[Route]:
     """The routes, to be mounted at `/_`."""
     operator = Operator(desk, now)
     return [
-        Route("/orders", operator.orders, methods=["GET"]),
+        Route("/orders", _telling(operator.orders), methods=["GET"]),
+        Route("/orders/{merchant_id}/{trade_no}", operator.order, methods=["GET"]),
+        Route("/orders/{merchant_id}/{trade_no}/{act}", _telling(operator.use), methods=["POST"]),
+        Route("/notifications", _telling(operator.notifications), methods=["GET"]),
         Route("/stats", operator.stats, methods=["GET"]),
         Route("/items", operator.items, methods=["GET"]),
         Route("/items/{item_no}", _telling(operator.put_item), methods=["PUT"]),
@@ -49,20 +59,41 @@ class Operator:
         self._now = now
 
     async def orders(self, request: Request) -> JSONResponse:
-        """One page of orders, first come first; `offset` and `limit` in the query."""
-        now = self._now()
-        self._desk.catch_up(now)
-        offset = _natural(request.query_params.get("offset"), 0)
-        limit = _natural(request.query_params.get("limit"), PAGE_SIZE)
-        if offset is None or limit is None or not 1 <= limit <= LARGEST_PAGE:
-            return _told(400, f"offset must be 0 or more, limit from 1 to {LARGEST_PAGE}")
-        books = self._desk.books
-        page = [describe_order(books.issuances(key), now) for key in islice(books.numbers(), offset, offset + limit)]
-        return JSONResponse({"total": books.number_count, "offset": offset, "limit": limit, "orders": page})
+        """One page of orders, first come first; or the newest first, of those whose number holds the `search`."""
+        now = self._caught_up()
+        books, query = self._desk.books, request.query_params
+        newest_first = "search" in query or query.get("order") == "newest"
+        keys = books.newest(query.get("search", "")) if newest_first else books.numbers()
+        page = _Page.of(request)
+        orders = [describe_order(books.issuances(key), self._desk.uses, now) for key in page.cut(keys)]
+        return JSONResponse({"total": books.number_count, **page.described(), "orders": orders})
+
+    async def order(self, request: Request) -> JSONResponse:
+        """One order with its tickets."""
+        now, key = self._caught_up(), self._key(request)
+        return _told(404, _NO_ORDER) if key is None else JSONResponse(self._whole(key, now))
+
+    async def use(self, request: Request) -> JSONResponse:
+        """Redeem or refund a ticket, or all of an order that can be; the answer is the order as it then is."""
+        ticket_no = _ticket_no(await _json(request, empty={}))
+        act, now, key = _act(request.path_params["act"]), self._caught_up(), self._key(request)
+        if act is None or key is None:
+            return _told(404, _NO_ORDER if act else f"a ticket can be: {', '.join(Act)}")
+        done = self._desk.box_office.carry_out(act, key, ticket_no, now)
+        if isinstance(done, Declined):
+            return _told(404 if done.unknown else 409, done.message)
+        return JSONResponse({"used": done.ticket_nos, "notifications": done.notifications, **self._whole(key, now)})
+
+    async def notifications(self, request: Request) -> JSONResponse:
+        """The notifications that are remembered, the newest first; of one order with `trade_no` in the query."""
+        trade_no, page, outbox = request.query_params.get("trade_no"), _Page.of(request), self._desk.outbox
+        wanted = (each for each in outbox.newest() if trade_no in (None, each.notification.trade_no.value))
+        deliveries = [describe_delivery(each) for each in page.cut(wanted)]
+        return JSONResponse({"total": len(outbox), **page.described(), "notifications": deliveries})
 
     async def stats(self, request: Request) -> JSONResponse:
         """All counters."""
-        self._desk.catch_up(self._now())
+        self._caught_up()
         books, faults, stats = self._desk.books, self._desk.faults, self._desk.stats
         repeated = books.repeated()
         late_effects = {**stats.late_effects_described(), "pending": self._desk.late_pending}
@@ -72,8 +103,9 @@ class Operator:
                 "late_effects": late_effects,
                 "orders": books.number_count,
                 "tickets": books.ticket_count,
-                "repeats": {"count": len(repeated), "orders": [_named(key) for key in repeated[:REPEATS_SHOWN]]},
+                "repeats": {"count": len(repeated), "orders": [named(key) for key in repeated[:REPEATS_SHOWN]]},
                 "faults": dict(faults.fired),
+                "notifications": self._desk.outbox.describe(),
             }
         )
 
@@ -97,31 +129,46 @@ class Operator:
             self._desk.faults.clear()
         return JSONResponse(describe_faults(self._desk.faults))
 
+    def _caught_up(self) -> datetime:
+        now = self._now()
+        self._desk.catch_up(now)
+        return now
 
-def describe_order(issuances: tuple[BookedOrder, ...], now: datetime) -> dict[str, object]:
-    """One trade number with every time it was issued; what describes it is the first of them."""
-    first = issuances[0]
-    return {
-        **_named(first.key),
-        "issue_type": first.request.issue_type.name.lower(),
-        "items": [
-            {"item_no": line.item_no, "name": line.name, "price": line.price, "quantity": line.quantity}
-            for line in first.lines
-        ],
-        "ticket_count": sum(order.ticket_count for order in issuances),
-        "times_issued": len(issuances),
-        "status": first.status(now).name.lower(),
-        "remark": first.remark(now),
-        "ticket_trade_no": first.ticket_trade_no,
-        "received_at": first.received_at.isoformat(),
-        "refund_notify_url": first.request.refund_notify_url,
-        "use_status_notify_url": first.request.use_status_notify_url,
-    }
+    def _key(self, request: Request) -> Key | None:
+        kind = request.query_params.get("kind")
+        if kind not in (None, *TradeNoKind):
+            return None
+        wanted = TradeNoKind(kind) if kind else None
+        return self._desk.box_office.find(request.path_params["merchant_id"], request.path_params["trade_no"], wanted)
+
+    def _whole(self, key: Key, now: datetime) -> dict[str, object]:
+        issuances, uses = self._desk.books.issuances(key), self._desk.uses
+        return {**describe_order(issuances, uses, now), "tickets": describe_tickets(issuances, uses, now)}
 
 
-def _named(key: Key) -> dict[str, str]:
-    merchant_id, trade_no = key
-    return {"merchant_id": merchant_id, "trade_no": trade_no.value, "trade_no_kind": trade_no.kind.value}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A part of a long list."""
+
+    offset: int
+    limit: int
+
+    @classmethod
+    def of(cls, request: Request) -> _Page:
+        """The part that `offset` and `limit` in the query ask for."""
+        offset = _natural(request.query_params.get("offset"), 0)
+        limit = _natural(request.query_params.get("limit"), PAGE_SIZE)
+        if offset is None or limit is None or not 1 <= limit <= LARGEST_PAGE:
+            raise SettingsError(f"offset must be 0 or more, limit from 1 to {LARGEST_PAGE}")
+        return cls(offset=offset, limit=limit)
+
+    def cut(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
+        """Only these entries."""
+        return islice(entries, self.offset, self.offset + self.limit)
+
+    def described(self) -> dict[str, int]:
+        """What the answer says of the part."""
+        return {"offset": self.offset, "limit": self.limit}
 
 
 def _natural(text: str | None, default: int) -> int | None:
@@ -130,12 +177,28 @@ def _natural(text: str | None, default: int) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-async def _json(request: Request) -> object:
+def _act(name: str) -> Act | None:
+    return next((act for act in Act if act.value == name), None)
+
+
+def _ticket_no(document: object) -> str | None:
+    """The ticket that is meant; None for all of the order."""
+    if not isinstance(document, dict) or document.keys() - {"ticket_no"}:
+        raise SettingsError('the body must be {} for all tickets, or {"ticket_no": "..."} for one')
+    ticket_no = document.get("ticket_no")
+    if ticket_no is not None and not isinstance(ticket_no, str):
+        raise SettingsError("ticket_no must be a text")
+    return ticket_no
+
+
+async def _json(request: Request, *, empty: object = None) -> object:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY:
             raise SettingsError(f"the body must not be larger than {MAX_BODY} bytes")
+    if not body and empty is not None:
+        return empty
     try:
         document: object = json.loads(bytes(body))
     except (ValueError, RecursionError):

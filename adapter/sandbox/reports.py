@@ -1,8 +1,8 @@
 """The two reports of OrderDetail as CSV, written row by row from the books.
 
 Only the headers are documented; comma, quoting by RFC 4180, CRLF, a header row and UTF-8 with a byte order mark are
-assumed (fact sheet 6). Nobody redeems or refunds here, so those columns are empty or zero. A report is made lazily, in
-pieces, so that its size is bounded by the books and never by memory.
+assumed (fact sheet 6). A report is made lazily, in pieces, so that its size is bounded by the books and never by
+memory; each line says what is true when it is written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from itertools import islice
 from typing import Final, TypeVar
@@ -31,12 +31,16 @@ from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
 from adapter.protocol.taipei import TAIPEI
 from adapter.sandbox.books import BookedOrder, Ticket, tickets
+from adapter.sandbox.uses import Tally, Use, Uses
 
 _Value = TypeVar("_Value", bound=Enum)
 
 ROWS_PER_CHUNK: Final = 200
 ESCROW: Final = timedelta(days=365)
 """How long pickup vouchers are in custody (assumed)."""
+REFUND_FEE: Final = 0
+"""What a consumer pays for a refund here."""
+_NO_TICKETS: Final = Tally(counts={}, amounts={})
 
 
 def _words(table: Mapping[str, _Value]) -> dict[_Value, str]:
@@ -51,11 +55,11 @@ _USE_STATUS: Final = _words(USE_STATUS_WORDS)
 
 
 def report_chunks(
-    orders: Iterable[BookedOrder], report_type: ReportType, now: datetime, encoding: str
+    orders: Iterable[BookedOrder], uses: Uses, report_type: ReportType, now: datetime, encoding: str
 ) -> Iterator[bytes]:
     """The bytes of a report, in pieces; what the encoding lacks is written as `?`."""
     columns = ORDER_COLUMNS if report_type is ReportType.ORDERS else TICKET_COLUMNS
-    rows = (row for order in orders for row in _rows(order, report_type, now))
+    rows = (row for order in orders for row in _rows(order, uses, report_type, now))
     header = _csv([dict(zip(columns, columns, strict=True))], columns)
     yield header.encode(encoding, errors="replace")
     following = "utf-8" if encoding == "utf-8-sig" else encoding
@@ -69,13 +73,15 @@ def _csv(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
-def _rows(order: BookedOrder, report_type: ReportType, now: datetime) -> Iterator[dict[str, object]]:
+def _rows(order: BookedOrder, uses: Uses, report_type: ReportType, now: datetime) -> Iterator[dict[str, object]]:
+    today = now.astimezone(TAIPEI).date()
+    issued = order.status(now) is IssueStatus.ISSUED
     if report_type is ReportType.ORDERS:
-        yield _order_row(order, now)
-    elif order.status(now) is IssueStatus.ISSUED:
-        today = now.astimezone(TAIPEI).date()
+        yield _order_row(order, uses.tally(order, today) if issued else _NO_TICKETS, now)
+    elif issued:
         for ticket in tickets(order):
-            yield {**_common(order), **_ticket_row(order, ticket, today)}
+            row = _ticket_row(ticket, uses.status(order, ticket, today), uses.of(order, ticket))
+            yield {**_common(order), **row}
 
 
 def _common(order: BookedOrder) -> dict[str, object]:
@@ -97,38 +103,42 @@ def _common(order: BookedOrder) -> dict[str, object]:
     }
 
 
-def _order_row(order: BookedOrder, now: datetime) -> dict[str, object]:
-    issued = order.status(now) is IssueStatus.ISSUED
-    today = now.astimezone(TAIPEI).date()
-    expired = sum(line.quantity for line in order.lines if line.expire_date and line.expire_date < today)
-    gone = sum(line.quantity * line.price for line in order.lines if line.expire_date and line.expire_date < today)
+def _order_row(order: BookedOrder, tally: Tally, now: datetime) -> dict[str, object]:
     common = _common(order)
-    zeros = ("已核銷序號數量", "已核銷總金額", "已退貨序號數量", "已退貨總金額", "退貨手續費總金額")
+    counts, amounts = tally.counts, tally.amounts
     return {
         **common,
-        **dict.fromkeys(zeros, 0),
         "金流服務商": "綠界金流",
         "付款方式": "信用卡" if common["信用卡授權單號"] else "",
         "發行狀態": _STATUS[order.status(now)],
         "發行結果備註": order.remark(now),
         "訂單序號總數量": order.ticket_count,
         "訂單金額": order.amount,
-        "未使用序號數量": order.ticket_count - expired if issued else 0,
-        "未使用序號總金額": order.amount - gone if issued else 0,
-        "已失效票券數量": expired if issued else 0,
+        "已核銷序號數量": counts.get(UseStatus.REDEEMED, 0),
+        "已核銷總金額": amounts.get(UseStatus.REDEEMED, 0),
+        "已退貨序號數量": counts.get(UseStatus.REFUNDED, 0),
+        "已退貨總金額": amounts.get(UseStatus.REFUNDED, 0),
+        "退貨手續費總金額": REFUND_FEE,
+        "未使用序號數量": counts.get(UseStatus.UNUSED, 0),
+        "未使用序號總金額": amounts.get(UseStatus.UNUSED, 0),
+        "已失效票券數量": counts.get(UseStatus.EXPIRED, 0),
     }
 
 
-def _ticket_row(order: BookedOrder, ticket: Ticket, today: date) -> dict[str, object]:
+def _ticket_row(ticket: Ticket, status: UseStatus, use: Use | None) -> dict[str, object]:
     line = ticket.line
+    used_at = f"{use.at.astimezone(TAIPEI):%Y/%m/%d %H:%M}" if use else ""
     return {
         "票券類型": _TICKET_TYPE[line.ticket_type],
         "票券序號": ticket.number,
-        "票券使用狀態": _USE_STATUS[UseStatus.EXPIRED if ticket.expired(today) else UseStatus.UNUSED],
+        "票券使用狀態": _USE_STATUS[status],
         "商品編號": line.item_no or "",
         "商品名稱": line.name,
         "票券面額": line.price,
         "票券生效日": f"{line.start_date:%Y/%m/%d}",
+        "核銷日期": used_at if status is UseStatus.REDEEMED else "",
+        "退貨日期": used_at if status is UseStatus.REFUNDED else "",
+        "退貨手續費": REFUND_FEE if status is UseStatus.REFUNDED else "",
         "贈品券到期日期": f"{line.expire_date:%Y/%m/%d}" if line.expire_date else "",
         # "The response will be returned only when the issuance type is Serial number-only" (spec, OrderDetail).
         "核銷代碼": ticket.redemption_code if line.item_no is None else "",

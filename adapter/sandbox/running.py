@@ -17,13 +17,18 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from adapter.errors import SettingsError
+from adapter.protocol.issue import TradeNoKind
 from adapter.sandbox.books import Books
+from adapter.sandbox.box_office import Declined, Done
 from adapter.sandbox.catalogue import Catalogue
 from adapter.sandbox.connection import SandboxProtocol
 from adapter.sandbox.desk import Desk
 from adapter.sandbox.faults import Faults
+from adapter.sandbox.outbox import Outbox
+from adapter.sandbox.sender import Sender
 from adapter.sandbox.settings import SandboxSettings
 from adapter.sandbox.stats import Stats
+from adapter.sandbox.uses import Act
 from adapter.sandbox.web import Now, application, utc_now
 
 
@@ -42,6 +47,8 @@ class RunningSandbox:
         self._desk = Desk(self.settings)
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        self._sender = Sender(self._desk.outbox, self.settings, self._now)
+        self._sending: asyncio.Task[None] | None = None
 
     @property
     def books(self) -> Books:
@@ -63,6 +70,33 @@ class RunningSandbox:
     def stats(self) -> Stats:
         """The counters."""
         return self._desk.stats
+
+    @property
+    def outbox(self) -> Outbox:
+        """The notifications, those under way and what was answered."""
+        return self._desk.outbox
+
+    async def all_told(self) -> None:
+        """Wait until every notification is answered or given up; as long as it serves."""
+        await self._sender.all_told()
+
+    def redeem(
+        self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
+    ) -> Done:
+        """Redeem one ticket of an order, or every one that can be, as `POST /_/orders/.../redeem` does.
+
+        To be called on the loop that serves; from another thread, use the POST.
+
+        Raises:
+            ValueError: it cannot be done; the sentence says why, and nothing was done.
+        """
+        return self._use(Act.REDEEM, merchant_id, trade_no, ticket_no, kind)
+
+    def refund(
+        self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
+    ) -> Done:
+        """Refund, in the same way. Raises as `redeem` does."""
+        return self._use(Act.REFUND, merchant_id, trade_no, ticket_no, kind)
 
     @property
     def base_url(self) -> str:
@@ -95,6 +129,7 @@ class RunningSandbox:
             raise SettingsError(
                 f"nothing can listen at {host}:{port} ({error.strerror}); choose another port"
             ) from error
+        self._sending = asyncio.create_task(self._sender.run(), name="sandbox-notifications")
         return self
 
     async def __aexit__(
@@ -104,7 +139,7 @@ class RunningSandbox:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop listening, break the connections there are, and wait for their handlers to notice."""
+        """Stop listening and sending, break the connections there are, and wait for their handlers to notice."""
         if self._server is None:
             return
         self._server.close()
@@ -114,6 +149,23 @@ class RunningSandbox:
             await asyncio.wait(self._state.tasks)
         await self._server.wait_closed()
         self._server = None
+        if self._sending is not None:
+            self._sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sending
+
+    def _use(self, act: Act, merchant_id: str, trade_no: str, ticket_no: str | None, kind: TradeNoKind | None) -> Done:
+        now = self._now()
+        self._desk.catch_up(now)
+        key = self._desk.box_office.find(merchant_id, trade_no, kind)
+        if key is None:
+            raise ValueError(f"no order of merchant {merchant_id} has the number {trade_no}")
+        done = self._desk.box_office.carry_out(act, key, ticket_no, now)
+        match done:
+            case Declined(message=message):
+                raise ValueError(message)
+            case Done():
+                return done
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(

@@ -24,6 +24,7 @@ from adapter.sandbox.judging import Judge, field_refusal
 from adapter.sandbox.reading import read_issue, read_item, read_report, read_result
 from adapter.sandbox.reports import report_chunks
 from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.uses import Uses
 
 Payload: TypeAlias = Mapping[str, object]
 
@@ -42,15 +43,17 @@ class Asked:
     endpoint: Endpoint
     family: Family
     merchant_id: str
+    platform_id: str | None
     payload: Payload
 
 
 class Services:
     """The honest ECTicket: rules, books and catalogue."""
 
-    def __init__(self, settings: SandboxSettings, books: Books, catalogue: Catalogue) -> None:
+    def __init__(self, settings: SandboxSettings, books: Books, uses: Uses, catalogue: Catalogue) -> None:
         self._settings = settings
         self._books = books
+        self._uses = uses
         self._catalogue = catalogue
         self._judge = Judge(settings, catalogue)
         self._last_report: dict[str, datetime] = {}
@@ -83,7 +86,9 @@ class Services:
             )
         visible_at = now + timedelta(seconds=self._settings.visible_after_seconds)
         job = self._job(request, strike, now)
-        order = self._books.enter(request, lines, received_at=now, visible_at=visible_at, job=job)
+        order = self._books.enter(
+            request, lines, received_at=now, visible_at=visible_at, job=job, platform_id=asked.platform_id
+        )
         if order is None:
             return Refusal(reason=Reason.BOOKS_FULL, message="the sandbox holds as many orders as it may")
         return _issued(order)
@@ -145,7 +150,8 @@ class Services:
             return Refusal(reason=Reason.REPORT_TOO_SOON, message=f"one report in {interval:g} seconds per MerchantID")
         self._last_report[asked.merchant_id] = now
         orders = self._books.received(asked.merchant_id, request.begin_date, request.end_date, now)
-        return Report(chunks=report_chunks(orders, request.report_type, now, self._settings.report_encoding))
+        encoding = self._settings.report_encoding
+        return Report(chunks=report_chunks(orders, self._uses, request.report_type, now, encoding))
 
 
 def _issued(order: BookedOrder) -> Payload:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.encoding import Encoder
 from adapter.sandbox.books import SEQUENCE_LIMIT
 from adapter.sandbox.catalogue import BUILT_IN_ITEMS, Item
 from adapter.sandbox.codes import code_table
@@ -87,6 +88,26 @@ class SandboxSettings:
     """How reports are written (assumed: UTF-8 with a byte order mark)."""
     answer_type: Literal["text/html; charset=utf-8", "application/json"] = "text/html; charset=utf-8"
     """Content-Type of answers; the page's clients ask for text/html."""
+    notify_after_seconds: float = 0.0
+    """From a redemption or refund to the first sending of its notification (ECPay: a daily job)."""
+    notify_again_seconds: float = 600.0
+    """Half to one and a half of it lie between two sendings (ECPay: 5 to 15 minutes)."""
+    notify_again_times: int = 4
+    """How often a notification is sent again when its answer is not RtnCode 1 (ECPay: up to four times)."""
+    notify_timeout_seconds: float = 10.0
+    """How long an answer to a notification is waited for (from ECPay's AI skill repository)."""
+    notify_lenient: bool = False
+    """Accept `1|OK` where ECTicket asks for the envelope with RtnCode 1; the delivery log names it."""
+    notify_header: Literal["RqHeader", "RpHeader"] = "RqHeader"
+    """Shape of notifications: a request's, as ECPay's pages have it, or an answer's, as its AI guides do."""
+    notify_encoder: Encoder = Encoder.ESCAPE_DATA_STRING
+    """Encoder of notifications; `dotnet_http_utility` is how ECPay's production did it until September 2026."""
+    notify_extra_fields: bool = False
+    """Add TicketTradeNo to refund notifications, which one known client cannot do without."""
+    notify_concurrency: int = 16
+    """How many notifications are on their way at once."""
+    max_notifications: int = 10_000
+    """Notifications the outbox holds, the finished included; while as many are open, nothing is redeemed."""
     keep_alive_seconds: int = 75
     """How long an idle connection stays open."""
     max_orders: int = 200_000
@@ -112,6 +133,12 @@ class SandboxSettings:
             "visible_after_seconds": (self.visible_after_seconds, 0, 86_400),
             "timestamp_tolerance_seconds": (self.timestamp_tolerance_seconds, 0, 86_400),
             "report_interval_seconds": (self.report_interval_seconds, 0, 86_400),
+            "notify_after_seconds": (self.notify_after_seconds, 0, 86_400),
+            "notify_again_seconds": (self.notify_again_seconds, 0, 86_400),
+            "notify_again_times": (self.notify_again_times, 0, 100),
+            "notify_timeout_seconds": (self.notify_timeout_seconds, 0.001, 86_400),
+            "notify_concurrency": (self.notify_concurrency, 1, 1_000),
+            "max_notifications": (self.max_notifications, 200, 1_000_000),
             "keep_alive_seconds": (self.keep_alive_seconds, 1, 86_400),
             "max_orders": (self.max_orders, 1, SEQUENCE_LIMIT),
             "max_items": (self.max_items, 1, 1_000_000),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,7 @@ from adapter.protocol.endpoints import Endpoint, Family, path
 from adapter.sandbox.connection import connection_of, gone_within
 from adapter.sandbox.desk import Closed, Desk, Download, Reply
 from adapter.sandbox.operator import operator_routes
+from adapter.sandbox.origin import OwnPagesOnly
 from adapter.sandbox.settings import SandboxSettings
 
 Now: TypeAlias = Callable[[], datetime]
@@ -38,14 +40,16 @@ def utc_now() -> datetime:
 
 
 def create_app(settings: SandboxSettings, *, now: Now = utc_now) -> Starlette:
-    """A sandbox as an ASGI application; to lose answers it must be served by `RunningSandbox` or `serve`."""
+    """A sandbox as an ASGI application; only `RunningSandbox` and `serve` can lose answers and send notifications."""
     return application(Desk(settings), now)
 
 
 def application(desk: Desk, now: Now) -> Starlette:
     """The ASGI application in front of a desk."""
     ecticket = Route("/{rest:path}", EcticketEndpoint(desk, now))
-    return Starlette(routes=[Mount("/_", routes=operator_routes(desk, now)), ecticket])
+    own_pages_only = Middleware(OwnPagesOnly, host=desk.settings.host)
+    operator = Mount("/_", routes=operator_routes(desk, now), middleware=[own_pages_only])
+    return Starlette(routes=[operator, ecticket])
 
 
 class EcticketEndpoint:

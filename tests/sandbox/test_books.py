@@ -174,7 +174,7 @@ def test_a_gift_voucher_expires_after_its_last_day(books: Books, today: date, ex
     )
     assert order is not None
 
-    assert [ticket.expired(today) for ticket in tickets(order)] == [expired]
+    assert [ticket.line.expired(today) for ticket in tickets(order)] == [expired]
 
 
 def test_a_report_holds_the_merchants_visible_orders_of_the_dates(books: Books) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from adapter.errors import SettingsError
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import KINDS, AcceptRepeats, AnswerLostAfter, ServerError, Slow
+from adapter.sandbox.behaviours import KINDS, AcceptRepeats, AnswerLostAfter, DelayedNotification, ServerError, Slow
 from adapter.sandbox.fault_document import OPTIONS, describe_faults, read_faults
 from adapter.sandbox.faults import Fault, Faults
+from adapter.sandbox.notifications import NotificationKind
 
 
 def read_one(**entry: object) -> Fault:
@@ -57,6 +58,17 @@ def test_hyphens_and_underscores_are_the_same_in_endpoints(name: str) -> None:
     assert read_one(fault="slow", endpoint=name).endpoint is Endpoint.QUERY_ISSUE_RESULT
 
 
+@pytest.mark.parametrize("kind", list(NotificationKind))
+def test_a_notification_is_matched_like_an_endpoint(kind: NotificationKind) -> None:
+    """By its name; it is shown by that name, too."""
+    fault = read_one(fault="delayed-notification", endpoint=kind.value, seconds=3)
+    faults = Faults()
+    faults.arm(fault)
+
+    assert fault == Fault(behaviour=DelayedNotification(seconds=3), endpoint=kind)
+    assert kind.value in str(describe_faults(faults)["faults"])
+
+
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_fault_needs_nothing_but_its_name(name: str) -> None:
     """All options have defaults."""
@@ -92,6 +104,12 @@ def test_every_fault_needs_nothing_but_its_name(name: str) -> None:
         ({"fault": "garbage", "size": 100_000}, "size must be a whole number"),
         ({"fault": "job_fails", "endpoint": "order_detail"}, "job_fails never happens at order_detail; allowed: issue"),
         ({"fault": "wrong_checksum", "endpoint": "order-detail"}, "never happens at order-detail"),
+        ({"fault": "slow", "endpoint": "refund_notification"}, "never happens at refund_notification"),
+        (
+            {"fault": "tampered_notification", "endpoint": "issue"},
+            "allowed: refund_notification, use_status_notification",
+        ),
+        ({"fault": "duplicate_notification", "copies": 1}, "copies must be a whole number from 2 to 10"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_what_is_allowed(entry: dict[str, object], told: str) -> None:

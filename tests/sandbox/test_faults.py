@@ -13,6 +13,8 @@ from adapter.sandbox.behaviours import (
     AnswerLostAfter,
     AnswerLostBefore,
     Behaviour,
+    DelayedNotification,
+    DuplicateNotification,
     Garbage,
     JobFails,
     JobNeverFinishes,
@@ -21,10 +23,12 @@ from adapter.sandbox.behaviours import (
     Maintenance,
     NotAcceptedEnvelope,
     Slow,
+    TamperedNotification,
     WrongChecksum,
     kind_of,
 )
 from adapter.sandbox.faults import Call, Fault, Faults, Strike
+from adapter.sandbox.notifications import NotificationKind
 
 from .helpers import START
 
@@ -162,3 +166,36 @@ def test_clearing_ends_faults_and_lock_outs_but_not_the_count_of_what_fired() ->
 def test_every_kind_knows_its_own_name() -> None:
     """Names and behaviours are one to one."""
     assert [kind_of(kind()) for kind in KINDS.values()] == list(KINDS)
+
+
+def test_a_fault_of_calls_never_hits_a_notification_nor_the_other_way_round() -> None:
+    """Without a matcher, each hits all of its own."""
+    faults = armed(Fault(behaviour=AnswerLostAfter()), Fault(behaviour=TamperedNotification()))
+    told = Call(endpoint=NotificationKind.REFUND, merchant_id="3085676", trade_no="A1")
+
+    assert faults.strike(told, START) == Strike(tampered=True)
+    assert faults.strike(call(), START) == Strike(answer=AnswerLostAfter())
+
+
+def test_the_faults_of_a_notification_combine() -> None:
+    """Each touches another thing about it."""
+    faults = armed(
+        Fault(behaviour=DuplicateNotification(copies=3)),
+        Fault(behaviour=TamperedNotification()),
+        Fault(behaviour=DelayedNotification(seconds=9)),
+        Fault(behaviour=DuplicateNotification(copies=5)),
+    )
+    told = Call(endpoint=NotificationKind.USE_STATUS, merchant_id="3085676", trade_no="A1")
+
+    assert faults.strike(told, START) == Strike(copies=3, tampered=True, departure_seconds=9)
+
+
+def test_a_merchant_that_is_locked_out_is_notified_all_the_same() -> None:
+    """It calls too often; ECTicket does not."""
+    faults = armed(Fault(behaviour=LockOut(), count=1))
+    faults.strike(call(), START)
+
+    told = Call(endpoint=NotificationKind.USE_STATUS, merchant_id="3085676", trade_no="A1")
+
+    assert faults.strike(call(), START).lock is not None
+    assert faults.strike(told, START) == Strike()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from adapter.protocol.endpoints import Endpoint
@@ -230,3 +232,25 @@ async def test_a_large_report_comes_whole(unlimited: Client) -> None:
     rows = await ticket_rows(unlimited)
 
     assert len({row.ticket_no for row in rows}) == len(rows) == 3_000
+
+
+async def test_both_reports_say_what_became_of_the_tickets(unlimited: Client, clock: Clock) -> None:
+    """Counts and amounts of the order, state and minute of each ticket."""
+    await unlimited.issue(paper(TicketInfo=[{"ItemNo": "VQT04959", "TicketAmount": 3}]))
+    numbers = [row.ticket_no for row in await ticket_rows(unlimited)]
+    clock.advance(90)
+    unlimited.sandbox.redeem("3085676", "A1", numbers[0])
+    clock.advance(90)
+    unlimited.sandbox.refund("3085676", "A1", numbers[1])
+
+    (order,) = await orders(unlimited)
+    redeemed, refunded, unused = await ticket_rows(unlimited)
+
+    assert (order.redeemed_count, order.redeemed_amount) == (1, 1200)
+    assert (order.refunded_count, order.refunded_amount, order.refund_fee) == (1, 1200, 0)
+    assert (order.unused_count, order.unused_amount, order.expired_count) == (1, 1200, 0)
+    statuses = [row.use_status for row in (redeemed, refunded, unused)]
+    assert statuses == [UseStatus.REDEEMED, UseStatus.REFUNDED, UseStatus.UNUSED]
+    assert (redeemed.redeemed_at, redeemed.refunded_at) == (START + timedelta(minutes=1), None)
+    assert (refunded.redeemed_at, refunded.refunded_at) == (None, START + timedelta(minutes=3))
+    assert (refunded.refund_fee, unused.redeemed_at, unused.refund_fee) == (0, None, None)
