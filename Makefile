@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test chaos bench lint format clean
+.PHONY: help demo test browser chaos bench lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,7 +23,10 @@ lint: $(READY) ## Style and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## Everything, the real broker included
+browser:
+	@sh tests/browser/chromium.sh
+
+test: lint browser ## Everything, the real broker and a real browser included
 	$(BIN)/pytest -n 2 -m 'not broker'
 	$(BIN)/pytest -m broker
 

@@ -1,4 +1,4 @@
-"""The sandbox over HTTP: ECTicket's endpoints where both families place them, and the operator's under `/_/`.
+"""The sandbox over HTTP: ECTicket's endpoints where both families place them, the operator's under `/_/`, the page.
 
 Carries out what the desk decided: waits, sends, or breaks the connection. Paths are found case-insensitively unless the
 settings are strict. `/_/` has no access control and belongs on loopback.
@@ -21,6 +21,7 @@ from adapter.sandbox.connection import connection_of, gone_within
 from adapter.sandbox.desk import Closed, Desk, Download, Reply
 from adapter.sandbox.operator import operator_routes
 from adapter.sandbox.origin import OwnPagesOnly
+from adapter.sandbox.page import page_routes
 from adapter.sandbox.settings import SandboxSettings
 
 Now: TypeAlias = Callable[[], datetime]
@@ -49,7 +50,7 @@ def application(desk: Desk, now: Now) -> Starlette:
     ecticket = Route("/{rest:path}", EcticketEndpoint(desk, now))
     own_pages_only = Middleware(OwnPagesOnly, host=desk.settings.host)
     operator = Mount("/_", routes=operator_routes(desk, now), middleware=[own_pages_only])
-    return Starlette(routes=[operator, ecticket])
+    return Starlette(routes=[*page_routes(), operator, ecticket])
 
 
 class EcticketEndpoint:

@@ -41,7 +41,7 @@ async def test_paths_are_case_insensitive_unless_told_otherwise(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/api/Ticket/Issue", 405), ("POST", "/api/Ticket/WriteOff", 404), ("GET", "/", 404)],
+    [("GET", "/api/Ticket/Issue", 405), ("POST", "/api/Ticket/WriteOff", 404), ("GET", "/api", 404)],
 )
 async def test_what_is_not_there_is_not_there(client: Client, method: str, path: str, status: int) -> None:
     """Only POST, only the four endpoints."""
