@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from adapter.cli.invocation import Invocation, command
 from adapter.cli.output import say
+from adapter.protocol.encoding import Encoder
 
 Only = Annotated[
     str | None,
@@ -59,11 +60,31 @@ def sandbox(
     report_interval_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="One report per merchant in this time; 0 lifts the limit.")
     ] = 60.0,
+    notify_after_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="From a redemption or refund to its notification (ECPay: a day).")
+    ] = 0.0,
+    notify_again_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Half to one and a half of it lie between two sendings.")
+    ] = 600.0,
+    notify_header: Annotated[
+        Literal["RqHeader", "RpHeader"],
+        typer.Option(help="Shape of notifications: as ECPay's pages have them, or as its AI guides do."),
+    ] = "RqHeader",
+    notify_encoder: Annotated[
+        Encoder, typer.Option(help="Encoder of notifications; dotnet_http_utility was ECPay's until September 2026.")
+    ] = Encoder.ESCAPE_DATA_STRING,
+    notify_extra_fields: Annotated[
+        bool, typer.Option("--notify-extra-fields", help="Add TicketTradeNo to refund notifications.")
+    ] = False,
+    notify_lenient: Annotated[
+        bool, typer.Option("--notify-lenient", help="Take 1|OK for an answer, which ECPay does not.")
+    ] = False,
 ) -> None:
     """Serve an ECTicket that enforces every rule, costs nothing and misbehaves when told, until Ctrl-C.
 
-    It knows ECPay's public test merchants. `PUT /_/faults` arms faults; `GET /_/orders` and `GET /_/stats` show its
-    books.
+    It knows ECPay's public test merchants. Its page shows orders live, and redeems or refunds a ticket by a click;
+    `PUT /_/faults` arms faults; `GET /_/orders`, `/_/notifications` and `/_/stats` show its books. All of it is in
+    docs/sandbox.md.
     """
     from adapter.sandbox import SandboxSettings, serve
 
@@ -73,11 +94,18 @@ def sandbox(
         job_seconds=job_seconds,
         visible_after_seconds=visible_after_seconds,
         report_interval_seconds=report_interval_seconds,
+        notify_after_seconds=notify_after_seconds,
+        notify_again_seconds=notify_again_seconds,
+        notify_header=notify_header,
+        notify_encoder=notify_encoder,
+        notify_extra_fields=notify_extra_fields,
+        notify_lenient=notify_lenient,
     )
     merchants = dict.fromkeys(merchant.merchant_id for merchant in settings.merchants)
 
     def ready(base_url: str) -> None:
         say(f"Sandbox at {base_url} for merchants {', '.join(merchants)}; Ctrl-C ends it.")
+        say(f"Open {base_url}/ in a browser to see orders come in, and to redeem or refund their tickets.")
         say("Point the adapter at it with:")
         say(f"  --set provider.environment=custom --set provider.base_url={base_url}")
 

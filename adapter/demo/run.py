@@ -133,7 +133,7 @@ async def _keep(stage: Stage, console: Console) -> None:
         ("orders", settings.topics.orders_paid),
         ("events", settings.topics.issuances),
         ("dead letters", settings.topics.dead_letters),
-        ("sandbox", f"{stage.sandbox.base_url} (its books: /_/orders, /_/stats)"),
+        ("sandbox", f"{stage.sandbox.base_url}/ (a page: see its orders, redeem their tickets)"),
         ("log", str(stage.log)),
     ):
         facts.add_row("", name, value)
