@@ -15,8 +15,10 @@ AdapterError
 │   └── HookFailed
 ├── EnvelopeError              LOOK_UP  what was received cannot be trusted or read
 │   ├── NotAnEnvelope
+│   │   └── UnknownAddressee
 │   ├── Undecryptable
 │   ├── WrongChecksum
+│   ├── WrongAddressee
 │   └── UnreadableReply
 ├── CallError                           a call to ECTicket ended without an answer to act on
 │   ├── NotSent                RETRY    not one byte of the request was written
@@ -146,12 +148,20 @@ class NotAnEnvelope(EnvelopeError):
     """Not JSON, or not the envelope's fields."""
 
 
+class UnknownAddressee(NotAnEnvelope):
+    """It names a merchant or a platform whose keys are not known here."""
+
+
 class Undecryptable(EnvelopeError):
     """`Data` is not base64, not this key's AES, or not URL-encoded JSON below it."""
 
 
 class WrongChecksum(EnvelopeError):
     """`CheckMacValue` fits the decrypted text under none of the accepted encoders."""
+
+
+class WrongAddressee(EnvelopeError):
+    """Nothing that is signed says that it is for the merchant whom the unsigned envelope names."""
 
 
 class UnreadableReply(EnvelopeError):

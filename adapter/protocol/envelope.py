@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from adapter.errors import EnvelopeError, NotAnEnvelope, Undecryptable, UnreadableReply, WrongChecksum
+from adapter.errors import (
+    EnvelopeError,
+    NotAnEnvelope,
+    Undecryptable,
+    UnknownAddressee,
+    UnreadableReply,
+    WrongChecksum,
+)
 from adapter.protocol.checksum import check_mac, matching_encoder
 from adapter.protocol.cipher import decrypt, encrypt
 from adapter.protocol.credentials import Credentials, Merchant
@@ -45,9 +52,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An opened request or notification and the merchant whose keys it fits; `timestamp` in Unix seconds, unchecked."""
+    """An opened request or notification and the merchant whose keys it fits; `timestamp` in Unix seconds, unchecked.
+
+    `credentials` are the pair that it fits, the platform's or the merchant's own.
+    """
 
     merchant: Merchant
+    credentials: Credentials
     timestamp: int
     payload: Mapping[str, object] = field(repr=False)
     plaintext: str = field(repr=False)
@@ -69,9 +80,14 @@ def seal_response(
     timestamp: int,
     trans_code: int = ACCEPTED,
     trans_msg: str = "",
+    credentials: Credentials | None = None,
 ) -> bytes:
-    """Make the whole HTTP body of an answer; without a payload, Data and CheckMacValue are empty."""
-    sealed = {"Data": "", "CheckMacValue": ""} if payload is None else _sealed(payload, merchant.signing)
+    """Make the whole HTTP body of an answer; without a payload, Data and CheckMacValue are empty.
+
+    `credentials` are the pair to sign with, where it is known which one the other side uses.
+    """
+    keys = credentials or merchant.signing
+    sealed = {"Data": "", "CheckMacValue": ""} if payload is None else _sealed(payload, keys)
     outcome = {"RpHeader": {"Timestamp": timestamp}, "TransCode": trans_code, "TransMsg": trans_msg}
     return _write({**_addresses(merchant), **outcome, **sealed})
 
@@ -114,7 +130,8 @@ def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchan
     tells about the padding, and enough such answers would tell the text.
 
     Raises:
-        NotAnEnvelope: not JSON, not the envelope's fields, an unknown merchant, or a TransCode other than 1.
+        NotAnEnvelope: not JSON, not the envelope's fields, or a TransCode other than 1.
+        UnknownAddressee: `find_merchant` knows no such merchant.
         Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.
         WrongChecksum: CheckMacValue fits the decrypted text under none of the keys and encoders.
     """
@@ -127,10 +144,11 @@ def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchan
         raise NotAnEnvelope(f"TransCode is {header.trans_code}: there is nothing in it to be read.")
     merchant = find_merchant(header.merchant_id, header.platform_id)
     if merchant is None:
-        raise NotAnEnvelope("MerchantID or PlatformID is not known here.")
+        raise UnknownAddressee("MerchantID or PlatformID is not known here.")
     opened = _opened(envelope, merchant.accepted)
     return Request(
         merchant=merchant,
+        credentials=opened.credentials,
         timestamp=header.timestamp,
         payload=opened.payload,
         plaintext=opened.plaintext,
@@ -170,6 +188,7 @@ class _Opened:
     payload: Mapping[str, object]
     plaintext: str
     encoder: str
+    credentials: Credentials
 
 
 def _addresses(merchant: Merchant) -> dict[str, object]:
@@ -229,14 +248,14 @@ def _opened(envelope: Payload, accepted: Iterable[Credentials]) -> _Opened:
             continue
         encoder = matching_encoder(received, text, encoded, credentials)
         if encoder is not None:
-            return _read_plaintext(text, encoder)
+            return _read_plaintext(text, encoder, credentials)
         failure = WrongChecksum("CheckMacValue does not fit the decrypted text under any accepted key and encoder.")
     raise failure
 
 
-def _read_plaintext(text: str, encoder: str) -> _Opened:
+def _read_plaintext(text: str, encoder: str, credentials: Credentials) -> _Opened:
     """Read the verified text as the JSON object it must be."""
     payload = read_json(text)
     if not isinstance(payload, dict):
         raise Undecryptable("Data decrypts to a verified text that is no JSON object.")
-    return _Opened(payload=payload, plaintext=text, encoder=encoder)
+    return _Opened(payload=payload, plaintext=text, encoder=encoder, credentials=credentials)

@@ -1,0 +1,192 @@
+"""Notifications: what ECTicket tells by itself of refunds and of tickets that were used (pages 32228 and 46921).
+
+ECPay posts a notification in the shape of a request and expects an answer with RtnCode 1. The pages' field lists could
+be read in part only, and what UseStatus means is disputed, so this module reads leniently: what the checksum vouches
+for is never refused for a field that is missing, new or of another type. Nothing it tells comes from the part of the
+envelope that is not signed. Refuses to know HTTP, events and when something arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import TypeVar
+
+from adapter.errors import UnreadableReply, WrongAddressee
+from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.envelope import Request, open_request, seal_response
+from adapter.protocol.fields import Payload, optional_integer, optional_text
+from adapter.protocol.issue import TradeNo
+from adapter.protocol.order_detail import UseStatus
+
+MEANINGS: Mapping[int, tuple[UseStatus, ...]] = {
+    1: (UseStatus.UNUSED, UseStatus.REDEEMED),
+    2: (UseStatus.REDEEMED, UseStatus.REFUNDED),
+    3: (UseStatus.REFUNDED,),
+    4: (UseStatus.EXPIRED,),
+}
+"""What each UseStatus may mean: every meaning that some source gives it, since the page's own list could not be read.
+
+ECPay's sample code says 1 redeemed, 2 refunded; the answers to queries say 1 unused, 2 redeemed, 3 refunded, 4 expired.
+"""
+
+PLAIN_FIELDS = frozenset(
+    {
+        "MerchantID", "RtnCode", "RtnMsg", "MerchantTradeNo", "FreeTradeNo", "TicketTradeNo", "UseStatus",
+        "TradeAmount", "TotalRefundAmount", "RefundAmount", "TotalRefundFee", "RefundFee", "ItemNo", "ItemName",
+        "TicketType", "TicketAmount", "StartDate", "WriteOffDate", "RefundDate", "ExpiredDate",
+    }
+)  # fmt: skip
+"""Fields that identify neither a customer nor a ticket."""
+
+_REFUND_FIELDS = ("RefundAmount", "TotalRefundAmount")
+_STATUS_FIELDS = ("UseStatus", "TicketNo")
+_LONGEST_VALUE = 200
+_LONGEST_NAME = 64
+_MOST_NAMES = 50
+_MERCHANT_TRADE_NO = 25
+_ANSWER = {"RtnCode": 1, "RtnMsg": "成功"}
+
+Scalar = str | int | float | bool | None
+Value = TypeVar("Value")
+
+
+@unique
+class Kind(StrEnum):
+    """What a notification is about."""
+
+    REFUND = "refund"
+    """An order's money was given back (RefundNotifyURL)."""
+    USE_STATUS = "use-status"
+    """A ticket was redeemed or refunded (UseStatusNotifyURL)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """An opened notification; None is what did not come, or not in a form that can be read.
+
+    `ticket_no` identifies a ticket and stays out of `repr`. `raw` holds the plain fields as they came; `withheld` names
+    all others, which may identify somebody or something.
+    """
+
+    request: Request = field(repr=False)
+    kind: Kind
+    trade_no: TradeNo | None
+    ticket_trade_no: str | None
+    ticket_no: str | None = field(repr=False)
+    use_status: int | None
+    trade_amount: int | None
+    refund_amount: int | None
+    total_refund_amount: int | None
+    raw: Mapping[str, Scalar] = field(repr=False)
+    withheld: tuple[str, ...]
+
+    @property
+    def merchant(self) -> Merchant:
+        """Whose it is."""
+        return self.request.merchant
+
+    @property
+    def may_mean(self) -> tuple[UseStatus, ...]:
+        """Everything that `use_status` may mean; nothing where nobody says."""
+        return MEANINGS.get(self.use_status, ()) if self.use_status is not None else ()
+
+
+def open_notification(body: bytes, find_merchant: Callable[[str], Merchant | None], *, posted_to: Kind) -> Notification:
+    """Open a notification that came to the address of this kind.
+
+    What it is about is said by its fields, since one of ECPay's documents sends both kinds to one address; the address
+    decides where they say nothing.
+
+    Raises:
+        NotAnEnvelope, UnknownAddressee, Undecryptable, WrongChecksum: as `envelope.open_request`; answer all alike.
+        WrongAddressee: the signed text names another merchant than the envelope, or names none under a platform's
+            keys, which are not one merchant's alone.
+    """
+    request = open_request(body, lambda merchant_id, _platform_id: find_merchant(merchant_id))
+    payload = request.payload
+    _check_addressee(request)
+    return Notification(
+        request=request,
+        kind=_kind(payload, posted_to),
+        trade_no=_trade_no(payload),
+        ticket_trade_no=_alphanumeric(_readable(optional_text, payload, "TicketTradeNo")),
+        ticket_no=_readable(optional_text, payload, "TicketNo"),
+        use_status=_readable(optional_integer, payload, "UseStatus"),
+        trade_amount=_readable(optional_integer, payload, "TradeAmount"),
+        refund_amount=_readable(optional_integer, payload, "RefundAmount"),
+        total_refund_amount=_readable(optional_integer, payload, "TotalRefundAmount"),
+        raw={name: value for name, value in payload.items() if name in PLAIN_FIELDS and _is_short(value)},
+        withheld=_withheld(payload),
+    )
+
+
+def seal_answer(notification: Notification, *, timestamp: int) -> bytes:
+    """Make the answer that says it was received, under the keys that the notification came with."""
+    request = notification.request
+    return seal_response(_ANSWER, request.merchant, timestamp=timestamp, credentials=request.credentials)
+
+
+def pseudonym(text: str, credentials: Credentials) -> str:
+    """A name for a text that always is the same, and that nobody without these keys can trace back to it.
+
+    A plain hash could be: ticket numbers are short and begin with a date, so that all of them can be tried.
+    """
+    key = (credentials.hash_key + credentials.hash_iv).encode()
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _check_addressee(request: Request) -> None:
+    named = _readable(optional_text, request.payload, "MerchantID")
+    if named is not None and named != request.merchant.merchant_id:
+        raise WrongAddressee("The signed text is for another merchant than the envelope says.")
+    if named is None and request.credentials != request.merchant.credentials:
+        raise WrongAddressee("The signed text names no merchant, and the keys it is signed with are a platform's.")
+
+
+def _kind(payload: Payload, posted_to: Kind) -> Kind:
+    """Told by fields that only one of the two kinds has."""
+    refund = any(name in payload for name in _REFUND_FIELDS)
+    status = any(name in payload for name in _STATUS_FIELDS)
+    if refund == status:
+        return posted_to
+    return Kind.REFUND if refund else Kind.USE_STATUS
+
+
+def _trade_no(payload: Payload) -> TradeNo | None:
+    try:
+        found = TradeNo.from_payload(payload)
+    except UnreadableReply:
+        return None
+    return found if found is not None and _alphanumeric(found.value) else None
+
+
+def _alphanumeric(text: str | None) -> str | None:
+    """Only what can be a number of ECTicket's: it becomes part of a record's key."""
+    fits = text is not None and text.isascii() and text.isalnum() and len(text) <= _MERCHANT_TRADE_NO
+    return text if fits else None
+
+
+def _readable(read: Callable[[Payload, str], Value | None], payload: Payload, name: str) -> Value | None:
+    try:
+        return read(payload, name)
+    except UnreadableReply:
+        return None
+
+
+def _is_short(value: object) -> bool:
+    """Whether a value can go on as it came: what is nested or long may hold anything."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_VALUE
+    return value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18)
+
+
+def _withheld(payload: Payload) -> tuple[str, ...]:
+    """The names of the other fields, those that look like names."""
+    others = sorted(name for name, value in payload.items() if name not in PLAIN_FIELDS or not _is_short(value))
+    return tuple(name for name in others if len(name) <= _LONGEST_NAME and name.isascii() and name.isidentifier())[
+        :_MOST_NAMES
+    ]
