@@ -12,13 +12,14 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticSerializationError
 
+from adapter.protocol.order_detail import UseStatus
 from adapter.stream.records import Publication, Record
 
 SOURCE = "/ecticket-adapter"
@@ -189,6 +190,49 @@ class OrderParked(OrderNotIssued):
     """The dead letter's reason."""
 
 
+class Notified(EventData):
+    """What every event about a notification of ECTicket's says."""
+
+    merchant_id: str
+    """MerchantID at ECPay, proven by the keys."""
+    trade_no: TradeNoText | None
+    """MerchantTradeNo or FreeTradeNo of the issuance; null where the notification did not say it."""
+    trade_no_kind: Literal["merchant", "free"] | None
+    """Which of the two it is."""
+    ticket_trade_no: TradeNoText | None
+    """ECTicket's own number of the order (TicketTradeNo); null where the notification did not say it."""
+    raw: dict[str, str | int | float | bool | None]
+    """The fields of the notification as they came, under ECPay's names; only those that identify nobody."""
+    withheld: tuple[str, ...]
+    """Names of the fields that are left out of `raw`: the ticket's number, and what nobody knows."""
+
+
+class TicketStatusChanged(Notified):
+    """ECTicket says that a ticket was redeemed or refunded. A hint: look the ticket up before acting on it."""
+
+    TYPE = "ecticket.ticket.status-changed.v1"
+    SCHEMA = "ticket-status-changed.v1"
+    ticket_ref: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
+    """Stands for the ticket's number, always the same; which number it is, only the merchant's keys tell."""
+    use_status: int | None
+    """UseStatus as it came; null where it is missing or no whole number."""
+    may_mean: tuple[UseStatus, ...]
+    """Every meaning that one of ECPay's documents gives this number; they disagree on 1 and 2. Empty: nobody says."""
+
+
+class OrderRefunded(Notified):
+    """ECTicket says that money of an order was given back."""
+
+    TYPE = "ecticket.order.refunded.v1"
+    SCHEMA = "order-refunded.v1"
+    trade_amount: int | None
+    """Amount of the order in NT$ (TradeAmount)."""
+    refund_amount: int | None
+    """Amount given back this time, in NT$ (RefundAmount)."""
+    total_refund_amount: int | None
+    """Amount given back in all so far, in NT$ (TotalRefundAmount)."""
+
+
 EVENTS: tuple[type[EventData], ...] = (
     IssuanceSubmitted,
     IssuanceIssued,
@@ -196,6 +240,8 @@ EVENTS: tuple[type[EventData], ...] = (
     IssuanceDelayed,
     OrderSkipped,
     OrderParked,
+    TicketStatusChanged,
+    OrderRefunded,
 )
 
 
@@ -224,6 +270,14 @@ def issuance_event_id(data: IssuanceData) -> str:
 def order_event_id(origin: Origin, event_type: str) -> str:
     """The id of a fact about an order record: the same for the same record and type."""
     return str(uuid.uuid5(NAMESPACE, f"{origin}/{event_type}"))
+
+
+def notification_event_id(merchant_id: str, pseudonym: str, day: date) -> str:
+    """The id of a notified fact: the same for the same merchant and text on the same day in Taipei.
+
+    `pseudonym` stands for the text: of a plain hash everybody could try which ticket number the text holds.
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{pseudonym}/{day.isoformat()}"))
 
 
 def issuance_key(merchant_id: str, trade_no: str) -> str:
@@ -273,20 +327,29 @@ def order_event(
     )
 
 
+def notification_event(data: Notified, *, topic: str, event_id: str, now: datetime) -> Publication:
+    """A notified fact as a record for `topic`; one that names no order goes by its ticket, or by itself."""
+    ticket = data.ticket_ref if isinstance(data, TicketStatusChanged) else None
+    subject = data.trade_no or data.ticket_trade_no or ticket or event_id
+    attributes = {"id": event_id, "source": f"{SOURCE}/merchants/{data.merchant_id}", "subject": subject}
+    key = issuance_key(data.merchant_id, subject)
+    return _publication(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
+
+
 def _publication(
     data: EventData,
     attributes: Mapping[str, str],
     *,
     topic: str,
     key: str,
-    origin: Origin,
+    origin: Origin | None,
     now: datetime,
     traceparent: str | None,
 ) -> Publication:
     context = {
         "time": rfc3339(now),
         **attributes,
-        "orderref": str(origin),
+        **({"orderref": str(origin)} if origin else {}),
         "partitionkey": key,
         **({"traceparent": traceparent} if traceparent else {}),
     }

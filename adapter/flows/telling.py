@@ -33,6 +33,11 @@ def whose_order(order: Order | CarriedPlan) -> Whose:
     )
 
 
+def kind_name(kind: TradeNoKind) -> Literal["merchant", "free"]:
+    """Which of the two numbers it is, as events say it."""
+    return "free" if kind is TradeNoKind.FREE else "merchant"
+
+
 class _Common(TypedDict):
     merchant_id: str
     order_id: str
@@ -54,7 +59,7 @@ def common(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> _Common:
         "order_id": whose.order_id,
         "reference": whose.reference,
         "trade_no": part.trade_no.value,
-        "trade_no_kind": "free" if part.trade_no.kind is TradeNoKind.FREE else "merchant",
+        "trade_no_kind": kind_name(part.trade_no.kind),
         "issue_type": ISSUE_TYPE_TEXTS[part.request.issue_type],
         "part": part.number,
         "parts": part.of,

@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from adapter.errors import UnreadableReply, WrongAddressee
 from adapter.protocol.credentials import Credentials, Merchant
@@ -119,7 +119,7 @@ def open_notification(body: bytes, find_merchant: Callable[[str], Merchant | Non
         trade_amount=_readable(optional_integer, payload, "TradeAmount"),
         refund_amount=_readable(optional_integer, payload, "RefundAmount"),
         total_refund_amount=_readable(optional_integer, payload, "TotalRefundAmount"),
-        raw={name: value for name, value in payload.items() if name in PLAIN_FIELDS and _is_short(value)},
+        raw={name: value for name, value in payload.items() if name in PLAIN_FIELDS and _is_plain(value)},
         withheld=_withheld(payload),
     )
 
@@ -177,7 +177,7 @@ def _readable(read: Callable[[Payload, str], Value | None], payload: Payload, na
         return None
 
 
-def _is_short(value: object) -> bool:
+def _is_plain(value: object) -> TypeGuard[Scalar]:
     """Whether a value can go on as it came: what is nested or long may hold anything."""
     if isinstance(value, str):
         return len(value) <= _LONGEST_VALUE
@@ -186,7 +186,7 @@ def _is_short(value: object) -> bool:
 
 def _withheld(payload: Payload) -> tuple[str, ...]:
     """The names of the other fields, those that look like names."""
-    others = sorted(name for name, value in payload.items() if name not in PLAIN_FIELDS or not _is_short(value))
+    others = sorted(name for name, value in payload.items() if name not in PLAIN_FIELDS or not _is_plain(value))
     return tuple(name for name in others if len(name) <= _LONGEST_NAME and name.isascii() and name.isidentifier())[
         :_MOST_NAMES
     ]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -42,6 +42,7 @@ from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.lease import HeartbeatLease
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
+from adapter.stream.producers import LEAVE_SECONDS, TEAR_DOWN_SECONDS, end_producer, in_time, look_at, mend_producer
 from adapter.stream.records import Publication, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
 from adapter.stream.topic_ids import TopicIdsRequest, ids_in
@@ -52,12 +53,6 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 """How long a question to a broker may take before it is asked anew from the beginning."""
-
-LEAVE_SECONDS = 2.0
-"""How long leaving in good order may take; the group notices by itself a session time-out later."""
-
-TEAR_DOWN_SECONDS = 0.5
-"""How long each of a client's parts may take to end when the broker does not answer."""
 
 FETCH_AT_ONCE = 500
 """Records handed out by one poll, at most."""
@@ -132,7 +127,7 @@ class AioKafka:
                 await admin.start()
                 return str((await admin.describe_cluster()).get("cluster_id") or "")
         finally:
-            await _in_time(admin.close(), LEAVE_SECONDS)
+            await in_time(admin.close(), LEAVE_SECONDS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -260,7 +255,7 @@ class AioKafkaMember:
             max_request_size=LARGEST_REQUEST,
             max_batch_size=_BATCH_BYTES,
         )
-        producer._message_accumulator._pending_batches = _Pending()
+        mend_producer(producer)
         writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings)
         try:
             async with _asking(f"starting the writer of {place}"):
@@ -272,7 +267,7 @@ class AioKafkaMember:
 
     async def leave(self) -> None:
         """See `port.Member`."""
-        if not await _in_time(self._consumer.stop(), LEAVE_SECONDS):
+        if not await in_time(self._consumer.stop(), LEAVE_SECONDS):
             await self._tear_down()
         if self._endings:
             await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
@@ -285,8 +280,8 @@ class AioKafkaMember:
             if task is not None:
                 task.cancel()
         if self._consumer._fetcher is not None:
-            await _in_time(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
-        await _in_time(self._consumer._client.close(), TEAR_DOWN_SECONDS)
+            await in_time(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
+        await in_time(self._consumer._client.close(), TEAR_DOWN_SECONDS)
 
 
 class AioKafkaWriter:
@@ -321,7 +316,7 @@ class AioKafkaWriter:
         except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
             # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
             for *_, future in self._producer._txn_manager._pending_txn_offsets:
-                future.add_done_callback(_look_at)
+                future.add_done_callback(look_at)
             raise KafkaTrouble(f"the transaction failed: {error!r}") from error
 
     async def _transact(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> None:
@@ -385,36 +380,8 @@ class AioKafkaWriter:
         self.retire()
 
     async def _end(self) -> None:
-        producer = self._producer
-        if self._open:
-            # aiokafka would wait until everything is delivered; that is for the broker and the next owner to end.
-            producer._message_accumulator.fail_all(KafkaTrouble("the writer was abandoned"))
-        if not await _in_time(producer.stop(), LEAVE_SECONDS):
-            await _in_time(producer._sender.close(), TEAR_DOWN_SECONDS)
-            await _in_time(producer.client.close(), TEAR_DOWN_SECONDS)
-        _forgive(producer)
-
-
-class _Pending(set[object]):
-    """Batches on their way. aiokafka removes those twice that fail while they wait to be sent again."""
-
-    def remove(self, batch: object) -> None:
-        self.discard(batch)
-
-
-def _forgive(producer: AIOKafkaProducer) -> None:
-    """Look at the failures that nobody waits for any more, so that asyncio does not report them as overlooked."""
-    batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
-    futures = [batch._drain_waiter for batch in batches]
-    futures.append(producer._txn_manager._transaction_waiter)
-    for future in futures:
-        if future is not None and future.done():
-            _look_at(future)
-
-
-def _look_at(future: asyncio.Future[object]) -> None:
-    if not future.cancelled():
-        future.exception()
+        # A transaction under way is for the broker and the next owner to end.
+        await end_producer(self._producer, abandon=self._open)
 
 
 def _record(one: ConsumerRecord) -> Record:
@@ -441,15 +408,3 @@ async def _asking(what: str) -> AsyncIterator[None]:
         raise KafkaTrouble(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
     except (KafkaError, AssertionError) as error:
         raise KafkaTrouble(f"{what}: {error!r}") from error
-
-
-async def _in_time(work: Coroutine[object, object, object], seconds: float) -> bool:
-    """Whether `work` ended in time; how it ended does not matter any more."""
-    task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
-        task.cancel()
-        return False
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("closing a client: %r", error)
-    return True

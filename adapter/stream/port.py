@@ -89,6 +89,17 @@ class Writer(Protocol):
         ...
 
 
+class Publisher(Protocol):
+    """Writes records that answer no record, each by itself and outside of transactions: at least once."""
+
+    async def publish(self, publication: Publication) -> None:
+        """Return when all in-sync replicas have the record. Raises BrokerAway or KafkaTrouble within a bound.
+
+        After a raise the record may be there all the same.
+        """
+        ...
+
+
 class Lease(Protocol):
     """How certain this process may be that its partitions are still its own."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from pydantic import ValidationError
@@ -18,10 +18,14 @@ from adapter.flows.events import (
     IssuanceSubmitted,
     Item,
     OrderParked,
+    OrderRefunded,
     OrderSkipped,
     Origin,
+    TicketStatusChanged,
     issuance_event,
     issuance_event_id,
+    notification_event,
+    notification_event_id,
     order_event,
     order_event_id,
     rfc3339,
@@ -77,6 +81,8 @@ FROZEN = {
     "ecticket.issuance.delayed.v1": "6e2db914-395f-5cef-8208-196ecd7156bf",
     "ecticket.order.skipped.v1": "db48eed1-00ff-5d0b-81c4-f7381fc61bc7",
     "ecticket.order.parked.v1": "dc8f0992-65de-58b8-a8ca-0a376bd73002",
+    "ecticket.ticket.status-changed.v1": "2709d0fd-6e0d-5d9c-a8d1-69c3bad25df3",
+    "ecticket.order.refunded.v1": "34b97624-ad4f-5892-a030-7b76dc196e14",
 }
 
 
@@ -88,7 +94,11 @@ def _one_of_each() -> dict[str, str]:
         (IssuanceDelayed, {"submitted_at": NOW, "queries": 1}),
     )
     ids = {kind.TYPE: issuance_event_id(kind.model_validate({**COMMON, **more})) for kind, more in issuances}
-    return ids | {kind.TYPE: order_event_id(ORIGIN, kind.TYPE) for kind in (OrderSkipped, OrderParked)}
+    ids |= {kind.TYPE: order_event_id(ORIGIN, kind.TYPE) for kind in (OrderSkipped, OrderParked)}
+    return ids | {
+        TicketStatusChanged.TYPE: notification_event_id("3085676", "0" * 32, date(2026, 3, 1)),
+        OrderRefunded.TYPE: notification_event_id("3085676", "1" * 32, date(2026, 3, 1)),
+    }
 
 
 def test_ids_are_frozen() -> None:
@@ -187,9 +197,75 @@ def test_odd_order_ids_can_be_told() -> None:
     assert event.key == b"a?\x00"
 
 
+REFUNDED: dict[str, object] = {
+    "merchant_id": "3085676",
+    "trade_no": "CBX20220302153064851",
+    "trade_no_kind": "merchant",
+    "ticket_trade_no": "2022030215301234",
+    "raw": {"RefundAmount": 200},
+    "withheld": (),
+    "trade_amount": 1000,
+    "refund_amount": 200,
+    "total_refund_amount": 500,
+}
+CHANGED = {name: REFUNDED[name] for name in list(REFUNDED)[:6]} | {
+    "ticket_ref": "0" * 32,
+    "use_status": 2,
+    "may_mean": ("redeemed", "refunded"),
+}
+
+
+def _notified(**changes: object) -> Publication:
+    data = TicketStatusChanged.model_validate({**CHANGED, **changes})
+    return notification_event(data, topic="ecticket.tickets", event_id="an-id", now=NOW)
+
+
+def test_a_notification_is_a_cloudevent_beside_the_issuances_others() -> None:
+    """Its key is the issuance's, so that one partition holds all that is told of it; no order record is its origin."""
+    event = _notified()
+
+    assert (event.topic, event.key) == ("ecticket.tickets", b"3085676/CBX20220302153064851")
+    assert _context(event) == {
+        "content-type": "application/json",
+        "specversion": "1.0",
+        "type": "ecticket.ticket.status-changed.v1",
+        "time": "2026-03-01T12:00:00.000Z",
+        "dataschema": "urn:ecticket-adapter:schema:ticket-status-changed.v1",
+        "id": "an-id",
+        "source": "/ecticket-adapter/merchants/3085676",
+        "subject": "CBX20220302153064851",
+        "partitionkey": "3085676/CBX20220302153064851",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"),
+    [
+        ({"trade_no": None}, "2022030215301234"),
+        ({"trade_no": None, "ticket_trade_no": None}, "0" * 32),
+        ({"trade_no": None, "ticket_trade_no": None, "ticket_ref": None}, "an-id"),
+    ],
+)
+def test_a_notification_that_names_no_order_goes_by_the_next_best(changes: dict[str, object], subject: str) -> None:
+    """What is told of one ticket stays in order even then."""
+    event = _notified(**changes)
+
+    assert (event.key, _context(event)["subject"]) == (f"3085676/{subject}".encode(), subject)
+
+
+def test_a_refunds_data_is_the_model_as_json() -> None:
+    """Raw values beside what was read of them."""
+    data = OrderRefunded.model_validate(REFUNDED)
+
+    event = notification_event(data, topic="ecticket.tickets", event_id="an-id", now=NOW)
+
+    assert json.loads(event.value or b"") == {**REFUNDED, "withheld": []}
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        lambda: _notified(ticket_no="CB2SY20220302153"),
         lambda: _submitted(customer_name="x"),
         lambda: _submitted(items=({"item_no": None, "name": None, "quantity": 1, "ticket_no": "x"},)),
         lambda: _parked(payload="x"),

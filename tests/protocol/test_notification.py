@@ -253,7 +253,7 @@ def test_a_text_that_names_nobody_is_believed_under_a_merchants_own_keys_only() 
 def test_a_changed_envelope_is_refused(changed: dict[str, object], error: type[EnvelopeError]) -> None:
     """Each by its own name."""
     with pytest.raises(error):
-        _open(_body(STATUS, **changed))
+        _open(_body(STATUS, MERCHANT, **changed))
 
 
 WHOLE = json.loads(_body(STATUS))

@@ -1,0 +1,140 @@
+"""Receive: a notification of ECTicket's becomes an event, and only when the event is safe, an answer.
+
+It exists to hold the order of the two: what is answered before it is published can be lost, and what is published and
+not answered comes again and has the same id. It refuses to know HTTP and who publishes, and to judge what a
+notification means: that is disputed, so the number is told as it came, with everything it may mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, Protocol, TypedDict
+
+from adapter.errors import (
+    AdapterError,
+    NotAnEnvelope,
+    StreamError,
+    Undecryptable,
+    UnknownAddressee,
+    WrongAddressee,
+    WrongChecksum,
+)
+from adapter.flows.events import (
+    Notified,
+    OrderRefunded,
+    TicketStatusChanged,
+    notification_event,
+    notification_event_id,
+)
+from adapter.flows.ports import Clock, Merchants
+from adapter.flows.telling import kind_name
+from adapter.protocol.notification import Kind, Notification, Scalar, open_notification, pseudonym, seal_answer
+from adapter.protocol.taipei import TAIPEI
+from adapter.stream.port import Publisher
+
+PUBLISHED = "published"
+REASONS: Mapping[type[AdapterError], str] = {
+    UnknownAddressee: "unknown-merchant",
+    NotAnEnvelope: "not-an-envelope",
+    Undecryptable: "undecryptable",
+    WrongChecksum: "wrong-checksum",
+    WrongAddressee: "wrong-addressee",
+    StreamError: "not-published",
+}
+"""How a notification that was not published is counted; the first class that fits."""
+
+
+class ReceiveObserver(Protocol):
+    """Is told what became of notifications, for metrics. Called on the loop: quick, and never raising."""
+
+    def notification_ended(self, posted_to: str, end: str) -> None:
+        """One came to an end: `published`, or why not."""
+
+    def notification_verified(self, merchant_id: str, encoder: str) -> None:
+        """Its checksum fitted, under this percent-encoder."""
+
+
+class Receiver:
+    """Publishes what ECTicket says."""
+
+    def __init__(
+        self, *, topic: str, merchants: Merchants, publisher: Publisher, observer: ReceiveObserver, now: Clock
+    ) -> None:
+        self._topic = topic
+        self._merchants = merchants
+        self._publisher = publisher
+        self._observer = observer
+        self._now = now
+
+    async def receive(self, body: bytes, posted_to: Kind) -> bytes:
+        """Publish a notification; what it returns is the whole body of the answer, which says so.
+
+        Raises EnvelopeError for what is not to be believed, and StreamError where it could not be published in time;
+        it is counted here, and whoever sent it must not learn which EnvelopeError it was.
+        """
+        try:
+            notification = open_notification(body, self._merchants.find, posted_to=posted_to)
+            merchant_id = notification.merchant.merchant_id
+            self._observer.notification_verified(merchant_id, notification.request.encoder)
+            now = self._now()
+            await self._publisher.publish(
+                notification_event(
+                    event_data(notification), topic=self._topic, event_id=event_id(notification, now), now=now
+                )
+            )
+        except AdapterError as error:
+            self._observer.notification_ended(posted_to, _reason(error))
+            raise
+        self._observer.notification_ended(posted_to, PUBLISHED)
+        return seal_answer(notification, timestamp=int(self._now().timestamp()))
+
+
+def event_id(notification: Notification, now: datetime) -> str:
+    """The same for the same text on the same day in Taipei: ECPay sends again on the same day only."""
+    merchant = notification.merchant
+    text = pseudonym(notification.request.plaintext, merchant.credentials)
+    return notification_event_id(merchant.merchant_id, text, now.astimezone(TAIPEI).date())
+
+
+def event_data(notification: Notification) -> Notified:
+    """What is told of a notification."""
+    if notification.kind is Kind.REFUND:
+        return OrderRefunded(
+            **_common(notification),
+            trade_amount=notification.trade_amount,
+            refund_amount=notification.refund_amount,
+            total_refund_amount=notification.total_refund_amount,
+        )
+    ticket_no = notification.ticket_no
+    return TicketStatusChanged(
+        **_common(notification),
+        ticket_ref=pseudonym(ticket_no, notification.merchant.credentials) if ticket_no else None,
+        use_status=notification.use_status,
+        may_mean=notification.may_mean,
+    )
+
+
+class _Common(TypedDict):
+    merchant_id: str
+    trade_no: str | None
+    trade_no_kind: Literal["merchant", "free"] | None
+    ticket_trade_no: str | None
+    raw: dict[str, Scalar]
+    withheld: tuple[str, ...]
+
+
+def _common(notification: Notification) -> _Common:
+    number = notification.trade_no
+    return {
+        "merchant_id": notification.merchant.merchant_id,
+        "trade_no": number.value if number else None,
+        "trade_no_kind": kind_name(number.kind) if number else None,
+        "ticket_trade_no": notification.ticket_trade_no,
+        "raw": dict(notification.raw),
+        "withheld": notification.withheld,
+    }
+
+
+def _reason(error: AdapterError) -> str:
+    return next(reason for kind, reason in REASONS.items() if isinstance(error, kind))

@@ -1,0 +1,72 @@
+"""aiokafka's producers made fit for money, and ended in bounded time whatever the brokers do.
+
+What the writers of this room share about that client: a failed batch is removed twice, closing waits for deliveries
+that may never come, and failures that nobody waits for any more are reported as overlooked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+
+from aiokafka import AIOKafkaProducer
+
+from adapter.stream.port import KafkaTrouble
+
+log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 2.0
+"""How long leaving in good order may take; a group notices by itself a session time-out later."""
+
+TEAR_DOWN_SECONDS = 0.5
+"""How long each of a client's parts may take to end when the broker does not answer."""
+
+
+class _Pending(set[object]):
+    """Batches on their way. aiokafka removes those twice that fail while they wait to be sent again."""
+
+    def remove(self, batch: object) -> None:
+        self.discard(batch)
+
+
+def mend_producer(producer: AIOKafkaProducer) -> None:
+    """Before its start: let batches fail without an error of the client's own."""
+    producer._message_accumulator._pending_batches = _Pending()
+
+
+async def end_producer(producer: AIOKafkaProducer, *, abandon: bool) -> None:
+    """End a producer in bounded time; `abandon` gives up what it has not delivered, for which it would wait."""
+    if abandon:
+        producer._message_accumulator.fail_all(KafkaTrouble("the writer was abandoned"))
+    if not await in_time(producer.stop(), LEAVE_SECONDS):
+        await in_time(producer._sender.close(), TEAR_DOWN_SECONDS)
+        await in_time(producer.client.close(), TEAR_DOWN_SECONDS)
+    _forgive(producer)
+
+
+async def in_time(work: Coroutine[object, object, object], seconds: float) -> bool:
+    """Whether `work` ended in time; how it ended does not matter any more."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        return False
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("closing a client: %r", error)
+    return True
+
+
+def look_at(future: asyncio.Future[object]) -> None:
+    """Look at a failure that nobody waits for any more, so that asyncio does not report it as overlooked."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _forgive(producer: AIOKafkaProducer) -> None:
+    batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
+    futures = [batch._drain_waiter for batch in batches]
+    futures.append(producer._txn_manager._transaction_waiter)
+    for future in futures:
+        if future is not None and future.done():
+            look_at(future)

@@ -1,0 +1,153 @@
+"""Records that answer no record, such as what came in over HTTP: published one by one, at least once, in bounded time.
+
+It exists because somebody waits for the answer outside: a writer in a transaction of the engine's could make them wait
+for as long as a broker is away. It refuses to keep anything: what was not acknowledged in time is given back as a
+failure, and whoever sent it sends it again.
+
+aiokafka's idempotent producer tries for ever, and after a failure that is none of the broker's going away it counts
+records that the broker does not. So whenever a record was not acknowledged, whatever the reason, the producer is ended
+with all it holds, and a new one is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Literal
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation, KafkaError
+
+from adapter.errors import BrokerAway
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.kafka_client import LARGEST_REQUEST
+from adapter.stream.port import KafkaTrouble
+from adapter.stream.producers import end_producer, mend_producer
+from adapter.stream.records import Publication
+
+WITHIN_SECONDS = 4.0
+"""How long a record may take, the wait for a broker included; ECPay is told to send again within 5 s."""
+_LOOK_SECONDS = 2.0
+"""How often the brokers are asked whether they are there, when nothing is published."""
+_START_SECONDS = 5.0
+_AGAIN_SECONDS = 0.25
+_BATCH_BYTES = 128 * 1024
+_FAILURES = (KafkaError, IllegalOperation, AssertionError)
+
+log = logging.getLogger(__name__)
+
+
+class KafkaPublisher:
+    """See `port.Publisher`; publishes while `run` runs."""
+
+    def __init__(self, connection: KafkaConnection, *, within_seconds: float = WITHIN_SECONDS) -> None:
+        self._connection = connection
+        self._within = within_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._there = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._in_touch = False
+        self.last_beat = time.monotonic()
+        """When `run` last turned."""
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether a broker answered a moment ago."""
+        return self._in_touch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep a producer until `stop`; what is on its way then is given a moment to arrive."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                producer = await self._start()
+                if producer is None:
+                    await asyncio.wait({stopping}, timeout=_AGAIN_SECONDS)
+                else:
+                    await self._serve(producer, stopping)
+        finally:
+            stopping.cancel()
+
+    async def _start(self) -> AIOKafkaProducer | None:
+        """A producer that has found a broker, or None."""
+        self._beat(in_touch=self._in_touch)
+        timeout_ms = round(self._within * 1000)
+        producer = AIOKafkaProducer(
+            **self._connection.client_options(),
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=timeout_ms,
+            max_request_size=LARGEST_REQUEST,
+            max_batch_size=_BATCH_BYTES,
+        )
+        mend_producer(producer)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await producer.start()
+        except (*_FAILURES, OSError, TimeoutError) as error:
+            self._beat(in_touch=False)
+            log.debug("no producer yet: %r", error)
+            await end_producer(producer, abandon=True)
+            return None
+        except BaseException:
+            await end_producer(producer, abandon=True)
+            raise
+        return producer
+
+    async def _serve(self, producer: AIOKafkaProducer, stopping: asyncio.Task[Literal[True]]) -> None:
+        """Publish with this producer until it breaks or all is to end."""
+        self._beat(in_touch=True)
+        self._broken.clear()
+        self._producer = producer
+        self._there.set()
+        breaking = asyncio.create_task(self._broken.wait())
+        try:
+            while not (self._broken.is_set() or stopping.done()):
+                await asyncio.wait({breaking, stopping}, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                self._beat(in_touch=await self._answers(producer))
+        finally:
+            breaking.cancel()
+            self._there.clear()
+            self._producer = None
+            await end_producer(producer, abandon=self._broken.is_set())
+
+    async def _answers(self, producer: AIOKafkaProducer) -> bool:
+        """Whether a broker answers now."""
+        asking: asyncio.Future[bool] = producer.client.force_metadata_update()
+        done, _ = await asyncio.wait({asking}, timeout=_LOOK_SECONDS)
+        return bool(done) and asking.result()
+
+    async def publish(self, publication: Publication) -> None:
+        """See `port.Publisher`. Raises BrokerAway, KafkaTrouble."""
+        try:
+            async with asyncio.timeout(self._within):
+                while (producer := self._producer) is None:
+                    await self._there.wait()
+                await self._publish(producer, publication)
+        except TimeoutError as error:
+            raise BrokerAway(f"No broker took the record within {self._within:g} s.") from error
+
+    async def _publish(self, producer: AIOKafkaProducer, publication: Publication) -> None:
+        try:
+            sent = await producer.send(
+                publication.topic, publication.value, publication.key, headers=list(publication.headers)
+            )
+            await asyncio.shield(sent)  # others may wait for the same batch
+        except _FAILURES as error:
+            self._break(producer)
+            raise KafkaTrouble(f"publishing to {publication.topic} failed: {error!r}") from error
+        except asyncio.CancelledError:
+            self._break(producer)
+            raise
+
+    def _break(self, producer: AIOKafkaProducer) -> None:
+        """Have this producer replaced; the next one is none of the old one's failures."""
+        if producer is self._producer:
+            self._broken.set()
+
+    def _beat(self, *, in_touch: bool) -> None:
+        self.last_beat = time.monotonic()
+        if in_touch != self._in_touch:
+            self._in_touch = in_touch
+            log.info("the publisher is in touch with the brokers" if in_touch else "the publisher finds no broker")

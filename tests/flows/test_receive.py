@@ -1,0 +1,235 @@
+"""What ECTicket says is published before it is answered, under an id that does not change; and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from adapter.errors import AdapterError, BrokerAway, EnvelopeError, NotAnEnvelope, UnreadableReply
+from adapter.flows.receive import PUBLISHED, REASONS, Receiver
+from adapter.flows.schemas import schema_files
+from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.envelope import open_response, seal_request
+from adapter.protocol.notification import Kind
+from adapter.stream.records import Publication
+
+NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
+"""Noon in Taipei."""
+MERCHANT = Merchant(
+    merchant_id="3085676", credentials=Credentials(hash_key="7b53896b742849d3", hash_iv="37a0ad3c6ffa428b")
+)
+OTHER = Merchant(
+    merchant_id="3362787", credentials=Credentials(hash_key="c539115ea7674f20", hash_iv="86f625e60cb1473a")
+)
+NUMBER, TICKET = "CBX20220302153064851", "CB2SY20220302153"
+REFUND = {"MerchantTradeNo": NUMBER, "TradeAmount": 1000, "TotalRefundAmount": 500, "RefundAmount": 200}
+STATUS = {"MerchantTradeNo": NUMBER, "TicketTradeNo": "2022030215301234", "TicketNo": TICKET, "UseStatus": 2}
+
+
+@dataclass
+class _House:
+    """A receiver among fakes; `happened` is what it did, in order."""
+
+    now: datetime = NOON
+    away: AdapterError | None = None
+    published: list[Publication] = field(default_factory=list)
+    happened: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.receiver = Receiver(
+            topic="ecticket.tickets", merchants=self, publisher=self, observer=self, now=lambda: self.now
+        )
+
+    ids = (MERCHANT.merchant_id, OTHER.merchant_id)
+
+    def find(self, merchant_id: str) -> Merchant | None:
+        return {each.merchant_id: each for each in (MERCHANT, OTHER)}.get(merchant_id)
+
+    async def publish(self, publication: Publication) -> None:
+        if self.away is not None:
+            raise self.away
+        self.published.append(publication)
+
+    def notification_ended(self, posted_to: str, end: str) -> None:
+        self.happened.append(f"{posted_to}: {end}")
+
+    def notification_verified(self, merchant_id: str, encoder: str) -> None:
+        self.happened.append(f"verified for {merchant_id} under {encoder}")
+
+    async def tell(
+        self, fields: Mapping[str, object] = STATUS, *, merchant: Merchant = MERCHANT, to: Kind = Kind.USE_STATUS
+    ) -> bytes:
+        payload = {"MerchantID": merchant.merchant_id, **fields}
+        return await self.receiver.receive(seal_request(payload, merchant, timestamp=1_700_000_000), to)
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        """What the one event says."""
+        (event,) = self.published
+        schema = json.loads(schema_files()[f"{self.context['dataschema'].rsplit(':', 1)[1]}.json"])
+        data: Mapping[str, object] = json.loads(event.value or b"")
+        Draft202012Validator(schema).validate(data)
+        return data
+
+    @property
+    def context(self) -> dict[str, str]:
+        return {name.removeprefix("ce_"): value.decode() for name, value in self.published[-1].headers}
+
+
+@pytest.fixture
+def house() -> _House:
+    return _House()
+
+
+async def test_a_status_change_is_told_with_everything_it_may_mean(house: _House) -> None:
+    """The number as it came; neither the ticket's number nor anything that gives it away."""
+    await house.tell(STATUS)
+
+    assert house.data == {
+        "merchant_id": "3085676",
+        "trade_no": NUMBER,
+        "trade_no_kind": "merchant",
+        "ticket_trade_no": "2022030215301234",
+        "raw": {
+            "MerchantID": "3085676",
+            "MerchantTradeNo": NUMBER,
+            "TicketTradeNo": "2022030215301234",
+            "UseStatus": 2,
+        },
+        "withheld": ["TicketNo"],
+        "ticket_ref": house.data["ticket_ref"],
+        "use_status": 2,
+        "may_mean": ["redeemed", "refunded"],
+    }
+    assert house.context["type"] == "ecticket.ticket.status-changed.v1"
+    assert house.context["time"] == "2026-03-01T04:00:00.000Z"
+    assert TICKET not in repr(house.published)
+
+
+async def test_a_refund_is_told_with_its_amounts(house: _House) -> None:
+    """This time, and in all."""
+    await house.tell(REFUND, to=Kind.REFUND)
+
+    assert house.context["type"] == "ecticket.order.refunded.v1"
+    assert (house.data["refund_amount"], house.data["total_refund_amount"]) == (200, 500)
+    assert house.data["trade_amount"] == 1000
+
+
+async def test_two_tickets_of_one_order_are_told_apart_and_each_is_recognised(house: _House) -> None:
+    """By a reference that is the same for the same ticket, on another day and with another status too."""
+    await house.tell(STATUS)
+    await house.tell({**STATUS, "TicketNo": "CB2SY20220302154"})
+    house.now += timedelta(days=40)
+    await house.tell({**STATUS, "UseStatus": 3})
+
+    first, second, later = (json.loads(event.value or b"")["ticket_ref"] for event in house.published)
+    assert first == later != second
+    assert len({event.key for event in house.published}) == 1
+
+
+async def test_customers_and_codes_are_left_out(house: _House) -> None:
+    """Whatever ECPay adds one day."""
+    await house.tell({**STATUS, "CustomerName": "王小明", "WriteOffNo": "LEU4loiSZ9TDTWAtxL"})
+
+    assert house.data["withheld"] == ["CustomerName", "TicketNo", "WriteOffNo"]
+    assert "王小明" not in repr(house.published) + (house.published[0].value or b"").decode()
+    assert "LEU4loi" not in repr(house.published)
+
+
+async def _id(house: _House, fields: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT) -> str:
+    await house.tell(fields, merchant=merchant)
+    return house.context["id"]
+
+
+async def test_the_same_text_has_the_same_id_until_midnight_in_taipei(house: _House) -> None:
+    """ECPay sends again on the same day; the same words on another day are another fact."""
+    noon = await _id(house)
+    house.now = datetime(2026, 3, 1, 15, 59, 59, tzinfo=UTC)
+    before_midnight = await _id(house)
+    house.now = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
+    after_midnight = await _id(house)
+
+    assert noon == before_midnight != after_midnight
+
+
+async def test_another_text_or_merchant_has_another_id(house: _House) -> None:
+    """Each is its own fact."""
+    ids = [
+        await _id(house),
+        await _id(house, {**STATUS, "UseStatus": 3}),
+        await _id(house, {**STATUS, "TicketNo": "CB2SY20220302154"}),
+        await _id(house, merchant=OTHER),
+    ]
+
+    assert len(set(ids)) == 4
+
+
+async def test_it_is_published_before_it_is_answered(house: _House) -> None:
+    """The answer is the envelope with RtnCode 1, under the merchant's keys."""
+    answer = await house.tell()
+
+    assert len(house.published) == 1
+    assert open_response(answer, MERCHANT).payload == {"RtnCode": 1, "RtnMsg": "成功"}
+    assert open_response(answer, MERCHANT).timestamp == int(NOON.timestamp())
+    assert house.happened == ["verified for 3085676 under escape_data_string", "use-status: published"]
+
+
+async def test_what_could_not_be_published_is_not_answered(house: _House) -> None:
+    """ECPay sends it again."""
+    house.away = BrokerAway("no broker")
+
+    with pytest.raises(BrokerAway):
+        await house.tell()
+
+    assert house.happened[-1] == "use-status: not-published"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"MerchantID": "1"}, "unknown-merchant"),
+        ({"MerchantID": "3362787"}, "undecryptable"),
+        ({"Data": "AAAA"}, "undecryptable"),
+        ({"Data": ""}, "not-an-envelope"),
+        ({"TransCode": 0}, "not-an-envelope"),
+        ({"CheckMacValue": "0" * 64}, "wrong-checksum"),
+    ],
+    ids=str,
+)
+async def test_what_is_not_believed_is_counted_and_never_published(
+    house: _House, changed: dict[str, str], reason: str
+) -> None:
+    """By what was wrong with it."""
+    envelope = json.loads(seal_request({"MerchantID": "3085676", **STATUS}, MERCHANT, timestamp=1)) | changed
+
+    with pytest.raises(EnvelopeError):
+        await house.receiver.receive(json.dumps(envelope).encode(), Kind.USE_STATUS)
+
+    assert house.happened == [f"use-status: {reason}"]
+    assert house.published == []
+
+
+async def test_a_text_for_another_merchant_is_counted_apart(house: _House) -> None:
+    """Signed, and not for the one whom the envelope names."""
+    with pytest.raises(EnvelopeError):
+        await house.tell({"MerchantID": OTHER.merchant_id})
+
+    assert house.happened == ["use-status: wrong-addressee"]
+
+
+def _all_kinds(kind: type[EnvelopeError]) -> set[type[EnvelopeError]]:
+    return {kind}.union(*(_all_kinds(below) for below in kind.__subclasses__()))
+
+
+def test_every_refusal_has_a_name_in_the_count() -> None:
+    """Each class of the envelope's errors that opening raises, the narrower before the wider."""
+    raised = _all_kinds(EnvelopeError) - {EnvelopeError, UnreadableReply}
+
+    assert raised <= set(REASONS)
+    assert [*REASONS].index(NotAnEnvelope) > max([*REASONS].index(below) for below in NotAnEnvelope.__subclasses__())
+    assert PUBLISHED not in REASONS.values()
