@@ -1,6 +1,6 @@
 """The running adapter: the only place where its parts are put together, started and stopped.
 
-    run ──► admin server ──► wait for the broker ──► topics there? ──► engines ──► until SIGTERM ──► stop in reverse
+    run ──► admin and callback servers ──► wait for the broker ──► topics there? ──► stages ──► until SIGTERM ──► stop
 
 A broker that is away is waited for, however long; topics that are missing, wrong settings and plugins that cannot be
 used stop the start with one sentence each.
@@ -28,19 +28,23 @@ from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
+from adapter.flows.receive import Receiver
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.protocol.notification import Kind
 from adapter.provider.client import Provider
 from adapter.settings import Settings
 from adapter.settings.advice import advise
 from adapter.stream import topics as kafka_topics
 from adapter.stream.engine import Engine
+from adapter.stream.publisher import KafkaPublisher
 from adapter.web.admin import admin_app
+from adapter.web.callbacks import ReceiveStage, callbacks_app
 from adapter.web.metrics import Metrics
 from adapter.web.server import WebServer
 
-STAGES = ("submit", "confirm")
+STAGES = ("submit", "confirm", "receive")
 BEAT_SECONDS = 60.0
 """A loop that did not turn for so long is stuck; a restart helps."""
 ABANDONED_MAX = 8
@@ -89,7 +93,7 @@ def _spare_the_collector() -> None:
 
 
 class RunningStage(Protocol):
-    """A stage's engine, as the app sees it; `stream.engine.Engine` is the one there is."""
+    """A stage as the app sees it: `stream.engine.Engine` behind a topic, `web.callbacks.ReceiveStage` behind a port."""
 
     @property
     def last_beat(self) -> float: ...
@@ -128,6 +132,7 @@ class Adapter:
         _tell_of(self._extensions.plugins)
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
+        self._receiving = self._receive_stage()
         self._engines: Mapping[str, RunningStage] = {}
         self._trouble: str | None = "starting"
 
@@ -142,10 +147,14 @@ class Adapter:
         await admin.start()
         provider = wiring.make_provider(self._settings, observer=self._metrics.provider)
         try:
+            if self._receiving is not None:
+                await self._receiving.start()
             if await self._broker_is_there(stop):
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
+            if self._receiving is not None:
+                await self._receiving.stop(self._settings.shutdown.grace_seconds)
             await provider.close()
             await self._extensions.aclose()
             await admin.stop()
@@ -187,6 +196,8 @@ class Adapter:
             yield "submit", Engine(self._submit_stage(provider), connection, observer=observer, now=self._now)
         if "confirm" in self._only:
             yield "confirm", Engine(self._confirm_stage(provider), connection, observer=observer, now=self._now)
+        if self._receiving is not None:
+            yield "receive", self._receiving
 
     def _submit_stage(self, provider: Provider) -> SubmitStage:
         settings = self._settings
@@ -226,11 +237,35 @@ class Adapter:
             now=self._now,
         )
 
+    def _receive_stage(self) -> ReceiveStage | None:
+        """The callbacks' stage where it is wanted. Raises SettingsError when nothing would be left to do."""
+        settings, callbacks, observer = self._settings, self._settings.callbacks, self._metrics.callbacks
+        if "receive" not in self._only or not callbacks.enabled:
+            if set(self._only) == {"receive"}:
+                raise SettingsError("Nothing is to run: --only receive, and callbacks.enabled is false. Enable them.")
+            return None
+        publisher = KafkaPublisher(self._connection)
+        receiver = Receiver(
+            topic=settings.topics.tickets,
+            merchants=self._merchants,
+            publisher=publisher,
+            observer=observer,
+            now=self._now,
+        )
+        paths = {Kind.REFUND: callbacks.PATHS["refund"], Kind.USE_STATUS: callbacks.PATHS["use_status"]}
+        return ReceiveStage(
+            callbacks_app(receiver, observer, paths),
+            publisher,
+            observer,
+            host=callbacks.host,
+            port=callbacks.port,
+        )
+
     async def _run_engines(self, stop: asyncio.Event) -> None:
         """Run the engines until stopped; if one of them ends by itself, stop the others and raise what it raised."""
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
-        _log.info("running", stages=[*self._only], version=_version(), merchants=len(self._merchants.ids))
+        _log.info("running", stages=[*self._engines], version=_version(), merchants=len(self._merchants.ids))
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping", asked=stop.is_set())
         stopping.cancel()

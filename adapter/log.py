@@ -20,7 +20,7 @@ import structlog
 
 from adapter.errors import AdapterError
 
-_QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.WARNING, "httpx": logging.WARNING}
+_QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.ERROR, "httpx": logging.WARNING}
 """Libraries that tell as news what the adapter itself handles and reports in its own words."""
 
 _FRAMES = 20

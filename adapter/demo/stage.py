@@ -97,6 +97,8 @@ def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) 
         "submit.derive_trade_no": "always",
         "admin.host": "127.0.0.1",
         "admin.port": "0",
+        "callbacks.host": "127.0.0.1",
+        "callbacks.port": "0",
     }
 
 

@@ -135,15 +135,16 @@ class KafkaPublisher:
             )
             await asyncio.shield(sent)  # others may wait for the same batch
         except _FAILURES as error:
-            self._break(producer)
+            self._break(producer, repr(error))
             raise KafkaTrouble(f"publishing to {publication.topic} failed: {error!r}") from error
         except asyncio.CancelledError:
-            self._break(producer)
+            self._break(producer, "no acknowledgement in time")
             raise
 
-    def _break(self, producer: AIOKafkaProducer) -> None:
-        """Have this producer replaced; the next one is none of the old one's failures."""
-        if producer is self._producer:
+    def _break(self, producer: AIOKafkaProducer, why: str) -> None:
+        """Have this producer replaced, once: all that is on its way with it fails together."""
+        if producer is self._producer and not self._broken.is_set():
+            log.warning("a record could not be published, so the producer is replaced: %s", why)
             self._broken.set()
 
     def _beat(self, *, in_touch: bool) -> None:

@@ -32,6 +32,7 @@ class Metrics:
         self.stream = StreamMetrics(self.registry)
         self.provider = ProviderMetrics(self.registry)
         self.flows = FlowMetrics(self.registry)
+        self.callbacks = CallbackMetrics(self.registry)
 
     def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
@@ -150,6 +151,41 @@ class FlowMetrics:
 
     def control_known(self, merchant_id: str) -> None:
         self._control_known.labels(merchant_id).inc()
+
+
+class CallbackMetrics:
+    """ECTicket's notifications, and what else comes to their port."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        ended = Counter("ecticket_notifications", "Notifications by end.", ("posted_to", "end"), registry=registry)
+        verified = Counter(
+            "ecticket_notifications_verified",
+            "With a checksum that fits.",
+            ("merchant_id", "encoder"),
+            registry=registry,
+        )
+        self._ended, self._verified = cache(ended.labels), cache(verified.labels)
+        self._seconds = Histogram(
+            "ecticket_notification_seconds",
+            "Seconds from a whole request to its answer.",
+            buckets=_FLUSH_BUCKETS,
+            registry=registry,
+        )
+        self._closed = Counter(
+            "ecticket_callback_connections_closed", "Connections beyond their bounds.", ("why",), registry=registry
+        )
+
+    def notification_ended(self, posted_to: str, end: str) -> None:
+        self._ended(posted_to, end).inc()
+
+    def notification_verified(self, merchant_id: str, encoder: str) -> None:
+        self._verified(merchant_id, encoder).inc()
+
+    def notification_answered(self, seconds: float) -> None:
+        self._seconds.observe(seconds)
+
+    def connection_closed(self, why: str) -> None:
+        self._closed.labels(why).inc()
 
 
 class _Hooks(Collector):

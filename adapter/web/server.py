@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapter.errors import SettingsError
 
@@ -28,8 +29,24 @@ class _QuietServer(uvicorn.Server):
 class WebServer:
     """One application on one port; `port` 0 takes a free one, told by `.port` after `start`."""
 
-    def __init__(self, app: Starlette, *, host: str, port: int, purpose: str) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        host: str,
+        port: int,
+        purpose: str,
+        protocol: type[asyncio.Protocol] = HttpToolsProtocol,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+        )
         self._server = _QuietServer(config)
         self._host = host
         self._purpose = purpose
@@ -47,8 +64,9 @@ class WebServer:
         while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn offers a flag, no event
             await asyncio.sleep(0.01)
 
-    async def stop(self) -> None:
-        """Take no more connections and end."""
+    async def stop(self, grace_seconds: float = 2.0) -> None:
+        """Take no more connections, give requests that are here so long to be answered, and end."""
+        self._server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._server.should_exit = True
         if self._task is not None:
             await self._task

@@ -39,6 +39,7 @@ def settings_for(base_url: str) -> dict[str, object]:
         "merchants": {MERCHANT.merchant_id: KEYS},
         "provider": {"environment": "custom", "base_url": base_url, "connect_timeout_seconds": 2},
         "submit": {"operator": "web"},
+        "callbacks": {"host": "127.0.0.1", "port": 0},
     }
 
 

@@ -409,7 +409,8 @@ def settings_for(kafka: KafkaConnection) -> dict[str, str]:
         "merchants": merchants(MERCHANT.merchant_id),
         "submit.operator": "house",
         "submit.derive_trade_no": "always",
-        "callbacks.enabled": "false",
+        "callbacks.host": "127.0.0.1",
+        "callbacks.port": "0",
         "admin.host": "127.0.0.1",
     }
 

@@ -38,6 +38,11 @@ def _told_everything() -> Metrics:
     flows.parked("map", "unmapped-item")
     flows.deferred("doubt")
     flows.control_known("1")
+    callbacks = metrics.callbacks
+    callbacks.notification_ended("refund", "wrong-checksum")
+    callbacks.notification_verified("1", "escape_data_string")
+    callbacks.notification_answered(0.02)
+    callbacks.connection_closed("too-slow")
     hooks = HookCounters()
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
     metrics.watch_hooks(hooks.snapshot, lambda: 2)
@@ -61,6 +66,9 @@ def test_metrics_count_what_observers_are_told() -> None:
         'ecticket_breaker_open{merchant_id="1"} 1.0',
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_parked_total{reason="unmapped-item",stage="map"} 1.0',
+        'ecticket_notifications_total{end="wrong-checksum",posted_to="refund"} 1.0',
+        'ecticket_notifications_verified_total{encoder="escape_data_string",merchant_id="1"} 1.0',
+        'ecticket_callback_connections_closed_total{why="too-slow"} 1.0',
         'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
         "ecticket_abandoned_threads 2.0",
     ):

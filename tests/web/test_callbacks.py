@@ -1,0 +1,419 @@
+"""The callbacks' port: what is signed is published and then answered, and strangers learn nothing and break nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter.errors import BrokerAway
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.envelope import seal_response
+from adapter.web.bounds import Bounds
+from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
+from web.door import (
+    ALONE,
+    MERCHANT,
+    PATHS,
+    PLATFORM,
+    REFUND,
+    STATUS,
+    USE_STATUS,
+    Door,
+    answered,
+    open_door,
+    reply,
+    request,
+    sealed,
+    until,
+)
+
+TYPES = {
+    b"ecticket.ticket.status-changed.v1": STATUS,
+    b"ecticket.order.refunded.v1": REFUND,
+}
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    """A port that publishes at once."""
+    async with open_door() as door:
+        yield door
+
+
+def _types(door: Door) -> list[bytes]:
+    return [value for event in door.published for name, value in event.headers if name == "ce_type"]
+
+
+# -- what is believed ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+@pytest.mark.parametrize("event_type", TYPES)
+async def test_a_notification_is_published_and_answered(door: Door, path: str, event_type: bytes) -> None:
+    """By what it says, at either address: one of ECPay's documents sends both kinds to one."""
+    status, body = await door.post(sealed(TYPES[event_type]), path)
+
+    assert status == 200
+    assert reply(body).payload == {"RtnCode": 1, "RtnMsg": "成功"}
+    assert _types(door) == [event_type]
+    assert door.ends == {"published": 1, "answered": 1}
+
+
+@pytest.mark.parametrize("merchant", [ALONE, MERCHANT, Merchant(merchant_id="3085676", credentials=PLATFORM)])
+async def test_platform_keys_and_merchant_keys_are_both_believed(door: Door, merchant: Merchant) -> None:
+    """And the answer is under the same."""
+    status, body = await door.post(sealed(STATUS, merchant))
+
+    assert status == 200
+    assert reply(body, merchant).payload == {"RtnCode": 1, "RtnMsg": "成功"}
+
+
+async def test_a_notification_in_the_shape_of_an_answer_is_believed(door: Door) -> None:
+    """RpHeader and TransCode, as ECPay's sample code has it."""
+    status, _ = await door.post(seal_response(STATUS, ALONE, timestamp=1_700_000_000))
+
+    assert (status, len(door.published)) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "text/html; charset=utf-8", "application/x-www-form-urlencoded", "", "nonsense"],
+)
+async def test_the_content_type_is_not_looked_at(door: Door, content_type: str) -> None:
+    """The body is right or it is not."""
+    status, _ = await door.post(sealed(), content_type=content_type)
+
+    assert status == 200
+
+
+async def test_a_body_without_a_length_is_read(door: Door) -> None:
+    """In chunks, one of them cut in the middle."""
+    body = sealed()
+    head = request(b"", f"{USE_STATUS}?x=1", transfer_encoding="chunked", content_length="")
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:])]
+
+    status, _ = await door.say(head, chunks[0][:5], chunks[0][5:] + chunks[1], b"0\r\n\r\n")
+
+    assert (status, len(door.published)) == (200, 1)
+
+
+async def test_duplicates_are_published_again_under_the_same_id(door: Door) -> None:
+    """Readers drop what they have seen; nothing is remembered here."""
+    for _ in range(3):
+        assert (await door.post(sealed()))[0] == 200
+
+    ids = [value for event in door.published for name, value in event.headers if name == "ce_id"]
+    assert (len(ids), len(set(ids))) == (3, 1)
+
+
+async def test_one_connection_serves_many_requests(door: Door) -> None:
+    """One after another, some of them refused."""
+    reader, writer = await door.connect()
+    statuses = []
+    for body in (sealed(), b"garbage", sealed(), b"x" * (LARGEST_BODY + 1), sealed()):
+        writer.write(request(body))
+        statuses.append((await answered(reader))[0])
+    writer.close()
+
+    assert statuses == [200, 400, 200, 413, 200]
+
+
+async def test_nothing_is_answered_before_it_is_published(door: Door) -> None:
+    """The answer waits for the record."""
+    door.open.clear()
+    asking = asyncio.create_task(door.post(sealed()))
+    await until(lambda: door.waiting == 1)
+    assert not asking.done()
+
+    door.open.set()
+
+    assert (await asking)[0] == 200
+
+
+async def test_many_at_once_are_all_published(door: Door) -> None:
+    """More than are handled at a time."""
+    bodies = [sealed({**STATUS, "TicketNo": f"CB{number}"}) for number in range(200)]
+
+    answers = await asyncio.gather(*(door.post(body) for body in bodies))
+
+    assert {status for status, _ in answers} == {200}
+    assert len({event.value for event in door.published}) == 200
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+WHOLE: Mapping[str, str] = json.loads(sealed())
+OTHER: Mapping[str, str] = json.loads(sealed({**STATUS, "UseStatus": 3}))
+REFUSED: Mapping[str, tuple[bytes, str]] = {
+    "nothing": (b"", "not-an-envelope"),
+    "no JSON": (b"{", "not-an-envelope"),
+    "a list": (b"[]", "not-an-envelope"),
+    "no UTF-8": (b"\xff\xfe", "not-an-envelope"),
+    "deep": (b"[" * 60_000, "not-an-envelope"),
+    "a form": (b"MerchantID=3085676&Data=x", "not-an-envelope"),
+    "no merchant": (sealed(MerchantID=None), "not-an-envelope"),
+    "an unknown merchant": (sealed(MerchantID="1"), "unknown-merchant"),
+    "another merchant": (sealed(MerchantID="3362787"), "undecryptable"),
+    "another merchant of the platform": (sealed(STATUS, MERCHANT, MerchantID="3362787"), "wrong-addressee"),
+    "a text for another merchant": (sealed({**STATUS, "MerchantID": "3362787"}, MERCHANT), "wrong-addressee"),
+    "nobody's text under a platform's keys": (sealed({"UseStatus": 1}, MERCHANT), "wrong-addressee"),
+    "no header": (sealed(RqHeader=None), "not-an-envelope"),
+    "no time": (sealed(RqHeader={}), "not-an-envelope"),
+    "TransCode 0": (sealed(TransCode=0), "not-an-envelope"),
+    "no data": (sealed(Data=None), "not-an-envelope"),
+    "empty data": (sealed(Data=""), "not-an-envelope"),
+    "data that is none": (sealed(Data=7), "not-an-envelope"),
+    "no base64": (sealed(Data="*"), "undecryptable"),
+    "half the data": (sealed(Data=WHOLE["Data"][: len(WHOLE["Data"]) // 2]), "undecryptable"),
+    "other data": (sealed(Data=OTHER["Data"]), "wrong-checksum"),
+    "another checksum": (sealed(CheckMacValue=OTHER["CheckMacValue"]), "wrong-checksum"),
+    "no checksum": (sealed(CheckMacValue=None), "wrong-checksum"),
+    "a checksum that is none": (sealed(CheckMacValue=["x"]), "wrong-checksum"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_is_not_to_be_believed_is_refused_and_never_published(door: Door, what: str) -> None:
+    """Always with the same answer and no sooner than always, whatever was wrong; the count knows what it was."""
+    body, reason = REFUSED[what]
+    began = time.monotonic()
+
+    answer = await door.post(body)
+
+    assert answer == (400, b"Bad Request")
+    assert time.monotonic() - began >= REFUSED_AFTER_SECONDS
+    assert door.ends == {reason: 1}
+    assert door.published == []
+
+
+async def test_every_changed_piece_of_data_is_refused(door: Door) -> None:
+    """A letter of base64 for another one, wherever it is."""
+    data = WHOLE["Data"]
+    changed = [
+        sealed(Data=f"{data[:place]}{'A' if data[place] != 'A' else 'B'}{data[place + 1 :]}")
+        for place in range(len(data))
+    ]
+
+    answers = await asyncio.gather(*(door.post(body) for body in changed))
+
+    assert {status for status, _ in answers} == {400}
+    assert door.published == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", USE_STATUS, 405),
+        ("HEAD", USE_STATUS, 405),
+        ("PUT", USE_STATUS, 405),
+        ("OPTIONS", USE_STATUS, 405),
+        ("POST", "/", 404),
+        ("POST", "/callbacks/ecticket/refund/", 404),
+        ("POST", "/callbacks/ecticket/other", 404),
+        ("POST", "/callbacks/ecticket/refund/../refund", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/livez", 404),
+    ],
+)
+async def test_other_methods_and_paths_are_nobodys(door: Door, method: str, path: str, status: int) -> None:
+    """Two addresses, one method."""
+    reader, writer = await door.connect()
+    writer.write(request(sealed(), path, method))
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"server:" not in head
+    assert door.published == []
+
+
+@pytest.mark.parametrize("noise", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"])
+async def test_what_is_no_http_is_turned_away(door: Door, noise: bytes) -> None:
+    """TLS on a port without, and worse."""
+    status, _ = await door.say(noise)
+
+    assert status == 400
+    assert door.published == []
+
+
+# -- bounds --------------------------------------------------------------------------------------------------------
+
+
+def _of_size(size: int) -> bytes:
+    """A good notification of this size; white space behind an envelope is nothing."""
+    body = sealed()
+    return body + b" " * (size - len(body))
+
+
+async def test_a_body_as_large_as_may_be_is_read(door: Door) -> None:
+    """64 KiB."""
+    assert (await door.post(_of_size(LARGEST_BODY)))[0] == 200
+
+
+@pytest.mark.parametrize("size", [LARGEST_BODY + 1, 4 * LARGEST_BODY])
+async def test_a_larger_body_is_refused(door: Door, size: int) -> None:
+    """Its length is believed, and it is not read."""
+    status, body = await door.post(_of_size(size))
+
+    assert (status, body) == (413, b"Request Entity Too Large")
+    assert door.ends == {"too-large": 1}
+    assert door.published == []
+
+
+async def test_a_larger_body_is_refused_before_it_comes(door: Door) -> None:
+    """By its length alone."""
+    head = request(b"", content_length="99999999999")
+
+    assert (await door.say(head))[0] == 413
+
+
+async def test_a_larger_body_without_a_length_is_refused(door: Door) -> None:
+    """As soon as it is too long."""
+    head = request(b"", transfer_encoding="chunked", content_length="")
+    chunk = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
+
+    status, _ = await door.say(head, *[chunk] * 9, b"0\r\n\r\n")
+
+    assert status == 413
+    assert door.published == []
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        request(b"")[:-2] + b"x: " + b"y" * 300_000,
+        request(b"")[:-2] + b"x: y\r\n" * 60_000,
+        b"POST /" + b"a" * 300_000,
+        request(b"", content_length="99999999") + b"x" * 800_000,
+        request(b"", transfer_encoding="chunked", content_length="") + b"1\r\nx\r\n" * 150_000,
+    ],
+    ids=["value", "headers", "path", "body", "chunks"],
+)
+async def test_a_request_without_end_is_cut_off(endless: bytes) -> None:
+    """Whatever part of it has none: little of it is kept, and the connection ends long before the time is over."""
+    async with open_door(Bounds(request_seconds=300)) as door:
+        reader, writer = await door.connect()
+        try:
+            writer.write(endless)
+            await writer.drain()
+            while await reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+        assert door.closed == {"too-much": 1}
+        assert door.published == []
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"POST", request(sealed())[:60], request(sealed())[:-20], b"\r\n"],
+    ids=["nothing", "a word", "half a head", "half a body", "an empty line"],
+)
+async def test_a_request_that_does_not_go_on_is_cut_off(beginning: bytes) -> None:
+    """The time is from the connection to the last byte."""
+    async with open_door(Bounds(request_seconds=0.2)) as door:
+        status, _ = await door.say(beginning)
+
+        assert status == 0
+        assert door.closed == {"too-slow": 1}
+        assert door.published == []
+
+
+async def test_a_second_request_has_no_more_time_than_the_first(door: Door) -> None:
+    """Also behind one that was too large, of which the rest is still coming."""
+    async with open_door(Bounds(request_seconds=0.2)) as door:
+        for first, status in ((request(sealed()), 200), (request(_of_size(LARGEST_BODY + 1)), 413)):
+            reader, writer = await door.connect()
+            writer.write(first)
+            assert (await answered(reader))[0] == status
+            writer.write(b"POST")
+            assert (await answered(reader))[0] == 0
+            writer.close()
+
+        assert door.closed == {"too-slow": 2}
+
+
+async def test_a_slow_publication_is_not_a_slow_request() -> None:
+    """Once the whole request is here, its time is over no more."""
+    async with open_door(Bounds(request_seconds=0.1)) as door:
+        door.open.clear()
+        asking = asyncio.create_task(door.post(sealed()))
+        await asyncio.wait({asking}, timeout=0.3)
+        door.open.set()
+
+        assert (await asking)[0] == 200
+
+
+async def test_half_a_body_is_counted_and_not_published(door: Door) -> None:
+    """The client went away."""
+    _, writer = await door.connect()
+    writer.write(request(sealed())[:-20])
+    await writer.drain()
+    writer.close()
+
+    await until(lambda: bool(door.ends))
+    assert door.ends == {"cut-off": 1}
+    assert door.published == []
+
+
+async def test_more_connections_than_may_be_are_closed() -> None:
+    """The ones that are there are served on."""
+    async with open_door(Bounds(connections=3)) as door:
+        held = [await door.connect() for _ in range(3)]
+        for reader, writer in held:
+            writer.write(request(sealed()))
+            assert (await answered(reader))[0] == 200
+
+        turned_away = await door.post(sealed())
+
+        assert turned_away == (0, b"")
+        assert door.closed == {"too-many": 1}
+        for reader, writer in held:
+            writer.write(request(sealed()))
+            assert (await answered(reader))[0] == 200
+            writer.close()
+
+
+# -- trouble of our own --------------------------------------------------------------------------------------------
+
+
+async def test_what_cannot_be_published_is_an_error(door: Door) -> None:
+    """ECPay sends it again."""
+    door.away = BrokerAway("no broker")
+
+    assert await door.post(sealed()) == (503, b"Service Unavailable")
+    assert door.ends == {"not-published": 1}
+
+
+async def test_a_mistake_of_ours_is_an_error_and_is_not_shown(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted and logged; the stranger sees the status."""
+    monkeypatch.setattr(door, "notification_verified", lambda *_: 1 / 0)
+
+    with capture_logs() as logs:
+        assert await door.post(sealed()) == (500, b"Internal Server Error")
+
+    assert door.ends == {"internal-error": 1}
+    assert [line["event"] for line in logs] == ["a notification could not be received"]
+
+
+async def test_stopping_answers_what_is_here(door: Door) -> None:
+    """A request under way is published and answered; no new one is taken."""
+    door.open.clear()
+    asking = asyncio.create_task(door.post(sealed()))
+    await until(lambda: door.waiting == 1)
+
+    stopping = asyncio.create_task(door.stop())
+    await until(lambda: not door.listens())
+    assert not asking.done()
+    door.open.set()
+    await stopping
+
+    assert (await asking)[0] == 200
