@@ -103,13 +103,12 @@ class KafkaPublisher:
         self._there.set()
         breaking = asyncio.create_task(self._broken.wait())
         try:
-            while not (self._broken.is_set() or stopping.done()):
-                await asyncio.wait({breaking, stopping}, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            waiting = {breaking, stopping}
+            while not (await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
                 self._beat(in_touch=await self._answers(producer))
         finally:
             breaking.cancel()
-            self._there.clear()
-            self._producer = None
+            self._take_away()
             await end_producer(producer, abandon=self._broken.is_set())
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
@@ -142,10 +141,15 @@ class KafkaPublisher:
             raise
 
     def _break(self, producer: AIOKafkaProducer, why: str) -> None:
-        """Have this producer replaced, once: all that is on its way with it fails together."""
-        if producer is self._producer and not self._broken.is_set():
+        """Have this producer replaced: all that is on its way with it fails together, and it gets nothing more."""
+        if producer is self._producer:
             log.warning("a record could not be published, so the producer is replaced: %s", why)
+            self._take_away()
             self._broken.set()
+
+    def _take_away(self) -> None:
+        self._there.clear()
+        self._producer = None
 
     def _beat(self, *, in_touch: bool) -> None:
         self.last_beat = time.monotonic()

@@ -1,0 +1,117 @@
+"""A record by itself is acknowledged by the broker or given back within a bound, and outages end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from conftest import MakesTopics
+
+from adapter.errors import BrokerAway
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.port import KafkaTrouble
+from adapter.stream.publisher import KafkaPublisher
+from adapter.stream.records import Publication
+from adapter.stream.topics import TopicSpec, create
+from stream.site import until
+
+pytestmark = pytest.mark.usefixtures("nothing_overlooked")
+
+WITHIN = 1.5
+
+
+@asynccontextmanager
+async def _publishing(connection: KafkaConnection) -> AsyncIterator[KafkaPublisher]:
+    """A publisher that runs."""
+    publisher, stop = KafkaPublisher(connection, within_seconds=WITHIN), asyncio.Event()
+    running = asyncio.create_task(publisher.run(stop))
+    try:
+        yield publisher
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 10)
+
+
+def _record(topic: str, value: str) -> Publication:
+    return Publication(topic=topic, key=b"3085676/A", value=value.encode(), headers=(("ce_id", value.encode()),))
+
+
+async def _there(connection: KafkaConnection, topic: str) -> list[str]:
+    """Everything that a committed reader finds now."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=connection.bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    await consumer.start()
+    try:
+        found: list[str] = []
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += [record.value.decode() for record in records]
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def test_what_is_published_is_there(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """Once, with its key and headers; many at once."""
+    name = await topic(partitions=3)
+    async with _publishing(kafka) as publisher:
+        await asyncio.gather(*(publisher.publish(_record(name, f"{number}")) for number in range(300)))
+
+        assert publisher.in_touch
+        assert sorted(await _there(kafka, name)) == sorted(str(number) for number in range(300))
+
+
+async def test_a_record_that_the_topic_does_not_take_harms_no_other(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """The client counts the refused record and the broker does not, so it begins anew."""
+    name = await topic(config={"max.message.bytes": "2000"})
+    async with _publishing(kafka) as publisher:
+        await publisher.publish(_record(name, "before"))
+
+        with pytest.raises(KafkaTrouble):
+            await publisher.publish(_record(name, "x" * 5000))
+
+        await publisher.publish(_record(name, "after"))
+
+    assert await _there(kafka, name) == ["before", "after"]
+
+
+async def test_without_a_broker_it_says_so_in_time() -> None:
+    """Nobody waits for longer than was promised; and the publisher ends all the same."""
+    async with _publishing(KafkaConnection(bootstrap_servers="127.0.0.1:9")) as publisher:
+        began = time.monotonic()
+
+        with pytest.raises(BrokerAway):
+            await publisher.publish(_record("tickets", "x"))
+
+        assert time.monotonic() - began >= WITHIN
+        assert not publisher.in_touch
+
+
+@pytest.mark.broker
+async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready: None) -> None:
+    """Killed while somebody publishes; what was acknowledged is there."""
+    with LocalKafka() as broker:
+        connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+        await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])
+        async with _publishing(connection) as publisher:
+            await publisher.publish(_record("tickets", "before"))
+            await asyncio.to_thread(broker.kill)
+            with pytest.raises((BrokerAway, KafkaTrouble)):
+                await publisher.publish(_record("tickets", "during"))
+            await until(lambda: not publisher.in_touch, seconds=20)
+
+            await asyncio.to_thread(broker.restart)
+            await until(lambda: publisher.in_touch, seconds=20)
+            await publisher.publish(_record("tickets", "after"))
+
+        assert {"before", "after"} <= set(await _there(connection, "tickets"))
