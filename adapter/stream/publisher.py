@@ -118,7 +118,9 @@ class KafkaPublisher:
         return bool(done) and asking.result()
 
     async def publish(self, publication: Publication) -> None:
-        """See `port.Publisher`. Raises BrokerAway, KafkaTrouble."""
+        """See `port.Publisher`. Raises BrokerAway, at once while no broker is to be found, and KafkaTrouble."""
+        if self._producer is None and not self._in_touch:
+            raise BrokerAway("No broker is to be found.")
         try:
             async with asyncio.timeout(self._within):
                 while (producer := self._producer) is None:

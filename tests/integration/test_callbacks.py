@@ -1,0 +1,187 @@
+"""ECTicket's notifications reach a running adapter: none is lost, whatever is restarted, and nothing forged is told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+from jsonschema import Draft202012Validator
+
+from adapter.flows.schemas import schema_files
+from adapter.local.broker import LocalKafka
+from adapter.local.ports import free_ports
+from adapter.protocol.envelope import open_response, seal_request
+from adapter.stream.connection import KafkaConnection
+from integration.house import _NO_TLS, MERCHANT, House, open_house, until
+
+SCHEMA = Draft202012Validator(json.loads(schema_files()["ticket-status-changed.v1.json"]))
+
+
+@dataclass
+class Ecpay:
+    """Sends notifications, and sends again what was not answered with RtnCode 1; seconds for ECPay's minutes."""
+
+    url: str
+    answers: Counter[str] = field(default_factory=Counter)
+    accepted: set[str] = field(default_factory=set)
+    _client: httpx.AsyncClient = field(init=False)
+
+    async def __aenter__(self) -> Ecpay:
+        transport = httpx.AsyncHTTPTransport(verify=_NO_TLS, limits=httpx.Limits(max_connections=50))
+        self._client = httpx.AsyncClient(transport=transport, timeout=20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def notify(self, number: str, *, forged: bool = False) -> bool:
+        """Send one notification once; whether it was taken."""
+        try:
+            answer = await self._client.post(self.url, content=_sealed(number, forged=forged))
+        except httpx.TransportError:
+            self.answers["none"] += 1
+            return False
+        self.answers[f"{'forged ' if forged else ''}{answer.status_code}"] += 1
+        if answer.status_code != 200:
+            return False
+        payload = open_response(answer.content, MERCHANT).payload
+        assert payload is not None
+        assert payload["RtnCode"] == 1
+        self.accepted.add(number)
+        return True
+
+    async def insist(self, number: str) -> None:
+        """Send one until it is taken."""
+        while not await self.notify(number):  # noqa: ASYNC110  # this is the sending again itself
+            await asyncio.sleep(0.5)
+
+
+def _sealed(number: str, *, forged: bool) -> bytes:
+    payload = {"MerchantID": MERCHANT.merchant_id, "MerchantTradeNo": number, "TicketNo": f"TN{number}", "UseStatus": 2}
+    body = seal_request(payload, MERCHANT, timestamp=int(time.time()))
+    if not forged:
+        return body
+    envelope = json.loads(body)
+    checksum = envelope["CheckMacValue"]
+    return json.dumps(envelope | {"CheckMacValue": ("0" if checksum[0] != "0" else "1") + checksum[1:]}).encode()
+
+
+@asynccontextmanager
+async def _ecpay(house: House, *, ready: bool = True) -> AsyncIterator[Ecpay]:
+    """A worker that receives, and who notifies it."""
+    (port,) = free_ports(1)
+    worker = await house.start(ready=ready, callbacks__port=str(port))
+    await until(lambda: "listening for notifications" in worker.log.read_text(), seconds=60)
+    async with Ecpay(f"http://127.0.0.1:{port}/callbacks/ecticket/use-status") as ecpay:
+        yield ecpay
+
+
+async def _told(house: House) -> list[tuple[str, str]]:
+    """Trade number and id of every event of tickets that a committed reader finds."""
+    consumer = AIOKafkaConsumer(
+        house.topic("tickets"),
+        bootstrap_servers=house.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    await consumer.start()
+    found = []
+    try:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
+            for record in itertools.chain(*(await consumer.getmany(timeout_ms=500)).values()):
+                data = json.loads(record.value)
+                SCHEMA.validate(data)
+                assert b"TN" not in record.value
+                found.append((data["trade_no"], dict(record.headers)["ce_id"].decode()))
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def test_what_was_answered_is_told_even_when_the_process_dies_with_the_answer(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """kill -9 right behind the answers; forged ones among them are refused and told by nobody."""
+    async with open_house(kafka, tmp_path) as house, _ecpay(house) as ecpay:
+        tries = [ecpay.notify(f"N{number}", forged=number % 5 == 0) for number in range(150)]
+        await asyncio.gather(*tries)
+        await house.workers[0].kill()
+
+        told = await _told(house)
+
+        assert ecpay.answers == {"200": 120, "forged 400": 30}
+        assert {number for number, _ in told} == ecpay.accepted
+        assert len(told) == 120
+
+
+async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """Exit code 0 in the middle of notifications; those that found nobody come again to the next process."""
+    async with open_house(kafka, tmp_path) as house, _ecpay(house) as ecpay:
+        coming = [asyncio.create_task(ecpay.insist(f"N{number}")) for number in range(400)]
+        await until(lambda: len(ecpay.accepted) > 50, seconds=30)
+
+        code = await house.workers[0].dismiss()
+        before = len(ecpay.accepted)
+        await house.restart(house.workers[0])
+        await asyncio.gather(*coming)
+        told = await _told(house)
+
+        assert code == 0
+        assert before < 400
+        assert {number for number, _ in told} == ecpay.accepted
+        assert len(ecpay.accepted) == 400
+
+
+async def test_a_broker_that_is_restarted_loses_no_notification(local_kafka_ready: None, tmp_path: Path) -> None:
+    """Away at the start and again in the middle, with notifications all along, and forged ones among them.
+
+    While it is away each is answered with an error, and so comes again; every one is told, under one id.
+    """
+    broker = LocalKafka(tmp_path / "kafka")
+    await asyncio.to_thread(broker.start)
+    try:
+        connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+        async with open_house(connection, tmp_path) as house:
+            await asyncio.to_thread(broker.kill)
+            async with _ecpay(house, ready=False) as ecpay:
+                sending = asyncio.create_task(_send_all_along(ecpay))
+                await until(lambda: ecpay.answers["503"] >= 10, seconds=30)
+                await asyncio.to_thread(broker.restart)
+                await until(lambda: len(ecpay.accepted) >= 50, seconds=60)
+
+                await asyncio.to_thread(broker.kill)
+                errors = ecpay.answers["503"]
+                await until(lambda: ecpay.answers["503"] > errors, seconds=30)
+                await asyncio.to_thread(broker.restart)
+                sent = await sending
+                told = await _told(house)
+
+                assert sent == ecpay.accepted == {number for number, _ in told}
+                assert len({event_id for _, event_id in told}) == len(sent)
+                assert ecpay.answers["forged 400"] > 0
+                assert set(ecpay.answers) <= {"200", "503", "forged 400"}
+                assert await house.workers[0].dismiss() == 0
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def _send_all_along(ecpay: Ecpay, *, count: int = 400, per_second: float = 25) -> set[str]:
+    """Every notification until it is taken, and a forged one beside every tenth, once; the numbers of the good ones."""
+    coming: list[asyncio.Task[object]] = []
+    for number in range(count):
+        coming.append(asyncio.create_task(ecpay.insist(f"G{number}")))
+        if number % 10 == 0:
+            coming.append(asyncio.create_task(ecpay.notify(f"F{number}", forged=True)))
+        await asyncio.sleep(1 / per_second)
+    await asyncio.gather(*coming)
+    return {f"G{number}" for number in range(count)}
