@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapter.errors import AdapterError
-from benchmarks import backlog, hooks, profiles, quick, reservations, submit, throughput, waiting
+from benchmarks import backlog, callbacks, hooks, profiles, quick, reservations, submit, throughput, waiting
 from benchmarks.contenders import ADAPTER, BooksDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
@@ -49,6 +49,15 @@ async def _backlog(here: Ground, asked: argparse.Namespace, console: Console) ->
     return await backlog.measure(here, console, count=asked.backlog, worked=asked.worked)
 
 
+async def _callbacks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await callbacks.measure(here, console, seconds=asked.seconds)
+
+
+async def _profile_callbacks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    await callbacks.measure(here, console, seconds=asked.seconds, profile=asked.stacks)
+    return profiles.report(asked.stacks.read_text(encoding="utf-8"))
+
+
 async def _profile(here: Ground, asked: argparse.Namespace, _console: Console) -> Report:
     load = submit.planned(ADAPTER, asked.delay[0], asked.in_flight[0], asked.seconds)
     await throughput.profile(here, load, asked.stacks)
@@ -68,10 +77,12 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "reservations": (_reservations, "what reservations cost"),
     "waiting": (_waiting, "confirmations that wait"),
     "backlog": (_backlog, "a large backlog"),
+    "callbacks": (_callbacks, "notifications a second, and how long each takes"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
+    "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the books agree"),
 }
-ALL = ("submit", "reservations", "waiting", "backlog")
+ALL = ("submit", "reservations", "waiting", "backlog", "callbacks")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
 }

@@ -120,7 +120,8 @@ def _callbacks(settings: Settings) -> Iterator[Finding]:
         yield ok("callbacks", "callbacks.public_url is not set, so Issue requests ask for no notifications.")
     else:
         longest = max(len(callbacks.url(path) or "") for path in callbacks.PATHS.values())
-        yield ok("callbacks", f"Notification URLs have at most {longest} characters; ECTicket takes 200.")
+        fit = f"Notification URLs have at most {longest} characters; ECTicket takes 200."
+        yield ok("callbacks", f"{fit} ECPay must have opened its firewall for their domain.")
 
 
 async def _broker(settings: Settings, make_topics: str) -> list[Finding]:

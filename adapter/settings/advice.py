@@ -229,6 +229,12 @@ def _callbacks(settings: Settings) -> Iterator[Advice]:
             f"callbacks.public_url names port {address.port}, and ECPay calls back on 80 and 443 only.",
             "Leave the port out, and let an ingress bring the calls to callbacks.port.",
         )
+    elif address.scheme == "http":
+        yield _warning(
+            "callbacks.public_url",
+            "callbacks.public_url is plain http: whoever sees a notification on its way can send it again.",
+            "Use https, and let an ingress end the TLS.",
+        )
 
 
 def _address(url: str) -> SplitResult | None:

@@ -45,6 +45,7 @@ class WebServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             lifespan="off",
         )
         self._server = _QuietServer(config)

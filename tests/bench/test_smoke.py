@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from rich.console import Console
 
 from adapter.stream.connection import KafkaConnection
-from benchmarks import quick
+from benchmarks import callbacks, quick
 from benchmarks.ground import ground
 
 
@@ -20,3 +21,12 @@ async def test_a_quick_run_submits_each_order_once_and_its_books_agree(kafka: Ka
     (row,) = report.rows
     assert (row["orders"], row["Issue calls"], row["submitted events"]) == (300, 300, 300)
     assert all(aim.met for aim in report.aims)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConnection) -> None:
+    """Sender, receiver and books fit together; how fast it was is no matter here."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await callbacks.measure(here, Console(quiet=True), seconds=0.2)
+
+    assert [row[""] for row in report.rows] == ["as fast as answered", "at a pace"]

@@ -87,6 +87,7 @@ def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
         ({"kafka__transaction_timeout_seconds": "9"}, "kafka.transaction_timeout_seconds"),
         ({"callbacks__public_url": "https://shop.example", "callbacks__enabled": "false"}, "callbacks.enabled"),
         ({"callbacks__public_url": "https://shop.example:8443"}, "callbacks.public_url"),
+        ({"callbacks__public_url": "http://shop.example"}, "callbacks.public_url"),
     ],
 )
 def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
