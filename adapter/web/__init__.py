@@ -1,1 +1,1 @@
-"""The adapter's HTTP doors: health, metrics and information for the people and machines that look after it."""
+"""The adapter's HTTP doors: one for ECTicket's notifications, one for those who look after the adapter."""
