@@ -133,6 +133,7 @@ async def _keep(stage: Stage, console: Console) -> None:
         ("orders", settings.topics.orders_paid),
         ("events", settings.topics.issuances),
         ("dead letters", settings.topics.dead_letters),
+        ("tickets", f"{settings.topics.tickets} (what comes to {settings.callbacks.public_url})"),
         ("sandbox", f"{stage.sandbox.base_url}/ (a page: see its orders, redeem their tickets)"),
         ("log", str(stage.log)),
     ):

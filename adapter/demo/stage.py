@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from adapter.demo.guest import own_names, remove
 from adapter.errors import AdapterError
 from adapter.local.broker import LocalKafka
+from adapter.local.ports import LOOPBACK, free_ports
 from adapter.local.progress import Progress
 from adapter.local.supervised import Supervised
 from adapter.sandbox.running import RunningSandbox
@@ -84,6 +85,7 @@ async def _remove_topics(settings: Settings, progress: Progress) -> None:
 
 def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) -> dict[str, str]:
     """The demo's settings; `names` are those of topics and groups, where they are not the usual ones."""
+    (port,) = free_ports(1)
     keys = next(each.credentials for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
     return {
         **SCALED,
@@ -97,8 +99,9 @@ def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) 
         "submit.derive_trade_no": "always",
         "admin.host": "127.0.0.1",
         "admin.port": "0",
-        "callbacks.host": "127.0.0.1",
-        "callbacks.port": "0",
+        "callbacks.host": LOOPBACK,
+        "callbacks.port": str(port),
+        "callbacks.public_url": f"http://{LOOPBACK}:{port}",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -27,6 +28,27 @@ def test_a_plugin_that_cannot_be_used_stops_the_start(run: Commands) -> None:
 
     assert told.code == 1
     assert "no_such_plugin" in told.err
+
+
+def test_receiving_alone_needs_callbacks_to_be_enabled(run: Commands) -> None:
+    """Else nothing would run; the sentence names both settings."""
+    told = run("run", "--only", "receive", "--set", "callbacks.enabled=false", "--set", "admin.port=0")
+
+    assert told.code == 2
+    assert "--only receive" in told.err
+    assert "callbacks.enabled" in told.err
+
+
+def test_a_taken_port_stops_the_start(run: Commands) -> None:
+    """Before anybody waits for the broker; the sentence names the setting."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = run("run", "--set", f"callbacks.port={port}", "--set", "admin.port=0")
+
+    assert told.code == 2
+    assert f"callbacks.port: 127.0.0.1:{port} cannot be listened on" in told.err
 
 
 def test_missing_topics_stop_the_start(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:

@@ -115,6 +115,7 @@ async def test_what_was_answered_is_told_even_when_the_process_dies_with_the_ans
     async with open_house(kafka, tmp_path) as house, _ecpay(house) as ecpay:
         tries = [ecpay.notify(f"N{number}", forged=number % 5 == 0) for number in range(150)]
         await asyncio.gather(*tries)
+        info = (await house.workers[0].get("/info")).json()
         await house.workers[0].kill()
 
         told = await _told(house)
@@ -122,6 +123,7 @@ async def test_what_was_answered_is_told_even_when_the_process_dies_with_the_ans
         assert ecpay.answers == {"200": 120, "forged 400": 30}
         assert {number for number, _ in told} == ecpay.accepted
         assert len(told) == 120
+        assert sorted(info["stages"]) == ["confirm", "receive", "submit"]
 
 
 async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnection, tmp_path: Path) -> None:
