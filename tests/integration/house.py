@@ -41,7 +41,7 @@ OTHER_MERCHANT = PUBLIC_TEST_MERCHANTS[2]
 TESTS = Path(__file__).parent.parent
 RUN = (sys.executable, "-m", "adapter", "run")
 PARTITIONS = 4
-_NO_TLS = ssl.create_default_context()
+NO_TLS = ssl.create_default_context()
 UNTOLD = " is at ECTicket and was never told as submitted"
 SANDBOX = SandboxSettings(port=0, job_seconds=0.5)
 
@@ -82,7 +82,7 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask its admin server."""
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=_NO_TLS), timeout=3) as client:
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=NO_TLS), timeout=3) as client:
             return await client.get(self.admin + path)
 
     async def until_ready(self, *, seconds: float = 120) -> None:

@@ -21,7 +21,7 @@ from adapter.local.broker import LocalKafka
 from adapter.local.ports import free_ports
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.stream.connection import KafkaConnection
-from integration.house import _NO_TLS, MERCHANT, House, open_house, until
+from integration.house import MERCHANT, NO_TLS, House, open_house, until
 
 SCHEMA = Draft202012Validator(json.loads(schema_files()["ticket-status-changed.v1.json"]))
 
@@ -36,7 +36,7 @@ class Ecpay:
     _client: httpx.AsyncClient = field(init=False)
 
     async def __aenter__(self) -> Ecpay:
-        transport = httpx.AsyncHTTPTransport(verify=_NO_TLS, limits=httpx.Limits(max_connections=50))
+        transport = httpx.AsyncHTTPTransport(verify=NO_TLS, limits=httpx.Limits(max_connections=50))
         self._client = httpx.AsyncClient(transport=transport, timeout=20)
         return self
 
