@@ -26,6 +26,7 @@ from adapter.errors import BrokerAway, SettingsError, TopicsMissing
 from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
+from adapter.flows.events import Notified
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
@@ -246,7 +247,7 @@ class Adapter:
             return None
         publisher = KafkaPublisher(self._connection)
         receiver = Receiver(
-            topic=settings.topics.tickets,
+            topic=wiring.flow_topics(settings).told_on(Notified),
             merchants=self._merchants,
             publisher=publisher,
             observer=observer,

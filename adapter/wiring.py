@@ -128,6 +128,7 @@ def flow_topics(settings: Settings) -> Topics:
         orders_deferred=topics.orders_deferred,
         confirmations=topics.confirmations,
         issuances=topics.issuances,
+        tickets=topics.tickets,
         dead_letters=topics.dead_letters,
     )
 

@@ -193,6 +193,8 @@ class OrderParked(OrderNotIssued):
 class Notified(EventData):
     """What every event about a notification of ECTicket's says."""
 
+    TOPIC = "tickets"
+
     merchant_id: str
     """MerchantID at ECPay, proven by the keys."""
     trade_no: TradeNoText | None

@@ -51,6 +51,7 @@ class Topics:
     orders_deferred: str
     confirmations: str
     issuances: str
+    tickets: str
     dead_letters: str
 
     def told_on(self, event: type[EventData]) -> str:

@@ -29,6 +29,7 @@ TOPICS = Topics(
     orders_deferred="ecticket.orders.deferred",
     confirmations="ecticket.confirmations",
     issuances="ecticket.issuances",
+    tickets="ecticket.tickets",
     dead_letters="ecticket.dead-letters",
 )
 CUSTOMER = {"name": "王小明", "phone": "0912345678", "email": "ming@example.com", "address": "臺北市南港區三重路"}
