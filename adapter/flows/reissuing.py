@@ -24,7 +24,6 @@ from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import Publication, Record
 
 _MOST_REISSUES = 100
-_LAST_WORDS = ("issued", "failed")
 _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
 
 
@@ -66,9 +65,9 @@ def failures(words: Sequence[Word], which: str) -> tuple[Failure, ...] | NotReis
     found, refused = [], []
     for number in sorted(part for part in parts if isinstance(part, int)):
         of_part = [word for word in about if word.data.get("part") == number]
-        last = _last_words(of_part)
-        if "failed" not in last.values():
+        if not any(word.kind == "failed" for word in of_part):
             continue
+        last = _last_words(of_part, words)
         standing = {trade_no: kind for trade_no, kind in last.items() if kind != "failed"}
         if standing:
             refused += [_STANDING[kind].format(part=number, trade_no=trade_no) for trade_no, kind in standing.items()]
@@ -180,19 +179,19 @@ _NOTHING_FAILED = (
 )
 _STANDING = {
     "issued": "Part {part} was issued under {trade_no}.",
-    "submitted": "Part {part} was reissued already and is under way under {trade_no}; its result will be told.",
-    "delayed": "Part {part} was reissued already and is under way under {trade_no}; its result will be told.",
+    "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
+    "delayed": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
 }
 
 
-def _last_words(words: Iterable[Word]) -> dict[str, str]:
-    """The last word about each number: what ended it, where anything did."""
-    last: dict[str, str] = {}
-    for word in words:
-        number = word.trade_no or ""
-        if word.kind in _LAST_WORDS or last.get(number) not in _LAST_WORDS:
-            last[number] = word.kind
-    return last
+def _last_words(of_part: Iterable[Word], told: Iterable[Word]) -> dict[str, str]:
+    """The last word about each of the part's numbers, which stand in the order of their first ones.
+
+    By the order in which it was `told` and not by the time: machines' clocks differ. A number that failed may be taken
+    in after that (the shop sent the order again), so `submitted` is a word like any other.
+    """
+    kinds = {word.trade_no: word.kind for word in told}
+    return {number: kinds[number] for number in dict.fromkeys(word.trade_no or "" for word in of_part)}
 
 
 def _failure(words: Sequence[Word], trade_nos: tuple[str, ...]) -> Failure:

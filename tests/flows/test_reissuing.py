@@ -96,7 +96,9 @@ def test_what_failed_under_every_number_can_be_reissued(
         ([], "Nothing that was told says"),
         ([("submitted", N0)], "Nothing that was told says"),
         ([("submitted", N0), ("issued", N0)], "Nothing that was told says"),
-        ([("failed", N0), ("issued", N0)], "Nothing that was told says"),
+        ([("failed", N0), ("issued", N0)], f"was issued under {N0}"),
+        ([("failed", N0), ("submitted", N0)], f"under way under {N0}"),
+        ([("submitted", N0), ("failed", N0), ("submitted", N0), ("delayed", N0)], f"under way under {N0}"),
         ([("failed", N0), ("submitted", N1), ("issued", N1)], f"was issued under {N1}"),
         ([("failed", N0), ("submitted", N1)], f"under way under {N1}"),
         ([("failed", N0), ("submitted", N1), ("delayed", N1)], f"under way under {N1}"),
@@ -109,6 +111,29 @@ def test_what_did_not_fail_for_good_is_refused(told: list[tuple[str, str]], says
 
     assert isinstance(found, NotReissued)
     assert says in found.why
+
+
+def test_the_order_in_which_it_was_told_counts_and_not_the_clocks() -> None:
+    """The process that told `submitted` was five minutes ahead of the one that told `failed`."""
+    told = [_word("submitted", N0, minute=5), _word("failed", N0, minute=1)]
+
+    found = failures(told, "A-1")
+
+    assert isinstance(found, tuple)
+    assert [failure.trade_nos for failure in found] == [(N0,)]
+
+
+async def test_a_failed_order_that_the_shop_sent_again_is_not_reissued_while_it_is_under_way(house: House) -> None:
+    """ECTicket takes the number of a refused call: with another number besides there would be two sets of tickets."""
+    house.ecticket.faults = [REFUSED]
+    failed = await house.finish(house.order())
+
+    again = await house.work(house.order())
+    found = failures(_read([*failed.events, *again.events]), "A-1")
+
+    assert (failed.kinds, again.kinds) == (["failed"], ["submitted"])
+    assert isinstance(found, NotReissued)
+    assert f"under way under {derived()}" in found.why
 
 
 def test_only_the_failed_parts_of_an_order_are_reissued() -> None:
