@@ -212,15 +212,20 @@ class SubmitStage:
     def _apply_what_waited(self, sitting: Sitting, *, parts_done: int) -> Skip | None:
         """An unproven order is proven: what had to wait until now applies, first skipping and then the field rules.
 
-        Raises InvalidOrder when nothing of the order is at ECTicket; otherwise what breaks a rule is parked.
+        Raises InvalidOrder when nothing of the order is at ECTicket. Where something is, the rest is parked instead.
         """
         unproven, sitting.unproven = sitting.unproven, None
+        is_partly_done = bool(sitting.any_submitted or parts_done)
         if unproven is not None and unproven.skip is not None:
-            return Skip(unproven.skip, plugin=unproven.plugin)
+            if not is_partly_done:
+                return Skip(unproven.skip, plugin=unproven.plugin)
+            reason = unproven.skip
+            sitting.park(lambda state: _beside_a_known_part(state, _would_be_skipped(state, reason)))
+            return None
         try:
             check([state.part for state in sitting.open], self._today())
         except InvalidOrder as error:
-            if not (sitting.any_submitted or parts_done):
+            if not is_partly_done:
                 raise
             broken_rules = str(error)
             sitting.park(lambda state: _beside_a_known_part(state, broken_rules))
@@ -324,12 +329,19 @@ def _planned(journey: Journey, header: bytes) -> Work:
     return Work(journey=journey, whose=whose_order(carried), order=None, plan=carried)
 
 
-def _beside_a_known_part(state: PartState, broken_rules: str) -> Park:
-    """The order is partly issued, so it is not "invalid, with nothing sent": a person decides about the rest."""
+def _beside_a_known_part(state: PartState, why_not: str) -> Park:
+    """The order is partly issued, so it is not "skipped" or "invalid, with nothing sent": a person decides."""
     number = told_number(state.part.trade_no)
     return Park(
         reason=ParkReason.UNRESOLVED,
-        message=f"{number} is not at ECTicket and stays unsent, but another part of its order is there: {broken_rules}",
+        message=f"{number} is not at ECTicket and stays unsent, but another part of its order is there: {why_not}",
+    )
+
+
+def _would_be_skipped(state: PartState, reason: str) -> str:
+    return (
+        f"a plugin would skip the order by now ({reason}). If that is right, close this part "
+        f"(`ecticket-adapter resolve {state.part.trade_no.value} --as failed --why ...`)."
     )
 
 

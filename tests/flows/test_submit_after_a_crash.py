@@ -500,6 +500,23 @@ async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unproven() ->
     assert told.kinds == ["submitted"]
 
 
+async def test_a_replay_does_not_skip_the_rest_of_an_order_that_is_partly_issued() -> None:
+    """Skipped means that nothing was sent: beside a part that was told as submitted a person decides about the rest."""
+    maps = Maps()
+    house = House(plugins={"shop": maps})
+    maps.skip = Skip("sold at the door")
+    house.ecticket.has(derived())
+    first = await house.finish(house.order(line("MINE"), line("SPA", 1, **SERIAL)), possibly_sent_since=NOON)
+
+    again = await house.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=house.clock))
+
+    assert first.kinds == ["submitted", "parked"]
+    assert again.kinds == ["parked"]
+    assert (again.event("parked").data["reason"], again.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "would skip the order by now (sold at the door)" in header(again.letter, "ecticket-message")
+    assert house.ecticket.issues == {}
+
+
 async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(house: House) -> None:
     """All that is needed is in the plan, the customer's data included."""
     house.ecticket.faults = [LOST_BEFORE]
