@@ -24,6 +24,7 @@ from adapter.issuance.times import latest
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
 VERSION = 1
+_SOMEBODY = "somebody may have sent it meanwhile"
 _CUSTOMER_FIELDS = ("name", "phone", "email", "address")
 
 
@@ -67,14 +68,18 @@ def take_up(
     """Begin the next sitting of a carried order.
 
     `possibly_sent_at` is the record's header: where it is later than anything the plan knows of, somebody else has put
-    it there (a replay), and every part counts as possibly sent. `fenced_at`: an earlier owner of the partition could
-    have sent the order, at the latest then.
+    it there (a replay), and every part counts as possibly sent, a refused one too: whoever replays it may have issued
+    it by hand. `fenced_at`: an earlier owner of the partition could have sent the order, at the latest then.
     """
     known = plan.possibly_sent_at
     told = possibly_sent_at if known is None or (possibly_sent_at and possibly_sent_at > known) else None
-    since = latest(told, fenced_at)
     return tuple(
-        begin(carried.part, past=carried.past, first_seen_at=first_seen_at, possibly_sent_since=since)
+        begin(
+            carried.part,
+            past=carried.past if told is None else carried.past.doubted(told, carried.past.doubt or _SOMEBODY),
+            first_seen_at=first_seen_at,
+            possibly_sent_since=fenced_at,
+        )
         for carried in plan.parts
     )
 

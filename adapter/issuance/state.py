@@ -199,7 +199,7 @@ def begin(
     """Begin a sitting.
 
     `possibly_sent_since`: an earlier owner of the partition could have sent the part, at the latest then (the fence),
-    or the record says that somebody did. A refused part is not sent by anybody, so there it changes nothing.
+    or the record says that somebody did. No owner sends a refused part, so there it changes nothing.
     """
     past = past or Past()
     if possibly_sent_since is not None and past.refusal is None:

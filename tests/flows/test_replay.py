@@ -17,7 +17,7 @@ from adapter.issuance.carried import CarriedPlan, encode_plan
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.issue import IssueType
 from adapter.stream.records import Publication, Record
-from flows.fakes import LOST_BEFORE, MERCHANT, NOT_SENT, TOPICS
+from flows.fakes import LOST_BEFORE, MERCHANT, NOT_SENT, REFUSED, TOPICS
 from flows.house import SERIAL, House, Told, derived, has_header, header, line, plan_of, replayed
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -328,6 +328,24 @@ async def test_an_order_issued_by_hand_meanwhile_is_recognised() -> None:
 
     assert told.event("submitted").data["recovered"] is True
     assert house.ecticket.issues == {}
+
+
+async def test_a_refused_order_issued_by_hand_a_minute_ago_is_not_told_as_failed() -> None:
+    """Its refusal would be final by now, but not since the replay: ECTicket may still be about to show it."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    house.ecticket.faults = [REFUSED]
+    later = (await house.work(house.order())).later
+    house.ecticket.silent = True
+    parked = await house.finish(later)
+    house.ecticket.silent = False
+    house.ecticket.visible_after = 300
+    house.ecticket.has(derived())
+
+    told = await house.finish(_back(house, parked))
+
+    assert parked.event("parked").data["reason"] == "unresolved"
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.tickets == {derived(): 1}
 
 
 async def test_a_letter_replayed_twice_issues_once_and_tells_the_same_fact() -> None:
