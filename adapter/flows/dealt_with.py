@@ -26,13 +26,25 @@ def dealt_with(letters: Collection[Letter], words: Iterable[Word]) -> frozenset[
     said: dict[str | None, list[Word]] = {}
     for word in words:
         said.setdefault(word.order_record, []).append(word)
-    came_back = _latest_replay(letters)
+    siblings: dict[str, list[Letter]] = {}
+    for letter in letters:
+        if letter.origin is not None:
+            siblings.setdefault(letter.origin, []).append(letter)
     return frozenset(
         letter.name
         for letter in letters
-        if (letter.origin is not None and letter.replay_count < came_back[letter.origin])
+        if any(_came_back(letter, other) for other in siblings.get(letter.origin or "", ()))
         or any(_ends(word, letter) for word in said.get(letter.order_record, ()))
     )
+
+
+def _came_back(letter: Letter, other: Letter) -> bool:
+    """Whether the other, of the same record, is what became of this one when it was replayed.
+
+    Parts of one order can have letters of their own.
+    """
+    same = not letter.trade_nos or not other.trade_nos or not set(letter.trade_nos).isdisjoint(other.trade_nos)
+    return same and letter.replay_count < other.replay_count
 
 
 def _ends(word: Word, letter: Letter) -> bool:
@@ -40,12 +52,3 @@ def _ends(word: Word, letter: Letter) -> bool:
     kinds = _ENDS_A_CONFIRMATION if letter.stage == "confirm" else _ENDS_AN_ORDER
     about = not letter.trade_nos or word.trade_no is None or word.trade_no in letter.trade_nos
     return word.kind in kinds and word.at > letter.timestamp and about
-
-
-def _latest_replay(letters: Iterable[Letter]) -> dict[str, int]:
-    """How often each parked record was replayed, as its last letter says."""
-    counts: dict[str, int] = {}
-    for letter in letters:
-        if letter.origin is not None:
-            counts[letter.origin] = max(counts.get(letter.origin, 0), letter.replay_count)
-    return counts

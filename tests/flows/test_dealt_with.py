@@ -83,6 +83,20 @@ def test_a_letter_that_came_back_deals_with_the_one_before() -> None:
     assert dealt_with([LETTER, again, other], []) == {LETTER.name}
 
 
+@pytest.mark.parametrize(
+    ("of_the_one", "of_the_other", "is_dealt_with"),
+    [(("N1",), ("N2",), False), (("N1", "N2"), ("N2",), True), ((), ("N2",), True), (("N1",), (), True)],
+)
+def test_a_letter_of_another_part_that_came_back_says_nothing_of_this_one(
+    of_the_one: tuple[str, ...], of_the_other: tuple[str, ...], is_dealt_with: bool
+) -> None:
+    """An order's parts can be parked one after the other, in letters of the same origin; one of them was replayed."""
+    one = replace(LETTER, trade_nos=of_the_one)
+    other = replace(LETTER, offset=9, trade_nos=of_the_other, replays="1")
+
+    assert (LETTER.name in dealt_with([one, other], [])) is is_dealt_with
+
+
 async def test_words_are_read_as_they_were_told(house: House) -> None:
     """Of each event what a command looks for; anything else on the topic is passed over."""
     told = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
