@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin, record_origin, rfc3339
@@ -25,6 +25,7 @@ POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
 BY_REPLAY = "replay"
 TRACE = "traceparent"
 _SPRING_PREFIX = "kafka_dlt-"
+_NEXT_MOMENT = timedelta(milliseconds=1)
 _READ_AS_TEXT = ("content-type", "ce_specversion", "ce_datacontenttype")
 _PARTITION_MAX = 2**31 - 1
 _OFFSET_MAX = 2**63 - 1
@@ -55,6 +56,15 @@ class Journey:
         return replace(
             self, possibly_sent_at=max(moments, default=None), only_by_replay=self.only_by_replay and at is None
         )
+
+    def all_possibly_sent(self, at: datetime | None) -> Journey:
+        """The same journey, remembering that *every* part may have been sent at `at`, whatever its plan knows of each.
+
+        Whoever takes the plan up tells that by a moment later than any in it (`carried.take_up`), which a clock that is
+        behind the one that wrote the plan must not hide.
+        """
+        known = self.possibly_sent_at
+        return self.possibly_sent(at if at is None or known is None else max(at, known + _NEXT_MOMENT))
 
     def before_sending(self) -> Journey:
         """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""

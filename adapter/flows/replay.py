@@ -120,7 +120,7 @@ def _possibly_sent(letter: Record, journey: Journey, now: datetime) -> Journey:
         journey = replace(journey, plan=None)
     return replace(
         journey,
-        possibly_sent_at=now,
+        possibly_sent_at=journey.all_possibly_sent(now).possibly_sent_at,
         only_by_replay=journey.plan is None and (certain or journey.only_by_replay),
         not_before=now,
     )

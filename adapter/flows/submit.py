@@ -133,19 +133,19 @@ class SubmitStage:
 
     def carry(self, record: Record, work: Work, grant: Grant) -> Outcome:
         """Hand the order on with all that is known of it."""
-        return self._outcomes.carried(record, work.journey.possibly_sent(grant.possibly_sent_since))
+        return self._outcomes.carried(record, work.journey.all_possibly_sent(grant.possibly_sent_since))
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
         """Put a record that could not be read, or broke the adapter, on the dead letters."""
         came_with = _readable_journey(record, self._now()).before_sending()
-        journey = came_with.possibly_sent(grant.possibly_sent_since)
+        journey = came_with.all_possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "parse")
             if _is_unsure(came_with, grant, error):
                 verdict = verdicts.warned(verdict)
         else:
             verdict = verdicts.of_mistake(error, record, "submit")
-            journey = journey.possibly_sent(self._now())
+            journey = journey.all_possibly_sent(self._now())
         told = self._outcomes.parked(record, verdict, journey, whose=None)
         self._extensions.settled(told.for_plugins)
         return told.outcome
@@ -290,7 +290,7 @@ class SubmitStage:
         return self._outcomes.parked(
             grant.record,
             verdicts.unresolved(verdict) if unsure else verdict,
-            work.journey.possibly_sent(grant.possibly_sent_since),
+            work.journey.all_possibly_sent(grant.possibly_sent_since),
             whose=work.whose,
             parts_done=work.plan.parts_done if work.plan else 0,
         )

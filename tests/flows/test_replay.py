@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -328,6 +328,15 @@ async def test_an_order_issued_by_hand_meanwhile_is_recognised() -> None:
 
     assert told.event("submitted").data["recovered"] is True
     assert house.ecticket.issues == {}
+
+
+def test_a_replay_by_a_clock_that_is_behind_counts_all_the_same() -> None:
+    """Later than all that the plan knows: it is by that moment that every part counts as possibly sent."""
+    ahead = JOURNEY.possibly_sent(NOW + timedelta(minutes=5))
+
+    again = _replayed(_letter("unresolved", "submit", ahead)).publication
+
+    assert _ours(again)["ecticket-possibly-sent-at"] == "2026-03-02T12:05:00.001Z"
 
 
 async def test_a_refused_order_issued_by_hand_a_minute_ago_is_not_told_as_failed() -> None:

@@ -678,6 +678,24 @@ async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
     assert (carried.key, carried.value) == (later.key, later.value)
 
 
+async def test_what_may_have_been_sent_is_carried_on_by_a_clock_that_is_behind(house: House) -> None:
+    """Part 1 is in doubt, by a clock that was five minutes ahead; part 2 was sent, and then the lease was lost."""
+    house.ecticket.faults = [LOST_BEFORE, NOT_SENT]
+    house.ecticket.always = NOT_SENT
+    later = (await house.work(house.order(*THREE_PARTS[:2]))).later
+    house.ecticket.always = None
+    house.clock.time = NOON - timedelta(minutes=5)
+    prepared = await house.submit.prepare(later)
+    house.ecticket.visible_after = 300
+    house.ecticket.has(derived(part=2))
+
+    outcome = house.submit.carry(later, prepared.subject, Grant(later, possibly_sent_since=house.clock()))
+    told = await house.finish(house.reader.read(outcome).later)
+
+    assert told.kinds == ["submitted"] * 2
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2)}
+
+
 async def test_a_fresh_order_that_is_carried_is_fresh_afterwards(house: House) -> None:
     """It was never begun: mapped when its time comes, and sent at once."""
     record = house.order()
