@@ -103,6 +103,14 @@ def ready_at(state: PartState, policy: SubmitPolicy) -> datetime:
     return later(since, policy.refusal_final_after_seconds if refusal else policy.reissue_after_seconds)
 
 
+def was_proven(state: PartState, policy: SubmitPolicy) -> bool:
+    """Whether a part in doubt was trustworthily not known when it was last asked about, however long ago that is."""
+    last = state.evidence.second
+    if state.phase is not Phase.IN_DOUBT or last is None:
+        return False
+    return state.evidence.next_link(ready_at=ready_at(state, policy), now=last.asked_at) is Link.COMPLETE
+
+
 def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
     """What is to be done next with a part.
 

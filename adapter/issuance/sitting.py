@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapter.issuance.actions import Action, Defer, Park, ParkReason, Query, Send, Wait
-from adapter.issuance.decide import SubmitPolicy, decide
+from adapter.issuance.decide import SubmitPolicy, decide, was_proven
 from adapter.issuance.parking import unresolved
 from adapter.issuance.state import OPEN, PartState, Phase, Why
 
@@ -85,7 +85,7 @@ def next_turn(
     if unproven is None:
         turns = _not_before_asking(states, [_asking(turn, states) for turn in turns], now)
     else:
-        turns = _withheld(states, turns, unproven, now)
+        turns = _withheld(states, turns, unproven, now, policy)
     return min(turns, key=_urgency, default=None)
 
 
@@ -155,13 +155,17 @@ def _is_unasked(state: PartState, began: Phase) -> bool:
     return state.past.phase is began and state.phase in (began, Phase.DEFERRED) and state.evidence.first is None
 
 
-def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven, now: datetime) -> list[Turn]:
+def _withheld(
+    states: Sequence[PartState], turns: list[Turn], unproven: Unproven, now: datetime, policy: SubmitPolicy
+) -> list[Turn]:
     """Nobody is sent before all have been asked about, nor at all once tickets may exist under another plan.
 
     From the first part that is handed on, all are: what came after that could no longer be held against it.
     """
     if unproven.came_before:
         return [_left_unsent(turn, states) if isinstance(turn.action, Send) else turn for turn in turns]
+    if not unproven.another_plan:
+        turns = [_kept(turn, states[turn.index], policy) for turn in turns]
     handing_on = any(state.phase in _HANDED_ON for state in states)
     if not handing_on and (asking := [turn for turn in turns if not isinstance(turn.action, Send | Defer | Park)]):
         return asking
@@ -171,6 +175,16 @@ def _withheld(states: Sequence[PartState], turns: list[Turn], unproven: Unproven
     if handing_on or any(isinstance(turn.action, Defer | Park) for turn in turns):
         return [turn if isinstance(turn.action, Defer | Park) else _hold_back(turn, now) for turn in turns]
     return turns
+
+
+def _kept(turn: Turn, state: PartState, policy: SubmitPolicy) -> Turn:
+    """The turn of a part that was proven in this sitting, though its minute has passed while the others were asked.
+
+    Twenty parts are not all asked within one minute where an answer takes a second, and would never be. Under the same
+    plan that is not needed: each part is asked again when it is sent, and none hangs on what became of another.
+    """
+    proven = isinstance(turn.action, Query) and was_proven(state, policy)
+    return Turn(index=turn.index, action=Send()) if proven else turn
 
 
 def _is_parked(turn: Turn) -> bool:

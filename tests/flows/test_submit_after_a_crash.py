@@ -438,6 +438,22 @@ async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took
     assert house.ecticket.calls[-1] == ("issue", derived())
 
 
+async def test_after_a_crash_twenty_parts_are_proven_although_answers_are_slow(house: House) -> None:
+    """Asking about all takes two minutes here: what was proven stays so, and is asked about anew before it is sent."""
+    house.ecticket.seconds = 1.5
+    record = house.order(*[line(f"VQT{number:05}", 100) for number in range(20)])
+
+    told = await house.finish(record, possibly_sent_since=NOON)
+
+    assert told.kinds == ["submitted"] * 20
+    assert set(house.ecticket.tickets.values()) == {1}
+    assert house.clock() - NOON < timedelta(minutes=20)
+    for part in range(1, 21):
+        about = [kind for kind, number in house.ecticket.calls if number == derived(part=part)]
+        sent = about.index("issue")
+        assert about[sent - 2 : sent] == ["query", "query"]
+
+
 # --- replayed ---------------------------------------------------------------------------------------------------------
 
 
