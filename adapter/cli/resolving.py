@@ -18,9 +18,10 @@ from adapter.errors import CallError
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
     from adapter.flows.letters import Letter
+    from adapter.flows.ports import Ecticket
     from adapter.flows.resolving import Ending, Heard, Held, Resolved
     from adapter.protocol.credentials import Merchant
-    from adapter.provider.client import Provider
+    from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
 
 RTN_OK = 1
@@ -158,30 +159,57 @@ async def _ask(settings: Settings, found: Held) -> Heard:
     merchant = pick_merchant(settings, found.merchant_id)
     async with asking(settings) as provider:
         try:
-            return await _heard(provider, merchant, found)
+            return await hear(provider, merchant, found)
         except CallError as error:
             return Heard(said=f"ECTicket could not be asked: {error}")
 
 
-async def _heard(provider: Provider, merchant: Merchant, found: Held) -> Heard:
+async def hear(ecticket: Ecticket, merchant: Merchant, found: Held) -> Heard:
+    """What ECTicket says of the number; "not known" only on the grounds on which the flows believe it.
+
+    That is two questions, a control with the same code, and RtnCode 1 for a product of the order between them: in a
+    maintenance everything is refused, known numbers too.
+    """
     from adapter.flows.resolving import Heard
     from adapter.provider.client import Purpose
 
     number = found.trade_no
-    reply = await provider.query(merchant, number, purpose=Purpose.DOUBT)
-    if reply.rtn_code == RTN_OK and reply.status is not None:
-        remark = f" ({reply.remark})" if reply.remark else ""
-        status = reply.status.name.lower().replace("_", " ")
-        return Heard(status=reply.status, said=f"ECTicket says of {number.value}: {status}{remark}.")
-    control = await provider.control(merchant, number.kind, purpose=Purpose.DOUBT)
-    if control.rtn_code == reply.rtn_code:
-        said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
-        return Heard(not_known=True, said=said)
-    said = (
-        f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value} and {control.rtn_code} for a "
-        "number that nobody used, which proves nothing."
-    )
-    return Heard(said=said)
+    reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+    if reply.rtn_code == RTN_OK:
+        return _known(number.value, reply)
+    control = await ecticket.control(merchant, number.kind, purpose=Purpose.DOUBT)
+    refused = f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value}"
+    if control.rtn_code != reply.rtn_code:
+        said = f"{refused} and {control.rtn_code} for a number that nobody used, which proves nothing."
+        return Heard(said=said)
+    if not await _is_served(ecticket, merchant, found):
+        return Heard(said=f"{refused}, and nothing shows that it is not refusing everything at present.")
+    again = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+    if again.rtn_code == RTN_OK:
+        return _known(number.value, again)
+    if again.rtn_code != reply.rtn_code:
+        return Heard(said=f"{refused}, and {again.rtn_code} a moment later, which proves nothing.")
+    said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
+    return Heard(not_known=True, said=said)
+
+
+def _known(trade_no: str, reply: ResultReply) -> Heard:
+    from adapter.flows.resolving import Heard
+
+    remark = f" ({reply.remark})" if reply.remark else ""
+    status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "something unreadable"
+    return Heard(status=reply.status, said=f"ECTicket says of {trade_no}: {status}{remark}.")
+
+
+async def _is_served(ecticket: Ecticket, merchant: Merchant, found: Held) -> bool:
+    """Whether ECTicket says RtnCode 1 to this merchant about one of the issuance's products."""
+    from adapter.flows.sitting import PROBED_ITEMS
+    from adapter.provider.client import Purpose
+
+    for item_no in found.item_nos[:PROBED_ITEMS]:
+        if (await ecticket.item(merchant, item_no, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
+            return True
+    return False
 
 
 async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequence[tuple[Letter, Held]]) -> int:

@@ -66,6 +66,15 @@ class Held:
     confirmation: Confirmation | None = None
     plan: CarriedPlan | None = None
 
+    @property
+    def item_nos(self) -> tuple[str, ...]:
+        """The listed products of the issuance; serial numbers have none."""
+        if self.confirmation is not None:
+            found = [item.item_no for item in self.confirmation.issuance.items]
+        else:
+            found = [item.item_no for item in _part(self).part.items]
+        return tuple(dict.fromkeys(item_no for item_no in found if item_no is not None))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
