@@ -120,7 +120,7 @@ def objection(ending: Ending, found: Held, heard: Heard, *, now: datetime, settl
     if not heard.not_known:
         return f"{heard.said} That is not failed."
     settled_at = found.possibly_sent_at and found.possibly_sent_at + settles_after
-    if found.confirmation is None and settled_at is not None and now < settled_at:
+    if settled_at is not None and now < settled_at:
         return (
             f"{heard.said} It may have been sent a short time ago, though, and still come until {rfc3339(settled_at)}."
         )

@@ -210,3 +210,16 @@ async def test_what_may_still_come_is_not_failed_yet() -> None:
     assert objects(house.clock)
     house.clock.passes(600)
     assert not objects(house.clock)
+
+
+async def test_what_was_taken_in_a_moment_ago_is_not_failed_yet_either() -> None:
+    """RtnCode 1 came for it, and queries may be late in knowing it all the same; its letter is a minute old."""
+    house = House(confirming=ConfirmPolicy(delayed_after_seconds=40, give_up_after_seconds=60))
+    found = _found((await _awaited(house)).letter, derived())
+
+    def objects(clock: Clock) -> bool:
+        return objection(Ending.FAILED, found, NOT_KNOWN, now=clock(), settles_after=SETTLES) is not None
+
+    assert objects(house.clock)
+    house.clock.passes(600)
+    assert not objects(house.clock)
