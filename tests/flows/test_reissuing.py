@@ -258,6 +258,18 @@ async def test_a_reissue_that_is_run_twice_issues_once(house: House) -> None:
     assert house.ecticket.tickets == {_again(1): 1}
 
 
+async def test_the_old_number_of_what_was_reissued_is_free(house: House) -> None:
+    """What remains: a second record of the order is sent under it, and taken in besides what was reissued."""
+    house.ecticket.refuses_repeats = True
+    record, told = await _failed(house)
+    await house.finish(await _reissued(house, record, told))
+
+    again = await house.work(house.order())
+
+    assert again.kinds == ["submitted"]
+    assert house.ecticket.tickets == {_again(1): 1, derived(): 1}
+
+
 async def test_only_the_failed_part_is_carried(house: House) -> None:
     """The other one was issued, and its number is never asked for again."""
     record, told = await _failed(house, line(), line("SPA", 1, **SERIAL))

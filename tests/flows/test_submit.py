@@ -220,6 +220,30 @@ async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(hous
     assert house.ecticket.tickets == {derived(): 1}
 
 
+async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_the_first_did_not_have(
+    house: House,
+) -> None:
+    """What remains: after a crash a known number may be of either record, and under one mapping the rest is sent."""
+    house.ecticket.refuses_repeats = True
+    await house.work(house.order())
+
+    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=house.clock())
+
+    assert told.kinds == ["submitted"] * 3
+    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+
+
+async def test_a_second_record_under_another_number_is_another_purchase(house: House) -> None:
+    """What remains: only the number tells ECTicket, and so us, that an order came before."""
+    house.ecticket.refuses_repeats = True
+    await house.work(house.order())
+
+    again = await house.work(house.order(trade_no="PAID1"))
+
+    assert again.event("submitted").data["recovered"] is False
+    assert house.ecticket.tickets == {derived(): 1, "PAID1": 1}
+
+
 async def test_a_second_record_waits_for_what_the_first_has_still_to_do(house: House) -> None:
     """Its other parts are found when the first record has had them issued."""
     house.ecticket.refuses_repeats = True
