@@ -18,7 +18,8 @@ anything is sent, today's parts are asked again where their own minute has passe
 What is believed. Each number has its own chain (`evidence`): two questions with RtnCode 1 for somebody between them,
 and a control of the same kind with the same code, within a minute. One question each would be half the calls, but a
 maintenance around it passes for "not known", whatever is proven of today's parts before and after. Ten numbers at a
-time share control and proof of life, so that their minute is long enough at a slow pace.
+time share control and proof of life, so that their minute is long enough at a slow pace; where it was not, as when a
+call waits for seconds behind those of hundreds of such orders, half as many do from then on.
 
 Of what is found every number is named. Anything short of proof is doubt: it holds the order back as an unanswered
 question about one of its parts does, and a later sitting begins anew. Refuses to know today's parts' own chains
@@ -27,7 +28,7 @@ question about one of its parts does, and a later sitting begins anew. Refuses t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Self
@@ -113,11 +114,15 @@ def _derived(merchant_id: str, order_id: str, prefix: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherPlans:
-    """What is known so far: `numbers` are not settled yet, `found` are at ECTicket; `questions` are left to ask."""
+    """What is known so far: `numbers` are not settled yet, `found` are at ECTicket; `questions` are left to ask.
+
+    `together`: how many numbers share a control and a proof of life at the pace of this sitting.
+    """
 
     numbers: tuple[OtherNumber, ...]
     found: tuple[OtherNumber, ...] = ()
     questions: int
+    together: int = TOGETHER
 
     @classmethod
     def of(cls, numbers: Sequence[OtherNumber]) -> Self:
@@ -139,7 +144,7 @@ class OtherPlans:
         if self.questions <= 0:
             return Hold(until=None, why=Why.ASKED_ENOUGH)
         kind = self.numbers[0].trade_no.kind
-        together = [number for number in self.numbers if number.trade_no.kind is kind][:TOGETHER]
+        together = [number for number in self.numbers if number.trade_no.kind is kind][: self.together]
         return min((_step(number, now) for number in together), key=lambda step: step[0])[1]
 
     def observe(self, asked: OtherQuestion | None, came: QueryAnswer | LastAccepted, now: datetime) -> Self:
@@ -150,8 +155,15 @@ class OtherPlans:
                 return replace(self, found=self.found + found, numbers=_without(self.numbers, found))
             case AskAbout(), NotFound():
                 answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
-                numbers = (_asked(number, asked.trade_no, answer) for number in self.numbers)
-                return replace(self, numbers=_unsettled(numbers, now), questions=self.questions - 1)
+                learned = tuple(_asked(number, asked.trade_no, answer) for number in self.numbers)
+                # Where so many do not fit into a minute, fewer may; else they would be asked about for ever.
+                missed = any(map(_was_asked_in_vain, self.numbers, learned))
+                return replace(
+                    self,
+                    numbers=_unsettled(learned, now),
+                    questions=self.questions - 1,
+                    together=max(1, self.together // 2) if missed else self.together,
+                )
             case AskControl(), ControlAnswered():
                 answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
                 numbers = (_controlled(number, asked.kind, answer) for number in self.numbers)
@@ -199,6 +211,11 @@ def _asked(number: OtherNumber, trade_no: TradeNo, answer: Answer) -> OtherNumbe
     return replace(number, evidence=number.evidence.with_question(answer)) if number.trade_no == trade_no else number
 
 
+def _was_asked_in_vain(before: OtherNumber, after: OtherNumber) -> bool:
+    """Whether an earlier question was lost, since this one came too late to follow it."""
+    return before is not after and before.evidence.first is not None and after.evidence.second is None
+
+
 def _controlled(number: OtherNumber, kind: TradeNoKind, answer: Answer) -> OtherNumber:
     same = number.trade_no.kind is kind
     return replace(number, evidence=number.evidence.with_control(answer)) if same else number
@@ -208,7 +225,7 @@ def _accepted(number: OtherNumber, at: datetime) -> OtherNumber:
     return replace(number, evidence=number.evidence.with_accepted(at))
 
 
-def _unsettled(numbers: Iterator[OtherNumber], now: datetime) -> tuple[OtherNumber, ...]:
+def _unsettled(numbers: Iterable[OtherNumber], now: datetime) -> tuple[OtherNumber, ...]:
     """Those that are not proven; proof stays proof, since nobody can send them any more."""
     return tuple(
         number for number in numbers if number.evidence.next_link(ready_at=_NO_WAITING, now=now) is not Link.COMPLETE

@@ -424,6 +424,20 @@ async def test_after_a_crash_what_was_parked_beside_another_plan_is_not_sent_by_
     assert house.ecticket.issues == {}
 
 
+@pytest.mark.parametrize("seconds", [6.0, 9.0])
+async def test_after_a_crash_all_other_numbers_are_settled_however_long_a_call_waits_for_its_turn(
+    house: House, seconds: float
+) -> None:
+    """Hundreds of such orders at once: a call may wait up to ten seconds, and ten numbers do not fit into a minute."""
+    house.ecticket.seconds = seconds
+
+    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.issues == {derived(): 1}
+    assert house.clock() - NOON < timedelta(hours=2)
+
+
 async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took_longer_than_its_minute(
     house: House,
 ) -> None:

@@ -219,9 +219,18 @@ def test_at_a_slow_pace_each_chain_still_fits_its_minute() -> None:
     assert story.plans.nowhere
 
 
+@pytest.mark.parametrize("seconds", [6.0, 12.0, 20.0])
+def test_numbers_are_asked_about_with_fewer_others_where_ten_do_not_fit_into_a_minute(seconds: float) -> None:
+    """Ten questions, a control and a proof of life lie between the two about one number."""
+    story = Story(count=TOGETHER, seconds=seconds)
+
+    assert story.play() is None
+    assert story.plans.nowhere
+
+
 def test_at_a_pace_that_no_chain_survives_asking_ends() -> None:
     """Doubt, and no end of questions."""
-    story = Story(count=TOGETHER, seconds=30.0)
+    story = Story(count=TOGETHER, seconds=40.0)
 
     assert story.play() == Hold(until=None, why=Why.ASKED_ENOUGH)
     assert len([each for each in story.asked if each.isdigit()]) == QUESTIONS_EACH * TOGETHER
