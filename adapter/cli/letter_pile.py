@@ -17,7 +17,7 @@ from adapter.cli.output import counting, note
 if TYPE_CHECKING:
     from adapter.flows.letters import Letter
     from adapter.settings import Settings
-    from adapter.stream.pile import Pile
+    from adapter.stream.pile import Pile, Taking
     from adapter.stream.records import Record
 
 T = TypeVar("T")
@@ -38,6 +38,22 @@ class Letters:
     open: frozenset[str]
     told: frozenset[str]
     pile: Pile
+
+    @asynccontextmanager
+    async def taking(self, partition: int) -> AsyncIterator[Taking]:
+        """Take letters of this partition off the pile.
+
+        Where the commits are forgotten, the next one says again which letters events show to be dealt with: from then
+        on nobody reads the events any more.
+        """
+        async with self.pile.taking(partition) as taking:
+            if taking.forgotten:
+                taking.count_as_taken(
+                    letter.offset
+                    for letter in self.all
+                    if letter.partition == partition and letter.name in self.told and taking.is_open(letter.offset)
+                )
+            yield taking
 
 
 async def read_letters(settings: Settings) -> tuple[Letter, ...]:

@@ -207,15 +207,7 @@ class Replayer:
 
     async def _taking(self, partition: int) -> Taking:
         if partition not in self._takings:
-            taking = await self._stack.enter_async_context(self._letters.pile.taking(partition))
-            if taking.forgotten:
-                told = self._letters.told
-                taking.count_as_taken(
-                    letter.offset
-                    for letter in self._letters.all
-                    if letter.partition == partition and letter.name in told and taking.is_open(letter.offset)
-                )
-            self._takings[partition] = taking
+            self._takings[partition] = await self._stack.enter_async_context(self._letters.taking(partition))
         return self._takings[partition]
 
     async def _take(self, partition: int) -> None:

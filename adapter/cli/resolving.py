@@ -221,7 +221,7 @@ async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequenc
     for letter, each in found:
         resolved = resolve(each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC))
         if not word.dry_run:
-            async with letters.pile.taking(letter.partition) as taking:
+            async with letters.taking(letter.partition) as taking:
                 if not taking.is_open(letter.offset):
                     note(f"{letter.name} was dealt with by somebody else at this moment; nothing was told.")
                     return 1

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from flows.fakes import LOST_BEFORE
+from flows.house import House, derived
 
 from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
 from adapter.flows.events import OrderSkipped, Origin, order_event
 from adapter.flows.journey import Journey
+from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
@@ -302,6 +305,29 @@ def test_forgotten_commits_are_made_up_for_by_what_was_told_since(shelf: Shelf) 
     assert [line["order_id"] for line in shelf.lines("--reason", "unmapped-item")] == ["A-3"]
     assert shelf.open() == ["A-2", "A-4", "A-5"]
     assert shelf.back() == [b"A-1", b"A-3"]
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_resolve_after_forgotten_commits_says_again_what_was_dealt_with(shelf: Shelf) -> None:
+    """Its commit is the first one after they were lost, and whoever looks after it believes it alone."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=60))
+    house.ecticket.faults = [LOST_BEFORE]
+    house.ecticket.silent = True
+    parked = asyncio.run(house.finish(house.order(order_id="A-6"))).letter
+    headers = tuple((name, value or b"") for name, value in parked.headers)
+    shelf.put(Publication(topic="", key=parked.key, value=parked.value, headers=headers))
+    shelf("replay", "A-1")
+    data = OrderSkipped(
+        order_id="A-1", reason="x", stage="map", plugin="shop", message="Skipped. Nothing.", parts_done=0
+    )
+    origin = Origin(topic="orders.paid", partition=0, offset=1)
+    shelf.put(order_event(data, topic=shelf.names["issuances"], origin=origin, now=NOW, merchant_id="3085676"))
+    shelf.lose_commits()
+
+    done = shelf.run("resolve", derived("A-6"), "--as", "failed", "--why", "never arrived", "--against-ecticket")
+
+    assert done.code == 0, done.err
+    assert shelf.open() == ["A-2", "A-3", "A-4", "A-5"]
 
 
 def test_another_process_sees_the_same(shelf: Shelf) -> None:
