@@ -363,8 +363,9 @@ def _may_be_remapped(journey: Journey, grant: Grant) -> bool:
 def _is_unsure(journey: Journey, grant: Grant, error: OrderError) -> bool:
     """Whether tickets may exist for an order whose numbers cannot be learned now, or not be asked about.
 
-    Under the same mapping it could not be sent before either; only a hook that failed says nothing about then.
+    Under the same mapping it could not be sent before either; only a hook that failed says nothing about then, nor do
+    the merchants that are configured now.
     """
     if latest(journey.possibly_sent_at, grant.possibly_sent_since) is None:
         return False
-    return _may_be_remapped(journey, grant) or isinstance(error, HookFailed)
+    return _may_be_remapped(journey, grant) or isinstance(error, HookFailed | UnknownMerchant)

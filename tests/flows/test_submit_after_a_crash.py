@@ -17,7 +17,20 @@ from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.sitting import Unproven
 from adapter.protocol.issue import TradeNoKind
-from flows.fakes import CUSTOMER, LOST_AFTER, LOST_BEFORE, NOON, NOT_ACCEPTED, NOT_SENT, REFUSED_AFTER, TOPICS, Maps
+from flows.fakes import (
+    CUSTOMER,
+    LOST_AFTER,
+    LOST_BEFORE,
+    MERCHANT,
+    NOON,
+    NOT_ACCEPTED,
+    NOT_SENT,
+    OTHER_MERCHANT,
+    REFUSED_AFTER,
+    TOPICS,
+    Book,
+    Maps,
+)
 from flows.house import (
     SERIAL,
     THREE_PARTS,
@@ -156,6 +169,24 @@ async def test_after_a_crash_a_hook_that_fails_now_says_nothing_about_then() -> 
         maps.skip = skip
         told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
         assert (told.event("parked").data["reason"], told.event("parked").data["plugin"]) == ("unresolved", "shop")
+
+
+@pytest.mark.parametrize("names_it", [True, False])
+async def test_after_a_crash_an_order_of_a_merchant_that_is_gone_is_unresolved(names_it: bool) -> None:
+    """Settings changed, not the mapping: the earlier process knew the merchant, or only that one, and may have sent."""
+    house = House(MERCHANT)
+    record = house.order(merchant_id=MERCHANT if names_it else None)
+    house.ecticket.has(derived())
+    if names_it:
+        house.book.remove(MERCHANT)
+    else:
+        house.book = Book(MERCHANT, OTHER_MERCHANT)
+        house.use()
+
+    told = await house.work(record, possibly_sent_since=NOON)
+
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert "tickets may exist" in header(told.letter, "ecticket-message")
 
 
 async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(house: House) -> None:
