@@ -26,6 +26,8 @@ DOUBLINGS = 8
 """The interval grows to this many times the first one (30 s to 240 s)."""
 JITTER = 0.2
 """The share of an interval by which it is shortened at most."""
+IN_VAIN = 5
+"""Questions without an answer, one after the other, after which an issuance of that age is given up all the same."""
 AWAITED = frozenset({Phase.SUBMITTED, Phase.DELAYED})
 """The phases in which a result is awaited."""
 
@@ -45,8 +47,9 @@ class ConfirmPolicy:
 class Awaited:
     """An issuance whose result is awaited.
 
-    `phase` is submitted, or delayed once that has been told. `queries` counts the questions that were put to ECTicket.
-    `retry_at`: the last one was refused until then. `remark` explains a failure.
+    `phase` is submitted, or delayed once that has been told. `queries` counts the questions that were put to ECTicket,
+    `unanswered` the last ones to which no answer came, or that could not even be put. `retry_at`: the last one was
+    refused until then. `remark` explains a failure.
     """
 
     trade_no: TradeNo
@@ -54,6 +57,7 @@ class Awaited:
     submitted_at: datetime
     phase: Phase = Phase.SUBMITTED
     queries: int = 0
+    unanswered: int = 0
     retry_at: datetime | None = None
     remark: str | None = None
 
@@ -107,18 +111,20 @@ def asked(awaited: Awaited, answer: ResultAnswer) -> Awaited:
     """
     if awaited.phase not in AWAITED:
         raise IllegalStep(f"The result of an issuance that is {awaited.phase} is not awaited.")
+    unanswered = awaited.unanswered + 1
     match answer:
         case BreakerIsOpen():
-            return replace(awaited, retry_at=answer.retry_at)
+            return replace(awaited, unanswered=unanswered, retry_at=answer.retry_at)
         case QueryUnanswered():
-            return replace(awaited, queries=awaited.queries + 1, retry_at=answer.retry_at)
+            queries = awaited.queries + 1
+            return replace(awaited, queries=queries, unanswered=unanswered, retry_at=answer.retry_at)
+    answered = replace(awaited, queries=awaited.queries + 1, unanswered=0, retry_at=None)
+    match answer:
         case Known(status=IssueStatus.ISSUED):
-            return replace(_moved(awaited, Phase.ISSUED), queries=awaited.queries + 1, retry_at=None)
+            return _moved(answered, Phase.ISSUED)
         case Known(status=IssueStatus.FAILED):
-            failed = _moved(awaited, Phase.FAILED)
-            return replace(failed, queries=awaited.queries + 1, retry_at=None, remark=answer.remark)
-        case _:
-            return replace(awaited, queries=awaited.queries + 1, retry_at=None)
+            return replace(_moved(answered, Phase.FAILED), remark=answer.remark)
+    return answered
 
 
 def told_delayed(awaited: Awaited) -> Awaited:
@@ -132,16 +138,21 @@ def told_delayed(awaited: Awaited) -> Awaited:
 def next_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, fraction: float) -> NextStep:
     """What follows after a question, `fraction` being random in [0, 1).
 
-    An issuance is told as delayed, or given up, only after it was asked about at that age.
+    An issuance is told as delayed only after a question at that age, and given up only after an answer, or several
+    questions in vain: when all of them are too old after an outage of days, the first questions come in a rush, and
+    whoever does not get through shall not be a person's business for that.
     """
     if awaited.phase is Phase.ISSUED:
         return Issued(queries=awaited.queries)
     if awaited.phase is Phase.FAILED:
         return Failed(stage=FailedStage.CONFIRM, remark=awaited.remark)
     age = (now - awaited.submitted_at).total_seconds()
-    if age >= policy.give_up_after_seconds:
-        return Park(reason=ParkReason.UNRESOLVED, message=_gave_up(awaited))
     shortened = 1.0 - JITTER * fraction
+    if age >= policy.give_up_after_seconds:
+        if not 0 < awaited.unanswered < IN_VAIN:
+            return Park(reason=ParkReason.UNRESOLVED, message=_gave_up(awaited))
+        at = later(now, policy.query_interval_seconds * DOUBLINGS * shortened)
+        return AskAgain(at=latest(at, awaited.retry_at) or at)
     delayed_interval = policy.delayed_interval_seconds * shortened
     if awaited.phase is Phase.DELAYED:
         return AskAgain(at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))

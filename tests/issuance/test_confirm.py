@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapter.issuance.actions import Failed, FailedStage, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered
 from adapter.issuance.confirm import (
+    IN_VAIN,
     AskAgain,
     Awaited,
     ConfirmPolicy,
@@ -123,6 +124,24 @@ def test_it_is_given_up_in_the_end(delayed: bool) -> None:
     assert step.reason is ParkReason.UNRESOLVED
     assert "FreeTradeNo GIFT1" in step.message
     assert "ecticket-adapter query GIFT1 --free" in step.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "again_at"),
+    [(QueryUnanswered(detail="no turn in 10 s"), DAY + 240), (BreakerIsOpen(retry_at=at(DAY + 1_800)), DAY + 1_800)],
+)
+def test_what_could_not_be_asked_about_is_asked_again_before_it_is_given_up(
+    answer: QueryUnanswered | BreakerIsOpen, again_at: float
+) -> None:
+    """After an outage of days all are too old, and come at once; what never gets an answer is given up all the same."""
+    state = asked(awaited(delayed=True), answer)
+
+    assert next_step(state, at(DAY), POLICY, fraction=0.0) == AskAgain(at=at(again_at))
+    assert isinstance(next_step(asked(state, IN_PROGRESS), at(DAY), POLICY, fraction=0.0), Park)
+    for _ in range(IN_VAIN - 1):
+        assert isinstance(next_step(state, at(DAY), POLICY, fraction=0.0), AskAgain)
+        state = asked(state, answer)
+    assert isinstance(next_step(state, at(DAY), POLICY, fraction=0.0), Park)
 
 
 def test_the_last_question_is_put_before_giving_up() -> None:
