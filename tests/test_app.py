@@ -11,8 +11,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from adapter import app
 from adapter.app import ABANDONED_MAX, Adapter
 from adapter.errors import HookFailed, PluginRefused, SettingsError
 from adapter.extensions.values import OrderRecord
@@ -77,9 +79,12 @@ async def test_threads_stuck_in_hooks_make_the_adapter_no_longer_alive(plugin: P
     assert adapter.not_live_because() == []
 
 
-def test_the_start_tells_who_is_asked_in_which_order_and_what_is_amiss(plugin: Path) -> None:
+def test_the_start_tells_who_is_asked_in_which_order_and_what_is_amiss(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What only `plugins list` would tell, an operator might never read."""
     code = "from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n"
+    monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())  # its own may be bound to an earlier configuration
 
     with capture_logs() as told:
         Adapter(settings(plugin, code, plugins__disabled="shopp"))
