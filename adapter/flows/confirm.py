@@ -68,6 +68,7 @@ class ConfirmStage:
 
     name = "confirm"
     sends = False
+    begins_at_end = False
     fingerprint = ""
 
     def __init__(

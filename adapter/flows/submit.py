@@ -74,6 +74,7 @@ class SubmitStage:
 
     name = "submit"
     sends = True
+    begins_at_end = False
 
     def __init__(
         self,

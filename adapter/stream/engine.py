@@ -32,11 +32,13 @@ from datetime import UTC, datetime
 from typing import Generic, TypedDict, TypeVar
 
 from adapter.errors import BrokerAway
+from adapter.stream.beginning import begin_at_ends
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.holding import Holding
 from adapter.stream.holdings import Holdings
 from adapter.stream.intake import Intake
 from adapter.stream.kafka_client import AioKafka
+from adapter.stream.metadata import short_fingerprint
 from adapter.stream.observer import Levels, StreamObserver, Unobserved
 from adapter.stream.phases import Phase
 from adapter.stream.port import Kafka, KafkaTrouble, Member, OutOfRange, Place
@@ -129,6 +131,7 @@ class Engine(Generic[S]):
         self._levels_told = float("-inf")
         self._in_touch_at = self._belonged = time.monotonic()
         self._missed = False
+        self._unread: Mapping[Place, int] = {}
 
     # --- what others may see -----------------------------------------------------------------------------------------
 
@@ -140,7 +143,8 @@ class Engine(Generic[S]):
     @property
     def assigned(self) -> frozenset[tuple[str, int]]:
         """Topic and partition of what is taken over and being worked on."""
-        return frozenset((place.topic, place.partition) for place in self._holdings.held)
+        # A list first: another thread may ask, and what is held must not change while it is gone through.
+        return frozenset((place.topic, place.partition) for place in list(self._holdings.held))
 
     @property
     def in_touch(self) -> bool:
@@ -192,6 +196,9 @@ class Engine(Generic[S]):
             return False
         if member is None:
             return False
+        if self._stage.begins_at_end and not await self._at_end(member):
+            await member.leave()
+            return False
         self._member = member
         self._holdings.begin(member)
         member.join(self._stage.topics, revoked=self._revoked, assigned=self._assigned)
@@ -203,6 +210,15 @@ class Engine(Generic[S]):
         finally:
             await self._part(member)
         return True
+
+    async def _at_end(self, member: Member) -> bool:
+        """See to it that a new group begins at the end; False when that could not be done yet."""
+        begins = begin_at_ends(member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint))
+        try:
+            return await self._beating(begins) is not None
+        except (BrokerAway, KafkaTrouble) as trouble:
+            self._say(f"waiting for the broker: {trouble}")
+            return False
 
     async def _read(self, member: Member) -> None:
         while not self._stopping:
@@ -229,11 +245,15 @@ class Engine(Generic[S]):
             return {}
 
     async def _watch_logs(self, member: Member) -> None:
-        """A topic that is made anew while it is read goes on under its name; offsets would be believed of another."""
+        """A topic that is made anew while it is read goes on under its name; offsets would be believed of another.
+
+        How much is left to read is asked too: what a fetch tells of it is old where reading is held up.
+        """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 ids = await member.log_ids(self._stage.topics)
+                self._unread = await member.unread(list(self._holdings.held))
             except (KafkaTrouble, BrokerAway):
                 continue  # whoever reads notices too, and says so
             for holding in list(self._holdings.held.values()):
@@ -393,5 +413,6 @@ class Engine(Generic[S]):
             in_flight=self._workshop.in_flight,
             waiting={topic: self._workshop.waiting(topic) for topic in self._stage.topics},
             finished=sum(holding.count(Phase.FINISHED) for holding in held),
+            behind=sum(holding.books.open_count + self._unread.get(holding.place, 0) for holding in held),
             partitions=len(held),
         )

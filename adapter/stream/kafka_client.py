@@ -25,6 +25,7 @@ from typing import TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    CommitFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     IllegalOperation,
@@ -38,7 +39,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerAway, StreamError
+from adapter.stream.cluster import talk
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.lease import HeartbeatLease
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
@@ -184,6 +186,31 @@ class AioKafkaMember:
         """The partitions assigned to it."""
         return frozenset(Place(*partition) for partition in self._consumer.assignment())
 
+    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        try:
+            async with talk(self._connection) as cluster:
+                found = await cluster.topics(topics)
+        except BrokerAway:
+            raise
+        except StreamError as error:
+            raise KafkaTrouble(str(error)) from error
+        return frozenset(Place(name, partition) for name, facts in found.items() for partition in facts.partitions)
+
+    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        offsets = {
+            TopicPartition(*place): OffsetAndMetadata(commit.offset, commit.metadata)
+            for place, commit in commits.items()
+        }
+        async with _asking("committing before anybody has joined"):
+            try:
+                # Without a generation, which a member has only once it has joined: a group with members refuses that.
+                await self._consumer._coordinator.commit_offsets(None, offsets)
+            except CommitFailedError:
+                return False
+        return True
+
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # a poll's end is no failure
         """See `port.Member`. Raises KafkaTrouble, OutOfRange."""
         partitions = [TopicPartition(*place) for place in places] or [_NOWHERE]
@@ -235,6 +262,25 @@ class AioKafkaMember:
             starts = await self._consumer.beginning_offsets([partition])
             ends = await self._consumer.end_offsets([partition])
         return LogRange(start=starts[partition], end=ends[partition], log_id=ids.get(place.topic, ""))
+
+    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        partitions = [TopicPartition(*place) for place in places]
+        async with _asking("asking how much is left to read"):
+            ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        positions = {partition: self._position(partition) for partition in ends}
+        return {
+            Place(*partition): max(0, ends[partition] - position)
+            for partition, position in positions.items()
+            if position is not None
+        }
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        """Where reading goes on, markers at the end of what was read passed over; None while nobody knows."""
+        subscription = self._consumer._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment.state_value(partition) if assignment else None
+        return int(state.position) if state is not None and state.has_valid_position else None
 
     async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""

@@ -15,13 +15,15 @@ class Levels:
     """How much is in the engine at this moment.
 
     `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
-    with an outcome that is not committed yet. `partitions`: held.
+    with an outcome that is not committed yet. `behind`: open, or not read yet, markers of transactions counted as
+    records. `partitions`: held.
     """
 
     open: int
     in_flight: int
     waiting: dict[str, int]
     finished: int
+    behind: int
     partitions: int
 
 

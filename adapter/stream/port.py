@@ -153,6 +153,17 @@ class Member(Protocol):
         """The partitions assigned to this member, taken over or not."""
         ...
 
+    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+        """Every partition of these topics. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+        """Commit all of these at once, before anybody has joined the group.
+
+        False, and nothing is committed, when somebody has. Raises KafkaTrouble, BrokerAway.
+        """
+        ...
+
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109
         """Records of these places only, in the order of their offsets; empty after `timeout` seconds.
 
@@ -171,6 +182,13 @@ class Member(Protocol):
 
     async def log_range(self, place: Place) -> LogRange:
         """What the log has at this moment. Raises KafkaTrouble, BrokerAway."""
+        ...
+
+    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+        """How many offsets of these logs were not handed out yet; a place where that is not known is left out.
+
+        Raises KafkaTrouble, BrokerAway.
+        """
         ...
 
     async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:

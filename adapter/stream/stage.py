@@ -85,6 +85,7 @@ class Stage(Protocol[S]):
 
     `sends`: whether handling has effects outside Kafka; only then is the order of reservations kept. `max_in_flight`:
     records handled at once, per process. `max_waiting`: records of one topic waiting for their time, per process.
+    `begins_at_end`: whether a group that has never committed anything begins at the end of the logs.
     `fingerprint`: stands for everything that turns a record into a plan; kept with every commit.
     """
 
@@ -100,6 +101,8 @@ class Stage(Protocol[S]):
     def max_in_flight(self) -> int: ...
     @property
     def max_waiting(self) -> int: ...
+    @property
+    def begins_at_end(self) -> bool: ...
     @property
     def fingerprint(self) -> str: ...
 

@@ -63,6 +63,9 @@ class StreamMetrics:
         self._failed = Counter("ecticket_internal_errors", "Mistakes of ours.", ("stage", "where"), registry=registry)
         self._lease = Counter("ecticket_lease_lost", "Sends held back.", ("stage",), registry=registry)
         self._levels = Gauge("ecticket_records", "Records by state, now.", ("stage", "state"), registry=registry)
+        self._behind = Gauge(
+            "ecticket_records_behind", "Not settled or not read yet, now.", ("stage",), registry=registry
+        )
         self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
 
     def records_taken(self, stage: str, topic: str, count: int) -> None:
@@ -98,6 +101,7 @@ class StreamMetrics:
         self._levels.labels(stage, "in_flight").set(levels.in_flight)
         self._levels.labels(stage, "waiting").set(sum(levels.waiting.values()))
         self._levels.labels(stage, "finished").set(levels.finished)
+        self._behind.labels(stage).set(levels.behind)
         self._partitions.labels(stage).set(levels.partitions)
 
 

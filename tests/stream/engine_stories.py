@@ -56,6 +56,7 @@ class StageOfTests:
     def __init__(self, handle: Handler = just_tell, **changes: object) -> None:
         self.topics: tuple[str, ...] = ("paid", "deferred")
         self.sends = True
+        self.begins_at_end = False
         self.max_in_flight = 8
         self.max_waiting = 100
         self.fingerprint = "one"

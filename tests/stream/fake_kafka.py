@@ -200,6 +200,21 @@ class FakeMember:
     def assignment(self) -> frozenset[Place]:
         return self._assignment
 
+    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+        await _answer(self)
+        return frozenset(place for place in self._cluster.logs if place.topic in topics)
+
+    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+        await _answer(self)
+        if self._cluster.members:
+            return False
+        self._cluster.commits.update(commits)
+        return True
+
+    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+        await _answer(self)
+        return {place: self._cluster.end(place) - self._positions[place] for place in places}
+
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # as the port has it
         self.polled.append(frozenset(places))
         await _answer(self)

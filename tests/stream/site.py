@@ -57,6 +57,7 @@ class SendsOnce:
 
     name = "sends-once"
     sends = True
+    begins_at_end = False
     max_in_flight = 32
     max_waiting = 10
     fingerprint = "one"

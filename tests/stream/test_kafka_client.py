@@ -227,6 +227,7 @@ class Copies:
 
     name = "copies"
     sends = True
+    begins_at_end = False
     max_in_flight = 10
     max_waiting = 10
     fingerprint = "one"

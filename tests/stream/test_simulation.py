@@ -40,6 +40,7 @@ class Sender:
     group = "group"
     topics = ("paid",)
     sends = True
+    begins_at_end = False
     max_in_flight = 6
     max_waiting = 50
     fingerprint = "one"

@@ -33,6 +33,7 @@ class SendOnce:
 
     name = "send-once"
     sends = True
+    begins_at_end = False
     max_waiting = 2000
     fingerprint = "test"
 

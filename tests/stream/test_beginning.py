@@ -1,0 +1,123 @@
+"""A new group of a stage that wants it begins at the end, once and for all partitions; every other one at the start."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import MakesTopics
+
+from adapter.stream.beginning import begin_at_ends
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.kafka_client import AioKafka
+from adapter.stream.port import Place
+from stream.engine_stories import DEFERRED, PAID, PAID_TOO, StageOfTests, note_at, running, until
+from stream.fake_kafka import FakeCluster, FakeKafka
+
+TOPICS = ("paid", "deferred")
+
+
+async def test_a_new_group_begins_at_the_end(cluster: FakeCluster) -> None:
+    """What was there before is not for it; what comes then is, from the first record on."""
+    cluster.append(PAID, "old", "older")
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+        await until(lambda: cluster.members)
+        cluster.append(PAID, "new")
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["new"]
+
+
+async def test_what_came_while_it_was_away_is_not_skipped(cluster: FakeCluster) -> None:
+    """Only a group that never committed begins at the end."""
+    cluster.append(PAID, "old")
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+        await until(lambda: cluster.members)
+    cluster.append(PAID, "meanwhile")
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["meanwhile"]
+
+
+async def test_a_partition_that_was_added_later_is_read_from_its_start(cluster: FakeCluster) -> None:
+    """Its first records came after the group was born."""
+    cluster.append(PAID, "old")
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+        await until(lambda: cluster.members)
+    cluster.append(PAID_TOO, "first of a new partition")
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID, PAID_TOO):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["first of a new partition"]
+
+
+async def test_an_owner_that_died_before_its_first_commit_leaves_the_end_to_its_successor(cluster: FakeCluster) -> None:
+    """The beginning is committed before anybody joins, so a fenced writer changes nothing."""
+    cluster.append(PAID, "old")
+    member = await FakeKafka(cluster).connect("group")
+    assert await begin_at_ends(member, TOPICS, fingerprint="one")
+    await member.start_writer(PAID)
+    cluster.append(PAID, "new")
+
+    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["new"]
+    assert note_at(cluster, PAID).committed == 2
+
+
+async def test_a_group_that_somebody_has_joined_is_not_touched(cluster: FakeCluster) -> None:
+    """Whoever joined first has said where it begins."""
+    cluster.append(DEFERRED, "old")
+    first = await FakeKafka(cluster).connect("group")
+    cluster.members.append(first)
+    second = await FakeKafka(cluster).connect("group")
+
+    assert not await begin_at_ends(second, TOPICS, fingerprint="one")
+    assert cluster.commits == {}
+
+
+@pytest.mark.parametrize("begins_at_end", [True, False])
+async def test_how_far_behind_is_known_where_nothing_is_read(cluster: FakeCluster, begins_at_end: bool) -> None:
+    """The port tells what was not handed out."""
+    cluster.append(PAID, "a", "b", "c")
+    member = await FakeKafka(cluster).connect("group")
+    if begins_at_end:
+        await begin_at_ends(member, TOPICS, fingerprint="one")
+    member.join(TOPICS, revoked=_nothing, assigned=lambda: None)
+    member.give([PAID])
+
+    assert await member.unread([PAID]) == {PAID: 0 if begins_at_end else 3}
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def test_the_end_of_every_partition_is_committed_on_a_real_broker(
+    kafka: KafkaConnection, topic: MakesTopics
+) -> None:
+    """Once; and a group that has a member is left alone."""
+    name = await topic("events", partitions=3)
+    connecting = AioKafka(kafka)
+    first, second = await connecting.connect(f"group-{name}"), await connecting.connect(f"group-{name}")
+    try:
+        assert await first.places([name]) == {Place(name, number) for number in range(3)}
+        assert await begin_at_ends(first, [name], fingerprint="one")
+        assert not await begin_at_ends(second, [name], fingerprint="one")
+        commits = [await second.committed(Place(name, number)) for number in range(3)]
+        assert [commit and commit.offset for commit in commits] == [0, 0, 0]
+
+        assigned = False
+
+        def is_assigned() -> None:
+            nonlocal assigned
+            assigned = True
+
+        first.join([name], revoked=_nothing, assigned=is_assigned)
+        await until(lambda: assigned, 20)
+        commit = commits[0]
+        assert commit is not None
+        assert not await second.commit_unjoined({Place(name, 0): commit})
+    finally:
+        await first.leave()
+        await second.leave()
