@@ -16,6 +16,7 @@ from adapter.errors import (
     Unreadable,
 )
 from adapter.extensions.hookspecs import hookimpl
+from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Sink, Undeliverable
 from adapter.extensions.values import OrderOutcome, OrderRecord, PartOutcome, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order, Voucher
@@ -25,10 +26,12 @@ from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInf
 __all__ = [
     "Customer",
     "DoesNotFit",
+    "Event",
     "InvalidOrder",
     "IssueRequest",
     "IssueType",
     "Line",
+    "NotDelivered",
     "Order",
     "OrderError",
     "OrderOutcome",
@@ -36,12 +39,15 @@ __all__ = [
     "PartOutcome",
     "Phase",
     "PrintType",
+    "RetryAfter",
+    "Sink",
     "Skip",
     "TicketInfo",
     "TicketItem",
     "TradeNo",
     "TradeNoKind",
     "TradeNoMissing",
+    "Undeliverable",
     "UnknownMerchant",
     "UnmappedItem",
     "Unreadable",

@@ -28,6 +28,12 @@ PUBLIC = {
     "OrderOutcome",
     "PartOutcome",
     "Phase",
+    # notification sinks: what they are, are handed and may raise
+    "Sink",
+    "Event",
+    "NotDelivered",
+    "RetryAfter",
+    "Undeliverable",
     # what hooks may raise
     "OrderError",
     "Unreadable",

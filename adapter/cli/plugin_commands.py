@@ -38,9 +38,9 @@ class PluginGroup(HelpfulGroup):
         except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
             raise
         except Exception as error:
-            from adapter.extensions.calling import place
+            from adapter.extensions.calling import place_in
 
-            where = place(error.__traceback__, self.implementation)
+            where = place_in(self.implementation.function, error.__traceback__)
             raise self._failed(f"raised {type(error).__name__}{where}", ctx) from error
         if inspect.iscoroutine(result):
             result.close()

@@ -5,6 +5,7 @@ wrong costs its own order a dead letter and nobody else anything.
 
     hookspecs        the hooks, to be read by whoever writes a plugin
     hooks            the same as a table, to be read by the machine
+    sinks            what a notification sink is, is handed and may raise
     values           what hooks are given and answer beyond the issuance's own words
     sources          where plugins come from
     refusals         what a plugin may not be
@@ -17,6 +18,8 @@ wrong costs its own order a dead letter and nobody else anything.
     isolation        worker threads with a time budget
     decision         an order's way through accept_order, map_item and shape_issue
     facade           what the flows use
+    provided_sinks   the sinks of all plugins, checked
+    sink_thread      the thread and loop that a sink runs on
     builtin          the adapter's own mapping, through the same hooks
 
 The room refuses to know Kafka, settings and HTTP.

@@ -141,7 +141,7 @@ def attempt(
     except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes a sentence
         if _is_answer(error, implementation):
             raise
-        return None, f"raised {type(error).__name__}{place(error.__traceback__, implementation)}"
+        return None, f"raised {type(error).__name__}{place_in(implementation.function, error.__traceback__)}"
     return answer, problem
 
 
@@ -175,9 +175,9 @@ def _problem(answer: object, implementation: Implementation) -> str | None:
     return f"returned what it may not: {wrong}" if wrong else None
 
 
-def place(traceback: TracebackType | None, implementation: Implementation) -> str:
+def place_in(function: Callable[..., object], traceback: TracebackType | None) -> str:
     """` at bundles.py line 12`: the innermost line in the file of the plugin's function, without its folder."""
-    code = getattr(inspect.unwrap(implementation.function), "__code__", None)  # a compiled one has none
+    code = getattr(inspect.unwrap(function), "__code__", None)  # a compiled one has none
     lines = []
     while code is not None and traceback is not None:
         if traceback.tb_frame.f_code.co_filename == code.co_filename:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pluggy import HookimplMarker, HookspecMarker
 
+from adapter.extensions.sinks import Sink
 from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Line, Order
@@ -133,6 +134,37 @@ def configure(settings: BaseModel | Mapping[str, object]) -> None:
     ...     global lead_days
     ...     lead_days = settings.lead_days
     """
+
+
+@_hook(HookKind.PROVIDE)
+def notification_sinks() -> Sequence[Sink]:
+    """Hand over the sinks that take events to somewhere else.
+
+    Called once at start, after the plugin got its settings. A list of objects that are `Sink`s, empty where there is
+    none. Each sink has a consumer group of its own and runs on a thread of its own; an event is delivered at least once
+    and tried again as long as `deliver` raises. docs/sinks.md is the manual.
+
+    >>> from adapter import RetryAfter, hookimpl
+    >>> class Chat:
+    ...     name = "chat"
+    ...
+    ...     def __init__(self, say):
+    ...         self.say = say
+    ...
+    ...     def wants(self, event):
+    ...         return event.type == "ecticket.issuance.failed.v1"
+    ...
+    ...     async def deliver(self, event):
+    ...         if not await self.say(f"No tickets for order {event.data['order_id']} ({event.id})"):
+    ...             raise RetryAfter(30, "the chat is busy")
+    >>> async def say(text):
+    ...     print(text)
+    ...     return True
+    >>> @hookimpl
+    ... def notification_sinks():
+    ...     return [Chat(say)]
+    """
+    return ()
 
 
 @_hook(HookKind.PROVIDE)

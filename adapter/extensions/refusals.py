@@ -88,7 +88,7 @@ def _problems_of_arguments(hook: Hook, function: Callable[..., object]) -> Itera
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
-        yield f"hook {hook.name} has no self. Write def {hook.name}(self, {', '.join(hook.arguments)})."
+        yield f"hook {hook.name} has no self. Write def {hook.name}({', '.join(('self', *hook.arguments))})."
         return
     for parameter in parameters:
         if parameter.kind not in _NAMED:

@@ -41,7 +41,8 @@ def mismatch(value: object, expected: object) -> str | None:
     """None when `value` is of type `expected`, else how it is not: "lines[0].quantity is a str, not an int".
 
     Understands classes, dataclasses, `X | None` and other unions, `tuple[X, ...]`, `Sequence[X]` (a list or a tuple)
-    and `object`. An int is no bool, a date no datetime, and a datetime has a time zone.
+    and `object`; whatever there is is of a protocol. An int is no bool, a date no datetime, and a datetime has a time
+    zone.
     """
     wrong = _check(expected)(value)
     return f"{wrong.place.removeprefix('.') or 'it'} is {wrong.what}" if wrong else None
@@ -61,6 +62,8 @@ def _check(expected: object) -> _Check:
 
 
 def _class_check(expected: type) -> _Check:
+    if getattr(expected, "_is_protocol", False):
+        return lambda _: None  # whoever asks for it looks at what it has, and says more than "not one"
     if issubclass(expected, datetime):
         return _datetime_check(expected)
     refused = {int: bool, date: datetime}.get(expected)

@@ -17,6 +17,7 @@ def test_hooks_stand_in_the_order_in_which_an_order_meets_them() -> None:
     """Their names and arguments are the contract's."""
     assert [hook.signature for hook in hooks().values()] == [
         "configure(settings)",
+        "notification_sinks()",
         "add_commands(cli)",
         "parse_order(record)",
         "accept_order(order)",
@@ -30,6 +31,7 @@ def test_kinds_are_the_contracts() -> None:
     """The kind decides what a failure means."""
     assert {name: hook.kind for name, hook in hooks().items()} == {
         "configure": HookKind.PROVIDE,
+        "notification_sinks": HookKind.PROVIDE,
         "add_commands": HookKind.PROVIDE,
         "parse_order": HookKind.CHOOSE,
         "accept_order": HookKind.CHOOSE,

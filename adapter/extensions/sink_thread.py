@@ -1,0 +1,210 @@
+"""The thread and event loop of one sink: whatever a sink does there, nobody else's loop stands still.
+
+A delivery is handed over, and waited for no longer than its time. What runs longer is cancelled and given up; a sink
+that blocks its loop, or does not let itself be cancelled, keeps it for as long as it likes. So deliveries that were
+given up and have not ended are counted (`lingering`), and when there are too many, the sink is not called until one of
+them has. The thread is a daemon: a stuck one never holds up the exit.
+
+State is only ever touched on the loop that calls `deliver`, and what runs on the sink's loop reports there by
+`call_soon_threadsafe`. Hence no lock.
+
+Whatever a sink raises becomes a value that says why. The text of an exception is not told, since it may quote what the
+sink was given or holds; that of `NotDelivered` and its kin is, since whoever raises those writes it for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from adapter.extensions.calling import place_in
+from adapter.extensions.provided_sinks import ProvidedSink
+from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
+
+CLOSE_SECONDS: Final = 2.0
+"""What a sink's `aclose` may take."""
+
+
+class End(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    UNWANTED = "unwanted"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What came of one attempt; for one that failed, `why` is the end of a sentence that begins with the sink.
+
+    `pause_seconds`: the sink asked to be left alone for so long. `in_vain`: trying again is.
+    """
+
+    end: End
+    why: str = ""
+    pause_seconds: float | None = None
+    in_vain: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the event has still to be delivered."""
+        return self.end in (End.FAILED, End.TIMED_OUT)
+
+
+class _Call:
+    """One delivery under way, and where its end is reported."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.caller = asyncio.get_running_loop()
+        self.future: asyncio.Future[Attempt] = self.caller.create_future()
+        self.task: asyncio.Task[Attempt] | None = None
+        self.given_up = False
+
+
+class SinkThread:
+    """One sink at work; `deliver` belongs to one loop. Started by `start`, ended by `close`.
+
+    At most `concurrency` deliveries may linger before the sink is called no more.
+    """
+
+    def __init__(self, provided: ProvidedSink, *, timeout_seconds: float, concurrency: int) -> None:
+        self.name = provided.name
+        self.plugin = provided.plugin
+        self._sink = provided.sink
+        self._timeout = timeout_seconds
+        self._most_lingering = concurrency
+        self._lingering: set[_Call] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = threading.Event()
+        self._closing: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._live, name=f"sink-{self.name}", daemon=True)
+
+    @property
+    def lingering(self) -> int:
+        """Deliveries that were given up and have not ended: the sink is stuck, or was for a moment."""
+        return len(self._lingering)
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._thread.start()
+        self._begun.wait()
+
+    async def deliver(self, event: Event) -> Attempt:
+        """Try once, for at most its time; never raises but when it is cancelled itself."""
+        if len(self._lingering) >= self._most_lingering:
+            why = f"has not ended {len(self._lingering)} earlier deliveries; it blocks, or ignores being cancelled"
+            return Attempt(end=End.FAILED, why=why)
+        call = _Call(event)
+        self._on_its_loop(self._begin, call)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await call.future
+        except TimeoutError:
+            return Attempt(end=End.TIMED_OUT, why=f"did not deliver within {self._timeout:g} s")
+        finally:
+            if call.future.cancelled():
+                self._give_up(call)
+
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Let the sink close what it has opened, and end the thread; one that is stuck is left alone."""
+        if self._closing is not None:
+            self._on_its_loop(self._closing.set)
+            await asyncio.to_thread(self._thread.join, seconds + 1.0)
+
+    # --- on the caller's loop ----------------------------------------------------------------------------------------
+
+    def _on_its_loop(self, function: Callable[..., None], *arguments: object) -> None:
+        if self._loop is None:
+            raise AssertionError(f"sink {self.name} is called before it was started")
+        with contextlib.suppress(RuntimeError):  # it is closed: the adapter ends, and nothing is begun any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _give_up(self, call: _Call) -> None:
+        call.given_up = True
+        self._lingering.add(call)
+        self._on_its_loop(self._cancel, call)
+
+    def _ended(self, call: _Call, attempt: Attempt) -> None:
+        self._lingering.discard(call)
+        if not call.future.done():
+            call.future.set_result(attempt)
+
+    # --- on the sink's loop ------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        asyncio.run(self._turn())
+
+    async def _turn(self) -> None:
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        self._begun.set()
+        await self._closing.wait()
+        close = getattr(self._sink, "aclose", None)
+        if close is not None:
+            # Whatever it raises: nothing is left to be done about it, and the process ends.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await close()
+
+    def _begin(self, call: _Call) -> None:
+        if call.given_up:  # while the loop was blocked
+            self._report(call, Attempt(end=End.TIMED_OUT))
+            return
+        call.task = asyncio.get_running_loop().create_task(self._try(call.event))
+        call.task.add_done_callback(lambda task: self._report(call, _result(task)))
+
+    def _cancel(self, call: _Call) -> None:
+        if call.task is not None:
+            call.task.cancel()
+
+    def _report(self, call: _Call, attempt: Attempt) -> None:
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
+            call.caller.call_soon_threadsafe(self._ended, call, attempt)
+
+    async def _try(self, event: Event) -> Attempt:
+        try:
+            return await self._ask(event)
+        except NotDelivered as error:
+            return Attempt(
+                end=End.FAILED,
+                why=error.why,
+                pause_seconds=error.seconds if isinstance(error, RetryAfter) else None,
+                in_vain=isinstance(error, Undeliverable),
+            )
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # any mistake of a sink, sys.exit() too
+            place = place_in(self._sink.deliver, error.__traceback__)
+            return Attempt(end=End.FAILED, why=f"raised {type(error).__name__}{place}")
+
+    async def _ask(self, event: Event) -> Attempt:
+        wants: Callable[[Event], object] | None = getattr(self._sink, "wants", None)
+        wanted = True if wants is None else wants(event)
+        if not isinstance(wanted, bool):
+            if inspect.iscoroutine(wanted):
+                wanted.close()
+            return Attempt(end=End.FAILED, why=f"returned a {type(wanted).__name__} from wants, not True or False")
+        if not wanted:
+            return Attempt(end=End.UNWANTED)
+        deliver: Callable[[Event], Coroutine[object, object, object]] = self._sink.deliver
+        answer = await deliver(event)
+        if answer is not None:
+            return Attempt(
+                end=End.FAILED,
+                why=f"returned a {type(answer).__name__} from deliver, which returns nothing or raises",
+            )
+        return Attempt(end=End.DELIVERED)
+
+
+def _result(task: asyncio.Task[Attempt]) -> Attempt:
+    if task.cancelled():
+        return Attempt(end=End.FAILED, why="was cancelled from within")
+    error = task.exception()
+    return task.result() if error is None else Attempt(end=End.FAILED, why=f"raised {type(error).__name__}")

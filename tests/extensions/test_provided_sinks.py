@@ -1,0 +1,155 @@
+"""Sinks are asked for once at start, and what is wrong with one is told with plugin, hook and cure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from adapter import hookimpl
+from adapter.errors import PluginRefused
+from adapter.extensions.provided_sinks import provided_sinks
+from extensions.helpers import manager
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,override"
+# The sinks below are what merchants write, mistakes included.
+
+
+class Sound:
+    """Has everything that a sink may have."""
+
+    def __init__(self, name="chat"):
+        self.name = name
+
+    def wants(self, event):
+        return True
+
+    async def deliver(self, event):
+        pass
+
+    async def aclose(self):
+        pass
+
+
+class Least:
+    name = "least"
+
+    async def deliver(self, event):
+        pass
+
+
+class Nameless:
+    async def deliver(self, event):
+        pass
+
+
+class Plain(Sound):
+    def deliver(self, event):
+        pass
+
+
+class Greedy(Sound):
+    async def deliver(self, event, more):
+        pass
+
+
+class AsyncWants(Sound):
+    async def wants(self, event):
+        return True
+
+
+class SelfishWants(Sound):
+    def wants(self):
+        return True
+
+
+class PlainClose(Sound):
+    def aclose(self):
+        pass
+
+
+def providing(answer):
+    class Provides:
+        @hookimpl
+        def notification_sinks(self):
+            return answer() if callable(answer) and not isinstance(answer, type) else answer
+
+    return Provides()
+
+
+def refusal(**plugins: object) -> Sequence[str]:
+    """The sentences of the refused start."""
+    found = manager(**plugins)
+    found.ensure_sound()
+    with pytest.raises(PluginRefused) as refused:
+        provided_sinks(found)
+    return str(refused.value).splitlines()
+
+
+def test_sinks_come_in_order_with_their_plugin() -> None:
+    """Both of one plugin, and a plugin without any."""
+    plugins = manager(one=providing([Sound("b"), Least()]), none=providing([]), two=providing((Sound("a"),)))
+
+    assert [(sink.plugin, sink.name) for sink in provided_sinks(plugins)] == [
+        ("one", "b"),
+        ("one", "least"),
+        ("two", "a"),
+    ]
+
+
+def boom():
+    raise RuntimeError("no such room")
+
+
+async def coroutine():
+    return []
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "returned what it may not: it is None, not a list of Sink."),
+        (Sound(), "returned what it may not: it is a Sound, not a list of Sink."),
+        (coroutine, "returned a coroutine, but hooks are plain functions"),
+        (boom, "raised RuntimeError at test_provided_sinks.py line "),
+        (boom, ". Mend the plugin, or put its name into plugins.disabled."),
+        ([Sound], "gave the class Sound as sink 1. Give an object: Sound()."),
+        ([Nameless()], "gave sink 1 without a name."),
+        ([Sound(7)], "gave sink 1 without a name."),
+        ([Sound("")], "gave sink 1 the name ''. Use 1 to 50 letters"),
+        ([Sound("a.b")], "gave sink 1 the name 'a.b'. Use 1 to 50 letters"),
+        ([Sound("聊天")], "gave sink 1 the name '聊天'"),
+        ([Sound("x" * 51)], "Use 1 to 50 letters"),
+        ([Sound("a"), Sound("a")], "gave sink 2 the name 'a', which a sink of plugin 'ours' has. Rename one of them."),
+        ([Plain()], "gave sink 1, whose deliver is no coroutine function. Write: async def deliver(self, event)."),
+        ([object()], "whose deliver is no coroutine function"),
+        ([Greedy()], "whose deliver does not take one argument"),
+        ([AsyncWants()], "whose wants is no plain function"),
+        ([SelfishWants()], "whose wants does not take one argument"),
+        ([PlainClose()], "whose aclose is no coroutine function"),
+    ],
+)
+def test_a_mistake_stops_the_start_with_plugin_hook_and_cure(answer: object, told: str) -> None:
+    """One sentence for each."""
+    sentences = refusal(ours=providing(answer))
+
+    assert all(each.startswith("Plugin 'ours': hook notification_sinks() ") for each in sentences)
+    assert any(told in each for each in sentences)
+
+
+def test_a_name_is_taken_once_among_all_plugins() -> None:
+    """Two sinks of one name would share a consumer group, and each would get half of the events."""
+    (sentence,) = refusal(one=providing([Sound("chat")]), two=providing([Sound("chat")]))
+
+    assert sentence.startswith("Plugin 'two': ")
+    assert "which a sink of plugin 'one' has" in sentence
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Also those of several plugins."""
+    assert len(refusal(one=providing(None), two=providing([Plain(), Nameless()]))) == 3
+
+
+def test_a_plugin_that_only_delivers_changes_no_number() -> None:
+    """Its code can change without that an order counts as possibly mapped otherwise."""
+    assert manager(chat=providing([Least()])).fingerprint == manager().fingerprint

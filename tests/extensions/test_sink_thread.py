@@ -1,0 +1,223 @@
+"""A sink at work on its own thread: whatever it does, the caller gets an answer in time, and nobody else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from adapter import NotDelivered, RetryAfter, Undeliverable
+from adapter.extensions.provided_sinks import ProvidedSink
+from adapter.extensions.sink_thread import Attempt, End, SinkThread
+from extensions.plugins import coroutine
+from extensions.test_sinks import event
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The sinks below are what merchants write, mistakes included.
+
+
+class Ours:
+    """A sink whose delivering and wanting the test writes."""
+
+    name = "ours"
+
+    def __init__(self, deliver=None, wants=None):
+        self._deliver = deliver
+        self.threads: list[str] = []
+        self.closed = False
+        if wants is not None:
+            self.wants = wants
+
+    async def deliver(self, event):
+        self.threads.append(threading.current_thread().name)
+        return await self._deliver(event) if self._deliver else None
+
+    async def aclose(self):
+        self.closed = True
+
+
+@asynccontextmanager
+async def at_work(sink: Ours, *, seconds: float = 60.0, concurrency: int = 4) -> AsyncIterator[SinkThread]:
+    provided = ProvidedSink(name=sink.name, plugin="ours", sink=sink)
+    thread = SinkThread(provided, timeout_seconds=seconds, concurrency=concurrency)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        await thread.close(0.2)
+
+
+async def tried(sink: Ours, **options: float) -> Attempt:
+    async with at_work(sink, **options) as thread:  # type: ignore[arg-type]  # a test's shorthand
+        return await thread.deliver(event())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  # the sink's thread signals nothing to tests
+            await asyncio.sleep(0.002)
+
+
+async def test_an_event_is_delivered_on_the_sinks_own_thread() -> None:
+    """And the sink closes there what it has opened."""
+    sink = Ours()
+    async with at_work(sink) as thread:
+        assert await thread.deliver(event()) == Attempt(end=End.DELIVERED)
+
+    assert sink.threads == ["sink-ours"]
+    assert sink.closed
+
+
+async def test_an_event_that_is_not_wanted_is_not_delivered() -> None:
+    """`wants` is asked each time, on the same thread."""
+    sink = Ours(wants=lambda event: event.type == "other")
+
+    assert (await tried(sink)).end is End.UNWANTED
+    assert sink.threads == []
+
+
+def raising(error: BaseException):
+    async def deliver(event):
+        raise error
+
+    return deliver
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt"),
+    [
+        (NotDelivered("was full"), Attempt(end=End.FAILED, why="was full")),
+        (RetryAfter(30, "was busy"), Attempt(end=End.FAILED, why="was busy", pause_seconds=30.0)),
+        (Undeliverable("wants none"), Attempt(end=End.FAILED, why="wants none", in_vain=True)),
+    ],
+)
+async def test_what_a_sink_says_is_told(error: NotDelivered, attempt: Attempt) -> None:
+    """In its own words, which it wrote for that."""
+    assert await tried(Ours(raising(error))) == attempt
+
+
+@pytest.mark.parametrize("error", [KeyError("王小明"), SystemExit(1), KeyboardInterrupt(), RetryAfter])
+async def test_what_a_sink_raises_otherwise_is_told_by_type_and_place(error: BaseException) -> None:
+    """And never by its text; nothing of it ends the thread."""
+    sink = Ours(raising(error))
+    async with at_work(sink) as thread:
+        attempt = await thread.deliver(event())
+        assert (await thread.deliver(event())).failed
+
+    assert attempt.end is End.FAILED
+    assert attempt.why.startswith("raised ")
+    assert "at test_sink_thread.py line " in attempt.why
+    assert "王小明" not in attempt.why
+
+
+async def says_false(_event: object) -> bool:
+    return False
+
+
+async def test_an_answer_is_no_delivery() -> None:
+    """Whoever returns False means that it failed; and whoever returns anything may."""
+    attempt = await tried(Ours(says_false))
+
+    assert attempt.failed
+    assert attempt.why == "returned a bool from deliver, which returns nothing or raises"
+
+
+@pytest.mark.parametrize(("wants", "told"), [(lambda _: None, "a NoneType"), (coroutine, "a coroutine")])
+async def test_wanting_is_true_or_false(wants: object, told: str) -> None:
+    """A forgotten return must not cost every event."""
+    attempt = await tried(Ours(wants=wants))
+
+    assert attempt.failed
+    assert told in attempt.why
+
+
+async def hangs(_event: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_delivery_that_hangs_is_cancelled_after_its_time() -> None:
+    """And nothing of it is left."""
+    async with at_work(Ours(hangs), seconds=0.02) as thread:
+        attempt = await thread.deliver(event())
+        await until(lambda: thread.lingering == 0)
+
+    assert attempt.end is End.TIMED_OUT
+    assert attempt.why == "did not deliver within 0.02 s"
+
+
+async def test_a_sink_that_blocks_its_loop_stops_nobody_elses(gate: threading.Event) -> None:
+    """The caller's loop turns, the delivery times out, and another sink delivers; nothing is left in the end."""
+
+    async def blocks(_event: object) -> None:
+        gate.wait()
+
+    async with at_work(Ours(blocks), seconds=0.05, concurrency=2) as stuck, at_work(Ours()) as other:
+        first = asyncio.create_task(stuck.deliver(event()))
+        assert (await other.deliver(event())).end is End.DELIVERED
+        assert (await first).end is End.TIMED_OUT
+        assert (await stuck.deliver(event())).end is End.TIMED_OUT
+        assert stuck.lingering == 2
+        refused = await stuck.deliver(event())
+        gate.set()
+        await until(lambda: stuck.lingering == 0)
+
+    assert refused.why == "has not ended 2 earlier deliveries; it blocks, or ignores being cancelled"
+
+
+async def test_a_delivery_that_will_not_be_cancelled_is_counted_until_it_ends() -> None:
+    """It is not waited for."""
+    ends = threading.Event()
+
+    async def stubborn(_event: object) -> None:
+        while not ends.is_set():
+            try:
+                await asyncio.sleep(0.005)
+            except asyncio.CancelledError:
+                continue
+
+    async with at_work(Ours(stubborn), seconds=0.05) as thread:
+        assert (await thread.deliver(event())).end is End.TIMED_OUT
+        assert thread.lingering == 1
+        ends.set()
+        await until(lambda: thread.lingering == 0)
+
+
+async def cancels_itself(_event: object) -> None:
+    raise asyncio.CancelledError
+
+
+async def test_being_cancelled_from_within_is_a_failure() -> None:
+    """As by a library's own time-out gone wrong."""
+    assert (await tried(Ours(cancels_itself))).why == "was cancelled from within"
+
+
+async def test_a_caller_that_is_cancelled_cancels_the_delivery() -> None:
+    """As when the adapter stops."""
+    begun = threading.Event()
+
+    async def deliver(_event: object) -> None:
+        begun.set()
+        await hangs(_event)
+
+    async with at_work(Ours(deliver)) as thread:
+        task = asyncio.create_task(thread.deliver(event()))
+        await until(begun.is_set)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: thread.lingering == 0)
+
+
+async def test_closing_does_not_wait_for_a_stuck_sink(gate: threading.Event) -> None:
+    """Its thread is left alone, and ends with the process."""
+
+    async def blocks(_event: object) -> None:
+        gate.wait()
+
+    async with at_work(Ours(blocks), seconds=0.02) as thread:
+        assert (await thread.deliver(event())).end is End.TIMED_OUT
+
+    assert not gate.is_set()
