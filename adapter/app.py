@@ -22,6 +22,7 @@ from typing import Protocol
 import structlog
 
 from adapter import log, wiring
+from adapter.deliveries import Deliveries
 from adapter.errors import BrokerAway, SettingsError, TopicsMissing
 from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
@@ -38,6 +39,7 @@ from adapter.provider.client import Provider
 from adapter.settings import Settings
 from adapter.settings.advice import advise
 from adapter.stream import topics as kafka_topics
+from adapter.stream.aside import Runs
 from adapter.stream.engine import Engine
 from adapter.stream.publisher import KafkaPublisher
 from adapter.web.admin import admin_app
@@ -45,7 +47,7 @@ from adapter.web.callbacks import ReceiveStage, callbacks_app
 from adapter.web.metrics import Metrics
 from adapter.web.server import WebServer
 
-STAGES = ("submit", "confirm", "receive")
+STAGES = ("submit", "confirm", "deliver", "receive")
 BEAT_SECONDS = 60.0
 """A loop that did not turn for so long is stuck; a restart helps."""
 ABANDONED_MAX = 8
@@ -93,19 +95,11 @@ def _spare_the_collector() -> None:
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
 
 
-class RunningStage(Protocol):
+class RunningStage(Runs, Protocol):
     """A stage as the app sees it: `stream.engine.Engine` behind a topic, `web.callbacks.ReceiveStage` behind a port."""
 
     @property
     def last_beat(self) -> float: ...
-    @property
-    def assigned(self) -> frozenset[tuple[str, int]]: ...
-    @property
-    def in_touch(self) -> bool: ...
-    @property
-    def standing_by(self) -> bool: ...
-    async def run(self) -> None: ...
-    async def stop(self, grace_seconds: float) -> None: ...
 
 
 class Adapter:
@@ -131,6 +125,18 @@ class Adapter:
         self._metrics = Metrics()
         self._extensions = wiring.make_extensions(settings, self._merchants)
         _tell_of(self._extensions.plugins)
+        sinks = wiring.make_sinks(self._extensions.plugins) if "deliver" in only else ()
+        if set(only) == {"deliver"} and not sinks:
+            raise SettingsError("--only names deliver, and there is no sink. Set one up (docs/sinks.md).")
+        self._deliveries = Deliveries(
+            settings,
+            sinks,
+            self._connection,
+            stream=self._metrics.stream,
+            observer=self._metrics.sinks,
+            now=now,
+        )
+        self._metrics.watch_sinks(self._deliveries.lingering)
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
         self._receiving = self._receive_stage()
@@ -264,6 +270,7 @@ class Adapter:
 
     async def _run_engines(self, stop: asyncio.Event) -> None:
         """Run the engines until stopped; if one of them ends by itself, stop the others and raise what it raised."""
+        await self._deliveries.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
         _log.info("running", stages=[*self._engines], version=_version(), merchants=len(self._merchants.ids))
@@ -271,17 +278,19 @@ class Adapter:
         _log.info("stopping", asked=stop.is_set())
         stopping.cancel()
         grace = self._settings.shutdown.grace_seconds
-        await asyncio.gather(*(engine.stop(grace) for engine in self._engines.values()))
+        await asyncio.gather(self._deliveries.stop(grace), *(engine.stop(grace) for engine in self._engines.values()))
         await asyncio.gather(*running)
         _log.info("stopped")
 
     def not_live_because(self) -> Sequence[str]:
         """Reasons why a restart would help."""
         now = time.monotonic()
+        beats = {name: engine.last_beat for name, engine in self._engines.items()}
+        beats["deliver"] = self._deliveries.last_beat
         stuck = [
-            f"the {name} loop has not turned for {now - engine.last_beat:.0f} s"
-            for name, engine in self._engines.items()
-            if now - engine.last_beat > BEAT_SECONDS
+            f"the {name} loop has not turned for {now - beat:.0f} s"
+            for name, beat in beats.items()
+            if now - beat > BEAT_SECONDS
         ]
         abandoned = self._extensions.abandoned_threads
         if abandoned >= ABANDONED_MAX:
@@ -289,12 +298,16 @@ class Adapter:
         return stuck
 
     def not_ready_because(self) -> Sequence[str]:
-        """Reasons why no orders can be taken now; ECTicket's health is none of them."""
+        """Reasons why no orders can be taken now; ECTicket's health is none of them.
+
+        Nor is that of sinks, unless this process does nothing but deliver.
+        """
         if self._trouble is not None:
             return [self._trouble]
+        engines: Mapping[str, Runs] = self._engines or self._deliveries.engines
         return [
             f"the {name} stage {'has no partitions yet' if engine.in_touch else 'is out of touch with the brokers'}"
-            for name, engine in self._engines.items()
+            for name, engine in engines.items()
             if not (engine.in_touch and (engine.assigned or engine.standing_by))
         ]
 
@@ -304,8 +317,9 @@ class Adapter:
             "version": _version(),
             "stages": {
                 name: sorted(f"{topic}/{partition}" for topic, partition in engine.assigned)
-                for name, engine in self._engines.items()
+                for name, engine in {**self._engines, **self._deliveries.engines}.items()
             },
+            "sinks": list(self._deliveries.lingering()),
             "merchants": list(self._merchants.ids),
             "environment": self._settings.provider.environment,
             "fingerprint": _fingerprint(self._settings, self._extensions),

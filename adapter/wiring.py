@@ -15,6 +15,7 @@ from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.facade import Extensions, log_failure
 from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.values import OrderRecord
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Topics
@@ -180,6 +181,14 @@ def make_extensions(
         budget_seconds=settings.plugins.budget_ms / 1000,
         on_observer_failure=on_observer_failure,
     )
+
+
+def make_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
+    """All notification sinks.
+
+    Raises PluginRefused for a sink that cannot be used.
+    """
+    return provided_sinks(plugins)
 
 
 def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication: int = -1) -> tuple[TopicSpec, ...]:

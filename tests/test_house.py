@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each room may import; `app`, `cli` and `testing` put rooms together and may import all of them."""
 
-PUTS_TOGETHER = {"app", "cli", "demo", "log", "wiring", "testing", "__init__", "__main__"}
+PUTS_TOGETHER = {"app", "cli", "deliveries", "demo", "log", "wiring", "testing", "__init__", "__main__"}
 
 
 def _modules() -> list[Path]:

@@ -18,6 +18,7 @@ from adapter.errors import (
     BrokerAway,
     CallError,
     NotAccepted,
+    PluginRefused,
     RefusedUnread,
     SettingsError,
     StreamError,
@@ -26,9 +27,10 @@ from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
 from adapter.settings.advice import advise
-from adapter.wiring import base_url, kafka_connection, merchant_book, plugin_manager, topic_specs
+from adapter.wiring import base_url, kafka_connection, make_sinks, merchant_book, plugin_manager, topic_specs
 
 if TYPE_CHECKING:
+    from adapter.extensions.manager import PluginManager
     from adapter.protocol.credentials import Merchant
 
 RTN_OK = 1
@@ -100,7 +102,7 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         plugins = plugin_manager(settings)
     except SettingsError as error:
         for sentence in error.problems:
-            yield problem("submit.catalogue", sentence)
+            yield problem("plugins" if sentence.startswith("plugins.") else "submit.catalogue", sentence)
         return
     if settings.submit.catalogue is not None:
         yield ok("submit.catalogue", f"The catalogue {settings.submit.catalogue} is readable.")
@@ -112,6 +114,18 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         yield warning("plugins", sentence)
     if not plugins.refusals:
         yield ok("plugins", f"Loaded: {', '.join(plugin.name for plugin in plugins.describe())}.")
+        yield from _sinks(plugins)
+
+
+def _sinks(plugins: PluginManager) -> Iterator[Finding]:
+    try:
+        sinks = make_sinks(plugins)
+    except PluginRefused as refused:
+        for sentence in str(refused).splitlines():
+            yield problem("sinks", sentence)
+        return
+    if sinks:
+        yield ok("sinks", f"Events are delivered to {', '.join(sink.name for sink in sinks)}.")
 
 
 def _callbacks(settings: Settings) -> Iterator[Finding]:

@@ -13,7 +13,9 @@ from adapter.protocol.encoding import Encoder
 
 Only = Annotated[
     str | None,
-    typer.Option("--only", metavar="STAGES", help="Only these stages, comma-separated: submit, confirm, receive."),
+    typer.Option(
+        "--only", metavar="STAGES", help="Only these stages, comma-separated: submit, confirm, deliver, receive."
+    ),
 ]
 
 

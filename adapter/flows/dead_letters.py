@@ -22,16 +22,21 @@ _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000
 VALUE_OMITTED = "ecticket-value-omitted"
+SINK = "ecticket-sink"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Why a record is parked: `message` is one sentence on what happened and one on what to do."""
+    """Why a record is parked: `message` is one sentence on what happened and one on what to do.
+
+    `sink` is the one that did not take an event, at stage deliver.
+    """
 
     reason: ParkReason
     stage: Stage
     message: str
     plugin: str | None = None
+    sink: str | None = None
 
 
 def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: str, now: datetime) -> Publication:
@@ -65,6 +70,8 @@ def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[
     }
     if verdict.plugin is not None:
         texts["ecticket-plugin"] = verdict.plugin
+    if verdict.sink is not None:
+        texts[SINK] = verdict.sink
     texts.pop("ecticket-not-before", None)
     for name, text in texts.items():
         yield name, text.encode("utf-8", "replace")

@@ -103,6 +103,7 @@ DEAD_LETTER_HEADERS = _headers(
     },
     {
         "ecticket-plugin": _text("The plugin that decided or broke, if one did."),
+        "ecticket-sink": _text("At stage deliver: the notification sink that did not take the event."),
         "ecticket-possibly-sent-at": _text(
             "When ECTicket may have got it last: UTC. Where this is, tickets may exist.", format="date-time"
         ),

@@ -26,9 +26,20 @@ _TOO_LARGE = (
     "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record "
     "(`ecticket-adapter dead-letters replay --reason too-large`)."
 )
+_LETTER_TOO_LARGE = (
+    "The dead letter of this event is larger than its topic takes, so the sink's reason is not told. Raise "
+    "max.message.bytes of the dead letters, mend the sink, then deliver the event "
+    "(`ecticket-adapter dead-letters replay --stage deliver`)."
+)
 _INTERNAL = (
     "The adapter itself failed on this record ({mistake}); tickets may exist. Report it with the adapter's version; "
     "once that is mended, replay the record (`ecticket-adapter dead-letters replay --reason internal-error`)."
+)
+
+_NOT_DELIVERED = (
+    "The adapter itself failed on this event ({mistake}), so the sink was not told; orders and tickets are as it "
+    "says. Report it with the adapter's version; once that is mended, deliver the event "
+    "(`ecticket-adapter dead-letters replay --stage deliver`)."
 )
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -44,7 +55,7 @@ def of_order_error(error: OrderError, stage: events.Stage) -> Verdict:
 def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict:
     """The verdict on a record that broke the adapter, which is logged, or whose outcome no topic takes."""
     if isinstance(error, OutcomeTooLarge):
-        return Verdict(reason="too-large", stage=stage, message=_TOO_LARGE)
+        return Verdict(reason="too-large", stage=stage, message=_LETTER_TOO_LARGE if stage == "deliver" else _TOO_LARGE)
     mistake = f"{type(error).__name__}{_place(error)}"
     _log.error(
         "a record broke the adapter",
@@ -54,7 +65,8 @@ def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict
         partition=record.partition,
         offset=record.offset,
     )
-    return Verdict(reason="internal-error", stage=stage, message=_INTERNAL.format(mistake=mistake))
+    message = _NOT_DELIVERED if stage == "deliver" else _INTERNAL
+    return Verdict(reason="internal-error", stage=stage, message=message.format(mistake=mistake))
 
 
 def warned(verdict: Verdict) -> Verdict:

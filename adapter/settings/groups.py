@@ -192,6 +192,21 @@ class ConfirmSettings(Group):
     """Hours after which an issuance without a result goes to the dead letters as unresolved."""
 
 
+class DeliverSettings(Group):
+    """How events are delivered to notification sinks."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Deliveries under way at once, per sink and process; those of one issuance go one after another."""
+    timeout_seconds: Seconds = 30.0
+    """Seconds a sink may take for one event; after that it is tried again."""
+    first_retry_seconds: Seconds = 1.0
+    """Seconds until a delivery that failed is tried again, doubling from time to time, jittered."""
+    longest_retry_seconds: Seconds = 300.0
+    """Seconds between two tries, at most."""
+    give_up_after_hours: Hours = 24.0
+    """Hours since an event was told after which it goes to the dead letters, once it was tried for an hour."""
+
+
 class CallbackSettings(Group):
     """Where ECTicket's notifications arrive."""
 
@@ -286,6 +301,7 @@ class Settings(BaseSettings):
     """Folder with `merchants/{merchant_id}/hash_key` and `hash_iv` (or `platforms/`); changes are picked up."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
+    deliver: DeliverSettings = DeliverSettings()
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
     plugins: PluginSettings = PluginSettings()

@@ -8,7 +8,7 @@ the library's look-up, with its lock, takes longer than counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -33,10 +33,15 @@ class Metrics:
         self.provider = ProviderMetrics(self.registry)
         self.flows = FlowMetrics(self.registry)
         self.callbacks = CallbackMetrics(self.registry)
+        self.sinks = SinkMetrics(self.registry, self.flows)
 
     def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
         self.registry.register(_Hooks(counts, abandoned))
+
+    def watch_sinks(self, lingering: Callable[[], Mapping[str, int]]) -> None:
+        """Show which sinks are stuck, read when scraped."""
+        self.registry.register(_StuckSinks(lingering))
 
 
 class StreamMetrics:
@@ -190,6 +195,34 @@ class CallbackMetrics:
 
     def connection_closed(self, why: str) -> None:
         self._closed.labels(why).inc()
+
+
+class SinkMetrics:
+    """What becomes of deliveries to notification sinks."""
+
+    def __init__(self, registry: CollectorRegistry, flows: FlowMetrics) -> None:
+        ends = Counter("ecticket_deliveries", "Deliveries tried by end.", ("sink", "end"), registry=registry)
+        seconds = Histogram(
+            "ecticket_delivery_seconds", "Seconds of one try.", ("sink",), buckets=_CALL_BUCKETS, registry=registry
+        )
+        self._ends, self._seconds = cache(ends.labels), cache(seconds.labels)
+        self.parked = flows.parked
+
+    def attempted(self, sink: str, end: str, seconds: float) -> None:
+        self._ends(sink, end).inc()
+        self._seconds(sink).observe(seconds)
+
+
+class _StuckSinks(Collector):
+    def __init__(self, lingering: Callable[[], Mapping[str, int]]) -> None:
+        self._lingering = lingering
+
+    def collect(self) -> Iterable[Metric]:
+        """The deliveries that do not end, now."""
+        stuck = GaugeMetricFamily("ecticket_deliveries_stuck", "Given up and not ended, now.", labels=["sink"])
+        for sink, count in self._lingering().items():
+            stuck.add_metric([sink], count)
+        return (stuck,)
 
 
 class _Hooks(Collector):

@@ -48,7 +48,7 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     record = Record(
         topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=b" " * RECORD_MAX_BYTES, headers=()
     )
-    verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop")
+    verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat")
 
     letter = dead_letter(record, verdict, way, topic="t", now=NOW)
 

@@ -43,6 +43,9 @@ def _told_everything() -> Metrics:
     callbacks.notification_verified("1", "escape_data_string")
     callbacks.notification_answered(0.02)
     callbacks.connection_closed("too-slow")
+    sinks = metrics.sinks
+    sinks.attempted("chat", "delivered", 0.02)
+    metrics.watch_sinks(lambda: {"chat": 3})
     hooks = HookCounters()
     hooks.add("bundles", "map_item", seconds=0.1, failed=True)
     metrics.watch_hooks(hooks.snapshot, lambda: 2)
@@ -72,6 +75,8 @@ def test_metrics_count_what_observers_are_told() -> None:
         'ecticket_callback_connections_closed_total{why="too-slow"} 1.0',
         'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
         "ecticket_abandoned_threads 2.0",
+        'ecticket_deliveries_total{end="delivered",sink="chat"} 1.0',
+        'ecticket_deliveries_stuck{sink="chat"} 3.0',
     ):
         assert line in shown
 

@@ -1,0 +1,99 @@
+"""All sinks of a process at work: a thread for each sink, one more for their engines, started and stopped together.
+
+Put together here and not in `app`, which starts it beside the stages of orders and has nothing else to do with it. A
+sink that blocks keeps its own thread; the engines' thread runs nothing of a merchant's, so the groups of all sinks stay
+alive and each sink's deliveries end in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from adapter.extensions.provided_sinks import ProvidedSink
+from adapter.extensions.sink_thread import SinkThread
+from adapter.flows.deliver import DeliverStage, DeliveryObserver
+from adapter.flows.patience import Patience, Tried
+from adapter.flows.ports import Clock
+from adapter.settings import Settings
+from adapter.stream.aside import Aside, Runs
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.observer import StreamObserver
+
+
+class Deliveries:
+    """The sinks, from `start` to `stop`; without sinks nothing is started."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sinks: Sequence[ProvidedSink],
+        connection: KafkaConnection,
+        *,
+        stream: StreamObserver,
+        observer: DeliveryObserver,
+        now: Clock,
+    ) -> None:
+        deliver = settings.deliver
+        self._threads = [
+            SinkThread(sink, timeout_seconds=deliver.timeout_seconds, concurrency=deliver.concurrency) for sink in sinks
+        ]
+
+        def engine(sink: SinkThread) -> Engine[Tried]:
+            stage = _stage(settings, sink, observer, now)
+            return Engine(stage, connection, observer=stream, now=now)
+
+        makes: dict[str, Callable[[], Runs]] = {
+            f"sink.{thread.name}": partial(engine, thread) for thread in self._threads
+        }
+        self._aside = Aside("deliveries", makes)
+        self._started = False
+
+    @property
+    def engines(self) -> Mapping[str, Runs]:
+        """The sinks' engines by stage; none before the start."""
+        return self._aside.engines
+
+    @property
+    def last_beat(self) -> float:
+        """When the engines' loop last turned (`time.monotonic`); now, while there is none."""
+        return self._aside.last_beat if self._started else time.monotonic()
+
+    def lingering(self) -> Mapping[str, int]:
+        """By sink, the deliveries that were given up and have not ended."""
+        return {thread.name: thread.lingering for thread in self._threads}
+
+    async def start(self) -> None:
+        """Begin to deliver."""
+        if self._threads:
+            for thread in self._threads:
+                thread.start()
+            await self._aside.start()
+            self._started = True
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more, let deliveries end within the grace, commit; then let the sinks close what they have opened."""
+        if self._started:
+            await self._aside.stop(grace_seconds)
+            await asyncio.gather(*(thread.close() for thread in self._threads))
+
+
+def _stage(settings: Settings, sink: SinkThread, observer: DeliveryObserver, now: Clock) -> DeliverStage:
+    deliver, topics = settings.deliver, settings.topics
+    return DeliverStage(
+        sink,
+        topics=(topics.issuances, topics.tickets),
+        dead_letters=topics.dead_letters,
+        group=f"{settings.kafka.group_prefix}.sink.{sink.name}",
+        concurrency=deliver.concurrency,
+        patience=Patience(
+            first_retry_seconds=deliver.first_retry_seconds,
+            longest_retry_seconds=deliver.longest_retry_seconds,
+            give_up_after_seconds=deliver.give_up_after_hours * 3600,
+        ),
+        observer=observer,
+        now=now,
+    )

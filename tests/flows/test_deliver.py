@@ -1,0 +1,261 @@
+"""The deliver story: one sink gets every event at least once, in its key's order, or a person gets a dead letter."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from adapter import Event
+from adapter.errors import OutcomeTooLarge
+from adapter.extensions.sink_thread import Attempt, End
+from adapter.flows.deliver import DeliverStage
+from adapter.flows.patience import Patience, Tried
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Later, Outcome
+from flows.fakes import NOON, TOPICS, Clock, Grant
+from flows.house import header
+
+DELIVERED, UNWANTED = Attempt(end=End.DELIVERED), Attempt(end=End.UNWANTED)
+FAILED = Attempt(end=End.FAILED, why="was answered with HTTP 500")
+TIMED_OUT = Attempt(end=End.TIMED_OUT, why="did not deliver within 30 s")
+GONE = Attempt(end=End.FAILED, why="was answered with HTTP 410", in_vain=True)
+BUSY = Attempt(end=End.FAILED, why="was busy", pause_seconds=30.0)
+
+
+class Chat:
+    """A sink that answers as it is told, the last answer for ever; implements `flows.deliver.CallsSink`."""
+
+    name = "chat"
+    plugin = "ours"
+
+    def __init__(self, *answers: Attempt) -> None:
+        self._answers = list(answers) or [DELIVERED]
+        self.given: list[Event] = []
+
+    async def deliver(self, event: Event) -> Attempt:
+        self.given.append(event)
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+class Counted:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+        self.letters: list[tuple[str, str]] = []
+
+    def attempted(self, sink: str, end: str, seconds: float) -> None:
+        assert sink == "chat"
+        assert seconds >= 0
+        self.ends.append(end)
+
+    def parked(self, stage: str, reason: str) -> None:
+        self.letters.append((stage, reason))
+
+
+class Desk:
+    """The stage of one sink, driven as the engine drives it, by a clock that nobody waits for."""
+
+    def __init__(self, *answers: Attempt, **patience: float) -> None:
+        self.clock = Clock()
+        self.chat = Chat(*answers)
+        self.counted = Counted()
+        self.stage = DeliverStage(
+            self.chat,
+            topics=(TOPICS.issuances, "ecticket.tickets"),
+            dead_letters=TOPICS.dead_letters,
+            group="ecticket-adapter.sink.chat",
+            concurrency=4,
+            patience=Patience(**patience),
+            observer=self.counted,
+            now=self.clock,
+            fraction=lambda: 1.0,
+        )
+
+    async def once(self, record: Record, tried: Tried | None = None) -> Outcome | Later[Tried]:
+        """One turn, at the time it is now."""
+        prepared = await self.stage.prepare(record)
+        return await self.stage.handle(tried or prepared.subject, Grant(record))
+
+    async def to_the_end(self, record: Record) -> tuple[Outcome, list[float]]:
+        """All turns, each when it is due; and when they were, in seconds since noon."""
+        result, times = await self.once(record), [self._time()]
+        while isinstance(result, Later):
+            assert result.not_before > self.clock()
+            self.clock.time = result.not_before
+            times.append(self._time())
+            result = await self.once(record, result.subject)
+        return result, times
+
+    def _time(self) -> float:
+        return (self.clock() - NOON).total_seconds()
+
+
+def told(number: int = 1, *, key: bytes | None = b"3085676/T1", value: bytes | None = None) -> Record:
+    """The record of an event."""
+    headers: dict[str, str] = {
+        "content-type": "application/json",
+        "ce_specversion": "1.0",
+        "ce_id": f"event-{number}",
+        "ce_type": "ecticket.issuance.issued.v1",
+        "ce_source": "/ecticket-adapter/merchants/3085676",
+        "ce_subject": "T1",
+        "ce_time": "2026-03-01T04:00:00.000Z",
+        "ce_orderid": "A-1",
+    }
+    return Record(
+        topic=TOPICS.issuances,
+        partition=3,
+        offset=number,
+        timestamp=NOON,
+        key=key,
+        value=value or json.dumps({"order_id": "A-1", "merchant_id": "3085676"}).encode(),
+        headers=tuple((name, text.encode()) for name, text in headers.items()),
+    )
+
+
+def letter_of(outcome: Outcome) -> Record:
+    """The dead letter, and nothing else: no event is told of it."""
+    (publication,) = outcome.records
+    assert publication.topic == TOPICS.dead_letters
+    return as_record(publication)
+
+
+def as_record(publication: Publication) -> Record:
+    return Record(
+        topic=publication.topic,
+        partition=0,
+        offset=9,
+        timestamp=NOON,
+        key=publication.key,
+        value=publication.value,
+        headers=publication.headers,
+    )
+
+
+async def test_an_event_that_is_delivered_is_settled_without_a_word() -> None:
+    """The sink is handed it once, and its offset is all that is committed."""
+    desk = Desk()
+
+    assert await desk.to_the_end(told()) == (Outcome(), [0.0])
+    assert [event.id for event in desk.chat.given] == ["event-1"]
+    assert desk.counted.ends == ["delivered"]
+
+
+async def test_an_event_that_is_not_wanted_is_settled_too() -> None:
+    """And counted apart."""
+    desk = Desk(UNWANTED)
+
+    assert (await desk.to_the_end(told()))[0] == Outcome()
+    assert desk.counted.ends == ["unwanted"]
+
+
+async def test_events_of_one_key_go_one_after_another() -> None:
+    """The lane is the record's key, on both topics; those without one go as they like."""
+    stage = Desk().stage
+
+    lanes = [(await stage.prepare(record)).lane for record in (told(1), told(2), told(3, key=None))]
+
+    assert lanes == [b"3085676/T1", b"3085676/T1", None]
+    assert stage.begins_at_end
+    assert not stage.sends
+
+
+async def test_a_delivery_that_fails_is_tried_later_and_later() -> None:
+    """Until the sink has it; it is handed the same event under the same id each time."""
+    desk = Desk(FAILED, TIMED_OUT, FAILED, FAILED, DELIVERED)
+
+    outcome, times = await desk.to_the_end(told())
+
+    assert outcome == Outcome()
+    assert times == [0, 1, 3, 7, 15]
+    assert {event.id for event in desk.chat.given} == {"event-1"}
+    assert desk.counted.ends == ["failed", "timed_out", "failed", "failed", "delivered"]
+
+
+async def test_an_event_that_is_never_taken_is_a_dead_letter_after_a_day() -> None:
+    """With the sink's name, so that it is delivered to that sink again; no order is told as parked."""
+    desk = Desk(FAILED)
+
+    outcome, times = await desk.to_the_end(told())
+
+    assert times[-1] == 24 * 3600
+    letter = letter_of(outcome)
+    assert (letter.key, letter.value) == (told().key, told().value)
+    said = {name: header(letter, f"ecticket-{name}") for name in ("stage", "reason", "plugin", "sink", "attempts")}
+    assert said == {
+        "stage": "deliver",
+        "reason": "sink-failed",
+        "plugin": "ours",
+        "sink": "chat",
+        "attempts": str(len(times)),
+    }
+    assert header(letter, "ecticket-message") == (
+        f"Sink 'chat' did not take this event: it was answered with HTTP 500 (attempt {len(times)}). Mend the sink or "
+        "its receiver, then deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink chat`)."
+    )
+    origin = [header(letter, f"ecticket-{name}") for name in ("topic", "partition", "offset", "first-seen")]
+    assert origin == [TOPICS.issuances, "3", "1", "2026-03-01T04:00:00.000Z"]
+    assert header(letter, "ce_id") == "event-1"
+    assert desk.counted.letters == [("deliver", "sink-failed")]
+
+
+async def test_what_is_in_vain_is_given_up_at_once() -> None:
+    """Only the sink can say that."""
+    desk = Desk(GONE)
+
+    outcome, times = await desk.to_the_end(told())
+
+    assert times == [0.0]
+    assert "it was answered with HTTP 410 (attempt 1)" in header(letter_of(outcome), "ecticket-message")
+
+
+async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
+    """Not only with the event that it did not take: nothing is tried before the time it said."""
+    desk = Desk(BUSY, DELIVERED)
+    first = await desk.once(told(1))
+    assert isinstance(first, Later)
+    assert first.not_before == NOON + timedelta(seconds=30)
+    desk.clock.passes(5)
+
+    second = await desk.once(told(2, key=b"3085676/T2"))
+
+    assert second == Later(not_before=first.not_before, subject=Tried())
+    assert len(desk.chat.given) == 1
+    desk.clock.time = first.not_before
+    assert [await desk.once(told(2, key=b"3085676/T2")), await desk.once(told(1), first.subject)] == [Outcome()] * 2
+
+
+async def test_what_is_no_event_is_passed_over_and_counted() -> None:
+    """The sink never sees it."""
+    desk = Desk()
+
+    assert await desk.once(told(value=b"not JSON")) == Outcome()
+    assert desk.chat.given == []
+    assert desk.counted.ends == ["no_event"]
+
+
+async def test_what_cannot_wait_on_is_a_dead_letter_before_its_time() -> None:
+    """A commit names only so many open records; the event is kept."""
+    desk = Desk(FAILED)
+    later = await desk.once(told())
+    assert isinstance(later, Later)
+
+    letter = letter_of(desk.stage.carry(told(), later.subject, Grant(told())))
+    never_tried = letter_of(desk.stage.carry(told(), Tried(), Grant(told())))
+
+    assert header(letter, "ecticket-reason") == "sink-failed"
+    message = "it was tried (attempt 1) and was answered with HTTP 500; too many other events wait"
+    assert message in header(letter, "ecticket-message")
+    assert "it was not tried yet; too many other events wait" in header(never_tried, "ecticket-message")
+
+
+async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
+    """It can be delivered after all, when the adapter is mended."""
+    desk = Desk()
+    for error, reason in ((RuntimeError("王小明"), "internal-error"), (OutcomeTooLarge("too large"), "too-large")):
+        letter = letter_of(desk.stage.broken(told(), error, Grant(told())))
+
+        assert (header(letter, "ecticket-reason"), header(letter, "ecticket-sink")) == (reason, "chat")
+        assert "王小明" not in header(letter, "ecticket-message")
+    assert desk.chat.given == []

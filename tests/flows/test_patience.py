@@ -1,0 +1,96 @@
+"""When a delivery that failed is tried again, and when it is given up: a table, and what holds for all of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.flows.patience import LEAST_TRYING_SECONDS, Patience, Tried, pause_until, try_again_at
+from flows.fakes import NOON
+
+DAY = 24 * 3600.0
+
+
+def seconds_until_again(
+    attempts: int, *, told_ago: float = 0.0, tried_for: float = 0.0, fraction: float = 1.0, **patience: float
+) -> float | None:
+    """The wait after so many attempts, in seconds from now."""
+    at = try_again_at(
+        Tried(attempts, ago(tried_for)),
+        told_at=ago(told_ago),
+        now=NOON,
+        patience=Patience(**patience),
+        fraction=fraction,
+    )
+    return None if at is None else (at - NOON).total_seconds()
+
+
+def ago(seconds: float) -> datetime:
+    return NOON - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wait"), [(1, 1), (2, 2), (3, 4), (8, 128), (9, 256), (10, 300), (1000, 300), (1_000_000, 300)]
+)
+def test_waits_double_up_to_the_longest(attempts: int, wait: float) -> None:
+    """However often it was tried."""
+    assert seconds_until_again(attempts) == wait
+
+
+def test_half_of_a_wait_is_chance() -> None:
+    """So that what failed together does not come back together."""
+    assert seconds_until_again(3, fraction=0.0) == 2.0
+    assert seconds_until_again(3, fraction=0.5) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("told_ago", "tried_for", "wait"),
+    [
+        (DAY - 10, DAY - 10, 10.0),  # the last attempt is made when the time is over
+        (DAY, DAY, None),
+        (DAY, LEAST_TRYING_SECONDS - 10, 10.0),  # it was old when it was first tried
+        (30 * DAY, 0.0, 300.0),
+        (30 * DAY, LEAST_TRYING_SECONDS, None),
+        (0.0, DAY, 300.0),  # a clock that is wrong gives nobody up early
+    ],
+)
+def test_an_event_is_given_up_when_its_time_is_over(told_ago: float, tried_for: float, wait: float | None) -> None:
+    """Its own day, and an hour at least."""
+    assert seconds_until_again(20, told_ago=told_ago, tried_for=tried_for) == wait
+
+
+def test_a_short_patience_is_short_for_old_events_too() -> None:
+    """Whoever sets a minute does not wait for an hour."""
+    assert seconds_until_again(5, told_ago=DAY, tried_for=60, give_up_after_seconds=60) is None
+    assert seconds_until_again(5, told_ago=DAY, tried_for=50, give_up_after_seconds=60) == 10
+
+
+@given(
+    attempts=st.integers(1, 10_000),
+    told_ago=st.floats(-100, 100 * DAY),
+    tried_for=st.floats(0, 100 * DAY),
+    fraction=st.floats(0, 1),
+)
+def test_a_wait_is_never_over_already_and_never_too_long(
+    attempts: int, told_ago: float, tried_for: float, fraction: float
+) -> None:
+    """Whatever the times."""
+    wait = seconds_until_again(attempts, told_ago=told_ago, tried_for=tried_for, fraction=fraction)
+
+    assert wait is None or 0 < wait <= 300
+
+
+def test_a_sink_is_left_alone_as_long_as_it_asks_and_not_for_days() -> None:
+    """An hour at most."""
+    assert pause_until(30, NOON) == NOON + timedelta(seconds=30)
+    assert pause_until(1e9, NOON) == NOON + timedelta(hours=1)
+
+
+def test_what_is_remembered_begins_with_the_first_attempt() -> None:
+    """The later ones only count."""
+    later = NOON + timedelta(seconds=5)
+
+    assert Tried().again(NOON, "was full").again(later, "was busy") == Tried(2, NOON, "was busy")

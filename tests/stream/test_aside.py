@@ -1,0 +1,104 @@
+"""Engines on a thread of their own: run, stopped with the grace, and run again when one ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from adapter.stream.aside import Aside
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.stage import Grant, Outcome
+from stream.engine_stories import PAID, StageOfTests, told, until
+from stream.fake_kafka import FakeCluster, FakeKafka
+
+
+class FakeEngine:
+    """An engine that runs until it is stopped, or ends by itself as it is told."""
+
+    assigned = frozenset({("events", 0)})
+    in_touch = True
+    standing_by = False
+
+    def __init__(self, mistake: Exception | None = None) -> None:
+        self._mistake = mistake
+        self._stopped = asyncio.Event()
+        self.thread = ""
+        self.grace: float | None = None
+
+    async def run(self) -> None:
+        self.thread = threading.current_thread().name
+        if self._mistake is not None:
+            raise self._mistake
+        await self._stopped.wait()
+
+    async def stop(self, grace_seconds: float) -> None:
+        self.grace = grace_seconds
+        self._stopped.set()
+
+
+async def test_engines_run_aside_and_are_stopped_with_their_grace() -> None:
+    """Both of them, on one thread that is not the caller's, and that ends."""
+    made: list[FakeEngine] = []
+
+    def make() -> FakeEngine:
+        made.append(FakeEngine())
+        return made[-1]
+
+    aside = Aside("aside", {"one": make, "two": make})
+    before = aside.last_beat
+    await aside.start()
+    await until(lambda: all(engine.thread for engine in made) and len(made) == 2)
+    assert list(aside.engines) == ["one", "two"]
+    await until(lambda: aside.last_beat > before)
+
+    await aside.stop(3.5)
+
+    assert {engine.thread for engine in made} == {"aside"}
+    assert [engine.grace for engine in made] == [3.5, 3.5]
+    await until(lambda: "aside" not in {thread.name for thread in threading.enumerate()})
+
+
+async def test_an_engine_that_ends_by_itself_is_run_again_and_the_others_go_on() -> None:
+    """A mistake in one costs the others nothing."""
+    made: list[FakeEngine] = []
+
+    def fails_at_first() -> FakeEngine:
+        made.append(FakeEngine(None if made else ValueError("a mistake")))
+        return made[-1]
+
+    other: list[FakeEngine] = []
+
+    def make() -> FakeEngine:
+        other.append(FakeEngine())
+        return other[-1]
+
+    aside = Aside("aside", {"fails": fails_at_first, "other": make}, run_again_seconds=0.01)
+    await aside.start()
+    await until(lambda: len(made) == 2 and made[1].thread)
+    await aside.stop(0)
+
+    assert len(other) == 1
+    assert other[0].grace == 0
+
+
+async def test_an_engine_of_ours_works_aside(cluster: FakeCluster) -> None:
+    """From its first record to the commit of its last."""
+    cluster.append(PAID, "a", "b")
+    seen: list[str] = []
+
+    async def handle(subject: str, grant: Grant) -> Outcome:
+        seen.append(threading.current_thread().name)
+        return told(subject)
+
+    def make() -> Engine[str]:
+        connection = KafkaConnection(bootstrap_servers="fake:1")
+        return Engine(StageOfTests(handle), connection, kafka=FakeKafka(cluster, [PAID]))
+
+    aside = Aside("aside", {"test": make})
+    await aside.start()
+    await until(lambda: len(cluster.told) == 2)
+    await aside.stop(1.0)
+
+    assert set(seen) == {"aside"}
+    assert cluster.commits[PAID].offset == 2
