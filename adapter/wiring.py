@@ -13,6 +13,7 @@ from pathlib import Path
 
 from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.facade import Extensions, log_failure
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
@@ -152,7 +153,7 @@ def plugin_manager(settings: Settings, *, only: str | None = None) -> PluginMana
 
     Raises SettingsError for mistakes in the catalogue.
     """
-    built_in = built_in_sources(settings.submit.catalogue)
+    built_in = (*built_in_sources(settings.submit.catalogue), *sink_sources())
     return PluginManager(plugin_choice(settings, only=only), built_in=built_in)
 
 

@@ -90,7 +90,7 @@ def test_the_start_tells_who_is_asked_in_which_order_and_what_is_amiss(
         Adapter(settings(plugin, code, plugins__disabled="shopp"))
 
     (order,) = (entry for entry in told if "plugins" in entry)
-    assert order["plugins"] == ["shop", "builtin.sku_is_item_no"]
+    assert order["plugins"] == ["shop", "builtin.sku_is_item_no", "log", "webhook"]
     warnings = [entry["event"] for entry in told if entry["log_level"] == "warning"]
     assert "plugins.disabled names 'shopp', but there is no such plugin. Did you mean 'shop'?" in warnings
 

@@ -102,7 +102,7 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         plugins = plugin_manager(settings)
     except SettingsError as error:
         for sentence in error.problems:
-            yield problem("plugins" if sentence.startswith("plugins.") else "submit.catalogue", sentence)
+            yield problem("submit.catalogue", sentence)
         return
     if settings.submit.catalogue is not None:
         yield ok("submit.catalogue", f"The catalogue {settings.submit.catalogue} is readable.")

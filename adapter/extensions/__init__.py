@@ -21,6 +21,7 @@ wrong costs its own order a dead letter and nobody else anything.
     provided_sinks   the sinks of all plugins, checked
     sink_thread      the thread and loop that a sink runs on
     builtin          the adapter's own mapping, through the same hooks
+    builtin_sinks    the adapter's own sinks, likewise
 
-The room refuses to know Kafka, settings and HTTP.
+The room refuses to know Kafka and settings; of HTTP only the webhook among the built-in sinks knows.
 """

@@ -142,11 +142,16 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-def self_signed(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make a certificate for 127.0.0.1; returns its file, to be trusted as a CA, and the server's context."""
+def self_signed(directory: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
+    """Make a certificate for these names, or for 127.0.0.1 without any.
+
+    Returns its file, to be trusted as a CA, and the server's context.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.UTC)
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certified = [x509.DNSName(each) for each in names]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -155,7 +160,7 @@ def self_signed(directory: Path) -> tuple[Path, ssl.SSLContext]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.SubjectAlternativeName(certified or [loopback]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )

@@ -1,0 +1,26 @@
+"""The adapter's own sinks, through the same hooks that merchants use; both are off until their settings say otherwise.
+
+They have a folder of their own so that a change here changes no fingerprint: the mapping's folder counts as a whole.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from adapter.extensions.builtin_sinks.log import LogPlugin
+from adapter.extensions.builtin_sinks.webhook_plugin import WebhookPlugin
+from adapter.extensions.sources import Origin, Source
+
+
+def sink_sources() -> tuple[Source, ...]:
+    """The plugins `log` and `webhook`, not configured yet."""
+    return (
+        _source("log", "writes events to the log", LogPlugin()),
+        _source("webhook", "posts events to addresses", WebhookPlugin()),
+    )
+
+
+def _source(name: str, where: str, plugin: object) -> Source:
+    return Source(
+        name=name, origin=Origin.BUILT_IN, where=where, load=lambda: plugin, version=version("ecticket-adapter")
+    )

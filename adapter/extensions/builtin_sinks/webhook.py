@@ -1,0 +1,152 @@
+"""A sink that posts each event to an address, signed as Standard Webhooks has it.
+
+What is posted is the event in CloudEvents' JSON format. An answer of 2xx means that it was taken, 410 that nothing is
+wanted any more; everything else is tried again, when `Retry-After` says so where it is given. Redirects are not
+followed: an event goes where the settings say, and nowhere else (`addresses`).
+
+The address of the host is asked for at every event, and the connection goes to the address that was looked at; the
+certificate must be the host's all the same. Proxies of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from adapter.extensions.builtin_sinks.addresses import Address, Forbidden, Network, resolved
+from adapter.extensions.builtin_sinks.secrets import Secrets
+from adapter.extensions.builtin_sinks.signature import signed_headers
+from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
+
+CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+ANSWER_BYTES = 64 * 1024
+"""How much of an answer is read so that its connection can be used again."""
+GONE = 410
+
+
+class Webhook:
+    """One endpoint; `types` are the events it gets, all when empty. `now` is seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        secrets: Secrets,
+        types: frozenset[str],
+        timeout_seconds: float,
+        tls: ssl.SSLContext,
+        allowed: Sequence[Network],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._url = httpx.URL(url)
+        self._secrets = secrets
+        self._types = types
+        self._timeout = timeout_seconds
+        self._tls = tls
+        self._allowed = allowed
+        self._now = now
+        self._client: httpx.AsyncClient | None = None
+
+    def wants(self, event: Event) -> bool:
+        """Whether the endpoint gets events of this type."""
+        return not self._types or event.type in self._types
+
+    async def deliver(self, event: Event) -> None:
+        """Post it. Raises NotDelivered, RetryAfter, Undeliverable."""
+        body = event.to_json().encode()
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._post(body, self._headers(event, body))
+        except TimeoutError:
+            raise NotDelivered(f"was not answered within {self._timeout:g} s") from None
+        self._judge(response)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _headers(self, event: Event, body: bytes) -> dict[str, str]:
+        try:
+            secrets = self._secrets.now()
+        except (OSError, ValueError) as error:
+            raise NotDelivered(f"has no secret to sign with: {error}") from None
+        signed = signed_headers(body, message_id=event.id, timestamp=int(self._now()), secrets=secrets)
+        return {"content-type": CONTENT_TYPE, "user-agent": "ecticket-adapter", "host": self._host, **signed}
+
+    @property
+    def _host(self) -> str:
+        return self._url.netloc.decode("ascii")
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        host, port = self._url.host, self._url.port or (443 if self._url.scheme == "https" else 80)
+        try:
+            addresses = await resolved(host, port, allowed=self._allowed)
+        except Forbidden as error:
+            raise NotDelivered(str(error)) from None
+        except OSError as error:
+            raise NotDelivered(f"has a host that no address is known of ({type(error).__name__})") from None
+        for address in addresses[:-1]:
+            try:
+                return await self._post_to(address, body, headers)
+            except httpx.ConnectError:
+                continue
+        try:
+            return await self._post_to(addresses[-1], body, headers)
+        except httpx.HTTPError as error:
+            raise NotDelivered(f"could not be reached ({type(error).__name__})") from None
+
+    async def _post_to(self, address: Address, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        """Post to this very address, whose certificate must be the host's."""
+        if self._client is None:
+            transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
+            self._client = httpx.AsyncClient(transport=transport, timeout=self._timeout, trust_env=False)
+        client = self._client
+        url = self._url.copy_with(host=str(address))
+        extensions = {"sni_hostname": self._url.host}
+        request = client.build_request("POST", url, content=body, headers=headers, extensions=extensions)
+        response = await client.send(request, stream=True)
+        try:
+            read = 0
+            async for chunk in response.aiter_raw():
+                read += len(chunk)
+                if read > ANSWER_BYTES:
+                    break
+        finally:
+            await response.aclose()
+        return response
+
+    def _judge(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if response.is_success:
+            return
+        if status == GONE:
+            raise Undeliverable("was answered with HTTP 410: the receiver wants no more of these")
+        if response.is_redirect:
+            raise NotDelivered(f"was redirected (HTTP {status}), which is not followed; set the final address as url")
+        seconds = _retry_after(response.headers.get("retry-after"), self._now())
+        if seconds is not None:
+            raise RetryAfter(seconds, f"was answered with HTTP {status} and Retry-After")
+        raise NotDelivered(f"was answered with HTTP {status}")
+
+
+def _retry_after(text: str | None, now: float) -> float | None:
+    """The seconds that a header asks for, as a number or a date; None where it says nothing that can be read."""
+    if text is None:
+        return None
+    if text.strip().isascii() and text.strip().isdigit() and len(text.strip()) <= 9:
+        return float(text.strip())
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.fromtimestamp(now, UTC)).total_seconds())

@@ -1,0 +1,115 @@
+"""The built-in sinks: off until their settings say otherwise, and a mistake in those is one sentence."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter.errors import SettingsError
+from adapter.extensions.builtin_sinks import sink_sources
+from adapter.extensions.builtin_sinks.log import LogSink
+from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.provided_sinks import provided_sinks
+from extensions.test_sinks import event
+
+SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
+
+
+def names(**settings: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Plugin and name of every sink that these settings make."""
+    plugins = PluginManager(Choice(settings=settings), built_in=sink_sources())
+    plugins.ensure_sound()
+    return [(sink.plugin, sink.name) for sink in provided_sinks(plugins)]
+
+
+def endpoint(**changes: object) -> Mapping[str, object]:
+    return {"endpoints": {"shop": {"url": "https://shop.example/hooks", "secrets": SECRET, **changes}}}
+
+
+def test_without_settings_there_is_no_sink() -> None:
+    """Both plugins are loaded all the same."""
+    assert names() == []
+    assert names(log={}, webhook={}) == []
+
+
+def test_settings_turn_sinks_on() -> None:
+    """Each endpoint is a sink of its own, so that one that is away does not hold up the others."""
+    endpoints = {**endpoint()["endpoints"], "crm": {"url": "https://crm.example/", "secrets": [SECRET, SECRET]}}  # type: ignore[dict-item]  # a mapping, as made above
+
+    assert names(log={"enabled": True}, webhook={"endpoints": endpoints}) == [
+        ("log", "log"),
+        ("webhook", "webhook-shop"),
+        ("webhook", "webhook-crm"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"log": {"enable": True}}, "plugins.settings.log.enable is no setting of the plugin. Did you mean 'enabled'?"),
+        ({"webhook": {"url": "https://a/"}}, "plugins.settings.webhook.url is no setting of the plugin."),
+        ({"webhook": endpoint(secrets=[])}, "endpoints.shop: there is no secret to sign with."),
+        ({"webhook": endpoint(secrets="hush")}, "endpoints.shop: a secret cannot be used. A secret is whsec_ and then"),
+        ({"webhook": endpoint(secrets="whsec_c2hvcnQ=")}, "A secret is whsec_"),
+        ({"webhook": endpoint(secrets="whsec_not base64!")}, "A secret is whsec_"),
+        ({"webhook": endpoint(url="http://shop.example/")}, "endpoints.shop.url is plain http. Use https, or set"),
+        ({"webhook": endpoint(url="ftp://shop.example/")}, "endpoints.shop.url is no address. Write it as https://"),
+        ({"webhook": endpoint(url="https:///path")}, "endpoints.shop.url is no address."),
+        (
+            {"webhook": endpoint(url="https://me:pass@shop.example/")},
+            "shop.url has a user or password in it.",
+        ),
+        ({"webhook": endpoint(url="https://shop.example:port/")}, "endpoints.shop.url is no address."),
+        ({"webhook": endpoint(timeout_seconds=0)}, "endpoints.shop.timeout_seconds: input should be greater than 0."),
+        ({"webhook": endpoint(allow_networks=["10.0.0.1/8"])}, "endpoints.shop.allow_networks.0 is refused"),
+        ({"webhook": endpoint(secret_files="/no/such/file")}, "a secret cannot be used. [Errno 2] No such file"),
+        ({"webhook": endpoint(ca_file="/no/such/file")}, "endpoints.shop.ca_file /no/such/file cannot be used: "),
+        ({"webhook": {"endpoints": {"shop": {}}}}, "plugins.settings.webhook.endpoints.shop.url is missing"),
+        ({"webhook": {"endpoints": {"a b": endpoint()["endpoints"]["shop"]}}}, "a b: this is no name for an endpoint."),  # type: ignore[index]  # as above
+    ],
+)
+def test_a_mistake_is_a_sentence_with_plugin_and_key(settings: Mapping[str, Mapping[str, object]], told: str) -> None:
+    """And never quotes a secret."""
+    plugins = PluginManager(Choice(settings=settings), built_in=sink_sources())
+    with pytest.raises(SettingsError) as refused:
+        plugins.ensure_sound()
+
+    text = "\n".join(refused.value.problems)
+    assert told in text
+    assert all(sentence.startswith("Plugin '") for sentence in text.splitlines())
+    assert not [secret for secret in ("hush", "c2hvcnQ", "pass@", SECRET) if secret in text]
+
+
+def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
+    """As Kubernetes mounts it, with or without a new line at its end."""
+    file = tmp_path / "secret"
+    file.write_text(SECRET + "\n")
+
+    assert names(webhook=endpoint(secrets=[], secret_files=[str(file)])) == [("webhook", "webhook-shop")]
+
+
+async def test_the_log_has_a_line_for_each_event() -> None:
+    """Its attributes; its data only when asked for, and never those with redemption codes."""
+    collected = event(type="ecticket.ticket.collected.v1")
+    with capture_logs() as lines:
+        await LogSink(with_data=False).deliver(event())
+        await LogSink(with_data=True).deliver(event())
+        await LogSink(with_data=True).deliver(collected)
+
+    plain, with_data, without = lines
+    assert plain == {
+        "event": "an event",
+        "log_level": "info",
+        "event_id": "e-1",
+        "event_type": "ecticket.issuance.issued.v1",
+        "source": "/ecticket-adapter/merchants/3085676",
+        "subject": "T1",
+        "time": "2026-03-01T04:00:00.000+00:00",
+        "orderid": "A-1",
+    }
+    assert with_data == {**plain, "data": {"order_id": "A-1", "name": "票券"}}
+    assert "data" not in without

@@ -1,0 +1,320 @@
+"""The webhook over real sockets: what arrives, what an answer means, and where nothing is posted to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from provider.server import Behaviour, RawServer, Visit, self_signed, unused_port
+
+from adapter import NotDelivered, RetryAfter, Undeliverable
+from adapter.extensions.builtin_sinks.addresses import Network
+from adapter.extensions.builtin_sinks.secrets import Secrets
+from adapter.extensions.builtin_sinks.signature import read_secret, signed_headers
+from adapter.extensions.builtin_sinks.webhook import ANSWER_BYTES, Webhook
+from extensions.test_sinks import event
+
+OLD, NEW = (f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+NOW = 1_772_337_600.0
+"""2026-03-01 04:00 UTC."""
+
+
+@cache
+def _usual_tls() -> ssl.SSLContext:
+    """Made once: reading the system's certificates takes a tenth of a second."""
+    return ssl.create_default_context()
+
+
+@asynccontextmanager
+async def posting(
+    url: str,
+    *,
+    secrets: Secrets | None = None,
+    seconds: float = 60.0,
+    tls: ssl.SSLContext | None = None,
+    allowed: Sequence[Network] = LOOPBACK,
+    types: frozenset[str] = frozenset(),
+) -> AsyncIterator[Webhook]:
+    """A webhook to this address."""
+    webhook = Webhook(
+        name="webhook-shop",
+        url=url,
+        secrets=secrets or Secrets([NEW], []),
+        types=types,
+        timeout_seconds=seconds,
+        tls=tls or _usual_tls(),
+        allowed=allowed,
+        now=lambda: NOW,
+    )
+    try:
+        yield webhook
+    finally:
+        await webhook.aclose()
+
+
+def answering(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Behaviour:
+    async def answer(visit: Visit) -> None:
+        await visit.answer(body, status=status, headers=dict(headers or {}))
+
+    return answer
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    """A receiver that takes everything."""
+    async with RawServer() as running:
+        running.behave = answering(204)
+        yield running
+
+
+def headers_of(visit: Visit) -> dict[str, str]:
+    lines = visit.head.decode().split("\r\n")[1:]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def verified(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    """Whether a message is signed with this secret, after the words of Standard Webhooks and not after our code."""
+    content = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), body])
+    digest = hmac.digest(base64.b64decode(secret.split("_", 1)[1]), content, hashlib.sha256)
+    expected = "v1," + base64.standard_b64encode(digest).decode("ascii")
+    return any(hmac.compare_digest(expected, each) for each in headers["webhook-signature"].split(" "))
+
+
+async def delivered(server: RawServer, **options: object) -> Visit:
+    """The only request that a delivery made."""
+    async with posting(f"{server.url}/hooks?shop=7", **options) as webhook:  # type: ignore[arg-type]  # a shorthand
+        await webhook.deliver(event())
+    (visit,) = server.visits
+    return visit
+
+
+async def test_an_event_is_posted_as_a_cloudevent_with_a_signature(server: RawServer) -> None:
+    """Whoever holds the secret can tell whose it is and when it was sent; the id is the event's."""
+    visit = await delivered(server)
+
+    headers = headers_of(visit)
+    assert visit.head.split(b"\r\n")[0] == b"POST /hooks?shop=7 HTTP/1.1"
+    assert headers["content-type"] == "application/cloudevents+json; charset=utf-8"
+    assert headers["host"] == server.url.removeprefix("http://")
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("e-1", "1772337600")
+    assert json.loads(visit.body) == json.loads(event().to_json())
+    assert verified(headers, visit.body, NEW)
+    assert not verified(headers, visit.body, OLD)
+    assert not verified(headers, visit.body + b" ", NEW)
+
+
+def test_signatures_are_those_of_the_standard() -> None:
+    """Its own example."""
+    secret = read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    headers = signed_headers(
+        b'{"test": 2432232314}', message_id="msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp=1614265330, secrets=[secret]
+    )
+
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_while_a_secret_is_changed_both_sign(server: RawServer, tmp_path: Path) -> None:
+    """So that a receiver may change at any moment of it; a file that was changed counts from the next event on."""
+    file = tmp_path / "next"
+    file.write_text(OLD + "\n")
+    async with posting(server.url, secrets=Secrets([NEW], [file])) as webhook:
+        await webhook.deliver(event())
+        file.write_text("whsec_" + base64.b64encode(b"3" * 24).decode())
+        await webhook.deliver(event())
+
+    first, second = ((headers_of(visit), visit.body) for visit in server.visits)
+    assert [verified(*first, secret) for secret in (NEW, OLD)] == [True, True]
+    assert [verified(*second, secret) for secret in (NEW, OLD)] == [True, False]
+    assert verified(*second, "whsec_" + base64.b64encode(b"3" * 24).decode())
+
+
+async def test_a_secret_that_is_gone_fails_the_delivery(server: RawServer, tmp_path: Path) -> None:
+    """Nothing is posted unsigned; it is tried again, and the file may be back by then."""
+    file = tmp_path / "secret"
+    file.write_text(OLD)
+    secrets = Secrets([], [file])
+    secrets.now()
+    for change, told in ((file.unlink, "No such file"), (lambda: file.write_text("hush"), "holds no secret")):
+        change()
+        async with posting(server.url, secrets=secrets) as webhook:
+            with pytest.raises(NotDelivered, match=told) as refused:
+                await webhook.deliver(event())
+        assert "hush" not in refused.value.why
+    assert server.visits == []
+
+
+async def test_a_connection_is_used_again(server: RawServer) -> None:
+    """A handshake for each event would cost more than the event; a long answer is not read to its end."""
+    async with posting(server.url) as webhook:
+        await webhook.deliver(event())
+        await webhook.deliver(event())
+        server.behave = answering(200, body=b"x" * (4 * ANSWER_BYTES))
+        await webhook.deliver(event())
+
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "seconds", "told"),
+    [
+        (400, {}, NotDelivered, None, "HTTP 400"),
+        (404, {}, NotDelivered, None, "HTTP 404"),
+        (500, {}, NotDelivered, None, "HTTP 500"),
+        (410, {}, Undeliverable, None, "HTTP 410: the receiver wants no more"),
+        (429, {"Retry-After": "17"}, RetryAfter, 17, "HTTP 429 and Retry-After"),
+        (503, {"Retry-After": "Sun, 01 Mar 2026 04:02:00 GMT"}, RetryAfter, 120, "HTTP 503"),
+        (503, {"Retry-After": "Sun, 01 Mar 2026 03:00:00 GMT"}, RetryAfter, 0, "HTTP 503"),
+        (503, {"Retry-After": "soon"}, NotDelivered, None, "HTTP 503"),
+        (503, {"Retry-After": "-5"}, NotDelivered, None, "HTTP 503"),
+        (429, {}, NotDelivered, None, "HTTP 429"),
+        (302, {"Location": "http://127.0.0.1/elsewhere"}, NotDelivered, None, "redirected (HTTP 302)"),
+        (307, {"Location": "/elsewhere"}, NotDelivered, None, "redirected (HTTP 307)"),
+    ],
+)
+async def test_an_answer_says_whether_and_when_to_try_again(
+    server: RawServer, status: int, headers: dict[str, str], kind: type[NotDelivered], seconds: int | None, told: str
+) -> None:
+    """2xx is a delivery, 410 the end, everything else is tried again; redirects are not followed."""
+    server.behave = answering(status, headers, b"some words")
+    with pytest.raises(NotDelivered) as failed:
+        await delivered(server)
+
+    assert type(failed.value) is kind
+    assert told in failed.value.why
+    assert getattr(failed.value, "seconds", None) == seconds
+    assert len(server.visits) == 1
+
+
+async def test_a_receiver_that_does_not_answer_is_not_waited_for(server: RawServer) -> None:
+    """Nor one that answers a byte at a time."""
+
+    async def hangs(visit: Visit) -> None:
+        await asyncio.Event().wait()
+
+    async def drips(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            visit.writer.write(b"x")
+            await asyncio.sleep(0.005)
+
+    for behave in (hangs, drips):
+        server.behave = behave
+        async with posting(server.url, seconds=0.1) as webhook:
+            with pytest.raises(NotDelivered, match=r"was not answered within 0\.1 s"):
+                await webhook.deliver(event())
+
+
+async def test_a_receiver_that_is_away_or_hangs_up_is_told_by_type() -> None:
+    """No address and no path, which may hold a token."""
+    async with posting(f"http://127.0.0.1:{unused_port()}/token") as webhook:
+        with pytest.raises(NotDelivered, match=r"^could not be reached \(ConnectError\)$"):
+            await webhook.deliver(event())
+    async with RawServer() as server, posting(server.url) as webhook:
+
+        async def resets(visit: Visit) -> None:
+            visit.reset()
+
+        server.behave = resets
+        with pytest.raises(NotDelivered, match="could not be reached"):
+            await webhook.deliver(event())
+
+
+async def test_nothing_is_posted_to_a_private_address(server: RawServer) -> None:
+    """Unless its network is allowed."""
+    async with posting(server.url, allowed=()) as webhook:
+        with pytest.raises(NotDelivered, match=r"has the address 127\.0\.0\.1, which is not public"):
+            await webhook.deliver(event())
+    async with posting("http://no-such-host.invalid/", allowed=()) as webhook:
+        with pytest.raises(NotDelivered, match="has a host that no address is known of"):
+            await webhook.deliver(event())
+
+    assert server.connections == 0
+
+
+async def test_the_address_that_was_looked_at_is_the_one_that_is_connected_to(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that has another address a moment later gains nothing: it is asked for once."""
+    asked = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        return [(2, 1, 6, "", ("127.0.0.1" if len(asked) == 1 else "169.254.169.254", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    port = server.url.rpartition(":")[2]
+    async with posting(f"http://shop.example:{port}/") as webhook:
+        await webhook.deliver(event())
+        with pytest.raises(NotDelivered, match=r"169\.254\.169\.254"):
+            await webhook.deliver(event())
+
+    assert asked == ["shop.example"] * 2
+    assert headers_of(server.visits[0])["host"] == f"shop.example:{port}"
+    assert len(server.visits) == 1
+
+
+async def test_an_address_that_does_not_answer_gives_way_to_the_next(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of IPv6 where there is none."""
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with posting(server.url.replace("127.0.0.1", "shop.example")) as webhook:
+        await webhook.deliver(event())
+
+    assert len(server.visits) == 1
+
+
+async def test_the_certificate_must_be_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the connection goes to an address; and it must be one that is trusted."""
+    file, context = self_signed(tmp_path, "shop.example")
+    trusting = ssl.create_default_context(cafile=file)
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with RawServer(tls=context) as server:
+        server.behave = answering(200)
+        port = server.url.rpartition(":")[2]
+        async with posting(f"https://shop.example:{port}/", tls=trusting) as webhook:
+            await webhook.deliver(event())
+        for url, tls in ((f"https://other.example:{port}/", trusting), (f"https://shop.example:{port}/", None)):
+            async with posting(url, tls=tls) as webhook:
+                with pytest.raises(NotDelivered, match=r"could not be reached \(ConnectError\)"):
+                    await webhook.deliver(event())
+
+    assert len(server.visits) == 1
+
+
+async def test_proxies_of_the_environment_are_not_used(server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that was looked at would then be somebody else's business."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
+
+    await delivered(server)
+
+    assert len(server.visits) == 1
+
+
+async def test_only_events_of_the_named_types_are_wanted() -> None:
+    """All, where none is named."""
+    async with posting("http://127.0.0.1:9/", types=frozenset({"ecticket.issuance.issued.v1"})) as some:
+        assert some.wants(event())
+        assert not some.wants(event(type="ecticket.issuance.failed.v1"))
+    async with posting("http://127.0.0.1:9/") as every:
+        assert every.wants(event(type="anything"))
