@@ -12,7 +12,7 @@ import typer
 
 from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.letter_choice import WHICH_HELP, Merchant, Reason, Since, Stage, Until, filters, is_meant
+from adapter.cli.letter_choice import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters, is_meant
 from adapter.cli.output import clean, note, print_entry, print_facts, print_json, print_table, say
 from adapter.cli.replaying import replay
 
@@ -53,6 +53,7 @@ def list_(
     invocation: Invocation,
     reason: Reason = None,
     stage: Stage = None,
+    sink: Sink = None,
     merchant: Merchant = None,
     since: Since = None,
     until: Until = None,
@@ -63,7 +64,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the dead letters that nobody has dealt with, the latest at the end, and how many there are of each kind."""
-    asked = filters(reason, stage, merchant, since, until)
+    asked = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
     letters, still_open = asyncio.run(_read(invocation.settings()))
     chosen = [
         (place, letter)
@@ -116,7 +117,8 @@ def _print(
         title = "  ".join(filter(None, (letter.reason or "(no reason)", letter.order_id or letter.key)))
         replays = f"replayed {letter.replay_count}×" if letter.replay_count else None
         done = None if letter.name in still_open else "dealt with"
-        where = (letter.stage, letter.origin, letter.failed_at or _written(letter), replays, done)
+        sink = letter.sink and f"sink {letter.sink}"
+        where = (letter.stage, sink, letter.origin, letter.failed_at or _written(letter), replays, done)
         print_entry(str(place), title, letter.message, " · ".join(filter(None, where)))
     for heading, counts in zip(("reason", "stage"), _counts(chosen), strict=True):
         say("")

@@ -29,6 +29,7 @@ WHICH_HELP = (
 )
 Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Only those parked for this.")]
 Stage = Annotated[str | None, typer.Option(metavar="STAGE", help="Only those parked at this stage.")]
+Sink = Annotated[str | None, typer.Option(metavar="NAME", help="Only those for this notification sink.")]
 Merchant = Annotated[str | None, typer.Option(metavar="ID", help="Only this merchant's, where it shows.")]
 Since = Annotated[
     str | None,
@@ -43,6 +44,7 @@ class Filters:
 
     reason: str | None = None
     stage: str | None = None
+    sink: str | None = None
     merchant: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -54,7 +56,12 @@ class Filters:
 
     def want(self, letter: Letter) -> bool:
         """Whether the letter says so."""
-        pairs = ((self.reason, letter.reason), (self.stage, letter.stage), (self.merchant, letter.merchant_id))
+        pairs = (
+            (self.reason, letter.reason),
+            (self.stage, letter.stage),
+            (self.sink, letter.sink),
+            (self.merchant, letter.merchant_id),
+        )
         return (
             all(asked is None or asked == found for asked, found in pairs)
             and (self.since is None or letter.timestamp >= self.since)
@@ -63,13 +70,20 @@ class Filters:
 
 
 def filters(
-    reason: str | None, stage: str | None, merchant: str | None, since: str | None, until: str | None
+    *,
+    reason: str | None,
+    stage: str | None,
+    sink: str | None,
+    merchant: str | None,
+    since: str | None,
+    until: str | None,
 ) -> Filters:
     """The filters of a command line. Raises a usage error for a time that is none."""
     now = datetime.now(UTC)
     return Filters(
         reason=reason,
         stage=stage,
+        sink=sink,
         merchant=merchant,
         since=None if since is None else moment(since, now),
         until=None if until is None else moment(until, now),

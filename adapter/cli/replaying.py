@@ -25,18 +25,20 @@ from adapter.cli.letter_choice import (
     Merchant,
     Reason,
     Since,
+    Sink,
     Stage,
     Until,
     choose,
     filters,
 )
 from adapter.cli.output import note
+from adapter.cli.sink_desk import SinkDesk
 
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
     from adapter.flows.letters import Letter
     from adapter.flows.ports import Topics
-    from adapter.flows.replay import NotReplayed, Replayed
+    from adapter.flows.replay import NotReplayed, Replayed, ToSink
     from adapter.settings import Settings
     from adapter.stream.pile import Taking
     from adapter.stream.records import Record
@@ -67,6 +69,7 @@ def replay(
     all_: Annotated[bool, flag("--all", "All that are open.")] = False,
     reason: Reason = None,
     stage: Stage = None,
+    sink: Sink = None,
     merchant: Merchant = None,
     since: Since = None,
     until: Until = None,
@@ -80,12 +83,13 @@ def replay(
     ] = MAX_REPLAYS,
     json: JsonLines = False,
 ) -> int:
-    """Send dead letters back to work: orders to the deferred topic, confirmations to theirs.
+    """Send dead letters back to work: orders to the deferred topic, confirmations to theirs, events to their sink.
 
     A replayed order counts as possibly sent, so ECTicket is asked about it before anything is issued. What was
-    replayed is dealt with; run the command again as often as you like. Exit code 1 when a letter was left out.
+    replayed is dealt with; run the command again as often as you like. What a sink did not take is delivered by this
+    command, with this process's plugins. Exit code 1 when a letter was left out.
     """
-    asked = filters(reason, stage, merchant, since, until)
+    asked = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
     if not (which or all_ or asked.given):
         raise typer.BadParameter(
             "Say which letters: by name, by a filter such as --reason unmapped-item, or --all. "
@@ -119,7 +123,8 @@ async def _replay(settings: Settings, orders: Orders) -> int:
         for letter, why in choice.left_out:
             report.left_out(letter, why)
         async with AsyncExitStack() as stack:
-            await _replay_chosen(settings, choice, Replayer(letters, stack, report), report)
+            sinks = await stack.enter_async_context(SinkDesk(settings))
+            await _replay_chosen(settings, choice, Replayer(letters, stack, report, sinks), report)
     return report.conclude(choice.unknown)
 
 
@@ -148,7 +153,7 @@ async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer,
     await replayer.flush()
 
 
-async def _again(settings: Settings, record: Record, topics: Topics) -> Replayed | NotReplayed:
+async def _again(settings: Settings, record: Record, topics: Topics) -> Replayed | ToSink | NotReplayed:
     """What goes back, with the value of the record that was parked where the letter has lost its own."""
     from adapter.errors import TopicsMissing
     from adapter.flows.replay import needs_origin, replay
@@ -180,24 +185,33 @@ class Pace:
 
 
 class Replayer:
-    """Takes letters off the pile, several in one transaction."""
+    """Takes letters off the pile, several in one transaction; those for a sink one by one, once the sink has them."""
 
-    def __init__(self, letters: Letters, stack: AsyncExitStack, report: Report) -> None:
+    def __init__(self, letters: Letters, stack: AsyncExitStack, report: Report, sinks: SinkDesk) -> None:
+        self._sinks = sinks
         self._letters = letters
         self._stack = stack
         self._report = report
         self._takings: dict[int, Taking] = {}
-        self._waiting: dict[int, dict[int, tuple[Letter, Replayed]]] = {}
+        self._waiting: dict[int, dict[int, tuple[Letter, Replayed | ToSink]]] = {}
 
-    async def add(self, letter: Letter, again: Replayed, *, at_once: bool) -> None:
+    async def add(self, letter: Letter, again: Replayed | ToSink, *, at_once: bool) -> None:
         """Replay this letter, now or together with the next ones."""
+        from adapter.flows.replay import ToSink
+
         taking = await self._taking(letter.partition)
         if not taking.is_open(letter.offset):
             self._report.left_out(letter, "Somebody else has dealt with it at this moment.")
             return
+        for_sink = isinstance(again, ToSink)
+        if isinstance(again, ToSink):
+            why = await self._sinks.deliver(again)
+            if why is not None:
+                self._report.left_out(letter, why)
+                return
         waiting = self._waiting.setdefault(letter.partition, {})
         waiting[letter.offset] = letter, again
-        if at_once or len(waiting) >= TOGETHER:
+        if at_once or for_sink or len(waiting) >= TOGETHER:
             await self._take(letter.partition)
 
     async def flush(self) -> None:
@@ -215,7 +229,7 @@ class Replayer:
 
         waiting = self._waiting.pop(partition)
         while waiting:
-            outcomes = {offset: Outcome(records=(again.publication,)) for offset, (_, again) in waiting.items()}
+            outcomes = {offset: Outcome(records=again.records) for offset, (_, again) in waiting.items()}
             for offset in sorted(await self._takings[partition].take(outcomes)):
                 self._report.replayed(*waiting.pop(offset))
 
@@ -227,11 +241,11 @@ class Report:
     orders: Orders
     counts: Counter[str] = field(default_factory=Counter)
 
-    def replayed(self, letter: Letter, again: Replayed) -> None:
+    def replayed(self, letter: Letter, again: Replayed | ToSink) -> None:
         """It went back to work."""
         self._tell("replayed", letter, again)
 
-    def would(self, letter: Letter, again: Replayed) -> None:
+    def would(self, letter: Letter, again: Replayed | ToSink) -> None:
         """It would."""
         self._tell("would be replayed", letter, again)
 
@@ -255,12 +269,12 @@ class Report:
     def _json(self) -> bool:
         return self.orders.json
 
-    def _tell(self, outcome: str, letter: Letter, again: Replayed) -> None:
+    def _tell(self, outcome: str, letter: Letter, again: Replayed | ToSink) -> None:
         self.counts[outcome] += 1
         anew = ", mapped anew" if again.mapped_anew else ""
-        told = f"{outcome}  {_named(letter)} → {again.publication.topic} (replay {again.replays}{anew})"
+        told = f"{outcome}  {_named(letter)} → {again.target} (replay {again.replays}{anew})"
         facts = _facts(outcome, letter) | {
-            "target": again.publication.topic,
+            "target": again.target,
             "replays": again.replays,
             "mapped_anew": again.mapped_anew,
         }

@@ -48,7 +48,12 @@ def _came_back(letter: Letter, other: Letter) -> bool:
 
 
 def _ends(word: Word, letter: Letter) -> bool:
-    """Whether this was told of what lies in the letter, after it was put there."""
+    """Whether this was told of what lies in the letter, after it was put there.
+
+    What is told of an order says nothing of whether a sink has heard of it.
+    """
+    if letter.stage == "deliver":
+        return False
     kinds = _ENDS_A_CONFIRMATION if letter.stage == "confirm" else _ENDS_AN_ORDER
     about = not letter.trade_nos or word.trade_no is None or word.trade_no in letter.trade_nos
     return word.kind in kinds and word.at > letter.timestamp and about

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from adapter.flows.dead_letters import SINK
 from adapter.flows.journey import PLAN
 from adapter.stream.records import Record
 
@@ -31,7 +32,7 @@ class Letter:
     """What a dead letter says of itself, without its value and its plan; what it does not say is None.
 
     `timestamp` is when it was put there. `origin` is the record that was parked, `order_record` that of its order
-    (another one for a confirmation). `trade_nos` are the numbers that are open in it.
+    (another one for a confirmation). `trade_nos` are the numbers that are open in it. `sink` is the one it is for.
     """
 
     topic: str
@@ -43,6 +44,7 @@ class Letter:
     stage: str | None
     message: str | None
     plugin: str | None
+    sink: str | None
     merchant_id: str | None
     order_id: str | None
     trade_nos: tuple[str, ...]
@@ -82,6 +84,7 @@ def read_letter(record: Record) -> Letter:
         stage=texts.get("ecticket-stage"),
         message=texts.get("ecticket-message"),
         plugin=texts.get("ecticket-plugin"),
+        sink=texts.get(SINK),
         merchant_id=_first_text(places, "merchant_id"),
         order_id=_first_text(places, "order_id"),
         trade_nos=_trade_nos(plan, content),

@@ -3,7 +3,8 @@
 Contract, sections 5 and 11. A replay resets the clocks and forgets nothing that may have been sent: a replayed order
 counts as possibly sent, whoever may have issued it by hand meanwhile. Orders go to the deferred topic and never to the
 shop's, where others listen; a confirmation goes back to the confirmations, where its value says how far it came, so
-that nothing is told twice.
+that nothing is told twice. What a sink did not take goes to that sink and to nobody else: it is delivered by whoever
+replays it, since every topic that a sink reads is read by others too.
 
 A plan is left behind where it certainly was never used and is itself what was wrong, so that a mended mapping counts.
 
@@ -18,10 +19,12 @@ from datetime import datetime
 from typing import Literal
 
 from adapter.errors import OrderError
-from adapter.flows.dead_letters import VALUE_OMITTED
+from adapter.extensions.sinks import Event
+from adapter.flows.dead_letters import SINK, VALUE_OMITTED
 from adapter.flows.events import Origin, rfc3339
 from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey
 from adapter.flows.ports import Topics
+from adapter.flows.told import read_event
 from adapter.issuance.carried import decode_plan
 from adapter.stream.records import Publication, Record
 
@@ -53,6 +56,35 @@ class Replayed:
     replays: int
     mapped_anew: bool
 
+    @property
+    def target(self) -> str:
+        """Where it goes."""
+        return self.publication.topic
+
+    @property
+    def records(self) -> tuple[Publication, ...]:
+        """What is written when the letter is taken off the pile."""
+        return (self.publication,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToSink:
+    """The event that goes to a sink, for the `replays`-th time; the letter is taken off the pile once the sink has it.
+
+    A sink that fails again leaves the letter as it is.
+    """
+
+    sink: str
+    event: Event
+    replays: int
+    mapped_anew: bool = False
+    records: tuple[Publication, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Where it goes."""
+        return f"sink {self.sink}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotReplayed:
@@ -61,7 +93,9 @@ class NotReplayed:
     why: str
 
 
-def replay(letter: Record, *, topics: Topics, now: datetime, origin: Record | None = None) -> Replayed | NotReplayed:
+def replay(
+    letter: Record, *, topics: Topics, now: datetime, origin: Record | None = None
+) -> Replayed | ToSink | NotReplayed:
     """What becomes of a dead letter that is replayed `now`.
 
     `origin` is the record it came from, where that was looked up because the letter has lost its value
@@ -72,6 +106,8 @@ def replay(letter: Record, *, topics: Topics, now: datetime, origin: Record | No
     except OrderError as error:
         return NotReplayed(why=str(error))
     stage = header_text(letter, "ecticket-stage")
+    if stage == "deliver":
+        return _to_sink(letter, journey, origin)
     target = _TARGETS.get(stage or "")
     if target is None:
         return NotReplayed(why=_no_target(stage))
@@ -111,6 +147,20 @@ def _again(record: Record, journey: Journey, topic: str) -> Publication:
     return Publication(
         topic=topic, key=record.key, value=record.value, headers=(*own_headers(record.headers), *headers)
     )
+
+
+def _to_sink(letter: Record, journey: Journey, origin: Record | None) -> ToSink | NotReplayed:
+    sink = header_text(letter, SINK)
+    if not sink:
+        return NotReplayed(why=f"It has no header {SINK}, so nobody knows which sink it is for. Leave it where it is.")
+    whole = _whole(letter, journey, origin)
+    event = None if isinstance(whole, NotReplayed) else read_event(whole)
+    if event is None:
+        return NotReplayed(
+            why=f"The event is neither in the letter nor where it came from any more ({journey.origin}). The sink must "
+            "do without it."
+        )
+    return ToSink(sink=sink, event=event, replays=journey.replays)
 
 
 def _possibly_sent(letter: Record, journey: Journey, now: datetime) -> Journey:
@@ -164,6 +214,4 @@ def _ours(letter: Record) -> tuple[tuple[str, bytes | None], ...]:
 def _no_target(stage: str | None) -> str:
     if stage is None:
         return "It has no header ecticket-stage, so it is no dead letter of the adapter's. Ask whoever wrote it there."
-    if stage == "deliver":
-        return "It belongs to a notification sink, and this version has none. Leave it for one that has."
     return f"Its header ecticket-stage says {stage!r}, which is no stage of this version's. Replay it with a newer one."

@@ -25,6 +25,7 @@ def _letter(offset: int, **said: object) -> Letter:
         stage="map",
         message=None,
         plugin=None,
+        sink=None,
         merchant_id="1",
         order_id=f"A-{offset}",
         trade_nos=(f"TRADENO{offset}",),
@@ -44,7 +45,7 @@ LETTERS = (
     _letter(1, reason="unresolved", stage="confirm"),
     _letter(2, merchant_id="2"),
     _letter(3, replays="3"),
-    _letter(4, replays="many"),
+    _letter(4, replays="many", sink="chat"),
 )
 ALL = frozenset(letter.name for letter in LETTERS)
 
@@ -70,6 +71,7 @@ def _offsets(choice: Choice) -> list[int]:
         (Filters(reason="unresolved"), [1]),
         (Filters(stage="map"), [0, 2, 4]),
         (Filters(merchant="2"), [2]),
+        (Filters(sink="chat"), [4]),
         (Filters(reason="unmapped-item", merchant="1"), [0, 4]),
         (Filters(since=NOON + timedelta(minutes=1)), [1, 2, 4]),
         (Filters(until=NOON + timedelta(minutes=1)), [0]),

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,44 @@ UNRESOLVED = Verdict(reason="unresolved", stage="confirm", message="Nobody knows
 GAVE_UP = Verdict(reason="gave-up", stage="submit", message="Never sent. Replay it.")
 SINK = Verdict(reason="sink-failed", stage="deliver", message="The sink raised. Mend it.")
 SECRET = "王小明"
+CHAT = """
+from pathlib import Path
+from adapter import RetryAfter, hookimpl
+
+class Chat:
+    name = "chat"
+
+    def wants(self, event):
+        return event.id != "unwanted"
+
+    async def deliver(self, event):
+        if event.id.startswith("busy"):
+            raise RetryAfter(60, "was busy")
+        with Path(__file__).with_name("told").open("a") as told:
+            told.write(f"{event.id} {event.data['order_id']}\\n")
+
+@hookimpl
+def notification_sinks():
+    return [Chat()]
+"""
+"""A sink that writes down what it is told."""
+
+
+def _sink_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_id": "B-1"}') -> Publication:
+    attributes = {
+        "specversion": "1.0",
+        "id": event_id,
+        "type": "ecticket.issuance.issued.v1",
+        "source": "/ecticket-adapter/merchants/3085676",
+        "time": "2026-03-01T12:00:00.000Z",
+    }
+    headers = tuple((f"ce_{name}", text.encode()) for name, text in attributes.items())
+    event = Record(
+        topic="issuances", partition=0, offset=7, timestamp=NOW, key=b"3085676/T1", value=value, headers=headers
+    )
+    verdict = Verdict(reason="sink-failed", stage="deliver", message="It was full. Mend it.", plugin="chat", sink=sink)
+    journey = Journey(origin=Origin(topic="issuances", partition=0, offset=7), origin_timestamp=NOW, first_seen=NOW)
+    return dead_letter(event, verdict, journey, topic="", now=NOW)
 
 
 class Shelf:
@@ -155,7 +194,7 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
     assert "order A-2  unresolved → " + shelf.names["confirmations"] + " (replay 1)" in told.out
     assert "left out" in told.out
     assert "--max-replays" in told.out
-    assert "notification sink" in told.out
+    assert "which sink it is for" in told.out
     assert "nothing was written" in told.err
     assert shelf.back() == []
     assert shelf.open() == ["A-1", "A-2", "A-3", "A-4", "A-5"]
@@ -281,6 +320,35 @@ def _omitted(order: Record, origin: Origin) -> Publication:
     journey = Journey(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
     letter = dead_letter(order, verdict, journey, topic="", now=NOW)
     return replace(letter, value=None, headers=(*letter.headers, ("ecticket-value-omitted", b"true")))
+
+
+def test_what_a_sink_did_not_take_is_delivered_to_that_sink_alone(shelf: Shelf, tmp_path: Path) -> None:
+    """Once; what it does not want is dealt with too, what it does not take stays, and no topic hears of any of it."""
+    plugin = tmp_path / "chat_plugin.py"
+    plugin.write_text(CHAT)
+    events = ("one", "unwanted", "busy-1", "busy-2", "after-these")
+    shelf.put(*map(_sink_letter, events), _sink_letter("one", sink="crm"))
+    with_sinks = ("--stage", "deliver", "--set", f"plugins.paths={plugin}")
+    before = shelf.on("issuances")
+
+    would = shelf.lines(*with_sinks, "--sink", "chat", "--dry-run")
+    first = shelf.lines(*with_sinks)
+    second = shelf.lines(*with_sinks)
+
+    assert [line["target"] for line in would] == ["sink chat"] * 5
+    assert (tmp_path / "told").read_text() == "one B-1\n"
+    assert [line["outcome"] for line in first].count("replayed") == 2
+    whys = [line["why"] for line in first if line["outcome"] == "left out"]
+    expected = {
+        "Sink chat did not take it: it was busy": 1,
+        "Sink chat asks to be left alone for": 2,
+        "There is no sink crm here; there is: chat.": 1,
+        "which sink it is for": 1,
+    }
+    assert {told: sum(told in why for why in whys) for told in expected} == expected
+    assert [line["outcome"] for line in second] == ["left out"] * 5
+    assert shelf.on("issuances") == before
+    assert shelf.back() == []
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ LETTER = Letter(
     stage="submit",
     message=None,
     plugin=None,
+    sink=None,
     merchant_id="1",
     order_id="A-1",
     trade_nos=("N2", "N3"),
@@ -66,6 +67,7 @@ def _word(kind: str, trade_no: str | None = "N2", at: datetime = LATER, order_re
         (CONFIRMATION, _word("submitted"), False),
         (CONFIRMATION, _word("issued", "N1"), False),
         (replace(LETTER, origin=None, order_record=None), _word("submitted"), False),
+        (replace(UNPLANNED, stage="deliver", reason="sink-failed", sink="chat"), _word("issued"), False),
     ],
 )
 def test_what_was_told_later_of_its_numbers_deals_with_a_letter(

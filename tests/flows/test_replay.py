@@ -12,7 +12,7 @@ from adapter.errors import InvalidOrder
 from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
 from adapter.flows.events import Origin
 from adapter.flows.journey import Journey, read_journey
-from adapter.flows.replay import NotReplayed, Replayed, needs_origin, replay
+from adapter.flows.replay import NotReplayed, Replayed, ToSink, needs_origin, replay
 from adapter.issuance.carried import CarriedPlan, encode_plan
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.issue import IssueType
@@ -110,7 +110,7 @@ def test_a_confirmation_goes_back_without_being_due_or_sent_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "says"), [("deliver", "notification sink"), ("later", "'later'"), (None, "no dead letter")]
+    ("stage", "says"), [("deliver", "which sink it is for"), ("later", "'later'"), (None, "no dead letter")]
 )
 def test_what_has_no_way_back_is_refused(stage: str | None, says: str) -> None:
     """With a sentence, and nothing goes anywhere."""
@@ -122,6 +122,54 @@ def test_what_has_no_way_back_is_refused(stage: str | None, says: str) -> None:
 
     assert isinstance(refused, NotReplayed)
     assert says in refused.why
+
+
+EVENT = replace(
+    RECORD,
+    topic=TOPICS.issuances,
+    value=b'{"order_id": "A-1"}',
+    headers=tuple(
+        (f"ce_{name}", text.encode())
+        for name, text in {
+            "specversion": "1.0",
+            "id": "event-1",
+            "type": "ecticket.issuance.issued.v1",
+            "source": "/ecticket-adapter/merchants/3085676",
+            "time": "2026-03-01T04:00:00.000Z",
+            "orderid": "A-1",
+        }.items()
+    ),
+)
+SINK_FAILED = Verdict(
+    reason="sink-failed", stage="deliver", message="What happened. What to do.", plugin="shop", sink="chat"
+)
+
+
+def _sink_letter() -> Record:
+    return _published(dead_letter(EVENT, SINK_FAILED, JOURNEY, topic=TOPICS.dead_letters, now=EARLIER))
+
+
+def test_what_a_sink_did_not_take_goes_to_that_sink_and_to_no_topic() -> None:
+    """Every topic that it reads is read by others too; the event is the one that was told."""
+    again = replay(_sink_letter(), topics=TOPICS, now=NOW)
+
+    assert isinstance(again, ToSink)
+    assert (again.sink, again.target, again.replays, again.records) == ("chat", "sink chat", 2, ())
+    assert (again.event.id, again.event.data) == ("event-1", {"order_id": "A-1"})
+    assert again.event.extensions == {"orderid": "A-1"}
+
+
+def test_an_event_that_the_letter_lost_is_fetched_or_given_up() -> None:
+    """As an order's value is."""
+    letter = replace(_sink_letter(), value=None, headers=(*_sink_letter().headers, ("ecticket-value-omitted", b"true")))
+
+    gone = replay(letter, topics=TOPICS, now=NOW)
+    found = replay(letter, topics=TOPICS, now=NOW, origin=EVENT)
+
+    assert isinstance(gone, NotReplayed)
+    assert "neither in the letter nor where it came from" in gone.why
+    assert isinstance(found, ToSink)
+    assert found.event.id == "event-1"
 
 
 def test_a_header_that_cannot_be_read_is_refused() -> None:
