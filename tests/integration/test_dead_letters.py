@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import AnswerLostBefore, JobFails, JobNeverFinishes
 from adapter.sandbox.faults import Fault
 from adapter.stream.connection import KafkaConnection
+from integration.commands import begin, run
 from integration.house import MERCHANT, House, Worker, open_house
 from integration.shop import PaidOrder, Shop, line
 from integration.told import SLOW_MACHINE
@@ -26,33 +24,6 @@ from adapter import IssueType, TicketItem, hookimpl
 def map_item(order, line):
     return [TicketItem(item_no="VQT04959", quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """What `--json` printed, line by line."""
-        return [json.loads(each) for each in self.out.splitlines()]
-
-
-async def _begin(worker: Worker, *arguments: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "adapter", *arguments)
-    return await asyncio.create_subprocess_exec(*command, env=dict(worker.environment), stdout=pipe, stderr=pipe)
-
-
-async def _run(worker: Worker, *arguments: str) -> Result:
-    """Run a command with this worker's settings, as in its pod."""
-    process = await _begin(worker, *arguments)
-    out, err = await asyncio.wait_for(process.communicate(), 30 * SLOW_MACHINE)
-    return Result(code=process.returncode or 0, out=out.decode(), err=err.decode())
 
 
 async def _told(house: House, refs: list[str], kinds: dict[str, int], *, seconds: float = 60) -> None:
@@ -70,7 +41,7 @@ def _number(order: PaidOrder, reissue: int = 0) -> str:
 
 async def _killed_in_the_middle(worker: Worker, after: int) -> int:
     """Replay slowly, and kill -9 after so many letters; how many lines it had printed."""
-    process = await _begin(worker, "dead-letters", "replay", "--reason", "unmapped-item", "--per-second", "4", "--json")
+    process = await begin(worker, "dead-letters", "replay", "--reason", "unmapped-item", "--per-second", "4", "--json")
     assert process.stdout is not None
     assert process.stderr is not None
     for _ in range(after):
@@ -98,12 +69,12 @@ async def test_orders_parked_by_a_broken_mapping_are_issued_once_when_it_is_mend
         assert await mended.dismiss() == 0
         by_hand = tmp_path / "order.json"
         by_hand.write_bytes(orders[3].value)
-        issued = await _run(mended, "issue", str(by_hand))
+        issued = await run(mended, "issue", str(by_hand))
         assert issued.code == 0, issued.err
 
         printed = await _killed_in_the_middle(mended, after=4)
-        rest = await _run(mended, "dead-letters", "replay", "--reason", "unmapped-item", "--json")
-        third = await _run(mended, "dead-letters", "replay", "--all")
+        rest = await run(mended, "dead-letters", "replay", "--reason", "unmapped-item", "--json")
+        third = await run(mended, "dead-letters", "replay", "--all")
         await house.reader.until(lambda: len(_replayed(house)) >= len(orders), seconds=20)
         await house.reader.quiet(1.0)
         assert (rest.code, third.code, third.out) == (0, 0, "")
@@ -121,7 +92,7 @@ async def test_orders_parked_by_a_broken_mapping_are_issued_once_when_it_is_mend
         recovered = [ref for ref in refs for event in house.told.of(ref) if event.data.get("recovered") is True]
         assert Counter(recovered) == {refs[3]: 2}
         assert {event.number for event in house.told.of(refs[3])} - {None} == {_number(orders[3])}
-        listed = json.loads((await _run(mended, "dead-letters", "list", "--json")).out)
+        listed = json.loads((await run(mended, "dead-letters", "list", "--json")).out)
         assert (listed["letters"], listed["by_reason"]) == ([], {})
         print(f"\n{printed} letters were told before the kill, {len(rest.lines)} after it, {len(orders)} in all")
 
@@ -143,11 +114,11 @@ async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
         (ref,) = await house.feed([order])
         await _told(house, [ref], {"submitted": 1, "failed": 1})
 
-        dry = await _run(worker, "reissue", "FAILS1", "--dry-run", "--json")
-        pair = await asyncio.gather(_run(worker, "reissue", "FAILS1"), _run(worker, "reissue", order.order_id))
-        third = await _run(worker, "reissue", order.order_id)
+        dry = await run(worker, "reissue", "FAILS1", "--dry-run", "--json")
+        pair = await asyncio.gather(run(worker, "reissue", "FAILS1"), run(worker, "reissue", order.order_id))
+        third = await run(worker, "reissue", order.order_id)
         await _told(house, [ref], {"submitted": 2, "failed": 1, "issued": 1})
-        after = await _run(worker, "reissue", order.order_id)
+        after = await run(worker, "reissue", order.order_id)
 
         assert [each["trade_no"] for each in dry.lines] == [_number(order, 1)]
         assert sorted(each.code for each in pair) == [0, 1], [(each.out, each.err) for each in pair]
@@ -182,9 +153,9 @@ async def test_what_nobody_could_find_out_is_resolved_by_a_person(kafka: KafkaCo
         await _told(house, [never, lost], {"parked": 1})
 
         seen = ("resolve", "NEVER1", "--as", "issued", "--why", "seen in the console")
-        refused = await _run(worker, *seen)
-        forced = await _run(worker, *seen, "--against-ecticket", "--json")
-        again = await _run(worker, *seen)
+        refused = await run(worker, *seen)
+        forced = await run(worker, *seen, "--against-ecticket", "--json")
+        again = await run(worker, *seen)
         await _until_resolved(worker, "LOST1")
         await _told(house, [never], {"issued": 1})
         await _told(house, [lost], {"failed": 1})
@@ -199,7 +170,7 @@ async def test_what_nobody_could_find_out_is_resolved_by_a_person(kafka: KafkaCo
         assert (failed.data["stage"], failed.data["remark"]) == ("submit", "ECPay: never arrived")
 
         house.sandbox.faults.clear()
-        anew = await _run(worker, "reissue", "LOST1", "--json")
+        anew = await run(worker, "reissue", "LOST1", "--json")
         await _told(house, [lost], {"submitted": 1, "issued": 1})
         assert anew.code == 0, anew.err
         assert list(house.told._wrong_events()) == []
@@ -212,7 +183,7 @@ async def _until_resolved(worker: Worker, trade_no: str) -> None:
     """What was sent a moment ago may still come: until that is over, the command refuses."""
     async with asyncio.timeout(30 * SLOW_MACHINE):
         while True:
-            told = await _run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")
+            told = await run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")
             if told.code == 0:
                 return
             assert "still come" in told.err, told.err

@@ -1,0 +1,39 @@
+"""Commands run beside a worker, with its settings, as in its pod."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from integration.house import Worker
+from integration.told import SLOW_MACHINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What `--json` printed, line by line."""
+        return [json.loads(each) for each in self.out.splitlines()]
+
+
+async def begin(worker: Worker, *arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "adapter", *arguments)
+    return await asyncio.create_subprocess_exec(*command, env=dict(worker.environment), stdout=pipe, stderr=pipe)
+
+
+async def run(worker: Worker, *arguments: str) -> Result:
+    """Run a command with this worker's settings, as in its pod."""
+    process = await begin(worker, *arguments)
+    out, err = await asyncio.wait_for(process.communicate(), 30 * SLOW_MACHINE)
+    return Result(code=process.returncode or 0, out=out.decode(), err=err.decode())

@@ -1,0 +1,218 @@
+"""Sinks of a running adapter: each event to each of them, whatever the others do, and orders never wait for any."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapter.stream.connection import KafkaConnection
+from integration.commands import run
+from integration.house import PARTITIONS, House, Worker, open_house, until
+from integration.shop import Shop
+
+SINKS = """
+import asyncio, time
+from pathlib import Path
+from adapter import hookimpl
+
+FOLDER = Path(__file__).parent
+
+class Writes:
+    def __init__(self, name):
+        self.name = name
+
+    async def deliver(self, event):
+        await asyncio.sleep(0)
+        key = event.source.rpartition("/")[2] + "/" + (event.subject or "")
+        line = "\\t".join((event.id, event.type, key, event.extensions.get("orderref", ""))) + "\\n"
+        with (FOLDER / self.name).open("a") as told:
+            told.write(line)
+
+class Raises(Writes):
+    async def deliver(self, event):
+        if (FOLDER / "mended").exists():
+            return await super().deliver(event)
+        raise RuntimeError(f"no {event.data}")
+
+class Blocks(Writes):
+    async def deliver(self, event):
+        time.sleep(3600)
+
+class Hangs(Writes):
+    async def deliver(self, event):
+        await asyncio.Event().wait()
+
+class Exits(Writes):
+    async def deliver(self, event):
+        raise SystemExit(3)
+
+class Answers(Writes):
+    async def deliver(self, event):
+        return event
+
+class Maybe(Writes):
+    def wants(self, event):
+        return "maybe"
+
+@hookimpl
+def notification_sinks():
+    kinds = {kind.__name__.lower(): kind for kind in (Writes, Raises, Blocks, Hangs, Exits, Answers, Maybe)}
+    return [kinds[name](name) for name in NAMES.split(",")]
+"""
+"""Every kind of sink there is; `NAMES` says which of them are provided."""
+
+
+def sinks_at(folder: Path, *names: str) -> str:
+    """The plugin's file, with these sinks."""
+    plugin = folder / "our_sinks.py"
+    plugin.write_text(SINKS.replace("NAMES", repr(",".join(names))), encoding="utf-8")
+    return str(plugin)
+
+
+def told_to(folder: Path, sink: str) -> list[list[str]]:
+    """What a sink was told, in order: id, type, key and order record."""
+    file = folder / sink
+    return [line.split("\t") for line in file.read_text().splitlines()] if file.exists() else []
+
+
+async def until_listening(worker: Worker, *sinks: str) -> None:
+    """Wait until these sinks have all their partitions: from then on they miss nothing."""
+
+    async def assigned() -> bool:
+        stages = (await worker.get("/info")).json()["stages"]
+        return all(len(stages.get(f"sink.{sink}", ())) == 2 * PARTITIONS for sink in sinks)
+
+    while not await assigned():
+        assert worker.process.returncode is None, worker.log.read_text()[-3000:]
+        await asyncio.sleep(0.1)
+
+
+async def behind(worker: Worker, sink: str) -> float:
+    """How far a sink is behind, as its metric says."""
+    lines = (await worker.get("/metrics")).text.splitlines()
+    (found,) = (line for line in lines if line.startswith(f'ecticket_records_behind{{stage="sink.{sink}"}}'))
+    return float(found.rpartition(" ")[2])
+
+
+def published(house: House) -> list[str]:
+    """The id of every event on the topic."""
+    records = house.told.by_topic[house.topic("issuances")]
+    return [dict(record.headers)["ce_id"].decode() for record in records]
+
+
+def out_of_order(told: Sequence[Sequence[str]], house: House) -> list[str]:
+    """The keys whose events were first told in another order than that of their topic."""
+    topic: defaultdict[str, list[str]] = defaultdict(list)
+    for record in house.told.by_topic[house.topic("issuances")]:
+        topic[record.key.decode()].append(dict(record.headers)["ce_id"].decode())
+    heard: defaultdict[str, list[str]] = defaultdict(list)
+    for event_id, _, key, _ in told:
+        if event_id not in heard[key]:
+            heard[key].append(event_id)
+    return [key for key, ids in heard.items() if [each for each in topic[key] if each in ids] != ids]
+
+
+async def test_a_sink_hears_everything_while_all_others_are_broken_and_no_order_feels_it(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """One raises, one blocks its loop, one hangs, one exits, two answer nonsense: for the whole run."""
+    broken = ("raises", "blocks", "hangs", "exits", "answers", "maybe")
+    plugin = sinks_at(tmp_path, "writes", *broken)
+    async with open_house(kafka, tmp_path, plugins__paths=plugin, deliver__timeout_seconds="0.5") as house:
+        worker = await house.start()
+        await until_listening(worker, "writes", *broken)
+        refs = await house.feed(Shop(seed=41).orders(60))
+        await house.all_told(seconds=60)
+        await until(lambda: len(told_to(tmp_path, "writes")) >= len(published(house)), seconds=60)
+
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        told = told_to(tmp_path, "writes")
+        assert Counter(event_id for event_id, *_ in told) == Counter(published(house))
+        assert out_of_order(told, house) == []
+        assert {ref for *_, ref in told} == set(refs)
+        assert [name for name in broken if told_to(tmp_path, name)] == []
+        assert [await behind(worker, name) >= len(told) for name in broken] == [True] * len(broken)
+        assert (await worker.get("/livez")).status_code == 200
+        assert (await worker.get("/readyz")).status_code == 200
+        assert house.told.by_topic[house.topic("dead_letters")] == []
+        assert await worker.dismiss() == 0
+
+
+async def test_no_event_is_lost_when_the_adapter_dies_in_the_middle(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """kill -9 while events are being delivered: each is told at least once, in the order of its key."""
+    plugin = sinks_at(tmp_path, "writes")
+    async with open_house(kafka, tmp_path, plugins__paths=plugin) as house:
+        worker = await house.start()
+        await until_listening(worker, "writes")
+        await house.feed(Shop(seed=43).orders(60))
+        await until(lambda: len(told_to(tmp_path, "writes")) >= 40, seconds=60)
+        await worker.kill()
+        await house.restart(worker)
+        await house.all_told(seconds=60)
+        await until(
+            lambda: {event_id for event_id, *_ in told_to(tmp_path, "writes")} >= set(published(house)), seconds=60
+        )
+
+        assert house.disagreements() == []
+        assert out_of_order(told_to(tmp_path, "writes"), house) == []
+        assert {event_id for event_id, *_ in told_to(tmp_path, "writes")} == set(published(house))
+        assert await worker.dismiss() == 0
+
+
+async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when_it_is_mended(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """Nobody is told `parked`; the replay tells that sink alone, and every event once."""
+    plugin = sinks_at(tmp_path, "writes", "raises")
+    async with open_house(kafka, tmp_path, plugins__paths=plugin) as house:
+        worker = await house.start(deliver__give_up_after_hours="0.0005", deliver__first_retry_seconds="0.2")
+        await until_listening(worker, "writes", "raises")
+        refs = await house.feed(Shop(seed=47).orders(5))
+        await house.all_told(seconds=60)
+
+        def letters() -> list[dict[str, bytes]]:
+            return [dict(each.headers) for each in house.told.by_topic[house.topic("dead_letters")]]
+
+        assert await house.reader.until(lambda: len(letters()) >= len(published(house)), seconds=60)
+        assert {letter["ecticket-sink"] for letter in letters()} == {b"raises"}
+        assert {letter["ecticket-reason"] for letter in letters()} == {b"sink-failed"}
+        assert all(house.told.kinds(ref)["parked"] == 0 for ref in refs)
+        heard = told_to(tmp_path, "writes")
+
+        (tmp_path / "mended").touch()
+        replayed = await run(worker, "dead-letters", "replay", "--stage", "deliver", "--sink", "raises", "--json")
+        again = await run(worker, "dead-letters", "replay", "--stage", "deliver", "--json")
+
+        assert replayed.code == 0, replayed.err
+        assert {json.dumps(line["target"]) for line in replayed.lines} == {'"sink raises"'}
+        assert again.lines == []
+        assert Counter(event_id for event_id, *_ in told_to(tmp_path, "raises")) == Counter(published(house))
+        assert told_to(tmp_path, "writes") == heard
+        assert await worker.dismiss() == 0
+
+
+async def test_a_new_sink_begins_with_the_next_event(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """What was told before it was there is not for it; the one that was there before goes on where it was."""
+    async with open_house(kafka, tmp_path) as house:
+        first = await house.start(plugins__paths=sinks_at(tmp_path, "writes"))
+        await until_listening(first, "writes")
+        old = await house.feed(Shop(seed=53).orders(5))
+        await house.all_told(seconds=60)
+        await until(lambda: len(told_to(tmp_path, "writes")) == len(published(house)), seconds=60)
+        before = len(published(house))
+        assert await first.dismiss() == 0
+        (tmp_path / "mended").touch()
+        second = await house.start(plugins__paths=sinks_at(tmp_path, "writes", "raises"))
+        await until_listening(second, "writes", "raises")
+        await house.feed(Shop(seed=59).orders(5))
+        await house.all_told(seconds=60)
+        await until(lambda: len(told_to(tmp_path, "raises")) == len(published(house)) - before, seconds=60)
+        await until(lambda: len(told_to(tmp_path, "writes")) == len(published(house)), seconds=60)
+
+        assert {ref for *_, ref in told_to(tmp_path, "raises")}.isdisjoint(old)
+        assert Counter(event_id for event_id, *_ in told_to(tmp_path, "writes")) == Counter(published(house))
+        assert await second.dismiss() == 0
