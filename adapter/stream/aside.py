@@ -96,8 +96,8 @@ class Aside:
 
     async def _keep(self, name: str, make: Callable[[], Runs], stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            engine = self._engines[name] = make()
             try:
+                engine = self._engines[name] = make()
                 await engine.run()
             except Exception:  # the thread's top: reported, and the engine is made anew
                 log.exception("%s ended by itself and is run again", name)

@@ -165,6 +165,18 @@ def test_plugins_and_catalogue_are_looked_at(run: Commands, tmp_path: Path) -> N
     assert (good["submit.catalogue"], bad["submit.catalogue"], refused["plugins"]) == ("ok", "problem", "problem")
 
 
+def test_sinks_are_looked_at(run: Commands, tmp_path: Path) -> None:
+    """Those that are there are named; one that cannot be used is a problem, and so are a built-in one's settings."""
+    plugin = tmp_path / "chat.py"
+    plugin.write_text("from adapter import hookimpl\n@hookimpl\ndef notification_sinks():\n    return [object()]\n")
+    good = run("check", "--set", 'plugins.settings={"log": {"enabled": true}}')
+    refused = _levels(run("check", "--json", "--set", f"plugins.paths={plugin}"))
+    wrong = _levels(run("check", "--json", "--set", 'plugins.settings={"log": {"enable": true}}'))
+
+    assert "Events are delivered to log." in good.out
+    assert (refused["sinks"], wrong["plugins"]) == ("problem", "problem")
+
+
 def test_a_plugin_disabled_by_a_wrong_name_is_a_warning(run: Commands) -> None:
     """It would be loaded all the same."""
     assert _levels(run("check", "--json", "--set", "plugins.disabled=shpo"))["plugins"] == "warning"

@@ -29,8 +29,8 @@ def test_merchants_plugins_are_listed_in_the_order_in_which_they_are_asked(run: 
     assert [(found["name"], found["hooks"], found["origin"]) for found in listed] == [
         ("shop", ["accept_order"], "path"),
         ("builtin.sku_is_item_no", ["map_item"], "built-in"),
-        ("log", ["notification_sinks"], "built-in"),
-        ("webhook", ["notification_sinks"], "built-in"),
+        ("log", ["configure", "notification_sinks"], "built-in"),
+        ("webhook", ["configure", "notification_sinks"], "built-in"),
     ]
 
 
@@ -66,7 +66,7 @@ def test_the_listing_tells_all_that_is_known_of_a_plugin(run: Commands, tmp_path
     }
     asked = {hook["name"]: (hook["kind"], hook["asked"]) for hook in listed["hooks"]}
     assert asked["map_item"] == ("choose", ["last", "first", "builtin.sku_is_item_no"])
-    assert asked["configure"] == ("provide", ["last"])
+    assert asked["configure"] == ("provide", ["last", "log", "webhook"])
     shown = run("plugins", "list", "--set", option).out
     assert re.search(r"map_item +choose +last, first, builtin\.sku_is_item_no", shown)
     assert "last stock  Tell the stock." in shown

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from adapter.stream.connection import KafkaConnection
 
@@ -49,6 +50,33 @@ def test_a_taken_port_stops_the_start(run: Commands) -> None:
 
     assert told.code == 2
     assert f"callbacks.port: 127.0.0.1:{port} cannot be listened on" in told.err
+
+
+def test_a_sink_that_cannot_be_used_stops_the_start(run: Commands, tmp_path: Path) -> None:
+    """With plugin, hook and cure."""
+    plugin = tmp_path / "chat.py"
+    plugin.write_text("from adapter import hookimpl\n@hookimpl\ndef notification_sinks():\n    return [object()]\n")
+    settings = ("--set", f"plugins.paths={plugin}", "--set", "admin.port=0")
+    told = run("run", *settings)
+
+    assert told.code == 1
+    assert "Plugin 'chat': hook notification_sinks() gave sink 1 without a name." in told.err
+
+
+def test_the_settings_of_a_built_in_sink_are_settings(run: Commands) -> None:
+    """A mistake in them is wrong usage."""
+    told = run("run", "--set", 'plugins.settings={"webhook": {"endpoints": {"shop": {"url": "shop.example"}}}}')
+
+    assert told.code == 2
+    assert "plugins.settings.webhook.endpoints.shop" in told.err
+
+
+def test_delivering_to_nobody_is_no_work(run: Commands) -> None:
+    """Whoever asks for nothing but that has forgotten something."""
+    told = run("run", "--only", "deliver", "--set", "admin.port=0")
+
+    assert told.code == 2
+    assert "there is no sink" in told.err
 
 
 def test_missing_topics_stop_the_start(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapter.stream.connection import KafkaConnection
 from integration.commands import run
-from integration.house import PARTITIONS, House, Worker, open_house, until
+from integration.house import PARTITIONS, RUN, House, Worker, open_house, until
 from integration.shop import Shop
 
 SINKS = """
@@ -196,8 +196,13 @@ async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when
 
 
 async def test_a_new_sink_begins_with_the_next_event(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """What was told before it was there is not for it; the one that was there before goes on where it was."""
-    async with open_house(kafka, tmp_path) as house:
+    """What was told before it was there is not for it; one that was there before goes on where it was.
+
+    Sinks may be in processes of their own, which are ready when they have their partitions.
+    """
+    async with open_house(kafka, tmp_path, command=(*RUN, "--only", "submit,confirm")) as house:
+        await house.start()
+        house.command = (*RUN, "--only", "deliver")
         first = await house.start(plugins__paths=sinks_at(tmp_path, "writes"))
         await until_listening(first, "writes")
         old = await house.feed(Shop(seed=53).orders(5))
