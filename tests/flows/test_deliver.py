@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import timedelta
+from itertools import pairwise
+
+import pytest
 
 from adapter import Event
 from adapter.errors import OutcomeTooLarge
 from adapter.extensions.sink_thread import Attempt, End
-from adapter.flows.deliver import DeliverStage
+from adapter.flows.deliver import MAX_WAITING, DeliverStage
 from adapter.flows.patience import Patience, Tried
+from adapter.stream.flushing import CARRY_ABOVE
+from adapter.stream.metadata import CommitNote, write
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Later, Outcome
 from flows.fakes import NOON, TOPICS, Clock, Grant
@@ -248,6 +254,24 @@ async def test_what_cannot_wait_on_is_a_dead_letter_before_its_time() -> None:
     message = "it was tried (attempt 1) and was answered with HTTP 500; too many other events wait"
     assert message in header(letter, "ecticket-message")
     assert "it was not tried yet; too many other events wait" in header(never_tried, "ecticket-message")
+
+
+@pytest.mark.parametrize("offsets", [1_000, 1_000_000, 50_000_000])
+def test_what_may_wait_fits_into_a_commit(offsets: int) -> None:
+    """However far apart the events are that wait: none has to be given up for others."""
+    waiting = sorted(random.Random(offsets).sample(range(offsets), MAX_WAITING))
+    runs = ((first + 1, past) for first, past in pairwise((*waiting, offsets)) if past > first + 1)
+    note = CommitNote(
+        cluster_id="c" * 22,
+        log_id="t" * 22,
+        committed=waiting[0],
+        reserved_until=0,
+        mixed_until=0,
+        fingerprint="f" * 12,
+        settled=tuple(runs),
+    )
+
+    assert len(write(note)) < CARRY_ABOVE
 
 
 async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
