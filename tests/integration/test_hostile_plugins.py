@@ -1,0 +1,196 @@
+"""Plugins at their worst, all at once, in a running adapter: every order is accounted for, and mending brings all back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from adapter.stream.connection import KafkaConnection
+from integration.commands import run
+from integration.house import House, Worker, open_house
+from integration.shop import PICKUP, PaidOrder, Shop, line
+
+AT_START = {
+    "misspelt": "from adapter import hookimpl\n@hookimpl\ndef map_itme(order, line):\n    return None\n",
+    "wants_more": "from adapter import hookimpl\n@hookimpl\ndef map_item(order, line, price):\n    return None\n",
+    "asynchronous": "from adapter import hookimpl\n@hookimpl\nasync def map_item(order, line):\n    return None\n",
+    "needs_a_package": "import no_such_package_of_ours\n",
+    "breaks": "1 / 0\n",
+    "needs_settings": """
+from pydantic import BaseModel
+from adapter import hookimpl
+
+class settings_model(BaseModel):
+    days: int
+
+@hookimpl
+def configure(settings):
+    return None
+""",
+}
+"""Plugins that must not start, by name."""
+SAID = {
+    "misspelt": "map_item",
+    "wants_more": "price",
+    "asynchronous": "coroutine",
+    "needs_a_package": "no_such_package_of_ours",
+    "breaks": "ZeroDivisionError",
+    "needs_settings": "days",
+}
+"""What the sentence about each must name."""
+
+_HOOK = """
+import copy, time
+from adapter import IssueType, TicketItem, hookimpl
+
+@hookimpl
+def map_item(order, line):
+    if line.sku != "{sku}":
+        return None
+    {does}
+"""
+HOSTILE = {
+    "raises": 'raise RuntimeError(f"call {order.customer.phone}")',
+    "exits": "raise SystemExit(3)",
+    "blocks": "time.sleep(3600)",
+    "wrong_type": 'return "two tickets"',
+    "wrong_item": "return [line]",
+    "coroutine": "async def later():\n        return []\n    return later()",
+    "mutates": "line.quantity = 1000",
+    "shames": 'order.reference["cart"] = "mine"\n    raise LookupError(order.customer.name)',
+}
+"""What each plugin does to a line of its own sku, which is its name in capitals."""
+OBSERVERS = """
+from adapter import hookimpl
+
+class Sink:
+    name = "broken"
+
+    async def deliver(self, event):
+        raise RuntimeError(str(event.data))
+
+@hookimpl
+def order_settled(outcome):
+    outcome.reference["cart"] = "mine"
+    raise RuntimeError(str(outcome))
+
+@hookimpl
+def notification_sinks():
+    return [Sink()]
+"""
+MENDED = """
+from adapter import IssueType, TicketItem, hookimpl
+
+@hookimpl
+def map_item(order, line):
+    if line.sku not in {skus}:
+        return None
+    return [TicketItem(item_no="VQT04959", quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
+"""
+EACH = 2
+"""Orders for each hostile plugin: fewer threads stay stuck than end the adapter's life."""
+
+
+async def test_plugins_that_must_not_start_stop_the_start_with_a_sentence_each(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """All of them are named at once, with what is wrong; one file named twice is too; the orders wait meanwhile."""
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    for name, code in AT_START.items():
+        (plugins / f"{name}.py").write_text(code, encoding="utf-8")
+    (tmp_path / "breaks.py").write_text("", encoding="utf-8")
+    paths = json.dumps([str(plugins), str(tmp_path / "breaks.py")])
+    async with open_house(kafka, tmp_path, plugins__paths=paths) as house:
+        refs = await house.feed(Shop(seed=61).orders(5))
+        worker = await house.start(ready=False)
+
+        assert await worker.process.wait() == 1
+        said = worker.log.read_text(encoding="utf-8").splitlines()
+        for name, word in SAID.items():
+            assert any(f"'{name}'" in sentence and word in sentence for sentence in said), (name, said)
+        assert any("'breaks'" in sentence and "twice" in sentence for sentence in said), said
+
+        await house.start(plugins__load="none")
+        await house.all_told(seconds=60)
+        assert house.disagreements() == []
+        assert all(house.told.kinds(ref)["issued"] for ref in refs)
+
+
+async def test_every_order_is_accounted_for_among_hostile_plugins_and_mending_brings_them_back(
+    kafka: KafkaConnection, tmp_path: Path
+) -> None:
+    """What a plugin broke is on the dead letters, with plugin and hook; others are issued; replayed, all are tickets."""
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    for name, does in HOSTILE.items():
+        (plugins / f"{name}.py").write_text(_HOOK.format(sku=name.upper(), does=does), encoding="utf-8")
+    (plugins / "observers.py").write_text(OBSERVERS, encoding="utf-8")
+    shop = Shop(seed=63)
+    good = shop.orders(40)
+    hostile = {name: [_order(shop, name) for _ in range(EACH)] for name in HOSTILE}
+    async with open_house(kafka, tmp_path, plugins__paths=str(plugins), plugins__budget_ms="1000") as house:
+        worker = await house.start()
+        fed: dict[str, list[str]] = {}
+        for number, (name, orders) in enumerate(hostile.items()):
+            fed[name] = await house.feed(orders)
+            fed.setdefault("", []).extend(await house.feed(good[number * 5 : number * 5 + 5]))
+        await house.all_told(seconds=90)
+
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        for name in HOSTILE:
+            parked = [event for ref in fed[name] for event in house.told.of(ref)]
+            assert [(event.kind, event.data["reason"], event.data["plugin"]) for event in parked] == [
+                ("parked", "plugin-error", name)
+            ] * EACH
+            assert all("map_item" in str(event.data["message"]) for event in parked)
+        assert all(house.told.kinds(ref)["issued"] and not house.told.kinds(ref)["parked"] for ref in fed[""])
+        assert all(
+            event.data["reference"] != {"cart": "mine"} for event in house.told.events if "reference" in event.data
+        )
+        assert (await worker.get("/livez")).status_code == 200
+        assert _failures(worker, (await worker.get("/metrics")).text) >= {*HOSTILE, "observers"}
+        assert await worker.dismiss() == 0
+
+        for file in plugins.iterdir():
+            if file.suffix == ".py":
+                file.unlink()
+        skus = sorted(name.upper() for name in HOSTILE)
+        (plugins / "mended.py").write_text(MENDED.format(skus=skus), encoding="utf-8")
+        await house.restart(worker)
+        await worker.until_ready()
+        replayed = await run(worker, "dead-letters", "replay", "--reason", "plugin-error", "--json")
+        assert replayed.code == 0, replayed.err
+        broken = [ref for name in HOSTILE for ref in fed[name]]
+        assert await house.reader.until(lambda: all(house.told.kinds(ref)["issued"] for ref in broken), seconds=60)
+        await house.reader.quiet(1.0)
+
+        assert len(replayed.lines) == len(broken)
+        assert house.disagreements() == []
+        assert all(house.told.kinds(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in broken)
+        assert _issued(house) == Counter(event.number for event in house.told.events if event.kind == "submitted"), (
+            "ECTicket has what was told, and once"
+        )
+        assert await worker.dismiss() == 0
+
+
+def _order(shop: Shop, plugin: str) -> PaidOrder:
+    """Two lines, of which the second one is the plugin's."""
+    return shop.order(issue_type="electronic", lines=[line(PICKUP[0]), line(plugin.upper())])
+
+
+def _failures(worker: Worker, metrics: str) -> set[str]:
+    """The plugins of which a hook has failed, as the metrics say."""
+    lines = (each for each in metrics.splitlines() if each.startswith("ecticket_hook_failures_total"))
+    return {each.split('plugin="')[1].split('"')[0] for each in lines if not each.endswith(" 0.0")}
+
+
+def _issued(house: House) -> Counter[str | None]:
+    return Counter(
+        {
+            trade_no.value: len(house.sandbox.books.issuances((merchant_id, trade_no)))
+            for merchant_id, trade_no in house.sandbox.books.numbers()
+        }
+    )
