@@ -1,4 +1,4 @@
-"""Plugins at their worst, all at once, in a running adapter: every order is accounted for, and mending brings all back."""
+"""Plugins at their worst, all at once, in one adapter: every order is accounted for, and mending brings it back."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_plugins_that_must_not_start_stop_the_start_with_a_sentence_each(
 async def test_every_order_is_accounted_for_among_hostile_plugins_and_mending_brings_them_back(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """What a plugin broke is on the dead letters, with plugin and hook; others are issued; replayed, all are tickets."""
+    """What a plugin broke is on the dead letters, with plugin and hook; others are issued; replayed, all are."""
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     for name, does in HOSTILE.items():
