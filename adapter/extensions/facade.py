@@ -126,10 +126,14 @@ class Extensions:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    async def aclose(self) -> None:
-        """Let the observers hear what they have not heard yet, at most for two budgets; then end the idle threads."""
+    async def observers_done(self) -> None:
+        """Let the observers hear what they have not heard yet, at most for two budgets."""
         if self._telling:
             await asyncio.wait(self._telling, timeout=2 * self._observers.budget_seconds)
+
+    async def aclose(self) -> None:
+        """Let the observers hear what they have not heard yet, at most for two budgets; then end the idle threads."""
+        await self.observers_done()
         for task in self._telling:
             task.cancel()
         self._workers.close()

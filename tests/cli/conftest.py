@@ -13,8 +13,9 @@ import pytest
 from adapter.sandbox import RunningSandbox, SandboxSettings
 from adapter.settings.groups import TopicSettings
 from adapter.stream.connection import KafkaConnection
+from adapter.testing.background import sandbox_in_a_thread
 
-from .running import KEYS, MERCHANT, NOBODY_LISTENS, Commands, remove, sandbox_in_a_thread
+from .running import KEYS, MERCHANT, NOBODY_LISTENS, Commands, remove
 
 
 @pytest.fixture(autouse=True)

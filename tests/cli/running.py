@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adapter.cli import main
-from adapter.sandbox import RunningSandbox, SandboxSettings
 from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
 from adapter.stream.connection import KafkaConnection
 
@@ -64,23 +60,6 @@ def in_own_process(*arguments: str, env: Mapping[str, str] | None = None) -> sub
     """Run `python -m adapter` with these arguments."""
     command = [sys.executable, "-m", "adapter", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
-
-
-@contextmanager
-def sandbox_in_a_thread(settings: SandboxSettings) -> Iterator[RunningSandbox]:
-    """A sandbox beside commands, which have event loops of their own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    running = RunningSandbox(settings)
-    try:
-        asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result(10)
-        yield running
-        asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(10)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
 
 
 async def remove(kafka: KafkaConnection, topics: list[str]) -> None:

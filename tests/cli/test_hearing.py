@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from flows.fakes import LOST_BEFORE, MERCHANT
 from flows.house import SERIAL, House, derived, line
 
 from adapter.cli.resolving import hear
@@ -11,6 +10,8 @@ from adapter.flows.resolving import Heard, Held, held
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.query_issue_result import IssueStatus
+from adapter.testing.ecticket import LOST_BEFORE
+from adapter.testing.orders import MERCHANT
 
 AN_HOUR = 3_600
 

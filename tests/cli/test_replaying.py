@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from flows.fakes import LOST_BEFORE
 from flows.house import House, derived
 
 from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
@@ -24,6 +23,7 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
 from adapter.stream.topics import TopicSpec, create
+from adapter.testing.ecticket import LOST_BEFORE
 
 from .conftest import settings_for
 from .running import Commands, Result, in_own_process

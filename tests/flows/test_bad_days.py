@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.records import Record
-from flows.fakes import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER
-from flows.house import THREE_PARTS, House, Told, header, plan_of, with_headers
+from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER
+from adapter.testing.told import Told, header
+from flows.house import THREE_PARTS, House, plan_of, with_headers
 
 FAULTS = (None, None, LOST_AFTER, LOST_BEFORE, NOT_SENT, NOT_ACCEPTED, REFUSED, REFUSED_AFTER)
 

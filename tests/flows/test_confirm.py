@@ -16,8 +16,12 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import Purpose
 from adapter.stream.records import Record
-from flows.fakes import LOST_AFTER, MERCHANT, NOON, TOPICS, Grant
-from flows.house import House, Told, derived, has_header, header, line, replayed, with_headers
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import LOST_AFTER
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.told import Told, has_header, header
+from flows.house import House, derived, line, replayed, with_headers
 
 
 def value_of(confirmation: Record) -> Mapping[str, object]:

@@ -14,8 +14,10 @@ from provider.server import RawServer
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.provider.transport import TransportKind
 from adapter.stream.records import Record
-from flows.fakes import NOON, OTHER_MERCHANT
-from flows.house import Told, derived, has_header, header
+from adapter.testing.clock import NOON
+from adapter.testing.told import Told, has_header, header
+from flows.fakes import OTHER_MERCHANT
+from flows.house import derived
 from flows.troubles import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, trans_code
 from flows.wire import IMPATIENT, LIMITS, Answers, Fault, Wired, wired
 

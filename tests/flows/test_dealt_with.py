@@ -12,7 +12,7 @@ from adapter.flows.dealt_with import dealt_with
 from adapter.flows.letters import Letter
 from adapter.flows.words import Word, mentions, read_word
 from adapter.stream.records import Record
-from flows.fakes import TOPICS
+from adapter.testing.surroundings import TOPICS
 from flows.house import SERIAL, House, derived, line
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -18,8 +18,9 @@ from adapter.stream.flushing import CARRY_ABOVE
 from adapter.stream.metadata import CommitNote, write
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Later, Outcome
-from flows.fakes import NOON, TOPICS, Clock, Grant
-from flows.house import header
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.told import header
 
 DELIVERED, UNWANTED = Attempt(end=End.DELIVERED), Attempt(end=End.UNWANTED)
 FAILED = Attempt(end=End.FAILED, why="was answered with HTTP 500")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.flows.patience import LEAST_TRYING_SECONDS, Patience, Tried, pause_until, try_again_at
-from flows.fakes import NOON
+from adapter.testing.clock import NOON
 
 DAY = 24 * 3600.0
 

@@ -11,7 +11,7 @@ import pytest
 from adapter import Order, Skip, hookimpl
 from adapter.issuance.parking import unresolved
 from adapter.protocol.issue import TradeNo, TradeNoKind
-from flows.fakes import MERCHANT
+from adapter.testing.orders import MERCHANT
 from flows.house import House, line
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"

@@ -27,8 +27,12 @@ from adapter.flows.words import Word
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import Record
-from flows.fakes import MERCHANT, NOON, REFUSED, TOPICS
-from flows.house import SERIAL, Event, House, Told, derived, header, line, plan_of
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import REFUSED
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS
+from adapter.testing.told import Event, Told, header
+from flows.house import SERIAL, House, derived, line, plan_of
 
 WHOSE = Whose(merchant_id=MERCHANT, order_id="A-1", reference={"cart": 7})
 

@@ -17,8 +17,11 @@ from adapter.issuance.carried import CarriedPlan, encode_plan
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.issue import IssueType
 from adapter.stream.records import Publication, Record
-from flows.fakes import LOST_BEFORE, MERCHANT, NOT_SENT, REFUSED, TOPICS
-from flows.house import SERIAL, House, Told, derived, has_header, header, line, plan_of, replayed
+from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT, REFUSED
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS
+from adapter.testing.told import Told, has_header, header
+from flows.house import SERIAL, House, derived, line, plan_of, replayed
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 3, 1, 8, 30, 15, 250_000, tzinfo=UTC)

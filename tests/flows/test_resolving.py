@@ -15,8 +15,11 @@ from adapter.protocol.issue import TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome
-from flows.fakes import LOST_AFTER, LOST_BEFORE, REFUSED, TOPICS, Clock
-from flows.house import SERIAL, THREE_PARTS, House, Told, derived, header, line, plan_of, replayed
+from adapter.testing.clock import Clock
+from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, REFUSED
+from adapter.testing.surroundings import TOPICS
+from adapter.testing.told import Told, header
+from flows.house import SERIAL, THREE_PARTS, House, derived, line, plan_of, replayed
 
 WHY = "seen in the vendor console"
 AN_HOUR = SubmitPolicy(give_up_after_seconds=3_600)

@@ -22,7 +22,10 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
-from flows.fakes import BUSY, LOST_BEFORE, MERCHANT, NOON, NOT_SENT, REFUSED, UNKNOWN, Book, Clock, Ectickets, Grant
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import Book, Grant
 from flows.house import House, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
@@ -63,7 +66,7 @@ class Table:
         policy: SubmitPolicy | None = None,
         unproven: Unproven | None = None,
         others: Sequence[OtherNumber] = (),
-        ecticket: type[Ectickets] = Ectickets,
+        ecticket: type[FakeEcticket] = FakeEcticket,
     ) -> None:
         self.clock = Clock()
         self.ecticket = ecticket(self.clock)
@@ -358,7 +361,7 @@ async def test_a_question_about_another_plan_is_put_again_in_the_same_sitting() 
     assert table.ecticket.asked("query").count(silent) == 2 + 2 * len(TradeNoKind)
 
 
-class MakesThem(Ectickets):
+class MakesThem(FakeEcticket):
     """Its answer about part 2 is that tickets are being made."""
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:

@@ -16,23 +16,13 @@ from adapter.errors import LeaseLost
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNoKind
-from flows.fakes import (
-    CUSTOMER,
-    LOST_AFTER,
-    LOST_BEFORE,
-    MERCHANT,
-    NOON,
-    NOT_ACCEPTED,
-    NOT_SENT,
-    OTHER_MERCHANT,
-    REFUSED,
-    REFUSED_AFTER,
-    TOPICS,
-    Fault,
-    Grant,
-    Maps,
-)
-from flows.house import SERIAL, THREE_PARTS, House, derived, has_header, header, line, plan_of, with_headers
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER, Fault
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.told import has_header, header
+from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
+from flows.house import SERIAL, THREE_PARTS, House, derived, line, plan_of, with_headers
 
 # --- a good day -------------------------------------------------------------------------------------------------------
 

@@ -17,33 +17,13 @@ from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.sitting import Unproven
 from adapter.protocol.issue import TradeNoKind
-from flows.fakes import (
-    CUSTOMER,
-    LOST_AFTER,
-    LOST_BEFORE,
-    MERCHANT,
-    NOON,
-    NOT_ACCEPTED,
-    NOT_SENT,
-    OTHER_MERCHANT,
-    REFUSED_AFTER,
-    TOPICS,
-    Book,
-    Maps,
-)
-from flows.house import (
-    SERIAL,
-    THREE_PARTS,
-    House,
-    Told,
-    derived,
-    has_header,
-    header,
-    line,
-    plan_of,
-    replayed,
-    with_headers,
-)
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED_AFTER
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS, Book
+from adapter.testing.told import Told, has_header, header
+from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
+from flows.house import SERIAL, THREE_PARTS, House, derived, line, plan_of, replayed, with_headers
 
 # --- after a crash ----------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,11 @@ from provider.server import RawServer, Visit, unused_port
 
 from adapter.issuance.decide import SubmitPolicy
 from adapter.provider.transport import TransportKind
-from flows.fakes import BUSY, NOON, OTHER_MERCHANT
-from flows.house import Told, derived, has_header, header, plan_of
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import BUSY
+from adapter.testing.told import Told, has_header, header
+from flows.fakes import OTHER_MERCHANT
+from flows.house import derived, plan_of
 from flows.troubles import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, says, trans_code
 from flows.wire import IMPATIENT, LIMITS, REFUSAL, Answers, Fault, Reply, Wired, properly, wired
 

@@ -8,8 +8,12 @@ from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, ho
 from adapter.errors import OutcomeTooLarge
 from adapter.flows.submit import MAX_ORDER_BYTES
 from adapter.protocol.issue import IssueType
-from flows.fakes import CUSTOMER, LOST_BEFORE, MERCHANT, Grant
-from flows.house import SERIAL, THREE_PARTS, House, has_header, header, line, plan_of, with_headers
+from adapter.testing.ecticket import LOST_BEFORE
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import Grant
+from adapter.testing.told import has_header, header
+from flows.fakes import CUSTOMER
+from flows.house import SERIAL, THREE_PARTS, House, line, plan_of, with_headers
 
 # --- dead letters: nothing is sent ------------------------------------------------------------------------------------
 

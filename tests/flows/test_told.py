@@ -9,8 +9,10 @@ import pytest
 
 from adapter.flows.told import read_event
 from adapter.stream.records import Record
-from flows.fakes import MERCHANT, NOON, Grant
-from flows.house import Event as ReadEvent
+from adapter.testing.clock import NOON
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import Grant
+from adapter.testing.told import Event as ReadEvent
 from flows.house import House, derived
 
 

@@ -24,7 +24,11 @@ from adapter.provider.client import Provider
 from adapter.provider.clock import Clock as ProviderClock
 from adapter.provider.limits import CallLimits
 from adapter.provider.transport import TransportKind, make_transport, tls_context
-from flows.fakes import BUSY, MERCHANT, NOON, OTHER_MERCHANT, UNKNOWN, Book, Clock
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import BUSY, UNKNOWN
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import Book
+from flows.fakes import OTHER_MERCHANT
 from flows.house import House
 
 LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_per_second=0, max_wait_seconds=20)

@@ -1,0 +1,190 @@
+"""An ECTicket in memory that misbehaves when told: for stories about what is bought, and how often.
+
+Nothing here waits: every call moves the clock. It is the worst server there is unless told otherwise: a repeated trade
+number issues again, and `tickets` counts it. What it refuses to know is the wire and the field rules; the sandbox knows
+both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, RefusedUnread
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
+from adapter.protocol.query_issue_result import IssueStatus, ResultReply
+from adapter.protocol.query_item_info import ItemReply
+from adapter.provider.client import Purpose
+from adapter.testing.clock import Clock
+from adapter.testing.orders import MERCHANT
+
+UNKNOWN, REPEATED, BUSY = 10_200_047, 10_200_050, 10_500_001
+"""RtnCodes of this ECTicket, which mean nothing to anybody but itself: no such number, number taken, maintenance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to an Issue call instead of RtnCode 1: `effect` is whether tickets come of it all the same."""
+
+    answer: CallError | tuple[int, str]
+    effect: bool = False
+    written: bool = True
+
+
+LOST_AFTER = Fault(InDoubt("Issue was read-timed-out."), effect=True)
+LOST_BEFORE = Fault(InDoubt("Issue was reset."))
+NOT_SENT = Fault(NotSent("Issue: connect refused."), written=False)
+NOT_ACCEPTED = Fault(NotAccepted("Issue: TransCode 999."))
+REFUSED = Fault((10_200_001, "Inventory shortage"))
+REFUSED_AFTER = Fault((10_200_001, "Inventory shortage"), effect=True)
+
+
+class FakeEcticket:
+    """ECTicket, for all merchants; implements `flows.ports.Ecticket`.
+
+    `faults` are met by the next Issue calls, one each (None: no fault), and `always` by those after them. `delisted`
+    are item numbers that nobody knows. `every_lost`: of so many questions one has its answer lost (0: none). `results`
+    are what jobs came to, by trade number; `usual_status` where not said.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._accepted: dict[str, datetime] = {}
+        self._questions = 0
+        self._has: dict[tuple[str, TradeNo], datetime] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.purposes: Counter[Purpose] = Counter()
+        self.issues: Counter[str] = Counter()
+        self.requests: list[IssueRequest] = []
+        self.tickets: Counter[str] = Counter()
+        self.faults: list[Fault | None] = []
+        self.always: Fault | None = None
+        self.refuses_repeats = False
+        self.visible_after = 0.0
+        self.maintenance = False
+        self.knows_everything = False
+        self.silent = False
+        self.silent_about: set[str] = set()
+        self.every_lost = 0
+        self.breaker_until: datetime | None = None
+        self.locked_out_until: datetime | None = None
+        self.delisted: set[str] = set()
+        self.results: dict[str, tuple[IssueStatus, str | None]] = {}
+        self.usual_status = IssueStatus.IN_PROGRESS
+        self.seconds = 0.01
+
+    def has(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
+        """An Issue of an earlier process has arrived."""
+        self._take_in(merchant_id, TradeNo(kind=kind, value=trade_no))
+
+    def forgets(self, trade_no: str, merchant_id: str = MERCHANT) -> None:
+        """A number that was known is no more."""
+        del self._has[merchant_id, TradeNo(kind=TradeNoKind.MERCHANT, value=trade_no)]
+
+    def asked(self, what: str) -> list[str]:
+        """The numbers of all calls of a kind: issue, query, control, item."""
+        return [number for kind, number in self.calls if kind == what]
+
+    async def issue(
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+    ) -> IssueReply:
+        number = request.trade_no.value
+        self._refuse_unless_open()
+        fault = self.faults.pop(0) if self.faults else self.always
+        if fault is None or fault.written:
+            clearance()
+            self.issues[number] += 1
+            self.requests.append(request)
+        self._begin("issue", number)
+        if self.locked_out_until is not None:
+            raise RefusedUnread("Issue was answered with HTTP 403.", retry_at=self.locked_out_until)
+        return self._issued(merchant, request, fault)
+
+    async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
+        self._refuse_unless_open()
+        self.purposes[purpose] += 1
+        asked = self._begin("query", trade_no.value)
+        self._answer_or_not(trade_no.value)
+        visible = self._has.get((merchant.merchant_id, trade_no))
+        if self.maintenance or visible is None or visible > self._clock():
+            return _result(BUSY if self.maintenance else UNKNOWN)
+        self._accepted[merchant.merchant_id] = asked
+        status, remark = self.results.get(trade_no.value, (self.usual_status, None))
+        return ResultReply(rtn_code=1, rtn_msg="OK", trade_no=trade_no, status=status, remark=remark)
+
+    async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
+        self._refuse_unless_open()
+        self.purposes[purpose] += 1
+        self._begin("control", kind.value)
+        self._answer_or_not()
+        code = 1 if self.knows_everything else BUSY if self.maintenance else UNKNOWN
+        return _result(code)
+
+    async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
+        self._refuse_unless_open()
+        self.purposes[purpose] += 1
+        asked = self._begin("item", item_no)
+        self._answer_or_not()
+        code = BUSY if self.maintenance else 10_200_099 if item_no in self.delisted else 1
+        if code == 1:
+            self._accepted[merchant.merchant_id] = asked
+        return ItemReply(
+            rtn_code=code,
+            rtn_msg="",
+            item_no=item_no,
+            item_name=None,
+            ticket_type=None,
+            item_amount=None,
+            item_status=None,
+            modify_date=None,
+            instructions=(),
+        )
+
+    def last_accepted(self, merchant_id: str) -> datetime | None:
+        return self._accepted.get(merchant_id)
+
+    def _issued(self, merchant: Merchant, request: IssueRequest, fault: Fault | None) -> IssueReply:
+        if self.maintenance:
+            fault = Fault((BUSY, "System maintenance"))
+        elif self.refuses_repeats and (merchant.merchant_id, request.trade_no) in self._has:
+            answer_is_lost = fault is not None and isinstance(fault.answer, CallError)
+            fault = LOST_BEFORE if answer_is_lost else Fault((REPEATED, "Duplicate MerchantTradeNo"))
+        if fault is None or fault.effect:
+            self._take_in(merchant.merchant_id, request.trade_no)
+        if fault is None:
+            self._accepted[merchant.merchant_id] = self._clock()
+            return _reply(1, "OK", request.trade_no, f"2026030112{len(self._has):06}")
+        if isinstance(fault.answer, CallError):
+            raise fault.answer
+        return _reply(*fault.answer, None, None)
+
+    def _take_in(self, merchant_id: str, trade_no: TradeNo) -> None:
+        self.tickets[trade_no.value] += 1
+        self._has.setdefault((merchant_id, trade_no), self._clock() + timedelta(seconds=self.visible_after))
+
+    def _begin(self, what: str, number: str) -> datetime:
+        began = self._clock()
+        self.calls.append((what, number))
+        self._clock.passes(self.seconds)
+        return began
+
+    def _refuse_unless_open(self) -> None:
+        if self.breaker_until is not None and self._clock() < self.breaker_until:
+            raise BreakerOpen("ECTicket takes nothing at present.", retry_at=self.breaker_until)
+
+    def _answer_or_not(self, number: str | None = None) -> None:
+        self._questions += 1
+        lost = self.every_lost and self._questions % self.every_lost == 0
+        if self.silent or number in self.silent_about or lost:
+            raise InDoubt("A query was not answered.")
+
+
+def _reply(code: int, message: str, trade_no: TradeNo | None, ticket_trade_no: str | None) -> IssueReply:
+    return IssueReply(rtn_code=code, rtn_msg=message, trade_no=trade_no, ticket_trade_no=ticket_trade_no, items=())
+
+
+def _result(code: int) -> ResultReply:
+    return ResultReply(rtn_code=code, rtn_msg="", trade_no=None, status=None, remark=None)

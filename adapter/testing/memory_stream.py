@@ -1,0 +1,141 @@
+"""The whole way of an order in memory: a record goes in, what the adapter tells of it comes out.
+
+    stream = MemoryStream(my_plugin)
+    told = stream.finish(orders.electronic())
+    assert told.kinds == ["submitted", "issued"]
+
+Plugins, planning, field rules, doubts and events are the adapter's own. In place of Kafka there is this, in place of
+ECTicket there is `stream.ecticket`, or a sandbox behind a real socket, and time passes at once when somebody waits.
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache, partial
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from adapter.extensions.values import OrderRecord
+from adapter.protocol.endpoints import Family
+from adapter.protocol.query_issue_result import IssueStatus
+from adapter.provider.client import Provider
+from adapter.provider.clock import Clock as ProviderClock
+from adapter.provider.limits import CallLimits
+from adapter.provider.transport import TransportKind, make_transport, tls_context
+from adapter.sandbox.running import RunningSandbox
+from adapter.stream.records import Record
+from adapter.testing.background import BackgroundLoop
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import FakeEcticket
+from adapter.testing.orders import MERCHANT, Content, order_bytes
+from adapter.testing.plugins import by_name
+from adapter.testing.stages import Stages
+from adapter.testing.told import Told
+
+_LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_per_second=0, max_wait_seconds=20)
+"""Never reached against a sandbox on loopback, whatever else the machine does."""
+
+
+class MemoryStream:
+    """Takes orders in and says what is told of them; close it in the end, or use it in a `with`.
+
+    `plugins` may be named. `clock` is the time for everything. With a `sandbox`, whose clock must be the same one,
+    calls go there; without, to `ecticket`, which can be told to misbehave.
+
+    Raises PluginRefused.
+    """
+
+    def __init__(
+        self, *plugins: object, clock: Clock | None = None, sandbox: RunningSandbox | None = None, **named: object
+    ) -> None:
+        self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
+        calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
+        self._stages = Stages(MERCHANT, plugins=by_name(*plugins, **named), clock=clock, calling=calling)
+        self._stages.ecticket.usual_status = IssueStatus.ISSUED
+        self._loop = BackgroundLoop().__enter__()
+
+    @property
+    def clock(self) -> Clock:
+        """The time for everything."""
+        return self._stages.clock
+
+    @property
+    def ecticket(self) -> FakeEcticket:
+        """The ECTicket in memory: what it was asked, and what it is to do wrong; unused where there is a sandbox."""
+        return self._stages.ecticket
+
+    def submit(self, order: Content | OrderRecord | Record) -> Told:
+        """One sitting over an order, or over a deferred record when it is due: what is told, and what goes on later."""
+        return self._loop.run(self._observed(self._record(order), finish=False))
+
+    def finish(self, order: Content | OrderRecord | Record) -> Told:
+        """All that is told of an order: deferred as often as it needs, its results awaited to the end."""
+        return self._loop.run(self._observed(self._record(order), finish=True))
+
+    def close(self) -> None:
+        """End threads and connections."""
+        self._loop.run(self._aclose())
+        self._loop.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        """Nothing more: it is ready once it is made."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _record(self, order: Content | OrderRecord | Record) -> Record:
+        if isinstance(order, Record):
+            return order
+        if isinstance(order, OrderRecord):
+            record = self._stages.record(order.value, key=order.key)
+            return Record(
+                topic=order.topic,
+                partition=record.partition,
+                offset=record.offset,
+                timestamp=order.timestamp,
+                key=order.key,
+                value=order.value,
+                headers=order.headers,
+            )
+        return self._stages.record(order_bytes(order), key=b"shop-key")
+
+    async def _observed(self, record: Record, *, finish: bool) -> Told:
+        told = await (self._finish(record) if finish else self._stages.work(record))
+        await self._stages.extensions.observers_done()
+        return told
+
+    async def _finish(self, record: Record) -> Told:
+        told = await self._stages.finish(record)
+        awaited = list(told.confirmations)
+        while awaited:
+            result, _ = await self._stages.await_result(awaited.pop(0))
+            awaited += result.confirmations
+            told.add(result)
+        return told
+
+    async def _aclose(self) -> None:
+        await self._stages.extensions.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the system's certificates takes a tenth of a second."""
+    return tls_context()
+
+
+def _provider(base_url: str, transport: httpx.AsyncBaseTransport, clock: Clock) -> Provider:
+    return Provider(
+        base_url=base_url,
+        family=Family.TICKET,
+        transport=transport,
+        limits=_LIMITS,
+        clock=ProviderClock(now=clock, steady=lambda: (clock() - NOON).total_seconds()),
+    )

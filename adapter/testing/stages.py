@@ -1,0 +1,188 @@
+"""Both stages of the adapter around one ECTicket, in memory, driven as the engine drives them.
+
+What runs is the adapter's own: plugins, planning, field rules, deciding, events. What is not here is Kafka, and time
+passes only when somebody waits. It refuses to know what an order looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+from adapter.errors import LeaseLost
+from adapter.extensions.facade import Extensions
+from adapter.extensions.manager import PluginManager
+from adapter.extensions.values import OrderRecord
+from adapter.flows.confirm import ConfirmStage, Waiting
+from adapter.flows.order_outcomes import OrderOutcomes
+from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.ports import Ecticket
+from adapter.flows.submit import SubmitStage
+from adapter.issuance.confirm import ConfirmPolicy
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.order import Order
+from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Later, Outcome
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import FakeEcticket
+from adapter.testing.orders import MERCHANT
+from adapter.testing.plugins import manager_of
+from adapter.testing.surroundings import TOPICS, Book, Grant, Heard
+from adapter.testing.told import Reader, Told
+
+BUDGET_SECONDS: Final = 30.0
+"""For the hooks of one order: long, since it is not what is tested, and a loaded machine must not fail a test."""
+_ENDLESS: Final = 3_000
+
+
+@cache
+def _without_plugins() -> PluginManager:
+    return manager_of({})
+
+
+class Stages:
+    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
+
+    `calling` makes another ECTicket than the one in memory, and `clock` is the time for all of them.
+
+    Raises PluginRefused.
+    """
+
+    def __init__(
+        self,
+        *merchants: str,
+        plugins: Mapping[str, object] | None = None,
+        policy: SubmitPolicy | None = None,
+        confirming: ConfirmPolicy | None = None,
+        calling: Callable[[Clock], Ecticket] | None = None,
+        clock: Clock | None = None,
+        reader: Callable[[Clock], Reader] = Reader,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.ecticket = FakeEcticket(self.clock)
+        self._called: Ecticket = calling(self.clock) if calling else self.ecticket
+        self.book = Book(*(merchants or (MERCHANT,)))
+        self.heard = Heard()
+        self.reader = reader(self.clock)
+        self.fraction = 0.0
+        self._policy = policy or SubmitPolicy()
+        self._confirming = confirming or ConfirmPolicy()
+        self.use(**(plugins or {}))
+        self.confirm = ConfirmStage(
+            topics=TOPICS,
+            group="ecticket-adapter.confirm",
+            concurrency=8,
+            merchants=self.book,
+            ecticket=self._called,
+            policy=self._confirming,
+            observer=self.heard,
+            now=self.clock,
+            fraction=lambda: self.fraction,
+        )
+
+    def use(self, **plugins: object) -> None:
+        """Start a new process with these plugins: what the old one remembered is gone.
+
+        Raises PluginRefused.
+        """
+        manager = manager_of(plugins) if plugins else _without_plugins()
+        self.extensions = Extensions(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
+        self.submit = SubmitStage(
+            topics=TOPICS,
+            group="ecticket-adapter.submit",
+            concurrency=8,
+            fingerprint=self.extensions.fingerprint,
+            merchants=self.book,
+            extensions=self.extensions,
+            ecticket=self._called,
+            outcomes=OrderOutcomes(
+                topics=TOPICS,
+                defer_seconds=60,
+                confirm=self._confirming,
+                merchants=self.book,
+                observer=self.heard,
+                now=self.clock,
+            ),
+            plan_policy=PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester"),
+            policy=self._policy,
+            observer=self.heard,
+            now=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+    def _parse(self, record: OrderRecord) -> Order:
+        only = self.book.ids[0] if len(self.book.ids) == 1 else None
+        return parse_order_paid(record.value, record.headers, only)
+
+    # --- records ---
+
+    def record(self, value: bytes | None, *, key: bytes | None = None, topic: str = TOPICS.orders_paid) -> Record:
+        """A record at the end of a topic."""
+        return self.reader.published(Publication(topic=topic, key=key, value=value))
+
+    # --- what the engine does ---
+
+    async def work(
+        self,
+        record: Record,
+        *,
+        possibly_sent_since: datetime | None = None,
+        fingerprint_changed: bool = False,
+        lost_after: int | None = None,
+    ) -> Told:
+        """Take a record of an order from prepared to outcome, when it is due; the rest is the grant's.
+
+        Raises LeaseLost.
+        """
+        grant = Grant(record, possibly_sent_since, fingerprint_changed, lost_after)
+        return self.reader.read(await self._outcome(record, grant))
+
+    async def _outcome(self, record: Record, grant: Grant) -> Outcome:
+        try:
+            prepared = await self.submit.prepare(record)
+            if prepared.not_before is not None and prepared.not_before > self.clock():
+                self.clock.time = prepared.not_before
+            return await self.submit.handle(prepared.subject, grant)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001  # as the engine does
+            return self.submit.broken(record, error, grant)
+
+    async def finish(
+        self, record: Record, *, possibly_sent_since: datetime | None = None, fingerprint_changed: bool = False
+    ) -> Told:
+        """Work on an order, deferred as often as it needs, until it has ended."""
+        told = await self.work(record, possibly_sent_since=possibly_sent_since, fingerprint_changed=fingerprint_changed)
+        for _ in range(_ENDLESS):
+            if not told.deferred:
+                return told
+            told.add(await self.work(told.deferred[0]))
+        raise AssertionError("The order is deferred again and again. Give it a fault that ends, or let it give up.")
+
+    async def ask(self, record: Record) -> tuple[Told | Waiting, datetime]:
+        """Take a confirmation up and ask once, when it is due: what is told, or what waits on; and when it asked."""
+        prepared = await self.confirm.prepare(record)
+        return await self.ask_again(record, prepared.subject)
+
+    async def ask_again(self, record: Record, waiting: Waiting) -> tuple[Told | Waiting, datetime]:
+        """Ask about what waits, when it is due."""
+        self.clock.time = max(self.clock.time, waiting.due)
+        asked_at = self.clock()
+        result = await self.confirm.handle(waiting, Grant(record))
+        if isinstance(result, Later):
+            if result.not_before != result.subject.due:
+                raise AssertionError("The engine would ask at another time than the stage means.")
+            return result.subject, asked_at
+        return self.reader.read(result), asked_at
+
+    async def await_result(self, record: Record) -> tuple[Told, list[float]]:
+        """Ask as often as needed until something is told; when it was asked, in seconds since the story began."""
+        result, asked_at = await self.ask(record)
+        times = [(asked_at - NOON).total_seconds()]
+        while isinstance(result, Waiting):
+            result, asked_at = await self.ask_again(record, result)
+            times.append((asked_at - NOON).total_seconds())
+        return result, times

@@ -1,0 +1,135 @@
+"""What an outcome tells, read from its records as readers of the topics read them.
+
+It refuses to judge: whether the right thing was told is for a test to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Outcome
+from adapter.testing.clock import Clock
+from adapter.testing.surroundings import TOPICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event: `kind` is the type's last word but one, `attributes` are CloudEvents' own."""
+
+    kind: str
+    key: str
+    attributes: Mapping[str, str]
+    data: Mapping[str, object]
+
+    @property
+    def id(self) -> str:
+        """The id by which readers know what they have seen."""
+        return self.attributes["id"]
+
+
+@dataclass(slots=True)
+class Told:
+    """An outcome, read."""
+
+    events: list[Event] = field(default_factory=list)
+    deferred: list[Record] = field(default_factory=list)
+    confirmations: list[Record] = field(default_factory=list)
+    letters: list[Record] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was told."""
+        return [event.kind for event in self.events]
+
+    def event(self, kind: str) -> Event:
+        """The only event of a kind."""
+        (only,) = (event for event in self.events if event.kind == kind)
+        return only
+
+    @property
+    def later(self) -> Record:
+        """The order carried on, the only record."""
+        (only,) = self.deferred
+        return only
+
+    @property
+    def letter(self) -> Record:
+        """The only dead letter."""
+        (only,) = self.letters
+        return only
+
+    @property
+    def nothing_but_deferred(self) -> bool:
+        """Whether the order only goes on."""
+        return len(self.deferred) == 1 and not (self.events or self.letters or self.confirmations)
+
+    def add(self, other: Told) -> None:
+        """Read on."""
+        self.events += other.events
+        self.confirmations += other.confirmations
+        self.letters += other.letters
+        self.deferred = other.deferred
+
+
+class Reader:
+    """Gives each publication its place in its topic, and looks at it as its readers would."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends: Counter[str] = Counter()
+
+    def read(self, outcome: Outcome) -> Told:
+        """The outcome, each record in its topic."""
+        told = Told()
+        for publication in outcome.records:
+            if publication.topic == TOPICS.issuances:
+                told.events.append(read_event(publication))
+            else:
+                kept = {
+                    TOPICS.orders_deferred: told.deferred,
+                    TOPICS.confirmations: told.confirmations,
+                    TOPICS.dead_letters: told.letters,
+                }
+                kept[publication.topic].append(self.published(publication))
+        return told
+
+    def published(self, publication: Publication, topic: str | None = None) -> Record:
+        """The record as the next reader gets it; `topic` where it is copied to another one, as a replay does."""
+        topic = topic or publication.topic
+        self._ends[topic] += 1
+        return Record(
+            topic=topic,
+            partition=2,
+            offset=self._ends[topic],
+            timestamp=self._clock(),
+            key=publication.key,
+            value=publication.value,
+            headers=publication.headers,
+        )
+
+
+def read_event(publication: Publication) -> Event:
+    """The event that a publication is."""
+    headers = {name: value.decode() for name, value in publication.headers}
+    attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
+    return Event(
+        kind=attributes["type"].split(".")[-2],
+        key=(publication.key or b"").decode(),
+        attributes=attributes,
+        data=json.loads(publication.value or b""),
+    )
+
+
+def header(record: Record, name: str) -> str:
+    """The text of the only header of that name."""
+    (value,) = (value for each, value in record.headers if each == name)
+    return (value or b"").decode()
+
+
+def has_header(record: Record, name: str) -> bool:
+    """Whether there is such a header."""
+    return any(each == name for each, _ in record.headers)

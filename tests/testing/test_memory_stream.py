@@ -1,0 +1,143 @@
+"""In memory an order goes the way it goes in the adapter, and a plugin has its say on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter import IssueType, Line, Order, OrderOutcome, OrderRecord, Skip, TicketItem, Unreadable, hookimpl
+from adapter.errors import PluginRefused
+from adapter.sandbox import RunningSandbox
+from adapter.testing import LOST_AFTER, LOST_BEFORE, REFUSED, Clock, MemoryStream, Orders, order_record
+from adapter.testing.pytest_plugin import MakesStreams
+from adapter.testing.told import header
+
+
+class Shop:
+    """A shop's plugin: its own events, bundles, test orders, and an eye on what comes of them."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[OrderOutcome] = []
+
+    @hookimpl
+    def parse_order(self, record: OrderRecord) -> Order | None:
+        if ("event", b"shop.order") not in record.headers:
+            return None
+        if record.value is None:
+            raise Unreadable("The shop's event is empty. See the shop's event log.")
+        return Order(
+            order_id=record.value.decode(),
+            merchant_id="3085676",
+            lines=(Line(sku="FAMILY-DAY", quantity=2),),
+            customer=Orders().electronic().customer,
+        )
+
+    @hookimpl
+    def accept_order(self, order: Order) -> Skip | None:
+        return Skip("test order") if order.order_id.startswith("TEST") else None
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+        if line.sku == "BROKEN":
+            raise KeyError("no such bundle")
+        if line.sku != "FAMILY-DAY":
+            return None
+        return [TicketItem(item_no="VQT04959", quantity=4 * line.quantity, issue_type=IssueType.ELECTRONIC)]
+
+    @hookimpl
+    def order_settled(self, outcome: OrderOutcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def test_an_order_is_submitted_and_issued(memory_stream: MakesStreams, orders: Orders) -> None:
+    """Without a plugin, with the fake ECTicket."""
+    stream = memory_stream()
+    told = stream.finish(orders.electronic())
+
+    assert told.kinds == ["submitted", "issued"]
+    assert stream.ecticket.tickets.total() == 1
+
+
+def test_every_kind_of_order_is_issued_at_the_sandbox(
+    memory_stream: MakesStreams, orders: Orders, sandbox: RunningSandbox
+) -> None:
+    """Over a real socket, with every rule of ECPay's pages."""
+    stream = memory_stream(sandbox=sandbox)
+    kinds = {order.order_id: stream.finish(order).kinds for order in orders.of_every_kind()}
+
+    assert all(set(found) == {"submitted", "issued"} for found in kinds.values()), kinds
+    assert sandbox.books.number_count == sum(len(found) for found in kinds.values()) / 2
+
+
+def test_a_plugin_maps_parses_and_skips(memory_stream: MakesStreams, orders: Orders) -> None:
+    """Every hook is asked as in the adapter, and observers have heard when the call returns."""
+    shop = Shop()
+    stream = memory_stream(shop)
+    parsed = stream.finish(order_record(b"OWN-1", headers={"event": "shop.order"}))
+    skipped = stream.finish(orders.electronic(order_id="TEST-1"))
+
+    assert parsed.event("issued").data["ticket_count"] == 8
+    assert skipped.event("skipped").data["plugin"] == "Shop"
+    assert [outcome.skipped for outcome in shop.outcomes] == [None, "test order"]
+
+
+def test_what_a_plugin_breaks_is_a_dead_letter(memory_stream: MakesStreams, orders: Orders) -> None:
+    """It names the plugin by the name it was given."""
+    told = memory_stream(bundles=Shop()).finish(orders.electronic(Line(sku="BROKEN", quantity=1)))
+
+    assert told.kinds == ["parked"]
+    assert header(told.letter, "ecticket-reason") == "plugin-error"
+    assert "Plugin 'bundles': hook map_item(order, line) raised KeyError" in header(told.letter, "ecticket-message")
+
+
+def test_an_unreadable_record_is_a_dead_letter_in_the_plugins_words(memory_stream: MakesStreams) -> None:
+    """Raising Unreadable is an answer."""
+    told = memory_stream(Shop()).submit(order_record(None, headers={"event": "shop.order"}))
+
+    assert header(told.letter, "ecticket-reason") == "unreadable"
+
+
+def test_an_answer_that_was_lost_is_asked_for(memory_stream: MakesStreams, orders: Orders) -> None:
+    """The fake misbehaves when told; nothing is bought twice."""
+    stream = memory_stream()
+    stream.ecticket.faults = [LOST_AFTER]
+    told = stream.finish(orders.electronic())
+
+    assert told.event("issued").data["recovered"] is True
+    assert set(stream.ecticket.tickets.values()) == {1}
+
+
+def test_a_doubt_goes_on_as_a_deferred_record(memory_stream: MakesStreams, orders: Orders, clock: Clock) -> None:
+    """One sitting hands it on; the record of it is taken up when it is due, and time passes at once."""
+    stream = memory_stream()
+    stream.ecticket.faults = [LOST_BEFORE]
+    began = clock()
+    told = stream.submit(orders.electronic())
+    assert told.nothing_but_deferred
+
+    assert stream.finish(told.later).kinds == ["submitted", "issued"]
+    assert (clock() - began).total_seconds() >= 600
+
+
+def test_a_refusal_ends_as_failed(memory_stream: MakesStreams, orders: Orders) -> None:
+    """With ECTicket's own words."""
+    stream = memory_stream()
+    stream.ecticket.faults = [REFUSED]
+    told = stream.finish(orders.electronic())
+
+    assert told.event("failed").data["rtn_msg"] == "Inventory shortage"
+
+
+def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
+    """With name, hook and cure."""
+
+    class Misspelt:
+        @hookimpl
+        def map_itm(self, line: Line) -> None: ...
+
+    with pytest.raises(PluginRefused, match="Did you mean 'map_item'"):
+        MemoryStream(Misspelt())
+
+
+async def test_it_works_inside_a_running_loop(memory_stream: MakesStreams, orders: Orders) -> None:
+    """Whoever tests with coroutines may use it too."""
+    assert memory_stream().finish(orders.electronic()).kinds == ["submitted", "issued"]
