@@ -50,7 +50,7 @@ class Decision:
 
     def parse(self, record: OrderRecord) -> Order | None:
         """The order as the first plugin that knows the record reads it; None where none does."""
-        plugin, answer = self._first("parse_order", _beyond_bounds, record=record)
+        plugin, answer = self._first("parse_order", beyond_bounds, record=record)
         return None if plugin is None else _own(cast("Order", answer))
 
     def accept(self, order: Order) -> Skip | None:
@@ -76,7 +76,7 @@ class Decision:
         request = part.request
         for plugin in self._plugins.implementations("shape_issue"):
             given = {"order": order, "request": request}
-            answer = self._calls.call(plugin, _shown(given, plugin), partial(_forbidden_change, request))
+            answer = self._calls.call(plugin, _shown(given, plugin), partial(forbidden_change, request))
             request = cast("IssueRequest", answer)
         return part if request is part.request else _with_request(part, request)
 
@@ -98,7 +98,7 @@ def _shown(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, 
     return {**given, "order": replace(order, reference=copy.deepcopy(order.reference))}
 
 
-def _beyond_bounds(order: object) -> str | None:
+def beyond_bounds(order: object) -> str | None:
     """Hold the order that a plugin parsed to the same bounds as one in the adapter's own format."""
     order = cast("Order", order)
     if not 1 <= len(order.order_id) <= ORDER_ID_MAX_CHARACTERS:
@@ -131,7 +131,7 @@ def _with_request(part: Part, request: IssueRequest) -> Part:
     return replace(part, request=request, items=tuple(items))
 
 
-def _forbidden_change(before: IssueRequest, after: object) -> str | None:
+def forbidden_change(before: IssueRequest, after: object) -> str | None:
     """Number, merchant and quantities decide what is asked for and bought: they belong to the plan alone."""
     after = cast("IssueRequest", after)
     kept: Mapping[str, tuple[object, object]] = {

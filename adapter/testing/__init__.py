@@ -2,7 +2,7 @@
 
 What is named here is public, for the tests of plugins to import; nothing deeper is. The same things come as pytest
 fixtures, which pytest finds by itself (`pytest_plugin`): `clock`, `orders`, `sandbox`, `plugin_manager`,
-`memory_stream`. `docs/testing-plugins.md` shows them at work.
+`memory_stream`, `conforms`. `docs/testing-plugins.md` shows them at work.
 
     clock          a clock that moves when told
     orders         orders of every kind, and records of them
@@ -13,6 +13,11 @@ fixtures, which pytest finds by itself (`pytest_plugin`): `clock`, `orders`, `sa
     stages         both stages, driven as the engine drives them
     background     an event loop on a thread of its own, and a sandbox on it
     memory_stream  the whole way of an order, for plain functions
+    examining      the conformance suite: a plugin loaded, configured, and each of its hooks tried
+    samples        what hooks are tried with
+    trying         one hook tried with one sample
+    refused, model_rules, sink_rules: what else is found about a plugin
+    findings       what is found
 
 Nothing is imported before it is asked for: pytest loads this package in every project that has the adapter installed.
 """
@@ -34,8 +39,11 @@ if TYPE_CHECKING:
         FakeEcticket,
         Fault,
     )
+    from adapter.testing.examining import conformance
+    from adapter.testing.findings import Finding, Level
     from adapter.testing.memory_stream import MemoryStream
     from adapter.testing.orders import Orders, order_paid, order_record
+    from adapter.testing.pytest_plugin import Conforms, MakesManagers, MakesStreams
     from adapter.testing.told import Event, Told
 
 _HOMES = {
@@ -50,8 +58,11 @@ _HOMES = {
         "FakeEcticket",
         "Fault",
     ),
+    "examining": ("conformance",),
+    "findings": ("Finding", "Level"),
     "memory_stream": ("MemoryStream",),
     "orders": ("Orders", "order_paid", "order_record"),
+    "pytest_plugin": ("Conforms", "MakesManagers", "MakesStreams"),
     "told": ("Event", "Told"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -65,12 +76,18 @@ __all__ = [
     "REFUSED",
     "REFUSED_AFTER",
     "Clock",
+    "Conforms",
     "Event",
     "FakeEcticket",
     "Fault",
+    "Finding",
+    "Level",
+    "MakesManagers",
+    "MakesStreams",
     "MemoryStream",
     "Orders",
     "Told",
+    "conformance",
     "order_paid",
     "order_record",
 ]

@@ -30,7 +30,7 @@ from adapter.testing.background import BackgroundLoop
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import FakeEcticket
 from adapter.testing.orders import MERCHANT, Content, order_bytes
-from adapter.testing.plugins import by_name
+from adapter.testing.plugins import Sections, by_name
 from adapter.testing.stages import Stages
 from adapter.testing.told import Told
 
@@ -41,18 +41,25 @@ _LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_p
 class MemoryStream:
     """Takes orders in and says what is told of them; close it in the end, or use it in a `with`.
 
-    `plugins` may be named. `clock` is the time for everything. With a `sandbox`, whose clock must be the same one,
-    calls go there; without, to `ecticket`, which can be told to misbehave.
+    `plugins` may be named, and `settings` are theirs, by name. `clock` is the time for everything. With a `sandbox`,
+    whose clock must be the same one, calls go there; without, to `ecticket`, which can be told to misbehave.
 
-    Raises PluginRefused.
+    Raises PluginRefused, SettingsError.
     """
 
     def __init__(
-        self, *plugins: object, clock: Clock | None = None, sandbox: RunningSandbox | None = None, **named: object
+        self,
+        *plugins: object,
+        settings: Sections | None = None,
+        clock: Clock | None = None,
+        sandbox: RunningSandbox | None = None,
+        **named: object,
     ) -> None:
         self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
         calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
-        self._stages = Stages(MERCHANT, plugins=by_name(*plugins, **named), clock=clock, calling=calling)
+        self._stages = Stages(
+            MERCHANT, plugins=by_name(*plugins, **named), settings=settings, clock=clock, calling=calling
+        )
         self._stages.ecticket.usual_status = IssueStatus.ISSUED
         self._loop = BackgroundLoop().__enter__()
 

@@ -124,7 +124,7 @@ def order_bytes(content: Content) -> bytes | None:
     if content is None or isinstance(content, bytes):
         return content
     document = order_paid(content) if isinstance(content, Order) else content
-    return json.dumps(document, ensure_ascii=False).encode()
+    return json.dumps(document).encode()
 
 
 def order_paid(order: Order) -> dict[str, object]:

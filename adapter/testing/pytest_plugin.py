@@ -7,34 +7,58 @@ project's own `conftest.py` goes before the one here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
+    from adapter import Order, OrderRecord
     from adapter.extensions.manager import PluginManager
     from adapter.sandbox import RunningSandbox
     from adapter.testing import Clock, MemoryStream, Orders
+    from adapter.testing.plugins import Sections
 
 
 class MakesManagers(Protocol):
-    """Makes a manager of plugin objects, which may be named; raises PluginRefused for what the adapter would refuse."""
+    """Makes a manager of plugin objects, which may be named, with their settings by name.
 
-    def __call__(self, *plugins: object, **named: object) -> PluginManager: ...
+    Raises PluginRefused and SettingsError for what the adapter would refuse.
+    """
+
+    def __call__(self, *plugins: object, settings: Sections | None = None, **named: object) -> PluginManager: ...
 
 
 class MakesStreams(Protocol):
-    """Makes a memory stream with plugin objects, which may be named; calls go to `sandbox` where there is one."""
+    """Makes a memory stream with plugin objects, which may be named, and their settings by name.
 
-    def __call__(self, *plugins: object, sandbox: RunningSandbox | None = None, **named: object) -> MemoryStream: ...
+    Calls go to `sandbox` where there is one.
+    """
+
+    def __call__(
+        self,
+        *plugins: object,
+        settings: Sections | None = None,
+        sandbox: RunningSandbox | None = None,
+        **named: object,
+    ) -> MemoryStream: ...
 
 
 class Conforms(Protocol):
-    """Fails the test, with every finding, unless the plugin passes the conformance suite; takes what that one takes."""
+    """Fails the test, with all that was found, unless the plugin passes the conformance suite.
 
-    def __call__(self, plugin: object, **given: object) -> None: ...
+    What may be given is what `conformance` takes.
+    """
+
+    def __call__(
+        self,
+        plugin: object,
+        *,
+        settings: Mapping[str, object] | None = None,
+        records: Sequence[OrderRecord] = (),
+        orders: Sequence[Order] = (),
+    ) -> None: ...
 
 
 @pytest.fixture
@@ -66,10 +90,10 @@ def sandbox(clock: Clock) -> Iterator[RunningSandbox]:
 def plugin_manager() -> MakesManagers:
     """Takes plugins in as the adapter does at start."""
 
-    def make(*plugins: object, **named: object) -> PluginManager:
+    def make(*plugins: object, settings: Sections | None = None, **named: object) -> PluginManager:
         from adapter.testing.plugins import by_name, manager_of
 
-        return manager_of(by_name(*plugins, **named))
+        return manager_of(by_name(*plugins, **named), settings)
 
     return make
 
@@ -79,9 +103,36 @@ def memory_stream(clock: Clock) -> Iterator[MakesStreams]:
     """Takes orders through the adapter with plugins, in memory."""
     with ExitStack() as made:
 
-        def make(*plugins: object, sandbox: RunningSandbox | None = None, **named: object) -> MemoryStream:
+        def make(
+            *plugins: object,
+            settings: Sections | None = None,
+            sandbox: RunningSandbox | None = None,
+            **named: object,
+        ) -> MemoryStream:
             from adapter.testing import MemoryStream
 
-            return made.enter_context(MemoryStream(*plugins, clock=clock, sandbox=sandbox, **named))
+            stream = MemoryStream(*plugins, settings=settings, clock=clock, sandbox=sandbox, **named)
+            return made.enter_context(stream)
 
         yield make
+
+
+@pytest.fixture
+def conforms() -> Conforms:
+    """Holds a plugin to everything the adapter asks of plugins."""
+
+    def check(
+        plugin: object,
+        *,
+        settings: Mapping[str, object] | None = None,
+        records: Sequence[OrderRecord] = (),
+        orders: Sequence[Order] = (),
+    ) -> None:
+        from adapter.testing import Level, conformance
+
+        found = conformance(plugin, settings=settings, records=records, orders=orders)
+        wrong = [str(finding) for finding in found if finding.level is not Level.NOTE]
+        if wrong:
+            pytest.fail("\n".join(wrong), pytrace=False)
+
+    return check

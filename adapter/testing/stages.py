@@ -29,7 +29,7 @@ from adapter.stream.stage import Later, Outcome
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import FakeEcticket
 from adapter.testing.orders import MERCHANT
-from adapter.testing.plugins import manager_of
+from adapter.testing.plugins import Sections, manager_of
 from adapter.testing.surroundings import TOPICS, Book, Grant, Heard
 from adapter.testing.told import Reader, Told
 
@@ -46,15 +46,17 @@ def _without_plugins() -> PluginManager:
 class Stages:
     """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
 
-    `calling` makes another ECTicket than the one in memory, and `clock` is the time for all of them.
+    `settings` are the plugins' own, by name. `calling` makes another ECTicket than the one in memory, and `clock` is
+    the time for all of them.
 
-    Raises PluginRefused.
+    Raises PluginRefused, SettingsError.
     """
 
     def __init__(
         self,
         *merchants: str,
         plugins: Mapping[str, object] | None = None,
+        settings: Sections | None = None,
         policy: SubmitPolicy | None = None,
         confirming: ConfirmPolicy | None = None,
         calling: Callable[[Clock], Ecticket] | None = None,
@@ -70,6 +72,7 @@ class Stages:
         self.fraction = 0.0
         self._policy = policy or SubmitPolicy()
         self._confirming = confirming or ConfirmPolicy()
+        self._settings = settings or {}
         self.use(**(plugins or {}))
         self.confirm = ConfirmStage(
             topics=TOPICS,
@@ -86,9 +89,9 @@ class Stages:
     def use(self, **plugins: object) -> None:
         """Start a new process with these plugins: what the old one remembered is gone.
 
-        Raises PluginRefused.
+        Raises PluginRefused, SettingsError.
         """
-        manager = manager_of(plugins) if plugins else _without_plugins()
+        manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
         self.extensions = Extensions(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
         self.submit = SubmitStage(
             topics=TOPICS,

@@ -21,6 +21,14 @@ PUBLIC = {
     "MemoryStream",
     "Told",
     "Event",
+    # the conformance suite
+    "conformance",
+    "Finding",
+    "Level",
+    # the types of fixtures
+    "MakesManagers",
+    "MakesStreams",
+    "Conforms",
     # an ECTicket that misbehaves when told
     "FakeEcticket",
     "Fault",
@@ -31,7 +39,7 @@ PUBLIC = {
     "REFUSED",
     "REFUSED_AFTER",
 }
-FIXTURES = {"clock", "orders", "sandbox", "plugin_manager", "memory_stream"}
+FIXTURES = {"clock", "orders", "sandbox", "plugin_manager", "memory_stream", "conforms"}
 HEAVY = ("asyncio", "aiokafka", "httpx", "pydantic", "cryptography", "yaml", "starlette", "uvicorn", "typer")
 
 

@@ -1,0 +1,159 @@
+"""The conformance suite: everything that the adapter asks of a plugin, asked without a broker.
+
+A plugin is loaded as the adapter loads it and given its settings; then each of its hooks is called with samples of what
+comes, several times and from two threads. The suite refuses to know what a plugin is for: that its answers are the
+right ones is for its own tests to say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from adapter.errors import PluginRefused
+from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.calling import Implementation
+from adapter.extensions.facade import BUDGET_SECONDS
+from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.manager import PluginManager
+from adapter.extensions.sources import Origin, Source, from_modules, from_objects, from_paths, installed
+from adapter.extensions.values import OrderRecord
+from adapter.issuance.order import Order
+from adapter.testing.findings import Examination, Finding, Level
+from adapter.testing.model_rules import findings_of_model
+from adapter.testing.plugins import OnlyObjects, name_of
+from adapter.testing.refused import findings_of_refusals, why_not_loaded
+from adapter.testing.samples import has_samples, samples_of
+from adapter.testing.sink_rules import findings_of_sinks
+from adapter.testing.trying import Overrun, findings_of, try_sample
+
+MENTIONED: Final = 3
+"""Samples that a finding names before it only counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a plugin is examined with: its own settings, records and orders of its author's, and the time for a call."""
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    records: Sequence[OrderRecord] = ()
+    orders: Sequence[Order] = ()
+    budget_seconds: float = BUDGET_SECONDS
+
+
+def conformance(
+    plugin: object,
+    *,
+    settings: Mapping[str, object] | None = None,
+    records: Sequence[OrderRecord] = (),
+    orders: Sequence[Order] = (),
+    budget_seconds: float = BUDGET_SECONDS,
+) -> tuple[Finding, ...]:
+    """All that is wrong with a plugin: an object, or the text or path by which `plugins check` would find it.
+
+    `records` and `orders` of the plugin's own are tried beside the suite's; a plugin that parses or maps something of
+    its own is hardly tried without them.
+    """
+    trial = Trial(settings=settings or {}, records=records, orders=orders, budget_seconds=budget_seconds)
+    return tuple(finding for source in sources_of(plugin) for finding in examine(source, trial).findings)
+
+
+def sources_of(plugin: object) -> tuple[Source, ...]:
+    """The plugins that are meant: a file or folder, the name of an installed one, a module; or the object itself."""
+    if not isinstance(plugin, str | Path):
+        return tuple(from_objects({name_of(plugin): plugin}))
+    text = str(plugin)
+    if "/" in text or text.endswith(".py") or Path(text).exists():
+        return tuple(from_paths([text]))
+    named = tuple(source for source in installed() if source.name == text)
+    return named or tuple(from_modules([text]))
+
+
+def examine(source: Source, trial: Trial) -> Examination:
+    """Load one plugin and hold it to every rule. Never raises for what the plugin does."""
+    examined = Examination(name=source.name, where=source.where)
+    try:
+        plugin = source.load()
+    except PluginRefused as refused:
+        return replace(examined, findings=(why_not_loaded(source, refused),))
+    sections = {source.name: trial.settings} if trial.settings else {}
+    choice = OnlyObjects(objects={source.name: plugin}, settings=sections)
+    plugins = PluginManager(choice, built_in=built_in_sources())
+    of_model = tuple(findings_of_model(plugin))
+    if plugins.refusals:
+        by_settings = all(refusal.by_settings for refusal in plugins.refusals)
+        refused_for = tuple(findings_of_refusals(plugins.refusals, plugin, trial.settings))
+        return replace(examined, findings=(*refused_for, *of_model), by_settings=by_settings)
+    (info,) = (info for info in plugins.describe() if info.origin is not Origin.BUILT_IN)
+    tried = _Tried()
+    of_hooks = tuple(finding for name in info.hooks for finding in tried.hook(name, plugins, trial))
+    findings = (*of_model, *of_hooks, *findings_of_sinks(plugin), *_deprecated(plugins))
+    return replace(examined, hooks=info.hooks, calls=tried.calls, findings=findings)
+
+
+def _deprecated(plugins: PluginManager) -> Iterator[Finding]:
+    for warning in plugins.warnings:
+        yield Finding(level=Level.WARNING, what=warning, cure="See docs/evolving-hooks.md.")
+
+
+class _Tried:
+    """The hooks of one plugin while they are tried, and how often they were called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def hook(self, name: str, plugins: PluginManager, trial: Trial) -> Iterator[Finding]:
+        """What is wrong with the plugin's functions for one hook."""
+        if not has_samples(name):
+            return  # a hook of kind provide: it was called when the plugin was taken in
+        for implementation in plugins.implementations(name):
+            if not implementation.built_in:
+                yield from self._implementation(implementation, plugins, trial)
+
+    def _implementation(
+        self, implementation: Implementation, plugins: PluginManager, trial: Trial
+    ) -> Iterator[Finding]:
+        found: defaultdict[Finding, list[str]] = defaultdict(list)
+        spoke = False
+        for sample in samples_of(implementation.hook.name, plugins, trial.records, trial.orders):
+            try:
+                tries = try_sample(implementation, sample, trial.budget_seconds)
+            except Overrun:
+                yield _overran(implementation, sample.what, trial.budget_seconds)
+                return
+            self.calls += len(tries)
+            spoke = spoke or any(one.answer is not None or one.raised is not None or one.problem for one in tries)
+            for finding in findings_of(implementation, sample, tries):
+                found[finding].append(sample.what)
+        for finding, samples in found.items():
+            yield replace(finding, what=f"{finding.what}, for {_listed(samples)}.")
+        if not spoke and implementation.hook.kind is HookKind.CHOOSE:
+            yield _silent(implementation)
+
+
+def _overran(implementation: Implementation, what: str, budget_seconds: float) -> Finding:
+    return Finding(
+        level=Level.ERROR,
+        hook=implementation.hook.name,
+        what=f"It was still at work after {budget_seconds * 1000:.0f} ms, for {what}.",
+        cure="Make it a quick function of its arguments, without network, sleeping or locks; read files at start.",
+    )
+
+
+def _silent(implementation: Implementation) -> Finding:
+    own = "a record" if implementation.hook.name == "parse_order" else "an order"
+    return Finding(
+        level=Level.NOTE,
+        hook=implementation.hook.name,
+        what="It left everything it was shown to others, so its answers were not seen.",
+        cure=f"Show it {own} of yours in a test: conforms(plugin, {own.split()[1]}s=[...]).",
+    )
+
+
+def _listed(samples: Sequence[str]) -> str:
+    names = list(dict.fromkeys(samples))
+    more = len(names) - MENTIONED
+    return ", ".join(names[:MENTIONED]) + (f" and {more} more" if more > 0 else "")

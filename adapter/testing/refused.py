@@ -1,0 +1,82 @@
+"""Why a plugin could not be taken in, as findings: what happened, where in its code, and what to mend.
+
+The adapter's own message is kept; what is added is what only its author may see, an exception's text and line.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from adapter.errors import PluginRefused, SettingsError
+from adapter.extensions.hooks import hooks
+from adapter.extensions.manager import Refusal
+from adapter.extensions.plugin_settings import read_section
+from adapter.extensions.sources import Source
+from adapter.testing.findings import Finding, Level
+
+_NOT_ITS_OWN: Final = (str(Path(__file__).parent.parent), sysconfig.get_paths()["stdlib"], "<frozen")
+
+
+def why_not_loaded(source: Source, refused: PluginRefused) -> Finding:
+    """The finding about a plugin that cannot be imported."""
+    what, cure = _split(source.name, str(refused))
+    cause = refused.__cause__
+    place = "" if cause is None else _place(cause)
+    return Finding(level=Level.ERROR, what=f"{what.removesuffix('.')}{place}.", cure=cure)
+
+
+def findings_of_refusals(
+    refusals: Iterable[Refusal], plugin: object, settings: Mapping[str, object]
+) -> Iterator[Finding]:
+    """One finding for each sentence of the refusals."""
+    for refusal in refusals:
+        for line in refusal.message.splitlines():
+            what, cure = _split(refusal.name, line)
+            hook = next((name for name in hooks() if re.search(rf"^(?:Hook )?{name}\b", what)), None)
+            if hook == "configure" and "raised" in what:
+                what += _what_configure_says(plugin, settings)
+            yield Finding(level=Level.ERROR, hook=hook, what=what, cure=cure)
+
+
+def _split(name: str, message: str) -> tuple[str, str]:
+    """What happened, and what to do about it."""
+    said = message.removeprefix(f"Plugin '{name}': ")
+    end = re.search(r"\.(?= [A-Z])", said)
+    if end is None:
+        return _capital(said), "Mend it."
+    return _capital(said[: end.end()]), said[end.end() + 1 :]
+
+
+def _capital(text: str) -> str:
+    """The text as a sentence begins; a name that stands first stays as it is."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
+def _place(error: BaseException) -> str:
+    """`, at shop.py line 3`: the innermost line that is neither the adapter's nor Python's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", at {Path(error.filename).name} line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_ITS_OWN)]
+    return f", at {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""
+
+
+def _what_configure_says(plugin: object, settings: Mapping[str, object]) -> str:
+    """The text of what `configure` raises: called once more, since the adapter tells nobody what it says."""
+    configure = getattr(plugin, "configure", None)
+    model = getattr(plugin, "settings_model", None)
+    if configure is None:
+        return ""
+    try:
+        configure(read_section("settings", settings, model))
+    except SettingsError:
+        return ""
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told
+        return f" It says: {error}"
+    return ""

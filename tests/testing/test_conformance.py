@@ -1,0 +1,492 @@
+"""The conformance suite finds what a plugin does wrong, says where and what to do, and finds nothing in a good one."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from extensions.plugins import Bundles, mapping, observing, parsing, raises, shaping
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from adapter import (
+    InvalidOrder,
+    IssueRequest,
+    IssueType,
+    Line,
+    Order,
+    OrderOutcome,
+    OrderRecord,
+    Skip,
+    TicketItem,
+    hookimpl,
+)
+from adapter.extensions.hooks import hooks
+from adapter.extensions.hookspecs import HookKind
+from adapter.testing import Finding, Level, Orders, conformance
+from adapter.testing.examining import Trial, examine, sources_of
+from adapter.testing.pytest_plugin import Conforms
+from adapter.testing.samples import has_samples
+
+# mypy: disable-error-code="no-untyped-call"
+# The makers of plugins are untyped, as what merchants write is.
+
+GOOD = '''
+from adapter import Skip, hookimpl
+
+@hookimpl
+def accept_order(order):
+    """Skip what is a test."""
+    return Skip("test order") if order.order_id.startswith("TEST") else None
+'''
+
+
+def errors(plugin: object, **given: object) -> list[Finding]:
+    """What is an error."""
+    found = conformance(plugin, **given)  # type: ignore[arg-type]  # each test names the suite's own arguments
+    return [finding for finding in found if finding.level is Level.ERROR]
+
+
+def only(plugin: object, **given: object) -> Finding:
+    """The only error."""
+    (found,) = errors(plugin, **given)
+    return found
+
+
+def test_a_plugin_that_does_everything_right_has_no_finding() -> None:
+    """Every hook about an order, called hundreds of times."""
+    (source,) = sources_of(Quiet())
+    examined = examine(source, Trial())
+
+    assert examined.findings == ()
+    assert examined.hooks == ("parse_order", "accept_order", "map_item", "shape_issue", "order_settled")
+    assert examined.calls > 300
+
+
+class Quiet:
+    """Answers every hook for some of what it is shown."""
+
+    @hookimpl
+    def parse_order(self, record: OrderRecord) -> Order | None:
+        return Orders().electronic() if record.value == b"{}" else None
+
+    @hookimpl
+    def accept_order(self, order: Order) -> Skip | None:
+        return Skip("free") if order.trade_no == "" else None
+
+    @hookimpl
+    def map_item(self, line: Line) -> list[TicketItem] | None:
+        if line.sku == "":
+            raise InvalidOrder("The line has no sku. Give it one.")
+        return [TicketItem(item_no="VQT04959", quantity=1, issue_type=IssueType.PAPER)] if line.sku == "X" else None
+
+    @hookimpl
+    def shape_issue(self, request: IssueRequest) -> IssueRequest:
+        return request
+
+    @hookimpl
+    def order_settled(self, outcome: OrderOutcome) -> None: ...
+
+
+@pytest.mark.parametrize("hook", hooks().values(), ids=lambda hook: hook.name)
+def test_every_hook_about_an_order_is_tried(hook: object) -> None:
+    """A new hook arrives with samples; those that provide something are called when a plugin is taken in."""
+    found = hooks()[getattr(hook, "name", "")]
+
+    assert has_samples(found.name) == (found.kind is not HookKind.PROVIDE)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_is_told_with_its_text_its_line_and_what_it_was_for() -> None:
+    """The values are the suite's own, so that nothing is hidden."""
+    found = only(mapping(raises(KeyError("FAMILY-DAY"))))
+
+    assert found.hook == "map_item"
+    assert found.what.startswith("It raised KeyError at plugins.py line ")
+    assert "('FAMILY-DAY'), for a line of an order of electronic tickets with 1 line" in found.what
+    assert " and " in found.what
+    assert found.what.endswith(" more.")
+    assert "Return None for what is not yours" in found.cure
+
+
+def test_sys_exit_is_an_exception_like_any_other() -> None:
+    """It ends nothing but the call."""
+    assert "raised SystemExit" in only(mapping(raises(SystemExit(3)))).what
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        (mapping(lambda order, line: "VQT04959"), "a str, not a list of TicketItem"),
+        (mapping(lambda order, line: [line]), "a Line, not a TicketItem"),
+        (parsing(lambda record: {"order_id": "A"}), "a dict, not an Order"),
+        (parsing(lambda record: Orders().electronic(order_id="")), "order_id is not 1 to 64"),
+        (parsing(lambda record: Orders().large(201)), "an order of 201 lines"),
+        (shaping(lambda request: None), "returned None"),
+    ],
+)
+def test_an_answer_of_another_type_is_told(plugin: object, said: str) -> None:
+    """In the adapter's own words."""
+    found = only(plugin)
+
+    assert said in found.what
+    assert "see docs/hooks.md" in found.cure
+
+
+def test_a_request_may_not_be_changed_in_what_the_plan_decided() -> None:
+    """Trade number, merchant and quantities."""
+    from dataclasses import replace
+
+    found = only(shaping(lambda request: replace(request, merchant_id="1")))
+
+    assert "changed the merchant" in found.what
+
+
+def test_an_observer_that_raises_is_told() -> None:
+    """No order would feel it, and its author would hear of it only in the log."""
+    assert "raised AttributeError" in only(observing(lambda outcome: outcome.order_id.lower())).what
+
+
+# --- pure and quick ---------------------------------------------------------------------------------------------------
+
+
+def test_chance_is_found() -> None:
+    """The same order must become the same tickets after a crash."""
+    chance = random.Random(7)
+
+    def answer(order: Order, line: Line) -> list[TicketItem]:
+        return [TicketItem(item_no="A", quantity=chance.randrange(1, 10**9), issue_type=IssueType.PAPER)]
+
+    assert "answers differently when it is asked again" in only(mapping(answer)).what
+
+
+def test_memory_is_found() -> None:
+    """The first answer is another than the second."""
+    seen = set()
+
+    def answer(order: Order, line: Line) -> list[TicketItem] | None:
+        first = line.sku not in seen
+        seen.add(line.sku)
+        return [] if first else None
+
+    assert "differently" in only(mapping(answer)).what
+
+
+def test_what_depends_on_the_thread_is_found() -> None:
+    """Hooks run in any thread, several at once."""
+    home: Iterator[int] = itertools.count()
+    mine = threading.local()
+
+    def answer(order: Order, line: Line) -> Skip | None:
+        if not hasattr(mine, "number"):
+            mine.number = next(home)
+        return [] if mine.number % 2 else None  # type: ignore[return-value]  # an item list, for map_item
+
+    assert "differently" in only(mapping(answer)).what
+
+
+def test_an_order_error_with_another_text_each_time_is_an_answer_that_differs() -> None:
+    """It is told on the dead letter."""
+    numbers = itertools.count()
+
+    def answer(order: Order, line: Line) -> None:
+        raise InvalidOrder(f"No {next(numbers)}.")
+
+    assert "differently" in only(mapping(answer)).what
+
+
+def test_changing_what_is_given_is_found() -> None:
+    """A reference is the only thing that could be changed at all without force."""
+
+    def answer(order: Order, line: Line) -> None:
+        if isinstance(order.reference, dict):
+            order.reference["seen"] = True
+
+    found = only(mapping(answer))
+    assert "changes the order that it is given" in found.what
+    assert "dataclasses.replace" in found.cure
+
+
+def test_force_is_found_too() -> None:
+    """Frozen values can be changed by those who insist."""
+
+    def answer(order: Order, line: Line) -> None:
+        object.__setattr__(line, "quantity", 7)
+
+    assert {finding.what.partition(" that")[0] for finding in errors(mapping(answer))} == {
+        "It changes the order",
+        "It changes the line",
+    }
+
+
+def test_a_hook_that_does_not_come_back_is_told_once(gate: threading.Event) -> None:
+    """It is not called again: each call would take the whole budget."""
+    calls = []
+
+    def answer(order: Order, line: Line) -> None:
+        calls.append(line)
+        gate.wait()
+
+    found = only(mapping(answer), budget_seconds=0.05)
+    assert "still at work after 50 ms" in found.what
+    assert len(calls) == 1
+
+
+def test_a_hook_that_blocks_only_when_two_are_at_it_is_found() -> None:
+    """A lock that is never given back."""
+    lock = threading.Lock()
+
+    def answer(order: Order, line: Line) -> None:
+        if not lock.acquire(blocking=threading.current_thread().name.startswith("Thread-")):
+            return
+        if not threading.current_thread().name.startswith("Thread-"):
+            lock.release()
+
+    assert "still at work" in only(mapping(answer), budget_seconds=0.2).what
+
+
+def test_slow_is_not_stuck() -> None:
+    """A call within its budget is no finding."""
+
+    def answer(outcome: OrderOutcome) -> None:
+        time.sleep(0.001)
+
+    assert errors(observing(answer), budget_seconds=60) == []
+
+
+# --- what was not seen ------------------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_left_everything_to_others_is_noted() -> None:
+    """It is no error, and says what to do."""
+    (found,) = conformance(mapping(lambda order, line: None))
+
+    assert (found.level, found.hook) == (Level.NOTE, "map_item")
+    assert "conforms(plugin, orders=[...])" in found.cure
+
+
+def test_orders_and_records_of_the_authors_own_are_tried(orders: Orders) -> None:
+    """And named as theirs."""
+    plugin = mapping(lambda order, line: 1 / (line.quantity - 7) if line.sku == "MINE" else None)
+    found = only(plugin, orders=[orders.electronic(Line(sku="MINE", quantity=7))])
+
+    assert "for a line of your order A-1." in found.what
+
+
+# --- taking in --------------------------------------------------------------------------------------------------------
+
+
+def test_a_misspelt_hook_is_found() -> None:
+    """As at start."""
+
+    class Misspelt:
+        @hookimpl
+        def map_itm(self, line: Line) -> None: ...
+
+    found = only(Misspelt())
+    assert found.what == "There is no hook map_itm."
+    assert found.cure.startswith("Did you mean 'map_item'?")
+
+
+def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
+    """Whoever mends one wants to know of the others."""
+
+    class Wrong:
+        @hookimpl
+        async def map_item(self, order: Order, line: Line) -> None: ...
+
+        @hookimpl
+        def accept_order(self, oder: Order) -> None: ...
+
+    assert [finding.hook for finding in errors(Wrong())] == ["accept_order", "map_item"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (
+            "import no_such_one\n",
+            "It needs the package no_such_one, which is not installed here, at shop.py line 1.",
+        ),
+        (
+            "x = 1\ny = x.lines\n",
+            "AttributeError: 'int' object has no attribute 'lines', at shop.py line 2.",
+        ),
+        ("def map_item(:\n", "cannot be loaded: SyntaxError"),
+        ("import sys\nsys.exit(3)\n", "cannot be loaded: SystemExit: 3, at shop.py line 2."),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_told_with_the_line(tmp_path: Path, content: str, what: str) -> None:
+    """And what to mend."""
+    file = tmp_path / "shop.py"
+    file.write_text(content)
+    found = only(file)
+
+    assert what in found.what
+    assert found.cure
+
+
+def test_a_plugin_is_found_by_path_by_name_and_by_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command is given it."""
+    (tmp_path / "shop_of_a_test.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert errors(tmp_path / "shop_of_a_test.py") == []
+    assert errors(str(tmp_path)) == []
+    assert errors("shop_of_a_test") == []
+    assert "There is no module no_such_module" in only("no_such_module").what
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+class Configured:
+    """A plugin with settings."""
+
+    def __init__(self, model: type[BaseModel], configure: Callable[[object], None] = lambda settings: None) -> None:
+        self.settings_model = model
+        self._configure = configure
+
+    @hookimpl
+    def configure(self, settings: object) -> None:
+        self._configure(settings)
+
+
+class Fine(BaseModel):
+    """Strict, and discreet."""
+
+    token: SecretStr = SecretStr("")
+    webhook_url: str = Field("", repr=False)
+    token_count: int = 3
+
+
+class Talkative(BaseModel):
+    """Shows a secret."""
+
+    api_key: str = ""
+
+
+class Lax(BaseModel):
+    """Takes whatever comes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Nested(BaseModel):
+    """Has the mistake below."""
+
+    server: Talkative = Talkative()
+
+
+def test_a_discreet_model_has_no_finding() -> None:
+    """A secret, a hidden text, and a number that is merely called so."""
+    assert conformance(Configured(Fine)) == ()
+
+
+@pytest.mark.parametrize("model", [Talkative, Nested])
+def test_a_secret_that_shows_is_found(model: type[BaseModel]) -> None:
+    """In the model or below it."""
+    found = only(Configured(model))
+
+    assert (found.hook, found.cure) == ("configure", "Make it a SecretStr: api_key: SecretStr.")
+
+
+def test_a_model_that_takes_any_key_is_warned_of() -> None:
+    """A misspelt setting would pass in silence."""
+    (found,) = conformance(Configured(Lax))
+
+    assert found.level is Level.WARNING
+    assert "keys that it does not know" in found.what
+
+
+def test_settings_are_given_and_held_against_the_model() -> None:
+    """The key is named."""
+    assert errors(Configured(Fine), settings={"token_count": 5}) == []
+    assert "token_cuont is no setting of the plugin" in only(Configured(Fine), settings={"token_cuont": 5}).what
+
+
+def test_what_configure_says_is_told() -> None:
+    """The adapter repeats no text of a plugin's exceptions; here it is what one looks for."""
+    found = only(Configured(Fine, configure=raises(ValueError("bundles.yaml, line 3: no such item"))))
+
+    assert found.hook == "configure"
+    assert "bundles.yaml, line 3: no such item" in found.what
+
+
+# --- sinks ------------------------------------------------------------------------------------------------------------
+
+
+class Sink:
+    """A sink as it should be."""
+
+    name = "chat"
+
+    async def deliver(self, event: object) -> None: ...
+
+
+class Nameless(Sink):
+    """Its name is none."""
+
+    name = "my chat"
+
+
+class Plain(Sink):
+    """Its deliver is no coroutine."""
+
+    def deliver(self, event: object) -> None:  # type: ignore[override]  # the mistake
+        ...
+
+
+class Waits(Sink):
+    """Its wants is a coroutine."""
+
+    async def wants(self, event: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("sinks", "said"),
+    [
+        ([Sink()], []),
+        ((Sink(),), []),
+        ([], []),
+        ([Sink(), Sink()], ["2 sinks are called 'chat'"]),
+        ([Nameless()], ["has no name of 1 to 50"]),
+        ([Plain()], ["no coroutine deliver"]),
+        ([Waits()], ["is no plain function"]),
+        ({"chat": Sink()}, ["returned a dict"]),
+        ([None], ["has no name", "no coroutine deliver"]),
+    ],
+)
+def test_sinks_have_names_and_deliver(sinks: object, said: list[str]) -> None:
+    """Looked at as objects, whatever their classes."""
+    from adapter.testing.sink_rules import findings_of_sinks
+
+    class Hands:
+        def notification_sinks(self) -> object:
+            return sinks
+
+    found = [finding.what for finding in findings_of_sinks(Hands())]
+    assert len(found) == len(said)
+    assert all(part in what for part, what in zip(said, found, strict=True))
+
+
+# --- the fixture ------------------------------------------------------------------------------------------------------
+
+
+def test_the_fixture_lets_a_good_plugin_pass(conforms: Conforms) -> None:
+    """Notes do not fail a test."""
+    conforms(Bundles())
+    conforms(mapping(lambda order, line: None))
+
+
+def test_the_fixture_fails_with_everything_that_was_found(conforms: Conforms) -> None:
+    """What and cure."""
+    with pytest.raises(pytest.fail.Exception, match=r"error: map_item: It raised KeyError.*Look before you use"):
+        conforms(mapping(raises(KeyError("x"))))
