@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from adapter.cli import plugin_check, plugin_new
 from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command
 from adapter.cli.output import note, print_json, print_table, say
@@ -27,6 +28,8 @@ def add(app: typer.Typer, *, panel: str) -> None:
     )
     command(plugins, "list", examples=listing)(list_)
     command(plugins, "reference", examples=(telling,))(reference)
+    plugin_check.add(plugins)
+    plugin_new.add(plugins)
     app.add_typer(plugins, name="plugins", rich_help_panel=panel)
 
 

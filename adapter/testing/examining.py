@@ -25,7 +25,7 @@ from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level
 from adapter.testing.model_rules import findings_of_model
 from adapter.testing.plugins import OnlyObjects, name_of
-from adapter.testing.refused import findings_of_refusals, why_not_loaded
+from adapter.testing.refused import findings_of_refusals, sentences, why_not_loaded
 from adapter.testing.samples import has_samples, samples_of
 from adapter.testing.sink_rules import findings_of_sinks
 from adapter.testing.trying import Overrun, findings_of, try_sample
@@ -90,8 +90,18 @@ def examine(source: Source, trial: Trial) -> Examination:
     (info,) = (info for info in plugins.describe() if info.origin is not Origin.BUILT_IN)
     tried = _Tried()
     of_hooks = tuple(finding for name in info.hooks for finding in tried.hook(name, plugins, trial))
-    findings = (*of_model, *of_hooks, *findings_of_sinks(plugin), *_deprecated(plugins))
+    findings = (*of_model, *of_hooks, *findings_of_sinks(plugin), *_of_commands(plugins), *_deprecated(plugins))
     return replace(examined, hooks=info.hooks, calls=tried.calls, findings=findings)
+
+
+def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
+    from adapter.cli.plugin_commands import HOOK, commands_of  # the command line, which most plugins have no part in
+
+    for implementation in plugins.implementations(HOOK):
+        try:
+            commands_of(plugins, implementation.plugin)
+        except PluginRefused as refused:
+            yield from sentences(implementation.plugin, str(refused), hook=HOOK)
 
 
 def _deprecated(plugins: PluginManager) -> Iterator[Finding]:
@@ -149,7 +159,7 @@ def _silent(implementation: Implementation) -> Finding:
         level=Level.NOTE,
         hook=implementation.hook.name,
         what="It left everything it was shown to others, so its answers were not seen.",
-        cure=f"Show it {own} of yours in a test: conforms(plugin, {own.split()[1]}s=[...]).",
+        cure=f"Show it {own} of yours: --order FILE, or in a test conforms(plugin, {own.split()[1]}s=[...]).",
     )
 
 

@@ -43,6 +43,13 @@ def findings_of_refusals(
             yield Finding(level=Level.ERROR, hook=hook, what=what, cure=cure)
 
 
+def sentences(name: str, message: str, *, hook: str) -> Iterator[Finding]:
+    """One finding for each line of a refusal, all of one hook."""
+    for line in message.splitlines():
+        what, cure = _split(name, line)
+        yield Finding(level=Level.ERROR, hook=hook, what=what, cure=cure)
+
+
 def _split(name: str, message: str) -> tuple[str, str]:
     """What happened, and what to do about it."""
     said = message.removeprefix(f"Plugin '{name}': ")

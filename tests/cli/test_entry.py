@@ -62,6 +62,8 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "check",
         "topics",
         "plugins list",
+        "plugins check",
+        "plugins new",
         "plugins reference",
         "settings show",
         "settings reference",

@@ -477,6 +477,22 @@ def test_sinks_have_names_and_deliver(sinks: object, said: list[str]) -> None:
     assert all(part in what for part, what in zip(said, found, strict=True))
 
 
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_commands_that_cannot_be_made_are_found() -> None:
+    """What typer makes no command of."""
+
+    class Adds:
+        @hookimpl
+        def add_commands(self, cli: object) -> None:
+            raise RuntimeError("no")
+
+    found = only(Adds())
+    assert found.hook == "add_commands"
+    assert "raised RuntimeError" in found.what
+
+
 # --- the fixture ------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,116 @@
+"""`plugins check`: everything that the adapter asks of a plugin, asked without a broker and without ECTicket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapter.cli.invocation import Invocation, Json, command
+from adapter.cli.output import note, print_json, print_marked, say
+
+if TYPE_CHECKING:
+    from adapter.settings import Settings
+    from adapter.testing.examining import Trial
+    from adapter.testing.findings import Examination
+
+FAILED = 1
+WRONG = 2
+STYLES: Mapping[str, str] = {"error": "bold red", "warning": "yellow", "note": "dim", "ok": "green"}
+
+Target = Annotated[
+    str,
+    typer.Argument(metavar="PLUGIN", help="A file or folder, the name of an installed plugin, or a module to import."),
+]
+
+OwnOrders = Annotated[
+    list[Path] | None,
+    typer.Option("--order", metavar="FILE", help="An event of yours to try the plugin with; may be repeated."),
+]
+
+
+def add(plugins: typer.Typer) -> None:
+    """Add the command to the group."""
+    examples = (
+        "ecticket-adapter plugins check family_tickets.py --order order.json",
+        "ecticket-adapter plugins check family_tickets --config settings.yaml --json",
+    )
+    command(plugins, "check", examples=examples)(check)
+
+
+def check(invocation: Invocation, plugin: Target, order: OwnOrders = None, json: Json = False) -> int:
+    """Hold a plugin to every rule: that it can be loaded, that its hooks answer rightly, in time, and the same twice.
+
+    Works also when it cannot be imported, and says what to mend. It is given its section of plugins.settings. Nothing
+    is sent anywhere. Exit code 1 when something is wrong with the plugin, 2 when only its settings are.
+    """
+    from adapter.testing.examining import examine, sources_of
+
+    trial = _trial(invocation.settings(), order or [])
+    sections = invocation.settings().plugins.settings
+    examined = [
+        examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
+    ]
+    if json:
+        print_json({"passed": all(each.passed for each in examined), "plugins": [_as_json(each) for each in examined]})
+    else:
+        for each in examined:
+            _show(each)
+    return _verdict(examined)
+
+
+def _trial(settings: Settings, files: list[Path]) -> Trial:
+    """What the plugin is tried with; an order of its author's is tried as a record, and as what the record says."""
+    from adapter.errors import Unreadable
+    from adapter.flows.order_paid import parse_order_paid
+    from adapter.testing.examining import Trial
+    from adapter.testing.orders import MERCHANT, order_record
+
+    records = [order_record(file.read_bytes()) for file in files]
+    orders = []
+    for record in records:
+        with contextlib.suppress(Unreadable):  # written as the shop writes it: for the plugin's parse_order to read
+            orders.append(parse_order_paid(record.value, record.headers, MERCHANT))
+    return Trial(records=records, orders=orders, budget_seconds=settings.plugins.budget_ms / 1000)
+
+
+def _verdict(examined: list[Examination]) -> int:
+    failed = [each for each in examined if not each.passed]
+    if not failed:
+        return 0
+    return WRONG if all(each.by_settings for each in failed) else FAILED
+
+
+def _as_json(examined: Examination) -> Mapping[str, object]:
+    return {
+        "name": examined.name,
+        "source": examined.where,
+        "passed": examined.passed,
+        "hooks": list(examined.hooks),
+        "calls": examined.calls,
+        "findings": [
+            {"level": found.level, "hook": found.hook, "what": found.what, "cure": found.cure}
+            for found in examined.findings
+        ],
+    }
+
+
+def _show(examined: Examination) -> None:
+    """One line for each hook that is fine, then what was found."""
+    say(f"{examined.name} ({examined.where})")
+    told_of = {found.hook for found in examined.findings}
+    for hook in examined.hooks:
+        if hook not in told_of:
+            _line("ok", hook)
+    for found in examined.findings:
+        _line(found.level, " ".join(filter(None, (f"{found.hook}:" if found.hook else "", found.what, found.cure))))
+    errors, warnings = (sum(found.level == level for found in examined.findings) for level in ("error", "warning"))
+    note(f"{examined.name}: errors: {errors}, warnings: {warnings}, calls of hooks: {examined.calls}.")
+
+
+def _line(level: str, text: str) -> None:
+    print_marked(f"{level:<8} ", STYLES[level], text)

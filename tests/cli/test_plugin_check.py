@@ -1,0 +1,196 @@
+"""`plugins check` says what is wrong with a plugin, and what to mend, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .running import Commands, Result
+
+GOOD = """
+from adapter import Skip, hookimpl
+
+@hookimpl
+def accept_order(order):
+    return Skip("test order") if order.order_id.startswith("ODD") else None
+"""
+BROKEN = """
+from adapter import hookimpl
+
+@hookimpl
+def map_item(order, line):
+    return [order.customer.name.upper()]
+"""
+CONFIGURED = """
+from pydantic import BaseModel
+from adapter import Skip, hookimpl
+
+class settings_model(BaseModel):
+    prefix: str
+
+@hookimpl
+def configure(settings):
+    global prefix
+    prefix = settings.prefix
+
+@hookimpl
+def accept_order(order):
+    return Skip("test order") if order.order_id.startswith(prefix) else None
+"""
+STUCK = """
+import threading
+from adapter import hookimpl
+
+@hookimpl
+def accept_order(order):
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """The file of a plugin."""
+    return tmp_path / "shop.py"
+
+
+def findings(told: Result) -> list[dict[str, str]]:
+    """What was found about the only plugin."""
+    plugins = told.json["plugins"]
+    assert isinstance(plugins, list)
+    (only,) = plugins
+    found = only["findings"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_good_plugin_passes(run: Commands, plugin: Path) -> None:
+    """Exit code 0, and each hook is named."""
+    plugin.write_text(GOOD)
+    told = run("plugins", "check", str(plugin))
+
+    assert told.code == 0
+    assert "ok       accept_order" in told.out
+
+
+def test_it_is_data_too(run: Commands, plugin: Path) -> None:
+    """JSON, and nothing else on standard output."""
+    plugin.write_text(GOOD)
+    told = run("plugins", "check", str(plugin), "--json")
+
+    assert told.json["passed"] is True
+    assert findings(told) == []
+
+
+def test_a_broken_plugin_fails_with_hook_and_cure(run: Commands, plugin: Path) -> None:
+    """Exit code 1."""
+    plugin.write_text(BROKEN)
+    told = run("plugins", "check", str(plugin), "--json")
+
+    assert told.code == 1
+    assert {found["hook"] for found in findings(told)} == {"map_item"}
+    assert any("raised AttributeError at shop.py line 6" in found["what"] for found in findings(told))
+    assert all(found["cure"] for found in findings(told))
+
+
+@pytest.mark.parametrize("content", ["import no_such_package\n", "def (:\n", "raise SystemExit\n", "x = 1\n"])
+def test_a_plugin_that_cannot_be_taken_in_is_told_why(run: Commands, plugin: Path, content: str) -> None:
+    """Exit code 1 and a sentence, no traceback."""
+    plugin.write_text(content)
+    told = run("plugins", "check", str(plugin))
+
+    assert told.code == 1
+    assert "error" in told.out
+    assert "Traceback" not in told.out + told.err
+
+
+@pytest.mark.parametrize("target", ["no_such_module", "./no_such_file.py", "no such thing"])
+def test_what_is_not_there_is_told(run: Commands, target: str) -> None:
+    """With what to write instead."""
+    told = run("plugins", "check", target)
+
+    assert told.code == 1
+    assert "error" in told.out
+
+
+def test_settings_are_given_as_at_a_start(run: Commands, plugin: Path) -> None:
+    """The section of its name."""
+    plugin.write_text(CONFIGURED)
+
+    assert run("plugins", "check", str(plugin), "--set", "plugins.settings.shop.prefix=ODD").code == 0
+
+
+def test_wrong_settings_are_not_the_plugins_fault(run: Commands, plugin: Path) -> None:
+    """Exit code 2, as for any wrong setting."""
+    plugin.write_text(CONFIGURED)
+    told = run("plugins", "check", str(plugin))
+
+    assert told.code == 2
+    assert "plugins.settings.shop.prefix is missing" in told.out
+
+
+def test_the_budget_is_the_settings_one(run: Commands, plugin: Path) -> None:
+    """A hook that never comes back fails it, and the command ends."""
+    plugin.write_text(STUCK)
+    told = run("plugins", "check", str(plugin), "--set", "plugins.budget_ms=50")
+
+    assert told.code == 1
+    assert "still at work after 50 ms" in told.out
+
+
+def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Path) -> None:
+    """In the adapter's own format; what is written as the shop writes it goes to parse_order alone."""
+    plugin.write_text(BROKEN.replace("order.customer", "order.lines[0] if line.sku == 'MINE' else order.customer"))
+    order = tmp_path / "order.json"
+    order.write_text(json.dumps({"order_id": "M-1", "lines": [{"sku": "MINE", "quantity": 1}]}))
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text("{}")
+    told = run("plugins", "check", str(plugin), "--order", str(order), "--order", str(foreign), "--json")
+
+    assert any("a line of your order M-1" in found["what"] for found in findings(told))
+
+
+def test_every_plugin_of_a_folder_is_checked(run: Commands, tmp_path: Path) -> None:
+    """One that fails does not hide the others."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "good.py").write_text(GOOD)
+    (folder / "wrong.py").write_text(BROKEN)
+    told = run("plugins", "check", str(folder), "--json")
+
+    assert told.code == 1
+    plugins = told.json["plugins"]
+    assert isinstance(plugins, list)
+    assert {each["name"]: each["passed"] for each in plugins} == {"good": True, "wrong": False}
+
+
+def test_a_plugin_must_be_named(run: Commands) -> None:
+    """Exit code 2."""
+    assert run("plugins", "check").code == 2
+
+
+def test_new_writes_a_project(run: Commands, tmp_path: Path) -> None:
+    """And says what it wrote, and what to do next."""
+    told = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
+
+    assert told.code == 0
+    assert str(tmp_path / "family-tickets" / "family_tickets.py") in told.out.splitlines()
+    assert "Next: cd" in told.err
+    assert run("plugins", "check", str(tmp_path / "family-tickets" / "family_tickets.py")).code == 0
+
+
+@pytest.mark.parametrize("name", ["Family Tickets", "json"])
+def test_new_refuses_a_name_that_cannot_be_one(run: Commands, tmp_path: Path, name: str) -> None:
+    """Exit code 2, and nothing is written."""
+    assert run("plugins", "new", name, "--into", str(tmp_path / "here")).code == 2
+    assert not (tmp_path / "here").exists()
+
+
+def test_new_overwrites_nothing(run: Commands, tmp_path: Path) -> None:
+    """Exit code 2 the second time."""
+    run("plugins", "new", "family-tickets", "--into", str(tmp_path))
+    told = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
+
+    assert told.code == 2
+    assert "nothing is overwritten" in told.err
