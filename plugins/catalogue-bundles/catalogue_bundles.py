@@ -1,0 +1,184 @@
+"""One sku of the shop stands for several tickets: bundles, from a YAML file.
+
+    FAMILY-DAY:                             # the shop's sku
+      - {item_no: VQT04959, quantity: 2}    # tickets for one piece of it; quantity 1 where left out
+      - {item_no: VNS21400, quantity: 3}
+    SUMMER-PASS:
+      - item_no: VQT04959
+        valid_from_days: 7                  # first day, so many days after payment
+    GIFT-BOX:
+      - item_no: GFT00001
+        voucher: gift
+        valid_for_days: 90                  # last day, so many days after the first
+      - {name: SPA課程體驗券, price: 3200, issue_type: serial_number}
+
+A sku that is not in the file is left to the next plugin. Days are counted from the day of payment in Taipei and never
+from today: an order that is asked about again after a crash, perhaps past midnight, must become the very same tickets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+
+from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, Voucher, hookimpl
+
+TAIPEI = timezone(timedelta(hours=8))
+Days = Annotated[int, Field(ge=0, le=36_500)]
+IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
+
+
+class Settings(BaseModel):
+    """The section `plugins.settings.catalogue_bundles`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Annotated[Path, Field(description="the YAML file of the bundles")]
+
+
+class Ticket(BaseModel):
+    """Some tickets of one product, as a part of a bundle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    item_no: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,8}$")] | None = None
+    name: Annotated[str, Field(min_length=1)] | None = None
+    price: Annotated[int, Field(ge=1)] | None = None
+    quantity: Annotated[int, Field(ge=1, le=1000)] = 1
+    issue_type: IssueTypeName | None = None
+    voucher: Literal["pickup", "gift"] = "pickup"
+    valid_from: date | None = None
+    valid_from_days: Days | None = None
+    valid_until: date | None = None
+    valid_for_days: Days | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Ticket:
+        if self.issue_type == "serial_number":
+            if self.item_no is not None or self.name is None or self.price is None:
+                raise ValueError("serial_number tickets have name and price, and no item_no")
+        elif self.item_no is None:
+            raise ValueError("item_no is missing; only serial_number tickets have none")
+        if self.valid_from is not None and self.valid_from_days is not None:
+            raise ValueError("valid_from and valid_from_days both say the first day; keep one")
+        ends = [end for end in (self.valid_until, self.valid_for_days) if end is not None]
+        if len(ends) != (1 if self.voucher == "gift" else 0):
+            raise ValueError("gift vouchers have a last day, by valid_until or valid_for_days, and others have none")
+        return self
+
+
+class Catalogue(RootModel[dict[str, Annotated[list[Ticket], Field(min_length=1)]]]):
+    """The whole file: bundles by sku."""
+
+
+class CatalogueBundles:
+    """The plugin. It knows nothing until it has its settings."""
+
+    settings_model = Settings
+
+    def __init__(self) -> None:
+        self._bundles: Mapping[str, list[Ticket]] = {}
+        self.content_fingerprint = ""
+
+    @hookimpl
+    def configure(self, settings: Settings) -> None:
+        """Read the file. Raises ValueError with everything that is wrong with it."""
+        catalogue = read(settings.file)
+        self._bundles = catalogue.root
+        self.content_fingerprint = hashlib.sha256(catalogue.model_dump_json().encode()).hexdigest()
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+        """The tickets of the bundle, as often as it was bought."""
+        bundle = self._bundles.get(line.sku)
+        if bundle is None:
+            return None
+        return [_item(ticket, order, line) for ticket in bundle]
+
+
+def read(file: Path) -> Catalogue:
+    """The catalogue in a file.
+
+    Raises ValueError with one line for each mistake.
+    """
+    try:
+        return Catalogue.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}. Correct the path, or mount it.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no YAML: {error}") from error
+    except ValidationError as error:
+        raise ValueError("\n".join(_mistakes(file, error))) from error
+
+
+def _mistakes(file: Path, error: ValidationError) -> Iterator[str]:
+    for mistake in error.errors(include_url=False):
+        yield f"{file}: {'.'.join(map(str, mistake['loc']))}: {mistake['msg'].removeprefix('Value error, ')}"
+
+
+def _item(ticket: Ticket, order: Order, line: Line) -> TicketItem:
+    issue_type = _issue_type(ticket, order, line)
+    dated = issue_type is IssueType.ELECTRONIC and not order.immediate
+    first = _first_day(ticket, order, line) if dated else None
+    return TicketItem(
+        item_no=ticket.item_no,
+        name=ticket.name,
+        price=ticket.price,
+        quantity=ticket.quantity * line.quantity,
+        issue_type=issue_type,
+        voucher=Voucher(ticket.voucher),
+        start_date=first,
+        expire_date=_last_day(ticket, order, line, first),
+    )
+
+
+def _issue_type(ticket: Ticket, order: Order, line: Line) -> IssueType:
+    if ticket.issue_type is not None:
+        return IssueType[ticket.issue_type.upper()]
+    issue_type = line.issue_type or order.issue_type
+    if issue_type is None:
+        raise InvalidOrder(
+            f"Nobody says which issue_type the bundle '{line.sku}' has. Write it into the catalogue of bundles, or "
+            "send it with the order."
+        )
+    return issue_type
+
+
+def _first_day(ticket: Ticket, order: Order, line: Line) -> date | None:
+    if line.start_date is not None or ticket.valid_from_days is None:
+        return line.start_date or ticket.valid_from
+    return _later(_day_of_payment(order, line), ticket.valid_from_days, line)
+
+
+def _last_day(ticket: Ticket, order: Order, line: Line, first: date | None) -> date | None:
+    if ticket.valid_for_days is None:
+        return ticket.valid_until
+    return _later(first or _day_of_payment(order, line), ticket.valid_for_days, line)
+
+
+def _day_of_payment(order: Order, line: Line) -> date:
+    if order.paid_at is None:
+        raise InvalidOrder(
+            f"The bundle '{line.sku}' is dated from the day of payment, and the order has no paid_at. Send paid_at."
+        )
+    try:
+        return order.paid_at.astimezone(TAIPEI).date()
+    except OverflowError:
+        raise _beyond_the_calendar(line) from None
+
+
+def _later(day: date, days: int, line: Line) -> date:
+    try:
+        return day + timedelta(days=days)
+    except OverflowError:
+        raise _beyond_the_calendar(line) from None
+
+
+def _beyond_the_calendar(line: Line) -> InvalidOrder:
+    return InvalidOrder(f"The dates of the bundle '{line.sku}' would lie after the year 9999. Correct paid_at.")
