@@ -126,7 +126,7 @@ class _Tried:
     def _implementation(
         self, implementation: Implementation, plugins: PluginManager, trial: Trial
     ) -> Iterator[Finding]:
-        found: defaultdict[Finding, list[str]] = defaultdict(list)
+        found: defaultdict[Finding, list[tuple[str, str]]] = defaultdict(list)
         spoke = False
         for sample in samples_of(implementation.hook.name, plugins, trial.records, trial.orders):
             try:
@@ -136,10 +136,12 @@ class _Tried:
                 return
             self.calls += len(tries)
             spoke = spoke or any(one.answer is not None or one.raised is not None or one.problem for one in tries)
-            for finding in findings_of(implementation, sample, tries):
-                found[finding].append(sample.what)
+            says = next((f" ({one.says})" for one in tries if one.says), "")
+            for finding in findings_of(implementation, tries):
+                found[finding].append((sample.what, says))
         for finding, samples in found.items():
-            yield replace(finding, what=f"{finding.what}, for {_listed(samples)}.")
+            (_, says), *_ = samples
+            yield replace(finding, what=f"{finding.what}{says}, for {_listed([what for what, _ in samples])}.")
         if not spoke and implementation.hook.kind is HookKind.CHOOSE:
             yield _silent(implementation)
 

@@ -63,6 +63,11 @@ class Told:
         return only
 
     @property
+    def reason(self) -> str:
+        """Why the only dead letter is one: `unmapped-item`, `plugin-error` and so on."""
+        return header(self.letter, "ecticket-reason")
+
+    @property
     def nothing_but_deferred(self) -> bool:
         """Whether the order only goes on."""
         return len(self.deferred) == 1 and not (self.events or self.letters or self.confirmations)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,14 +27,21 @@ from adapter.testing.samples import Given, Sample
 REPEATS: Final = 2
 """How often a hook is called in a row with the same arguments, and then from so many threads at once."""
 
+SAYS_MAX: Final = 200
+"""Characters of an exception's text that are shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """What one call came to: an answer, or an order error raised on purpose; or what is wrong with it."""
+    """What one call came to: an answer, or an order error raised on purpose; or what is wrong with it.
+
+    `says` is the text of an exception that is such a problem: a word of one sample, where the problem is that of many.
+    """
 
     answer: object = None
     raised: OrderError | None = None
     problem: str | None = None
+    says: str = ""
     changed: tuple[str, ...] = ()
 
     def same_as(self, other: Try) -> bool:
@@ -60,7 +68,7 @@ def try_sample(implementation: Implementation, sample: Sample, budget_seconds: f
         raise Overrun from None
 
 
-def findings_of(implementation: Implementation, sample: Sample, tries: tuple[Try, ...]) -> Iterator[Finding]:
+def findings_of(implementation: Implementation, tries: tuple[Try, ...]) -> Iterator[Finding]:
     """What is wrong with the answers, each thing once."""
     hook = implementation.hook
     for problem in dict.fromkeys(one.problem for one in tries if one.problem):
@@ -112,9 +120,7 @@ def _call(implementation: Implementation, sample: Given) -> Try:
         answer, problem = attempt(_telling(implementation, told), given, _check(implementation, given))
     except OrderError as raised:
         return Try(raised=raised, changed=_changed(given, sample))
-    if problem is not None and told:
-        problem = f"{problem} ({told[0]})"
-    return Try(answer=answer, problem=problem, changed=_changed(given, sample))
+    return Try(answer=answer, problem=problem, says="".join(told[:1]), changed=_changed(given, sample))
 
 
 def _changed(given: Given, before: Given) -> tuple[str, ...]:
@@ -129,7 +135,7 @@ def _telling(implementation: Implementation, told: list[str]) -> Implementation:
         try:
             return implementation.function(*arguments)
         except BaseException as error:
-            told.append(str(error) or type(error).__name__)
+            told.append(textwrap.shorten(str(error), SAYS_MAX))
             raise
 
     return replace(implementation, function=function)

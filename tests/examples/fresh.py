@@ -18,7 +18,7 @@ from pathlib import Path
 
 SCRIPTS: Mapping[str, str] = {
     "ecticket-adapter": "from adapter.cli import main",
-    "pytest": "from pytest import console_main as main",
+    "pytest": "from pytest import main",
     "pip": "from pip._internal.cli.main import main",
 }
 

@@ -1,0 +1,1 @@
+"""Tests of the manual: what a page shows is what happens."""
