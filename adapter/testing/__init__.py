@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from adapter.testing.memory_stream import MemoryStream
     from adapter.testing.orders import Orders, order_paid, order_record
     from adapter.testing.pytest_plugin import Conforms, MakesManagers, MakesStreams
-    from adapter.testing.told import Event, Told
+    from adapter.testing.told import Told, ToldEvent
 
 _HOMES = {
     "clock": ("NOON", "Clock"),
@@ -63,7 +63,7 @@ _HOMES = {
     "memory_stream": ("MemoryStream",),
     "orders": ("Orders", "order_paid", "order_record"),
     "pytest_plugin": ("Conforms", "MakesManagers", "MakesStreams"),
-    "told": ("Event", "Told"),
+    "told": ("ToldEvent", "Told"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -77,7 +77,6 @@ __all__ = [
     "REFUSED_AFTER",
     "Clock",
     "Conforms",
-    "Event",
     "FakeEcticket",
     "Fault",
     "Finding",
@@ -87,6 +86,7 @@ __all__ = [
     "MemoryStream",
     "Orders",
     "Told",
+    "ToldEvent",
     "conformance",
     "order_paid",
     "order_record",

@@ -17,7 +17,7 @@ from adapter.testing.surroundings import TOPICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class ToldEvent:
     """One event: `kind` is the type's last word but one, `attributes` are CloudEvents' own."""
 
     kind: str
@@ -35,7 +35,7 @@ class Event:
 class Told:
     """An outcome, read."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[ToldEvent] = field(default_factory=list)
     deferred: list[Record] = field(default_factory=list)
     confirmations: list[Record] = field(default_factory=list)
     letters: list[Record] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Told:
         """What was told."""
         return [event.kind for event in self.events]
 
-    def event(self, kind: str) -> Event:
+    def event(self, kind: str) -> ToldEvent:
         """The only event of a kind."""
         (only,) = (event for event in self.events if event.kind == kind)
         return only
@@ -117,11 +117,11 @@ class Reader:
         )
 
 
-def read_event(publication: Publication) -> Event:
+def read_event(publication: Publication) -> ToldEvent:
     """The event that a publication is."""
     headers = {name: value.decode() for name, value in publication.headers}
     attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
-    return Event(
+    return ToldEvent(
         kind=attributes["type"].split(".")[-2],
         key=(publication.key or b"").decode(),
         attributes=attributes,

@@ -31,7 +31,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.ecticket import REFUSED
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
-from adapter.testing.told import Event, Told, header
+from adapter.testing.told import Told, ToldEvent, header
 from flows.house import SERIAL, House, derived, line, plan_of
 
 WHOSE = Whose(merchant_id=MERCHANT, order_id="A-1", reference={"cart": 7})
@@ -53,7 +53,7 @@ def _word(kind: str, trade_no: str, *, minute: int, part: int = 1, parts: int = 
     )
 
 
-def _read(events: Sequence[Event]) -> list[Word]:
+def _read(events: Sequence[ToldEvent]) -> list[Word]:
     return [
         Word(
             kind=event.kind,

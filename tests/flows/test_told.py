@@ -12,11 +12,11 @@ from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Grant
-from adapter.testing.told import Event as ReadEvent
+from adapter.testing.told import ToldEvent
 from flows.house import House, derived
 
 
-async def submitted(house: House) -> tuple[Record, ReadEvent]:
+async def submitted(house: House) -> tuple[Record, ToldEvent]:
     """The record of a `submitted` event, and the event as the house reads it."""
     record = house.order(order_id="王-1")
     prepared = await house.submit.prepare(record)

@@ -20,7 +20,7 @@ PUBLIC = {
     # the way of an order, and what is told of it
     "MemoryStream",
     "Told",
-    "Event",
+    "ToldEvent",
     # the conformance suite
     "conformance",
     "Finding",
