@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,10 @@ def check(invocation: Invocation, plugin: Target, order: OwnOrders = None, json:
 
     trial = _trial(invocation.settings(), order or [])
     sections = invocation.settings().plugins.settings
-    examined = [
-        examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
-    ]
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is none of ours
+        examined = [
+            examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
+        ]
     if json:
         print_json({"passed": all(each.passed for each in examined), "plugins": [_as_json(each) for each in examined]})
     else:

@@ -20,6 +20,7 @@ from adapter.extensions.facade import BUDGET_SECONDS
 from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.sources import Origin, Source, from_modules, from_objects, from_paths, installed
+from adapter.extensions.starting import START_SECONDS, NotBackYet, within
 from adapter.extensions.values import OrderRecord
 from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level
@@ -36,12 +37,16 @@ MENTIONED: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What a plugin is examined with: its own settings, records and orders of its author's, and the time for a call."""
+    """What a plugin is examined with: its own settings, records and orders of its author's, and the time it has.
+
+    `budget_seconds` is for one call of a hook, `start_seconds` for loading and for each hook that is called at start.
+    """
 
     settings: Mapping[str, object] = field(default_factory=dict)
     records: Sequence[OrderRecord] = ()
     orders: Sequence[Order] = ()
     budget_seconds: float = BUDGET_SECONDS
+    start_seconds: float = START_SECONDS
 
 
 def conformance(
@@ -76,13 +81,15 @@ def examine(source: Source, trial: Trial) -> Examination:
     """Load one plugin and hold it to every rule. Never raises for what the plugin does."""
     examined = Examination(name=source.name, where=source.where)
     try:
-        plugin = source.load()
+        plugin = within(trial.start_seconds, source.load)
     except PluginRefused as refused:
         return replace(examined, findings=(why_not_loaded(source, refused),))
+    except NotBackYet:
+        return replace(examined, findings=(_never_loaded(trial.start_seconds),))
     sections = {source.name: trial.settings} if trial.settings else {}
     choice = OnlyObjects(objects={source.name: plugin}, settings=sections)
-    plugins = PluginManager(choice, built_in=built_in_sources())
-    of_model = tuple(findings_of_model(plugin))
+    plugins = PluginManager(choice, built_in=built_in_sources(), start_seconds=trial.start_seconds)
+    of_model = _of_model(plugin)
     if plugins.refusals:
         by_settings = all(refusal.by_settings for refusal in plugins.refusals)
         refused_for = tuple(findings_of_refusals(plugins.refusals, plugin, trial.settings))
@@ -92,6 +99,22 @@ def examine(source: Source, trial: Trial) -> Examination:
     of_hooks = tuple(finding for name in info.hooks for finding in tried.hook(name, plugins, trial))
     findings = (*of_model, *of_hooks, *findings_of_sinks(plugin), *_of_commands(plugins), *_deprecated(plugins))
     return replace(examined, hooks=info.hooks, calls=tried.calls, findings=findings)
+
+
+def _never_loaded(seconds: float) -> Finding:
+    return Finding(
+        level=Level.ERROR,
+        what=f"Loading it has not come back after {seconds:g} s.",
+        cure="Let it do at import no more than define things.",
+    )
+
+
+def _of_model(plugin: object) -> tuple[Finding, ...]:
+    try:
+        return tuple(findings_of_model(plugin))
+    except Exception as error:  # noqa: BLE001  # a model's own code takes part
+        what = f"Looking at its settings_model raised {type(error).__name__} ({error})."
+        return (Finding(level=Level.ERROR, hook="configure", what=what, cure="Mend the model."),)
 
 
 def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
@@ -133,7 +156,8 @@ class _Tried:
                 tries = try_sample(implementation, sample, trial.budget_seconds)
             except Overrun:
                 yield _overran(implementation, sample.what, trial.budget_seconds)
-                return
+                spoke = True
+                break
             self.calls += len(tries)
             spoke = spoke or any(one.answer is not None or one.raised is not None or one.problem for one in tries)
             says = next((f" ({one.says})" for one in tries if one.says), "")

@@ -9,6 +9,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from adapter.extensions.hooks import hooks
 from adapter.extensions.manager import Refusal
 from adapter.extensions.plugin_settings import read_section
 from adapter.extensions.sources import Source
+from adapter.extensions.starting import START_SECONDS, within
 from adapter.testing.findings import Finding, Level
 
 _NOT_ITS_OWN: Final = (str(Path(__file__).parent.parent), sysconfig.get_paths()["stdlib"], "<frozen")
@@ -81,7 +83,7 @@ def _what_configure_says(plugin: object, settings: Mapping[str, object]) -> str:
     if configure is None:
         return ""
     try:
-        configure(read_section("settings", settings, model))
+        within(START_SECONDS, partial(configure, read_section("settings", settings, model)))
     except SettingsError:
         return ""
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told

@@ -9,9 +9,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from adapter.extensions.manager import PluginManager
+from adapter.extensions.starting import NotBackYet, within
 from adapter.extensions.values import OrderOutcome, OrderRecord, PartOutcome
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order
@@ -20,6 +22,8 @@ from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.testing.orders import MERCHANT, Orders, order_bytes, order_record
 
+MAPPING_SECONDS: Final = 2.0
+"""What mapping an order may take where only its plan is wanted; a slow mapping is found where it is tried."""
 Given = Mapping[str, object]
 """A hook's arguments, by name."""
 
@@ -71,21 +75,26 @@ def _shaped(plugins: PluginManager, _: Sequence[OrderRecord], own: Sequence[Orde
     policy = PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester")
     for what, order in _orders(own):
         try:
-            parts = plan(order, tuple(_items(plugins, order)), policy)
-        except Exception:  # noqa: BLE001, S112  # what the plugin's own map_item breaks is found where that is called
+            parts = plan(order, within(MAPPING_SECONDS, partial(_items, plugins, order)), policy)
+        except NotBackYet:
+            return
+        except (Exception, SystemExit):  # noqa: BLE001, S112  # what the plugin's own map_item breaks is found there
             continue
         for part in parts:
             yield Sample(what=f"part {part.number} of {what}", given={"order": order, "request": part.request})
 
 
-def _items(plugins: PluginManager, order: Order) -> Iterator[TicketItem]:
-    for line in order.lines:
-        for plugin in plugins.implementations("map_item"):
-            given = {"order": order, "line": line}
-            found = plugin.function(*(given[name] for name in plugin.arguments))
-            if isinstance(found, Sequence):
-                yield from found
-                break
+def _items(plugins: PluginManager, order: Order) -> tuple[TicketItem, ...]:
+    return tuple(item for line in order.lines for item in _mapped_line(plugins, order, line))
+
+
+def _mapped_line(plugins: PluginManager, order: Order, line: Line) -> Sequence[TicketItem]:
+    for plugin in plugins.implementations("map_item"):
+        given = {"order": order, "line": line}
+        found = plugin.function(*(given[name] for name in plugin.arguments))
+        if isinstance(found, Sequence):
+            return found
+    return ()
 
 
 def _settled(_: PluginManager, __: Sequence[OrderRecord], ___: Sequence[Order]) -> Iterator[Sample]:

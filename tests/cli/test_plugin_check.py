@@ -83,6 +83,15 @@ def test_it_is_data_too(run: Commands, plugin: Path) -> None:
     assert findings(told) == []
 
 
+def test_what_a_plugin_prints_is_no_part_of_it(run: Commands, plugin: Path) -> None:
+    """It goes to standard error."""
+    plugin.write_text(f"print('hello')\n{GOOD}")
+    told = run("plugins", "check", str(plugin), "--json")
+
+    assert told.json["passed"] is True
+    assert "hello" in told.err
+
+
 def test_a_broken_plugin_fails_with_hook_and_cure(run: Commands, plugin: Path) -> None:
     """Exit code 1."""
     plugin.write_text(BROKEN)

@@ -27,6 +27,7 @@ from adapter import (
 )
 from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.sources import Origin, Source
 from adapter.testing import Finding, Level, Orders, conformance
 from adapter.testing.examining import Trial, examine, sources_of
 from adapter.testing.pytest_plugin import Conforms
@@ -251,6 +252,45 @@ def test_a_hook_that_blocks_only_when_two_are_at_it_is_found() -> None:
     assert "still at work" in only(mapping(answer), budget_seconds=0.2).what
 
 
+def test_a_mapping_that_never_comes_back_holds_up_no_other_hook(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests to shape are made from what it maps."""
+    monkeypatch.setattr("adapter.testing.samples.MAPPING_SECONDS", 0.05)
+
+    class Stuck:
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> None:
+            gate.wait()
+
+        @hookimpl
+        def shape_issue(self, request: IssueRequest) -> IssueRequest:
+            return request
+
+    assert only(Stuck(), budget_seconds=0.05).hook == "map_item"
+
+
+def test_what_was_found_before_a_hook_got_stuck_is_told_too(gate: threading.Event) -> None:
+    """Whoever mends one wants to know of the others."""
+
+    def answer(order: Order, line: Line) -> None:
+        if line.sku == "X":
+            gate.wait()
+        raise KeyError(line.sku)
+
+    stuck, raised = errors(mapping(answer), budget_seconds=1)
+    assert "still at work" in stuck.what
+    assert "raised KeyError" in raised.what
+
+
+def test_a_plugin_that_never_finishes_loading_is_told(gate: threading.Event) -> None:
+    """And the check ends."""
+    source = Source(name="slow", origin=Origin.MODULE, where="slow", load=gate.wait)
+    (found,) = examine(source, Trial(start_seconds=0.05)).findings
+
+    assert found.what == "Loading it has not come back after 0.05 s."
+
+
 def test_slow_is_not_stuck() -> None:
     """A call within its budget is no finding."""
 
@@ -395,6 +435,18 @@ def test_a_secret_that_shows_is_found(model: type[BaseModel]) -> None:
     found = only(Configured(model))
 
     assert (found.hook, found.cure) == ("configure", "Make it a SecretStr: api_key: SecretStr.")
+
+
+def test_a_model_that_cannot_be_looked_at_is_told() -> None:
+    """Its own code takes part."""
+
+    class Odd(BaseModel):
+        token: str = ""
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert "raised RuntimeError (no)" in only(Configured(Odd)).what
 
 
 def test_a_model_that_takes_any_key_is_warned_of() -> None:
