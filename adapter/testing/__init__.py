@@ -1,11 +1,12 @@
 """What tests of plugins are made of: fakes, builders, an adapter in memory, and the suite that every plugin passes.
 
 What is named here is public, for the tests of plugins to import; nothing deeper is. The same things come as pytest
-fixtures, which pytest finds by itself (`pytest_plugin`): `clock`, `orders`, `sandbox`, `plugin_manager`,
+fixtures, which pytest finds by itself (`pytest_plugin`): `clock`, `orders`, `events`, `sandbox`, `plugin_manager`,
 `memory_stream`, `conforms`. `docs/testing-plugins.md` shows them at work.
 
     clock          a clock that moves when told
     orders         orders of every kind, and records of them
+    events         events of every type, as sinks are handed them
     ecticket       an ECTicket in memory that misbehaves when told
     surroundings   what else the stages need around them
     told           what an outcome tells
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         FakeEcticket,
         Fault,
     )
+    from adapter.testing.events import Events
     from adapter.testing.examining import conformance
     from adapter.testing.findings import Finding, Level
     from adapter.testing.memory_stream import MemoryStream
@@ -58,6 +60,7 @@ _HOMES = {
         "FakeEcticket",
         "Fault",
     ),
+    "events": ("Events",),
     "examining": ("conformance",),
     "findings": ("Finding", "Level"),
     "memory_stream": ("MemoryStream",),
@@ -77,6 +80,7 @@ __all__ = [
     "REFUSED_AFTER",
     "Clock",
     "Conforms",
+    "Events",
     "FakeEcticket",
     "Fault",
     "Finding",

@@ -97,8 +97,8 @@ def examine(source: Source, trial: Trial) -> Examination:
     (info,) = (info for info in plugins.describe() if info.origin is not Origin.BUILT_IN)
     tried = _Tried()
     of_hooks = tuple(finding for name in info.hooks for finding in tried.hook(name, plugins, trial))
-    findings = (*of_model, *of_hooks, *findings_of_sinks(plugin), *_of_commands(plugins), *_deprecated(plugins))
-    return replace(examined, hooks=info.hooks, calls=tried.calls, findings=findings)
+    of_others = (*findings_of_sinks(plugins, source.name), *_of_commands(plugins), *_deprecated(plugins))
+    return replace(examined, hooks=info.hooks, calls=tried.calls, findings=(*of_model, *of_hooks, *of_others))
 
 
 def _never_loaded(seconds: float) -> Finding:

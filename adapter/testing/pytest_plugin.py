@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapter import Order, OrderRecord
     from adapter.extensions.manager import PluginManager
     from adapter.sandbox import RunningSandbox
-    from adapter.testing import Clock, MemoryStream, Orders
+    from adapter.testing import Clock, Events, MemoryStream, Orders
     from adapter.testing.plugins import Sections
 
 
@@ -75,6 +75,14 @@ def orders() -> Orders:
     from adapter.testing import Orders
 
     return Orders()
+
+
+@pytest.fixture
+def events() -> Events:
+    """Makes events of every type, as sinks are handed them."""
+    from adapter.testing import Events
+
+    return Events()
 
 
 @pytest.fixture

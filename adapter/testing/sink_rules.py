@@ -1,61 +1,49 @@
-"""What is asked of the sinks that a plugin hands over: names of their own, and `deliver` as a coroutine."""
+"""What is asked of the sinks that a plugin hands over: what the adapter asks at start, and that `wants` answers.
+
+Nothing is delivered.
+"""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
+from adapter.errors import PluginRefused
+from adapter.extensions.manager import PluginManager
+from adapter.extensions.provided_sinks import HOOK, provided_sinks
+from adapter.extensions.sinks import Event, Sink
+from adapter.testing.events import Events
 from adapter.testing.findings import Finding, Level
-
-HOOK: Final = "notification_sinks"
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,50}")
+from adapter.testing.refused import sentences
 
 
-def findings_of_sinks(plugin: object) -> Iterator[Finding]:
-    """What is wrong with the plugin's sinks; nothing where it has none."""
-    hand_over = getattr(plugin, HOOK, None)
-    if not callable(hand_over):
+def findings_of_sinks(plugins: PluginManager, plugin: str) -> Iterator[Finding]:
+    """What is wrong with a plugin's sinks; nothing where it has none."""
+    try:
+        provided = provided_sinks(plugins)
+    except PluginRefused as refused:
+        yield from sentences(plugin, str(refused), hook=HOOK)
+        return
+    for each in provided:
+        if each.plugin == plugin:
+            for event in Events().of_every_type():
+                yield from _findings_of_wants(each.sink, event)
+
+
+def _findings_of_wants(sink: Sink, event: Event) -> Iterator[Finding]:
+    wants = getattr(sink, "wants", None)
+    if wants is None:
         return
     try:
-        sinks = hand_over()
+        answer = wants(event)
     except Exception as error:  # noqa: BLE001  # whatever the plugin raises is a finding
-        yield _error(f"It raised {type(error).__name__} ({error}).", "Let it hand over sinks and do nothing else.")
-        return
-    if not isinstance(sinks, list | tuple):
-        yield _error(f"It returned a {type(sinks).__name__}.", "Return a list of sinks, empty where there is none.")
-        return
-    for sink in sinks:
-        yield from _findings_of(sink)
-    for name, count in Counter(str(getattr(sink, "name", "")) for sink in sinks).items():
-        if count > 1:
-            yield _error(
-                f"{count} sinks are called '{name}'.", "Give each a name of its own: it is its consumer group."
-            )
-
-
-def _findings_of(sink: object) -> Iterator[Finding]:
-    kind = type(sink).__name__
-    name = getattr(sink, "name", None)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        yield _error(
-            f"A sink ({kind}) has no name of 1 to 50 letters, digits, - and _.",
-            'Give it one: name = "chat". It becomes part of its consumer group, so keep it.',
-        )
-    deliver = getattr(sink, "deliver", None)
-    if not inspect.iscoroutinefunction(deliver):
-        yield _error(f"A sink ({kind}) has no coroutine deliver.", "Write async def deliver(self, event).")
-    elif list(inspect.signature(deliver).parameters) != ["event"]:
-        yield _error(f"deliver of a sink ({kind}) takes something else.", "Write async def deliver(self, event).")
-    wants = getattr(sink, "wants", None)
-    if wants is not None and (not callable(wants) or inspect.iscoroutinefunction(wants)):
-        yield _error(
-            f"wants of a sink ({kind}) is no plain function.",
-            "Write def wants(self, event) that returns True or False.",
-        )
-
-
-def _error(what: str, cure: str) -> Finding:
-    return Finding(level=Level.ERROR, hook=HOOK, what=what, cure=cure)
+        problem = f"raised {type(error).__name__} ({error})"
+    else:
+        if isinstance(answer, bool):
+            return
+        problem = f"returned a {type(answer).__name__}"
+    yield Finding(
+        level=Level.ERROR,
+        hook=HOOK,
+        what=f"wants of sink '{sink.name}' {problem}, for an event of type {event.type}.",
+        cure="Answer True or False for every event, also for types that it does not know.",
+    )

@@ -36,7 +36,7 @@ def module_of(plugin: Path) -> str:
 
 def test_these_are_the_examples() -> None:
     """Those that the manual names."""
-    assert [plugin.name for plugin in PLUGINS] == ["catalogue-bundles", "shopify-orders", "skip-policy"]
+    assert [plugin.name for plugin in PLUGINS] == ["catalogue-bundles", "chat-sink", "shopify-orders", "skip-policy"]
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
@@ -57,7 +57,7 @@ def test_the_adapter_finds_all_of_them(installed: Fresh, tmp_path: Path) -> None
     bundles = tmp_path / "bundles.yaml"
     bundles.write_text("FAMILY-DAY: [{item_no: VQT04959, quantity: 2}]\n")
     settings = tmp_path / "settings.yaml"
-    own = {"catalogue_bundles": {"file": str(bundles)}}
+    own = {"catalogue_bundles": {"file": str(bundles)}, "chat_sink": {"webhook_url": "https://chat.example/hook"}}
     settings.write_text(json.dumps({"plugins": {"settings": own}}))
     listed = json.loads(installed.must("ecticket-adapter", "plugins", "list", "--json", "--config", settings))
 

@@ -14,6 +14,7 @@ from extensions.plugins import Bundles, mapping, observing, parsing, raises, sha
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from adapter import (
+    Event,
     InvalidOrder,
     IssueRequest,
     IssueType,
@@ -479,7 +480,7 @@ class Sink:
 
     name = "chat"
 
-    async def deliver(self, event: object) -> None: ...
+    async def deliver(self, event: Event) -> None: ...
 
 
 class Nameless(Sink):
@@ -491,42 +492,62 @@ class Nameless(Sink):
 class Plain(Sink):
     """Its deliver is no coroutine."""
 
-    def deliver(self, event: object) -> None:  # type: ignore[override]  # the mistake
+    def deliver(self, event: Event) -> None:  # type: ignore[override]  # the mistake
         ...
 
 
-class Waits(Sink):
-    """Its wants is a coroutine."""
+class Picky(Sink):
+    """Its wants answers as it is told."""
 
-    async def wants(self, event: object) -> bool:
-        return True
+    def __init__(self, answer: Callable[[Event], object]) -> None:
+        self._answer = answer
+
+    def wants(self, event: Event) -> object:
+        return self._answer(event)
+
+
+class Hands:
+    """Hands these sinks over."""
+
+    def __init__(self, *sinks: object) -> None:
+        self._sinks = list(sinks)
+
+    @hookimpl
+    def notification_sinks(self) -> object:
+        return self._sinks
 
 
 @pytest.mark.parametrize(
     ("sinks", "said"),
     [
         ([Sink()], []),
-        ((Sink(),), []),
         ([], []),
-        ([Sink(), Sink()], ["2 sinks are called 'chat'"]),
-        ([Nameless()], ["has no name of 1 to 50"]),
-        ([Plain()], ["no coroutine deliver"]),
-        ([Waits()], ["is no plain function"]),
-        ({"chat": Sink()}, ["returned a dict"]),
-        ([None], ["has no name", "no coroutine deliver"]),
+        ([Picky(lambda event: event.type.endswith(".failed.v1"))], []),
+        ([Sink(), Sink()], ["which a sink of plugin 'Hands' has"]),
+        ([Nameless()], ["the name 'my chat'"]),
+        ([Plain()], ["deliver is no coroutine function"]),
+        ([None], ["without a name", "deliver is no coroutine function"]),
     ],
 )
-def test_sinks_have_names_and_deliver(sinks: object, said: list[str]) -> None:
-    """Looked at as objects, whatever their classes."""
-    from adapter.testing.sink_rules import findings_of_sinks
+def test_sinks_are_as_the_adapter_asks_at_start(sinks: list[object], said: list[str]) -> None:
+    """In its own words."""
+    found = errors(Hands(*sinks))
 
-    class Hands:
-        def notification_sinks(self) -> object:
-            return sinks
-
-    found = [finding.what for finding in findings_of_sinks(Hands())]
     assert len(found) == len(said)
-    assert all(part in what for part, what in zip(said, found, strict=True))
+    assert all(part in finding.what for part, finding in zip(said, found, strict=True))
+    assert all(finding.hook == "notification_sinks" for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(lambda event: event.data["rtn_code"] is None, "raised KeyError"), (lambda event: event.type, "returned a str")],
+)
+def test_wants_answers_for_every_type_of_event(answer: Callable[[Event], object], said: str) -> None:
+    """Also for those that it does not expect."""
+    found = errors(Hands(Picky(answer)))
+
+    assert found
+    assert all(said in finding.what and "for an event of type ecticket." in finding.what for finding in found)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ PUBLIC = {
     "Orders",
     "order_paid",
     "order_record",
+    # events
+    "Events",
     # the way of an order, and what is told of it
     "MemoryStream",
     "Told",
@@ -39,7 +41,7 @@ PUBLIC = {
     "REFUSED",
     "REFUSED_AFTER",
 }
-FIXTURES = {"clock", "orders", "sandbox", "plugin_manager", "memory_stream", "conforms"}
+FIXTURES = {"clock", "orders", "events", "sandbox", "plugin_manager", "memory_stream", "conforms"}
 HEAVY = ("asyncio", "aiokafka", "httpx", "pydantic", "cryptography", "yaml", "starlette", "uvicorn", "typer")
 
 

@@ -1,0 +1,179 @@
+"""Events of every type, as sinks are handed them: what the tests of a sink begin with.
+
+They are made from the models that the adapter writes events with and read back as it reads them, so that no sample says
+what an event cannot say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Final
+
+from adapter.extensions.sinks import Event
+from adapter.flows.events import (
+    EVENTS,
+    EventData,
+    IssuanceData,
+    IssuanceDelayed,
+    IssuanceFailed,
+    IssuanceIssued,
+    IssuanceSubmitted,
+    Notified,
+    OrderNotIssued,
+    OrderParked,
+    OrderRefunded,
+    OrderSkipped,
+    Origin,
+    TicketStatusChanged,
+    issuance_event,
+    notification_event,
+    notification_event_id,
+    order_event,
+)
+from adapter.flows.told import read_event
+from adapter.stream.records import Publication, Record
+from adapter.testing.clock import NOON
+from adapter.testing.orders import MERCHANT
+from adapter.testing.surroundings import TOPICS
+
+_ISSUANCE: Final[Mapping[str, object]] = {
+    "merchant_id": MERCHANT,
+    "order_id": "A-1",
+    "reference": {"cart": 7},
+    "trade_no_kind": "merchant",
+    "issue_type": "electronic",
+    "part": 1,
+    "parts": 1,
+    "items": ({"item_no": "VQT04959", "name": None, "quantity": 2},),
+    "ticket_count": 2,
+    "ticket_trade_no": "2026030112000001",
+}
+_NOTIFIED: Final[Mapping[str, object]] = {
+    "merchant_id": MERCHANT,
+    "trade_no_kind": "merchant",
+    "ticket_trade_no": "2026030112000001",
+}
+_STOPPED: Final[Mapping[str, object]] = {"order_id": "A-1", "plugin": None, "parts_done": 0}
+SAMPLES: Final[Mapping[type[EventData], Mapping[str, object]]] = {
+    IssuanceSubmitted: {**_ISSUANCE, "recovered": False},
+    IssuanceIssued: {**_ISSUANCE, "recovered": False, "submitted_at": NOON, "queries": 1},
+    IssuanceFailed: {
+        **_ISSUANCE,
+        "stage": "submit",
+        "rtn_code": 10_200_001,
+        "rtn_msg": "Inventory shortage",
+        "remark": None,
+    },
+    IssuanceDelayed: {**_ISSUANCE, "submitted_at": NOON, "queries": 12},
+    OrderSkipped: {
+        **_STOPPED,
+        "reason": "test order",
+        "stage": "map",
+        "plugin": "skip_policy",
+        "message": "Plugin skip_policy says that this order gets no tickets: test order.",
+    },
+    OrderParked: {
+        **_STOPPED,
+        "reason": "unmapped-item",
+        "stage": "map",
+        "message": "No plugin knows which ticket sku 'X' stands for. Add it to the catalogue.",
+    },
+    TicketStatusChanged: {
+        **_NOTIFIED,
+        "raw": {"RtnCode": 1, "UseStatus": 2},
+        "withheld": ("TicketNo",),
+        "ticket_ref": "5f0c6d1b9a3e47280d1c6b5a49382716",
+        "use_status": 2,
+        "may_mean": ("redeemed", "refunded"),
+    },
+    OrderRefunded: {
+        **_NOTIFIED,
+        "raw": {"TradeAmount": 1000, "TotalRefundAmount": 500, "RefundAmount": 200},
+        "withheld": (),
+        "trade_amount": 1000,
+        "refund_amount": 200,
+        "total_refund_amount": 500,
+    },
+}
+"""What each type of event says, unless a test says otherwise."""
+
+
+class Events:
+    """Makes events; what a test cares about is given by name: `events.failed(rtn_code=7)`."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def submitted(self, **data: object) -> Event:
+        """ECTicket has received an issuance."""
+        return self.of(IssuanceSubmitted, **data)
+
+    def issued(self, **data: object) -> Event:
+        """The tickets exist."""
+        return self.of(IssuanceIssued, **data)
+
+    def failed(self, **data: object) -> Event:
+        """No tickets, and none will come."""
+        return self.of(IssuanceFailed, **data)
+
+    def delayed(self, **data: object) -> Event:
+        """The job takes longer than it should."""
+        return self.of(IssuanceDelayed, **data)
+
+    def skipped(self, **data: object) -> Event:
+        """A plugin said that the order gets no tickets."""
+        return self.of(OrderSkipped, **data)
+
+    def parked(self, **data: object) -> Event:
+        """The order is on the dead letters."""
+        return self.of(OrderParked, **data)
+
+    def status_changed(self, **data: object) -> Event:
+        """ECTicket says that the status of a ticket has changed."""
+        return self.of(TicketStatusChanged, **data)
+
+    def refunded(self, **data: object) -> Event:
+        """ECTicket says that money of an order was paid back."""
+        return self.of(OrderRefunded, **data)
+
+    def of_every_type(self) -> tuple[Event, ...]:
+        """One of each."""
+        return tuple(self.of(model) for model in EVENTS)
+
+    def of(self, model: type[EventData], **data: object) -> Event:
+        """An event of this type with these data.
+
+        Raises ValueError for data that such an event cannot hold.
+        """
+        number = next(self._numbers)
+        own = {"trade_no": f"T{number:06}"} if issubclass(model, IssuanceData | Notified) else {}
+        return _read(_published(model.model_validate({**SAMPLES[model], **own, **data}), number))
+
+
+def _published(data: EventData, number: int) -> Publication:
+    origin = Origin(topic=TOPICS.orders_paid, partition=0, offset=number)
+    if isinstance(data, IssuanceData):
+        return issuance_event(data, topic=TOPICS.issuances, origin=origin, now=NOON)
+    if isinstance(data, OrderNotIssued):
+        return order_event(data, topic=TOPICS.issuances, origin=origin, now=NOON, merchant_id=MERCHANT)
+    if isinstance(data, Notified):
+        event_id = notification_event_id(MERCHANT, f"notification {number}", NOON.date())
+        return notification_event(data, topic=TOPICS.tickets, event_id=event_id, now=NOON)
+    raise TypeError(f"There is no sample of {data.TYPE}.")
+
+
+def _read(published: Publication) -> Event:
+    record = Record(
+        topic=published.topic,
+        partition=0,
+        offset=0,
+        timestamp=NOON,
+        key=published.key,
+        value=published.value,
+        headers=published.headers,
+    )
+    event = read_event(record)
+    if event is None:
+        raise TypeError("What the adapter writes it does not read as an event.")
+    return event

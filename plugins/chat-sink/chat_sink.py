@@ -1,0 +1,155 @@
+"""A chat learns what happens to tickets, through an incoming webhook as Slack has them, and Discord at `…/slack`.
+
+The message is JSON, `{"text": ...}`, and holds what the event says and nothing else: events have no customer data.
+A chat that asks for a pause (HTTP 429 with Retry-After) gets it; what was not taken is tried again by the adapter, and
+nobody's order waits for it. An event can come twice; its id stands at the end of the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Final
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from adapter import Event, NotDelivered, RetryAfter, Sink, hookimpl
+
+FAILED = "ecticket.issuance.failed.v1"
+PARKED = "ecticket.order.parked.v1"
+TOO_MANY_REQUESTS: Final = 429
+PAUSE_SECONDS: Final = 30.0
+PAUSE_MAX_SECONDS: Final = 3600.0
+"""How long a pause is that the chat asks for without saying how long, and the longest that is believed."""
+
+
+class Settings(BaseModel):
+    """The section `plugins.settings.chat_sink`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    webhook_url: Annotated[SecretStr, Field(description="the incoming webhook's address; who knows it can write there")]
+    events: Annotated[tuple[str, ...], Field(description="types of the events that are told")] = (FAILED, PARKED)
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$", description="the sink's name, part of its group's")
+    ] = "chat"
+    timeout_seconds: Annotated[float, Field(gt=0, description="what the chat may take to answer")] = 10.0
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_http(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("it must begin with https://")
+        return url
+
+
+class ChatSink:
+    """The plugin: one sink, once it has its settings."""
+
+    settings_model = Settings
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+
+    @hookimpl
+    def configure(self, settings: Settings) -> None:
+        """Remember them."""
+        self._settings = settings
+
+    @hookimpl
+    def notification_sinks(self) -> Sequence[Sink]:
+        """The chat."""
+        return [] if self._settings is None else [Chat(self._settings)]
+
+
+class Chat:
+    """The sink. Its client belongs to the loop on which it first delivers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._client: httpx.AsyncClient | None = None
+
+    def wants(self, event: Event) -> bool:
+        """Whether this type is told at all."""
+        return event.type in self._settings.events
+
+    async def deliver(self, event: Event) -> None:
+        """Say it.
+
+        Raises RetryAfter where the chat asks for a pause, NotDelivered where it does not take it.
+        """
+        client = self._client = self._client or httpx.AsyncClient(timeout=self._settings.timeout_seconds)
+        try:
+            answer = await client.post(self._settings.webhook_url.get_secret_value(), json={"text": text_of(event)})
+        except httpx.HTTPError as error:
+            # Its text may hold the address, which is a secret.
+            raise NotDelivered(f"the chat was not reached ({type(error).__name__})") from None
+        if answer.status_code == TOO_MANY_REQUESTS:
+            raise RetryAfter(_pause(answer.headers.get("retry-after")), "the chat asks for a pause")
+        if not answer.is_success:
+            raise NotDelivered(f"the chat answered HTTP {answer.status_code}")
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+def text_of(event: Event) -> str:
+    """The event in a line, and its id."""
+    tell = _SENTENCES.get(event.type)
+    told = tell(event.data) if tell else f"{event.type}: {event.subject}"
+    return f"{_escaped(told)} ({event.id})"
+
+
+def _escaped(text: str) -> str:
+    """As Slack asks for: nothing in it becomes a link or calls somebody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _failed(data: Mapping[str, object]) -> str:
+    said = data["remark"] or f"{data['rtn_msg']} ({data['rtn_code']})"
+    return f"No tickets for order {data['order_id']}, part {data['part']} of {data['parts']}: {said}"
+
+
+def _stopped(what: str) -> Callable[[Mapping[str, object]], str]:
+    def tell(data: Mapping[str, object]) -> str:
+        return f"Order {data['order_id'] or '(unreadable)'} was {what}, {data['reason']}: {data['message']}"
+
+    return tell
+
+
+def _about(what: str) -> Callable[[Mapping[str, object]], str]:
+    def tell(data: Mapping[str, object]) -> str:
+        return f"{data['ticket_count']} tickets of order {data['order_id']} {what} ({data['trade_no']})"
+
+    return tell
+
+
+_SENTENCES: Final[Mapping[str, Callable[[Mapping[str, object]], str]]] = {
+    "ecticket.issuance.submitted.v1": _about("are on their way"),
+    "ecticket.issuance.issued.v1": _about("are issued"),
+    "ecticket.issuance.delayed.v1": _about("take longer than they should"),
+    FAILED: _failed,
+    "ecticket.order.skipped.v1": _stopped("skipped"),
+    PARKED: _stopped("parked"),
+}
+
+
+def _pause(retry_after: str | None) -> float:
+    """Seconds from a Retry-After, which is a number or a date."""
+    try:
+        seconds = float(retry_after or PAUSE_SECONDS)
+    except ValueError:
+        seconds = _until(retry_after or "")
+    return min(max(seconds, 0.0), PAUSE_MAX_SECONDS) if seconds == seconds else PAUSE_SECONDS
+
+
+def _until(date: str) -> float:
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return PAUSE_SECONDS
