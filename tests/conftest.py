@@ -32,8 +32,8 @@ class MakesTopics(Protocol):
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Whoever uses the broker is marked so; nobody has to remember."""
-    if "kafka" in getattr(item, "fixturenames", ()):
+    """Whoever uses a broker is marked so, the session's or one of its own; nobody has to remember."""
+    if not {"kafka", "local_kafka_ready"}.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.broker)
 
 
