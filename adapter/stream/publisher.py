@@ -23,7 +23,7 @@ from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.kafka_client import LARGEST_REQUEST
 from adapter.stream.port import KafkaTrouble
-from adapter.stream.producers import end_producer, mend_producer
+from adapter.stream.producers import end_producer, look_at, mend_producer
 from adapter.stream.records import Publication
 
 WITHIN_SECONDS = 4.0
@@ -134,6 +134,7 @@ class KafkaPublisher:
             sent = await producer.send(
                 publication.topic, publication.value, publication.key, headers=list(publication.headers)
             )
+            sent.add_done_callback(look_at)  # nobody may be waiting any more by then
             await asyncio.shield(sent)  # others may wait for the same batch
         except _FAILURES as error:
             self._break(producer, repr(error))
