@@ -1,7 +1,8 @@
-"""What a stranger's connection may cost: how many there are, how long a request may take to arrive, how large it is.
+"""What a stranger's connection may cost: how many there are, how long a request and its answer take, how large it is.
 
-uvicorn waits without end for a request that does not come or does not go on, and keeps headers of any size. That is
-fine for probes inside a pod and not for a port that the internet reaches.
+uvicorn waits without end for a request that does not come or does not go on, and for an answer to be read; it keeps
+headers of any size, and as many requests as are sent ahead of their answers. That is fine for probes inside a pod and
+not for a port that the internet reaches.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class Bounds:
     """`request_seconds` from the connection, or the answer before, to the last byte of the request.
 
-    `message_bytes` count as they come: a body in chunks of one byte is six times as long on the wire.
+    `answer_seconds` from there until the answer is out of our hands. `requests_ahead` were sent before the answer to an
+    earlier one was, and wait for it. `message_bytes` count as they come: a body in chunks of one byte is six times as
+    long on the wire.
     """
 
     connections: int = 256
     request_seconds: float = 10.0
+    answer_seconds: float = 10.0
+    requests_ahead: int = 16
     head_bytes: int = 16 * 1024
     message_bytes: int = 512 * 1024
+
+
+class _TooManyAheadError(Exception):
+    """Ends the parser, which would make a request of all that has come."""
 
 
 def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
@@ -44,47 +53,49 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
             if len(self.connections) > bounds.connections:
                 self._close("too-many")
             else:
-                self._expect_request()
+                self._end_after(bounds.request_seconds)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._expect_nothing()
+            self._end_never()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             self._received += len(data)
             super().data_received(data)
-            if self._received > (bounds.head_bytes if self._in_head else bounds.message_bytes):
+            too_much = self._received > (bounds.head_bytes if self._in_head else bounds.message_bytes)
+            if too_much and not self.transport.is_closing():
                 self._close("too-much")
 
         def on_headers_complete(self) -> None:
+            if len(self.pipeline) >= bounds.requests_ahead:
+                self._close("too-much")
+                raise _TooManyAheadError
             self._in_head = False
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
             self._in_head, self._received = True, 0
-            self._expect_nothing()
             super().on_message_complete()
-            if self.cycle.response_complete:  # before the whole request was here, as too large ones are
-                self._expect_request()
+            answered = self.cycle.response_complete  # before the whole request was here, as too large ones are
+            self._end_after(bounds.request_seconds if answered else bounds.answer_seconds)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if not self.transport.is_closing():
-                self._expect_request()
+            if self in self.connections:  # also one that is closing: it stays until all is read, be it for ever
+                self._end_after(bounds.request_seconds)
 
-        def _expect_request(self) -> None:
-            self._expect_nothing()
-            self._deadline = self.loop.call_later(bounds.request_seconds, self._close, "too-slow")
+        def _end_after(self, seconds: float) -> None:
+            self._end_never()
+            self._deadline = self.loop.call_later(seconds, self._close, "too-slow")
 
-        def _expect_nothing(self) -> None:
+        def _end_never(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
 
         def _close(self, why: str) -> None:
             """At once: whoever sends slowly would read slowly too."""
-            if not self.transport.is_closing():
-                on_closed(why)
-                self.transport.abort()
+            on_closed(why)
+            self.transport.abort()
 
     return BoundedProtocol

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from adapter.errors import AdapterError
 from adapter.flows.receive import Receiver
 from adapter.protocol.credentials import Credentials, Merchant
@@ -123,6 +125,22 @@ class Door:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection."""
         return await asyncio.open_connection("127.0.0.1", self.port)
+
+    @asynccontextmanager
+    async def reluctant(self) -> AsyncIterator[tuple[socket.socket, HttpToolsProtocol]]:
+        """A connection over which little goes until somebody reads, and nobody does; and the server's end of it."""
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.port))
+            await until(lambda: bool(self._connections()))
+            (server_end,) = self._connections()
+            server_end.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            yield client, server_end
+
+    def _connections(self) -> list[HttpToolsProtocol]:
+        assert self.server is not None
+        return [each for each in self.server._server.server_state.connections if isinstance(each, HttpToolsProtocol)]
 
     async def post(self, body: bytes, path: str = USE_STATUS, **headers: str) -> tuple[int, bytes]:
         """Post a whole request."""

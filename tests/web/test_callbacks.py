@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from structlog.testing import capture_logs
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapter.errors import BrokerAway
 from adapter.protocol.credentials import Merchant
@@ -350,6 +352,60 @@ async def test_a_slow_publication_is_not_a_slow_request() -> None:
         door.open.set()
 
         assert (await asking)[0] == 200
+
+
+async def _ask_for_nothing(client: socket.socket, server_end: HttpToolsProtocol, **headers: str) -> None:
+    """A request, and a wait until it is answered or its answer is stuck."""
+    await asyncio.get_running_loop().sock_sendall(client, request(b"", "/", **headers))
+    before = server_end.cycle
+    await until(lambda: server_end.cycle is not before)
+    await until(lambda: server_end.cycle.response_complete or server_end.flow.write_paused)
+
+
+async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
+    """Its connection is one of few; so it is closed, and another is served in its place."""
+    async with open_door(Bounds(connections=1, answer_seconds=0.2)) as door, door.reluctant() as (client, server_end):
+        while not server_end.flow.write_paused:
+            await _ask_for_nothing(client, server_end)
+        await _ask_for_nothing(client, server_end)
+
+        await until(lambda: bool(door.closed))
+
+        assert door.closed == {"too-slow": 1}
+        assert (await door.post(sealed()))[0] == 200
+
+
+async def test_a_closing_connection_does_not_wait_for_ever_for_its_last_answer_to_be_read() -> None:
+    """It counts until it is gone."""
+    async with open_door(Bounds(connections=1, request_seconds=0.2)) as door, door.reluctant() as (client, server_end):
+        while server_end.transport.get_write_buffer_size() == 0:
+            await _ask_for_nothing(client, server_end)
+        await _ask_for_nothing(client, server_end, connection="close")
+        assert server_end.transport.is_closing()
+
+        await until(lambda: bool(door.closed))
+
+        assert door.closed == {"too-slow": 1}
+        assert (await door.post(sealed()))[0] == 200
+
+
+async def test_few_requests_may_be_sent_ahead_of_their_answers(door: Door) -> None:
+    """Each one that waits takes a hundred times the room that it took on the wire."""
+    assert [status for status, _ in await _said_at_once(door, 1 + Bounds().requests_ahead)] == [404] * 17
+    assert door.closed == {}
+
+    await _said_at_once(door, 10_000)
+
+    assert door.closed == {"too-much": 1}
+
+
+async def _said_at_once(door: Door, count: int) -> list[tuple[int, bytes]]:
+    reader, writer = await door.connect()
+    try:
+        writer.write(request(b"", "/") * count)
+        return [answer for answer in [await answered(reader) for _ in range(count)] if answer[0]]
+    finally:
+        writer.close()
 
 
 async def test_half_a_body_is_counted_and_not_published(door: Door) -> None:
