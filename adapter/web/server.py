@@ -17,6 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapter.errors import SettingsError
 
+_BACKLOG = 2048
+"""How many connections wait to be accepted; uvicorn's own number."""
+
 
 class _QuietServer(uvicorn.Server):
     """A uvicorn server that leaves the process's signals alone."""
@@ -79,6 +82,9 @@ class WebServer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._host, self.port))
+            # At once: two processes can bind one port as long as neither listens, and the later one would learn of it
+            # where nobody hears it, inside uvicorn.
+            listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
             raise SettingsError(

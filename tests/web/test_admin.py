@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,3 +85,19 @@ async def test_a_taken_port_is_a_settings_error() -> None:
         await second.start()
 
     await first.stop()
+
+
+async def test_of_two_that_start_at_once_on_one_port_one_is_told() -> None:
+    """Both can bind it as long as neither listens; none may believe that it serves when it does not."""
+    free = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")
+    await free.start()
+    await free.stop()
+    both = [
+        WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=free.port, purpose="admin")
+        for _ in range(2)
+    ]
+
+    started = await asyncio.gather(*(each.start() for each in both), return_exceptions=True)
+    await asyncio.gather(*(each.stop() for each in both))
+
+    assert [type(each) for each in started if each is not None] == [SettingsError]
