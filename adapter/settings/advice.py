@@ -223,6 +223,12 @@ def _callbacks(settings: Settings) -> Iterator[Advice]:
             f"callbacks.public_url {URL.rule}, and it is not.",
             "Write it as https://host, with a punycode host.",
         )
+    elif "?" in callbacks.public_url or "#" in callbacks.public_url:
+        yield _problem(
+            "callbacks.public_url",
+            "callbacks.public_url holds a ? or #: the receiver's paths are put behind it, and would be no paths then.",
+            "Leave off everything from there on.",
+        )
     elif address.port not in CALLBACK_PORTS:
         yield _warning(
             "callbacks.public_url",

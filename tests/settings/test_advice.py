@@ -56,10 +56,12 @@ def test_nothing_set_names_what_a_start_needs() -> None:
         ("callbacks.public_url", "https://票.example"),
         ("callbacks.public_url", "https://shop.example:port"),
         ("callbacks.public_url", "https://[::1"),
+        ("callbacks.public_url", "https://shop.example/?token=1"),
+        ("callbacks.public_url", "https://shop.example/#"),
     ],
 )
 def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
-    """Each of these would make ECTicket refuse every order, or issue one twice."""
+    """Each of these would make ECTicket refuse every order, issue one twice, or tell nobody of a refund."""
     (advice,) = _advice(**{key.replace(".", "__"): value})
 
     assert (advice.level, advice.key) == ("problem", key)
