@@ -186,8 +186,8 @@ def _ticket_no(document: object) -> str | None:
     if not isinstance(document, dict) or document.keys() - {"ticket_no"}:
         raise SettingsError('the body must be {} for all tickets, or {"ticket_no": "..."} for one')
     ticket_no = document.get("ticket_no")
-    if ticket_no is not None and not isinstance(ticket_no, str):
-        raise SettingsError("ticket_no must be a text")
+    if ticket_no is not None and not (isinstance(ticket_no, str) and ticket_no.isascii()):
+        raise SettingsError("ticket_no must be a text in ASCII")
     return ticket_no
 
 

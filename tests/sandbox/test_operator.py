@@ -109,6 +109,7 @@ async def test_a_ticket_is_redeemed_and_the_rest_refunded(client: Client) -> Non
         ("A1/burn", b"{}", 404, "a ticket can be: redeem, refund"),
         ("A1/redeem", b'{"ticket_no": "CB0"}', 404, "has no ticket CB0"),
         ("A1/redeem", b'{"ticket_no": 5}', 400, "ticket_no must be a text"),
+        ("A1/redeem", b'{"ticket_no": "\\ud800"}', 400, "ticket_no must be a text in ASCII"),
         ("A1/redeem", b'{"tickets": []}', 400, "the body must be"),
         ("A1/redeem", b"nonsense", 400, "the body must be JSON"),
         ("B1/refund", b"", 409, "they are not issued"),
