@@ -29,6 +29,7 @@ from adapter.flows.events import (
 )
 from adapter.flows.ports import Clock, Merchants
 from adapter.flows.telling import kind_name
+from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import Kind, Notification, Scalar, open_notification, pseudonym, seal_answer
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.port import Publisher
@@ -74,7 +75,7 @@ class Receiver:
         it is counted here, and whoever sent it must not learn which EnvelopeError it was.
         """
         try:
-            notification = open_notification(body, self._merchants.find, posted_to=posted_to)
+            notification = open_notification(body, self._merchants.find, of_one=self._is_of_one, posted_to=posted_to)
             merchant_id = notification.merchant.merchant_id
             self._observer.notification_verified(merchant_id, notification.request.encoder)
             now = self._now()
@@ -88,6 +89,11 @@ class Receiver:
             raise
         self._observer.notification_ended(posted_to, PUBLISHED)
         return seal_answer(notification, timestamp=int(self._now().timestamp()))
+
+    def _is_of_one(self, credentials: Credentials) -> bool:
+        """Whether one merchant at most is believed under these keys."""
+        merchants = (self._merchants.find(merchant_id) for merchant_id in self._merchants.ids)
+        return sum(merchant is not None and credentials in merchant.accepted for merchant in merchants) <= 1
 
 
 def event_id(notification: Notification, now: datetime) -> str:

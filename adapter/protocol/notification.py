@@ -95,20 +95,27 @@ class Notification:
         return MEANINGS.get(self.use_status, ()) if self.use_status is not None else ()
 
 
-def open_notification(body: bytes, find_merchant: Callable[[str], Merchant | None], *, posted_to: Kind) -> Notification:
+def open_notification(
+    body: bytes,
+    find_merchant: Callable[[str], Merchant | None],
+    *,
+    of_one: Callable[[Credentials], bool],
+    posted_to: Kind,
+) -> Notification:
     """Open a notification that came to the address of this kind.
 
     What it is about is said by its fields, since one of ECPay's documents sends both kinds to one address; the address
-    decides where they say nothing.
+    decides where they say nothing. `of_one` says whether a pair of keys is accepted for one merchant only, and so tells
+    whose a text is that does not say it.
 
     Raises:
         NotAnEnvelope, UnknownAddressee, Undecryptable, WrongChecksum: as `envelope.open_request`; answer all alike.
-        WrongAddressee: the signed text names another merchant than the envelope, or names none under a platform's
-            keys, which are not one merchant's alone.
+        WrongAddressee: the signed text names another merchant than the envelope, or names none under keys, as a
+            platform's, that are accepted for several.
     """
     request = open_request(body, lambda merchant_id, _platform_id: find_merchant(merchant_id))
     payload = request.payload
-    _check_addressee(request)
+    _check_addressee(request, of_one)
     return Notification(
         request=request,
         kind=_kind(payload, posted_to),
@@ -139,12 +146,12 @@ def pseudonym(text: str, credentials: Credentials) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def _check_addressee(request: Request) -> None:
+def _check_addressee(request: Request, of_one: Callable[[Credentials], bool]) -> None:
     named = _readable(optional_text, request.payload, "MerchantID")
     if named is not None and named != request.merchant.merchant_id:
         raise WrongAddressee("The signed text is for another merchant than the envelope says.")
-    if named is None and request.credentials != request.merchant.credentials:
-        raise WrongAddressee("The signed text names no merchant, and the keys it is signed with are a platform's.")
+    if named is None and not of_one(request.credentials):
+        raise WrongAddressee("The signed text names no merchant, and several have the keys that it is signed with.")
 
 
 def _kind(payload: Payload, posted_to: Kind) -> Kind:

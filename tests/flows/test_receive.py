@@ -37,6 +37,7 @@ class _House:
 
     now: datetime = NOON
     away: AdapterError | None = None
+    twin: Merchant | None = None
     published: list[Publication] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
 
@@ -45,10 +46,16 @@ class _House:
             topic="ecticket.tickets", merchants=self, publisher=self, observer=self, now=lambda: self.now
         )
 
-    ids = (MERCHANT.merchant_id, OTHER.merchant_id)
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._merchants)
 
     def find(self, merchant_id: str) -> Merchant | None:
-        return {each.merchant_id: each for each in (MERCHANT, OTHER)}.get(merchant_id)
+        return self._merchants.get(merchant_id)
+
+    @property
+    def _merchants(self) -> Mapping[str, Merchant]:
+        return {each.merchant_id: each for each in (MERCHANT, OTHER, self.twin) if each is not None}
 
     async def publish(self, publication: Publication) -> None:
         if self.away is not None:
@@ -220,6 +227,25 @@ async def test_a_text_for_another_merchant_is_counted_apart(house: _House) -> No
         await house.tell({"MerchantID": OTHER.merchant_id})
 
     assert house.happened == ["use-status: wrong-addressee"]
+
+
+async def test_a_text_that_names_nobody_is_told_where_only_one_merchant_has_the_keys(house: _House) -> None:
+    """As ECPay's AI guides have it: TicketNo, UseStatus and RtnCode."""
+    await house.tell({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2, "RtnCode": 1})
+
+    assert (house.data["merchant_id"], house.data["use_status"]) == ("3085676", 2)
+
+
+async def test_a_text_that_names_nobody_is_not_told_where_two_merchants_have_the_keys(house: _House) -> None:
+    """It cannot be known whose it is."""
+    house.twin = Merchant(merchant_id="3085672", credentials=MERCHANT.credentials)
+
+    for merchant in (MERCHANT, house.twin):
+        with pytest.raises(EnvelopeError):
+            await house.tell({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2}, merchant=merchant)
+
+    assert house.happened == ["use-status: wrong-addressee"] * 2
+    assert house.published == []
 
 
 def _all_kinds(kind: type[EnvelopeError]) -> set[type[EnvelopeError]]:

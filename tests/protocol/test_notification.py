@@ -65,7 +65,12 @@ def _find(*merchants: Merchant) -> Callable[[str], Merchant | None]:
 
 
 def _open(body: bytes, *merchants: Merchant, posted_to: Kind = Kind.USE_STATUS) -> Notification:
-    return open_notification(body, _find(*(merchants or (MERCHANT,))), posted_to=posted_to)
+    here = merchants or (MERCHANT,)
+
+    def of_one(credentials: Credentials) -> bool:
+        return [credentials in merchant.accepted for merchant in here].count(True) == 1
+
+    return open_notification(body, _find(*here), of_one=of_one, posted_to=posted_to)
 
 
 def _body(payload: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT, **changed: object) -> bytes:
@@ -225,13 +230,26 @@ def test_a_platforms_keys_do_not_move_a_notification_to_another_merchant() -> No
         _open(_body(STATUS, PLATFORM_MERCHANT, MerchantID="3362787"), PLATFORM_MERCHANT, SISTER)
 
 
-def test_a_text_that_names_nobody_is_believed_under_a_merchants_own_keys_only() -> None:
-    """They prove whose it is; a platform's do not."""
-    nameless = {"TicketNo": "CB2SY20220302153", "UseStatus": 2, "RtnCode": 1}
+NAMELESS: Mapping[str, object] = {"TicketNo": "CB2SY20220302153", "UseStatus": 2, "RtnCode": 1}
+"""A status change as ECPay's AI guides have it."""
 
-    assert _open(_body(nameless, MERCHANT), PLATFORM_MERCHANT).use_status == 2
+
+@pytest.mark.parametrize("sender", [MERCHANT, PLATFORM_MERCHANT])
+def test_a_text_that_names_nobody_is_believed_under_keys_of_one_merchant(sender: Merchant) -> None:
+    """They say whose it is, also a platform's when no other merchant here belongs to it."""
+    assert _open(_body(NAMELESS, sender), PLATFORM_MERCHANT, OTHER_MERCHANT).use_status == 2
+
+
+@pytest.mark.parametrize(
+    "other", [SISTER, Merchant(merchant_id="3085672", credentials=PLATFORM_KEYS)], ids=["sister", "the platform itself"]
+)
+@pytest.mark.parametrize("to", [PLATFORM_MERCHANT, None])
+def test_a_text_that_names_nobody_is_refused_under_keys_of_several(other: Merchant, to: Merchant | None) -> None:
+    """It could be for any of them, whichever the envelope names, also for a merchant who is the platform."""
+    envelope_says = (to or other).merchant_id
+
     with pytest.raises(WrongAddressee):
-        _open(_body(nameless, PLATFORM_MERCHANT), PLATFORM_MERCHANT)
+        _open(_body(NAMELESS, PLATFORM_MERCHANT, MerchantID=envelope_says), PLATFORM_MERCHANT, other)
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Door:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """Publishing waits for it."""
     waiting: int = 0
-    ids: tuple[str, ...] = ()
+    ids: tuple[str, ...] = (MERCHANT.merchant_id, SISTER.merchant_id)
     server: WebServer | None = None
 
     async def stop(self) -> None:
