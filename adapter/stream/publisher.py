@@ -48,8 +48,12 @@ class KafkaPublisher:
         self._there = asyncio.Event()
         self._broken = asyncio.Event()
         self._in_touch = False
-        self.last_beat = time.monotonic()
-        """When `run` last turned."""
+        self._last_beat: float | None = None
+
+    @property
+    def last_beat(self) -> float:
+        """When `run` last turned (`time.monotonic`); now, before its start, which waits for a broker without end."""
+        return time.monotonic() if self._last_beat is None else self._last_beat
 
     @property
     def in_touch(self) -> bool:
@@ -155,7 +159,7 @@ class KafkaPublisher:
         self._producer = None
 
     def _beat(self, *, in_touch: bool) -> None:
-        self.last_beat = time.monotonic()
+        self._last_beat = time.monotonic()
         if in_touch != self._in_touch:
             self._in_touch = in_touch
             log.info("the publisher is in touch with the brokers" if in_touch else "the publisher finds no broker")

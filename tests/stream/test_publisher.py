@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -93,6 +94,15 @@ async def test_without_a_broker_it_says_so_at_once() -> None:
             await publisher.publish(_record("tickets", "x"))
 
         assert not publisher.in_touch
+
+
+def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made with the process and started when a broker is there, which may be hours later."""
+    publisher = KafkaPublisher(KafkaConnection(bootstrap_servers="127.0.0.1:9"))
+    later = time.monotonic() + 7200
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+    assert publisher.last_beat == later
 
 
 def test_nobody_waits_for_longer_than_the_contract_says() -> None:
