@@ -59,9 +59,10 @@ class Page:
         features = [{"name": name, "value": value} for name, value in taste.items()]
         self._browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
-    def open(self) -> None:
+    def open(self, fragment: str = "") -> None:
         """Open it anew and wait until it is live."""
-        self._browser.get(f"{self._base_url}/")
+        self._browser.get("about:blank")  # else only the fragment would change
+        self._browser.get(f"{self._base_url}/{fragment}")
         self.shows("live", "#live")
 
     def shows(self, text: str, selector: str = "body") -> WebElement:

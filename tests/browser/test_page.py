@@ -133,6 +133,16 @@ def test_of_thousands_the_newest_are_shown_and_any_can_be_found(page: Page, hous
     page.shows("No order has n0042x in its number.", "#orders-none")
 
 
+@pytest.mark.parametrize("fragment", ["#%", "#nothing"])
+def test_an_address_that_names_no_order_shows_what_there_is(page: Page, house: House, fragment: str) -> None:
+    """A link that was cut off, say."""
+    page.open(fragment)
+
+    house.issue(paper("A1"))
+
+    page.shows("A1", "#orders")
+
+
 def test_faults_in_force_are_shown_and_cleared_by_a_click(page: Page, house: House) -> None:
     """With how often they fired."""
     house.put("faults", {"faults": [{"fault": "job_fails", "trade_no": "BAD1"}]})

@@ -417,7 +417,7 @@ function show(view) {
 }
 
 async function choose() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = location.hash.slice(1); // letters, digits and slashes, which no browser encodes; so nothing to decode
   state.chosen = name.split("/").length === 3 ? name : null;
   show(state.chosen ? "order" : "orders");
   if (!state.chosen) $("order").hidden = true;
