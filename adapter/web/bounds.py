@@ -31,7 +31,7 @@ class Bounds:
     message_bytes: int = 512 * 1024
 
 
-class _TooManyAheadError(Exception):
+class _TooMuchError(Exception):
     """Ends the parser, which would make a request of all that has come."""
 
 
@@ -67,9 +67,10 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
                 self._close("too-much")
 
         def on_headers_complete(self) -> None:
-            if len(self.pipeline) >= bounds.requests_ahead:
+            head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if head > bounds.head_bytes or len(self.pipeline) >= bounds.requests_ahead:
                 self._close("too-much")
-                raise _TooManyAheadError
+                raise _TooMuchError
             self._in_head = False
             super().on_headers_complete()
 

@@ -314,6 +314,18 @@ async def test_a_request_without_end_is_cut_off(endless: bytes) -> None:
         assert door.published == []
 
 
+@pytest.mark.parametrize("large", [{"x": "y" * 20_000}, {f"x{number}": "y" * 100 for number in range(200)}])
+async def test_a_head_that_is_too_large_is_refused_also_when_it_comes_at_once(
+    door: Door, large: Mapping[str, str]
+) -> None:
+    """With the body behind it, as one packet after another that were waiting to be read."""
+    status, _ = await door.post(sealed(), **large)
+
+    assert status == 0
+    assert door.closed == {"too-much": 1}
+    assert door.published == []
+
+
 @pytest.mark.parametrize(
     "beginning",
     [b"", b"POST", request(sealed())[:60], request(sealed())[:-20], b"\r\n"],
