@@ -28,6 +28,8 @@ PUBLIC = {
     "OrderOutcome",
     "PartOutcome",
     "Phase",
+    # what `configure` may raise
+    "SettingsError",
     # notification sinks: what they are, are handed and may raise
     "Sink",
     "Event",

@@ -4,7 +4,8 @@ pluggy's own caller is not used for calling: it does not say which plugin failed
 
 What a plugin's exception says is never repeated, since it may quote the order: `KeyError: '王小明'`. Its type and the
 line in the plugin are, which is enough to find the mistake, and the exception is not chained either, since a log would
-print it. The public order errors are the exception: whoever raises those writes their text for the dead letter.
+print it. The public errors are the exception: whoever raises those writes their text for people, an order error's for
+the dead letter, a SettingsError's for whoever starts the adapter.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from adapter.errors import (
     HookFailed,
     InvalidOrder,
     OrderError,
+    SettingsError,
     TradeNoMissing,
     UnknownMerchant,
     UnmappedItem,
@@ -132,7 +134,7 @@ def attempt(
 ) -> tuple[object, str | None]:
     """What the plugin answers, and what is wrong with that: "raised KeyError at bundles.py line 12", or None.
 
-    Raises one of `ANSWERS` where the hook may answer by it.
+    Raises one of `ANSWERS`, or SettingsError, where the hook may answer by it.
     """
     arguments = [given[name] for name in implementation.arguments]
     try:
@@ -158,6 +160,8 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
 
 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:
+    if isinstance(error, SettingsError):
+        return implementation.hook.name == "configure" and bool(error.problems)
     return isinstance(error, ANSWERS) and implementation.hook.kind in DECIDING
 
 

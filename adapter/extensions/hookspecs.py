@@ -123,16 +123,26 @@ def configure(settings: BaseModel | Mapping[str, object]) -> None:
     does not know are mistakes, unless its `model_config` says something about `extra`. Make secrets `SecretStr`: what
     is not secret counts as part of the mapping, which must not change when a password does.
 
+    What the model cannot know, such as a file that is not there, is said by raising `SettingsError`, with one sentence
+    for each mistake: these stop the start in the plugin's own words, so they hold no secret. Of any other exception
+    only type and line are told, since it is a mistake of the plugin's.
+
+    >>> from pathlib import Path
     >>> from pydantic import BaseModel, Field, SecretStr
-    >>> from adapter import hookimpl
+    >>> from adapter import SettingsError, hookimpl
     >>> class Settings(BaseModel):
     ...     token: SecretStr = Field(SecretStr(""), description="the shop's token")
     ...     lead_days: int = 3
+    ...     closed_days: Path | None = Field(None, description="a file with a day on each line")
     >>> settings_model = Settings
     >>> @hookimpl
     ... def configure(settings):
-    ...     global lead_days
+    ...     global lead_days, closed
     ...     lead_days = settings.lead_days
+    ...     try:
+    ...         closed = settings.closed_days.read_text().split() if settings.closed_days else []
+    ...     except OSError as error:
+    ...         raise SettingsError(f"{settings.closed_days} cannot be read. Mount it.") from error
     """
 
 

@@ -57,7 +57,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 def provide(implementation: Implementation, given: Mapping[str, object], *, seconds: float = START_SECONDS) -> object:
     """What one plugin answers to a hook of kind provide; of the promised type.
 
-    Raises PluginRefused with plugin, hook and cure.
+    Raises PluginRefused with plugin, hook and cure; SettingsError where `configure` says that settings are wrong.
     """
     if implementation.built_in:
         return implementation.function(*(given[name] for name in implementation.arguments))

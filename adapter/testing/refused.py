@@ -87,5 +87,6 @@ def _what_configure_says(plugin: object, settings: Mapping[str, object]) -> str:
     except SettingsError:
         return ""
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told
-        return f" It says: {error}"
+        said = " ".join(str(error).split())
+        return f" It says: {said}{'' if said.endswith(('.', '!', '?')) else '.'}"
     return ""

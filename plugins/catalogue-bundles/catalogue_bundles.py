@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
-from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, Voucher, hookimpl
+from adapter import InvalidOrder, IssueType, Line, Order, SettingsError, TicketItem, Voucher, hookimpl
 
 TAIPEI = timezone(timedelta(hours=8))
 Days = Annotated[int, Field(ge=0, le=36_500)]
@@ -88,7 +88,7 @@ class CatalogueBundles:
 
     @hookimpl
     def configure(self, settings: Settings) -> None:
-        """Read the file. Raises ValueError with everything that is wrong with it."""
+        """Read the file. Raises SettingsError with everything that is wrong with it."""
         catalogue = read(settings.file)
         self._bundles = catalogue.root
         self.content_fingerprint = hashlib.sha256(catalogue.model_dump_json().encode()).hexdigest()
@@ -105,21 +105,26 @@ class CatalogueBundles:
 def read(file: Path) -> Catalogue:
     """The catalogue in a file.
 
-    Raises ValueError with one line for each mistake.
+    Raises SettingsError with one sentence for each mistake.
     """
     try:
         return Catalogue.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}. Correct the path, or mount it.") from error
+        raise SettingsError(f"{file} cannot be read: {error.strerror}. Correct the path, or mount it.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no YAML: {error}") from error
+        raise SettingsError(f"{file} is no YAML: {_one_line(error)}. Correct the file.") from error
     except ValidationError as error:
-        raise ValueError("\n".join(_mistakes(file, error))) from error
+        raise SettingsError(*_mistakes(file, error)) from error
 
 
 def _mistakes(file: Path, error: ValidationError) -> Iterator[str]:
     for mistake in error.errors(include_url=False):
-        yield f"{file}: {'.'.join(map(str, mistake['loc']))}: {mistake['msg'].removeprefix('Value error, ')}"
+        place = ".".join(map(str, mistake["loc"]))
+        yield f"{file}: {place}: {mistake['msg'].removeprefix('Value error, ')}. Correct the file."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _item(ticket: Ticket, order: Order, line: Line) -> TicketItem:

@@ -10,8 +10,8 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from adapter import hookimpl
-from adapter.errors import PluginRefused, SettingsError
+from adapter import SettingsError, hookimpl
+from adapter.errors import PluginRefused
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.extensions.sources import Origin, Source
@@ -309,6 +309,26 @@ def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object,
     assert message.startswith(f"Plugin 'bundles': hook configure(settings) {told}")
     assert message.endswith("Mend the plugin, or put its name into plugins.disabled.")
     assert SECRET not in message
+
+
+def test_configure_may_say_itself_that_settings_are_wrong() -> None:
+    """In its own words, one sentence for each mistake; a file is mended then, and not the plugin."""
+    said = raises(SettingsError("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it."))
+    found = started({"bundles": configuring(said)}, {"bundles": {"token": SECRET}})
+
+    (refused,) = found.refusals
+    assert refused.message.splitlines() == [
+        "Plugin 'bundles': days.txt cannot be read. Mount it.",
+        "Plugin 'bundles': park.txt is empty. Fill it.",
+    ]
+    assert refused.by_settings
+
+
+def test_configure_that_says_nothing_is_wrong_itself() -> None:
+    """A refusal without a sentence would stop the start and tell nobody why."""
+    (message,) = refusals(configuring(raises(SettingsError())), token=SECRET)
+
+    assert message.startswith("Plugin 'bundles': hook configure(settings) raised SettingsError at ")
 
 
 def test_configure_that_never_comes_back_is_given_up(gate: threading.Event) -> None:

@@ -22,6 +22,7 @@ from adapter import (
     Order,
     OrderOutcome,
     OrderRecord,
+    SettingsError,
     Skip,
     TicketItem,
     hookimpl,
@@ -469,7 +470,14 @@ def test_what_configure_says_is_told() -> None:
     found = only(Configured(Fine, configure=raises(ValueError("bundles.yaml, line 3: no such item"))))
 
     assert found.hook == "configure"
-    assert "bundles.yaml, line 3: no such item" in found.what
+    assert found.what.endswith(" It says: bundles.yaml, line 3: no such item.")
+
+
+def test_what_configure_says_of_settings_is_no_fault_of_the_plugin() -> None:
+    """It stands by itself, as at start."""
+    found = only(Configured(Fine, configure=raises(SettingsError("days.txt cannot be read. Mount it."))))
+
+    assert (found.hook, found.what, found.cure) == (None, "days.txt cannot be read.", "Mount it.")
 
 
 # --- sinks ------------------------------------------------------------------------------------------------------------

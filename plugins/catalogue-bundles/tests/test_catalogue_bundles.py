@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from catalogue_bundles import CatalogueBundles, Settings
 
-from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, Voucher
+from adapter import InvalidOrder, IssueType, Line, Order, SettingsError, TicketItem, Voucher
 from adapter.testing import Conforms, MakesStreams, Orders
 
 BUNDLES = """
@@ -131,13 +131,13 @@ def test_an_order_without_an_issue_type_is_an_invalid_order(bundles: Bundles, or
 )
 def test_a_mistake_in_the_file_is_told(bundles: Bundles, content: str, said: str) -> None:
     """With the place."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(SettingsError, match=said):
         bundles(content)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With its name."""
-    with pytest.raises(ValueError, match=r"missing\.yaml cannot be read"):
+    with pytest.raises(SettingsError, match=r"missing\.yaml cannot be read"):
         CatalogueBundles().configure(Settings(file=tmp_path / "missing.yaml"))
 
 
