@@ -67,13 +67,16 @@ def conformance(
 
 
 def sources_of(plugin: object) -> tuple[Source, ...]:
-    """The plugins that are meant: a file or folder, the name of an installed one, a module; or the object itself."""
+    """The plugins that are meant: a file or folder, the name of an installed one, a module; or the object itself.
+
+    Projects are called `family-tickets`, and the plugin in them `family_tickets`; both are its name.
+    """
     if not isinstance(plugin, str | Path):
         return tuple(from_objects({name_of(plugin): plugin}))
     text = str(plugin)
     if "/" in text or text.endswith(".py") or Path(text).exists():
         return tuple(from_paths([text]))
-    named = tuple(source for source in installed() if source.name == text)
+    named = tuple(source for source in installed() if source.name in (text, text.replace("-", "_")))
     return named or tuple(from_modules([text]))
 
 

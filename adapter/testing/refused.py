@@ -68,9 +68,10 @@ def _capital(text: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """`, at shop.py line 3`: the innermost line that is neither the adapter's nor Python's."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f", at {Path(error.filename).name} line {error.lineno}"
+    """`, at shop.py line 3`: the innermost line that is neither the adapter's nor Python's.
+
+    Of a file that is no Python there is none; its own message says file and line.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_NOT_ITS_OWN)]
     return f", at {Path(own[-1].filename).name} line {own[-1].lineno}" if own else ""

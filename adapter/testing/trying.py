@@ -154,6 +154,8 @@ def _cure(implementation: Implementation, problem: str) -> str:
     hook = implementation.hook
     if not problem.startswith("raised"):
         return f"Answer as the hook promises: def {hook.signature}, see docs/hooks.md."
+    if problem.startswith("raised FrozenInstanceError"):
+        return "What a hook is given cannot be changed. Answer with a new value (dataclasses.replace)."
     if hook.kind is HookKind.OBSERVE:
         return "Look before you use what may be None; what an observer raises is only logged."
     return (

@@ -118,6 +118,18 @@ def test_an_exception_is_told_with_its_text_its_line_and_what_it_was_for() -> No
     assert "Return None for what is not yours" in found.cure
 
 
+def test_who_changes_what_is_frozen_is_told_what_to_do_instead() -> None:
+    """The values are frozen, so that the attempt fails; which says little to whoever made it."""
+
+    def change(order: Order, line: Line) -> None:
+        line.quantity = 5  # type: ignore[misc]  # what is tried out
+
+    found = only(mapping(change))
+
+    assert "It raised FrozenInstanceError at " in found.what
+    assert found.cure == "What a hook is given cannot be changed. Answer with a new value (dataclasses.replace)."
+
+
 def test_sys_exit_is_an_exception_like_any_other() -> None:
     """It ends nothing but the call."""
     assert "raised SystemExit" in only(mapping(raises(SystemExit(3)))).what
@@ -360,7 +372,7 @@ def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
             "x = 1\ny = x.lines\n",
             "AttributeError: 'int' object has no attribute 'lines', at shop.py line 2.",
         ),
-        ("def map_item(:\n", "cannot be loaded: SyntaxError"),
+        ("x = 1\ndef map_item(:\n", "cannot be loaded: SyntaxError: invalid syntax (shop.py, line 2)."),
         ("import sys\nsys.exit(3)\n", "cannot be loaded: SystemExit: 3, at shop.py line 2."),
     ],
 )
@@ -383,6 +395,20 @@ def test_a_plugin_is_found_by_path_by_name_and_by_module(tmp_path: Path, monkeyp
     assert errors(str(tmp_path)) == []
     assert errors("shop_of_a_test") == []
     assert "There is no module no_such_module" in only("no_such_module").what
+
+
+def test_an_installed_plugin_is_found_by_its_projects_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who installs `family-tickets` checks `family-tickets`."""
+    (tmp_path / "family_tickets.py").write_text(GOOD)
+    info = tmp_path / "family_tickets-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: family-tickets\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ecticket_adapter]\nfamily_tickets = family_tickets\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    for name in ("family-tickets", "family_tickets"):
+        (source,) = sources_of(name)
+        assert (source.name, source.origin) == ("family_tickets", Origin.ENTRY_POINT)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
