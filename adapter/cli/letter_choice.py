@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -78,7 +78,8 @@ def filters(
     since: str | None,
     until: str | None,
 ) -> Filters:
-    """The filters of a command line. Raises a usage error for a time that is none."""
+    """The filters of a command line. Raises a usage error for a reason, a stage or a time that is none."""
+    _ensure_known(reason, stage)
     now = datetime.now(UTC)
     return Filters(
         reason=reason,
@@ -88,6 +89,18 @@ def filters(
         since=None if since is None else moment(since, now),
         until=None if until is None else moment(until, now),
     )
+
+
+def _ensure_known(reason: str | None, stage: str | None) -> None:
+    """A misspelt word would be an answer too: nothing is parked for it, so all seems well."""
+    from adapter.extensions.nearest import did_you_mean
+    from adapter.flows.events import ParkReason
+    from adapter.flows.events import Stage as ParkedAt
+
+    for word, option, known in ((reason, "--reason", get_args(ParkReason)), (stage, "--stage", get_args(ParkedAt))):
+        if word is not None and word not in known:
+            near = did_you_mean(word, known)
+            raise typer.BadParameter(f"{option} does not know {word!r}.{near} It takes {', '.join(known)}.")
 
 
 def moment(text: str, now: datetime) -> datetime:

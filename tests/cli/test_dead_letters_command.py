@@ -193,7 +193,7 @@ def test_letters_as_json(on_broker: Commands) -> None:
         (("--stage", "submit"), [2]),
         (("--merchant", "2000132"), [3]),
         (("--reason", "unmapped-item", "--merchant", "3085676"), [1]),
-        (("--reason", "none-such"), []),
+        (("--reason", "sink-failed"), []),
         (("--last", "2"), [4, 5]),
     ],
 )

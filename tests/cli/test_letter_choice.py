@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 import typer
 
-from adapter.cli.letter_choice import Choice, Filters, choose, is_meant, moment
+from adapter.cli.letter_choice import Choice, Filters, choose, filters, is_meant, moment
+from adapter.flows.events import ParkReason, Stage
 from adapter.flows.letters import Letter
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -149,3 +151,31 @@ def test_what_is_no_time_is_wrong_usage(text: str) -> None:
     """With two that are."""
     with pytest.raises(typer.BadParameter, match="2h, 3d"):
         moment(text, NOON)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            {"reason": "unmaped-item"},
+            "--reason does not know 'unmaped-item'. Did you mean 'unmapped-item'? It takes unr",
+        ),
+        ({"stage": "sumbit"}, "--stage does not know 'sumbit'. Did you mean 'submit'? It takes parse, map, submit,"),
+    ],
+)
+def test_a_misspelt_word_is_wrong_usage(word: dict[str, str], said: str) -> None:
+    """Nothing is parked for it, and that would look as if all were well."""
+    nothing = dict.fromkeys(("reason", "stage", "sink", "merchant", "since", "until"))
+
+    with pytest.raises(typer.BadParameter) as wrong:
+        filters(**(nothing | word))
+    assert said in str(wrong.value)
+
+
+@pytest.mark.parametrize("reason", get_args(ParkReason))
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_every_reason_and_stage_can_be_asked_for(reason: str, stage: str) -> None:
+    """Those that dead letters have."""
+    asked = filters(reason=reason, stage=stage, sink=None, merchant=None, since=None, until=None)
+
+    assert (asked.reason, asked.stage) == (reason, stage)
