@@ -1,4 +1,4 @@
-"""Keep books of what is told of issuances: each fact once, also when this program dies in between.
+"""Keep books of what is told of issuances and tickets: each fact once, also when this program dies in between.
 
 python examples/read_events.py BOOTSTRAP_SERVERS BOOKS.sqlite [TOPIC...]
 """
@@ -9,32 +9,50 @@ import asyncio
 import json
 import sqlite3
 import sys
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaConnectionError
 
 GROUP = "books"
-TOPICS = ("ecticket.issuances",)
+TOPICS = ("ecticket.issuances", "ecticket.tickets")
 WORDS = {f"ecticket.issuance.{word}.v1": word for word in ("submitted", "issued", "failed", "delayed")}
+HINTS = {
+    "ecticket.ticket.status-changed.v1": "a ticket was {what}, says ECPay (UseStatus {use_status})",
+    "ecticket.order.refunded.v1": "money was given back, says ECPay (RefundAmount {refund_amount})",
+}
 TABLES = """
 create table if not exists facts (id text primary key);
 create table if not exists issuances (trade_no text primary key, order_id text, is_now text);
+create table if not exists hints (trade_no text, said text);
 """
 
 
 def note(books: sqlite3.Connection, record: ConsumerRecord) -> str | None:
     """Note what a record tells; None when it was noted before, or is of a type that these books do not keep."""
     attributes = {name: text.decode() for name, text in record.headers}
-    word = WORDS.get(attributes.get("ce_type", ""))
-    if word is None:
+    kind = attributes.get("ce_type", "")
+    if kind not in WORDS and kind not in HINTS:
         return None
     with books:  # one transaction: the fact's id, and what follows from it
         if not books.execute("insert or ignore into facts values (?)", [attributes["ce_id"]]).rowcount:
             return None
         data = json.loads(record.value)
-        row = (data["trade_no"], data["order_id"], word)
-        books.execute("insert or replace into issuances values (?, ?, ?)", row)
+        return note_issuance(books, data, WORDS[kind]) if kind in WORDS else note_hint(books, data, HINTS[kind])
+
+
+def note_issuance(books: sqlite3.Connection, data: dict[str, Any], word: str) -> str:
+    """What the issuance is now."""
+    row = (data["trade_no"], data["order_id"], word)
+    books.execute("insert or replace into issuances values (?, ?, ?)", row)
     return f"{data['order_id']}: {data['trade_no']} is {word}"
+
+
+def note_hint(books: sqlite3.Connection, data: dict[str, Any], hint: str) -> str:
+    """What ECPay said of a ticket or of money. It is to be looked up before anything follows from it."""
+    said = hint.format(what=" or ".join(data.get("may_mean", ())) or "changed", **data)
+    books.execute("insert into hints values (?, ?)", (data["trade_no"], said))
+    return f"{data['trade_no']}: {said}"
 
 
 async def main(servers: str, file: str, *topics: str) -> None:

@@ -15,7 +15,18 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from conftest import MakesTopics
 
-from adapter.flows.events import IssuanceData, IssuanceIssued, IssuanceSubmitted, Item, Origin, issuance_event
+from adapter.flows.events import (
+    IssuanceData,
+    IssuanceIssued,
+    IssuanceSubmitted,
+    Item,
+    Notified,
+    OrderRefunded,
+    Origin,
+    TicketStatusChanged,
+    issuance_event,
+    notification_event,
+)
 from adapter.flows.order_paid import parse_order_paid
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import Publication
@@ -50,6 +61,12 @@ def _issued(number: str, topic: str, *, order_id: str = "A-1") -> Publication:
     content = {**COMMON, "order_id": order_id, "trade_no": number}
     more = {"recovered": False, "submitted_at": NOW, "queries": 1}
     return _told(IssuanceIssued.model_validate({**content, **more}), topic)
+
+
+def _notified(kind: type[Notified], topic: str, event_id: str, **said: object) -> Publication:
+    common = {"merchant_id": "3085676", "trade_no": "ONE", "trade_no_kind": "merchant", "ticket_trade_no": None}
+    data = kind.model_validate({**common, "raw": {}, "withheld": (), **said})
+    return notification_event(data, topic=topic, event_id=event_id, now=NOW)
 
 
 async def _tell(kafka: KafkaConnection, *told: Publication, abort: bool = False) -> None:
@@ -137,3 +154,24 @@ async def test_read_events_keeps_books_of_each_fact_once(
             ("ONE", "issued"),
             ("TWO", "submitted"),
         ]
+
+
+async def test_read_events_notes_what_ecpay_says_of_tickets_once(
+    kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
+) -> None:
+    """In all that it may mean, since one does not know; sent again, it is noted once."""
+    tickets, books = await topic("tickets"), tmp_path / "books.sqlite"
+    use: dict[str, object] = {"ticket_ref": None, "use_status": 2, "may_mean": ("redeemed", "refunded")}
+    money: dict[str, object] = {"trade_amount": 2400, "refund_amount": 1200, "total_refund_amount": 1200}
+    redeemed = _notified(TicketStatusChanged, tickets, "fact-1", **use)
+    unknown = _notified(TicketStatusChanged, tickets, "fact-2", **use | {"use_status": None, "may_mean": ()})
+    refunded = _notified(OrderRefunded, tickets, "fact-3", **money)
+    await _tell(kafka, redeemed, redeemed, unknown, refunded)
+    async with _reading(kafka, books, tickets) as out:
+        said = [await _line(out) for _ in range(3)]
+
+    assert said == [
+        "ONE: a ticket was redeemed or refunded, says ECPay (UseStatus 2)",
+        "ONE: a ticket was changed, says ECPay (UseStatus None)",
+        "ONE: money was given back, says ECPay (RefundAmount 1200)",
+    ]
