@@ -47,6 +47,12 @@ def test_settings_turn_sinks_on() -> None:
     ]
 
 
+@pytest.mark.parametrize("url", ["https://10.1.2.3/", "https://203.0.113.9.example/", "https://8.8.8.8/"])
+def test_an_address_that_is_allowed_or_public_or_still_to_be_asked_for_is_no_mistake(url: str) -> None:
+    """Names are looked at when something is posted."""
+    assert names(webhook=endpoint(url=url, allow_networks=["10.0.0.0/8"])) == [("webhook", "webhook-shop")]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -64,6 +70,12 @@ def test_settings_turn_sinks_on() -> None:
             "shop.url has a user or password in it.",
         ),
         ({"webhook": endpoint(url="https://shop.example:port/")}, "endpoints.shop.url is no address."),
+        (
+            {"webhook": endpoint(url="https://10.1.2.3/")},
+            "shop.url is at 10.1.2.3, which is not public. If it is meant, name its network in",
+        ),
+        ({"webhook": endpoint(url="https://localhost/")}, "endpoints.shop.url is at 127.0.0.1, which is not"),
+        ({"webhook": endpoint(url="https://[::1]/")}, "endpoints.shop.url is at ::1, which is not public."),
         ({"webhook": endpoint(timeout_seconds=0)}, "endpoints.shop.timeout_seconds: input should be greater than 0."),
         ({"webhook": endpoint(allow_networks=["10.0.0.1/8"])}, "endpoints.shop.allow_networks.0 is refused"),
         ({"webhook": endpoint(secret_files="/no/such/file")}, "a secret cannot be used. [Errno 2] No such file"),

@@ -39,6 +39,14 @@ async def resolved(host: str, port: int, *, allowed: Sequence[Network]) -> tuple
     return addresses
 
 
+def literal(host: str) -> Address | None:
+    """The address that a host is without being asked for: written out, or this machine; None for a name."""
+    try:
+        return ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
+
+
 def may_go_to(address: Address, allowed: Sequence[Network]) -> bool:
     """Whether the address, and each that it hides, is public or in an allowed network."""
     return all(_is_allowed(each, allowed) or _is_public(each) for each in _unwrapped(address))

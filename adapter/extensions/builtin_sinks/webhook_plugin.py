@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from adapter.errors import SettingsError
+from adapter.extensions.builtin_sinks.addresses import literal, may_go_to
 from adapter.extensions.builtin_sinks.secrets import Secrets
 from adapter.extensions.builtin_sinks.webhook import Webhook
 from adapter.extensions.hookspecs import hookimpl
@@ -116,6 +117,9 @@ def _address_problems(setting: str, endpoint: EndpointSettings) -> Iterator[str]
         yield f"{setting}.url is no address. Write it as https://host/path."
     if url.scheme == "http" and not endpoint.allow_http:
         yield f"{setting}.url is plain http. Use https, or set allow_http where the network is closed."
+    address = literal(url.host)
+    if address is not None and not may_go_to(address, endpoint.allow_networks):
+        yield f"{setting}.url is at {address}, which is not public. If it is meant, name its network in allow_networks."
     if url.userinfo:
         yield f"{setting}.url has a user or password in it. The signature says who posts; leave them out."
 
