@@ -34,6 +34,7 @@ _CURES: tuple[tuple[type[AdapterError], str], ...] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code; `arguments` are those after the program's name."""
     invocation = Invocation()
+    _open_what_is_closed()
     _never_fail_on_odd_characters()
     try:
         code = _run(arguments, invocation)
@@ -93,6 +94,12 @@ def _usage(error: typer.TyperException) -> Iterable[str]:
 def _tell(sentences: Iterable[str]) -> None:
     for line in "\n".join(sentences).splitlines():
         note(f"{NAME}: {clean(line)}")
+
+
+def _open_what_is_closed() -> None:
+    """A process may be started without standard output or error (`>&-`): then what is written there goes nowhere."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _never_fail_on_odd_characters() -> None:

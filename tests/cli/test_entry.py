@@ -208,6 +208,15 @@ def test_a_reader_that_leaves_is_quiet() -> None:
     assert (left.returncode, left.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_mistake(closed: str) -> None:
+    """Whoever closes it does not want to know; the exit code still tells."""
+    line = f'"$0" -m adapter plugins list {closed}'
+    done = subprocess.run(["/bin/sh", "-c", line, sys.executable], capture_output=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_process_exits_with_the_code() -> None:
     """`python -m adapter` is the command, and its exit code the process's."""
     told = in_own_process("settings", "show", "--set", "nonsense=1")
