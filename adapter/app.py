@@ -273,7 +273,8 @@ class Adapter:
         await self._deliveries.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
-        _log.info("running", stages=[*self._engines], version=_version(), merchants=len(self._merchants.ids))
+        here = {"stages": [*self._engines], "sinks": [*self._deliveries.lingering()]}
+        _log.info("running", **here, version=_version(), merchants=len(self._merchants.ids))
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping", asked=stop.is_set())
         stopping.cancel()

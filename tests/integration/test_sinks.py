@@ -227,4 +227,6 @@ async def test_a_new_sink_begins_with_the_next_event(kafka: KafkaConnection, tmp
 
         assert {ref for *_, ref in told_to(tmp_path, "raises")}.isdisjoint(old)
         assert Counter(event_id for event_id, *_ in told_to(tmp_path, "writes")) == Counter(published(house))
+        (running,) = [said for said in second.said if said["event"] == "running"]
+        assert (running["stages"], running["sinks"]) == ([], ["writes", "raises"])
         assert await second.dismiss() == 0
