@@ -33,17 +33,25 @@ OwnOrders = Annotated[
     typer.Option("--order", metavar="FILE", help="An event of yours to try the plugin with; may be repeated."),
 ]
 
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", metavar="NAME=VALUE", help="A header of the events of --order; may be repeated."),
+]
+
 
 def add(plugins: typer.Typer) -> None:
     """Add the command to the group."""
     examples = (
         "ecticket-adapter plugins check family_tickets.py --order order.json",
         "ecticket-adapter plugins check family_tickets --config settings.yaml --json",
+        "ecticket-adapter plugins check shopify_orders --order webhook.json --header X-Shopify-Topic=orders/paid",
     )
     command(plugins, "check", examples=examples)(check)
 
 
-def check(invocation: Invocation, plugin: Target, order: OwnOrders = None, json: Json = False) -> int:
+def check(
+    invocation: Invocation, plugin: Target, order: OwnOrders = None, header: Headers = None, json: Json = False
+) -> int:
     """Hold a plugin to every rule: that it can be loaded, that its hooks answer rightly, in time, and the same twice.
 
     Works also when it cannot be imported, and says what to mend. It is given its section of plugins.settings. Nothing
@@ -51,7 +59,7 @@ def check(invocation: Invocation, plugin: Target, order: OwnOrders = None, json:
     """
     from adapter.testing.examining import examine, sources_of
 
-    trial = _trial(invocation.settings(), order or [])
+    trial = _trial(invocation.settings(), order or [], _headers(header or []))
     sections = invocation.settings().plugins.settings
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is none of ours
         examined = [
@@ -65,14 +73,22 @@ def check(invocation: Invocation, plugin: Target, order: OwnOrders = None, json:
     return _verdict(examined)
 
 
-def _trial(settings: Settings, files: list[Path]) -> Trial:
+def _headers(given: list[str]) -> dict[str, str]:
+    """Raises a usage error for what is no NAME=VALUE."""
+    wrong = next((each for each in given if "=" not in each.lstrip("=")), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"--header takes NAME=VALUE, and not {wrong!r}.")
+    return {name: value for name, _, value in (each.partition("=") for each in given)}
+
+
+def _trial(settings: Settings, files: list[Path], headers: Mapping[str, str]) -> Trial:
     """What the plugin is tried with; an order of its author's is tried as a record, and as what the record says."""
     from adapter.errors import Unreadable
     from adapter.flows.order_paid import parse_order_paid
     from adapter.testing.examining import Trial
     from adapter.testing.orders import MERCHANT, order_record
 
-    records = [order_record(file.read_bytes()) for file in files]
+    records = [order_record(file.read_bytes(), headers=headers) for file in files]
     orders = []
     for record in records:
         with contextlib.suppress(Unreadable):  # written as the shop writes it: for the plugin's parse_order to read

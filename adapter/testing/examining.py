@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from adapter.errors import PluginRefused
+from adapter.errors import OrderError, PluginRefused
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.calling import Implementation
 from adapter.extensions.facade import BUDGET_SECONDS
@@ -163,6 +163,9 @@ class _Tried:
                 break
             self.calls += len(tries)
             spoke = spoke or any(one.answer is not None or one.raised is not None or one.problem for one in tries)
+            refused = next((one.raised for one in tries if one.raised is not None), None)
+            if sample.own and refused is not None:
+                yield _parks(implementation, sample.what, refused)
             says = next((f" ({one.says})" for one in tries if one.says), "")
             for finding in findings_of(implementation, tries):
                 found[finding].append((sample.what, says))
@@ -179,6 +182,15 @@ def _overran(implementation: Implementation, what: str, budget_seconds: float) -
         hook=implementation.hook.name,
         what=f"It was still at work after {budget_seconds * 1000:.0f} ms, for {what}.",
         cure="Make it a quick function of its arguments, without network, sleeping or locks; read files at start.",
+    )
+
+
+def _parks(implementation: Implementation, what: str, refused: OrderError) -> Finding:
+    return Finding(
+        level=Level.NOTE,
+        hook=implementation.hook.name,
+        what=f"It parks {what} as {refused.reason}: {refused}",
+        cure="If that is right, all is well.",
     )
 
 

@@ -30,10 +30,14 @@ Given = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One call's arguments, and `what` they are, as the end of a sentence: "for an empty record"."""
+    """One call's arguments, and `what` they are, as the end of a sentence: "for an empty record".
+
+    `own`: a record of the plugin's author, who wants to know what becomes of it.
+    """
 
     what: str
     given: Given
+    own: bool = False
 
 
 def samples_of(
@@ -50,7 +54,7 @@ def has_samples(hook: str) -> bool:
 
 def _records(_: PluginManager, own: Sequence[OrderRecord], orders: Sequence[Order]) -> Iterator[Sample]:
     for number, record in enumerate(own, 1):
-        yield Sample(what=f"record {number} of yours", given={"record": record})
+        yield Sample(what=f"record {number} of yours", given={"record": record}, own=True)
     for what, order in _orders(orders):
         yield Sample(what=f"a record of {what}", given={"record": order_record(order)})
     for what, value in _ODD_VALUES.items():

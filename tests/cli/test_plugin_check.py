@@ -160,6 +160,33 @@ def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Pa
     assert any("a line of your order M-1" in found["what"] for found in findings(told))
 
 
+def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plugin: Path, tmp_path: Path) -> None:
+    """Many shops say there what a record is; and what becomes of it is told."""
+    plugin.write_text(
+        "from adapter import InvalidOrder, hookimpl\n"
+        "@hookimpl\n"
+        "def parse_order(record):\n"
+        "    if ('event', b'shop=order') in record.headers:\n"
+        "        raise InvalidOrder('It is voided. Let it be.')\n"
+    )
+    order = tmp_path / "order.json"
+    order.write_text("{}")
+    command = ("plugins", "check", str(plugin), "--order", str(order))
+
+    assert "parse_order: It left everything it was shown to others" in run(*command).out
+    shown = run(*command, "--header", "event=shop=order").out
+    assert "note     parse_order: It parks record 1 of yours as invalid-order: It is voided. Let it be." in shown
+
+
+@pytest.mark.parametrize("header", ["event", "=order"])
+def test_a_header_is_a_name_and_a_value(run: Commands, plugin: Path, header: str) -> None:
+    """Exit code 2, and what was given."""
+    told = run("plugins", "check", str(plugin), "--header", header)
+
+    assert told.code == 2
+    assert f"--header takes NAME=VALUE, and not {header!r}." in told.err
+
+
 def test_every_plugin_of_a_folder_is_checked(run: Commands, tmp_path: Path) -> None:
     """One that fails does not hide the others."""
     folder = tmp_path / "plugins"
