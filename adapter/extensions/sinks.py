@@ -60,8 +60,8 @@ class Event:
 class Sink(Protocol):
     """What `notification_sinks` hands over.
 
-    `name`: 1 to 50 letters, digits, `-` and `_`, unique among all sinks. It becomes part of the sink's consumer group,
-    so another name is another sink, which begins at the latest event.
+    `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. It becomes part
+    of the sink's consumer group, so another name is another sink, which begins at the latest event.
 
     Two methods are optional. `wants(event) -> bool`, a plain function: False for an event that is not for this sink.
     `async aclose() -> None`: called once at the end, to close what the sink has opened.
