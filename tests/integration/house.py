@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
 from adapter.local.ports import free_ports
@@ -220,9 +221,7 @@ class House:
         on: str = "orders_paid",
     ) -> list[str]:
         """Put records (key, value, headers) on a topic, whatever they hold."""
-        options = self.kafka.client_options()
-        producer = AIOKafkaProducer(**options, enable_idempotence=True, linger_ms=5, max_request_size=4 * 1024 * 1024)
-        await producer.start()
+        producer = await self._producer()
         try:
             began, sent = time.monotonic(), []
             for number, (key, value, headers) in enumerate(records):
@@ -236,6 +235,20 @@ class House:
         refs = [f"{place.topic}/{place.partition}/{place.offset}" for place in places]
         self.refs.update(zip(refs, parts or [None] * len(refs), strict=True))
         return refs
+
+    async def _producer(self) -> AIOKafkaProducer:
+        """The shop's; it waits for a broker that is being restarted, as the shop would."""
+        options = {**self.kafka.client_options(), "max_request_size": 4 * 1024 * 1024}
+        async with asyncio.timeout(60):
+            while True:
+                producer = AIOKafkaProducer(**options, enable_idempotence=True, linger_ms=5)
+                try:
+                    await producer.start()
+                except KafkaConnectionError:
+                    await producer.stop()
+                    await asyncio.sleep(0.2)
+                else:
+                    return producer
 
     # --- the books ---------------------------------------------------------------------------------------------------
 
