@@ -252,8 +252,7 @@ class PluginManager:
                 provide(taker, {"settings": settings}, seconds=self._start_seconds)
         elif section is not None:
             raise SettingsError(f"it takes no settings, but {SECTIONS}.{loaded.name} is set. Remove that section.")
-        named = str(getattr(loaded.plugin, "content_fingerprint", ""))
-        return replace(loaded, content=(facts, named))
+        return replace(loaded, content=(facts, _named_content(loaded)))
 
     def _drop(self, loaded: _Loaded, message: str, *, by_settings: bool = False) -> None:
         self._pluggy.unregister(loaded.plugin)
@@ -304,6 +303,17 @@ def _refuse_second(source: Source, taken: dict[str, Source]) -> None:
 def _model(plugin: object) -> type[BaseModel] | None:
     model: type[BaseModel] | None = getattr(plugin, "settings_model", None)
     return model
+
+
+def _named_content(loaded: _Loaded) -> str:
+    """Raises PluginRefused for what is no text: a method, say, is another one in every process."""
+    named: object = getattr(loaded.plugin, "content_fingerprint", "")
+    if not isinstance(named, str):
+        raise PluginRefused(
+            f"Plugin '{loaded.name}': its content_fingerprint is a {type(named).__name__}, not a text. "
+            "Make it a str attribute or a property."
+        )
+    return named
 
 
 def _sections_of_nobody(sections: Iterable[str], sources: Iterable[Source]) -> Iterator[Refusal]:

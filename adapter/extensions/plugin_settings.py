@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -72,7 +73,9 @@ def _facts(value: object) -> object:
     if hasattr(value, "get_secret_value"):
         return "secret"
     if isinstance(value, BaseModel):
-        return {name: _facts(inner) for name, inner in value}
+        return {name: _facts(inner) for name, inner in BaseModel.__iter__(value)}  # root models have their own
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _facts(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): _facts(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -81,6 +84,8 @@ def _facts(value: object) -> object:
         return sorted(json.dumps(_facts(inner), sort_keys=True) for inner in value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return f"{value.__module__}.{value.__qualname__}"  # a function shows where it lies in memory
     kind = type(value)
     nameless = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__  # shows where it lies in memory
     return kind.__qualname__ if nameless else str(value)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Literal
@@ -395,6 +398,77 @@ def test_fingerprint_follows_the_settings_and_no_secret() -> None:
     assert fingerprint(lead_days=3) == first
     assert fingerprint(tags=["a", "b"]) == fingerprint(tags=["b", "a"])
     assert len({first, fingerprint(lead_days=4), fingerprint(server={"port": 1}), fingerprint(tags=["a"])}) == 4
+
+
+FINGERPRINTS_OF_ODD_SETTINGS = """
+from dataclasses import dataclass
+from pydantic import BaseModel, ImportString, RootModel
+from adapter import hookimpl
+from adapter.testing.plugins import manager_of
+
+class Names(RootModel[dict[str, str]]):
+    def __iter__(self):
+        return iter(self.root)
+
+@dataclass(frozen=True)
+class Rule:
+    skus: frozenset[str]
+
+class Odd(BaseModel):
+    names: Names
+    rule: Rule
+    call: ImportString
+    built_in: ImportString = "math.sqrt"
+
+class Bundles:
+    settings_model = Odd
+    @hookimpl
+    def configure(self, settings):
+        pass
+    @hookimpl
+    def accept_order(self, order):
+        pass
+
+usual = {"names": {"a": "b"}, "rule": {"skus": ["a", "b", "c", "d"]}, "call": "json.dumps"}
+for change in ({}, {"names": {"a": "c"}}, {"rule": {"skus": ["a"]}}, {"call": "json.loads"}, {"built_in": "math.cos"}):
+    print(manager_of({"bundles": Bundles()}, {"bundles": usual | change}).fingerprint)
+"""
+
+
+def test_fingerprint_of_odd_settings_is_the_same_in_every_process() -> None:
+    """Functions, sets in values, root models: else each restart would take the orders for mapped otherwise."""
+
+    def fingerprints(hash_seed: str) -> list[bytes]:
+        ran = subprocess.run(
+            [sys.executable, "-c", FINGERPRINTS_OF_ODD_SETTINGS],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+        )
+        return ran.stdout.split()
+
+    first = fingerprints("1")
+
+    assert fingerprints("2") == first
+    assert len(set(first)) == 5
+
+
+def test_content_fingerprint_that_is_no_text_is_refused() -> None:
+    """A method's text is another one in every process."""
+
+    class Asks:
+        def content_fingerprint(self):
+            return "catalogue 7"
+
+        @hookimpl
+        def accept_order(self, order):
+            pass
+
+    (refused,) = started({"asks": Asks()}, {}).refusals
+
+    assert refused.message == (
+        "Plugin 'asks': its content_fingerprint is a method, not a text. Make it a str attribute or a property."
+    )
 
 
 def test_what_configure_does_to_its_settings_is_no_part_of_the_fingerprint() -> None:
