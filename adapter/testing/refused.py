@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from pydantic import BaseModel
 
 from adapter.errors import PluginRefused, SettingsError
 from adapter.extensions.hooks import hooks
 from adapter.extensions.manager import Refusal
 from adapter.extensions.plugin_settings import read_section
 from adapter.extensions.sources import Source
-from adapter.extensions.starting import START_SECONDS, within
+from adapter.extensions.starting import START_SECONDS, NotBackYet, within
 from adapter.testing.findings import Finding, Level
 
 _NOT_ITS_OWN: Final = (str(Path(__file__).parent.parent), sysconfig.get_paths()["stdlib"], "<frozen")
@@ -84,10 +86,17 @@ def _what_configure_says(plugin: object, settings: Mapping[str, object]) -> str:
     if configure is None:
         return ""
     try:
-        within(START_SECONDS, partial(configure, read_section("settings", settings, model)))
+        return within(START_SECONDS, partial(_said, configure, settings, model))
+    except NotBackYet:
+        return ""
+
+
+def _said(configure: Callable[[object], object], settings: Mapping[str, object], model: type[BaseModel] | None) -> str:
+    try:
+        configure(read_section("settings", settings, model))
     except SettingsError:
         return ""
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told
+    except BaseException as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told
         said = " ".join(str(error).split())
         return f" It says: {said}{'' if said.endswith(('.', '!', '?')) else '.'}"
     return ""

@@ -5,15 +5,21 @@ Nothing is delivered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
 
 from adapter.errors import PluginRefused
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import HOOK, provided_sinks
 from adapter.extensions.sinks import Event, Sink
+from adapter.extensions.starting import NotBackYet, within
 from adapter.testing.events import Events
 from adapter.testing.findings import Finding, Level
 from adapter.testing.refused import sentences
+
+WANTS_SECONDS: Final = 2.0
+"""What `wants` may take for one event; the sink's loop stands still meanwhile."""
 
 
 def findings_of_sinks(plugins: PluginManager, plugin: str) -> Iterator[Finding]:
@@ -25,23 +31,33 @@ def findings_of_sinks(plugins: PluginManager, plugin: str) -> Iterator[Finding]:
         return
     for each in provided:
         if each.plugin == plugin:
-            for event in Events().of_every_type():
-                yield from _findings_of_wants(each.sink, event)
+            yield from _findings_of_wants(each.sink)
 
 
-def _findings_of_wants(sink: Sink, event: Event) -> Iterator[Finding]:
-    wants = getattr(sink, "wants", None)
+def _findings_of_wants(sink: Sink) -> Iterator[Finding]:
+    wants: Callable[[Event], object] | None = getattr(sink, "wants", None)
     if wants is None:
         return
+    for event in Events().of_every_type():
+        try:
+            problem = within(WANTS_SECONDS, partial(_problem_of_wants, wants, event))
+        except NotBackYet:
+            yield _finding(sink, f"had not answered after {WANTS_SECONDS:g} s", event)
+            return
+        if problem is not None:
+            yield _finding(sink, problem, event)
+
+
+def _problem_of_wants(wants: Callable[[Event], object], event: Event) -> str | None:
     try:
         answer = wants(event)
-    except Exception as error:  # noqa: BLE001  # whatever the plugin raises is a finding
-        problem = f"raised {type(error).__name__} ({error})"
-    else:
-        if isinstance(answer, bool):
-            return
-        problem = f"returned a {type(answer).__name__}"
-    yield Finding(
+    except BaseException as error:  # noqa: BLE001  # whatever the plugin raises is a finding
+        return f"raised {type(error).__name__} ({error})"
+    return None if isinstance(answer, bool) else f"returned a {type(answer).__name__}"
+
+
+def _finding(sink: Sink, problem: str, event: Event) -> Finding:
+    return Finding(
         level=Level.ERROR,
         hook=HOOK,
         what=f"wants of sink '{sink.name}' {problem}, for an event of type {event.type}.",

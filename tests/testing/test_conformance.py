@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import threading
@@ -104,6 +105,24 @@ def test_every_hook_about_an_order_is_tried(hook: object) -> None:
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException])
+def test_whatever_is_raised_is_a_finding_and_ends_no_check(error: type[BaseException]) -> None:
+    """In every place where a plugin's code runs."""
+
+    class Raises:
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> None:
+            raise error
+
+        @hookimpl
+        def shape_issue(self, request: IssueRequest) -> IssueRequest:
+            return request
+
+    assert f"raised {error.__name__}" in only(Raises()).what
+    assert f"raised {error.__name__}" in only(Configured(Fine, configure=raises(error("no")))).what
+    assert f"raised {error.__name__}" in errors(Hands(Picky(raises(error("no")))))[0].what
 
 
 def test_an_exception_is_told_with_its_text_its_line_and_what_it_was_for() -> None:
@@ -582,6 +601,15 @@ def test_wants_answers_for_every_type_of_event(answer: Callable[[Event], object]
 
     assert found
     assert all(said in finding.what and "for an event of type ecticket." in finding.what for finding in found)
+
+
+def test_wants_that_does_not_come_back_is_told_once(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check ends, whatever a plugin does."""
+    monkeypatch.setattr("adapter.testing.sink_rules.WANTS_SECONDS", 0.05)
+
+    found = only(Hands(Picky(lambda event: gate.wait())))
+
+    assert "wants of sink 'chat' had not answered after 0.05 s" in found.what
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
