@@ -3,7 +3,8 @@
 A delivery is handed over, and waited for no longer than its time. What runs longer is cancelled and given up; a sink
 that blocks its loop, or does not let itself be cancelled, keeps it for as long as it likes. So deliveries that were
 given up and have not ended are counted (`lingering`), and when there are too many, the sink is not called until one of
-them has. The thread is a daemon: a stuck one never holds up the exit.
+them has. A sink that ends its loop (`sys.exit` in a task of its own, `loop.stop()`) gets another one, and what was
+under way has failed. The thread is a daemon: a stuck one never holds up the exit.
 
 State is only ever touched on the loop that calls `deliver`, and what runs on the sink's loop reports there by
 `call_soon_threadsafe`. Hence no lock.
@@ -29,6 +30,8 @@ from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undelivera
 
 CLOSE_SECONDS: Final = 2.0
 """What a sink's `aclose` may take."""
+ANEW_SECONDS: Final = 0.1
+"""How long a sink whose loop has ended is without one."""
 
 
 class End(StrEnum):
@@ -58,11 +61,28 @@ class Attempt:
         return self.end in (End.FAILED, End.TIMED_OUT)
 
 
-class _Call:
-    """One delivery under way, and where its end is reported."""
+LOOP_ENDED: Final = Attempt(end=End.FAILED, why="ended its own event loop")
 
-    def __init__(self, event: Event) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turning:
+    """One loop of a sink's, and what ends it in good order."""
+
+    loop: asyncio.AbstractEventLoop
+    closing: asyncio.Event
+
+    def soon(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call the function there, unless the loop has ended."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.loop.call_soon_threadsafe(function, *arguments)
+
+
+class _Call:
+    """One delivery under way on one loop of the sink's, and where its end is reported."""
+
+    def __init__(self, event: Event, turning: _Turning) -> None:
         self.event = event
+        self.turning = turning
         self.caller = asyncio.get_running_loop()
         self.future: asyncio.Future[Attempt] = self.caller.create_future()
         self.task: asyncio.Task[Attempt] | None = None
@@ -81,16 +101,17 @@ class SinkThread:
         self._sink = provided.sink
         self._timeout = timeout_seconds
         self._most_lingering = concurrency
-        self._lingering: set[_Call] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open: set[_Call] = set()
+        self._caller: asyncio.AbstractEventLoop | None = None
+        self._turning: _Turning | None = None
         self._begun = threading.Event()
-        self._closing: asyncio.Event | None = None
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name=f"sink-{self.name}", daemon=True)
 
     @property
     def lingering(self) -> int:
         """Deliveries that were given up and have not ended: the sink is stuck, or was for a moment."""
-        return len(self._lingering)
+        return sum(call.given_up for call in tuple(self._open))
 
     def start(self) -> None:
         """Begin to turn."""
@@ -99,11 +120,16 @@ class SinkThread:
 
     async def deliver(self, event: Event) -> Attempt:
         """Try once, for at most its time; never raises but when it is cancelled itself."""
-        if len(self._lingering) >= self._most_lingering:
-            why = f"has not ended {len(self._lingering)} earlier deliveries; it blocks, or ignores being cancelled"
+        if self._turning is None:
+            raise AssertionError(f"sink {self.name} is called before it was started")
+        lingering = self.lingering
+        if lingering >= self._most_lingering:
+            why = f"has not ended {lingering} earlier deliveries; it blocks, or ignores being cancelled"
             return Attempt(end=End.FAILED, why=why)
-        call = _Call(event)
-        self._on_its_loop(self._begin, call)
+        self._caller = asyncio.get_running_loop()
+        call = _Call(event, self._turning)
+        self._open.add(call)
+        call.turning.soon(self._begin, call)
         try:
             async with asyncio.timeout(self._timeout):
                 return await call.future
@@ -115,37 +141,47 @@ class SinkThread:
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Let the sink close what it has opened, and end the thread; one that is stuck is left alone."""
-        if self._closing is not None:
-            self._on_its_loop(self._closing.set)
+        self._over.set()
+        if self._turning is not None:
+            self._turning.soon(self._turning.closing.set)
             await asyncio.to_thread(self._thread.join, seconds + 1.0)
 
     # --- on the caller's loop ----------------------------------------------------------------------------------------
 
-    def _on_its_loop(self, function: Callable[..., None], *arguments: object) -> None:
-        if self._loop is None:
-            raise AssertionError(f"sink {self.name} is called before it was started")
-        with contextlib.suppress(RuntimeError):  # it is closed: the adapter ends, and nothing is begun any more
-            self._loop.call_soon_threadsafe(function, *arguments)
-
     def _give_up(self, call: _Call) -> None:
         call.given_up = True
-        self._lingering.add(call)
-        self._on_its_loop(self._cancel, call)
+        call.turning.soon(self._cancel, call)
+
+    def _lost(self, turning: _Turning) -> None:
+        """What was under way on a loop that has ended will not be reported from there."""
+        for call in tuple(self._open):
+            if call.turning is turning:
+                self._ended(call, LOOP_ENDED)
 
     def _ended(self, call: _Call, attempt: Attempt) -> None:
-        self._lingering.discard(call)
+        self._open.discard(call)
         if not call.future.done():
             call.future.set_result(attempt)
 
     # --- on the sink's loop ------------------------------------------------------------------------------------------
 
     def _live(self) -> None:
-        asyncio.run(self._turn())
+        while not self._over.is_set():
+            with contextlib.suppress(BaseException):  # whatever the sink has ended its loop by
+                asyncio.run(self._turn())
+            self._over.wait(ANEW_SECONDS)
 
     async def _turn(self) -> None:
-        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        before, self._turning = self._turning, _Turning(loop=asyncio.get_running_loop(), closing=asyncio.Event())
         self._begun.set()
-        await self._closing.wait()
+        if before is not None and self._caller is not None:
+            with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
+                self._caller.call_soon_threadsafe(self._lost, before)
+        try:
+            if not self._over.is_set():
+                await self._turning.closing.wait()
+        finally:
+            self._turning.closing.set()  # the sink may have ended this: nothing is begun on a loop that ends
         close = getattr(self._sink, "aclose", None)
         if close is not None:
             # Whatever it raises: nothing is left to be done about it, and the process ends.
@@ -156,6 +192,9 @@ class SinkThread:
     def _begin(self, call: _Call) -> None:
         if call.given_up:  # while the loop was blocked
             self._report(call, Attempt(end=End.TIMED_OUT))
+            return
+        if call.turning.closing.is_set():
+            self._report(call, LOOP_ENDED)
             return
         call.task = asyncio.get_running_loop().create_task(self._try(call.event))
         call.task.add_done_callback(lambda task: self._report(call, _result(task)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -221,3 +222,40 @@ async def test_closing_does_not_wait_for_a_stuck_sink(gate: threading.Event) -> 
         assert (await thread.deliver(event())).end is End.TIMED_OUT
 
     assert not gate.is_set()
+
+
+async def exits_in_a_task_of_its_own():
+    async def leave():
+        sys.exit(1)
+
+    await asyncio.gather(asyncio.create_task(leave()))
+
+
+async def stops_its_loop():
+    asyncio.get_running_loop().stop()
+    await asyncio.Event().wait()
+
+
+async def cancels_everything():
+    for task in asyncio.all_tasks():
+        task.cancel()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("mistake", [exits_in_a_task_of_its_own, stops_its_loop, cancels_everything])
+async def test_a_sink_that_ends_its_loop_is_asked_again_on_another_one(mistake) -> None:
+    """Else every event would wait for a day and then be given up, until somebody restarts the adapter."""
+    loops = []
+
+    async def deliver(event):
+        loops.append(asyncio.get_running_loop())
+        if len(loops) == 1:
+            await mistake()
+
+    async with at_work(Ours(deliver)) as thread, asyncio.timeout(30):
+        assert (await thread.deliver(event())).failed
+        while loops[0] is loops[-1]:
+            attempt = await thread.deliver(event())
+
+        assert attempt.end is End.DELIVERED
+        assert thread.lingering == 0
