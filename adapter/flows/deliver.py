@@ -137,7 +137,9 @@ class DeliverStage:
         if at is None:
             return self._given_up(record, tried, f"{attempt.why} (attempt {tried.attempts})")
         if attempt.pause_seconds is not None:
-            at = self._paused_until = pause_until(attempt.pause_seconds, now)
+            at = self._paused_until = pause_until(
+                attempt.pause_seconds, now=now, paused=self._paused_until, patience=self._patience
+            )
         self._say(event, tried, at)
         return Later(not_before=at, subject=tried)
 

@@ -55,9 +55,14 @@ def try_again_at(
     return min(_later(now, wait), until)
 
 
-def pause_until(seconds: float, now: datetime) -> datetime:
-    """Until when a sink is left alone that asked for it."""
-    return _later(now, min(seconds, LONGEST_PAUSE_SECONDS))
+def pause_until(seconds: float, *, now: datetime, paused: datetime | None, patience: Patience) -> datetime:
+    """Until when a sink is left alone that asked for it; `paused` is until when it is already.
+
+    At least as long as after any other first failure: `Retry-After: 0` must not become a loop without rest. And no
+    answer to what was under way takes back what an earlier one has asked for.
+    """
+    until = _later(now, min(max(seconds, patience.first_retry_seconds), LONGEST_PAUSE_SECONDS))
+    return until if paused is None else max(until, paused)
 
 
 def _later(moment: datetime, seconds: float) -> datetime:

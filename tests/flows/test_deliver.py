@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -231,6 +232,14 @@ async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
     assert len(desk.chat.given) == 1
     desk.clock.time = first.not_before
     assert [await desk.once(told(2, key=b"3085676/T2")), await desk.once(told(1), first.subject)] == [Outcome()] * 2
+
+
+async def test_a_sink_that_asks_for_no_pause_is_not_asked_without_one() -> None:
+    """`Retry-After: 0` is what some servers say to everything."""
+    again = await Desk(replace(BUSY, pause_seconds=0.0)).once(told())
+
+    assert isinstance(again, Later)
+    assert again.not_before == NOON + timedelta(seconds=1)
 
 
 async def test_what_is_no_event_is_passed_over_and_counted() -> None:

@@ -84,9 +84,14 @@ def test_a_wait_is_never_over_already_and_never_too_long(
 
 
 def test_a_sink_is_left_alone_as_long_as_it_asks_and_not_for_days() -> None:
-    """An hour at most."""
-    assert pause_until(30, NOON) == NOON + timedelta(seconds=30)
-    assert pause_until(1e9, NOON) == NOON + timedelta(hours=1)
+    """An hour at most; and never without any rest, or it would be asked again as fast as it answers."""
+
+    def seconds(asked: float, *, paused: float | None = None) -> float:
+        already = None if paused is None else ago(-paused)
+        return (pause_until(asked, now=NOON, paused=already, patience=Patience()) - NOON).total_seconds()
+
+    assert [seconds(asked) for asked in (30, 1e9, 0, 0.01)] == [30, 3600, 1, 1]
+    assert [seconds(5, paused=paused) for paused in (-10, 3, 30)] == [5, 5, 30]
 
 
 def test_what_is_remembered_begins_with_the_first_attempt() -> None:
