@@ -7,9 +7,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -177,6 +179,7 @@ async def test_a_connection_is_used_again(server: RawServer) -> None:
         (503, {"Retry-After": "Sun, 01 Mar 2026 03:00:00 GMT"}, RetryAfter, 0, "HTTP 503"),
         (503, {"Retry-After": "soon"}, NotDelivered, None, "HTTP 503"),
         (503, {"Retry-After": "-5"}, NotDelivered, None, "HTTP 503"),
+        (503, {"Retry-After": "Sun, 01 Mar 2026 04:02:00 +99999999999999"}, NotDelivered, None, "HTTP 503"),
         (429, {}, NotDelivered, None, "HTTP 429"),
         (302, {"Location": "http://127.0.0.1/elsewhere"}, NotDelivered, None, "redirected (HTTP 302)"),
         (307, {"Location": "/elsewhere"}, NotDelivered, None, "redirected (HTTP 307)"),
@@ -277,6 +280,56 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next(
         await webhook.deliver(event())
 
     assert len(server.visits) == 1
+
+
+@contextmanager
+def swallowing(host: str, port: int) -> Iterator[None]:
+    """An address that answers no attempt to connect, neither way: its queue is full and nobody takes from it."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind((host, port))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback, and a queue that is full")
+async def test_an_address_that_swallows_everything_gives_way_to_the_next(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of IPv6 behind a firewall that drops it: it must not take all of the time."""
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    port = int(server.url.rpartition(":")[2])
+    with swallowing("127.0.0.9", port):
+        async with posting(f"http://shop.example:{port}/", seconds=2) as webhook:
+            await webhook.deliver(event())
+
+    assert len(server.visits) == 1
+
+
+async def test_a_name_beyond_ascii_is_asked_for_as_it_is_written(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own encoding makes straße of strasse, which is somebody else's name."""
+    asked = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with posting(server.url.replace("127.0.0.1", "straße.example")) as webhook:
+        await webhook.deliver(event())
+
+    assert asked == ["xn--strae-oqa.example"]
+    assert headers_of(server.visits[0])["host"].startswith("xn--strae-oqa.example:")
 
 
 async def test_the_certificate_must_be_the_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ certificate must be the host's all the same. Proxies of the environment are not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -83,36 +84,54 @@ class Webhook:
         return {"content-type": CONTENT_TYPE, "user-agent": "ecticket-adapter", "host": self._host, **signed}
 
     @property
+    def _host_name(self) -> str:
+        """As it goes over the wire: Python would turn a name with letters beyond ASCII into another one than httpx."""
+        return self._url.raw_host.decode("ascii")
+
+    @property
     def _host(self) -> str:
         return self._url.netloc.decode("ascii")
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        host, port = self._url.host, self._url.port or (443 if self._url.scheme == "https" else 80)
+        host, port = self._host_name, self._url.port or (443 if self._url.scheme == "https" else 80)
         try:
             addresses = await resolved(host, port, allowed=self._allowed)
         except Forbidden as error:
             raise NotDelivered(str(error)) from None
         except OSError as error:
             raise NotDelivered(f"has a host that no address is known of ({type(error).__name__})") from None
-        for address in addresses[:-1]:
-            try:
-                return await self._post_to(address, body, headers)
-            except httpx.ConnectError:
-                continue
         try:
-            return await self._post_to(addresses[-1], body, headers)
+            return await self._post_to_one_of(addresses, body, headers)
         except httpx.HTTPError as error:
             raise NotDelivered(f"could not be reached ({type(error).__name__})") from None
 
-    async def _post_to(self, address: Address, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def _post_to_one_of(
+        self, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
+    ) -> httpx.Response:
+        """Post to the first address that can be connected to, each with its share of half of the time.
+
+        Else an address that swallows what is sent to it, as that of IPv6 behind a firewall, would leave the next none.
+        """
+        share = self._timeout / 2 / len(addresses)
+        for address in addresses[:-1]:
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._post_to(address, body, headers, connect_seconds=share)
+        return await self._post_to(addresses[-1], body, headers, connect_seconds=self._timeout)
+
+    async def _post_to(
+        self, address: Address, body: bytes, headers: dict[str, str], *, connect_seconds: float
+    ) -> httpx.Response:
         """Post to this very address, whose certificate must be the host's."""
         if self._client is None:
             transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
-            self._client = httpx.AsyncClient(transport=transport, timeout=self._timeout, trust_env=False)
+            self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         client = self._client
         url = self._url.copy_with(host=str(address))
-        extensions = {"sni_hostname": self._url.host}
-        request = client.build_request("POST", url, content=body, headers=headers, extensions=extensions)
+        extensions = {"sni_hostname": self._host_name}
+        timeout = httpx.Timeout(self._timeout, connect=connect_seconds)
+        request = client.build_request(
+            "POST", url, content=body, headers=headers, extensions=extensions, timeout=timeout
+        )
         response = await client.send(request, stream=True)
         try:
             read = 0
@@ -146,7 +165,7 @@ def _retry_after(text: str | None, now: float) -> float | None:
         return float(text.strip())
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return max(0.0, (until - datetime.fromtimestamp(now, UTC)).total_seconds())
