@@ -17,8 +17,9 @@ class TicketItem:
     """`quantity` tickets of one product.
 
     `item_no` is ECTicket's product number (8 letters and digits), needed for all issue types but serial numbers, which
-    instead need `name` (4 to 20 characters) and `price` (whole New Taiwan dollars). `start_date` counts for electronic
-    tickets that are not immediate, `expire_date` for gift vouchers; elsewhere they are not sent.
+    instead need `name` (4 to 20 characters) and `price` (whole New Taiwan dollars). Of other types the name is told in
+    events alone, up to 255 characters of it. `start_date` counts for electronic tickets that are not immediate,
+    `expire_date` for gift vouchers; elsewhere they are not sent.
 
     Raises ValueError for a quantity below 1.
     """

@@ -16,9 +16,12 @@ from adapter.issuance.issue_requests import RequestPolicy, issue_request
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order, Voucher
 from adapter.issuance.packing import Call, pack
-from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.issuance.trade_numbers import derive_trade_no, ensure_writable
 from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.rules import ISSUE_PAGE, Violation, issue_violations
+
+NAME_MAX_CHARACTERS = 255
+"""What of an item's name is told; a shop's titles are no longer."""
 
 
 @unique
@@ -72,6 +75,7 @@ def plan(order: Order, items: Sequence[TicketItem], policy: PlanPolicy) -> tuple
     Raises DoesNotFit for more than 20 calls, or more than one under the order's own trade number; TradeNoMissing when a
     part needs a number that may not be derived; InvalidOrder when there is nothing to issue or no number can be made.
     """
+    ensure_writable(order.order_id)
     calls = pack(items)
     if order.trade_no and len(calls) > 1:
         raise DoesNotFit(_one_number_only(calls))
@@ -113,7 +117,16 @@ def _part(order: Order, call: Call, number: int, of: int, policy: PlanPolicy) ->
 
 def _planned(item: TicketItem) -> PlannedItem:
     item_no = None if item.issue_type is IssueType.SERIAL_NUMBER else item.item_no
-    return PlannedItem(item_no=item_no, name=item.name, quantity=item.quantity, voucher=item.voucher)
+    return PlannedItem(item_no=item_no, name=_told(item.name), quantity=item.quantity, voucher=item.voucher)
+
+
+def _told(name: str | None) -> str | None:
+    """A name as it can be told: cut, and `?` for half a surrogate pair.
+
+    It decides nothing, so it is no reason to park an order. But what could not be told once the tickets are bought
+    would leave them without an event for ever. (What ECTicket gets is the request's, and held against its rules.)
+    """
+    return None if name is None else name[:NAME_MAX_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _trade_no(order: Order, call: Call, number: int, policy: PlanPolicy) -> TradeNo:

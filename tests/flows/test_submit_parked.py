@@ -95,6 +95,40 @@ async def test_the_only_merchant_need_not_be_named() -> None:
     assert (await house.work(house.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
 
 
+@pytest.mark.parametrize(("name", "told"), [("AB\ud800", "AB?"), ("券" * 2_000_000, "券" * 255)])
+async def test_a_name_that_cannot_be_told_costs_nobody_an_event(name: str, told: str) -> None:
+    """It decides nothing; but the tickets are bought before they are told."""
+
+    class Names:
+        @hookimpl
+        def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+            return [TicketItem(item_no="VQT04959", name=name, quantity=1, issue_type=IssueType.ELECTRONIC)]
+
+    house = House(MERCHANT, plugins={"names": Names()})
+
+    submitted = (await house.work(house.order())).event("submitted")
+    assert submitted.data["items"][0]["name"] == told  # type: ignore[index]  # JSON
+
+
+async def test_an_order_id_that_cannot_be_told_is_found_out_before_anything_is_sent() -> None:
+    """Also where the order brings its number, so that none is derived."""
+
+    class Parses:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Order:
+            lines = (Line(sku="VQT04959", quantity=1),)
+            return Order(
+                order_id="A\ud800", merchant_id="", lines=lines, issue_type=IssueType.ELECTRONIC, trade_no="CBX1"
+            )
+
+    house = House(MERCHANT, plugins={"shop": Parses()})
+    told = await house.work(house.record(b"{}"))
+
+    assert told.event("parked").data["reason"] == "invalid-order"
+    assert "order_id holds half a surrogate pair" in str(told.event("parked").data["message"])
+    assert house.ecticket.calls == []
+
+
 async def test_one_violation_dead_letters_the_whole_order(house: House) -> None:
     """All violations of all parts are told at once, and nothing is sent, though two of three parts are fine."""
     wrong = {**SERIAL, "name": "券", "unit_price": 0}
