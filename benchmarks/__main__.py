@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapter.errors import AdapterError
-from benchmarks import backlog, callbacks, hooks, profiles, quick, reservations, submit, throughput, waiting
+from benchmarks import backlog, callbacks, hooks, profiles, quick, reservations, sinks, submit, throughput, waiting
 from benchmarks.contenders import ADAPTER, BooksDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
@@ -53,6 +53,10 @@ async def _callbacks(here: Ground, asked: argparse.Namespace, console: Console) 
     return await callbacks.measure(here, console, seconds=asked.seconds)
 
 
+async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await sinks.measure(here, console, orders=asked.issued, rounds=asked.turns)
+
+
 async def _profile_callbacks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     await callbacks.measure(here, console, seconds=asked.seconds, profile=asked.stacks)
     return profiles.report(asked.stacks.read_text(encoding="utf-8"))
@@ -78,11 +82,12 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "waiting": (_waiting, "confirmations that wait"),
     "backlog": (_backlog, "a large backlog"),
     "callbacks": (_callbacks, "notifications a second, and how long each takes"),
+    "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the books agree"),
 }
-ALL = ("submit", "reservations", "waiting", "backlog", "callbacks")
+ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
 }
@@ -104,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worked", type=int, default=backlog.WORKED, metavar="N", help="of the backlog (%(default)s)")
     parser.add_argument("--orders", type=int, default=QUICK_ORDERS, metavar="N", help="quick: so many (%(default)s)")
     parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
+    parser.add_argument("--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
 

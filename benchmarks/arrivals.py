@@ -19,17 +19,20 @@ SUBMITTED = b"ecticket.issuance.submitted.v1"
 
 
 class Arrivals:
-    """Counts the `submitted` events of `topic` by order, and what else there is.
+    """Counts the events of one type on `topic` by order, `submitted` unless told otherwise, and what else there is.
 
     `at_most_every` seconds it asks for news: rarely when throughput is measured, at once when time is.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, *, at_most_every: float = 0.02) -> None:
-        self.submitted: Counter[str] = Counter()
+    def __init__(
+        self, connection: KafkaConnection, topic: str, *, counted: bytes = SUBMITTED, at_most_every: float = 0.02
+    ) -> None:
+        self.told: Counter[str] = Counter()
         self.arrived_at: dict[str, float] = {}
         self.others: Counter[str] = Counter()
         self.count = 0
         self._topic = topic
+        self._counted = counted
         self._rest = at_most_every
         self._consumer = AIOKafkaConsumer(
             **connection.client_options(),
@@ -63,14 +66,18 @@ class Arrivals:
         while self.count < count:
             if self._task.done():
                 self._task.result()
-            before = self.count
+            before = self._all
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), patience)
             alive()
-            if self.count == before:
+            if self._all == before:
                 return False
         return True
+
+    @property
+    def _all(self) -> int:
+        return self.count + self.others.total()
 
     async def _read(self) -> None:
         while True:
@@ -84,9 +91,9 @@ class Arrivals:
             await asyncio.sleep(self._rest)
 
     def _note(self, headers: dict[str, bytes], now: float) -> None:
-        if headers["ce_type"] == SUBMITTED:
+        if headers["ce_type"] == self._counted:
             order = headers["ce_orderid"].decode()
-            self.submitted[order] += 1
+            self.told[order] += 1
             self.arrived_at.setdefault(order, now)
             self.count += 1
         else:

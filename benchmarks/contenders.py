@@ -97,7 +97,7 @@ class Running:
         books = await asyncio.to_thread(self.stub.books)
         if self.contender.way is None:
             await self.arrivals.until(len(books.numbers), patience=_LAST_ONES_SECONDS, alive=_nothing)
-            if wrong := disagreements(self.arrivals.submitted, books, Counter(self.arrivals.others)):
+            if wrong := disagreements(self.arrivals.told, books, Counter(self.arrivals.others)):
                 raise BooksDisagreeError(f"{self.contender.name}: {'; '.join(wrong)}")
         return books
 

@@ -50,24 +50,24 @@ async def added_latency(ground: Ground, contender: Contender, pace: Pace) -> Add
     async with running(
         ground, contender, delay_ms=pace.delay_ms, in_flight=pace.in_flight, own_orders=True, look_every=0
     ) as run:
-        sending = asyncio.create_task(_send(ground, run.orders_topic, count, pace.orders_per_second))
+        sending = asyncio.create_task(send_evenly(ground, run.orders_topic, count, pace.orders_per_second))
         await run.submitted(warm_up)
         begin = await run.moment()
         sent_at = await sending
         await run.submitted(count)
         end = await run.moment()
         await run.finish()
-    waited = _waited(sent_at, run.arrivals.arrived_at, first=warm_up)
+    times = waited(sent_at, run.arrivals.arrived_at, first=warm_up)
     return Added(
-        p50_ms=1000 * percentile(waited, 0.5) - pace.delay_ms,
-        p99_ms=1000 * percentile(waited, 0.99) - pace.delay_ms,
-        orders=len(waited),
+        p50_ms=1000 * percentile(times, 0.5) - pace.delay_ms,
+        p99_ms=1000 * percentile(times, 0.99) - pace.delay_ms,
+        orders=len(times),
         rates=between(begin, end),
     )
 
 
-async def _send(ground: Ground, topic: str, count: int, per_second: float) -> Mapping[str, float]:
-    """When each order was handed to the producer."""
+async def send_evenly(ground: Ground, topic: str, count: int, per_second: float) -> Mapping[str, float]:
+    """Send so many orders at this pace; when each was handed to the producer."""
     sent_at: dict[str, float] = {}
     producer = AIOKafkaProducer(**ground.connection.client_options(), acks="all")
     await producer.start()
@@ -85,6 +85,6 @@ async def _send(ground: Ground, topic: str, count: int, per_second: float) -> Ma
     return sent_at
 
 
-def _waited(sent_at: Mapping[str, float], arrived_at: Mapping[str, float], *, first: int) -> list[float]:
+def waited(sent_at: Mapping[str, float], arrived_at: Mapping[str, float], *, first: int) -> list[float]:
     """Seconds from sent to arrived, of all orders but the first ones."""
     return [arrived_at[order] - moment for order, moment in list(sent_at.items())[first:]]

@@ -75,6 +75,11 @@ class Subject:
         async with httpx.AsyncClient(base_url=self.admin, trust_env=False, timeout=START_SECONDS) as client:
             return Metrics((await client.get("/metrics")).text)
 
+    async def partitions(self, stage: str) -> int:
+        """How many partitions one of its stages has now."""
+        async with httpx.AsyncClient(base_url=self.admin or "", trust_env=False, timeout=START_SECONDS) as client:
+            return len((await client.get("/info")).json()["stages"].get(stage, ()))
+
     async def until_ready(self) -> None:
         """Wait until it can take orders. Raises SubjectFailedError."""
         async with asyncio.timeout(START_SECONDS):

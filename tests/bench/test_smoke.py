@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from adapter.stream.connection import KafkaConnection
-from benchmarks import callbacks, quick
+from benchmarks import callbacks, quick, sinks
 from benchmarks.ground import ground
 
 
@@ -30,3 +30,15 @@ async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConne
         report = await callbacks.measure(here, Console(quiet=True), seconds=0.2)
 
     assert [row[""] for row in report.rows] == ["as fast as answered", "at a pace"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnection) -> None:
+    """Adapter, sandbox, receivers and books fit together; a sink that is down had deliveries that failed."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await sinks.measure(here, Console(quiet=True), orders=30, rounds=1)
+
+    delivered = {row["sink"]: row["delivered"] for row in report.rows}
+    failed = {row["sink"]: row["tries that failed"] for row in report.rows}
+    assert delivered == {"no sink": 0, "healthy": 60, "down: refuses connections": 0, "down: never answers": 0}
+    assert [sink for sink, count in failed.items() if count] == ["down: refuses connections", "down: never answers"]
