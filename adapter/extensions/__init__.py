@@ -19,6 +19,7 @@ wrong costs its own order a dead letter and nobody else anything.
     decision         an order's way through accept_order, map_item and shape_issue
     facade           what the flows use
     provided_sinks   the sinks of all plugins, checked
+    daemon_threads   the threads that a sink has beside its own
     sink_thread      the thread and loop that a sink runs on
     builtin          the adapter's own mapping, through the same hooks
     builtin_sinks    the adapter's own sinks, likewise

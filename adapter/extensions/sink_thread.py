@@ -4,7 +4,8 @@ A delivery is handed over, and waited for no longer than its time. What runs lon
 that blocks its loop, or does not let itself be cancelled, keeps it for as long as it likes. So deliveries that were
 given up and have not ended are counted (`lingering`), and when there are too many, the sink is not called until one of
 them has. A sink that ends its loop (`sys.exit` in a task of its own, `loop.stop()`) gets another one, and what was
-under way has failed. The thread is a daemon: a stuck one never holds up the exit.
+under way has failed. The thread is a daemon, and so are those of `asyncio.to_thread`: a stuck one never holds up the
+exit.
 
 State is only ever touched on the loop that calls `deliver`, and what runs on the sink's loop reports there by
 `call_soon_threadsafe`. Hence no lock.
@@ -25,6 +26,7 @@ from enum import StrEnum
 from typing import Final
 
 from adapter.extensions.calling import place_in
+from adapter.extensions.daemon_threads import DaemonThreads
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
 
@@ -92,7 +94,7 @@ class _Call:
 class SinkThread:
     """One sink at work; `deliver` belongs to one loop. Started by `start`, ended by `close`.
 
-    At most `concurrency` deliveries may linger before the sink is called no more.
+    At most `concurrency` deliveries may linger before the sink is called no more, and it has as many threads beside.
     """
 
     def __init__(self, provided: ProvidedSink, *, timeout_seconds: float, concurrency: int) -> None:
@@ -100,7 +102,7 @@ class SinkThread:
         self.plugin = provided.plugin
         self._sink = provided.sink
         self._timeout = timeout_seconds
-        self._most_lingering = concurrency
+        self._concurrency = concurrency
         self._open: set[_Call] = set()
         self._caller: asyncio.AbstractEventLoop | None = None
         self._turning: _Turning | None = None
@@ -123,7 +125,7 @@ class SinkThread:
         if self._turning is None:
             raise AssertionError(f"sink {self.name} is called before it was started")
         lingering = self.lingering
-        if lingering >= self._most_lingering:
+        if lingering >= self._concurrency:
             why = f"has not ended {lingering} earlier deliveries; it blocks, or ignores being cancelled"
             return Attempt(end=End.FAILED, why=why)
         self._caller = asyncio.get_running_loop()
@@ -173,6 +175,7 @@ class SinkThread:
 
     async def _turn(self) -> None:
         before, self._turning = self._turning, _Turning(loop=asyncio.get_running_loop(), closing=asyncio.Event())
+        self._turning.loop.set_default_executor(DaemonThreads(self._concurrency, name=f"sink-{self.name}-beside"))
         self._begun.set()
         if before is not None and self._caller is not None:
             with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -259,3 +260,49 @@ async def test_a_sink_that_ends_its_loop_is_asked_again_on_another_one(mistake) 
 
         assert attempt.end is End.DELIVERED
         assert thread.lingering == 0
+
+
+STUCK_BESIDE_ITS_LOOP = """
+import asyncio, threading
+from adapter.extensions.provided_sinks import ProvidedSink
+from adapter.extensions.sink_thread import SinkThread
+from adapter.testing import Events
+
+class Stuck:
+    name = "stuck"
+    async def deliver(self, event):
+        await asyncio.to_thread(threading.Event().wait)
+
+async def main():
+    provided = ProvidedSink(name="stuck", plugin="ours", sink=Stuck())
+    thread = SinkThread(provided, timeout_seconds=0.01, concurrency=1)
+    thread.start()
+    print((await thread.deliver(Events().issued())).end)
+    await thread.close()
+
+asyncio.run(main())
+"""
+
+
+def test_what_is_stuck_beside_a_sinks_loop_holds_up_no_exit() -> None:
+    """A request without a time limit in `asyncio.to_thread`, say: Python would wait for it at the end."""
+    ran = subprocess.run([sys.executable, "-c", STUCK_BESIDE_ITS_LOOP], capture_output=True, timeout=60, check=True)
+
+    assert ran.stdout.split() == [b"timed_out"]
+
+
+async def test_a_sink_has_threads_beside_its_loop_and_no_more_than_deliveries() -> None:
+    """They are used again, and hand back what was returned or raised."""
+    names: set[str] = set()
+
+    def beside(event):
+        names.add(threading.current_thread().name)
+        if event.id == "e-2":
+            raise NotDelivered("was busy")
+
+    sink = Ours(lambda event: asyncio.to_thread(beside, event))
+    async with at_work(sink, concurrency=2) as thread:
+        ends = await asyncio.gather(*(thread.deliver(event(id=f"e-{number}")) for number in range(1, 8)))
+
+    assert [attempt.why for attempt in ends] == ["", "was busy", "", "", "", "", ""]
+    assert names <= {"sink-ours-beside-1", "sink-ours-beside-2"}
