@@ -87,26 +87,40 @@ def from_paths(paths: Iterable[str | Path]) -> Iterator[Source]:
 
 
 def code_digest(plugin: object) -> str:
-    """A hash of the plugin's source: of its module, and of what lies beside it in its package.
+    """A hash of the plugin's source: of its module and those of its hooks, and of what lies beside each in its package.
 
-    Empty where there is no source to read.
+    Its hooks' own modules count because a plugin may be an object of somebody else's class, or inherit them. Empty
+    where there is no source to read.
     """
-    module = plugin if inspect.ismodule(plugin) else sys.modules.get(type(plugin).__module__)
-    file = getattr(module, "__file__", None)
-    if module is None or file is None:
-        return ""
-    path = Path(file)
+    modules = {module.__name__: module for module in _modules(plugin) if getattr(module, "__file__", None)}
+    digest = hashlib.sha256()
+    for _, module in sorted(modules.items()):
+        for name, content in _source(module):
+            digest.update(f"{name}\0".encode())
+            digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest() if modules else ""
+
+
+def _modules(plugin: object) -> Iterator[ModuleType]:
+    names = {type(plugin).__module__}
+    if inspect.ismodule(plugin):
+        yield plugin
+        names.clear()
+    for attribute in dir(plugin):
+        function = inspect.getattr_static(plugin, attribute, None)  # runs no property of the plugin's
+        if hasattr(function, f"{PROJECT}_impl"):  # pluggy's mark
+            names.add(getattr(inspect.unwrap(function), "__module__", ""))
+    yield from (sys.modules[name] for name in names if name in sys.modules)
+
+
+def _source(module: ModuleType) -> Iterator[tuple[str, bytes]]:
+    path = Path(str(module.__file__))
     folder = path.parent
     if path.name == "__init__.py":
         files = sorted(folder.rglob("*.py"))
     else:
         files = sorted(folder.glob("*.py")) if module.__package__ else [path]
-    digest = hashlib.sha256()
-    for each in files:
-        if each.is_file():
-            digest.update(f"{each.relative_to(folder)}\0".encode())
-            digest.update(hashlib.sha256(each.read_bytes()).digest())
-    return digest.hexdigest()
+    return ((str(each.relative_to(folder)), each.read_bytes()) for each in files if each.is_file())
 
 
 def _plugin_files(path: Path) -> list[Path]:

@@ -258,6 +258,34 @@ def test_fingerprint_follows_versions_code_and_content(site: Path, tmp_path: Pat
     assert len(first) == 16
 
 
+BASE = """
+from adapter import hookimpl
+class Base:
+    @hookimpl
+    def accept_order(self, order):
+        return None
+"""
+ANOTHERS_CLASS = """
+from types import SimpleNamespace
+from shop_base import Base
+plugin = SimpleNamespace(accept_order=Base().accept_order)
+"""
+
+
+@pytest.mark.parametrize(
+    "plugin", ["from shop_base import Base\nclass Plugin(Base): pass\nplugin = Plugin", ANOTHERS_CLASS]
+)
+def test_fingerprint_follows_the_code_of_a_hook_wherever_it_is(site: Path, plugin: str) -> None:
+    """A hook that is inherited, or that of an object whose class is Python's own."""
+    (site / "shop_base.py").write_text(BASE)
+    (site / "shop_plugin.py").write_text(plugin)
+    first = load(modules=("shop_plugin:plugin",)).fingerprint
+    again = load(modules=("shop_plugin:plugin",)).fingerprint
+    (site / "shop_base.py").write_text(f"{BASE}# changed")
+
+    assert first == again != load(modules=("shop_plugin:plugin",)).fingerprint
+
+
 def test_fingerprint_follows_the_content_that_a_plugin_declares(site: Path) -> None:
     """A plugin that reads a file says so itself."""
     (site / "shop_file.py").write_text(SOUND + "content_fingerprint = 'one'\n")
