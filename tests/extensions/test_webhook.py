@@ -167,6 +167,16 @@ async def test_a_connection_is_used_again(server: RawServer) -> None:
     assert server.connections == 1
 
 
+async def test_nothing_of_an_answer_comes_along_with_the_next_event(server: RawServer) -> None:
+    """A receiver that sets a cookie at every answer would else make each post larger than the one before."""
+    server.behave = answering(204, {"Set-Cookie": "session=7; Path=/"})
+    async with posting(server.url) as webhook:
+        await webhook.deliver(event())
+        await webhook.deliver(event())
+
+    assert "cookie" not in headers_of(server.visits[1])
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "seconds", "told"),
     [

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -124,7 +125,7 @@ class Webhook:
         """Post to this very address, whose certificate must be the host's."""
         if self._client is None:
             transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
-            self._client = httpx.AsyncClient(transport=transport, trust_env=False)
+            self._client = httpx.AsyncClient(transport=transport, trust_env=False, cookies=_no_cookies())
         client = self._client
         url = self._url.copy_with(host=str(address))
         extensions = {"sni_hostname": self._host_name}
@@ -155,6 +156,11 @@ class Webhook:
         if seconds is not None:
             raise RetryAfter(seconds, f"was answered with HTTP {status} and Retry-After")
         raise NotDelivered(f"was answered with HTTP {status}")
+
+
+def _no_cookies() -> CookieJar:
+    """Each event stands alone: nothing that an answer sets goes along with the next one, where it could pile up."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _retry_after(text: str | None, now: float) -> float | None:
