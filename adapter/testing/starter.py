@@ -14,6 +14,7 @@ from string import Template
 from typing import Final
 
 from adapter.errors import SettingsError
+from adapter.extensions.builtin_sinks import sink_sources
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME_MAX: Final = 50
@@ -53,6 +54,8 @@ def refuse_name(name: str) -> None:
             f"'{name}' cannot be the name of a plugin. Take small letters, digits and hyphens, as in family-tickets; "
             f"at most {_NAME_MAX} of them, a letter first."
         )
+    if name in {source.name for source in sink_sources()}:
+        raise SettingsError(f"'{name}' is taken: a plugin of the adapter's own is called so. Take another name.")
     module = module_name(name)
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in _TAKEN:
         raise SettingsError(f"'{name}' is taken: its module {module} would hide another one. Take another name.")

@@ -51,9 +51,9 @@ def test_other_names_are_refused_with_an_example(name: str) -> None:
         refuse_name(name)
 
 
-@pytest.mark.parametrize("name", ["json", "class", "adapter", "tests", "pytest"])
-def test_names_whose_module_would_hide_another_are_refused(name: str) -> None:
-    """The standard library's, Python's words, and what the project itself imports."""
+@pytest.mark.parametrize("name", ["json", "class", "adapter", "tests", "pytest", "log", "webhook"])
+def test_names_that_are_taken_are_refused(name: str) -> None:
+    """The standard library's, Python's words, what the project itself imports, and the adapter's own plugins."""
     with pytest.raises(SettingsError, match="is taken"):
         refuse_name(name)
 
