@@ -51,8 +51,8 @@ class _Job(Generic[T]):
         try:
             result = self.context.run(self.work)
         except BaseException as error:  # noqa: BLE001  # raised again where the job was given
-            failure = error
-            return lambda: self.future.set_exception(failure)
+            failure = RuntimeError("the work raised StopIteration") if isinstance(error, StopIteration) else error
+            return lambda: self.future.set_exception(failure)  # which takes no StopIteration
         return lambda: self.future.set_result(result)
 
 

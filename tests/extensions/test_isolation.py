@@ -241,3 +241,16 @@ def test_stuck_thread_does_not_hold_up_the_exit() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up 1\n", "")
+
+
+async def test_stop_iteration_is_an_error_like_any_other() -> None:
+    """No future takes it: the caller would wait for ever, and the thread's place be gone."""
+
+    def stops() -> None:
+        raise StopIteration
+
+    one = workers(threads=1)
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        await asyncio.wait_for(one.run(stops, overrun=never), 10)
+
+    assert await one.run(lambda: 7, overrun=never) == 7
