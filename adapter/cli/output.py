@@ -6,12 +6,13 @@ Whatever comes from outside is cleaned before it reaches a terminal, since a rec
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,9 +43,29 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
-def print_json(value: object) -> None:
-    """The value as JSON, readable by people too."""
-    say(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+def print_json(value: object, *, to: TextIO | None = None) -> None:
+    """The value as JSON, readable by people too; on standard output, or as `only_ours` has it."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=to, flush=True)
+
+
+@contextmanager
+def only_ours() -> Iterator[TextIO]:
+    """Standard output for this command's own words alone, which are written to what this gives.
+
+    Whatever else is printed goes to standard error, for the rest of the process too: a plugin may have a thread that
+    goes on printing, or write past Python, and what a program reads from here must stay JSON.
+    """
+    ours = sys.stdout
+    try:
+        number, errors = ours.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError):  # kept in memory, as tests do
+        with redirect_stdout(sys.stderr):
+            yield ours
+        return
+    ours.flush()
+    with open(os.dup(number), "w", encoding=ours.encoding, errors=ours.errors) as kept, redirect_stdout(sys.stderr):
+        os.dup2(errors, number)
+        yield kept
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

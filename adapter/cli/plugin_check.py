@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter.cli.invocation import Invocation, Json, command
-from adapter.cli.output import note, print_json, print_marked, say
+from adapter.cli.output import note, only_ours, print_json, print_marked, say
 
 if TYPE_CHECKING:
     from adapter.settings import Settings
@@ -61,15 +60,17 @@ def check(
 
     trial = _trial(invocation.settings(), order or [], _headers(header or []))
     sections = invocation.settings().plugins.settings
-    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is none of ours
+    with only_ours() as ours:
         examined = [
             examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
         ]
-    if json:
-        print_json({"passed": all(each.passed for each in examined), "plugins": [_as_json(each) for each in examined]})
-    else:
-        for each in examined:
-            _show(each)
+        if json:
+            passed = all(each.passed for each in examined)
+            print_json({"passed": passed, "plugins": [_as_json(each) for each in examined]}, to=ours)
+        else:
+            with contextlib.redirect_stdout(ours):
+                for each in examined:
+                    _show(each)
     return _verdict(examined)
 
 

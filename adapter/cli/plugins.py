@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import typer
 from adapter.cli import plugin_check, plugin_new
 from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, Json, command
-from adapter.cli.output import note, print_json, print_table, say
+from adapter.cli.output import note, only_ours, print_json, print_table, say
 
 if TYPE_CHECKING:
     from adapter.extensions.manager import PluginManager
@@ -40,12 +41,15 @@ def list_(invocation: Invocation, json: Json = False) -> int:
     """
     from adapter.wiring import plugin_manager
 
-    plugins = plugin_manager(invocation.settings())
-    commands = own_commands(plugins)
-    if json:
-        print_json(_as_json(plugins, commands))
-    else:
-        _show(plugins, commands)
+    settings = invocation.settings()
+    with only_ours() as ours:
+        plugins = plugin_manager(settings)
+        commands = own_commands(plugins)
+        if json:
+            print_json(_as_json(plugins, commands), to=ours)
+        else:
+            with redirect_stdout(ours):
+                _show(plugins, commands)
     for sentence in (*plugins.warnings, *(refusal.message for refusal in plugins.refusals), *commands.problems):
         note(sentence)
     return 1 if plugins.refusals or commands.problems else 0

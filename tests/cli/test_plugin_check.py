@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import Commands, Result
+from .running import Commands, Result, in_own_process
 
 GOOD = """
 from adapter import Skip, hookimpl
@@ -230,3 +230,29 @@ def test_new_overwrites_nothing(run: Commands, tmp_path: Path) -> None:
 
     assert told.code == 2
     assert "nothing is overwritten" in told.err
+
+
+PRINTS = """
+import os
+import threading
+
+os.write(1, b"past Python\\n")
+
+def prints():
+    while True:
+        print("a word", flush=True)
+
+threading.Thread(target=prints, daemon=True).start()
+
+"""
+
+
+@pytest.mark.parametrize("words", [("plugins", "check", "{}"), ("plugins", "list", "--set", "plugins.paths={}")])
+def test_json_stays_json_whatever_a_plugin_prints(plugin: Path, words: tuple[str, ...]) -> None:
+    """While it is looked at and afterwards, and not through Python either."""
+    plugin.write_text(PRINTS + GOOD)
+
+    told = in_own_process(*(word.format(plugin) for word in words), "--json")
+
+    assert told.returncode == 0
+    assert "shop" in [each["name"] for each in json.loads(told.stdout)["plugins"]]
