@@ -18,6 +18,11 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = ip_network("64:ff9b::/96")
+_NOT_PUBLIC_EITHER: Sequence[Network] = tuple(
+    map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20", "5f00::/16"))
+)
+"""What Python takes for public, or did before its tables were mended: protocol assignments, with Oracle's metadata;
+relays of 6to4; the host that an Azure machine runs on; documentation; segment routing."""
 
 
 class Forbidden(Exception):  # becomes the sink's NotDelivered and is never seen outside
@@ -49,7 +54,7 @@ def literal(host: str) -> Address | None:
 
 def may_go_to(address: Address, allowed: Sequence[Network]) -> bool:
     """Whether the address, and each that it hides, is public or in an allowed network."""
-    return all(_is_allowed(each, allowed) or _is_public(each) for each in _unwrapped(address))
+    return all(_is_in(each, allowed) or _is_public(each) for each in _unwrapped(address))
 
 
 def _unwrapped(address: Address) -> Iterator[Address]:
@@ -68,11 +73,11 @@ def _unwrapped(address: Address) -> Iterator[Address]:
     yield address
 
 
-def _is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
-    return any(address.version == network.version and address in network for network in allowed)
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
 
 def _is_public(address: Address) -> bool:
     unusual = address.is_multicast or address.is_reserved or address.is_unspecified
     site_local = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not (unusual or site_local)
+    return address.is_global and not (unusual or site_local or _is_in(address, _NOT_PUBLIC_EITHER))
