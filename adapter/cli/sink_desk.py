@@ -1,6 +1,7 @@
 """The sinks of one command: loaded when the first letter is for one, each on a thread of its own, as in `run`.
 
-Nothing waits here for a sink that fails: its letter stays where it is, and the command can be run again.
+Nothing waits here for a sink that fails: its letter stays where it is, and so do those that come after it about the
+same issuance, since a sink is told these in their order. The command can be run again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class SinkDesk:
         self._provided: dict[str, ProvidedSink] | None = None
         self._threads: dict[str, SinkThread] = {}
         self._left_alone_until: dict[str, float] = {}
+        self._not_taken: set[tuple[str, str, str | None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -39,6 +41,15 @@ class SinkDesk:
 
         Raises PluginRefused and SettingsError when the plugins of these settings cannot be used.
         """
+        whose = again.sink, again.event.source, again.event.subject
+        if whose in self._not_taken:
+            return f"Sink {again.sink} did not take an earlier event about the same, which comes first."
+        why = await self._try(again)
+        if why is not None:
+            self._not_taken.add(whose)
+        return why
+
+    async def _try(self, again: ToSink) -> str | None:
         thread = self._thread(again.sink)
         if thread is None:
             known = ", ".join(sorted(self._provided or ())) or "none"
