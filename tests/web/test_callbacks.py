@@ -368,15 +368,15 @@ async def test_a_slow_publication_is_not_a_slow_request() -> None:
 
 async def _ask_for_nothing(client: socket.socket, server_end: HttpToolsProtocol, **headers: str) -> None:
     """A request, and a wait until it is answered or its answer is stuck."""
-    await asyncio.get_running_loop().sock_sendall(client, request(b"", "/", **headers))
     before = server_end.cycle
+    await asyncio.get_running_loop().sock_sendall(client, request(b"", "/", **headers))
     await until(lambda: server_end.cycle is not before)
     await until(lambda: server_end.cycle.response_complete or server_end.flow.write_paused)
 
 
 async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
     """Its connection is one of few; so it is closed, and another is served in its place."""
-    async with open_door(Bounds(connections=1, answer_seconds=0.2)) as door, door.reluctant() as (client, server_end):
+    async with open_door(Bounds(connections=1, answer_seconds=1)) as door, door.reluctant() as (client, server_end):
         while not server_end.flow.write_paused:
             await _ask_for_nothing(client, server_end)
         await _ask_for_nothing(client, server_end)
@@ -389,7 +389,7 @@ async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
 
 async def test_a_closing_connection_does_not_wait_for_ever_for_its_last_answer_to_be_read() -> None:
     """It counts until it is gone."""
-    async with open_door(Bounds(connections=1, request_seconds=0.2)) as door, door.reluctant() as (client, server_end):
+    async with open_door(Bounds(connections=1, request_seconds=1)) as door, door.reluctant() as (client, server_end):
         while server_end.transport.get_write_buffer_size() == 0:
             await _ask_for_nothing(client, server_end)
         await _ask_for_nothing(client, server_end, connection="close")
