@@ -31,7 +31,7 @@ from datetime import datetime
 
 from adapter.issuance.actions import Action, Defer, Park, ParkReason, Query, Send, Wait
 from adapter.issuance.decide import SubmitPolicy, decide, was_proven
-from adapter.issuance.parking import unresolved
+from adapter.issuance.parking import parked, unresolved
 from adapter.issuance.state import OPEN, PartState, Phase, Why
 
 _HANDED_ON = frozenset({Phase.DEFERRED, Phase.PARKED})
@@ -135,7 +135,8 @@ def _opens_the_order(state: PartState) -> bool:
 def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: datetime) -> list[Turn]:
     """What was never sent waits until a part was asked about that may show that the order came before.
 
-    That is the first of several, or one that was refused.
+    That is the first of several, or one that was refused. Once that is given up, nobody will ask any more, and so what
+    waits for it is given up too.
     """
     unasked = {
         index for index, state in enumerate(states) if _opens_the_order(state) or _is_unasked(state, Phase.REFUSED)
@@ -147,12 +148,20 @@ def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: date
     }
     if any(turn.index in unasked and not isinstance(turn.action, Defer | Park) for turn in turns):
         return [turn for turn in turns if turn.index not in sends]
-    return [_hold_back(turn, now) if turn.index in sends else turn for turn in turns]
+    given_up = any(states[index].phase is Phase.PARKED for index in unasked)
+    return [
+        turn if turn.index not in sends else _give_up(turn, states) if given_up else _hold_back(turn, now)
+        for turn in turns
+    ]
+
+
+def _give_up(turn: Turn, states: Sequence[PartState]) -> Turn:
+    return Turn(index=turn.index, action=parked(ParkReason.GAVE_UP, states[turn.index]))
 
 
 def _is_unasked(state: PartState, began: Phase) -> bool:
     """Whether nobody got an answer about a part that began its sitting in this phase, and is open or handed on."""
-    return state.past.phase is began and state.phase in (began, Phase.DEFERRED) and state.evidence.first is None
+    return state.past.phase is began and state.phase in {began, *_HANDED_ON} and state.evidence.first is None
 
 
 def _withheld(

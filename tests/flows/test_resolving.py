@@ -142,7 +142,10 @@ async def test_the_rest_of_a_letter_goes_on_when_it_is_replayed() -> None:
     """The part that was resolved is nobody's business any more."""
     house = House(policy=AN_HOUR)
     house.ecticket.faults = [LOST_AFTER, LOST_AFTER]
-    letter = (await _unresolved(house, line(), line("SPA", 1, **SERIAL))).letter
+    house.ecticket.visible_after = 600
+    sent = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
+    house.ecticket.silent = True
+    letter = (await house.finish(sent.later)).letter
     house.ecticket.silent = False
 
     rest = _resolved(house, letter, Ending.ISSUED).letter

@@ -126,6 +126,16 @@ def test_nothing_is_sent_while_the_first_of_several_numbers_cannot_be_asked_abou
     assert table.play() == [(0, "Query"), (0, "Defer"), (1, "Defer"), (2, "Defer")]
 
 
+def test_what_waits_for_a_first_number_that_is_given_up_unasked_is_given_up_too() -> None:
+    """Sent in a later sitting, it could be bought besides what an earlier record has; a replay asks about all."""
+    table = Table(3)
+    table.unreachable = {0}
+    table.now = at(86_400)
+
+    assert table.play() == [(0, "Query"), (0, "Park"), (1, "Park"), (2, "Park")]
+    assert table.phases == [Phase.PARKED] * 3
+
+
 def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_came_before() -> None:
     """Whoever sent it, it was not for this record."""
     table = Table(2)
