@@ -170,7 +170,7 @@ def test_letters_are_listed_and_counted(on_broker: Commands) -> None:
 
 def test_no_letters_are_a_sentence(on_broker: Commands) -> None:
     """And no empty table."""
-    told = on_broker("dead-letters", "list", "--reason", "none-such")
+    told = on_broker("dead-letters", "list", "--reason", "too-large")
 
     assert (told.code, told.out) == (0, "")
     assert "There are no such dead letters." in told.err

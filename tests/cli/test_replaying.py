@@ -63,6 +63,7 @@ def _sink_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_
         "id": event_id,
         "type": "ecticket.issuance.issued.v1",
         "source": "/ecticket-adapter/merchants/3085676",
+        "subject": f"T-{event_id}",
         "time": "2026-03-01T12:00:00.000Z",
     }
     headers = tuple((f"ce_{name}", text.encode()) for name, text in attributes.items())
