@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from examples.fresh import Fresh
+
+from adapter.local.ports import free_ports
 
 _BLOCK = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"\b8700\b")
@@ -89,7 +90,7 @@ class Reader:
     fresh: Fresh
     folder: Path
     _beside: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
-    _ports: Mapping[str, str] = field(default_factory=lambda: {"8700": str(_free_port())})
+    _ports: Mapping[str, str] = field(default_factory=lambda: {"8700": str(*free_ports(1))})
     _jobs: Iterator[int] = field(default_factory=lambda: count(1))
 
     def do(self, step: Step) -> None:
@@ -161,11 +162,3 @@ def _first_lines(stream: IO[str] | None, wanted: int) -> Iterator[str]:
     assert stream is not None
     for _ in range(wanted):
         yield stream.readline()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-        assert isinstance(port, int)
-        return port
