@@ -44,7 +44,15 @@ from adapter.stream.cluster import talk
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.lease import HeartbeatLease
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
-from adapter.stream.producers import LEAVE_SECONDS, TEAR_DOWN_SECONDS, end_producer, in_time, look_at, mend_producer
+from adapter.stream.producers import (
+    LARGEST_REQUEST,
+    LEAVE_SECONDS,
+    TEAR_DOWN_SECONDS,
+    end_producer,
+    in_time,
+    look_at,
+    mend_producer,
+)
 from adapter.stream.records import Publication, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
 from adapter.stream.topic_ids import TopicIdsRequest, ids_in
@@ -63,8 +71,6 @@ REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-LARGEST_REQUEST = 16 * 1024 * 1024
-"""Bytes of one request to a broker: the topics decide what is too large, not the client."""
 _BATCH_BYTES = 128 * 1024
 _NOWHERE = TopicPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(

@@ -16,6 +16,9 @@ from adapter.stream.port import KafkaTrouble
 
 log = logging.getLogger(__name__)
 
+LARGEST_REQUEST = 16 * 1024 * 1024
+"""Bytes of one request to a broker: the topics decide what is too large, not the client."""
+
 LEAVE_SECONDS = 2.0
 """How long leaving in good order may take; a group notices by itself a session time-out later."""
 

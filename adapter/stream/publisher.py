@@ -21,9 +21,8 @@ from aiokafka.errors import IllegalOperation, KafkaError
 
 from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.kafka_client import LARGEST_REQUEST
 from adapter.stream.port import KafkaTrouble
-from adapter.stream.producers import end_producer, look_at, mend_producer
+from adapter.stream.producers import LARGEST_REQUEST, end_producer, look_at, mend_producer
 from adapter.stream.records import Publication
 
 WITHIN_SECONDS = 4.0

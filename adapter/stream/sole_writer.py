@@ -15,7 +15,7 @@ from aiokafka.errors import IllegalOperation, KafkaError
 from adapter.errors import BrokerAway, StreamError
 from adapter.stream.cluster import AWAY
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.kafka_client import LARGEST_REQUEST
+from adapter.stream.producers import LARGEST_REQUEST
 from adapter.stream.records import Publication
 
 
