@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from aiokafka import AIOKafkaConsumer
 from jsonschema import Draft202012Validator
 
 from adapter.flows.schemas import schema_files
@@ -22,6 +20,7 @@ from adapter.local.ports import free_ports
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.stream.connection import KafkaConnection
 from integration.house import MERCHANT, NO_TLS, House, open_house, until
+from integration.told import all_there
 
 SCHEMA = Draft202012Validator(json.loads(schema_files()["ticket-status-changed.v1.json"]))
 
@@ -87,24 +86,12 @@ async def _ecpay(house: House, *, ready: bool = True) -> AsyncIterator[Ecpay]:
 
 async def _told(house: House) -> list[tuple[str, str]]:
     """Trade number and id of every event of tickets that a committed reader finds."""
-    consumer = AIOKafkaConsumer(
-        house.topic("tickets"),
-        bootstrap_servers=house.kafka.bootstrap_servers,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    await consumer.start()
     found = []
-    try:
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
-            for record in itertools.chain(*(await consumer.getmany(timeout_ms=500)).values()):
-                data = json.loads(record.value)
-                SCHEMA.validate(data)
-                assert b"TN" not in record.value
-                found.append((data["trade_no"], dict(record.headers)["ce_id"].decode()))
-    finally:
-        await consumer.stop()
+    for record in await all_there(house.kafka, house.topic("tickets")):
+        data = json.loads(record.value)
+        SCHEMA.validate(data)
+        assert b"TN" not in record.value
+        found.append((data["trade_no"], dict(record.headers)["ce_id"].decode()))
     return found
 
 

@@ -5,14 +5,11 @@ The sandbox notifies as ECPay documents it, twice, with a wrong checksum and lat
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-
-from aiokafka import AIOKafkaConsumer
 
 from adapter.local.ports import free_ports
 from adapter.sandbox.behaviours import DelayedNotification, DuplicateNotification, TamperedNotification
@@ -20,6 +17,7 @@ from adapter.sandbox.faults import Fault
 from adapter.stream.connection import KafkaConnection
 from integration.house import MERCHANT, SANDBOX, House, open_house
 from integration.shop import Shop
+from integration.told import all_there
 
 REDEEMED, REFUNDED = 2, 3
 """UseStatus, as the sandbox numbers it."""
@@ -74,23 +72,11 @@ async def test_every_redeemed_and_refunded_ticket_is_told_once_and_nothing_forge
 
 async def _tickets(house: House) -> Mapping[str, tuple[str, Mapping[str, object]]]:
     """Kind and data of every event of the tickets topic, by id; the same id always says the same."""
-    consumer = AIOKafkaConsumer(
-        house.topic("tickets"),
-        bootstrap_servers=house.kafka.bootstrap_servers,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
     found: dict[str, tuple[str, Mapping[str, object]]] = {}
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
-            for record in itertools.chain(*(await consumer.getmany(timeout_ms=500)).values()):
-                attributes = {name: value.decode() for name, value in record.headers}
-                data = json.loads(record.value)
-                kind = attributes["ce_type"].removeprefix("ecticket.").removesuffix(".v1")
-                assert record.key.decode() == f"{data['merchant_id']}/{data['trade_no']}"
-                assert found.setdefault(attributes["ce_id"], (kind, data)) == (kind, data)
-    finally:
-        await consumer.stop()
+    for record in await all_there(house.kafka, house.topic("tickets")):
+        attributes = {name: value.decode() for name, value in record.headers}
+        data = json.loads(record.value)
+        kind = attributes["ce_type"].removeprefix("ecticket.").removesuffix(".v1")
+        assert record.key.decode() == f"{data['merchant_id']}/{data['trade_no']}"
+        assert found.setdefault(attributes["ce_id"], (kind, data)) == (kind, data)
     return found

@@ -227,3 +227,19 @@ class Reader:
                 for record in records:
                     self._told.note(record, is_event=record.topic == self._events)
                 self._news.set()
+
+
+async def all_there(kafka: KafkaConnection, topic: str) -> list[ConsumerRecord]:
+    """Every record of a topic that a committed reader finds now."""
+    options = kafka.client_options()
+    consumer = AIOKafkaConsumer(topic, **options, auto_offset_reset="earliest", isolation_level="read_committed")
+    found: list[ConsumerRecord] = []
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += records
+    finally:
+        await consumer.stop()
+    return found

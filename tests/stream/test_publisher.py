@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer
 from conftest import MakesTopics
+from integration.told import all_there
 
 from adapter.errors import BrokerAway
 from adapter.local.broker import LocalKafka
@@ -43,22 +43,7 @@ def _record(topic: str, value: str) -> Publication:
 
 async def _there(connection: KafkaConnection, topic: str) -> list[str]:
     """Everything that a committed reader finds now."""
-    consumer = AIOKafkaConsumer(
-        topic,
-        bootstrap_servers=connection.bootstrap_servers,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    try:
-        found: list[str] = []
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += [record.value.decode() for record in records]
-        return found
-    finally:
-        await consumer.stop()
+    return [record.value.decode() for record in await all_there(connection, topic)]
 
 
 async def test_what_is_published_is_there(kafka: KafkaConnection, topic: MakesTopics) -> None:
