@@ -40,6 +40,7 @@ from adapter.settings import Settings
 from adapter.settings.advice import advise
 from adapter.stream import topics as kafka_topics
 from adapter.stream.aside import Runs
+from adapter.stream.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.stream.engine import Engine
 from adapter.stream.publisher import KafkaPublisher
 from adapter.web.admin import admin_app
@@ -115,6 +116,7 @@ class Adapter:
             named = ", ".join(unknown) or "nothing"
             raise SettingsError(f"--only names {named}; this version has the stages {', '.join(STAGES)}.")
         _take_advice(settings)
+        _check_codecs()
         self._settings = settings
         self._now = now
         self._connection = wiring.kafka_connection(settings)
@@ -338,6 +340,12 @@ def _take_advice(settings: Settings) -> None:
         raise SettingsError(*problems)
     for each in advice:
         _log.warning(str(each), setting=each.key)
+
+
+def _check_codecs() -> None:
+    """Log each codec that cannot be read: a batch in it would stop its partition."""
+    for codec, cause in unreadable_codecs().items():
+        _log.error("batches in this codec cannot be read", codec=codec, cause=cause, action=REPAIR_CODECS)
 
 
 def _tell_of(plugins: PluginManager) -> None:

@@ -56,6 +56,7 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
         sasl_username=kafka.sasl_username,
         sasl_password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
         ssl_ca_file=kafka.ssl_ca_file,
+        compression=kafka.compression,
         session_timeout_seconds=kafka.session_timeout_seconds,
         transaction_timeout_seconds=kafka.transaction_timeout_seconds,
     )

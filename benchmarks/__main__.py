@@ -13,7 +13,19 @@ from pathlib import Path
 from rich.console import Console
 
 from adapter.errors import AdapterError
-from benchmarks import backlog, callbacks, hooks, profiles, quick, reservations, sinks, submit, throughput, waiting
+from benchmarks import (
+    backlog,
+    callbacks,
+    compression,
+    hooks,
+    profiles,
+    quick,
+    reservations,
+    sinks,
+    submit,
+    throughput,
+    waiting,
+)
 from benchmarks.contenders import ADAPTER, BooksDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
@@ -76,6 +88,10 @@ async def _hooks(asked: argparse.Namespace) -> Report:
     return await hooks.measure(rounds=asked.rounds)
 
 
+async def _compression(_asked: argparse.Namespace) -> Report:
+    return await compression.measure()
+
+
 COMMANDS: Mapping[str, tuple[Command, str]] = {
     "submit": (_submit, "orders to submitted, beside a plain loop"),
     "reservations": (_reservations, "what reservations cost"),
@@ -90,6 +106,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
 ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
+    "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
 }
 
 

@@ -7,6 +7,7 @@ built by `wiring`, so that what was checked is what `run` will use.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +28,7 @@ from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
 from adapter.settings.advice import advise
+from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
 from adapter.wiring import base_url, kafka_connection, make_sinks, merchant_book, plugin_manager, topic_specs
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ async def look(settings: Settings, *, make_topics: str = MAKE_THEM) -> AsyncGene
 
     `make_topics` is the command that makes missing topics, with these settings.
     """
-    for finding in (*_settings(settings), *_merchants(settings), *_plugins(settings), *_callbacks(settings)):
+    looked = (_settings(settings), _merchants(settings), _plugins(settings), _callbacks(settings), _codecs())
+    for finding in itertools.chain.from_iterable(looked):
         yield finding
     broker = asyncio.create_task(_broker(settings, make_topics))
     ecticket = asyncio.create_task(_ecticket(settings))
@@ -136,6 +139,14 @@ def _callbacks(settings: Settings) -> Iterator[Finding]:
         longest = max(len(callbacks.url(path) or "") for path in callbacks.PATHS.values())
         fit = f"Notification URLs have at most {longest} characters; ECTicket takes 200."
         yield ok("callbacks", f"{fit} ECPay must have opened its firewall for their domain.")
+
+
+def _codecs() -> Iterator[Finding]:
+    causes = unreadable_codecs()
+    for codec, cause in causes.items():
+        yield problem("codecs", f"Batches in {codec} cannot be read ({cause}). {REPAIR_CODECS}")
+    if not causes:
+        yield ok("codecs", f"Compressed batches are readable: {', '.join(CODECS)}.")
 
 
 async def _broker(settings: Settings, make_topics: str) -> list[Finding]:

@@ -65,6 +65,8 @@ class KafkaSettings(Group):
     """SASL password."""
     ssl_ca_file: Path | None = None
     """Certificates to trust (PEM); the system's when absent."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    """Codec of the batches that the adapter writes. It reads all of them, whatever this says."""
     group_prefix: str = "ecticket-adapter"
     """Consumer groups are `{group_prefix}.submit`, `.confirm`, `.sink.{name}`; transactional ids begin so too."""
     session_timeout_seconds: Seconds = 10.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from aiokafka.helpers import create_ssl_context
 
 from adapter.errors import SettingsError
+from adapter.stream.compression import CODECS
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -23,6 +24,7 @@ class KafkaConnection:
     """Addresses, security and the two time-outs that decide how fast a dead process is noticed.
 
     `bootstrap_servers` is `host:port`, comma-separated. `ssl_ca_file` (PEM) replaces the system's trusted certificates.
+    `compression` is the codec of the batches that the adapter writes, or `none`; every codec is read.
     Raises SettingsError with every mistake at once.
     """
 
@@ -32,6 +34,7 @@ class KafkaConnection:
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
     ssl_ca_file: Path | None = None
+    compression: str = "none"
     session_timeout_seconds: float = 10.0
     transaction_timeout_seconds: float = 15.0
 
@@ -67,6 +70,11 @@ class KafkaConnection:
             options["sasl_plain_password"] = self.sasl_password
         return options
 
+    @property
+    def compression_type(self) -> str | None:
+        """The codec as aiokafka's producers take it; None for none."""
+        return None if self.compression == "none" else self.compression
+
     def _ssl_context(self) -> ssl.SSLContext:
         try:
             context: ssl.SSLContext = create_ssl_context(cafile=self.ssl_ca_file)
@@ -84,6 +92,8 @@ class KafkaConnection:
         else:
             yield from self._sasl_problems()
             yield from self._tls_problems()
+        if self.compression not in ("none", *CODECS):
+            yield f"kafka.compression is {self.compression!r}; it is one of none, {', '.join(CODECS)}."
         for name in ("session_timeout_seconds", "transaction_timeout_seconds"):
             seconds = getattr(self, name)
             if not 0 < seconds < float("inf"):

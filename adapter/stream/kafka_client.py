@@ -306,6 +306,7 @@ class AioKafkaMember:
             enable_idempotence=True,
             max_request_size=LARGEST_REQUEST,
             max_batch_size=_BATCH_BYTES,
+            compression_type=self._connection.compression_type,
         )
         mend_producer(producer)
         writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings)

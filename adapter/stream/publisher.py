@@ -83,6 +83,7 @@ class KafkaPublisher:
             request_timeout_ms=timeout_ms,
             max_request_size=LARGEST_REQUEST,
             max_batch_size=_BATCH_BYTES,
+            compression_type=self._connection.compression_type,
         )
         mend_producer(producer)
         try:

@@ -48,6 +48,7 @@ async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[S
         acks="all",
         enable_idempotence=True,
         max_request_size=LARGEST_REQUEST,
+        compression_type=connection.compression_type,
     )
     try:
         await producer.start()

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from aiokafka import codec
 
 from adapter.sandbox import RunningSandbox
 from adapter.sandbox.behaviours import Garbage, LockOut, Maintenance
@@ -47,6 +48,7 @@ def test_everything_there_is_0(
         "merchants": "ok",
         "plugins": "ok",
         "callbacks": "ok",
+        "codecs": "ok",
         "kafka": "ok",
         "topics": "warning",  # one broker keeps no copies
         ECTICKET: "ok",
@@ -80,6 +82,7 @@ def test_nothing_there_is_told_in_one_go(run: Commands) -> None:
         "merchants": "problem",
         "plugins": "ok",
         "callbacks": "ok",
+        "codecs": "ok",
         "kafka": "problem",
     }
 
@@ -91,7 +94,7 @@ def test_people_see_marks_and_cures(run: Commands) -> None:
     assert told.code == 1
     assert "problem  No Kafka broker answers" in told.out
     assert "ok       Keys are readable" in told.out
-    assert told.err == "Problems: 2, warnings: 0, ok: 5.\n"
+    assert told.err == "Problems: 2, warnings: 0, ok: 6.\n"
 
 
 def test_settings_that_cannot_be_read_are_2(run: Commands) -> None:
@@ -187,3 +190,16 @@ def test_the_length_of_callback_urls_is_told(run: Commands) -> None:
     told = run("check", "--set", "callbacks.public_url=https://shop.example")
 
     assert "Notification URLs have at most" in told.out
+
+
+def test_a_codec_that_cannot_be_read_is_a_problem(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without its compression library is found before a shop's compressed batch stops a partition."""
+    monkeypatch.setattr(codec, "cramjam", None)
+    run.settings({"kafka": {"bootstrap_servers": "127.0.0.1:1"}})
+
+    told = run("check", "--json")
+
+    assert told.code == 1
+    assert _levels(told)["codecs"] == "problem"
+    for name in ("snappy", "lz4", "zstd"):
+        assert name in told.out
