@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 from adapter import IssueType, Line, Order, OrderRecord, TicketItem, hookimpl
 from adapter.extensions.builtin import built_in_sources
@@ -106,7 +107,7 @@ async def _round(kind: str, records: Sequence[OrderRecord]) -> Round:
 
     async def work() -> None:
         for record in left:
-            await extensions.prepare(await extensions.parse(record), planned)
+            await extensions.prepare(cast("Order", await extensions.parse(record)), planned)
             await asyncio.sleep(0)  # as a handler goes on to its call: the next order has its turn
 
     wall, cpu = time.perf_counter(), time.process_time()

@@ -19,6 +19,7 @@ PUBLIC = {
     "Voucher",
     "TicketItem",
     "Skip",
+    "Ignore",
     "IssueRequest",
     "TicketInfo",
     "TradeNo",

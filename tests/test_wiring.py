@@ -10,6 +10,7 @@ import pytest
 from adapter import wiring
 from adapter.errors import PluginRefused, SettingsError
 from adapter.extensions.values import OrderRecord
+from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.settings import Settings, load
@@ -115,6 +116,7 @@ async def test_an_order_without_merchant_is_the_only_ones(merchants: tuple[str, 
     order = await extensions.parse(_record(b'{"order_id": "A", "lines": [{"sku": "x", "quantity": 1}]}'))
     await extensions.aclose()
 
+    assert isinstance(order, Order)
     assert order.merchant_id == found
 
 

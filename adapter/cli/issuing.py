@@ -24,7 +24,7 @@ from adapter.errors import CallError, InDoubt, UnknownMerchant
 
 if TYPE_CHECKING:
     from adapter.extensions.facade import Extensions
-    from adapter.extensions.values import Skip
+    from adapter.extensions.values import Ignore, Skip
     from adapter.issuance.order import Order
     from adapter.issuance.plan import Part
     from adapter.protocol.credentials import Merchant
@@ -76,14 +76,18 @@ def issue(
 
 
 async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, dry_run: bool, as_json: bool) -> int:
-    from adapter.extensions.values import Skip
+    from adapter.extensions.values import Ignore, Skip
     from adapter.wiring import make_extensions, merchant_book
 
     book = merchant_book(settings)
     book.check()
     extensions = make_extensions(settings, book)
     try:
-        order = _with_merchant(await _parse(settings, extensions, value), merchant_id)
+        parsed = await _parse(settings, extensions, value)
+        if isinstance(parsed, Ignore):
+            note(f"Plugin {parsed.plugin} ignores this record: {parsed.reason}. Nothing was sent.")
+            return 1
+        order = _with_merchant(parsed, merchant_id)
         merchant = _merchant(book, order.merchant_id)
         ready = await _ready(settings, extensions, order)
     finally:
@@ -100,7 +104,7 @@ async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, d
     return 0 if all(ending.good for ending in endings) else 1
 
 
-async def _parse(settings: Settings, extensions: Extensions, value: bytes) -> Order:
+async def _parse(settings: Settings, extensions: Extensions, value: bytes) -> Order | Ignore:
     from adapter.extensions.values import OrderRecord
 
     record = OrderRecord(topic=settings.topics.orders_paid, key=None, value=value, timestamp=datetime.now(UTC))

@@ -201,7 +201,7 @@ async def _order_record(settings: Settings, request: Request, failure: Failure) 
 
 async def _planned(settings: Settings, record: Record, merchant_id: str) -> tuple[tuple[Part, ...], Whose]:
     """The order's parts under today's mapping. Raises Refused when a plugin skips it, OrderError when it has none."""
-    from adapter.extensions.values import OrderRecord, Skip
+    from adapter.extensions.values import Ignore, OrderRecord, Skip
     from adapter.flows.telling import whose_order
     from adapter.issuance.plan import plan
     from adapter.wiring import make_extensions, merchant_book, plan_policy
@@ -220,6 +220,8 @@ async def _planned(settings: Settings, record: Record, merchant_id: str) -> tupl
                 timestamp=record.timestamp,
             )
         )
+        if isinstance(order, Ignore):
+            raise Refused(f"Plugin {order.plugin} ignores this record: {order.reason}.")
         if not order.merchant_id and book.ids == (merchant_id,):
             order = replace(order, merchant_id=merchant_id)
         ready = await extensions.prepare(order, lambda order, items: plan(order, items, policy))

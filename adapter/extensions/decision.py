@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from adapter.errors import UnmappedItem
 from adapter.extensions.calling import Calls, Check, Implementation
-from adapter.extensions.values import OrderRecord, Skip
+from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import (
     LINES_MAX,
@@ -48,10 +48,12 @@ class Decision:
         self._plugins = plugins
         self._calls = calls
 
-    def parse(self, record: OrderRecord) -> Order | None:
-        """The order as the first plugin that knows the record reads it; None where none does."""
+    def parse(self, record: OrderRecord) -> Order | Ignore | None:
+        """The order as the first plugin that knows the record reads it, or why it ignores it; None where none does."""
         plugin, answer = self._first("parse_order", beyond_bounds, record=record)
-        return None if plugin is None else _own(cast("Order", answer))
+        if plugin is None:
+            return None
+        return replace(answer, plugin=plugin.plugin) if isinstance(answer, Ignore) else _own(cast("Order", answer))
 
     def accept(self, order: Order) -> Skip | None:
         """The first plugin's reason to issue nothing, or None."""
@@ -98,9 +100,11 @@ def _shown(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, 
     return {**given, "order": replace(order, reference=copy.deepcopy(order.reference))}
 
 
-def beyond_bounds(order: object) -> str | None:
+def beyond_bounds(answer: object) -> str | None:
     """Hold the order that a plugin parsed to the same bounds as one in the adapter's own format."""
-    order = cast("Order", order)
+    if isinstance(answer, Ignore):
+        return None
+    order = cast("Order", answer)
     if not 1 <= len(order.order_id) <= ORDER_ID_MAX_CHARACTERS:
         return f"returned an order whose order_id is not 1 to {ORDER_ID_MAX_CHARACTERS} characters long"
     if not 1 <= len(order.lines) <= LINES_MAX:

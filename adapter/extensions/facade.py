@@ -23,7 +23,7 @@ from adapter.extensions.counters import HookCounters
 from adapter.extensions.decision import Decision, Plan
 from adapter.extensions.isolation import Workers
 from adapter.extensions.manager import PluginManager
-from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
+from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
 from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
 
@@ -83,8 +83,8 @@ class Extensions:
         """Threads that are stuck in hooks now."""
         return self._workers.abandoned + self._observers.abandoned
 
-    async def parse(self, record: OrderRecord) -> Order:
-        """The order a record tells of.
+    async def parse(self, record: OrderRecord) -> Order | Ignore:
+        """The order a record tells of, or why a plugin ignores it.
 
         Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
         """

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pluggy import HookimplMarker, HookspecMarker
 
 from adapter.extensions.sinks import Sink
-from adapter.extensions.values import OrderOutcome, OrderRecord, Skip
+from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Line, Order
 from adapter.protocol.issue import IssueRequest
@@ -202,19 +202,28 @@ def add_commands(cli: Typer) -> None:
 
 
 @_hook(HookKind.CHOOSE)
-def parse_order(record: OrderRecord) -> Order | None:
+def parse_order(record: OrderRecord) -> Order | Ignore | None:
     """Read the merchant's own event.
 
-    Called first, once for each record of the orders topic. An `Order` is what the record says; None leaves it to the
-    next plugin and at last to the adapter, which reads `schemas/order-paid.v1.json`. The record's value may be None.
+    Called first, once for each record of the orders topic. An `Order` is what the record says. An `Ignore` says that
+    the record is no order to issue, for example a cancelled or a draft order: the adapter settles and counts it, and
+    publishes nothing. None leaves the record to the next plugin and at last to the adapter, which reads
+    `schemas/order-paid.v1.json`. The record's value may be None.
+
+    A record that may have been sent under other plugins or settings is not ignored but parked as `unresolved`, since
+    tickets may exist for it. A record that carries its plan is not parsed again.
 
     >>> import json
-    >>> from adapter import Line, Order, Unreadable, hookimpl
+    >>> from adapter import Ignore, Line, Order, Unreadable, hookimpl
     >>> @hookimpl
     ... def parse_order(record):
     ...     if ("event", b"shop.order") not in record.headers:
     ...         return None
+    ...     if record.value is None:
+    ...         return Ignore("tombstone")
     ...     paid = json.loads(record.value)
+    ...     if paid.get("state") == "cancelled":
+    ...         return Ignore("cancelled")
     ...     if "no" not in paid:
     ...         raise Unreadable("The shop's event has no field `no`. See the shop's event log.")
     ...     lines = tuple(Line(sku=sku, quantity=quantity) for sku, quantity in paid["cart"].items())
@@ -281,8 +290,8 @@ def order_settled(outcome: OrderOutcome) -> None:
     """Learn what became of an order record.
 
     Called when an order record's outcome is decided: its parts were submitted or refused, go on later, or the order
-    was skipped or parked. It can be told more than once, after a crash for example. Whether tickets were issued in the
-    end comes later, as an event: that is for a notification sink.
+    was ignored, skipped or parked. It can be told more than once, after a crash for example. Whether tickets were
+    issued in the end comes later, as an event: that is for a notification sink.
 
     >>> from adapter import hookimpl
     >>> parked = []

@@ -44,6 +44,25 @@ class Skip:
             raise ValueError("Skip needs a reason, since whoever misses the tickets will ask for it.")
 
 
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """The record is no order to issue: a cancelled or draft order, a tombstone, another kind of event.
+
+    The adapter settles and counts the record, and publishes nothing. `reason` becomes the label of a metric, so write
+    one of a few fixed texts (`cancelled`, `draft`) without customer data or order numbers. The adapter fills in
+    `plugin`.
+
+    Raises ValueError for an empty reason.
+    """
+
+    reason: str
+    plugin: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.reason:
+            raise ValueError("Ignore needs a reason, because the adapter counts ignored records by it.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartOutcome:
     """How far one part of an order has come: `number` `of` all parts, counted from 1.
@@ -63,10 +82,10 @@ class PartOutcome:
 class OrderOutcome:
     """What became of one order record, without customer data.
 
-    Exactly one of these holds: `skipped` has the reason a plugin gave; `parked` has the dead letter's reason, such as
-    `unmapped-item`; or neither, and `parts` tell. Parts may come along with `parked`, and a part that is taken up
-    again later has the phase `deferred`. `merchant_id` and `order_id` are None where the record could not be read;
-    `plugin` is the one that skipped the order or was at fault.
+    Exactly one of these holds: `ignored` or `skipped` has the reason a plugin gave; `parked` has the dead letter's
+    reason, such as `unmapped-item`; or none of them, and `parts` tell. Parts may come along with `parked`, and a part
+    that is taken up again later has the phase `deferred`. `merchant_id` and `order_id` are None where the record could
+    not be read or was ignored; `plugin` is the one that ignored the record, skipped the order or was at fault.
     """
 
     merchant_id: str | None
@@ -76,3 +95,4 @@ class OrderOutcome:
     skipped: str | None = None
     parked: str | None = None
     plugin: str | None = None
+    ignored: str | None = None

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from adapter.extensions.values import OrderOutcome, PartOutcome, Skip
+import structlog
+
+from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows import events
 from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
 from adapter.flows.dead_letters import Verdict, dead_letter
@@ -32,6 +34,13 @@ from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.sitting import Unproven
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
+
+_REASON_MAX = 100
+"""Characters of an Ignore's reason that are logged; a longer one is counted as "other"."""
+_REASONS_COUNTED = 50
+"""Reasons of Ignore that are counted by name."""
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _REASONS: Mapping[ParkReason, events.ParkReason] = {
     ParkReason.REFUSED_ENVELOPE: "refused-envelope",
@@ -79,6 +88,7 @@ class OrderOutcomes:
         self._merchants = merchants
         self._observer = observer
         self._now = now
+        self._ignore_reasons: set[str] = set()
 
     def sat(self, sat: Sat) -> Told:
         """The outcome of a sitting."""
@@ -90,6 +100,30 @@ class OrderOutcomes:
         for ending in dict.fromkeys(_ending(end) for end in sat.ends):
             self._observer.order_settled(ending)
         return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat))
+
+    def ignored(self, record: Record, ignore: Ignore) -> Told:
+        """The outcome of a record that a plugin says is no order to issue: counted, and nothing is published."""
+        plugin = ignore.plugin or ""
+        self._observer.order_settled("ignored")
+        self._observer.ignored(plugin, self._counted_reason(ignore.reason))
+        _log.debug(
+            "ignored a record",
+            plugin=plugin,
+            reason=ignore.reason[:_REASON_MAX],
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        told = OrderOutcome(merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin)
+        return Told(outcome=Outcome(), for_plugins=told)
+
+    def _counted_reason(self, reason: str) -> str:
+        """The reason as a metric's label; "other" beyond the first few, so that the number of labels stays small."""
+        if reason not in self._ignore_reasons:
+            if len(self._ignore_reasons) >= _REASONS_COUNTED or len(reason) > _REASON_MAX:
+                return "other"
+            self._ignore_reasons.add(reason)
+        return reason
 
     def skipped(self, sat: Sat, skip: Skip) -> Told:
         """The outcome of an order that a plugin does not want issued."""

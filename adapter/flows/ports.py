@@ -63,10 +63,16 @@ class FlowObserver(Protocol):
     """Is told what the flows decided, for metrics. Called on the loop: quick, and never raising."""
 
     def order_settled(self, ending: str) -> None:
-        """An order record was settled: `submitted`, `failed`, `deferred`, `skipped`, `parked` (each that applies)."""
+        """An order record was settled: `submitted`, `failed`, `deferred`, `skipped`, `parked`, `ignored`.
+
+        Called once for each of these that applies.
+        """
 
     def issuance_told(self, event: str, *, recovered: bool) -> None:
         """An issuance's event is about to be published: `submitted`, `issued`, `failed` or `delayed`."""
+
+    def ignored(self, plugin: str, reason: str) -> None:
+        """A plugin's parse_order ignored a record; `reason` is one of a few texts."""
 
     def parked(self, stage: str, reason: str) -> None:
         """A record goes to the dead letters."""
@@ -85,6 +91,9 @@ class Unobserved:
         """Let it pass."""
 
     def issuance_told(self, event: str, *, recovered: bool) -> None:
+        """Let it pass."""
+
+    def ignored(self, plugin: str, reason: str) -> None:
         """Let it pass."""
 
     def parked(self, stage: str, reason: str) -> None:

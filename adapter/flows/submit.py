@@ -21,7 +21,7 @@ import structlog
 
 from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant
 from adapter.extensions.facade import Extensions
-from adapter.extensions.values import OrderRecord, Skip
+from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
 from adapter.flows.journey import Journey, read_journey, unread_journey
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
@@ -58,6 +58,14 @@ class Work:
     whose: Whose
     order: Order | None
     plan: CarriedPlan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoredRecord:
+    """A record that a plugin says is no order to issue."""
+
+    journey: Journey
+    ignore: Ignore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,18 +117,22 @@ class SubmitStage:
         self._sleep = sleep
         self._known = KnownNumbers()
 
-    async def prepare(self, record: Record) -> Prepared[Work]:
+    async def prepare(self, record: Record) -> Prepared[Work | IgnoredRecord]:
         """Read the record; records of the same order share a lane.
 
         Raises OrderError: it cannot be read.
         """
         journey = read_journey(record, self._now())
         work = _planned(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
+        if isinstance(work, IgnoredRecord):
+            return Prepared(lane=None, subject=work)
         lane = (work.whose.merchant_id, work.whose.order_id)
         return Prepared(lane=lane, subject=work, not_before=journey.not_before)
 
-    async def handle(self, work: Work, grant: Grant) -> Outcome:
+    async def handle(self, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
         """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""
+        if isinstance(work, IgnoredRecord):
+            return self._ignored(work, grant)
         try:
             merchant = self._merchant(work.whose.merchant_id)
             start = await self._start(work, grant)
@@ -132,8 +144,10 @@ class SubmitStage:
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
-    def carry(self, record: Record, work: Work, grant: Grant) -> Outcome:
+    def carry(self, record: Record, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
         """Hand the order on with all that is known of it."""
+        if isinstance(work, IgnoredRecord):
+            return self._ignored(work, grant)
         return self._outcomes.carried(record, work.journey.all_possibly_sent(grant.possibly_sent_since))
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
@@ -151,7 +165,22 @@ class SubmitStage:
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
-    async def _fresh(self, record: Record, journey: Journey) -> Work:
+    def _ignored(self, ignored: IgnoredRecord, grant: Grant) -> Outcome:
+        """Settle the record without an event, unless another mapping could have sent it as an order before.
+
+        `parse_order` is a pure function: under the same fingerprint it ignored this record before, too.
+        """
+        journey = ignored.journey.before_sending()
+        if latest(journey.possibly_sent_at, grant.possibly_sent_since) is not None and _may_be_remapped(journey, grant):
+            verdict = verdicts.ignored_too_late(ignored.ignore)
+            possibly_sent = journey.all_possibly_sent(grant.possibly_sent_since)
+            told = self._outcomes.parked(grant.record, verdict, possibly_sent, whose=None)
+        else:
+            told = self._outcomes.ignored(grant.record, ignored.ignore)
+        self._extensions.settled(told.for_plugins)
+        return told.outcome
+
+    async def _fresh(self, record: Record, journey: Journey) -> Work | IgnoredRecord:
         if len(record.value or b"") > MAX_ORDER_BYTES:
             raise TooLarge(
                 f"The record's value has {len(record.value or b'')} bytes; an order may have {MAX_ORDER_BYTES}. "
@@ -166,6 +195,8 @@ class SubmitStage:
                 timestamp=record.timestamp,
             )
         )
+        if isinstance(order, Ignore):
+            return IgnoredRecord(journey=journey, ignore=order)
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])
         return Work(journey=journey, whose=whose_order(order), order=order, plan=None)

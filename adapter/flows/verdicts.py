@@ -14,6 +14,7 @@ from typing import cast
 import structlog
 
 from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
+from adapter.extensions.values import Ignore
 from adapter.flows import events
 from adapter.flows.dead_letters import Verdict
 from adapter.stream.records import Record
@@ -50,6 +51,16 @@ def of_order_error(error: OrderError, stage: events.Stage) -> Verdict:
     plugin = error.plugin if isinstance(error, HookFailed) else None
     reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
     return Verdict(reason=reason, stage=stage, message=str(error), plugin=plugin)
+
+
+def ignored_too_late(ignore: Ignore) -> Verdict:
+    """The verdict on a record that a plugin ignores now and that may have been sent as an order before."""
+    message = (
+        f"Plugin '{ignore.plugin}' ignores this record ({ignore.reason}), but an earlier version of the plugins or of "
+        "their settings may have sent it as an order, so tickets may exist. Look the order up at ECPay. If it has no "
+        "tickets, nothing else is to be done."
+    )
+    return Verdict(reason="unresolved", stage="parse", message=message, plugin=ignore.plugin)
 
 
 def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict:

@@ -21,7 +21,7 @@ from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.sources import Origin, Source, from_modules, from_objects, from_paths, installed
 from adapter.extensions.starting import START_SECONDS, NotBackYet, within
-from adapter.extensions.values import OrderRecord
+from adapter.extensions.values import Ignore, OrderRecord
 from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level
 from adapter.testing.model_rules import findings_of_model
@@ -166,6 +166,8 @@ class _Tried:
             refused = next((one.raised for one in tries if one.raised is not None), None)
             if sample.own and refused is not None:
                 yield _parks(implementation, sample.what, refused)
+            if sample.own and isinstance(tries[0].answer, Ignore):
+                yield _ignores(implementation, sample.what, tries[0].answer)
             says = next((f" ({one.says})" for one in tries if one.says), "")
             for finding in findings_of(implementation, tries):
                 found[finding].append((sample.what, says))
@@ -191,6 +193,15 @@ def _parks(implementation: Implementation, what: str, refused: OrderError) -> Fi
         hook=implementation.hook.name,
         what=f"It parks {what} as {refused.reason}: {refused}",
         cure="If that is right, all is well.",
+    )
+
+
+def _ignores(implementation: Implementation, what: str, ignore: Ignore) -> Finding:
+    return Finding(
+        level=Level.NOTE,
+        hook=implementation.hook.name,
+        what=f"It ignores {what}: {ignore.reason}.",
+        cure="The adapter settles and counts such a record, and publishes nothing.",
     )
 
 

@@ -119,6 +119,8 @@ def _settled(_: PluginManager, __: Sequence[OrderRecord], ___: Sequence[Order]) 
         )
     yield Sample(what="a skipped order", given={"outcome": replace(usual, parts=(), skipped="test order", plugin="p")})
     yield Sample(what="a parked order", given={"outcome": replace(usual, parked="unmapped-item")})
+    ignored = OrderOutcome(merchant_id=None, order_id=None, ignored="cancelled", plugin="shop")
+    yield Sample(what="a record that was ignored", given={"outcome": ignored})
     unread = OrderOutcome(merchant_id=None, order_id=None, parked="unreadable")
     yield Sample(what="a record that could not be read", given={"outcome": unread})
 

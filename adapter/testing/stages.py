@@ -141,7 +141,10 @@ class Stages:
         Raises LeaseLost.
         """
         grant = Grant(record, possibly_sent_since, fingerprint_changed, lost_after)
-        return self.reader.read(await self._outcome(record, grant))
+        before = len(self.heard.of("ignored"))
+        told = self.reader.read(await self._outcome(record, grant))
+        told.ignored = next((reason for _, reason in self.heard.of("ignored")[before:]), None)
+        return told
 
     async def _outcome(self, record: Record, grant: Grant) -> Outcome:
         try:

@@ -77,6 +77,9 @@ class Heard:
     def issuance_told(self, event: str, *, recovered: bool) -> None:
         self.all.append(("issuance_told", event, str(recovered)))
 
+    def ignored(self, plugin: str, reason: str) -> None:
+        self.all.append(("ignored", plugin, reason))
+
     def parked(self, stage: str, reason: str) -> None:
         self.all.append(("parked", stage, reason))
 

@@ -39,6 +39,8 @@ class Told:
     deferred: list[Record] = field(default_factory=list)
     confirmations: list[Record] = field(default_factory=list)
     letters: list[Record] = field(default_factory=list)
+    ignored: str | None = None
+    """The reason of the Ignore that a plugin's parse_order answered with."""
 
     @property
     def kinds(self) -> list[str]:
@@ -77,6 +79,7 @@ class Told:
         self.events += other.events
         self.confirmations += other.confirmations
         self.letters += other.letters
+        self.ignored = self.ignored or other.ignored
         self.deferred = other.deferred
 
 

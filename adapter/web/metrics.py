@@ -140,6 +140,9 @@ class FlowMetrics:
         orders = Counter("ecticket_orders", "Order records settled by ending.", ("ending",), registry=registry)
         issuances = Counter("ecticket_issuances", "Issuances told by event.", ("event", "recovered"), registry=registry)
         self._orders, self._issuances = cache(orders.labels), cache(issuances.labels)
+        self._ignored = Counter(
+            "ecticket_ignored", "Records that a plugin's parse_order ignored.", ("plugin", "reason"), registry=registry
+        )
         self._parked = Counter("ecticket_parked", "Dead letters.", ("stage", "reason"), registry=registry)
         self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("why",), registry=registry)
         self._control_known = Counter(
@@ -151,6 +154,9 @@ class FlowMetrics:
 
     def issuance_told(self, event: str, *, recovered: bool) -> None:
         self._issuances(event, str(recovered).lower()).inc()
+
+    def ignored(self, plugin: str, reason: str) -> None:
+        self._ignored.labels(plugin, reason).inc()
 
     def parked(self, stage: str, reason: str) -> None:
         self._parked.labels(stage, reason).inc()

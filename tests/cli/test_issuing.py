@@ -131,6 +131,18 @@ def test_a_skipped_order_says_which_plugin(run: Commands, tmp_path: Path) -> Non
     assert "Plugin shop says that this order gets no tickets: a test order." in told.err
 
 
+def test_an_ignored_record_says_which_plugin(run: Commands, tmp_path: Path) -> None:
+    """Nothing is sent for it, and the exit code says that no ticket was issued."""
+    plugin = tmp_path / "shop.py"
+    plugin.write_text(
+        "from adapter import Ignore, hookimpl\n@hookimpl\ndef parse_order(record):\n    return Ignore('a draft')\n"
+    )
+    told = run("issue", _file(tmp_path, SERIAL), "--set", f"plugins.paths={plugin}")
+
+    assert told.code == 1
+    assert "Plugin shop ignores this record: a draft." in told.err
+
+
 def test_when_asking_fails_nothing_is_sent(run: Commands, tmp_path: Path) -> None:
     """Nobody answers the first question, so the second is not put."""
     told = run("issue", _file(tmp_path, SERIAL), "--json")

@@ -44,6 +44,13 @@ def refusal(**plugins: object) -> str:
     return refused.message
 
 
+async def parsed(plugins: Extensions, record: OrderRecord) -> Order:
+    """The order that a record tells of."""
+    found = await plugins.parse(record)
+    assert isinstance(found, Order)
+    return found
+
+
 def default_order(record: OrderRecord) -> Order:
     """Stands for the flows' own parser."""
     return order(order_id="default")

@@ -16,7 +16,7 @@ from adapter import (
 from adapter.errors import DoesNotFit
 from adapter.extensions.facade import Extensions
 from adapter.issuance.plan import Part
-from extensions.helpers import PLAN, RECORD, extensions, item_numbers, line, order, ticket
+from extensions.helpers import PLAN, RECORD, extensions, item_numbers, line, order, parsed, ticket
 from extensions.plugins import Bundles, mapping, parsing
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -33,8 +33,7 @@ async def test_happy_chain_from_record_to_shaped_parts() -> None:
     """Parsed, mapped by the merchant where it knows the sku and by the built-in rule where not, planned and shaped."""
     plugins = extensions(bundles=Bundles())
 
-    parsed = await plugins.parse(replace(RECORD, topic="shop"))
-    (part,) = await prepared(plugins, parsed)
+    (part,) = await prepared(plugins, await parsed(plugins, replace(RECORD, topic="shop")))
 
     assert item_numbers([part]) == ["VNS21400", "BR103218", "VQT04959"]
     assert [info.ticket_amount for info in part.request.ticket_info] == [4, 2, 1]
@@ -43,8 +42,8 @@ async def test_happy_chain_from_record_to_shaped_parts() -> None:
 
 async def test_record_that_no_plugin_knows_is_read_by_the_default_parser() -> None:
     """The default parser is the last parse_order."""
-    assert (await extensions(bundles=Bundles()).parse(RECORD)).order_id == "default"
-    assert (await extensions().parse(RECORD)).order_id == "default"
+    assert (await parsed(extensions(bundles=Bundles()), RECORD)).order_id == "default"
+    assert (await parsed(extensions(), RECORD)).order_id == "default"
 
 
 async def test_skipped_order_is_not_mapped_and_names_who_skipped_it() -> None:
@@ -241,10 +240,10 @@ async def test_no_hook_sees_what_an_earlier_one_did_to_the_order() -> None:
 async def test_reference_that_a_plugin_parsed_is_no_longer_its_own() -> None:
     """What the plugin keeps of it and changes later reaches no event."""
     kept = {"cart": [1]}
-    parsed = await extensions(shop=parsing(lambda record: order(reference=kept))).parse(RECORD)
+    found = await parsed(extensions(shop=parsing(lambda record: order(reference=kept))), RECORD)
     kept["cart"].append(2)
 
-    assert parsed.reference == {"cart": [1]}
+    assert found.reference == {"cart": [1]}
 
 
 async def test_no_message_shows_the_record() -> None:

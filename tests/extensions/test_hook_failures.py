@@ -21,7 +21,7 @@ from adapter import (
     Unreadable,
 )
 from adapter.errors import HookFailed
-from extensions.helpers import PLAN, RECORD, extensions, limited, line, order, ticket
+from extensions.helpers import PLAN, RECORD, extensions, limited, line, order, parsed, ticket
 from extensions.plugins import coroutine, mapping, parsing, raises, shaping
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -93,7 +93,7 @@ async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or None"),
+        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or Ignore or None"),
         (lambda record: order(order_id=17), "order_id is an int, not a str"),
         (lambda record: order(order_id=""), "order_id is not 1 to 64 characters long"),
         (lambda record: order(order_id="A" * 65), "order_id is not 1 to 64 characters long"),
@@ -124,7 +124,7 @@ async def test_order_errors_raised_by_plugins_are_their_answer(plugins: dict[str
     found = extensions(**plugins)
 
     with pytest.raises(type(error), match=str(error)):
-        await found.prepare(await found.parse(RECORD), PLAN)
+        await found.prepare(await parsed(found, RECORD), PLAN)
 
     assert [each.failures for each in found.counters.snapshot() if each.plugin == "a"] == [0]
 

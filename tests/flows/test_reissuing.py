@@ -22,6 +22,7 @@ from adapter.flows.reissuing import (
     origin_of,
     reissue,
 )
+from adapter.flows.submit import Work
 from adapter.flows.telling import Whose
 from adapter.flows.words import Word
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
@@ -179,6 +180,7 @@ async def _parts(house: House, record: Record, **policy: Any) -> tuple[Part, ...
     """The order's parts as it is mapped now."""
     settings = PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester", **policy)
     prepared = await house.submit.prepare(record)
+    assert isinstance(prepared.subject, Work)
     assert prepared.subject.order is not None
     ready = await house.extensions.prepare(prepared.subject.order, lambda order, items: plan(order, items, settings))
     assert isinstance(ready, tuple)

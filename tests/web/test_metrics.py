@@ -35,6 +35,7 @@ def _told_everything() -> Metrics:
     provider.breaker_changed("1", BreakerState.OPEN)
     flows.order_settled("submitted")
     flows.issuance_told("submitted", recovered=True)
+    flows.ignored("shop", "cancelled")
     flows.parked("map", "unmapped-item")
     flows.deferred("doubt")
     flows.control_known("1")
@@ -69,6 +70,7 @@ def test_metrics_count_what_observers_are_told() -> None:
         'ecticket_calls_total{end="in_doubt",endpoint="issue",merchant_id="1"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
+        'ecticket_ignored_total{plugin="shop",reason="cancelled"} 1.0',
         'ecticket_parked_total{reason="unmapped-item",stage="map"} 1.0',
         'ecticket_notifications_total{end="wrong-checksum",posted_to="refund"} 1.0',
         'ecticket_notifications_verified_total{encoder="escape_data_string",merchant_id="1"} 1.0',

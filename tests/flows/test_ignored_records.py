@@ -1,0 +1,221 @@
+"""`parse_order` may answer `Ignore(reason)`: the record is settled and counted, and nothing is published.
+
+Contract, section 8. An order under way is never lost by it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import NOT_SENT
+from adapter.testing.orders import CUSTOMER, MERCHANT
+from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.told import Told, header
+from adapter.web.metrics import Metrics
+from flows.house import House, derived, replayed, with_headers
+
+LINES = (Line(sku="VQT04959", quantity=2, issue_type=IssueType.ELECTRONIC),)
+
+
+class Shop:
+    """Cancelled and draft orders are on the same topic as paid ones."""
+
+    def __init__(self) -> None:
+        self.ignored = {"cancelled", "draft"}
+        self.parsed = 0
+        self.outcomes: list[OrderOutcome] = []
+
+    @hookimpl
+    def parse_order(self, record: OrderRecord) -> Order | Ignore | None:
+        self.parsed += 1
+        if record.value is None:
+            return Ignore("tombstone")
+        document = json.loads(record.value)
+        if document["state"] in self.ignored:
+            return Ignore(document["state"])
+        return Order(order_id="A-1", merchant_id=MERCHANT, lines=LINES, customer=CUSTOMER)
+
+    @hookimpl
+    def order_settled(self, outcome: OrderOutcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def _value(state: str) -> bytes:
+    return json.dumps({"state": state, "customer": "王小明"}).encode()
+
+
+def _nothing_published(told: Told) -> bool:
+    return not (told.events or told.deferred or told.confirmations or told.letters)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def house(shop: Shop) -> House:
+    return House(plugins={"shop": shop})
+
+
+@pytest.mark.parametrize(("value", "reason"), [(_value("cancelled"), "cancelled"), (None, "tombstone")])
+async def test_an_ignored_record_is_settled_without_an_event(
+    house: House, shop: Shop, value: bytes | None, reason: str
+) -> None:
+    """Nothing is sent or published; the metric and the observers get plugin and reason."""
+    told = await house.work(house.record(value))
+    await house.extensions.observers_done()
+
+    assert told.ignored == reason
+    assert _nothing_published(told)
+    assert house.ecticket.calls == []
+    assert house.heard.of("ignored") == [("shop", reason)]
+    assert house.heard.of("order_settled") == [("ignored",)]
+    assert [(each.ignored, each.plugin, each.order_id) for each in shop.outcomes] == [(reason, "shop", None)]
+
+
+async def test_an_ignored_record_has_a_lane_of_its_own(house: House) -> None:
+    """It has no order, so it waits for none and holds none up."""
+    prepared = await house.submit.prepare(house.record(_value("draft")))
+
+    assert prepared.lane is None
+
+
+async def test_the_log_names_the_record_and_no_customer(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At debug: a topic may hold ten times more of them than orders."""
+    logged: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("adapter.flows.order_outcomes._log.debug", lambda event, **facts: logged.append((event, facts)))
+    record = house.record(_value("cancelled"))
+
+    with caplog.at_level(logging.INFO):
+        await house.work(record)
+
+    ((_, facts),) = logged
+    assert (facts["topic"], facts["partition"], facts["offset"]) == (record.topic, record.partition, record.offset)
+    assert (facts["plugin"], facts["reason"]) == ("shop", "cancelled")
+    assert "王小明" not in repr(logged)
+    assert caplog.records == []
+
+
+async def test_after_a_crash_an_ignored_record_is_ignored_again(house: House) -> None:
+    """The same plugins ignored it before, too, so no earlier process sent it."""
+    told = await house.work(house.record(_value("cancelled")), possibly_sent_since=NOON)
+
+    assert told.ignored == "cancelled"
+    assert _nothing_published(told)
+
+
+async def test_after_a_crash_under_another_mapping_it_is_unresolved(house: House) -> None:
+    """The earlier plugins may have read it as an order and sent it; its numbers are not known."""
+    record = house.record(_value("cancelled"))
+
+    told = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+
+    assert told.ignored is None
+    assert (told.reason, header(told.letter, "ecticket-plugin")) == ("unresolved", "shop")
+    assert "tickets may exist" in header(told.letter, "ecticket-message")
+    assert header(told.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert told.event("parked").data["reason"] == "unresolved"
+    assert told.letter.value == record.value
+
+
+async def test_a_record_that_says_possibly_sent_is_not_ignored(house: House) -> None:
+    """Whoever wrote the header, it counts in the safe direction."""
+    record = with_headers(house.record(_value("cancelled")), ("ecticket-possibly-sent-at", b"2026-03-01T00:00:00Z"))
+
+    assert (await house.work(record)).reason == "unresolved"
+
+
+async def test_a_replayed_record_that_was_never_sent_can_be_ignored(house: House, shop: Shop) -> None:
+    """A shop's old cancelled orders leave the dead letters once its plugin ignores them."""
+    shop.ignored = set()
+    house.book.remove(MERCHANT)
+    letter = (await house.work(house.record(_value("cancelled")))).letter
+    shop.ignored = {"cancelled"}
+
+    told = await house.work(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+
+    assert told.ignored == "cancelled"
+    assert _nothing_published(told)
+
+
+async def test_an_order_under_way_is_not_lost_to_a_plugin_that_ignores_it_now(house: House, shop: Shop) -> None:
+    """Its record carries the plan, so it is not parsed again."""
+    shop.ignored = set()
+    house.ecticket.faults = [NOT_SENT] * 9
+    deferred = (await house.work(house.record(_value("cancelled")))).later
+    parsed = shop.parsed
+    house.ecticket.faults = []
+    shop.ignored = {"cancelled"}
+
+    told = await house.finish(deferred)
+
+    assert told.kinds == ["submitted"]
+    assert house.ecticket.tickets == {derived(): 1}
+    assert shop.parsed == parsed
+
+
+async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(house: House) -> None:
+    """There is nothing in it that is still to be done."""
+    record = house.record(_value("cancelled"))
+    prepared = await house.submit.prepare(record)
+
+    outcome = house.submit.carry(record, prepared.subject, Grant(record, NOON + timedelta(seconds=1)))
+
+    assert outcome.records == ()
+    assert house.heard.of("deferred") == []
+
+
+async def test_many_reasons_are_counted_as_other(shop: Shop) -> None:
+    """A plugin that writes order numbers into its reasons costs no more than 50 labels."""
+    states = [f"order {number}" for number in range(60)] + ["x" * 101]
+    shop.ignored = set(states)
+    house = House(plugins={"shop": shop})
+
+    for state in states:
+        await house.work(house.record(_value(state)))
+    await house.work(house.record(_value("order 3")))
+
+    counted = [reason for _, reason in house.heard.of("ignored")]
+    assert len(set(counted)) == 51
+    assert counted.count("other") == 11
+    assert counted[-1] == "order 3"
+
+
+def test_the_metric_counts_by_plugin_and_reason() -> None:
+    """`ecticket_ignored_total{plugin, reason}`."""
+    metrics = Metrics()
+    metrics.flows.ignored("shop", "cancelled")
+
+    value = metrics.registry.get_sample_value("ecticket_ignored_total", {"plugin": "shop", "reason": "cancelled"})
+    assert value == 1
+
+
+def test_ignore_needs_a_reason() -> None:
+    """It is what the operator counts by."""
+    with pytest.raises(ValueError, match="reason"):
+        Ignore("")
+
+
+@pytest.mark.parametrize("answer", ["cancelled", Ignore, True, Customer()])
+async def test_other_answers_are_still_refused(answer: object) -> None:
+    """Only an Order, an Ignore or None is an answer; a class is not its instance."""
+
+    class Wrong:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> object:
+            return answer
+
+    house = House(plugins={"shop": Wrong()})
+    told = await house.work(house.record(b"{}"))
+
+    assert told.reason == "plugin-error"
+    assert "Ignore" in header(told.letter, "ecticket-message")
