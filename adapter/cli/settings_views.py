@@ -39,6 +39,11 @@ submit:
 
 A key that nobody knows is an error that names the nearest known one. `ecticket-adapter settings show` shows what is in
 force, `ecticket-adapter check` what is missing or unwise.
+
+In the settings file, put merchant ids and other texts that look like numbers in quotes: `"3085676":`. A key that is
+there twice is an error that names both lines. A group whose lines are all commented out is an empty group. `--set` and
+variables hand over a text unchanged (`[::1]:9092`, a password that begins with `{`); only where a group belongs, such
+as `ECTICKET_MERCHANTS`, is it read as JSON or YAML. A variable that is empty is an error. No two topics are equal.
 """
 
 

@@ -13,8 +13,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MappingProxyType
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from adapter.errors import SettingsError
@@ -23,6 +24,11 @@ from adapter.extensions.nearest import did_you_mean
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_CONTAINERS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), list),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), dict),
+}
+"""Mistakes that say that a list or a mapping belongs here, and what an empty one is."""
 _TOLD: Final = {
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
     *("too_short", "too_long", "string_too_short", "string_too_long", "string_pattern_mismatch"),
@@ -43,12 +49,70 @@ def read_section(key: str, section: Mapping[str, object], model: type[BaseModel]
     Raises SettingsError with one sentence for each mistake.
     """
     if model is None:
-        return MappingProxyType(copy.deepcopy(dict(section)))
+        return MappingProxyType({name: _read_json(copy.deepcopy(value)) for name, value in section.items()})
     try:
-        return model.model_validate(dict(section), extra=None if "extra" in model.model_config else "forbid")
+        return _validated(section, model)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False, include_context=False)
         raise SettingsError(*(_sentence(key, mistake, model) for mistake in mistakes)) from None
+
+
+def _validated(section: Mapping[str, object], model: type[BaseModel]) -> BaseModel:
+    """The model of the section.
+
+    A variable or `--set` says everything as a text, also a list or a mapping: the text is read where the model wants
+    one. A nested group whose lines are all commented out is an empty one.
+
+    Raises ValidationError.
+    """
+    extra: Literal["forbid"] | None = None if "extra" in model.model_config else "forbid"
+    try:
+        return model.model_validate(dict(section), extra=extra)
+    except ValidationError as error:
+        read = copy.deepcopy(dict(section))
+        changed = [
+            _read_at(read, mistake["loc"], mistake["input"], _CONTAINERS.get(mistake["type"]))
+            for mistake in error.errors()
+        ]
+        if not any(changed):
+            raise
+        return model.model_validate(read, extra=extra)
+
+
+def _read_at(section: dict[str, object], path: Sequence[int | str], given: object, empty: type | None) -> bool:
+    """Put a list or mapping where the model wants one and there is a text or nothing; False where that is not so."""
+    value = None if empty is None else empty() if given is None else _read_structure(given)
+    branch: object = section
+    for step in path[:-1]:
+        try:
+            branch = branch[step]  # type: ignore[index]  # a path that cannot be walked, as through a union, raises
+        except (KeyError, IndexError, TypeError):
+            return False
+    if value is None or not isinstance(branch, dict | list):
+        return False
+    branch[path[-1]] = value  # type: ignore[index]  # pydantic's own path
+    return True
+
+
+def _read_structure(given: object) -> object | None:
+    """The list or mapping that a text holds as JSON, or as YAML: `[a, b]`. None where it holds neither."""
+    read = _read_json(given)
+    if isinstance(read, str):
+        try:
+            read = yaml.safe_load(read)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return None
+    return read if isinstance(read, dict | list) else None
+
+
+def _read_json(value: object) -> object:
+    """The list or object that a text is as JSON; everything else as it is."""
+    if not isinstance(value, str) or value[:1] not in ("{", "["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def content(settings: object) -> str:

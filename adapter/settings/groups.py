@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from adapter.settings.texts import filled, structure
 
 ENV_PREFIX = "ECTICKET_"
 FILE_CONTENT = "_file_content"
@@ -33,7 +36,9 @@ def _listed(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    return yaml.safe_load(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    if text.startswith("["):
+        return structure(text, object)
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -42,6 +47,8 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+"""A name that Kafka takes."""
 
 
 class Group(BaseModel):
@@ -78,20 +85,34 @@ class KafkaSettings(Group):
 class TopicSettings(Group):
     """The names of the topics."""
 
-    orders_paid: str = "orders.paid"
+    orders_paid: Topic = "orders.paid"
     """In: order-paid events of the shop."""
-    orders_deferred: str = "ecticket.orders.deferred"
+    orders_deferred: Topic = "ecticket.orders.deferred"
     """Internal: orders carried forward, to be taken up again. Holds customer data."""
-    confirmations: str = "ecticket.confirmations"
+    confirmations: Topic = "ecticket.confirmations"
     """Internal: submitted issuances whose result is awaited."""
-    issuances: str = "ecticket.issuances"
+    issuances: Topic = "ecticket.issuances"
     """Out: the public life of each issuance."""
-    tickets: str = "ecticket.tickets"
+    tickets: Topic = "ecticket.tickets"
     """Out: redeemed, refunded and collected tickets."""
-    dead_letters: str = "ecticket.dead-letters"
+    dead_letters: Topic = "ecticket.dead-letters"
     """Out: records that a person must look at. Holds customer data."""
-    reconciliations: str = "ecticket.reconciliations"
+    reconciliations: Topic = "ecticket.reconciliations"
     """Out: differences between what was published and ECPay's report."""
+
+    @model_validator(mode="after")
+    def _all_different(self) -> TopicSettings:
+        """Refuse two roles on one topic: what one part writes, another reads as something else, and answers."""
+        roles: dict[str, str] = {}
+        for role in type(self).model_fields:
+            name = getattr(self, role)
+            first = roles.setdefault(name, role)
+            if first != role:
+                raise ValueError(
+                    f"`topics.{first}` and `topics.{role}` name the same topic ({name}), so the adapter would read its "
+                    "own records as new ones; give each a topic of its own"
+                )
+        return self
 
 
 class ProviderSettings(Group):
@@ -129,7 +150,7 @@ class ProviderSettings(Group):
         if self.environment != "custom" and self.base_url:
             raise ValueError("`provider.base_url` only goes with `environment: custom`")
         if self.base_url and not re.match(r"https?://[^/\s]+", self.base_url):
-            raise ValueError(f"`provider.base_url` is no http or https address: {self.base_url!r}")
+            raise ValueError("`provider.base_url` is no http or https address, such as https://ecticket.example")
         if self.family == "issuance" and self.payment_provider is None:
             raise ValueError("`family: issuance` needs `provider.payment_provider` (1 ECPay, 2 other)")
         return self
@@ -280,6 +301,22 @@ class LogSettings(Group):
     """Least level that is logged."""
 
 
+class EnvironmentSource(EnvSettingsSource):
+    """The environment: pydantic-settings' own source, with JSON read as everywhere else in the settings."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: str) -> object:
+        """A mapping or list; what a setting reads by itself stays a text. Raises ValueError."""
+        if field is not None and NoDecode in field.metadata:
+            return value
+        return structure(value, object if field is None else field.annotation)
+
+    def __call__(self) -> dict[str, object]:
+        """What the environment says, groups that are null as empty groups."""
+        content = filled(super().__call__(), self.settings_cls)
+        assert isinstance(content, dict)  # noqa: S101  # a mapping stays one
+        return content
+
+
 class Settings(BaseSettings):
     """Every setting of the adapter."""
 
@@ -338,6 +375,6 @@ class Settings(BaseSettings):
         from_file = given.pop(FILE_CONTENT, {})
         return (
             InitSettingsSource(settings_cls, given),
-            env_settings,
+            EnvironmentSource(settings_cls),
             InitSettingsSource(settings_cls, from_file),
         )

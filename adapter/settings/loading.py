@@ -10,18 +10,17 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as UnparsableEnvironment
 
 from adapter.errors import SettingsError
-from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, Group, Settings
+from adapter.settings.groups import ENV_PREFIX, FILE_CONTENT, EnvironmentSource, Group, Settings
+from adapter.settings.texts import STRUCTURES, Shape, UnreadableText, filled, inside, read_yaml, shape_of, structure
 
 CONFIG_VARIABLE = "ECTICKET_CONFIG"
 
@@ -33,19 +32,19 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
 
     Raises SettingsError with one sentence per mistake.
     """
-    config = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
-    problems = [*_unknown_variables(os.environ), *_unknown_keys(overrides or {})]
+    given, mistakes = _from_command_line(overrides or {})
+    problems = [*_wrong_variables(os.environ), *mistakes]
     if problems:
         raise SettingsError(*problems)
-    given = _nested(overrides or {})
-    arguments: dict[str, object] = {FILE_CONTENT: _read_yaml(config) if config else {}, **given}
+    config = config or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
+    arguments: dict[str, object] = {FILE_CONTENT: _read_file(config) if config else {}, **given}
     try:
         settings = Settings(**arguments)  # type: ignore[arg-type]  # texts, turned into their types by pydantic
-        return settings.outranking_files(_above_files(given, EnvSettingsSource(Settings)()))
+        return settings.outranking_files(_above_files(given, EnvironmentSource(Settings)()))
     except ValidationError as error:
         raise SettingsError(*_sentences(error)) from None
     except UnparsableEnvironment as error:
-        raise SettingsError(f"An environment variable is not readable as JSON: {error}.") from None
+        raise SettingsError(f"An environment variable cannot be read: {error}.") from None
 
 
 def _above_files(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
@@ -56,37 +55,69 @@ def _above_files(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
     }
 
 
-def _read_yaml(path: Path) -> dict[str, object]:
+def _read_file(path: Path) -> dict[str, object]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, mistakes = read_yaml(text, Settings)
     except OSError as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The settings file {path} is not valid YAML: {_yaml_problem(error)}.") from None
+        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}. Correct --config.") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"The settings file {path} is not UTF-8 text. Save it as UTF-8.") from None
+    except UnreadableText as error:
+        raise SettingsError(f"The settings file {path} is not valid YAML: {error}.") from None
+    if mistakes:
+        raise SettingsError(*(f"The settings file {path}, {mistake}" for mistake in mistakes))
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"The settings file {path} must hold a mapping of groups (kafka, submit, ...).")
-    return {str(key): value for key, value in content.items()}
+    return cast("dict[str, object]", filled(content, Settings))
 
 
-def _yaml_problem(error: Exception) -> str:
-    """Where the file breaks, without quoting it: the line may hold a key."""
-    mark = getattr(error, "problem_mark", None)
-    place = f" in line {mark.line + 1}" if mark is not None else ""
-    return f"{getattr(error, 'problem', None) or 'it is not UTF-8 text'}{place}"
+def _from_command_line(overrides: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
+    """Dotted keys as nested groups, and what is wrong with them.
 
-
-def _nested(overrides: Mapping[str, str]) -> dict[str, object]:
-    """Dotted keys to nested groups."""
+    A text stays the text that it is, whatever it looks like; it is only read further where a group or mapping belongs.
+    """
     tree: dict[str, object] = {}
-    for dotted, value in overrides.items():
-        *groups, name = dotted.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})  # type: ignore[assignment]  # every inner node is one of our dicts
-        branch[name] = yaml.safe_load(value) if value[:1] in {"{", "["} else value
-    return tree
+    problems = []
+    for key, text in overrides.items():
+        if not _is_known(key):
+            problems.append(f"{key} is no setting.{_did_you_mean(key)}")
+            continue
+        try:
+            _put(tree, key.split("."), _value(key, text))
+        except UnreadableText as mistake:
+            problems.append(f"--set {key}=...: {mistake}.")
+    return cast("dict[str, object]", filled(tree, Settings)), problems
+
+
+def _value(key: str, text: str) -> object:
+    """What a text of the command line or the environment stands for. Raises UnreadableText."""
+    wanted: object | None = Settings
+    for name in key.split("."):
+        wanted = inside(wanted, name)
+    if not text.strip() and wanted is not object and not _may_be_empty(key, wanted):
+        raise UnreadableText("it is empty; give it a value, or leave it out")
+    return structure(text, wanted) if shape_of(wanted) in STRUCTURES else text
+
+
+def _may_be_empty(key: str, wanted: object) -> bool:
+    """Lists, and texts that are empty unless something is set."""
+    default = next((field.default for name, field, _ in known_keys() if name == key), None)
+    return default == "" or shape_of(wanted) is Shape.LIST
+
+
+def _put(tree: dict[str, object], path: Sequence[str], value: object) -> None:
+    """Set one value of the tree. Raises UnreadableText where something else stands on the way."""
+    *groups, name = path
+    branch = tree
+    for group in groups:
+        below = branch.setdefault(group, {})
+        if not isinstance(below, dict):
+            raise UnreadableText(f"{group} is set to a text already, so nothing can stand below it")
+        branch = below
+    branch[name] = value
 
 
 def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo, type[BaseModel]]]:
@@ -120,15 +151,30 @@ def _nearest(key: str) -> str:
     return close[0] if close else ""
 
 
-def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+def _did_you_mean(key: str) -> str:
+    nearest = _nearest(key)
+    return f" Did you mean {nearest}?" if nearest else ""
+
+
+def _wrong_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """The variables that are no setting, that are empty, or that do not hold the mapping that they should."""
     for name in sorted(environment):
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE or _from_kubernetes(name, environment):
+        if not name.startswith(ENV_PREFIX) or _from_kubernetes(name, environment):
+            continue
+        if name == CONFIG_VARIABLE:
+            if not environment[name].strip():
+                yield f"The environment variable {name} is empty. Give it the settings file's path, or remove it."
             continue
         key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
         if not _is_known(key):
             nearest = _nearest(key)
             hint = f" Did you mean {variable(nearest)}?" if nearest else " `settings reference` lists all."
             yield f"The environment variable {name} is no setting.{hint}"
+            continue
+        try:
+            _value(key, environment[name])
+        except UnreadableText as mistake:
+            yield f"The environment variable {name} cannot be used: {mistake}."
 
 
 _SERVICE_SUFFIX = re.compile(
@@ -144,22 +190,20 @@ def _from_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
     return service.startswith("ECTICKET_ADAPTER") or f"{service}_SERVICE_HOST" in environment
 
 
-def _unknown_keys(overrides: Mapping[str, str]) -> Iterator[str]:
-    for key in overrides:
-        if not _is_known(key):
-            nearest = _nearest(key)
-            yield f"{key} is no setting." + (f" Did you mean {nearest}?" if nearest else "")
-
-
 def _sentences(error: ValidationError) -> Iterator[str]:
     """One sentence per mistake, naming the setting and never its value: it may be a key."""
-    for mistake in error.errors(include_url=False, include_input=False, include_context=False):
+    for mistake in error.errors(include_url=False, include_context=False):
         key = ".".join(str(part) for part in mistake["loc"])
-        if mistake["type"] == "extra_forbidden":
-            nearest = _nearest(key)
-            yield f"{key} is no setting." + (f" Did you mean {nearest}?" if nearest else "")
-        elif mistake["type"] == "missing":
+        kind = mistake["type"]
+        if kind == "extra_forbidden":
+            yield f"{key} is no setting.{_did_you_mean(key)}"
+        elif kind == "missing":
             yield f"{key} is missing."
+        elif mistake["input"] is None:
+            yield f"{key} has no value. Give it one, or leave it out."
+        elif kind in ("model_type", "dict_type"):
+            yield f"{key} is a group of settings, and not a single value. Write its settings below it."
         else:
             message = mistake["msg"].removeprefix("Value error, ")
-            yield f"{key}: {message[:1].lower() + message[1:]}." if key else f"{message}."
+            hint = " Put the value in quotes." if kind == "string_type" else ""
+            yield f"{key}: {message[:1].lower() + message[1:]}.{hint}" if key else f"{message}."

@@ -189,6 +189,39 @@ def test_mistake_in_a_section_names_plugin_key_and_cure_and_never_the_value(
     assert SECRET not in message
 
 
+@pytest.mark.parametrize(
+    ("section", "found"),
+    [
+        ({"tags": '["a", "b"]'}, {"tags": {"a", "b"}}),
+        ({"tags": "[a, b]"}, {"tags": {"a", "b"}}),
+        ({"server": '{"port": 8080}'}, {"server": Server(port=8080)}),
+        ({"others": [{"host": "h"}, '{"port": 1}']}, {"others": [Server(host="h"), Server(port=1)]}),
+        ({"server": None, "tags": None}, {"server": Server(), "tags": set()}),
+        ({"token": '{"text": 1}'}, {"token": SecretStr('{"text": 1}')}),
+        ({"token": "[::1]"}, {"token": SecretStr("[::1]")}),
+    ],
+)
+def test_a_text_is_read_only_where_the_model_wants_a_list_or_mapping(
+    section: dict[str, object], found: dict[str, object]
+) -> None:
+    """A variable and `--set` say everything as text, so only the model knows; nothing there is an empty group."""
+    plugin = Configured()
+
+    assert started({"own": plugin}, {"own": {"token": SECRET, **section}}).refusals == ()
+
+    (settings,) = plugin.told
+    assert isinstance(settings, Bundling)
+    assert {name: getattr(settings, name) for name in found} == found
+
+
+def test_without_a_model_json_is_read_and_other_text_is_not() -> None:
+    """A list or an object in a text is one where it is written as JSON; a password stays a password."""
+    plugin = Plain()
+    started({"own": plugin}, {"own": {"list": "[1]", "word": "{no json", "flow": "[a, b]"}})
+
+    assert plugin.told == [{"list": [1], "word": "{no json", "flow": "[a, b]"}]
+
+
 def test_every_mistake_of_a_section_is_told_at_once() -> None:
     """Nobody mends one to meet the next."""
     assert len(refusals(Configured(), lead_days=-1, moode="fast")) == 3

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from adapter.errors import SettingsError
 from adapter.settings import Settings, known_keys, load, variable
-from adapter.settings.groups import Group
+from adapter.settings.groups import Group, TopicSettings
+from adapter.settings.texts import UnreadableText, read_yaml
+
+text_of_anything = st.text(min_size=1).filter(lambda text: text.strip())
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("ECTICKET_"):
             monkeypatch.delenv(name)
@@ -192,3 +199,289 @@ def test_groups_are_closed() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
             assert field.annotation.model_config["extra"] == "forbid", name
+
+
+TOPIC_PAIRS = list(combinations(TopicSettings.model_fields, 2))
+
+
+@pytest.mark.parametrize(("first", "second"), TOPIC_PAIRS)
+@pytest.mark.parametrize("how", ["file", "variable", "command line"])
+def test_two_roles_never_share_a_topic(
+    first: str, second: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One topic in two roles would make the adapter answer its own records; both settings are named."""
+    config, overrides = None, {}
+    if how == "file":
+        config = _file(tmp_path, f"topics: {{{first}: same, {second}: same}}\n")
+    elif how == "variable":
+        monkeypatch.setenv(variable(f"topics.{second}"), getattr(TopicSettings(), first))
+    else:
+        overrides = {f"topics.{first}": getattr(TopicSettings(), second)}
+
+    (problem,) = _problems(config, overrides)
+
+    assert f"`topics.{first}`" in problem
+    assert f"`topics.{second}`" in problem
+
+
+@pytest.mark.parametrize("name", ["", "orders paid", "orders/paid", "a" * 250])
+def test_a_topic_has_a_name_that_kafka_takes(name: str, tmp_path: Path) -> None:
+    """Another name would only fail later, as a topic that cannot be made."""
+    assert "topics.orders_paid" in _problems(_file(tmp_path, f"topics: {{orders_paid: '{name}'}}\n"))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("submit: {operator: a}\nkafka: {}\nsubmit: {operator: b}\n", "submit", (1, 3)),
+        ("submit:\n  operator: a\n  store_id: TPE01\n  operator: b\n", "operator", (2, 4)),
+        ("merchants:\n  '1': {hash_key: k, hash_iv: i}\n  \"1\": {hash_key: k, hash_iv: i}\n", "1", (2, 3)),
+        ("plugins:\n  settings:\n    shop:\n      rates:\n      - a: 1\n        a: 2\n", "a", (5, 6)),
+        ("plugins: {settings: {shop: {rates: {1: a, 01: b}}}}\n", "01", (1, 1)),
+    ],
+)
+def test_a_key_that_is_there_twice_names_both_lines(
+    text: str, key: str, lines: tuple[int, int], tmp_path: Path
+) -> None:
+    """YAML lets the last one win in silence; at every level that is refused."""
+    (problem,) = _problems(_file(tmp_path, text))
+
+    assert f"lines {lines[0]} and {lines[1]}: the key {key} " in problem
+
+
+def test_a_key_of_a_merged_mapping_may_be_replaced(tmp_path: Path) -> None:
+    """`<<` is YAML's own way to say a thing twice."""
+    shared = "plugins: {settings: {x: &keys {hash_key: k, hash_iv: i}}}\n"
+    settings = load(_file(tmp_path, shared + "merchants: {'1': {<<: *keys, hash_iv: j}}\n"))
+
+    assert settings.merchants["1"].hash_iv.get_secret_value() == "j"
+    assert settings.merchants["1"].hash_key.get_secret_value() == "k"
+
+
+def test_twice_in_json_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable's JSON and a value of `--set` are held to the same rule."""
+    twice = '{"1": {"hash_key": "secret", "hash_iv": "i", "hash_key": "secret"}}'
+    (on_the_line,) = _problems(overrides={"merchants": twice})
+    monkeypatch.setenv("ECTICKET_MERCHANTS", twice)
+    (in_a_variable,) = _problems()
+
+    assert "ECTICKET_MERCHANTS" in in_a_variable
+    for problem in (on_the_line, in_a_variable):
+        assert "hash_key is there twice" in problem
+        assert "secret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("merchants:\n  3085676: {hash_key: k, hash_iv: i}\n", "3085676"),
+        ("merchants:\n  0012345: {hash_key: k, hash_iv: i}\n", "0012345"),
+        ("platforms:\n  0x10: {hash_key: k, hash_iv: i}\n", "0x10"),
+        ("plugins:\n  settings: {on: {}}\n", "on"),
+        ("topics: {}\n2026-01-01: {}\n", "2026-01-01"),
+    ],
+)
+def test_a_key_without_quotes_is_to_be_quoted(text: str, key: str, tmp_path: Path) -> None:
+    """YAML would read another number; the hint shows the key as it is written."""
+    (problem,) = _problems(_file(tmp_path, text))
+
+    assert "line 2" in problem
+    assert f'"{key}":' in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "submit: {operator: 0123}",
+        "submit: {operator: yes}",
+        "submit: {store_id: 1.50}",
+        "merchants: {'1': {hash_key: 1234567890123456, hash_iv: i}}",
+        "merchants: {'1': {hash_key: k, hash_iv: i, platform_id: 3085676}}",
+        "kafka: {sasl_username: 2026-01-01}",
+        "plugins: {modules: [1]}",
+        "plugins: {paths: 12}",
+    ],
+)
+def test_a_text_without_quotes_that_is_none_is_to_be_quoted(text: str, tmp_path: Path) -> None:
+    """0123 is 83 in YAML, `yes` is true: neither is what was meant, and the value is never repeated."""
+    (problem,) = _problems(_file(tmp_path, text))
+
+    assert "line 1" in problem
+    assert "quotes" in problem
+    assert "1234567890123456" not in problem
+
+
+@pytest.mark.parametrize("number", ["010", "0x10", "1:30", "1_000"])
+def test_a_number_that_yaml_reads_otherwise_is_refused(number: str, tmp_path: Path) -> None:
+    """`1:30` is 90 and 010 is 8: a setting about money is not guessed."""
+    assert "plain decimal" in _problems(_file(tmp_path, f"submit: {{attempts: {number}}}\n"))[0]
+
+
+def test_a_choice_needs_no_quotes(tmp_path: Path) -> None:
+    """Where only few words are allowed, nothing else can be meant by one of them."""
+    provider = load(_file(tmp_path, "provider: {family: issuance, payment_provider: 1}\n")).provider
+
+    assert provider.payment_provider == "1"
+
+
+@pytest.mark.parametrize(
+    "key", ["topics", "kafka", "merchants", "plugins", "plugins.settings", "plugins.settings.shop"]
+)
+def test_a_group_with_everything_commented_out_is_an_empty_one(key: str, tmp_path: Path) -> None:
+    """`kafka:` and only comments below it is what is left when one tries out the defaults."""
+    *above, name = key.split(".")
+    text = "".join(f"{' ' * depth}{group}:\n" for depth, group in enumerate([*above, name])) + "   # nothing\n"
+
+    settings = load(_file(tmp_path, text))
+
+    assert settings.kafka == Settings().kafka
+    assert settings.plugins.settings == ({"shop": {}} if key.endswith("shop") else {})
+
+
+@pytest.mark.parametrize("text", ["plugins: {paths: }", "submit: {retry_rtn_codes: }", "submit: {operator: }"])
+def test_a_list_or_an_optional_text_may_be_commented_out(text: str, tmp_path: Path) -> None:
+    """They are then as if they were not there."""
+    assert load(_file(tmp_path, text)).model_dump() == Settings().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("submit: {concurrency: }", "submit.concurrency has no value"),
+        ("topics: {tickets: }", "topics.tickets has no value"),
+        ("merchants: {'1': }", "merchants.1.hash_key is missing"),
+        ("kafka: localhost:9092", "kafka is a group of settings"),
+        ("merchants: [a]", "merchants is a group of settings"),
+    ],
+)
+def test_a_setting_without_a_value_is_named(text: str, problem: str, tmp_path: Path) -> None:
+    """Nothing where a value must be is said to be nothing."""
+    assert problem in " ".join(_problems(_file(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ECTICKET_SUBMIT__CONCURRENCY", ""),
+        ("ECTICKET_SUBMIT__STORE_ID", ""),
+        ("ECTICKET_KAFKA__SSL_CA_FILE", " "),
+        ("ECTICKET_CALLBACKS__ENABLED", ""),
+        ("ECTICKET_MERCHANTS", ""),
+        ("ECTICKET_MERCHANTS__1__HASH_KEY", ""),
+        ("ECTICKET_SECRETS_DIR", ""),
+        ("ECTICKET_KAFKA", ""),
+        ("ECTICKET_CONFIG", ""),
+    ],
+)
+def test_an_empty_variable_is_named_as_empty(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that was to come from somewhere and did not is no setting of nothing."""
+    monkeypatch.setenv(name, value)
+    (problem,) = _problems()
+
+    assert name in problem
+    assert "is empty" in problem
+
+
+def test_what_is_empty_by_default_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty prefix, and an empty list, are values."""
+    monkeypatch.setenv("ECTICKET_SUBMIT__TRADE_NO_PREFIX", "")
+    monkeypatch.setenv("ECTICKET_PLUGINS__MODULES", "")
+    monkeypatch.setenv("ECTICKET_PLUGINS__SETTINGS__SHOP__TOKEN", "")
+
+    assert load().submit == Settings().submit
+    assert load().plugins.modules == ()
+    assert load().plugins.settings == {"shop": {"token": ""}}
+
+
+TEXT_KEYS = ("kafka.sasl_password", "kafka.bootstrap_servers", "submit.operator", "merchants.1.platform_id")
+
+
+@given(text=text_of_anything, key=st.sampled_from(TEXT_KEYS))
+@example(text="[::1]:9092", key="kafka.bootstrap_servers")
+@example(text="{not: yaml", key="kafka.sasl_password")
+@example(text="null", key="submit.operator")
+@example(text="0123", key="merchants.1.platform_id")
+@example(text="true", key="submit.operator")
+@example(text="[1, 2]", key="submit.operator")
+@example(text="a=b=c", key="kafka.sasl_password")
+def test_a_text_on_the_command_line_stays_what_it_is(text: str, key: str) -> None:
+    """`--set` takes any text for a text, whatever it looks like."""
+    keys = {"merchants.1.hash_key": text, "merchants.1.hash_iv": text}
+    settings = load(overrides={**keys, key: text})
+
+    found: object = settings
+    for name in key.split("."):
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == text
+    assert settings.merchants["1"].hash_key.get_secret_value() == text
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("merchants", '{"1": {"hash_key": "k", "hash_iv": "i"}}'),
+        ("merchants", "{'1': {hash_key: k, hash_iv: i}}"),
+        ("merchants.1", "{hash_key: k, hash_iv: i}"),
+    ],
+)
+def test_a_group_on_the_command_line_is_json_or_yaml(key: str, text: str) -> None:
+    """Where a group belongs, the text is read."""
+    assert load(overrides={key: text}).merchants["1"].hash_iv.get_secret_value() == "i"
+
+
+def test_lists_on_the_command_line_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With commas or in brackets."""
+    assert load(overrides={"plugins.paths": "[a.py, b.py]"}).plugins.paths == ("a.py", "b.py")
+    assert load(overrides={"submit.retry_rtn_codes": "1,2"}).submit.retry_rtn_codes == (1, 2)
+    assert "submit.retry_rtn_codes" in _problems(overrides={"submit.retry_rtn_codes": "[1"})[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"kafka": "secret"}, "--set kafka=...: it is neither a mapping"),
+        ({"kafka": "{a: [secret"}, "--set kafka=...: "),
+        ({"merchants": "{3085676: {}}"}, '"3085676":'),
+        ({"submit.operator": ""}, "it is empty"),
+        ({"plugins.settings.a.b": "x", "plugins.settings.a.b.c": "y"}, "nothing can stand below it"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_one_sentence(overrides: dict[str, str], problem: str) -> None:
+    """It names the setting and never its value."""
+    (told,) = _problems(overrides=overrides)
+
+    assert problem in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 5000,
+        "plugins: &a {settings: *a}",
+        "a: 2026-02-30",
+        "a: !!int x",
+        "a: !!python/object:os.system {}",
+        "? [a]\n: b",
+        "a: \udc80",
+        "--- 1\n--- 2\n",
+        "%YAML 9.9",
+    ],
+)
+def test_no_file_breaks_the_reader(text: str, tmp_path: Path) -> None:
+    """Whatever a file holds, what is wrong with it is one sentence with its name."""
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    for problem in _problems(path):
+        assert str(path) in problem or "a is no setting" in problem
+
+
+@given(st.text(alphabet="ab01:{}[]&*<>?!|-,'\"#%\n \t~", max_size=40))
+def test_any_text_is_settings_or_sentences(text: str) -> None:
+    """Nothing but SettingsError comes of a file, a variable's or a command line's value."""
+    for overrides in ({"kafka": text}, {"plugins.settings": text}, {"submit.retry_rtn_codes": text}):
+        with suppress(SettingsError):
+            load(overrides=overrides)
+    with suppress(UnreadableText):
+        read_yaml(text, Settings)
