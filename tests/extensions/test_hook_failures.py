@@ -93,7 +93,7 @@ async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or Ignore or None"),
+        (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or an Ignore or None"),
         (lambda record: order(order_id=17), "order_id is an int, not a str"),
         (lambda record: order(order_id=""), "order_id is not 1 to 64 characters long"),
         (lambda record: order(order_id="A" * 65), "order_id is not 1 to 64 characters long"),
