@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 
 import structlog
 
@@ -31,6 +31,7 @@ from adapter.flows.telling import Whose, common
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.carried import CarriedPlan, carried_parts, encode_plan
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
+from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.sitting import Unproven
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
@@ -170,10 +171,17 @@ class OrderOutcomes:
         )
 
     def carried(self, record: Record, journey: Journey) -> Outcome:
-        """The outcome of a record that is handed on untouched, with all that is known about it."""
+        """The outcome of a record that is handed on untouched, with all that is known about it.
+
+        A record whose time has not come stays due when it was.
+        """
         self._observer.deferred("carried")
         self._observer.order_settled("deferred")
-        return Outcome(records=(self._deferred_record(record, journey),))
+        now = self._now()
+        due = journey.not_before
+        if due is None or due <= now:
+            due = handed_off_until(journey.first_seen, now, self._defer_seconds)
+        return Outcome(records=(self._deferred_record(record, journey, due),))
 
     def _finished(self, sat: Sat) -> Iterator[Publication]:
         for end in sat.ends:
@@ -240,12 +248,12 @@ class OrderOutcomes:
             possibly_sent_at=plan.possibly_sent_at,
             only_by_replay=False,
         )
-        yield self._deferred_record(sat.record, journey)
+        due = deferred_until([action for _, action in open_ends], self._now(), self._defer_seconds)
+        yield self._deferred_record(sat.record, journey, due)
 
-    def _deferred_record(self, record: Record, journey: Journey) -> Publication:
-        """Due after one constant time, so that the head of the deferred topic is always the next that is due."""
-        due = replace(journey, not_before=self._now() + timedelta(seconds=self._defer_seconds))
-        headers = tuple((name, text.encode()) for name, text in journey_headers(due).items())
+    def _deferred_record(self, record: Record, journey: Journey, due: datetime) -> Publication:
+        journey = replace(journey, not_before=due)
+        headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
         return Publication(
             topic=self._topics.orders_deferred,
             key=record.key,

@@ -89,7 +89,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defer:
-    """Hand the part on to a later sitting; before `useful_at` nothing can change.
+    """Hand the part on to a later sitting; before `useful_at` nothing can be done about it but ask.
 
     `counted`: this sitting counts among the order's attempts (`ecticket-attempts`); waits for a breaker do not.
     """

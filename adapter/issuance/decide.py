@@ -17,6 +17,7 @@ right name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -69,6 +70,17 @@ QUERIES_IN_A_SITTING = 8
 """Queries of the part's own number after which a sitting asks no more, however the answers fall."""
 DETAIL_LENGTH = 200
 """Characters kept of a message; RtnMsg is String(200)."""
+LONGEST_DEFERRAL_SECONDS = 3600.0
+"""No record is deferred for longer than this, or than `submit.defer_seconds`: the longest Retry-After that is honoured.
+
+A lock-out is mostly over after 30 minutes. A `not-before` that is further ahead was not written by this adapter.
+"""
+
+_WORTH_ASKING = frozenset({Why.DOUBT, Why.REFUSAL_NOT_FINAL})
+"""What waits for the end of a waiting time, and may be known to ECTicket before."""
+
+_PAUSE_PER_AGE = 0.25
+_LONGEST_PAUSE_SECONDS = 600.0
 
 
 @unique
@@ -129,6 +141,30 @@ def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
     if hold is not None and (hold.until is None or hold.until > now):
         return _held(state, hold, now, policy)
     return _first(state, policy) if state.phase is Phase.PLANNED else _look_up(state, now, policy)
+
+
+def deferred_until(deferrals: Iterable[Defer], now: datetime, defer_seconds: float) -> datetime:
+    """When a record that carries these parts is due: after `defer_seconds`, or once one of them can make progress.
+
+    A merchant that is locked out for half an hour has each of its orders rewritten once, and not thirty times. A part
+    in doubt is due after `defer_seconds`, because a query may find it before its waiting time is over. A part that
+    waits for another one goes by that one.
+    """
+    soonest = later(now, defer_seconds)
+    by_themselves = [each for each in deferrals if each.why is not Why.ANOTHER_PART_IN_DOUBT]
+    useful = min((now if each.why in _WORTH_ASKING else each.useful_at for each in by_themselves), default=now)
+    return max(soonest, min(useful, later(now, LONGEST_DEFERRAL_SECONDS)))
+
+
+def handed_off_until(first_seen: datetime, now: datetime, defer_seconds: float) -> datetime:
+    """When an order is due that was handed off because its turn did not come: the longer it has waited, the later.
+
+    So a backlog of any size is rewritten a few times an hour and not each minute. Pauses differ by up to a quarter, so
+    that what was handed off together does not come back together.
+    """
+    age = max(0.0, (now - first_seen).total_seconds())
+    jitter = 0.75 + 0.25 * fraction_of(first_seen.isoformat())
+    return later(now, max(defer_seconds, min(age * _PAUSE_PER_AGE, _LONGEST_PAUSE_SECONDS) * jitter))
 
 
 def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:

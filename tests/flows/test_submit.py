@@ -7,13 +7,14 @@ What is a dead letter from the start is told in `test_submit_parked`, what a new
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from adapter import Skip
 from adapter.errors import LeaseLost
-from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.flows.events import rfc3339
+from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNoKind
 from adapter.testing.clock import NOON
@@ -505,10 +506,11 @@ async def test_an_open_breaker_counts_no_attempts(house: House) -> None:
     house.ecticket.breaker_until = NOON + timedelta(minutes=30)
 
     told = await house.work(house.order(*THREE_PARTS))
-    for _ in range(10):
+    for more in range(1, 6):
         assert told.nothing_but_deferred
         assert header(told.later, "ecticket-attempts") == "0"
         assert not has_header(told.later, "ecticket-possibly-sent-at")
+        house.ecticket.breaker_until = NOON + timedelta(minutes=30 + more)
         told = await house.work(told.later)
     told = await house.finish(told.later)
 
@@ -526,6 +528,39 @@ async def test_a_lock_out_counts_no_attempts(house: House) -> None:
     assert header(told.later, "ecticket-attempts") == "0"
     assert not has_header(told.later, "ecticket-possibly-sent-at")
     assert house.ecticket.asked("query") == []
+
+
+@pytest.mark.parametrize("minutes", [30, 10, 59])
+@pytest.mark.parametrize("parts", [1, 3])
+async def test_a_locked_out_merchants_order_is_written_once_for_the_whole_lock_out(
+    house: House, minutes: int, parts: int
+) -> None:
+    """Retrying makes no sense before it ends: the order is due then, and not every minute until then."""
+    ends = house.ecticket.breaker_until = NOON + timedelta(minutes=minutes)
+
+    told = await house.work(house.order(*THREE_PARTS[:parts]))
+
+    assert told.nothing_but_deferred
+    assert header(told.later, "ecticket-not-before") == rfc3339(ends)
+    assert (await house.work(told.later)).kinds == ["submitted"] * parts
+
+
+async def test_an_order_that_met_the_lock_out_itself_is_due_when_it_ends(house: House) -> None:
+    """Its Issue call got HTTP 403; the time is ECTicket's own."""
+    house.ecticket.locked_out_until = NOON + timedelta(minutes=30)
+
+    told = await house.work(house.order())
+
+    assert header(told.later, "ecticket-not-before") == rfc3339(NOON + timedelta(minutes=30))
+
+
+async def test_a_lock_out_without_an_end_is_looked_at_each_hour(house: House) -> None:
+    """No record waits longer than what the adapter could mean; a clock or a header that is wrong stays bounded."""
+    house.ecticket.breaker_until = NOON + timedelta(days=3)
+
+    told = await house.work(house.order())
+
+    assert header(told.later, "ecticket-not-before") == rfc3339(NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS))
 
 
 async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> None:
@@ -688,8 +723,23 @@ async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
     assert header(carried, "ecticket-possibly-sent-at") == fenced.isoformat(timespec="milliseconds").replace(
         "+00:00", "Z"
     )
-    assert header(carried, "ecticket-not-before") > header(later, "ecticket-not-before")
+    assert header(carried, "ecticket-not-before") == header(later, "ecticket-not-before")
     assert (carried.key, carried.value) == (later.key, later.value)
+
+
+@pytest.mark.parametrize(("waited", "least", "most"), [(0, 60, 60), (600, 110, 150), (7200, 450, 600)])
+async def test_an_order_whose_turn_does_not_come_waits_longer_each_time(
+    house: House, waited: float, least: float, most: float
+) -> None:
+    """Handed on although it is due: a backlog is rewritten a few times an hour, and not every minute."""
+    record = house.order()
+    prepared = await house.submit.prepare(record)
+    house.clock.passes(waited)
+
+    carried = house.reader.read(house.submit.carry(record, prepared.subject, Grant(record))).later
+
+    due = datetime.fromisoformat(header(carried, "ecticket-not-before"))
+    assert least <= (due - house.clock()).total_seconds() <= most
 
 
 async def test_what_may_have_been_sent_is_carried_on_by_a_clock_that_is_behind(house: House) -> None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapter.issuance.actions import (
     ControlQuery,
@@ -38,7 +40,15 @@ from adapter.issuance.answers import (
     WasRefusedUnread,
     WhatCame,
 )
-from adapter.issuance.decide import SubmitPolicy, conclude, observe, ready_at
+from adapter.issuance.decide import (
+    LONGEST_DEFERRAL_SECONDS,
+    SubmitPolicy,
+    conclude,
+    deferred_until,
+    handed_off_until,
+    observe,
+    ready_at,
+)
 from adapter.issuance.state import IllegalStep, Phase, Refusal, Why, begin
 
 from .samples import T0, at, part, planned
@@ -190,6 +200,41 @@ def test_what_ecticket_asked_to_wait_for_is_waited_for_in_later_sittings_too(sto
 
     assert story.next(seconds=1700) == Defer(useful_at=at(1800), why=Why.REFUSED_UNREAD, counted=False)
     assert isinstance(story.next(seconds=1800), Send | Query)
+
+
+@pytest.mark.parametrize(
+    ("waits", "due"),
+    [
+        ([(Why.BREAKER_OPEN, 1800)], 1800),
+        ([(Why.REFUSED_UNREAD, 1800)], 1800),
+        ([(Why.UNANSWERED, 900)], 900),
+        ([(Why.BREAKER_OPEN, 5)], 60),
+        ([(Why.BREAKER_OPEN, -5)], 60),
+        ([(Why.BREAKER_OPEN, 3600 * 24)], LONGEST_DEFERRAL_SECONDS),
+        ([(Why.DOUBT, 615)], 60),
+        ([(Why.REFUSAL_NOT_FINAL, 600)], 60),
+        ([(Why.BREAKER_OPEN, 1800), (Why.DOUBT, 615)], 60),
+        ([(Why.BREAKER_OPEN, 1800), (Why.REFUSED_UNREAD, 1200)], 1200),
+        ([(Why.BREAKER_OPEN, 1800), (Why.ANOTHER_PART_IN_DOUBT, 0)], 1800),
+        ([(Why.ANOTHER_PART_IN_DOUBT, 0)], 60),
+        ([], 60),
+    ],
+)
+def test_a_deferred_record_is_due_when_one_of_its_parts_can_make_progress(
+    waits: list[tuple[Why, float]], due: float
+) -> None:
+    """ "If retrying makes no sense before a later time (a lock-out), the record waits longer" (section 5)."""
+    deferrals = [Defer(useful_at=at(seconds), why=why, counted=False) for why, seconds in waits]
+
+    assert deferred_until(deferrals, T0, 60) == at(due)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0.001, 1e5))
+def test_what_is_handed_off_is_due_within_ten_minutes_or_the_usual_time(age: float, defer_seconds: float) -> None:
+    """However old it is, and whatever a clock said."""
+    pause = (handed_off_until(T0, at(age), defer_seconds) - at(age)).total_seconds()
+
+    assert defer_seconds - 1e-3 <= pause <= max(defer_seconds, 600) + 1e-3
 
 
 def test_a_short_retry_after_is_waited_for_in_place() -> None:
