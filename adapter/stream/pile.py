@@ -80,7 +80,14 @@ class Pile:
         # Nothing is ever sent from here: only an unbelievable commit says that something may have been.
         forgotten = commit is None or inheritance.possibly_sent_until > 0
         inheritance = replace(inheritance, possibly_sent_until=0, mixed_until=0, reserved_until=0)
-        books = PartitionBooks(str(place), inheritance, cluster_id=cluster_id, fingerprint=_FINGERPRINT, ahead=0)
+        books = PartitionBooks(
+            str(place),
+            inheritance,
+            cluster_id=cluster_id,
+            log_id=log_range.log_id,
+            fingerprint=_FINGERPRINT,
+            ahead=0,
+        )
         for offset in self._offsets.get(partition, ()):
             if offset >= inheritance.offset:
                 books.take(offset)

@@ -16,9 +16,11 @@ from adapter.errors import StreamError
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.metadata import CommitNote, short_fingerprint, write
 from adapter.stream.pile import Pile, Taking, open_pile
+from adapter.stream.port import Place
 from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
+from stream.fake_kafka import FakeCluster, FakeMember
 
 
 class Table:
@@ -206,3 +208,21 @@ async def test_nothing_is_left_running(table: Table) -> None:
         assert isinstance(taking, Taking)
 
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_what_was_taken_of_a_topic_says_nothing_about_another_one_of_its_name(cluster: FakeCluster) -> None:
+    """The commit may outlive its topic: mirrored, restored, or of a transaction that ended after the deletion."""
+    place = Place("letters", 0)
+    cluster.append(place, *"abcde")
+    member = FakeMember(cluster, ())
+    async with Pile(member, "letters", [(0, offset) for offset in range(5)]).taking(0) as taking:
+        await taking.take({offset: Outcome() for offset in range(5)})
+    commit = cluster.commits[place]
+    cluster.remake("letters")
+    cluster.commits[place] = commit
+    cluster.append(place, *"ABCDEFGH")
+
+    (standing,) = (await Pile(member, "letters", [(0, offset) for offset in range(8)]).standing()).values()
+
+    assert standing.open == set(range(8))
+    assert standing.forgotten
