@@ -55,7 +55,7 @@ from adapter.stream.producers import (
 )
 from adapter.stream.records import Publication, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
-from adapter.stream.topic_ids import TopicIdsRequest, ids_in
+from adapter.stream.topic_ids import TopicIdsRequest, counts_in, ids_in
 
 T = TypeVar("T")
 
@@ -66,6 +66,9 @@ ANSWER_SECONDS = 30.0
 
 FETCH_AT_ONCE = 500
 """Records handed out by one poll, at most."""
+
+METADATA_MAX_AGE_MS = 60_000
+"""How often the client looks for new partitions by itself; `log_ids` finds them sooner."""
 
 REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
@@ -125,7 +128,7 @@ class AioKafka:
             request_timeout_ms=rebalance_ms + session_ms,
             # Being alive is what heartbeats say; a stage whose places are all taken reads nothing for a long time.
             max_poll_interval_ms=_WAY_OFF,
-            metadata_max_age_ms=60_000,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
 
     async def _cluster_id(self, options: Mapping[str, object]) -> str:
@@ -292,7 +295,11 @@ class AioKafkaMember:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         client = self._consumer._client
         async with _asking(f"asking for the ids of {', '.join(topics)}"):
-            return ids_in(await client.send(client.get_random_node(), TopicIdsRequest(topics)))
+            answer = await client.send(client.get_random_node(), TopicIdsRequest(topics))
+        if any(count > len(client.cluster.partitions_for_topic(topic) or ()) for topic, count in counts_in(answer)):
+            # What the client finds then makes it join the group again, whose leader deals the new partitions out.
+            client.force_metadata_update().add_done_callback(look_at)
+        return ids_in(answer)
 
     async def start_writer(self, place: Place) -> AioKafkaWriter:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""

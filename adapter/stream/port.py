@@ -192,7 +192,10 @@ class Member(Protocol):
         ...
 
     async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """The `log_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway."""
+        """The `log_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway.
+
+        When they have partitions that the group does not know of yet, this makes it deal them out.
+        """
         ...
 
     async def start_writer(self, place: Place) -> Writer:

@@ -97,3 +97,9 @@ def ids_in(response: TopicIdsAnswer) -> dict[str, str]:
     topics = [topic for topic in response.to_object()["topics"] if topic["error_code"] == NoError.errno]
     ids = {topic["topic"]: (topic.get("id_high", 0), topic.get("id_low", 0)) for topic in topics}
     return {topic: f"{high % 2**64:016x}{low % 2**64:016x}" for topic, (high, low) in ids.items() if high or low}
+
+
+def counts_in(response: TopicIdsAnswer) -> list[tuple[str, int]]:
+    """How many partitions each topic has that exists."""
+    topics = response.to_object()["topics"]
+    return [(topic["topic"], len(topic["partitions"])) for topic in topics if topic["error_code"] == NoError.errno]

@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.client import ConnectionGroup
@@ -129,6 +129,18 @@ class Site:
             await engine.stop(grace)
             await task
 
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Engine[bytes]]:
+        """Another engine of the group, as in a second process; whatever the group gives it or not."""
+        engine = Engine(SendsOnce(self), self.connection, observer=self.counts)
+        task = asyncio.create_task(engine.run())
+        try:
+            await until(lambda: task.done() or engine.in_touch, seconds=20)
+            yield engine
+        finally:
+            await engine.stop(3.0)
+            await task
+
     async def settled(self, count: int, *, seconds: float = 20) -> None:
         """Wait until so many outcomes have been published since the site was made."""
         await until(lambda: self.counts.published >= count, seconds=seconds)
@@ -163,6 +175,12 @@ class Site:
             while await self._there():  # noqa: ASYNC110  # a broker signals nothing
                 await asyncio.sleep(0.02)
         await create(self.connection, [TopicSpec(name=self.source, partitions=partitions, config={})])
+
+    async def add_partitions(self, total: int) -> None:
+        """Give the source more partitions."""
+        async with administrating(self.connection) as admin:
+            await admin.create_partitions({self.source: NewPartitions(total_count=total)})
+        self.partitions = total
 
     async def _there(self) -> bool:
         async with administrating(self.connection) as admin:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v5
 
-from adapter.stream.topic_ids import TopicIdsRequest, ids_in
+from adapter.stream.topic_ids import TopicIdsRequest, counts_in, ids_in
 
 METADATA = 3
 
@@ -25,6 +25,12 @@ def test_an_id_is_told_as_text() -> None:
 def test_a_topic_without_an_id_is_left_out(topic: dict[str, int]) -> None:
     """None was given to it, or it does not exist."""
     assert ids_in(answer(**topic)) == {}
+
+
+def test_the_partitions_of_topics_that_exist_are_counted() -> None:
+    """With or without ids: more of them than a group knows of are to be dealt out."""
+    assert counts_in(answer(partitions=[{}, {}, {}])) == [("orders", 3)]
+    assert counts_in(answer(partitions=[], error_code=3)) == []
 
 
 def test_brokers_that_know_no_ids_are_asked_in_the_old_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 from aiokafka.errors import CommitFailedError
@@ -17,6 +18,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
+from adapter.stream import kafka_client
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.kafka_client import FETCH_AT_ONCE
 from adapter.stream.metadata import CommitNote, write
@@ -88,6 +90,27 @@ async def test_a_topic_made_anew_longer_than_the_old_one_is_read_from_its_start(
     assert await site.told() == named(0, 35)
     assert sorted(site.asked) == named(5, 35)
     assert "is about a deleted topic of the same name" in caplog.text
+
+
+async def test_partitions_that_are_added_are_read_without_waiting_for_the_client_to_look(
+    quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whichever process of a fleet gets them, from their first record on; the client itself looks once a minute."""
+    monkeypatch.setattr(kafka_client, "METADATA_MAX_AGE_MS", 3_600_000)
+    site = await a_site(quick)
+    async with site.at_work() as engine, site.beside() as other:
+        await site.add_partitions(4)
+        began = time.monotonic()
+        for partition in range(4):
+            await site.feed(partition, partition=partition)
+        await site.settled(4)
+        print(f"\nadded partitions were read and settled after {time.monotonic() - began:.1f} s")
+        await until(lambda: len(engine.assigned | other.assigned) == 4, seconds=20)
+
+        assert len(engine.assigned) == len(other.assigned) == 2
+    assert await site.told() == named(0, 4)
+    assert sorted(site.sent) == named(0, 4)
+    assert site.asked == []
 
 
 # --- the records -----------------------------------------------------------------------------------------------------
