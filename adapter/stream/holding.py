@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Values of one partition's records in hand; above it, its reading stops."""
+"""Keys, values and headers of one partition's records in hand; above it, its reading stops."""
+
+MOST_QUEUED = 10_000
+"""Records of one partition that queue behind others of their lanes; above it, its reading stops.
+
+They can do nothing until their lane is free, so they take no part of `room`: a thousand records of one order must not
+keep the orders behind them from free slots. Each costs memory (2 to 3 KiB with its parsed subject) and one open offset
+in the commit's metadata, so there is a bound.
+"""
 
 
 class Holding(Generic[S]):
@@ -30,7 +38,7 @@ class Holding(Generic[S]):
     `log_id`: see `port.LogRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being
     prepared. `astray`: where reading should go on, the log has nothing. `flushed`: a transaction succeeded. `closing`:
     the next flush is the last. `unreserved`: records that wait for a reservation. `room`: how many records may be in
-    hand, those waiting for their time not counted, before reading stops.
+    hand before reading stops, those not counted that wait for their time or for others of their lane.
     """
 
     def __init__(
@@ -109,12 +117,12 @@ class Holding(Generic[S]):
         """Take a record in hand."""
         self.works[work.offset] = work
         self._counts[work.phase] += 1
-        self._bytes += len(work.record.value or b"")
+        self._bytes += work.record.size
 
     def drop(self, work: Work[S]) -> None:
         """Have a record in hand no longer."""
         del self.works[work.offset]
-        self._bytes -= len(work.record.value or b"")
+        self._bytes -= work.record.size
         work.step(Phase.GONE)
 
     def moved(self, source: Phase, target: Phase) -> None:
@@ -133,5 +141,7 @@ class Holding(Generic[S]):
     @property
     def full(self) -> bool:
         """Whether reading on has to wait."""
-        in_hand = len(self.works) - self._counts[Phase.WAITING]
-        return self.preparing or self.astray or in_hand >= self._room or self._bytes >= MOST_BYTES
+        queued = self._counts[Phase.QUEUED]
+        at_work = len(self.works) - self._counts[Phase.WAITING] - queued
+        too_many = at_work >= self._room or queued >= MOST_QUEUED or self._bytes >= MOST_BYTES
+        return self.preparing or self.astray or too_many

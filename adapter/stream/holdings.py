@@ -39,7 +39,7 @@ TAKING_SECONDS = 1.0
 
 
 def room_for(max_in_flight: int) -> int:
-    """How many records of one partition may be in hand, those waiting for their time not counted."""
+    """How many records of one partition may be in hand, those not counted that wait for their time or their lane."""
     return 2 * max_in_flight + 100
 
 

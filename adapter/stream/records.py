@@ -6,6 +6,7 @@ and headers mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +26,11 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers: what keeping the record costs."""
+        return _size(self.key, self.value, self.headers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
@@ -34,3 +40,12 @@ class Publication:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        return _size(self.key, self.value, self.headers)
+
+
+def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") for name, text in headers)

@@ -261,16 +261,18 @@ class Workshop(Generic[S]):
     def carry_oldest(self, holding: Holding[S], count: int) -> int:
         """Carry on up to `count` of the partition's oldest open records that no call can be on the wire for."""
         carried = 0
+        suspected: set[Hashable] = set()
         for offset in list(holding.books.unfinished()):
             work = holding.works[offset]
             # Looked at one by one: carrying one on can bring the next of its lane into work.
-            if carried < count and work.phase in CARRIABLE and self._carry(work):
+            if carried < count and work.phase in CARRIABLE and self._carry(work, suspected):
                 carried += 1
         if carried:
             self._observer.carried(self._stage.name, holding.place.topic, carried)
         return carried
 
-    def _carry(self, work: Work[S]) -> bool:
+    def _carry(self, work: Work[S], suspected: set[Hashable]) -> bool:
+        """Carry one record on, if its stage can; `suspected` are the lanes whose followers know it already."""
         try:
             outcome: Outcome | None = _outcome(self._stage.carry(work.record, work.subject, work))
         except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
@@ -278,8 +280,11 @@ class Workshop(Generic[S]):
         if outcome is None:
             return False
         # The record goes on elsewhere from now on, so what follows in its lane is not alone any more.
-        for follower in self._lanes.behind(work.lane, work):
-            self._suspect(follower)
+        if work.lane is not None and work.lane not in suspected:
+            # Once in a round for each lane: ten thousand may queue in one.
+            suspected.add(work.lane)
+            for follower in self._lanes.behind(work.lane, work):
+                self._suspect(follower)
         if work.lane is not None:
             self._carried_lanes[work.lane] = None
             if len(self._carried_lanes) > MOST_CARRIED_LANES:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from adapter.errors import OutcomeTooLarge
 from adapter.stream import flushing
+from adapter.stream import holding as holding_module
+from adapter.stream.lanes import Lanes
 from adapter.stream.records import Record
 from adapter.stream.stage import Grant, Later, Outcome
 from stream.engine_stories import (
@@ -22,6 +26,18 @@ from stream.engine_stories import (
     until,
 )
 from stream.fake_kafka import FakeCluster
+
+
+class Counted:
+    """A method that counts its calls."""
+
+    def __init__(self, method: Callable[..., Iterator[object]]) -> None:
+        self._method = method
+        self.calls: list[object] = []
+
+    def __get__(self, lanes: object, owner: type) -> Callable[..., Iterator[object]]:
+        self.calls.append(lanes)
+        return partial(self._method, lanes)
 
 
 async def test_every_outcome_is_published_with_its_offset(cluster: FakeCluster) -> None:
@@ -154,6 +170,61 @@ async def test_a_waiting_record_holds_up_its_lane_only(cluster: FakeCluster) -> 
     assert cluster.told == ["other", "first again", "second"]
 
 
+async def test_a_lane_with_a_thousand_records_leaves_the_other_slots_to_the_others(cluster: FakeCluster) -> None:
+    """A shop's outbox that repeats itself at the head of a partition: every order behind it is handled meanwhile."""
+    may_end = asyncio.Event()
+
+    async def hot_lanes_wait(subject: str, grant: Grant) -> Outcome:
+        if subject.startswith("hot"):
+            await may_end.wait()
+        return told(subject)
+
+    for number in range(1000):
+        cluster.append(PAID, f"hot {number}", key=f"order {number % 3}")
+    cluster.append(PAID, *(f"other {number}" for number in range(20)))
+    stage = StageOfTests(hot_lanes_wait)
+    async with running(stage, cluster, PAID):
+        await until(lambda: len(cluster.told) == 20)
+        may_end.set()
+        await until(lambda: len(cluster.told) == 1020)
+
+    assert sorted(cluster.told[:20]) == sorted(f"other {number}" for number in range(20))
+    for order in range(3):
+        lane = [text for text in cluster.told if text.startswith("hot") and int(text[4:]) % 3 == order]
+        assert lane == [f"hot {number}" for number in range(order, 1000, 3)]
+
+
+async def test_a_lane_whose_first_record_waits_for_its_time_holds_up_no_other(cluster: FakeCluster) -> None:
+    """What queues behind it takes no room either."""
+    cluster.append(PAID, "next century", key="order 1")
+    for number in range(500):
+        cluster.append(PAID, f"follows {number}", key="order 1")
+    cluster.append(PAID, "other")
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: cluster.told == ["other"])
+
+
+async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs memory and an open offset in the commit; reading goes on when the lane moves."""
+    monkeypatch.setattr(holding_module, "MOST_QUEUED", 200)
+    may_end = asyncio.Event()
+
+    async def wait(subject: str, grant: Grant) -> Outcome:
+        await may_end.wait()
+        return told(subject)
+
+    for number in range(600):
+        cluster.append(PAID, f"{number}", key="one order")
+    async with running(StageOfTests(wait), cluster, PAID) as engine:
+        await until(lambda: engine._levels().open >= 200)
+        await asyncio.sleep(0.05)
+        assert engine._levels().open <= 251
+        may_end.set()
+        await until(lambda: len(cluster.told) == 600)
+
+    assert cluster.told == [f"{number}" for number in range(600)]
+
+
 async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeCluster) -> None:
     """The bound on waiting records counts per topic."""
     cluster.append(DEFERRED, *(f"next century {number}" for number in range(500)))
@@ -272,3 +343,31 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     assert carried == [f"later {number} carried" for number in range(len(carried))]
     assert waiting == 300 - len(carried)
     assert doubts["follows"]
+
+
+async def test_many_records_of_one_lane_are_carried_on_in_one_go(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that follow count as possibly sent, and that costs no look at all of them for each of them."""
+    monkeypatch.setattr(flushing, "CARRY_ABOVE", 110)
+    monkeypatch.setattr(flushing, "CARRY_DOWN_TO", 100)
+    monkeypatch.setattr(Lanes, "behind", counted := Counted(Lanes.behind))
+    doubts = {}
+
+    async def the_first_waits(subject: str, grant: Grant) -> Outcome | Later[str]:
+        doubts[subject] = grant.possibly_sent_since is not None
+        if subject == "hot 0":
+            return Later(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
+        return told(subject)
+
+    for number in range(1000):
+        cluster.append(PAID, f"hot {number}", key="one order")
+        cluster.append(PAID, f"quick {number}")
+    async with running(StageOfTests(the_first_waits), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2000)
+
+    carried = [text for text in cluster.told if text.endswith("carried")]
+    hot = [text for text in doubts if text.startswith("hot") and text != "hot 0"]
+    assert carried
+    assert all(doubts[text] for text in hot)
+    assert len(counted.calls) < len(carried)

@@ -1,0 +1,71 @@
+"""How much of one partition may be in hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from adapter.stream import holding as holding_module
+from adapter.stream.books import PartitionBooks
+from adapter.stream.holding import Holding
+from adapter.stream.inheritance import Inheritance
+from adapter.stream.port import Place, Writer
+from adapter.stream.records import Record
+from adapter.stream.work import Work
+from stream.fake_kafka import FakeLease
+
+PLACE = Place("t", 0)
+
+
+def a_holding() -> Holding[str]:
+    books = PartitionBooks(str(PLACE), Inheritance(offset=0), cluster_id="c", fingerprint="f", ahead=0)
+    return Holding(
+        PLACE,
+        books,
+        cast("Writer", None),  # nothing is published here
+        FakeLease(),
+        log_id="",
+        generation=1,
+        fenced_at=datetime(2026, 1, 1, tzinfo=UTC),
+        sends=False,
+        room=100,
+    )
+
+
+def a_work(
+    holding: Holding[str],
+    offset: int,
+    *,
+    key: bytes | None = None,
+    value: bytes | None = None,
+    headers: tuple[tuple[str, bytes | None], ...] = (),
+) -> Work[str]:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    record = Record(topic="t", partition=0, offset=offset, timestamp=when, key=key, value=value, headers=headers)
+    return Work(record, holding)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"value": b"x" * 600},
+        {"key": b"x" * 600},
+        {"headers": (("plan", b"x" * 600),)},
+        {"headers": (("x" * 600, None),)},
+    ],
+    ids=["value", "key", "header", "header-name"],
+)
+def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deferred order's plan travels in a header and can be far larger than its value."""
+    monkeypatch.setattr(holding_module, "MOST_BYTES", 1000)
+    holding = a_holding()
+    works = [a_work(holding, offset, **part) for offset in range(2)]
+
+    holding.hold(works[0])
+    assert not holding.full
+    holding.hold(works[1])
+    assert holding.full
+    holding.drop(works[0])
+    assert not holding.full
