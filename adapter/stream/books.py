@@ -65,6 +65,7 @@ class PartitionBooks:
         self._began_until = 0
         self._finished: dict[int, Outcome] = {}
         self._misleading = inheritance.moved
+        self._committed = inheritance.offset
 
     @property
     def next_offset(self) -> int:
@@ -75,6 +76,23 @@ class PartitionBooks:
     def open_count(self) -> int:
         """How many records are open, finished ones that wait for their flush included."""
         return len(self._ledger)
+
+    def pass_over(self, offset: int) -> None:
+        """Note that reading goes on at `offset`, and that what it did not hand out below is no record."""
+        self._ledger.pass_over(offset)
+
+    @property
+    def trails(self) -> bool:
+        """Whether more could be committed than is: what lies in between is settled, or is no record.
+
+        Each transaction ends with a marker, which nobody reads as a record and nobody settles. A commit that stops
+        before it looks like lost records once the log is emptied.
+        """
+        return self._ledger.committable() > self._committed
+
+    def catch_up(self) -> None:
+        """Let the next commit be due if it `trails`; it rides with outcomes where there are any."""
+        self._misleading = self._misleading or self.trails
 
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more; how many offsets nobody had read or settled."""
@@ -137,7 +155,8 @@ class PartitionBooks:
         """
         lacking = self._ahead > 0 and self._wanted_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
-        if not (self._finished or lacking or shrinks or self._misleading):
+        trails = final and self.trails
+        if not (self._finished or lacking or shrinks or trails or self._misleading):
             return None
         return self._flush(dict(self._finished), final=final)
 
@@ -157,6 +176,7 @@ class PartitionBooks:
             self._ledger.settle(offset)
             del self._finished[offset]
         self._reserved_until = flush.reserved_until
+        self._committed = flush.offset
         self._misleading = False
 
     def _flush(self, outcomes: dict[int, Outcome], *, final: bool) -> Flush:

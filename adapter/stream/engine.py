@@ -231,8 +231,9 @@ class Engine(Generic[S]):
                 raise self._mistake
             if turn != self._holdings.turn:
                 self._go_back(member)
-            elif batches:
+            elif batches is not None:
                 self._take(batches)
+                self._pass_over(member, places)
 
     async def _poll(self, member: Member, places: Sequence[Place], seconds: float) -> Mapping[Place, Sequence[Record]]:
         try:
@@ -247,10 +248,15 @@ class Engine(Generic[S]):
     async def _watch_logs(self, member: Member) -> None:
         """A topic that is made anew while it is read goes on under its name; offsets would be believed of another.
 
-        How much is left to read is asked too: what a fetch tells of it is old where reading is held up.
+        How much is left to read is asked too: what a fetch tells of it is old where reading is held up. And where a
+        commit stops before markers that have been read since, it catches up with them.
         """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            for holding in self._holdings.held.values():
+                if holding.books.trails:
+                    holding.books.catch_up()
+                    holding.flush_due.set()
             try:
                 ids = await member.log_ids(self._stage.topics)
                 self._unread = await member.unread(list(self._holdings.held))
@@ -284,6 +290,14 @@ class Engine(Generic[S]):
             if works:
                 holding.preparing = True
                 self._run_errand(self._admit(holding, works))
+
+    def _pass_over(self, member: Member, places: Sequence[Place]) -> None:
+        """Note how far reading has come: what was not handed out below is no record. No await since the poll's end."""
+        for place in places:
+            holding = self._holdings.held.get(place)
+            position = member.position(place)
+            if holding is not None and position is not None:
+                holding.books.pass_over(position)
 
     async def _admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
         try:

@@ -234,6 +234,13 @@ class AioKafkaMember:
             raise KafkaTrouble(f"reading failed: {error!r}") from error
         return {Place(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
 
+    def position(self, place: Place) -> int | None:
+        """See `port.Member`."""
+        subscription = self._consumer._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment.state_value(TopicPartition(*place)) if assignment else None
+        return int(state.position) if state is not None and state.has_valid_position else None
+
     def seek(self, place: Place, offset: int) -> None:
         """See `port.Member`. Raises KafkaTrouble."""
         try:
@@ -277,19 +284,12 @@ class AioKafkaMember:
         partitions = [TopicPartition(*place) for place in places]
         async with _asking("asking how much is left to read"):
             ends = await self._consumer.end_offsets(partitions) if partitions else {}
-        positions = {partition: self._position(partition) for partition in ends}
+        positions = {place: self.position(place) for place in places}
         return {
-            Place(*partition): max(0, ends[partition] - position)
-            for partition, position in positions.items()
+            place: max(0, ends[TopicPartition(*place)] - position)
+            for place, position in positions.items()
             if position is not None
         }
-
-    def _position(self, partition: TopicPartition) -> int | None:
-        """Where reading goes on, markers at the end of what was read passed over; None while nobody knows."""
-        subscription = self._consumer._subscription.subscription
-        assignment = subscription and subscription.assignment
-        state = assignment.state_value(partition) if assignment else None
-        return int(state.position) if state is not None and state.has_valid_position else None
 
     async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""

@@ -77,6 +77,11 @@ class OffsetLedger:
             self._open[offset] = None
         return not settled
 
+    def pass_over(self, offset: int) -> None:
+        """Note that what was not opened below `offset` is no record: a marker, a compacted or an aborted one."""
+        self._next = max(offset, self._next)
+        self._leave_behind(self._next)
+
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
 
@@ -84,8 +89,7 @@ class OffsetLedger:
         """
         passed = max(offset - self._next, 0)
         settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._inherited)
-        self._next = max(offset, self._next)
-        self._leave_behind(self._next)
+        self.pass_over(offset)
         return passed - settled
 
     def settle(self, offset: int) -> None:

@@ -172,6 +172,13 @@ class Member(Protocol):
         """
         ...
 
+    def position(self, place: Place) -> int | None:
+        """Where reading goes on; None while that is not known.
+
+        What `poll` did not hand out below it is no record: a transaction's marker, or an aborted or compacted record.
+        """
+        ...
+
     def seek(self, place: Place, offset: int) -> None:
         """Read on at `offset`; what was fetched already and not yet handed out is forgotten. Raises KafkaTrouble."""
         ...

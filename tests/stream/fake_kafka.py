@@ -26,6 +26,7 @@ class FakeCluster:
         self.logs: defaultdict[Place, list[Record]] = defaultdict(list)
         self.ids: defaultdict[str, str] = defaultdict(lambda: "first")
         self.starts: defaultdict[Place, int] = defaultdict(int)
+        self.markers: defaultdict[Place, int] = defaultdict(int)
         self.commits: dict[Place, Commit] = {}
         self.published: list[Publication] = []
         self.transactions: list[tuple[Place, int]] = []
@@ -53,17 +54,27 @@ class FakeCluster:
                 value=value.encode(),
             )
             self.logs[place].append(record)
+            self.markers[place] = 0
             made.append(record)
         self.news.set()
         return made
 
+    def end_transaction(self, place: Place, count: int = 1) -> None:
+        """Put so many markers at the end of a log; aborted records are no records either."""
+        self.markers[place] += count
+        self.news.set()
+
     def end(self, place: Place) -> int:
-        return self.logs[place][-1].offset + 1 if self.logs[place] else self.starts[place]
+        last = self.logs[place][-1].offset + 1 if self.logs[place] else self.starts[place]
+        return last + self.markers[place]
 
     def delete_before(self, place: Place, offset: int) -> None:
         """Delete records, as retention does."""
+        end = self.end(place)
         self.logs[place] = [record for record in self.logs[place] if record.offset >= offset]
         self.starts[place] = offset
+        if not self.logs[place]:
+            self.markers[place] = max(0, end - offset)
         self.news.set()
 
     def remake(self, topic: str) -> None:
@@ -71,7 +82,7 @@ class FakeCluster:
         self.ids[topic] = f"after {self.ids[topic]}"
         for place in [place for place in self.logs if place.topic == topic]:
             self.logs[place] = []
-            self.starts[place] = 0
+            self.starts[place] = self.markers[place] = 0
             self.commits.pop(place, None)
 
     @property
@@ -238,11 +249,16 @@ class FakeMember:
             if place in self._assignment:
                 if not self._cluster.starts[place] <= self._positions[place] <= self._cluster.end(place):
                     raise OutOfRange([place])
-                ahead = [one for one in self._cluster.logs[place] if one.offset >= self._positions[place]][:_AT_ONCE]
+                ahead = [one for one in self._cluster.logs[place] if one.offset >= self._positions[place]]
                 if ahead:
-                    batches[place] = ahead
-                    self._positions[place] = ahead[-1].offset + 1
+                    batches[place] = ahead[:_AT_ONCE]
+                    self._positions[place] = batches[place][-1].offset + 1
+                if len(ahead) <= _AT_ONCE:
+                    self._positions[place] = self._cluster.end(place)
         return batches
+
+    def position(self, place: Place) -> int | None:
+        return self._positions.get(place)
 
     def seek(self, place: Place, offset: int) -> None:
         if place not in self._assignment:

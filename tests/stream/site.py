@@ -159,6 +159,18 @@ class Site:
         finally:
             await producer.stop()
 
+    async def feed_transaction(self, value: int, *, aborted: bool = False) -> None:
+        """Put one record into the source's first partition, in a transaction of its own."""
+        name = f"feeder-{self.group}"
+        producer = AIOKafkaProducer(**self.connection.client_options(), transactional_id=name)
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            await producer.send_and_wait(self.source, b"%d" % value, partition=0)
+            await (producer.abort_transaction() if aborted else producer.commit_transaction())
+        finally:
+            await producer.stop()
+
     async def told(self) -> list[bytes]:
         """Everything in the sink that a committed reader sees now, sorted."""
         async with aclosing(read_to_end(self.connection, [self.sink])) as records:
@@ -197,6 +209,18 @@ class Site:
         place = TopicPartition(self.source, partition)
         async with administrating(self.connection) as admin:
             await admin.delete_records({place: RecordsToDelete(before_offset=offset)}, timeout_ms=5000)
+
+    async def empty(self) -> int:
+        """Delete everything in the source's first partition, as retention does; where its log begins now."""
+        consumer = AIOKafkaConsumer(**self.connection.client_options())
+        await consumer.start()
+        try:
+            place = TopicPartition(self.source, 0)
+            end = (await consumer.end_offsets([place]))[place]
+        finally:
+            await consumer.stop()
+        await self.delete_before(end)
+        return int(end)
 
     async def commit(self, offset: int, note: str = "", partition: int = 0) -> None:
         """Set the group's offset, as tools do while nobody is in the group."""

@@ -127,6 +127,62 @@ def test_a_loss_is_committed_at_once() -> None:
     assert note_of(books.draft()).committed == 40
 
 
+def test_a_commit_catches_up_with_markers_when_it_is_let() -> None:
+    """Not by itself: a transaction for each marker would be one for each record."""
+    books = open_books(ahead=0)
+    books.take(0)
+    books.finish(0, NOTHING_TO_TELL)
+    flush = books.draft()
+    assert flush is not None
+    books.settle(flush)
+    assert not books.trails
+    books.pass_over(3)
+    assert books.trails
+    assert books.draft() is None
+
+    books.catch_up()
+
+    late = books.draft()
+    assert late is not None
+    assert (late.offset, late.outcomes) == (3, {})
+    books.settle(late)
+    books.catch_up()
+    assert books.draft() is None
+
+
+def test_markers_before_an_open_record_are_committed_past_and_those_behind_it_are_not() -> None:
+    """The committed offset is the first open record's, and never beyond."""
+    books = open_books(ahead=0)
+    books.pass_over(4)
+    books.take(6)
+    books.pass_over(9)
+
+    books.catch_up()
+
+    flush = books.draft()
+    assert flush is not None
+    assert flush.offset == 6
+
+
+def test_an_orderly_end_commits_past_markers() -> None:
+    """An emptied log looks to the next owner as if the marker had been a record that nobody settled."""
+    books = open_books(ahead=0)
+    books.pass_over(2)
+
+    flush = books.draft(final=True)
+    assert flush is not None
+    found = inherit(
+        Commit(offset=flush.offset, metadata=flush.metadata),
+        LogRange(start=2, end=2),
+        cluster_id=CLUSTER,
+        fingerprint="one",
+    )
+
+    assert found.lost == 0
+    books.settle(flush)
+    assert books.draft(final=True) is None
+
+
 def test_the_note_names_the_log() -> None:
     """Offsets alone do not say which log they count in."""
     books = PartitionBooks("t/0", Inheritance(offset=0), cluster_id=CLUSTER, log_id="one", fingerprint="one", ahead=10)
@@ -248,6 +304,13 @@ class OwnersThatDie(RuleBasedStateMachine):
                 assert self.books.possibly_sent(offset), "sent by an earlier owner, and nobody knows"
                 if self.sent_before[offset] - {self.fingerprint}:
                     assert self.books.mixed(offset), "sent under another fingerprint, and nobody knows"
+
+    @rule()
+    def read_markers(self) -> None:
+        """Nothing is left to read: reading stands at the log's end, and the next commit says so."""
+        if all(offset < self.books.next_offset for offset in self.log):
+            self.books.pass_over(self.end)
+            self.books.catch_up()
 
     @precondition(lambda self: self.open)
     @rule(choice=st.randoms(use_true_random=False))

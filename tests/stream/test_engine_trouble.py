@@ -264,6 +264,74 @@ async def test_records_deleted_while_nobody_read_are_counted_once(cluster: FakeC
     assert losses.lost == [4]
 
 
+async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last transaction's marker is no order: while the process runs, when it joins again, and for the next one."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
+    losses = Losses()
+    async with running(StageOfTests(), cluster, PAID, observer=losses):
+        for text in "abc":
+            cluster.append(PAID, text)
+            cluster.end_transaction(PAID)
+        await until(lambda: len(cluster.told) == 3 and cluster.commits[PAID].offset == 6)
+        cluster.delete_before(PAID, 6)
+        await cluster.assign([PAID])
+        cluster.append(PAID, "d")
+        await until(lambda: len(cluster.told) == 4)
+        cluster.end_transaction(PAID, 3)
+    cluster.delete_before(PAID, cluster.end(PAID))
+    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+        await until(lambda: engine.assigned)
+        cluster.append(PAID, "e")
+        await until(lambda: len(cluster.told) == 5)
+
+    assert losses.lost == []
+
+
+async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote them took them back; retention deletes what nobody was ever to read."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
+    losses = Losses()
+    cluster.end_transaction(PAID, 20)
+    async with running(StageOfTests(), cluster, PAID, observer=losses):
+        await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 20)
+    cluster.delete_before(PAID, 20)
+    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+        await until(lambda: engine.assigned)
+
+    assert losses.lost == []
+
+
+async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted before it was settled, it is still reported as lost."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
+    losses = Losses()
+    never = asyncio.Event()
+
+    async def hangs(subject: str, grant: Grant) -> Outcome:
+        await never.wait()
+        return told(subject)
+
+    cluster.end_transaction(PAID, 2)
+    cluster.append(PAID, "a")
+    cluster.end_transaction(PAID)
+    async with running(StageOfTests(hangs), cluster, PAID, observer=losses, grace=0.0):
+        await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 2)
+        await asyncio.sleep(0.05)
+    assert cluster.commits[PAID].offset == 2
+    cluster.delete_before(PAID, 4)
+    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+        await until(lambda: engine.assigned)
+
+    assert len(losses.lost) == 1
+    assert cluster.told == []
+
+
 async def test_a_group_whose_offsets_are_gone_asks_before_it_sends(cluster: FakeCluster) -> None:
     """Deleted by a tool, or expired: the brokers remember that somebody wrote, so anything may have been sent."""
     sends = Sends()

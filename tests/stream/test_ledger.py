@@ -151,6 +151,32 @@ def test_what_an_earlier_owner_settled_is_skipped() -> None:
     assert ledger.standing({10, 11}).settled == ((20, 30),)
 
 
+def test_markers_at_the_end_of_a_log_are_committed_past(ledger: OffsetLedger) -> None:
+    """Reading came to 9 and handed out 7 only: nothing else below is a record."""
+    ledger.open(7)
+    ledger.pass_over(9)
+    assert ledger.committable() == 7
+
+    ledger.settle(7)
+
+    assert ledger.committable() == 9
+    assert ledger.next_offset == 9
+
+
+def test_passing_over_never_goes_back(ledger: OffsetLedger) -> None:
+    """What was opened stays opened, and an inherited run beyond stays settled."""
+    ledger = OffsetLedger("t/0", committed=0, settled=[(4, 6)])
+    ledger.open(2)
+    ledger.pass_over(1)
+    assert ledger.next_offset == 3
+    assert ledger.standing().settled == ((4, 6),)
+
+    ledger.pass_over(5)
+
+    assert not ledger.open(5)
+    assert list(ledger) == [2]
+
+
 def test_previewing_a_commit_changes_nothing(ledger: OffsetLedger) -> None:
     """What is on its way to the broker is still open."""
     ledger.open(1)

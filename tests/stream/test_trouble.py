@@ -18,12 +18,13 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
+from adapter.stream import engine as engine_module
 from adapter.stream import kafka_client
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.kafka_client import FETCH_AT_ONCE
 from adapter.stream.metadata import CommitNote, write
 from adapter.stream.stable_offsets import StableOffsetFetchRequest
-from stream.site import Site, named, until
+from stream.site import SLOW_MACHINE, Site, named, until
 from stream.spoiled import Spoiler
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]
@@ -33,6 +34,10 @@ NOT_ENOUGH_REPLICAS = 19
 
 MOST_IN_HAND = 2 * 32 + 100 + FETCH_AT_ONCE
 """Of one partition, with 32 in flight; what nobody could have told is not sent beyond it."""
+
+
+SIX_OFFSETS = 6
+"""Three transactions of one record each: every one ends with a marker."""
 
 
 @pytest.fixture
@@ -144,6 +149,33 @@ async def test_records_deleted_before_they_were_taken_are_said_and_counted(
             await site.settled(read + 15 + 5)
     assert site.counts.lost - lost_under_its_reader == 10
     assert site.asked == []
+
+
+async def test_a_settled_log_that_retention_emptied_has_lost_nothing(
+    quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its records were committed one by one, or aborted; for the process that settled it, and for the next."""
+    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.2)
+    site = await a_site(quick)
+    async with site.at_work():
+        await site.feed_transaction(0)
+        await site.feed_transaction(1)
+        await site.feed_transaction(2, aborted=True)
+        await site.settled(2)
+        async with asyncio.timeout(10 * SLOW_MACHINE):
+            while (await site.committed())[0] < SIX_OFFSETS:  # noqa: ASYNC110  # a broker signals nothing
+                await asyncio.sleep(0.05)
+        assert await site.empty() == SIX_OFFSETS
+    async with site.at_work():
+        await site.feed_transaction(3)
+        await site.settled(3)
+    await site.empty()
+    async with site.at_work():
+        await site.feed(4)
+        await site.settled(4)
+
+    assert site.counts.lost == 0
+    assert await site.told() == [b"0", b"1", b"3", b"4"]
 
 
 # --- the offsets -----------------------------------------------------------------------------------------------------
