@@ -6,9 +6,8 @@ The model is the schema `schemas/order-paid.v1.json`. Whether the values make se
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Literal
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from adapter.errors import Unreadable
+from adapter.flows.event_value import BOM, find_document, is_structured, not_an_order, surrogate_in
 from adapter.issuance.order import (
     LINES_MAX,
     ORDER_ID_MAX_CHARACTERS,
@@ -52,17 +52,40 @@ ISSUE_TYPE_TEXTS: Mapping[IssueType, IssueTypeText] = {
 }
 _PRINT_TYPES = {"ecpay": PrintType.ECPAY, "merchant": PrintType.MERCHANT}
 
-Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+_LARGEST_INTEGER = 2**53 - 1
+"""What every reader of JSON reads exactly (RFC 8259, section 6)."""
+_TIME = re.compile(
+    r"(?!0000)([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(\.[0-9]+)?)?"
+    r"(?:[Zz]|([+-][0-9]{2})(?::?([0-9]{2}))?)"
+)
+"""RFC 3339, and what databases and Java write beside it: no seconds, +0800, +08, a blank between date and time."""
+
+
+def _whole(value: object) -> object:
+    """A number without a fraction is an integer, however it is written (JSON Schema, section 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _written_time(value: object) -> object:
-    """Refuse numbers, also as text (`"1700000000"`), which pydantic would take for a time and guess their unit."""
-    if not isinstance(value, str) or value.strip().lstrip("+-").replace(".", "", 1).isdigit():
+    """The time as pydantic reads it; never a number, also as text, for which pydantic would guess a unit."""
+    found = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
         raise ValueError("it must be text in RFC 3339 form, 2026-01-31T12:00:00+08:00")
-    return value
+    day, hour, second, fraction, offset_hours, offset_minutes = found.groups()
+    second = "59" if second == "60" else second or "00"  # a leap second, which Python does not know
+    zone = f"{offset_hours}:{offset_minutes or '00'}" if offset_hours else "Z"
+    return f"{day}T{hour}:{second}{fraction or ''}{zone}"
 
 
-Moment = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_written_time)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
+Price = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER), BeforeValidator(_whole)]
+Day = Annotated[date, Field(json_schema_extra={"pattern": "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}$"})]
+Moment = Annotated[
+    AwareDatetime,
+    Strict(strict=False),
+    BeforeValidator(_written_time),
+    Field(json_schema_extra={"pattern": f"^{_TIME.pattern}$"}),
+]
 """A time with a zone; not strict, since strict validation behind a function of ours would want a datetime object."""
 
 
@@ -92,13 +115,13 @@ class LineData(_Model):
     """Number of pieces."""
     name: str | None = None
     """Product name; serial-number tickets are issued under it."""
-    unit_price: int | None = None
+    unit_price: Price | None = None
     """Price of one piece in New Taiwan dollars."""
-    voucher: Literal["pickup", "gift"] = "pickup"
-    """Pickup voucher (提貨券) or gift voucher (贈品券)."""
-    start_date: date | None = None
+    voucher: Literal["pickup", "gift"] | None = None
+    """Pickup voucher (提貨券) or gift voucher (贈品券); pickup where it is absent."""
+    start_date: Day | None = None
     """First day of use; only electronic tickets that are not immediate."""
-    expire_date: date | None = None
+    expire_date: Day | None = None
     """Last day of use; gift vouchers only."""
     issue_type: IssueTypeText | None = None
     """Overrides the order's."""
@@ -121,13 +144,13 @@ class OrderPaid(_Model):
     """What kind of tickets, for lines that do not say it themselves."""
     print_by: Literal["ecpay", "merchant"] | None = None
     """Paper tickets only: who prints."""
-    immediate: bool = True
-    """Electronic tickets only: usable at once; false needs `start_date` on the lines."""
+    immediate: bool | None = None
+    """Electronic tickets only: usable at once, which is the default; false needs `start_date` on the lines."""
     store_id: str | None = None
     """Branch that issues; default from the settings."""
     operator: str | None = None
     """Operator on record; default from the settings."""
-    customer: CustomerData = CustomerData()
+    customer: CustomerData | None = None
     """Whom the tickets are for."""
     lines: Annotated[tuple[LineData, ...], Field(min_length=1, max_length=LINES_MAX)]
     """What was bought."""
@@ -149,36 +172,61 @@ class OrderPaid(_Model):
 def parse_order_paid(
     value: bytes | None, headers: tuple[tuple[str, bytes | None], ...], only_merchant: str | None
 ) -> Order:
-    """The order an event tells of; `only_merchant` stands in where it names none.
+    """The order that an event holds; `only_merchant` stands in where it names none.
 
-    Raises Unreadable saying which fields are wrong and how, never their values.
+    Raises Unreadable saying what the value is instead, or which fields are wrong and how, never their values.
     """
-    if not value:
-        raise Unreadable("The record is empty (a tombstone). An order-paid event must carry its order as JSON.")
     try:
-        return _order(OrderPaid.model_validate_json(_event_data(value, headers)), only_merchant)
+        return _order(_event(value, headers), only_merchant)
     except ValidationError as error:
         raise Unreadable(_explain(error)) from None
 
 
-def _event_data(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> bytes:
-    """What the event says, taken out of a structured CloudEvent where it is one."""
-    content_type = next((text for name, text in headers if name.lower() == "content-type"), None) or b""
-    looks_structured = b'"specversion"' in value
-    if not content_type.lower().startswith(b"application/cloudevents") and not looks_structured:
-        return value
+def _event(value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> OrderPaid:
+    """The event: read at once where the value is a bare order, else looked for in it.
+
+    Raises Unreadable, ValidationError.
+    """
+    if value and not is_structured(value, headers):
+        try:
+            return OrderPaid.model_validate_json(value.removeprefix(BOM))
+        except ValidationError:
+            pass  # the way below reads what this one does not, and says better what is wrong
+    return OrderPaid.model_validate_json(_known_fields(find_document(value, headers)))
+
+
+def _known_fields(document: Mapping[str, object]) -> str:
+    """The document without the fields that are passed over, so that nothing in them can be wrong.
+
+    Raises Unreadable for what the model's reader of JSON would refuse without naming the field.
+    """
+    known = _fields_of(OrderPaid, document)
+    if nests_too_deep(known.get("reference")):
+        raise not_an_order(
+            f"reference: it is nested deeper than {REFERENCE_MAX_DEPTH} lists and objects", "Flatten it."
+        )
     try:
-        event = json.loads(value)
-        if not isinstance(event, dict) or "specversion" not in event:
-            return value
-        if "data" in event:
-            return json.dumps(event["data"]).encode()
-    except (ValueError, RecursionError):
-        return value  # the schema says what is wrong with it
-    try:
-        return base64.b64decode(event.get("data_base64", ""), validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise Unreadable("The CloudEvent's data_base64 is not base64. Send the order as JSON in `data`.") from None
+        surrogate = surrogate_in(known)
+        text = json.dumps(known)
+    except RecursionError:
+        raise not_an_order("its JSON is nested too deeply", "Send fewer levels of lists and objects.") from None
+    if surrogate is not None:
+        what = f"{surrogate}: half of a surrogate pair, which is no character (an emoji was cut in two)"
+        raise not_an_order(what, "Correct the shop's text.")
+    return text
+
+
+def _fields_of(model: type[BaseModel], given: object) -> dict[str, object]:
+    """The fields of a model, those below them too; whatever is of another type stays for the model to refuse."""
+    if not isinstance(given, Mapping):
+        return given  # type: ignore[return-value]  # it is not what the annotation says, and the model will say so
+    known = {name: given[name] for name in model.model_fields if name in given}
+    if model is OrderPaid:
+        if "customer" in known:
+            known["customer"] = _fields_of(CustomerData, known["customer"])
+        if isinstance(known.get("lines"), list):
+            known["lines"] = [_fields_of(LineData, line) for line in known["lines"]]
+    return known
 
 
 def _explain(error: ValidationError) -> str:
@@ -205,7 +253,7 @@ def _is_below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> boo
 
 
 def _order(event: OrderPaid, only_merchant: str | None) -> Order:
-    customer = event.customer
+    customer = event.customer or CustomerData()
     return Order(
         order_id=event.order_id,
         merchant_id=event.merchant_id or only_merchant or "",
@@ -214,7 +262,7 @@ def _order(event: OrderPaid, only_merchant: str | None) -> Order:
         reference=event.reference,
         issue_type=ISSUE_TYPES[event.issue_type] if event.issue_type else None,
         print_type=_PRINT_TYPES[event.print_by] if event.print_by else None,
-        immediate=event.immediate,
+        immediate=event.immediate is not False,
         store_id=event.store_id,
         operator=event.operator,
         customer=Customer(name=customer.name, phone=customer.phone, email=customer.email, address=customer.address),
@@ -228,7 +276,7 @@ def _line(line: LineData) -> Line:
         quantity=line.quantity,
         name=line.name,
         unit_price=line.unit_price,
-        voucher=Voucher(line.voucher),
+        voucher=Voucher(line.voucher or "pickup"),
         start_date=line.start_date,
         expire_date=line.expire_date,
         issue_type=ISSUE_TYPES[line.issue_type] if line.issue_type else None,
