@@ -15,6 +15,7 @@ wrong costs its own order a dead letter and nobody else anything.
     shapes           whether an answer is of the promised type, all the way down
     counters         calls, failures and seconds of each hook, for metrics
     calling          one call of one hook: counted, checked, blamed
+    hook_time        what counts against a time budget
     isolation        worker threads with a time budget
     decision         an order's way through accept_order, map_item and shape_issue
     facade           what the flows use

@@ -8,8 +8,9 @@ hook's name and the mark `@hookimpl`. A hook takes the arguments it needs, by th
 Hooks are plain functions, and pure ones: they answer from their arguments and from what the plugin read at start. The
 same order may be asked about again after a crash and must then get the same answer, since trade numbers follow from it.
 They run in worker threads, several at once, within a time budget (`plugins.budget_ms`) that `parse_order` of all
-plugins shares, and once more all other hooks of an order. Hooks of kind provide are called at start, one after another,
-and have a minute each. A coroutine function is refused.
+plugins shares, and once more all other hooks of an order. The CPU time of the hook's thread counts, and the time in
+which it blocks; waiting for the interpreter while others use it does not. Hooks of kind provide are called at start,
+one after another, and have a minute each. A coroutine function is refused.
 
 Two attributes of a plugin say more about it. `settings_model`, a pydantic model, is what its own settings must look
 like (see `configure`). `content_fingerprint` belongs to a plugin whose answers depend on more than its code and its

@@ -8,7 +8,8 @@ threads at exit, and gives up nothing.
 Threads, jobs and counts are only ever touched on the loop that calls `run`; a thread gets its job through its inbox and
 hands back the result by `call_soon_threadsafe`. Hence no lock.
 
-The budget is counted from the moment the job runs, never while it waits for a thread.
+The budget is counted from the moment the job runs, never while it waits for a thread. What counts is in `hook_time`.
+All running jobs are looked at together, every 20 ms, as long as there are any.
 """
 
 from __future__ import annotations
@@ -19,17 +20,44 @@ import contextvars
 import itertools
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from adapter.errors import HookFailed
+from adapter.extensions.hook_time import HookClocks, Span, Spent, SystemClocks, ThreadClock, ThreadSpan
 
 T = TypeVar("T")
 
 ABANDONED_LIMIT: Final = 256
 """Stuck threads at which no further job is taken; `/livez` complains long before."""
+
+LOOK_SECONDS: Final = 0.02
+"""How often running jobs are looked at: several of the interpreter's switch intervals ..."""
+LOOKS_PER_BUDGET: Final = 5
+"""... and several times within a short budget."""
+_LEAST_LOOK_SECONDS: Final = 0.001
+
+
+class _Began:
+    """The clocks of a job's thread, and what they show: at first when the job began, then when it was looked at."""
+
+    __slots__ = ("cpu", "queued", "thread", "wall")
+
+    def __init__(self, thread: ThreadClock, wall: float) -> None:
+        self.thread = thread
+        self.wall = wall
+        self.cpu = thread.cpu()
+        self.queued = thread.queued()
+
+    def look(self) -> ThreadSpan:
+        """What the thread did since it was looked at last."""
+        cpu, queued = self.thread.cpu(), self.thread.queued()
+        used = None if cpu is None or self.cpu is None else cpu - self.cpu
+        span = ThreadSpan(cpu=used, queued=queued - self.queued)
+        self.cpu, self.queued = cpu, queued
+        return span
 
 
 class _Job(Generic[T]):
@@ -41,13 +69,13 @@ class _Job(Generic[T]):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()
         self.context = contextvars.copy_context()
-        self.began: float | None = None
-        self.watch: asyncio.TimerHandle | None = None
+        self.began: _Began | None = None
+        self.spent = Spent()
         self.abandoned = False
 
-    def run(self) -> Callable[[], None]:
+    def run(self, began: _Began) -> Callable[[], None]:
         """Do the work, in the thread; what comes back is to be called on the loop."""
-        self.began = time.monotonic()
+        self.began = began
         try:
             result = self.context.run(self.work)
         except BaseException as error:  # noqa: BLE001  # raised again where the job was given
@@ -59,27 +87,72 @@ class _Job(Generic[T]):
 class _Thread:
     """One daemon thread and its inbox; None in the inbox ends it."""
 
-    def __init__(self, name: str, finished: Callable[[_Thread, _Job[object], Callable[[], None]], None]) -> None:
+    def __init__(
+        self, name: str, finished: Callable[[_Thread, _Job[object], Callable[[], None]], None], clocks: HookClocks
+    ) -> None:
         self.inbox: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._finished = finished
+        self._clocks = clocks
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
     def _live(self) -> None:
+        clock = self._clocks.this_thread()
         while (job := self.inbox.get()) is not None:
-            settle = job.run()
+            settle = job.run(_Began(clock, self._clocks.wall()))
             # The loop is closed once the adapter has stopped; then nobody waits for the result.
             with contextlib.suppress(RuntimeError):
                 job.loop.call_soon_threadsafe(self._finished, self, job, settle)
             del job, settle  # an idle thread keeps no customer data
 
 
+class _Looked:
+    """What the clocks of the process showed when the jobs were looked at last; belongs to the loop's thread."""
+
+    def __init__(self, clocks: HookClocks) -> None:
+        self._clocks = clocks
+        self._thread: ThreadClock | None = None
+        self.at = self._cpu = self._queued = 0.0
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._thread = self._clocks.this_thread()
+        self.at, self._cpu, self._queued = self._clocks.wall(), self._clocks.process_cpu(), self._thread.queued()
+
+    def span(self, planned: float, *, hooks: int, queued: float) -> Span:
+        """What passed since; the hooks' threads waited for a core for `queued` seconds."""
+        at, cpu, queue_clock = self._clocks.wall(), self._clocks.process_cpu(), self._queue_clock()
+        span = Span(
+            wall=at - self.at,
+            planned=planned,
+            process_cpu=cpu - self._cpu,
+            queued=queued + queue_clock - self._queued,
+            hooks=hooks,
+        )
+        self.at, self._cpu, self._queued = at, cpu, queue_clock
+        return span
+
+    def _queue_clock(self) -> float:
+        return 0.0 if self._thread is None else self._thread.queued()
+
+
 class Workers:
-    """At most `threads` jobs at once, each at most `budget_seconds` long; further jobs wait their turn."""
+    """At most `threads` jobs at once, each with `budget_seconds` to spend; further jobs wait their turn."""
 
     def __init__(
-        self, *, budget_seconds: float, threads: int, name: str, abandoned_limit: int = ABANDONED_LIMIT
+        self,
+        *,
+        budget_seconds: float,
+        threads: int,
+        name: str,
+        abandoned_limit: int = ABANDONED_LIMIT,
+        clocks: HookClocks | None = None,
     ) -> None:
         self.budget_seconds = budget_seconds
+        self._clocks = clocks or SystemClocks()
+        self._look_seconds = max(_LEAST_LOOK_SECONDS, min(LOOK_SECONDS, budget_seconds / LOOKS_PER_BUDGET))
+        self._running: set[_Job[object]] = set()
+        self._watch: asyncio.TimerHandle | None = None
+        self._looked = _Looked(self._clocks)
         self._limit = threads
         self._abandoned_limit = abandoned_limit
         self._names = (f"{name}-{number}" for number in itertools.count(1))
@@ -116,19 +189,34 @@ class Workers:
             self._idle.pop().inbox.put(None)
 
     def _start(self, job: _Job[object]) -> None:
-        thread = self._idle.pop() if self._idle else _Thread(next(self._names), self._finish)
+        thread = self._idle.pop() if self._idle else _Thread(next(self._names), self._finish, self._clocks)
         self._busy += 1
-        job.watch = job.loop.call_later(self.budget_seconds, self._look_at, job)
+        self._running.add(job)
+        if self._watch is None:
+            self._looked.begin()
+            self._watch = job.loop.call_later(self._look_seconds, self._look)
         thread.inbox.put(job)
 
-    def _look_at(self, job: _Job[object]) -> None:
-        """Give the thread up, unless it began late: then look again when its budget is over."""
-        left = self.budget_seconds - (time.monotonic() - job.began) if job.began is not None else self.budget_seconds
-        failure = job.overrun() if left <= 0 else None
+    def _look(self) -> None:
+        """Count what each running job has spent, and give up the threads of those that have spent too much."""
+        self._watch = None
+        jobs = [(job, job.began, job.began.look()) for job in self._running if job.began is not None]
+        span = self._looked.span(self._look_seconds, hooks=len(jobs), queued=sum(each.queued for _, _, each in jobs))
+        for job, began, thread in jobs:
+            wall = max(0.0, min(span.wall, self._looked.at - began.wall))
+            job.spent.add(replace(span, wall=wall), thread)
+            if job.spent.seconds >= self.budget_seconds:
+                self._over_budget(job)
+        if self._running:
+            self._watch = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
+
+    def _over_budget(self, job: _Job[object]) -> None:
+        failure = job.overrun()
         if failure is None:
-            job.watch = job.loop.call_later(left if left > 0 else self.budget_seconds, self._look_at, job)
+            job.spent = Spent()
             return
         job.abandoned = True
+        self._running.discard(job)
         self._abandoned += 1
         self._last_overrun = failure
         if not job.future.done():
@@ -140,8 +228,7 @@ class Workers:
             self._abandoned -= 1
             thread.inbox.put(None)
             return
-        if job.watch is not None:
-            job.watch.cancel()
+        self._running.discard(job)
         if not job.future.done():
             settle()
         if self._closed:

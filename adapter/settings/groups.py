@@ -282,7 +282,7 @@ class PluginSettings(Group):
     settings: dict[str, dict[str, object]] = {}
     """Each plugin's own settings, by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` is one plugin's."""
     budget_ms: Annotated[int, Field(ge=1)] = 2000
-    """Milliseconds merchants' hooks of one order may take: `parse_order` together, and all others together."""
+    """Milliseconds of CPU time and blocking for the hooks of one order: `parse_order` together, all others together."""
 
 
 class ShutdownSettings(Group):
