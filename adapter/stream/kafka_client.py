@@ -19,7 +19,6 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -37,13 +36,23 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     RecordListTooLargeError,
 )
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata
 
 from adapter.errors import BrokerAway, StreamError
 from adapter.stream.cluster import talk
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely
+from adapter.stream.fetched_records import to_record as _record
 from adapter.stream.lease import HeartbeatLease
-from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
+from adapter.stream.port import (
+    Commit,
+    KafkaTrouble,
+    LogRange,
+    OutOfRange,
+    Place,
+    PublicationsTooLarge,
+    UnreadableBatch,
+)
 from adapter.stream.producers import (
     LARGEST_REQUEST,
     LEAVE_SECONDS,
@@ -53,6 +62,7 @@ from adapter.stream.producers import (
     look_at,
     mend_producer,
 )
+from adapter.stream.record_batches import ReadBudget
 from adapter.stream.records import Publication, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
 from adapter.stream.topic_ids import TopicIdsRequest, counts_in, ids_in
@@ -63,9 +73,6 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 """How long a question to a broker may take before it is asked anew from the beginning."""
-
-FETCH_AT_ONCE = 500
-"""Records handed out by one poll, at most."""
 
 METADATA_MAX_AGE_MS = 60_000
 """How often the client looks for new partitions by itself; `log_ids` finds them sooner."""
@@ -106,6 +113,7 @@ class AioKafka:
         try:
             async with _asking("connecting"):
                 await consumer.start()
+            member.budget = decode_safely(consumer)
             lease.watch(consumer._coordinator)
         except BaseException:
             await member.leave()
@@ -174,6 +182,7 @@ class AioKafkaMember:
         self._connection = connection
         self._options = options
         self._endings: set[asyncio.Task[None]] = set()
+        self.budget = ReadBudget()
 
     @property
     def lease(self) -> HeartbeatLease:
@@ -221,8 +230,9 @@ class AioKafkaMember:
         return True
 
     async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # a poll's end is no failure
-        """See `port.Member`. Raises KafkaTrouble, OutOfRange."""
+        """See `port.Member`. Raises KafkaTrouble, OutOfRange, UnreadableBatch."""
         partitions = [TopicPartition(*place) for place in places] or [_NOWHERE]
+        self.budget.renew()
         try:
             batches = await self._consumer.getmany(
                 *partitions, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE
@@ -230,7 +240,9 @@ class AioKafkaMember:
         except OffsetOutOfRangeError as error:
             (positions,) = error.args
             raise OutOfRange(Place(*partition) for partition in positions) from error
-        except KafkaError as error:
+        except UnreadableBatch:
+            raise
+        except Exception as error:  # whatever the client raises, a new member may do without
             raise KafkaTrouble(f"reading failed: {error!r}") from error
         return {Place(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
 
@@ -442,18 +454,6 @@ class AioKafkaWriter:
     async def _end(self) -> None:
         # A transaction under way is for the broker and the next owner to end.
         await end_producer(self._producer, abandon=self._open)
-
-
-def _record(one: ConsumerRecord) -> Record:
-    return Record(
-        topic=one.topic,
-        partition=one.partition,
-        offset=one.offset,
-        timestamp=datetime.fromtimestamp(one.timestamp / 1000, UTC),
-        key=one.key,
-        value=one.value,
-        headers=one.headers,
-    )
 
 
 @asynccontextmanager

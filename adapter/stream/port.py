@@ -64,6 +64,20 @@ class OutOfRange(StreamError):
         super().__init__(f"nothing is where reading should go on in {', '.join(map(str, self.places))}")
 
 
+class UnreadableBatch(StreamError):
+    """The batch of `place` that holds offset `first` cannot be decoded; nothing of it was read or skipped.
+
+    `last` is the batch's last offset, as far as its header can be believed. `cause` quotes no content.
+    """
+
+    def __init__(self, place: Place, *, first: int, last: int, cause: str) -> None:
+        super().__init__(f"the batch at {place}/{first} cannot be read: {cause}")
+        self.place = place
+        self.first = first
+        self.last = last
+        self.cause = cause
+
+
 class Writer(Protocol):
     """The one writer of a partition's outcomes; having started it has fenced every earlier one."""
 
@@ -169,6 +183,9 @@ class Member(Protocol):
 
         Raises KafkaTrouble when this member can go on no more: make a new one; and OutOfRange, which is for the caller
         to judge: nothing of those places is read until they are sought.
+
+        Raises UnreadableBatch when the next batch of one place cannot be decoded; all records before it were returned
+        by earlier polls. What this poll had read of other places is lost, so the caller must seek all of them.
         """
         ...
 

@@ -10,20 +10,21 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition, errors
+from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
 from adapter.errors import BrokerAway, StreamError, TopicsMissing
 from adapter.stream.cluster import AWAY, talk
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
+from adapter.stream.port import UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.remaining import Remaining, Sight
 
 _LOOK_MS = 50
 _BROKER_WAITS_MS = 25
 _SILENCE_SECONDS = 30.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def read_to_end(
@@ -36,10 +37,10 @@ async def read_to_end(
     different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer for 30 s, and StreamError when
     they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
     """
-    async with _reader(connection, topics) as (consumer, partitions):
-        ends = await consumer.end_offsets(partitions)
-        begins = await _begins(consumer, partitions, ends, since)
-        async with aclosing(_between(consumer, begins, ends)) as records:
+    async with _reader(connection, topics) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        begins = await _begins(reader.consumer, reader.partitions, ends, since)
+        async with aclosing(_between(reader, begins, ends)) as records:
             async for record in records:
                 yield record
 
@@ -50,11 +51,11 @@ async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncG
     Raises TopicsMissing and StreamError; brokers that go away later are waited for. Bound it (`asyncio.timeout`), and
     close the iterator (`contextlib.aclosing`) when leaving it.
     """
-    async with _reader(connection, topics) as (consumer, _):
+    async with _reader(connection, topics) as reader:
         while True:
-            for batch in (await consumer.getmany(timeout_ms=1000)).values():
-                for read in batch:
-                    yield to_record(read)
+            for batch in (await reader.poll((), timeout_ms=1000)).values():
+                for record in batch:
+                    yield record
 
 
 async def read_one(connection: KafkaConnection, topic: str, partition: int, offset: int) -> Record | None:
@@ -63,34 +64,36 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
     Raises as `read_to_end` does.
     """
     place = TopicPartition(topic, partition)
-    async with _reader(connection, [topic]) as (consumer, partitions):
-        if place not in partitions:
+    async with _reader(connection, [topic]) as reader:
+        consumer = reader.consumer
+        if place not in reader.partitions:
             return None
         begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
         if not begins[place] <= offset < ends[place]:
             return None
-        async with aclosing(_between(consumer, {place: offset}, {place: offset + 1})) as records:
+        async with aclosing(_between(reader, {place: offset}, {place: offset + 1})) as records:
             async for record in records:
                 return record
     return None
 
 
 async def _between(
-    consumer: AIOKafkaConsumer, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    reader: _Reader, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
 ) -> AsyncGenerator[Record, None]:
     """Every committed record of each partition from one offset up to, and without, another."""
+    consumer = reader.consumer
     for partition, begin in begins.items():
         consumer.seek(partition, begin)
     remaining = Remaining[TopicPartition](begins, ends)
     answered_at = time.monotonic()
     while remaining.partitions:
         async with asyncio.timeout(_SILENCE_SECONDS):
-            batches = await consumer.getmany(*remaining.partitions, timeout_ms=_LOOK_MS)
+            batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
             sights = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
         for partition, batch in batches.items():
-            for read in batch:
-                if remaining.wants(partition, read.offset):
-                    yield to_record(read)
+            for record in batch:
+                if remaining.wants(partition, record.offset):
+                    yield record
         now = time.monotonic()
         answered_at = now if remaining.looked(sights) else answered_at
         if now - answered_at > _SILENCE_SECONDS:
@@ -114,24 +117,26 @@ async def _begins(
     }
 
 
-def to_record(read: ConsumerRecord) -> Record:
-    """The client's record as ours."""
-    return Record(
-        topic=read.topic,
-        partition=read.partition,
-        offset=read.offset,
-        timestamp=_EPOCH + timedelta(milliseconds=read.timestamp),
-        key=read.key,
-        value=read.value,
-        headers=tuple(read.headers),
-    )
+class _Reader:
+    """A started consumer without a group, and the partitions it was given."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self.consumer = consumer
+        self.partitions = partitions
+        self._budget = decode_safely(consumer)
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], *, timeout_ms: int
+    ) -> Mapping[TopicPartition, list[Record]]:
+        """Some records of these partitions, or of all when none are named. Raises UnreadableBatch."""
+        self._budget.renew()
+        batches = await self.consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE)
+        return {partition: [to_record(read) for read in batch] for partition, batch in batches.items()}
 
 
 @asynccontextmanager
-async def _reader(
-    connection: KafkaConnection, topics: Collection[str]
-) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-    """A started consumer without a group and the partitions it was given; the client's errors become ours."""
+async def _reader(connection: KafkaConnection, topics: Collection[str]) -> AsyncIterator[_Reader]:
+    """A reader of all partitions of these topics; the client's errors become ours."""
     partitions = await _partitions(connection, topics)
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
@@ -145,7 +150,12 @@ async def _reader(
         await consumer.start()
         consumer.assign(partitions)
         await asyncio.sleep(0)  # a task that is cancelled before it ran at all makes the client's `stop` raise
-        yield consumer, partitions
+        yield _Reader(consumer, partitions)
+    except UnreadableBatch as error:
+        raise StreamError(
+            f"{str(error).capitalize()}. What it holds cannot be told, so nothing is concluded from this topic. Repair "
+            "it, delete its records up to there (kafka-delete-records), or wait until retention has."
+        ) from error
     except AWAY as error:
         raise BrokerAway(
             f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "

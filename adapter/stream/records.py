@@ -2,20 +2,39 @@
 
 It exists so that stages speak of records without ever importing a Kafka client. It refuses to know what keys, values
 and headers mean.
+
+Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record holds all of them, so that odd ones
+are judged like any other record and none ends the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(8999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+_LATEST_MS = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotRead:
+    """Why a record has no content: it exists in the log, and only its coordinates are known.
+
+    `first` and `last` are the offsets that this one record stands for.
+    """
+
+    first: int
+    last: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One record as it was read; `(topic, partition, offset)` is its name.
 
-    `timestamp` is aware (UTC), as the topic keeps it. A tombstone has the value None.
+    `timestamp` is aware (UTC). A tombstone has the value None.
     """
 
     topic: str
@@ -25,6 +44,11 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    odd_timestamp: int | None = None
+    """The timestamp as the topic keeps it (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the
+    nearest moment in them."""
+    not_read: NotRead | None = None
+    """Not None: key, value and headers are not known."""
 
     @property
     def size(self) -> int:
@@ -49,3 +73,18 @@ class Publication:
 
 def _size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
     return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") for name, text in headers)
+
+
+def moment_of(timestamp_ms: int) -> tuple[datetime, int | None]:
+    """Return a record's `timestamp` and `odd_timestamp` for what the topic keeps, any 64-bit number."""
+    if 0 <= timestamp_ms <= _LATEST_MS:
+        return _EPOCH + timedelta(milliseconds=timestamp_ms), None
+    return (_EPOCH if timestamp_ms < 0 else _LATEST), timestamp_ms
+
+
+def header_name(name: bytes) -> str:
+    r"""Return the name of a header as text; bytes that are not UTF-8 become escapes such as `\xff`.
+
+    Such a name survives every copy of the record as this text. Kafka clients cannot write the bytes themselves.
+    """
+    return name.decode("utf-8", "backslashreplace")

@@ -21,7 +21,7 @@ from aiokafka.protocol.transaction import (
 from adapter.stream import engine as engine_module
 from adapter.stream import kafka_client
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.kafka_client import FETCH_AT_ONCE
+from adapter.stream.fetched_records import FETCH_AT_ONCE
 from adapter.stream.metadata import CommitNote, write
 from adapter.stream.stable_offsets import StableOffsetFetchRequest
 from stream.site import SLOW_MACHINE, Site, named, until
