@@ -112,7 +112,8 @@ def _has_surrogate(text: str) -> bool:
 
 
 def _no_value(value: bytes | None, headers: Headers) -> Unreadable:
-    what = "the value is null (a tombstone)" if value is None else "the value is empty (0 bytes; a tombstone has null)"
+    size = "null (a tombstone)" if value is None else "0 bytes long (a tombstone has null)"
+    what = f"the record is empty, its value is {size}"
     if any(name.lower() == "ce_specversion" for name, _ in headers):
         what = f"a CloudEvent without data, {what}"
     return not_an_order(what, "The value must hold the order, or a parse_order plugin may ignore such records.")
