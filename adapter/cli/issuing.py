@@ -120,7 +120,9 @@ async def _ready(settings: Settings, extensions: Extensions, order: Order) -> Sk
     policy = plan_policy(settings)
     ready = await extensions.prepare(order, lambda order, items: plan(order, items, policy))
     if not isinstance(ready, Skip):
-        check(ready, datetime.now(TAIPEI).date())
+        today = datetime.now(TAIPEI).date()
+        check(ready, today)
+        return tuple(replace(part, request=part.request_on(today)) for part in ready)
     return ready
 
 

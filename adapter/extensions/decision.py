@@ -28,8 +28,8 @@ from adapter.issuance.order import (
     Order,
     nests_too_deep,
 )
-from adapter.issuance.plan import Part
-from adapter.protocol.issue import IssueRequest
+from adapter.issuance.plan import Part, PlannedItem
+from adapter.protocol.issue import IssueRequest, TicketInfo
 
 Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
 """Makes the parts of an order from its items; pure and quick. What it raises goes to the caller."""
@@ -72,7 +72,7 @@ class Decision:
                 f"No plugin knows which ticket sku '{line.sku}' stands for. "
                 "Add it to the catalogue, or write a map_item hook for it."
             )
-        return cast("Sequence[TicketItem]", answer)
+        return [_of_line(item, line) for item in cast("Sequence[TicketItem]", answer)]
 
     def _shape(self, order: Order, part: Part) -> Part:
         request = part.request
@@ -126,13 +126,27 @@ def _own(order: Order) -> Order:
     return order if order.reference is None else replace(order, reference=json.loads(json.dumps(order.reference)))
 
 
+def _of_line(item: TicketItem, line: Line) -> TicketItem:
+    """The item; what it leaves open of `immediate` the line says."""
+    return item if item.immediate is not None or line.immediate is None else replace(item, immediate=line.immediate)
+
+
 def _with_request(part: Part, request: IssueRequest) -> Part:
     """The part with its shaped request; its items follow, so that events tell what is really asked for."""
-    items = (
-        replace(item, item_no=info.item_no, name=info.item_name or item.name)
-        for item, info in zip(part.items, request.ticket_info, strict=True)
+    entries = zip(part.items, part.request.ticket_info, request.ticket_info, strict=True)
+    return replace(part, request=request, items=tuple(_followed(*entry) for entry in entries))
+
+
+def _followed(item: PlannedItem, before: TicketInfo, after: TicketInfo) -> PlannedItem:
+    """The item as the shaped entry has it; days that a plugin has set do not move any more."""
+    kept = (before.start_date, before.expire_date) == (after.start_date, after.expire_date)
+    return replace(
+        item,
+        item_no=after.item_no,
+        name=after.item_name or item.name,
+        start_moves=item.start_moves and kept,
+        expire_moves=item.expire_moves and kept,
     )
-    return replace(part, request=request, items=tuple(items))
 
 
 def forbidden_change(before: IssueRequest, after: object) -> str | None:

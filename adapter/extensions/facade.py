@@ -88,8 +88,9 @@ class Extensions:
 
         Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
         """
-        order = await self._decide(("parse_order",), lambda decision: decision.parse(record))
-        return self._parse_default(record) if order is None else order
+        parsed = await self._decide(("parse_order",), lambda decision: decision.parse(record))
+        order = self._parse_default(record) if parsed is None else parsed
+        return order if isinstance(order, Ignore) else replace(order, received_at=order.received_at or record.timestamp)
 
     async def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
         """What is to be sent for an order that was never sent: its shaped parts, or why there is nothing to send.

@@ -17,7 +17,7 @@ class OrderRecord:
     """A record of the orders topic as it came, before anybody has read it.
 
     `key` and `value` are the record's bytes, None where Kafka has null. `headers` keep their order and may repeat.
-    `timestamp` is the record's own, aware.
+    `timestamp` is the record's own, aware; a record that comes again has that of its first time.
     """
 
     topic: str

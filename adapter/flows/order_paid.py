@@ -36,6 +36,7 @@ from adapter.issuance.order import (
     Order,
     Voucher,
     nests_too_deep,
+    voucher_kind,
 )
 from adapter.protocol.issue import IssueType, PrintType
 
@@ -118,12 +119,14 @@ class LineData(_Model):
     unit_price: Price | None = None
     """Price of one piece in New Taiwan dollars."""
     voucher: Literal["pickup", "gift"] | None = None
-    """Pickup voucher (提貨券) or gift voucher (贈品券); pickup where it is absent."""
+    """Pickup voucher (提貨券) or gift voucher (贈品券); default `gift` if `expire_date` is given, else `pickup`."""
     start_date: Day | None = None
-    """First day of use; only electronic tickets that are not immediate."""
+    """First day of use. It makes an electronic ticket a presale; other types are usable at once."""
     expire_date: Day | None = None
     """Last day of use; gift vouchers only."""
     issue_type: IssueTypeText | None = None
+    """Overrides the order's."""
+    immediate: bool | None = None
     """Overrides the order's."""
 
 
@@ -145,7 +148,8 @@ class OrderPaid(_Model):
     print_by: Literal["ecpay", "merchant"] | None = None
     """Paper tickets only: who prints."""
     immediate: bool | None = None
-    """Electronic tickets only: usable at once, which is the default; false needs `start_date` on the lines."""
+    """Electronic tickets only: usable at once, for lines that do not say it themselves. A line with `start_date` is not
+    immediate, a line without is; a value that contradicts this parks the order."""
     store_id: str | None = None
     """Branch that issues; default from the settings."""
     operator: str | None = None
@@ -262,7 +266,7 @@ def _order(event: OrderPaid, only_merchant: str | None) -> Order:
         reference=event.reference,
         issue_type=ISSUE_TYPES[event.issue_type] if event.issue_type else None,
         print_type=_PRINT_TYPES[event.print_by] if event.print_by else None,
-        immediate=event.immediate is not False,
+        immediate=event.immediate,
         store_id=event.store_id,
         operator=event.operator,
         customer=Customer(name=customer.name, phone=customer.phone, email=customer.email, address=customer.address),
@@ -276,8 +280,9 @@ def _line(line: LineData) -> Line:
         quantity=line.quantity,
         name=line.name,
         unit_price=line.unit_price,
-        voucher=Voucher(line.voucher or "pickup"),
+        voucher=voucher_kind(Voucher(line.voucher) if line.voucher else None, line.expire_date),
         start_date=line.start_date,
         expire_date=line.expire_date,
         issue_type=ISSUE_TYPES[line.issue_type] if line.issue_type else None,
+        immediate=line.immediate,
     )

@@ -32,6 +32,7 @@ from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, n
 from adapter.issuance.state import Hold, PartState, Phase
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.taipei import TAIPEI
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -232,7 +233,10 @@ class Sitting:
     async def _send(self, state: PartState) -> WhatCame:
         try:
             reply = await self._ecticket.issue(
-                self._merchant, state.part.request, subject=self._subject, clearance=self._clearance
+                self._merchant,
+                state.part.request_on(self._now().astimezone(TAIPEI).date()),
+                subject=self._subject,
+                clearance=self._clearance,
             )
         except CallError as error:
             return issue_error(error)

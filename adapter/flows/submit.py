@@ -192,7 +192,7 @@ class SubmitStage:
                 key=record.key,
                 value=record.value,
                 headers=record.headers,
-                timestamp=record.timestamp,
+                timestamp=journey.origin_timestamp,
             )
         )
         if isinstance(order, Ignore):

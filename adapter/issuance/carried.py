@@ -162,7 +162,16 @@ def _part_to_json(carried: CarriedPart, pool: _Pool) -> dict[str, object]:
 
 def _item_to_json(item: PlannedItem) -> dict[str, object]:
     voucher = None if item.voucher is Voucher.PICKUP else item.voucher.value
-    return _present({"item_no": item.item_no, "name": item.name, "quantity": item.quantity, "voucher": voucher})
+    return _present(
+        {
+            "item_no": item.item_no,
+            "name": item.name,
+            "quantity": item.quantity,
+            "voucher": voucher,
+            "start_moves": item.start_moves or None,
+            "expire_moves": item.expire_moves or None,
+        }
+    )
 
 
 def _request_to_json(request: IssueRequest, pool: _Pool) -> dict[str, object]:
@@ -268,6 +277,8 @@ def _item_from_json(reader: JsonReader) -> PlannedItem:
         name=reader.optional_text("name"),
         quantity=reader.integer("quantity", least=1),
         voucher=reader.optional_member("voucher", Voucher) or Voucher.PICKUP,
+        start_moves=reader.optional_boolean("start_moves") or False,
+        expire_moves=reader.optional_boolean("expire_moves") or False,
     )
 
 

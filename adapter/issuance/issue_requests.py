@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Customer, Order, Voucher
+from adapter.issuance.order import Customer, Order
 from adapter.issuance.packing import Call
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo
@@ -54,9 +54,9 @@ def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPo
         trade_no=trade_no,
         issue_type=issue_type,
         operator=order.operator or policy.operator or "",
-        ticket_info=tuple(_entry(item, dated=electronic and not order.immediate) for item in call),
+        ticket_info=tuple(map(_entry, call)),
         print_type=order.print_type if issue_type is IssueType.PAPER else None,
-        is_immediate=order.immediate if electronic else None,
+        is_immediate=not call[0].is_presale if electronic else None,
         store_id=order.store_id or policy.store_id or None,
         refund_notify_url=policy.refund_notify_url or None,
         use_status_notify_url=policy.use_status_notify_url or None,
@@ -73,17 +73,14 @@ def used_customer(customer: Customer, issue_type: IssueType) -> Customer:
     return Customer(**{name: getattr(customer, name) or None for name in CUSTOMER_FIELDS[issue_type]})
 
 
-def _entry(item: TicketItem, *, dated: bool) -> TicketInfo:
-    """One entry: a listed product by number, a serial number's product by name and price.
-
-    StartDate is fixed to the day of issue unless tickets are for later use, and ExpireDate is for gift vouchers only.
-    """
+def _entry(item: TicketItem) -> TicketInfo:
+    """One entry: a listed product by number, a serial number's product by name and price."""
     serial = item.issue_type is IssueType.SERIAL_NUMBER
     return TicketInfo(
         item_no=None if serial else item.item_no,
         item_name=item.name if serial else None,
         ticket_price=item.price if serial else None,
         ticket_amount=item.quantity,
-        start_date=item.start_date if dated else None,
-        expire_date=item.expire_date if item.voucher is Voucher.GIFT else None,
+        start_date=item.start_date,
+        expire_date=item.expire_date,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from adapter.issuance.order import Voucher, refuse_less_than_one
+from adapter.issuance.order import Voucher, refuse_less_than_one, voucher_kind
 from adapter.protocol.issue import IssueType
 
 
@@ -18,8 +18,15 @@ class TicketItem:
 
     `item_no` is ECTicket's product number (8 letters and digits), needed for all issue types but serial numbers, which
     instead need `name` (4 to 20 characters) and `price` (whole New Taiwan dollars). Of other types the name is told in
-    events alone, up to 255 characters of it. `start_date` counts for electronic tickets that are not immediate,
-    `expire_date` for gift vouchers; elsewhere they are not sent.
+    events alone, up to 255 characters of it.
+
+    `start_date` makes an electronic ticket a presale: it is usable from that day. Other types are always usable at
+    once, so there it is not sent. `immediate` only confirms this; a contradiction parks the order. None leaves it to
+    the line and the order. `expire_date` is the last day of a gift voucher. `voucher` is a gift if it is left out and
+    `expire_date` is given, else a pickup.
+
+    `start_moves`: ECTicket takes no start before tomorrow. If `start_date` has come when the order is sent, the next
+    day is sent instead. `expire_moves`: `expire_date` then moves by as many days.
 
     Raises ValueError for a quantity below 1.
     """
@@ -29,9 +36,18 @@ class TicketItem:
     price: int | None = None
     quantity: int
     issue_type: IssueType
-    voucher: Voucher = Voucher.PICKUP
+    voucher: Voucher = None  # type: ignore[assignment]  # __post_init__ fills it; every reader finds a kind
     start_date: date | None = None
     expire_date: date | None = None
+    immediate: bool | None = None
+    start_moves: bool = False
+    expire_moves: bool = False
 
     def __post_init__(self) -> None:
         refuse_less_than_one(self.quantity)
+        object.__setattr__(self, "voucher", voucher_kind(self.voucher, self.expire_date))
+
+    @property
+    def is_presale(self) -> bool:
+        """Whether the tickets are usable only from `start_date` on (IsImmediate 2)."""
+        return self.issue_type is IssueType.ELECTRONIC and self.start_date is not None

@@ -28,6 +28,16 @@ class Voucher(StrEnum):
     """Gift voucher (贈品券): given away, with a last day; a call of nothing else carries a FreeTradeNo."""
 
 
+def voucher_kind(given: Voucher | None, expire_date: date | None) -> Voucher:
+    """The kind that is given, else a gift voucher if there is a last day, else a pickup voucher.
+
+    "ExpireDate ... must be filled in only when the product is a gift voucher" (page "Ticket Issuance").
+    """
+    if given is not None:
+        return given
+    return Voucher.PICKUP if expire_date is None else Voucher.GIFT
+
+
 REFERENCE_MAX_DEPTH = 64
 """How deep lists and objects of `reference` may be nested: it travels inside other JSON, and readers of JSON give up
 at some depth (pydantic at 200)."""
@@ -72,8 +82,9 @@ class Customer:
 class Line:
     """One line of the order: `quantity` pieces of the shop's product `sku`.
 
-    `unit_price` is in whole New Taiwan dollars. `issue_type` overrides the order's. What the line stands for at
-    ECTicket is decided by mapping.
+    `unit_price` is in whole New Taiwan dollars. `issue_type` and `immediate` override the order's. `voucher` is a gift
+    if it is left out and `expire_date` is given, else a pickup. What the line stands for at ECTicket is decided by
+    mapping.
 
     Raises ValueError for a quantity below 1.
     """
@@ -82,13 +93,15 @@ class Line:
     quantity: int
     name: str | None = None
     unit_price: int | None = None
-    voucher: Voucher = Voucher.PICKUP
+    voucher: Voucher = None  # type: ignore[assignment]  # __post_init__ fills it; every reader finds a kind
     start_date: date | None = None
     expire_date: date | None = None
     issue_type: IssueType | None = None
+    immediate: bool | None = None
 
     def __post_init__(self) -> None:
         refuse_less_than_one(self.quantity)
+        object.__setattr__(self, "voucher", voucher_kind(self.voucher, self.expire_date))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +109,9 @@ class Order:
     """A paid order.
 
     `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's, when ECPay took the
-    payment), `reference` any JSON that every event about this order repeats. `immediate` matters to electronic tickets
-    only: False means usable from each line's `start_date`.
+    payment), `reference` any JSON that every event about this order repeats. `immediate` is the default for the
+    lines and matters to electronic tickets only: None leaves it to `start_date`, without which a ticket is usable at
+    once. `received_at` is the time of the order's record; the adapter fills it in. It stands in for `paid_at`.
     """
 
     order_id: str
@@ -108,7 +122,8 @@ class Order:
     reference: object = None
     issue_type: IssueType | None = None
     print_type: PrintType | None = None
-    immediate: bool = True
+    immediate: bool | None = None
     store_id: str | None = None
     operator: str | None = None
     customer: Customer = Customer()
+    received_at: datetime | None = field(default=None, compare=False)

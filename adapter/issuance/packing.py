@@ -1,14 +1,18 @@
 """How an order's tickets are dealt out to Issue calls.
 
-    by issue type  ──►  merged  ──►  first fit, in the order's own order, into calls of 8 or 100 tickets
+    by issue type and presale  ──►  merged  ──►  first fit into calls of 8 or 100 tickets, pickup vouchers first
 
 Always the same for the same items: after a crash the numbers of the calls are computed anew, and another packing would
 ask ECTicket about the wrong ones.
 
+A call has one IsImmediate, so presale tickets and tickets that are usable at once go into separate calls.
+
 Pickup and gift vouchers of one issue type share calls. The specification allows it ("if the order includes a pick-up
 voucher" MerchantTradeNo is filled, FreeTradeNo only "if all the items in the order are gift vouchers"), and a shop that
 brings the payment's number has only that one: keeping the two apart would dead-letter each order that adds a gift. What
-a call turns out to hold decides its kind of number.
+a call turns out to hold decides its kind of number. Pickup vouchers find their room first, so that gifts never push
+them into a second call, and calls with pickup vouchers come before calls of gifts alone: the first call is the one that
+gets the payment's number, under any mapping.
 
 Refuses to know numbers, customers and requests.
 """
@@ -20,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from adapter.errors import DoesNotFit, InvalidOrder
 from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Voucher
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import MAX_TICKETS
 
@@ -27,7 +32,7 @@ MAX_CALLS = 20
 """The most parts an order may have."""
 
 Call = tuple[TicketItem, ...]
-"""The items of one Issue call, all of one issue type."""
+"""The items of one Issue call, all of one issue type, and all presale or none."""
 
 
 def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
@@ -43,12 +48,19 @@ def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
             "No line of this order stands for a ticket, so there is nothing to issue. "
             "Check the mapping, or let an accept_order hook skip such orders."
         )
-    boxes: dict[IssueType, list[_Box]] = {}
-    for item in merge(items):
-        _put(item, boxes.setdefault(item.issue_type, []))
-        if sum(map(len, boxes.values())) > MAX_CALLS:
+    merged = list(enumerate(merge(items)))
+    groups: dict[Hashable, list[_Box]] = {(item.issue_type, item.is_presale): [] for _, item in merged}
+    for place, item in sorted(merged, key=lambda each: each[1].voucher is Voucher.GIFT):
+        _put(item, place, groups[item.issue_type, item.is_presale])
+        if sum(map(len, groups.values())) > MAX_CALLS:
             raise DoesNotFit(_too_many(items))
-    return tuple(tuple(box.items) for of_type in boxes.values() for box in of_type)
+    calls = [box.call() for group in groups.values() for box in group]
+    return tuple(sorted(calls, key=only_gifts))
+
+
+def only_gifts(call: Call) -> bool:
+    """Whether a call carries a FreeTradeNo: "if all the items in the order are gift vouchers"."""
+    return all(item.voucher is Voucher.GIFT for item in call)
 
 
 def merge(items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
@@ -68,7 +80,8 @@ def _identity(item: TicketItem) -> Hashable:
     """
     by_number = item.issue_type is not IssueType.SERIAL_NUMBER and item.item_no is not None
     product = item.item_no if by_number else (item.item_no, item.name, item.price)
-    return item.issue_type, product, item.voucher, item.start_date, item.expire_date
+    dates = (item.start_date, item.expire_date, item.start_moves, item.expire_moves)
+    return item.issue_type, product, item.voucher, dates
 
 
 @dataclass(slots=True)
@@ -77,21 +90,27 @@ class _Box:
 
     room: int
     items: list[TicketItem] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
     def takes(self, item: TicketItem) -> bool:
         """Whether there is room, and the item number is not in yet ("The product number ... cannot be reused")."""
         numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
         return self.room > 0 and not (numbered and any(other.item_no == item.item_no for other in self.items))
 
-    def put(self, item: TicketItem) -> int:
-        """Take as many as there is room for; how many that was."""
+    def put(self, item: TicketItem, place: int) -> int:
+        """Take as many as there is room for; how many that was. `place` is the item's in the order."""
         taken = min(self.room, item.quantity)
         self.items.append(_of(item, taken))
+        self.places.append(place)
         self.room -= taken
         return taken
 
+    def call(self) -> Call:
+        """The items in the order's own order."""
+        return tuple(item for _, item in sorted(zip(self.places, self.items, strict=True), key=lambda each: each[0]))
 
-def _put(item: TicketItem, boxes: list[_Box]) -> None:
+
+def _put(item: TicketItem, place: int, boxes: list[_Box]) -> None:
     """First fit; stops one box beyond the limit, since a quantity may be absurd."""
     remaining = item.quantity
     while remaining and len(boxes) <= MAX_CALLS:
@@ -100,7 +119,7 @@ def _put(item: TicketItem, boxes: list[_Box]) -> None:
         if box is None:
             box = _Box(room=MAX_TICKETS[item.issue_type])
             boxes.append(box)
-        remaining -= box.put(rest)
+        remaining -= box.put(rest, place)
 
 
 def _of(item: TicketItem, quantity: int) -> TicketItem:

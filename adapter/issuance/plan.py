@@ -15,8 +15,9 @@ from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
 from adapter.issuance.issue_requests import RequestPolicy, issue_request
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order, Voucher
-from adapter.issuance.packing import Call, pack
+from adapter.issuance.packing import Call, only_gifts, pack
 from adapter.issuance.trade_numbers import derive_trade_no, ensure_writable
+from adapter.issuance.validity import due, presale_problem, settle
 from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.rules import ISSUE_PAGE, Violation, issue_violations
 
@@ -44,12 +45,17 @@ class PlanPolicy(RequestPolicy):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedItem:
-    """Some tickets of a part, as events tell of them; `item_no` is None for serial numbers. In the request's order."""
+    """Some tickets of a part, as events tell of them; `item_no` is None for serial numbers. In the request's order.
+
+    `start_moves`, `expire_moves`: as `TicketItem` has them; the request holds the days from which they are counted.
+    """
 
     item_no: str | None
     name: str | None
     quantity: int
     voucher: Voucher = Voucher.PICKUP
+    start_moves: bool = False
+    expire_moves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +74,23 @@ class Part:
         """How many tickets the part asks for."""
         return sum(item.quantity for item in self.items)
 
+    def request_on(self, today: date) -> IssueRequest:
+        """The request as it is checked and sent `today`, Taipei's date: no start that moves lies before tomorrow."""
+        return due(self.request, [(item.start_moves, item.expire_moves) for item in self.items], today)
+
 
 def plan(order: Order, items: Sequence[TicketItem], policy: PlanPolicy) -> tuple[Part, ...]:
     """Plan an order's calls; the same order, items and policy always give the same plan.
 
-    Raises DoesNotFit for more than 20 calls, or more than one under the order's own trade number; TradeNoMissing when a
-    part needs a number that may not be derived; InvalidOrder when there is nothing to issue or no number can be made.
+    Raises DoesNotFit for more than 20 calls, or more than one that needs the order's own trade number; TradeNoMissing
+    when a part needs a number that may not be derived; InvalidOrder when the order contradicts itself, when there is
+    nothing to issue, or when no number can be made.
     """
     ensure_writable(order.order_id)
-    calls = pack(items)
-    if order.trade_no and len(calls) > 1:
-        raise DoesNotFit(_one_number_only(calls))
+    calls = pack(settle(order, items))
+    paid = [call for call in calls if not only_gifts(call)]
+    if order.trade_no and len(paid) > 1:
+        raise DoesNotFit(_one_number_only(paid))
     return tuple(_part(order, call, number, len(calls), policy) for number, call in enumerate(calls, 1))
 
 
@@ -117,7 +129,14 @@ def _part(order: Order, call: Call, number: int, of: int, policy: PlanPolicy) ->
 
 def _planned(item: TicketItem) -> PlannedItem:
     item_no = None if item.issue_type is IssueType.SERIAL_NUMBER else item.item_no
-    return PlannedItem(item_no=item_no, name=_told(item.name), quantity=item.quantity, voucher=item.voucher)
+    return PlannedItem(
+        item_no=item_no,
+        name=_told(item.name),
+        quantity=item.quantity,
+        voucher=item.voucher,
+        start_moves=item.start_moves,
+        expire_moves=item.expire_moves,
+    )
 
 
 def _told(name: str | None) -> str | None:
@@ -130,24 +149,30 @@ def _told(name: str | None) -> str | None:
 
 
 def _trade_no(order: Order, call: Call, number: int, policy: PlanPolicy) -> TradeNo:
-    """The order's own number, else a derived one; "if all the items in the order are gift vouchers" a FreeTradeNo."""
-    gifts_only = all(item.voucher is Voucher.GIFT for item in call)
-    kind = TradeNoKind.FREE if gifts_only else TradeNoKind.MERCHANT
-    if order.trade_no:
+    """The order's own number for the first call, which is the one that needs a MerchantTradeNo if any does.
+
+    Other calls get derived numbers.
+    """
+    gifts = only_gifts(call)
+    kind = TradeNoKind.FREE if gifts else TradeNoKind.MERCHANT
+    if order.trade_no and number == 1:
         return TradeNo(kind=kind, value=order.trade_no)
-    unpaid = gifts_only or call[0].issue_type is IssueType.SERIAL_NUMBER
+    unpaid = gifts or call[0].issue_type is IssueType.SERIAL_NUMBER
     if policy.derive is DeriveTradeNo.NEVER or (policy.derive is DeriveTradeNo.SERIAL_AND_GIFT and not unpaid):
-        raise TradeNoMissing(_no_number(call, number, policy.derive))
+        raise TradeNoMissing(_no_number(order, call, number, policy.derive))
     return TradeNo(kind=kind, value=derive_trade_no(order.merchant_id, order.order_id, number, prefix=policy.prefix))
 
 
 def _violations(part: Part, today: date) -> Iterator[str]:
     """The request's violations, and what only the plan knows: which tickets are gifts, and whose operator is meant."""
-    for violation in issue_violations(part.request, today=today):
+    request = part.request_on(today)
+    for violation in issue_violations(request, today=today):
         cure = " Set submit.operator (ECTICKET_SUBMIT__OPERATOR) or send `operator` with the order."
         yield f"{violation}{cure if violation.field == 'Operator' else ''}"
+    if problem := presale_problem(request):
+        yield problem
     if part.trade_no.kind is TradeNoKind.MERCHANT:
-        for place, (item, entry) in enumerate(zip(part.items, part.request.ticket_info, strict=False)):
+        for place, (item, entry) in enumerate(zip(part.items, request.ticket_info, strict=False)):
             if item.voucher is Voucher.GIFT and entry.expire_date is None:
                 field, rule = f"TicketInfo[{place}].ExpireDate", "is required for a gift voucher"
                 yield str(Violation(field=field, rule=rule, page=ISSUE_PAGE, shape="absent"))
@@ -161,13 +186,19 @@ def _said(call: Call) -> str:
 
 def _one_number_only(calls: Sequence[Call]) -> str:
     return (
-        f"The order brings one trade_no but needs {len(calls)} Issue calls ({'; '.join(map(_said, calls))}), "
-        "and ECPay takes a number only once. Split the order in the shop, or send it without trade_no where "
-        "submit.derive_trade_no allows that."
+        f"The order brings one trade_no but needs {len(calls)} Issue calls that carry a MerchantTradeNo "
+        f"({'; '.join(map(_said, calls))}), and ECPay takes a number only once. Split the order in the shop, or send "
+        "it without trade_no where submit.derive_trade_no allows that."
     )
 
 
-def _no_number(call: Call, number: int, derive: DeriveTradeNo) -> str:
+def _no_number(order: Order, call: Call, number: int, derive: DeriveTradeNo) -> str:
+    if order.trade_no:
+        return (
+            f"The order's trade_no belongs to part 1, and submit.derive_trade_no is {derive}, so part {number} "
+            f"({_said(call)}, gift vouchers only) has no FreeTradeNo. Set submit.derive_trade_no to serial_and_gift, "
+            "or split the order in the shop."
+        )
     return (
         f"The order brings no trade_no, and submit.derive_trade_no is {derive}, so part {number} "
         f"({_said(call)}) has no number. Send the payment's number as trade_no, or set submit.derive_trade_no to "

@@ -49,7 +49,7 @@ class Orders:
     def presale(self, *lines: Line, **fields: object) -> Order:
         """Electronic tickets that are usable later."""
         usual = Line(sku="VQT04959", quantity=2, start_date=START_DATE)
-        return self._order(IssueType.ELECTRONIC, lines or (usual,), {"immediate": False, **fields})
+        return self._order(IssueType.ELECTRONIC, lines or (usual,), fields)
 
     def convenience_store(self, *lines: Line, **fields: object) -> Order:
         """Tickets from a convenience store; at most 8 fit into one call."""
@@ -157,6 +157,7 @@ def _line(line: Line) -> dict[str, object]:
         start_date=line.start_date.isoformat() if line.start_date else None,
         expire_date=line.expire_date.isoformat() if line.expire_date else None,
         issue_type=_word(line.issue_type),
+        immediate=line.immediate,
     )
 
 

@@ -129,8 +129,8 @@ def _one_line(error: Exception) -> str:
 
 def _item(ticket: Ticket, order: Order, line: Line) -> TicketItem:
     issue_type = _issue_type(ticket, order, line)
-    dated = issue_type is IssueType.ELECTRONIC and not order.immediate
-    first = _first_day(ticket, order, line) if dated else None
+    first = _first_day(ticket, order, line) if issue_type is IssueType.ELECTRONIC else None
+    moves = first is not None and line.start_date is None and ticket.valid_from_days is not None
     return TicketItem(
         item_no=ticket.item_no,
         name=ticket.name,
@@ -140,6 +140,8 @@ def _item(ticket: Ticket, order: Order, line: Line) -> TicketItem:
         voucher=Voucher(ticket.voucher),
         start_date=first,
         expire_date=_last_day(ticket, order, line, first),
+        start_moves=moves,
+        expire_moves=moves and ticket.valid_for_days is not None,
     )
 
 
@@ -168,12 +170,13 @@ def _last_day(ticket: Ticket, order: Order, line: Line, first: date | None) -> d
 
 
 def _day_of_payment(order: Order, line: Line) -> date:
-    if order.paid_at is None:
+    paid_at = order.paid_at or order.received_at
+    if paid_at is None:
         raise InvalidOrder(
             f"The bundle '{line.sku}' is dated from the day of payment, and the order has no paid_at. Send paid_at."
         )
     try:
-        return order.paid_at.astimezone(TAIPEI).date()
+        return paid_at.astimezone(TAIPEI).date()
     except OverflowError:
         raise _beyond_the_calendar(line) from None
 

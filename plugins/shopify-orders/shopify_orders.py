@@ -161,7 +161,6 @@ def _order(paid: _ShopifyOrder, domain: str, settings: Settings) -> Order:
         paid_at=paid.processed_at or paid.created_at,
         reference={"shop": domain[:200], "name": (paid.name or "")[:64], "test": paid.test},
         issue_type=IssueType[settings.issue_type.upper()],
-        immediate=all(line.start_date is None for line in lines),
         customer=_customer(paid),
         lines=lines,
     )

@@ -78,6 +78,8 @@ def test_sku_becomes_the_item_the_catalogue_says(catalogue: Catalogue) -> None:
         quantity=2,
         issue_type=IssueType.ELECTRONIC,
         voucher=Voucher.PICKUP,
+        start_date=date(2026, 3, 8),
+        start_moves=True,
     )
 
 
@@ -110,12 +112,43 @@ def test_valid_days_count_from_the_day_of_payment_in_taipei(catalogue: Catalogue
     assert mapped(catalogue, line("COFFEE"), paid).expire_date == date(2027, 3, 1)
 
 
-def test_first_day_counts_only_for_electronic_tickets_for_later_use(catalogue: Catalogue) -> None:
-    """Immediate ones begin on the day they are issued."""
-    assert mapped(catalogue, line("PARK"), order(immediate=False)).start_date == date(2026, 3, 8)
-    assert mapped(catalogue, line("PARK"), order(immediate=True)).start_date is None
-    on_paper = order(immediate=False)
-    assert mapped(catalogue, line("PARK", issue_type=IssueType.PAPER), on_paper).start_date is None
+def test_first_day_counts_only_for_electronic_tickets(catalogue: Catalogue) -> None:
+    """It makes them a presale whatever the order says of `immediate`; other types begin on the day of issue."""
+    item = mapped(catalogue, line("PARK"))
+
+    assert (item.start_date, item.start_moves, item.expire_moves) == (date(2026, 3, 8), True, False)
+    assert mapped(catalogue, line("PARK", issue_type=IssueType.PAPER)).start_date is None
+
+
+def test_days_count_from_the_record_where_paid_at_is_absent(catalogue: Catalogue) -> None:
+    """The order's record was written once, so an order that is read again becomes the same tickets."""
+    unsaid = order(paid_at=None, received_at=datetime(2026, 2, 28, 23, 30, tzinfo=UTC))
+
+    assert mapped(catalogue, line("PARK"), unsaid).start_date == date(2026, 3, 8)
+    assert mapped(catalogue, line("COFFEE"), unsaid).expire_date == date(2027, 3, 1)
+
+
+def test_a_first_day_that_is_fixed_or_chosen_does_not_move(catalogue: Catalogue) -> None:
+    """Only a day that is counted from the payment may be moved when the order is sent late."""
+    assert not mapped(catalogue, line("SEASON")).start_moves
+    assert not mapped(catalogue, line("PARK", start_date=date(2026, 5, 1))).start_moves
+
+
+def test_a_last_day_makes_a_gift_voucher(path: Path) -> None:
+    """An entry with a last day needs no `voucher`; one that is a pickup contradicts a line with a last day."""
+    path.write_text(
+        "WEEK: {item_no: GFT00001, start_after_days: 3, valid_days: 7}\n"
+        "ANY: {item_no: GFT00002, expire_date: 2026-12-31}\n"
+        "PAID: {item_no: VQT04959, voucher: pickup}\n"
+    )
+    catalogue = Catalogue.read(path)
+    week = mapped(catalogue, line("WEEK"))
+
+    assert (week.voucher, week.start_moves, week.expire_moves) == (Voucher.GIFT, True, True)
+    assert mapped(catalogue, line("ANY")).voucher is Voucher.GIFT
+    assert not mapped(catalogue, line("WEEK", expire_date=date(2027, 1, 1))).expire_moves
+    paid = mapped(catalogue, line("PAID", expire_date=date(2026, 12, 31)))
+    assert (paid.voucher, paid.expire_date) == (Voucher.PICKUP, date(2026, 12, 31))
 
 
 def test_fixed_dates_are_taken_as_they_are(catalogue: Catalogue) -> None:

@@ -39,18 +39,14 @@ def test_serial_number_is_issued_under_name_and_price() -> None:
     assert (item.item_no, item.name, item.price) == (None, "SPA課程體驗券", 0)
 
 
-def test_gift_voucher_keeps_its_last_day() -> None:
-    """It has no first day unless the order is for later use."""
-    item = mapped(order(), line(voucher=Voucher.GIFT, start_date=DAY, expire_date=LAST))
+@pytest.mark.parametrize("immediate", [None, False])
+def test_days_of_the_line_are_the_items(immediate: bool | None) -> None:
+    """A line with a last day is a gift voucher, one with a first day a presale; `immediate` need not say so."""
+    item = mapped(order(immediate=immediate), line(start_date=DAY, expire_date=LAST))
 
-    assert (item.voucher, item.start_date, item.expire_date) == (Voucher.GIFT, None, LAST)
-
-
-def test_electronic_ticket_for_later_keeps_its_first_day() -> None:
-    """And a pickup voucher has no last day."""
-    item = mapped(order(immediate=False), line(start_date=DAY, expire_date=LAST))
-
-    assert (item.start_date, item.expire_date) == (DAY, None)
+    assert (item.voucher, item.start_date, item.expire_date) == (Voucher.GIFT, DAY, LAST)
+    assert item.is_presale
+    assert not item.start_moves
 
 
 @pytest.mark.parametrize("sku", ["TSHIRT-RED-L", "123456789", "票", "A B", "VQT04959\n"])

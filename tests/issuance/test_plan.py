@@ -66,13 +66,49 @@ def test_only_gift_vouchers_make_a_free_trade_no(items: list[TicketItem], kind: 
     [
         [item("A", 9, CVS)],
         [item("A"), item("B", 1, PAPER)],
-        [item("A", voucher=GIFT), item("A", voucher=GIFT, expire_date=LATER)],
+        [item("A"), item("B", start_date=TOMORROW), item("G", 1, CVS, voucher=GIFT)],
     ],
 )
-def test_one_trade_no_is_one_call(items: list[TicketItem]) -> None:
-    """A given number is used as it is, for one part only, else `does-not-fit`."""
+def test_one_trade_no_is_one_merchant_trade_no(items: list[TicketItem]) -> None:
+    """A given number is used as it is, by one part that needs a MerchantTradeNo only, else `does-not-fit`."""
     with pytest.raises(DoesNotFit, match="one trade_no but needs 2 Issue calls"):
         plan(order(trade_no="PAY1"), items, ALWAYS)
+
+
+@pytest.mark.parametrize(
+    ("why", "items", "kinds"),
+    [
+        ("gifts of another type", [item("A"), item("G", 2, CVS, voucher=GIFT)], "MF"),
+        ("gifts that come first", [item("G", 2, CVS, voucher=GIFT), item("A")], "MF"),
+        ("presale gifts", [item("A"), item("G", voucher=GIFT, start_date=TOMORROW)], "MF"),
+        ("gifts that are too many for the call", [item("G", 60, voucher=GIFT), item("A", 60)], "MF"),
+        ("gifts in two calls of their own", [item("A"), item("G", 9, CVS, voucher=GIFT)], "MFF"),
+        ("gifts in the same call", [item("G", voucher=GIFT), item("A")], "M"),
+        ("gifts only, in one call", [item("G", voucher=GIFT), item("H", voucher=GIFT)], "F"),
+        ("gifts only, in two calls", [item("G", 9, CVS, voucher=GIFT)], "FF"),
+    ],
+)
+def test_trade_no_belongs_to_the_call_that_needs_it(why: str, items: list[TicketItem], kinds: str) -> None:
+    """The part with a pickup voucher carries it; calls of gifts alone beside it get derived FreeTradeNos."""
+    parts = plan(order(trade_no="PAY1"), items, replace(POLICY, prefix="EC"))
+
+    expected = [TradeNo(kind=TradeNoKind.MERCHANT if kinds[0] == "M" else TradeNoKind.FREE, value="PAY1")] + [
+        TradeNo(kind=TradeNoKind.FREE, value=derive_trade_no(MERCHANT, "A-1001", number, prefix="EC"))
+        for number in range(2, len(kinds) + 1)
+    ]
+    assert [part.trade_no for part in parts] == expected, why
+    assert sum(part.ticket_count for part in parts) == sum(each.quantity for each in items)
+    check(parts, TODAY)
+
+
+def test_a_gift_beside_trade_no_is_derived_only_where_the_setting_allows_it() -> None:
+    """`never` means never: the order is `trade-no-missing`, and the message names the part and the setting."""
+    items = [item("A"), item("G", 1, CVS, voucher=GIFT)]
+
+    with pytest.raises(TradeNoMissing, match=r"submit.derive_trade_no is never.*part 2"):
+        plan(order(trade_no="PAY1"), items, replace(POLICY, derive=NEVER))
+    (alone,) = plan(order(trade_no="PAY1"), items[:1], replace(POLICY, derive=NEVER))
+    assert alone.trade_no.value == "PAY1"
 
 
 PICKUP_ITEM, GIFT_ITEM, SERIAL_ITEM = item("A"), item("G", voucher=GIFT), item("S", 1, SERIAL)
@@ -162,32 +198,125 @@ def test_an_empty_customer_field_is_absent() -> None:
 @pytest.mark.parametrize("kind", list(IssueType))
 def test_type_specific_fields_are_sent_with_their_type_only(kind: IssueType) -> None:
     """PrintType belongs to paper, IsImmediate to electronic tickets."""
-    request = only_request(item("A", 1, kind), print_type=PrintType.MERCHANT, immediate=True)
+    request = only_request(item("A", 1, kind), print_type=PrintType.MERCHANT)
 
     assert request.print_type is (PrintType.MERCHANT if kind is PAPER else None)
     assert request.is_immediate is (True if kind is ELECTRONIC else None)
 
 
 @pytest.mark.parametrize(
-    ("kind", "immediate", "voucher", "dates"),
+    ("kind", "dates", "sent"),
     [
-        (ELECTRONIC, True, PICKUP, (None, None)),
-        (ELECTRONIC, False, PICKUP, (TOMORROW, None)),
-        (ELECTRONIC, False, GIFT, (TOMORROW, LATER)),
-        (ELECTRONIC, True, GIFT, (None, LATER)),
-        (CVS, False, PICKUP, (None, None)),
-        (CVS, False, GIFT, (None, LATER)),
+        (ELECTRONIC, (None, None), (True, None, None)),
+        (ELECTRONIC, (TOMORROW, None), (False, TOMORROW, None)),
+        (ELECTRONIC, (TOMORROW, LATER), (False, TOMORROW, LATER)),
+        (ELECTRONIC, (None, LATER), (True, None, LATER)),
+        (CVS, (TOMORROW, None), (None, None, None)),
+        (PAPER, (TOMORROW, LATER), (None, None, LATER)),
+        (SERIAL, (TOMORROW, LATER), (None, None, LATER)),
     ],
 )
-def test_dates_are_sent_only_where_they_mean_something(
-    kind: IssueType, immediate: bool, voucher: object, dates: tuple[date | None, date | None]
+def test_dates_say_what_a_ticket_is(
+    kind: IssueType, dates: tuple[date | None, date | None], sent: tuple[bool | None, date | None, date | None]
 ) -> None:
-    """StartDate with IsImmediate 2, ExpireDate for gift vouchers."""
-    dated = item("A", 1, kind, voucher=voucher, start_date=TOMORROW, expire_date=LATER)
+    """An electronic ticket with a first day is a presale (IsImmediate 2); any ticket with a last day is a gift."""
+    start, last = dates
+    (part,) = plan(order(), [TicketItem(
+        item_no=None if kind is SERIAL else "A", name="假日票券", price=1, quantity=1, issue_type=kind,
+        start_date=start, expire_date=last,
+    )], ALWAYS)  # fmt: skip
 
-    (entry,) = only_request(dated, immediate=immediate).ticket_info
+    (entry,) = part.request.ticket_info
+    assert (part.request.is_immediate, entry.start_date, entry.expire_date) == sent
+    assert part.trade_no.kind is (TradeNoKind.MERCHANT if last is None else TradeNoKind.FREE)
+    check([part], TODAY)
 
-    assert (entry.start_date, entry.expire_date) == dates
+
+def test_presale_and_other_tickets_go_into_separate_calls() -> None:
+    """A call has one IsImmediate, so the days of presale tickets are never lost."""
+    parts = plan(
+        order(), [item("A"), item("B", 2, start_date=TOMORROW), item("C"), item("D", start_date=LATER)], ALWAYS
+    )
+
+    assert [(part.request.is_immediate, [each.item_no for each in part.items]) for part in parts] == [
+        (True, ["A", "C"]),
+        (False, ["B", "D"]),
+    ]
+    assert [entry.start_date for entry in parts[1].request.ticket_info] == [TOMORROW, LATER]
+
+
+@pytest.mark.parametrize(
+    ("fields", "by_order", "names"),
+    [
+        ({"immediate": True, "start_date": LATER}, None, "start_date is 2024-06-01"),
+        ({"start_date": LATER}, True, "start_date is 2024-06-01"),
+        ({"immediate": False}, None, "no start_date"),
+        ({}, False, "no start_date"),
+        ({"voucher": PICKUP, "expire_date": LATER}, None, "expire_date is 2024-06-01"),
+    ],
+)
+def test_a_contradiction_is_an_invalid_order(fields: dict[str, object], by_order: bool | None, names: str) -> None:
+    """The message names the item, both fields and the page; the order's `immediate` is the default for each item."""
+    with pytest.raises(InvalidOrder, match=rf"'A'.*{names}.*32163"):
+        plan(order(immediate=by_order), [item("A", 1, ELECTRONIC, **fields)], ALWAYS)
+
+
+@pytest.mark.parametrize("immediate", [True, False])
+@pytest.mark.parametrize("kind", [CVS, PAPER, SERIAL])
+def test_immediate_means_nothing_to_other_types(kind: IssueType, immediate: bool) -> None:
+    """ "Other types of ticket issuance do not require filling out this field": no contradiction, and not sent."""
+    request = only_request(item("A", 1, kind, immediate=immediate, start_date=LATER), immediate=not immediate)
+
+    assert request.is_immediate is None
+    assert request.ticket_info[0].start_date is None
+
+
+def test_what_the_item_says_goes_before_what_the_order_says() -> None:
+    """An order's `immediate` is a default: one item that says otherwise is no contradiction."""
+    parts = plan(order(immediate=False), [item("A", immediate=True), item("B", start_date=LATER)], ALWAYS)
+
+    assert [part.request.is_immediate for part in parts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("today", "start", "last"),
+    [
+        (date(2024, 1, 1), LATER, date(2024, 6, 8)),
+        (date(2024, 5, 31), LATER, date(2024, 6, 8)),
+        (date(2024, 6, 1), date(2024, 6, 2), date(2024, 6, 9)),
+        (date(2024, 6, 20), date(2024, 6, 21), date(2024, 6, 28)),
+    ],
+)
+def test_a_start_that_moves_is_at_least_tomorrow(today: date, start: date, last: date) -> None:
+    """ "The earliest start date can be set one day after the issue date"; the last day keeps its distance."""
+    moving = item(
+        "A", voucher=GIFT, start_date=LATER, expire_date=date(2024, 6, 8), start_moves=True, expire_moves=True
+    )
+    (part,) = plan(order(), [moving], ALWAYS)
+
+    (entry,) = part.request_on(today).ticket_info
+
+    assert (entry.start_date, entry.expire_date) == (start, last)
+    check([part], today)
+
+
+def test_numbers_do_not_change_with_the_day_of_sending() -> None:
+    """Two first days that both have come are one day when they are sent, and still two parts with their numbers."""
+    days = [item("A", start_date=date(2024, 6, day), start_moves=True) for day in (1, 2)]
+    parts = plan(order(), days, ALWAYS)
+
+    sent = [part.request_on(date(2024, 7, 1)) for part in parts]
+
+    assert [request.ticket_info[0].start_date for request in sent] == [date(2024, 7, 2)] * 2
+    assert [request.trade_no for request in sent] == [part.trade_no for part in plan(order(), days, ALWAYS)]
+
+
+def test_a_fixed_start_does_not_move() -> None:
+    """What the shop or the catalogue fixed as a day is not changed; once it has come the order is invalid."""
+    parts = plan(order(), [item("A", start_date=LATER)], ALWAYS)
+
+    with pytest.raises(InvalidOrder, match="StartDate"):
+        check(parts, LATER)
 
 
 def test_a_serial_number_is_sent_by_name_and_price() -> None:

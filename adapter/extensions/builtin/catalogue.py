@@ -1,10 +1,11 @@
 """The mapping with a catalogue (`submit.catalogue`): the file decides what each sku stands for.
 
 What the order's line says itself goes before the catalogue where it is nearer to the purchase, as issue type and dates
-are; name, price and voucher kind are the catalogue's where it has them.
+are; name, price and voucher kind are the catalogue's where it has them. An entry with a last day is a gift voucher.
 
-Days are counted from the day of payment in Taipei and never from today, so that an order asked about again after a
-crash, perhaps past midnight, becomes the very same tickets.
+Days are counted from the day of payment in Taipei, or of the order's record where paid_at is absent, and never from
+today: an order that is read again after a crash, perhaps past midnight, must get the same numbers. A day of
+`start_after_days` that has come by then is moved when the order is sent (`TicketItem.start_moves`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from adapter.extensions.builtin.entry import Entry
 from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
 from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order, Voucher
+from adapter.issuance.order import Line, Order
 from adapter.protocol.issue import IssueType
 from adapter.protocol.taipei import TAIPEI
 
@@ -56,17 +57,19 @@ class Catalogue:
 
 
 def _item(order: Order, line: Line, entry: Entry, issue_type: IssueType) -> TicketItem:
-    voucher = entry.voucher or line.voucher
-    start = _first_day(order, line, entry) if issue_type is IssueType.ELECTRONIC and not order.immediate else None
+    start = _first_day(order, line, entry) if issue_type is IssueType.ELECTRONIC else None
+    start_moves = start is not None and line.start_date is None and entry.start_after_days is not None
     return TicketItem(
         item_no=None if issue_type is IssueType.SERIAL_NUMBER else entry.item_no,
         name=entry.name if entry.name is not None else line.name,
         price=entry.price if entry.price is not None else line.unit_price,
         quantity=line.quantity,
         issue_type=issue_type,
-        voucher=voucher,
+        voucher=entry.kind or line.voucher,
         start_date=start,
-        expire_date=_last_day(order, line, entry, start) if voucher is Voucher.GIFT else None,
+        expire_date=_last_day(order, line, entry, start),
+        start_moves=start_moves,
+        expire_moves=start_moves and line.expire_date is None and entry.valid_days is not None,
     )
 
 
@@ -98,13 +101,14 @@ def _last_day(order: Order, line: Line, entry: Entry, start: date | None) -> dat
 
 
 def _day_of_payment(order: Order, line: Line, field: str) -> date:
-    if order.paid_at is None:
+    paid_at = order.paid_at or order.received_at
+    if paid_at is None:
         raise InvalidOrder(
             f"Sku '{line.sku}' is dated by {field} from the day of payment, and the order has no paid_at. "
             "Send paid_at, or write fixed dates into the catalogue."
         )
     try:
-        return order.paid_at.astimezone(TAIPEI).date()
+        return paid_at.astimezone(TAIPEI).date()
     except OverflowError:
         raise _beyond_the_calendar(line) from None
 

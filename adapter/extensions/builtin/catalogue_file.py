@@ -4,9 +4,9 @@
       item_no: VQT04959             # ECTicket's product number; every issue type but serial_number
       name: Theme park day ticket   # told in events; serial_number tickets are issued under it
       price: 1200                   # whole New Taiwan dollars; needed by serial_number only
-      voucher: pickup               # or gift; left out, the order's line says it
+      voucher: pickup               # or gift; left out, the last day or the order's line says it
       issue_type: electronic        # convenience_store, paper, electronic, serial_number; left out, the order says it
-      start_after_days: 7           # electronic and not immediate: first day, this many days after payment
+      start_after_days: 7           # electronic: first day, this many days after payment, at least tomorrow
     FREE-COFFEE:
       item_no: GFT00001
       voucher: gift

@@ -39,6 +39,13 @@ class Entry:
     expire_date: date | None = None
     valid_days: int | None = None
 
+    @property
+    def kind(self) -> Voucher | None:
+        """The kind of voucher; one with a last day is a gift. None leaves it to the order's line."""
+        if self.voucher is None and (self.expire_date is not None or self.valid_days is not None):
+            return Voucher.GIFT
+        return self.voucher
+
     def problems(self) -> Iterator[str]:
         """What does not go together, each as a sentence."""
         yield from self._identity_problems()

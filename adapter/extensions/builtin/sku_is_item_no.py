@@ -9,7 +9,7 @@ from adapter.errors import InvalidOrder, UnmappedItem
 from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
 from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order, Voucher
+from adapter.issuance.order import Line, Order
 from adapter.protocol.issue import IssueType
 from adapter.protocol.value_rules import ITEM_NO
 
@@ -24,7 +24,6 @@ class SkuIsItemNo:
         Raises UnmappedItem for a sku that cannot be an item number, InvalidOrder where issue type, name or price lack.
         """
         issue_type = issue_type_of(order, line)
-        dated = issue_type is IssueType.ELECTRONIC and not order.immediate
         serial = issue_type is IssueType.SERIAL_NUMBER
         if serial:
             _refuse_nameless(line)
@@ -41,8 +40,8 @@ class SkuIsItemNo:
                 quantity=line.quantity,
                 issue_type=issue_type,
                 voucher=line.voucher,
-                start_date=line.start_date if dated else None,
-                expire_date=line.expire_date if line.voucher is Voucher.GIFT else None,
+                start_date=line.start_date,
+                expire_date=line.expire_date,
             )
         ]
 

@@ -1,0 +1,121 @@
+"""When tickets are usable: presale and last day, what contradicts them, and days that move with the day of sending.
+
+    start_date on an electronic ticket  ──►  presale: IsImmediate 2 with StartDate; without it IsImmediate 1
+    expire_date                         ──►  gift voucher
+
+Whether an order contradicts itself depends on the order and its mapping alone, never on today: after a crash the order
+must get the same numbers as before. Today matters only to `due`, which is applied each time a part is checked or sent.
+
+Does not check values; `protocol.rules` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TypeVar
+
+from adapter.errors import InvalidOrder
+from adapter.issuance.items import TicketItem
+from adapter.issuance.order import Line, Order, Voucher
+from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
+from adapter.protocol.rules import ISSUE_PAGE
+
+_Item = TypeVar("_Item", TicketItem, Line)
+
+
+def settle(order: Order, items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
+    """The items as ECTicket sees them: a start only where it has a meaning.
+
+    Raises InvalidOrder with all contradictions of the order's lines and of the items.
+    """
+    settled = tuple(_settled(item) for item in items)
+    found = [
+        *(f"Sku '{line.sku}': {_PICKUP_EXPIRES.format(line)}" for line in _expiring_pickups(order.lines)),
+        *(f"Item {_name(item)}: {_PICKUP_EXPIRES.format(item)}" for item in _expiring_pickups(settled)),
+        *(f"Item {_name(item)}: {problem}" for item in settled for problem in _presale_problems(item, order)),
+    ]
+    if found:
+        raise InvalidOrder(" ".join(dict.fromkeys(found)))
+    return settled
+
+
+def presale_problem(request: IssueRequest) -> str | None:
+    """Why a shaped request contradicts itself: an electronic ticket has a StartDate exactly if IsImmediate is 2.
+
+    ECTicket would take IsImmediate 1 with a StartDate and ignore the date ("this field is fixed as the date of ticket
+    issuance"), so that the ticket would be usable too early. IsImmediate 2 without a StartDate breaks a field rule.
+    """
+    if request.issue_type is not IssueType.ELECTRONIC or request.is_immediate is not True:
+        return None
+    places = [str(place) for place, entry in enumerate(request.ticket_info) if entry.start_date is not None]
+    if not places:
+        return None
+    return (
+        f"IsImmediate is 1, but TicketInfo[{', '.join(places)}] has a StartDate, which ECTicket would ignore "
+        f"({ISSUE_PAGE}). Let shape_issue set is_immediate to False, or leave the date out."
+    )
+
+
+def due(request: IssueRequest, moving: Sequence[tuple[bool, bool]], today: date) -> IssueRequest:
+    """The request as it is sent today: days that move are moved behind today, Taipei's date.
+
+    `moving` says of each entry whether its start moves, and whether its last day moves with it. "The earliest start
+    date can be set one day after the issue date."
+    """
+    if not any(start for start, _ in moving):
+        return request
+    tomorrow = today + timedelta(days=1)
+    entries = (
+        _moved(entry, tomorrow, last_moves=last) if start else entry
+        for entry, (start, last) in zip(request.ticket_info, moving, strict=True)
+    )
+    return replace(request, ticket_info=tuple(entries))
+
+
+_PICKUP_EXPIRES = (
+    "voucher is pickup, but expire_date is {0.expire_date}; ExpireDate is for gift vouchers only "
+    f"({ISSUE_PAGE}). Leave out voucher or expire_date."
+)
+_DATED = (
+    "immediate is true, but start_date is {0.start_date}; IsImmediate 1 is for tickets without a StartDate "
+    f"({ISSUE_PAGE}). Leave out immediate or start_date."
+)
+_UNDATED = (
+    "immediate is false, but no start_date is given; IsImmediate 2 needs a StartDate "
+    f"({ISSUE_PAGE}). Send start_date, or leave out immediate."
+)
+
+
+def _settled(item: TicketItem) -> TicketItem:
+    if item.start_date is None or item.is_presale:
+        return item
+    return replace(item, start_date=None, start_moves=False, expire_moves=False)
+
+
+def _expiring_pickups(items: Iterable[_Item]) -> Iterator[_Item]:
+    return (item for item in items if item.voucher is Voucher.PICKUP and item.expire_date is not None)
+
+
+def _presale_problems(item: TicketItem, order: Order) -> Iterator[str]:
+    immediate = order.immediate if item.immediate is None else item.immediate
+    if item.issue_type is not IssueType.ELECTRONIC or immediate is None:
+        return
+    if immediate and item.is_presale:
+        yield _DATED.format(item)
+    if not immediate and not item.is_presale:
+        yield _UNDATED
+
+
+def _name(item: TicketItem) -> str:
+    return repr(item.item_no if item.item_no is not None else item.name)
+
+
+def _moved(entry: TicketInfo, tomorrow: date, *, last_moves: bool) -> TicketInfo:
+    start, last = entry.start_date, entry.expire_date
+    if start is None or start >= tomorrow:
+        return entry
+    if last is not None and last_moves:
+        last += min(tomorrow - start, date.max - last)
+    return replace(entry, start_date=tomorrow, expire_date=last)

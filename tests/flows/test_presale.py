@@ -1,0 +1,227 @@
+"""Presale, gift vouchers and trade numbers, from the order's record to the request that ECTicket gets.
+
+Page "Ticket Issuance": IsImmediate, StartDate, ExpireDate, MerchantTradeNo and FreeTradeNo; contract, 2.1 and 4.1.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from adapter import IssueType, Line, Order, TicketItem, hookimpl
+from adapter.extensions.builtin.catalogue import Catalogue
+from adapter.extensions.builtin.entry import Entry
+from adapter.issuance.sitting import Unproven
+from adapter.protocol.issue import IssueRequest, TradeNo, TradeNoKind
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
+from adapter.testing.told import header
+from flows.house import House, derived, line, plan_of
+
+LATER = "2026-04-01"
+
+
+class Dated:
+    """A merchant's mapping that gives each ticket a first day."""
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem]:
+        """One item with a day of the plugin's own."""
+        return [
+            TicketItem(
+                item_no=line.sku,
+                quantity=line.quantity,
+                issue_type=order.issue_type or IssueType.ELECTRONIC,
+                start_date=date(2026, 4, 1),
+            )
+        ]
+
+
+def said(request: IssueRequest) -> tuple[object, list[object]]:
+    """IsImmediate and the StartDates as they go over the wire."""
+    payload = request.to_payload()
+    entries = payload["TicketInfo"]
+    assert isinstance(entries, list)
+    return payload.get("IsImmediate"), [entry.get("StartDate") for entry in entries]
+
+
+async def test_a_line_with_a_start_date_is_presale(house: House) -> None:
+    """No other field is needed: IsImmediate 2 with the date, and IsImmediate 1 without one, in separate calls."""
+    told = await house.work(house.order(line(start_date=LATER), line("BR103218", 1)))
+
+    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"]), ("1", [None])]
+    assert [event.data["part"] for event in told.events] == [1, 2]
+
+
+async def test_a_plugins_start_date_is_presale() -> None:
+    """A mapping need not know of `immediate`."""
+    house = House(plugins={"shop": Dated()})
+
+    await house.work(house.order())
+
+    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"])]
+
+
+@pytest.mark.parametrize("issue_type", ["convenience_store", "paper", "serial_number"])
+async def test_other_types_have_no_start_date(house: House, issue_type: str) -> None:
+    """ "The system is fixed to set it as immediate issuance": the date and `immediate` are left out."""
+    dated = line(start_date=LATER, issue_type=issue_type, immediate=False, name="假日票券", unit_price=1)
+
+    await house.work(house.order(dated))
+
+    assert [said(request) for request in house.ecticket.requests] == [(None, [None])]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ({}, [line(start_date=LATER, immediate=True)]),
+        ({}, [line(immediate=False)]),
+        ({"immediate": True}, [line(start_date=LATER)]),
+        ({"immediate": False}, [line()]),
+        ({"immediate": False}, [line(start_date=LATER), line("BR103218", 1)]),
+        ({}, [line(voucher="pickup", expire_date=LATER)]),
+        ({}, [line(), line("GFT00001", 1, voucher="pickup", expire_date=LATER)]),
+    ],
+)
+async def test_a_contradiction_parks_the_order_with_nothing_sent(
+    house: House, content: dict[str, object], lines: list[dict[str, object]]
+) -> None:
+    """`invalid-order`; the message names the page."""
+    told = await house.work(house.order(*lines, **content))
+
+    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    assert "developers.ecpay.com.tw/32163" in header(told.letter, "ecticket-message")
+    assert house.ecticket.calls == []
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "immediate"),
+    [
+        ({"immediate": None}, [line(start_date=LATER, immediate=None)], ["2"]),
+        ({"immediate": False}, [line(start_date=LATER)], ["2"]),
+        ({"immediate": True}, [line()], ["1"]),
+        ({"immediate": True}, [line(start_date=LATER, immediate=False), line("BR103218")], ["2", "1"]),
+    ],
+)
+async def test_the_orders_immediate_is_the_default_of_its_lines(
+    house: House, content: dict[str, object], lines: list[dict[str, object]], immediate: list[str]
+) -> None:
+    """What a line says counts more; null says nothing."""
+    await house.work(house.order(*lines, **content))
+
+    assert [said(request)[0] for request in house.ecticket.requests] == immediate
+
+
+async def test_a_line_that_expires_is_a_gift(house: House) -> None:
+    """A last day without `voucher` makes a gift voucher, so the call has a FreeTradeNo."""
+    told = await house.work(house.order(line(expire_date="2026-12-31")))
+
+    (request,) = house.ecticket.requests
+    assert told.event("submitted").data["trade_no_kind"] == "free"
+    assert request.ticket_info[0].expire_date == date(2026, 12, 31)
+
+
+async def test_trade_no_goes_to_the_call_that_needs_it(house: House) -> None:
+    """Gifts of another type beside it get a derived FreeTradeNo, wherever their line stands."""
+    gift = line("GFT00001", 1, issue_type="convenience_store", expire_date="2026-12-31")
+
+    told = await house.work(house.order(gift, line(), trade_no="PAY1"))
+
+    assert [request.trade_no for request in house.ecticket.requests] == [
+        TradeNo(kind=TradeNoKind.MERCHANT, value="PAY1"),
+        TradeNo(kind=TradeNoKind.FREE, value=derived(part=2)),
+    ]
+    assert told.kinds == ["submitted", "submitted"]
+
+
+async def test_a_second_record_with_trade_no_buys_no_gift_twice(house: House) -> None:
+    """The order is asked about by the payment's number, which every mapping uses (decision 0015)."""
+    gift = line("GFT00001", 1, issue_type="convenience_store", expire_date="2026-12-31")
+    first = await house.work(house.order(gift, line(), trade_no="PAY1"))
+    house.ecticket.calls.clear()
+
+    again = await house.finish(house.order(gift, line(), trade_no="PAY1"))
+
+    assert house.ecticket.calls[0] == ("query", "PAY1")
+    assert house.ecticket.tickets == {"PAY1": 1, derived(part=2): 1}
+    assert again.kinds == ["submitted", "submitted"]
+    assert {event.attributes["id"] for event in again.events} == {event.attributes["id"] for event in first.events}
+
+
+# --- days that move ---------------------------------------------------------------------------------------------------
+
+
+def dated_house() -> House:
+    """A house whose catalogue begins a ticket one or two days after the payment."""
+    entries = {sku: Entry(item_no="VQT04959", start_after_days=days) for sku, days in (("DAY", 1), ("TWO-DAYS", 2))}
+    return House(plugins={"catalogue": Catalogue(entries)})
+
+
+PAID = "2026-03-01T23:30:00Z"  # the second of March in Taipei
+
+
+@pytest.mark.parametrize(
+    ("hours", "start"),
+    [(0, "20260304"), (30, "20260304"), (40, "20260304"), (41, "20260305"), (24 * 30, "20260402")],
+)
+async def test_start_after_days_counts_from_the_payment_and_is_at_least_tomorrow(hours: int, start: str) -> None:
+    """In Taipei's days; an order that is handled late begins on the day after."""
+    house = dated_house()
+    house.clock.time = datetime(2026, 3, 1, 23, 30, tzinfo=UTC) + timedelta(hours=hours)
+
+    await house.work(house.order(line("TWO-DAYS"), paid_at=PAID))
+
+    assert [said(request) for request in house.ecticket.requests] == [("2", [start])]
+
+
+async def test_start_after_days_counts_from_the_record_where_paid_at_is_absent() -> None:
+    """The record's time, also when the order comes again later."""
+    house = dated_house()
+
+    await house.work(house.order(line("TWO-DAYS")))
+
+    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260303"])]
+
+
+async def test_an_order_that_waits_past_its_first_day_begins_tomorrow() -> None:
+    """The plan is made once; the day is moved each time the order is sent, and its number stays."""
+    house = dated_house()
+    house.ecticket.always = NOT_SENT
+    told = await house.work(house.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
+    house.clock.time = NOON + timedelta(days=20)
+    house.ecticket.always = None
+
+    told = await house.work(told.later)
+
+    (request,) = house.ecticket.requests[-1:]
+    assert said(request) == ("2", ["20260322"])
+    assert told.event("submitted").data["trade_no"] == derived()
+
+
+async def test_numbers_survive_a_crash_past_the_first_days() -> None:
+    """Two days that both have come are one day when they are sent, and still the two parts from before the crash."""
+    house = dated_house()
+    house.ecticket.has(derived(part=1))
+    house.ecticket.has(derived(part=2))
+    house.clock.time = NOON + timedelta(days=20)
+    order = house.order(line("DAY"), line("TWO-DAYS"), paid_at="2026-03-01T12:00:00+08:00")
+
+    told = await house.work(order, possibly_sent_since=NOON)
+
+    assert [event.data["trade_no"] for event in told.events] == [derived(part=1), derived(part=2)]
+    assert house.ecticket.requests == []
+
+
+async def test_the_plan_that_travels_knows_which_days_move() -> None:
+    """A new owner reads from the header what the catalogue said, and does not map the order again."""
+    house = dated_house()
+    house.ecticket.faults = [LOST_BEFORE]
+
+    told = await house.work(house.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
+
+    (carried,) = plan_of(told.later).parts
+    assert carried.part.items[0].start_moves
+    assert carried.part.request.ticket_info[0].start_date == date(2026, 3, 2)
+    assert plan_of(told.later).unproven in (None, Unproven())
