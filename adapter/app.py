@@ -28,6 +28,7 @@ from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.events import Notified
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
@@ -142,6 +143,7 @@ class Adapter:
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
         self._receiving = self._receive_stage()
+        self._history = NumberHistory()
         self._engines: Mapping[str, RunningStage] = {}
         self._trouble: str | None = "starting"
 
@@ -231,6 +233,7 @@ class Adapter:
             policy=_submit_policy(settings),
             observer=self._metrics.flows,
             now=self._now,
+            history=self._history,
         )
 
     def _confirm_stage(self, provider: Provider) -> ConfirmStage:
@@ -244,6 +247,7 @@ class Adapter:
             policy=_confirm_policy(settings),
             observer=self._metrics.flows,
             now=self._now,
+            history=self._history,
         )
 
     def _receive_stage(self) -> ReceiveStage | None:

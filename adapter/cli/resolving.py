@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +17,12 @@ from adapter.errors import CallError
 
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
+    from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.letters import Letter
     from adapter.flows.ports import Ecticket
     from adapter.flows.resolving import Ending, Heard, Held, Resolved
     from adapter.protocol.credentials import Merchant
+    from adapter.protocol.issue import TradeNo
     from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
 
@@ -164,33 +166,57 @@ async def _ask(settings: Settings, found: Held) -> Heard:
             return Heard(said=f"ECTicket could not be asked: {error}")
 
 
-async def hear(ecticket: Ecticket, merchant: Merchant, found: Held) -> Heard:
-    """What ECTicket says of the number; "not known" only on the grounds on which the flows believe it.
+async def hear(
+    ecticket: Ecticket,
+    merchant: Merchant,
+    found: Held,
+    known: KnownNumbers | None = None,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Heard:
+    """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it.
 
-    That is two questions, a control with the same code, and RtnCode 1 for a product of the order between them: in a
-    maintenance everything is refused, known numbers too.
+    That is two questions with the same code as a control, and RtnCode 1 for a known number between them, all within a
+    minute: in an outage of QueryIssueResult every number is refused, known ones too.
     """
+    from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.resolving import Heard
+    from adapter.issuance.evidence import Answer, Evidence, Link
     from adapter.provider.client import Purpose
 
-    number = found.trade_no
-    reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+    number, evidence = found.trade_no, Evidence()
+    numbers = [each for each in (known or KnownNumbers()).to_ask_for(merchant, number.kind) if each != number]
+
+    async def query() -> tuple[ResultReply, Evidence]:
+        asked_at = now()
+        reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+        answer = Answer(asked_at=asked_at, answered_at=now(), code=reply.rtn_code)
+        return reply, evidence.with_question(answer)
+
+    reply, evidence = await query()
     if reply.rtn_code == RTN_OK:
         return _known(number.value, reply)
+    asked_at = now()
     control = await ecticket.control(merchant, number.kind, purpose=Purpose.DOUBT)
+    evidence = evidence.with_control(Answer(asked_at=asked_at, answered_at=now(), code=control.rtn_code))
     refused = f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value}"
     if control.rtn_code != reply.rtn_code:
-        said = f"{refused} and {control.rtn_code} for a number that nobody used, which proves nothing."
-        return Heard(said=said)
-    if not await _is_served(ecticket, merchant, found):
-        return Heard(said=f"{refused}, and nothing shows that it is not refusing everything at present.")
-    again = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+        return Heard(said=f"{refused} and {control.rtn_code} for a random number, which proves nothing.")
+    if not await _queries_work(ecticket, merchant, numbers):
+        return Heard(
+            said=f"{refused}, and nothing shows that QueryIssueResult works at present. {_cure(merchant, numbers)}"
+        )
+    evidence = evidence.with_accepted(now())
+    again, evidence = await query()
     if again.rtn_code == RTN_OK:
         return _known(number.value, again)
     if again.rtn_code != reply.rtn_code:
         return Heard(said=f"{refused}, and {again.rtn_code} a moment later, which proves nothing.")
-    said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
-    return Heard(not_known=True, said=said)
+    if evidence.next_link(ready_at=asked_at, now=now()) is not Link.COMPLETE:
+        return Heard(said=f"{refused}, but its answers took more than a minute, which proves nothing.")
+    return Heard(
+        not_known=True, said=f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
+    )
 
 
 def _known(trade_no: str, reply: ResultReply) -> Heard:
@@ -201,13 +227,19 @@ def _known(trade_no: str, reply: ResultReply) -> Heard:
     return Heard(status=reply.status, said=f"ECTicket says of {trade_no}: {status}{remark}.")
 
 
-async def _is_served(ecticket: Ecticket, merchant: Merchant, found: Held) -> bool:
-    """Whether ECTicket says RtnCode 1 to this merchant about one of the issuance's products."""
-    from adapter.flows.sitting import PROBED_ITEMS
+def _cure(merchant: Merchant, numbers: Sequence[TradeNo]) -> str:
+    if numbers:
+        return "It does not know numbers that should exist; try again later."
+    return f"No number of merchant {merchant.merchant_id} is known to exist: set its known_trade_no."
+
+
+async def _queries_work(ecticket: Ecticket, merchant: Merchant, numbers: Sequence[TradeNo]) -> bool:
+    """Whether QueryIssueResult answers RtnCode 1 for one of the numbers that should exist."""
+    from adapter.flows.sitting import PROBED_NUMBERS
     from adapter.provider.client import Purpose
 
-    for item_no in found.item_nos[:PROBED_ITEMS]:
-        if (await ecticket.item(merchant, item_no, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
+    for number in numbers[:PROBED_NUMBERS]:
+        if (await ecticket.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
             return True
     return False
 

@@ -30,6 +30,7 @@ from adapter.flows.events import (
     order_event,
 )
 from adapter.flows.journey import Journey, journey_headers, read_journey, unread_journey
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
 from adapter.issuance.actions import Failed, Park
@@ -84,6 +85,7 @@ class ConfirmStage:
         now: Clock,
         fraction: Callable[[], float] = random.random,
         max_waiting: int = 50_000,
+        history: NumberHistory | None = None,
     ) -> None:
         self.group = group
         self.topics = (topics.confirmations,)
@@ -96,6 +98,7 @@ class ConfirmStage:
         self._observer = observer
         self._now = now
         self._fraction = fraction
+        self._history = history or NumberHistory()
 
     async def prepare(self, record: Record) -> Prepared[Waiting]:
         """Read the record and say when it is to be asked about.
@@ -152,7 +155,10 @@ class ConfirmStage:
             reply = await self._ecticket.query(merchant, waiting.awaited.trade_no, purpose=Purpose.CONFIRM)
         except CallError as error:
             return query_error(error)
-        return query_answer(reply, asked_at=asked_at)
+        answer = query_answer(reply, asked_at=asked_at)
+        if isinstance(answer, Known):
+            self._history.known.confirmed(waiting.merchant_id, waiting.awaited.trade_no)
+        return answer
 
     def _told(self, record: Record, awaited: Awaited, step: Issued | Failed | TellDelayed | Park) -> Outcome:
         confirmation = read_confirmation(record.value)

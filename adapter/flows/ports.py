@@ -11,7 +11,6 @@ from adapter.flows.events import EventData
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
-from adapter.protocol.query_item_info import ItemReply
 from adapter.provider.client import Purpose
 
 Clock = Callable[[], datetime]
@@ -28,8 +27,6 @@ class Ecticket(Protocol):
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply: ...
 
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply: ...
-
-    async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply: ...
 
     def last_accepted(self, merchant_id: str) -> datetime | None: ...
 
@@ -83,6 +80,9 @@ class FlowObserver(Protocol):
     def control_known(self, merchant_id: str) -> None:
         """ECTicket claimed to know a random number: an alarm, since nothing is ever "not known" then."""
 
+    def no_known_number(self, merchant_id: str) -> None:
+        """An order in doubt waits because no number of the merchant is known to exist."""
+
 
 class Unobserved:
     """Nobody looks."""
@@ -103,4 +103,7 @@ class Unobserved:
         """Let it pass."""
 
     def control_known(self, merchant_id: str) -> None:
+        """Let it pass."""
+
+    def no_known_number(self, merchant_id: str) -> None:
         """Let it pass."""

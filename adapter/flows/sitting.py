@@ -7,11 +7,11 @@ through: the partition may be somebody else's by then, and so may the order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from adapter.errors import CallError
+from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
@@ -36,8 +36,8 @@ from adapter.protocol.taipei import TAIPEI
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
-PROBED_ITEMS = 3
-"""Of how many products a probe asks at most: one may be delisted, which is perhaps why the part was refused."""
+PROBED_NUMBERS = 4
+"""How many numbers a probe queries at most: the first may be too new to be visible, or gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +48,13 @@ class Ended:
     action: Finish | Defer | Park
 
 
-class KnownNumbers:
-    """For each merchant a number that ECTicket is known to have: asking for it must bring RtnCode 1.
-
-    The first one since the start is kept: a newer one may have been accepted and not be visible to queries yet.
-    """
-
-    def __init__(self) -> None:
-        self._first: dict[str, TradeNo] = {}
-
-    def note(self, merchant_id: str, trade_no: TradeNo) -> None:
-        """ECTicket has this number."""
-        self._first.setdefault(merchant_id, trade_no)
-
-    def one_of(self, merchant_id: str) -> TradeNo | None:
-        """A number that exists, or None when none was seen since the start."""
-        return self._first.get(merchant_id)
-
-
 class Sitting:
     """One sitting over the parts of one order.
 
     `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
     `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
+    `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist.
     """
 
     def __init__(
@@ -90,6 +73,7 @@ class Sitting:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.unproven = unproven
+        self.lacks_known_number = False
         self._states = list(states)
         self._others = OtherPlans.of(others)
         self._ends: dict[int, Finish | Defer | Park] = {}
@@ -157,7 +141,7 @@ class Sitting:
         return next_turn(self._states, self._now(), self._policy, unproven=self.unproven)
 
     def _tell_facts(self) -> None:
-        """Tell parts in doubt when this merchant last got RtnCode 1, which saves a probe where others are served."""
+        """Report to parts in doubt when QueryIssueResult last knew a number of this merchant, which saves a probe."""
         if not any(state.possibly_sent for state in self._states):
             return
         accepted = self._ecticket.last_accepted(self._merchant.merchant_id)
@@ -206,8 +190,11 @@ class Sitting:
         self._ends[index] = action
 
     def _note_known(self, state: PartState) -> None:
-        if state.phase is Phase.SUBMITTED:
-            self._known.note(self._merchant.merchant_id, state.part.trade_no)
+        """What Issue accepted should be known to queries; what a query knew is."""
+        if state.submission is None:
+            return
+        note = self._known.confirmed if state.submission.recovered else self._known.note
+        note(self._merchant.merchant_id, state.part.trade_no)
 
     async def _do(self, action: Action, state: PartState) -> WhatCame:
         match action:
@@ -259,22 +246,21 @@ class Sitting:
         return control_answer(reply, asked_at=asked_at)
 
     async def _probe(self, state: PartState) -> QueryAnswer:
-        """Ask for what should exist until something does: a number known at ECTicket, then the order's products."""
-        merchant, known = self._merchant, self._known.one_of(self._merchant.merchant_id)
+        """Query known numbers until QueryIssueResult answers RtnCode 1 for one of them."""
+        merchant = self._merchant
+        numbers = self._known.to_ask_for(merchant, state.part.trade_no.kind)[:PROBED_NUMBERS]
+        if not numbers:
+            self.lacks_known_number = True
+            return ProbeAnswered(ok=False, none_known=True)
+        not_known: list[TradeNo] = []
         try:
-            if known is not None:
-                result = await self._ecticket.query(merchant, known, purpose=Purpose.DOUBT)
-                if result.rtn_code == SUCCESS:
+            for number in numbers:
+                reply = await self._ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+                if reply.rtn_code == SUCCESS:
+                    self._known.confirmed(merchant.merchant_id, number, not_known=not_known)
                     return ProbeAnswered(ok=True)
-            for item_no in islice(self._products(state), PROBED_ITEMS):
-                item = await self._ecticket.item(merchant, item_no, purpose=Purpose.DOUBT)
-                if item.rtn_code == SUCCESS:
-                    return ProbeAnswered(ok=True)
+                not_known.append(number)
         except CallError as error:
             return query_error(error)
+        self._known.not_shown(merchant.merchant_id, not_known)
         return ProbeAnswered(ok=False)
-
-    def _products(self, first: PartState) -> Iterable[str]:
-        """The order's listed products, those of the part itself first; a part of serial numbers has none of its own."""
-        items = (item for state in (first, *self._states) for item in state.part.items)
-        return dict.fromkeys(item.item_no for item in items if item.item_no is not None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import cast
 
 import structlog
@@ -24,9 +24,10 @@ from adapter.extensions.facade import Extensions
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
 from adapter.flows.journey import Journey, read_journey, unread_journey
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
-from adapter.flows.sitting import Ended, KnownNumbers, Sitting, Sleep
+from adapter.flows.sitting import Ended, Sitting, Sleep
 from adapter.flows.telling import Whose, whose_order
 from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
@@ -46,6 +47,9 @@ from adapter.stream.stage import Grant, Outcome, Prepared
 
 MAX_ORDER_BYTES = 512 * 1024
 """What an order record may weigh: with its plan it must fit into the 2 MiB records of the deferred topic."""
+
+WARN_EVERY = timedelta(minutes=10)
+"""A merchant without a known number is logged at most so often."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -100,6 +104,7 @@ class SubmitStage:
         observer: FlowObserver,
         now: Clock,
         sleep: Sleep = asyncio.sleep,
+        history: NumberHistory | None = None,
     ) -> None:
         self.group = group
         self.topics = (topics.orders_paid, topics.orders_deferred)
@@ -115,7 +120,8 @@ class SubmitStage:
         self._observer = observer
         self._now = now
         self._sleep = sleep
-        self._known = KnownNumbers()
+        self._history = history or NumberHistory()
+        self._warned_at: dict[str, datetime] = {}
 
     async def prepare(self, record: Record) -> Prepared[Work | IgnoredRecord]:
         """Read the record; records of the same order share a lane.
@@ -214,6 +220,8 @@ class SubmitStage:
                 return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), skip)
             await sitting.run()
         self._alarm(merchant, sitting.ends)
+        if sitting.lacks_known_number:
+            self._warn_of_no_known_number(merchant)
         return self._outcomes.sat(self._sat(work, grant, sitting.ends, start.parts_done, sitting.unproven))
 
     def _sitting(self, work: Work, start: _Start, merchant: Merchant, grant: Grant) -> Sitting:
@@ -226,7 +234,7 @@ class SubmitStage:
             clearance=grant.clear_to_send,
             ecticket=self._ecticket,
             policy=self._policy,
-            known=self._known,
+            known=self._history.known,
             now=self._now,
             sleep=self._sleep,
         )
@@ -348,6 +356,18 @@ class SubmitStage:
             parts_done=parts_done,
             unproven=unproven,
         )
+
+    def _warn_of_no_known_number(self, merchant: Merchant) -> None:
+        """A doubt waits that no answer can settle. Count it, and log it once in a while."""
+        self._observer.no_known_number(merchant.merchant_id)
+        now, warned_at = self._now(), self._warned_at.get(merchant.merchant_id)
+        if warned_at is None or now - warned_at >= WARN_EVERY:
+            self._warned_at[merchant.merchant_id] = now
+            _log.warning(
+                "an order in doubt waits: no trade number of this merchant is known to exist, so nothing shows whether "
+                "QueryIssueResult works; set known_trade_no of the merchant",
+                merchant_id=merchant.merchant_id,
+            )
 
     def _alarm(self, merchant: Merchant, ends: tuple[Ended, ...]) -> None:
         """Nothing is ever "not known" at an ECTicket that knows every number: somebody must look."""

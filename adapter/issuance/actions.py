@@ -69,7 +69,7 @@ class ControlQuery:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask for something that is known to exist, so that RtnCode 1 shows that ECTicket is answering in earnest."""
+    """QueryIssueResult of a number that is known to exist: RtnCode 1 shows that queries are answered in earnest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,9 +110,10 @@ class ControlAnswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeAnswered:
-    """Query of something known to exist: `ok` is RtnCode 1."""
+    """Query of a number that is known to exist: `ok` is RtnCode 1. `none_known`: there is no such number to ask for."""
 
     ok: bool
+    none_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class QueryUnanswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastAccepted:
-    """When RtnCode 1 last came for any call of this merchant; a fact that may be told at any time."""
+    """When QueryIssueResult last answered RtnCode 1 for a number of this merchant; may be reported at any time."""
 
     at: datetime
 

@@ -332,7 +332,8 @@ def _after_query(state: PartState, came: QueryAnswer, now: datetime) -> PartStat
         case ProbeAnswered(ok=True):
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered():
-            return replace(state, hold=Hold(until=None, why=Why.PROBE_FAILED))
+            why = Why.NO_KNOWN_NUMBER if came.none_known else Why.PROBE_FAILED
+            return replace(state, hold=Hold(until=None, why=why))
         case QueryUnanswered():
             past = replace(state.past, retry_at=came.retry_at or state.past.retry_at)
             until = None if unaccepted else came.retry_at or _back_off(state, now)

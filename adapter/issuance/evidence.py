@@ -4,13 +4,14 @@
 far from it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which everything is
 refused. What is believed is a chain, each link within a minute of the last question:
 
-    question ──► control ──► RtnCode 1 for somebody ──► question, after the waiting time is over
+    question ──► control ──► RtnCode 1 for a known number ──► question, after the waiting time is over
 
 Both questions about the part's own number and the control (a random number of the same kind) are refused with the same
-code, and between the two questions this merchant got RtnCode 1 for some call. The contract asks for RtnCode 1 since the
-last attempt; an old one would let a maintenance that began after it pass for "not known", and a lone question on either
-side of the RtnCode 1 could still have fallen into one that was just beginning or just ending. Two questions with proof
-of life between them cannot both have.
+code. Between the two questions QueryIssueResult itself answered RtnCode 1 for a number of this merchant that is known
+to exist. RtnCode 1 from Issue or QueryItemInfo is no proof: queries alone may be down, and then an issued order would
+be called failed or be sent again. An older RtnCode 1 would let an outage that began after it pass for "not known", and
+a lone question on either side of it could still have fallen into one that was just beginning or just ending. Two
+questions with proof of life between them cannot both have.
 
 Refuses to know phases and waiting times.
 """
@@ -73,7 +74,7 @@ class Evidence:
         return replace(self, control=answer)
 
     def with_accepted(self, at: datetime) -> Self:
-        """The merchant got RtnCode 1 for some call; only what came after the first question proves anything."""
+        """QueryIssueResult answered RtnCode 1 for a number of the merchant; it counts only after the first question."""
         if self.first is None or self.accepted_at is not None or at < self.first.answered_at:
             return self
         return replace(self, accepted_at=at)

@@ -7,7 +7,7 @@ every number that any mapping could have used can be computed: 20 parts, each as
 the number that the order brings, as either. The mapping decides which of them are used, and so do a plugin that parses
 and `submit.derive_trade_no`; all three are in the fingerprint, so that none of them may be taken for unchanged.
 
-    when today's parts are all proven ──► first questions ──► control ──► RtnCode 1 for somebody ──► second questions
+    when today's parts are all proven ──► first questions ──► control ──► RtnCode 1 for a known number ──► second ones
 
 When they are asked. Today's parts are proven only after the waiting time, which is one for all numbers of the order:
 whoever could have sent it is fenced since. So each question here comes after the last effect that is to be reckoned
@@ -15,11 +15,11 @@ with, and what is not known then stays so; nobody else can send. That is why tod
 settles the matter without a single question more), and why these answers need not be as fresh as theirs: before
 anything is sent, today's parts are asked again where their own minute has passed meanwhile.
 
-What is believed. Each number has its own chain (`evidence`): two questions with RtnCode 1 for somebody between them,
-and a control of the same kind with the same code, within a minute. One question each would be half the calls, but a
-maintenance around it passes for "not known", whatever is proven of today's parts before and after. Ten numbers at a
-time share control and proof of life, so that their minute is long enough at a slow pace; where it was not, as when a
-call waits for seconds behind those of hundreds of such orders, half as many do from then on.
+What is believed. Each number has its own chain (`evidence`): two questions with RtnCode 1 from QueryIssueResult for a
+known number between them, and a control of the same kind with the same code, within a minute. One question each would
+be half the calls, but a maintenance around it passes for "not known", whatever is proven of today's parts before and
+after. Ten numbers at a time share control and proof of life, so that their minute is long enough at a slow pace; where
+it was not, as when a call waits for seconds behind those of hundreds of such orders, half as many do from then on.
 
 Of what is found every number is named. Anything short of proof is doubt: it holds the order back as an unanswered
 question about one of its parts does, and a later sitting begins anew. Refuses to know today's parts' own chains

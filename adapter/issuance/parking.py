@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapter.issuance.actions import Park, ParkReason
-from adapter.issuance.state import PartState
+from adapter.issuance.state import PartState, Why
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
 _UNRESOLVED = (
@@ -75,6 +75,17 @@ def _query(trade_no: TradeNo) -> str:
 
 
 def _story(state: PartState) -> str:
+    story = _why_in_doubt(state)
+    if state.hold is not None and state.hold.why is Why.NO_KNOWN_NUMBER:
+        merchant_id = state.part.request.merchant_id
+        return (
+            f"{story}, no number of merchant {merchant_id} is known to exist that would show that queries work (set "
+            f"merchants.{merchant_id}.known_trade_no to one, then replay this order)"
+        )
+    return story
+
+
+def _why_in_doubt(state: PartState) -> str:
     past = state.past
     if past.control_known:
         return "ECTicket claims to know a random number, so what it says about this one proves nothing"

@@ -139,6 +139,8 @@ class Why(StrEnum):
     CONTROL_KNOWN = "control_known"
     CONTROL_DIFFERS = "control_differs"
     PROBE_FAILED = "probe_failed"
+    NO_KNOWN_NUMBER = "no_known_number"
+    """No number of the merchant is known to exist, so nothing can show that QueryIssueResult answers in earnest."""
     ASKED_ENOUGH = "asked_enough"
     ANOTHER_PART_IN_DOUBT = "another_part_in_doubt"
 

@@ -53,13 +53,15 @@ class Merchant:
     """A merchant as ECPay knows it: its number, its keys, and the platform it belongs to, if any.
 
     Platform merchants sign with the platform's keys (page 32155); which pair signs answers and notifications is not
-    documented, so both are accepted.
+    documented, so both are accepted. `known_trade_no` is a number that the operator knows ECTicket to have, of either
+    kind.
     """
 
     merchant_id: str
     credentials: Credentials
     platform_id: str | None = None
     platform_credentials: Credentials | None = None
+    known_trade_no: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse half a platform."""

@@ -120,6 +120,11 @@ def result_violations(request: ResultRequest) -> tuple[Violation, ...]:
     return (*_merchant_id(page, request.merchant_id), *_trade_no(page, request.trade_no))
 
 
+def is_trade_no(trade_no: TradeNo) -> bool:
+    """Whether a number may be asked about at all."""
+    return _TRADE_NOS[trade_no.kind].accepts(trade_no.value)
+
+
 def item_violations(request: ItemRequest) -> tuple[Violation, ...]:
     """Name every rule that a QueryItemInfo request breaks."""
     page = _Page(name=ITEM_PAGE)

@@ -160,9 +160,8 @@ class Provider:
             lease=clearance,
         )
         with self._watched(call) as watch:
-            answer, reply = await self._ask(call, watch, IssueReply.from_payload)
+            _, reply = await self._ask(call, watch, IssueReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
-            self._note_accepted(call, answer, reply)
             return reply
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
@@ -171,7 +170,8 @@ class Provider:
         with self._watched(call) as watch:
             answer, reply = await self._ask(call, watch, ResultReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, trade_no)
-            self._note_accepted(call, answer, reply)
+            if reply.rtn_code == RTN_OK:
+                self._door(merchant.merchant_id).note_accepted_query(answer)
             return reply
 
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
@@ -195,9 +195,8 @@ class Provider:
             lease=_always,
         )
         with self._watched(call) as watch:
-            answer, reply = await self._ask(call, watch, ItemReply.from_payload)
+            _, reply = await self._ask(call, watch, ItemReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.item_no, item_no)
-            self._note_accepted(call, answer, reply)
             return reply
 
     async def report(self, merchant: Merchant, request: ReportRequest) -> bytes:
@@ -222,11 +221,12 @@ class Provider:
             return answer.body
 
     def last_accepted(self, merchant_id: str) -> datetime | None:
-        """When ECTicket was last known to do this merchant's business: RtnCode 1 for any call but a control query.
+        """When QueryIssueResult last answered RtnCode 1 for a number of this merchant; control queries do not count.
 
-        The instant is when that call's *request* began to be written. ECTicket answered "yes" somewhere between then
-        and the answer's arrival; taking the earlier end, "accepted after the attempt" can never be said of a yes that
-        ECTicket gave before it. Of several calls the one written last counts.
+        RtnCode 1 of Issue or QueryItemInfo says nothing about QueryIssueResult, which may be down alone. The instant is
+        when the query's *request* began to be written. ECTicket answered "yes" somewhere between then and the answer's
+        arrival; with the earlier end, a yes that ECTicket gave before some instant is never taken for one after it. Of
+        several queries the one written last counts.
         """
         door = self._doors.get(merchant_id)
         return None if door is None else door.last_accepted
@@ -332,12 +332,6 @@ class Provider:
         if code in (RTN_OK, str(RTN_OK)):
             return InDoubt(f"{call} was answered with RtnCode 1 and no report.")
         return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
-
-    def _note_accepted(self, call: _Call, answer: Answer, reply: _Reply) -> None:
-        """Keep the instant for `last_accepted`."""
-        door = self._door(call.merchant.merchant_id)
-        if reply.rtn_code == RTN_OK:
-            door.note_accepted_business(answer)
 
     def _note_not_accepted(self, call: _Call) -> None:
         """Let the breaker know. A report says nothing of orders: it may be refused for coming twice in a minute."""

@@ -64,10 +64,10 @@ class Door:
 
     @property
     def last_accepted(self) -> datetime | None:
-        """When the last request began to be written that was answered with RtnCode 1."""
+        """When the last query began to be written that was answered with RtnCode 1."""
         return None if self._last_accepted is None else self._last_accepted[1]
 
-    def note_accepted_business(self, answer: Answer) -> None:
+    def note_accepted_query(self, answer: Answer) -> None:
         """Keep an answer with RtnCode 1, unless its request left before that of one we have.
 
         "Before" on the steady clock: a wall clock that was ahead and is set right must not leave a yes in the future.

@@ -165,6 +165,8 @@ class MerchantSettings(Group):
     """HashIV as ECPay gave it: 16 characters."""
     platform_id: str | None = None
     """The platform this merchant is bound to; its keys are then used for signing."""
+    known_trade_no: str | None = None
+    """A trade number of this merchant that ECTicket has: QueryIssueResult must know it, else doubt waits."""
 
 
 class SubmitSettings(Group):
@@ -333,7 +335,8 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     provider: ProviderSettings = ProviderSettings()
     merchants: dict[str, MerchantSettings] = {}
-    """Merchants by MerchantID, with `hash_key`, `hash_iv` and `platform_id`; or as files below `secrets_dir`."""
+    """Merchants by MerchantID, with `hash_key`, `hash_iv`, `platform_id` and `known_trade_no` (a number that ECTicket has,
+    so that doubts can be settled from the start); or as files below `secrets_dir`."""
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
     secrets_dir: Path | None = None

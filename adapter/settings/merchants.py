@@ -1,9 +1,10 @@
 """Which merchants there are, with keys that may change while the adapter runs.
 
 Keys come from the settings or from files `{secrets_dir}/merchants/{merchant_id}/hash_key` and `hash_iv` (likewise
-`platforms/`; an optional `platform_id` file binds a merchant to a platform). Kubernetes swaps such files in place, so
-they are looked at again when a call needs them, at most once every few seconds. What the command line or the
-environment say of a merchant counts more than files, and files more than the settings file (contract, section 10).
+`platforms/`; an optional `platform_id` file binds a merchant to a platform, an optional `known_trade_no` file names a
+number that ECTicket has). Kubernetes swaps such files in place, so they are looked at again when a call needs them, at
+most once every few seconds. What the command line or the environment say of a merchant counts more than files, and
+files more than the settings file (contract, section 10).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.rules import is_trade_no
 from adapter.settings.groups import MerchantSettings
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -133,6 +136,7 @@ def _from_folder(folder: Path) -> MerchantSettings | SettingsError:
                 "hash_key": _secret(folder / "hash_key"),
                 "hash_iv": _secret(folder / "hash_iv"),
                 "platform_id": _secret(folder / "platform_id", optional=True),
+                "known_trade_no": _secret(folder / "known_trade_no", optional=True),
             }
         )
     except SettingsError as error:
@@ -156,11 +160,18 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, MerchantSettings]) -> Merchant:
     platform_id = keys.platform_id or None
+    known_trade_no = keys.known_trade_no or None
+    if known_trade_no is not None and not is_trade_no(TradeNo(kind=TradeNoKind.MERCHANT, value=known_trade_no)):
+        raise SettingsError(
+            f"Merchant {merchant_id}: known_trade_no must be 1 to 25 letters or digits, and it is not. "
+            "Give a trade number of this merchant that ECTicket has, or leave it out."
+        )
     return Merchant(
         merchant_id=merchant_id,
         credentials=_credentials(f"merchant {merchant_id}", keys),
         platform_id=platform_id,
         platform_credentials=_platform(merchant_id, platform_id, platforms) if platform_id else None,
+        known_trade_no=known_trade_no,
     )
 
 

@@ -47,7 +47,8 @@ class FakeEcticket:
 
     `faults` are met by the next Issue calls, one each (None: no fault), and `always` by those after them. `delisted`
     are item numbers that nobody knows. `every_lost`: of so many questions one has its answer lost (0: none). `results`
-    are what jobs came to, by trade number; `usual_status` where not said.
+    are what jobs came to, by trade number; `usual_status` where not said. `outages` are endpoints (issue, query, item)
+    that refuse everything, each with its code, while the others work; control queries go to query.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -65,6 +66,7 @@ class FakeEcticket:
         self.refuses_repeats = False
         self.visible_after = 0.0
         self.maintenance = False
+        self.outages: dict[str, int] = {}
         self.knows_everything = False
         self.silent = False
         self.silent_about: set[str] = set()
@@ -79,6 +81,10 @@ class FakeEcticket:
     def has(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
         """An Issue of an earlier process has arrived."""
         self._take_in(merchant_id, TradeNo(kind=kind, value=trade_no))
+
+    def had(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
+        """It knows a number of long ago, whose tickets are not counted."""
+        self._has.setdefault((merchant_id, TradeNo(kind=kind, value=trade_no)), self._clock())
 
     def forgets(self, trade_no: str, merchant_id: str = MERCHANT) -> None:
         """A number that was known is no more."""
@@ -109,8 +115,10 @@ class FakeEcticket:
         asked = self._begin("query", trade_no.value)
         self._answer_or_not(trade_no.value)
         visible = self._has.get((merchant.merchant_id, trade_no))
-        if self.maintenance or visible is None or visible > self._clock():
-            return _result(BUSY if self.maintenance else UNKNOWN)
+        if (code := self._refusing("query")) is not None:
+            return _result(code)
+        if visible is None or visible > self._clock():
+            return _result(UNKNOWN)
         self._accepted[merchant.merchant_id] = asked
         status, remark = self.results.get(trade_no.value, (self.usual_status, None))
         return ResultReply(rtn_code=1, rtn_msg="OK", trade_no=trade_no, status=status, remark=remark)
@@ -120,17 +128,16 @@ class FakeEcticket:
         self.purposes[purpose] += 1
         self._begin("control", kind.value)
         self._answer_or_not()
-        code = 1 if self.knows_everything else BUSY if self.maintenance else UNKNOWN
-        return _result(code)
+        code = self._refusing("query")
+        return _result(1 if self.knows_everything else UNKNOWN if code is None else code)
 
     async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
         self._refuse_unless_open()
         self.purposes[purpose] += 1
-        asked = self._begin("item", item_no)
+        self._begin("item", item_no)
         self._answer_or_not()
-        code = BUSY if self.maintenance else 10_200_099 if item_no in self.delisted else 1
-        if code == 1:
-            self._accepted[merchant.merchant_id] = asked
+        refusing = self._refusing("item")
+        code = refusing if refusing is not None else 10_200_099 if item_no in self.delisted else 1
         return ItemReply(
             rtn_code=code,
             rtn_msg="",
@@ -147,19 +154,22 @@ class FakeEcticket:
         return self._accepted.get(merchant_id)
 
     def _issued(self, merchant: Merchant, request: IssueRequest, fault: Fault | None) -> IssueReply:
-        if self.maintenance:
-            fault = Fault((BUSY, "System maintenance"))
+        if (code := self._refusing("issue")) is not None:
+            fault = Fault((code, "System maintenance"))
         elif self.refuses_repeats and (merchant.merchant_id, request.trade_no) in self._has:
             answer_is_lost = fault is not None and isinstance(fault.answer, CallError)
             fault = LOST_BEFORE if answer_is_lost else Fault((REPEATED, "Duplicate MerchantTradeNo"))
         if fault is None or fault.effect:
             self._take_in(merchant.merchant_id, request.trade_no)
         if fault is None:
-            self._accepted[merchant.merchant_id] = self._clock()
-            return _reply(1, "OK", request.trade_no, f"2026030112{len(self._has):06}")
+            return _reply(1, "OK", request.trade_no, f"2026030112{self.tickets.total():06}")
         if isinstance(fault.answer, CallError):
             raise fault.answer
         return _reply(*fault.answer, None, None)
+
+    def _refusing(self, endpoint: str) -> int | None:
+        """The code with which this endpoint refuses everything; None while it works."""
+        return BUSY if self.maintenance else self.outages.get(endpoint)
 
     def _take_in(self, merchant_id: str, trade_no: TradeNo) -> None:
         self.tickets[trade_no.value] += 1

@@ -34,6 +34,9 @@ from adapter.testing.plugins import Sections, by_name
 from adapter.testing.stages import Stages
 from adapter.testing.told import Told
 
+KNOWN_TRADE_NO = "LONGAGO1"
+"""What the merchant's first issuance had, long ago; ECTicket has it, so that doubts can be settled."""
+
 _LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_per_second=0, max_wait_seconds=20)
 """Never reached against a sandbox on loopback, whatever else the machine does."""
 
@@ -58,7 +61,12 @@ class MemoryStream:
         self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
         calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
         self._stages = Stages(
-            MERCHANT, plugins=by_name(*plugins, **named), settings=settings, clock=clock, calling=calling
+            MERCHANT,
+            plugins=by_name(*plugins, **named),
+            settings=settings,
+            clock=clock,
+            calling=calling,
+            known_trade_no=KNOWN_TRADE_NO,
         )
         self._stages.ecticket.usual_status = IssueStatus.ISSUED
         self._loop = BackgroundLoop().__enter__()

@@ -16,6 +16,7 @@ from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.values import OrderRecord
 from adapter.flows.confirm import ConfirmStage, Waiting
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Ecticket
@@ -47,7 +48,8 @@ class Stages:
     """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
 
     `settings` are the plugins' own, by name. `calling` makes another ECTicket than the one in memory, and `clock` is
-    the time for all of them.
+    the time for all of them. `known_trade_no` is a number of long ago that ECTicket has and the settings name, for
+    every merchant; without it the merchants are new, and a doubt about their first order waits for another number.
 
     Raises PluginRefused, SettingsError.
     """
@@ -62,11 +64,15 @@ class Stages:
         calling: Callable[[Clock], Ecticket] | None = None,
         clock: Clock | None = None,
         reader: Callable[[Clock], Reader] = Reader,
+        known_trade_no: str | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.ecticket = FakeEcticket(self.clock)
         self._called: Ecticket = calling(self.clock) if calling else self.ecticket
-        self.book = Book(*(merchants or (MERCHANT,)))
+        self.book = Book(*(merchants or (MERCHANT,)), known_trade_no=known_trade_no)
+        if known_trade_no is not None:
+            for merchant_id in self.book.ids:
+                self.ecticket.had(known_trade_no, merchant_id=merchant_id)
         self.heard = Heard()
         self.reader = reader(self.clock)
         self.fraction = 0.0
@@ -74,6 +80,13 @@ class Stages:
         self._confirming = confirming or ConfirmPolicy()
         self._settings = settings or {}
         self.use(**(plugins or {}))
+
+    def use(self, **plugins: object) -> None:
+        """Start a new process with these plugins: what the old one remembered is gone.
+
+        Raises PluginRefused, SettingsError.
+        """
+        history = NumberHistory()
         self.confirm = ConfirmStage(
             topics=TOPICS,
             group="ecticket-adapter.confirm",
@@ -84,13 +97,8 @@ class Stages:
             observer=self.heard,
             now=self.clock,
             fraction=lambda: self.fraction,
+            history=history,
         )
-
-    def use(self, **plugins: object) -> None:
-        """Start a new process with these plugins: what the old one remembered is gone.
-
-        Raises PluginRefused, SettingsError.
-        """
         manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
         self.extensions = Extensions(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
         self.submit = SubmitStage(
@@ -114,6 +122,7 @@ class Stages:
             observer=self.heard,
             now=self.clock,
             sleep=self.clock.sleep,
+            history=history,
         )
 
     def _parse(self, record: OrderRecord) -> Order:

@@ -39,11 +39,13 @@ class Grant:
 
 
 class Book:
-    """The merchants, by id; all have the public test keys."""
+    """The merchants, by id; all have the public test keys, and the same `known_trade_no` in their settings."""
 
-    def __init__(self, *ids: str) -> None:
+    def __init__(self, *ids: str, known_trade_no: str | None = None) -> None:
         credentials = PUBLIC_TEST_MERCHANTS[0].credentials
-        self._known = {each: Merchant(merchant_id=each, credentials=credentials) for each in ids}
+        self._known = {
+            each: Merchant(merchant_id=each, credentials=credentials, known_trade_no=known_trade_no) for each in ids
+        }
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -88,3 +90,6 @@ class Heard:
 
     def control_known(self, merchant_id: str) -> None:
         self.all.append(("control_known", merchant_id))
+
+    def no_known_number(self, merchant_id: str) -> None:
+        self.all.append(("no_known_number", merchant_id))

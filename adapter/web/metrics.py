@@ -149,6 +149,13 @@ class FlowMetrics:
             "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
         )
 
+        self._no_known_number = Counter(
+            "ecticket_no_known_number",
+            "Doubts that waited since no number of the merchant is known to exist.",
+            ("merchant_id",),
+            registry=registry,
+        )
+
     def order_settled(self, ending: str) -> None:
         self._orders(ending).inc()
 
@@ -166,6 +173,9 @@ class FlowMetrics:
 
     def control_known(self, merchant_id: str) -> None:
         self._control_known.labels(merchant_id).inc()
+
+    def no_known_number(self, merchant_id: str) -> None:
+        self._no_known_number.labels(merchant_id).inc()
 
 
 class CallbackMetrics:

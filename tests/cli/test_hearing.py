@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from flows.house import SERIAL, House, derived, line
+from flows.house import House, derived
 
 from adapter.cli.resolving import hear
 from adapter.flows.resolving import Heard, Held, held
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.testing.ecticket import LOST_BEFORE
+from adapter.testing.ecticket import LOST_BEFORE, UNKNOWN
 from adapter.testing.orders import MERCHANT
 
 AN_HOUR = 3_600
 
 
-async def _in_doubt(house: House, *lines: dict[str, object]) -> Held:
+async def _in_doubt(house: House) -> Held:
     """An order that nobody could find out about in an hour."""
     house.ecticket.faults = [LOST_BEFORE]
     house.ecticket.silent = True
-    told = await house.finish(house.order(*lines))
+    told = await house.finish(house.order())
     house.ecticket.silent = False
     found = held(told.letter, derived())
     assert found is not None
@@ -49,7 +49,7 @@ def house() -> House:
 async def _hear(house: House, found: Held) -> Heard:
     merchant = house.book.find(MERCHANT)
     assert merchant is not None
-    return await hear(house.ecticket, merchant, found)
+    return await hear(house.ecticket, merchant, found, now=house.clock)
 
 
 async def test_a_number_is_not_known_when_ecticket_serves_others_between_two_questions(house: House) -> None:
@@ -60,31 +60,50 @@ async def test_a_number_is_not_known_when_ecticket_serves_others_between_two_que
     heard = await _hear(house, found)
 
     assert heard.not_known
-    assert [kind for kind, _ in house.ecticket.calls] == ["query", "control", "item", "query"]
+    assert [kind for kind, _ in house.ecticket.calls] == ["query", "control", "query", "query"]
 
 
-async def test_a_number_that_was_awaited_is_held_against_its_own_products(house: House) -> None:
-    """They stand in the confirmation."""
+async def test_a_number_that_was_awaited_is_held_against_a_known_one(house: House) -> None:
+    """ECTicket has forgotten it, and knows another of the merchant's."""
     assert (await _hear(house, await _awaited(house))).not_known
 
 
-async def test_in_a_maintenance_no_number_is_not_known(house: House) -> None:
-    """Everything is refused with one code then, tickets that exist included: a person's "failed" is not borne out."""
+@pytest.mark.parametrize("outage", ["all", "queries"])
+async def test_in_an_outage_no_number_is_not_known(house: House, outage: str) -> None:
+    """Tickets that exist are refused, too: a person's "failed" is not borne out, whatever other endpoints say."""
     found = await _in_doubt(house)
     house.ecticket.has(derived())
-    house.ecticket.maintenance = True
+    if outage == "all":
+        house.ecticket.maintenance = True
+    else:
+        house.ecticket.outages = {"query": UNKNOWN}
 
     heard = await _hear(house, found)
 
     assert (heard.not_known, heard.status) == (False, None)
-    assert "refusing everything" in heard.said
+    assert "QueryIssueResult" in heard.said
 
 
-async def test_serial_numbers_alone_cannot_be_held_against_anything(house: House) -> None:
-    """They have no product that could be asked about; whoever knows better says so."""
-    found = await _in_doubt(house, line("SPA", 1, **SERIAL))
+async def test_without_a_known_number_nothing_is_not_known() -> None:
+    """The message names the setting that helps."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=AN_HOUR), known_trade_no=None)
+    found = await _in_doubt(house)
 
-    assert not (await _hear(house, found)).not_known
+    heard = await _hear(house, found)
+
+    assert not heard.not_known
+    assert "known_trade_no" in heard.said
+
+
+async def test_answers_that_take_more_than_a_minute_prove_nothing(house: House) -> None:
+    """An outage may have begun and ended between them."""
+    found = await _in_doubt(house)
+    house.ecticket.seconds = 25.0
+
+    heard = await _hear(house, found)
+
+    assert not heard.not_known
+    assert "minute" in heard.said
 
 
 async def test_what_becomes_visible_between_the_questions_is_known(house: House) -> None:

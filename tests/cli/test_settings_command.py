@@ -27,6 +27,7 @@ def test_settings_are_shown_with_their_secrets_hidden(run: Commands, monkeypatch
         "hash_key": "(hidden)",
         "hash_iv": "(hidden)",
         "platform_id": None,
+        "known_trade_no": None,
     }
     assert settings["plugins"]["settings"] == {"shop": {"token": ["(hidden)"], "retries": 3}}
     assert not any(secret in shown.out for secret in ("topsecret", *KEYS.values()))

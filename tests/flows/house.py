@@ -131,8 +131,15 @@ def derived(order_id: str = "A-1", part: int = 1, merchant_id: str = MERCHANT) -
     return derive_trade_no(merchant_id, order_id, part)
 
 
+KNOWN_TRADE_NO = "LONGAGO1"
+"""A number of long ago that ECTicket has and the settings name."""
+
+
 class House(Stages):
-    """Both stages around one ECTicket, for two merchants unless others are named; see `Stages`."""
+    """Both stages around one ECTicket, for two merchants unless others are named; see `Stages`.
+
+    They are no new merchants unless `known_trade_no` is None.
+    """
 
     def __init__(
         self,
@@ -141,6 +148,7 @@ class House(Stages):
         policy: SubmitPolicy | None = None,
         confirming: ConfirmPolicy | None = None,
         calling: Callable[[Clock], Ecticket] | None = None,
+        known_trade_no: str | None = KNOWN_TRADE_NO,
     ) -> None:
         super().__init__(
             *(merchants or (MERCHANT, OTHER_MERCHANT)),
@@ -149,6 +157,7 @@ class House(Stages):
             confirming=confirming,
             calling=calling,
             reader=StrictReader,
+            known_trade_no=known_trade_no,
         )
 
     def order(self, *lines: dict[str, object], **content: object) -> Record:

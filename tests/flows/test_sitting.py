@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from adapter.errors import BreakerOpen, InDoubt, LeaseLost, RefusedUnread
-from adapter.flows.sitting import PROBED_ITEMS, KnownNumbers, Sitting
+from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.sitting import PROBED_NUMBERS, Sitting
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
@@ -26,7 +27,7 @@ from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Book, Grant
-from flows.house import House, derived
+from flows.house import KNOWN_TRADE_NO, House, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
 """Longer ago than any waiting time."""
@@ -56,6 +57,12 @@ def planned(*parts: Part, **past: object) -> list[PartState]:
     return [begin(part, first_seen_at=NOON, past=shared) for part in parts]
 
 
+def _merchant(merchant_id: str, known_trade_no: str | None = None) -> Merchant:
+    merchant = Book(merchant_id, known_trade_no=known_trade_no).find(merchant_id)
+    assert merchant is not None
+    return merchant
+
+
 class Table:
     """A sitting, and what it sits at."""
 
@@ -67,6 +74,8 @@ class Table:
         unproven: Unproven | None = None,
         others: Sequence[OtherNumber] = (),
         ecticket: type[FakeEcticket] = FakeEcticket,
+        known_trade_no: str | None = KNOWN_TRADE_NO,
+        known_kind: TradeNoKind = TradeNoKind.MERCHANT,
     ) -> None:
         self.clock = Clock()
         self.ecticket = ecticket(self.clock)
@@ -74,13 +83,14 @@ class Table:
         self.slept: list[float] = []
         self.speaks_after: int | None = None
         self.grant = Grant(House().order())
-        merchant = Book(MERCHANT).find(MERCHANT)
-        assert merchant is not None
+        self.merchant = _merchant(MERCHANT, known_trade_no)
+        if known_trade_no is not None:
+            self.ecticket.had(known_trade_no, known_kind)
         self.sitting = Sitting(
             states,
             unproven=unproven,
             others=others,
-            merchant=merchant,
+            merchant=self.merchant,
             subject="3085676/A-1",
             clearance=self.grant.clear_to_send,
             ecticket=self.ecticket,
@@ -142,7 +152,7 @@ async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
     assert isinstance(end.action, Finish)
     assert isinstance(end.action.result, Failed)
     assert (end.action.result.rtn_code, end.action.result.rtn_msg) == (77, "no stock")
-    assert table.kinds == ["query", "control", "item", "query"]
+    assert table.kinds == ["query", "control", "query", "query"]
     assert table.ecticket.purposes == {Purpose.DOUBT: 4}
 
 
@@ -188,66 +198,76 @@ async def test_what_the_lease_raises_passes_through() -> None:
     assert table.kinds == ["query", "issue"]
 
 
-async def test_a_number_that_was_found_is_remembered_for_probes() -> None:
-    """By merchant; the first one since the start, since queries may not know the newest ones yet."""
+async def test_a_number_that_was_accepted_is_remembered_for_probes() -> None:
+    """By merchant, the oldest first: queries may not show the newest yet."""
     first, second = parts_of("A", "B")
-    table = Table(planned(first, second))
+    table = Table(planned(first, second), known_trade_no=None)
 
     await table.sitting.run()
 
-    assert table.known.one_of(MERCHANT) == first.trade_no
-    assert table.known.one_of("3002607") is None
+    assert table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT) == (first.trade_no, second.trade_no)
+    assert table.known.to_ask_for(_merchant("3002607"), TradeNoKind.MERCHANT) == ()
 
 
-async def test_a_probe_asks_for_what_exists_until_something_does() -> None:
-    """The known number first, which may be forgotten by now; then the part's products, then the order's."""
-    parts = parts_of("A", "B")
-    table = Table(planned(*parts, possibly_sent_since=LONG_AGO))
-    table.known.note(MERCHANT, TradeNo(kind=TradeNoKind.MERCHANT, value="GONE"))
-    table.ecticket.delisted = {"A"}
+async def test_a_probe_queries_known_numbers_until_ecticket_knows_one() -> None:
+    """One that it does not know while it knows another is never queried again."""
+    gone = TradeNo(kind=TradeNoKind.MERCHANT, value="GONE")
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO))
+    table.known.confirmed(MERCHANT, gone)
 
     await table.sitting.run()
 
-    assert "GONE" in table.ecticket.asked("query")
-    assert table.ecticket.asked("item")[:2] == ["A", "B"]
+    assert table.ecticket.asked("query").count("GONE") == 1
+    assert table.ecticket.asked("query").count(KNOWN_TRADE_NO) == 2
+    assert gone not in table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT)
     assert table.phases == [Phase.SUBMITTED] * 2
 
 
-async def test_a_probe_does_not_ask_for_ever() -> None:
-    """Of a hundred delisted products it tries a few; the part goes on to a later sitting."""
-    several = planned(*parts_of("A", "B", "C", "D", "E"), possibly_sent_since=LONG_AGO)
-    table = Table(several)
-    table.ecticket.delisted = set("ABCDE")
+async def test_a_probe_queries_a_few_numbers_at_most() -> None:
+    """Where none is known at present the part is deferred, and all numbers are kept: queries may be down."""
+    table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
+    numbers = [TradeNo(kind=kind, value=f"GONE{index}") for kind in TradeNoKind for index in range(3)]
+    for number in numbers:
+        table.known.confirmed(MERCHANT, number)
 
     await table.sitting.run()
 
-    assert len(table.ecticket.asked("item")) == PROBED_ITEMS * len(several)
-    assert {end.action.why for end in table.sitting.ends if isinstance(end.action, Defer)} == {Why.PROBE_FAILED}
+    asked = [number for number in table.ecticket.asked("query") if number.startswith("GONE")]
+    assert len(asked) == PROBED_NUMBERS
+    assert set(table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT)) == set(numbers)
+    (end,) = table.sitting.ends
+    assert isinstance(end.action, Defer)
+    assert end.action.why is Why.PROBE_FAILED
 
 
-async def test_serial_numbers_are_proven_by_the_orders_products() -> None:
-    """They have none of their own to ask about."""
-    serial, till = parts_of(None, "A")
-    table = Table(planned(serial, till, possibly_sent_since=LONG_AGO))
-
-    await table.sitting.run()
-
-    assert table.phases == [Phase.SUBMITTED] * 2
-
-
-async def test_serial_numbers_alone_cannot_be_proven_here() -> None:
-    """Nothing is there to ask about, so they wait for others of their merchant to be served."""
-    table = Table(planned(*parts_of(None), possibly_sent_since=LONG_AGO))
+async def test_without_a_known_number_nothing_is_proven() -> None:
+    """RtnCode 1 of Issue and QueryItemInfo says nothing about QueryIssueResult."""
+    table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
 
     await table.sitting.run()
 
-    assert table.phases == [Phase.DEFERRED]
+    (end,) = table.sitting.ends
+    assert isinstance(end.action, Defer)
+    assert end.action.why is Why.NO_KNOWN_NUMBER
+    assert table.sitting.lacks_known_number
     assert table.kinds == ["query", "control"]
 
 
-async def test_rtn_code_1_for_anybody_of_the_merchant_saves_the_probe() -> None:
-    """Where others are served, nobody need ask for products."""
-    table = Table(planned(*parts_of(None), possibly_sent_since=LONG_AGO))
+async def test_issue_answered_with_rtn_code_1_between_two_questions_is_no_proof() -> None:
+    """The order's other part is accepted meanwhile, and queries refuse every number."""
+    refused, fresh = parts_of("A", "B")
+    states = [*planned(refused, refusal=Refusal(code=77, message="no stock", at=LONG_AGO)), *planned(fresh)]
+    table = Table(states)
+    table.ecticket.outages = {"query": UNKNOWN}
+
+    await table.sitting.run()
+
+    assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED]
+
+
+async def test_a_number_that_queries_knew_just_now_saves_the_probe() -> None:
+    """Where QueryIssueResult serves others of the merchant, no query more is needed."""
+    table = Table(planned(*parts_of(None), possibly_sent_since=LONG_AGO), known_trade_no=None)
 
     def served_just_now(merchant_id: str) -> datetime:
         assert merchant_id == MERCHANT
@@ -258,6 +278,16 @@ async def test_rtn_code_1_for_anybody_of_the_merchant_saves_the_probe() -> None:
     await table.sitting.run()
 
     assert table.kinds == ["query", "control", "query", "issue"]
+
+
+@pytest.mark.parametrize("kind", TradeNoKind)
+async def test_the_settings_known_number_may_be_of_either_kind(kind: TradeNoKind) -> None:
+    """They hold the text alone, so it is queried as both."""
+    table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_kind=kind)
+
+    await table.sitting.run()
+
+    assert table.phases == [Phase.SUBMITTED]
 
 
 async def test_a_control_of_the_parts_own_kind_is_asked() -> None:

@@ -10,6 +10,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapter import Skip
 from adapter.errors import LeaseLost
@@ -18,12 +19,22 @@ from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, Submit
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNoKind
 from adapter.testing.clock import NOON
-from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER, Fault
+from adapter.testing.ecticket import (
+    BUSY,
+    LOST_AFTER,
+    LOST_BEFORE,
+    NOT_ACCEPTED,
+    NOT_SENT,
+    REFUSED,
+    REFUSED_AFTER,
+    UNKNOWN,
+    Fault,
+)
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, Grant
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
-from flows.house import SERIAL, THREE_PARTS, House, derived, line, plan_of, with_headers
+from flows.house import KNOWN_TRADE_NO, SERIAL, THREE_PARTS, House, derived, line, plan_of, with_headers
 
 # --- a good day -------------------------------------------------------------------------------------------------------
 
@@ -274,7 +285,7 @@ async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(house:
     assert house.ecticket.issues == {derived(): 1}
     assert house.clock() - NOON >= timedelta(seconds=600)
     assert house.ecticket.asked("control")
-    assert house.ecticket.asked("item") == ["VQT04959"]
+    assert house.ecticket.asked("query")[-2:] == [KNOWN_TRADE_NO, derived()]
 
 
 async def test_a_refused_order_is_carried_with_all_that_is_known(house: House) -> None:
@@ -327,38 +338,95 @@ async def test_in_a_maintenance_nothing_fails_and_nothing_is_sent_again(house: H
     assert told.event("failed").data["rtn_msg"] == "System maintenance"
 
 
-async def test_a_delisted_product_does_not_keep_the_proof_from_coming(house: House) -> None:
-    """It is perhaps why the part was refused; another product of the order shows that ECTicket answers in earnest."""
+async def test_an_outage_of_queries_alone_proves_nothing(house: House) -> None:
+    """QueryIssueResult refuses every number, known ones too, while Issue and QueryItemInfo work: doubt waits."""
+    house.ecticket.faults = [REFUSED_AFTER]
+    house.ecticket.outages = {"query": UNKNOWN}
+
+    told = await house.work(house.order())
+    for number in range(30):
+        assert told.nothing_but_deferred
+        assert (await house.work(house.order(order_id=f"B-{number}"))).kinds == ["submitted"]
+        told = await house.work(told.later)
+    house.ecticket.outages = {}
+    told = await house.finish(told.later)
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.issues[derived()] == 1
+
+
+async def test_an_outage_of_queries_alone_sends_nothing_again(house: House) -> None:
+    """The lost answer's tickets exist; the order is recovered once queries work."""
+    house.ecticket.faults = [LOST_AFTER]
+    house.ecticket.outages = {"query": UNKNOWN}
+
+    told = await house.work(house.order())
+    for number in range(30):
+        assert told.nothing_but_deferred
+        await house.work(house.order(order_id=f"B-{number}"))
+        told = await house.work(told.later)
+    house.ecticket.outages = {}
+    told = await house.finish(told.later)
+
+    assert told.event("submitted").data["recovered"] is True
+    assert house.ecticket.tickets[derived()] == 1
+
+
+async def test_an_outage_of_issue_alone_fails_only_on_evidence(house: House) -> None:
+    """Queries work and do not know the number: the refusal becomes final after its waiting time, as any other."""
+    house.ecticket.outages = {"issue": BUSY}
+
+    told = await house.finish(house.order())
+
+    assert told.event("failed").data["rtn_code"] == BUSY
+    assert house.clock() - NOON >= timedelta(seconds=600)
+
+
+async def test_a_number_of_this_process_proves_that_queries_work() -> None:
+    """A new merchant without a known number in the settings: its second order settles doubts about the first."""
+    house = House(known_trade_no=None)
     house.ecticket.faults = [REFUSED]
-    house.ecticket.delisted = {"VQT04959"}
+    told = await house.work(house.order())
+    for _ in range(15):
+        assert told.nothing_but_deferred
+        told = await house.work(told.later)
+    waited = house.clock() - NOON
+    await house.work(house.order(order_id="A-2"))
 
-    told = await house.finish(house.order(line(), line("VNS21400")))
+    told = await house.finish(told.later)
 
+    assert waited > timedelta(seconds=600)
     assert told.kinds == ["failed"]
-    assert house.ecticket.asked("item") == ["VQT04959", "VNS21400"]
+    assert derived("A-2") in house.ecticket.asked("query")
 
 
-async def test_a_number_known_to_exist_is_asked_about_before_products(house: House) -> None:
-    """ "QueryIssueResult of a number known to exist, else QueryItemInfo of one of the order's items"."""
-    await house.work(house.order(order_id="A-0"))
+async def test_a_result_that_was_awaited_proves_that_queries_work() -> None:
+    """What the confirm stage sees QueryIssueResult know serves the submit stage of the same process."""
+    house = House(known_trade_no=None)
+    (confirmation,) = (await house.work(house.order(order_id="A-2"))).confirmations
+    await house.ask(confirmation)
     house.ecticket.faults = [REFUSED]
 
     told = await house.finish(house.order())
 
     assert told.kinds == ["failed"]
-    assert derived("A-0") in house.ecticket.asked("query")
-    assert house.ecticket.asked("item") == []
 
 
-async def test_an_order_whose_life_cannot_be_proven_stays_unresolved() -> None:
-    """Serial numbers have no product to ask about; before a wrong "failed" a person looks."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
+async def test_a_doubt_of_a_new_merchant_waits_and_says_what_is_missing() -> None:
+    """Nothing can show that queries work: no order is failed, none is sent again, a person gets the cure."""
+    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600), known_trade_no=None)
     house.ecticket.faults = [REFUSED]
 
-    told = await house.finish(house.order(line("SPA", 1, **SERIAL)))
+    with capture_logs() as logs:
+        told = await house.finish(house.order())
 
-    assert told.kinds == ["parked"]
     assert told.event("parked").data["reason"] == "unresolved"
+    assert f"merchants.{MERCHANT}.known_trade_no" in str(told.event("parked").data["message"])
+    assert len(house.heard.of("no_known_number")) > 10
+    assert set(house.heard.of("deferred")) == {("refusal_not_final",), ("no_known_number",)}
+    warned = [line for line in logs if "known_trade_no" in line["event"]]
+    assert 1 <= len(warned) <= 7
+    assert {line["merchant_id"] for line in warned} == {MERCHANT}
 
 
 async def test_a_listed_code_means_again_later() -> None:
@@ -406,7 +474,7 @@ async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_o
     assert house.ecticket.tickets == {derived(): 1}
     assert house.clock() - NOON >= timedelta(seconds=600)
     kinds = [kind for kind, _ in house.ecticket.calls]
-    assert kinds[-5:] == ["query", "control", "item", "query", "issue"]
+    assert kinds[-5:] == ["query", "control", "query", "query", "issue"]
 
 
 async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(house: House) -> None:

@@ -386,14 +386,28 @@ async def test_business_last_accepted_is_the_instant_its_request_left(
 
     async def slow(visit: Visit) -> None:
         time.pass_by(10)
-        await ecticket.healthy(visit)
+        await ecticket.answer(visit, ecticket.known)
 
     server.behave = slow
     assert provider.last_accepted(MERCHANT.merchant_id) is None
-    await _issue(provider)
+    await _known(provider)
 
     assert provider.last_accepted(MERCHANT.merchant_id) == left
     assert provider.last_accepted(ecticket.OTHER.merchant_id) is None
+
+
+async def _known(provider: Provider) -> None:
+    await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)
+
+
+async def test_other_endpoints_say_nothing_about_queries(server: RawServer, provider: Provider) -> None:
+    """RtnCode 1 of Issue and QueryItemInfo comes also while QueryIssueResult alone is down."""
+    server.behave = ecticket.healthy
+    await _issue(provider)
+    server.behave = _replies(RtnCode=1, RtnMsg="", ItemNo="VQT04959", ItemName="咖啡", ItemStatus="1")
+    await provider.item(MERCHANT, "VQT04959", purpose=Purpose.DOUBT)
+
+    assert provider.last_accepted(MERCHANT.merchant_id) is None
 
 
 async def test_refusals_and_control_queries_are_no_accepted_business(server: RawServer, provider: Provider) -> None:
@@ -410,12 +424,12 @@ async def test_a_clock_set_back_leaves_no_accepted_business_in_the_future(
     server: RawServer, provider: Provider, time: FakeClock
 ) -> None:
     """The call written last counts, not the one with the latest time on it."""
-    server.behave = ecticket.healthy
+    server.behave = lambda visit: ecticket.answer(visit, ecticket.known)
     time.wall += timedelta(hours=1)
-    await _issue(provider)
+    await _known(provider)
     time.wall -= timedelta(hours=1)
     time.pass_by(1)
-    await _issue(provider)
+    await _known(provider)
 
     assert provider.last_accepted(MERCHANT.merchant_id) == time.wall
 
@@ -429,13 +443,13 @@ async def test_a_call_that_left_earlier_and_answered_later_does_not_count_back(
     async def first_waits(visit: Visit) -> None:
         if len(server.visits) == 1:
             await gate.wait()
-        await ecticket.healthy(visit)
+        await ecticket.answer(visit, ecticket.known)
 
     server.behave = first_waits
-    slow = asyncio.create_task(_issue(provider))
+    slow = asyncio.create_task(_known(provider))
     await server.until(lambda: len(server.visits) == 1)
     time.pass_by(5)
-    await _issue(provider)
+    await _known(provider)
     gate.set()
     await slow
 

@@ -178,6 +178,27 @@ def test_an_empty_platform_is_none(tmp_path: Path) -> None:
     assert [merchant.platform_id for merchant in map(book.find, book.ids) if merchant] == [None, None]
 
 
+def test_a_known_trade_no_comes_from_settings_or_a_file(tmp_path: Path) -> None:
+    """A number of the merchant that ECTicket has; absent, null and empty are one."""
+    _write(tmp_path, "1", known_trade_no="CBX20220302153064851\n")
+    _write(tmp_path, "2", known_trade_no="\n")
+    settings = _keys(3).model_copy(update={"known_trade_no": "CBX3"})
+    book = MerchantBook({"3": settings, "4": _keys(4)}, {}, tmp_path)
+    book.check()
+
+    known = [merchant.known_trade_no for merchant in map(book.find, book.ids) if merchant]
+    assert known == ["CBX20220302153064851", None, "CBX3", None]
+
+
+@pytest.mark.parametrize("text", ["A" * 26, "CBX 1", "日本"])
+def test_a_known_trade_no_that_is_none_stops_the_start(tmp_path: Path, text: str) -> None:
+    """It would be queried in vain at every doubt."""
+    _write(tmp_path, "1", known_trade_no=text)
+
+    with pytest.raises(SettingsError, match="Merchant 1: known_trade_no"):
+        MerchantBook({}, {}, tmp_path).check()
+
+
 def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
     """All merchants are looked at before the start is refused, and sentences name merchants and files, never keys."""
     _write(tmp_path, "3", hash_key="sixteen-chars-no")
