@@ -335,8 +335,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     provider: ProviderSettings = ProviderSettings()
     merchants: dict[str, MerchantSettings] = {}
-    """Merchants by MerchantID, with `hash_key`, `hash_iv`, `platform_id` and `known_trade_no` (a number that ECTicket has,
-    so that doubts can be settled from the start); or as files below `secrets_dir`."""
+    """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; or files below `secrets_dir`."""
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
     secrets_dir: Path | None = None
