@@ -6,7 +6,7 @@ section 4 raises `Broken`; and `Life.watch` checks every resend against the log 
 `evidence` cannot excuse itself.
 
 What the server may do is bounded where the contract's promise is: an effect comes and is visible before the waiting
-times are over, and maintenances are at least two minutes apart.
+times are over, and outages are at least two minutes apart.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from adapter.issuance.answers import (
 from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.state import PartState, begin
+from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
 
 from .samples import MERCHANT, T0, at, part
@@ -87,12 +88,14 @@ class World:
     crash: float = 0.0
     crashes: int = 3
     maintenances: tuple[tuple[float, float], ...] = ()
-    """Pause before and length of each; while one lasts every call is refused."""
+    """Pause before and length of each; while one lasts every call to what is `out` is refused."""
+    out: frozenset[Endpoint] = frozenset({Endpoint.ISSUE, Endpoint.QUERY_ISSUE_RESULT, Endpoint.QUERY_ITEM_INFO})
     maintenance_code: int = UNKNOWN_CODE
     control_known: bool = False
     traffic: float = 0.0
-    """Other orders of the merchant are accepted about so often; 0: never."""
+    """Queries of other orders of the merchant are answered with RtnCode 1 about so often; 0: never."""
     can_probe: bool = True
+    """A number of the merchant is known to exist."""
 
 
 @dataclass(slots=True)
@@ -114,6 +117,8 @@ class Life:
     """False is a mutation: a new owner that forgets that the old one may have sent."""
     watched: bool = True
     """False lets a life go on after a resend without grounds, to see what comes of it."""
+    same_endpoint: bool = True
+    """False is a mutation: RtnCode 1 of QueryItemInfo passes for a proof that QueryIssueResult works."""
     now: float = 0.0
     effects: list[Effect] = field(default_factory=list)
     log: list[tuple[float, object, object]] = field(default_factory=list)
@@ -182,7 +187,7 @@ class Life:
 
     def _told(self, state: PartState) -> PartState:
         """What other orders of the merchant learned meanwhile."""
-        if self.world.traffic and not self._maintained() and self.rng.random() < 0.7:
+        if self.world.traffic and not self._out(Endpoint.QUERY_ISSUE_RESULT) and self.rng.random() < 0.7:
             self.traffic_at = self.now
             self.lives.append(self.now)
         return state if self.traffic_at is None else observe(state, LastAccepted(at=at(self.traffic_at)), at(self.now))
@@ -233,7 +238,7 @@ class Life:
             return WasRefusedUnread(retry_at=minute)
         if self._happens(world.not_accepted):
             return WasNotAccepted(detail="TransCode 999")
-        if self._maintained():
+        if self._out(Endpoint.ISSUE):
             return self._arrived(Refused(code=world.maintenance_code, message="maintenance"))
         if self._happens(world.busy):
             return NotNow(code=BUSY_CODE, message="busy")
@@ -255,7 +260,6 @@ class Life:
         if self._happens(world.lost_after):
             self.now += TIME_OUT
             return self._arrived(WasInDoubt(detail="connection reset"))
-        self.lives.append(self.now)
         return Accepted(ticket_trade_no="2024010112001234")
 
     def _arrived(self, came: WhatCame) -> WhatCame:
@@ -266,7 +270,7 @@ class Life:
         asked = self.now
         if (lost := self._lost()) is not None:
             return lost
-        if self._maintained():
+        if self._out(Endpoint.QUERY_ISSUE_RESULT):
             return self._not_found(asked, self.world.maintenance_code)
         if any(effect.visible_at <= self.now for effect in self.effects):
             return Known(status=IssueStatus.IN_PROGRESS)
@@ -280,7 +284,8 @@ class Life:
         asked = self.now
         if (lost := self._lost()) is not None:
             return lost
-        code = self.world.maintenance_code if self._maintained() else 1 if self.world.control_known else UNKNOWN_CODE
+        refused = self._out(Endpoint.QUERY_ISSUE_RESULT)
+        code = self.world.maintenance_code if refused else 1 if self.world.control_known else UNKNOWN_CODE
         if code != 1:
             self.controls.append((asked, code))
         return ControlAnswered(code=code, asked_at=at(asked))
@@ -288,10 +293,12 @@ class Life:
     def _probe(self) -> WhatCame:
         if (lost := self._lost()) is not None:
             return lost
-        ok = self.world.can_probe and not self._maintained()
+        if not self.same_endpoint:
+            return ProbeAnswered(ok=not self._out(Endpoint.QUERY_ITEM_INFO))
+        ok = self.world.can_probe and not self._out(Endpoint.QUERY_ISSUE_RESULT)
         if ok:
             self.lives.append(self.now)
-        return ProbeAnswered(ok=ok)
+        return ProbeAnswered(ok=ok, none_known=not self.world.can_probe)
 
     def _lost(self) -> WhatCame | None:
         """Every question takes its time; some have no answer."""
@@ -301,7 +308,9 @@ class Life:
             return QueryUnanswered(detail="timeout", retry_at=self.rng.choice([None, at(self.now + 2.0)]))
         return BreakerIsOpen(retry_at=at(self.now + 30.0)) if self._happens(self.world.breaker) else None
 
-    def _maintained(self) -> bool:
+    def _out(self, endpoint: Endpoint) -> bool:
+        if endpoint not in self.world.out:
+            return False
         begins = 0.0
         for pause, length in self.world.maintenances:
             begins += pause

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
 from adapter.issuance.evidence import Evidence, Link
+from adapter.protocol.endpoints import Endpoint
 
 from .simulated import BUSY_CODE, UNKNOWN_CODE, Broken, Life, World
 
@@ -29,6 +30,7 @@ CHAOS = World(
     traffic=1.0,
 )  # fmt: skip
 
+QUERIES_ALONE, ISSUE_ALONE = frozenset({Endpoint.QUERY_ISSUE_RESULT}), frozenset({Endpoint.ISSUE})
 CHANCES = st.sampled_from([0.0, 0.0, 0.1, 0.3, 0.6])
 WORLDS = st.builds(
     World,
@@ -48,6 +50,7 @@ WORLDS = st.builds(
     crash=CHANCES,
     crashes=st.integers(0, 6),
     maintenances=st.lists(st.tuples(st.floats(120, 2_000), st.floats(1, 3_000)), max_size=4).map(tuple),
+    out=st.sampled_from([World().out, QUERIES_ALONE, ISSUE_ALONE]),
     maintenance_code=st.sampled_from([UNKNOWN_CODE, 900]),
     control_known=st.sampled_from([False, False, False, True]),
     traffic=st.sampled_from([0.0, 1.0]),
@@ -98,6 +101,11 @@ def test_chaos_reaches_every_end() -> None:
         (World(refused=1.0, can_probe=False), {ParkReason.UNRESOLVED}),
         (World(maintenances=((0, 1e9),)), {ParkReason.UNRESOLVED}),
         (World(maintenances=((0, 1_000),)), {"failed"}),
+        (World(maintenances=((0, 1e9),), out=QUERIES_ALONE), {"submitted"}),
+        (World(maintenances=((0, 1e9),), out=QUERIES_ALONE, lost_after=1.0), {ParkReason.UNRESOLVED}),
+        (World(maintenances=((0, 1_000),), out=QUERIES_ALONE, lost_after=1.0), {"recovered"}),
+        (World(maintenances=((0, 1_000),), out=QUERIES_ALONE, refused_after=1.0), {"recovered"}),
+        (World(maintenances=((0, 1e9),), out=ISSUE_ALONE), {"failed"}),
         (World(unanswered=1.0, lost_after=1.0), {ParkReason.UNRESOLVED}),
         (World(crash=1.0, crashes=1), {"recovered"}),
         (World(crash=1.0, crashes=1, lost_before=1.0), {ParkReason.UNRESOLVED}),
@@ -112,16 +120,25 @@ def test_each_bad_world_has_its_own_end(world: World, ends: set[str]) -> None:
 
 LOSSY = World(late=300, lag=290, lost_after=0.7, refused_after=0.5, traffic=1.0)
 UNANSWERED = World(late=300, lag=290, lost_after=0.9, traffic=1.0)
+REFUSING = World(late=300, lag=290, refused_after=0.9)
 MAINTAINED = replace(UNANSWERED, maintenances=((120, 3_000), (300, 600)))
 
 
 def broken_promise(
-    world: World, policy: SubmitPolicy = POLICY, *, fenced: bool = True, watched: bool = True, lives: int = 1_000
+    world: World,
+    policy: SubmitPolicy = POLICY,
+    *,
+    fenced: bool = True,
+    watched: bool = True,
+    same_endpoint: bool = True,
+    lives: int = 1_000,
 ) -> str:
     """The first promise that breaks in some life; fails when none does."""
     for seed in range(lives):
         try:
-            Life(world=world, policy=policy, seed=seed, fenced=fenced, watched=watched).run()
+            Life(
+                world=world, policy=policy, seed=seed, fenced=fenced, watched=watched, same_endpoint=same_endpoint
+            ).run()
         except Broken as broken:
             return str(broken)
     pytest.fail("nothing broke")
@@ -134,6 +151,8 @@ def broken_promise(
         replace(LOSSY, maintenances=MAINTAINED.maintenances),
         UNANSWERED,
         MAINTAINED,
+        replace(MAINTAINED, out=QUERIES_ALONE),
+        replace(LOSSY, maintenances=MAINTAINED.maintenances, out=QUERIES_ALONE),
         replace(UNANSWERED, crash=0.4),
     ],
 )
@@ -200,6 +219,14 @@ def test_rtn_code_1_from_before_a_maintenance_does_not_see_it_either(monkeypatch
     monkeypatch.setattr(Evidence, "next_link", content_with(Link.CONTROL))
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=True)
+
+
+@pytest.mark.parametrize(("world", "broken"), [(UNANSWERED, "issued twice"), (REFUSING, "failed, and tickets exist")])
+def test_another_endpoints_rtn_code_1_does_not_see_that_queries_are_down(world: World, broken: str) -> None:
+    """Issue and QueryItemInfo work all the while; every number is refused, those of issued orders included."""
+    world = replace(world, maintenances=MAINTAINED.maintenances, out=QUERIES_ALONE, traffic=0.0)
+
+    assert broken in broken_promise(world, watched=False, same_endpoint=False)
 
 
 def test_the_watch_sees_a_resend_without_grounds(monkeypatch: pytest.MonkeyPatch) -> None:

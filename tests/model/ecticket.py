@@ -1,8 +1,8 @@
 """An ECTicket as bad as may be: a repeated number issues again, effects and visibility come late, answers are lost.
 
 It is bounded only where the contract's promise is: an Issue has its effect, and queries see it, before the waiting time
-is over; maintenances, in which everything is refused, are at least two minutes apart. A number whose tickets are being
-made may be answered for with a code of its own for any length of time. Refuses to know who calls.
+is over; outages, in which everything or one endpoint refuses, are at least two minutes apart. A number whose tickets
+are being made may be answered for with a code of its own for any length of time. Refuses to know who calls.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ class Landing(Enum):
     LOST = "lost on its way"
 
 
+@unique
+class Outage(Enum):
+    """What refuses everything, with one code."""
+
+    ALL = "every endpoint"
+    QUERIES = "QueryIssueResult alone"
+    ISSUE = "Issue alone"
+
+
 @dataclass(slots=True, eq=False)
 class IssueCall:
     """An Issue on the wire; `answer` is what ECTicket says once it has landed, None where it says nothing."""
@@ -61,12 +70,13 @@ class Effect:
 
 
 class SimulatedEcticket:
-    """Calls on the wire, tickets, and whether it is closed for maintenance."""
+    """Calls on the wire, tickets, and which endpoint is out of order, with which code it refuses."""
 
     def __init__(self, promises: Promises) -> None:
         self.on_the_wire: list[IssueCall] = []
         self.hidden: list[Effect] = []
         self.closed: int | None = None
+        self.outage = Outage.ALL
         self._opened_at = -BETWEEN_MAINTENANCES
         self._effects: defaultdict[str, list[Effect]] = defaultdict(list)
         self._promises = promises
@@ -91,7 +101,7 @@ class SimulatedEcticket:
         call.landed = True
         if landing is Landing.LOST:
             return
-        if self.closed is not None:
+        if self.closed is not None and self.outage is not Outage.QUERIES:
             call.answer = Refused(code=self.closed, message="maintenance")
             return
         if landing in (Landing.REFUSED, Landing.DONE_AND_REFUSED):
@@ -120,8 +130,8 @@ class SimulatedEcticket:
 
     def query(self, trade_no: str, now: float) -> int:
         """QueryIssueResult: the RtnCode."""
-        if self.closed is not None:
-            return self.closed
+        if (refused := self._queries_refused) is not None:
+            return refused
         effects = self._effects[trade_no]
         if any(effect.visible for effect in effects):
             return OK
@@ -129,11 +139,21 @@ class SimulatedEcticket:
 
     def control(self) -> int:
         """QueryIssueResult of a random number."""
-        return UNKNOWN if self.closed is None else self.closed
+        refused = self._queries_refused
+        return UNKNOWN if refused is None else refused
 
     def probe(self) -> int:
-        """A query of something that exists."""
-        return OK if self.closed is None else self.closed
+        """QueryIssueResult of a number that exists."""
+        refused = self._queries_refused
+        return OK if refused is None else refused
+
+    def item(self) -> int:
+        """QueryItemInfo of a product that exists."""
+        return self.closed if self.closed is not None and self.outage is Outage.ALL else OK
+
+    @property
+    def _queries_refused(self) -> int | None:
+        return None if self.outage is Outage.ISSUE else self.closed
 
     def answered(self, about: str | None, code: int, at: float, now: float) -> None:
         """A question's answer got back."""
@@ -145,9 +165,9 @@ class SimulatedEcticket:
         """Whether a maintenance can begin."""
         return self.closed is None and now >= self._opened_at + BETWEEN_MAINTENANCES
 
-    def close(self, code: int) -> None:
-        """Refuse everything with this code."""
-        self.closed = code
+    def close(self, code: int, outage: Outage = Outage.ALL) -> None:
+        """Refuse everything, or everything at one endpoint, with this code."""
+        self.closed, self.outage = code, outage
 
     def open(self, now: float) -> None:
         """The maintenance is over."""

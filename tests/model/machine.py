@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from adapter.issuance.answers import BreakerIsOpen, IssueAnswer, NotNow, WasNotAccepted, WasNotSent, WasRefusedUnread
 
-from .ecticket import CLOSED, UNKNOWN, Landing
+from .ecticket import CLOSED, UNKNOWN, Landing, Outage
 from .orders import MAPPINGS
 from .process import BUSY
 from .protections import ALL_ON, Protections
@@ -121,9 +121,9 @@ class OwnersAndEcticket(RuleBasedStateMachine):
     def tickets_show(self, pick: int) -> None:
         self.world.show(pick)
 
-    @rule(code=st.sampled_from([UNKNOWN, CLOSED]))
-    def maintenance(self, code: int) -> None:
-        self.world.maintenance(code)
+    @rule(code=st.sampled_from([UNKNOWN, CLOSED]), outage=st.sampled_from([Outage.ALL, Outage.QUERIES, *Outage]))
+    def maintenance(self, code: int, outage: Outage) -> None:
+        self.world.maintenance(code, outage)
 
     @precondition(lambda self: self.world.ecticket.closed is not None)
     @rule()

@@ -350,7 +350,7 @@ class Process:
                 question = Question(index, action, None, now, self.ecticket.control())
             case Probe():
                 asked, assumed = self.protections.proof_of_life, OK
-                question = Question(index, action, "life", now, self.ecticket.probe())
+                question = self._proof_of_life(index, action)
             case _:
                 raise TypeError(f"{type(action).__name__} asks nothing")
         question.other = other
@@ -358,6 +358,13 @@ class Process:
             job.question = question
         else:
             self._came(job, question, _read(action, assumed, now))
+
+    def _proof_of_life(self, index: int, action: Probe) -> Question:
+        """The query of a known number; without that protection any endpoint's RtnCode 1 passes for it."""
+        now = self.clock.seconds
+        if self.protections.same_endpoint:
+            return Question(index, action, "life", now, self.ecticket.probe())
+        return Question(index, action, "item", now, self.ecticket.item())
 
     def _came(self, job: Job, question: Question, what: QueryAnswer) -> None:
         if question.other is None:
@@ -387,7 +394,8 @@ class Process:
         what = came or call.answer or WasInDoubt(detail="time-out")
         if isinstance(what, Accepted):
             self.ecticket.answered("issue", OK, call.begun_at, self.clock.seconds)
-            self._note_accepted(call.begun_at)
+            if not self.protections.same_endpoint:
+                self._note_accepted(call.begun_at)
         self._note(f"gets {type(what).__name__} for {call.trade_no}")
         job.came(job.call_index, what, self.clock.now)
 

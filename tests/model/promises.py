@@ -17,6 +17,8 @@ from adapter.stream.records import Publication
 REISSUE_AFTER = 600.0
 """Seconds between an Issue that may have arrived and the question whose "no" counts (contract, section 4)."""
 MINUTE = 60.0
+OTHER_ENDPOINTS = frozenset({"issue", "item"})
+"""What is no question to QueryIssueResult, and proves nothing about it."""
 NO_TICKETS = frozenset({"failed", "gave-up", "refused-envelope"})
 """Endings that say that there are no tickets, and never will be."""
 
@@ -29,13 +31,19 @@ class Broken(AssertionError):
 class Asked:
     """A question that ECTicket answered.
 
-    `about` is the trade number; None is a control number, and "life" a thing that is known to exist.
+    `about` is the trade number; None is a control number, "life" a number that is known to exist. "issue" and "item"
+    are answers of other endpoints.
     """
 
     about: str | None
     code: int
     at: float
     answered_at: float
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether RtnCode 1 here shows that QueryIssueResult works."""
+        return self.about is not None and self.about not in OTHER_ENDPOINTS
 
 
 @dataclass(slots=True)
@@ -88,7 +96,7 @@ class Promises:
             self._break(f"{trade_no} was told as {self._numbers[trade_no]}, and now has tickets")
 
     def _is_not_known(self, trade_no: str, since: float, now: float) -> bool:
-        """Question, control with the same answer, RtnCode 1 for somebody, question after the waiting time."""
+        """Question, control with the same answer, RtnCode 1 for a known number, question after the waiting time."""
         return any(
             second.about == trade_no
             and since + REISSUE_AFTER <= second.at
@@ -105,12 +113,12 @@ class Promises:
         )
 
     def _proven_alive(self, second: Asked) -> bool:
-        """Somebody was served between an earlier question and this one."""
+        """QueryIssueResult knew a number between an earlier question and this one."""
         return any(
             first.about == second.about
             and first.code == second.code
             and second.at - first.at <= MINUTE
-            and any(life.code == 1 and first.at <= life.at <= second.at for life in self.asked)
+            and any(life.code == 1 and first.at <= life.at <= second.at for life in self.asked if life.is_proof)
             for first in self.asked
             if first is not second
         )

@@ -15,8 +15,9 @@ class Protections:
     learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_leftovers`: an
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
     order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
-    asked, and its answer not assumed. `waiting`: nothing is believed before the waiting times are over.
-    `other_numbers`: an order that may have been sent under another mapping is asked about under its numbers, too.
+    asked, and its answer not assumed. `same_endpoint`: the proof of life is QueryIssueResult's own. `waiting`: nothing
+    is believed before the waiting times are over. `other_numbers`: an order that may have been sent under another
+    mapping is asked about under its numbers, too.
     """
 
     fencing: bool = True
@@ -30,6 +31,7 @@ class Protections:
     query: bool = True
     control_query: bool = True
     proof_of_life: bool = True
+    same_endpoint: bool = True
     waiting: bool = True
     other_numbers: bool = True
 

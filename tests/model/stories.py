@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ecticket import UNKNOWN, Landing
+from .ecticket import UNKNOWN, Landing, Outage
 from .world import World
 
 TWO_MINUTES, ELEVEN_MINUTES = 120.0, 660.0
@@ -105,6 +105,26 @@ def a_maintenance_passes_for_not_known(world: World) -> None:
     world.issue_answer(0, lost=True)
     world.maintenance(UNKNOWN)
     _goes_on(world)
+    _goes_on(world)
+
+
+def queries_alone_are_down(world: World) -> None:
+    """Ten minutes after a lost answer every number is unknown, while Issue and QueryItemInfo work as ever."""
+    begin_to_handle(world)
+    world.work(0, 1)
+    world.land(0, Landing.DONE)
+    world.issue_answer(0, lost=True)
+    world.maintenance(UNKNOWN, Outage.QUERIES)
+    _goes_on(world)
+
+
+def a_refusal_while_queries_alone_are_down(world: World) -> None:
+    """Refused, and carried out all the same; ten minutes later every number is unknown."""
+    begin_to_handle(world)
+    world.work(0, 1)
+    world.land(0, Landing.DONE_AND_REFUSED)
+    world.issue_answer(0, lost=False)
+    world.maintenance(UNKNOWN, Outage.QUERIES)
     _goes_on(world)
 
 

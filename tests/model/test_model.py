@@ -69,6 +69,7 @@ def test_no_interleaving_breaks_a_promise() -> None:
         ("query", NO_GROUNDS),
         ("control_query", NO_GROUNDS),
         ("proof_of_life", NO_GROUNDS),
+        ("same_endpoint", NO_GROUNDS),
         ("waiting", NO_GROUNDS),
     ],
 )
@@ -93,6 +94,8 @@ STORIES = [
     (stories.the_mapping_changes_after_a_crash, "fingerprint", TWO_PLANS),
     (stories.tickets_are_being_made, "control_query", TWO_SETS),
     (stories.a_maintenance_passes_for_not_known, "proof_of_life", FAILED_WITH_TICKETS),
+    (stories.queries_alone_are_down, "same_endpoint", TWO_SETS),
+    (stories.a_refusal_while_queries_alone_are_down, "same_endpoint", FAILED_WITH_TICKETS),
     (stories.a_plan_that_shrinks, "other_numbers", TWO_PLANS),
 ]
 

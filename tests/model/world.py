@@ -14,7 +14,7 @@ from adapter.issuance.answers import IssueAnswer, WasInDoubt
 
 from .broker import DEFERRED, PAID, PLACES, Broker
 from .clock import Clock
-from .ecticket import Effect, IssueCall, Landing, SimulatedEcticket
+from .ecticket import Effect, IssueCall, Landing, Outage, SimulatedEcticket
 from .job import Job
 from .orders import MAPPINGS, paid
 from .process import SESSION, Process
@@ -240,11 +240,11 @@ class World:
         for desk in process.desks.values():
             process.carry_oldest(desk)
 
-    def maintenance(self, code: int) -> None:
-        """ECTicket closes, if it can."""
+    def maintenance(self, code: int, outage: Outage = Outage.ALL) -> None:
+        """ECTicket, or one of its endpoints, closes, if it can."""
         if self.ecticket.may_close(self.clock.seconds):
-            self._note(f"maintenance, code {code}")
-            self.ecticket.close(code)
+            self._note(f"outage of {outage.value}, code {code}")
+            self.ecticket.close(code, outage)
 
     def maintenance_ends(self) -> None:
         """It opens again."""
