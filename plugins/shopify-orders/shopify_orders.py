@@ -3,8 +3,12 @@
 Written from Shopify's public documentation: the webhook topic `orders/paid` sends the REST resource Order as JSON, and
 tells in HTTP headers what it is. Whoever writes the webhook to Kafka copies those headers to the record as they are:
 
-    X-Shopify-Topic         must be `orders/paid`; records of another topic, or of none, are left to the next plugin
+    X-Shopify-Topic         `orders/paid` is read; webhooks of other topics are ignored; records without it are left to
+                            the next plugin
     X-Shopify-Shop-Domain   says which shop's it is, and so under which merchant its tickets are issued
+
+Cancelled and refunded orders are ignored, and so are orders of which no line is a ticket. Tips, gift cards and custom
+items are left out of an order.
 
 The webhook's signature (X-Shopify-Hmac-SHA256) is for whoever receives it over HTTP; what is on the topic is believed.
 README.md says which fields of the order are read, and what for.
@@ -18,14 +22,31 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from adapter import Customer, DoesNotFit, InvalidOrder, IssueType, Line, Order, OrderRecord, Unreadable, hookimpl
+from adapter import (
+    Customer,
+    DoesNotFit,
+    Ignore,
+    InvalidOrder,
+    IssueType,
+    Line,
+    Order,
+    OrderRecord,
+    Skip,
+    Unreadable,
+    hookimpl,
+)
 
-TOPIC = b"orders/paid"
+TOPIC = "orders/paid"
+PAID = frozenset({None, "paid", "partially_refunded"})
+UNWANTED = frozenset({"refunded", "voided"})
+EXACT_MAX = 2**53
+"""Beyond it a number with a decimal point does not keep all its digits."""
 LINES_MAX = 200
 IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
-_CJK = re.compile(r"[\u3400-\u9fff]")
+_CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff·．・]+")
+REFERENCE = {"shop", "name", "test"}
 _MOBILE = re.compile(r"09[0-9]{8}")
 
 
@@ -45,35 +66,68 @@ class Settings(BaseModel):
     trade_no_attribute: Annotated[str, Field(description="note attribute with the number of ECPay's payment")] = (
         "ecpay_trade_no"
     )
+    without_sku: Annotated[
+        Literal["park", "leave_out"], Field(description="what becomes of a product of the shop that has no SKU")
+    ] = "park"
+    skip_test_orders: Annotated[bool, Field(description="whether orders with `test: true` get no tickets")] = False
+    other_topics: Annotated[
+        Literal["ignore", "pass_on"], Field(description="what becomes of Shopify's webhooks of other topics")
+    ] = "ignore"
 
 
 class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
 
 class _Named(_Read):
     """A property of a line or an attribute of an order: whatever the shop wrote there."""
 
-    name: str
+    name: object = None
     value: object = None
 
 
+def _no_list(value: object) -> object:
+    return () if value is None else value
+
+
+_NamedList = Annotated[tuple[_Named, ...], BeforeValidator(_no_list)]
+
+
 class _LineItem(_Read):
+    id: int | None = None
+    product_id: int | None = None
+    product_exists: bool | None = None
     sku: str | None = None
     quantity: int
     current_quantity: int | None = None
     title: str | None = None
     price: str
-    properties: tuple[_Named, ...] = ()
+    gift_card: bool | None = None
+    tip_payment_gateway: object = None
+    tip_payment_method: object = None
+    properties: _NamedList = ()
 
     @property
-    def pieces(self) -> int:
-        """How many are still wanted: what was taken out of the order afterwards gets no tickets."""
-        return self.quantity if self.current_quantity is None else self.current_quantity
+    def never_a_ticket(self) -> bool:
+        """A tip (only tips have `tip_payment_gateway`, which may be null), a gift card, or an item typed in by hand."""
+        is_tip = bool({"tip_payment_gateway", "tip_payment_method"} & self.model_fields_set)
+        has_no_product = self.product_exists is False or ("product_id" in self.model_fields_set and not self.product_id)
+        return is_tip or self.gift_card is True or (has_no_product and not self.sku)
+
+
+class _RefundedLine(_Read):
+    line_item_id: int | None = None
+    quantity: int = 0
+
+
+class _Refund(_Read):
+    refund_line_items: Annotated[tuple[_RefundedLine, ...], BeforeValidator(_no_list)] = ()
 
 
 class _Address(_Read):
     name: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
     phone: str | None = None
     province: str | None = None
     city: str | None = None
@@ -91,7 +145,8 @@ class _Person(_Read):
 class _ShopifyOrder(_Read):
     id: int
     name: str | None = None
-    test: bool = False
+    test: bool | None = None
+    cancelled_at: str | None = None
     currency: str
     financial_status: str | None = None
     processed_at: AwareDatetime | None = None
@@ -102,8 +157,19 @@ class _ShopifyOrder(_Read):
     customer: _Person | None = None
     billing_address: _Address | None = None
     shipping_address: _Address | None = None
-    note_attributes: tuple[_Named, ...] = ()
+    note_attributes: _NamedList = ()
     line_items: tuple[_LineItem, ...]
+    refunds: Annotated[tuple[_Refund, ...], BeforeValidator(_no_list)] = ()
+
+    def pieces(self, item: _LineItem) -> int:
+        """How many are still wanted: what was refunded or removed gets no ticket.
+
+        Shopify's `current_quantity` says it; API versions before 2024-01 have only the refunds.
+        """
+        if item.current_quantity is not None:
+            return item.current_quantity
+        refunded = (line for refund in self.refunds for line in refund.refund_line_items)
+        return item.quantity - sum(line.quantity for line in refunded if line.line_item_id == item.id)
 
 
 class ShopifyOrders:
@@ -120,16 +186,24 @@ class ShopifyOrders:
         self._settings = settings
 
     @hookimpl
-    def parse_order(self, record: OrderRecord) -> Order | None:
-        """The order that a webhook of the topic `orders/paid` tells of.
+    def parse_order(self, record: OrderRecord) -> Order | Ignore | None:
+        """The order that a webhook of the topic `orders/paid` holds.
 
         Raises Unreadable, InvalidOrder, DoesNotFit.
         """
         headers = {name.lower(): value for name, value in record.headers}
-        if headers.get("x-shopify-topic") != TOPIC:
-            return None
+        topic = (headers.get("x-shopify-topic") or b"").decode("utf-8", "replace")
+        if topic != TOPIC:
+            return Ignore(f"topic {topic}") if topic and self._settings.other_topics == "ignore" else None
         domain = (headers.get("x-shopify-shop-domain") or b"").decode("utf-8", "replace")
         return _order(_read(record.value), domain, self._settings)
+
+    @hookimpl
+    def accept_order(self, order: Order) -> Skip | None:
+        """Skip Shopify's test orders, if the settings say so."""
+        reference = order.reference
+        is_test = isinstance(reference, dict) and reference.keys() == REFERENCE and reference["test"] is True
+        return Skip("a test order of Shopify's") if is_test and self._settings.skip_test_orders else None
 
 
 def _read(value: bytes | None) -> _ShopifyOrder:
@@ -143,23 +217,27 @@ def _read(value: bytes | None) -> _ShopifyOrder:
         ) from None
 
 
-def _order(paid: _ShopifyOrder, domain: str, settings: Settings) -> Order:
-    if paid.financial_status not in (None, "paid"):
+def _order(paid: _ShopifyOrder, domain: str, settings: Settings) -> Order | Ignore:
+    if paid.cancelled_at is not None:
+        return Ignore("cancelled")
+    if paid.financial_status in UNWANTED:
+        return Ignore(f"{paid.financial_status}")
+    if paid.financial_status not in PAID:
         raise InvalidOrder(
-            f"Shopify says of order {paid.id} that it is {paid.financial_status}, not paid. "
+            f"Shopify says of order {paid.id} that it is not paid (financial_status). "
             "Send webhooks of the topic orders/paid and no others."
         )
     lines = tuple(_lines(paid, settings))
     if not lines:
-        raise InvalidOrder(f"Of order {paid.id} nothing is wanted any more. Let it be.")
+        return Ignore("no line is a ticket")
     if len(lines) > LINES_MAX:
         raise DoesNotFit(f"Order {paid.id} has {len(lines)} lines; {LINES_MAX} are allowed. Split it in the shop.")
     return Order(
         order_id=str(paid.id),
         merchant_id=settings.merchants.get(domain, ""),
-        trade_no=_text(paid.note_attributes, settings.trade_no_attribute),
+        trade_no=_text(paid.note_attributes, settings.trade_no_attribute, f"order {paid.id}"),
         paid_at=paid.processed_at or paid.created_at,
-        reference={"shop": domain[:200], "name": (paid.name or "")[:64], "test": paid.test},
+        reference={"shop": domain[:200], "name": (paid.name or "")[:64], "test": paid.test is True},
         issue_type=IssueType[settings.issue_type.upper()],
         customer=_customer(paid),
         lines=lines,
@@ -168,18 +246,22 @@ def _order(paid: _ShopifyOrder, domain: str, settings: Settings) -> Order:
 
 def _lines(paid: _ShopifyOrder, settings: Settings) -> Iterator[Line]:
     for number, item in enumerate(paid.line_items, 1):
-        if item.pieces < 1:
+        pieces = paid.pieces(item)
+        if pieces < 1 or item.never_a_ticket or (not item.sku and settings.without_sku == "leave_out"):
             continue
         place = f"line {number} of order {paid.id}"
         if not item.sku:
-            raise InvalidOrder(f"The product in {place} has no SKU. Give it one in Shopify, and send the order again.")
+            raise InvalidOrder(
+                f"The product in {place} has no SKU. Give it one in Shopify, and send the order again. If it is no "
+                "ticket, set plugins.settings.shopify_orders.without_sku to leave_out."
+            )
         yield Line(
             sku=item.sku,
-            quantity=item.pieces,
+            quantity=pieces,
             name=item.title,
             unit_price=_dollars(item.price, paid.currency, place),
-            start_date=_date(_text(item.properties, settings.date_property), place),
-            issue_type=_issue_type(_text(item.properties, settings.type_property), place),
+            start_date=_date(_text(item.properties, settings.date_property, place), place),
+            issue_type=_issue_type(_text(item.properties, settings.type_property, place), place),
         )
 
 
@@ -218,27 +300,45 @@ def _issue_type(text: str | None, place: str) -> IssueType | None:
         raise InvalidOrder(f"The ticket type in {place} is none of {known}. Correct the form.") from None
 
 
-def _text(named: tuple[_Named, ...], name: str) -> str | None:
-    """The text under a name, None where there is none."""
-    found = next((each.value for each in named if each.name == name), None)
-    return found.strip() or None if isinstance(found, str) else None
+def _text(named: tuple[_Named, ...], name: str, place: str) -> str | None:
+    """The text under a name, None where there is none; a number is its digits."""
+    value = next((each.value for each in named if each.name == name), None)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None or isinstance(value, str):
+        return (value or "").strip() or None
+    raise InvalidOrder(
+        f"The attribute {name} of {place} is neither text nor a whole number that JSON keeps. Write it as text."
+    )
 
 
 def _customer(paid: _ShopifyOrder) -> Customer:
     person = paid.customer or _Person()
     shipping, billing = paid.shipping_address or _Address(), paid.billing_address or _Address()
     return Customer(
-        name=shipping.name or billing.name or _full_name(person),
+        name=_name(shipping) or _name(billing) or _full_name(person.first_name, person.last_name),
         phone=_phone(paid.phone, shipping.phone, billing.phone, person.phone),
         email=paid.email or paid.contact_email or person.email,
         address=_address(shipping) or _address(billing),
     )
 
 
-def _full_name(person: _Person) -> str | None:
-    """王小明, and Alice Chen: Chinese names begin with the family's and have no space."""
-    first, last = person.first_name or "", person.last_name or ""
-    if _CJK.search(first + last):
+def _name(address: _Address) -> str | None:
+    """The address's name; Shopify's `name` is the given name, a blank, and the family name."""
+    if address.first_name or address.last_name:
+        return _full_name(address.first_name, address.last_name)
+    first, _, last = (address.name or "").strip().partition(" ")
+    if len(first) == 1 and len(last) > 1:  # 王 小明, as a customer typed it into one field
+        first, last = last, first
+    return _full_name(first, last.strip())
+
+
+def _full_name(first: str | None, last: str | None) -> str | None:
+    """王小明, and Alice Chen: Chinese names begin with the family's and have no blank."""
+    first, last = (first or "").strip(), (last or "").strip()
+    if _CJK.fullmatch(first) and _CJK.fullmatch(last):
         return last + first
     return f"{first} {last}".strip() or None
 

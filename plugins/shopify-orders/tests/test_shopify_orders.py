@@ -5,14 +5,40 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 from shopify_orders import Settings, ShopifyOrders
 
-from adapter import DoesNotFit, InvalidOrder, IssueType, Order, OrderRecord, Unreadable
-from adapter.testing import Conforms, MakesStreams, order_record
+from adapter import DoesNotFit, Ignore, InvalidOrder, IssueType, Order, OrderRecord, Skip, Unreadable
+from adapter.testing import Conforms, MakesStreams, Orders, order_record
 
 SHOP = "park.myshopify.com"
+CASES = Path(__file__).parent / "cases"
+TIP: Mapping[str, object] = {
+    "title": "Tip",
+    "quantity": 1,
+    "price": "60.00",
+    "sku": None,
+    "product_id": None,
+    "tip_payment_gateway": None,
+}
+CUSTOM_ITEM: Mapping[str, object] = {
+    "title": "Service fee",
+    "quantity": 1,
+    "price": "30.00",
+    "sku": None,
+    "product_id": None,
+    "product_exists": False,
+}
+GIFT_CARD: Mapping[str, object] = {
+    "title": "Gift card",
+    "quantity": 1,
+    "price": "500.00",
+    "sku": "GIFT-500",
+    "product_id": 7,
+    "gift_card": True,
+}
 LINE: Mapping[str, object] = {
     "id": 866550311766439020,
     "sku": "VQT04959",
@@ -57,12 +83,17 @@ def record(value: bytes | None, topic: str = "orders/paid") -> OrderRecord:
     return order_record(value, headers={"X-Shopify-Topic": topic, "X-Shopify-Shop-Domain": SHOP})
 
 
-def parsed(record: OrderRecord, **settings: object) -> Order:
-    """The order it becomes."""
+def answer(record: OrderRecord, **settings: object) -> Order | Ignore | None:
+    """What the plugin makes of a record."""
     plugin = ShopifyOrders()
     plugin.configure(Settings.model_validate(settings))
-    order = plugin.parse_order(record)
-    assert order is not None
+    return plugin.parse_order(record)
+
+
+def parsed(record: OrderRecord, **settings: object) -> Order:
+    """The order it becomes."""
+    order = answer(record, **settings)
+    assert isinstance(order, Order)
     return order
 
 
@@ -79,19 +110,126 @@ def test_an_order_is_read() -> None:
     assert order.reference == {"shop": SHOP, "name": "#1001", "test": False}
 
 
-@pytest.mark.parametrize(
-    "found", [order_record(b"{}"), record(b"{}", "orders/create"), record(None, "products/update")]
-)
-def test_other_records_are_left_to_others(found: OrderRecord) -> None:
-    """Without the header, or of another topic."""
+@pytest.mark.parametrize("found", [order_record(b"{}"), order_record(None), record(b"{}", "")])
+def test_records_of_others_are_left_to_them(found: OrderRecord) -> None:
+    """Without the header they are not Shopify's."""
     assert ShopifyOrders().parse_order(found) is None
+
+
+@pytest.mark.parametrize("topic", ["orders/create", "orders/cancelled", "draft_orders/create", "refunds/create"])
+def test_webhooks_of_other_topics_are_ignored(topic: str) -> None:
+    """A shop that forwards all its webhooks gets no dead letters for them; a setting leaves them to other plugins."""
+    assert answer(record(b"{}", topic)) == Ignore(f"topic {topic}")
+    assert answer(record(None, topic), other_topics="pass_on") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cancelled_at": "2026-03-01T12:30:00+08:00"}, "cancelled"),
+        ({"financial_status": "refunded"}, "refunded"),
+        ({"financial_status": "voided", "currency": "USD"}, "voided"),
+        ({"line_items": [{**LINE, "current_quantity": 0}]}, "no line is a ticket"),
+        ({"line_items": [TIP, CUSTOM_ITEM, GIFT_CARD]}, "no line is a ticket"),
+        ({"line_items": []}, "no line is a ticket"),
+    ],
+)
+def test_orders_that_get_no_tickets_are_ignored(changes: dict[str, object], reason: str) -> None:
+    """Cancelled, given back, or of nothing that ECPay sells as a ticket."""
+    assert answer(webhook(**changes)) == Ignore(reason)
+
+
+@pytest.mark.parametrize("line", [TIP, {**TIP, "tip_payment_gateway": "shopify_payments"}, CUSTOM_ITEM, GIFT_CARD])
+def test_lines_that_are_never_tickets_are_left_out(line: Mapping[str, object]) -> None:
+    """The rest of the order gets its tickets."""
+    order = parsed(webhook(line, LINE, line))
+
+    assert [(line.sku, line.quantity) for line in order.lines] == [("VQT04959", 2)]
+
+
+def test_an_item_typed_in_by_hand_with_a_sku_is_a_ticket() -> None:
+    """A draft order's custom item may have one, and so may a product that was deleted since."""
+    order = parsed(webhook({**CUSTOM_ITEM, "sku": "VQT04959"}))
+
+    assert [line.sku for line in order.lines] == ["VQT04959"]
+
+
+def test_a_product_without_a_sku_is_parked_unless_a_setting_leaves_it_out() -> None:
+    """It may be a ticket whose SKU was forgotten, so a person looks first."""
+    product = {**LINE, "sku": None, "product_id": 8222223204662, "product_exists": True}
+
+    with pytest.raises(InvalidOrder, match=r"line 1 .* has no SKU"):
+        parsed(webhook(product, LINE))
+    assert len(parsed(webhook(product, LINE), without_sku="leave_out").lines) == 1
+    assert answer(webhook(product), without_sku="leave_out") == Ignore("no line is a ticket")
+
+
+@pytest.mark.parametrize(
+    ("case", "trade_no"),
+    [
+        ("tip", "CBX20260302153064851"),
+        ("custom-item", "CBX20260302153064851"),
+        ("numeric-note-attribute", "20260302153064851"),
+        ("partially-refunded", "CBX20260302153064851"),
+    ],
+)
+def test_orders_of_real_shops_get_their_tickets(case: str, trade_no: str, memory_stream: MakesStreams) -> None:
+    """A tip, a fee typed in by hand, a note attribute that is a number, a partial refund."""
+    found = record((CASES / f"{case}.json").read_bytes())
+    order = parsed(found)
+    told = memory_stream(ShopifyOrders()).finish(found)
+
+    assert [(line.sku, line.quantity) for line in order.lines] == [("VQT04959", 1)]
+    assert (order.trade_no, order.customer.name) == (trade_no, "王小明")
+    assert told.kinds == ["submitted", "issued"]
+    assert told.event("issued").data["trade_no"] == trade_no
+
+
+def test_what_was_refunded_gets_no_ticket() -> None:
+    """`current_quantity` says it; older API versions have only the refunds."""
+    refund = {"refund_line_items": [{"line_item_id": 1, "quantity": 1}, {"line_item_id": 2, "quantity": 2}]}
+    lines = [{**LINE, "id": 1, "quantity": 3}, {**LINE, "id": 2, "quantity": 2}]
+    older = [{name: value for name, value in line.items() if name != "current_quantity"} for line in lines]
+    newer = [{**lines[0], "current_quantity": 2}, {**lines[1], "current_quantity": 0}]
+    status = {"financial_status": "partially_refunded", "refunds": [refund]}
+
+    for found in (older, newer):
+        assert [line.quantity for line in parsed(webhook(*found, **status)).lines] == [2]
+
+
+def test_a_refund_of_money_alone_leaves_all_tickets() -> None:
+    """A refund without lines says of no line that it is not wanted."""
+    order = parsed(webhook(financial_status="partially_refunded", refunds=[{"refund_line_items": []}]))
+
+    assert order.lines[0].quantity == 2
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+def test_test_orders_are_skipped_where_a_setting_says_so(skipped: bool, memory_stream: MakesStreams) -> None:
+    """They are orders, so the event says that they got no tickets."""
+    stream = memory_stream(shopify_orders=ShopifyOrders(), settings={"shopify_orders": {"skip_test_orders": skipped}})
+
+    told = stream.finish(webhook(test=True))
+
+    assert told.kinds == (["skipped"] if skipped else ["submitted", "issued"])
+    assert stream.finish(webhook(id=7)).kinds == ["submitted", "issued"]
+
+
+def test_other_orders_are_not_taken_for_test_orders(orders: Orders) -> None:
+    """Their reference may hold anything."""
+    plugin = ShopifyOrders()
+    plugin.configure(Settings(skip_test_orders=True))
+
+    for reference in ({"test": True}, ["test"], None, {"shop": SHOP, "name": "#1", "test": 1}):
+        assert plugin.accept_order(orders.electronic(reference=reference)) is None
+    assert plugin.accept_order(parsed(webhook(test=True))) == Skip("a test order of Shopify's")
 
 
 def test_the_headers_are_known_in_any_case() -> None:
     """HTTP does not care, and forwarders write them as they like."""
     headers = {"x-shopify-topic": "orders/paid"}
 
-    assert ShopifyOrders().parse_order(order_record(dict(PAID), headers=headers)) is not None
+    assert isinstance(ShopifyOrders().parse_order(order_record(dict(PAID), headers=headers)), Order)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"[]", b"not JSON", b'{"id": 1}', b"\xff\xfe", b"{" * 5000])
@@ -133,13 +271,33 @@ def test_phones_are_taiwanese_mobile_numbers_where_they_can_be(given: str | None
 
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
-    [("小明", "王", "王小明"), ("Alice", "Chen", "Alice Chen"), (None, "Chen", "Chen"), (None, None, None)],
+    [
+        ("小明", "王", "王小明"),
+        (" 小明 ", "王", "王小明"),
+        ("娜娜", "歐陽", "歐陽娜娜"),
+        ("Alice", "Chen", "Alice Chen"),
+        ("小明", "Wang", "小明 Wang"),
+        (None, "王小明", "王小明"),
+        (None, "Chen", "Chen"),
+        (None, None, None),
+    ],
 )
 def test_names_are_put_together_as_they_are_said(first: str | None, last: str | None, expected: str | None) -> None:
-    """Where no address has one."""
+    """Of the customer, and of an address, whose `name` Shopify makes of the same two with the given name first."""
     person = {"first_name": first, "last_name": last}
+    name = f"{first or ''} {last or ''}".strip() or None
 
     assert parsed(webhook(customer=person, shipping_address=None)).customer.name == expected
+    assert parsed(webhook(customer=None, shipping_address={**person, "name": name})).customer.name == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("小明 王", "王小明"), ("王 小明", "王小明"), ("王小明", "王小明"), ("Alice Chen", "Alice Chen"), ("", None)],
+)
+def test_a_chinese_name_in_one_field_begins_with_the_family(name: str, expected: str | None) -> None:
+    """An address without first and last name has Shopify's joined one, or what the customer typed."""
+    assert parsed(webhook(customer=None, shipping_address={"name": name})).customer.name == expected
 
 
 def test_what_was_taken_out_of_the_order_gets_no_tickets() -> None:
@@ -158,11 +316,38 @@ def test_properties_of_a_line_say_its_day_and_kind() -> None:
     assert not order.immediate
 
 
-def test_the_number_of_ecpays_payment_is_a_note_attribute() -> None:
-    """Tickets are issued under it."""
-    attributes = [{"name": "ecpay_trade_no", "value": "CBX20260302153064851"}]
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("CBX20260302153064851", "CBX20260302153064851"),
+        (" CBX20260302153064851 ", "CBX20260302153064851"),
+        (20260302153064851, "20260302153064851"),
+        (10**19 + 7, "10000000000000000007"),
+        (20260302.0, "20260302"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_number_of_ecpays_payment_is_a_note_attribute(value: object, expected: str | None) -> None:
+    """Tickets are issued under it; scripts in the shop write it as a number, too."""
+    attributes = [{"name": "gift", "value": True}, {"name": 5}, {"name": "ecpay_trade_no", "value": value}]
 
-    assert parsed(webhook(note_attributes=attributes)).trade_no == "CBX20260302153064851"
+    assert parsed(webhook(note_attributes=attributes)).trade_no == expected
+
+
+@pytest.mark.parametrize("value", [True, False, 2026030215306485.5, 2.0260302153064851e19, ["CBX1"], {"no": "CBX1"}])
+def test_a_number_that_lost_digits_is_none(value: object) -> None:
+    """Under a wrong number nobody would find the tickets."""
+    with pytest.raises(InvalidOrder, match="ecpay_trade_no of order 820982911946154508"):
+        parsed(webhook(note_attributes=[{"name": "ecpay_trade_no", "value": value}]))
+
+
+@pytest.mark.parametrize("attributes", [None, []])
+def test_an_order_may_have_no_attributes(attributes: object) -> None:
+    """Null is an empty list."""
+    order = parsed(webhook({**LINE, "properties": attributes}, note_attributes=attributes, refunds=attributes))
+
+    assert order.trade_no is None
 
 
 def test_each_shop_has_its_merchant() -> None:
@@ -175,14 +360,14 @@ def test_each_shop_has_its_merchant() -> None:
     ("changes", "said"),
     [
         ({"currency": "USD"}, "TWD"),
-        ({"financial_status": "refunded"}, "refunded, not paid"),
+        ({"financial_status": "pending"}, "not paid"),
+        ({"financial_status": "partially_paid"}, "not paid"),
         ({"line_items": [{**LINE, "sku": None}]}, "no SKU"),
         ({"line_items": [{**LINE, "price": "12.50"}]}, "cents"),
         ({"line_items": [{**LINE, "price": "NaN"}]}, "no number"),
         ({"line_items": [{**LINE, "price": "free"}]}, "no number"),
         ({"line_items": [{**LINE, "properties": [{"name": "ticket_date", "value": "May"}]}]}, "no day"),
         ({"line_items": [{**LINE, "properties": [{"name": "ticket_type", "value": "gold"}]}]}, "none of"),
-        ({"line_items": [{**LINE, "current_quantity": 0}]}, "nothing is wanted"),
     ],
 )
 def test_what_cannot_become_tickets_is_an_invalid_order(changes: dict[str, object], said: str) -> None:
