@@ -223,9 +223,16 @@ class LeaseLost(StreamError):
 
 
 class OutcomeTooLarge(StreamError):
-    """What a stage wants to publish about a record is larger than its topic takes; a smaller outcome is asked for."""
+    """What a stage wants to publish about a record is larger than its topic takes; a smaller outcome is asked for.
+
+    `again`: the topic has refused a smaller one already.
+    """
 
     remedy = Remedy.PARK
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class OffsetNotOpen(StreamError):

@@ -30,6 +30,7 @@ from adapter.flows.events import (
     order_event,
 )
 from adapter.flows.journey import Journey, journey_headers, read_journey, unread_journey
+from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
@@ -138,7 +139,15 @@ class ConfirmStage:
         return Outcome(records=(self._written_anew(record, later),))
 
     def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
-        """Put a record that is no confirmation, or broke the adapter, on the dead letters."""
+        """Put a record that is no confirmation, or broke the adapter, on the dead letters; at worst its coordinates."""
+        if is_refused_again(error):
+            return park_by_coordinates(record, error, "confirm", self._topics, self._now())
+        try:
+            return self._broken(record, error)
+        except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
+            return park_by_coordinates(record, worse, "confirm", self._topics, self._now())
+
+    def _broken(self, record: Record, error: Exception) -> Outcome:
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "confirm")
         else:

@@ -23,6 +23,8 @@ _FITS = RECORD_MAX_BYTES - 16 * 1024
 MESSAGE_MAX_CHARACTERS = 2000
 VALUE_OMITTED = "ecticket-value-omitted"
 SINK = "ecticket-sink"
+OFFSETS = "ecticket-offsets"
+"""First and last offset that the dead letter of a record without content stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,9 @@ def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: st
 def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[Publication]:
     headers = (*own_headers(record.headers), *added)
     omitted = ((VALUE_OMITTED, b"true"),) if record.value is not None else ()
+    if record.not_read is not None:
+        range_ = f"{record.not_read.first}-{record.not_read.last}"
+        headers = added = (*added, (OFFSETS, range_.encode()), (VALUE_OMITTED, b"true"))
     yield Publication(topic=topic, key=record.key, value=record.value, headers=headers)
     yield Publication(topic=topic, key=record.key, value=None, headers=(*headers, *omitted))
     yield Publication(topic=topic, key=None, value=None, headers=(*added, *omitted))
@@ -78,8 +83,14 @@ def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[
     yield "kafka_dlt-original-topic", journey.origin.topic.encode()
     yield "kafka_dlt-original-partition", struct.pack(">i", journey.origin.partition)
     yield "kafka_dlt-original-offset", struct.pack(">q", journey.origin.offset)
-    yield "kafka_dlt-original-timestamp", struct.pack(">q", int(journey.origin_timestamp.timestamp() * 1000))
+    yield "kafka_dlt-original-timestamp", struct.pack(">q", _milliseconds(journey))
     yield "kafka_dlt-exception-message", message.encode("utf-8", "replace")
+
+
+def _milliseconds(journey: Journey) -> int:
+    """The origin's timestamp as its topic keeps it."""
+    odd = journey.odd_origin_timestamp
+    return int(journey.origin_timestamp.timestamp() * 1000) if odd is None else odd
 
 
 def _size(letter: Publication) -> int:

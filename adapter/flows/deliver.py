@@ -19,11 +19,13 @@ from typing import Protocol
 
 import structlog
 
+from adapter.errors import OrderError
 from adapter.extensions.sink_thread import Attempt
 from adapter.extensions.sinks import Event
 from adapter.flows import verdicts
 from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.journey import unread_journey
+from adapter.flows.last_resort import bare_letter, is_refused_again
 from adapter.flows.patience import Patience, Tried, pause_until, try_again_at
 from adapter.flows.ports import Clock
 from adapter.flows.told import read_event
@@ -117,7 +119,17 @@ class DeliverStage:
         return self._given_up(record, tried, why)
 
     def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
-        """Put an event that broke the adapter on the dead letters."""
+        """Put an event that was not read, or broke the adapter, on the dead letters; at worst its coordinates."""
+        try:
+            if not is_refused_again(error):
+                return self._broken(record, error)
+        except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
+            error = worse
+        return bare_letter(record, error, "deliver", self._dead_letters, self._now(), sink=self._sink.name)
+
+    def _broken(self, record: Record, error: Exception) -> Outcome:
+        if isinstance(error, OrderError):
+            return self._letter(record, verdicts.of_order_error(error, "deliver"), Tried())
         return self._letter(record, verdicts.of_mistake(error, record, "deliver"), Tried())
 
     async def _timed(self, attempting: Awaitable[Attempt]) -> Attempt:
@@ -132,7 +144,12 @@ class DeliverStage:
         at = None
         if not attempt.in_vain:
             at = try_again_at(
-                tried, told_at=record.timestamp, now=now, patience=self._patience, fraction=self._fraction()
+                tried,
+                # A timestamp that lies ahead, or is none at all, must not keep the event waiting for ever.
+                told_at=min(record.timestamp, tried.since or now),
+                now=now,
+                patience=self._patience,
+                fraction=self._fraction(),
             )
         if at is None:
             return self._given_up(record, tried, f"{attempt.why} (attempt {tried.attempts})")

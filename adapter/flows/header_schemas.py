@@ -89,7 +89,11 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-topic": _text("Topic of the record that was first taken up."),
         "ecticket-partition": _text("Its partition, decimal.", pattern=_DECIMAL),
         "ecticket-offset": _text("Its offset, decimal.", pattern=_DECIMAL),
-        "ecticket-timestamp": _text("Its timestamp: UTC.", format="date-time"),
+        "ecticket-timestamp": _text(
+            "Its timestamp: UTC (RFC 3339). Outside the years 1970 to 8999: milliseconds since 1970, as the topic has "
+            "them.",
+            examples=["2026-03-01T08:30:15.250Z"],
+        ),
         "ecticket-first-seen": _text("When it was first taken up, or replayed: UTC.", format="date-time"),
         "ecticket-attempts": _text("How often it was tried since, decimal.", pattern=_DECIMAL),
         "ecticket-replays": _text("How often it was replayed, decimal.", pattern=_DECIMAL),
@@ -112,6 +116,10 @@ DEAD_LETTER_HEADERS = _headers(
         ),
         "ecticket-plan": _text("The order's open parts, JSON in the adapter's own form. Holds customer data."),
         "ecticket-value-omitted": _text("The value was too large for this topic and is not here.", const="true"),
+        "ecticket-offsets": _text(
+            "The record's content was not read: first and last offset that this dead letter stands for.",
+            pattern=r"^[0-9]+-[0-9]+$",
+        ),
     },
 )
 """Of a dead letter; beside them stand those that the record brought along."""

@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin, record_origin, rfc3339
-from adapter.stream.records import Record
+from adapter.issuance.json_reader import YEARS
+from adapter.stream.records import Record, moment_of
 
 PREFIX = "ecticket-"
 PLAN = "ecticket-plan"
+TIMESTAMP = "ecticket-timestamp"
 POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
 POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
 BY_REPLAY = "replay"
@@ -29,6 +31,7 @@ _NEXT_MOMENT = timedelta(milliseconds=1)
 _READ_AS_TEXT = ("content-type", "ce_specversion", "ce_datacontenttype")
 _PARTITION_MAX = 2**31 - 1
 _OFFSET_MAX = 2**63 - 1
+_ODD_TIMESTAMP = re.compile(r"-?[0-9]{1,19}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -49,6 +52,8 @@ class Journey:
     not_before: datetime | None = None
     plan: bytes | None = None
     traceparent: str | None = None
+    odd_origin_timestamp: int | None = None
+    """See `Record.odd_timestamp`; of the first origin."""
 
     def possibly_sent(self, at: datetime | None) -> Journey:
         """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
@@ -105,9 +110,11 @@ def unread_journey(record: Record, now: datetime) -> Journey:
 
 
 def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey:
+    origin_timestamp, odd = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.odd_timestamp)
     return Journey(
         origin=_origin(record, texts),
-        origin_timestamp=_moment(texts, "ecticket-timestamp") or record.timestamp,
+        origin_timestamp=origin_timestamp,
+        odd_origin_timestamp=odd,
         first_seen=_moment(texts, "ecticket-first-seen") or now,
         attempts=_number(texts, "ecticket-attempts") or 0,
         replays=_number(texts, "ecticket-replays") or 0,
@@ -125,7 +132,7 @@ def journey_headers(journey: Journey) -> dict[str, str]:
         "ecticket-topic": journey.origin.topic,
         "ecticket-partition": str(journey.origin.partition),
         "ecticket-offset": str(journey.origin.offset),
-        "ecticket-timestamp": rfc3339(journey.origin_timestamp),
+        TIMESTAMP: timestamp_text(journey.origin_timestamp, journey.odd_origin_timestamp),
         "ecticket-first-seen": rfc3339(journey.first_seen),
         "ecticket-attempts": str(journey.attempts),
         "ecticket-replays": str(journey.replays),
@@ -139,6 +146,11 @@ def journey_headers(journey: Journey) -> dict[str, str]:
     if journey.plan is not None:
         headers[PLAN] = journey.plan.decode()
     return headers
+
+
+def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
+    """A record's timestamp in a header: RFC 3339, or the topic's own number where no such time says it."""
+    return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
 
 
 def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
@@ -178,11 +190,20 @@ def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(texts[name])
-        if moment.tzinfo is not None:
+        if moment.tzinfo is not None and moment.year in YEARS:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise Unreadable(f"The header {name} is no RFC 3339 time with a zone. Mend or remove it.")
+    raise Unreadable(f"The header {name} is no RFC 3339 time with a zone from {YEARS.start} on. Fix or remove it.")
+
+
+def _timestamp(texts: Mapping[str, str], name: str) -> tuple[datetime, int | None] | None:
+    """`Record.timestamp` and `Record.odd_timestamp`, as `timestamp_text` wrote them."""
+    text = texts.get(name, "")
+    if _ODD_TIMESTAMP.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+        return moment_of(int(text))
+    moment = _moment(texts, name)
+    return None if moment is None else (moment, None)
 
 
 def _number(texts: Mapping[str, str], name: str) -> int | None:
@@ -200,7 +221,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
     "ecticket-offset": _number,
     "ecticket-attempts": _number,
     "ecticket-replays": _number,
-    "ecticket-timestamp": _moment,
+    TIMESTAMP: _timestamp,
     "ecticket-first-seen": _moment,
     POSSIBLY_SENT_AT: _moment,
     "ecticket-not-before": _moment,

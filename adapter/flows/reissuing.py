@@ -143,6 +143,7 @@ def reissue(
     journey = Journey(
         origin=origin_of(found[0].order_record) or record_origin(order_record),
         origin_timestamp=order_record.timestamp,
+        odd_origin_timestamp=order_record.odd_timestamp,
         first_seen=now,
         possibly_sent_at=now,
         not_before=now,

@@ -21,8 +21,8 @@ from typing import Literal
 from adapter.errors import OrderError
 from adapter.extensions.sinks import Event
 from adapter.flows.dead_letters import SINK, VALUE_OMITTED
-from adapter.flows.events import Origin, rfc3339
-from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey
+from adapter.flows.events import Origin
+from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey, timestamp_text
 from adapter.flows.ports import Topics
 from adapter.flows.told import read_event
 from adapter.issuance.carried import decode_plan
@@ -194,7 +194,7 @@ def _whole(letter: Record, journey: Journey, origin: Record | None) -> Record | 
     """The letter with its value, if need be that of the record it came from; an order's plan stands in for it."""
     if header_text(letter, VALUE_OMITTED) is None:
         return letter
-    if origin is not None and rfc3339(origin.timestamp) == rfc3339(journey.origin_timestamp):
+    if origin is not None and origin.not_read is None and _is_origin(origin, journey):
         return replace(
             letter, key=origin.key, value=origin.value, headers=(*own_headers(origin.headers), *_ours(letter))
         )
@@ -204,6 +204,12 @@ def _whole(letter: Record, journey: Journey, origin: Record | None) -> Record | 
         why=f"The letter was too large to keep the record's value, and the record it came from ({journey.origin}) is "
         "not there any more. Have the shop send the order again."
     )
+
+
+def _is_origin(record: Record, journey: Journey) -> bool:
+    """Whether this is the record that the letter is about, and not one of another topic of the same name."""
+    written = timestamp_text(journey.origin_timestamp, journey.odd_origin_timestamp)
+    return timestamp_text(record.timestamp, record.odd_timestamp) == written
 
 
 def _ours(letter: Record) -> tuple[tuple[str, bytes | None], ...]:

@@ -24,6 +24,7 @@ from adapter.extensions.facade import Extensions
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
 from adapter.flows.journey import Journey, read_journey, unread_journey
+from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
@@ -108,6 +109,7 @@ class SubmitStage:
     ) -> None:
         self.group = group
         self.topics = (topics.orders_paid, topics.orders_deferred)
+        self._topics = topics
         self.max_in_flight = concurrency
         self.max_waiting = 16 * concurrency
         self.fingerprint = fingerprint
@@ -157,7 +159,15 @@ class SubmitStage:
         return self._outcomes.carried(record, work.journey.all_possibly_sent(grant.possibly_sent_since))
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
-        """Put a record that could not be read, or broke the adapter, on the dead letters."""
+        """Put a record that could not be read, or broke the adapter, on the dead letters; at worst its coordinates."""
+        if is_refused_again(error):
+            return park_by_coordinates(record, error, "submit", self._topics, self._now())
+        try:
+            return self._broken(record, error, grant)
+        except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
+            return park_by_coordinates(record, worse, "submit", self._topics, self._now())
+
+    def _broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
         came_with = _readable_journey(record, self._now()).before_sending()
         journey = came_with.all_possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):

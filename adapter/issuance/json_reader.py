@@ -15,7 +15,8 @@ from typing import Self, TypeVar
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
-_YEARS = range(1970, 9000)
+YEARS = range(1970, 9000)
+"""Years of the moments that a record may hold: no arithmetic with them overflows."""
 
 
 class NotAsWritten(Exception):
@@ -35,9 +36,13 @@ class JsonReader:
 
     @classmethod
     def load(cls, data: bytes) -> Self:
-        """Raises NotAsWritten when `data` is no JSON object."""
+        """Raises NotAsWritten when `data` is no JSON object, or holds a text that no UTF-8 can write."""
         try:
             document = json.loads(data)
+            # An escape may name half of a character (a lone surrogate); what was read could never be published.
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise NotAsWritten("it holds half of a character") from None
         except (ValueError, RecursionError):
             raise NotAsWritten("it is not JSON") from None
         return cls._of(document, "")
@@ -98,8 +103,8 @@ class JsonReader:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise self._wrong(name, "a time") from None
-        if moment.tzinfo is None or moment.year not in _YEARS:
-            raise self._wrong(name, f"a time with a zone, from {_YEARS.start} on")
+        if moment.tzinfo is None or moment.year not in YEARS:
+            raise self._wrong(name, f"a time with a zone, from {YEARS.start} on")
         return moment.astimezone(UTC)
 
     def optional_day(self, name: str) -> date | None:

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from adapter.errors import OutcomeTooLarge
 from adapter.stream.books import Flush
 from adapter.stream.holding import Holding
+from adapter.stream.leftovers import MOST_REFUSALS
 from adapter.stream.observer import StreamObserver
 from adapter.stream.port import KafkaTrouble, PublicationsTooLarge
 from adapter.stream.records import Publication
@@ -103,8 +104,11 @@ class Flusher(Generic[S]):
         owners = [offset for offset, outcome in flush.outcomes.items() for _ in outcome.records]
         for offset in {owners[index] for index in refusal.indexes}:
             work = holding.works[offset]
-            error = OutcomeTooLarge(f"{work}: what is to be published about it is larger than its topic takes")
-            outcome = self._workshop.broken(work, error, "publish") if self._workshop.leftovers.refused(work) else None
+            refusals = self._workshop.leftovers.refused(work)
+            error = OutcomeTooLarge(
+                f"{work}: what is to be published about it is larger than its topic takes", again=refusals > 1
+            )
+            outcome = self._workshop.broken(work, error, "publish") if refusals <= MOST_REFUSALS else None
             if outcome is None:
                 log.error("%s: not even what was to be published instead is taken by its topic; it stays open", work)
                 holding.books.withdraw(offset)

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
+from adapter.errors import TooLarge
 from adapter.stream.holding import Holding
 from adapter.stream.observer import StreamObserver
 from adapter.stream.phases import Phase
-from adapter.stream.records import Record
+from adapter.stream.records import Record, offsets_text
 from adapter.stream.stage import Outcome, Prepared, Stage
 from adapter.stream.work import Work
 from adapter.stream.workshop import Workshop
@@ -62,6 +63,7 @@ class Intake(Generic[S]):
     async def _prepare(self, works: Iterator[Work[S]], prepared: dict[int, Prepared[S] | Outcome | None]) -> None:
         for work in works:
             try:
+                _check_read(work.record)
                 prepared[work.offset] = _prepared(await self._stage.prepare(work.record))
             except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
                 prepared[work.offset] = self._workshop.broken(work, error, "prepare")
@@ -71,6 +73,16 @@ class Intake(Generic[S]):
             self._workshop.finish(work, prepared)
         elif prepared is not None:
             self._workshop.admit(work, prepared)
+
+
+def _check_read(record: Record) -> None:
+    """Raises TooLarge for a record of which nothing but its coordinates is known."""
+    not_read = record.not_read
+    if not_read is not None:
+        raise TooLarge(
+            f"{offsets_text(record, not_read)} not read: {not_read.why}. Only the coordinates are known. Read the log "
+            "there with another client, and have its producer send what is missing again, in smaller batches."
+        )
 
 
 def _prepared(result: Prepared[S]) -> Prepared[S]:

@@ -19,6 +19,9 @@ from adapter.stream.work import Work
 
 S = TypeVar("S")
 
+MOST_REFUSALS = 2
+"""After so many, there is nothing smaller to publish: the stage was asked for less, and then for the least."""
+
 
 class _Kept(NamedTuple):
     """An outcome that was not committed, and the group's generation in which it came about."""
@@ -69,15 +72,15 @@ class Leftovers(Generic[S]):
         # In the same generation, or the very next one, the partition can have had no other owner.
         return kept.outcome if work.holding.generation - kept.generation in (0, 1) else None
 
-    def refused(self, work: Work[S]) -> bool:
-        """Note that a topic refused this record's outcome; True when it was the first time."""
+    def refused(self, work: Work[S]) -> int:
+        """Note that a topic refused this record's outcome; how often it has."""
         key = (work.holding.place, work.offset)
         self._refusals[key] = self._refusals.get(key, 0) + 1
-        return self._refusals[key] == 1
+        return self._refusals[key]
 
     def hopeless(self, work: Work[S]) -> bool:
-        """Whether a topic refused this record's outcome, and then what was to be published instead."""
-        return self._refusals.get((work.holding.place, work.offset), 0) > 1
+        """Whether a topic refused this record's outcome, and everything that was to be published instead."""
+        return self._refusals.get((work.holding.place, work.offset), 0) > MOST_REFUSALS
 
     def settled(self, work: Work[S]) -> None:
         """Note that this record is committed."""

@@ -38,6 +38,8 @@ _MAGIC_AT = 16
 _SHORTEST = 14  # bytes after the length, of an empty message of format 0
 _V2 = struct.Struct(">qiibIhiqqqhii")
 _V2_CRC_FROM = 21
+_V2_LAST_DELTA_AT = 23
+_V2_MAX_TIMESTAMP_AT = 35
 _V0 = struct.Struct(">qiIbb")
 _V1 = struct.Struct(">qiIbbq")
 _INT32 = struct.Struct(">i")
@@ -166,7 +168,7 @@ class RecordReader:
 
     def _last_offset(self, data: memoryview, base: int) -> int:
         """The batch's last offset; a corrupt header must not claim offsets that belong to other batches."""
-        (delta,) = struct.unpack_from(">i", data, 23)
+        (delta,) = struct.unpack_from(">i", data, _V2_LAST_DELTA_AT)
         last = base + delta if 0 <= delta <= _MOST_OFFSETS else base
         if len(self._data) - self._at >= _LOG_OVERHEAD.size:
             following, _ = _LOG_OVERHEAD.unpack_from(self._data, self._at)
@@ -193,13 +195,14 @@ class RecordReader:
         """Each offset of the batch as a record without content; a compressed message set is one of them."""
         why = f"its batch inflates to more than {MOST_INFLATED_BYTES // 2**20} MiB"
         if batch.magic < 2:
-            yield self._empty(self.position, batch.last, why)
+            yield self._empty(self.position, batch.last, _NO_TIMESTAMP, why)
             return
+        (max_ms,) = struct.unpack_from(">q", batch.data, _V2_MAX_TIMESTAMP_AT)
         for offset in range(max(self.position, batch.base), batch.last + 1):
-            yield self._empty(offset, offset, why)
+            yield self._empty(offset, offset, max_ms, why)
 
-    def _empty(self, first: int, last: int, why: str) -> Record:
-        return self._record(last, _NO_TIMESTAMP, None, None, (), not_read=NotRead(first=first, last=last, why=why))
+    def _empty(self, first: int, last: int, timestamp_ms: int, why: str) -> Record:
+        return self._record(last, timestamp_ms, None, None, (), not_read=NotRead(first=first, last=last, why=why))
 
     def _record(
         self,
@@ -279,7 +282,7 @@ class RecordReader:
                     raise ValueError("a record has another length than it says")
             except _TooManyHeaders:
                 self._budget.use(size)
-                yield self._empty(offset, offset, f"it has more than {MOST_HEADERS} headers")
+                yield self._empty(offset, offset, timestamp_ms, f"it has more than {MOST_HEADERS} headers")
             else:
                 yield self._record(offset, timestamp_ms, key, value, headers)
             at = end

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from adapter.errors import OutcomeTooLarge, Unreadable
+from adapter.flows import confirm
 from adapter.flows.confirm import Waiting
 from adapter.flows.events import rfc3339
 from adapter.issuance.confirm import ConfirmPolicy
@@ -403,13 +404,14 @@ async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(house: House
     assert has_header(result.letter, "ecticket-possibly-sent-at")
 
 
+def breaks(*_: object, **__: object) -> None:
+    raise RuntimeError("wang@example.com")
+
+
 async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by its text; the order is named, since the record can be read."""
     _, confirmation = await submitted(house)
     prepared = await house.confirm.prepare(confirmation)
-
-    def breaks(*_: object, **__: object) -> None:
-        raise RuntimeError("wang@example.com")
 
     monkeypatch.setattr(house.ecticket, "query", breaks)
     with pytest.raises(RuntimeError) as caught:
@@ -431,6 +433,21 @@ async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None
     result = house.reader.read(house.confirm.broken(confirmation, error, Grant(confirmation)))
 
     assert result.event("parked").data["reason"] == "too-large"
+
+
+async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record does not stay open; the issuance counts as possibly sent."""
+    _, confirmation = await submitted(house)
+    monkeypatch.setattr(confirm, "dead_letter", breaks)
+
+    result = house.reader.read(house.confirm.broken(confirmation, RuntimeError("x"), Grant(confirmation)))
+
+    assert result.event("parked").data["reason"] == "internal-error"
+    assert (result.letter.key, result.letter.value) == (None, None)
+    assert header(result.letter, "ecticket-offset") == str(confirmation.offset)
+    assert has_header(result.letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_confirmation_of_another_version_can_be_read(house: House) -> None:

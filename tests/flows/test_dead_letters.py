@@ -86,6 +86,16 @@ def test_springs_tools_understand_it() -> None:
     assert headers["kafka_dlt-exception-message"] == VERDICT.message.encode()
 
 
+def test_an_odd_timestamp_is_kept_in_both_forms() -> None:
+    """Microseconds where milliseconds belong: no date says it, so the dead letter has the number of the topic."""
+    odd = 1_764_400_000_000_000
+    letter = _letter(_record(), journey=replace(JOURNEY, odd_origin_timestamp=odd))
+    headers = dict(letter.headers)
+
+    assert headers["ecticket-timestamp"] == str(odd).encode()
+    assert struct.unpack(">q", headers["kafka_dlt-original-timestamp"]) == (odd,)
+
+
 def test_parked_again_headers_are_replaced() -> None:
     """A dead letter that was replayed and comes back has every header once, the new ones."""
     first = _letter(_record())

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from adapter import Event
-from adapter.errors import OutcomeTooLarge
+from adapter.errors import OutcomeTooLarge, TooLarge
 from adapter.extensions.sink_thread import Attempt, End
+from adapter.flows import deliver
 from adapter.flows.deliver import MAX_WAITING, DeliverStage
 from adapter.flows.patience import Patience, Tried
 from adapter.stream.flushing import CARRY_ABOVE
 from adapter.stream.metadata import CommitNote, write
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import NotRead, Publication, Record
 from adapter.stream.stage import Later, Outcome
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.surroundings import TOPICS, Grant
@@ -293,3 +294,40 @@ async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
         assert (header(letter, "ecticket-reason"), header(letter, "ecticket-sink")) == (reason, "chat")
         assert "王小明" not in header(letter, "ecticket-message")
     assert desk.chat.given == []
+
+
+async def test_an_event_that_was_not_read_is_a_dead_letter_of_its_coordinates() -> None:
+    """Its batch inflates too far, say; the sink is not called, and the events behind it are delivered."""
+    desk = Desk()
+    bomb = replace(told(), value=None, headers=(), not_read=NotRead(first=3, last=9, why="too large"))
+
+    letter = letter_of(desk.stage.broken(bomb, TooLarge("Not read. Send it again."), Grant(bomb)))
+
+    assert header(letter, "ecticket-reason") == "too-large"
+    assert (header(letter, "ecticket-sink"), header(letter, "ecticket-offsets")) == ("chat", "3-9")
+
+
+async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sink stays named, so that the event can still be delivered from where it came from."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    desk = Desk()
+    monkeypatch.setattr(deliver, "dead_letter", breaks)
+
+    letter = letter_of(desk.stage.broken(told(), RuntimeError("x"), Grant(told())))
+
+    assert (letter.key, letter.value) == (None, None)
+    assert (header(letter, "ecticket-sink"), header(letter, "ecticket-stage")) == ("chat", "deliver")
+
+
+@pytest.mark.parametrize("told_at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(8999, 12, 31, tzinfo=UTC)])
+async def test_an_event_with_an_odd_timestamp_is_given_up_in_time(told_at: datetime) -> None:
+    """Neither at its first failure nor never."""
+    desk = Desk(FAILED)
+
+    outcome, pauses = await desk.to_the_end(replace(told(), timestamp=told_at))
+
+    assert header(letter_of(outcome), "ecticket-reason") == "sink-failed"
+    assert len(pauses) > 3

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapter.flows import dead_letters, journey
-from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import OrderParked, Origin, order_event
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
 from adapter.flows.journey import Journey
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import NotRead, Publication, Record
 
 from .house import described
 
@@ -34,7 +34,7 @@ def test_an_event_with_all_there_is_has_every_described_header() -> None:
 
 
 def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
-    """A replayed order, too large, parked because of a plugin, with a plan."""
+    """A replayed order that was not read, parked because of a plugin, with a plan."""
     way = Journey(
         origin=ORIGIN,
         origin_timestamp=NOW,
@@ -45,9 +45,8 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
         not_before=NOW,
         plan=b"{}",
     )
-    record = Record(
-        topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=b" " * RECORD_MAX_BYTES, headers=()
-    )
+    not_read = NotRead(first=7, last=7, why="it is too large")
+    record = Record(topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=None, not_read=not_read)
     verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat")
 
     letter = dead_letter(record, verdict, way, topic="t", now=NOW)

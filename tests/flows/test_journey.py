@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin
 from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey, unread_journey
-from adapter.stream.records import Record
+from adapter.stream.records import Record, moment_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 2, 28, 8, 30, 15, 250_000, tzinfo=UTC)
@@ -67,6 +67,20 @@ JOURNEYS = st.builds(
 )
 
 
+@pytest.mark.parametrize("odd", [-(2**63), -1, 1_764_400_000_000_000, 2**63 - 1])
+def test_an_odd_timestamp_survives_every_copy(odd: int) -> None:
+    """Where RFC 3339 cannot say it, the header has the number of the topic, also after the next copy."""
+    moment, kept = moment_of(odd)
+    first = Record(
+        topic="orders.paid", partition=3, offset=41, timestamp=moment, key=None, value=b"", odd_timestamp=kept
+    )
+
+    journey = read_journey(_carried(read_journey(first, NOW)), NOW)
+
+    assert (journey.origin_timestamp, journey.odd_origin_timestamp) == (moment, odd)
+    assert journey_headers(journey)["ecticket-timestamp"] == str(odd)
+
+
 @given(JOURNEYS)
 def test_what_is_written_is_read(journey: Journey) -> None:
     """Headers are the journey, whole; the carrying record's own coordinates do not matter."""
@@ -85,7 +99,11 @@ def test_what_is_written_is_read(journey: Journey) -> None:
         ("ecticket-possibly-sent-at", None),
         ("ecticket-possibly-sent-at", b"0001-01-01T00:00:00+14:00"),
         ("ecticket-not-before", b"\xff"),
+        ("ecticket-possibly-sent-at", b"9999-12-31T23:59:59.999999Z"),
+        ("ecticket-not-before", b"1969-12-31T23:59:59Z"),
         ("ecticket-first-seen", b"1700000000"),
+        ("ecticket-timestamp", b"9223372036854775808"),
+        ("ecticket-timestamp", b"1.5"),
         ("ecticket-timestamp", b"2026-13-01T00:00:00Z"),
         ("ecticket-attempts", b"-1"),
         ("ecticket-attempts", b"1.0"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, hookimpl
-from adapter.errors import OutcomeTooLarge
+from adapter.errors import OutcomeTooLarge, TooLarge
+from adapter.flows import order_outcomes
 from adapter.flows.submit import MAX_ORDER_BYTES
 from adapter.protocol.issue import IssueType
+from adapter.stream.records import NotRead
 from adapter.testing.ecticket import LOST_BEFORE
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Grant
@@ -268,4 +272,68 @@ async def test_a_merchant_that_is_gone_parks_its_carried_orders_with_their_plans
     assert "is not configured" in str(parked.data["message"])
     assert "tickets may exist" in str(parked.data["message"])
     assert [part.part.number for part in plan_of(told.letter).parts] == [2]
+    assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+# --- the last resort --------------------------------------------------------------------------------------------------
+
+
+async def test_a_record_whose_dead_letter_cannot_be_built_is_parked_by_its_coordinates(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever raises on the way to a dead letter: the record gets an outcome, as possibly sent."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    record = house.order()
+    monkeypatch.setattr(order_outcomes, "dead_letter", breaks)
+
+    told = house.reader.read(house.submit.broken(record, RuntimeError("x"), Grant(record)))
+
+    assert told.event("parked").data["reason"] == "internal-error"
+    assert (told.letter.key, told.letter.value) == (None, None)
+    assert header(told.letter, "ecticket-topic") == record.topic
+    assert header(told.letter, "ecticket-offset") == str(record.offset)
+    assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates(house: House) -> None:
+    """The engine asks again when not even the smaller outcome was taken."""
+    record = house.order()
+    error = OutcomeTooLarge("too large", again=True)
+
+    told = house.reader.read(house.submit.broken(record, error, Grant(record)))
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert (told.letter.key, told.letter.value) == (None, None)
+
+
+async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(house: House) -> None:
+    """A bomb: nothing of it is in the dead letter, which says which offsets it stands for."""
+    record = replace(
+        house.order(), key=None, value=None, not_read=NotRead(first=41, last=41, why="inflates to more than 16 MiB")
+    )
+
+    told = house.reader.read(house.submit.broken(record, TooLarge("Not read. Send it again."), Grant(record)))
+
+    assert told.event("parked").data["reason"] == "too-large"
+    assert header(told.letter, "ecticket-offsets") == "41-41"
+    assert not has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"a": ["\\udfff"]}', '{"\\ud83d": 1}'])
+async def test_half_a_character_in_a_plan_is_unreadable(house: House, text: str) -> None:
+    """What could never be published is refused where it is read, and the order counts as possibly sent."""
+    plan = f'{{"v": 1, "order_id": "A-1", "merchant_id": "{MERCHANT}", "reference": {text}}}'
+
+    told = await house.work(
+        with_headers(
+            house.order(),
+            ("ecticket-plan", plan.encode()),
+            ("ecticket-possibly-sent-at", b"9999-12-31T23:59:59.999999Z"),
+        )
+    )
+
+    assert told.event("parked").data["reason"] == "unreadable"
     assert has_header(told.letter, "ecticket-possibly-sent-at")

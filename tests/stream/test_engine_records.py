@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from adapter.errors import OutcomeTooLarge
+from adapter.errors import OutcomeTooLarge, TooLarge
 from adapter.stream import flushing
 from adapter.stream import holding as holding_module
 from adapter.stream.lanes import Lanes
-from adapter.stream.records import Record
+from adapter.stream.records import NotRead, Record
 from adapter.stream.stage import Grant, Later, Outcome
 from stream.engine_stories import (
     DEFERRED,
@@ -306,7 +307,40 @@ async def test_an_outcome_that_stays_too_large_stays_open(cluster: FakeCluster) 
     assert cluster.told == ["b", "c"]
     assert cluster.commits[PAID].offset == 0
     assert sorted(stage.handled) == ["b", "c", "x" * 2000]
-    assert cluster.epochs[PAID] == 3
+    assert cluster.epochs[PAID] == 4
+
+
+async def test_the_least_that_can_be_said_is_asked_for_at_last(cluster: FakeCluster) -> None:
+    """A topic that refuses even the smaller outcome gets the one that the stage keeps for that case."""
+
+    class Wordy(StageOfTests):
+        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+            assert isinstance(error, OutcomeTooLarge)
+            return told("least" if error.again else "y" * 2000)
+
+    cluster.append(PAID, "x" * 2000, "b")
+    async with running(Wordy(), cluster, PAID):
+        await until(lambda: len(cluster.told) == 2)
+
+    assert sorted(cluster.told) == ["b", "least"]
+    assert cluster.commits[PAID].offset == 2
+
+
+async def test_a_record_that_was_not_read_is_broken_as_too_large(cluster: FakeCluster) -> None:
+    """It gets an outcome of its own by its coordinates, and those before and behind are handled."""
+    cluster.append(PAID, "a")
+    (bomb,) = cluster.append(PAID, "")
+    cluster.logs[PAID][-1] = replace(
+        bomb, value=None, not_read=NotRead(first=bomb.offset, last=bomb.offset, why="its batch is too large")
+    )
+    cluster.append(PAID, "b")
+    stage = StageOfTests()
+    async with running(stage, cluster, PAID):
+        await until(lambda: len(cluster.told) == 3)
+
+    assert sorted(cluster.told) == [f" broken {TooLarge.__name__}", "a", "b"]
+    assert sorted(stage.handled) == ["a", "b"]
+    assert cluster.commits[PAID].offset == 3
 
 
 async def test_near_the_limit_the_oldest_records_are_carried_on(

@@ -1,0 +1,81 @@
+"""The dead letter of a record whose dead letter cannot be built or published: its coordinates and nothing else.
+
+A record without any outcome would stay open for ever: it would be handled again every minute, and the committed offset
+would not pass it. So nothing of the record's content is used here, and nothing of it can make this fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from adapter.errors import OutcomeTooLarge
+from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, record_origin
+from adapter.flows.journey import Journey
+from adapter.flows.ports import Topics
+from adapter.stream.records import NotRead, Record
+from adapter.stream.stage import Outcome
+
+_NOT_BUILT = (
+    "The adapter could not build this record's dead letter, so only the coordinates are known; tickets may exist. "
+    "Report it with the adapter's version. Read the record at its coordinates, and look its order up at ECPay before "
+    "it is sent again."
+)
+_NOT_TAKEN = (
+    "Not even this record's dead letter fits into its topic, so only the coordinates are known; tickets may exist. "
+    "Raise max.message.bytes of the dead letters (`ecticket-adapter topics` says to how much), then replay it."
+)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def is_refused_again(error: Exception) -> bool:
+    """Whether a topic has refused even the dead letter that stood for an outcome."""
+    return isinstance(error, OutcomeTooLarge) and error.again
+
+
+def park_by_coordinates(record: Record, error: Exception, stage: Stage, topics: Topics, now: datetime) -> Outcome:
+    """The outcome of an order record or confirmation: its bare dead letter, and the event."""
+    verdict = _verdict(error, stage)
+    origin = record_origin(record)
+    data = OrderParked(
+        order_id=None, reason=verdict.reason, stage=stage, plugin=None, message=verdict.message, parts_done=0
+    )
+    event = order_event(
+        data, topic=topics.told_on(OrderParked), origin=origin, now=now, merchant_id=None, traceparent=None
+    )
+    return Outcome(records=(*bare_letter(record, error, stage, topics.dead_letters, now).records, event))
+
+
+def bare_letter(
+    record: Record, error: Exception, stage: Stage, topic: str, now: datetime, sink: str | None = None
+) -> Outcome:
+    """The outcome of any record: its bare dead letter. It counts as possibly sent, which is the safe direction."""
+    verdict = replace(_verdict(error, stage), sink=sink)
+    _log.error(
+        "a record is parked by its coordinates alone",
+        reason=verdict.reason,
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+    )
+    journey = Journey(
+        origin=record_origin(record),
+        origin_timestamp=record.timestamp,
+        odd_origin_timestamp=record.odd_timestamp,
+        first_seen=now,
+        possibly_sent_at=now,
+    )
+    not_read = record.not_read or NotRead(first=record.offset, last=record.offset, why="")
+    bare = replace(record, key=None, value=None, headers=(), not_read=not_read)
+    return Outcome(records=(dead_letter(bare, verdict, journey, topic=topic, now=now),))
+
+
+def _verdict(error: Exception, stage: Stage) -> Verdict:
+    too_large = isinstance(error, OutcomeTooLarge)
+    reason: ParkReason = "too-large" if too_large else "internal-error"
+    return Verdict(reason=reason, stage=stage, message=_NOT_TAKEN if too_large else _NOT_BUILT)
