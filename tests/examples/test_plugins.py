@@ -36,7 +36,13 @@ def module_of(plugin: Path) -> str:
 
 def test_these_are_the_examples() -> None:
     """Those that the manual names."""
-    assert [plugin.name for plugin in PLUGINS] == ["catalogue-bundles", "chat-sink", "shopify-orders", "skip-policy"]
+    assert [plugin.name for plugin in PLUGINS] == [
+        "catalogue-bundles",
+        "chat-sink",
+        "shopify-orders",
+        "skip-policy",
+        "woocommerce-orders",
+    ]
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
