@@ -33,7 +33,7 @@ from adapter.flows.journey import Journey, journey_headers, read_journey, unread
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_paid import ISSUE_TYPES
-from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
+from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.issuance.actions import Failed, Park
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
@@ -117,7 +117,13 @@ class ConfirmStage:
             queries=confirmation.queries,
         )
         due = take_up_at(confirmation.not_before, self._now(), self._policy, fraction=self._fraction())
-        return Prepared(lane=None, subject=Waiting(issuance.merchant_id, awaited, due), not_before=due)
+        return Prepared(
+            lane=None,
+            subject=Waiting(issuance.merchant_id, awaited, due),
+            not_before=due,
+            bulkhead=bulkhead_of(issuance.merchant_id, self._merchants),
+            may_move=True,
+        )
 
     async def handle(self, waiting: Waiting, grant: Grant) -> Outcome | Later[Waiting]:
         """Ask once, and tell what can be told."""

@@ -40,6 +40,17 @@ class Merchants(Protocol):
     def find(self, merchant_id: str) -> Merchant | None: ...
 
 
+def bulkhead_of(merchant_id: str, merchants: Merchants) -> str | None:
+    """The bulkhead of a merchant's records in the engine; None where one merchant has the process to itself.
+
+    Merchants that are not configured share one, so that no record can make a bulkhead of its own.
+    """
+    ids = merchants.ids
+    if merchant_id not in ids:
+        return ""
+    return merchant_id if len(ids) > 1 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topics:
     """The names of the topics that flows read and write."""

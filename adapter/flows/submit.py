@@ -27,7 +27,7 @@ from adapter.flows.journey import Journey, read_journey, unread_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
-from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics
+from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.sitting import Ended, Sitting, Sleep
 from adapter.flows.telling import Whose, whose_order
 from adapter.issuance.actions import Park, ParkReason
@@ -135,7 +135,14 @@ class SubmitStage:
         if isinstance(work, IgnoredRecord):
             return Prepared(lane=None, subject=work)
         lane = (work.whose.merchant_id, work.whose.order_id)
-        return Prepared(lane=lane, subject=work, not_before=journey.not_before)
+        return Prepared(
+            lane=lane,
+            subject=work,
+            not_before=journey.not_before,
+            bulkhead=bulkhead_of(work.whose.merchant_id, self._merchants),
+            may_move=True,
+            resumes=record.topic == self._topics.orders_deferred,
+        )
 
     async def handle(self, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
         """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""

@@ -267,8 +267,12 @@ class Engine(Generic[S]):
                     self._holdings.replace(holding, **self._in_good_order())
 
     def _has_room(self, holding: Holding[S]) -> bool:
-        waiting = self._workshop.waiting(holding.place.topic)
-        return holding.working and not holding.full and waiting < self._stage.max_waiting
+        if not holding.working or holding.busy:
+            return False
+        if self._workshop.waiting(holding.place.topic) < self._stage.max_waiting and not holding.heavy:
+            return True
+        self._workshop.make_room(holding, self._unread.get(holding.place, 0))
+        return False
 
     def _go_back(self, member: Member) -> None:
         """What was read across a change of what is held is thrown away, and reading goes on where the books do."""

@@ -139,9 +139,18 @@ class Holding(Generic[S]):
         return self._counts[phase]
 
     @property
-    def full(self) -> bool:
-        """Whether reading on has to wait."""
+    def busy(self) -> bool:
+        """Whether reading on has to wait until some of its records have gone on."""
         queued = self._counts[Phase.QUEUED]
         at_work = len(self.works) - self._counts[Phase.WAITING] - queued
-        too_many = at_work >= self._room or queued >= MOST_QUEUED or self._bytes >= MOST_BYTES
-        return self.preparing or self.astray or too_many
+        return self.preparing or self.astray or at_work >= self._room or queued >= MOST_QUEUED
+
+    @property
+    def full(self) -> bool:
+        """Whether reading on has to wait."""
+        return self.busy or self.heavy
+
+    @property
+    def heavy(self) -> bool:
+        """Whether reading on has to wait until less is kept of its records."""
+        return self._bytes >= MOST_BYTES

@@ -49,6 +49,12 @@ class Prepared(Generic[S]):
     lane: Hashable | None
     subject: S
     not_before: datetime | None = None
+    bulkhead: Hashable | None = None
+    """Records of one bulkhead take only a share of the places while others need some; None has no share to keep to."""
+    may_move: bool = False
+    """Whether `carry` may be asked to hand the record on while it waits, so that those behind it can be read."""
+    resumes: bool = False
+    """Whether the record continues one that was deferred or handed on: it says itself whether it may have been sent."""
 
 
 class Grant(Protocol):

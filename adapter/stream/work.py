@@ -29,9 +29,11 @@ class Work(Generic[S]):
 
     __slots__ = (
         "blocked",
+        "bulkhead",
         "heir",
         "holding",
         "lane",
+        "may_move",
         "not_before",
         "phase",
         "possibly_sent_since",
@@ -49,6 +51,8 @@ class Work(Generic[S]):
         self.possibly_sent_since: datetime | None = holding.possibly_sent_since(record.offset)
         self.phase = Phase.FRESH
         self.lane: Hashable | None = None
+        self.bulkhead: Hashable | None = None
+        self.may_move = False
         self.not_before: float | None = None
         self.send_began = False
         self.blocked = False

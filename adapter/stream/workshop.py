@@ -14,15 +14,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
 from adapter.errors import LeaseLost
+from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.holding import Holding
 from adapter.stream.lanes import Lanes
 from adapter.stream.leftovers import Leftovers
+from adapter.stream.moves import Moves
 from adapter.stream.observer import StreamObserver
 from adapter.stream.phases import CARRIABLE, Phase
 from adapter.stream.stage import Later, Outcome, Prepared, Stage
@@ -50,6 +53,15 @@ round, are handled in one turn, and hundreds of new calls leave in the next. Suc
 transaction, a heartbeat and the lease wait for a dozen of them.
 """
 
+FOR_ROOM = float("inf")
+"""Until when a record waits for room in its bulkhead: no time ends it."""
+
+MOVED_AT_ONCE = 64
+"""How many waiting records are handed on in one go to make room: the loop has other work."""
+
+FAR_SECONDS = 120.0
+"""A time is far ahead beyond this: what is due sooner makes room by itself."""
+
 _CANCEL_SECONDS = 1.0
 
 _LONGEST_NAP_SECONDS = 1.0
@@ -76,7 +88,8 @@ class Workshop(Generic[S]):
         self._stopped = False
         self._lanes: Lanes[Work[S]] = Lanes()
         self._waiting: WaitingRoom[Work[S]] = WaitingRoom()
-        self._ready: deque[Work[S]] = deque()
+        self._bulkheads: Bulkheads[Work[S]] = Bulkheads(stage.max_in_flight)
+        self._moves = Moves(stage.max_waiting)
         self._carried_lanes: dict[Hashable, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -102,7 +115,9 @@ class Workshop(Generic[S]):
         work.lane = prepared.lane
         work.subject = prepared.subject
         work.not_before = prepared.not_before.timestamp() if prepared.not_before else None
-        if work.lane in self._carried_lanes:
+        work.bulkhead = prepared.bulkhead
+        work.may_move = prepared.may_move
+        if work.lane in self._carried_lanes and not prepared.resumes:
             self._suspect(work)
         if self._lanes.enter(work.lane, work) and not work.blocked:
             self._go_on(work)
@@ -112,7 +127,7 @@ class Workshop(Generic[S]):
     def finish(self, work: Work[S], outcome: Outcome) -> None:
         """Note a record's outcome; it is published with the next flush of its partition."""
         entered_its_lane = work.phase is not Phase.FRESH
-        self._waiting.leave(work)
+        self._leave_bulkhead(work)
         work.step(Phase.FINISHED)
         work.holding.books.finish(work.offset, outcome)
         work.holding.flush_due.set()
@@ -122,20 +137,35 @@ class Workshop(Generic[S]):
     def _go_on(self, work: Work[S]) -> None:
         """The lane's current record goes as far as it can: to wait, to be reserved, or to be handled."""
         if work.not_before is not None and work.not_before > self._now().timestamp():
-            work.step(Phase.WAITING)
-            self._waiting.enter(work, work.not_before)
-            self._set_alarm()
-        elif work.holding.books.want(work.offset):
-            self._make_ready(work)
+            self._wait(work, work.not_before)
+        elif not self._bulkheads.has_room(work.bulkhead):
+            self._bulkheads.wait_outside(work.bulkhead, work, self._now().timestamp())
+            self._wait(work, FOR_ROOM)
         else:
-            work.step(Phase.UNRESERVED)
-            work.holding.unreserved.append(work)
-            work.holding.flush_due.set()
+            self._bulkheads.enter(work.bulkhead, work, self._now().timestamp())
+            if work.holding.books.want(work.offset):
+                self._make_ready(work)
+            else:
+                work.step(Phase.UNRESERVED)
+                work.holding.unreserved.append(work)
+                work.holding.flush_due.set()
 
     def _make_ready(self, work: Work[S]) -> None:
         work.step(Phase.READY)
-        self._ready.append(work)
+        self._bulkheads.make_ready(work.bulkhead, work)
         self._start_soon()
+
+    def _leave_bulkhead(self, work: Work[S]) -> None:
+        """The record waits no longer, for its time or for its turn; others of its bulkhead may have room by that."""
+        self._waiting.leave(work)
+        self._bulkheads.leave(work.bulkhead, work)
+        self._let_in(work.bulkhead)
+
+    def _let_in(self, bulkhead: Hashable | None) -> None:
+        while (work := self._bulkheads.let_in(bulkhead)) is not None:
+            self._waiting.leave(work)
+            work.not_before = None
+            self._go_on(work)
 
     def _leave_lane(self, work: Work[S]) -> None:
         following = self._lanes.leave(work.lane, work)
@@ -146,19 +176,18 @@ class Workshop(Generic[S]):
 
     def _start_soon(self) -> None:
         """Start what is ready from the loop's next turn on, a few in each."""
-        if self._starting is None and self._may_start():
+        if self._starting is None and not self._stopped:
             self._starting = asyncio.get_running_loop().call_soon(self._start_some)
 
     def _start_some(self) -> None:
         self._starting = None
         for _ in range(STARTS_IN_A_TURN):
-            if not self._may_start():
+            work = None if self._stopped else self._bulkheads.next()
+            if work is None:
                 return
-            self._start(self._ready.popleft())
+            self._start(work)
+            self._let_in(work.bulkhead)
         self._start_soon()
-
-    def _may_start(self) -> bool:
-        return bool(self._ready) and not self._stopped and len(self._tasks) < self._stage.max_in_flight
 
     def _start(self, work: Work[S]) -> None:
         if work.phase is not Phase.READY or not work.holding.working:
@@ -167,9 +196,10 @@ class Workshop(Generic[S]):
             self._wait(work, self._now().timestamp() + LEASE_PAUSE_SECONDS)
         else:
             work.step(Phase.RUNNING)
+            self._bulkheads.started(work.bulkhead)
             task = asyncio.create_task(self._handle(work))
             self._tasks.add(task)
-            task.add_done_callback(self._task_ended)
+            task.add_done_callback(partial(self._task_ended, work.bulkhead))
 
     async def _handle(self, work: Work[S]) -> None:
         result: Outcome | Later[S] | None = None
@@ -199,8 +229,9 @@ class Workshop(Generic[S]):
                 work.possibly_sent_since = self._now()
             self._wait(work, self._now().timestamp() + pause)
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, bulkhead: Hashable | None, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._bulkheads.ended(bulkhead)
         if not task.cancelled() and (mistake := task.exception()) is not None:
             self._on_mistake(mistake)
         self._start_soon()
@@ -225,7 +256,8 @@ class Workshop(Generic[S]):
 
     def _wait(self, work: Work[S], until: float) -> None:
         work.not_before = until
-        work.step(Phase.WAITING)
+        if work.phase is not Phase.WAITING:
+            work.step(Phase.WAITING)
         self._waiting.enter(work, until)
         self._set_alarm()
 
@@ -271,6 +303,31 @@ class Workshop(Generic[S]):
             self._observer.carried(self._stage.name, holding.place.topic, carried)
         return carried
 
+    def make_room(self, holding: Holding[S], unread: int) -> None:
+        """Hand on what waits, so that this partition can be read on: `unread` records are behind it.
+
+        First what waits for room in its bulkhead. Then what waits for a time that is far ahead, which comes back at the
+        log's end with the same time: as fast as `Moves` lets it.
+        """
+        works = list(islice(self._waiting_for_room(holding), MOVED_AT_ONCE))
+        if not works and (allowed := self._moves.allowed(self._now().timestamp(), unread)):
+            works = list(islice(self._waiting_for_long(holding), min(allowed, MOVED_AT_ONCE)))
+            self._moves.made(len(works))
+        suspected: set[Hashable] = set()
+        moved = sum(self._carry(work, suspected) for work in works)
+        if moved:
+            self._observer.carried(self._stage.name, holding.place.topic, moved)
+
+    def _waiting_for_room(self, holding: Holding[S]) -> Iterator[Work[S]]:
+        outside = self._bulkheads.movable(self._now().timestamp())
+        return (work for work in outside if work.may_move and work.holding is holding)
+
+    def _waiting_for_long(self, holding: Holding[S]) -> Iterator[Work[S]]:
+        far = self._now().timestamp() + FAR_SECONDS
+        for work in holding.works.values():
+            if work.may_move and work.phase is Phase.WAITING and far < (work.not_before or 0.0) < FOR_ROOM:
+                yield work
+
     def _carry(self, work: Work[S], suspected: set[Hashable]) -> bool:
         """Carry one record on, if its stage can; `suspected` are the lanes whose followers know it already."""
         try:
@@ -299,6 +356,7 @@ class Workshop(Generic[S]):
     def let_go(self, holding: Holding[S]) -> None:
         """Forget everything of this partition, except tasks and outcomes, which stay as leftovers."""
         holding.let_go()
+        bulkheads = set()
         for work in list(holding.works.values()):
             if work.phase is Phase.RUNNING:
                 self.leftovers.still_running(work)
@@ -307,9 +365,13 @@ class Workshop(Generic[S]):
                 self.leftovers.keep(work, holding.books.finished()[work.offset])
             in_lane = work.phase not in (Phase.FRESH, Phase.FINISHED)
             self._waiting.leave(work)
+            self._bulkheads.leave(work.bulkhead, work)
+            bulkheads.add(work.bulkhead)
             holding.drop(work)
             if in_lane:
                 self._leave_lane(work)
+        for bulkhead in bulkheads:
+            self._let_in(bulkhead)
 
     # --- leftovers ---------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, Grant
 from adapter.testing.told import Told, has_header, header
+from flows.fakes import OTHER_MERCHANT
 from flows.house import House, derived, line, replayed, with_headers
 
 
@@ -350,6 +351,16 @@ async def test_a_replayed_confirmation_is_asked_about_for_another_day() -> None:
     assert header(second.letter, "ecticket-offset") == str(anew.offset)
     assert header(second.letter, "ecticket-first-seen") == rfc3339(replayed_at)
     assert header(second.letter, "ecticket-possibly-sent-at") == told.event("submitted").attributes["time"]
+
+
+async def test_awaited_issuances_of_several_merchants_have_bulkheads() -> None:
+    """A merchant whose queries time out keeps no places from another's."""
+    house = House(MERCHANT, OTHER_MERCHANT)
+    told = await house.work(house.order(merchant_id=OTHER_MERCHANT))
+
+    prepared = await house.confirm.prepare(told.confirmations[0])
+
+    assert (prepared.bulkhead, prepared.may_move) == (OTHER_MERCHANT, True)
 
 
 async def test_a_replayed_confirmation_stays_one_when_it_is_carried() -> None:

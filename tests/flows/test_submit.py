@@ -631,6 +631,30 @@ async def test_a_lock_out_without_an_end_is_looked_at_each_hour(house: House) ->
     assert header(told.later, "ecticket-not-before") == rfc3339(NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS))
 
 
+async def test_each_of_several_merchants_has_a_bulkhead_of_its_own() -> None:
+    """One that is alone has none, and so every place; those that are not configured share one."""
+    alone, several = House(MERCHANT), House(MERCHANT, OTHER_MERCHANT)
+
+    async def bulkhead(house: House, merchant_id: str) -> object:
+        return (await house.submit.prepare(house.order(merchant_id=merchant_id))).bulkhead
+
+    assert await bulkhead(alone, MERCHANT) is None
+    assert await bulkhead(several, MERCHANT) == MERCHANT
+    assert await bulkhead(several, OTHER_MERCHANT) == OTHER_MERCHANT
+    assert await bulkhead(several, "1") == await bulkhead(several, "2") == await bulkhead(alone, "3") == ""
+
+
+async def test_a_deferred_order_may_move_and_says_itself_what_was_sent(house: House) -> None:
+    """The engine hands it on while it waits for long, and does not doubt it when it comes back."""
+    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+    record = house.order()
+    fresh, later = await house.submit.prepare(record), (await house.work(record)).later
+    prepared = await house.submit.prepare(later)
+
+    assert (fresh.may_move, fresh.resumes) == (True, False)
+    assert (prepared.may_move, prepared.resumes) == (True, True)
+
+
 async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> None:
     """HTTP 429 or 503 with a Retry-After of a second: not worth a deferral."""
     house.ecticket.locked_out_until = NOON + timedelta(seconds=1)

@@ -48,7 +48,7 @@ class Sends:
 
 
 class StageOfTests:
-    """A stage whose handling the test writes."""
+    """A stage whose handling the test writes; the first word of a record is its bulkhead, unless `bulkheads` is off."""
 
     name = "test"
     group = "group"
@@ -59,6 +59,7 @@ class StageOfTests:
         self.begins_at_end = False
         self.max_in_flight = 8
         self.max_waiting = 100
+        self.bulkheads = True
         self.fingerprint = "one"
         self.handler = handle
         self.handled: list[str] = []
@@ -75,6 +76,8 @@ class StageOfTests:
             lane=record.key,
             subject=text,
             not_before=datetime(2099, 1, 1, tzinfo=UTC) if text.startswith("next century") else None,
+            bulkhead=text.partition(" ")[0] if self.bulkheads else None,
+            may_move=self.bulkheads,
         )
 
     async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:

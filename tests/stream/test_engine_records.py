@@ -229,7 +229,7 @@ async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch
 async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeCluster) -> None:
     """The bound on waiting records counts per topic."""
     cluster.append(DEFERRED, *(f"next century {number}" for number in range(500)))
-    stage = StageOfTests(max_waiting=100)
+    stage = StageOfTests(max_waiting=100, bulkheads=False)
     async with running(stage, cluster, PAID, DEFERRED) as engine:
         await until(lambda: engine._levels().waiting["deferred"] >= 100)
         cluster.append(PAID, *map(str, range(300)))

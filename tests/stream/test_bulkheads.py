@@ -1,0 +1,247 @@
+"""Bulkheads: what one of them may hold, whose turn it is, who waits outside and who may be moved away."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from adapter.stream.bulkheads import OTHERS_SECONDS, SPARE_ROOM, STUCK_SECONDS, Bulkheads
+
+A, B, C = "A", "B", "C"
+
+
+def waiting(places: int, **counts: int) -> Bulkheads[str]:
+    """Bulkheads with so many ready records of each, in rounds."""
+    bulkheads: Bulkheads[str] = Bulkheads(places)
+    for number in range(max(counts.values())):
+        for key in counts:
+            if number < counts[key]:
+                bulkheads.enter(key, f"{key}{number}", 0.0)
+                bulkheads.make_ready(key, f"{key}{number}")
+    return bulkheads
+
+
+def start_all(bulkheads: Bulkheads[str]) -> list[str]:
+    """Start whatever may start."""
+    started = []
+    while (work := bulkheads.next()) is not None:
+        bulkheads.started(work[0])
+        started.append(work)
+    return started
+
+
+def start_none(bulkheads: Bulkheads[str]) -> int:
+    count = 0
+    while bulkheads.next() is not None:
+        bulkheads.started(None)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(("places", "alone"), [(1, 1), (2, 1), (4, 3), (8, 7), (16, 14), (64, 56), (256, 224)])
+def test_one_busy_bulkhead_takes_nearly_everything(places: int, alone: int) -> None:
+    """Seven eighths, and all but one place of few."""
+    assert len(start_all(waiting(places, A=2 * places))) == alone
+
+
+def test_records_without_a_bulkhead_take_every_place() -> None:
+    """Where one merchant has the process to itself, nothing is kept free."""
+    bulkheads: Bulkheads[str] = Bulkheads(16)
+    for number in range(20):
+        bulkheads.enter(None, str(number), 0.0)
+        bulkheads.make_ready(None, str(number))
+
+    assert start_none(bulkheads) == 16
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_busy_bulkheads_share_alike_and_leave_places_free(count: int) -> None:
+    """However many are in trouble, a newcomer finds a place at once."""
+    keys = [chr(ord("A") + number) for number in range(count)]
+    bulkheads = waiting(256, **dict.fromkeys(keys, 256))
+
+    held = Counter(work[0] for work in start_all(bulkheads))
+
+    assert max(held.values()) - min(held.values()) <= 1
+    assert sum(held.values()) < 256
+    bulkheads.enter("z", "z", 0.0)
+    bulkheads.make_ready("z", "z")
+    assert start_all(bulkheads) == ["z"]
+
+
+def test_a_newcomer_does_not_wait_for_a_place_that_the_busy_one_holds() -> None:
+    """The busy one takes its share of what comes free, and never the last place."""
+    bulkheads = waiting(16, A=16)
+    assert len(start_all(bulkheads)) == 14
+    bulkheads.enter(B, "B0", 0.0)
+    bulkheads.make_ready(B, "B0")
+
+    assert start_all(bulkheads) == ["B0"]
+    bulkheads.ended(A)
+    assert start_all(bulkheads) == ["A14"]
+    bulkheads.enter(C, "C0", 0.0)
+    bulkheads.make_ready(C, "C0")
+    assert start_all(bulkheads) == ["C0"]
+
+
+def test_turns_go_round_and_keep_each_ones_order() -> None:
+    """A thousand records of one merchant do not come before the first of another."""
+    assert start_all(waiting(100, A=3, B=2, C=1)) == ["A0", "B0", "C0", "A1", "B1", "A2"]
+
+
+def test_room_inside_is_shared_and_never_refused_to_one_that_has_none() -> None:
+    """One alone has half of it; with no room left each may still have one record ready."""
+    bulkheads: Bulkheads[str] = Bulkheads(50)
+    number = 0
+    while bulkheads.has_room(A):
+        bulkheads.enter(A, f"A{number}", 0.0)
+        number += 1
+
+    assert number == (50 + SPARE_ROOM) // 2
+    while bulkheads.has_room(B):
+        bulkheads.enter(B, f"B{number}", 0.0)
+        number += 1
+    for other in range(100):
+        key = f"other {other}"
+        assert bulkheads.has_room(key)
+        bulkheads.enter(key, key, 0.0)
+    assert not bulkheads.has_room("other 1")
+
+
+def test_who_waits_outside_comes_in_first_come_first_served() -> None:
+    """As soon as something of its bulkhead has gone on."""
+    bulkheads: Bulkheads[str] = Bulkheads(2)
+    number = 0
+    while bulkheads.has_room(A):
+        bulkheads.enter(A, f"in {number}", 0.0)
+        number += 1
+    for late in ("first", "second"):
+        bulkheads.wait_outside(A, late, 0.0)
+
+    assert bulkheads.let_in(A) is None
+    bulkheads.leave(A, "in 0")
+    assert bulkheads.let_in(A) == "first"
+
+
+def outside(*keys: str, at: float = 0.0) -> Bulkheads[str]:
+    bulkheads: Bulkheads[str] = Bulkheads(2)
+    for number, key in enumerate(keys):
+        bulkheads.wait_outside(key, f"{key}{number}", at)
+    return bulkheads
+
+
+def test_what_waits_is_moved_only_where_others_come_or_nothing_moves() -> None:
+    """A merchant that is alone is not rewritten for nobody's sake: unless it is stuck, for then nobody can be seen."""
+    assert list(outside(A, A).movable(0.0)) == []
+    assert list(outside(A, A).movable(STUCK_SECONDS - 1)) == []
+    assert list(outside(A, A).movable(STUCK_SECONDS)) == ["A1", "A0"]
+    assert list(outside(B, A, A).movable(0.0)) == ["B0", "A2", "A1"]
+
+
+def test_another_bulkhead_counts_for_ten_minutes() -> None:
+    """What came long ago is not expected."""
+    for seconds, moved in ((OTHERS_SECONDS, ["A1"]), (OTHERS_SECONDS + 1, [])):
+        bulkheads: Bulkheads[str] = Bulkheads(2)
+        bulkheads.enter(B, "B0", 0.0)
+        bulkheads.wait_outside(A, "A1", seconds)
+        assert list(bulkheads.movable(seconds)) == moved
+
+
+class Shares(RuleBasedStateMachine):
+    """Anything may happen in any order: nothing is lost, shares hold, and what is over leaves nothing behind."""
+
+    @initialize(places=st.integers(1, 20))
+    def begin(self, places: int) -> None:
+        self.places = places
+        self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(places)
+        self.ready: dict[tuple[str | None, int], None] = {}
+        self.inside: dict[tuple[str | None, int], None] = {}
+        self.outside: dict[tuple[str | None, int], None] = {}
+        self.running: list[str | None] = []
+        self.number = 0
+
+    @rule(key=st.sampled_from([None, "A", "B", "C", "D"]))
+    def come(self, key: str | None) -> None:
+        self.number += 1
+        work = (key, self.number)
+        if self.bulkheads.has_room(key):
+            self.bulkheads.enter(key, work, 0.0)
+            self.inside[work] = None
+        else:
+            self.bulkheads.wait_outside(key, work, 0.0)
+            self.outside[work] = None
+
+    @rule(pick=st.integers(0, 100))
+    def become_ready(self, pick: int) -> None:
+        unready = [work for work in self.inside if work not in self.ready]
+        if unready:
+            work = unready[pick % len(unready)]
+            self.bulkheads.make_ready(work[0], work)
+            self.ready[work] = None
+
+    @rule()
+    def start(self) -> None:
+        work = self.bulkheads.next()
+        if work is not None:
+            free = self.places - len(self.running)
+            assert free > 0
+            assert work == next(each for each in self.ready if each[0] == work[0])
+            self.bulkheads.started(work[0])
+            self.running.append(work[0])
+            del self.ready[work], self.inside[work]
+        elif self.ready:
+            assert not [key for key, _ in self.ready if key not in self.running] or len(self.running) == self.places
+
+    @rule(pick=st.integers(0, 100))
+    def end(self, pick: int) -> None:
+        if self.running:
+            self.bulkheads.ended(self.running.pop(pick % len(self.running)))
+
+    @rule(pick=st.integers(0, 100))
+    def leave(self, pick: int) -> None:
+        present = [*self.inside, *self.outside]
+        if present:
+            work = present[pick % len(present)]
+            self.bulkheads.leave(work[0], work)
+            for each in (self.inside, self.ready, self.outside):
+                each.pop(work, None)
+
+    @rule(key=st.sampled_from(["A", "B", "C", "D"]))
+    def come_in(self, key: str) -> None:
+        work = self.bulkheads.let_in(key)
+        if work is not None:
+            assert work == next(each for each in self.outside if each[0] == key)
+            del self.outside[work]
+            self.bulkheads.enter(key, work, 0.0)
+            self.inside[work] = None
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        if hasattr(self, "bulkheads"):
+            assert self.bulkheads.running == len(self.running) <= self.places
+            keys = {key for key, _ in (*self.inside, *self.outside)} | set(self.running)
+            assert len(self.bulkheads) == len(keys)
+
+
+TestShares = Shares.TestCase
+
+
+@given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=60), st.integers(1, 8))
+def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], places: int) -> None:
+    """No starvation: as places come free, each record has its turn."""
+    bulkheads: Bulkheads[str] = Bulkheads(places)
+    for number, key in enumerate(keys):
+        bulkheads.enter(key, f"{key}{number}", 0.0)
+        bulkheads.make_ready(key, f"{key}{number}")
+    started: list[str] = []
+    for _ in range(len(keys) + 1):
+        some = start_all(bulkheads)
+        started.extend(some)
+        for work in some:
+            bulkheads.ended(work[0])
+
+    assert sorted(started) == sorted(f"{key}{number}" for number, key in enumerate(keys))
