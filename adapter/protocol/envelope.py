@@ -68,7 +68,8 @@ class Request:
 def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp: int) -> bytes:
     """Make the whole HTTP body of a request; `timestamp` in Unix seconds starts ECPay's ten minutes.
 
-    A general merchant's PlatformID goes as "", as in the page's OrderDetail example.
+    "For general merchants, please set [PlatformID] as null": the text of all four pages, although OrderDetail's example
+    shows "".
     """
     return _write({**_addresses(merchant), "RqHeader": {"Timestamp": timestamp}, **_sealed(payload, merchant.signing)})
 
@@ -193,7 +194,7 @@ class _Opened:
 
 def _addresses(merchant: Merchant) -> dict[str, object]:
     """Name platform and merchant."""
-    return {"PlatformID": merchant.platform_id or "", "MerchantID": merchant.merchant_id}
+    return {"PlatformID": merchant.platform_id or None, "MerchantID": merchant.merchant_id}
 
 
 def _sealed(payload: Mapping[str, object], credentials: Credentials) -> dict[str, object]:

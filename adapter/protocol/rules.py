@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from adapter.protocol import value_rules as value
-from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
+from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.order_detail import ReportRequest, ReportType
 from adapter.protocol.query_issue_result import ResultRequest
 from adapter.protocol.query_item_info import ItemRequest
@@ -77,7 +77,7 @@ class _Page:
         told = shape_of(found) if field in _HIDDEN else shown(found)
         return Violation(field=field, rule=rule, page=self.name, shape=told)
 
-    # These three answer with tuples: nearly every value keeps its rule, and an empty tuple costs a third of a
+    # These two answer with tuples: nearly every value keeps its rule, and an empty tuple costs a third of a
     # generator that yields nothing.
 
     def holds(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
@@ -87,10 +87,6 @@ class _Page:
     def holds_if_present(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
         """Hold a value that may be absent against a rule."""
         return () if found is None else self.holds(field, found, check)
-
-    def absent(self, field: str, found: object, unless: str) -> tuple[Violation, ...]:
-        """Refuse a value that has no place here."""
-        return () if found is None else (self.broken(field, f"must be left out, unless {unless}", found),)
 
 
 _ISSUE = _Page(name=ISSUE_PAGE)
@@ -156,33 +152,32 @@ def _trade_no(page: _Page, trade_no: object) -> Iterator[Violation]:
 
 
 def _type_fields(request: IssueRequest) -> Iterator[Violation]:
-    """PrintType belongs to paper, IsImmediate to electronic tickets, and each is required there."""
+    """PrintType is required for paper and IsImmediate for electronic tickets; elsewhere the page ignores them.
+
+    "Other types of ticket issuance do not require filling out this field, and the system is fixed to set it as
+    immediate issuance."
+    """
     if request.issue_type is IssueType.PAPER:
         yield from _ISSUE.holds("PrintType", request.print_type, value.PRINT_TYPE)
-    else:
-        yield from _ISSUE.absent("PrintType", request.print_type, "IssueType is 2 (paper)")
     if request.issue_type is IssueType.ELECTRONIC:
         yield from _ISSUE.holds("IsImmediate", request.is_immediate, value.IS_IMMEDIATE)
-    else:
-        yield from _ISSUE.absent("IsImmediate", request.is_immediate, "IssueType is 3 (electronic)")
 
 
 def _customer(request: IssueRequest) -> Iterator[Violation]:
     """The customer's fields: required where the type needs them, well formed wherever they are.
 
     Paper: "if paper tickets need to be sent to the customer" name and address are required. No field says whether they
-    need to. Tickets that ECPay prints (PrintType 1) leave the merchant no way of sending them, so there both are asked
-    for: paper tickets are issued during the call, and ones that nobody can deliver are lost. What the merchant prints
-    it can send by its own means.
+    need to, and public clients issue paper tickets without either. An address says that they are sent, so it needs a
+    name; a name alone is what the page's own example has.
     """
     electronic = request.issue_type is IssueType.ELECTRONIC
-    mailed = request.issue_type is IssueType.PAPER and request.print_type is PrintType.ECPAY
+    mailed = request.issue_type is IssueType.PAPER and request.customer_address is not None
     by_mail = electronic or request.issue_type is IssueType.CONVENIENCE_STORE
     for field, found, check, required in (
         ("CustomerName", request.customer_name, value.CUSTOMER_NAME, electronic or mailed),
         ("CustomerPhone", request.customer_phone, value.CUSTOMER_PHONE, electronic),
         ("CustomerEmail", request.customer_email, value.CUSTOMER_EMAIL, by_mail),
-        ("CustomerAddress", request.customer_address, value.CUSTOMER_ADDRESS, mailed),
+        ("CustomerAddress", request.customer_address, value.CUSTOMER_ADDRESS, False),
     ):
         yield from (_ISSUE.holds if required else _ISSUE.holds_if_present)(field, found, check)
 
@@ -246,14 +241,16 @@ def _product(issue_type: IssueType, entry: TicketInfo, prefix: str) -> Iterator[
 
 
 def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -> Iterator[Violation]:
-    """StartDate from the next day on, only for later use; ExpireDate not before the day a ticket starts to be valid."""
-    if request.is_immediate is False:
+    """StartDate from the next day on for presale; ExpireDate not before the day a ticket starts to be valid.
+
+    Without presale StartDate means nothing: "this field is fixed as the date of ticket issuance".
+    """
+    presale = request.issue_type is IssueType.ELECTRONIC and request.is_immediate is False
+    if presale:
         rule = f"must be a date after the day of issue, {today} in Taipei"
         yield from _ISSUE.holds(f"{prefix}.StartDate", entry.start_date, value.date_after(today, rule))
-    else:
-        yield from _ISSUE.absent(f"{prefix}.StartDate", entry.start_date, "IsImmediate is 2")
     if entry.expire_date is not None:
-        start = entry.start_date if value.is_date(entry.start_date) else today
+        start = entry.start_date if presale and value.is_date(entry.start_date) else today
         rule = f"must be a date not before the ticket's start, {start}"
         yield from _ISSUE.holds(f"{prefix}.ExpireDate", entry.expire_date, value.date_from(start, rule))
 

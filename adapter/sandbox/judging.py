@@ -64,7 +64,8 @@ class Judge:
     def _line(self, request: IssueRequest, entry: TicketInfo, today: date) -> BookedLine | Refusal:
         # IsImmediate 1: "this field is fixed as the date of ticket issuance" (spec, Issue), and so it is for all types
         # that are always immediate.
-        start = entry.start_date if request.is_immediate is False and entry.start_date else today
+        presale = request.issue_type is IssueType.ELECTRONIC and request.is_immediate is False
+        start = entry.start_date if presale and entry.start_date else today
         if request.issue_type is IssueType.SERIAL_NUMBER:
             return _serial_line(entry, start)
         item = self._catalogue.find(entry.item_no or "")

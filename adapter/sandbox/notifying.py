@@ -56,7 +56,7 @@ def seal_notification(
     signature = check_mac(encoded, merchant.signing, encoder)
     answer_like = {"TransCode": TRANS_CODE_ACCEPTED, "TransMsg": ""} if settings.notify_header == "RpHeader" else {}
     envelope = {
-        "PlatformID": notification.platform_id or "",
+        "PlatformID": notification.platform_id or None,
         "MerchantID": notification.merchant_id,
         settings.notify_header: {"Timestamp": timestamp},
         **answer_like,

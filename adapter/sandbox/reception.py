@@ -102,7 +102,7 @@ class Door:
 def turned_away_body(away: TurnedAway, trans_code: int, now: datetime) -> bytes:
     """The answer to an envelope that is not accepted: nothing in it is encrypted or signed."""
     envelope = {
-        "PlatformID": away.header.platform_id or "",
+        "PlatformID": away.header.platform_id,
         "MerchantID": away.header.merchant_id,
         "RpHeader": {"Timestamp": int(now.timestamp())},
         "TransCode": trans_code,

@@ -115,11 +115,11 @@ def test_answers_of_every_encoder_are_opened(payload: dict[str, object], encoder
 
 
 def test_request_has_the_documented_fields_and_no_others() -> None:
-    """In the page's order; a general merchant's PlatformID is "", as in the page's OrderDetail example."""
+    """In the page's order. "For general merchants, please set as null" (PlatformID, all four pages)."""
     envelope = json.loads(seal_request(ELECTRONIC.to_payload(), MERCHANT, timestamp=NOW))
 
     assert list(envelope) == ["PlatformID", "MerchantID", "RqHeader", "Data", "CheckMacValue"]
-    assert envelope["PlatformID"] == ""
+    assert envelope["PlatformID"] is None
     assert envelope["MerchantID"] == "3085676"
     assert envelope["RqHeader"] == {"Timestamp": NOW}
     assert len(envelope["CheckMacValue"]) == 64
@@ -140,6 +140,7 @@ def test_answer_has_the_documented_fields_and_no_others() -> None:
         "CheckMacValue",
     ]
     assert envelope["PlatformID"] == "3085672"
+    assert json.loads(seal_response(PAYLOAD, MERCHANT, timestamp=NOW))["PlatformID"] is None
     assert envelope["RpHeader"] == {"Timestamp": NOW}
     assert (envelope["TransCode"], envelope["TransMsg"]) == (1, "")
 

@@ -140,32 +140,43 @@ def test_electronic_tickets_say_from_when_they_can_be_used(value: object) -> Non
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_fields_of_another_type_are_left_out(name: str) -> None:
-    """PrintType belongs to paper and IsImmediate to electronic tickets alone."""
+def test_fields_of_another_type_break_no_rule(name: str) -> None:
+    """The page requires PrintType of paper and IsImmediate of electronic tickets, and forbids neither elsewhere."""
     example = EXAMPLES[name]
 
     if example.issue_type is not IssueType.PAPER:
-        assert broken_fields(replace(example, print_type=PrintType.MERCHANT)) == ["PrintType"]
+        assert broken_fields(replace(example, print_type=PrintType.MERCHANT)) == []
     if example.issue_type is not IssueType.ELECTRONIC:
-        assert broken_fields(replace(example, is_immediate=True)) == ["IsImmediate"]
+        assert broken_fields(replace(example, is_immediate=True)) == []
+        assert broken_fields(replace(example, is_immediate=False)) == []
 
 
 REQUIRED = {
     "convenience store": (CONVENIENCE_STORE, {"CustomerEmail"}),
     "electronic": (ELECTRONIC, {"CustomerName", "CustomerPhone", "CustomerEmail"}),
     "paper, merchant prints": (PAPER, set()),
-    "paper, ECPay prints": (MAILED, {"CustomerName", "CustomerAddress"}),
+    "paper, ECPay prints": (MAILED, set()),
     "serial number": (SERIAL_NUMBER, set()),
 }
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_customer_fields_are_required_where_the_type_needs_them(name: str) -> None:
-    """Mail for convenience stores; name, phone and mail for electronic; name and address for what ECPay prints."""
+    """Mail for convenience stores; name, phone and mail for electronic; none for paper, whoever prints it."""
     example, required = REQUIRED[name]
     nobody = replace(example, customer_name=None, customer_phone=None, customer_email=None, customer_address=None)
 
     assert set(broken_fields(nobody)) == required
+
+
+@pytest.mark.parametrize("print_type", list(PrintType))
+def test_a_paper_tickets_address_needs_a_name(print_type: PrintType) -> None:
+    """ "If paper tickets need to be sent to the customer": an address says that they are, a name alone does not."""
+    sent = replace(MAILED, print_type=print_type)
+
+    assert broken_fields(replace(sent, customer_name=None)) == ["CustomerName"]
+    assert broken_fields(replace(sent, customer_address=None)) == []
+    assert broken_fields(sent) == []
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -289,9 +300,19 @@ def test_start_date_is_refused_before_the_next_day(day: object) -> None:
 
 
 @pytest.mark.parametrize("example", [NOW_ELECTRONIC, CONVENIENCE_STORE, PAPER, SERIAL_NUMBER])
-def test_start_date_is_left_out_of_what_can_be_used_at_once(example: IssueRequest) -> None:
-    """ "Fixed as the date of ticket issuance" means that it is not ours to say."""
-    assert broken_fields(altered_entry(example, start_date=TOMORROW)) == ["TicketInfo[0].StartDate"]
+def test_start_date_means_nothing_where_tickets_can_be_used_at_once(example: IssueRequest) -> None:
+    """ "This field is fixed as the date of ticket issuance": whatever it says breaks no rule."""
+    for day in (TOMORROW, YESTERDAY):
+        assert broken_fields(altered_entry(example, start_date=day)) == []
+
+
+def test_is_immediate_of_another_type_starts_no_presale() -> None:
+    """ "The system is fixed to set it as immediate issuance", so no StartDate is required and none bounds ExpireDate."""
+    late = altered_entry(replace(GIFT, is_immediate=False), start_date=date.max)
+
+    assert broken_fields(replace(PAPER, is_immediate=False)) == []
+    assert GIFT.issue_type is not IssueType.ELECTRONIC
+    assert broken_fields(late) == []
 
 
 @pytest.mark.parametrize(("day", "broken"), [(YESTERDAY, True), (TODAY, False), (TOMORROW, False)])

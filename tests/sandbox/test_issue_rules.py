@@ -101,6 +101,7 @@ BROKEN: dict[str, tuple[Payload, Reason]] = {
     "CustomerEmail missing for a store": (store(CustomerEmail=None), FIELD),
     "CustomerEmail of 81": (store(CustomerEmail="a" * 72 + "@gmail.tw"), FIELD),
     "CustomerEmail no address": (store(CustomerEmail="abc"), FIELD),
+    "CustomerName missing for an address": (paper(CustomerAddress="台北市南港區"), FIELD),
     "CustomerAddress of 101": (paper(CustomerAddress="路" * 101), FIELD),
     "CustomerAddress with HTML": (paper(CustomerAddress="<b>路</b>"), FIELD),
     # TicketInfo
@@ -193,6 +194,19 @@ KEPT: dict[str, Payload] = {
     "a serial number for nothing": serial(TicketInfo=serial_entry(TicketPrice=0)),
     "the longest serial name": serial(TicketInfo=serial_entry(ItemName="券" * 20)),
     "an unknown field": paper(Remark="x"),
+    # "When IssueType=2 (paper ticket), this field is required"; nothing forbids it elsewhere.
+    "PrintType that is not needed": electronic(PrintType="1"),
+    # "Other types of ticket issuance do not require filling out this field".
+    "IsImmediate that is not needed": paper(IsImmediate="1"),
+    "presale that is not meant": store(IsImmediate="2", TicketInfo=entry(StartDate="20240101")),
+    # "When [IsImmediate]=1, this field is fixed as the date of ticket issuance".
+    "StartDate that is not needed": electronic(TicketInfo=entry(StartDate="20240101")),
+    "StartDate of another type, and past": paper(TicketInfo=entry(StartDate="20200101")),
+    "ExpireDate before a StartDate that means nothing": gifts(TicketInfo=[{**GIFT, "StartDate": "20240201"}]),
+    # "If paper tickets need to be sent to the customer": nothing says whether they do.
+    "paper by ECPay for nobody": paper(PrintType="1"),
+    "paper with a name alone": paper(PrintType="1", CustomerName="王珊珊"),
+    "paper that is sent": paper(PrintType="1", CustomerName="王珊珊", CustomerAddress="台北市南港區"),
 }
 
 

@@ -49,7 +49,7 @@ def test_a_notification_has_the_shape_of_a_request(merchant: Merchant) -> None:
     opened = open_request(sealed(merchant), lambda _merchant_id, _platform_id: signer)
 
     assert list(envelope) == ["PlatformID", "MerchantID", "RqHeader", "Data", "CheckMacValue"]
-    assert (envelope["PlatformID"], envelope["MerchantID"]) == (merchant.platform_id or "", merchant.merchant_id)
+    assert (envelope["PlatformID"], envelope["MerchantID"]) == (merchant.platform_id, merchant.merchant_id)
     assert (opened.timestamp, opened.payload, opened.encoder) == (NOW, DATA, Encoder.ESCAPE_DATA_STRING)
 
 
