@@ -19,6 +19,7 @@ from adapter.errors import UnmappedItem
 from adapter.extensions.calling import Calls, Check, Implementation
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
+from adapter.issuance.normalisation import Change, normalised_item, normalised_request
 from adapter.issuance.order import (
     LINES_MAX,
     ORDER_ID_MAX_CHARACTERS,
@@ -61,9 +62,12 @@ class Decision:
         return None if plugin is None else replace(cast("Skip", answer), plugin=plugin.plugin)
 
     def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
-        """The order's parts, mapped, planned and shaped."""
-        items = tuple(item for line in order.lines for item in self._map(order, line))
-        return tuple(self._shape(order, part) for part in plan(order, items))
+        """The order's parts, mapped, planned, shaped and normalised."""
+        mapped = [normalised_item(item) for line in order.lines for item in self._map(order, line)]
+        parts = plan(order, tuple(item for item, _ in mapped))
+        if changes := tuple(change for _, changes in mapped for change in changes):
+            parts = (replace(parts[0], changes=changes), *parts[1:])
+        return tuple(self._shape(order, part) for part in parts)
 
     def _map(self, order: Order, line: Line) -> Sequence[TicketItem]:
         plugin, answer = self._first("map_item", None, order=order, line=line)
@@ -80,7 +84,8 @@ class Decision:
             given = {"order": order, "request": request}
             answer = self._calls.call(plugin, _shown(given, plugin), partial(forbidden_change, request))
             request = cast("IssueRequest", answer)
-        return part if request is part.request else _with_request(part, request)
+        request, changes = normalised_request(request)
+        return part if request is part.request else _with_request(part, request, changes)
 
     def _first(
         self, hook: str, check: Check | None, **given: object
@@ -131,10 +136,11 @@ def _of_line(item: TicketItem, line: Line) -> TicketItem:
     return item if item.immediate is not None or line.immediate is None else replace(item, immediate=line.immediate)
 
 
-def _with_request(part: Part, request: IssueRequest) -> Part:
+def _with_request(part: Part, request: IssueRequest, changes: Sequence[Change]) -> Part:
     """The part with its shaped request; its items follow, so that events tell what is really asked for."""
     entries = zip(part.items, part.request.ticket_info, request.ticket_info, strict=True)
-    return replace(part, request=request, items=tuple(_followed(*entry) for entry in entries))
+    items = tuple(_followed(*entry) for entry in entries)
+    return replace(part, request=request, items=items, changes=(*part.changes, *changes))
 
 
 def _followed(item: PlannedItem, before: TicketInfo, after: TicketInfo) -> PlannedItem:

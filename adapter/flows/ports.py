@@ -91,6 +91,9 @@ class FlowObserver(Protocol):
     def control_known(self, merchant_id: str) -> None:
         """ECTicket claimed to know a random number: an alarm, since nothing is ever "not known" then."""
 
+    def normalised(self, field: str, kind: str) -> None:
+        """A field of an order was respelt for ECTicket (`issuance.normalisation.Kind`)."""
+
     def no_known_number(self, merchant_id: str) -> None:
         """An order in doubt waits because no number of the merchant is known to exist."""
 
@@ -114,6 +117,9 @@ class Unobserved:
         """Let it pass."""
 
     def control_known(self, merchant_id: str) -> None:
+        """Let it pass."""
+
+    def normalised(self, field: str, kind: str) -> None:
         """Let it pass."""
 
     def no_known_number(self, merchant_id: str) -> None:

@@ -318,6 +318,8 @@ class SubmitStage:
         ready = await self._extensions.prepare(order, self._plan)
         if isinstance(ready, Skip):
             return ready
+        for change in (change for part in ready for change in part.changes):
+            self._observer.normalised(change.field, change.kind)
         check(ready, self._today())
         states = tuple(begin(part, first_seen_at=first_seen) for part in ready)
         return _Start(states=states, parts_done=0, unproven=None)

@@ -7,13 +7,14 @@ made once and travels with the order (`carried`). Refuses to know what has alrea
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum, unique
 
 from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
 from adapter.issuance.issue_requests import RequestPolicy, issue_request
 from adapter.issuance.items import TicketItem
+from adapter.issuance.normalisation import Change
 from adapter.issuance.order import Order, Voucher
 from adapter.issuance.packing import Call, only_gifts, pack
 from adapter.issuance.trade_numbers import derive_trade_no, ensure_writable
@@ -60,7 +61,10 @@ class PlannedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One Issue call of an order: the `number`-th (from 1) `of` all; `reissue` counts the new numbers it was given."""
+    """One Issue call of an order: the `number`-th (from 1) `of` all; `reissue` counts the new numbers it was given.
+
+    `changes` are what normalising its request changed, to be counted when the order is first planned.
+    """
 
     number: int
     of: int
@@ -68,6 +72,7 @@ class Part:
     request: IssueRequest
     items: tuple[PlannedItem, ...]
     reissue: int = 0
+    changes: tuple[Change, ...] = field(default=(), compare=False)
 
     @property
     def ticket_count(self) -> int:

@@ -91,5 +91,8 @@ class Heard:
     def control_known(self, merchant_id: str) -> None:
         self.all.append(("control_known", merchant_id))
 
+    def normalised(self, field: str, kind: str) -> None:
+        self.all.append(("normalised", field, kind))
+
     def no_known_number(self, merchant_id: str) -> None:
         self.all.append(("no_known_number", merchant_id))

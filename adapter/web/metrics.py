@@ -145,6 +145,9 @@ class FlowMetrics:
         )
         self._parked = Counter("ecticket_parked", "Dead letters.", ("stage", "reason"), registry=registry)
         self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("why",), registry=registry)
+        self._normalised = Counter(
+            "ecticket_normalised", "Fields respelt for ECTicket.", ("field", "kind"), registry=registry
+        )
         self._control_known = Counter(
             "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
         )
@@ -173,6 +176,9 @@ class FlowMetrics:
 
     def control_known(self, merchant_id: str) -> None:
         self._control_known.labels(merchant_id).inc()
+
+    def normalised(self, field: str, kind: str) -> None:
+        self._normalised.labels(field, kind).inc()
 
     def no_known_number(self, merchant_id: str) -> None:
         self._no_known_number.labels(merchant_id).inc()

@@ -187,9 +187,18 @@ def test_an_unused_field_is_not_checked() -> None:
     check(parts, TODAY)
 
 
-def test_an_empty_customer_field_is_absent() -> None:
-    """ "" and null are one."""
-    request = only_request(item("A", 1, PAPER), print_type=PrintType.MERCHANT, customer=Customer(name="", address=""))
+@pytest.mark.parametrize("blank", ["", "  ", "\u3000\u00a0", "\ufeff\u200b \n"])
+def test_a_blank_field_is_absent(blank: str) -> None:
+    """ "" and null are one, and so is what nobody can see; settings stand in for a blank operator and store."""
+    customer = Customer(name=blank, address=blank)
+    (part,) = plan(
+        order(print_type=PrintType.MERCHANT, customer=customer, operator=blank, store_id=blank),
+        [item("A", 1, PAPER)],
+        replace(ALWAYS, store_id="TPE01"),
+    )
+    request = part.request
+
+    assert (request.operator, request.store_id) == ("Angela", "TPE01")
 
     assert request.customer_name is None
     assert request.customer_address is None

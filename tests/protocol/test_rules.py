@@ -307,7 +307,7 @@ def test_start_date_means_nothing_where_tickets_can_be_used_at_once(example: Iss
 
 
 def test_is_immediate_of_another_type_starts_no_presale() -> None:
-    """ "The system is fixed to set it as immediate issuance", so no StartDate is required and none bounds ExpireDate."""
+    """ "The system is fixed to set it as immediate issuance", so StartDate is not required and bounds nothing."""
     late = altered_entry(replace(GIFT, is_immediate=False), start_date=date.max)
 
     assert broken_fields(replace(PAPER, is_immediate=False)) == []

@@ -1,0 +1,323 @@
+"""Writes what people and shops write in many ways in the one way that ECTicket takes.
+
+    a value that keeps its rule                     stays as it is
+    one that another spelling brings to its rule    is spelt so, and each kind of change is noted
+    anything else                                   stays as it is, and breaks its rule later
+
+So it never changes a good value, and a second time changes nothing. It runs after mapping and after `shape_issue`, so
+that plugins' output is covered; trade numbers, dates and quantities are not its business. A change of item numbers
+happens before packing, and is therefore part of the planner's version.
+
+Does not check (`protocol.rules`), log or count; a `Change` holds the field and the kind, never the value.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import TypeVar
+
+from adapter.issuance.items import TicketItem
+from adapter.protocol import value_rules
+from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
+from adapter.protocol.shapes import CHINESE
+
+_Value = TypeVar("_Value", IssueRequest, TicketInfo, TicketItem)
+
+LONGEST = 1000
+"""Longer texts break every rule and are left alone."""
+
+
+@unique
+class Kind(StrEnum):
+    """What was written differently."""
+
+    INVISIBLE = "invisible"
+    """Zero-width characters, byte order marks, soft hyphens, marks of direction, controls, variation selectors."""
+    OUTER_BLANKS = "outer_blanks"
+    """Blanks of any kind at the ends."""
+    BLANKS = "blanks"
+    """No-break, ideographic and other blanks, tabs and line ends inside."""
+    INNER_BLANKS = "inner_blanks"
+    """Blanks beside Chinese characters."""
+    FULL_WIDTH = "full_width"
+    """Full-width letters, digits and signs, digits of other scripts, radicals for characters, split accents."""
+    PUNCTUATION = "punctuation"
+    """Typographic apostrophes, dashes and dots."""
+    ACCENTS = "accents"
+    """Latin letters with accents and ligatures."""
+    PHONE_FORM = "phone_form"
+    """Separators, brackets and Taiwan's country code in a mobile number."""
+    MAIL_FORM = "mail_form"
+    """A mail address as a link or with the name of its owner."""
+    ANGLE_BRACKETS = "angle_brackets"
+    """`<` and `>` in an address, which ECPay refuses as HTML."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One kind of change in one field."""
+
+    field: str
+    kind: Kind
+
+
+Step = Callable[[str], str]
+Steps = Sequence[tuple[Kind, Step]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spelling:
+    """A field's rule, and the steps that may bring a value to it, in their order."""
+
+    fits: Callable[[object], bool]
+    steps: Steps
+
+    def of(self, text: str) -> tuple[str, tuple[Kind, ...]]:
+        """The text as it fits, with the kinds of its changes; the text itself if no step brings it to its rule."""
+        if self.fits(text) or len(text) > LONGEST:
+            return text, ()
+        kinds: list[Kind] = []
+        changed = text
+        for kind, step in self.steps:
+            before, changed = changed, step(changed)
+            if changed == before:
+                continue
+            kinds.append(kind)
+            if self.fits(changed):
+                return changed, tuple(kinds)
+        return text, ()
+
+
+def normalised_request(request: IssueRequest) -> tuple[IssueRequest, tuple[Change, ...]]:
+    """The request without fields that its issue type does not use, each text as its rule asks, and what changed."""
+    needed = _without_unneeded(request)
+    respelt, changes = _respelt(needed, _REQUEST_FIELDS)
+    entries = [_respelt(entry, _ENTRY_FIELDS) for entry in needed.ticket_info]
+    entry_changes = tuple(change for _, changed in entries for change in changed)
+    if entry_changes:
+        respelt = replace(respelt, ticket_info=tuple(entry for entry, _ in entries))
+    return respelt, (*changes, *entry_changes)
+
+
+def normalised_item(item: TicketItem) -> tuple[TicketItem, tuple[Change, ...]]:
+    """The item with the number or name under which it is issued as its rule asks, and what changed."""
+    return _respelt(item, _ITEM_FIELDS[item.issue_type is IssueType.SERIAL_NUMBER])
+
+
+def _respelt(of: _Value, fields: Mapping[str, tuple[str, _Spelling]]) -> tuple[_Value, tuple[Change, ...]]:
+    found: dict[str, str] = {}
+    changes: list[Change] = []
+    for attribute, (name, spelling) in fields.items():
+        text = getattr(of, attribute)
+        if not isinstance(text, str):
+            continue
+        changed, kinds = spelling.of(text)
+        if kinds:
+            found[attribute] = changed
+            changes += (Change(field=name, kind=kind) for kind in kinds)
+    return (replace(of, **found) if found else of), tuple(changes)  # type: ignore[arg-type]  # texts for texts
+
+
+def _without_unneeded(request: IssueRequest) -> IssueRequest:
+    """Leave out what the page ignores for this type: PrintType, IsImmediate, StartDate, and the other kind of product.
+
+    A StartDate beside IsImmediate 1 stays: on an electronic ticket it is a contradiction (`validity.presale_problem`).
+    """
+    kind = request.issue_type
+    entries = tuple(_entry_without_unneeded(entry, kind) for entry in request.ticket_info)
+    left_out: dict[str, object] = {}
+    if request.print_type is not None and kind is not IssueType.PAPER:
+        left_out["print_type"] = None
+    if request.is_immediate is not None and kind is not IssueType.ELECTRONIC:
+        left_out["is_immediate"] = None
+    if entries != request.ticket_info:
+        left_out["ticket_info"] = entries
+    return replace(request, **left_out) if left_out else request  # type: ignore[arg-type]  # None, or entries
+
+
+def _entry_without_unneeded(entry: TicketInfo, kind: IssueType) -> TicketInfo:
+    serial = kind is IssueType.SERIAL_NUMBER
+    return replace(
+        entry,
+        item_no=None if serial else entry.item_no,
+        item_name=entry.item_name if serial else None,
+        ticket_price=entry.ticket_price if serial else None,
+        start_date=entry.start_date if kind is IssueType.ELECTRONIC else None,
+    )
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+_ASCII_FORMS: dict[int, int | str] = {
+    **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},
+    0x3002: ".",
+    0xFF61: ".",
+}
+_APOSTROPHES = "\u2018\u2019\u201a\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2035`\u00b4\ua78c"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe58\ufe63\uff0d"
+_CHINESE_DOTS = "\uff65\u2219\u22c5"
+_TYPOGRAPHIC = str.maketrans(
+    {**dict.fromkeys(_APOSTROPHES, "'"), **dict.fromkeys(_DASHES, "-"), **dict.fromkeys(_CHINESE_DOTS, "·")}
+)
+_LATIN = str.maketrans(
+    {
+        "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
+        "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "Ħ": "H",
+    }
+)  # fmt: skip
+_BLANKS = re.compile(r"\s+")
+_BESIDE_CHINESE = re.compile(rf"(?<=[{CHINESE}·‧•・．])\s+|\s+(?=[{CHINESE}·‧•・．])")
+_RADICALS = re.compile("[\u2e80-\u2fdf]")
+_SEPARATORS = re.compile(r"[\s().\-/~_\u30fb\u00b7]+")
+_MOBILE = re.compile(r"(?:\+|00|002)?8860?(9[0-9]{8})")
+_OWNED = re.compile(r"[^<>]*<\s*([^<>\s]+)\s*>")
+
+
+def _visible(text: str) -> str:
+    return "".join(character for character in text if not _is_invisible(character))
+
+
+def _is_invisible(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Cf" or (category == "Cc" and not character.isspace()):
+        return True
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef" or character == "\u034f"
+
+
+def _stripped(text: str) -> str:
+    return text.strip()
+
+
+def _plain_blanks(text: str) -> str:
+    return _BLANKS.sub(" ", text)
+
+
+def _without_inner_blanks(text: str) -> str:
+    return _BESIDE_CHINESE.sub("", text)
+
+
+def _half_width(text: str) -> str:
+    """ASCII for full-width forms, 0 to 9 for any script's digits; what was split into letter and accent joined."""
+    return "".join(map(_plain_character, unicodedata.normalize("NFC", _ascii(text))))
+
+
+def _ascii(text: str) -> str:
+    """ASCII for full-width forms and full stops, and no more: other letters may be another mailbox."""
+    return text.translate(_ASCII_FORMS)
+
+
+def _plain_character(character: str) -> str:
+    if _RADICALS.match(character):
+        return unicodedata.normalize("NFKC", character)
+    if not character.isascii() and unicodedata.category(character) == "Nd":
+        return str(unicodedata.decimal(character))
+    return character
+
+
+def _plain_punctuation(text: str) -> str:
+    return text.translate(_TYPOGRAPHIC)
+
+
+def _without_accents(text: str) -> str:
+    split = unicodedata.normalize("NFKD", text.translate(_LATIN))
+    return "".join(character for character in split if unicodedata.category(character) != "Mn")
+
+
+def _mobile(text: str) -> str:
+    """The national form, 09 and eight digits, of what is a Taiwanese mobile number in another form."""
+    digits = _SEPARATORS.sub("", re.sub(r"^\s*tel:", "", text, flags=re.IGNORECASE))
+    international = _MOBILE.fullmatch(digits)
+    return f"0{international[1]}" if international else digits
+
+
+def _bare_mail(text: str) -> str:
+    owned = _OWNED.fullmatch(text)
+    return re.sub(r"^mailto:", "", owned[1] if owned else text, flags=re.IGNORECASE)
+
+
+def _without_tags(text: str) -> str:
+    """Full-width brackets look the same on a label and begin no HTML tag."""
+    return text.replace("<", "＜").replace(">", "＞")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing can be seen of a text."""
+    return not _ends_visible(text)
+
+
+def _ends_visible(text: str) -> str:
+    start, end = 0, len(text)
+    while start < end and (text[start].isspace() or _is_invisible(text[start])):
+        start += 1
+    while end > start and (text[end - 1].isspace() or _is_invisible(text[end - 1])):
+        end -= 1
+    return text[start:end]
+
+
+def _is_tidy_address(value: object) -> bool:
+    """The page's rule says nothing of blanks at the ends, and they are never meant."""
+    return isinstance(value, str) and value_rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
+
+
+_PLAIN: Steps = ((Kind.INVISIBLE, _visible), (Kind.OUTER_BLANKS, _stripped))
+_CODE: Steps = (*_PLAIN, (Kind.FULL_WIDTH, _half_width))
+
+_NAME = _Spelling(
+    fits=value_rules.CUSTOMER_NAME.accepts,
+    steps=(
+        *_PLAIN,
+        (Kind.BLANKS, _plain_blanks),
+        (Kind.INNER_BLANKS, _without_inner_blanks),
+        (Kind.FULL_WIDTH, _half_width),
+        (Kind.PUNCTUATION, _plain_punctuation),
+        (Kind.ACCENTS, _without_accents),
+    ),
+)
+_PHONE = _Spelling(
+    fits=value_rules.CUSTOMER_PHONE.accepts,
+    steps=(*_CODE, (Kind.PUNCTUATION, _plain_punctuation), (Kind.PHONE_FORM, _mobile)),
+)
+_MAIL = _Spelling(
+    fits=value_rules.CUSTOMER_EMAIL.accepts,
+    steps=(*_PLAIN, (Kind.FULL_WIDTH, _ascii), (Kind.MAIL_FORM, _bare_mail)),
+)
+_ADDRESS = _Spelling(
+    fits=_is_tidy_address,
+    steps=((Kind.OUTER_BLANKS, _ends_visible), (Kind.ANGLE_BRACKETS, _without_tags), (Kind.INVISIBLE, _visible)),
+)
+_ITEM_NAME = _Spelling(
+    fits=value_rules.ITEM_NAME.accepts,
+    steps=(
+        *_PLAIN,
+        (Kind.BLANKS, _plain_blanks),
+        (Kind.INNER_BLANKS, _without_inner_blanks),
+        (Kind.FULL_WIDTH, _half_width),
+        (Kind.PUNCTUATION, _plain_punctuation),
+    ),
+)
+
+
+def _code(check: value_rules.Check) -> _Spelling:
+    return _Spelling(fits=check.accepts, steps=_CODE)
+
+
+_REQUEST_FIELDS: Mapping[str, tuple[str, _Spelling]] = {
+    "operator": ("Operator", _code(value_rules.OPERATOR)),
+    "store_id": ("StoreID", _code(value_rules.STORE_ID)),
+    "customer_name": ("CustomerName", _NAME),
+    "customer_phone": ("CustomerPhone", _PHONE),
+    "customer_email": ("CustomerEmail", _MAIL),
+    "customer_address": ("CustomerAddress", _ADDRESS),
+}
+_ENTRY_FIELDS: Mapping[str, tuple[str, _Spelling]] = {
+    "item_no": ("ItemNo", _code(value_rules.ITEM_NO)),
+    "item_name": ("ItemName", _ITEM_NAME),
+}
+_ITEM_FIELDS: Mapping[bool, Mapping[str, tuple[str, _Spelling]]] = {
+    False: {"item_no": _ENTRY_FIELDS["item_no"]},
+    True: {"name": _ENTRY_FIELDS["item_name"]},
+}
