@@ -6,10 +6,10 @@ what to do. A traceback shows with `--debug` only.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import typer
 from typer.main import get_command
@@ -17,6 +17,12 @@ from typer.main import get_command
 from adapter.cli.invocation import Invocation
 from adapter.cli.output import clean, note
 from adapter.cli.program import NAME, program
+from adapter.cli.surroundings import (
+    drop_what_cannot_be_written,
+    explained,
+    never_fail_on_odd_characters,
+    open_what_is_closed,
+)
 from adapter.errors import AdapterError, InDoubt, NotSent, RefusedUnread, SettingsError, TopicsMissing
 
 FAILED = 1
@@ -34,19 +40,27 @@ _CURES: tuple[tuple[type[AdapterError], str], ...] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code; `arguments` are those after the program's name."""
     invocation = Invocation()
-    _open_what_is_closed()
-    _never_fail_on_odd_characters()
+    open_what_is_closed()
+    never_fail_on_odd_characters()
+    try:
+        return _told(arguments, invocation)
+    finally:
+        drop_what_cannot_be_written()
+
+
+def _told(arguments: Sequence[str] | None, invocation: Invocation) -> int:
+    """Run the command; what goes wrong is told on standard error."""
     try:
         code = _run(arguments, invocation)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
+    except BrokenPipeError:  # whoever read it has left
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the top of the process: whatever it is becomes a sentence
         if invocation.debug:
-            traceback.print_exception(error)
+            with suppress(OSError):  # standard error may be what is broken
+                traceback.print_exception(error)
         else:
             _tell(_sentences(error, invocation))
         return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
@@ -73,8 +87,9 @@ def _sentences(error: Exception, invocation: Invocation) -> Iterable[str]:
     if isinstance(error, AdapterError):
         cure = next((cure for kind, cure in _CURES if isinstance(error, kind)), None)
         return (str(error), cure) if cure else (str(error),)
-    if isinstance(error, OSError) and error.filename is not None:
-        return (f"{error.filename}: {error.strerror}.", "Check the path and who may use it.")
+    around = explained(error)
+    if around is not None:
+        return around
     return (
         f"This should not have happened: {type(error).__name__}.",
         "Run it again with --debug, and report what shows.",
@@ -94,17 +109,3 @@ def _usage(error: typer.TyperException) -> Iterable[str]:
 def _tell(sentences: Iterable[str]) -> None:
     for line in "\n".join(sentences).splitlines():
         note(f"{NAME}: {clean(line)}")
-
-
-def _open_what_is_closed() -> None:
-    """A process may be started without standard output or error (`>&-`): then what is written there goes nowhere."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the process
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def _never_fail_on_odd_characters() -> None:
-    """A terminal that cannot show 票 shows `?`; half a surrogate pair is no reason to fail either."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")

@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line on standard error; on a terminal it is broken between words, so that commands in it can be copied."""
+    """A line on standard error; on a terminal it is broken between words, so that commands in it can be copied.
+
+    Where standard error takes nothing (a full disk, a reader that has left), the line is lost and the work goes on.
+    """
     if sys.stderr.isatty():
         text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
-    print(text, file=sys.stderr)
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def clean(text: str) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from adapter.cli.invocation import Invocation, command
 from adapter.cli.output import note, say
+from adapter.cli.surroundings import naming
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The project's name: small letters, digits and hyphens.")]
 Into = Annotated[Path, typer.Option("--into", metavar="DIR", help="The folder in which the project's folder is made.")]
@@ -30,7 +31,8 @@ def new(invocation: Invocation, name: Name, into: Into = Path()) -> None:
     """
     from adapter.testing.starter import module_name, write_project
 
-    folder = write_project(name, into)
+    with naming(into / name):
+        folder = write_project(name, into)
     module = module_name(name)
     for file in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
         say(str(folder / file))

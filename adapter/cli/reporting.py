@@ -15,6 +15,7 @@ import typer
 from adapter.cli.ecticket import asking, pick_merchant, refuse_violations
 from adapter.cli.invocation import Invocation, Json, MerchantId, command
 from adapter.cli.output import note, print_json, print_table
+from adapter.cli.surroundings import naming
 
 if TYPE_CHECKING:
     from adapter.protocol.credentials import Merchant
@@ -100,7 +101,8 @@ def report(
     refuse_violations(report_violations(request))
     body = asyncio.run(_download(settings, who, request))
     if output is not None:
-        output.write_bytes(body)  # before it is read: a report that we cannot read is the more worth keeping
+        with naming(output):
+            output.write_bytes(body)  # before it is read: a report that we cannot read is the more worth keeping
     rows = parse_report(body, request.report_type)
     if output is not None:
         note(f"{output}: {_count(rows)} The file holds customer data.")

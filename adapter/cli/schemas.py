@@ -12,6 +12,7 @@ import typer
 from adapter.cli.help import group
 from adapter.cli.invocation import Invocation, command
 from adapter.cli.output import note, say
+from adapter.cli.surroundings import naming
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the schemas.")]
 
@@ -35,7 +36,8 @@ def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
     files = published_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with naming(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
         say(str(folder / name))
 
 

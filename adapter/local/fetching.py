@@ -6,6 +6,7 @@ a folder that was not filled to the end is worthless, and its caller throws it a
 
 from __future__ import annotations
 
+import configparser
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -47,9 +48,9 @@ class _PatientResolver(PythonResolver):
 def fetch(coordinates: Sequence[str], into: Path, progress: Progress) -> tuple[Path, ...]:
     """Resolve `coordinates` (`group:artifact:version`) and put the jars of the whole class path below `into`.
 
-    Raises LocalKafkaError when a repository does not answer or does not have a file.
+    Raises LocalKafkaError when a repository does not answer or does not have a file, or it is not clear which to ask.
     """
-    sources = repositories(Path.home())
+    sources = _sources()
     context = MavenContext(
         resolver=_PatientResolver(),
         repo_cache=into,
@@ -63,6 +64,17 @@ def fetch(coordinates: Sequence[str], into: Path, progress: Progress) -> tuple[P
         return tuple(_download(artifacts, progress))
     except (requests.RequestException, RuntimeError, ParseError, zipfile.BadZipFile) as error:
         raise LocalKafkaError(_explained(coordinates, sources, error)) from error
+
+
+def _sources() -> dict[str, str]:
+    try:
+        return repositories(Path.home())
+    except (RuntimeError, OSError, ParseError, configparser.Error) as error:  # no home, or a file there that is broken
+        raise LocalKafkaError(
+            f"Where the local Kafka's jars come from cannot be read from this user's home: {type(error).__name__}. "
+            "Set HOME, and correct ~/.m2/settings.xml and jgo.conf; or set ECTICKET_KAFKA__BOOTSTRAP_SERVERS to use a "
+            "broker that already runs."
+        ) from error
 
 
 def _resolve(context: MavenContext, coordinates: Sequence[str]) -> list[Artifact]:

@@ -32,9 +32,18 @@ _MANIFEST = "complete"
 
 
 def cache_directory() -> Path:
-    """Where jars are kept: `$XDG_CACHE_HOME/ecticket-adapter`, or `~/.cache/ecticket-adapter`."""
+    """Where jars are kept: `$XDG_CACHE_HOME/ecticket-adapter`, or `~/.cache/ecticket-adapter`.
+
+    Raises LocalKafkaError where there is neither.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ecticket-adapter"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ecticket-adapter"
+    except RuntimeError as error:
+        raise LocalKafkaError(
+            "The local Kafka's jars have no place: this user has no home directory. "
+            "Set XDG_CACHE_HOME to a folder that can be written."
+        ) from error
 
 
 def jars(progress: Progress) -> tuple[Path, ...]:

@@ -12,7 +12,9 @@ to waiting for the answer. Refuses to know sockets and tickets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import httpx
@@ -94,5 +96,42 @@ def _told(failure: Exception) -> str:
     """Tell a failure in our own words; a library's may quote what was received."""
     if isinstance(failure, TimeoutError):
         return "time was up"
-    cause = failure.__cause__
-    return type(failure).__name__ if cause is None else f"{type(failure).__name__} after {type(cause).__name__}"
+    chain = tuple(_causes(failure))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted(cause)
+        if isinstance(cause, socket.gaierror):
+            return "the name of the host cannot be resolved (DNS)"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+    innermost = chain[-1]
+    if isinstance(innermost, ssl.SSLError):
+        return f"the TLS handshake failed ({innermost.reason or type(innermost).__name__})"
+    if innermost is failure:
+        return type(failure).__name__
+    return f"{type(failure).__name__} after {type(innermost).__name__}"
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure and what led to it, the innermost last; also what a library has hidden with `from None`."""
+    seen: set[int] = set()
+    cause: BaseException | None = failure
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+_NOT_THE_CA = frozenset({9, 10, 62, 64})
+"""OpenSSL's verify codes that no other CA helps against: not yet valid, expired, another host, another address."""
+
+
+def _untrusted(cause: ssl.SSLCertVerificationError) -> str:
+    """Why the server's certificate was not taken, and which setting says whom to trust."""
+    said = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
+    if getattr(cause, "verify_code", None) in _NOT_THE_CA:
+        return f"the server's certificate is not valid here ({said}); check the clock and the address that is called"
+    return (
+        f"the server's certificate is not trusted ({said}); set provider.ssl_ca_file to a PEM file with the "
+        "certificate of the authority that signed it"
+    )

@@ -329,12 +329,35 @@ async def tls_server(tmp_path: Path) -> AsyncIterator[tuple[RawServer, Path]]:
 async def test_a_certificate_nobody_vouches_for_gets_nothing(
     tls_server: tuple[RawServer, Path], transport: httpx.AsyncBaseTransport
 ) -> None:
-    """Certificates are verified: nothing is sent."""
+    """Certificates are verified: nothing is sent, and the setting that says whom to trust is named."""
     server, _ = tls_server
 
-    with pytest.raises(NotSent):
+    with pytest.raises(NotSent, match=r"certificate is not trusted \(self.signed certificate\).*provider\.ssl_ca_file"):
         await _post(_wire(transport, server.url))
     assert server.bytes_received == 0
+
+
+async def test_a_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Path, kind: TransportKind) -> None:
+    """No other authority helps there, so none is asked for."""
+    cert_file, context = self_signed(tmp_path, "elsewhere.example")
+    async with RawServer(tls=context) as running:
+        transport = make_transport(kind, tls=tls_context(cert_file))
+
+        with pytest.raises(NotSent, match="not valid here") as caught:
+            await _post(_wire(transport, running.url))
+        await transport.aclose()
+
+    assert "ssl_ca_file" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "cause"),
+    [("http://127.0.0.1:1", "the connection was refused"), ("http://nowhere.invalid", "cannot be resolved")],
+)
+async def test_why_nobody_was_reached_is_said(transport: httpx.AsyncBaseTransport, address: str, cause: str) -> None:
+    """What an operator can do differs: an address, or a name."""
+    with pytest.raises(NotSent, match=cause):
+        await _post(_wire(transport, address))
 
 
 async def test_a_ca_file_vouches_for_a_server(tls_server: tuple[RawServer, Path], kind: TransportKind) -> None:

@@ -104,7 +104,7 @@ class Webhook:
         try:
             return await self._post_to_one_of(addresses, body, headers)
         except httpx.HTTPError as error:
-            raise NotDelivered(f"could not be reached ({type(error).__name__})") from None
+            raise NotDelivered(f"could not be reached ({_why(error)})") from None
 
     async def _post_to_one_of(
         self, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
@@ -175,3 +175,13 @@ def _retry_after(text: str | None, now: float) -> float | None:
         return None
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return max(0.0, (until - datetime.fromtimestamp(now, UTC)).total_seconds())
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """The type of the failure; for a certificate also the setting that says whom to trust."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{type(error).__name__}: its certificate is not accepted; see ca_file"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
