@@ -15,6 +15,7 @@ from rich.console import Console
 from adapter.errors import AdapterError
 from benchmarks import (
     backlog,
+    bulkhead,
     callbacks,
     compression,
     hooks,
@@ -69,6 +70,10 @@ async def _sinks(here: Ground, asked: argparse.Namespace, console: Console) -> R
     return await sinks.measure(here, console, orders=asked.issued, rounds=asked.turns)
 
 
+async def _bulkhead(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
+    return await bulkhead.measure(here, console, seconds=asked.seconds)
+
+
 async def _profile_callbacks(here: Ground, asked: argparse.Namespace, console: Console) -> Report:
     await callbacks.measure(here, console, seconds=asked.seconds, profile=asked.stacks)
     return profiles.report(asked.stacks.read_text(encoding="utf-8"))
@@ -99,11 +104,12 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "backlog": (_backlog, "a large backlog"),
     "callbacks": (_callbacks, "notifications a second, and how long each takes"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
+    "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
     "quick": (_quick, "a few orders, to see that everything works and the books agree"),
 }
-ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks")
+ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),

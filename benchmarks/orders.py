@@ -32,12 +32,12 @@ def trade_no_of(order_id: str) -> str:
     return trade_no(int(order_id.rpartition("-")[2]))
 
 
-def order(number: int) -> bytes:
+def order(number: int, *, merchant_id: str = "3085676") -> bytes:
     """An order-paid event as bare JSON, about 450 bytes."""
     lines = [{"sku": _ITEMS[(number + at) % len(_ITEMS)], "quantity": 1 + number % 4} for at in range(1 + number % 2)]
     event = {
         "order_id": order_id(number),
-        "merchant_id": "3085676",
+        "merchant_id": merchant_id,
         "trade_no": trade_no(number),
         "paid_at": "2026-03-02T15:30:48+08:00",
         "issue_type": "electronic",

@@ -37,14 +37,17 @@ class StubBooks:
 class _Desk:
     """What the connections of one process share."""
 
-    def __init__(self, delay_seconds: float) -> None:
+    def __init__(self, delay_seconds: float, silent: str | None) -> None:
         self.delay_seconds = delay_seconds
+        self.silent = None if silent is None else f'"MerchantID":"{silent}"'.encode()
         self.sealer = Sealer()
         self.numbers: list[str] = []
         self.refused = 0
 
-    def answer(self, head: bytes, body: bytes) -> bytes:
-        """The whole HTTP answer."""
+    def answer(self, head: bytes, body: bytes) -> bytes | None:
+        """The whole HTTP answer; None where none comes."""
+        if self.silent is not None and self.silent in body:
+            return None
         try:
             number = self.sealer.number(body if head.startswith(_ISSUE) else b"")
         except UnknownRequestError:
@@ -75,7 +78,9 @@ class _Caller(asyncio.Protocol):
             self._buffer = rest[length:]
             self._answer(self._desk.answer(head, rest[:length]))
 
-    def _answer(self, answer: bytes) -> None:
+    def _answer(self, answer: bytes | None) -> None:
+        if answer is None:
+            return
         if self._desk.delay_seconds:
             asyncio.get_running_loop().call_later(self._desk.delay_seconds, self._transport.write, answer)
         else:
@@ -90,15 +95,15 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _work(parent: Connection, port: int, delay_seconds: float) -> None:
+def _work(parent: Connection, port: int, delay_seconds: float, silent: str | None) -> None:
     """One process of the stub: serves until its parent hangs up, and tells its books when asked."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_serve(parent, port, delay_seconds))
+    asyncio.run(_serve(parent, port, _Desk(delay_seconds, silent)))
 
 
-async def _serve(parent: Connection, port: int, delay_seconds: float) -> None:
+async def _serve(parent: Connection, port: int, desk: _Desk) -> None:
     loop = asyncio.get_running_loop()
-    desk, over, listening = _Desk(delay_seconds), asyncio.Event(), _listen(port)
+    over, listening = asyncio.Event(), _listen(port)
     server = await loop.create_server(lambda: _Caller(desk), sock=listening, backlog=_BACKLOG)
 
     def heard() -> None:
@@ -116,10 +121,14 @@ async def _serve(parent: Connection, port: int, delay_seconds: float) -> None:
 
 
 class Stub:
-    """The running stub: `with Stub(delay_seconds=0.05) as stub: ... stub.base_url`."""
+    """The running stub: `with Stub(delay_seconds=0.05) as stub: ... stub.base_url`.
 
-    def __init__(self, *, delay_seconds: float, processes: int = 2) -> None:
+    The merchant `silent` never gets an answer.
+    """
+
+    def __init__(self, *, delay_seconds: float, processes: int = 2, silent: str | None = None) -> None:
         self._delay_seconds = delay_seconds
+        self._silent = silent
         self._wanted = processes
         self._processes: list[tuple[BaseProcess, Connection]] = []
         self._port = 0
@@ -153,7 +162,9 @@ class Stub:
         context = multiprocessing.get_context("spawn")
         for _ in range(self._wanted):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self._port, self._delay_seconds), daemon=True)
+            process = context.Process(
+                target=_work, args=(theirs, self._port, self._delay_seconds, self._silent), daemon=True
+            )
             process.start()
             theirs.close()
             self._processes.append((process, ours))

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from adapter.stream.connection import KafkaConnection
-from benchmarks import callbacks, quick, sinks
+from benchmarks import bulkhead, callbacks, quick, sinks
 from benchmarks.ground import ground
 
 
@@ -42,3 +42,14 @@ async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnecti
     failed = {row["sink"]: row["tries that failed"] for row in report.rows}
     assert delivered == {"no sink": 0, "healthy": 60, "down: refuses connections": 0, "down: never answers": 0}
     assert [sink for sink, count in failed.items() if count] == ["down: refuses connections", "down: never answers"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafka: KafkaConnection) -> None:
+    """Stub, orders of two merchants, adapter and its variant fit together; how fast it was is no matter here."""
+    async with ground(kafka.bootstrap_servers) as here:
+        report = await bulkhead.measure(here, Console(quiet=True), seconds=1)
+
+    rows = {row["healthy merchant"]: row for row in report.rows}
+    assert [row["orders"] for row in rows.values()] == [50, 50, 50]
+    assert rows["beside a silent one"]["submitted"] == 50
