@@ -29,6 +29,8 @@ PUBLIC = {
     "OrderOutcome",
     "PartOutcome",
     "Phase",
+    # what a `parse_order` may read the adapter's own format with
+    "read_order",
     # what `configure` may raise
     "SettingsError",
     # notification sinks: what they are, are handed and may raise

@@ -46,6 +46,7 @@ def markdown() -> str:
         *(_hook(hook) for hook in hooks().values()),
         VALUES,
         *(_value(name, value) for name, value in _public_values()),
+        *(_function(name) for name in adapter.__all__ if inspect.isfunction(getattr(adapter, name))),
         _errors(),
     ]
     return "\n".join(sections)
@@ -122,6 +123,12 @@ def _value(name: str, value: type) -> str:
     else:
         shown = _members(value)
     return "\n\n".join(part for part in (f"### `{name}`", inspect.getdoc(value), shown) if part) + "\n"
+
+
+def _function(name: str) -> str:
+    """A function that hooks may call, as it is written."""
+    function = getattr(adapter, name)
+    return f"### `{name}`\n\n```python\ndef {name}{inspect.signature(function)}\n```\n\n{inspect.getdoc(function)}\n"
 
 
 def _fields(value: type[DataclassInstance]) -> str:

@@ -209,7 +209,8 @@ def parse_order(record: OrderRecord) -> Order | Ignore | None:
     Called first, once for each record of the orders topic. An `Order` is what the record says. An `Ignore` says that
     the record is no order to issue, for example a cancelled or a draft order: the adapter settles and counts it, and
     publishes nothing. None leaves the record to the next plugin and at last to the adapter, which reads
-    `schemas/order-paid.v1.json`. The record's value may be None.
+    `schemas/order-paid.v1.json`. The record's value may be None. `read_order(value)` reads an order in the adapter's
+    own format, for a plugin that takes it out of an envelope.
 
     A record that may have been sent under other plugins or settings is not ignored but parked as `unresolved`, since
     tickets may exist for it. A record that carries its plan is not parsed again.

@@ -19,10 +19,11 @@ from typing import cast
 
 import structlog
 
-from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant
+from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.facade import Extensions
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
+from adapter.flows.dead_letters import VALUE_OMITTED
 from adapter.flows.journey import Journey, read_journey, unread_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
@@ -208,6 +209,12 @@ class SubmitStage:
             raise TooLarge(
                 f"The record's value has {len(record.value or b'')} bytes; an order may have {MAX_ORDER_BYTES}. "
                 f"Send the order without what the adapter does not need."
+            )
+        if record.value is None and any(name == VALUE_OMITTED for name, _ in record.headers):
+            # A plugin would take it for a tombstone and ignore it, and an order would be lost.
+            raise Unreadable(
+                "The record is a dead letter that was too large to keep its value, and was copied here without it. "
+                "Replay the dead letter (`ecticket-adapter dead-letters replay`), which reads the order record again."
             )
         order = await self._extensions.parse(
             OrderRecord(

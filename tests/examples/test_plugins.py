@@ -39,6 +39,7 @@ def test_these_are_the_examples() -> None:
     assert [plugin.name for plugin in PLUGINS] == [
         "catalogue-bundles",
         "chat-sink",
+        "outbox-orders",
         "shopify-orders",
         "skip-policy",
         "woocommerce-orders",

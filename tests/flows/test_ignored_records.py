@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl
+from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl, read_order
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.orders import CUSTOMER, MERCHANT
@@ -219,3 +219,33 @@ async def test_other_answers_are_still_refused(answer: object) -> None:
 
     assert told.reason == "plugin-error"
     assert "Ignore" in header(told.letter, "ecticket-message")
+
+
+async def test_a_dead_letter_without_its_value_is_not_taken_for_a_tombstone(house: House, shop: Shop) -> None:
+    """A person copied it back by hand; ignoring it would lose the order."""
+    record = with_headers(house.record(None), ("ecticket-value-omitted", b"true"))
+
+    told = await house.work(record)
+
+    assert (told.ignored, told.reason) == (None, "unreadable")
+    assert "dead-letters replay" in header(told.letter, "ecticket-message")
+    assert shop.parsed == 0
+
+
+async def test_a_plugin_reads_the_adapters_own_format_out_of_an_envelope() -> None:
+    """`read_order` is what the adapter itself reads with; the only merchant is filled in."""
+
+    class Unwraps:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Order | None:
+            return read_order(json.dumps(json.loads(record.value or b"")["order"]).encode())
+
+    house = House(MERCHANT, plugins={"shop": Unwraps()})
+    order = {"order_id": "A-1", "lines": [{"sku": "VQT04959", "quantity": 2.0}], "issue_type": "serial_number"}
+
+    told = await house.work(house.record(json.dumps({"order": order}).encode()))
+    broken = await house.work(house.record(b'{"order": {"lines": []}}'))
+
+    assert told.event("parked").data["order_id"] == "A-1"
+    assert broken.reason == "unreadable"
+    assert "order_id" in header(broken.letter, "ecticket-message")
