@@ -28,7 +28,6 @@ from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.events import Notified
-from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
@@ -143,7 +142,7 @@ class Adapter:
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
         self._receiving = self._receive_stage()
-        self._history = NumberHistory()
+        self._history = wiring.number_history(settings, self._connection, self._merchants)
         self._engines: Mapping[str, RunningStage] = {}
         self._trouble: str | None = "starting"
 
@@ -166,6 +165,7 @@ class Adapter:
         finally:
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
+            await self._history.close()
             await provider.close()
             await self._extensions.aclose()
             await admin.stop()

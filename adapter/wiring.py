@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from adapter.errors import HookFailed, SettingsError
@@ -18,6 +19,7 @@ from adapter.extensions.facade import Extensions, log_failure
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.values import OrderRecord
+from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Topics
 from adapter.issuance.order import Order
@@ -30,6 +32,7 @@ from adapter.provider.transport import TransportKind, make_transport, tls_contex
 from adapter.settings import Settings
 from adapter.settings.merchants import MerchantBook
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.reading import read_tail
 from adapter.stream.topics import TopicSpec
 
 PARTITIONS = 6
@@ -39,6 +42,8 @@ INTERNAL_RETENTION_DAYS = 7
 """Orders on their way and awaited results: at least this long, and twice as long as they may be on their way."""
 TOLD_RETENTION_DAYS = 30
 """What was told, and what a person must look at: a month to notice that a reader was away."""
+TAIL_RECORDS = 20_000
+"""Of the newest events so many are read to look up whose a trade number is: a second or two of work."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
 """An order of 1 MiB with its plan beside it (contract, section 2)."""
 
@@ -60,6 +65,11 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
         session_timeout_seconds=kafka.session_timeout_seconds,
         transaction_timeout_seconds=kafka.transaction_timeout_seconds,
     )
+
+
+def number_history(settings: Settings, connection: KafkaConnection, merchants: MerchantBook) -> NumberHistory:
+    """What is known of trade numbers, with the tail of the issuances topic to look them up in; close it in the end."""
+    return NumberHistory(partial(read_tail, connection, settings.topics.issuances, newest=TAIL_RECORDS), merchants)
 
 
 def merchant_book(settings: Settings) -> MerchantBook:

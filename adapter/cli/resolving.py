@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +13,15 @@ import typer
 
 from adapter.cli.audit import audit
 from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
-from adapter.cli.output import note
+from adapter.cli.output import counting, note
 from adapter.errors import CallError
 
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
     from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.letters import Letter
+    from adapter.flows.number_history import NumberHistory
+    from adapter.flows.number_owners import NumberOwners
     from adapter.flows.ports import Ecticket
     from adapter.flows.resolving import Ending, Heard, Held, Resolved
     from adapter.protocol.credentials import Merchant
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from adapter.settings import Settings
 
 RTN_OK = 1
+ENOUGH = 6
+"""Numbers that should exist; a proof of life queries four of them at most."""
 WHY_MAX_CHARACTERS = 200
 
 As = Annotated[str, typer.Option("--as", metavar="issued|failed", help="What became of it.")]
@@ -58,6 +63,7 @@ class Word:
     ending: Ending
     why: str
     merchant_id: str | None
+    order_id: str | None
     against_ecticket: bool
     dry_run: bool
     json: bool
@@ -69,6 +75,9 @@ def resolve_(
     as_: As,
     why: Why,
     merchant: MerchantId = None,
+    order: Annotated[
+        str | None, typer.Option("--order", metavar="ORDER_ID", help="Which order is meant where two bring the number.")
+    ] = None,
     against_ecticket: Annotated[
         bool, flag("--against-ecticket", "Even if ECTicket says otherwise, or says nothing.")
     ] = False,
@@ -91,6 +100,7 @@ def resolve_(
         ending=Ending(as_),
         why=why.strip(),
         merchant_id=merchant,
+        order_id=order,
         against_ecticket=against_ecticket,
         dry_run=dry_run,
         json=json,
@@ -109,8 +119,9 @@ async def _resolve(settings: Settings, word: Word) -> int:
                 "See: ecticket-adapter dead-letters list, or list --all for those that were dealt with."
             )
             return 1
-        heard = await _ask(settings, found[0][1])
-        refusal = _refusal(settings, word, [each for _, each in found], heard)
+        history = await _history(settings, found[0][1])
+        heard = await _ask(settings, found[0][1], history.known)
+        refusal = _refusal(settings, word, [each for _, each in found], heard, history.owners)
         if refusal is not None:
             note(refusal)
             return 1
@@ -119,7 +130,10 @@ async def _resolve(settings: Settings, word: Word) -> int:
 
 
 async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[Letter, Held]]:
-    """The open letters that hold the number, the oldest first. Raises a usage error when they are two merchants'."""
+    """The open letters that hold the number, the oldest first.
+
+    Raises a usage error when they are of two merchants or of two orders.
+    """
     from adapter.cli.letter_pile import collect
     from adapter.flows.resolving import held
 
@@ -127,15 +141,40 @@ async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[
     records = await collect(settings, lambda record, letter: (record, letter) if letter.name in names else None)
     read = ((letter, held(record, word.trade_no)) for record, letter in records)
     found = [
-        (letter, each) for letter, each in read if each is not None and word.merchant_id in (None, each.merchant_id)
+        (letter, each)
+        for letter, each in read
+        if each is not None and word.merchant_id in (None, each.merchant_id) and word.order_id in (None, each.order_id)
     ]
     merchants = sorted({each.merchant_id for _, each in found})
     if len(merchants) > 1:
         raise typer.BadParameter(f"Several merchants have that number; say which with --merchant: {merchants}.")
+    orders = sorted({each.order_id for _, each in found})
+    if len(orders) > 1:
+        raise typer.BadParameter(f"Several orders bring that number; say which with --order: {', '.join(orders)}.")
     return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].name))
 
 
-def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard) -> str | None:
+async def _history(settings: Settings, found: Held) -> NumberHistory:
+    """Whose the number is, and which numbers of its merchant should exist, as far as the issuances topic tells."""
+    from adapter.flows.number_history import NumberHistory
+    from adapter.stream.reading import read_to_end
+    from adapter.wiring import kafka_connection, merchant_book
+
+    merchants = merchant_book(settings)
+    history, merchant = NumberHistory(merchants=merchants), merchants.find(found.merchant_id)
+    key = f"{found.merchant_id}/{found.trade_no.value}".upper()
+    with counting("events") as count:
+        async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.issuances])) as records:
+            async for record in records:
+                count()
+                about = (record.key or b"").decode("utf-8", "replace").upper() == key
+                lacks = merchant is not None and len(history.known.to_ask_for(merchant, found.trade_no.kind)) < ENOUGH
+                if about or lacks:
+                    history.take(record)
+    return history
+
+
+def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard, owners: NumberOwners) -> str | None:
     """Why it is not told: what ECTicket's word forbids."""
     from adapter.flows.resolving import objection
 
@@ -144,7 +183,8 @@ def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard
     after = timedelta(seconds=settings.submit.reissue_after_seconds)
     now = datetime.now(UTC)
     for each in found:
-        why = objection(word.ending, each, heard, now=now, settles_after=after)
+        other = owners.other_order(each.merchant_id, each.trade_no.value, each.order_id)
+        why = objection(word.ending, each, heard, now=now, settles_after=after, other_order=other)
         if why is not None:
             return (
                 f"Nothing was told. {why} To go on asking, run: ecticket-adapter dead-letters replay {word.trade_no}; "
@@ -153,7 +193,7 @@ def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard
     return None
 
 
-async def _ask(settings: Settings, found: Held) -> Heard:
+async def _ask(settings: Settings, found: Held, known: KnownNumbers) -> Heard:
     """What ECTicket says of the number now; nothing certain when it cannot be asked."""
     from adapter.cli.ecticket import asking, pick_merchant
     from adapter.flows.resolving import Heard
@@ -161,7 +201,7 @@ async def _ask(settings: Settings, found: Held) -> Heard:
     merchant = pick_merchant(settings, found.merchant_id)
     async with asking(settings) as provider:
         try:
-            return await hear(provider, merchant, found)
+            return await hear(provider, merchant, found, known)
         except CallError as error:
             return Heard(said=f"ECTicket could not be asked: {error}")
 

@@ -31,10 +31,10 @@ from adapter.flows.events import (
 )
 from adapter.flows.journey import Journey, journey_headers, read_journey, unread_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
-from adapter.flows.number_history import NumberHistory
+from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.issuance.actions import Failed, Park
+from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
     AskAgain,
@@ -47,6 +47,7 @@ from adapter.issuance.confirm import (
     take_up_at,
     told_delayed,
 )
+from adapter.issuance.parking import another_orders_number
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
@@ -109,8 +110,9 @@ class ConfirmStage:
         confirmation = read_confirmation(record.value)
         journey = read_journey(record, self._now())
         issuance = confirmation.issuance
+        self._remember(confirmation)
         awaited = Awaited(
-            trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no),
+            trade_no=_trade_no(confirmation),
             issue_type=ISSUE_TYPES[issuance.issue_type],
             submitted_at=journey.first_seen if journey.replays else confirmation.submitted_at,
             phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
@@ -131,7 +133,10 @@ class ConfirmStage:
         step = next_step(awaited, self._now(), self._policy, fraction=self._fraction())
         if isinstance(step, AskAgain):
             return Later(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited, step.at))
-        return self._told(grant.record, awaited, step)
+        confirmation = read_confirmation(grant.record.value)
+        if confirmation.recovered and (other := await self._other_order(confirmation)) is not None:
+            step = self._another_orders(confirmation, other)
+        return self._told(grant.record, confirmation, awaited, step)
 
     def carry(self, record: Record, waiting: Waiting, _grant: Grant) -> Outcome:
         """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
@@ -175,8 +180,38 @@ class ConfirmStage:
             self._history.known.confirmed(waiting.merchant_id, waiting.awaited.trade_no)
         return answer
 
-    def _told(self, record: Record, awaited: Awaited, step: Issued | Failed | TellDelayed | Park) -> Outcome:
-        confirmation = read_confirmation(record.value)
+    def _remember(self, confirmation: Confirmation) -> None:
+        """Whose the number is. All issuances of a number are in one partition, so this process sees them all.
+
+        A recovered one only may have the number: which of two was published first, the issuances topic says.
+        """
+        if confirmation.recovered:
+            self._numbers(confirmation).may_have_sent(_trade_no(confirmation))
+        else:
+            self._numbers(confirmation).submitted(_trade_no(confirmation), recovered=False)
+
+    def _numbers(self, confirmation: Confirmation) -> OrderNumbers:
+        issuance = confirmation.issuance
+        return self._history.of_order(issuance.merchant_id, issuance.order_id)
+
+    async def _other_order(self, confirmation: Confirmation) -> str | None:
+        """Another order that has the number, so that what ECTicket knows of it is not this order's.
+
+        Only a recovered issuance can be: RtnCode 1 of its own Issue makes a number an order's own.
+        """
+        return await self._numbers(confirmation).other_order(_trade_no(confirmation))
+
+    def _another_orders(self, confirmation: Confirmation, other: str) -> Park:
+        message = another_orders_number(_trade_no(confirmation), order_id=confirmation.issuance.order_id, other=other)
+        return Park(reason=ParkReason.UNRESOLVED, message=message)
+
+    def _told(
+        self,
+        record: Record,
+        confirmation: Confirmation,
+        awaited: Awaited,
+        step: Issued | Failed | TellDelayed | Park,
+    ) -> Outcome:
         match step:
             case Issued():
                 return Outcome(records=(self._issued(confirmation, step),))
@@ -261,6 +296,11 @@ class ConfirmStage:
             traceparent=journey.traceparent,
         )
         return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+
+
+def _trade_no(confirmation: Confirmation) -> TradeNo:
+    issuance = confirmation.issuance
+    return TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=issuance.trade_no)
 
 
 def _readable(record: Record) -> Confirmation | None:

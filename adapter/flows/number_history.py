@@ -1,15 +1,187 @@
-"""What this process learned about trade numbers, for all stages together.
+"""What is known of trade numbers: by this process, and by the tail of the issuances topic.
 
-Does not decide anything: `issuance` does.
+One history serves all stages of a process. It is fed by what the stages learn. The tail is read only when memory does
+not settle a question: a doubt has no number to query, or ECTicket knows a number that may be another order's. Reading
+never stops an order: it is bounded in records and in time, and what cannot be read is as if it were not there.
+
+Anyone who may write to the topic can write events. An event that is no event of the adapter's is ignored. A forged one
+can keep an order from being published as submitted, and nothing more: a known number counts only once QueryIssueResult
+itself knew it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+
+import structlog
+
+from adapter.errors import StreamError
 from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.number_owners import NumberOwners
+from adapter.flows.ports import Merchants
+from adapter.flows.words import Word, read_word
+from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.rules import is_trade_no
+from adapter.stream.records import Record
+
+TAIL_SECONDS = 10.0
+"""How long an order waits for the tail of the topic."""
+WARN_EVERY_SECONDS = 60.0
+"""A tail that cannot be read is logged at most so often."""
+_PUBLISHED = frozenset({"submitted", "delayed", "issued"})
+_YIELD_AFTER = 200
+"""Records after which other tasks get their turn."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+ReadTail = Callable[[Mapping[int, int]], AsyncGenerator[Record, None]]
+"""The newest records of the issuances topic, bounded in number; for each partition only from the given offset on."""
 
 
 class NumberHistory:
-    """What is known of trade numbers."""
+    """What is known of trade numbers; without `read_tail` only what this process learned.
 
-    def __init__(self) -> None:
+    Events of merchants other than `merchants` are ignored.
+    """
+
+    def __init__(self, read_tail: ReadTail | None = None, merchants: Merchants | None = None) -> None:
         self.known = KnownNumbers()
+        self.owners = NumberOwners()
+        self._read_tail = read_tail
+        self._merchants = merchants
+        self._next_offsets: dict[int, int] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._queued: asyncio.Task[None] | None = None
+        self._warned_at = float("-inf")
+
+    def of_order(self, merchant_id: str, order_id: str) -> OrderNumbers:
+        """The history as one order needs it."""
+        return OrderNumbers(self, merchant_id, order_id)
+
+    async def look(self) -> None:
+        """Read what was published until now, and wait for it `TAIL_SECONDS` at most; never raises.
+
+        Orders that look at once share a read. A read that has begun may miss what was published since, so who comes
+        later gets the next one.
+        """
+        if self._read_tail is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._next_read()), TAIL_SECONDS)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        reads = [task for task in (self._reading, self._queued) if task is not None]
+        for task in reads:
+            task.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+
+    def _next_read(self) -> asyncio.Task[None]:
+        if self._reading is None or self._reading.done():
+            self._reading, self._queued = self._queued, None
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(after=None))
+            return self._reading
+        if self._queued is None:
+            self._queued = asyncio.create_task(self._read(after=self._reading))
+        return self._queued
+
+    async def _read(self, after: asyncio.Task[None] | None) -> None:
+        if after is not None:
+            await asyncio.wait([after])
+        try:
+            await self._read_on()
+        except StreamError as error:
+            self._warn(str(error))
+        except Exception as error:  # noqa: BLE001  # a read that fails must not cost an order its outcome
+            self._warn(f"{type(error).__name__}: {error}")
+
+    async def _read_on(self) -> None:
+        if self._read_tail is None:
+            return
+        count = 0
+        async with aclosing(self._read_tail(dict(self._next_offsets))) as records:
+            async for record in records:
+                self.take(record)
+                self._next_offsets[record.partition] = record.offset + 1
+                count += 1
+                if count % _YIELD_AFTER == 0:
+                    await asyncio.sleep(0)
+
+    def take(self, record: Record) -> None:
+        """Take one record of the issuances topic in; whatever is no event of the adapter's is ignored."""
+        word = read_word(record)
+        if word is None or word.merchant_id is None or word.order_id is None or word.trade_no is None:
+            return
+        kind = TradeNoKind.FREE if word.data.get("trade_no_kind") == TradeNoKind.FREE.value else TradeNoKind.MERCHANT
+        trade_no = TradeNo(kind=kind, value=word.trade_no)
+        if not is_trade_no(trade_no) or len(word.order_id) > ORDER_ID_MAX_CHARACTERS:
+            return
+        if self._merchants is not None and self._merchants.find(word.merchant_id) is None:
+            return
+        if word.kind in _PUBLISHED:
+            self.owners.submitted(word.merchant_id, word.trade_no, word.order_id, recovered=_recovered(word))
+            self.known.note(word.merchant_id, trade_no)
+        elif word.kind == "failed" and word.data.get("stage") == "submit":
+            self.owners.failed(word.merchant_id, word.trade_no, word.order_id)
+
+    def _warn(self, why: str) -> None:
+        now = time.monotonic()
+        if now - self._warned_at >= WARN_EVERY_SECONDS:
+            self._warned_at = now
+            _log.warning(
+                "the issuances topic cannot be read: only this process's memory says whose a number is", why=why
+            )
+
+
+class OrderNumbers:
+    """What is known of the numbers that one order brings."""
+
+    def __init__(self, history: NumberHistory, merchant_id: str, order_id: str) -> None:
+        self.order_id = order_id
+        self._history = history
+        self._owners = history.owners
+        self._merchant_id = merchant_id
+
+    async def other_order(self, trade_no: TradeNo) -> str | None:
+        """Another order that has the number, or may have it; the topic is read unless this order certainly owns it."""
+        if not self._owners.certainly_owns(self._merchant_id, trade_no.value, self.order_id):
+            await self._history.look()
+        return self._owners.other_order(self._merchant_id, trade_no.value, self.order_id)
+
+    async def other_sender(self, trade_no: TradeNo) -> str | None:
+        """The same before the number is sent; the topic is read only where memory names another order."""
+        if self._owners.other_order(self._merchant_id, trade_no.value, self.order_id) is None:
+            return None
+        return await self.other_order(trade_no)
+
+    async def look(self) -> None:
+        """Read what was published until now."""
+        await self._history.look()
+
+    def may_have_sent(self, trade_no: TradeNo) -> bool:
+        """The order sends the number, or may have done so; False when that was known before."""
+        return self._owners.may_have_sent(self._merchant_id, trade_no.value, self.order_id)
+
+    def never_sent(self, trade_no: TradeNo) -> None:
+        """The order certainly did not send the number after all."""
+        self._owners.never_sent(self._merchant_id, trade_no.value, self.order_id)
+
+    def failed(self, trade_no: TradeNo) -> None:
+        """The order failed with the number."""
+        self._owners.failed(self._merchant_id, trade_no.value, self.order_id)
+
+    def submitted(self, trade_no: TradeNo, *, recovered: bool) -> None:
+        """The order was submitted under the number."""
+        self._owners.submitted(self._merchant_id, trade_no.value, self.order_id, recovered=recovered)
+
+
+def _recovered(word: Word) -> bool:
+    """Whether the event leaves open that the number is another order's; `delayed` does not say."""
+    return word.data.get("recovered") is not False

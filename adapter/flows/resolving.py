@@ -67,13 +67,9 @@ class Held:
     plan: CarriedPlan | None = None
 
     @property
-    def item_nos(self) -> tuple[str, ...]:
-        """The listed products of the issuance; serial numbers have none."""
-        if self.confirmation is not None:
-            found = [item.item_no for item in self.confirmation.issuance.items]
-        else:
-            found = [item.item_no for item in _part(self).part.items]
-        return tuple(dict.fromkeys(item_no for item_no in found if item_no is not None))
+    def order_id(self) -> str:
+        """The order of the issuance."""
+        return self.confirmation.issuance.order_id if self.confirmation is not None else _plan(self).order_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +104,24 @@ def held(letter: Record, trade_no: str) -> Held | None:
     return None
 
 
-def objection(ending: Ending, found: Held, heard: Heard, *, now: datetime, settles_after: timedelta) -> str | None:
+def objection(
+    ending: Ending,
+    found: Held,
+    heard: Heard,
+    *,
+    now: datetime,
+    settles_after: timedelta,
+    other_order: str | None = None,
+) -> str | None:
     """Why ECTicket's word does not let the issuance be told so; None where it does.
 
-    `settles_after`: how long after the last Issue its effect may still come.
+    `settles_after`: how long after the last Issue its effect may still come. `other_order` has the number: what
+    ECTicket knows of it is not this order's.
     """
+    if other_order is not None:
+        if ending is Ending.FAILED:
+            return None
+        return f"{heard.said} But that number is order {other_order}'s, and not order {found.order_id}'s."
     if ending is Ending.ISSUED:
         return None if heard.status is IssueStatus.ISSUED else f"{heard.said} That is not issued."
     if heard.status is IssueStatus.FAILED:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 
 from adapter.errors import CallError
 from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket
-from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
+from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     SUCCESS,
+    Known,
     LastAccepted,
     ProbeAnswered,
     QueryAnswer,
@@ -28,6 +30,7 @@ from adapter.issuance.answers import (
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.other_plans import AskAbout, AskControl, OtherNumber, OtherPlans, OtherQuestion
+from adapter.issuance.parking import another_orders_number
 from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
 from adapter.issuance.state import Hold, PartState, Phase
 from adapter.protocol.credentials import Merchant
@@ -54,7 +57,8 @@ class Sitting:
     `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
     `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
-    `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist.
+    `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
+    order a number belongs to: what another order has is neither sent nor published as this order's.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Sitting:
         known: KnownNumbers,
         now: Clock,
         sleep: Sleep = asyncio.sleep,
+        numbers: OrderNumbers | None = None,
     ) -> None:
         self.unproven = unproven
         self.lacks_known_number = False
@@ -85,6 +90,11 @@ class Sitting:
         self._known = known
         self._now = now
         self._sleep = sleep
+        self._numbers = numbers or NumberHistory().of_order(merchant.merchant_id, subject)
+        self._announced: set[TradeNo] = set()
+        for state in self._states:
+            if state.possibly_sent:
+                self._numbers.may_have_sent(state.part.trade_no)
 
     async def run(self) -> bool:
         """Work until every part has left the sitting; False when an unproven order is proven and could be sent now.
@@ -159,8 +169,14 @@ class Sitting:
                 self._leave(turn.index, turn.action)
             case Wait(until=until):
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
+            case Send() if (other := await self._numbers.other_sender(self._trade_no(turn.index))) is not None:
+                self._leave(turn.index, self._another_orders(turn.index, other))
             case action:
                 came = await self._do(action, self._states[turn.index])
+                other = await self._numbers.other_order(self._trade_no(turn.index)) if isinstance(came, Known) else None
+                if other is not None:
+                    self._leave(turn.index, self._another_orders(turn.index, other))
+                    return
                 state = self._states[turn.index] = observe(self._states[turn.index], came, self._now())
                 self._note_known(state)
                 if self.unproven is None and came_before(state):
@@ -185,16 +201,30 @@ class Sitting:
             park = self._others.park(self.open)
             self.park(lambda _: park)
 
+    def _trade_no(self, index: int) -> TradeNo:
+        return self._states[index].part.trade_no
+
+    def _another_orders(self, index: int, other: str) -> Park:
+        message = another_orders_number(self._trade_no(index), order_id=self._numbers.order_id, other=other)
+        return Park(reason=ParkReason.UNRESOLVED, message=message)
+
     def _leave(self, index: int, action: Finish | Defer | Park) -> None:
-        self._states[index] = conclude(self._states[index], action)
+        state, number = self._states[index], self._trade_no(index)
+        if isinstance(action, Finish):
+            self._numbers.failed(number)
+        elif number in self._announced and not state.possibly_sent:
+            self._numbers.never_sent(number)
+        self._states[index] = conclude(state, action)
         self._ends[index] = action
 
     def _note_known(self, state: PartState) -> None:
         """What Issue accepted should be known to queries; what a query knew is."""
         if state.submission is None:
             return
-        note = self._known.confirmed if state.submission.recovered else self._known.note
+        recovered = state.submission.recovered
+        note = self._known.confirmed if recovered else self._known.note
         note(self._merchant.merchant_id, state.part.trade_no)
+        self._numbers.submitted(state.part.trade_no, recovered=recovered)
 
     async def _do(self, action: Action, state: PartState) -> WhatCame:
         match action:
@@ -218,6 +248,8 @@ class Sitting:
                 return await self._probe(state)
 
     async def _send(self, state: PartState) -> WhatCame:
+        if self._numbers.may_have_sent(state.part.trade_no):
+            self._announced.add(state.part.trade_no)
         try:
             reply = await self._ecticket.issue(
                 self._merchant,
@@ -247,8 +279,10 @@ class Sitting:
 
     async def _probe(self, state: PartState) -> QueryAnswer:
         """Query known numbers until QueryIssueResult answers RtnCode 1 for one of them."""
-        merchant = self._merchant
-        numbers = self._known.to_ask_for(merchant, state.part.trade_no.kind)[:PROBED_NUMBERS]
+        merchant, kind = self._merchant, state.part.trade_no.kind
+        if not self._known.to_ask_for(merchant, kind):
+            await self._numbers.look()
+        numbers = self._known.to_ask_for(merchant, kind)[:PROBED_NUMBERS]
         if not numbers:
             self.lacks_known_number = True
             return ProbeAnswered(ok=False, none_known=True)

@@ -135,6 +135,8 @@ class SubmitStage:
         work = _planned(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
         if isinstance(work, IgnoredRecord):
             return Prepared(lane=None, subject=work)
+        if work.plan is not None:
+            self._remember_senders(work.plan)
         lane = (work.whose.merchant_id, work.whose.order_id)
         return Prepared(
             lane=lane,
@@ -204,6 +206,12 @@ class SubmitStage:
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
+    def _remember_senders(self, plan: CarriedPlan) -> None:
+        """While the order waits, no other order may send a number that it may have sent, or take it for its own."""
+        for carried in plan.parts:
+            if carried.past.possibly_sent_since is not None or carried.past.refusal is not None:
+                self._history.owners.may_have_sent(plan.merchant_id, carried.part.trade_no.value, plan.order_id)
+
     async def _fresh(self, record: Record, journey: Journey) -> Work | IgnoredRecord:
         if len(record.value or b"") > MAX_ORDER_BYTES:
             raise TooLarge(
@@ -259,6 +267,7 @@ class SubmitStage:
             ecticket=self._ecticket,
             policy=self._policy,
             known=self._history.known,
+            numbers=self._history.of_order(work.whose.merchant_id, work.whose.order_id),
             now=self._now,
             sleep=self._sleep,
         )

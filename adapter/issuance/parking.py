@@ -33,6 +33,13 @@ _BESIDE_ANOTHER_PLAN = (
     "--why ...`); if it is to be bought besides, `ecticket-adapter reissue` does so. A replay only asks again."
 )
 
+_ANOTHER_ORDERS = (
+    "Order {order} brings {number}, and so does order {other}, which has that number at ECTicket or may have it. "
+    "ECTicket takes a number once, so tickets under it are those of order {other}, and order {order} is not published "
+    "as issued. Find out at the shop which order the payment is for (`ecticket-adapter {query}`). Then close this one "
+    "(`ecticket-adapter resolve {value} --as failed --why ...`) and have the shop send it under a number of its own."
+)
+
 
 def parked(reason: ParkReason, state: PartState) -> Park:
     """Park a part that could not be submitted."""
@@ -50,6 +57,13 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 def unresolved(trade_no: TradeNo, story: str) -> str:
     """The message for tickets that may exist; `story` is a clause that says why nobody knows."""
     return _UNRESOLVED.format(number=told(trade_no), value=trade_no.value, story=story, query=_query(trade_no))
+
+
+def another_orders_number(trade_no: TradeNo, *, order_id: str, other: str) -> str:
+    """The message for an order whose number another order has: what ECTicket knows of it is the other one's."""
+    return _ANOTHER_ORDERS.format(
+        number=told(trade_no), order=order_id, other=other, value=trade_no.value, query=_query(trade_no)
+    )
 
 
 def beside_another_plan(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[TradeNo]) -> str:

@@ -45,6 +45,27 @@ async def read_to_end(
                 yield record
 
 
+async def read_tail(
+    connection: KafkaConnection, topic: str, offsets: Mapping[int, int], *, newest: int
+) -> AsyncGenerator[Record, None]:
+    """The committed records among the `newest` offsets of a topic, up to where each partition ends at the call.
+
+    The partitions share that number evenly. `offsets` names for some of them where to begin, if that is later; one
+    beyond the end is that of a topic since deleted, and is ignored. Order, errors and closing are as of `read_to_end`.
+    """
+    async with _reader(connection, [topic]) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        firsts = await reader.consumer.beginning_offsets(reader.partitions)
+        each = max(1, newest // max(1, len(reader.partitions)))
+        begins = {
+            place: max(firsts[place], end - each, known if (known := offsets.get(place.partition, 0)) <= end else 0)
+            for place, end in ends.items()
+        }
+        async with aclosing(_between(reader, begins, ends)) as records:
+            async for record in records:
+                yield record
+
+
 async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
     """Every committed record of `topics` from the earliest on, and then each new one as it comes, without end.
 

@@ -86,7 +86,7 @@ class Stages:
 
         Raises PluginRefused, SettingsError.
         """
-        history = NumberHistory()
+        history = NumberHistory(self.reader.tail, self.book)
         self.confirm = ConfirmStage(
             topics=TOPICS,
             group="ecticket-adapter.confirm",

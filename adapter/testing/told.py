@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from adapter.stream.records import Publication, Record
@@ -89,6 +89,7 @@ class Reader:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ends: Counter[str] = Counter()
+        self._issuances: list[Record] = []
 
     def read(self, outcome: Outcome) -> Told:
         """The outcome, each record in its topic."""
@@ -96,6 +97,7 @@ class Reader:
         for publication in outcome.records:
             if publication.topic == TOPICS.issuances:
                 told.events.append(read_event(publication))
+                self._issuances.append(self.published(publication))
             else:
                 kept = {
                     TOPICS.orders_deferred: told.deferred,
@@ -104,6 +106,12 @@ class Reader:
                 }
                 kept[publication.topic].append(self.published(publication))
         return told
+
+    async def tail(self, offsets: Mapping[int, int]) -> AsyncGenerator[Record, None]:
+        """The events on the issuances topic, for each partition from the given offset on."""
+        for record in list(self._issuances):
+            if record.offset >= offsets.get(record.partition, 0):
+                yield record
 
     def published(self, publication: Publication, topic: str | None = None) -> Record:
         """The record as the next reader gets it; `topic` where it is copied to another one, as a replay does."""

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from flows.house import House
 
-from adapter.flows.events import IssuanceFailed, Origin, issuance_event
+from adapter.flows.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
+from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
 from adapter.stream.topics import TopicSpec, create
+from adapter.testing.ecticket import LOST_BEFORE
 
 from .conftest import settings_for
 from .running import MERCHANT, Commands
@@ -107,6 +110,49 @@ def test_a_number_in_no_letter_cannot_be_resolved(on_broker: Commands) -> None:
 
     assert (told.code, told.out) == (1, "")
     assert "No open dead letter holds the number X1." in told.err
+
+
+def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
+    on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """The issuances topic says whose the number is; ECTicket, which nobody reaches here, would say "issued"."""
+    house = House()
+    asyncio.run(house.finish(house.order(order_id="A-1", trade_no="PAID1")))
+    letter = asyncio.run(house.finish(house.order(order_id="B-1", trade_no="PAID1"))).letter
+    data = FAILED.model_dump(exclude={"stage", "rtn_code", "rtn_msg", "remark"})
+    origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
+    submitted = IssuanceSubmitted(**data, recovered=False)
+    asyncio.run(_put(kafka, issuance_event(submitted, topic=names["issuances"], origin=origin, now=NOW)))
+    asyncio.run(_put(kafka, _as_published(letter, names)))
+
+    issued = on_broker("resolve", "PAID1", "--as", "issued", "--why", "ECTicket has it")
+    other = on_broker("resolve", "PAID1", "--order", "A-1", "--as", "failed", "--why", "x")
+    failed = on_broker("resolve", "PAID1", "--order", "B-1", "--as", "failed", "--why", "paid with A-1", "--json")
+
+    assert (issued.code, other.code, failed.code) == (1, 1, 0)
+    assert "order A-1's" in issued.err
+    assert (failed.json["order_id"], failed.json["told"]) == ("B-1", ["failed"])
+
+
+def test_two_orders_with_one_number_are_not_resolved_together(
+    on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """Both are in dead letters: the command wants to know which one is meant."""
+    for order in ("A-1", "B-1"):
+        house = House(policy=SubmitPolicy(give_up_after_seconds=60))
+        house.ecticket.always = LOST_BEFORE
+        letter = asyncio.run(house.finish(house.order(order_id=order, trade_no="PAID1"))).letter
+        asyncio.run(_put(kafka, _as_published(letter, names)))
+
+    told = on_broker("resolve", "PAID1", "--as", "issued", "--why", "x")
+
+    assert told.code == 2
+    assert "--order: A-1, B-1" in " ".join(told.err.split())
+
+
+def _as_published(letter: Record, names: dict[str, str]) -> Publication:
+    headers = tuple((name, value or b"") for name, value in letter.headers)
+    return Publication(topic=names["dead_letters"], key=letter.key, value=letter.value, headers=headers)
 
 
 def test_what_was_never_told_of_cannot_be_reissued(on_broker: Commands) -> None:

@@ -204,6 +204,20 @@ async def test_what_ecticket_contradicts_is_objected_to(ending: Ending, heard: H
     assert why is None or heard.said in why
 
 
+@pytest.mark.parametrize("heard", [ISSUED, FAILED, IN_PROGRESS, NOT_KNOWN, SILENT])
+async def test_another_orders_number_is_never_issued_for_this_one(heard: Heard) -> None:
+    """Whatever ECTicket knows of it is the other order's; this order has no tickets, and may be closed as failed."""
+    house = House(policy=AN_HOUR)
+    house.ecticket.faults = [LOST_BEFORE]
+    found = _found((await _unresolved(house)).letter, derived())
+
+    def why(ending: Ending) -> str | None:
+        return objection(ending, found, heard, now=house.clock(), settles_after=SETTLES, other_order="B-1")
+
+    assert why(Ending.FAILED) is None
+    assert "B-1" in (why(Ending.ISSUED) or "")
+
+
 async def test_what_may_still_come_is_not_failed_yet() -> None:
     """It was sent a moment ago, and queries may be late in knowing it."""
     house = House(policy=SubmitPolicy(give_up_after_seconds=10))

@@ -13,7 +13,7 @@ from conftest import MakesTopics
 
 from adapter.errors import TopicsMissing
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import follow, read_one, read_to_end
+from adapter.stream.reading import follow, read_one, read_tail, read_to_end
 from adapter.stream.records import Record
 
 
@@ -44,6 +44,24 @@ def values(records: Sequence[Record]) -> list[bytes | None]:
 async def test_an_empty_topic_ends_at_once(kafka: KafkaConnection, topic: MakesTopics) -> None:
     """Nothing there is an answer."""
     assert await read(kafka, await topic(partitions=3)) == []
+
+
+async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """However long the topic is; from an offset on that was read before, and ignoring one of a topic made anew."""
+    name = await topic(partitions=2)
+    async with producing(kafka) as producer:
+        await write(producer, name, *(b"a%d" % index for index in range(30)))
+        await write(producer, name, *(b"b%d" % index for index in range(5)), partition=1)
+
+    async def tail(newest: int, offsets: dict[int, int]) -> set[bytes | None]:
+        return {record.value async for record in read_tail(kafka, name, offsets, newest=newest)}
+
+    async with asyncio.timeout(60):
+        assert await tail(6, {}) == {b"a27", b"a28", b"a29", b"b2", b"b3", b"b4"}
+        assert await tail(6, {0: 29, 1: 0}) == {b"a29", b"b2", b"b3", b"b4"}
+        assert await tail(6, {0: 30, 1: 5}) == set()
+        assert await tail(2, {0: 31, 1: 9_999}) == {b"a29", b"b4"}
+        assert len(await tail(1_000, {})) == 35
 
 
 async def test_a_record_is_read_as_it_was_written(kafka: KafkaConnection, topic: MakesTopics) -> None:
