@@ -9,6 +9,7 @@ files more than the settings file (contract, section 10).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
+from adapter.protocol.shapes import shown
 from adapter.settings.groups import MerchantSettings
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -96,6 +98,9 @@ class MerchantBook:
         merchants, unread, problems = self._keys("merchants")
         platforms, _, platform_problems = self._keys("platforms")
         problems += platform_problems
+        problems += tuple(
+            problem for number in platforms if (problem := _number_problem(f"platforms.{number}", number))
+        )
         known = {}
         for merchant_id, keys in merchants.items():
             try:
@@ -160,6 +165,8 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, MerchantSettings]) -> Merchant:
     platform_id = keys.platform_id or None
+    if wrong := _number_problem(f"merchants.{merchant_id}", merchant_id):
+        raise SettingsError(wrong)
     known_trade_no = keys.known_trade_no or None
     if known_trade_no is not None and not is_trade_no(TradeNo(kind=TradeNoKind.MERCHANT, value=known_trade_no)):
         raise SettingsError(
@@ -175,12 +182,22 @@ def _merchant(merchant_id: str, keys: MerchantSettings, platforms: Mapping[str, 
     )
 
 
+def _number_problem(where: str, number: str) -> str | None:
+    """What is wrong with a MerchantID or PlatformID: each is String(10) on all pages, and ECPay gives out digits."""
+    if re.fullmatch("[0-9]{1,10}", number):
+        return None
+    return f"{where}: a MerchantID or PlatformID has 1 to 10 digits, and {shown(number)} does not. Correct the number."
+
+
 def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, MerchantSettings]) -> Credentials:
+    wrong = _number_problem(f"merchants.{merchant_id}.platform_id", platform_id)
     if platform_id not in platforms:
         raise SettingsError(
             f"Merchant {merchant_id} names platform {platform_id}, for which no keys are set; "
-            f"set platforms.{platform_id}.hash_key and hash_iv."
+            + (wrong or f"set platforms.{platform_id}.hash_key and hash_iv.")
         )
+    if wrong:
+        raise SettingsError(wrong)
     return _credentials(f"platform {platform_id}", platforms[platform_id])
 
 

@@ -274,3 +274,54 @@ def test_the_command_line_outranks_files(both: Path) -> None:
     overrides = {"merchants.1.hash_key": f"{KEY}4", "merchants.1.hash_iv": f"{IV}4"}
 
     assert _signs_with(_book(both, overrides), "1") == f"{KEY}4"
+
+
+ODD_NUMBERS = ["12345678901", "ABC", "308-5676", "３０８５６７６", "3085676 ", ""]
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS)
+def test_a_merchant_id_of_another_form_stops_the_start(number: str) -> None:
+    """MerchantID is String(10) on every page; the sentence names the setting, and other merchants stay."""
+    book = MerchantBook({number: _keys(1), "2": _keys(2)}, {})
+
+    with pytest.raises(SettingsError) as raised:
+        book.check()
+
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"merchants.{number}: ")
+    assert "1 to 10 digits" in problem
+    assert book.ids == ("2",)
+
+
+@pytest.mark.parametrize("number", ODD_NUMBERS[:-1])
+def test_a_platform_id_of_another_form_stops_the_start(number: str) -> None:
+    """Both where the platform has its keys, used or not, and where a merchant names it."""
+    with pytest.raises(SettingsError) as raised:
+        MerchantBook({"1": _keys(1, platform_id=number)}, {number: _keys(3)}).check()
+
+    assert {problem.partition(": ")[0] for problem in raised.value.problems} == {
+        f"platforms.{number}",
+        "merchants.1.platform_id",
+    }
+
+
+def test_folders_of_secrets_are_held_to_the_same_numbers(tmp_path: Path) -> None:
+    """A folder's name is the number."""
+    _write(tmp_path, "1")
+    _write(tmp_path, "shop-a", 2)
+    _write(tmp_path, "30856720000", 3, "platforms")
+    _write(tmp_path, "4", 4, platform_id="30856720000")
+
+    with pytest.raises(SettingsError) as raised:
+        MerchantBook({}, {}, tmp_path).check()
+
+    assert {problem.partition(": ")[0] for problem in raised.value.problems} == {
+        "merchants.shop-a",
+        "merchants.4.platform_id",
+        "platforms.30856720000",
+    }
+
+
+def test_the_longest_number_is_fine() -> None:
+    """Ten digits, leading zeros kept."""
+    MerchantBook({"0123456789": _keys(1, platform_id="9999999999")}, {"9999999999": _keys(2)}).check()
