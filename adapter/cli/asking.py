@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapter.cli.ecticket import asking, pick_merchant, refuse_violations
+from adapter.cli.ecticket import asking, catalogue_products, pick_merchant, refuse_violations
 from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
-from adapter.cli.output import print_facts, print_json, print_table, say
+from adapter.cli.output import print_facts, print_json, print_marked, print_table, say
 
 if TYPE_CHECKING:
     from adapter.protocol.credentials import Merchant
@@ -65,14 +65,21 @@ def item(
     merchant: MerchantId = None,
     json: Json = False,
 ) -> int:
-    """Ask ECTicket about a product; exit code 1 when it does not know the number."""
+    """Ask ECTicket about a product; exit code 1 when it does not know the number.
+
+    Shows what will go wrong when it is sold: a delisted product, and a voucher kind or a price that is not the
+    catalogue's (submit.catalogue).
+    """
+    from adapter.extensions.builtin.product_check import differences
     from adapter.protocol.query_item_info import ItemRequest
     from adapter.protocol.rules import item_violations
 
     settings = invocation.settings()
     who = pick_merchant(settings, merchant)
     refuse_violations(item_violations(ItemRequest(merchant_id=who.merchant_id, item_no=item_no)))
+    uses = catalogue_products(settings).get(item_no, {})
     reply = asyncio.run(_item(settings, who, item_no))
+    findings = tuple(differences(reply, uses))
     instructions = [
         {"issue_type": entry.issue_type.name.lower(), "description": entry.description} for entry in reply.instructions
     ]
@@ -88,9 +95,12 @@ def item(
         "modified": None if reply.modify_date is None else reply.modify_date.isoformat(),
     }
     if json:
-        print_json({**facts, "instructions": instructions})
+        differing = [{"kind": found.kind, "message": found.message} for found in findings]
+        print_json({**facts, "instructions": instructions, "findings": differing})
     else:
         _print(facts, as_json=False)
+        for found in findings:
+            print_marked("warning  ", "yellow", found.message)
         if instructions:
             say("")
             print_table(("issue type", "instruction"), [tuple(entry.values()) for entry in instructions])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from adapter.cli.ecticket import asking
+from adapter.cli.ecticket import asking, catalogue_products
 from adapter.cli.plugins import own_commands
 from adapter.cli.topics import MAKE_THEM, survey
 from adapter.errors import (
@@ -24,6 +24,7 @@ from adapter.errors import (
     SettingsError,
     StreamError,
 )
+from adapter.extensions.builtin.product_check import differences
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
@@ -32,10 +33,13 @@ from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
 from adapter.wiring import base_url, kafka_connection, make_sinks, merchant_book, plugin_manager, topic_specs
 
 if TYPE_CHECKING:
+    from adapter.extensions.builtin.entry import Entry
     from adapter.extensions.manager import PluginManager
     from adapter.protocol.credentials import Merchant
 
 RTN_OK = 1
+PRODUCTS = 100
+"""How many products of the catalogue a check queries, one after another, so that orders keep their share of calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +138,11 @@ def _sinks(plugins: PluginManager) -> Iterator[Finding]:
 def _callbacks(settings: Settings) -> Iterator[Finding]:
     callbacks = settings.callbacks
     if callbacks.public_url is None:
-        yield ok("callbacks", "callbacks.public_url is not set, so Issue requests ask for no notifications.")
+        yield warning(
+            "callbacks",
+            "callbacks.public_url is not set, so Issue requests name no RefundNotifyURL and no UseStatusNotifyURL, and "
+            "ECPay does not report redeemed or refunded tickets. Set it to the public address of callbacks.port.",
+        )
     else:
         longest = max(len(callbacks.url(path) or "") for path in callbacks.PATHS.values())
         fit = f"Notification URLs have at most {longest} characters; ECTicket takes 200."
@@ -173,7 +181,9 @@ async def _ecticket(settings: Settings) -> list[Finding]:
         return []
     try:
         async with asking(settings) as provider:
-            return list(await asyncio.gather(*(_answers(settings, provider, merchant) for merchant in merchants)))
+            answers = await asyncio.gather(*(_answers(settings, provider, merchant) for merchant in merchants))
+            answering = [merchant for merchant, found in zip(merchants, answers, strict=True) if found.level == "ok"]
+            return [*answers, *await _products(settings, provider, answering)]
     except SettingsError as error:
         return [problem("provider", sentence) for sentence in error.problems]
 
@@ -198,6 +208,45 @@ async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -
             f"{where} claims to know a number that nobody ever used, so no doubt can be settled. Ask ECPay about it.",
         )
     return ok(about, f"{where} answers; keys and clock are right.")
+
+
+async def _products(settings: Settings, provider: Provider, merchants: Sequence[Merchant]) -> list[Finding]:
+    """Query the catalogue's products, the first PRODUCTS of them, for the merchants that ECTicket answers."""
+    try:
+        catalogue = catalogue_products(settings)
+    except SettingsError:
+        return []  # `_plugins` names the mistakes
+    if not catalogue or not merchants:
+        return []
+    findings: list[Finding] = []
+    try:
+        for item_no, uses in itertools.islice(catalogue.items(), PRODUCTS):
+            findings += await _product(provider, merchants, item_no, uses)
+    except CallError as error:
+        told = f"Not all products of the catalogue could be queried: {error} Run the check again later."
+        return [*findings, warning("products", told)]
+    if len(catalogue) > PRODUCTS:
+        told = (
+            f"Only the first {PRODUCTS} of {len(catalogue)} products of the catalogue were queried. "
+            "Query another one with `ecticket-adapter item ITEM_NO`."
+        )
+        findings.append(warning("products", told))
+    return findings or [ok("products", f"ECTicket has all {len(catalogue)} products as the catalogue says.")]
+
+
+async def _product(
+    provider: Provider, merchants: Sequence[Merchant], item_no: str, uses: Mapping[str, Entry]
+) -> list[Finding]:
+    """One product, by the first merchant that has it; the catalogue does not say which merchant sells it."""
+    refusal = ""
+    for merchant in merchants:
+        reply = await provider.item(merchant, item_no, purpose=Purpose.DOUBT)
+        if reply.rtn_code == RTN_OK:
+            return [warning("products", found.message) for found in differences(reply, uses)]
+        refusal = reply.rtn_msg or str(reply.rtn_code)
+    skus = ", ".join(f"'{sku}'" for sku in itertools.islice(uses, 3))
+    told = f"ECTicket does not know product {item_no} (sku {skus}): {refusal}."
+    return [warning("products", f"{told} Correct item_no in the catalogue, or list the product at ECPay.")]
 
 
 def verdict(findings: Iterable[Finding]) -> int:

@@ -12,6 +12,7 @@ import typer
 from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
+    from adapter.extensions.builtin.entry import Entry
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.rules import Violation
     from adapter.provider.client import Provider
@@ -45,6 +46,17 @@ def refuse_violations(violations: Iterable[Violation]) -> None:
     told = " ".join(str(violation) for violation in violations)
     if told:
         raise typer.BadParameter(told)
+
+
+def catalogue_products(settings: Settings) -> dict[str, dict[str, Entry]]:
+    """The entries of `submit.catalogue` by item number, then by sku; none without a catalogue.
+
+    Raises SettingsError for mistakes in the catalogue.
+    """
+    from adapter.extensions.builtin.catalogue_file import read_catalogue
+    from adapter.extensions.builtin.product_check import products
+
+    return products(read_catalogue(settings.submit.catalogue)) if settings.submit.catalogue else {}
 
 
 @asynccontextmanager

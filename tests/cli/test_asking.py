@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .running import KEYS, MERCHANT, Commands
@@ -21,6 +23,38 @@ def test_an_item_as_json(ask: Commands) -> None:
     shown = ask("item", "OFF00001", "--json").json
 
     assert (shown["item_no"], shown["status"], shown["voucher"]) == ("OFF00001", "delisted", "pickup")
+
+
+def test_a_delisted_item_says_so(ask: Commands) -> None:
+    """Whoever looks at a product learns that it cannot be issued."""
+    told = ask("item", "OFF00001")
+
+    assert told.code == 0
+    assert "is delisted" in told.out
+
+
+@pytest.mark.parametrize(
+    ("item_no", "entry", "kinds"),
+    [
+        ("VQT04959", "price: 1200", []),
+        ("VQT04959", "price: 999", ["price"]),
+        ("VQT04959", "voucher: gift, valid_days: 3", ["pickup-sold-as-gift"]),
+        ("GFT00001", "voucher: pickup", ["gift-sold-as-pickup"]),
+        ("GFT00001", "name: Coffee", ["gift-sold-as-pickup"]),
+        ("GFT00001", "valid_days: 3, price: 120", []),
+        ("OFF00002", "price: 1", ["delisted", "gift-sold-as-pickup", "price"]),
+    ],
+)
+def test_an_item_is_compared_with_the_catalogue(
+    ask: Commands, tmp_path: Path, item_no: str, entry: str, kinds: list[str]
+) -> None:
+    """TicketType, ItemAmount and ItemStatus against what the catalogue sells."""
+    (tmp_path / "catalogue.yaml").write_text(f"SKU: {{item_no: {item_no}, {entry}}}\nOTHER: {{item_no: CK851236}}\n")
+    shown = ask("item", item_no, "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}").json
+
+    findings = shown["findings"]
+    assert isinstance(findings, list)
+    assert [found["kind"] for found in findings] == kinds
 
 
 def test_an_unknown_item_is_1(ask: Commands) -> None:

@@ -1,0 +1,68 @@
+"""What the catalogue says of a product, held against what ECTicket says of it (page "Query Product Information").
+
+Does not query ECTicket and does not decide what a difference costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from adapter.extensions.builtin.entry import Entry
+from adapter.issuance.order import Voucher
+from adapter.protocol.query_item_info import ItemReply, ItemStatus, TicketType
+
+Uses = Mapping[str, Entry]
+"""The catalogue's entries of one product, by sku."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Something about a product that will go wrong when it is sold; `message` says what to do."""
+
+    kind: Literal["delisted", "gift-sold-as-pickup", "pickup-sold-as-gift", "price"]
+    message: str
+
+
+def products(catalogue: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    """The catalogue's entries by item number, then by sku; serial numbers name no product."""
+    found: dict[str, dict[str, Entry]] = {}
+    for sku, entry in catalogue.items():
+        if entry.item_no is not None:
+            found.setdefault(entry.item_no, {})[sku] = entry
+    return found
+
+
+def differences(reply: ItemReply, uses: Uses) -> Iterator[Difference]:
+    """What is wrong with a product that ECTicket knows; `uses` are its entries, none without a catalogue."""
+    if reply.item_status is ItemStatus.DELISTED:
+        yield Difference(
+            kind="delisted",
+            message=f"Product {reply.item_no} is delisted (ItemStatus 0), so ECTicket refuses to issue it. List it in "
+            "ECPay's vendor management system, or stop selling it.",
+        )
+    for sku, entry in uses.items():
+        yield from _of_entry(reply, sku, entry)
+
+
+def _of_entry(reply: ItemReply, sku: str, entry: Entry) -> Iterator[Difference]:
+    if reply.ticket_type is TicketType.GIFT and entry.kind is not Voucher.GIFT:
+        unless = "" if entry.voucher else ", unless the order's line gives expire_date"
+        yield Difference(
+            kind="gift-sold-as-pickup",
+            message=f"Product {reply.item_no} is a gift voucher (TicketType 2), but the catalogue sells it as a pickup "
+            f"voucher under sku '{sku}'{unless}. Write voucher: gift and a last day into the catalogue.",
+        )
+    if reply.ticket_type is TicketType.PICKUP and entry.kind is Voucher.GIFT:
+        yield Difference(
+            kind="pickup-sold-as-gift",
+            message=f"Product {reply.item_no} is a pickup voucher (TicketType 1), but the catalogue sells it as a gift "
+            f"voucher under sku '{sku}'. Remove voucher: gift and the last day from the catalogue.",
+        )
+    if entry.price is not None and reply.item_amount is not None and entry.price != reply.item_amount:
+        yield Difference(
+            kind="price",
+            message=f"Product {reply.item_no} has a face value of {reply.item_amount} (ItemAmount), but the catalogue "
+            f"says {entry.price} under sku '{sku}'. Correct one of the two.",
+        )
