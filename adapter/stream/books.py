@@ -7,15 +7,16 @@ Theory of operation, for stages that send. A commit *reserves*: nothing at or be
 may be sent, so whoever takes over knows that what lies beyond was never sent. Reservations ride in the flushes that
 happen anyway, far enough ahead that nobody waits for them. The last flush of an orderly end commits the truth instead:
 one past the highest offset whose send began, and everything that was in doubt already when the partition was taken
-over and still is.
+over and still is. The process itself remembers more exactly: `own_sends`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
-from adapter.stream.inheritance import Inheritance
+from adapter.stream.inheritance import Inheritance, OwnSends
 from adapter.stream.ledger import OffsetLedger
 from adapter.stream.metadata import LIMIT, CommitNote, write
 from adapter.stream.stage import Outcome
@@ -51,18 +52,21 @@ class PartitionBooks:
         log_id: str = "",
         fingerprint: str,
         ahead: int,
+        owner: str = "",
     ) -> None:
         self._ledger = OffsetLedger(name, committed=inheritance.offset, settled=inheritance.settled)
         self._cluster_id = cluster_id
         self._log_id = log_id
         self._fingerprint = fingerprint
+        self._owner = owner
         self._ahead = ahead
         self._doubt_until = inheritance.possibly_sent_until
         self._mixed_until = inheritance.mixed_until
         self._reserved_until = inheritance.reserved_until
-        self._suspected_until = 0
         self._wanted_until = 0
-        self._began_until = 0
+        self._sent_before = dict(inheritance.sent)
+        self._sent_now: set[int] = set()
+        self._sent_until = max(inheritance.sent, default=-1) + 1
         self._finished: dict[int, Outcome] = {}
         self._misleading = inheritance.moved
         self._committed = inheritance.offset
@@ -104,8 +108,24 @@ class PartitionBooks:
         return self._ledger.open(offset)
 
     def possibly_sent(self, offset: int) -> bool:
-        """Whether an earlier owner could have sent this record."""
-        return offset < self._doubt_until
+        """Whether an earlier owner could have sent this record, or this process did when it held the partition."""
+        return offset < self._doubt_until or offset in self._sent_before
+
+    def sent_before(self, offset: int) -> datetime | None:
+        """When this process can have sent this record at the latest, before it took the partition over again."""
+        return self._sent_before.get(offset)
+
+    def own_sends(self, *, fenced_at: datetime, until: datetime) -> OwnSends:
+        """What is known of what was sent, when the partition is given up.
+
+        `fenced_at`: when the owner was fenced that can have sent what is in doubt; `until`: no send begins after it.
+        """
+        return OwnSends(
+            log_id=self._log_id,
+            doubted_until=self._doubt_until,
+            fenced_at=fenced_at,
+            sent=self._sent_before | dict.fromkeys(self._sent_now, until),
+        )
 
     def mixed(self, offset: int) -> bool:
         """Whether it could have done so under another fingerprint."""
@@ -122,11 +142,12 @@ class PartitionBooks:
 
     def begin_send(self, offset: int) -> None:
         """Note that a send of this record begins."""
-        self._began_until = max(self._began_until, offset + 1)
+        self.suspect(offset)
 
     def suspect(self, offset: int) -> None:
         """Note that this record must count as possibly sent from the next commit on."""
-        self._suspected_until = max(self._suspected_until, offset + 1)
+        self._sent_now.add(offset)
+        self._sent_until = max(self._sent_until, offset + 1)
 
     def finish(self, offset: int, outcome: Outcome) -> None:
         """Note a record's outcome, to be published with the next flush; a later one for the same offset replaces it.
@@ -175,6 +196,8 @@ class PartitionBooks:
         for offset in flush.outcomes:
             self._ledger.settle(offset)
             del self._finished[offset]
+            self._sent_before.pop(offset, None)
+            self._sent_now.discard(offset)
         self._reserved_until = flush.reserved_until
         self._committed = flush.offset
         self._misleading = False
@@ -189,6 +212,7 @@ class PartitionBooks:
             reserved_until=reserved_until,
             mixed_until=self._mixed_until if standing.committable < self._mixed_until else 0,
             fingerprint=self._fingerprint,
+            owner=self._owner,
             settled=standing.settled,
         )
         return Flush(
@@ -197,9 +221,9 @@ class PartitionBooks:
 
     def _reservation(self, committable: int, *, final: bool) -> int:
         # What was in doubt at the take-over stays in doubt for the next owner too, as long as some of it is open.
-        doubts = max(self._suspected_until, self._doubt_until if committable < self._doubt_until else 0)
+        doubts = max(self._sent_until, self._doubt_until if committable < self._doubt_until else 0)
         if final or self._ahead == 0:
-            return max(doubts, self._began_until)
+            return doubts
         # It never shrinks while sends go on: one may begin under the old value while the new one is on its way.
         wanted = self._wanted_until + self._ahead if self._wanted_until else 0
         return max(doubts, wanted, self._reserved_until)

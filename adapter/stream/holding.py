@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapter.errors import LeaseLost
 from adapter.stream.books import PartitionBooks
+from adapter.stream.inheritance import OwnSends
 from adapter.stream.phases import Phase
 from adapter.stream.port import Lease, Place, Writer
 
@@ -33,7 +34,7 @@ in the commit's metadata, so there is a bound.
 
 
 class Holding(Generic[S]):
-    """A partition held under `generation` of its group, its earlier owner fenced at `fenced_at`.
+    """A partition held under `generation` of its group, the last other owner that sent anything fenced at `fenced_at`.
 
     `log_id`: see `port.LogRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being
     prepared. `astray`: where reading should go on, the log has nothing. `flushed`: a transaction succeeded. `closing`:
@@ -80,8 +81,14 @@ class Holding(Generic[S]):
         self._counts = [0] * len(Phase)
 
     def possibly_sent_since(self, offset: int) -> datetime | None:
-        """When the last earlier owner was fenced that could have sent this record."""
-        return self._fenced_at if self.books.possibly_sent(offset) else None
+        """When this record can have been sent at the latest, before this holding; None: it was not sent."""
+        if not self.books.possibly_sent(offset):
+            return None
+        return self.books.sent_before(offset) or self._fenced_at
+
+    def own_sends(self, now: datetime) -> OwnSends:
+        """What this process knows of what was sent; once the gate is closed."""
+        return self.books.own_sends(fenced_at=self._fenced_at, until=now)
 
     def clear_to_send(self, offset: int) -> None:
         """Let a send of this record begin now.

@@ -19,8 +19,8 @@ from adapter.errors import BrokerAway
 from adapter.stream.books import PartitionBooks
 from adapter.stream.flushing import Flusher
 from adapter.stream.holding import Holding
-from adapter.stream.inheritance import Inheritance, inherit
-from adapter.stream.metadata import short_fingerprint
+from adapter.stream.inheritance import Inheritance, OwnSends, inherit
+from adapter.stream.metadata import new_owner, short_fingerprint
 from adapter.stream.observer import StreamObserver
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, Member, Place, Writer
 from adapter.stream.stage import Stage
@@ -72,6 +72,8 @@ class Holdings(Generic[S]):
         self._releasing: dict[Place, asyncio.Task[None]] = {}
         self._begun: set[Place] = set()
         self._failures: Counter[Place] = Counter()
+        self._owner = new_owner()
+        self._own_sends: dict[Place, OwnSends] = {}
         self.held: dict[Place, Holding[S]] = {}
         self.turn = 0
 
@@ -197,6 +199,8 @@ class Holdings(Generic[S]):
             cluster_id=member.cluster_id,
             fingerprint=short_fingerprint(self._stage.fingerprint),
             written_before=written_before,
+            owner=self._owner,
+            own=self._own_sends.get(place),
         )
         if inheritance.unsure and self._failures[place] < _SURE_AFTER:
             # Reading everything again must not be the mistake of a moment.
@@ -227,7 +231,9 @@ class Holdings(Generic[S]):
         generation: int,
         fenced_at: datetime,
     ) -> Holding[S]:
-        self._workshop.leftovers.forget_below(place, inheritance.offset)
+        leftovers = self._workshop.leftovers
+        leftovers.forget_below(place, inheritance.offset)
+        leftovers.taken_over(place, generation, proven=inheritance.proven)
         books = PartitionBooks(
             str(place),
             inheritance,
@@ -235,6 +241,7 @@ class Holdings(Generic[S]):
             log_id=log_id,
             fingerprint=short_fingerprint(self._stage.fingerprint),
             ahead=2 * self._stage.max_in_flight if self._stage.sends else 0,
+            owner=self._owner,
         )
         log.info("%s taken over at offset %s", place, books.next_offset)
         return Holding(
@@ -244,7 +251,7 @@ class Holdings(Generic[S]):
             member.lease,
             log_id=log_id,
             generation=generation,
-            fenced_at=fenced_at,
+            fenced_at=inheritance.fenced_at or fenced_at,
             sends=self._stage.sends,
             room=room_for(self._stage.max_in_flight),
         )
@@ -335,6 +342,7 @@ class Holdings(Generic[S]):
             flusher.cancel()
         del self.held[holding.place]
         self._workshop.let_go(holding)
+        self._own_sends[holding.place] = holding.own_sends(self._now())
         self._turned()
         log.info("%s let go (%s)", holding.place, reason)
         self._observer.partition_dropped(self._stage.name, holding.place.topic, holding.place.partition, reason)

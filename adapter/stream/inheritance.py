@@ -3,16 +3,47 @@
 It exists because everything about exactly-once after a crash hangs on this one decision; so it is pure, and each case
 says why. It refuses to know how the facts were read: that the writer was started first, and so the earlier owner
 fenced, is the caller's promise.
+
+A process often takes over a partition that it held itself a moment ago: after a failed transaction, an outage, or a
+rebalance. Then it knows which records it sent (`OwnSends`), and doubts no others, **if no other process can have sent
+anything in between**. The name of the owner in the commit's note proves that:
+
+1. A process may send a record only below `reserved_until` of a commit that is its own. It takes over with
+   `reserved_until` 0 unless the note names it already, so its first send comes after a commit that names it.
+2. The commit is read after this process has started the partition's writer. That fences every other owner: none can
+   commit after the reading, so none that had not committed before can ever send.
+3. So if the note still names this process, every other owner since its last commit has sent nothing and never will.
+   This holds for one that is frozen with the partition in hand and wakes up later. It needs no generation of the group
+   and no epoch of the writer: both can start again, when a group was empty or a transactional id has expired.
+4. What an owner *before* it could have sent was in doubt when it took over from that one, and stays so in `OwnSends`.
+
+If the note names another process, is missing or cannot be believed, what this process knows is worth nothing: doubt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from adapter.stream.ledger import Run
 from adapter.stream.metadata import CommitNote, Unreadable, read
 from adapter.stream.port import Commit, LogRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSends:
+    """What a process knows of the unsettled records of a partition that it held until now.
+
+    `log_id`: the log that it held. `doubted_until`: records below it may have been sent by an owner before it, the last
+    one of which was fenced at `fenced_at`. `sent`: those that may have been sent by this process, and the last moment
+    at which they can have been. No other one was sent before the partition was given up.
+    """
+
+    log_id: str
+    doubted_until: int
+    fenced_at: datetime
+    sent: Mapping[int, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +54,9 @@ class Inheritance:
     that are not settled may have been sent. `mixed_until`: those below it under another fingerprint.
     `reserved_until`: the commit already tells a next owner that everything below may have been sent, so we may.
     `moved`: the commit says something wrong about the log as it is now, or there is none, and one is due at once.
+    `sent`: those that this process may have sent, and when at the latest. `fenced_at`: when the last owner was fenced
+    that can have sent what lies below `possibly_sent_until`; None: just now. `proven`: no other process has sent
+    anything since this one gave the partition up.
     `unsure`: what was read may be wrong for a moment, and is to be read again. `lost`: so many offsets that nobody
     settled are gone. `remark`: what an operator should know, if anything.
     """
@@ -32,6 +66,9 @@ class Inheritance:
     possibly_sent_until: int = 0
     mixed_until: int = 0
     reserved_until: int = 0
+    sent: Mapping[int, datetime] = field(default_factory=dict)
+    fenced_at: datetime | None = None
+    proven: bool = False
     moved: bool = False
     unsure: bool = False
     lost: int = 0
@@ -39,12 +76,20 @@ class Inheritance:
 
 
 def inherit(
-    commit: Commit | None, log: LogRange, *, cluster_id: str, fingerprint: str, written_before: bool = False
+    commit: Commit | None,
+    log: LogRange,
+    *,
+    cluster_id: str,
+    fingerprint: str,
+    written_before: bool = False,
+    owner: str = "",
+    own: OwnSends | None = None,
 ) -> Inheritance:
     """What to believe, given the group's commit and the log's range, both read after the earlier owner was fenced.
 
     `fingerprint` is the short one of the new owner. `written_before`: there was an earlier owner, as the brokers
-    remember its writer.
+    remember its writer. `owner` is the new owner's name in notes, and `own` what it knows if it held the partition
+    before.
     """
     if commit is None:
         return _without_a_commit(log, written_before=written_before)
@@ -57,7 +102,16 @@ def inherit(
         return _all_anew(log, why, unsure=True)
     if isinstance(note, Unreadable):
         return _without_a_note(commit, log, note.why)
-    return _believed(note, log, ours=note.fingerprint == fingerprint)
+    believed = _believed(note, log, same_plan=note.fingerprint == fingerprint, same_owner=note.owner == owner)
+    if own is None or note.owner != owner or own.log_id != log.log_id:
+        return believed
+    return replace(
+        believed,
+        possibly_sent_until=own.doubted_until,
+        fenced_at=own.fenced_at,
+        sent=own.sent,
+        proven=True,
+    )
 
 
 def _without_a_commit(log: LogRange, *, written_before: bool) -> Inheritance:
@@ -95,16 +149,16 @@ def _without_a_note(commit: Commit, log: LogRange, why: str) -> Inheritance:
     )
 
 
-def _believed(note: CommitNote, log: LogRange, *, ours: bool) -> Inheritance:
+def _believed(note: CommitNote, log: LogRange, *, same_plan: bool, same_owner: bool) -> Inheritance:
     lost = _unsettled(note.committed, log.start, note.settled)
     return Inheritance(
         offset=max(note.committed, log.start),
         settled=note.settled,
         possibly_sent_until=note.reserved_until,
-        mixed_until=note.mixed_until if ours else note.reserved_until,
-        # Under another fingerprint nothing may be sent before a commit names it: the next owner would take what we
-        # send for something that was sent under the old one.
-        reserved_until=note.reserved_until if ours else 0,
+        mixed_until=note.mixed_until if same_plan else note.reserved_until,
+        # Nothing may be sent before a commit names the owner (see above) and the fingerprint: the next owner would take
+        # what is sent now for something that was sent under the old one.
+        reserved_until=note.reserved_until if same_plan and same_owner else 0,
         # The loss is told once: the next owner shall not find it again.
         moved=lost > 0,
         lost=lost,

@@ -69,8 +69,7 @@ class Leftovers(Generic[S]):
         kept = self._outcomes.get(work.holding.place, {}).pop(work.offset, None)
         if kept is None or kept.record != work.record:
             return None
-        # In the same generation, or the very next one, the partition can have had no other owner.
-        return kept.outcome if work.holding.generation - kept.generation in (0, 1) else None
+        return kept.outcome if _nobody_between(kept.generation, work.holding.generation) else None
 
     def refused(self, work: Work[S]) -> int:
         """Note that a topic refused this record's outcome; how often it has."""
@@ -91,8 +90,24 @@ class Leftovers(Generic[S]):
         for place in self._outcomes.keys() - set(places):
             del self._outcomes[place]
 
+    def taken_over(self, place: Place, generation: int, *, proven: bool) -> None:
+        """Forget the outcomes that do not count any more, now that the partition was taken over again.
+
+        `proven`: no other process has sent anything of it since this one gave it up, see `inheritance`.
+        """
+        self._outcomes[place] = {
+            at: each._replace(generation=generation)
+            for at, each in self._outcomes.get(place, {}).items()
+            if proven or _nobody_between(each.generation, generation)
+        }
+
     def forget_below(self, place: Place, offset: int) -> None:
         """Forget outcomes of records that are committed."""
         kept = self._outcomes.get(place)
         if kept:
             self._outcomes[place] = {at: each for at, each in kept.items() if at >= offset}
+
+
+def _nobody_between(earlier: int, later: int) -> bool:
+    """Whether a partition owned in both generations can have had no other owner: the same one, or the very next."""
+    return later - earlier in (0, 1)

@@ -5,7 +5,7 @@ settled beyond the committed offset (never to be done again), what could have be
 else is done with it), and under which fingerprint. It is pure, and it refuses to guess: a note that is absent, foreign,
 older than the commit it hangs on, or damaged reads as `Unreadable`, never as something else.
 
-The text: nine fields, separated by spaces, all ASCII. The settled runs are alternating lengths (open, settled, open,
+The text: ten fields, separated by spaces, all ASCII. The settled runs are alternating lengths (open, settled, open,
 ...) as varints, deflated with Huffman codes, in base85; the last field is a CRC-32 over the others. Kafka's brokers
 accept 4,096 bytes (`offset.metadata.max.bytes`).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ LIMIT = 4096
 
 _VERSION = "ea1"
 _NO_RUNS = "-"
-_FIELDS = 9
+_FIELDS = 10
 _MOST_INFLATED = 1 << 20
 _CONTINUED = 0x80  # set in every byte of a varint but its last
 _LONGEST_VARINT = 70
@@ -39,7 +40,7 @@ class CommitNote:
 
     `log_id`: the log it is about, see `port.LogRange`. `committed`: the offset it was written for. `reserved_until`: no
     record at or beyond it was ever sent. `mixed_until`: records below it may have been sent under another fingerprint
-    than `fingerprint`. `settled`: runs beyond `committed`.
+    than `fingerprint`. `owner`: the process that committed it, see `inheritance`. `settled`: runs beyond `committed`.
     """
 
     cluster_id: str
@@ -48,6 +49,7 @@ class CommitNote:
     reserved_until: int
     mixed_until: int
     fingerprint: str
+    owner: str = ""
     settled: tuple[Run, ...] = ()
 
 
@@ -63,6 +65,11 @@ def short_fingerprint(fingerprint: str) -> str:
     return hashlib.sha256(fingerprint.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
 
 
+def new_owner() -> str:
+    """A name for one process's ownership of partitions that no other one has ever had."""
+    return secrets.token_hex(_FINGERPRINT_LENGTH // 2)
+
+
 def write(note: CommitNote) -> str:
     """The note as metadata; ASCII, so its length is its size in bytes. Longer than `LIMIT` it cannot be committed."""
     fields = (
@@ -73,6 +80,7 @@ def write(note: CommitNote) -> str:
         str(note.reserved_until),
         str(note.mixed_until),
         note.fingerprint,
+        quote(note.owner, safe=""),
         _pack(note.settled, note.committed),
     )
     text = " ".join(fields)
@@ -107,7 +115,8 @@ def _parse(fields: list[str], cluster_id: str) -> CommitNote:
         reserved_until=int(fields[4]),
         mixed_until=int(fields[5]),
         fingerprint=fields[6],
-        settled=tuple(_unpack(fields[7], committed)),
+        owner=unquote(fields[7]),
+        settled=tuple(_unpack(fields[8], committed)),
     )
 
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapter.stream.books import Flush, PartitionBooks
-from adapter.stream.inheritance import Inheritance, inherit
-from adapter.stream.metadata import CommitNote, read
+from adapter.stream.inheritance import Inheritance, OwnSends, inherit
+from adapter.stream.metadata import CommitNote, new_owner, read
 from adapter.stream.port import Commit, LogRange
 from adapter.stream.stage import Outcome
 
 CLUSTER = "cluster-1"
+EARLIER, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 NOTHING_TO_TELL = Outcome()
 
 
-def open_books(inheritance: Inheritance | None = None, *, ahead: int = 10, fingerprint: str = "one") -> PartitionBooks:
+def open_books(
+    inheritance: Inheritance | None = None, *, ahead: int = 10, fingerprint: str = "one", owner: str = ""
+) -> PartitionBooks:
     return PartitionBooks(
         "t/0",
         inheritance or Inheritance(offset=0),
         cluster_id=CLUSTER,
         fingerprint=fingerprint,
         ahead=ahead,
+        owner=owner,
     )
 
 
@@ -261,10 +267,46 @@ def test_of_too_many_outcomes_the_oldest_are_flushed_first() -> None:
     assert max(flush.outcomes) < min(offset for offset in books.finished() if offset not in flush.outcomes)
 
 
-class OwnersThatDie(RuleBasedStateMachine):
-    """Owners of one partition, each with its books, killed or stopped at any moment, also between flush and answer."""
+def test_a_process_remembers_what_it_sent_and_nothing_else() -> None:
+    """Whatever was reserved: what is settled needs no memory, and what was suspected counts as sent."""
+    books = open_books(Inheritance(offset=0, possibly_sent_until=2, sent={3: EARLIER}, reserved_until=100))
+    for offset in range(9):
+        books.take(offset)
+        books.want(offset)
+    books.begin_send(5)
+    books.begin_send(6)
+    books.suspect(7)
+    books.finish(6, NOTHING_TO_TELL)
+    flush = books.draft()
+    assert flush is not None
+    books.settle(flush)
+
+    known = books.own_sends(fenced_at=EARLIER, until=NOW)
+
+    assert known == OwnSends(log_id="", doubted_until=2, fenced_at=EARLIER, sent={3: EARLIER, 5: NOW, 7: NOW})
+
+
+def test_what_was_sent_before_stays_so_for_the_next_owner() -> None:
+    """It holds the partition again, and sends nothing of it: an orderly end says what it sent the first time."""
+    books = open_books(Inheritance(offset=0, sent={3: EARLIER}, reserved_until=100))
+    for offset in range(5):
+        books.take(offset)
+    books.finish(0, NOTHING_TO_TELL)
+
+    assert [offset for offset in range(5) if books.possibly_sent(offset)] == [3]
+    assert books.sent_before(3) == EARLIER
+    assert note_of(books.draft(final=True)).reserved_until == 4
+
+
+class Owners(RuleBasedStateMachine):
+    """Owners of one partition, one after the other, each with its books; processes that come back remember.
+
+    A process that lost the partition without an orderly end is the worst that can be: it may send everything that its
+    commits have reserved, whenever it likes, until it takes the partition over again.
+    """
 
     AHEAD = 4
+    books: PartitionBooks
 
     @initialize(holes=st.lists(st.integers(0, 3), min_size=1, max_size=40))
     def a_log(self, holes: list[int]) -> None:
@@ -276,22 +318,43 @@ class OwnersThatDie(RuleBasedStateMachine):
             offset += 1
         self.end = offset
         self.commit: Commit | None = None
+        self.committed_by = ""
         self.published: list[int] = []
         self.sent: dict[int, set[str]] = {}
         self.flying: Flush | None = None
+        self.process = ""
+        self.known: dict[str, OwnSends] = {}
+        self.frozen: dict[str, PartitionBooks] = {}
         self.take_over("one")
 
-    def take_over(self, fingerprint: str) -> None:
-        found = inherit(self.commit, LogRange(start=0, end=self.end), cluster_id=CLUSTER, fingerprint=fingerprint)
+    def take_over(self, fingerprint: str, process: str | None = None, *, orderly: bool = False) -> None:
+        """By a process that is back, or by a new one, which remembers nothing."""
+        if self.process:
+            self.known[self.process] = self.books.own_sends(fenced_at=EARLIER, until=NOW)
+            if not orderly:
+                self.frozen[self.process] = self.books
+        self.process = process or new_owner()
+        self.frozen.pop(self.process, None)
+        own = self.known.get(self.process)
+        found = inherit(
+            self.commit,
+            LogRange(start=0, end=self.end),
+            cluster_id=CLUSTER,
+            fingerprint=fingerprint,
+            owner=self.process,
+            own=own,
+        )
+        assert found.proven == (own is not None and self.committed_by == self.process)
+        self.own = own if found.proven else None
         self.fingerprint = fingerprint
-        self.books = open_books(found, ahead=self.AHEAD, fingerprint=fingerprint)
+        self.books = open_books(found, ahead=self.AHEAD, fingerprint=fingerprint, owner=self.process)
         self.open: list[int] = []
         self.wanted: list[int] = []
         self.flying = None
         self.sent_before = {offset: set(marks) for offset, marks in self.sent.items()}
 
-    @rule()
-    def read_on(self) -> None:
+    def read(self) -> None:
+        """Read one record on, and look at everything that is believed of it."""
         ahead = [offset for offset in self.log if offset >= self.books.next_offset]
         if not ahead:
             return
@@ -304,6 +367,45 @@ class OwnersThatDie(RuleBasedStateMachine):
                 assert self.books.possibly_sent(offset), "sent by an earlier owner, and nobody knows"
                 if self.sent_before[offset] - {self.fingerprint}:
                     assert self.books.mixed(offset), "sent under another fingerprint, and nobody knows"
+            elif self.own is not None and offset >= self.own.doubted_until:
+                assert not self.books.possibly_sent(offset), "this process knows that it was not sent"
+            if any(books.reserved(offset) for books in self.frozen.values()):
+                assert self.books.possibly_sent(offset), "a frozen owner can still send it, and nobody knows"
+
+    def send(self, offset: int) -> None:
+        """Send a record if that is reserved."""
+        if self.books.reserved(offset) and offset in self.open:
+            self.books.begin_send(offset)
+            self.sent.setdefault(offset, set()).add(self.fingerprint)
+
+    def finish(self, offset: int) -> None:
+        self.open.remove(offset)
+        self.books.finish(offset, NOTHING_TO_TELL)
+
+    def arrive(self, flush: Flush) -> None:
+        self.commit = Commit(offset=flush.offset, metadata=flush.metadata)
+        self.committed_by = self.process
+        assert not set(flush.outcomes) & set(self.published), "published twice"
+        self.published.extend(flush.outcomes)
+
+    @rule(hole=st.integers(0, 3))
+    def a_record_comes(self, hole: int) -> None:
+        self.log.append(self.end + hole)
+        self.end += hole + 1
+
+    @invariant()
+    def the_commit_never_passes_what_is_not_published(self) -> None:
+        if getattr(self, "commit", None) is not None:
+            assert self.commit is not None
+            assert all(offset in self.published for offset in self.log if offset < self.commit.offset)
+
+
+class OwnersThatDie(Owners):
+    """Killed or stopped at any moment, also between flush and answer."""
+
+    @rule()
+    def read_on(self) -> None:
+        self.read()
 
     @rule()
     def read_markers(self) -> None:
@@ -322,46 +424,31 @@ class OwnersThatDie(RuleBasedStateMachine):
     @precondition(lambda self: self.wanted)
     @rule(choice=st.randoms(use_true_random=False))
     def send_one(self, choice: object) -> None:
-        offset = choice.choice(self.wanted)  # type: ignore[attr-defined]  # hypothesis' own Random
-        if self.books.reserved(offset) and offset in self.open:
-            self.books.begin_send(offset)
-            self.sent.setdefault(offset, set()).add(self.fingerprint)
+        self.send(choice.choice(self.wanted))  # type: ignore[attr-defined]  # hypothesis' own Random
 
     @precondition(lambda self: self.open)
     @rule(choice=st.randoms(use_true_random=False))
     def finish_one(self, choice: object) -> None:
-        offset = choice.choice(self.open)  # type: ignore[attr-defined]  # hypothesis' own Random
-        self.open.remove(offset)
-        self.books.finish(offset, NOTHING_TO_TELL)
+        self.finish(choice.choice(self.open))  # type: ignore[attr-defined]  # hypothesis' own Random
 
     @precondition(lambda self: self.flying is None)
     @rule()
     def begin_flush(self) -> None:
         self.flying = self.books.fitting()
 
-    def _arrive(self, flush: Flush) -> None:
-        self.commit = Commit(offset=flush.offset, metadata=flush.metadata)
-        assert not set(flush.outcomes) & set(self.published), "published twice"
-        self.published.extend(flush.outcomes)
-
     @precondition(lambda self: self.flying is not None)
     @rule()
     def flush_succeeds(self) -> None:
         assert self.flying is not None
-        self._arrive(self.flying)
+        self.arrive(self.flying)
         self.books.settle(self.flying)
         self.flying = None
 
     @rule(fingerprint=st.sampled_from(["one", "two"]), arrived=st.booleans())
     def killed(self, fingerprint: str, arrived: bool) -> None:
         if self.flying is not None and arrived:
-            self._arrive(self.flying)
+            self.arrive(self.flying)
         self.take_over(fingerprint)
-
-    @rule(hole=st.integers(0, 3))
-    def a_record_comes(self, hole: int) -> None:
-        self.log.append(self.end + hole)
-        self.end += hole + 1
 
     @precondition(lambda self: self.commit is not None)
     @rule(fingerprint=st.sampled_from(["one", "two"]))
@@ -369,23 +456,52 @@ class OwnersThatDie(RuleBasedStateMachine):
         """With a tool that knows nothing of notes: what was settled beyond the offset is wanted again."""
         assert self.commit is not None
         self.commit = Commit(offset=self.commit.offset, metadata="")
+        self.committed_by = ""
         self.published = [offset for offset in self.published if offset < self.commit.offset]
         self.take_over(fingerprint)
+        self.frozen.clear()  # nobody knows what was reserved beyond the log's end
 
     @precondition(lambda self: self.flying is None)
     @rule(fingerprint=st.sampled_from(["one", "two"]))
     def stopped_in_good_order(self, fingerprint: str) -> None:
         final = self.books.fitting(final=True)
         if final is not None:
-            self._arrive(final)
-        self.take_over(fingerprint)
+            self.arrive(final)
+        self.take_over(fingerprint, orderly=True)
 
-    @invariant()
-    def the_commit_never_passes_what_is_not_published(self) -> None:
-        if getattr(self, "commit", None) is not None:
-            assert self.commit is not None
-            assert all(offset in self.published for offset in self.log if offset < self.commit.offset)
+
+class OwnersThatComeBack(Owners):
+    """The partition goes to and fro between processes that live on: transactions fail, and rebalances come."""
+
+    @rule(count=st.integers(1, 8), skipped=st.sets(st.integers(0, 7)))
+    def works(self, count: int, skipped: set[int]) -> None:
+        """Read some records and send most of them; what is not reserved waits."""
+        for _ in range(count):
+            self.read()
+        for offset in self.open:
+            self.books.want(offset)
+        for number, offset in enumerate(self.open[:8]):
+            if number not in skipped:
+                self.send(offset)
+
+    @rule(done=st.sets(st.integers(0, 7)))
+    def commits(self, done: set[int]) -> None:
+        for offset in [offset for number, offset in enumerate(self.open) if number in done]:
+            self.finish(offset)
+        if (flush := self.books.fitting()) is not None:
+            self.arrive(flush)
+            self.books.settle(flush)
+
+    @rule(process=st.sampled_from("ABC"), end=st.sampled_from(["fails", "fails", "arrives", "orderly"]))
+    def moves(self, process: str, end: str) -> None:
+        """The last transaction fails, or arrives and nobody is told, or was the last of an orderly end."""
+        flush = self.books.fitting(final=end == "orderly")
+        if flush is not None and end != "fails":
+            self.arrive(flush)
+        self.take_over("one", process, orderly=end == "orderly")
 
 
 OwnersThatDie.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+OwnersThatComeBack.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestOwnersThatDie = OwnersThatDie.TestCase
+TestOwnersThatComeBack = OwnersThatComeBack.TestCase

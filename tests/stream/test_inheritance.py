@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
-from adapter.stream.inheritance import Inheritance, inherit
+from adapter.stream.inheritance import Inheritance, OwnSends, inherit
 from adapter.stream.metadata import CommitNote, write
 from adapter.stream.port import Commit, LogRange
 
@@ -19,6 +22,7 @@ def a_commit(
     cluster_id: str = CLUSTER,
     log_id: str = "one",
     mixed_until: int = 0,
+    owner: str = "",
 ) -> Commit:
     note = CommitNote(
         cluster_id=cluster_id,
@@ -27,6 +31,7 @@ def a_commit(
         reserved_until=600,
         mixed_until=mixed_until,
         fingerprint="one",
+        owner=owner,
         settled=((110, 120),),
     )
     return Commit(offset=offset, metadata=write(note))
@@ -75,6 +80,54 @@ def test_another_fingerprint_is_committed_before_anything_is_sent_under_it() -> 
     """Else the next owner would take what is sent now for something that was sent under the old one."""
     assert inherited(a_commit(), fingerprint="two").reserved_until == 0
     assert inherited(a_commit(), fingerprint="one").reserved_until == 600
+
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+OWN = OwnSends(log_id="one", doubted_until=105, fenced_at=MOMENT, sent={130: MOMENT})
+
+
+def taken_over_again(commit: Commit | None, *, own: OwnSends | None = OWN, log: LogRange = LOG) -> Inheritance:
+    return inherit(commit, log, cluster_id=CLUSTER, fingerprint="one", owner="me", own=own)
+
+
+def test_a_process_whose_commit_is_still_the_last_one_believes_what_it_knows() -> None:
+    """Nobody else can have sent anything: what is in doubt is what it sent, and what was in doubt before."""
+    found = taken_over_again(a_commit(owner="me"))
+
+    assert (found.possibly_sent_until, found.sent, found.fenced_at, found.proven) == (105, {130: MOMENT}, MOMENT, True)
+    assert (found.offset, found.settled, found.reserved_until) == (100, ((110, 120),), 600)
+
+
+def test_what_a_process_knows_is_worth_nothing_once_another_one_has_committed() -> None:
+    """That one may have sent everything that it reserved; and nothing is sent before a commit names the new one."""
+    found = taken_over_again(a_commit(owner="another"))
+
+    assert (found.possibly_sent_until, found.sent, found.proven) == (600, {}, False)
+    assert found.reserved_until == 0
+
+
+@pytest.mark.parametrize(
+    ("commit", "own", "log"),
+    [
+        (a_commit(owner="me"), None, LOG),
+        (a_commit(owner="me"), replace(OWN, log_id="two"), LOG),
+        (a_commit(50, owner="me"), OWN, LOG),
+        (Commit(offset=100, metadata=""), OWN, LOG),
+        (a_commit(owner="me", cluster_id="elsewhere"), OWN, LOG),
+        (a_commit(owner="me"), OWN, LogRange(start=0, end=10, log_id="one")),
+        (a_commit(owner="me"), OWN, LogRange(start=0, end=1000, log_id="two")),
+    ],
+    ids=["knows-nothing", "of-another-log", "moved-offset", "no-note", "another-cluster", "shorter-log", "another-log"],
+)
+def test_what_a_process_knows_needs_a_commit_of_its_own_about_the_same_log(
+    commit: Commit, own: OwnSends | None, log: LogRange
+) -> None:
+    """Everything else is doubt, up to the reservation or to the log's end."""
+    found = taken_over_again(commit, own=own, log=log)
+
+    assert not found.proven
+    assert found.possibly_sent_until >= min(600, log.end)
+    assert found.sent == {}
 
 
 def test_what_was_mixed_stays_mixed() -> None:

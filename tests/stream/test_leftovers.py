@@ -50,6 +50,28 @@ def test_another_record_at_the_same_offset_gets_nothing() -> None:
     assert leftovers.outcome(a_work(other)) is None
 
 
+@pytest.mark.parametrize(("generation", "proven", "counts"), [(9, True, True), (9, False, False), (4, False, True)])
+def test_a_take_over_decides_which_outcomes_still_count(generation: int, proven: bool, counts: bool) -> None:
+    """Proven that no other process has sent anything, they count whatever the group's generation is by now."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(generation=3), OUTCOME)
+
+    leftovers.taken_over(PLACE, generation, proven=proven)
+
+    assert (leftovers.outcome(a_work(generation=generation + 1)) is OUTCOME) == counts
+
+
+def test_an_outcome_that_was_worth_nothing_is_not_believed_later() -> None:
+    """Another process came in between once; that none has since does not heal it."""
+    leftovers: Leftovers[str] = Leftovers()
+    leftovers.keep(a_work(generation=3), OUTCOME)
+
+    leftovers.taken_over(PLACE, 9, proven=False)
+    leftovers.taken_over(PLACE, 9, proven=True)
+
+    assert leftovers.outcome(a_work(generation=9)) is None
+
+
 @pytest.mark.parametrize(("generation", "counts"), [(3, True), (4, True), (5, False), (1, False)])
 def test_an_outcome_counts_only_while_nobody_else_can_have_owned_its_partition(generation: int, counts: bool) -> None:
     """Others may have sent the record since: its "deferred, last sent then" or "failed" would be told too early."""

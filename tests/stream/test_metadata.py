@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.stream.ledger import OffsetLedger
-from adapter.stream.metadata import LIMIT, CommitNote, Unreadable, read, short_fingerprint, write
+from adapter.stream.metadata import LIMIT, CommitNote, Unreadable, new_owner, read, short_fingerprint, write
 
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 
@@ -41,6 +41,7 @@ def notes(draw: st.DrawFn) -> CommitNote:
         reserved_until=draw(st.integers(0, 2**63 - 1)),
         mixed_until=draw(st.integers(0, 2**63 - 1)),
         fingerprint=short_fingerprint(draw(st.text(max_size=20))),
+        owner=draw(st.one_of(st.just(""), st.text(max_size=20), st.builds(new_owner))),
         settled=tuple(settled),
     )
 

@@ -188,9 +188,13 @@ async def _commit(table: Table, offset: int) -> None:
 async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit stays open and untouched."""
     async with table.pile() as pile, pile.taking(0) as taking:
-        cluster_id = pile._member.cluster_id
         bare = CommitNote(
-            cluster_id=cluster_id, committed=1, reserved_until=0, mixed_until=0, fingerprint=short_fingerprint("")
+            cluster_id=pile._member.cluster_id,
+            log_id=(await pile._member.log_ids([table.topic]))[table.topic],
+            committed=1,
+            reserved_until=0,
+            mixed_until=0,
+            fingerprint=short_fingerprint(""),
         )
         monkeypatch.setattr("adapter.stream.books.LIMIT", len(write(bare)))
         with pytest.raises(StreamError, match="no room left"):

@@ -1,7 +1,8 @@
 """Three engines, one fake cluster, and chance: whatever happens, every record is sent once and told once.
 
 The chances are drawn from a seed, so that a failure can be looked at again. Members are frozen (their lease lapses, the
-others take over, then they thaw with everything in hand) or killed (nothing of theirs has any effect any more).
+others take over, then they thaw with everything in hand), made to join again, or killed (nothing of theirs has any
+effect any more).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from adapter.stream.engine import Engine
 from adapter.stream.port import Place
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
-from stream.fake_kafka import FakeCluster, FakeKafka
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
 
 PLACES = [Place("paid", number) for number in range(4)]
 RECORDS = 240
@@ -117,11 +118,22 @@ class World:
         member.lease.generation = -1
         await self.rebalance()
 
+    async def rejoin(self) -> None:
+        """A member can go on no more, with transactions that fail on the way out: its process joins as another one."""
+        member = self.chance.choice(self.cluster.members)
+        self.cluster.faults = self.chance.choices(["", "failed", "committed, and failed"], k=6)
+        self.cluster.generation += self.chance.choice([0, 1, 3])
+        member.fails_to_poll = True
+        count = len(self.cluster.members)
+        while member in self.cluster.members or len(self.cluster.members) < count:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.001)
+        await self.rebalance()
+
     async def kill(self) -> None:
         """kill -9: nothing of it has any effect any more; another one comes."""
-        index = self.chance.randrange(len(self.engines))
-        _, task, sender = self.engines.pop(index)
-        member = self.cluster.members[index]
+        engine, task, sender = self.engines.pop(self.chance.randrange(len(self.engines)))
+        member = engine._member
+        assert isinstance(member, FakeMember), "every engine has joined"
         sender.alive = False
         member.die()
         self.dead.append(task)
@@ -161,7 +173,7 @@ async def test_whatever_happens_every_record_is_sent_once_and_told_once(
     for _ in range(3):
         await world.hire()
     await world.rebalance()
-    moves = [world.rebalance, world.freeze, world.kill, world.leave, world.fail, world.fail]
+    moves = [world.rebalance, world.freeze, world.kill, world.leave, world.rejoin, world.fail, world.fail]
     number = 0
     for _ in range(MOVES):
         for _ in range(RECORDS // MOVES + 1):
