@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adapter.issuance.order import Order
     from adapter.issuance.plan import Part
     from adapter.protocol.credentials import Merchant
+    from adapter.protocol.issue import IssueReply
     from adapter.provider.client import Provider
     from adapter.settings import Settings
     from adapter.settings.merchants import MerchantBook
@@ -176,8 +177,18 @@ async def _send(provider: Provider, merchant: Merchant, part: Part, order_id: st
         return Ending(part=part, outcome="not sent", message=str(error))
     if reply.rtn_code != RTN_OK:
         return Ending(part=part, outcome="refused", message=f"RtnCode {reply.rtn_code}: {reply.rtn_msg}")
-    told = f"Its result tells: {question}"
+    told = f"Its result tells: {question}{_differing(part, reply)}"
     return Ending(part=part, outcome="submitted", message=told, ticket_trade_no=reply.ticket_trade_no, good=True)
+
+
+def _differing(part: Part, reply: IssueReply) -> str:
+    from adapter.issuance.ticket_data import ticket_differences
+
+    found = [
+        f"{each.item}: asked for {each.requested}, issued {each.issued}"
+        for each in ticket_differences(part.request, reply.items)
+    ]
+    return f". ECTicket took in other tickets than were asked for ({'; '.join(found)}); look it up" if found else ""
 
 
 def _show_plan(parts: Sequence[Part], *, as_json: bool) -> None:

@@ -97,6 +97,9 @@ class FlowObserver(Protocol):
     def no_known_number(self, merchant_id: str) -> None:
         """An order in doubt waits because no number of the merchant is known to exist."""
 
+    def ticket_data_differs(self, merchant_id: str) -> None:
+        """ECTicket accepted an Issue with other tickets than were asked for: an alarm."""
+
 
 class Unobserved:
     """Nobody looks."""
@@ -123,4 +126,7 @@ class Unobserved:
         """Let it pass."""
 
     def no_known_number(self, merchant_id: str) -> None:
+        """Let it pass."""
+
+    def ticket_data_differs(self, merchant_id: str) -> None:
         """Let it pass."""

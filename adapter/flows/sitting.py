@@ -33,12 +33,14 @@ from adapter.issuance.other_plans import AskAbout, AskControl, OtherNumber, Othe
 from adapter.issuance.parking import another_orders_number
 from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
 from adapter.issuance.state import Hold, PartState, Phase
+from adapter.issuance.ticket_data import TicketDifference, ticket_differences
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.taipei import TAIPEI
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
+OnDifference = Callable[[TradeNo, Sequence[TicketDifference]], None]
 PROBED_NUMBERS = 4
 """How many numbers a probe queries at most: the first may be too new to be visible, or gone."""
 
@@ -58,7 +60,8 @@ class Sitting:
     `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
     `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
-    order a number belongs to: what another order has is neither sent nor published as this order's.
+    order a number belongs to: what another order has is neither sent nor published as this order's. `on_difference` is
+    called when Issue was accepted with other tickets than were asked for.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Sitting:
         now: Clock,
         sleep: Sleep = asyncio.sleep,
         numbers: OrderNumbers | None = None,
+        on_difference: OnDifference | None = None,
     ) -> None:
         self.unproven = unproven
         self.lacks_known_number = False
@@ -91,6 +95,7 @@ class Sitting:
         self._now = now
         self._sleep = sleep
         self._numbers = numbers or NumberHistory().of_order(merchant.merchant_id, subject)
+        self._on_difference = on_difference
         self._announced: set[TradeNo] = set()
         for state in self._states:
             if state.possibly_sent:
@@ -259,6 +264,9 @@ class Sitting:
             )
         except CallError as error:
             return issue_error(error)
+        differences = ticket_differences(state.part.request, reply.items) if reply.rtn_code == SUCCESS else ()
+        if differences and self._on_difference is not None:
+            self._on_difference(state.part.trade_no, differences)
         return issue_answer(reply, retry_rtn_codes=self._policy.retry_rtn_codes)
 
     async def _query(self, trade_no: TradeNo) -> QueryAnswer:

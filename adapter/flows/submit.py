@@ -13,8 +13,10 @@ nothing had been: under today's mapping nor, where it has changed, under another
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import cast
 
 import structlog
@@ -41,8 +43,10 @@ from adapter.issuance.parking import told as told_number
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
 from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, begin
+from adapter.issuance.ticket_data import TicketDifference
 from adapter.issuance.times import latest
 from adapter.protocol.credentials import Merchant
+from adapter.protocol.issue import TradeNo
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.records import Record
 from adapter.stream.stage import Grant, Outcome, Prepared
@@ -268,6 +272,7 @@ class SubmitStage:
             policy=self._policy,
             known=self._history.known,
             numbers=self._history.of_order(work.whose.merchant_id, work.whose.order_id),
+            on_difference=partial(self._alarm_of_difference, work.whose),
             now=self._now,
             sleep=self._sleep,
         )
@@ -390,6 +395,17 @@ class SubmitStage:
             ends=ends,
             parts_done=parts_done,
             unproven=unproven,
+        )
+
+    def _alarm_of_difference(self, whose: Whose, trade_no: TradeNo, differences: Sequence[TicketDifference]) -> None:
+        """ECTicket took in other tickets than were asked for: a person must look; the outcome stays."""
+        self._observer.ticket_data_differs(whose.merchant_id)
+        _log.error(
+            "Issue was accepted with other tickets than were asked for; look the number up at ECPay",
+            merchant_id=whose.merchant_id,
+            order_id=whose.order_id,
+            trade_no=trade_no.value,
+            differences=[f"{each.item}: asked for {each.requested}, issued {each.issued}" for each in differences],
         )
 
     def _warn_of_no_known_number(self, merchant: Merchant) -> None:

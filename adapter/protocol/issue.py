@@ -12,6 +12,7 @@ from datetime import date
 from enum import StrEnum, unique
 from typing import Self
 
+from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, integer, objects, optional_integer, optional_text
 from adapter.protocol.taipei import compact_date
 
@@ -188,31 +189,38 @@ class IssueReply:
     """What ECTicket answers to Issue.
 
     `rtn_code` 1: received (paper: issued); anything else is a refusal whose numbers ECPay documents nowhere we could
-    read. `ticket_trade_no` String(16) is ECTicket's own number. `items` is empty for a refusal.
+    read. `ticket_trade_no` String(16) is ECTicket's own number. `items` is empty for a refusal and where TicketData is
+    absent, and None where it cannot be read: that takes nothing from RtnCode 1.
     """
 
     rtn_code: int
     rtn_msg: str
     trade_no: TradeNo | None
     ticket_trade_no: str | None
-    items: tuple[IssuedItem, ...]
+    items: tuple[IssuedItem, ...] | None
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Self:
         """Read the answer; TicketData is looked at only when RtnCode is 1.
 
         Raises:
-            UnreadableReply: RtnCode is missing, or a field is of another type.
+            UnreadableReply: RtnCode is missing, or a field other than TicketData is of another type.
         """
         rtn_code = integer(payload, "RtnCode")
-        entries = objects(payload, "TicketData") if rtn_code == 1 else ()
         return cls(
             rtn_code=rtn_code,
             rtn_msg=optional_text(payload, "RtnMsg") or "",
             trade_no=TradeNo.from_payload(payload),
             ticket_trade_no=optional_text(payload, "TicketTradeNo"),
-            items=tuple(IssuedItem.from_payload(entry) for entry in entries),
+            items=_ticket_data(payload) if rtn_code == 1 else (),
         )
+
+
+def _ticket_data(payload: Payload) -> tuple[IssuedItem, ...] | None:
+    try:
+        return tuple(IssuedItem.from_payload(entry) for entry in objects(payload, "TicketData"))
+    except UnreadableReply:
+        return None
 
 
 def _present(**fields: object) -> dict[str, object]:

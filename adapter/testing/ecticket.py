@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, RefusedUnread
 from adapter.protocol.credentials import Merchant
-from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
+from adapter.protocol.issue import IssuedItem, IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus, ResultReply
 from adapter.protocol.query_item_info import ItemReply
 from adapter.provider.client import Purpose
@@ -48,7 +48,8 @@ class FakeEcticket:
     `faults` are met by the next Issue calls, one each (None: no fault), and `always` by those after them. `delisted`
     are item numbers that nobody knows. `every_lost`: of so many questions one has its answer lost (0: none). `results`
     are what jobs came to, by trade number; `usual_status` where not said. `outages` are endpoints (issue, query, item)
-    that refuse everything, each with its code, while the others work; control queries go to query.
+    that refuse everything, each with its code, while the others work; control queries go to query. `takes_in` is what
+    it says it took in, whatever was asked for (None: just that).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -67,6 +68,7 @@ class FakeEcticket:
         self.visible_after = 0.0
         self.maintenance = False
         self.outages: dict[str, int] = {}
+        self.takes_in: tuple[IssuedItem, ...] | None = None
         self.knows_everything = False
         self.silent = False
         self.silent_about: set[str] = set()
@@ -162,7 +164,9 @@ class FakeEcticket:
         if fault is None or fault.effect:
             self._take_in(merchant.merchant_id, request.trade_no)
         if fault is None:
-            return _reply(1, "OK", request.trade_no, f"2026030112{self.tickets.total():06}")
+            number = f"2026030112{self.tickets.total():06}"
+            items = _as_asked(request) if self.takes_in is None else self.takes_in
+            return replace(_reply(1, "OK", request.trade_no, number), items=items)
         if isinstance(fault.answer, CallError):
             raise fault.answer
         return _reply(*fault.answer, None, None)
@@ -190,6 +194,18 @@ class FakeEcticket:
         lost = self.every_lost and self._questions % self.every_lost == 0
         if self.silent or number in self.silent_about or lost:
             raise InDoubt("A query was not answered.")
+
+
+def _as_asked(request: IssueRequest) -> tuple[IssuedItem, ...]:
+    return tuple(
+        IssuedItem(
+            item_no=entry.item_no,
+            item_name=entry.item_name,
+            ticket_price=entry.ticket_price,
+            ticket_amount=entry.ticket_amount,
+        )
+        for entry in request.ticket_info
+    )
 
 
 def _reply(code: int, message: str, trade_no: TradeNo | None, ticket_trade_no: str | None) -> IssueReply:

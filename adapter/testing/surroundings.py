@@ -96,3 +96,6 @@ class Heard:
 
     def no_known_number(self, merchant_id: str) -> None:
         self.all.append(("no_known_number", merchant_id))
+
+    def ticket_data_differs(self, merchant_id: str) -> None:
+        self.all.append(("ticket_data_differs", merchant_id))

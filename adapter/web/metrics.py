@@ -152,6 +152,12 @@ class FlowMetrics:
             "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
         )
 
+        self._ticket_data_differs = Counter(
+            "ecticket_ticket_data_differs",
+            "ALARM: Issue was accepted with other tickets than were asked for.",
+            ("merchant_id",),
+            registry=registry,
+        )
         self._no_known_number = Counter(
             "ecticket_no_known_number",
             "Doubts that waited since no number of the merchant is known to exist.",
@@ -182,6 +188,9 @@ class FlowMetrics:
 
     def no_known_number(self, merchant_id: str) -> None:
         self._no_known_number.labels(merchant_id).inc()
+
+    def ticket_data_differs(self, merchant_id: str) -> None:
+        self._ticket_data_differs.labels(merchant_id).inc()
 
 
 class CallbackMetrics:

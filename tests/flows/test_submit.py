@@ -17,7 +17,7 @@ from adapter.errors import LeaseLost
 from adapter.flows.events import rfc3339
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.state import Phase
-from adapter.protocol.issue import TradeNoKind
+from adapter.protocol.issue import IssuedItem, TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import (
     BUSY,
@@ -864,3 +864,37 @@ async def test_a_fresh_order_that_is_carried_is_fresh_afterwards(house: House) -
     assert not has_header(carried, "ecticket-possibly-sent-at")
     assert [kind for kind, _ in house.ecticket.calls] == ["issue"]
     assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+
+
+# --- what ECTicket says it took in ------------------------------------------------------------------------------------
+
+
+async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome(house: House) -> None:
+    """RtnCode 1 with our number is certain; log and metric name the difference, for a person."""
+    house.ecticket.takes_in = (IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),)
+
+    with capture_logs() as logs:
+        told = await house.finish(house.order())
+
+    assert told.kinds == ["submitted"]
+    assert told.event("submitted").data["ticket_count"] == 2
+    assert house.heard.of("ticket_data_differs") == [(MERCHANT,)]
+    (alarm,) = [line for line in logs if line["log_level"] == "error"]
+    assert (alarm["trade_no"], alarm["order_id"]) == (derived(), "A-1")
+    assert alarm["differences"] == ["VQT04959: asked for 2, issued 1"]
+
+
+async def test_no_ticket_data_raises_no_alarm(house: House) -> None:
+    """Absent or unreadable, it cannot be compared."""
+    house.ecticket.takes_in = ()
+
+    assert (await house.finish(house.order(*THREE_PARTS))).kinds == ["submitted"] * 3
+    assert house.heard.of("ticket_data_differs") == []
+
+
+async def test_the_tickets_asked_for_raise_no_alarm(house: House) -> None:
+    """Every type of ticket, and an item in several lines."""
+    told = await house.finish(house.order(*THREE_PARTS, line()))
+
+    assert told.kinds == ["submitted"] * 3
+    assert house.heard.of("ticket_data_differs") == []

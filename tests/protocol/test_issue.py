@@ -255,6 +255,18 @@ def test_refusal_is_an_answer() -> None:
         {"RtnMsg": {}},
         {"MerchantTradeNo": ["A"]},
         {"TicketTradeNo": {}},
+    ],
+    ids=str,
+)
+def test_answer_of_another_form_is_unreadable(changed: dict[str, object]) -> None:
+    """What cannot be read is in doubt, and is not guessed at."""
+    with pytest.raises(UnreadableReply):
+        IssueReply.from_payload(ANSWER | changed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
         {"TicketData": "x"},
         {"TicketData": {"ItemNo": "A"}},
         {"TicketData": ["A"]},
@@ -265,7 +277,9 @@ def test_refusal_is_an_answer() -> None:
     ],
     ids=str,
 )
-def test_answer_of_another_form_is_unreadable(changed: dict[str, object]) -> None:
-    """What cannot be read is in doubt, and is not guessed at."""
-    with pytest.raises(UnreadableReply):
-        IssueReply.from_payload(ANSWER | changed)
+def test_ticket_data_of_another_form_takes_nothing_from_rtn_code_1(changed: dict[str, object]) -> None:
+    """ECTicket took the order in; what it says of the items is only compared."""
+    reply = IssueReply.from_payload(ANSWER | changed)
+
+    assert (reply.rtn_code, reply.items) == (1, None)
+    assert reply.ticket_trade_no == ANSWER["TicketTradeNo"]

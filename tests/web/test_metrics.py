@@ -40,6 +40,7 @@ def _told_everything() -> Metrics:
     flows.deferred("doubt")
     flows.control_known("1")
     flows.no_known_number("1")
+    flows.ticket_data_differs("1")
     callbacks = metrics.callbacks
     callbacks.notification_ended("refund", "wrong-checksum")
     callbacks.notification_verified("1", "escape_data_string")
