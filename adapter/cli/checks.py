@@ -189,25 +189,35 @@ async def _ecticket(settings: Settings) -> list[Finding]:
 
 
 async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -> Finding:
-    """Ask about a number that nobody used: an answer of any kind shows that keys and clock are right."""
-    about, where = f"ecticket {merchant.merchant_id}", base_url(settings)
+    """Ask about a number that nobody used: an answer of any kind shows that keys and clock are right.
+
+    Every finding names the merchant whose keys were tried, and the platform where its keys sign.
+    """
+    about, where, whose = f"ecticket {merchant.merchant_id}", base_url(settings), _whose_keys(merchant)
     try:
         reply = await provider.control(merchant, TradeNoKind.MERCHANT, purpose=Purpose.DOUBT)
     except NotAccepted as error:
         return problem(
-            about,
-            f"{where} does not take this merchant's envelopes: {error} Compare keys and environment, set the clock.",
+            about, f"{where} does not take envelopes with {whose}: {error} Compare keys and environment, set the clock."
         )
     except RefusedUnread as error:
-        return problem(about, f"{where} refuses to be asked: {error} Wait, and ask less often.")
+        return problem(about, f"{where} refuses to be asked with {whose}: {error} Wait, and ask less often.")
     except CallError as error:
-        return problem(about, f"{where} does not answer: {error} Check provider.environment and the network.")
+        return problem(
+            about, f"{where} gives no answer with {whose}: {error} Check provider.environment and the network."
+        )
     if reply.rtn_code == RTN_OK:
         return problem(
             about,
-            f"{where} claims to know a number that nobody ever used, so no doubt can be settled. Ask ECPay about it.",
+            f"{where} claims with {whose} to know a number that nobody ever used, so no doubt can be settled. "
+            "Ask ECPay about it.",
         )
-    return ok(about, f"{where} answers; keys and clock are right.")
+    return ok(about, f"{where} answers with {whose}; keys and clock are right.")
+
+
+def _whose_keys(merchant: Merchant) -> str:
+    platform = f", signed by platform {merchant.platform_id}" if merchant.platform_credentials else ""
+    return f"the keys of merchant {merchant.merchant_id}{platform}"
 
 
 async def _products(settings: Settings, provider: Provider, merchants: Sequence[Merchant]) -> list[Finding]:

@@ -119,7 +119,7 @@ async def _replay(settings: Settings, orders: Orders) -> int:
             max_replays=orders.max_replays,
             limit=orders.limit,
         )
-        report = Report(orders)
+        report = Report(orders, reissue_after_seconds=settings.submit.reissue_after_seconds)
         for letter, why in choice.left_out:
             report.left_out(letter, why)
         async with AsyncExitStack() as stack:
@@ -239,6 +239,7 @@ class Report:
     """What came of each letter, told as it happens."""
 
     orders: Orders
+    reissue_after_seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
     def replayed(self, letter: Letter, again: Replayed | ToSink) -> None:
@@ -269,11 +270,22 @@ class Report:
     def _json(self) -> bool:
         return self.orders.json
 
+    def _issued_from(self, again: Replayed | ToSink) -> datetime | None:
+        """When an order is tried: ECTicket is queried at once, and an Issue call waits until no earlier one can act."""
+        from adapter.issuance.times import later
+
+        since = again.possibly_sent_at
+        return None if since is None else later(since, self.reissue_after_seconds)
+
     def _tell(self, outcome: str, letter: Letter, again: Replayed | ToSink) -> None:
         self.counts[outcome] += 1
         anew = ", mapped anew" if again.mapped_anew else ""
         told = f"{outcome}  {_named(letter)} → {again.target} (replay {again.replays}{anew})"
+        issued_from = self._issued_from(again)
+        if issued_from is not None:
+            told = f"{told}; queried at once, issued from {issued_from:%Y-%m-%d %H:%M:%S} UTC where it is not known"
         facts = _facts(outcome, letter) | {
+            "issued_from": None if issued_from is None else issued_from.isoformat(),
             "target": again.target,
             "replays": again.replays,
             "mapped_anew": again.mapped_anew,

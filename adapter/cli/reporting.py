@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from adapter.protocol.order_detail import OrderRow, ReportRequest, TicketRow
     from adapter.settings import Settings
 
+STANDARD_OUTPUT = "-"
 NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
 """Customers' data, and numbers that redeem a ticket: only in the file that `--output` writes."""
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -61,6 +63,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
     examples = (
         "ecticket-adapter report --type orders --from 2026-03-01 --to 2026-03-31",
         "ecticket-adapter report --type tickets --from 2026-03-01 --to 2026-03-31 -o tickets.csv",
+        "ecticket-adapter report --type orders --from 2026-03-01 --to 2026-03-31 -o - | wc -l",
     )
     command(app, "report", examples=examples, panel=panel)(report)
 
@@ -78,7 +81,12 @@ def report(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Save the CSV as it came; it holds customer data."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Save the CSV as it came, - for standard output; it holds customer data.",
+        ),
     ] = None,
     merchant: MerchantId = None,
     json: Json = False,
@@ -101,15 +109,28 @@ def report(
     refuse_violations(report_violations(request))
     body = asyncio.run(_download(settings, who, request))
     if output is not None:
-        with naming(output):
-            output.write_bytes(body)  # before it is read: a report that we cannot read is the more worth keeping
+        _save(body, output)  # before it is read: a report that we cannot read is the more worth keeping
     rows = parse_report(body, request.report_type)
     if output is not None:
-        note(f"{output}: {_count(rows)} The file holds customer data.")
+        note(f"{_place(output)}: {_count(rows)} It holds customer data.")
     elif json:
         print_json([_plain(row) for row in rows])
     else:
         _print(rows, COLUMNS[kind])
+
+
+def _save(body: bytes, output: Path) -> None:
+    """Write the bytes as they came: into a file, or to standard output past Python's encoding of text."""
+    if str(output) == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(body)
+        sys.stdout.flush()
+        return
+    with naming(output):
+        output.write_bytes(body)
+
+
+def _place(output: Path) -> str:
+    return "standard output" if str(output) == STANDARD_OUTPUT else str(output)
 
 
 def _print(rows: Sequence[OrderRow | TicketRow], columns: Mapping[str, str]) -> None:

@@ -85,7 +85,7 @@ class Receiver:
                 )
             )
         except AdapterError as error:
-            self._observer.notification_ended(posted_to, _reason(error))
+            self._observer.notification_ended(posted_to, reason(error))
             raise
         self._observer.notification_ended(posted_to, PUBLISHED)
         return seal_answer(notification, timestamp=int(self._now().timestamp()))
@@ -142,5 +142,6 @@ def _common(notification: Notification) -> _Common:
     }
 
 
-def _reason(error: AdapterError) -> str:
-    return next(reason for kind, reason in REASONS.items() if isinstance(error, kind))
+def reason(error: AdapterError) -> str:
+    """The word by which a notification that was not published is counted."""
+    return next(word for kind, word in REASONS.items() if isinstance(error, kind))

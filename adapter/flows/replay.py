@@ -50,11 +50,16 @@ _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """The record that goes back, for the `replays`-th time; `mapped_anew`: an order that brings no plan along."""
+    """The record that goes back, for the `replays`-th time; `mapped_anew`: an order that brings no plan along.
+
+    `possibly_sent_at`: an order counts as sent at this instant, so that ECTicket is queried about it at once, and an
+    Issue call follows only `submit.reissue_after_seconds` later. None for a confirmation, which sends nothing.
+    """
 
     publication: Publication
     replays: int
     mapped_anew: bool
+    possibly_sent_at: datetime | None = None
 
     @property
     def target(self) -> str:
@@ -79,6 +84,7 @@ class ToSink:
     replays: int
     mapped_anew: bool = False
     records: tuple[Publication, ...] = ()
+    possibly_sent_at: None = None
 
     @property
     def target(self) -> str:
@@ -120,6 +126,7 @@ def replay(
             publication=_again(whole, journey, topics.orders_deferred),
             replays=journey.replays,
             mapped_anew=journey.plan is None,
+            possibly_sent_at=journey.possibly_sent_at,
         )
     return Replayed(
         publication=_again(whole, journey, topics.confirmations), replays=journey.replays, mapped_anew=False

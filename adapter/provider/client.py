@@ -162,6 +162,7 @@ class Provider:
         with self._watched(call) as watch:
             _, reply = await self._ask(call, watch, IssueReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
+            self._door(merchant.merchant_id).issue_answered(reply.rtn_code)
             return reply
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
@@ -271,7 +272,7 @@ class Provider:
         if answer.status == HTTPStatus.FORBIDDEN and isinstance(verdict, RefusedUnread):
             door.lock_out(verdict.retry_at)
         if isinstance(verdict, NotAccepted):
-            self._note_not_accepted(call)
+            self._note_not_accepted(call, f"HTTP {answer.status}")
         raise verdict
 
     def _open(self, call: _Call, answer: Answer) -> Mapping[str, object]:
@@ -281,7 +282,7 @@ class Provider:
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} brought an answer that cannot be trusted: {unreadable}") from unreadable
         if response.payload is None:
-            self._note_not_accepted(call)
+            self._note_not_accepted(call, f"TransCode {response.trans_code}")
             came = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
             raise NotAccepted(f"{call} was not accepted: {came.rstrip('.')}. Keys, clock or this content are wrong.")
         self._door(call.merchant.merchant_id).accepted()
@@ -333,10 +334,10 @@ class Provider:
             return InDoubt(f"{call} was answered with RtnCode 1 and no report.")
         return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
 
-    def _note_not_accepted(self, call: _Call) -> None:
+    def _note_not_accepted(self, call: _Call, came: str) -> None:
         """Let the breaker know. A report says nothing of orders: it may be refused for coming twice in a minute."""
         if call.endpoint is not Endpoint.ORDER_DETAIL:
-            self._door(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject)
+            self._door(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, came)
 
     def _door(self, merchant_id: str) -> Door:
         door = self._doors.get(merchant_id)

@@ -5,6 +5,7 @@ Exists so that nothing one merchant does or suffers touches another's calls. Ref
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from adapter.errors import BreakerOpen
@@ -14,6 +15,11 @@ from adapter.provider.clock import Clock
 from adapter.provider.gate import Gate
 from adapter.provider.limits import CallLimits
 from adapter.provider.observer import ProviderObserver
+
+REFUSAL_LOG_SECONDS = 600.0
+"""From one logged refusal of a merchant to the next, where acceptances come in between."""
+
+_log = logging.getLogger(__name__)
 
 
 class Door:
@@ -31,6 +37,9 @@ class Door:
         self._told_state = self._breaker.state
         self._observer = observer
         self._clock = clock
+        self._came = ""
+        self._envelopes = FirstRefusals(merchant_id, "envelope", clock)
+        self._issues = FirstRefusals(merchant_id, "issue", clock)
 
     def needs_probe(self) -> bool:
         """Whether the caller has to make the breaker's probe before its own call.
@@ -78,9 +87,19 @@ class Door:
     def accepted(self) -> None:
         """An envelope was accepted (TransCode 1)."""
         self._breaker.accepted()
+        self._envelopes.ended()
 
-    def not_accepted(self, kind: str, subject: str | None) -> None:
-        """An envelope was not accepted; `subject` None is a control query."""
+    def issue_answered(self, rtn_code: int) -> None:
+        """An Issue call brought a reply; RtnCode 1 is an acceptance and every other one a refusal."""
+        if rtn_code == 1:
+            self._issues.ended()
+        else:
+            self._issues.note(f"RtnCode {rtn_code}")
+
+    def not_accepted(self, kind: str, subject: str | None, came: str) -> None:
+        """An envelope was not accepted; `subject` None is a control query, `came` is ECTicket's code."""
+        self._envelopes.note(f"{kind}: {came}")
+        self._came = came
         if subject is None:
             self._breaker.control_not_accepted(self._clock.steady())
         else:
@@ -89,6 +108,7 @@ class Door:
 
     def lock_out(self, until: datetime) -> None:
         """ECTicket answered HTTP 403."""
+        self._came = "HTTP 403, a lock-out"
         self._breaker.lock_out(self._clock.steady() + (until - self._clock.now()).total_seconds())
         self._tell()
 
@@ -109,6 +129,51 @@ class Door:
         self._tell()
 
     def _tell(self) -> None:
-        if self._breaker.state is not self._told_state:
-            self._told_state = self._breaker.state
-            self._observer.breaker_changed(self.merchant_id, self._told_state)
+        before, state = self._told_state, self._breaker.state
+        if state is before:
+            return
+        self._told_state = state
+        self._observer.breaker_changed(self.merchant_id, state)
+        if before is BreakerState.CLOSED:
+            error = self.closed_off()
+            _log.warning(
+                "breaker opened (%s): %s If this stays so, check keys, clock and provider.environment: run check.",
+                self._came,
+                error,
+                extra={"merchant_id": self.merchant_id, "retry_at": error.retry_at.isoformat()},
+            )
+        elif state is BreakerState.CLOSED:
+            _log.info("breaker closed: ECTicket takes calls of merchant %s again", self.merchant_id)
+
+
+class FirstRefusals:
+    """Logs the first refusal of a merchant, and the first after an acceptance; once in ten minutes at most.
+
+    Later ones are counted by the metrics and told by each order's own events. No text of ECTicket's is logged, which
+    may quote an order.
+    """
+
+    def __init__(self, merchant_id: str, what: str, clock: Clock) -> None:
+        self._merchant_id = merchant_id
+        self._what = what
+        self._clock = clock
+        self._going_on = False
+        self._logged_at = float("-inf")
+
+    def note(self, came: str) -> None:
+        """One was refused, with this code."""
+        now = self._clock.steady()
+        if not self._going_on and now - self._logged_at >= REFUSAL_LOG_SECONDS:
+            self._logged_at = now
+            _log.warning(
+                "first refusal: ECTicket refused an %s of merchant %s (%s)",
+                self._what,
+                self._merchant_id,
+                came,
+                extra={"merchant_id": self._merchant_id},
+            )
+        self._going_on = True
+
+    def ended(self) -> None:
+        """One was accepted."""
+        self._going_on = False

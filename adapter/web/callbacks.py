@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from adapter.errors import EnvelopeError, StreamError
-from adapter.flows.receive import Receiver
+from adapter.flows.receive import Receiver, reason
 from adapter.protocol.notification import Kind
 from adapter.stream.publisher import KafkaPublisher
 from adapter.web.bounds import Bounds, bounded_protocol
+from adapter.web.refusals import RefusalLog
 from adapter.web.server import WebServer
 
 LARGEST_BODY = 64 * 1024
@@ -56,8 +60,9 @@ class _CutOffError(Exception):
 class _Door:
     """One address: from a request to a notification, and back."""
 
-    def __init__(self, kind: Kind, receiver: Receiver, observer: CallbackObserver) -> None:
+    def __init__(self, kind: Kind, receiver: Receiver, observer: CallbackObserver, refusals: RefusalLog) -> None:
         self._kind = kind
+        self._refusals = refusals
         self._receiver = receiver
         self._observer = observer
 
@@ -66,6 +71,7 @@ class _Door:
             body = await _body(scope, receive)
         except _TooLargeError:
             self._observer.notification_ended(self._kind, "too-large")
+            self._refusals.note("too-large", self._kind)
             await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         except _CutOffError:
@@ -77,10 +83,12 @@ class _Door:
         began = time.monotonic()
         try:
             answer = await self._receiver.receive(body, self._kind)
-        except EnvelopeError:
+        except EnvelopeError as error:
+            self._refusals.note(reason(error), self._kind)
             await asyncio.sleep(began + REFUSED_AFTER_SECONDS - time.monotonic())
             await _refuse(send, HTTPStatus.BAD_REQUEST)
-        except StreamError:
+        except StreamError as error:
+            self._refusals.note(reason(error), self._kind)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception:  # noqa: BLE001  # the top of a request: counted, logged, and not shown to a stranger
             # A mistake of ours: ECPay sends again, and somebody must hear of it.
@@ -92,12 +100,26 @@ class _Door:
             self._observer.notification_answered(time.monotonic() - began)
 
 
-def callbacks_app(receiver: Receiver, observer: CallbackObserver, paths: Mapping[Kind, str]) -> Starlette:
+def callbacks_app(
+    receiver: Receiver, observer: CallbackObserver, paths: Mapping[Kind, str], refusals: RefusalLog | None = None
+) -> Starlette:
     """The receiver's application; the paths are those that Issue requests carry."""
-    doors = [Route(path, _Door(kind, receiver, observer), methods=["POST"]) for kind, path in paths.items()]
-    app = Starlette(routes=doors)
+    refusals = refusals or RefusalLog()
+    doors = [Route(path, _Door(kind, receiver, observer, refusals), methods=["POST"]) for kind, path in paths.items()]
+    app = Starlette(routes=doors, exception_handlers={HTTPException: _other_address(refusals)})
     app.router.redirect_slashes = False
     return app
+
+
+def _other_address(refusals: RefusalLog) -> Callable[[Request, Exception], Response]:
+    """Answers what is at no address of the receiver's, or comes by another method, as starlette does; and logs it."""
+
+    def answer(_request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+        refusals.note("no-such-method" if status == HTTPStatus.METHOD_NOT_ALLOWED else "no-such-address", "other")
+        return PlainTextResponse(HTTPStatus(status).phrase, status_code=status, headers=getattr(error, "headers", None))
+
+    return answer
 
 
 class ReceiveStage:
@@ -121,12 +143,18 @@ class ReceiveStage:
         bounds: Bounds | None = None,
     ) -> None:
         self._publisher = publisher
+        refusals = RefusalLog()
+
+        def closed(why: str) -> None:
+            observer.connection_closed(why)
+            refusals.note(why, "connection")
+
         self._server = WebServer(
             app,
             host=host,
             port=port,
             purpose="callbacks",
-            protocol=bounded_protocol(bounds or Bounds(), observer.connection_closed),
+            protocol=bounded_protocol(bounds or Bounds(), closed),
         )
         self._stop = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def _levels(result: Result) -> dict[str, str]:
     for finding in findings:
         levels[finding["about"]] = max(levels.get(finding["about"], "ok"), finding["level"], key=order.index)
     return levels
+
+
+def _message(result: Result, about: str) -> str:
+    """What was found about one thing."""
+    findings = result.json["findings"]
+    assert isinstance(findings, list)
+    return " ".join(finding["message"] for finding in findings if finding["about"] == about)
 
 
 def test_everything_there_is_0(
@@ -124,17 +132,34 @@ def test_nobody_at_ecticket_is_a_problem(run: Commands) -> None:
 def test_a_strange_ecticket_is_a_problem(
     ask: Commands, ecticket: RunningSandbox, fault: Garbage | LockOut | Maintenance
 ) -> None:
-    """Unreadable, refusing, or claiming to know a number that nobody used."""
+    """Unreadable, refusing, or claiming to know a number that nobody used; whose keys were tried is said."""
     ecticket.faults.arm(Fault(behaviour=fault))
+    told = ask("check", "--json")
 
-    assert _levels(ask("check", "--json"))[ECTICKET] == "problem"
+    assert _levels(told)[ECTICKET] == "problem"
+    assert _message(told, ECTICKET).count(f"the keys of merchant {MERCHANT.merchant_id}") == 1
+
+
+def test_each_merchants_keys_are_tried_and_named(ask: Commands) -> None:
+    """One may be right and another wrong; where a platform signs, it is named too."""
+    other, wrong = "3362787", "0" * 16
+    keys = {"hash_key": wrong, "hash_iv": wrong}
+    told = ask(
+        *("check", "--json", "--set", f"merchants.{other}={json.dumps({**keys, 'platform_id': '3085672'})}"),
+        *("--set", f"platforms.3085672={json.dumps(keys)}"),
+    )
+
+    assert _levels(told)[ECTICKET] == "ok"
+    assert f"merchant {MERCHANT.merchant_id};" in _message(told, ECTICKET)
+    assert _levels(told)[f"ecticket {other}"] == "problem"
+    assert f"merchant {other}, signed by platform 3085672" in _message(told, f"ecticket {other}")
 
 
 def test_wrong_keys_show(ask: Commands) -> None:
     """ECTicket does not take the envelope: keys or clock."""
     told = ask("check", "--set", f"merchants.{MERCHANT.merchant_id}.hash_iv={'0' * 16}")
 
-    assert "does not take this merchant's envelopes" in told.out
+    assert f"does not take envelopes with the keys of merchant {MERCHANT.merchant_id}" in told.out
     assert "set the clock" in told.out
 
 

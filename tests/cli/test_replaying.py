@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -191,7 +192,11 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
     told = shelf("replay", "--all", "--dry-run")
 
     assert told.code == 1
-    assert "order A-1  unmapped-item → " + shelf.names["orders_deferred"] + " (replay 1, mapped anew)" in told.out
+    assert (
+        "order A-1  unmapped-item → " + shelf.names["orders_deferred"] + " (replay 1, mapped anew); queried at once"
+        in told.out
+    )
+    assert re.search(r"issued from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", told.out)
     assert "order A-2  unresolved → " + shelf.names["confirmations"] + " (replay 1)" in told.out
     assert "left out" in told.out
     assert "--max-replays" in told.out
@@ -219,6 +224,8 @@ def test_each_letter_is_one_line_for_people_and_one_in_the_log(shelf: Shelf) -> 
     told = shelf("replay", "A-1", "--json")
     line, logged = json.loads(told.out), json.loads(told.err.splitlines()[0])
 
+    assert datetime.fromisoformat(line.pop("issued_from")) > datetime.now(UTC) + timedelta(seconds=300)
+    assert logged.pop("issued_from")
     assert line == {
         "outcome": "replayed",
         "letter": f"{shelf.names['dead_letters']}/0/0",

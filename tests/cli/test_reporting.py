@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -65,6 +68,29 @@ def test_the_report_is_saved_as_it_came(issued: Commands, tmp_path: Path) -> Non
     assert "1 line." in err
     assert "customer data" in err
     assert "王小明" in (tmp_path / "orders.csv").read_bytes().decode("utf-8-sig")
+
+
+@pytest.mark.parametrize("minus", [("-o", "-"), ("--output=-",)])
+def test_the_report_goes_to_standard_output_as_it_came(
+    issued: Commands, minus: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Byte for byte, and everything else on standard error; `-` is no file."""
+    _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
+    arguments = ("--type", "orders", "--from", TODAY, "--to", TODAY, *minus)
+    command = [sys.executable, "-m", "adapter", "--config", str(issued.config), "report", *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert done.stdout == (tmp_path / "orders.csv").read_bytes()
+    assert b"1 line." in done.stderr
+    assert not (tmp_path / "-").exists()
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(issued: Commands, tmp_path: Path) -> None:

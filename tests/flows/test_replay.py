@@ -450,3 +450,30 @@ def test_the_doubt_of_a_replay_alone_is_a_doubt_of_its_own() -> None:
     assert journey.before_sending().possibly_sent_at is None
     assert not journey.possibly_sent(NOW).only_by_replay
     assert journey.possibly_sent(NOW).before_sending().possibly_sent_at == NOW
+
+
+async def test_a_replayed_order_is_issued_when_the_command_says_so(house: House) -> None:
+    """`possibly_sent_at` and the waiting time of the settings are the moment that `dead-letters replay` prints."""
+    house.book.remove(MERCHANT)
+    letter = (await house.work(house.order())).letter
+    again = replay(letter, topics=TOPICS, now=house.clock())
+    assert isinstance(again, Replayed)
+    assert again.possibly_sent_at is not None
+    fresh = House(MERCHANT)
+    fresh.clock.time = house.clock()
+
+    told = await fresh.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=fresh.clock))
+
+    waited = (fresh.clock() - again.possibly_sent_at).total_seconds()
+    assert told.kinds == ["submitted"]
+    assert SubmitPolicy().reissue_after_seconds <= waited < SubmitPolicy().reissue_after_seconds + 120
+
+
+def test_a_confirmation_and_a_sinks_event_are_not_issued() -> None:
+    """So no time is said for them."""
+    confirmation = replay(_letter("unresolved", "confirm"), topics=TOPICS, now=NOW)
+    event = replay(_sink_letter(), topics=TOPICS, now=NOW, origin=EVENT)
+
+    assert isinstance(confirmation, Replayed)
+    assert isinstance(event, ToSink)
+    assert confirmation.possibly_sent_at is event.possibly_sent_at is None

@@ -236,3 +236,76 @@ async def test_a_call_that_stood_in_line_while_the_breaker_opened_is_not_sent(
 
     assert [type(end) for end in ends].count(BreakerOpen) == 1
     assert [type(end) for end in ends].count(RefusedUnread) == 2
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "adapter.provider.door"]
+
+
+async def test_a_breaker_that_opens_is_logged(
+    open_provider: Provider, server: RawServer, time: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once when it opens and once when it closes; the merchant, the code and the time are named."""
+    with pytest.raises(BreakerOpen):
+        await _issue(open_provider, "order-3")
+    server.behave = ecticket.healthy
+    time.pass_by(6)
+    caplog.set_level("INFO")
+    await _issue(open_provider, "order-4")
+
+    assert any("closed" in line and MERCHANT.merchant_id in line for line in _warnings(caplog))
+
+
+async def test_an_opening_breaker_names_merchant_and_code(
+    server: RawServer, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first refused envelope is a line, and the opening is another; more of the same is none."""
+    server.behave = _refuse
+    for subject in ("order-1", "order-2", "order-3"):
+        with pytest.raises((NotAccepted, BreakerOpen)):
+            await _issue(provider, subject)
+
+    first, opened = _warnings(caplog)
+    assert "first refusal" in first
+    assert "TransCode 0" in first
+    assert "breaker opened (TransCode 0)" in opened
+    assert all(MERCHANT.merchant_id in line for line in (first, opened))
+
+
+async def test_a_lock_out_is_logged_as_one(
+    server: RawServer, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HTTP 403 is ECPay's rule, and no fault of the keys."""
+    server.behave = _lock_out
+    with pytest.raises(RefusedUnread):
+        await _issue(provider, "order-1")
+
+    (opened,) = _warnings(caplog)
+    assert "HTTP 403" in opened
+
+
+async def test_the_first_refused_issue_of_a_merchant_is_logged(
+    server: RawServer, provider: Provider, time: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its code and without ECTicket's words; again only after an acceptance, and not within ten minutes."""
+
+    async def answer(code: int) -> None:
+        async def behave(visit: Visit) -> None:
+            await ecticket.answer(
+                visit, lambda payload: {**ecticket.issued(payload), "RtnCode": code, "RtnMsg": "王小明"}
+            )
+
+        server.behave = behave
+        await _issue(provider, "order")
+
+    for code in (7, 8, 1, 7):
+        await answer(code)
+    assert len(_warnings(caplog)) == 1
+    time.pass_by(601)
+    for code in (7, 1, 9):
+        await answer(code)
+
+    first, second = _warnings(caplog)
+    assert "RtnCode 7" in first
+    assert "RtnCode 9" in second
+    assert "王小明" not in first + second

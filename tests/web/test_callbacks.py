@@ -17,6 +17,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.envelope import seal_response
 from adapter.web.bounds import Bounds
 from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
+from adapter.web.refusals import RefusalLog
 from web.door import (
     ALONE,
     MERCHANT,
@@ -485,3 +486,41 @@ async def test_stopping_answers_what_is_here(door: Door) -> None:
     await stopping
 
     assert (await asking)[0] == 200
+
+
+# -- what an operator reads ----------------------------------------------------------------------------------------
+
+
+async def test_refusals_are_logged_without_their_content_and_not_each(door: Door) -> None:
+    """One line for each reason and address in a minute; what a stranger sent is in none of them."""
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert (await door.post(b"secret-body"))[0] == 400
+            assert (await door.post(sealed(), "/secret-path"))[0] == 404
+        assert (await door.say(request(b"", USE_STATUS, method="GET")))[0] == 405
+        assert (await door.post(b"x" * (LARGEST_BODY + 1)))[0] == 413
+        assert (await door.post(sealed(MerchantID="9999999")))[0] == 400
+
+    refused = [(line["reason"], line["address"]) for line in lines if "refused" in line["event"]]
+    assert refused == [
+        ("not-an-envelope", "use-status"),
+        ("no-such-address", "other"),
+        ("no-such-method", "other"),
+        ("too-large", "use-status"),
+        ("unknown-merchant", "use-status"),
+    ]
+    assert "secret" not in str(lines)
+    assert "9999999" not in str(lines)
+
+
+def test_what_was_refused_between_two_lines_is_counted() -> None:
+    """A minute later the next line says how many there were."""
+    now = 0.0
+    refusals = RefusalLog(monotonic=lambda: now)
+    with capture_logs() as lines:
+        for _ in range(1000):
+            refusals.note("wrong-checksum", "refund")
+        now = 60.0
+        refusals.note("wrong-checksum", "refund")
+
+    assert [line["refused_since_last_line"] for line in lines] == [0, 999]
