@@ -85,9 +85,17 @@ def test_a_date_on_the_line_goes_before_the_rule(bundles: Bundles, orders: Order
     assert mapped(bundles(BUNDLES), order)[0].start_date == chosen
 
 
-def test_tickets_that_are_usable_at_once_have_no_first_day(bundles: Bundles, orders: Orders) -> None:
-    """ECTicket takes none for them."""
-    assert mapped(bundles(BUNDLES), orders.electronic(Line(sku="SUMMER-PASS", quantity=1)))[0].start_date is None
+def test_only_electronic_tickets_have_a_first_day(
+    bundles: Bundles, orders: Orders, memory_stream: MakesStreams, settings: dict[str, object]
+) -> None:
+    """One makes them presale tickets, whatever the order says; ECTicket takes none for other kinds."""
+    line = Line(sku="SUMMER-PASS", quantity=1)
+    stream = memory_stream(bundles=CatalogueBundles(), settings={"bundles": settings})
+
+    assert stream.finish(orders.electronic(line)).kinds == ["submitted", "issued"]
+    (request,) = stream.ecticket.requests
+    assert (request.ticket_info[0].start_date, request.is_immediate) == (date(2026, 3, 8), False)
+    assert mapped(bundles(BUNDLES), orders.paper(line))[0].start_date is None
 
 
 def test_a_gift_box_is_a_voucher_with_a_last_day_and_a_serial_number(bundles: Bundles, orders: Orders) -> None:
