@@ -47,13 +47,14 @@ class Sample:
 _PLAIN = "ECTicket's job makes the tickets"
 
 KINDS: tuple[Kind, ...] = (
-    Kind(name="convenience store", share=190, ending="issued", why=_PLAIN),
+    Kind(name="convenience store", share=160, ending="issued", why=_PLAIN),
     Kind(name="paper", share=110, ending="issued", why="issued at once, asked at once"),
     Kind(name="electronic", share=190, ending="issued", why=_PLAIN),
     Kind(name="electronic, pre-sale", share=60, ending="issued", why="usable from a later day"),
     Kind(name="serial number", share=130, ending="issued", why=_PLAIN),
     Kind(name="gift vouchers", share=80, ending="issued", why="under a FreeTradeNo; they expire"),
     Kind(name="mixed, splits in two", share=70, ending="issued", parts=2, why="one issue type per call"),
+    Kind(name="pre-sale beside immediate", share=30, ending="issued", parts=2, why="one IsImmediate per call"),
     Kind(name="20 tickets at the till", share=20, ending="issued", parts=3, why="at most 8 tickets per call"),
     Kind(
         name="answer lost after effect",
@@ -94,7 +95,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="unreadable record", share=5, ending="parked", why="not JSON; nothing sent"),
 )
 
-_NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")
+_NAMES = ("王小明", "陳 美玲", "林志豪", "Alice Chen", "José O’Neil", "Ｂｏｂ　Ｌｉｎ")
+_PHONES = ("09{0}{1}", "+886 9{0} {1}", "09{0}-{1}")
 _PICKUP = ("VQT04959", "VNS21400", "BR103218", "CK851236", "CHF80957", "VTMT5062")
 _GIFT = ("GFT00001", "GFT00002", "GFT00003")
 
@@ -134,7 +136,7 @@ def _sample(order_id: str, kind: Kind, chance: random.Random, today: date) -> Sa
         **number,
         "customer": {
             "name": chance.choice(_NAMES),
-            "phone": f"09{chance.randrange(10**8):08}",
+            "phone": chance.choice(_PHONES).format(f"{chance.randrange(100):02}", f"{chance.randrange(10**6):06}"),
             "email": f"buyer{chance.randrange(1000)}@example.com",
             "address": "臺北市南港區三重路19之2號",
         },
@@ -170,9 +172,14 @@ def _presale(chance: random.Random, today: date) -> dict[str, object]:
     start = (today + timedelta(days=30)).isoformat()
     return {
         "issue_type": "electronic",
-        "immediate": False,
         "lines": [_line(chance.choice(_PICKUP), chance.randint(1, 4), start_date=start)],
     }
+
+
+def _partly_presale(chance: random.Random, today: date) -> dict[str, object]:
+    start = (today + timedelta(days=30)).isoformat()
+    first, second = chance.sample(_PICKUP, 2)
+    return {"issue_type": "electronic", "lines": [_line(first, 2, start_date=start), _line(second, 1)]}
 
 
 def _serial(chance: random.Random, _today: date) -> dict[str, object]:
@@ -185,7 +192,7 @@ def _serial(chance: random.Random, _today: date) -> dict[str, object]:
 
 def _gift(chance: random.Random, today: date) -> dict[str, object]:
     expire = (today + timedelta(days=365)).isoformat()
-    lines = [_line(sku, 1, voucher="gift", expire_date=expire) for sku in chance.sample(_GIFT, 2)]
+    lines = [_line(sku, 1, expire_date=expire) for sku in chance.sample(_GIFT, 2)]
     return {"issue_type": "electronic", "lines": lines}
 
 
@@ -217,6 +224,7 @@ _CONTENTS: Mapping[str, Callable[[random.Random, date], dict[str, object]]] = {
     "convenience store": _convenience_store,
     "paper": _paper,
     "electronic, pre-sale": _presale,
+    "pre-sale beside immediate": _partly_presale,
     "serial number": _serial,
     "gift vouchers": _gift,
     "mixed, splits in two": _mixed,
