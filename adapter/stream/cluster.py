@@ -8,6 +8,7 @@ judge what it finds.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -133,17 +134,32 @@ async def talk(connection: KafkaConnection, *, within_seconds: float = ANSWER_SE
             await client.bootstrap()
             yield Cluster(client)
     except AWAY as error:
-        raise BrokerAway(await _away(connection, error, within_seconds)) from error
+        advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]
+        raise BrokerAway(await _away(connection, advertised, error, within_seconds)) from error
     finally:
         await client.close()
 
 
-async def _away(connection: KafkaConnection, error: Exception, within_seconds: float) -> str:
-    """The client only logs why it could not connect; ask each address once more, and say what it answers."""
-    hosts = collect_hosts(connection.bootstrap_servers)
+async def _away(
+    connection: KafkaConnection, advertised: Collection[tuple[str, int]], error: Exception, within_seconds: float
+) -> str:
+    """The client only logs why it could not connect; try each address once more, and say what it answers.
+
+    `advertised` are the addresses that the brokers gave for themselves, which clients use for everything but the start.
+    """
+    given = [(host, port) for host, port, _ in collect_hosts(connection.bootstrap_servers)]
+    learnt = sorted(set(advertised) - set(given))
     probe_ms = int(min(within_seconds, _PROBE_SECONDS) * 1000)
-    reasons = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port, _ in hosts))
-    told = "; ".join(reason for reason in reasons if reason) or str(error) or type(error).__name__
+    tried = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port in (*given, *learnt)))
+    reasons = [reason for reason in tried[: len(given)] if reason]
+    unreachable = [reason for reason in tried[len(given) :] if reason]
+    if unreachable and len(reasons) < len(given):
+        return (
+            f"A Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}) and advertises "
+            f"an address that cannot be reached from here: {'; '.join(unreachable)}. "
+            "Correct the broker's advertised.listeners, or make that host and port reachable (DNS, network policy)."
+        )
+    told = "; ".join((*reasons, *unreachable)) or str(error) or type(error).__name__
     return (
         f"No Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}): {told}. "
         "Check kafka.bootstrap_servers and its security settings, and that the broker runs and advertises an address "
@@ -158,9 +174,19 @@ async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: i
     try:
         probe = await create_conn(host, port, request_timeout_ms=probe_ms, **options)
     except (*AWAY, errors.KafkaError) as error:
-        return f"{host}:{port} {str(error) or type(error).__name__}"
+        return f"{host}:{port} {_cause(error)}"
     probe.close()
     return ""
+
+
+def _cause(error: BaseException) -> str:
+    """In the client's words; for a certificate also the setting that says whom to trust."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"has a certificate that is not trusted ({cause.verify_message}); see kafka.ssl_ca_file"
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 def _wanted(spec: TopicSpec) -> tuple[object, ...]:

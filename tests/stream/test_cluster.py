@@ -1,0 +1,92 @@
+"""Why no broker can be used: the address that is to blame is named, also one that only the brokers themselves give."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from provider.server import self_signed
+
+from adapter.errors import BrokerAway
+from adapter.stream.cluster import talk
+from adapter.stream.connection import KafkaConnection
+
+_VERSIONS, _METADATA = 18, 3
+_UP_TO_1 = {_VERSIONS: 0, _METADATA: 1}
+
+
+def _text(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+def _answer(api: int, advertised: tuple[str, int]) -> bytes:
+    if api == _VERSIONS:
+        known = b"".join(struct.pack(">hhh", each, 0, most) for each, most in _UP_TO_1.items())
+        return struct.pack(">hi", 0, len(_UP_TO_1)) + known
+    host, port = advertised
+    return struct.pack(">ii", 1, 7) + _text(host) + struct.pack(">ihii", port, -1, 7, 0)
+
+
+@asynccontextmanager
+async def broker_that_advertises(host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A broker as far as a client's start goes: it says where it is to be found, and no more."""
+    serving: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(writer)
+        try:
+            while True:
+                (length,) = struct.unpack(">i", await reader.readexactly(4))
+                api, _, correlation = struct.unpack(">hhi", (await reader.readexactly(length))[:8])
+                body = struct.pack(">i", correlation) + _answer(api, (host, port))
+                writer.write(struct.pack(">i", len(body)) + body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in serving:
+            writer.close()
+
+
+async def _complaint(servers: str, **more: object) -> str:
+    connection = KafkaConnection(bootstrap_servers=servers, **more)  # type: ignore[arg-type]  # each test's own
+    with pytest.raises(BrokerAway) as caught:
+        async with talk(connection, within_seconds=5.0) as cluster:
+            await cluster.topics(["orders.paid"])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 1), ("kafka-0.nowhere.invalid", 9092)])
+async def test_an_advertised_address_that_cannot_be_reached_is_named(host: str, port: int) -> None:
+    """The start succeeds and nothing after it: the listener that the broker advertises is what to correct."""
+    async with broker_that_advertises(host, port) as servers:
+        told = await _complaint(servers)
+
+    assert f"answers at {servers}" in told
+    assert f"{host}:{port}" in told
+    assert "advertised.listeners" in told
+
+
+async def test_an_address_where_nobody_answers_is_named() -> None:
+    """Nothing is known of advertised addresses then."""
+    told = await _complaint("127.0.0.1:1")
+
+    assert "No Kafka broker answers at 127.0.0.1:1" in told
+    assert "kafka.bootstrap_servers" in told
+
+
+async def test_a_brokers_certificate_that_is_not_trusted_names_the_setting(tmp_path: Path) -> None:
+    """As for ECTicket: the file of authorities is what to set."""
+    _, context = self_signed(tmp_path)
+    async with broker_that_advertises("127.0.0.1", 1, tls=context) as servers:
+        told = await _complaint(servers, security_protocol="SSL")
+
+    assert "certificate that is not trusted" in told
+    assert "kafka.ssl_ca_file" in told
