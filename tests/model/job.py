@@ -6,8 +6,8 @@ travels does so in the real headers.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -47,18 +47,17 @@ class Question:
 
 
 class Job:
-    """A record in hand. Before `begin` and after a lost lease it has no sitting."""
+    """A record in hand, and its sitting; `ended` gets its outcome, or that the lease was lost."""
 
     def __init__(self, work: Work[None], now: datetime, *, plan_travels: bool) -> None:
         self.work = work
         self.journey: Journey = read_journey(work.record, now)
         self.order = (work.record.key or b"").decode()
-        self.wakes_at = self.journey.not_before or now
+        self.wakes_at = now
         self.call: IssueCall | None = None
         self.call_index = 0
         self.question: Question | None = None
-        self.sitting = False
-        self.done = False
+        self.ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._plan_travels = plan_travels
         self._states: list[PartState] = []
         self._ends: dict[int, Finish | Defer | Park] = {}
@@ -79,7 +78,6 @@ class Job:
 
     def begin(self, mapping: str) -> None:
         """Begin a sitting: take up what the record carries, or plan it, anew if it may have been sent."""
-        self.sitting = True
         self.waits_for_others = None
         self._ends = {}
         self._take_up(mapping)
@@ -150,13 +148,6 @@ class Job:
         self._states[index] = conclude(self._states[index], action)
         self._ends[index] = action
 
-    def lease_lost(self, now: datetime) -> None:
-        """A send was not allowed: later everything begins anew, from the record."""
-        if self.work.send_began:
-            self.work.possibly_sent_since = now
-        self.sitting = False
-        self.wakes_at = now + timedelta(seconds=0.5)
-
     # --- its outcome -------------------------------------------------------------------------------------------------
 
     def outcome(self, now: datetime, policy: SubmitPolicy) -> Outcome:
@@ -212,8 +203,3 @@ def _ending(action: Action) -> str:
         case Park(reason=reason):
             return reason.value
     raise TypeError(f"{type(action).__name__} ends nothing")
-
-
-def oldest_first(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Jobs by the offsets of their records."""
-    return iter(sorted(jobs, key=lambda job: (job.work.topic, job.work.offset)))

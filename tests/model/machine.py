@@ -43,8 +43,12 @@ class OwnersAndEcticket(RuleBasedStateMachine):
         self.world.work(0, steps)
 
     def teardown(self) -> None:
-        if hasattr(self, "world") and not self.world.promises.broken:
-            self.world.rest()
+        if hasattr(self, "world"):
+            try:
+                if not self.world.promises.broken:
+                    self.world.rest()
+            finally:
+                self.world.close()
 
     @precondition(lambda self: len(self.world.orders) < MOST_ORDERS)
     @rule(hole=st.integers(0, 2))
@@ -97,6 +101,11 @@ class OwnersAndEcticket(RuleBasedStateMachine):
             self.world.land(0, landing)
         while self.world.issuing:
             self.world.issue_answer(0, lost=lost)
+
+    @precondition(lambda self: self.world.ecticket.on_the_wire)
+    @rule()
+    def all_issues_are_refused(self) -> None:
+        self.all_issues_land_and_are_answered(Landing.REFUSED, lost=False)
 
     @precondition(lambda self: self.world.issuing)
     @rule(pick=PICK, lost=st.booleans())

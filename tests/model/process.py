@@ -1,16 +1,19 @@
 """One process: what it holds, what it has in hand, and what is left of what it held.
 
-The books, the gate (`Holding.clear_to_send`), what is inherited and what is left over are the real ones; this is the
-shell around them that the engine has with real tasks, cut into steps. Which step comes next is the world's choice.
+What works on records is the engine's own: intake, workshop with its lanes, bulkheads and waiting room, holdings with
+their books and gate, leftovers, flusher. Its tasks run on a loop that is stepped. Only what decides which partitions
+are held is cut into steps here. Which step comes next is the world's choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from functools import partial
 
 from adapter.errors import LeaseLost
+from adapter.flows.journey import read_journey
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     Accepted,
@@ -28,19 +31,25 @@ from adapter.issuance.other_plans import AskAbout, AskControl, OtherQuestion
 from adapter.issuance.state import Hold
 from adapter.protocol.issue import TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.stream.books import PartitionBooks
+from adapter.stream.books import Flush, PartitionBooks
+from adapter.stream.flushing import Flusher
 from adapter.stream.holding import Holding
 from adapter.stream.inheritance import Inheritance, inherit
+from adapter.stream.intake import Intake
 from adapter.stream.leftovers import Leftovers
 from adapter.stream.metadata import short_fingerprint
-from adapter.stream.port import Place, Writer
-from adapter.stream.stage import Outcome
+from adapter.stream.observer import Unobserved
+from adapter.stream.port import KafkaTrouble, Place
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Grant, Outcome, Prepared
 from adapter.stream.work import Work
+from adapter.stream.workshop import Workshop
 
-from .broker import Broker, Fate, Transaction
+from .broker import DEFERRED, PAID, Broker, Fate, Transaction
 from .clock import Clock, moment
 from .ecticket import OK, UNKNOWN, SimulatedEcticket
-from .job import Job, Question, oldest_first
+from .job import Job, Question
+from .loop import SteppedLoop
 from .promises import REISSUE_AFTER, Promises
 from .protections import Protections
 
@@ -94,15 +103,89 @@ class Hoard(Leftovers[None]):
         return kept.outcome if kept is not None and kept.record == work.record else None
 
 
+class ModelWriter:
+    """A writer whose transactions are on their way until the world lets their answers come."""
+
+    first = False
+
+    def __init__(self, place: Place, epoch: int, broker: Broker) -> None:
+        self.epoch = epoch
+        self.holding: Holding[None] | None = None
+        self.flight: Transaction | None = None
+        self._place = place
+        self._broker = broker
+        self._answer: asyncio.Future[None] | None = None
+
+    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+        """Send a transaction on its way. Raises KafkaTrouble: it failed, or nobody knows."""
+        assert self.holding is not None
+        outcomes = dict(self.holding.books.finished())
+        assert [each for one in outcomes.values() for each in one.records] == list(publications)
+        flush = Flush(outcomes=outcomes, offset=offset, metadata=metadata, reserved_until=0)
+        self.flight = self._broker.begin(self._place, self.epoch, flush)
+        self._answer = asyncio.get_running_loop().create_future()
+        await self._answer
+
+    def answer(self, *, committed: bool) -> None:
+        """Let the answer come, or none."""
+        self.flight = None
+        if self._answer is not None and not self._answer.done():
+            if committed:
+                self._answer.set_result(None)
+            else:
+                self._answer.set_exception(KafkaTrouble("fenced, or not answered"))
+
+    def retire(self) -> None:
+        """It holds nothing open."""
+
+    def abandon(self) -> None:
+        """It holds nothing open."""
+
+
 @dataclass(slots=True, eq=False)
 class Desk:
-    """A partition held: the real holding, the records in hand, and the flush under way."""
+    """A partition held: the real holding, its writer, and the task of the flush under way."""
 
     place: Place
-    epoch: int
     holding: Holding[None]
-    jobs: dict[int, Job] = field(default_factory=dict)
-    flight: Transaction | None = None
+    writer: ModelWriter
+    flushing: asyncio.Task[int] | None = None
+
+    @property
+    def flight(self) -> Transaction | None:
+        """The transaction under way."""
+        return self.writer.flight
+
+
+class ModelStage:
+    """What the engine asks about a record; its answers come from the sittings that the world steps."""
+
+    name = "model"
+    group = "model"
+    topics = (PAID.topic, DEFERRED.topic)
+    sends = True
+    max_in_flight = 100
+    max_waiting = 100
+    begins_at_end = False
+
+    def __init__(self, process: Process) -> None:
+        self.fingerprint = process.mapping
+        self._process = process
+
+    async def prepare(self, record: Record) -> Prepared[None]:
+        not_before = read_journey(record, self._process.clock.now).not_before
+        return Prepared(
+            lane=record.key, subject=None, not_before=not_before, may_move=True, resumes=record.topic == DEFERRED.topic
+        )
+
+    async def handle(self, _subject: None, grant: Grant) -> Outcome:
+        return await self._process.sit(grant)
+
+    def carry(self, _record: Record, _subject: None, grant: Grant) -> Outcome:
+        return self._process.job(grant).carried(self._process.clock.now)
+
+    def broken(self, _record: Record, error: Exception, _grant: Grant) -> Outcome:
+        raise AssertionError("the model's own stage broke") from error
 
 
 @dataclass(slots=True, eq=False)
@@ -119,9 +202,12 @@ class Process:
     cut_off: bool = False
     assigned: frozenset[Place] = frozenset()
     desks: dict[Place, Desk] = field(default_factory=dict)
-    leftover_jobs: list[Job] = field(default_factory=list)
-    leftovers: Leftovers[None] = field(init=False)
+    jobs: list[Job] = field(default_factory=list)
     lease: ModelLease = field(init=False)
+    loop: SteppedLoop = field(init=False)
+    workshop: Workshop[None] = field(init=False)
+    intake: Intake[None] = field(init=False)
+    flusher: Flusher[None] = field(init=False)
     policy: SubmitPolicy = field(init=False)
     _last_accepted: float | None = None
     _writers: dict[Place, tuple[int, int, float]] = field(default_factory=dict)
@@ -129,7 +215,13 @@ class Process:
     def __post_init__(self) -> None:
         waiting = REISSUE_AFTER if self.protections.waiting else 0.0
         self.lease = ModelLease(self.clock, checked=self.protections.lease)
-        self.leftovers = Leftovers() if self.protections.fresh_leftovers else Hoard()
+        stage, observer = ModelStage(self), Unobserved()
+        self.loop = SteppedLoop(self.clock)
+        self.workshop = Workshop(stage, observer, lambda: self.clock.now, _raise)
+        if not self.protections.fresh_leftovers:
+            self.workshop.leftovers = Hoard()
+        self.intake = Intake(stage, self.workshop, observer)
+        self.flusher = Flusher(stage, self.workshop, observer)
         self.policy = SubmitPolicy(
             reissue_after_seconds=waiting,
             refusal_final_after_seconds=waiting,
@@ -139,6 +231,11 @@ class Process:
 
     def _note(self, what: str) -> None:
         self.promises.note(f"{self.clock.seconds:9.1f}  {self.name} {what}")
+
+    def end(self) -> None:
+        """Nothing of it runs any more, and nothing of that is noticed outside."""
+        self.loop.begin(self.workshop.stop())
+        self.loop.end()
 
     # --- taking over and letting go ----------------------------------------------------------------------------------
 
@@ -169,7 +266,7 @@ class Process:
             )
         )
         self._note(f"takes over {place}: {inheritance}")
-        self.leftovers.forget_below(place, inheritance.offset)
+        self.workshop.leftovers.forget_below(place, inheritance.offset)
         books = PartitionBooks(
             str(place),
             inheritance,
@@ -177,10 +274,11 @@ class Process:
             fingerprint=fingerprint,
             ahead=AHEAD if self.protections.reservation else 0,
         )
+        writer = ModelWriter(place, epoch, self.broker)
         holding: Holding[None] = Holding(
             place,
             books,
-            cast("Writer", None),  # the desk flushes by itself
+            writer,
             self.lease,
             log_id="",
             generation=generation,
@@ -188,7 +286,8 @@ class Process:
             sends=True,
             room=100,
         )
-        self.desks[place] = Desk(place, epoch, holding)
+        writer.holding = holding
+        self.desks[place] = Desk(place, holding, writer)
 
     def _believed(self, inheritance: Inheritance) -> Inheritance:
         if not self.protections.possibly_sent:
@@ -202,15 +301,10 @@ class Process:
     def drop(self, desk: Desk) -> None:
         """Let a partition go at once: tasks and outcomes that are not committed stay as leftovers."""
         self._note(f"lets {desk.place} go")
-        desk.holding.let_go()
         del self.desks[desk.place]
-        finished = desk.holding.books.finished()
-        for offset, job in desk.jobs.items():
-            if offset in finished:
-                self.leftovers.keep(job.work, finished[offset])
-            elif job.sitting:
-                self.leftovers.still_running(job.work)
-                self.leftover_jobs.append(job)
+        if desk.flushing is not None:
+            self.loop.do(desk.flushing.cancel)
+        self.loop.do(lambda: self.workshop.let_go(desk.holding))
 
     def release(self, desk: Desk, *, flushes: bool) -> None:
         """Let a partition go in good order; without the last flush where it takes too long."""
@@ -229,59 +323,46 @@ class Process:
         self.lease.prove()
         self.assigned = places
         self._writers.clear()
-        self.leftovers.keep_only(places)
+        self.workshop.leftovers.keep_only(places)
 
     # --- records -----------------------------------------------------------------------------------------------------
 
     def read(self, desk: Desk) -> None:
-        """Take the records in hand that have come since."""
-        books = desk.holding.books
-        for record in self.broker.logs[desk.place]:
-            if record.offset < books.next_offset or not books.take(record.offset):
-                continue
-            job = Job(Work(record, desk.holding), self.clock.now, plan_travels=self.protections.plan_travels)
-            desk.jobs[record.offset] = job
-            if not self._finish_known(job):
-                earlier = self.leftovers.running(desk.place, record)
-                if earlier is not None:
-                    earlier.heir = job.work
-                    job.work.blocked = True
+        """Take the records in hand that have come since; what may be handled begins, what is due, too."""
+        ahead = [each for each in self.broker.logs[desk.place] if each.offset >= desk.holding.books.next_offset]
+        works = self.loop.do(lambda: self.intake.open(desk.holding, ahead))
+        self.loop.begin(self.intake.admit(desk.holding, works))
 
-    def begin_some(self, desk: Desk) -> None:
-        """Begin the sittings that can begin: their time has come, the lease holds, and the send is reserved."""
-        for job in oldest_first(list(desk.jobs.values())):
-            due = not (job.sitting or job.done or job.work.blocked) and job.wakes_at <= self.clock.now
-            if due and desk.holding.may_send and desk.holding.books.want(job.work.offset):
-                self._note(f"begins {job}, possibly sent since {job.work.possibly_sent_since}")
-                job.begin(self.mapping)
+    def settle(self) -> None:
+        """What is due by now goes on."""
+        self.loop.settle()
 
     def carry_oldest(self, desk: Desk) -> None:
         """Hand the oldest record on that no call can be on the wire for."""
-        for job in oldest_first(list(desk.jobs.values())):
-            if not (job.sitting or job.done or job.work.blocked):
-                self._note(f"carries {job} on")
-                self._finish(job, job.carried(self.clock.now))
-                return
+        if self.loop.do(lambda: self.workshop.carry_oldest(desk.holding, 1)):
+            self._note(f"carries the oldest of {desk.place} on")
 
-    def _finish(self, job: Job, outcome: Outcome) -> None:
-        job.done, job.sitting = True, False
-        job.work.holding.books.finish(job.work.offset, outcome)
+    def job(self, grant: Grant) -> Job:
+        """A record in hand, as the stage sees it."""
+        assert isinstance(grant, Work)
+        return Job(grant, self.clock.now, plan_travels=self.protections.plan_travels)
 
-    def _finish_known(self, job: Job) -> bool:
-        outcome = self.leftovers.outcome(job.work)
-        if outcome is None:
-            return False
-        self._note(f"knows what came of {job}")
-        self._finish(job, outcome)
-        return True
+    async def sit(self, grant: Grant) -> Outcome:
+        """One sitting over a record; the world steps it until it ends. Raises LeaseLost."""
+        job = self.job(grant)
+        self._note(f"begins {job}, possibly sent since {job.work.possibly_sent_since}")
+        job.begin(self.mapping)
+        self.jobs.append(job)
+        try:
+            return await job.ended
+        finally:
+            self.jobs.remove(job)
 
     # --- steps of a sitting ------------------------------------------------------------------------------------------
 
     def sitting_jobs(self) -> Iterator[Job]:
         """Everything that is being handled, leftovers included."""
-        for desk in self.desks.values():
-            yield from (job for job in desk.jobs.values() if job.sitting)
-        yield from self.leftover_jobs
+        return iter(list(self.jobs))
 
     def step(self, job: Job) -> None:
         """One action of a sitting that waits for no answer."""
@@ -329,9 +410,7 @@ class Process:
             job.work.clear_to_send()
         except LeaseLost as lost:
             self._note(f"{job}: {lost}")
-            job.lease_lost(self.clock.now)
-            if not job.work.holding.live:
-                self._end_leftover(job, None)
+            self.loop.do(partial(job.ended.set_exception, lost))
             return
         self._note(f"sends {part.trade_no.value}, part {part.number} of {part.of}, for {job}")
         job.call = self.ecticket.issue(job.order, part, self.clock.seconds)
@@ -405,31 +484,17 @@ class Process:
     def _end(self, job: Job) -> None:
         outcome = job.outcome(self.clock.now, self.policy)
         self._note(f"has an outcome of {job}: {[(each.topic, each.value) for each in outcome.records]}")
-        if job.work.holding.live:
-            self._finish(job, outcome)
-        else:
-            self._end_leftover(job, outcome)
-
-    def _end_leftover(self, job: Job, outcome: Outcome | None) -> None:
-        """A task ended whose partition was let go."""
-        self.leftover_jobs.remove(job)
-        self.leftovers.ended(job.work)
-        if outcome is not None:
-            self.leftovers.keep(job.work, outcome)
-        heir = job.work.heir
-        if heir is not None and heir.holding.live:
-            heir.blocked = False
-            if job.work.send_began:
-                heir.possibly_sent_since = self.clock.now
-            self._finish_known(self.desks[heir.holding.place].jobs[heir.offset])
+        self.loop.do(lambda: job.ended.set_result(outcome))
 
     # --- flushing ----------------------------------------------------------------------------------------------------
 
     def begin_flush(self, desk: Desk, *, final: bool = False) -> None:
         """Send the flush that is due on its way."""
-        if desk.flight is None and (flush := desk.holding.books.fitting(final=final)) is not None:
-            self._note(f"flushes {desk.place}: commits {flush.offset}, settles {sorted(flush.outcomes)}")
-            desk.flight = self.broker.begin(desk.place, desk.epoch, flush)
+        if desk.flight is None:
+            desk.flushing = self.loop.begin(self.flusher._flush(desk.holding, final=final))
+            if desk.flight is not None:
+                flush = desk.flight.flush
+                self._note(f"flushes {desk.place}: commits {flush.offset}, settles {sorted(flush.outcomes)}")
 
     def land_flush(self, desk: Desk) -> None:
         """The flush under way gets to the broker, and the answer back."""
@@ -440,16 +505,20 @@ class Process:
 
     def flush_ends(self, desk: Desk, *, heard: bool = True) -> None:
         """The answer to a flush comes: settle, or drop the partition; the same where none comes."""
-        flight, desk.flight = desk.flight, None
-        if flight is None:
+        flight, flushing = desk.flight, desk.flushing
+        if flight is None or flushing is None:
             return
-        if not heard or flight.fate is not Fate.COMMITTED:
+        committed = heard and flight.fate is Fate.COMMITTED
+        self.loop.do(lambda: desk.writer.answer(committed=committed))
+        if isinstance(flushing.exception(), KafkaTrouble):
             self._note(f"{desk.place}: {flight.fate.name}, {'told' if heard else 'not told'}")
             self.drop(desk)
-            return
-        desk.holding.books.settle(flight.flush)
-        for offset in flight.flush.outcomes:
-            del desk.jobs[offset]
+        else:
+            flushing.result()
+
+
+def _raise(mistake: BaseException) -> None:
+    raise mistake
 
 
 def _read(action: Action, code: int, asked_at: float) -> QueryAnswer:

@@ -160,6 +160,7 @@ class World:
         index = pick % len(self.processes)
         process = self.processes[index]
         self.dead.append(process)
+        process.end()
         self._note(f"{process.name} dies; the next one knows {self._mapping}")
         self.processes[index] = self._process()
 
@@ -170,9 +171,9 @@ class World:
         self._work(self._busy(pick), steps, answered=answered, oldest=oldest)
 
     def _work(self, process: Process, steps: int, *, answered: bool, oldest: bool) -> None:
-        for desk in process.desks.values():
+        process.settle()
+        for desk in list(process.desks.values()):
             process.read(desk)
-            process.begin_some(desk)
         for _ in range(steps):
             ready = [job for job in process.sitting_jobs() if not job.waits_for_an_answer]
             if not ready:
@@ -281,8 +282,13 @@ class World:
 
     def _busy(self, pick: int) -> Process:
         """One of those that have something in hand, if there are any."""
-        busy = [each for each in self.processes if each.desks or each.leftover_jobs]
+        busy = [each for each in self.processes if each.desks or each.jobs]
         return _picked(busy, pick) or self._any(pick)
+
+    def close(self) -> None:
+        """End what the processes have begun; nothing happens any more."""
+        for process in self.processes:
+            process.end()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
