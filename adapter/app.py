@@ -33,7 +33,7 @@ from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
-from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.protocol.notification import Kind
 from adapter.provider.client import Provider
 from adapter.settings import Settings
@@ -124,6 +124,7 @@ class Adapter:
         self._merchants.check()
         if not self._merchants.ids:
             raise SettingsError("No merchant is configured. Set merchants (ECTICKET_MERCHANTS) or secrets_dir.")
+        self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics()
         self._extensions = wiring.make_extensions(settings, self._merchants)
         _tell_of(self._extensions.plugins)
@@ -219,6 +220,7 @@ class Adapter:
             merchants=self._merchants,
             observer=self._metrics.flows,
             now=self._now,
+            signer=self._signer,
         )
         return SubmitStage(
             topics=wiring.flow_topics(settings),
@@ -234,6 +236,8 @@ class Adapter:
             observer=self._metrics.flows,
             now=self._now,
             history=self._history,
+            signer=self._signer,
+            longest_wait_seconds=max(LONGEST_DEFERRAL_SECONDS, settings.submit.defer_seconds),
         )
 
     def _confirm_stage(self, provider: Provider) -> ConfirmStage:
@@ -248,6 +252,7 @@ class Adapter:
             observer=self._metrics.flows,
             now=self._now,
             history=self._history,
+            signer=self._signer,
         )
 
     def _receive_stage(self) -> ReceiveStage | None:

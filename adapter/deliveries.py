@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from adapter import wiring
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sink_thread import SinkThread
 from adapter.flows.deliver import DeliverStage, DeliveryObserver
 from adapter.flows.patience import Patience, Tried
 from adapter.flows.ports import Clock
+from adapter.flows.signatures import RecordSigner
 from adapter.settings import Settings
 from adapter.stream.aside import Aside, Runs
 from adapter.stream.connection import KafkaConnection
@@ -43,7 +45,9 @@ class Deliveries:
         ]
 
         def engine(sink: SinkThread) -> Engine[Tried]:
-            stage = _stage(settings, sink, observer, now)
+            # A signer of its own: the engines of the sinks run on another thread.
+            signer = wiring.record_signer(settings, wiring.merchant_book(settings))
+            stage = _stage(settings, sink, observer, now, signer)
             return Engine(stage, connection, observer=stream, now=now)
 
         makes: dict[str, Callable[[], Runs]] = {
@@ -81,7 +85,9 @@ class Deliveries:
             await asyncio.gather(*(thread.close() for thread in self._threads))
 
 
-def _stage(settings: Settings, sink: SinkThread, observer: DeliveryObserver, now: Clock) -> DeliverStage:
+def _stage(
+    settings: Settings, sink: SinkThread, observer: DeliveryObserver, now: Clock, signer: RecordSigner
+) -> DeliverStage:
     deliver, topics = settings.deliver, settings.topics
     return DeliverStage(
         sink,
@@ -96,4 +102,5 @@ def _stage(settings: Settings, sink: SinkThread, observer: DeliveryObserver, now
         ),
         observer=observer,
         now=now,
+        signer=signer,
     )

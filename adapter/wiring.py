@@ -22,6 +22,8 @@ from adapter.extensions.values import OrderRecord
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Topics
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
@@ -31,6 +33,7 @@ from adapter.provider.observer import ProviderObserver
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.settings import Settings
 from adapter.settings.merchants import MerchantBook
+from adapter.settings.signing_key import SigningKeyTexts
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_tail
 from adapter.stream.topics import TopicSpec
@@ -75,6 +78,17 @@ def number_history(settings: Settings, connection: KafkaConnection, merchants: M
 def merchant_book(settings: Settings) -> MerchantBook:
     """The merchants; whoever starts calls its `check` once."""
     return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
+
+
+def record_signer(settings: Settings, merchants: MerchantBook) -> RecordSigner:
+    """Signs and verifies the `ecticket-*` headers of records. Belongs to one thread.
+
+    Raises SettingsError for a signing key that cannot be used.
+    """
+    keys = settings.keys
+    texts = SigningKeyTexts(keys.signing_key.get_secret_value() if keys.signing_key else None, settings.secrets_dir)
+    texts.check()
+    return RecordSigner(KeyRing(merchants, own=texts, accept_old_seconds=keys.accept_old_seconds))
 
 
 def base_url(settings: Settings) -> str:

@@ -124,6 +124,7 @@ async def _order_named(settings: Settings, request: Request) -> tuple[str, str]:
 
 async def _prepared(settings: Settings, request: Request, merchant_id: str, order_id: str) -> Reissue:
     from adapter.flows.reissuing import NotReissued, difference, failures, reissue
+    from adapter.wiring import merchant_book, record_signer
 
     words = await _words(settings, order_id, merchant_id)
     found = failures(words, request.which)
@@ -145,6 +146,7 @@ async def _prepared(settings: Settings, request: Request, merchant_id: str, orde
         topic=settings.topics.orders_deferred,
         now=datetime.now(UTC),
         settled=len(told) - len(found),
+        signer=record_signer(settings, merchant_book(settings)),
     )
     _check(prepared.parts)
     await _refuse_if_under_way(settings, [part.trade_no.value for part in prepared.parts], found)

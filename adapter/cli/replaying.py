@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from adapter.flows.letters import Letter
     from adapter.flows.ports import Topics
     from adapter.flows.replay import NotReplayed, Replayed, ToSink
+    from adapter.flows.signatures import RecordSigner
     from adapter.settings import Settings
     from adapter.stream.pile import Taking
     from adapter.stream.records import Record
@@ -131,18 +132,18 @@ async def _replay(settings: Settings, orders: Orders) -> int:
 async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer, report: Report) -> None:
     from adapter.cli.letter_pile import each_letter
     from adapter.flows.replay import NotReplayed
-    from adapter.wiring import flow_topics
+    from adapter.wiring import flow_topics, merchant_book, record_signer
 
     if not choice.chosen:
         return
     names = {letter.name for letter in choice.chosen}
-    topics = flow_topics(settings)
+    topics, signer = flow_topics(settings), record_signer(settings, merchant_book(settings))
     pace = Pace(report.orders.per_second)
     async with aclosing(each_letter(settings)) as letters:
         async for record, letter in letters:
             if letter.name not in names:
                 continue
-            again = await _again(settings, record, topics)
+            again = await _again(settings, record, topics, signer)
             if isinstance(again, NotReplayed):
                 report.left_out(letter, again.why)
             elif report.orders.dry_run:
@@ -153,20 +154,22 @@ async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer,
     await replayer.flush()
 
 
-async def _again(settings: Settings, record: Record, topics: Topics) -> Replayed | ToSink | NotReplayed:
+async def _again(
+    settings: Settings, record: Record, topics: Topics, signer: RecordSigner
+) -> Replayed | ToSink | NotReplayed:
     """What goes back, with the value of the record that was parked where the letter has lost its own."""
     from adapter.errors import TopicsMissing
     from adapter.flows.replay import needs_origin, replay
     from adapter.stream.reading import read_one
     from adapter.wiring import kafka_connection
 
-    needed, origin = needs_origin(record), None
+    needed, origin = needs_origin(record, signer=signer), None
     if needed is not None:
         try:
             origin = await read_one(kafka_connection(settings), needed.topic, needed.partition, needed.offset)
         except TopicsMissing:
             origin = None
-    return replay(record, topics=topics, now=datetime.now(UTC), origin=origin)
+    return replay(record, topics=topics, now=datetime.now(UTC), origin=origin, signer=signer)
 
 
 class Pace:

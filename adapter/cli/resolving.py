@@ -288,10 +288,15 @@ async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequenc
     """Each letter in one transaction with what is told of it; of several, the same facts under the same ids."""
     from adapter.flows.resolving import resolve
     from adapter.stream.stage import Outcome
-    from adapter.wiring import flow_topics
+    from adapter.wiring import flow_topics, merchant_book, record_signer
 
+    signer = record_signer(settings, merchant_book(settings))
     for letter, each in found:
-        resolved = resolve(each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC))
+        if not signer.verify(each.letter).valid:
+            note(f"The signature of {letter.name} is not valid: check its facts against the order before you trust it.")
+        resolved = resolve(
+            each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC), signer=signer
+        )
         if not word.dry_run:
             async with letters.taking(letter.partition) as taking:
                 if not taking.is_open(letter.offset):

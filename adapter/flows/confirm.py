@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -28,12 +28,16 @@ from adapter.flows.events import (
     OrderParked,
     issuance_event,
     order_event,
+    parking_distinctions,
 )
-from adapter.flows.journey import Journey, journey_headers, read_journey, unread_journey
+from adapter.flows.journey import Journey, due_within, encoded_headers, verified_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
+from adapter.flows.signatures import RecordSigner, Trust
+from adapter.flows.signing_keys import KeyRing
+from adapter.flows.unverified import UnverifiedRecords
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
@@ -88,7 +92,9 @@ class ConfirmStage:
         fraction: Callable[[], float] = random.random,
         max_waiting: int = 50_000,
         history: NumberHistory | None = None,
+        signer: RecordSigner | None = None,
     ) -> None:
+        """Without a `signer`, records are verified under keys that are derived from the merchants' keys."""
         self.group = group
         self.topics = (topics.confirmations,)
         self.max_in_flight = concurrency
@@ -101,6 +107,8 @@ class ConfirmStage:
         self._now = now
         self._fraction = fraction
         self._history = history or NumberHistory()
+        self._signer = signer or RecordSigner(KeyRing(merchants))
+        self._unverified = UnverifiedRecords(self.name, observer, now)
 
     async def prepare(self, record: Record) -> Prepared[Waiting]:
         """Read the record and say when it is to be asked about.
@@ -108,17 +116,20 @@ class ConfirmStage:
         Raises Unreadable: it is no confirmation.
         """
         confirmation = read_confirmation(record.value)
-        journey = read_journey(record, self._now())
+        journey, trust = self._journey(record)
+        self._unverified.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
         issuance = confirmation.issuance
         self._remember(confirmation)
         awaited = Awaited(
             trade_no=_trade_no(confirmation),
             issue_type=ISSUE_TYPES[issuance.issue_type],
-            submitted_at=journey.first_seen if journey.replays else confirmation.submitted_at,
+            submitted_at=journey.first_seen if journey.replays else min(confirmation.submitted_at, self._now()),
             phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
             queries=confirmation.queries,
         )
-        due = take_up_at(confirmation.not_before, self._now(), self._policy, fraction=self._fraction())
+        now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
+        not_before = due_within(confirmation.not_before, record, now, longest_wait)
+        due = take_up_at(not_before, now, self._policy, fraction=self._fraction())
         return Prepared(
             lane=None,
             subject=Waiting(issuance.merchant_id, awaited, due),
@@ -152,11 +163,11 @@ class ConfirmStage:
     def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
         """Put a record that is no confirmation, or broke the adapter, on the dead letters; at worst its coordinates."""
         if is_refused_again(error):
-            return park_by_coordinates(record, error, "confirm", self._topics, self._now())
+            return park_by_coordinates(record, error, "confirm", self._topics, self._now(), self._signer)
         try:
             return self._broken(record, error)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
-            return park_by_coordinates(record, worse, "confirm", self._topics, self._now())
+            return park_by_coordinates(record, worse, "confirm", self._topics, self._now(), self._signer)
 
     def _broken(self, record: Record, error: Exception) -> Outcome:
         if isinstance(error, OrderError):
@@ -254,13 +265,22 @@ class ConfirmStage:
         return self._event(data, confirmation), self._written_anew(record, later)
 
     def _written_anew(self, record: Record, confirmation: Confirmation) -> Publication:
-        journey = read_journey(record, self._now())
-        headers = journey_headers(journey) if journey.replays else {}
-        return confirmation_record(
-            confirmation,
-            topic=self._topics.confirmations,
-            headers=tuple((name, text.encode()) for name, text in headers.items()),
+        journey, _ = self._journey(record)
+        headers = encoded_headers(journey) if journey.replays or journey.dead_letter is not None else ()
+        again = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
+        return self._signer.sign(again, confirmation.issuance.merchant_id)
+
+    def _journey(self, record: Record, *, leniently: bool = False) -> tuple[Journey, Trust]:
+        """What the record's headers are believed; the value of a confirmation is read with or without a signature.
+
+        Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
+        """
+        verified = self._signer.verify(record)
+        longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
+        journey, verified = verified_journey(
+            record, verified, self._now(), longest_wait=longest_wait, leniently=leniently
         )
+        return journey, verified.trust
 
     def _event(self, data: IssuanceData, confirmation: Confirmation) -> Publication:
         return issuance_event(
@@ -277,9 +297,9 @@ class ConfirmStage:
         """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
-        journey = _journey(record, confirmation, now)
+        journey = self._journey_of_letter(record, confirmation)
         data = OrderParked(
-            order_id=confirmation.issuance.order_id if confirmation else None,
+            order_id=confirmation.issuance.order_id if confirmation else journey.order_id,
             reason=verdict.reason,
             stage=verdict.stage,
             plugin=None,
@@ -294,8 +314,26 @@ class ConfirmStage:
             merchant_id=confirmation.issuance.merchant_id if confirmation else None,
             order_record=confirmation.order_record if confirmation else None,
             traceparent=journey.traceparent,
+            distinctions=parking_distinctions(verdict.reason, dead_letter=journey.dead_letter),
         )
-        return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+        letter = dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now, signer=self._signer)
+        return letter, event
+
+    def _journey_of_letter(self, record: Record, confirmation: Confirmation | None) -> Journey:
+        """What the dead letter says of the way so far: that of a replayed record goes on, any other begins here."""
+        journey, _ = self._journey(record, leniently=True)
+        if confirmation is None:
+            return journey
+        issuance = confirmation.issuance
+        return (
+            replace(
+                journey,
+                first_seen=journey.first_seen if journey.replays else confirmation.submitted_at,
+                traceparent=confirmation.traceparent,
+            )
+            .of_order(issuance.merchant_id, issuance.order_id)
+            .possibly_sent(confirmation.submitted_at)
+        )
 
 
 def _trade_no(confirmation: Confirmation) -> TradeNo:
@@ -308,15 +346,3 @@ def _readable(record: Record) -> Confirmation | None:
         return read_confirmation(record.value)
     except OrderError:
         return None
-
-
-def _journey(record: Record, confirmation: Confirmation | None, now: datetime) -> Journey:
-    """What the dead letter says of the way so far: that of a replayed record goes on, any other begins here."""
-    journey = unread_journey(record, now)
-    if confirmation is None:
-        return journey
-    return replace(
-        journey,
-        first_seen=journey.first_seen if journey.replays else confirmation.submitted_at,
-        traceparent=confirmation.traceparent,
-    ).possibly_sent(confirmation.submitted_at)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.events import ParkReason, Stage, rfc3339
-from adapter.flows.journey import PLAN, Journey, journey_headers, own_headers
+from adapter.flows.journey import PLAN, VALUE_OMITTED, Journey, journey_headers, own_headers
+from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import Publication, Record
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
@@ -21,7 +22,6 @@ RECORD_MAX_BYTES = 2 * 1024 * 1024
 _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000
-VALUE_OMITTED = "ecticket-value-omitted"
 SINK = "ecticket-sink"
 OFFSETS = "ecticket-offsets"
 """First and last offset that the dead letter of a record without content stands for."""
@@ -41,27 +41,38 @@ class Verdict:
     sink: str | None = None
 
 
-def dead_letter(record: Record, verdict: Verdict, journey: Journey, *, topic: str, now: datetime) -> Publication:
+def dead_letter(
+    record: Record,
+    verdict: Verdict,
+    journey: Journey,
+    *,
+    topic: str,
+    now: datetime,
+    signer: RecordSigner | None = None,
+) -> Publication:
     """The record for the dead letters, without what the topic would not take.
 
     First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
-    would stop its partition for good.
+    would stop its partition for good. The signature covers what is left.
     """
     letters = tuple(_ever_smaller(record, tuple(_added(verdict, journey, now)), topic))
-    return next((letter for letter in letters if _size(letter) <= _FITS), letters[-1])
+    letter = next((letter for letter in letters if _size(letter) <= _FITS), letters[-1])
+    return letter if signer is None else signer.sign(letter, journey.merchant_id)
 
 
 def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[Publication]:
     headers = (*own_headers(record.headers), *added)
-    omitted = ((VALUE_OMITTED, b"true"),) if record.value is not None else ()
+    omitted = () if VALUE_OMITTED in dict(added) else ((VALUE_OMITTED, b"true"),)
     if record.not_read is not None:
         range_ = f"{record.not_read.first}-{record.not_read.last}"
-        headers = added = (*added, (OFFSETS, range_.encode()), (VALUE_OMITTED, b"true"))
+        headers = added = (*added, (OFFSETS, range_.encode()), *omitted)
     yield Publication(topic=topic, key=record.key, value=record.value, headers=headers)
-    yield Publication(topic=topic, key=record.key, value=None, headers=(*headers, *omitted))
-    yield Publication(topic=topic, key=None, value=None, headers=(*added, *omitted))
+    if record.value is not None:
+        headers, added = (*headers, *omitted), (*added, *omitted)
+    yield Publication(topic=topic, key=record.key, value=None, headers=headers)
+    yield Publication(topic=topic, key=None, value=None, headers=added)
     least = tuple(header for header in added if header[0] != PLAN)
-    yield Publication(topic=topic, key=None, value=None, headers=(*least, *omitted))
+    yield Publication(topic=topic, key=None, value=None, headers=least)
 
 
 def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[str, bytes]]:

@@ -24,10 +24,11 @@ from adapter.extensions.sink_thread import Attempt
 from adapter.extensions.sinks import Event
 from adapter.flows import verdicts
 from adapter.flows.dead_letters import Verdict, dead_letter
-from adapter.flows.journey import unread_journey
+from adapter.flows.journey import unsigned_journey
 from adapter.flows.last_resort import bare_letter, is_refused_again
 from adapter.flows.patience import Patience, Tried, pause_until, try_again_at
 from adapter.flows.ports import Clock
+from adapter.flows.signatures import RecordSigner
 from adapter.flows.told import read_event
 from adapter.stream.records import Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
@@ -82,7 +83,9 @@ class DeliverStage:
         observer: DeliveryObserver,
         now: Clock,
         fraction: Callable[[], float] = random.random,
+        signer: RecordSigner | None = None,
     ) -> None:
+        self._signer = signer
         self.name = f"sink.{sink.name}"
         self.group = group
         self.topics = topics
@@ -125,7 +128,9 @@ class DeliverStage:
                 return self._broken(record, error)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
             error = worse
-        return bare_letter(record, error, "deliver", self._dead_letters, self._now(), sink=self._sink.name)
+        return bare_letter(
+            record, error, "deliver", self._dead_letters, self._now(), sink=self._sink.name, signer=self._signer
+        )
 
     def _broken(self, record: Record, error: Exception) -> Outcome:
         if isinstance(error, OrderError):
@@ -187,7 +192,8 @@ class DeliverStage:
     def _letter(self, record: Record, verdict: Verdict, tried: Tried) -> Outcome:
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
-        journey = unread_journey(record, now)
+        journey = unsigned_journey(record, now)
         journey = replace(journey, attempts=tried.attempts, first_seen=tried.since or journey.first_seen)
         verdict = replace(verdict, plugin=self._sink.plugin, sink=self._sink.name)
-        return Outcome(records=(dead_letter(record, verdict, journey, topic=self._dead_letters, now=now),))
+        letter = dead_letter(record, verdict, journey, topic=self._dead_letters, now=now, signer=self._signer)
+        return Outcome(records=(letter,))

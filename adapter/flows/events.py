@@ -269,9 +269,26 @@ def issuance_event_id(data: IssuanceData) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))
 
 
-def order_event_id(origin: Origin, event_type: str) -> str:
-    """The id of a fact about an order record: the same for the same record and type."""
-    return str(uuid.uuid5(NAMESPACE, f"{origin}/{event_type}"))
+def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
+    """The id of a fact about an order record: the same for the same record, type and `distinctions`.
+
+    Each distinction has its length in front, so that no two lists of them have the same text.
+    """
+    more = "".join(f"/{len(each)}:{each}" for each in distinctions)
+    return str(uuid.uuid5(NAMESPACE, f"{origin}/{event_type}{more}"))
+
+
+def parking_distinctions(reason: str, *, dead_letter: Origin | None, parts: str | None = None) -> tuple[str, ...]:
+    """What keeps one parking of an order record apart from its others.
+
+    The reason; the dead letter that the record was before, if it was one (contract, section 2.2); and the parts that
+    the dead letter holds, because two parts of an order may be parked one after the other.
+    """
+    return (
+        f"reason={reason}",
+        *([f"dead-letter={dead_letter}"] if dead_letter is not None else []),
+        *([f"parts={parts}"] if parts is not None else []),
+    )
 
 
 def notification_event_id(merchant_id: str, pseudonym: str, day: date) -> str:
@@ -310,15 +327,16 @@ def order_event(
     merchant_id: str | None,
     order_record: Origin | None = None,
     traceparent: str | None = None,
+    distinctions: tuple[str, ...] = (),
 ) -> Publication:
     """A fact about a record as a record for `topic`; `merchant_id` only when that merchant is known here.
 
-    `origin` is the record the fact is about, and its id follows from it; `order_record` the order's, where that is
-    another one.
+    `origin` is the record the fact is about, and its id follows from it and the `distinctions`; `order_record` the
+    order's, where that is another one.
     """
     key = data.order_id or str(origin)
     attributes = {
-        "id": order_event_id(origin, data.TYPE),
+        "id": order_event_id(origin, data.TYPE, *distinctions),
         "source": f"{SOURCE}/merchants/{merchant_id}" if merchant_id else SOURCE,
         "subject": key,
     }

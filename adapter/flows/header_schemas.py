@@ -97,6 +97,11 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-first-seen": _text("When it was first taken up, or replayed: UTC.", format="date-time"),
         "ecticket-attempts": _text("How often it was tried since, decimal.", pattern=_DECIMAL),
         "ecticket-replays": _text("How often it was replayed, decimal.", pattern=_DECIMAL),
+        "ecticket-signature": _text(
+            "`v1.{key id}.{HMAC}` over key, value and every `ecticket-*` header. Without a valid one the adapter "
+            "honours `ecticket-possibly-sent-at` and nothing else.",
+            pattern=r"^v1\.[0-9a-f]{16}\.[A-Za-z0-9_-]{43}$",
+        ),
         "kafka_dlt-original-topic": _text("As `ecticket-topic`, for tools that know Spring's headers."),
         "kafka_dlt-original-partition": _text("Its partition as four bytes, big-endian.", format="binary"),
         "kafka_dlt-original-offset": _text("Its offset as eight bytes, big-endian.", format="binary"),
@@ -115,6 +120,15 @@ DEAD_LETTER_HEADERS = _headers(
             "Where only a replay makes it possibly sent, and nothing else does.", const="replay"
         ),
         "ecticket-plan": _text("The order's open parts, JSON in the adapter's own form. Holds customer data."),
+        "ecticket-parts-done": _text(
+            "How many parts of the order have events of their own, decimal; absent where none has.", pattern=_DECIMAL
+        ),
+        "ecticket-order-id": _text("The order's id, where the record could be read. At most 200 characters."),
+        "ecticket-merchant-id": _text("MerchantID at ECPay, where the record could be read and names one."),
+        "ecticket-dead-letter": _text(
+            "`topic/partition/offset` of the dead letter that this record was before, where it was one.",
+            examples=["ecticket.dead-letters/0/17"],
+        ),
         "ecticket-value-omitted": _text("The value was too large for this topic and is not here.", const="true"),
         "ecticket-offsets": _text(
             "The record's content was not read: first and last offset that this dead letter stands for.",

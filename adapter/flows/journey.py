@@ -1,10 +1,11 @@
 """What an order record brings along when it has been on its way before: the `ecticket-*` headers, read and written.
 
-Deferred records and dead letters carry them, and they are honoured on every topic: whoever copies a dead letter back by
-hand must not make the adapter forget that tickets may exist. A header that cannot be read makes the record unreadable;
-guessing "never sent" from it would be buying tickets on a guess.
+Deferred records and dead letters carry them. With a valid signature (`signatures`) they are honoured on every topic, so
+a person may copy a dead letter back by hand; a header that cannot be read then makes the record unreadable, because
+guessing "never sent" from it would buy tickets on a guess. Without a valid signature only the safe direction counts:
+that the order may have been sent.
 
-Refuses to know what is done next; it only remembers.
+Does not decide what is done next; it only remembers.
 """
 
 from __future__ import annotations
@@ -16,19 +17,26 @@ from datetime import UTC, datetime, timedelta
 
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin, record_origin, rfc3339
+from adapter.flows.signatures import PREFIX, Verified
 from adapter.issuance.json_reader import YEARS
+from adapter.issuance.times import later
 from adapter.stream.records import Record, moment_of
 
-PREFIX = "ecticket-"
 PLAN = "ecticket-plan"
 TIMESTAMP = "ecticket-timestamp"
 POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
+PARTS_DONE = "ecticket-parts-done"
+STAGE = "ecticket-stage"
+DEAD_LETTER = "ecticket-dead-letter"
+ORDER_ID = "ecticket-order-id"
+MERCHANT_ID = "ecticket-merchant-id"
+VALUE_OMITTED = "ecticket-value-omitted"
 POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
 BY_REPLAY = "replay"
 TRACE = "traceparent"
+ID_MAX_CHARACTERS = 200
 _SPRING_PREFIX = "kafka_dlt-"
-_NEXT_MOMENT = timedelta(milliseconds=1)
-_READ_AS_TEXT = ("content-type", "ce_specversion", "ce_datacontenttype")
+_NEXT_MOMENT_SECONDS = 0.001
 _PARTITION_MAX = 2**31 - 1
 _OFFSET_MAX = 2**63 - 1
 _ODD_TIMESTAMP = re.compile(r"-?[0-9]{1,19}")
@@ -37,10 +45,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
-    """The way of one order so far. Times are aware, UTC.
-
-    `only_by_replay`: it counts as possibly sent for no other reason than that it was replayed.
-    """
+    """The way of one order so far. Times are aware, UTC."""
 
     origin: Origin
     origin_timestamp: datetime
@@ -49,8 +54,18 @@ class Journey:
     replays: int = 0
     possibly_sent_at: datetime | None = None
     only_by_replay: bool = False
+    """It counts as possibly sent for no other reason than that it was replayed."""
+    parts_done: int = 0
+    """How many of the order's parts have events of their own. A reader that may not honour the plan still learns from
+    it that a part of this order was sent."""
     not_before: datetime | None = None
     plan: bytes | None = None
+    order_id: str | None = None
+    merchant_id: str | None = None
+    dead_letter: Origin | None = None
+    """The dead letter that this record was before; the next `parked` event of the order has another id."""
+    value_omitted: bool = False
+    """The dead letter was too large for the record's value; the record that it came from may still have it."""
     traceparent: str | None = None
     odd_origin_timestamp: int | None = None
     """See `Record.odd_timestamp`; of the first origin."""
@@ -69,7 +84,7 @@ class Journey:
         behind the one that wrote the plan must not hide.
         """
         known = self.possibly_sent_at
-        return self.possibly_sent(at if at is None or known is None else max(at, known + _NEXT_MOMENT))
+        return self.possibly_sent(at if at is None or known is None else max(at, later(known, _NEXT_MOMENT_SECONDS)))
 
     def before_sending(self) -> Journey:
         """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""
@@ -77,7 +92,11 @@ class Journey:
 
     def never_sent(self) -> Journey:
         """The same journey where it is proven that nothing was ever sent: nobody is bound to the plan any more."""
-        return replace(self, possibly_sent_at=None, only_by_replay=False, plan=None)
+        return replace(self, possibly_sent_at=None, only_by_replay=False, parts_done=0, plan=None)
+
+    def of_order(self, merchant_id: str, order_id: str) -> Journey:
+        """The same journey, of an order whose ids are known: dead letters and deferred records show them."""
+        return replace(self, merchant_id=shown_id(merchant_id) or self.merchant_id, order_id=shown_id(order_id))
 
     def replayed(self, now: datetime) -> Journey:
         """The journey that begins with a replay: all clocks are reset, and what may have been sent is not forgotten."""
@@ -85,11 +104,78 @@ class Journey:
 
 
 def read_journey(record: Record, now: datetime) -> Journey:
-    """The record's journey; a record without `ecticket-*` headers is at its beginning.
+    """The record's journey as its headers say; a record without `ecticket-*` headers is at its beginning.
 
     Raises Unreadable naming the header that cannot be read.
     """
     return _journey(record, dict(_texts(record.headers)), now)
+
+
+def unsigned_journey(record: Record, now: datetime) -> Journey:
+    """The journey of a record whose headers carry no valid signature: its beginning, and that it may have been sent.
+
+    Every header that says so counts, also one that cannot be read. A number of finished parts says so too.
+    """
+    claims = dict(record.headers)
+    journey = _journey(record, {}, now)
+    if POSSIBLY_SENT_AT not in claims and PARTS_DONE not in claims:
+        return journey
+    moments = [_claimed_moment(value, now) for name, value in record.headers if name == POSSIBLY_SENT_AT]
+    return journey.possibly_sent(max(moments, default=now))
+
+
+def verified_journey(
+    record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
+) -> tuple[Journey, Verified]:
+    """What a record's headers are believed of its way so far, and why no more than that.
+
+    `leniently` leaves out headers that cannot be read, for the record's dead letter.
+
+    Raises Unreadable, unless `leniently`, naming the signed header that cannot be read.
+    """
+    if not verified.valid:
+        return unsigned_journey(record, now), verified
+    journey = unread_journey(record, now) if leniently else read_journey(record, now)
+    if journey.plan is not None:
+        verified = verified.of_merchant(journey.merchant_id or "")
+    if not verified.valid:
+        return unsigned_journey(record, now), verified
+    return within_bounds(journey, record, now, longest_wait=longest_wait), verified
+
+
+def within_bounds(journey: Journey, record: Record, now: datetime, *, longest_wait: timedelta) -> Journey:
+    """The journey without times that no adapter with the right clock could have written.
+
+    What a record says happened before it was read, so the order was not first seen later than now; nor was it seen
+    before its record was written. It waits no longer than the writer meant by the writer's own clock, and no longer
+    than an adapter ever waits. Times of sending stay, since they are compared with those in the plan; whoever resumes
+    the plan bounds them (`carried.take_up`).
+    """
+    written_at = journey.origin_timestamp
+    first_seen = journey.first_seen if written_at > now else max(journey.first_seen, written_at)
+    not_before, sent_at = journey.not_before, journey.possibly_sent_at
+    return replace(
+        journey,
+        first_seen=min(first_seen, now),
+        not_before=None if not_before is None else due_within(not_before, record, now, longest_wait),
+        possibly_sent_at=sent_at if sent_at is None or journey.plan is not None else min(sent_at, now),
+    )
+
+
+def due_within(not_before: datetime, record: Record, now: datetime, longest_wait: timedelta) -> datetime:
+    """When a record is due that names a time: not later than the wait that its writer meant by its own clock."""
+    written_at = record.timestamp
+    meant = min(max(not_before - written_at, timedelta(0)), longest_wait)
+    return min(not_before, min(written_at, now) + meant)
+
+
+def _claimed_moment(value: bytes | None, now: datetime) -> datetime:
+    """When an unsigned record says that it was sent; now where that cannot be read, or is still to come."""
+    try:
+        moment = _moment({POSSIBLY_SENT_AT: (value or b"").decode("utf-8")}, POSSIBLY_SENT_AT)
+    except (Unreadable, UnicodeDecodeError):
+        moment = None
+    return now if moment is None else min(moment, now)
 
 
 def unread_journey(record: Record, now: datetime) -> Journey:
@@ -120,8 +206,13 @@ def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey
         replays=_number(texts, "ecticket-replays") or 0,
         possibly_sent_at=_moment(texts, POSSIBLY_SENT_AT),
         only_by_replay=texts.get(POSSIBLY_SENT_BY) == BY_REPLAY,
+        parts_done=_number(texts, PARTS_DONE) or 0,
         not_before=_moment(texts, "ecticket-not-before"),
         plan=texts[PLAN].encode() if PLAN in texts else None,
+        order_id=texts.get(ORDER_ID),
+        merchant_id=texts.get(MERCHANT_ID),
+        dead_letter=record_origin(record) if STAGE in texts else _coordinates(texts.get(DEAD_LETTER)),
+        value_omitted=VALUE_OMITTED in texts,
         traceparent=_traceparent(record.headers),
     )
 
@@ -141,8 +232,18 @@ def journey_headers(journey: Journey) -> dict[str, str]:
         headers[POSSIBLY_SENT_AT] = rfc3339(journey.possibly_sent_at)
         if journey.only_by_replay:
             headers[POSSIBLY_SENT_BY] = BY_REPLAY
+    if journey.parts_done:
+        headers[PARTS_DONE] = str(journey.parts_done)
     if journey.not_before is not None:
         headers["ecticket-not-before"] = rfc3339(journey.not_before)
+    if journey.order_id:
+        headers[ORDER_ID] = journey.order_id
+    if journey.merchant_id:
+        headers[MERCHANT_ID] = journey.merchant_id
+    if journey.dead_letter is not None:
+        headers[DEAD_LETTER] = str(journey.dead_letter)
+    if journey.value_omitted:
+        headers[VALUE_OMITTED] = "true"
     if journey.plan is not None:
         headers[PLAN] = journey.plan.decode()
     return headers
@@ -151,6 +252,19 @@ def journey_headers(journey: Journey) -> dict[str, str]:
 def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
     """A record's timestamp in a header: RFC 3339, or the topic's own number where no such time says it."""
     return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
+
+
+def encoded_headers(journey: Journey) -> tuple[tuple[str, bytes], ...]:
+    """The journey as a record's headers."""
+    return tuple((name, text.encode()) for name, text in journey_headers(journey).items())
+
+
+def shown_id(text: str) -> str:
+    """An id as it stands in a header: UTF-8, one line, without invisible characters, of bounded length.
+
+    A plugin may read any id. Ids of the contract's form (1 to 64 characters) stay as they are.
+    """
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
 
 
 def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
@@ -163,10 +277,10 @@ def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str,
 
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:
-    """Our headers, and those by which a value is understood, as text."""
+    """The `ecticket-*` headers as text."""
     texts = []
     for name, value in headers:
-        if not name.startswith(PREFIX) and name.lower() not in _READ_AS_TEXT:
+        if not name.startswith(PREFIX):
             continue
         try:
             texts.append((name, (value or b"").decode("utf-8")))
@@ -183,6 +297,15 @@ def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
     if topic and partition is not None and offset is not None:
         return Origin(topic=topic, partition=partition, offset=offset)
     return record_origin(record)
+
+
+def _coordinates(text: str | None) -> Origin | None:
+    """`topic/partition/offset`; None where there is none, or another text."""
+    topic, _, rest = (text or "").partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (topic and all(each.isascii() and each.isdigit() and len(each) <= 19 for each in (partition, offset))):
+        return None
+    return Origin(topic=topic, partition=int(partition), offset=int(offset))
 
 
 def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
@@ -221,6 +344,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
     "ecticket-offset": _number,
     "ecticket-attempts": _number,
     "ecticket-replays": _number,
+    PARTS_DONE: _number,
     TIMESTAMP: _timestamp,
     "ecticket-first-seen": _moment,
     POSSIBLY_SENT_AT: _moment,

@@ -13,9 +13,10 @@ import structlog
 
 from adapter.errors import OutcomeTooLarge
 from adapter.flows.dead_letters import Verdict, dead_letter
-from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, record_origin
+from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, parking_distinctions, record_origin
 from adapter.flows.journey import Journey
 from adapter.flows.ports import Topics
+from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import NotRead, Record
 from adapter.stream.stage import Outcome
 
@@ -37,7 +38,14 @@ def is_refused_again(error: Exception) -> bool:
     return isinstance(error, OutcomeTooLarge) and error.again
 
 
-def park_by_coordinates(record: Record, error: Exception, stage: Stage, topics: Topics, now: datetime) -> Outcome:
+def park_by_coordinates(
+    record: Record,
+    error: Exception,
+    stage: Stage,
+    topics: Topics,
+    now: datetime,
+    signer: RecordSigner | None = None,
+) -> Outcome:
     """The outcome of an order record or confirmation: its bare dead letter, and the event."""
     verdict = _verdict(error, stage)
     origin = record_origin(record)
@@ -45,13 +53,26 @@ def park_by_coordinates(record: Record, error: Exception, stage: Stage, topics: 
         order_id=None, reason=verdict.reason, stage=stage, plugin=None, message=verdict.message, parts_done=0
     )
     event = order_event(
-        data, topic=topics.told_on(OrderParked), origin=origin, now=now, merchant_id=None, traceparent=None
+        data,
+        topic=topics.told_on(OrderParked),
+        origin=origin,
+        now=now,
+        merchant_id=None,
+        traceparent=None,
+        distinctions=parking_distinctions(verdict.reason, dead_letter=None),
     )
-    return Outcome(records=(*bare_letter(record, error, stage, topics.dead_letters, now).records, event))
+    letter = bare_letter(record, error, stage, topics.dead_letters, now, signer=signer)
+    return Outcome(records=(*letter.records, event))
 
 
 def bare_letter(
-    record: Record, error: Exception, stage: Stage, topic: str, now: datetime, sink: str | None = None
+    record: Record,
+    error: Exception,
+    stage: Stage,
+    topic: str,
+    now: datetime,
+    sink: str | None = None,
+    signer: RecordSigner | None = None,
 ) -> Outcome:
     """The outcome of any record: its bare dead letter. It counts as possibly sent, which is the safe direction."""
     verdict = replace(_verdict(error, stage), sink=sink)
@@ -72,7 +93,7 @@ def bare_letter(
     )
     not_read = record.not_read or NotRead(first=record.offset, last=record.offset, why="")
     bare = replace(record, key=None, value=None, headers=(), not_read=not_read)
-    return Outcome(records=(dead_letter(bare, verdict, journey, topic=topic, now=now),))
+    return Outcome(records=(dead_letter(bare, verdict, journey, topic=topic, now=now, signer=signer),))
 
 
 def _verdict(error: Exception, stage: Stage) -> Verdict:

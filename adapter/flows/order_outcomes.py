@@ -6,12 +6,14 @@ part submitted, one refused and one in doubt is two kinds of records here, and n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
+from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows import events
 from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
@@ -23,13 +25,16 @@ from adapter.flows.events import (
     OrderSkipped,
     issuance_event,
     order_event,
+    parking_distinctions,
 )
-from adapter.flows.journey import Journey, journey_headers, own_headers
+from adapter.flows.journey import Journey, encoded_headers, own_headers
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
 from adapter.flows.sitting import Ended
 from adapter.flows.telling import Whose, common
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
-from adapter.issuance.carried import CarriedPlan, carried_parts, encode_plan
+from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.sitting import Unproven
@@ -82,7 +87,10 @@ class OrderOutcomes:
         merchants: Merchants,
         observer: FlowObserver,
         now: Clock,
+        signer: RecordSigner | None = None,
     ) -> None:
+        """Without a `signer`, records are signed under keys that are derived from the merchants' keys."""
+        self._signer = signer or RecordSigner(KeyRing(merchants))
         self._topics = topics
         self._defer_seconds = defer_seconds
         self._confirm = confirm
@@ -213,7 +221,8 @@ class OrderOutcomes:
             origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
             traceparent=sat.journey.traceparent,
         )
-        yield confirmation_record(confirmation, topic=self._topics.confirmations)
+        record = confirmation_record(confirmation, topic=self._topics.confirmations)
+        yield self._signer.sign(record, sat.whose.merchant_id)
 
     def _failed(self, sat: Sat, end: Ended, failed: Failed) -> Publication:
         self._observer.issuance_told("failed", recovered=False)
@@ -245,6 +254,7 @@ class OrderOutcomes:
             sat.journey,
             attempts=sat.journey.attempts + counted,
             plan=encode_plan(plan),
+            parts_done=plan.parts_done,
             possibly_sent_at=plan.possibly_sent_at,
             only_by_replay=False,
         )
@@ -253,13 +263,13 @@ class OrderOutcomes:
 
     def _deferred_record(self, record: Record, journey: Journey, due: datetime) -> Publication:
         journey = replace(journey, not_before=due)
-        headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
-        return Publication(
+        publication = Publication(
             topic=self._topics.orders_deferred,
             key=record.key,
             value=record.value,
-            headers=(*own_headers(record.headers), *headers),
+            headers=(*own_headers(record.headers), *encoded_headers(journey)),
         )
+        return self._signer.sign(publication, journey.merchant_id)
 
     def _parked(self, sat: Sat) -> Iterator[Publication]:
         """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
@@ -268,7 +278,8 @@ class OrderOutcomes:
             return
         ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Park)]
         plan = _plan(sat, [end for end, _ in ends])
-        journey = replace(sat.journey, plan=encode_plan(plan)).possibly_sent(plan.possibly_sent_at)
+        journey = replace(sat.journey, plan=encode_plan(plan), parts_done=plan.parts_done)
+        journey = journey.possibly_sent(plan.possibly_sent_at)
         message = " ".join(dict.fromkeys(action.message for _, action in ends))
         verdict = Verdict(reason=reason, stage="submit", message=message)
         yield from self._letter(sat.record, verdict, journey, sat.whose, plan.parts_done)
@@ -278,8 +289,11 @@ class OrderOutcomes:
     ) -> tuple[Publication, ...]:
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
+        if whose is not None:
+            journey = journey.of_order(whose.merchant_id, whose.order_id)
+        merchant_id = whose.merchant_id if whose else journey.merchant_id
         data = OrderParked(
-            order_id=whose.order_id if whose else None,
+            order_id=whose.order_id if whose else journey.order_id,
             reason=verdict.reason,
             stage=verdict.stage,
             plugin=verdict.plugin,
@@ -291,10 +305,24 @@ class OrderOutcomes:
             topic=self._topics.told_on(OrderParked),
             origin=journey.origin,
             now=now,
-            merchant_id=whose.merchant_id if whose and self._merchants.find(whose.merchant_id) else None,
+            merchant_id=merchant_id if merchant_id and self._merchants.find(merchant_id) else None,
             traceparent=journey.traceparent,
+            distinctions=parking_distinctions(
+                verdict.reason, dead_letter=journey.dead_letter, parts=_parts_in(journey.plan)
+            ),
         )
-        return dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now), event
+        letter = dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now, signer=self._signer)
+        return letter, event
+
+
+def _parts_in(plan: bytes | None) -> str | None:
+    """Which parts a plan holds; of a plan that cannot be read, its digest."""
+    if plan is None:
+        return None
+    try:
+        return ",".join(str(carried.part.number) for carried in decode_plan(plan).parts)
+    except OrderError:
+        return hashlib.sha256(plan).hexdigest()
 
 
 def _ending(end: Ended) -> str:

@@ -88,6 +88,9 @@ class FlowObserver(Protocol):
     def deferred(self, why: str) -> None:
         """A part is handed on to a later sitting."""
 
+    def unverified(self, stage: str, trust: str) -> None:
+        """A record's `ecticket-*` headers have no valid signature; `trust` is one of `signatures.Trust`."""
+
     def control_known(self, merchant_id: str) -> None:
         """ECTicket claimed to know a random number: an alarm, since nothing is ever "not known" then."""
 
@@ -117,6 +120,9 @@ class Unobserved:
         """Let it pass."""
 
     def deferred(self, why: str) -> None:
+        """Let it pass."""
+
+    def unverified(self, stage: str, trust: str) -> None:
         """Let it pass."""
 
     def control_known(self, merchant_id: str) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from adapter.flows.events import Origin, record_origin
-from adapter.flows.journey import Journey, journey_headers, own_headers
+from adapter.flows.journey import Journey, encoded_headers, own_headers
+from adapter.flows.signatures import RecordSigner
 from adapter.flows.telling import Whose, common
 from adapter.flows.words import Word
 from adapter.issuance.carried import CarriedPart, CarriedPlan, encode_plan
@@ -127,6 +128,7 @@ def reissue(
     topic: str,
     now: datetime,
     settled: int,
+    signer: RecordSigner | None = None,
 ) -> Reissue:
     """The deferred record that carries the failed parts on; `settled` of the order's other parts were told.
 
@@ -147,16 +149,17 @@ def reissue(
         first_seen=now,
         possibly_sent_at=now,
         not_before=now,
+        parts_done=settled,
         plan=encode_plan(plan),
-    )
-    headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
+    ).of_order(whose.merchant_id, whose.order_id)
     publication = Publication(
         topic=topic,
         key=order_record.key,
         value=order_record.value,
-        headers=(*own_headers(order_record.headers), *headers),
+        headers=(*own_headers(order_record.headers), *encoded_headers(journey)),
     )
-    return Reissue(parts=anew, publication=publication)
+    signed = publication if signer is None else signer.sign(publication, whose.merchant_id)
+    return Reissue(parts=anew, publication=signed)
 
 
 def origin_of(order_record: str | None) -> Origin | None:

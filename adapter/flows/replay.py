@@ -8,6 +8,9 @@ replays it, since every topic that a sink reads is read by others too.
 
 A plan is left behind where it certainly was never used and is itself what was wrong, so that a mended mapping counts.
 
+What is written is signed, so a letter without a valid signature goes back without what only a signature may say: the
+order is mapped again, and its value is not fetched from the coordinates that the letter names.
+
 Refuses to know where letters are kept, which of them are meant, and who has replayed them before.
 """
 
@@ -15,15 +18,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from adapter.errors import OrderError
 from adapter.extensions.sinks import Event
-from adapter.flows.dead_letters import SINK, VALUE_OMITTED
-from adapter.flows.events import Origin
-from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey, timestamp_text
+from adapter.flows.dead_letters import SINK
+from adapter.flows.events import Origin, record_origin
+from adapter.flows.journey import (
+    VALUE_OMITTED,
+    Journey,
+    encoded_headers,
+    own_headers,
+    read_journey,
+    timestamp_text,
+    verified_journey,
+)
 from adapter.flows.ports import Topics
+from adapter.flows.signatures import RecordSigner
 from adapter.flows.told import read_event
 from adapter.issuance.carried import decode_plan
 from adapter.stream.records import Publication, Record
@@ -40,6 +52,10 @@ MAPPED_ANEW = frozenset(
     }
 )
 """Reasons that somebody mends in the settings, the mapping or the order: a plan made before that is of no use."""
+_OMITTED_UNSIGNED = (
+    "The letter does not hold the record's value, and its signature is not valid, so the coordinates that it names are "
+    "not believed. Have the shop send the order again."
+)
 _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
     "parse": "orders",
     "map": "orders",
@@ -100,17 +116,24 @@ class NotReplayed:
 
 
 def replay(
-    letter: Record, *, topics: Topics, now: datetime, origin: Record | None = None
+    letter: Record,
+    *,
+    topics: Topics,
+    now: datetime,
+    origin: Record | None = None,
+    signer: RecordSigner | None = None,
 ) -> Replayed | ToSink | NotReplayed:
     """What becomes of a dead letter that is replayed `now`.
 
     `origin` is the record it came from, where that was looked up because the letter has lost its value
-    (`needs_origin`).
+    (`needs_origin`). Without a `signer` the letter is taken as it is, and what goes back is not signed.
     """
     try:
-        journey = read_journey(letter, now).replayed(now)
+        journey = _believed(letter, now, signer).replayed(now)
     except OrderError as error:
         return NotReplayed(why=str(error))
+    if _is_without_value(letter) and not _is_believed(letter, signer):
+        return NotReplayed(why=_OMITTED_UNSIGNED)
     stage = header_text(letter, "ecticket-stage")
     if stage == "deliver":
         return _to_sink(letter, journey, origin)
@@ -123,24 +146,42 @@ def replay(
     if target == "orders":
         journey = _possibly_sent(letter, journey, now)
         return Replayed(
-            publication=_again(whole, journey, topics.orders_deferred),
+            publication=_again(whole, journey, topics.orders_deferred, signer),
             replays=journey.replays,
             mapped_anew=journey.plan is None,
             possibly_sent_at=journey.possibly_sent_at,
         )
     return Replayed(
-        publication=_again(whole, journey, topics.confirmations), replays=journey.replays, mapped_anew=False
+        publication=_again(whole, journey, topics.confirmations, signer), replays=journey.replays, mapped_anew=False
     )
 
 
-def needs_origin(letter: Record) -> Origin | None:
+def needs_origin(letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
     """The record that the letter's value must be fetched from; None where the letter has it, or never had one."""
-    if header_text(letter, VALUE_OMITTED) is None:
+    if not _is_without_value(letter) or not _is_believed(letter, signer):
         return None
     try:
         return read_journey(letter, letter.timestamp).origin
     except OrderError:
         return None
+
+
+def _is_without_value(letter: Record) -> bool:
+    return letter.value is None and header_text(letter, VALUE_OMITTED) is not None
+
+
+def _is_believed(letter: Record, signer: RecordSigner | None) -> bool:
+    return signer is None or signer.verify(letter).valid
+
+
+def _believed(letter: Record, now: datetime, signer: RecordSigner | None) -> Journey:
+    """What the letter's headers are believed. Raises Unreadable for a header that counts and cannot be read."""
+    if signer is None:
+        return read_journey(letter, now)
+    verified = signer.verify(letter)
+    journey, _ = verified_journey(letter, verified, now, longest_wait=timedelta(0))
+    # An unsigned letter is a letter all the same: what is parked again is parked under another event id.
+    return replace(journey, dead_letter=record_origin(letter))
 
 
 def header_text(record: Record, name: str) -> str | None:
@@ -149,11 +190,11 @@ def header_text(record: Record, name: str) -> str | None:
     return found[-1].decode("utf-8", "replace") if found else None
 
 
-def _again(record: Record, journey: Journey, topic: str) -> Publication:
-    headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
-    return Publication(
-        topic=topic, key=record.key, value=record.value, headers=(*own_headers(record.headers), *headers)
-    )
+def _again(record: Record, journey: Journey, topic: str, signer: RecordSigner | None) -> Publication:
+    journey = replace(journey, value_omitted=journey.value_omitted and record.value is None)
+    headers = (*own_headers(record.headers), *encoded_headers(journey))
+    publication = Publication(topic=topic, key=record.key, value=record.value, headers=headers)
+    return publication if signer is None else signer.sign(publication, journey.merchant_id)
 
 
 def _to_sink(letter: Record, journey: Journey, origin: Record | None) -> ToSink | NotReplayed:
@@ -199,7 +240,7 @@ def _is_unused(plan: bytes | None) -> bool:
 
 def _whole(letter: Record, journey: Journey, origin: Record | None) -> Record | NotReplayed:
     """The letter with its value, if need be that of the record it came from; an order's plan stands in for it."""
-    if header_text(letter, VALUE_OMITTED) is None:
+    if not _is_without_value(letter):
         return letter
     if origin is not None and origin.not_read is None and _is_origin(origin, journey):
         return replace(

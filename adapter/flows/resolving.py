@@ -25,9 +25,10 @@ from adapter.flows.events import (
     issuance_event,
     rfc3339,
 )
-from adapter.flows.journey import PLAN, read_journey
+from adapter.flows.journey import PARTS_DONE, PLAN, read_journey
 from adapter.flows.ports import Topics
 from adapter.flows.replay import header_text
+from adapter.flows.signatures import SIGNATURE, RecordSigner
 from adapter.flows.telling import common, whose_order
 from adapter.issuance.carried import CarriedPart, CarriedPlan, decode_plan, encode_plan
 from adapter.protocol.issue import TradeNo, TradeNoKind
@@ -136,8 +137,12 @@ def objection(
     return None
 
 
-def resolve(found: Held, ending: Ending, why: str, *, topics: Topics, now: datetime) -> Resolved:
+def resolve(
+    found: Held, ending: Ending, why: str, *, topics: Topics, now: datetime, signer: RecordSigner | None = None
+) -> Resolved:
     """What is told of the issuance, and what becomes of the rest of its letter.
+
+    The rest is signed if the letter was: a person vouches for the issuance that they name, and for nothing else.
 
     Raises Unreadable when the letter's headers cannot be read.
     """
@@ -152,7 +157,7 @@ def resolve(found: Held, ending: Ending, why: str, *, topics: Topics, now: datet
         issuance_event(fact, topic=topics.told_on(type(fact)), origin=origin, now=now, traceparent=traceparent)
         for fact in facts
     ]
-    rest = _rest(found, ending, topics)
+    rest = _rest(found, ending, topics, signer)
     return Resolved(
         publications=(*events, *rest),
         told=tuple(fact.TYPE.split(".")[-2] for fact in facts),
@@ -224,7 +229,7 @@ def _others(found: Held) -> tuple[CarriedPart, ...]:
     return tuple(carried for carried in parts if carried.part.trade_no != found.trade_no)
 
 
-def _rest(found: Held, ending: Ending, topics: Topics) -> Iterator[Publication]:
+def _rest(found: Held, ending: Ending, topics: Topics, signer: RecordSigner | None) -> Iterator[Publication]:
     """The letter without the issuance; none where nothing is left of it."""
     others = _others(found)
     if not others:
@@ -233,10 +238,17 @@ def _rest(found: Held, ending: Ending, topics: Topics) -> Iterator[Publication]:
     left = replace(plan, parts=others, parts_done=plan.parts_done + 1)
     message = header_text(found.letter, "ecticket-message") or ""
     said = f"{found.trade_no.value} was resolved as {ending} since; this is about the rest. {message}"
-    changed = {PLAN: encode_plan(left), "ecticket-message": said[:MESSAGE_MAX_CHARACTERS].encode()}
-    yield Publication(
+    changed = {
+        PLAN: encode_plan(left),
+        PARTS_DONE: str(left.parts_done).encode(),
+        "ecticket-message": said[:MESSAGE_MAX_CHARACTERS].encode(),
+    }
+    kept = ((name, value or b"") for name, value in found.letter.headers if name not in {*changed, SIGNATURE})
+    rest = Publication(
         topic=topics.dead_letters,
         key=found.letter.key,
         value=found.letter.value,
-        headers=tuple((name, changed.get(name, value or b"")) for name, value in found.letter.headers),
+        headers=(*kept, *changed.items()),
     )
+    is_signed = signer is not None and signer.verify(found.letter).of_merchant(plan.merchant_id).valid
+    yield signer.sign(rest, plan.merchant_id) if signer is not None and is_signed else rest

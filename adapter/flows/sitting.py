@@ -62,6 +62,7 @@ class Sitting:
     `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
     order a number belongs to: what another order has is neither sent nor published as this order's. `on_difference` is
     called when Issue was accepted with other tickets than were asked for.
+    `objection` is asked before a part is sent, and may park it instead.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Sitting:
         sleep: Sleep = asyncio.sleep,
         numbers: OrderNumbers | None = None,
         on_difference: OnDifference | None = None,
+        objection: Callable[[PartState], Park | None] | None = None,
     ) -> None:
         self.unproven = unproven
         self.lacks_known_number = False
@@ -100,6 +102,7 @@ class Sitting:
         for state in self._states:
             if state.possibly_sent:
                 self._numbers.may_have_sent(state.part.trade_no)
+        self._objection = objection
 
     async def run(self) -> bool:
         """Work until every part has left the sitting; False when an unproven order is proven and could be sent now.
@@ -172,6 +175,8 @@ class Sitting:
         match turn.action:
             case Finish() | Defer() | Park():
                 self._leave(turn.index, turn.action)
+            case Send() if (park := self._objects(turn.index)) is not None:
+                self._leave(turn.index, park)
             case Wait(until=until):
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
             case Send() if (other := await self._numbers.other_sender(self._trade_no(turn.index))) is not None:
@@ -187,6 +192,9 @@ class Sitting:
                 if self.unproven is None and came_before(state):
                     self.unproven = Unproven(came_before=True)
                     self._states = asked_about(self._states, self._now())
+
+    def _objects(self, index: int) -> Park | None:
+        return None if self._objection is None else self._objection(self._states[index])
 
     async def _ask_about_others(self, index: int) -> None:
         """Ask until other plans are settled, which parks the order where one is found, or the part has to wait."""

@@ -21,21 +21,28 @@ from typing import cast
 
 import structlog
 
-from adapter.errors import HookFailed, InvalidOrder, OrderError, TooLarge, UnknownMerchant, Unreadable
+from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.facade import Extensions
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
-from adapter.flows.dead_letters import VALUE_OMITTED
-from adapter.flows.journey import Journey, read_journey, unread_journey
+from adapter.flows.journey import VALUE_OMITTED, Journey, shown_id, verified_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
 from adapter.flows.sitting import Ended, Sitting, Sleep
 from adapter.flows.telling import Whose, whose_order
+from adapter.flows.unverified import UnverifiedRecords
 from adapter.issuance.actions import Park, ParkReason
-from adapter.issuance.carried import CarriedPlan, decode_plan, take_up
-from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.carried import (
+    CarriedPlan,
+    decode_plan,
+    take_up,
+    with_notification_urls,
+)
+from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Order
 from adapter.issuance.other_plans import OtherNumber, other_numbers
@@ -111,7 +118,10 @@ class SubmitStage:
         now: Clock,
         sleep: Sleep = asyncio.sleep,
         history: NumberHistory | None = None,
+        signer: RecordSigner | None = None,
+        longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
     ) -> None:
+        """Without a `signer`, records are verified under keys that are derived from the merchants' keys."""
         self.group = group
         self.topics = (topics.orders_paid, topics.orders_deferred)
         self._topics = topics
@@ -129,14 +139,21 @@ class SubmitStage:
         self._sleep = sleep
         self._history = history or NumberHistory()
         self._warned_at: dict[str, datetime] = {}
+        self._signer = signer or RecordSigner(KeyRing(merchants))
+        self._unverified = UnverifiedRecords(self.name, observer, now)
+        self._longest_wait = timedelta(seconds=longest_wait_seconds)
+        self._failed_orders: dict[tuple[str, int, int], Whose] = {}
 
     async def prepare(self, record: Record) -> Prepared[Work | IgnoredRecord]:
         """Read the record; records of the same order share a lane.
 
         Raises OrderError: it cannot be read.
         """
-        journey = read_journey(record, self._now())
-        work = _planned(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
+        journey, verified = verified_journey(
+            record, self._signer.verify(record), self._now(), longest_wait=self._longest_wait
+        )
+        self._unverified.report(record, verified.trust)
+        work = self._resumed(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
         if isinstance(work, IgnoredRecord):
             return Prepared(lane=None, subject=work)
         if work.plan is not None:
@@ -156,15 +173,23 @@ class SubmitStage:
         if isinstance(work, IgnoredRecord):
             return self._ignored(work, grant)
         try:
+            told = await self._told(work, grant)
+        except LeaseLost:
+            raise
+        except Exception:
+            self._failed_orders[_coordinates(grant.record)] = work.whose
+            raise
+        self._extensions.settled(told.for_plugins)
+        return told.outcome
+
+    async def _told(self, work: Work, grant: Grant) -> Told:
+        try:
             merchant = self._merchant(work.whose.merchant_id)
             start = await self._start(work, grant)
         except OrderError as error:
             work = replace(work, journey=work.journey.before_sending())
-            told = self._parked(work, grant, error, unsure=_is_unsure(work.journey, grant, error))
-        else:
-            told = await self._sit(work, start, merchant, grant)
-        self._extensions.settled(told.for_plugins)
-        return told.outcome
+            return self._parked(work, grant, error, unsure=_is_unsure(work.journey, grant, error))
+        return await self._sit(work, start, merchant, grant)
 
     def carry(self, record: Record, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
         """Hand the order on with all that is known of it."""
@@ -174,15 +199,16 @@ class SubmitStage:
 
     def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
         """Put a record that could not be read, or broke the adapter, on the dead letters; at worst its coordinates."""
+        whose = self._failed_orders.pop(_coordinates(record), None)
         if is_refused_again(error):
-            return park_by_coordinates(record, error, "submit", self._topics, self._now())
+            return park_by_coordinates(record, error, "submit", self._topics, self._now(), self._signer)
         try:
-            return self._broken(record, error, grant)
+            return self._broken(record, error, grant, whose)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
-            return park_by_coordinates(record, worse, "submit", self._topics, self._now())
+            return park_by_coordinates(record, worse, "submit", self._topics, self._now(), self._signer)
 
-    def _broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
-        came_with = _readable_journey(record, self._now()).before_sending()
+    def _broken(self, record: Record, error: Exception, grant: Grant, whose: Whose | None) -> Outcome:
+        came_with = self._readable_journey(record).before_sending()
         journey = came_with.all_possibly_sent(grant.possibly_sent_since)
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "parse")
@@ -191,9 +217,28 @@ class SubmitStage:
         else:
             verdict = verdicts.of_mistake(error, record, "submit")
             journey = journey.all_possibly_sent(self._now())
-        told = self._outcomes.parked(record, verdict, journey, whose=None)
+        told = self._outcomes.parked(record, verdict, journey, whose=whose)
         self._extensions.settled(told.for_plugins)
         return told.outcome
+
+    def _readable_journey(self, record: Record) -> Journey:
+        """What the record's headers are believed, without those that cannot be read."""
+        verified, now = self._signer.verify(record), self._now()
+        return verified_journey(record, verified, now, longest_wait=self._longest_wait, leniently=True)[0]
+
+    def _resumed(self, journey: Journey, header: bytes) -> Work:
+        """The order as its plan says, with the notification URLs of this process's settings."""
+        plan = decode_plan(header)
+        if shown_id(plan.merchant_id) != journey.merchant_id:
+            raise Unreadable(
+                "The headers ecticket-plan and ecticket-merchant-id name different merchants, so no adapter wrote them "
+                "together. Look the order up at ECPay before it is sent again."
+            )
+        policy = self._plan_policy
+        plan = with_notification_urls(
+            plan, refund_notify_url=policy.refund_notify_url, use_status_notify_url=policy.use_status_notify_url
+        )
+        return Work(journey=journey, whose=whose_order(plan), order=None, plan=plan)
 
     def _ignored(self, ignored: IgnoredRecord, grant: Grant) -> Outcome:
         """Settle the record without an event, unless another mapping could have sent it as an order before.
@@ -241,6 +286,7 @@ class SubmitStage:
             return IgnoredRecord(journey=journey, ignore=order)
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])
+        journey = journey.of_order(order.merchant_id, order.order_id)
         return Work(journey=journey, whose=whose_order(order), order=order, plan=None)
 
     async def _sit(self, work: Work, start: _Start | Skip, merchant: Merchant, grant: Grant) -> Told:
@@ -275,7 +321,18 @@ class SubmitStage:
             on_difference=partial(self._alarm_of_difference, work.whose),
             now=self._now,
             sleep=self._sleep,
+            objection=None if work.plan is None else self._objection,
         )
+
+    def _objection(self, state: PartState) -> Park | None:
+        """Why a part of a resumed plan is not sent: it breaks a field rule, or a date has passed meanwhile."""
+        try:
+            check([state.part], self._today())
+        except InvalidOrder as error:
+            number = told_number(state.part.trade_no)
+            message = f"{number} is not at ECTicket and stays unsent: {error}"
+            return Park(reason=ParkReason.UNRESOLVED, message=message)
+        return None
 
     def _others(self, work: Work, start: _Start) -> tuple[OtherNumber, ...]:
         """The numbers of other plans, for an order that may have been sent under one."""
@@ -329,8 +386,15 @@ class SubmitStage:
         first_seen, told = work.journey.first_seen, work.journey.possibly_sent_at
         if work.plan is not None:
             states = take_up(
-                work.plan, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=grant.possibly_sent_since
+                work.plan,
+                first_seen_at=first_seen,
+                possibly_sent_at=told,
+                fenced_at=grant.possibly_sent_since,
+                now=self._now(),
+                longest_wait_seconds=self._longest_wait.total_seconds(),
             )
+            if not work.plan.parts_done and not any(state.possibly_sent for state in states):
+                check([state.part for state in states], self._today())
             return _Start(states=states, parts_done=work.plan.parts_done, unproven=work.plan.unproven)
         order = cast("Order", work.order)  # a work has a plan or an order
         since = latest(told, grant.possibly_sent_since)
@@ -427,11 +491,6 @@ class SubmitStage:
             _log.error("ECTicket claims to know a random trade number", merchant_id=merchant.merchant_id)
 
 
-def _planned(journey: Journey, header: bytes) -> Work:
-    carried = decode_plan(header)
-    return Work(journey=journey, whose=whose_order(carried), order=None, plan=carried)
-
-
 def _beside_a_known_part(state: PartState, why_not: str) -> Park:
     """The order is partly issued, so it is not "skipped" or "invalid, with nothing sent": a person decides."""
     number = told_number(state.part.trade_no)
@@ -448,11 +507,8 @@ def _would_be_skipped(state: PartState, reason: str) -> str:
     )
 
 
-def _readable_journey(record: Record, now: datetime) -> Journey:
-    try:
-        return read_journey(record, now)
-    except OrderError:
-        return unread_journey(record, now)
+def _coordinates(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
 
 
 def _may_be_remapped(journey: Journey, grant: Grant) -> bool:

@@ -4,23 +4,29 @@ Exists so that the mapping is asked once: whoever takes the order up again finds
 request, and what must never be forgotten about it. The customer's data stand in it once, whatever the number of parts.
 
 What cannot be read in full is refused, since guessing "never sent" from a broken plan would be buying tickets on a
-guess. Refuses to know topics and other headers.
+guess. So is a plan that no adapter could have made, signed or not: more parts than an order has, or numbers that do not
+belong together. Notification URLs are not in it; they come from the settings of the process that resumes the plan.
+
+Does not know topics and other headers.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from adapter.errors import Unreadable
+from adapter.errors import InvalidOrder, Unreadable
+from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS
 from adapter.issuance.json_reader import JsonReader, NotAsWritten
 from adapter.issuance.order import Voucher
+from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.plan import Part, PlannedItem
 from adapter.issuance.sitting import Unproven
 from adapter.issuance.state import PartState, Past, Refusal, begin
-from adapter.issuance.times import latest
+from adapter.issuance.times import later, latest
+from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
 VERSION = 1
@@ -63,25 +69,54 @@ def carried_parts(states: Iterable[PartState]) -> tuple[CarriedPart, ...]:
 
 
 def take_up(
-    plan: CarriedPlan, *, first_seen_at: datetime, possibly_sent_at: datetime | None, fenced_at: datetime | None
+    plan: CarriedPlan,
+    *,
+    first_seen_at: datetime,
+    possibly_sent_at: datetime | None,
+    fenced_at: datetime | None,
+    now: datetime | None = None,
+    longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
 ) -> tuple[PartState, ...]:
     """Begin the next sitting of a carried order.
 
     `possibly_sent_at` is the record's header: where it is later than anything the plan knows of, somebody else has put
     it there (a replay), and every part counts as possibly sent, a refused one too: whoever replays it may have issued
     it by hand. `fenced_at`: an earlier owner of the partition could have sent the order, at the latest then.
+
+    What a plan says happened before it was read: with `now`, no attempt is later than that, whatever clock wrote it,
+    and no part waits longer than an adapter ever lets it wait.
     """
     known = plan.possibly_sent_at
     told = possibly_sent_at if known is None or (possibly_sent_at and possibly_sent_at > known) else None
+    pasts = (
+        carried.past if told is None else carried.past.doubted(told, carried.past.doubt or _SOMEBODY)
+        for carried in plan.parts
+    )
     return tuple(
         begin(
             carried.part,
-            past=carried.past if told is None else carried.past.doubted(told, carried.past.doubt or _SOMEBODY),
+            past=past if now is None else _within_bounds(past, now, later(now, longest_wait_seconds)),
             first_seen_at=first_seen_at,
             possibly_sent_since=fenced_at,
         )
-        for carried in plan.parts
+        for carried, past in zip(plan.parts, pasts, strict=True)
     )
+
+
+def with_notification_urls(
+    plan: CarriedPlan, *, refund_notify_url: str | None, use_status_notify_url: str | None
+) -> CarriedPlan:
+    """The plan with the notification URLs of the settings in every request."""
+
+    def with_urls(part: Part) -> Part:
+        request = replace(
+            part.request,
+            refund_notify_url=refund_notify_url or None,
+            use_status_notify_url=use_status_notify_url or None,
+        )
+        return replace(part, request=request)
+
+    return replace(plan, parts=tuple(replace(carried, part=with_urls(carried.part)) for carried in plan.parts))
 
 
 def encode_plan(plan: CarriedPlan) -> bytes:
@@ -113,6 +148,23 @@ def decode_plan(data: bytes) -> CarriedPlan:
             f"The header ecticket-plan is not as the adapter wrote it ({error}). Without it nobody knows under which "
             "numbers the order may have been sent: find the record's original, or look the order up at ECPay."
         ) from None
+
+
+def _within_bounds(past: Past, now: datetime, longest: datetime) -> Past:
+    """The past without times that are still to come; a part is not held back beyond `longest`."""
+
+    def passed(moment: datetime | None) -> datetime | None:
+        return None if moment is None else min(moment, now)
+
+    refusal = past.refusal
+    return replace(
+        past,
+        first_attempt_at=passed(past.first_attempt_at),
+        last_attempt_at=passed(past.last_attempt_at),
+        possibly_sent_since=passed(past.possibly_sent_since),
+        refusal=None if refusal is None else replace(refusal, at=min(refusal.at, now)),
+        retry_at=None if past.retry_at is None else min(past.retry_at, longest),
+    )
 
 
 class _Pool:
@@ -182,8 +234,6 @@ def _request_to_json(request: IssueRequest, pool: _Pool) -> dict[str, object]:
             "print_type": request.print_type and request.print_type.value,
             "is_immediate": request.is_immediate,
             "store_id": request.store_id,
-            "refund_notify_url": request.refund_notify_url,
-            "use_status_notify_url": request.use_status_notify_url,
             "payment_provider": request.payment_provider,
             "customer": pool.places(request) or None,
             "ticket_info": [_entry_to_json(entry) for entry in request.ticket_info],
@@ -236,14 +286,45 @@ def _plan_from_json(reader: JsonReader) -> CarriedPlan:
     merchant_id = reader.text("merchant_id")
     customer = reader.child("customer")
     pool = {name: customer.texts(name) for name in _CUSTOMER_FIELDS}
-    return CarriedPlan(
+    parts = reader.children("parts")
+    if len(parts) > MAX_CALLS:
+        raise NotAsWritten(f"parts has more than {MAX_CALLS}")
+    plan = CarriedPlan(
         order_id=reader.text("order_id"),
         merchant_id=merchant_id,
         reference=reader.anything("reference"),
-        parts_done=reader.integer("parts_done", least=0),
-        parts=tuple(_part_from_json(part, merchant_id, pool) for part in reader.children("parts")),
+        parts_done=reader.integer("parts_done", least=0, most=MAX_CALLS),
+        parts=tuple(_part_from_json(part, merchant_id, pool) for part in parts),
         unproven=_unproven_from_json(reader.optional_child("unproven")),
     )
+    _ensure_consistent(plan)
+    return plan
+
+
+def _ensure_consistent(plan: CarriedPlan) -> None:
+    """Raises NotAsWritten if the parts cannot be those of one order.
+
+    An order brings one trade number of its own at most (contract, section 4.1), so all others are derived.
+    """
+    parts = [carried.part for carried in plan.parts]
+    if len({part.of for part in parts}) > 1:
+        raise NotAsWritten("parts differ in `of`")
+    if len({part.number for part in parts}) < len(parts):
+        raise NotAsWritten("parts has a number twice")
+    if len({part.trade_no.value for part in parts}) < len(parts):
+        raise NotAsWritten("parts has a trade_no twice")
+    given = [part for part in parts if not _is_derived(part, plan.order_id)]
+    if len(given) > 1 or any(part.reissue for part in given):
+        raise NotAsWritten("parts has a trade_no that is not derived from its order")
+
+
+def _is_derived(part: Part, order_id: str) -> bool:
+    """Whether the number is derived from merchant, order, part and reissue, with any `submit.trade_no_prefix`."""
+    try:
+        derived = derive_trade_no(part.request.merchant_id, order_id, part.number, reissue=part.reissue)
+    except InvalidOrder:
+        return False
+    return part.trade_no.value[PREFIX_MAX_LENGTH:] == derived[PREFIX_MAX_LENGTH:]
 
 
 def _unproven_from_json(reader: JsonReader | None) -> Unproven | None:
@@ -259,7 +340,7 @@ def _unproven_from_json(reader: JsonReader | None) -> Unproven | None:
 
 def _part_from_json(reader: JsonReader, merchant_id: str, pool: Mapping[str, Sequence[str]]) -> CarriedPart:
     trade_no = TradeNo(kind=reader.member("kind", TradeNoKind), value=reader.text("trade_no"))
-    of = reader.integer("of", least=1)
+    of = reader.integer("of", least=1, most=MAX_CALLS)
     part = Part(
         number=reader.integer("number", least=1, most=of),
         of=of,
@@ -296,8 +377,6 @@ def _request_from_json(
         print_type=reader.optional_member("print_type", PrintType),
         is_immediate=reader.optional_boolean("is_immediate"),
         store_id=reader.optional_text("store_id"),
-        refund_notify_url=reader.optional_text("refund_notify_url"),
-        use_status_notify_url=reader.optional_text("use_status_notify_url"),
         payment_provider=reader.optional_text("payment_provider"),
         **fields,
     )

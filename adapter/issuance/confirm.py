@@ -28,6 +28,8 @@ JITTER = 0.2
 """The share of an interval by which it is shortened at most."""
 IN_VAIN = 5
 """Questions without an answer, one after the other, after which an issuance of that age is given up all the same."""
+LONGEST_RETRY_SECONDS = 3_600.0
+"""The longest `Retry-After` that is honoured."""
 AWAITED = frozenset({Phase.SUBMITTED, Phase.DELAYED})
 """The phases in which a result is awaited."""
 
@@ -41,6 +43,12 @@ class ConfirmPolicy:
     delayed_after_seconds: float = 600.0
     delayed_interval_seconds: float = 600.0
     give_up_after_seconds: float = 86_400.0
+
+    @property
+    def longest_wait_seconds(self) -> float:
+        """How long an issuance waits at most before it is queried again."""
+        intervals = self.first_query_seconds, self.query_interval_seconds * DOUBLINGS, self.delayed_interval_seconds
+        return max(*intervals, LONGEST_RETRY_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

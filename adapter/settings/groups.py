@@ -287,6 +287,16 @@ class PluginSettings(Group):
     """Milliseconds of CPU time and blocking for the hooks of one order: `parse_order` together, all others together."""
 
 
+class KeySettings(Group):
+    """Which keys sign records, and how long replaced keys are accepted."""
+
+    signing_key: SecretStr | None = None
+    """Signs the `ecticket-*` headers: one key per line, 32 characters or more. The first one signs, every one is
+    accepted. Also from the file `signing_key` in `secrets_dir`. Unset: keys derived from the merchants' keys."""
+    accept_old_seconds: SecondsOrZero = 604_800.0
+    """Seconds for which a process still accepts signatures under a signing key that is no longer set."""
+
+
 class ShutdownSettings(Group):
     """How the adapter stops."""
 
@@ -346,6 +356,7 @@ class Settings(BaseSettings):
     callbacks: CallbackSettings = CallbackSettings()
     admin: AdminSettings = AdminSettings()
     plugins: PluginSettings = PluginSettings()
+    keys: KeySettings = KeySettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     log: LogSettings = LogSettings()
 

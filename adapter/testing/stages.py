@@ -20,6 +20,8 @@ from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Ecticket
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
@@ -73,6 +75,7 @@ class Stages:
         if known_trade_no is not None:
             for merchant_id in self.book.ids:
                 self.ecticket.had(known_trade_no, merchant_id=merchant_id)
+        self.signer = RecordSigner(KeyRing(self.book))
         self.heard = Heard()
         self.reader = reader(self.clock)
         self.fraction = 0.0
@@ -98,6 +101,7 @@ class Stages:
             now=self.clock,
             fraction=lambda: self.fraction,
             history=history,
+            signer=self.signer,
         )
         manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
         self.extensions = Extensions(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
@@ -116,6 +120,7 @@ class Stages:
                 merchants=self.book,
                 observer=self.heard,
                 now=self.clock,
+                signer=self.signer,
             ),
             plan_policy=PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester"),
             policy=self._policy,
@@ -123,6 +128,7 @@ class Stages:
             now=self.clock,
             sleep=self.clock.sleep,
             history=history,
+            signer=self.signer,
         )
 
     def _parse(self, record: OrderRecord) -> Order:

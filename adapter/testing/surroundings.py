@@ -88,6 +88,9 @@ class Heard:
     def deferred(self, why: str) -> None:
         self.all.append(("deferred", why))
 
+    def unverified(self, stage: str, trust: str) -> None:
+        self.all.append(("unverified", stage, trust))
+
     def control_known(self, merchant_id: str) -> None:
         self.all.append(("control_known", merchant_id))
 

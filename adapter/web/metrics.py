@@ -148,6 +148,12 @@ class FlowMetrics:
         self._normalised = Counter(
             "ecticket_normalised", "Fields respelt for ECTicket.", ("field", "kind"), registry=registry
         )
+        self._unverified = Counter(
+            "ecticket_unverified_records",
+            "Records whose ecticket-* headers have no valid signature.",
+            ("stage", "trust"),
+            registry=registry,
+        )
         self._control_known = Counter(
             "ecticket_control_known", "ALARM: ECTicket knew a random number.", ("merchant_id",), registry=registry
         )
@@ -179,6 +185,9 @@ class FlowMetrics:
 
     def deferred(self, why: str) -> None:
         self._deferred.labels(why).inc()
+
+    def unverified(self, stage: str, trust: str) -> None:
+        self._unverified.labels(stage, trust).inc()
 
     def control_known(self, merchant_id: str) -> None:
         self._control_known.labels(merchant_id).inc()

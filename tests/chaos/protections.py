@@ -12,14 +12,15 @@ import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 
 from adapter.flows import submit
-from adapter.flows.journey import Journey, read_journey
+from adapter.flows.journey import Journey, verified_journey
+from adapter.flows.signatures import Verified
 from adapter.issuance import decide
 from adapter.issuance.actions import Action, Send
 from adapter.issuance.decide import SubmitPolicy
@@ -154,10 +155,13 @@ def _no_control() -> None:
 def _no_plan() -> None:
     """A deferred order forgets its plan, and is mapped and planned anew."""
 
-    def forgetful(record: Record, now: datetime) -> Journey:
-        return replace(read_journey(record, now), plan=None)
+    def forgetful(
+        record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
+    ) -> tuple[Journey, Verified]:
+        found, verified = verified_journey(record, verified, now, longest_wait=longest_wait, leniently=leniently)
+        return replace(found, plan=None), verified
 
-    _replace(submit, "read_journey", by=forgetful)
+    _replace(submit, "verified_journey", by=forgetful)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------

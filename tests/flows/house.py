@@ -18,6 +18,8 @@ from adapter.flows.letters import header_texts
 from adapter.flows.ports import Ecticket
 from adapter.flows.replay import Replayed, replay
 from adapter.flows.schemas import schema_files
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.carried import CarriedPlan, decode_plan
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
@@ -27,7 +29,7 @@ from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
 from adapter.testing.orders import MERCHANT
 from adapter.testing.stages import Stages
-from adapter.testing.surroundings import TOPICS
+from adapter.testing.surroundings import TOPICS, Book
 from adapter.testing.told import Reader, Told, header, read_event
 from flows.fakes import CUSTOMER, OTHER_MERCHANT
 
@@ -104,9 +106,24 @@ def with_headers(record: Record, *headers: tuple[str, bytes | None]) -> Record:
     return replace(record, headers=(*record.headers, *headers))
 
 
-def replayed(letter: Record, *, topic: str, clock: Clock) -> Record:
+SIGNER = RecordSigner(KeyRing(Book(MERCHANT, OTHER_MERCHANT)))
+"""Signs as every house does: all merchants have the public test keys."""
+
+
+def signed(record: Record, merchant_id: str = MERCHANT) -> Record:
+    """The record with a valid signature over what it is now, as an adapter would have written it."""
+    publication = Publication(
+        topic=record.topic,
+        key=record.key,
+        value=record.value,
+        headers=tuple((name, value or b"") for name, value in record.headers),
+    )
+    return replace(record, headers=SIGNER.sign(publication, merchant_id).headers)
+
+
+def replayed(letter: Record, *, topic: str, clock: Clock, signer: RecordSigner = SIGNER) -> Record:
     """A dead letter as a replay puts it back."""
-    again = replay(letter, topics=TOPICS, now=clock())
+    again = replay(letter, topics=TOPICS, now=clock(), signer=signer)
     assert isinstance(again, Replayed)
     assert again.publication.topic == topic
     return replace(letter, topic=topic, value=again.publication.value, headers=again.publication.headers)

@@ -23,7 +23,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, Grant
 from adapter.testing.told import Told, has_header, header
 from flows.fakes import OTHER_MERCHANT
-from flows.house import House, derived, line, replayed, with_headers
+from flows.house import House, derived, line, replayed, signed, with_headers
 
 
 def value_of(confirmation: Record) -> Mapping[str, object]:
@@ -344,7 +344,8 @@ async def test_a_replayed_confirmation_is_asked_about_for_another_day() -> None:
 
     assert len(times) == 7
     assert house.clock() - replayed_at == pytest.approx(timedelta(seconds=3_600), abs=timedelta(seconds=1))
-    assert second.event("parked").id == first.event("parked").id
+    assert second.event("parked").id != first.event("parked").id
+    assert header(second.letter, "ecticket-dead-letter") == f"{TOPICS.dead_letters}/2/{first.letter.offset}"
     names = [name for name, _ in second.letter.headers]
     assert len(names) == len(set(names))
     assert header(second.letter, "ecticket-replays") == "1"
@@ -405,7 +406,7 @@ async def test_what_is_no_confirmation_is_a_dead_letter(house: House, value: byt
 async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(house: House) -> None:
     """As everywhere: it is named, and the order with it."""
     _, confirmation = await submitted(house)
-    broken = with_headers(confirmation, ("ecticket-replays", b"many"))
+    broken = signed(with_headers(confirmation, ("ecticket-replays", b"many")))
     with pytest.raises(Unreadable, match="ecticket-replays") as caught:
         await house.confirm.prepare(broken)
 

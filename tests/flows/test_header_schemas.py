@@ -6,14 +6,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapter.flows import dead_letters, journey
+from adapter.flows import dead_letters, journey, signatures
 from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import OrderParked, Origin, order_event
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
 from adapter.flows.journey import Journey
 from adapter.stream.records import NotRead, Publication, Record
 
-from .house import described
+from .house import SIGNER, described
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORIGIN = Origin(topic="orders.paid", partition=3, offset=41)
@@ -42,14 +42,18 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
         replays=1,
         possibly_sent_at=NOW,
         only_by_replay=True,
+        parts_done=1,
         not_before=NOW,
         plan=b"{}",
+        order_id="A-1",
+        merchant_id="3085676",
+        dead_letter=ORIGIN,
     )
     not_read = NotRead(first=7, last=7, why="it is too large")
     record = Record(topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=None, not_read=not_read)
     verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat")
 
-    letter = dead_letter(record, verdict, way, topic="t", now=NOW)
+    letter = dead_letter(record, verdict, way, topic="t", now=NOW, signer=SIGNER)
 
     assert _names(letter) == described(DEAD_LETTER_HEADERS)
 
@@ -58,7 +62,7 @@ def test_every_header_that_the_flows_name_is_described() -> None:
     """Also one that only another stage's letters have; the time until which an order is deferred is in none."""
     named = {
         name
-        for module in (dead_letters, journey)
+        for module in (dead_letters, journey, signatures)
         for name in re.findall(r'"(ecticket-[a-z-]+[a-z])"', Path(module.__file__ or "").read_text(encoding="utf-8"))
     }
 

@@ -141,7 +141,8 @@ async def test_a_replayed_record_that_was_never_sent_can_be_ignored(house: House
     letter = (await house.work(house.record(_value("cancelled")))).letter
     shop.ignored = {"cancelled"}
 
-    told = await house.work(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock, signer=house.signer)
+    told = await house.work(again)
 
     assert told.ignored == "cancelled"
     assert _nothing_published(told)

@@ -233,6 +233,7 @@ async def _reissued(house: House, record: Record, told: Told, which: str = "A-1"
         topic=TOPICS.orders_deferred,
         now=house.clock(),
         settled=0,
+        signer=house.signer,
     )
     return house.reader.published(again.publication)
 

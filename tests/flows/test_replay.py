@@ -84,6 +84,7 @@ def test_an_order_goes_back_as_it_came_with_its_clocks_reset() -> None:
         "ecticket-replays": "2",
         "ecticket-possibly-sent-at": "2026-03-02T12:00:00.000Z",
         "ecticket-possibly-sent-by": "replay",
+        "ecticket-dead-letter": f"{TOPICS.dead_letters}/3/41",
         "ecticket-not-before": "2026-03-02T12:00:00.000Z",
     }
 

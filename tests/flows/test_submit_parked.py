@@ -17,7 +17,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Grant
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER
-from flows.house import SERIAL, THREE_PARTS, House, line, plan_of, with_headers
+from flows.house import SERIAL, THREE_PARTS, House, line, plan_of, signed, with_headers
 
 # --- dead letters: nothing is sent ------------------------------------------------------------------------------------
 
@@ -327,13 +327,13 @@ async def test_half_a_character_in_a_plan_is_unreadable(house: House, text: str)
     """What could never be published is refused where it is read, and the order counts as possibly sent."""
     plan = f'{{"v": 1, "order_id": "A-1", "merchant_id": "{MERCHANT}", "reference": {text}}}'
 
-    told = await house.work(
-        with_headers(
-            house.order(),
-            ("ecticket-plan", plan.encode()),
-            ("ecticket-possibly-sent-at", b"9999-12-31T23:59:59.999999Z"),
-        )
+    record = with_headers(
+        house.order(),
+        ("ecticket-plan", plan.encode()),
+        ("ecticket-merchant-id", MERCHANT.encode()),
+        ("ecticket-possibly-sent-at", b"8999-12-31T23:59:59.999999Z"),
     )
+    told = await house.work(signed(record))
 
     assert told.event("parked").data["reason"] == "unreadable"
     assert has_header(told.letter, "ecticket-possibly-sent-at")
