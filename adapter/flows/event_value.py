@@ -55,6 +55,7 @@ _BINARY_FORMATS: Final = (
 )
 _CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1f]")
 """What text does not hold."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTENT_TYPES: Final[tuple[tuple[str, str], ...]] = (
     ("avro", "Avro"),
     ("protobuf", "Protobuf"),
@@ -108,7 +109,7 @@ def _inner(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return _SURROGATE.search(text) is not None
 
 
 def _no_value(value: bytes | None, headers: Headers) -> Unreadable:

@@ -16,12 +16,14 @@ from integration.shop import PICKUP, Shop, line
 
 PLUGIN = """
 import json, time
-from adapter import Customer, IssueType, Line, Order, Skip, TicketItem, hookimpl
+from adapter import Customer, Ignore, IssueType, Line, Order, Skip, TicketItem, hookimpl
 
 @hookimpl
 def parse_order(record):
     if ("event", b"shop.order") not in record.headers:
         return None
+    if record.value is None:
+        return Ignore("tombstone")
     paid = json.loads(record.value)
     lines = tuple(Line(sku=sku, quantity=quantity) for sku, quantity in paid["cart"].items())
     customer = Customer(name=paid["buyer"], phone=paid["mobile"], email=paid["mail"])
@@ -87,10 +89,15 @@ async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
             ],
             partition=0,
         )
+        (ignored,) = await house.put([(b"OWN-1", None, headers)], partition=0)
+        del house.refs[ignored]  # it has no end to wait for
+        (behind,) = await house.feed(shop.orders(1), partition=0)
         await house.all_told(seconds=40)
 
         assert house.disagreements() == []
         assert await house.uncommitted() == []
+        assert house.told.of(ignored) == []
+        assert house.told.kinds(behind)["parked"] == 0
         assert house.told.kinds(parsed) == {"submitted": 1, "issued": 1}
         (issued,) = (event for event in house.told.of(parsed) if event.kind == "issued")
         assert (issued.data["order_id"], issued.data["ticket_count"]) == ("OWN-1", 10)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from adapter import (
     Event,
+    Ignore,
     InvalidOrder,
     IssueRequest,
     IssueType,
@@ -31,7 +32,7 @@ from adapter import (
 from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.sources import Origin, Source
-from adapter.testing import Finding, Level, Orders, conformance
+from adapter.testing import Finding, Level, Orders, conformance, order_record
 from adapter.testing.examining import Trial, examine, sources_of
 from adapter.testing.pytest_plugin import Conforms
 from adapter.testing.samples import has_samples
@@ -350,6 +351,20 @@ def test_orders_and_records_of_the_authors_own_are_tried(orders: Orders) -> None
     found = only(plugin, orders=[orders.electronic(Line(sku="MINE", quantity=7))])
 
     assert "for a line of your order A-1." in found.what
+
+
+def test_what_a_plugin_ignores_of_the_authors_own_is_noted() -> None:
+    """An author who shows a cancelled order wants to see that it is no dead letter."""
+
+    class Shop:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Ignore | None:
+            return Ignore("cancelled") if record.value == b"cancelled" else None
+
+    (found,) = conformance(Shop(), records=[order_record(b"cancelled")])
+
+    assert (found.level, found.hook) == (Level.NOTE, "parse_order")
+    assert found.what == "It ignores record 1 of yours: cancelled."
 
 
 # --- taking in --------------------------------------------------------------------------------------------------------
