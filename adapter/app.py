@@ -34,6 +34,7 @@ from adapter.flows.receive import Receiver
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
+from adapter.issuance.planner_version import planner_version
 from adapter.protocol.notification import Kind
 from adapter.provider.client import Provider
 from adapter.settings import Settings
@@ -143,6 +144,7 @@ class Adapter:
         self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
         self._only = only
         self._receiving = self._receive_stage()
+        self._fingerprint = _fingerprint(settings, self._extensions)
         self._history = wiring.number_history(settings, self._connection, self._merchants)
         self._engines: Mapping[str, RunningStage] = {}
         self._trouble: str | None = "starting"
@@ -226,7 +228,7 @@ class Adapter:
             topics=wiring.flow_topics(settings),
             group=f"{settings.kafka.group_prefix}.submit",
             concurrency=settings.submit.concurrency,
-            fingerprint=_fingerprint(settings, self._extensions),
+            fingerprint=self._fingerprint,
             merchants=self._merchants,
             extensions=self._extensions,
             ecticket=provider,
@@ -334,7 +336,7 @@ class Adapter:
             "sinks": list(self._deliveries.lingering()),
             "merchants": list(self._merchants.ids),
             "environment": self._settings.provider.environment,
-            "fingerprint": _fingerprint(self._settings, self._extensions),
+            "fingerprint": self._fingerprint,
         }
 
 
@@ -390,7 +392,7 @@ def _confirm_policy(settings: Settings) -> ConfirmPolicy:
 def _fingerprint(settings: Settings, extensions: Extensions) -> str:
     """Everything that decides which numbers an order gets, and what is bought under each."""
     policy = wiring.plan_policy(settings)
-    text = f"{extensions.fingerprint}/{policy.family}/{policy.derive}/{policy.prefix}"
+    text = f"{extensions.fingerprint}/{planner_version()}/{policy.family}/{policy.derive}/{policy.prefix}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
