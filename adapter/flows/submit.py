@@ -284,6 +284,8 @@ class SubmitStage:
         )
         if isinstance(order, Ignore):
             return IgnoredRecord(journey=journey, ignore=order)
+        if journey.odd_origin_timestamp is not None:
+            order = replace(order, received_at=None)  # the record does not say when it was written
         if not order.merchant_id and len(self._merchants.ids) == 1:
             order = replace(order, merchant_id=self._merchants.ids[0])
         journey = journey.of_order(order.merchant_id, order.order_id)

@@ -67,10 +67,10 @@ def due(request: IssueRequest, moving: Sequence[tuple[bool, bool]], today: date)
     if not any(start for start, _ in moving):
         return request
     tomorrow = today + timedelta(days=1)
-    entries = (
-        _moved(entry, tomorrow, last_moves=last) if start else entry
-        for entry, (start, last) in zip(request.ticket_info, moving, strict=True)
-    )
+    entries = list(request.ticket_info)
+    for place, (start, last) in enumerate(moving[: len(entries)]):
+        if start:
+            entries[place] = _moved(entries[place], tomorrow, last_moves=last)
     return replace(request, ticket_info=tuple(entries))
 
 

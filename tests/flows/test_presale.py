@@ -5,6 +5,7 @@ Page "Ticket Issuance": IsImmediate, StartDate, ExpireDate, MerchantTradeNo and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -225,3 +226,14 @@ async def test_the_plan_that_travels_knows_which_days_move() -> None:
     assert carried.part.items[0].start_moves
     assert carried.part.request.ticket_info[0].start_date == date(2026, 3, 2)
     assert plan_of(told.later).unproven in (None, Unproven())
+
+
+async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
+    """Microseconds for milliseconds would begin the ticket in a far year, and no time at all in 1970."""
+    house = dated_house()
+    odd = replace(house.order(line("DAY")), odd_timestamp=1_772_000_000_000_000)
+
+    told = await house.work(odd)
+
+    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    assert "paid_at" in header(told.letter, "ecticket-message")

@@ -28,7 +28,7 @@ from adapter.issuance.state import Past, Phase, Refusal, begin
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
-from .samples import ALWAYS, CUSTOMER, CVS, GIFT, MERCHANT, PAPER, T0, at, item, order
+from .samples import ALWAYS, CUSTOMER, CVS, ELECTRONIC, GIFT, MERCHANT, PAPER, T0, at, item, order
 
 TEXT = st.text(max_size=12)
 ORDER_IDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -42,7 +42,13 @@ JSON = st.recursive(
 )
 
 ITEMS = st.builds(
-    PlannedItem, item_no=MAYBE_TEXT, name=MAYBE_TEXT, quantity=st.integers(1), voucher=st.sampled_from(Voucher)
+    PlannedItem,
+    item_no=MAYBE_TEXT,
+    name=MAYBE_TEXT,
+    quantity=st.integers(1),
+    voucher=st.sampled_from(Voucher),
+    start_moves=st.booleans(),
+    expire_moves=st.booleans(),
 )
 ENTRIES = st.builds(
     TicketInfo,
@@ -383,3 +389,25 @@ def test_a_reissued_gift_travels() -> None:
 
     assert part.part == again
     assert part.part.reissue == 1
+
+
+def test_days_that_move_travel() -> None:
+    """The next process moves the same days, and only those."""
+    days = {"start_date": date(2024, 2, 1), "expire_date": date(2024, 3, 1), "voucher": GIFT}
+    moving = [item("A", 1, ELECTRONIC, start_moves=moves, expire_moves=moves, **days) for moves in (True, False)]
+    parts = plan(order(), moving, ALWAYS)
+    plan_ = CarriedPlan(
+        order_id="A-1001",
+        merchant_id=MERCHANT,
+        reference=None,
+        parts_done=0,
+        parts=tuple(CarriedPart(part=part, past=Past()) for part in parts),
+    )
+
+    again = [carried.part for carried in decode_plan(encode_plan(plan_)).parts]
+
+    assert again == list(parts)
+    assert [part.request_on(date(2024, 2, 10)).ticket_info[0].start_date for part in again] == [
+        date(2024, 2, 11),
+        date(2024, 2, 1),
+    ]
