@@ -104,8 +104,7 @@ async def running(
     engine = Engine(
         stage,
         KafkaConnection(bootstrap_servers="fake:1"),
-        kafka=FakeKafka(cluster, places),
-        **options,  # type: ignore[arg-type]  # a test's shorthand
+        **{"kafka": FakeKafka(cluster, places), **options},  # type: ignore[arg-type]  # a test's shorthand
     )
     task = asyncio.create_task(engine.run())
     try:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from adapter.errors import LeaseLost
 from adapter.stream import holding as holding_module
 from adapter.stream.books import PartitionBooks
 from adapter.stream.holding import Holding
@@ -69,3 +70,34 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     assert holding.full
     holding.drop(works[0])
     assert not holding.full
+
+
+def test_a_send_that_no_commit_reserves_is_refused() -> None:
+    """A successor would take it for one that was never sent; the engine asks before, and this is the last gate."""
+    lease = FakeLease()
+    lease.generation = 1
+    books = PartitionBooks(str(PLACE), Inheritance(offset=0), cluster_id="c", fingerprint="f", ahead=4)
+    holding: Holding[str] = Holding(
+        PLACE,
+        books,
+        cast("Writer", None),  # nothing is published here
+        lease,
+        log_id="",
+        generation=1,
+        fenced_at=datetime(2026, 1, 1, tzinfo=UTC),
+        sends=True,
+        room=100,
+    )
+    work = a_work(holding, 0)
+    books.take(0)
+
+    assert not books.want(0)
+    with pytest.raises(LeaseLost, match="offset 0"):
+        work.clear_to_send()
+    assert not work.send_began
+
+    flush = books.fitting()
+    assert flush is not None
+    books.settle(flush)
+    work.clear_to_send()
+    assert work.send_began
