@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -44,10 +44,13 @@ from adapter.stream.aside import Runs
 from adapter.stream.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.stream.engine import Engine
 from adapter.stream.publisher import KafkaPublisher
+from adapter.stream.stage import Stage
 from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
 from adapter.web.metrics import Metrics
 from adapter.web.server import WebServer
+
+S = TypeVar("S")
 
 STAGES = ("submit", "confirm", "deliver", "receive")
 BEAT_SECONDS = 60.0
@@ -205,13 +208,21 @@ class Adapter:
             _log.warning(warning)
 
     def _make_engines(self, provider: Provider) -> Iterator[tuple[str, RunningStage]]:
-        connection, observer = self._connection, self._metrics.stream
         if "submit" in self._only:
-            yield "submit", Engine(self._submit_stage(provider), connection, observer=observer, now=self._now)
+            yield "submit", self._engine(self._submit_stage(provider))
         if "confirm" in self._only:
-            yield "confirm", Engine(self._confirm_stage(provider), connection, observer=observer, now=self._now)
+            yield "confirm", self._engine(self._confirm_stage(provider))
         if self._receiving is not None:
             yield "receive", self._receiving
+
+    def _engine(self, stage: Stage[S]) -> Engine[S]:
+        return Engine(
+            stage,
+            self._connection,
+            observer=self._metrics.stream,
+            now=self._now,
+            skips_group=wiring.skips_group(self._settings),
+        )
 
     def _submit_stage(self, provider: Provider) -> SubmitStage:
         settings = self._settings
@@ -319,11 +330,7 @@ class Adapter:
         if self._trouble is not None:
             return [self._trouble]
         engines: Mapping[str, Runs] = self._engines or self._deliveries.engines
-        return [
-            f"the {name} stage {'has no partitions yet' if engine.in_touch else 'is out of touch with the brokers'}"
-            for name, engine in engines.items()
-            if not (engine.in_touch and (engine.assigned or engine.standing_by))
-        ]
+        return [f"the {name} stage {problem}" for name, engine in engines.items() for problem in _problems(engine)]
 
     def info(self) -> Mapping[str, object]:
         """What runs here."""
@@ -338,6 +345,17 @@ class Adapter:
             "environment": self._settings.provider.environment,
             "fingerprint": self._fingerprint,
         }
+
+
+def _problems(engine: Runs) -> Iterator[str]:
+    """What keeps this engine from taking records, with the cause where it is known."""
+    causes = engine.problems
+    if not engine.in_touch:
+        yield ": ".join(("is out of touch with the brokers", *causes))
+    elif not (engine.assigned or engine.standing_by):
+        yield ": ".join(("has no partitions yet", *causes))
+    else:
+        yield from (f"does not read everything: {cause}" for cause in causes)
 
 
 def _take_advice(settings: Settings) -> None:

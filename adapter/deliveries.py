@@ -48,7 +48,7 @@ class Deliveries:
             # A signer of its own: the engines of the sinks run on another thread.
             signer = wiring.record_signer(settings, wiring.merchant_book(settings))
             stage = _stage(settings, sink, observer, now, signer)
-            return Engine(stage, connection, observer=stream, now=now)
+            return Engine(stage, connection, observer=stream, now=now, skips_group=wiring.skips_group(settings))
 
         makes: dict[str, Callable[[], Runs]] = {
             f"sink.{thread.name}": partial(engine, thread) for thread in self._threads

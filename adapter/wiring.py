@@ -51,6 +51,11 @@ LARGE_RECORD_BYTES = 2 * 1024 * 1024
 """An order of 1 MiB with its plan beside it (contract, section 2)."""
 
 
+def skips_group(settings: Settings) -> str:
+    """The consumer group whose commits are skip requests; see `stream.blockages`."""
+    return f"{settings.kafka.group_prefix}.skips"
+
+
 def kafka_connection(settings: Settings) -> KafkaConnection:
     """How the broker is reached.
 

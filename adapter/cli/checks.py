@@ -29,17 +29,22 @@ from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
 from adapter.settings.advice import advise
+from adapter.stream.blocked_partitions import skip_command
 from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
+from adapter.stream.unreadable_batches import find_unreadable
 from adapter.wiring import base_url, kafka_connection, make_sinks, merchant_book, plugin_manager, topic_specs
 
 if TYPE_CHECKING:
     from adapter.extensions.builtin.entry import Entry
     from adapter.extensions.manager import PluginManager
     from adapter.protocol.credentials import Merchant
+    from adapter.stream.connection import KafkaConnection
 
 RTN_OK = 1
 PRODUCTS = 100
 """How many products of the catalogue a check queries, one after another, so that orders keep their share of calls."""
+UNREADABLE_SECONDS = 3.0
+"""How long each stage's next records are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +176,26 @@ async def _broker(settings: Settings, make_topics: str) -> list[Finding]:
         findings.append(problem("topics", told))
     else:
         findings.append(ok("topics", f"All {len(found.specs)} topics exist."))
+        findings += await _unreadable(settings, connection)
     return [*findings, *(warning("topics", sentence) for sentence in found.grouped_warnings)]
+
+
+async def _unreadable(settings: Settings, connection: KafkaConnection) -> list[Finding]:
+    """Batches in front of which a stage waits, each with the command that gives it up."""
+    topics, prefix = settings.topics, settings.kafka.group_prefix
+    groups = {
+        f"{prefix}.submit": (topics.orders_paid, topics.orders_deferred),
+        f"{prefix}.confirm": (topics.confirmations,),
+    }
+    findings = []
+    try:
+        for group, read in groups.items():
+            for batch in await find_unreadable(connection, group, read, seconds=UNREADABLE_SECONDS):
+                message = f"{batch}. The records behind it wait. Repair it, or give it up: {skip_command(batch)}"
+                findings.append(problem("records", message))
+    except StreamError as error:
+        return [problem("records", str(error))]
+    return findings or [ok("records", "The next records of submit and confirm can be read.")]
 
 
 async def _ecticket(settings: Settings) -> list[Finding]:

@@ -15,6 +15,7 @@ from adapter.cli.invocation import Invocation, Json, command, flag
 from adapter.cli.letter_choice import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters, is_meant
 from adapter.cli.output import clean, note, print_entry, print_facts, print_json, print_table, say
 from adapter.cli.replaying import replay
+from adapter.cli.skipping import skip
 
 if TYPE_CHECKING:
     from adapter.flows.letters import Letter
@@ -39,6 +40,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
         "ecticket-adapter dead-letters replay --reason unmapped-item --per-second 5",
         "ecticket-adapter dead-letters replay A-1001",
     )
+    skipping = ('ecticket-adapter dead-letters skip orders.paid/3/41 --why "disk error, the shop sends them again"',)
     letters = group(
         "Look at records that a person must look at, and send them back to work.",
         (listing[0], showing[0], replaying[0]),
@@ -46,6 +48,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
     command(letters, "list", examples=listing)(list_)
     command(letters, "show", examples=showing)(show)
     command(letters, "replay", examples=replaying)(replay)
+    command(letters, "skip", examples=skipping)(skip)
     app.add_typer(letters, name="dead-letters", rich_help_panel=panel)
 
 

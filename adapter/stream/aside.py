@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -34,6 +34,8 @@ class Runs(Protocol):
     def in_touch(self) -> bool: ...
     @property
     def standing_by(self) -> bool: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
     async def run(self) -> None: ...
     async def stop(self, grace_seconds: float) -> None: ...
 

@@ -33,6 +33,7 @@ from typing import Generic, TypedDict, TypeVar
 
 from adapter.errors import BrokerAway
 from adapter.stream.beginning import begin_at_ends
+from adapter.stream.blocked_partitions import BlockedPartitions, problems_of
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.holding import Holding
 from adapter.stream.holdings import Holdings
@@ -41,7 +42,7 @@ from adapter.stream.kafka_client import AioKafka
 from adapter.stream.metadata import short_fingerprint
 from adapter.stream.observer import Levels, StreamObserver, Unobserved
 from adapter.stream.phases import Phase
-from adapter.stream.port import Kafka, KafkaTrouble, Member, OutOfRange, Place
+from adapter.stream.port import Kafka, KafkaTrouble, Member, OutOfRange, Place, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.stage import Stage
 from adapter.stream.work import Work
@@ -90,6 +91,12 @@ LEAST_FLUSH_SECONDS = 2.0
 MOST_BACK_OFF_SECONDS = 2.0
 """Between attempts to connect."""
 
+STABLE_SESSION_SECONDS = 10.0
+"""A session that ended sooner has failed like an attempt to connect: the next one waits longer ..."""
+
+MOST_REJOIN_SECONDS = 30.0
+"""... up to this. Each session fences the writers of the one before, so joining over and over harms other members."""
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -98,7 +105,8 @@ def _utc_now() -> datetime:
 class Engine(Generic[S]):
     """Runs `stage` against the brokers of `connection`, in this process, until stopped.
 
-    `now` is the clock that waiting records go by. `kafka` is the client; aiokafka when None.
+    `now` is the clock that waiting records go by. `kafka` is the client; aiokafka when None. `skips_group`: see
+    `blocked_partitions`.
     """
 
     def __init__(
@@ -109,6 +117,7 @@ class Engine(Generic[S]):
         observer: StreamObserver | None = None,
         now: Callable[[], datetime] = _utc_now,
         kafka: Kafka | None = None,
+        skips_group: str | None = None,
     ) -> None:
         self._stage = stage
         self._observer: StreamObserver = observer or Unobserved()
@@ -117,6 +126,9 @@ class Engine(Generic[S]):
         self._intake = Intake(stage, self._workshop, self._observer)
         self._holdings = Holdings(
             stage, self._workshop, self._observer, now=now, on_turn=self._interrupt, on_mistake=self._note_mistake
+        )
+        self._blocked: BlockedPartitions[S] = BlockedPartitions(
+            self._kafka, skips_group, now=now, take=self._take_one, run=self._run_errand
         )
         self._member: Member | None = None
         self._mistake: BaseException | None = None
@@ -132,6 +144,9 @@ class Engine(Generic[S]):
         self._in_touch_at = self._belonged = time.monotonic()
         self._missed = False
         self._unread: Mapping[Place, int] = {}
+        self._trouble: str | None = None
+        self._session_began = float("-inf")
+        self._ended_quickly = False
 
     # --- what others may see -----------------------------------------------------------------------------------------
 
@@ -156,6 +171,13 @@ class Engine(Generic[S]):
         """Whether this process is a member of the group that was given no partition."""
         return self._belongs() and self._member is not None and not self._member.assignment()
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """What keeps records from being read, for people: a sentence each, without anything that a record holds."""
+        trouble = [self._trouble] if self._trouble is not None and (self._ended_quickly or not self.in_touch) else []
+        held = list(self._holdings.held.values())
+        return [*trouble, *list(self._holdings.troubles.values()), *problems_of(held)]
+
     # --- running -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -169,9 +191,13 @@ class Engine(Generic[S]):
             back_off = 0.0
             while not self._stopping:
                 await self._beating(asyncio.sleep(back_off))
-                back_off = min(2 * back_off + 0.5, MOST_BACK_OFF_SECONDS) * random.uniform(0.8, 1.0)
-                if await self._session():
+                self._session_began = time.monotonic()
+                joined = await self._session()
+                if joined and not self._ended_quickly:
                     back_off = 0.0
+                else:
+                    most = MOST_REJOIN_SECONDS if joined else MOST_BACK_OFF_SECONDS
+                    back_off = min(2 * back_off + 0.5, most) * random.uniform(0.8, 1.0)
             if self._mistake is not None:
                 raise self._mistake
         finally:
@@ -208,6 +234,7 @@ class Engine(Generic[S]):
         except KafkaTrouble as trouble:
             self._say(f"joining the group again: {trouble}")
         finally:
+            self._ended_quickly = time.monotonic() - self._session_began < STABLE_SESSION_SECONDS
             await self._part(member)
         return True
 
@@ -224,8 +251,9 @@ class Engine(Generic[S]):
         while not self._stopping:
             turn = self._holdings.turn
             held = self._holdings.held
-            places = [place for place, holding in held.items() if self._has_room(holding)]
-            seconds = POLL_SECONDS if len(places) == len(held) else BUSY_POLL_SECONDS
+            paused = {place for place, holding in held.items() if self._blocked.is_paused(member, holding)}
+            places = [place for place, holding in held.items() if place not in paused and self._has_room(holding)]
+            seconds = POLL_SECONDS if len(places) + len(paused) == len(held) else BUSY_POLL_SECONDS
             batches = await self._beating(self._poll(member, places, seconds))
             if self._mistake is not None:
                 raise self._mistake
@@ -238,6 +266,13 @@ class Engine(Generic[S]):
     async def _poll(self, member: Member, places: Sequence[Place], seconds: float) -> Mapping[Place, Sequence[Record]]:
         try:
             return await member.poll(places, timeout=seconds)
+        except UnreadableBatch as problem:
+            # The same poll may have read other partitions, and what it read is lost with it.
+            self._go_back(member)
+            holding = self._holdings.held.get(problem.place)
+            if holding is not None and holding.working:
+                self._blocked.block(member, holding, problem)
+            return {}
         except OutOfRange as out:
             for place in out.places & self._holdings.held.keys():
                 holding = self._holdings.held[place]
@@ -290,10 +325,17 @@ class Engine(Generic[S]):
                 log.error("%s: reading went back to %s; the log is another one", place, records[0].offset)
                 self._holdings.drop(holding, "rewound")
                 continue
-            works = self._intake.open(holding, records)
-            if works:
-                holding.preparing = True
-                self._run_errand(self._admit(holding, works))
+            self._open(holding, records)
+
+    def _take_one(self, holding: Holding[S], record: Record) -> None:
+        """Take a record that stands for offsets which could not be read."""
+        self._open(holding, [record])
+
+    def _open(self, holding: Holding[S], records: Sequence[Record]) -> None:
+        works = self._intake.open(holding, records)
+        if works:
+            holding.preparing = True
+            self._run_errand(self._admit(holding, works))
 
     def _pass_over(self, member: Member, places: Sequence[Place]) -> None:
         """Note how far reading has come: what was not handed out below is no record. No await since the poll's end."""
@@ -302,6 +344,7 @@ class Engine(Generic[S]):
             position = member.position(place)
             if holding is not None and position is not None:
                 holding.books.pass_over(position)
+                self._blocked.passed(holding, position)
 
     async def _admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
         try:
@@ -409,6 +452,10 @@ class Engine(Generic[S]):
             self._say("the group has not settled for a while; nothing is sent until it does")
 
     def _in_touch_again(self, now: float) -> None:
+        if self._ended_quickly and now - self._session_began >= STABLE_SESSION_SECONDS:
+            self._ended_quickly = False
+        if not self._ended_quickly:
+            self._trouble = None
         if self._missed:
             self._missed = False
             self._said = float("-inf")
@@ -420,6 +467,7 @@ class Engine(Generic[S]):
 
     def _say(self, what: str) -> None:
         self._missed = True
+        self._trouble = what
         if time.monotonic() - self._said >= SAY_AGAIN_SECONDS:
             self._said = time.monotonic()
             log.warning("%s: %s", self._stage.name, what)
@@ -433,4 +481,5 @@ class Engine(Generic[S]):
             finished=sum(holding.count(Phase.FINISHED) for holding in held),
             behind=sum(holding.books.open_count + self._unread.get(holding.place, 0) for holding in held),
             partitions=len(held),
+            unreadable=sum(holding.blockage is not None for holding in held),
         )

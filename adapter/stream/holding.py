@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapter.errors import LeaseLost
+from adapter.stream.blockages import Blockage
 from adapter.stream.books import PartitionBooks
 from adapter.stream.inheritance import OwnSends
 from adapter.stream.phases import Phase
@@ -37,9 +38,10 @@ class Holding(Generic[S]):
     """A partition held under `generation` of its group, the last other owner that sent anything fenced at `fenced_at`.
 
     `log_id`: see `port.LogRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being
-    prepared. `astray`: where reading should go on, the log has nothing. `flushed`: a transaction succeeded. `closing`:
-    the next flush is the last. `unreserved`: records that wait for a reservation. `room`: how many records may be in
-    hand before reading stops, those not counted that wait for their time or for others of their lane.
+    prepared. `astray`: where reading should go on, the log has nothing. `blockage`: what comes next cannot be read.
+    `flushed`: a transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that wait for a
+    reservation. `room`: how many records may be in hand before reading stops, those not counted that wait for their
+    time or for others of their lane.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Holding(Generic[S]):
         self.closing = False
         self.preparing = False
         self.astray = False
+        self.blockage: Blockage | None = None
         self.works: dict[int, Work[S]] = {}
         self.unreserved: list[Work[S]] = []
         self.flushed = False

@@ -74,6 +74,7 @@ class Holdings(Generic[S]):
         self._failures: Counter[Place] = Counter()
         self._owner = new_owner()
         self._own_sends: dict[Place, OwnSends] = {}
+        self.troubles: dict[Place, str] = {}
         self.held: dict[Place, Holding[S]] = {}
         self.turn = 0
 
@@ -91,6 +92,7 @@ class Holdings(Generic[S]):
         member.lease.check_proven()
         places = member.assignment()
         self._workshop.leftovers.keep_only(places)
+        self.troubles.clear()
         self._failures.clear()
         for place in places:
             if self._accepting:
@@ -161,7 +163,8 @@ class Holdings(Generic[S]):
             except (KafkaTrouble, BrokerAway) as trouble:
                 proven_after = member.lease.clock()
                 self._failures[place] += 1
-                log.warning("%s could not be taken over yet: %s", place, trouble)
+                self.troubles[place] = f"{place} could not be taken over yet: {trouble}"
+                log.warning("%s", self.troubles[place])
             else:
                 return
             finally:
@@ -183,6 +186,7 @@ class Holdings(Generic[S]):
         except BaseException:
             writer.abandon()
             raise
+        self.troubles.pop(place, None)
         self.held[place] = holding
         self._turned()
         holding.flusher = asyncio.create_task(self._flusher.keep_flushing(holding))

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
-from adapter.errors import TooLarge
+from adapter.errors import TooLarge, Unreadable
 from adapter.stream.holding import Holding
 from adapter.stream.observer import StreamObserver
 from adapter.stream.phases import Phase
@@ -76,8 +76,13 @@ class Intake(Generic[S]):
 
 
 def _check_read(record: Record) -> None:
-    """Raises TooLarge for a record of which nothing but its coordinates is known."""
+    """Raises TooLarge or Unreadable for a record of which nothing but its coordinates is known."""
     not_read = record.not_read
+    if not_read is not None and not_read.skipped is not None:
+        raise Unreadable(
+            f"{offsets_text(record, not_read)} skipped by an operator, because {not_read.why}. The operator's reason: "
+            f"{not_read.skipped}. Find out which orders were there, and have their producer send them again."
+        )
     if not_read is not None:
         raise TooLarge(
             f"{offsets_text(record, not_read)} not read: {not_read.why}. Only the coordinates are known. Read the log "

@@ -82,6 +82,10 @@ class OffsetLedger:
         self._next = max(offset, self._next)
         self._leave_behind(self._next)
 
+    def is_settled(self, offset: int) -> bool:
+        """Whether an earlier owner settled this offset, at which reading has not arrived yet."""
+        return any(first <= offset < past for first, past in self._inherited)
+
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
 

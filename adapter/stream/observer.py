@@ -16,7 +16,7 @@ class Levels:
 
     `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
     with an outcome that is not committed yet. `behind`: open, or not read yet, markers of transactions counted as
-    records. `partitions`: held.
+    records. `partitions`: held. `unreadable`: of these, how many wait in front of a batch that cannot be read.
     """
 
     open: int
@@ -25,6 +25,7 @@ class Levels:
     finished: int
     behind: int
     partitions: int
+    unreadable: int = 0
 
 
 class StreamObserver(Protocol):

@@ -67,12 +67,14 @@ class OutOfRange(StreamError):
 class UnreadableBatch(StreamError):
     """The batch of `place` that holds offset `first` cannot be decoded; nothing of it was read or skipped.
 
-    `last` is the batch's last offset, as far as its header can be believed. `cause` quotes no content.
+    `base` and `last` are the batch's own first and last offset, as far as its header can be believed. `cause` quotes no
+    content.
     """
 
-    def __init__(self, place: Place, *, first: int, last: int, cause: str) -> None:
-        super().__init__(f"the batch at {place}/{first} cannot be read: {cause}")
+    def __init__(self, place: Place, *, base: int, first: int, last: int, cause: str) -> None:
+        super().__init__(f"The batch at {place}/{first} cannot be read: {cause}")
         self.place = place
+        self.base = base
         self.first = first
         self.last = last
         self.cause = cause

@@ -18,7 +18,7 @@ from adapter.errors import BrokerAway, StreamError, TopicsMissing
 from adapter.stream.cluster import AWAY, talk
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
-from adapter.stream.port import UnreadableBatch
+from adapter.stream.port import Place, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.remaining import Remaining, Sight
 
@@ -80,7 +80,7 @@ async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncG
 
 
 async def read_one(connection: KafkaConnection, topic: str, partition: int, offset: int) -> Record | None:
-    """The committed record at these coordinates; None when it is not there, any more or at all.
+    """The committed record at these coordinates; None when it is not there, any more or at all, or cannot be read.
 
     Raises as `read_to_end` does.
     """
@@ -92,10 +92,45 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
         begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
         if not begins[place] <= offset < ends[place]:
             return None
-        async with aclosing(_between(reader, {place: offset}, {place: offset + 1})) as records:
-            async for record in records:
-                return record
+        try:
+            async with aclosing(_between(reader, {place: offset}, {place: offset + 1})) as records:
+                async for record in records:
+                    return record
+        except UnreadableBatch:
+            return None
     return None
+
+
+async def first_unreadable(
+    connection: KafkaConnection, starts: Mapping[Place, int], *, seconds: float
+) -> Mapping[Place, UnreadableBatch]:
+    """The first batch of each place that cannot be read, from these offsets on, as far as reading comes in time.
+
+    Raises as `read_to_end` does.
+    """
+    found: dict[Place, UnreadableBatch] = {}
+    if not starts:
+        return found
+    async with _reader(connection, sorted({place.topic for place in starts})) as reader:
+        wanted = [partition for partition in reader.partitions if Place(*partition) in starts]
+        begins, ends = await reader.consumer.beginning_offsets(wanted), await reader.consumer.end_offsets(wanted)
+        positions = {partition: max(begins[partition], starts[Place(*partition)]) for partition in wanted}
+        _seek(reader, positions)
+        until = time.monotonic() + seconds
+        while (ahead := {each: at for each, at in positions.items() if at < ends[each]}) and time.monotonic() < until:
+            try:
+                await reader.poll(ahead, timeout_ms=_LOOK_MS)
+                positions = {partition: await reader.consumer.position(partition) for partition in ahead}
+            except UnreadableBatch as problem:
+                found[problem.place] = problem
+                positions = {each: at for each, at in ahead.items() if Place(*each) != problem.place}
+                _seek(reader, positions)  # what this poll had read of the others is lost
+    return found
+
+
+def _seek(reader: _Reader, positions: Mapping[TopicPartition, int]) -> None:
+    for partition, offset in positions.items():
+        reader.consumer.seek(partition, offset)
 
 
 async def _between(
@@ -174,7 +209,7 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
         yield _Reader(consumer, partitions)
     except UnreadableBatch as error:
         raise StreamError(
-            f"{str(error).capitalize()}. What it holds cannot be told, so nothing is concluded from this topic. Repair "
+            f"{error}. What it holds cannot be told, so nothing is concluded from this topic. Repair "
             "it, delete its records up to there (kafka-delete-records), or wait until retention has."
         ) from error
     except AWAY as error:

@@ -229,8 +229,9 @@ class RecordReader:
 
     def _unreadable(self, cause: str, batch: _Batch | None = None) -> UnreadableBatch:
         first = self.position if batch is None or batch.magic < 2 else max(self.position, batch.base)
+        base = min(batch.base, first) if batch is not None else first
         last = max(batch.last, first) if batch is not None else first
-        return UnreadableBatch(self._place, first=first, last=last, cause=cause)
+        return UnreadableBatch(self._place, base=base, first=first, last=last, cause=cause)
 
     # --- format 2 ----------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class NotRead:
     first: int
     last: int
     why: str
+    skipped: str | None = None
+    """Why an operator gave up these offsets; None when nobody had to decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

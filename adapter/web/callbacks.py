@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -131,6 +131,7 @@ class ReceiveStage:
 
     assigned: frozenset[tuple[str, int]] = frozenset()
     standing_by = True
+    problems: Sequence[str] = ()
 
     def __init__(
         self,

@@ -72,6 +72,12 @@ class StreamMetrics:
             "ecticket_records_behind", "Not settled or not read yet, now.", ("stage",), registry=registry
         )
         self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
+        self._unreadable = Gauge(
+            "ecticket_unreadable_partitions",
+            "ALARM: waiting in front of a batch that cannot be read, now.",
+            ("stage",),
+            registry=registry,
+        )
 
     def records_taken(self, stage: str, topic: str, count: int) -> None:
         self._taken.labels(stage, topic).inc(count)
@@ -108,6 +114,7 @@ class StreamMetrics:
         self._levels.labels(stage, "finished").set(levels.finished)
         self._behind.labels(stage).set(levels.behind)
         self._partitions.labels(stage).set(levels.partitions)
+        self._unreadable.labels(stage).set(levels.unreadable)
 
 
 class ProviderMetrics:

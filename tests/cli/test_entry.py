@@ -74,6 +74,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
         "dead-letters list",
         "dead-letters show",
         "dead-letters replay",
+        "dead-letters skip",
         "resolve",
         "reissue",
         "schemas write",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cramjam
+from aiokafka.codec import lz4_encode
 from aiokafka.record.util import calc_crc32c
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
@@ -38,7 +39,7 @@ COMPRESS: Mapping[int, Callable[[bytes], bytes]] = {
     0: bytes,
     GZIP: gzip.compress,
     SNAPPY: xerial,
-    LZ4: lambda data: bytes(cramjam.lz4.compress(data)),
+    LZ4: lz4_encode,
     ZSTD: lambda data: bytes(cramjam.zstd.compress(data)),
 }
 

@@ -12,10 +12,20 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from adapter.errors import BrokerAway
-from adapter.stream.port import Commit, KafkaTrouble, LogRange, OutOfRange, Place, PublicationsTooLarge
+from adapter.stream.port import (
+    Commit,
+    KafkaTrouble,
+    LogRange,
+    OutOfRange,
+    Place,
+    PublicationsTooLarge,
+    UnreadableBatch,
+)
 from adapter.stream.records import Publication, Record
 
 CLUSTER_ID = "fake"
+SKIPS = "skips"
+"""The group whose commits are skip requests."""
 _AT_ONCE = 50
 
 
@@ -28,6 +38,8 @@ class FakeCluster:
         self.starts: defaultdict[Place, int] = defaultdict(int)
         self.markers: defaultdict[Place, int] = defaultdict(int)
         self.commits: dict[Place, Commit] = {}
+        self.skips: dict[Place, Commit] = {}
+        self.unreadable: dict[Place, tuple[int, int]] = {}
         self.published: list[Publication] = []
         self.transactions: list[tuple[Place, int]] = []
         self.epochs: defaultdict[Place, int] = defaultdict(int)
@@ -169,8 +181,9 @@ class FakeWriter:
 class FakeMember:
     """One member; `give` and `revoked` are what the group does to it."""
 
-    def __init__(self, cluster: FakeCluster, at_once: Collection[Place]) -> None:
+    def __init__(self, cluster: FakeCluster, at_once: Collection[Place], group: str = "") -> None:
         self._cluster = cluster
+        self._group = group
         self._at_once = at_once
         self._assignment: frozenset[Place] = frozenset()
         self._positions: dict[Place, int] = {}
@@ -249,13 +262,22 @@ class FakeMember:
             if place in self._assignment:
                 if not self._cluster.starts[place] <= self._positions[place] <= self._cluster.end(place):
                     raise OutOfRange([place])
-                ahead = [one for one in self._cluster.logs[place] if one.offset >= self._positions[place]]
+                end = self._readable_until(place)
+                ahead = [one for one in self._cluster.logs[place] if self._positions[place] <= one.offset < end]
                 if ahead:
                     batches[place] = ahead[:_AT_ONCE]
                     self._positions[place] = batches[place][-1].offset + 1
                 if len(ahead) <= _AT_ONCE:
-                    self._positions[place] = self._cluster.end(place)
+                    self._positions[place] = end
         return batches
+
+    def _readable_until(self, place: Place) -> int:
+        """Where the log ends, or an unreadable batch begins. Raises UnreadableBatch: what this poll read is lost."""
+        first, last = self._cluster.unreadable.get(place, (-1, -1))
+        at, end = self._positions[place], self._cluster.end(place)
+        if first <= at <= last and at < end:
+            raise UnreadableBatch(place, base=first, first=at, last=last, cause="codec 7 is not known")
+        return min(first, end) if first >= at else end
 
     def position(self, place: Place) -> int | None:
         return self._positions.get(place)
@@ -267,7 +289,7 @@ class FakeMember:
 
     async def committed(self, place: Place) -> Commit | None:
         await _answer(self)
-        return self._cluster.commits.get(place)
+        return (self._cluster.skips if self._group == SKIPS else self._cluster.commits).get(place)
 
     async def log_range(self, place: Place) -> LogRange:
         await _answer(self)
@@ -290,7 +312,7 @@ class FakeMember:
 
     async def leave(self) -> None:
         self.left = True
-        if not self.dead:
+        if not self.dead and self in self._cluster.members:
             self._cluster.members.remove(self)
 
 
@@ -307,7 +329,7 @@ class FakeKafka:
         await asyncio.sleep(0)
         if self._cluster.away:
             raise BrokerAway("no broker answers")
-        return FakeMember(self._cluster, self._places)
+        return FakeMember(self._cluster, self._places, group)
 
 
 async def _answer(client: FakeMember | FakeWriter) -> None:

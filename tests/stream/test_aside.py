@@ -19,6 +19,7 @@ class FakeEngine:
     assigned = frozenset({("events", 0)})
     in_touch = True
     standing_by = False
+    problems = ()
 
     def __init__(self, mistake: Exception | None = None) -> None:
         self._mistake = mistake

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from datetime import datetime
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from adapter.errors import LeaseLost
 from adapter.stream import engine as engine_module
 from adapter.stream import workshop
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
 from adapter.stream.observer import Unobserved
 from adapter.stream.stage import Grant, Outcome
 from stream.engine_stories import (
@@ -22,7 +25,7 @@ from stream.engine_stories import (
     told,
     until,
 )
-from stream.fake_kafka import FakeCluster
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
 
 
 async def test_nothing_is_sent_while_the_group_does_not_answer(cluster: FakeCluster) -> None:
@@ -378,3 +381,37 @@ async def test_an_outage_is_said_once_a_session_is_over_and_again_when_it_ends(
         await until(lambda: "in touch with the brokers again" in caplog.text)
 
         assert engine.in_touch
+
+
+async def test_a_session_that_ends_quickly_makes_the_next_one_wait_longer(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joining over and over would fence the writers each time; the cause is named as long as it goes on."""
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def sleeps(seconds: float) -> None:
+        if seconds >= 0.4:
+            waits.append(seconds)
+        await sleep(0)
+
+    class Fails(FakeKafka):
+        async def connect(self, group: str) -> FakeMember:
+            member = await super().connect(group)
+            member.fails_to_poll = True
+            return member
+
+    monkeypatch.setattr(asyncio, "sleep", sleeps)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    engine = Engine(StageOfTests(), KafkaConnection(bootstrap_servers="fake:1"), kafka=Fails(cluster, (PAID,)))
+    running = asyncio.create_task(engine.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(waits) - waits.count(5.0) < 7:
+                await sleep(0.001)
+        assert any("this member can go on no more" in problem for problem in engine.problems)
+    finally:
+        await engine.stop(0)
+        await running
+
+    assert [wait for wait in waits if wait != 5.0][:7] == [0.5, 1.5, 3.5, 7.5, 15.5, 30.0, 30.0]

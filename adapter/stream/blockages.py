@@ -1,0 +1,88 @@
+"""A partition whose next batch cannot be read: how long it waits, and what an operator may have decided about it.
+
+Only that partition waits; the others are read on. The batch is tried again after 0.5 s, then after twice as long each
+time, up to 30 s: the broker may be repaired. An operator who gives the batch up writes a *skip request*
+(`dead-letters skip`): a commit of the group `{group_prefix}.skips`, which no engine joins. Every engine that stands in
+front of the named batch takes it up by itself. So nothing is fenced, the engine's own commit stays the only one, and a
+request is neither lost by a crash nor done twice. A batch that can be read is never skipped, whatever is requested.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+
+from adapter.stream.port import UnreadableBatch
+
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+LOOK_FOR_REQUEST_SECONDS = 3.0
+"""How often an engine that is blocked looks for a skip request."""
+LOG_AGAIN_SECONDS = 10.0
+MOST_WHY_CHARACTERS = 500
+"""Of an operator's reason; a commit's metadata has room for 4,096 bytes."""
+
+_VERSION = "es1"
+
+
+@dataclass(slots=True, kw_only=True)
+class Blockage:
+    """One partition's wait. Times are those of `time.monotonic`."""
+
+    problem: UnreadableBatch
+    failures: int
+    retry_at: float
+    logged_at: float
+    """When the log last said so."""
+    tried: bool = False
+    """Whether the next attempt has begun."""
+
+    @classmethod
+    def after(cls, earlier: Blockage | None, problem: UnreadableBatch, *, now: float) -> Blockage:
+        """The wait after one more failure; another batch begins anew."""
+        same = earlier is not None and earlier.problem.first == problem.first
+        failures = earlier.failures + 1 if earlier is not None and same else 1
+        wait = min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 30), LONGEST_RETRY_SECONDS)
+        logged_at = earlier.logged_at if earlier is not None else float("-inf")
+        is_due = now - logged_at >= LOG_AGAIN_SECONDS
+        return cls(problem=problem, failures=failures, retry_at=now + wait, logged_at=now if is_due else logged_at)
+
+    def logs(self, now: float) -> bool:
+        """Whether this failure is to be logged."""
+        return self.logged_at == now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipRequest:
+    """An operator's decision that the batch with these offsets is given up.
+
+    `log_id` is that of the log (`port.LogRange`): a topic that was created again has other offsets of the same numbers.
+    """
+
+    first: int
+    last: int
+    why: str
+    log_id: str = ""
+
+    def covers(self, problem: UnreadableBatch, log_id: str) -> bool:
+        """Whether it is about this batch."""
+        same_log = not self.log_id or not log_id or self.log_id == log_id
+        return same_log and self.first <= problem.first <= self.last
+
+
+def write_request(request: SkipRequest) -> str:
+    """The request as a commit's metadata; its commit is at `request.first`."""
+    fields = {"first": request.first, "last": request.last, "log": request.log_id, "why": request.why}
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return f"{_VERSION} {zlib.crc32(text.encode()):08x} {text}"
+
+
+def read_request(metadata: str) -> SkipRequest | None:
+    """The request that `write_request` wrote; None for anything else."""
+    version, _, rest = metadata.partition(" ")
+    checksum, _, text = rest.partition(" ")
+    if version != _VERSION or checksum != f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}":
+        return None
+    fields = json.loads(text)
+    return SkipRequest(first=fields["first"], last=fields["last"], why=fields["why"], log_id=fields["log"])

@@ -1,0 +1,158 @@
+"""The partitions of one engine that wait in front of a batch that cannot be read, and what ends their wait.
+
+See `blockages` for the rules. Here they are applied: reading of the partition pauses, the batch is tried again when its
+time has come, and a skip request is looked for meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from adapter.errors import BrokerAway
+from adapter.stream.blockages import LOOK_FOR_REQUEST_SECONDS, Blockage, SkipRequest, read_request
+from adapter.stream.holding import Holding
+from adapter.stream.port import Kafka, KafkaTrouble, Member, Place, UnreadableBatch
+from adapter.stream.records import NotRead, Record
+
+S = TypeVar("S")
+
+log = logging.getLogger(__name__)
+
+TakesRecord = Callable[[Holding[S], Record], None]
+"""Takes a record in hand as if it had been read."""
+
+
+class BlockedPartitions(Generic[S]):
+    """Pauses and resumes partitions of one engine.
+
+    `skips_group` is the consumer group whose commits are skip requests; None: nothing is ever skipped.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        skips_group: str | None,
+        *,
+        now: Callable[[], datetime],
+        take: TakesRecord[S],
+        run: Callable[[Coroutine[object, object, None]], None],
+    ) -> None:
+        self._kafka = kafka
+        self._skips_group = skips_group
+        self._now = now
+        self._take = take
+        self._run = run
+
+    def block(self, member: Member, holding: Holding[S], problem: UnreadableBatch) -> None:
+        """Pause this partition in front of `problem`; its reading has been reset to that point."""
+        if problem.first < holding.books.next_offset:
+            return
+        if holding.books.is_settled(problem.first):
+            # It was skipped already, and older records are still open: the commit could not pass it.
+            self._continue_behind(member, holding, problem.last)
+            return
+        earlier = holding.blockage
+        now = time.monotonic()
+        holding.blockage = Blockage.after(earlier, problem, now=now)
+        if holding.blockage.logs(now):
+            log.error(
+                "%s; this partition is tried again in %.1f s, and the others are read on. Repair it, or give up "
+                "offsets %s to %s: %s",
+                problem,
+                holding.blockage.retry_at - now,
+                problem.first,
+                problem.last,
+                skip_command(problem),
+            )
+        if earlier is None and self._skips_group is not None:
+            self._run(self._await_request(member, holding, self._skips_group))
+
+    def is_paused(self, member: Member, holding: Holding[S]) -> bool:
+        """Whether this partition is not to be read now; when its time has come, reading begins with a new fetch."""
+        blockage = holding.blockage
+        if blockage is None or blockage.tried:
+            return False
+        if time.monotonic() < blockage.retry_at:
+            return True
+        member.seek(holding.place, holding.books.next_offset)
+        blockage.tried = True
+        return False
+
+    def passed(self, holding: Holding[S], position: int) -> None:
+        """Note how far reading has come; the wait is over when that is behind the batch's beginning."""
+        blockage = holding.blockage
+        if blockage is not None and position > blockage.problem.first:
+            holding.blockage = None
+            log.info("%s is read on at offset %s", holding.place, position)
+
+    async def _await_request(self, member: Member, holding: Holding[S], group: str) -> None:
+        while holding.live and holding.working and holding.blockage is not None:
+            request = await self._request(group, holding.place)
+            problem = None if request is None else _skippable(holding, request)
+            if request is not None and problem is not None:
+                self._skip(member, holding, problem, request)
+                return
+            await asyncio.sleep(LOOK_FOR_REQUEST_SECONDS)
+
+    async def _request(self, group: str, place: Place) -> SkipRequest | None:
+        try:
+            reader = await self._kafka.connect(group)
+            try:
+                commit = await reader.committed(place)
+            finally:
+                await reader.leave()
+        except (KafkaTrouble, BrokerAway) as trouble:
+            # An access rule may be missing; then an operator's request would never arrive.
+            log.warning("%s: whether it is to be skipped could not be read: %s", place, trouble)
+            return None
+        return None if commit is None else read_request(commit.metadata)
+
+    def _skip(self, member: Member, holding: Holding[S], problem: UnreadableBatch, request: SkipRequest) -> None:
+        """Let the batch have its outcome, a dead letter; no await from here on, so that nothing is read in between."""
+        last = min(problem.last, request.last)
+        log.warning("%s: offsets %s to %s are skipped: %s", holding.place, problem.first, last, request.why)
+        record = Record(
+            topic=holding.place.topic,
+            partition=holding.place.partition,
+            offset=problem.first,
+            timestamp=self._now(),
+            key=None,
+            value=None,
+            not_read=NotRead(first=problem.first, last=last, why=str(problem), skipped=request.why),
+        )
+        self._take(holding, record)
+        self._continue_behind(member, holding, last)
+
+    def _continue_behind(self, member: Member, holding: Holding[S], last: int) -> None:
+        holding.books.skip_to(last + 1)
+        holding.flush_due.set()
+        holding.blockage = None
+        member.seek(holding.place, holding.books.next_offset)
+
+
+def skip_command(problem: UnreadableBatch) -> str:
+    """The command that gives this batch up."""
+    return f"ecticket-adapter dead-letters skip {problem.place}/{problem.first} --why TEXT"
+
+
+def _skippable(holding: Holding[S], request: SkipRequest) -> UnreadableBatch | None:
+    """The requested batch, if the partition still waits in front of it and nothing is under way.
+
+    While the batch is tried once more, it may turn out to be readable. While another batch is prepared, nothing may
+    enter the lanes beside it.
+    """
+    blockage = holding.blockage
+    if blockage is None or blockage.tried or holding.preparing or not (holding.live and holding.working):
+        return None
+    return blockage.problem if request.covers(blockage.problem, holding.log_id) else None
+
+
+def problems_of(holdings: Sequence[Holding[S]]) -> list[str]:
+    """What keeps partitions from being read, one sentence for each."""
+    blockages = [holding.blockage for holding in holdings]
+    return [str(blockage.problem) for blockage in blockages if blockage is not None]

@@ -1,0 +1,135 @@
+"""A batch that cannot be read costs its partition time, and nobody else anything; a bomb costs itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from stream.batch_bytes import GZIP, LZ4, SNAPPY, ZSTD, Written, batch
+from stream.raw_batches import send_raw
+
+from adapter.local.broker import LocalKafka
+from adapter.stream.connection import KafkaConnection
+from integration.commands import run
+from integration.house import PARTITIONS, House, Worker, open_house
+from integration.shop import Shop
+
+BOMBS_MIB = {GZIP: 200, SNAPPY: 18, LZ4: 200, ZSTD: 200}
+"""By codec; what a broker takes by default on the wire. Snappy compresses zeros only to a twentieth."""
+MOST_MORE_MIB = 120
+"""What the process may grow by, at most, while it reads bombs of 200 MiB and issues orders."""
+
+
+@pytest.fixture
+def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
+    """A broker whose files the test may damage."""
+    with LocalKafka() as broker:
+        yield broker
+
+
+async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    """The other partitions are read on; `/readyz`, a metric and `check` name the batch; `dead-letters skip` ends it."""
+    connection = KafkaConnection(bootstrap_servers=own_kafka.bootstrap_servers)
+    shop = Shop(seed=41)
+    async with open_house(connection, tmp_path) as house:
+        topic = house.topic("orders_paid")
+        before = await house.feed(shop.orders(2), partition=0)
+        lost = await send_raw(connection, topic, batch(Written(value=b"lost"), Written(value=b"too")), partition=0)
+        await house.feed(shop.orders(3), partition=0)
+        _damage(own_kafka, topic, b"lost")
+        worker = await house.start(ready=False)
+        ref = f"{topic}/0/{lost[0]}"
+        house.refs[ref] = None
+
+        reasons = await _until_not_ready_for(worker, ref)
+        for partition in range(1, PARTITIONS):
+            await house.feed(shop.orders(5), partition=partition)
+        await _until_submitted(house, 2 + 5 * (PARTITIONS - 1))
+        checked = await run(worker, "check")
+        readable = await run(worker, "dead-letters", "skip", before[0], "--why", "a mistake")
+        unknown = await run(worker, "dead-letters", "skip", f"{topic}/0/99", "--why", "a mistake")
+        metrics = (await worker.get("/metrics")).text
+        skipped = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad", "--json")
+        again = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad")
+        await house.all_told(seconds=60)
+        await worker.until_ready()
+
+        assert "checksum" in reasons
+        assert checked.code == 1
+        assert f"dead-letters skip {ref}" in " ".join((checked.out + checked.err).split())
+        assert (readable.code, unknown.code) == (1, 1)
+        assert f"{topic}/0/{lost[0]}" in readable.err
+        assert 'ecticket_unreadable_partitions{stage="submit"} 1.0' in metrics
+        assert (skipped.code, skipped.lines[0]["first"], skipped.lines[0]["last"]) == (0, lost[0], lost[0] + 1)
+        assert again.code == 0
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        (letter,) = house.told.by_topic[house.topic("dead_letters")]
+        headers = {name: value.decode() for name, value in letter.headers if name.startswith("ecticket-")}
+        assert (headers["ecticket-reason"], headers["ecticket-offsets"]) == ("unreadable", f"{lost[0]}-{lost[0] + 1}")
+        assert "the disk was bad" in headers["ecticket-message"]
+        warned = [line for line in worker.said if ref in str(line) and line["level"] == "error"]
+        assert 0 < len(warned) < 10
+        assert await worker.dismiss() == 0
+
+
+async def test_bombs_are_parked_by_their_coordinates(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """Each codec: memory stays bounded, nobody has to act, and the orders beside and behind are issued."""
+    shop = Shop(seed=42)
+    async with open_house(kafka, tmp_path) as house:
+        worker = await house.start()
+        await house.feed(shop.orders(4))
+        await house.all_told(seconds=60)
+        before = _most_memory_mib(worker)
+        for partition, (codec, mebibytes) in enumerate(BOMBS_MIB.items()):
+            bomb = Written(key=b"bomb", value=b'{"order_id":"' + bytes(mebibytes << 20))
+            wire = await asyncio.to_thread(batch, bomb, codec=codec)
+            (offset,) = await send_raw(kafka, house.topic("orders_paid"), wire, partition=partition)
+            house.refs[f"{house.topic('orders_paid')}/{partition}/{offset}"] = None
+        await house.feed(shop.orders(20))
+        await house.all_told(seconds=90)
+
+        letters = house.told.by_topic[house.topic("dead_letters")]
+        reasons = Counter(dict(letter.headers)["ecticket-reason"] for letter in letters)
+        assert reasons == {b"too-large": len(BOMBS_MIB)}
+        assert [letter.value for letter in letters] == [None] * len(BOMBS_MIB)
+        assert house.disagreements() == []
+        assert await house.uncommitted() == []
+        assert _most_memory_mib(worker) - before < MOST_MORE_MIB
+        assert await worker.dismiss() == 0
+
+
+def _damage(kafka: LocalKafka, topic: str, content: bytes) -> None:
+    """Flip a bit of a batch on the broker's disk."""
+    log = kafka.directory / "data" / f"{topic}-0" / "00000000000000000000.log"
+    with log.open("r+b") as file:
+        at = file.read().index(content)
+        file.seek(at)
+        file.write(bytes([content[0] ^ 1]))
+
+
+async def _until_not_ready_for(worker: Worker, ref: str) -> str:
+    """Wait until `/readyz` names these coordinates; what it says."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(httpx.TransportError):
+                answer = await worker.get("/readyz")
+                if answer.status_code == 503 and ref in answer.text:
+                    return answer.text
+            await asyncio.sleep(0.1)
+
+
+async def _until_submitted(house: House, orders: int) -> None:
+    ended = await house.reader.until(lambda: len({event.ref for event in house.told.events}) >= orders, seconds=60)
+    assert ended
+
+
+def _most_memory_mib(worker: Worker) -> int:
+    """The largest resident set so far."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024

@@ -1,0 +1,244 @@
+"""A batch that cannot be read holds up its own partition, until it can be read or an operator gives it up."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.stream import blocked_partitions
+from adapter.stream.blockages import (
+    LONGEST_RETRY_SECONDS,
+    MOST_WHY_CHARACTERS,
+    Blockage,
+    SkipRequest,
+    read_request,
+    write_request,
+)
+from adapter.stream.metadata import LIMIT
+from adapter.stream.observer import Levels, Unobserved
+from adapter.stream.port import Commit, Place, UnreadableBatch
+from adapter.stream.records import Record
+from adapter.stream.stage import Grant, Outcome
+from stream.engine_stories import PAID, PAID_TOO, Sends, StageOfTests, running, told, until
+from stream.fake_kafka import SKIPS, FakeCluster
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def unreadable(first: int = 5, last: int = 7) -> UnreadableBatch:
+    return UnreadableBatch(Place("paid", 0), base=first, first=first, last=last, cause="codec 7 is not known")
+
+
+def test_the_wait_doubles_up_to_half_a_minute() -> None:
+    """The first retry comes after half a second: most troubles are short."""
+    waits = []
+    blockage = None
+    for _ in range(9):
+        blockage = Blockage.after(blockage, unreadable(), now=1000)
+        waits.append(blockage.retry_at - 1000)
+
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert waits[-1] == LONGEST_RETRY_SECONDS
+
+
+def test_another_batch_is_waited_for_anew() -> None:
+    """Reading came further in between."""
+    blockage = Blockage.after(Blockage.after(None, unreadable(), now=0), unreadable(first=8), now=20)
+
+    assert (blockage.failures, blockage.retry_at) == (1, 20.5)
+
+
+def test_the_log_says_so_once_in_ten_seconds() -> None:
+    """However often the batch is tried."""
+    said = []
+    blockage = None
+    for now in range(31):
+        blockage = Blockage.after(blockage, unreadable(), now=now)
+        if blockage.logs(now):
+            said.append(now)
+
+    assert said == [0, 10, 20, 30]
+
+
+REQUESTS = st.builds(
+    SkipRequest,
+    first=st.integers(0, 2**63 - 1),
+    last=st.integers(0, 2**63 - 1),
+    why=st.text(max_size=MOST_WHY_CHARACTERS).filter(lambda text: text.isprintable()),
+    log_id=st.text("abc-_=", max_size=30),
+)
+
+
+@given(REQUESTS)
+def test_a_request_is_read_as_it_was_written(request: SkipRequest) -> None:
+    """And it fits into the metadata of a commit, whatever its reason."""
+    metadata = write_request(request)
+
+    assert read_request(metadata) == request
+    assert len(metadata.encode()) <= LIMIT
+
+
+@given(st.text(max_size=100) | REQUESTS.map(write_request).map(lambda text: text[:-1]))
+def test_anything_else_is_no_request(metadata: str) -> None:
+    """A commit of another kind, or a damaged one, gives nothing up."""
+    assert read_request(metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "log_id", "covers"),
+    [
+        (SkipRequest(first=5, last=7, why=""), "", True),
+        (SkipRequest(first=3, last=5, why=""), "", True),
+        (SkipRequest(first=6, last=7, why=""), "", False),
+        (SkipRequest(first=1, last=4, why=""), "", False),
+        (SkipRequest(first=5, last=7, why="", log_id="one"), "one", True),
+        (SkipRequest(first=5, last=7, why="", log_id="one"), "another", False),
+        (SkipRequest(first=5, last=7, why="", log_id="one"), "", True),
+    ],
+)
+def test_a_request_is_about_one_batch_of_one_log(request_: SkipRequest, log_id: str, covers: bool) -> None:
+    """A wrong offset gives nothing up, nor does a request about a deleted topic of the same name."""
+    assert request_.covers(unreadable(), log_id) is covers
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+class Broken(StageOfTests):
+    """Publishes why a record has no content."""
+
+    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        return told(f"{record.offset} {type(error).__name__} {error}")
+
+
+class Gauges(Unobserved):
+    """The last levels."""
+
+    unreadable = 0
+
+    def levels(self, stage: str, levels: Levels) -> None:
+        self.unreadable = levels.unreadable
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are looked for at once."""
+    monkeypatch.setattr(blocked_partitions, "LOOK_FOR_REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr("adapter.stream.blockages.FIRST_RETRY_SECONDS", 0.05)
+
+
+def has_told(cluster: FakeCluster, count: int) -> bool:
+    return len(cluster.told) == count
+
+
+def asks_to_skip(cluster: FakeCluster, first: int, last: int, *, log_id: str = "") -> None:
+    request = SkipRequest(first=first, last=last, why="the disk was bad", log_id=log_id)
+    cluster.skips[PAID] = Commit(offset=first, metadata=write_request(request))
+
+
+@pytest.mark.usefixtures("quick")
+async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Records before the batch and of the other partition are handled, each once; the cause is told."""
+    cluster.append(PAID, "before", "corrupt", "behind")
+    cluster.unreadable[PAID] = (1, 1)
+    stage, gauges = StageOfTests(Sends()), Gauges()
+    with caplog.at_level(logging.WARNING):
+        async with running(stage, cluster, PAID, PAID_TOO, observer=gauges) as engine:
+            await until(lambda: engine.problems)
+            for at in range(20):
+                cluster.append(PAID_TOO, f"other {at}")
+                await until(partial(has_told, cluster, at + 2))
+            assert engine.problems == ["The batch at paid/0/1 cannot be read: codec 7 is not known"]
+            assert engine.in_touch
+            await until(lambda: gauges.unreadable == 1)
+
+    assert sorted(stage.handled) == sorted(["before", *(f"other {at}" for at in range(20))])
+    assert cluster.commits[PAID].offset == 1
+    assert len([line for line in caplog.messages if "paid/0/1" in line]) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_batch_that_can_be_read_again_is_read(cluster: FakeCluster) -> None:
+    """The broker was repaired: nobody has to do anything."""
+    cluster.append(PAID, "a", "b", "c")
+    cluster.unreadable[PAID] = (1, 1)
+    async with running(StageOfTests(), cluster, PAID) as engine:
+        await until(lambda: engine.problems)
+        del cluster.unreadable[PAID]
+        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: not engine.problems)
+
+    assert cluster.told == ["a", "b", "c"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_operator_gives_a_batch_up(cluster: FakeCluster) -> None:
+    """Its offsets get one outcome, with the operator's reason, and reading continues behind them."""
+    cluster.append(PAID, "a", "b", "c", "d")
+    cluster.unreadable[PAID] = (1, 2)
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
+        await until(lambda: engine.problems)
+        asks_to_skip(cluster, 1, 2, log_id="first")
+        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: cluster.commits[PAID].offset == 4)
+
+    skipped = next(text for text in cluster.told if text.startswith("1 Unreadable"))
+    assert "Offsets 1 to 2 of paid/0" in skipped
+    assert "the disk was bad" in skipped
+    assert sorted(set(cluster.told) - {skipped}) == ["a", "d"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_request_from_before_the_start_is_honoured_once(cluster: FakeCluster) -> None:
+    """An adapter that was down takes it up; the next one finds it done, also while an older record is still open."""
+    cluster.append(PAID, "next century", "b", "c", "d")
+    cluster.unreadable[PAID] = (1, 2)
+    asks_to_skip(cluster, 1, 2)
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS):
+        await until(lambda: len(cluster.told) == 2)
+    assert cluster.commits[PAID].offset == 0
+
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
+        await until(lambda: engine.assigned)
+        cluster.append(PAID, "e")
+        await until(lambda: len(cluster.told) == 3)
+
+    assert [text for text in cluster.told if text.startswith("1 Unreadable")] == [cluster.told[0]]
+    assert cluster.told[1:] == ["d", "e"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_crash_in_between_loses_and_repeats_nothing(cluster: FakeCluster) -> None:
+    """The transaction with the dead letter fails: the next attempt skips the batch again, and writes one."""
+    cluster.append(PAID, "a", "b", "c")
+    cluster.unreadable[PAID] = (1, 1)
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
+        await until(lambda: engine.problems)
+        await until(lambda: cluster.commits[PAID].offset == 1)
+        cluster.faults = ["failed"]
+        asks_to_skip(cluster, 1, 1)
+        await until(lambda: len(cluster.told) == 3)
+
+    assert len([text for text in cluster.told if text.startswith("1 Unreadable")]) == 1
+    assert sorted(text for text in cluster.told if not text.startswith("1")) == ["a", "c"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("first", "log_id"), [(2, ""), (0, ""), (1, "another")])
+async def test_a_request_about_something_else_gives_nothing_up(cluster: FakeCluster, first: int, log_id: str) -> None:
+    """A wrong offset, or another topic of that name."""
+    cluster.append(PAID, "a", "b", "c")
+    cluster.unreadable[PAID] = (1, 1)
+    asks_to_skip(cluster, first, first, log_id=log_id)
+    async with running(Broken(), cluster, PAID, PAID_TOO, skips_group=SKIPS) as engine:
+        await until(lambda: engine.problems)
+        for at in range(10):
+            cluster.append(PAID_TOO, f"{at}")
+            await until(partial(has_told, cluster, at + 2))
+        assert engine.problems
+
+    assert cluster.commits[PAID].offset == 1
