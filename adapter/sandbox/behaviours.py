@@ -86,6 +86,29 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryOutage:
+    """QueryIssueResult alone refuses every number as if it did not know it, for `seconds` from the first query on.
+
+    `every_seconds`: it does so again that long after each beginning (0: never again).
+    """
+
+    seconds: float = 600.0
+    every_seconds: float = 0.0
+    rtn_code: int | None = None
+    message: str = "No order has this number."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueOutage:
+    """Issue alone refuses everything, with nothing carried out; `seconds` and `every_seconds` as of `QueryOutage`."""
+
+    seconds: float = 600.0
+    every_seconds: float = 0.0
+    rtn_code: int | None = None
+    message: str = "System maintenance in progress."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotAcceptedEnvelope:
     """An answer with this TransCode (≠ 1) and no Data, with nothing carried out."""
 
@@ -145,6 +168,8 @@ AnswerFault: TypeAlias = (
     | Garbage
     | WrongChecksum
     | Maintenance
+    | QueryOutage
+    | IssueOutage
     | NotAcceptedEnvelope
 )
 JobFault: TypeAlias = JobNeverFinishes | JobFails
@@ -160,6 +185,8 @@ KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "garbage": Garbage,
     "wrong_checksum": WrongChecksum,
     "maintenance": Maintenance,
+    "query_outage": QueryOutage,
+    "issue_outage": IssueOutage,
     "trans_code": NotAcceptedEnvelope,
     "slow": Slow,
     "job_never_finishes": JobNeverFinishes,
@@ -173,10 +200,13 @@ KINDS: Final[Mapping[str, type[Behaviour]]] = {
 
 _EVERY: Final = frozenset(Endpoint)
 _ISSUE: Final = frozenset({Endpoint.ISSUE})
+_QUERY: Final = frozenset({Endpoint.QUERY_ISSUE_RESULT})
 _NOTIFICATIONS: Final = frozenset(NotificationKind)
 
 PLACES: Final[Mapping[type[Behaviour], frozenset[Place]]] = {
     **dict.fromkeys(KINDS.values(), _EVERY),
+    QueryOutage: _QUERY,
+    IssueOutage: _ISSUE,
     LateEffect: _ISSUE,
     JobNeverFinishes: _ISSUE,
     JobFails: _ISSUE,

@@ -25,9 +25,11 @@ from adapter.sandbox.behaviours import (
     AnswerLostAfter,
     AnswerLostBefore,
     Garbage,
+    IssueOutage,
     LateEffect,
     Maintenance,
     NotAcceptedEnvelope,
+    QueryOutage,
     ServerError,
     WrongChecksum,
 )
@@ -148,6 +150,10 @@ class Desk:
             case ServerError(status=status, after_effect=False, retry_after_seconds=seconds), _:
                 return _http(status, seconds)
             case Maintenance(rtn_code=code, message=message), Received(merchant=merchant):
+                return self._refused(Refusal(reason=Reason.MAINTENANCE, message=message), merchant, now, code)
+            case QueryOutage(rtn_code=code, message=message), Received(merchant=merchant):
+                return self._refused(Refusal(reason=Reason.UNKNOWN_TRADE_NO, message=message), merchant, now, code)
+            case IssueOutage(rtn_code=code, message=message), Received(merchant=merchant):
                 return self._refused(Refusal(reason=Reason.MAINTENANCE, message=message), merchant, now, code)
             case NotAcceptedEnvelope(trans_code=code, message=message), Received(merchant=merchant):
                 sent_at = int(now.timestamp())

@@ -70,6 +70,7 @@ _REFUSING: Final[Check] = (_not_one, "a whole number other than 1")
 
 OPTIONS: Final[Mapping[str, Check]] = {
     "seconds": _number(0, MAX_SECONDS),
+    "every_seconds": _number(0, MAX_SECONDS),
     "reset": _FLAG,
     "status": _whole(300, 599),
     "after_effect": _FLAG,

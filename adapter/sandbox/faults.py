@@ -21,6 +21,7 @@ from adapter.sandbox.behaviours import (
     Behaviour,
     DelayedNotification,
     DuplicateNotification,
+    IssueOutage,
     JobFails,
     JobFault,
     JobNeverFinishes,
@@ -29,6 +30,7 @@ from adapter.sandbox.behaviours import (
     Maintenance,
     NotAcceptedEnvelope,
     Place,
+    QueryOutage,
     Slow,
     TamperedNotification,
     WrongChecksum,
@@ -37,7 +39,7 @@ from adapter.sandbox.behaviours import (
 )
 from adapter.sandbox.notifications import NotificationKind
 
-NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, NotAcceptedEnvelope, WrongChecksum)
+NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, QueryOutage, IssueOutage, NotAcceptedEnvelope, WrongChecksum)
 """What is done to an accepted envelope; one that is not accepted is turned away as always."""
 
 
@@ -83,19 +85,22 @@ class Fault:
 
 @dataclass(slots=True, kw_only=True)
 class ArmedFault:
-    """A fault with its memory: how many calls it saw and how many it hit."""
+    """A fault with its memory: how many calls it saw and how many it hit; an outage begins at the first it saw."""
 
     fault: Fault
     chance: Random
     seen: int = 0
     fired: int = 0
+    began: datetime | None = None
 
-    def fires(self, call: Call) -> bool:
+    def fires(self, call: Call, now: datetime) -> bool:
         """Count the call, and say whether this fault hits it."""
         fault = self.fault
         if not fault.fits(call):
             return False
         self.seen += 1
+        if isinstance(fault.behaviour, QueryOutage | IssueOutage) and not self._is_out(fault.behaviour, now):
+            return False
         if fault.count is not None and self.fired >= fault.count:
             return False
         if fault.arrivals is not None and self.seen not in fault.arrivals:
@@ -104,6 +109,11 @@ class ArmedFault:
             return False
         self.fired += 1
         return True
+
+    def _is_out(self, outage: QueryOutage | IssueOutage, now: datetime) -> bool:
+        self.began = self.began or now
+        elapsed = (now - self.began).total_seconds()
+        return (elapsed % outage.every_seconds if outage.every_seconds else elapsed) < outage.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +166,7 @@ class Faults:
         strike, taken = Strike(), set[str]()
         for armed in self.armed:
             behaviour = armed.fault.behaviour
-            if slot_of(behaviour) in taken or not armed.fires(call):
+            if slot_of(behaviour) in taken or not armed.fires(call, now):
                 continue
             taken.add(slot_of(behaviour))
             self.fired[kind_of(behaviour)] += 1

@@ -67,7 +67,7 @@ async def _protections(asked: argparse.Namespace, kept: Path) -> int:
         table.add_column(heading)
     wrong = 0
     with LocalKafka() as broker:
-        for name, protection in PROTECTIONS.items():
+        for name, protection in ((name, PROTECTIONS[name]) for name in asked.which):
             sound_folder, weak_folder = (kept / f"{name}-{way}" for way in ("with", "without"))
             sound_folder.mkdir()
             weak_folder.mkdir()
@@ -95,6 +95,9 @@ def _arguments() -> argparse.Namespace:
     names = list(PROFILES)
     parser.add_argument("--weather", nargs="+", choices=names, default=names, help="which profiles (default: all)")
     parser.add_argument("--protections", action="store_true", help="switch off each protection in turn instead")
+    parser.add_argument(
+        "--which", nargs="+", choices=[*PROTECTIONS], default=[*PROTECTIONS], help="of these protections"
+    )
     return parser.parse_args()
 
 

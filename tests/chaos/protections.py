@@ -21,13 +21,15 @@ from aiokafka import AIOKafkaProducer
 from adapter.flows import submit
 from adapter.flows.journey import Journey, verified_journey
 from adapter.flows.signatures import Verified
+from adapter.flows.sitting import Sitting
 from adapter.issuance import decide
 from adapter.issuance.actions import Action, Send
+from adapter.issuance.answers import ProbeAnswered
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.evidence import Answer, Evidence
 from adapter.issuance.state import Hold, PartState, Why
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenance, ServerError, Slow
+from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
 from adapter.sandbox.faults import Fault
 from adapter.sandbox.settings import SandboxSettings
 from adapter.stream import kafka_client
@@ -152,6 +154,15 @@ def _no_control() -> None:
     _replace(Evidence, "with_question", by=controlled)
 
 
+def _any_proof_of_life() -> None:
+    """Whatever works of ECTicket, queries are taken to work, too."""
+
+    async def alive(self: Sitting, state: PartState) -> ProbeAnswered:
+        return ProbeAnswered(ok=True)
+
+    _replace(Sitting, "_probe", by=alive)
+
+
 def _no_plan() -> None:
     """A deferred order forgets its plan, and is mapped and planned anew."""
 
@@ -265,6 +276,19 @@ PROTECTIONS = {
             settings={"submit.trade_no_prefix": "OURS", "submit.reissue_after_seconds": "1"},
             processes=1,
             gap=(20.0, 20.0),
+        ),
+        noticed="double",
+    ),
+    "proof of life": Protection(
+        what="an answer counts as 'not known' only when QueryIssueResult knows a number that exists",
+        off=_any_proof_of_life,
+        weather=Weather(
+            name="proof of life",
+            sandbox=_PROMPT,
+            faults=(_REPEATS, _lost(0.2), Fault(behaviour=QueryOutage(seconds=3.0, every_seconds=5.0))),
+            blows=(),
+            settings={"submit.reissue_after_seconds": "1"},
+            processes=1,
         ),
         noticed="double",
     ),

@@ -19,7 +19,9 @@ from adapter.sandbox.behaviours import (
     AnswerLostAfter,
     AnswerLostBefore,
     Garbage,
+    IssueOutage,
     LateEffect,
+    QueryOutage,
     ServerError,
     Slow,
     WrongChecksum,
@@ -112,6 +114,7 @@ LAGGING = SandboxSettings(port=0, job_seconds=0.5, visible_after_seconds=0.8)
 """Orders show up in queries late."""
 
 UNRELIABLE = (
+    Fault(behaviour=QueryOutage(seconds=1.5, every_seconds=8.0)),
     Fault(behaviour=AnswerLostAfter(), rate=0.05),
     Fault(behaviour=AnswerLostBefore(), rate=0.05),
     Fault(behaviour=LateEffect(seconds=1.5), rate=0.03),
@@ -121,7 +124,8 @@ UNRELIABLE = (
     Fault(behaviour=WrongChecksum(), rate=0.01),
     Fault(behaviour=Slow(seconds=0.8), rate=0.5, endpoint=Endpoint.ISSUE),
 )
-"""An ECTicket that nobody should have to rely on: 16 of 100 answers are lost, late or cannot be believed.
+"""An ECTicket that nobody should have to rely on: 16 of 100 answers are lost, late or cannot be believed, and queries
+alone know no number for a fifth of the time.
 
 The latest effect, 1.5 s, and its visibility, 0.8 s later, are still before the 4 s and 6 s of the waiting times.
 """
@@ -131,11 +135,18 @@ _WAITING = {"submit.reissue_after_seconds": "6", "submit.refusal_final_after_sec
 WORST = Weather(
     name="worst",
     sandbox=LAGGING,
-    faults=(Fault(behaviour=AcceptRepeats()), *UNRELIABLE),
+    faults=(
+        Fault(behaviour=AcceptRepeats()),
+        Fault(behaviour=IssueOutage(seconds=0.7, every_seconds=11.0)),
+        *UNRELIABLE,
+    ),
     blows=(Kind.KILL, Kind.FREEZE, Kind.TERM, Kind.BROKER, Kind.KILL, Kind.FENCE, Kind.JOIN),
     settings=_WAITING,
 )
-"""Everything at once, at a server that issues a repeated number again without a word."""
+"""Everything at once, at a server that issues a repeated number again without a word.
+
+Issue alone is out of order now and then: what it refuses then is published as failed, and has no tickets.
+"""
 
 _MAPPING = """
 from adapter import IssueType, TicketItem, hookimpl

@@ -16,12 +16,14 @@ from adapter.sandbox.behaviours import (
     DelayedNotification,
     DuplicateNotification,
     Garbage,
+    IssueOutage,
     JobFails,
     JobNeverFinishes,
     LateEffect,
     LockOut,
     Maintenance,
     NotAcceptedEnvelope,
+    QueryOutage,
     Slow,
     TamperedNotification,
     WrongChecksum,
@@ -75,6 +77,10 @@ def test_without_faults_nothing_goes_wrong() -> None:
         (Fault(behaviour=WrongChecksum()), call(), call(endpoint=Endpoint.ORDER_DETAIL)),
         (Fault(behaviour=LockOut()), call(), call(merchant_id=None)),
         (Fault(behaviour=Maintenance()), call(), call(readable=False)),
+        (Fault(behaviour=QueryOutage()), call(endpoint=Endpoint.QUERY_ISSUE_RESULT), call()),
+        (Fault(behaviour=IssueOutage()), call(), call(endpoint=Endpoint.QUERY_ISSUE_RESULT)),
+        (Fault(behaviour=IssueOutage()), call(), call(endpoint=Endpoint.QUERY_ITEM_INFO)),
+        (Fault(behaviour=IssueOutage()), call(), call(readable=False)),
         (Fault(behaviour=NotAcceptedEnvelope()), call(), call(readable=False)),
         (Fault(behaviour=LateEffect()), call(), call(readable=False)),
         (Fault(behaviour=WrongChecksum()), call(), call(readable=False)),
@@ -89,6 +95,21 @@ def test_a_fault_hits_what_it_fits_and_spares_the_rest(fault: Fault, hit: Call, 
 def test_count_is_how_often_a_fault_fires_at_most() -> None:
     """Then it is spent."""
     assert hits(armed(Fault(behaviour=Slow(), count=2)), 4) == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("every", "out"),
+    [(0.0, [True, True, False, False, False, False]), (30.0, [True, True, False, True, False, True])],
+)
+def test_an_outage_lasts_from_the_first_call_on_and_may_come_again(every: float, out: list[bool]) -> None:
+    """Every call within its seconds is hit, and none besides; other endpoints do not begin it."""
+    faults = armed(Fault(behaviour=QueryOutage(seconds=10, every_seconds=every)))
+    faults.strike(call(), START - timedelta(hours=1))
+    query = call(endpoint=Endpoint.QUERY_ISSUE_RESULT)
+
+    hit = [faults.strike(query, START + timedelta(seconds=at)) != Strike() for at in (0, 9.9, 10, 31, 42, 60)]
+
+    assert hit == out
 
 
 def test_arrivals_name_the_calls_by_their_order() -> None:

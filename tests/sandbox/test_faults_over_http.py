@@ -253,6 +253,30 @@ async def test_maintenance_can_answer_as_for_an_unknown_number(client: Client) -
     assert (await client.query("A1"))["RtnCode"] == (await client.query("Z9"))["RtnCode"]
 
 
+async def test_queries_alone_can_be_out_of_order(client: Client) -> None:
+    """Every number is refused as an unknown one is, while Issue and QueryItemInfo work."""
+    await client.issue(paper())
+    unknown = (await client.query("Z9"))["RtnCode"]
+    await client.arm({"fault": "query_outage"})
+
+    assert (await client.query("A1"))["RtnCode"] == (await client.query("Z9"))["RtnCode"] == unknown
+    assert (await client.issue(paper("A2")))["RtnCode"] == 1
+    item = await client.call(Endpoint.QUERY_ITEM_INFO, {"MerchantID": "3085676", "ItemNo": "VQT04959"})
+    assert item["RtnCode"] == 1
+    await client.arm({"fault": "query_outage", "rtn_code": 5, "seconds": 60})
+    assert (await client.query("A1"))["RtnCode"] == 5
+
+
+async def test_issue_alone_can_be_out_of_order(client: Client) -> None:
+    """It refuses and carries nothing out, while queries work."""
+    await client.issue(paper())
+    await client.arm({"fault": "issue_outage"})
+
+    assert (await client.issue(paper("A2")))["RtnCode"] == ASSUMED[Reason.MAINTENANCE]
+    assert (await client.query("A1"))["RtnCode"] == 1
+    assert len(client.sandbox.books) == 1
+
+
 async def test_an_envelope_can_be_not_accepted(client: Client) -> None:
     """TransCode ≠ 1, no Data, nothing carried out."""
     await client.arm({"fault": "trans_code", "trans_code": 7, "message": "no"})
