@@ -179,7 +179,7 @@ class SubmitSettings(Group):
     store_id: str | None = None
     """Branch that issues (2 to 20 letters and digits); head office when absent."""
     derive_trade_no: Literal["never", "serial_and_gift", "always"] | None = None
-    """When an order without `trade_no` gets one; default `serial_and_gift` (family `ticket`), `always` (`issuance`)."""
+    """When a part that `trade_no` does not number gets one; default `serial_and_gift` (family `issuance`: `always`)."""
     trade_no_prefix: Annotated[str, Field(max_length=4, pattern=r"^[A-Za-z0-9]*$")] = ""
     """Prefix of derived trade numbers, up to 4 letters and digits."""
     reissue_after_seconds: SecondsOrZero = 600.0
