@@ -68,6 +68,7 @@ class PartitionBooks:
         self._sent_now: set[int] = set()
         self._sent_until = max(inheritance.sent, default=-1) + 1
         self._finished: dict[int, Outcome] = {}
+        self._sizes: dict[int, int] = {}
         self._misleading = inheritance.moved
         self._committed = inheritance.offset
 
@@ -160,10 +161,11 @@ class PartitionBooks:
         """
         self._ledger.check_open(offset)
         self._finished[offset] = outcome
+        self._sizes[offset] = sum(publication.size for publication in outcome.records)
 
     def withdraw(self, offset: int) -> None:
         """Take an outcome back that cannot be published: the record stays open until the partition is taken anew."""
-        del self._finished[offset]
+        del self._finished[offset], self._sizes[offset]
 
     def finished(self) -> Mapping[int, Outcome]:
         """The outcomes that no successful flush has published yet."""
@@ -173,17 +175,34 @@ class PartitionBooks:
         """The open offsets without an outcome, the oldest first."""
         return (offset for offset in self._ledger if offset not in self._finished)
 
-    def draft(self, *, final: bool = False) -> Flush | None:
+    def draft(self, *, final: bool = False, most_bytes: int | None = None) -> Flush | None:
         """The flush that is due now, whether or not it fits; None when none is.
 
-        `final`: nothing of this partition is sent any more, and the reservation shrinks to the truth.
+        `final`: nothing of this partition is sent any more, and the reservation shrinks to the truth. `most_bytes`: of
+        the outcomes only the oldest, as many as publish no more than that; one at least.
         """
         lacking = self._ahead > 0 and self._wanted_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
         trails = final and self.trails
         if not (self._finished or lacking or shrinks or trails or self._misleading):
             return None
-        return self._flush(dict(self._finished), final=final)
+        return self._flush(self._oldest(most_bytes), final=final)
+
+    def _oldest(self, most_bytes: int | None) -> dict[int, Outcome]:
+        if most_bytes is None or sum(self._sizes.values()) <= most_bytes:
+            return dict(self._finished)
+        chosen: dict[int, Outcome] = {}
+        total = 0
+        for offset in sorted(self._finished):
+            total += self._sizes[offset]
+            if chosen and total > most_bytes:
+                break
+            chosen[offset] = self._finished[offset]
+        return chosen
+
+    def size(self, flush: Flush) -> int:
+        """How many bytes a flush that is not settled yet publishes."""
+        return sum(self._sizes[offset] for offset in flush.outcomes)
 
     def fitting(self, *, final: bool = False) -> Flush | None:
         """The flush that is due now and fits: of the outcomes only the oldest, if it must be."""
@@ -199,7 +218,7 @@ class PartitionBooks:
         """Note that `flush` is committed."""
         for offset in flush.outcomes:
             self._ledger.settle(offset)
-            del self._finished[offset]
+            del self._finished[offset], self._sizes[offset]
             self._sent_before.pop(offset, None)
             self._sent_now.discard(offset)
         self._reserved_until = flush.reserved_until

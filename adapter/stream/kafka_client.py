@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -30,11 +31,9 @@ from aiokafka.errors import (
     IllegalOperation,
     KafkaConnectionError,
     KafkaError,
-    MessageSizeTooLargeError,
     NodeNotReadyError,
     NotCoordinatorForGroupError,
     OffsetOutOfRangeError,
-    RecordListTooLargeError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
@@ -45,6 +44,7 @@ from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.stream.fetched_records import to_record as _record
 from adapter.stream.lease import HeartbeatLease
 from adapter.stream.port import (
+    BatchTooLarge,
     Commit,
     KafkaTrouble,
     LogRange,
@@ -54,9 +54,11 @@ from adapter.stream.port import (
     UnreadableBatch,
 )
 from adapter.stream.producers import (
+    ALONE,
     LARGEST_REQUEST,
     LEAVE_SECONDS,
     TEAR_DOWN_SECONDS,
+    TOO_LARGE,
     end_producer,
     in_time,
     look_at,
@@ -80,8 +82,9 @@ METADATA_MAX_AGE_MS = 60_000
 REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
 
-_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _BATCH_BYTES = 128 * 1024
+_BATCH_STEP = 4
+_LEAST_BATCH_BYTES = 512
 _NOWHERE = TopicPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
@@ -90,11 +93,33 @@ _ASK_AGAIN_SECONDS = 0.05
 _WAY_OFF = 2**31 - 1
 
 
+class BatchBytes:
+    """How large a batch of records the writers of a process send: smaller ones once a topic has refused one.
+
+    Clients are not told a topic's `max.message.bytes`, which bounds batches and not records.
+    """
+
+    def __init__(self) -> None:
+        self.most = _BATCH_BYTES
+
+    def shrink(self, refused: int) -> None:
+        """Send smaller batches than those of which one was refused; in the end each record goes alone."""
+        smaller = refused // _BATCH_STEP if refused > _LEAST_BATCH_BYTES else ALONE
+        if smaller < self.most:
+            self.most = smaller
+            log.warning(
+                "a topic takes no batch of %s bytes (max.message.bytes); batches are at most %s bytes from now on",
+                refused,
+                smaller,
+            )
+
+
 class AioKafka:
     """Makes members of consumer groups; see `port.Kafka`."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
+        self._batch_bytes = BatchBytes()
         self._options: dict[str, object] | None = None
 
     @property
@@ -109,7 +134,7 @@ class AioKafka:
         cluster_id = await self._cluster_id(self._options)
         consumer = self._consumer(group, self._options)
         lease = HeartbeatLease(self._connection.session_timeout_seconds, self.rebalance_timeout)
-        member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options)
+        member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options, self._batch_bytes)
         try:
             async with _asking("connecting"):
                 await consumer.start()
@@ -174,6 +199,7 @@ class AioKafkaMember:
         cluster_id: str,
         connection: KafkaConnection,
         options: Mapping[str, object],
+        batch_bytes: BatchBytes,
     ) -> None:
         self._consumer = consumer
         self._lease = lease
@@ -181,6 +207,7 @@ class AioKafkaMember:
         self._cluster_id = cluster_id
         self._connection = connection
         self._options = options
+        self._batch_bytes = batch_bytes
         self._endings: set[asyncio.Task[None]] = set()
         self.budget = ReadBudget()
 
@@ -324,11 +351,11 @@ class AioKafkaMember:
             acks="all",
             enable_idempotence=True,
             max_request_size=LARGEST_REQUEST,
-            max_batch_size=_BATCH_BYTES,
+            max_batch_size=self._batch_bytes.most,
             compression_type=self._connection.compression_type,
         )
         mend_producer(producer)
-        writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings)
+        writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings, self._batch_bytes)
         try:
             async with _asking(f"starting the writer of {place}"):
                 await producer.start()
@@ -366,7 +393,10 @@ class AioKafkaWriter:
         place: Place,
         transaction_timeout: float,
         endings: set[asyncio.Task[None]],
+        batch_bytes: BatchBytes | None = None,
     ) -> None:
+        self._batch_bytes = batch_bytes or BatchBytes()
+        self._its_batches = self._batch_bytes.most
         self._producer = producer
         self._endings = endings
         self._transaction_timeout = transaction_timeout
@@ -395,15 +425,31 @@ class AioKafkaWriter:
         await self._producer.begin_transaction()
         self._open = True
         results = await self._send(publications, commit)
-        too_large = {at for at, result in enumerate(results) if isinstance(result, _TOO_LARGE)}
+        too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
         if too_large:
             # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
-            raise PublicationsTooLarge(too_large)
+            raise self._refused(publications, too_large)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         await self._producer.commit_transaction()
         self._open = False
+
+    def _refused(self, publications: Sequence[Publication], refused: set[int]) -> PublicationsTooLarge | BatchTooLarge:
+        """Topics refuse batches, and say nothing about the records in them: only who was alone in one is judged."""
+        by_topic = Counter(publications[at].topic for at in refused)
+        alone = {
+            at
+            for at in refused
+            if self._its_batches == ALONE
+            or publications[at].size >= self._its_batches
+            or by_topic[publications[at].topic] == 1
+        }
+        if alone != refused:
+            self._batch_bytes.shrink(self._its_batches)
+        if alone:
+            return PublicationsTooLarge(alone)
+        return BatchTooLarge(f"a topic takes no batch of {self._its_batches} bytes; smaller ones are tried")
 
     async def _send(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> list[object]:
         """The result of each publication and of the commit, at last; each may be an exception."""
@@ -425,7 +471,7 @@ class AioKafkaWriter:
             future: asyncio.Future[object] = await self._producer.send(
                 publication.topic, publication.value, publication.key, headers=list(publication.headers)
             )
-        except _TOO_LARGE as error:
+        except TOO_LARGE as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future

@@ -32,6 +32,7 @@ _MOST_INFLATED = 1 << 20
 _CONTINUED = 0x80  # set in every byte of a varint but its last
 _LONGEST_VARINT = 70
 _FINGERPRINT_LENGTH = 12
+_OWNER_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def short_fingerprint(fingerprint: str) -> str:
 
 def new_owner() -> str:
     """A name for one process's ownership of partitions that no other one has ever had."""
-    return secrets.token_hex(_FINGERPRINT_LENGTH // 2)
+    return secrets.token_urlsafe(_OWNER_BYTES)
 
 
 def write(note: CommitNote) -> str:

@@ -13,7 +13,7 @@ It refuses to know what the records are, and it joins no group: nobody is assign
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,8 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.inheritance import inherit
 from adapter.stream.kafka_client import AioKafka
 from adapter.stream.metadata import short_fingerprint
-from adapter.stream.port import KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
+from adapter.stream.port import BatchTooLarge, KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
+from adapter.stream.records import Publication
 from adapter.stream.stage import Outcome
 
 _FINGERPRINT = short_fingerprint("")
@@ -139,7 +140,7 @@ class Taking:
     async def _publish(self, flush: Flush) -> None:
         publications = [each for outcome in flush.outcomes.values() for each in outcome.records]
         try:
-            await self._writer.publish(publications, offset=flush.offset, metadata=flush.metadata)
+            await self._write(publications, flush)
         except PublicationsTooLarge as error:
             self._withdraw(flush.outcomes)
             await self._begin_anew()
@@ -154,6 +155,16 @@ class Taking:
                 f"Writing about {self._place} failed: somebody else is dealing with the same records at this moment, "
                 "or a broker went away. Run the command again: it sees what was done, and repeats nothing."
             ) from error
+
+    async def _write(self, publications: Sequence[Publication], flush: Flush) -> None:
+        """With smaller batches each time that a topic refuses one of records that may each be small enough."""
+        while True:
+            try:
+                await self._writer.publish(publications, offset=flush.offset, metadata=flush.metadata)
+            except BatchTooLarge:
+                await self._begin_anew()
+            else:
+                return
 
     async def _begin_anew(self) -> None:
         """End the transaction that is under way now: until its time-out nobody could read beyond it."""

@@ -48,6 +48,13 @@ class KafkaTrouble(StreamError):
     """The client could not do what was asked, and cannot say whether it happened; ask the broker, then try again."""
 
 
+class BatchTooLarge(KafkaTrouble):
+    """A topic does not take a batch of records each of which it may take; nothing was written, the writer is used up.
+
+    Writers that are started from now on send smaller batches.
+    """
+
+
 class PublicationsTooLarge(StreamError):
     """The topics do not take these publications, by their index; nothing was written, and the writer is used up."""
 
@@ -91,8 +98,9 @@ class Writer(Protocol):
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
         """All publications and the commit in one transaction, or nothing.
 
-        Raises PublicationsTooLarge (nothing was written), or KafkaTrouble: whether it was written must be read from the
-        group's committed offset after this writer was fenced.
+        Raises PublicationsTooLarge about those that are too large by themselves, or BatchTooLarge: nothing was written.
+        Any other KafkaTrouble: whether it was written must be read from the group's committed offset after this writer
+        was fenced.
         """
         ...
 

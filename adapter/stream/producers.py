@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from adapter.stream.port import KafkaTrouble
 
@@ -18,6 +19,12 @@ log = logging.getLogger(__name__)
 
 LARGEST_REQUEST = 16 * 1024 * 1024
 """Bytes of one request to a broker: the topics decide what is too large, not the client."""
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""What a topic answers to a batch that is larger than it takes; all records of the batch get it."""
+
+ALONE = 1
+"""A batch size with which each record has a batch of its own: none is smaller than its first record."""
 
 LEAVE_SECONDS = 2.0
 """How long leaving in good order may take; a group notices by itself a session time-out later."""

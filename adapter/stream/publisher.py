@@ -7,6 +7,9 @@ failure, and whoever sent it sends it again.
 aiokafka's idempotent producer tries for ever, and after a failure that is none of the broker's going away it counts
 records that the broker does not. So whenever a record was not acknowledged, whatever the reason, the producer is ended
 with all it holds, and a new one is started.
+
+Records that are published at the same time share a batch, and a topic may refuse a batch of records that it takes one
+by one (`max.message.bytes`). From the first such refusal on, each record goes alone.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from aiokafka.errors import IllegalOperation, KafkaError
 from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.port import KafkaTrouble
-from adapter.stream.producers import LARGEST_REQUEST, end_producer, look_at, mend_producer
+from adapter.stream.producers import ALONE, LARGEST_REQUEST, TOO_LARGE, end_producer, look_at, mend_producer
 from adapter.stream.records import Publication
 
 WITHIN_SECONDS = 4.0
@@ -48,6 +51,7 @@ class KafkaPublisher:
         self._broken = asyncio.Event()
         self._in_touch = False
         self._last_beat: float | None = None
+        self._batch_bytes = self._its_batch_bytes = _BATCH_BYTES
 
     @property
     def last_beat(self) -> float:
@@ -64,15 +68,16 @@ class KafkaPublisher:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                producer = await self._start()
+                batch_bytes = self._batch_bytes
+                producer = await self._start(batch_bytes)
                 if producer is None:
                     await asyncio.wait({stopping}, timeout=_AGAIN_SECONDS)
                 else:
-                    await self._serve(producer, stopping)
+                    await self._serve(producer, batch_bytes, stopping)
         finally:
             stopping.cancel()
 
-    async def _start(self) -> AIOKafkaProducer | None:
+    async def _start(self, batch_bytes: int) -> AIOKafkaProducer | None:
         """A producer that has found a broker, or None."""
         self._beat(in_touch=self._in_touch)
         timeout_ms = round(self._within * 1000)
@@ -82,7 +87,7 @@ class KafkaPublisher:
             enable_idempotence=True,
             request_timeout_ms=timeout_ms,
             max_request_size=LARGEST_REQUEST,
-            max_batch_size=_BATCH_BYTES,
+            max_batch_size=batch_bytes,
             compression_type=self._connection.compression_type,
         )
         mend_producer(producer)
@@ -99,11 +104,12 @@ class KafkaPublisher:
             raise
         return producer
 
-    async def _serve(self, producer: AIOKafkaProducer, stopping: asyncio.Task[Literal[True]]) -> None:
+    async def _serve(self, producer: AIOKafkaProducer, batch_bytes: int, stopping: asyncio.Task[Literal[True]]) -> None:
         """Publish with this producer until it breaks or all is to end."""
         self._beat(in_touch=True)
         self._broken.clear()
         self._producer = producer
+        self._its_batch_bytes = batch_bytes
         self._there.set()
         breaking = asyncio.create_task(self._broken.wait())
         try:
@@ -127,25 +133,43 @@ class KafkaPublisher:
             raise BrokerAway("No broker is to be found.")
         try:
             async with asyncio.timeout(self._within):
-                while (producer := self._producer) is None:
-                    await self._there.wait()
-                await self._publish(producer, publication)
+                while not await self._publish(await self._a_producer(), publication):
+                    pass
         except TimeoutError as error:
             raise BrokerAway(f"No broker took the record within {self._within:g} s.") from error
 
-    async def _publish(self, producer: AIOKafkaProducer, publication: Publication) -> None:
+    async def _a_producer(self) -> AIOKafkaProducer:
+        while (producer := self._producer) is None:
+            await self._there.wait()
+        return producer
+
+    async def _publish(self, producer: AIOKafkaProducer, publication: Publication) -> bool:
+        """False when the topic refused a batch that the record may have shared: the next producer sends it alone."""
+        batch_bytes = self._its_batch_bytes
         try:
             sent = await producer.send(
                 publication.topic, publication.value, publication.key, headers=list(publication.headers)
             )
             sent.add_done_callback(look_at)  # nobody may be waiting any more by then
             await asyncio.shield(sent)  # others may wait for the same batch
+        except TOO_LARGE as error:
+            self._break(producer, repr(error))
+            if publication.size >= batch_bytes:
+                raise KafkaTrouble(f"{publication.topic} takes no record of {publication.size} bytes") from error
+            self._batch_bytes = ALONE
+            return False
+        except KafkaTrouble:
+            # Abandoned with its producer. If that was for another record's batch, this one goes alone as well.
+            if self._batch_bytes < batch_bytes:
+                return False
+            raise
         except _FAILURES as error:
             self._break(producer, repr(error))
             raise KafkaTrouble(f"publishing to {publication.topic} failed: {error!r}") from error
         except asyncio.CancelledError:
             self._break(producer, "no acknowledgement in time")
             raise
+        return True
 
     def _break(self, producer: AIOKafkaProducer, why: str) -> None:
         """Have this producer replaced: all that is on its way with it fails together, and it gets nothing more."""

@@ -12,6 +12,7 @@ from adapter.stream.books import Flush, PartitionBooks
 from adapter.stream.inheritance import Inheritance, OwnSends, inherit
 from adapter.stream.metadata import CommitNote, new_owner, read
 from adapter.stream.port import Commit, LogRange
+from adapter.stream.records import Publication
 from adapter.stream.stage import Outcome
 
 CLUSTER = "cluster-1"
@@ -265,6 +266,61 @@ def test_of_too_many_outcomes_the_oldest_are_flushed_first() -> None:
     assert flush.fits
     assert 0 < len(flush.outcomes) < len(draft.outcomes)
     assert max(flush.outcomes) < min(offset for offset in books.finished() if offset not in flush.outcomes)
+
+
+def an_outcome(size: int) -> Outcome:
+    """That publishes so many bytes, in two records."""
+    return Outcome(
+        records=(
+            Publication(topic="out", key=b"k" * 10, value=b"v" * (size - 110)),
+            Publication(topic="out", key=None, value=None, headers=(("plan", b"p" * 96),)),
+        )
+    )
+
+
+def test_one_transaction_takes_the_oldest_outcomes_up_to_its_bytes() -> None:
+    """Keys, values and headers; the rest is for the next one."""
+    books = open_books(ahead=0)
+    for offset in range(6):
+        books.take(offset)
+    for offset in (5, 1, 2, 0, 3):
+        books.finish(offset, an_outcome(1000))
+
+    flush = books.draft(most_bytes=3500)
+    assert flush is not None
+    assert (sorted(flush.outcomes), flush.offset, books.size(flush)) == ([0, 1, 2], 3, 3000)
+    books.settle(flush)
+    rest = books.draft(most_bytes=3500)
+    assert rest is not None
+    assert sorted(rest.outcomes) == [3, 5]
+
+
+def test_an_outcome_larger_than_a_transaction_goes_alone() -> None:
+    """One at least: it would wait for ever."""
+    books = open_books(ahead=0)
+    for offset in range(2):
+        books.take(offset)
+        books.finish(offset, an_outcome(1000))
+
+    flush = books.draft(most_bytes=0)
+
+    assert flush is not None
+    assert sorted(flush.outcomes) == [0]
+
+
+def test_a_replaced_or_withdrawn_outcome_counts_with_its_new_size() -> None:
+    """What was too large for its topic is replaced by something smaller."""
+    books = open_books(ahead=0)
+    for offset in range(3):
+        books.take(offset)
+        books.finish(offset, an_outcome(1000))
+    books.finish(1, an_outcome(200))
+    books.withdraw(2)
+
+    flush = books.draft(most_bytes=1200)
+
+    assert flush is not None
+    assert (sorted(flush.outcomes), books.size(flush)) == ([0, 1], 1200)
 
 
 def test_a_process_remembers_what_it_sent_and_nothing_else() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
 
 from adapter.errors import LeaseLost
 from adapter.stream import engine as engine_module
-from adapter.stream import workshop
+from adapter.stream import flushing, workshop
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import Unobserved
+from adapter.stream.port import KafkaTrouble
+from adapter.stream.records import Publication
 from adapter.stream.stage import Grant, Outcome
 from stream.engine_stories import (
     PAID,
@@ -25,7 +28,7 @@ from stream.engine_stories import (
     told,
     until,
 )
-from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember, FakeWriter
 
 
 async def test_nothing_is_sent_while_the_group_does_not_answer(cluster: FakeCluster) -> None:
@@ -93,6 +96,95 @@ async def test_after_a_failed_transaction_the_outcome_is_published_and_nothing_s
     assert stage.handled == ["a", "b"]
     assert cluster.told == ["a", "b"]
     assert cluster.epochs[PAID] == 2
+
+
+class Link:
+    """A slow link: a transaction of more than so many bytes takes longer than its time-out."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.tried: list[int] = []
+
+    def refuses(self, publications: Sequence[Publication]) -> bool:
+        size = sum(publication.size for publication in publications)
+        if size:
+            self.tried.append(size)
+        return size > self.most_bytes
+
+
+@pytest.fixture
+def link(monkeypatch: pytest.MonkeyPatch) -> Link:
+    """Between the engine and the cluster."""
+    link, publish = Link(1_000_000), FakeWriter.publish
+
+    async def publish_over_the_link(
+        writer: FakeWriter, publications: Sequence[Publication], *, offset: int, metadata: str
+    ) -> None:
+        if link.refuses(publications):
+            raise KafkaTrouble("the transaction timed out")
+        await publish(writer, publications, offset=offset, metadata=metadata)
+
+    monkeypatch.setattr(FakeWriter, "publish", publish_over_the_link)
+    return link
+
+
+async def all_at_once(cluster: FakeCluster, count: int, size: int) -> None:
+    """Settle so many records whose outcomes, of that many bytes each, are there at the same moment."""
+    cluster.largest = 10**9
+    gate = asyncio.Event()
+    stage: StageOfTests
+
+    async def large(subject: str, grant: Grant) -> Outcome:
+        if len(stage.handled) == count:
+            gate.set()
+        await gate.wait()
+        return told(subject + "x" * (size - 1))
+
+    stage = StageOfTests(large, max_in_flight=count, bulkheads=False)
+    subjects = [f"{number % 10}" for number in range(count)]
+    cluster.append(PAID, *subjects)
+    async with running(stage, cluster, PAID):
+        await until(lambda: len(cluster.told) == count, 20)
+    assert sorted(text[0] for text in cluster.told) == sorted(stage.handled) == sorted(subjects)
+
+
+async def test_one_transaction_is_bounded_in_bytes(
+    cluster: FakeCluster, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much has gathered while the one before was under way."""
+    monkeypatch.setattr(flushing, "MOST_FLUSH_BYTES", 5_000)
+
+    await all_at_once(cluster, count=60, size=1_000)
+
+    assert max(link.tried) == 5_000
+    assert sum(link.tried) == 60_000
+
+
+async def test_what_timed_out_is_committed_in_smaller_sets(cluster: FakeCluster, link: Link) -> None:
+    """The very same set would time out again, and so on for ever; small ones get through, and grow again."""
+    await all_at_once(cluster, count=60, size=100_000)
+
+    failed = [size for size in link.tried if size > link.most_bytes]
+    assert failed[0] > 4 * link.most_bytes
+    assert len(failed) <= 5
+    assert sum(size for size in link.tried if size <= link.most_bytes) == 6_000_000
+
+
+async def test_sets_grow_again_once_transactions_succeed(cluster: FakeCluster, link: Link) -> None:
+    """A broker that was sick for a moment does not slow everything down for good."""
+    link.most_bytes = 0
+    stage = StageOfTests()
+    async with running(stage, cluster, PAID):
+        cluster.append(PAID, "a")
+        await until(lambda: len(link.tried) >= 2)
+        link.most_bytes = 10**9
+        await until(lambda: len(cluster.told) == 1)
+        link.tried.clear()
+        cluster.slow_transactions = 0.02
+        cluster.append(PAID, *(f"{number:0>900}" for number in range(200)))
+        await until(lambda: len(cluster.told) == 201, 20)
+
+    assert len(link.tried) < 40
 
 
 async def test_a_transaction_whose_answer_was_lost_is_not_done_again(cluster: FakeCluster) -> None:

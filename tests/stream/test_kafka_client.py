@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -275,6 +276,48 @@ async def test_odd_records_get_through_one_by_one(topic: MakesTopics, quick: Kaf
         [(b"1", b"fine"), (b"2", None), (b"3", b""), (None, b"no key"), (b"5", b"OutcomeTooLarge")], key=str
     )
     assert engine.assigned == frozenset()
+
+
+class TellsTwice(Copies):
+    """Each outcome is two records for one topic and one for another."""
+
+    def __init__(self, group: str, source: str, sink: str, other: str) -> None:
+        super().__init__(group, source, sink)
+        self.max_in_flight = 256
+        self._other = other
+
+    def _copy(self, key: bytes | None, value: bytes | None) -> Outcome:
+        copies = [Publication(topic=self._sink, key=key, value=value)] * 2
+        return Outcome(records=(*copies, Publication(topic=self._other, key=key, value=(value or b"")[:5])))
+
+
+async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(
+    topic: MakesTopics, quick: KafkaConnection, group: str
+) -> None:
+    """A topic that takes less than a batch of the client's: of 301 only the outcome that does not fit is replaced."""
+    source, other = await topic("in"), await topic("other")
+    sink = await topic("out", partitions=2, config={"max.message.bytes": "20000"})
+    producer = AIOKafkaProducer(**quick.client_options())
+    await producer.start()
+    for number in range(300):
+        await producer.send(source, b"small " + b"x" * 900, b"%d" % number)
+        if number == 150:
+            await producer.send(source, b"large " + b"x" * 25_000, b"large")
+    await producer.flush()
+    await producer.stop()
+
+    engine = Engine(TellsTwice(group, source, sink, other), quick)
+    running = asyncio.create_task(engine.run())
+    found = await everything(quick, sink, 602)
+    beside = await everything(quick, other, 301)
+    await engine.stop(5)
+    await running
+
+    counts = Counter(found)
+    assert counts == Counter({(b"%d" % number, b"small " + b"x" * 900): 2 for number in range(300)}) + Counter(
+        {(b"large", b"OutcomeTooLarge"): 2}
+    )
+    assert Counter(value for _, value in beside) == {b"small": 300, b"Outco": 1}
 
 
 async def test_a_second_process_stands_by(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:

@@ -150,6 +150,16 @@ async def test_what_no_topic_takes_is_not_taken(table: Table) -> None:
     assert await table.written() == [b"2"]
 
 
+async def test_records_that_share_a_batch_are_not_too_large(table: Table) -> None:
+    """Ten at once, each of which the topic takes."""
+    async with table.pile() as pile, pile.taking(0) as taking:
+        taken = await taking.take({offset: table.outcome(b"%d " % offset + b"x" * 30_000) for offset in range(10)})
+
+    assert taken == set(range(10))
+    assert await table.open() == []
+    assert sorted(value[:2] for value in await table.written() if value) == [b"%d " % offset for offset in range(10)]
+
+
 async def test_a_commit_of_somebody_elses_is_not_believed(table: Table) -> None:
     """An offset moved by hand leaves the records behind it open, and says that nobody knows more."""
     await table.take(2, 5)

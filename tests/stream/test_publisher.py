@@ -72,6 +72,16 @@ async def test_a_record_that_the_topic_does_not_take_harms_no_other(kafka: Kafka
     assert await _there(kafka, name) == ["before", "after"]
 
 
+async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnection, topic: MakesTopics) -> None:
+    """A hundred notifications at once, each of which the topic takes."""
+    name = await topic(config={"max.message.bytes": "2000"})
+    async with _publishing(kafka) as publisher:
+        await until(lambda: publisher.in_touch, seconds=20)
+        await asyncio.gather(*(publisher.publish(_record(name, f"{number:0>900}")) for number in range(100)))
+
+    assert sorted(map(int, await _there(kafka, name))) == list(range(100))
+
+
 async def test_without_a_broker_it_says_so_at_once() -> None:
     """Nobody waits for what is known to be away; and the publisher ends all the same."""
     async with _publishing(KafkaConnection(bootstrap_servers="127.0.0.1:9")) as publisher:

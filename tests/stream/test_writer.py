@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from aiokafka.errors import IllegalOperation, ProducerFenced
+import asyncio
+from collections.abc import Collection
 
-from adapter.stream.kafka_client import AioKafkaWriter
-from adapter.stream.port import KafkaTrouble, Place
+import pytest
+from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError, ProducerFenced
+
+from adapter.stream.kafka_client import AioKafkaWriter, BatchBytes
+from adapter.stream.port import BatchTooLarge, KafkaTrouble, Place, PublicationsTooLarge
 from adapter.stream.records import Publication
 
 TOLD = Publication(topic="told", key=b"k", value=b"v")
@@ -50,3 +53,90 @@ async def test_a_producer_that_fails_is_trouble_and_nothing_worse(failure: Excep
 
     with pytest.raises(KafkaTrouble):
         await writer.publish([TOLD], offset=1, metadata="")
+
+
+class RefusingProducer:
+    """A producer some of whose batches are refused: those that the records at these places are in."""
+
+    _txn_manager = NothingPending()
+
+    def __init__(self, refused: Collection[int]) -> None:
+        self._refused = refused
+        self._sent = 0
+
+    async def begin_transaction(self) -> None:
+        """All is well so far."""
+
+    async def send(self, *_record: object, **_headers: object) -> asyncio.Future[object]:
+        """Accepted, and refused later."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self._sent in self._refused:
+            future.set_exception(MessageSizeTooLargeError())
+        else:
+            future.set_result(None)
+        self._sent += 1
+        return future
+
+    async def send_offsets_to_transaction(self, *_offsets: object) -> None:
+        """They go with it."""
+
+
+def some(topic: str, *sizes: int) -> list[Publication]:
+    return [Publication(topic=topic, key=None, value=b"x" * size) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("publications", "refused", "judged"),
+    [
+        (some("a", 900, 900, 900), {0, 1, 2}, set()),
+        (some("a", 900, 200_000, 900), {1}, {1}),
+        (some("a", 900, 200_000, 900), {0, 1, 2}, {1}),
+        (some("a", 900, 900) + some("b", 900), {2}, {2}),
+        (some("a", 900, 900) + some("b", 900), {0, 1, 2}, {2}),
+        (some("a", 900, 900) + some("b", 900, 900), {2, 3}, set()),
+        (some("a", 0, 0), {0, 1}, set()),
+    ],
+    ids=["shared", "alone", "alone-and-shared", "the-only-one", "only-and-shared", "another-topic", "empty"],
+)
+async def test_only_a_record_that_was_alone_in_its_batch_is_judged(
+    publications: list[Publication], refused: set[int], judged: set[int]
+) -> None:
+    """The topic refused a batch; the others of it may each be small enough, and are tried in smaller ones."""
+    batches = BatchBytes()
+    writer = AioKafkaWriter(RefusingProducer(refused), "group", Place("orders", 0), 5.0, set(), batches)
+
+    with pytest.raises((PublicationsTooLarge, BatchTooLarge)) as raised:
+        await writer.publish(publications, offset=1, metadata="")
+
+    assert getattr(raised.value, "indexes", set()) == judged
+    assert (batches.most < 128 * 1024) == (judged != refused)
+
+
+async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged() -> None:
+    """Each round with a new writer; in the end no topic can refuse a record for its company."""
+    batches, publications, rounds = BatchBytes(), some("a", 10, 10), 0
+    while batches.most > 1:
+        rounds += 1
+        writer = AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", 0), 5.0, set(), batches)
+        with pytest.raises(BatchTooLarge):
+            await writer.publish(publications, offset=1, metadata="")
+
+    writer = AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", 0), 5.0, set(), batches)
+    with pytest.raises(PublicationsTooLarge) as raised:
+        await writer.publish(publications, offset=1, metadata="")
+    assert raised.value.indexes == {0, 1}
+    assert rounds <= 6
+
+
+async def test_two_writers_that_are_refused_at_once_shrink_batches_once() -> None:
+    """Those of a process's partitions send at the same time, and to the same topics."""
+    batches = BatchBytes()
+    writers = [
+        AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", number), 5.0, set(), batches)
+        for number in range(2)
+    ]
+    for writer in writers:
+        with pytest.raises(BatchTooLarge):
+            await writer.publish(some("a", 10, 10), offset=1, metadata="")
+
+    assert batches.most == 32 * 1024
