@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test browser chaos bench lint format clean
+.PHONY: help demo test browser chaos mutants bench lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: lint browser ## Everything, the real broker and a real browser included
 chaos: $(READY) ## Ten days of bad luck in a row, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10
 	cd tests && ../$(BIN)/python -m chaos --protections --orders 160
+
+mutants: $(READY) ## Take each protection away, one line at a time: a fast test must notice; about ten minutes
+	cd tests && ../$(BIN)/python -m mutants
 
 bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
 	$(BIN)/python -m benchmarks all --json bench.json

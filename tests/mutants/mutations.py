@@ -1,0 +1,543 @@
+"""The mutations: each takes one protection away, by one change of one line or a few, and names tests that must notice.
+
+A protection whose loss no fast test notices is not tested, whatever the coverage says. `python -m mutants` (in `tests`)
+tries each one in a copy of the tree. `old` must occur once in its file, so that a mutation cannot rot unnoticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """One change: in `file`, `old` becomes `new`, and one of `tests` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+STREAM = "tests/stream/"
+ISSUANCE = "tests/issuance/"
+FLOWS = "tests/flows/"
+PROVIDER = "tests/provider/"
+
+
+def _stream(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"stream: {name}", f"adapter/stream/{module}.py", old, new, STREAM, tests)
+
+
+def _issuance(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"issuance: {name}", f"adapter/issuance/{module}.py", old, new, ISSUANCE, tests)
+
+
+def _flows(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"flows: {name}", f"adapter/flows/{module}.py", old, new, FLOWS, tests)
+
+
+def _provider(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"provider: {name}", f"adapter/provider/{module}.py", old, new, PROVIDER, tests)
+
+
+def _mutation(name: str, file: str, old: str, new: str, folder: str, tests: tuple[str, ...]) -> Mutation:
+    return Mutation(name=name, file=file, old=old, new=new, tests=tuple(f"{folder}test_{test}.py" for test in tests))
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # --- stream: who may send, and what a successor must believe -----------------------------------------------------
+    _stream(
+        "the gate lets a send pass that no commit reserves",
+        "holding",
+        "        if not self.books.reserved(offset):\n",
+        "        if False:\n",
+        "holding",
+    ),
+    _stream(
+        "the gate lets a send pass while the partition is given up",
+        "holding",
+        "        if not self._gate_open:\n",
+        "        if False:\n",
+        "engine_rebalances",
+    ),
+    _stream(
+        "the gate does not look at the lease",
+        "holding",
+        '        if not self._lease.holds(self.generation):\n            raise LeaseLost(f"{self.place} may',
+        '        if False:\n            raise LeaseLost(f"{self.place} may',
+        "engine_rebalances",
+        "engine_trouble",
+    ),
+    _stream(
+        "the last commit forgets what was in doubt at the take-over",
+        "books",
+        "        doubts = max(self._sent_until, self._doubt_until if committable < self._doubt_until else 0)\n",
+        "        doubts = self._sent_until\n",
+        "books",
+    ),
+    _stream(
+        "a reservation shrinks while sends go on",
+        "books",
+        "return max(doubts, wanted, self._reserved_until)",
+        "return max(doubts, wanted)",
+        "books",
+    ),
+    _stream(
+        "what is about to be handled is not reserved ahead",
+        "books",
+        "wanted = self._wanted_until + self._ahead if self._wanted_until else 0",
+        "wanted = self._wanted_until",
+        "books",
+    ),
+    _stream(
+        "a reservation of another fingerprint is believed",
+        "inheritance",
+        "reserved_until=note.reserved_until if same_plan and same_owner else 0,",
+        "reserved_until=note.reserved_until if same_owner else 0,",
+        "inheritance",
+    ),
+    _stream(
+        "a reservation of another owner is believed",
+        "inheritance",
+        "reserved_until=note.reserved_until if same_plan and same_owner else 0,",
+        "reserved_until=note.reserved_until if same_plan else 0,",
+        "inheritance",
+    ),
+    _stream(
+        "a changed fingerprint is not inherited",
+        "inheritance",
+        "mixed_until=note.mixed_until if same_plan else note.reserved_until,",
+        "mixed_until=note.mixed_until,",
+        "inheritance",
+    ),
+    _stream(
+        "a process believes its own sends after another owner",
+        "inheritance",
+        "    if own is None or note.owner != owner or own.log_id != log.log_id:\n",
+        "    if own is None or own.log_id != log.log_id:\n",
+        "inheritance",
+    ),
+    _stream(
+        "a lost commit of a known group counts as nothing sent",
+        "inheritance",
+        "    if written_before:\n",
+        "    if False:\n",
+        "inheritance",
+    ),
+    _stream(
+        "a note of another cluster is believed",
+        "metadata",
+        '    if fields[1] != quote(cluster_id, safe=""):\n',
+        "    if False:\n",
+        "metadata",
+    ),
+    _stream(
+        "a note whose offset was moved is believed",
+        "metadata",
+        "    if note.committed != committed:\n",
+        "    if False:\n",
+        "metadata",
+    ),
+    _stream(
+        "the lease counts from the answer",
+        "lease",
+        "                self.prove(sent, generation)\n",
+        "                self.prove(self._clock(), generation)\n",
+        "lease",
+    ),
+    _stream(
+        "a heartbeat answered with an error proves the lease",
+        "lease",
+        "isinstance(request, _PROOFS) and response.error_code == _NO_ERROR",
+        "isinstance(request, _PROOFS)",
+        "lease",
+    ),
+    _stream(
+        "no second look at the lease before the books are opened",
+        "holdings",
+        "            log_range = await member.log_range(place)\n            _be_sure(member, generation)\n",
+        "            log_range = await member.log_range(place)\n",
+        "engine_protections",
+    ),
+    _stream(
+        "a new writer is started without proof of membership",
+        "holdings",
+        "            self._begin_to_take(place, proven_after=self._its_member().lease.clock())",
+        "            self._begin_to_take(place)",
+        "engine_protections",
+    ),
+    _stream(
+        "the fence's time is taken before the fence",
+        "holdings",
+        "        writer = await member.start_writer(place)\n        try:\n            fenced_at = self._now()\n",
+        "        fenced_at = self._now()\n        writer = await member.start_writer(place)\n        try:\n",
+        "engine_protections",
+    ),
+    _stream(
+        "a batch from before a take-over is taken",
+        "engine",
+        "            if turn != self._holdings.turn:\n",
+        "            if batches is None:\n",
+        "engine_protections",
+    ),
+    _stream(
+        "what follows a handed-on record in its lane is not doubted",
+        "workshop",
+        "            for follower in self._lanes.behind(work.lane, work):\n                self._suspect(follower)\n",
+        "",
+        "engine_records",
+    ),
+    _stream(
+        "what comes into a lane that was handed on is not doubted",
+        "workshop",
+        "        if work.lane in self._carried_lanes and not prepared.resumes:\n",
+        "        if False:\n",
+        "engine_bulkheads",
+    ),
+    _stream(
+        "the successor of a call that ended late is not doubted",
+        "workshop",
+        "        if sent:\n            heir.possibly_sent_since = self._now()\n",
+        "",
+        "engine_protections",
+    ),
+    _stream(
+        "a record is handled while its old task is on the wire",
+        "workshop",
+        "            earlier.heir = work\n            work.blocked = True\n",
+        "            earlier.heir = work\n",
+        "engine_rebalances",
+    ),
+    _stream(
+        "a send that lost its lease is forgotten",
+        "workshop",
+        "            if work.send_began:\n                work.possibly_sent_since = self._now()\n",
+        "",
+        "engine_trouble",
+        "engine_records",
+    ),
+    _stream(
+        "an outcome is kept for another record of the same offset",
+        "leftovers",
+        "        if kept is None or kept.record != work.record:\n",
+        "        if kept is None:\n",
+        "leftovers",
+    ),
+    _stream(
+        "a committed offset passes open records",
+        "ledger",
+        "        committable = still_open[0] if still_open else self._frontier()\n",
+        "        committable = self._frontier()\n",
+        "ledger",
+    ),
+    _stream(
+        "records are settled before their transaction",
+        "flushing",
+        "            publications = await self._publish(holding, flush)\n",
+        "            self._settle(holding, flush, 0)\n            publications = await self._publish(holding, flush)\n",
+        "engine_trouble",
+    ),
+    _stream(
+        "a bulkhead takes the last place",
+        "bulkheads",
+        "        return free > 1 and bulkhead.running < PLACES_PER_FREE * free\n",
+        "        return free > 0\n",
+        "bulkheads",
+    ),
+    _stream(
+        "turns do not go round",
+        "bulkheads",
+        "                del self._turns[key]\n                self._take_out",
+        "                self._take_out",
+        "bulkheads",
+    ),
+    _stream(
+        "one bulkhead fills the whole room",
+        "bulkheads",
+        "        return len(bulkhead.inside) < self._room - self._inside\n",
+        "        return True\n",
+        "bulkheads",
+    ),
+    _stream(
+        "a full waiting room stops reading for good",
+        "engine",
+        "        self._workshop.make_room(holding, self._unread.get(holding.place, 0))\n",
+        "",
+        "engine_bulkheads",
+    ),
+    _stream(
+        "waiting records are moved without a pause",
+        "moves",
+        "        self._left -= count\n",
+        "",
+        "moves",
+    ),
+    _stream(
+        "gzip inflates without a limit",
+        "inflation",
+        "            inflated += member.decompress(chunk, limit + 1 - len(inflated))\n",
+        "            inflated += member.decompress(chunk)\n",
+        "inflation",
+    ),
+    # --- issuance: what is believed, and what is sent again ----------------------------------------------------------
+    _issuance(
+        "the second question may precede the proof of life",
+        "evidence",
+        "            and self.accepted_at <= answer.asked_at <= first.asked_at + WINDOW\n",
+        "            and answer.asked_at <= first.asked_at + WINDOW\n",
+        "evidence",
+    ),
+    _issuance(
+        "the second question may come at any time",
+        "evidence",
+        "            and self.accepted_at <= answer.asked_at <= first.asked_at + WINDOW\n",
+        "            and self.accepted_at <= answer.asked_at\n",
+        "evidence",
+    ),
+    _issuance(
+        "a proof of life from before the first answer counts",
+        "evidence",
+        "or at < self.first.answered_at:",
+        "or at < self.first.asked_at:",
+        "evidence",
+    ),
+    _issuance(
+        "two different codes are one answer",
+        "evidence",
+        "            and answer.code == first.code\n",
+        "",
+        "evidence",
+    ),
+    _issuance(
+        "a control query of any age counts",
+        "evidence",
+        "if self.control is None or abs(latest.asked_at - self.control.asked_at) > WINDOW:",
+        "if self.control is None:",
+        "evidence",
+    ),
+    _issuance(
+        "no proof of life is needed",
+        "evidence",
+        "        if self.accepted_at is None:\n            return Link.PROOF_OF_LIFE\n",
+        "",
+        "evidence",
+    ),
+    _issuance(
+        "a question from before the waiting time's end counts",
+        "evidence",
+        "if self.second is None or self.second.asked_at < ready_at:",
+        "if self.second is None:",
+        "evidence",
+    ),
+    _issuance(
+        "evidence survives a new doubt",
+        "decide",
+        "return replace(state.moved(Phase.IN_DOUBT), past=past, evidence=Evidence())",
+        "return replace(state.moved(Phase.IN_DOUBT), past=past)",
+        "decide",
+        "doubt",
+    ),
+    _issuance(
+        "a refusal is final after the time for sending again",
+        "decide",
+        "policy.refusal_final_after_seconds if refusal else policy.reissue_after_seconds",
+        "policy.reissue_after_seconds",
+        "decide",
+        "doubt",
+    ),
+    _issuance(
+        "an ECTicket that knows a random number is believed",
+        "decide",
+        "    if state.past.control_known:\n",
+        "    if False:\n",
+        "decide",
+        "doubt",
+    ),
+    _issuance(
+        "a refused part is sent again",
+        "decide",
+        "    if refusal is None:\n        return Send()\n",
+        "    if True:\n        return Send()\n",
+        "decide",
+    ),
+    _issuance(
+        "what may have been sent is given up as never sent",
+        "decide",
+        "ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP",
+        "ParkReason.GAVE_UP",
+        "decide",
+        "doubt",
+    ),
+    _issuance(
+        "a locked-out order is deferred for a minute only",
+        "decide",
+        "    return max(soonest, min(useful, later(now, LONGEST_DEFERRAL_SECONDS)))\n",
+        "    return soonest\n",
+        "decide",
+    ),
+    _issuance(
+        "a deferral has no end",
+        "decide",
+        "    return max(soonest, min(useful, later(now, LONGEST_DEFERRAL_SECONDS)))\n",
+        "    return max(soonest, useful)\n",
+        "decide",
+    ),
+    _issuance(
+        "parts of an order that came before are sent",
+        "sitting",
+        "return [_left_unsent(turn, states) if isinstance(turn.action, Send) else turn for turn in turns]",
+        "return turns",
+        "sitting",
+    ),
+    _issuance(
+        "a part is sent beside one that another plan may have sent",
+        "sitting",
+        "    if unproven.another_plan and may_exist:\n",
+        "    if False:\n",
+        "sitting",
+    ),
+    # --- flows: what is honoured, published and remembered -----------------------------------------------------------
+    _flows(
+        "headers without a valid signature are honoured",
+        "journey",
+        "        return unsigned_journey(record, now), verified\n    journey = unread_journey",
+        "        pass\n    journey = unread_journey",
+        "journey",
+        "signatures",
+    ),
+    _flows(
+        "unsigned headers do not even count as possibly sent",
+        "journey",
+        "    return journey.possibly_sent(max(moments, default=now))\n",
+        "    return journey\n",
+        "journey",
+    ),
+    _flows(
+        "one merchant's keys sign another one's plan",
+        "signatures",
+        "        if not self.valid or self.key is None or self.key.merchant_id in (None, merchant_id):\n",
+        "        if True:\n",
+        "signatures",
+    ),
+    _flows(
+        "the signature leaves the value out",
+        "signatures",
+        "    yield _field(value)\n",
+        "",
+        "signatures",
+    ),
+    _flows(
+        "a number of another order is sent",
+        "number_owners",
+        "        if orders is None or orders.owner == order_id:\n            return None\n",
+        "        if True:\n            return None\n",
+        "number_owners",
+        "two_orders_one_number",
+    ),
+    _flows(
+        "a replay forgets that tickets may exist",
+        "journey",
+        "replays=self.replays + 1, not_before=None)",
+        "replays=self.replays + 1, not_before=None, possibly_sent_at=None)",
+        "journey",
+        "replay",
+    ),
+    _flows(
+        "a deferred order forgets that it may have been sent",
+        "order_outcomes",
+        "            possibly_sent_at=plan.possibly_sent_at,\n",
+        "            possibly_sent_at=None,\n",
+        "submit",
+        "submit_after_a_crash",
+    ),
+    _flows(
+        "a deferred order is due a minute later, whatever it waits for",
+        "order_outcomes",
+        "        if due is None or due <= now:\n",
+        "        if True:\n",
+        "submit",
+    ),
+    _flows(
+        "merchants share one bulkhead",
+        "ports",
+        "    return merchant_id if len(ids) > 1 else None",
+        "    return None",
+        "submit",
+    ),
+    _flows(
+        "a number that queries once did not know proves life",
+        "known_numbers",
+        "            _add_newest(numbers.dropped, gone, DROPPED_KEPT, numbers.dropped)\n",
+        "",
+        "known_numbers",
+    ),
+    # --- provider: what left, and whose turn it is -------------------------------------------------------------------
+    _provider(
+        "the lease is not asked before the write",
+        "departure",
+        "        self._lease()\n",
+        "",
+        "transport",
+        "client",
+    ),
+    _provider(
+        "a request is written twice",
+        "departure",
+        "        if self.at is not None:\n",
+        "        if False:\n",
+        "transport",
+        "client",
+    ),
+    _provider(
+        "an answer with another number is taken",
+        "client",
+        "    if echoed == ours or (echoed is None and rtn_code != RTN_OK):\n",
+        "    if True:\n",
+        "client",
+    ),
+    _provider(
+        "another status counts as refused before execution",
+        "answers",
+        "    if answer.status not in unsaid:\n        return None\n",
+        "    if answer.status not in unsaid:\n        return limits.busy_seconds\n",
+        "answers",
+    ),
+    _provider(
+        "a Retry-After has no end",
+        "answers",
+        "return unsaid[HTTPStatus(answer.status)] if told is None else min(told, limits.max_retry_after_seconds)",
+        "return unsaid[HTTPStatus(answer.status)] if told is None else told",
+        "answers",
+    ),
+    _provider(
+        "one order alone opens the breaker",
+        "breaker",
+        "        if self._suspects.setdefault(kind, subject) != subject:\n",
+        "        if True:\n",
+        "breaker",
+    ),
+    _provider(
+        "a later lock-out shortens an earlier one",
+        "breaker",
+        "        self._open(until=until if self.state is BreakerState.CLOSED else max(until, self._until))\n",
+        "        self._open(until=until)\n",
+        "breaker",
+    ),
+    _provider(
+        "a purpose saves up turns by sleeping",
+        "pace",
+        "            self._turns[purpose] = max(self._turns[purpose], self._turn)\n",
+        "            pass\n",
+        "pace",
+    ),
+    _provider(
+        "a call that was let in passes an open breaker",
+        "client",
+        "            door.refuse_unless_open()\n",
+        "",
+        "breaking",
+        "client",
+    ),
+)
