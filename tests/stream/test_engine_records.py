@@ -365,7 +365,7 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
         cluster.append(PAID, f"later {number}", key=f"order {number}")
         cluster.append(PAID, *(f"quick {number} {more}" for more in range(number % 7 + 1)))
     cluster.append(PAID, "follows", key="order 0")
-    stage = StageOfTests(mostly_wait, max_in_flight=1000, max_waiting=1000)
+    stage = StageOfTests(mostly_wait, max_in_flight=1000, max_waiting=1000, bulkheads=False)
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: "follows" in cluster.told)
         waiting = engine._levels().waiting["paid"]
