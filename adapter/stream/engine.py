@@ -176,7 +176,17 @@ class Engine(Generic[S]):
         """What keeps records from being read, for people: a sentence each, without anything that a record holds."""
         trouble = [self._trouble] if self._trouble is not None and (self._ended_quickly or not self.in_touch) else []
         held = list(self._holdings.held.values())
-        return [*trouble, *list(self._holdings.troubles.values()), *problems_of(held)]
+        full = [
+            f"{count} records of {topic} wait for their time, and no more of it are read until some are due"
+            for topic, count in self.full_waiting_rooms.items()
+        ]
+        return [*trouble, *list(self._holdings.troubles.values()), *problems_of(held), *full]
+
+    @property
+    def full_waiting_rooms(self) -> Mapping[str, int]:
+        """Topics that are not read on because too many of their records wait for their time, and how many wait."""
+        waiting = {topic: self._workshop.waiting(topic) for topic in self._stage.topics}
+        return {topic: count for topic, count in waiting.items() if count >= self._stage.max_waiting}
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -478,6 +488,7 @@ class Engine(Generic[S]):
             open=sum(holding.books.open_count for holding in held),
             in_flight=self._workshop.in_flight,
             waiting={topic: self._workshop.waiting(topic) for topic in self._stage.topics},
+            full=frozenset(self.full_waiting_rooms),
             finished=sum(holding.count(Phase.FINISHED) for holding in held),
             behind=sum(holding.books.open_count + self._unread.get(holding.place, 0) for holding in held),
             partitions=len(held),

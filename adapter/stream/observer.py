@@ -17,6 +17,7 @@ class Levels:
     `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
     with an outcome that is not committed yet. `behind`: open, or not read yet, markers of transactions counted as
     records. `partitions`: held. `unreadable`: of these, how many wait in front of a batch that cannot be read.
+    `full`: topics of which so many records wait for their time that no more are read.
     """
 
     open: int
@@ -26,6 +27,7 @@ class Levels:
     behind: int
     partitions: int
     unreadable: int = 0
+    full: frozenset[str] = frozenset()
 
 
 class StreamObserver(Protocol):

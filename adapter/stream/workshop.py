@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
-from adapter.errors import LeaseLost
+from adapter.errors import LeaseLost, OrderError
 from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.holding import Holding
 from adapter.stream.lanes import Lanes
@@ -238,7 +238,8 @@ class Workshop(Generic[S]):
 
     def broken(self, work: Work[S], error: Exception, where: str) -> Outcome | None:
         """The stage's outcome for what it raised itself; None when it raises even then: the record stays open."""
-        self._report(work, error, where)
+        if not isinstance(error, OrderError):  # which is an ordinary outcome: the record is parked for a reason
+            self._report(work, error, where)
         try:
             return _outcome(self._stage.broken(work.record, error, work))
         except Exception as worse:  # noqa: BLE001  # the engine's top: the record stays open, and that is reported

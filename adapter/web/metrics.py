@@ -71,6 +71,9 @@ class StreamMetrics:
         self._behind = Gauge(
             "ecticket_records_behind", "Not settled or not read yet, now.", ("stage",), registry=registry
         )
+        self._full = Gauge(
+            "ecticket_waiting_room_full", "Topics of which too many records wait, now.", ("stage",), registry=registry
+        )
         self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
         self._unreadable = Gauge(
             "ecticket_unreadable_partitions",
@@ -113,6 +116,7 @@ class StreamMetrics:
         self._levels.labels(stage, "waiting").set(sum(levels.waiting.values()))
         self._levels.labels(stage, "finished").set(levels.finished)
         self._behind.labels(stage).set(levels.behind)
+        self._full.labels(stage).set(len(levels.full))
         self._partitions.labels(stage).set(levels.partitions)
         self._unreadable.labels(stage).set(levels.unreadable)
 

@@ -10,12 +10,13 @@ from functools import partial
 
 import pytest
 
-from adapter.errors import OutcomeTooLarge, TooLarge
+from adapter.errors import InvalidOrder, OutcomeTooLarge, TooLarge
 from adapter.stream import flushing
 from adapter.stream import holding as holding_module
 from adapter.stream.lanes import Lanes
+from adapter.stream.observer import Unobserved
 from adapter.stream.records import NotRead, Record
-from adapter.stream.stage import Grant, Later, Outcome
+from adapter.stream.stage import Grant, Later, Outcome, Prepared
 from stream.engine_stories import (
     DEFERRED,
     PAID,
@@ -226,6 +227,16 @@ async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch
     assert cluster.told == [f"{number}" for number in range(600)]
 
 
+class Failures(Unobserved):
+    """Counts what the stage raised."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+
+    def failed(self, stage: str, topic: str, where: str) -> None:
+        self.all.append(where)
+
+
 async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeCluster) -> None:
     """The bound on waiting records counts per topic."""
     cluster.append(DEFERRED, *(f"next century {number}" for number in range(500)))
@@ -236,6 +247,45 @@ async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeClu
         await until(lambda: len(cluster.told) == 300)
 
         assert engine._levels().waiting["deferred"] <= 150
+
+
+async def test_a_full_waiting_room_is_reported_with_its_count(cluster: FakeCluster) -> None:
+    """`/readyz` and the metrics say so: what comes on this topic is not read before something is due."""
+    cluster.append(DEFERRED, *(f"next century {number}" for number in range(300)))
+    stage = StageOfTests(max_waiting=100, bulkheads=False)
+    async with running(stage, cluster, PAID, DEFERRED) as engine:
+        assert engine.full_waiting_rooms == {}
+
+        await until(lambda: engine.full_waiting_rooms)
+        count = engine.full_waiting_rooms["deferred"]
+
+        assert count == engine._levels().waiting["deferred"] >= 100
+        assert engine._levels().full == {"deferred"}
+        assert [problem.split()[0] for problem in engine.problems] == [str(count)]
+
+
+async def test_a_record_that_waits_does_not_hold_back_a_due_one_behind_it(cluster: FakeCluster) -> None:
+    """Whatever the wait of the first one, and whatever clock wrote it."""
+    cluster.append(DEFERRED, "next century 1", "due")
+    async with running(StageOfTests(), cluster, DEFERRED):
+        await until(lambda: cluster.told == ["due"])
+
+
+async def test_an_order_error_is_an_ordinary_outcome(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
+    """It is parked for its reason: no error in the log, and not counted as a mistake of the adapter."""
+
+    class Refuses(StageOfTests):
+        async def prepare(self, record: Record) -> Prepared[str]:
+            raise InvalidOrder("quantity 3.5 of sku X")
+
+    failures = Failures()
+    cluster.append(PAID, "a")
+    async with running(Refuses(), cluster, PAID, observer=failures):
+        await until(lambda: cluster.told)
+
+    assert cluster.told == ["a broken InvalidOrder"]
+    assert failures.all == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_whatever_prepare_raises_becomes_an_outcome(cluster: FakeCluster) -> None:

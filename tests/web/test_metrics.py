@@ -29,7 +29,10 @@ def _told_everything() -> Metrics:
     stream.carried("submit", "orders.paid", 1)
     stream.failed("submit", "orders.paid", "handle")
     stream.lease_lost("submit", "orders.paid")
-    stream.levels("submit", Levels(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, behind=12, partitions=6))
+    stream.levels(
+        "submit",
+        Levels(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, behind=12, partitions=6, full=frozenset("a")),
+    )
     call = CallFinished(merchant_id="1", endpoint=Endpoint.ISSUE, end=CallEnd.IN_DOUBT, waited_seconds=0.5, seconds=0.2)
     provider.call_finished(call)
     provider.breaker_changed("1", BreakerState.OPEN)
@@ -39,6 +42,7 @@ def _told_everything() -> Metrics:
     flows.parked("map", "unmapped-item")
     flows.deferred("doubt")
     flows.control_known("1")
+    flows.unverified("submit", "invalid")
     flows.no_known_number("1")
     flows.ticket_data_differs("1")
     callbacks = metrics.callbacks
@@ -69,6 +73,8 @@ def test_metrics_count_what_observers_are_told() -> None:
         'ecticket_records_lost_total{stage="submit",topic="orders.paid"} 7.0',
         'ecticket_records{stage="submit",state="waiting"} 3.0',
         'ecticket_records_behind{stage="submit"} 12.0',
+        'ecticket_waiting_room_full{stage="submit"} 1.0',
+        'ecticket_unverified_records_total{stage="submit",trust="invalid"} 1.0',
         'ecticket_calls_total{end="in_doubt",endpoint="issue",merchant_id="1"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
