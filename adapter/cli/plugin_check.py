@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,8 @@ from adapter.cli.invocation import Invocation, Json, command
 from adapter.cli.output import note, only_ours, print_json, print_marked, say
 
 if TYPE_CHECKING:
+    from adapter.extensions.values import OrderRecord
+    from adapter.issuance.order import Order
     from adapter.settings import Settings
     from adapter.testing.examining import Trial
     from adapter.testing.findings import Examination
@@ -29,7 +31,7 @@ Target = Annotated[
 
 OwnOrders = Annotated[
     list[Path] | None,
-    typer.Option("--order", metavar="FILE", help="An event of yours to try the plugin with; may be repeated."),
+    typer.Option("--order", metavar="FILE", help="An event of yours to try all its hooks with; may be repeated."),
 ]
 
 Headers = Annotated[
@@ -58,9 +60,10 @@ def check(
     """
     from adapter.testing.examining import examine, sources_of
 
-    trial = _trial(invocation.settings(), order or [], _headers(header or []))
-    sections = invocation.settings().plugins.settings
+    settings = invocation.settings()
+    sections = settings.plugins.settings
     with only_ours() as ours:
+        trial = _trial(settings, order or [], _headers(header or []))
         examined = [
             examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
         ]
@@ -83,18 +86,30 @@ def _headers(given: list[str]) -> dict[str, str]:
 
 
 def _trial(settings: Settings, files: list[Path], headers: Mapping[str, str]) -> Trial:
-    """What the plugin is tried with; an order of its author's is tried as a record, and as what the record says."""
-    from adapter.errors import Unreadable
-    from adapter.flows.order_paid import parse_order_paid
+    """What the plugin is tried with: its author's events, and as what the settings' other plugins read them."""
     from adapter.testing.examining import Trial
     from adapter.testing.orders import MERCHANT, order_record
 
     records = [order_record(file.read_bytes(), headers=headers) for file in files]
-    orders = []
-    for record in records:
-        with contextlib.suppress(Unreadable):  # written as the shop writes it: for the plugin's parse_order to read
-            orders.append(parse_order_paid(record.value, record.headers, MERCHANT))
-    return Trial(records=records, orders=orders, budget_seconds=settings.plugins.budget_ms / 1000)
+    only = next(iter(settings.merchants)) if len(settings.merchants) == 1 else MERCHANT
+    return Trial(
+        records=records,
+        orders=_read_by_others(settings, records, only),
+        merchant_id=only,
+        budget_seconds=settings.plugins.budget_ms / 1000,
+    )
+
+
+def _read_by_others(settings: Settings, records: Sequence[OrderRecord], merchant_id: str) -> Sequence[Order]:
+    """The orders as all plugins of the settings read them: a plugin may map what another one reads."""
+    if not records:
+        return ()
+    from adapter.testing.samples import order_of
+    from adapter.wiring import plugin_manager
+
+    plugins = plugin_manager(settings)
+    read = (order_of(plugins, record, merchant_id) for record in records)
+    return tuple(order for order in read if order is not None)
 
 
 def _verdict(examined: list[Examination]) -> int:

@@ -7,6 +7,9 @@ hook's name and the mark `@hookimpl`. A hook takes the arguments it needs, by th
 
 Hooks are plain functions, and pure ones: they answer from their arguments and from what the plugin read at start. The
 same order may be asked about again after a crash and must then get the same answer, since trade numbers follow from it.
+So a hook asks no clock. The day to count from is `order.received_on`, the day in Taipei on which the order's record was
+written: it is the same whenever the order is mapped. What must not lie in the past when the order is sent is said by
+`TicketItem(start_moves=True)`.
 They run in worker threads, several at once, within a time budget (`plugins.budget_ms`) that `parse_order` of all
 plugins shares, and once more all other hooks of an order. The CPU time of the hook's thread counts, and the time in
 which it blocks; waiting for the interpreter while others use it does not. Hooks of kind provide are called at start,

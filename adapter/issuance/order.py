@@ -12,6 +12,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from adapter.protocol.issue import IssueType, PrintType
+from adapter.protocol.taipei import taipei_day
 
 ORDER_ID_MAX_CHARACTERS = 64
 LINES_MAX = 200
@@ -112,6 +113,7 @@ class Order:
     payment), `reference` any JSON that every event about this order repeats. `immediate` is the default for the
     lines and matters to electronic tickets only: None leaves it to `start_date`, without which a ticket is usable at
     once. `received_at` is the time of the order's record; the adapter fills it in. It stands in for `paid_at`.
+    `received_on` is its day in Taipei: a hook counts from it, and never from a clock.
     """
 
     order_id: str
@@ -127,3 +129,11 @@ class Order:
     operator: str | None = None
     customer: Customer = Customer()
     received_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def received_on(self) -> date | None:
+        """The day in Taipei on which the order's record was written; in a hook it is always there.
+
+        It is the same when the order is mapped again after a crash or a replay, so that the order keeps its numbers.
+        """
+        return None if self.received_at is None else taipei_day(self.received_at)

@@ -20,6 +20,18 @@ _TIME = re.compile(
 _DATE = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})|[/-]([0-9]{1,2})[/-]([0-9]{1,2}))")
 
 
+def taipei_day(moment: datetime) -> date:
+    """The day in Taipei; at the end of the calendar, where Taipei's day is none any more, the last one.
+
+    >>> taipei_day(datetime.fromisoformat("2024-01-01T16:30:00+00:00"))
+    datetime.date(2024, 1, 2)
+    """
+    try:
+        return moment.astimezone(TAIPEI).date()
+    except OverflowError:
+        return moment.date()
+
+
 def compact_date(day: date) -> str:
     """Write a date as `yyyymmdd`.
 

@@ -25,12 +25,14 @@ from adapter.extensions.values import Ignore, OrderRecord
 from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level
 from adapter.testing.model_rules import findings_of_model
+from adapter.testing.orders import MERCHANT
 from adapter.testing.plugins import OnlyObjects, name_of
 from adapter.testing.refused import findings_of_refusals, sentences, why_not_loaded
-from adapter.testing.samples import has_samples, samples_of
+from adapter.testing.samples import has_samples, order_of, samples_of
 from adapter.testing.sink_rules import findings_of_sinks
 from adapter.testing.trying import Overrun, findings_of, try_sample
 
+_ABOUT_ORDERS: Final = frozenset({"accept_order", "map_item", "shape_issue"})
 MENTIONED: Final = 3
 """Samples that a finding names before it only counts them."""
 
@@ -39,12 +41,14 @@ MENTIONED: Final = 3
 class Trial:
     """What a plugin is examined with: its own settings, records and orders of its author's, and the time it has.
 
+    What a record says as an order is tried like `orders`; one that names no merchant is `merchant_id`'s.
     `budget_seconds` is for one call of a hook, `start_seconds` for loading and for each hook that is called at start.
     """
 
     settings: Mapping[str, object] = field(default_factory=dict)
     records: Sequence[OrderRecord] = ()
     orders: Sequence[Order] = ()
+    merchant_id: str = MERCHANT
     budget_seconds: float = BUDGET_SECONDS
     start_seconds: float = START_SECONDS
 
@@ -99,9 +103,33 @@ def examine(source: Source, trial: Trial) -> Examination:
         return replace(examined, findings=(*refused_for, *of_model), by_settings=by_settings)
     (info,) = (info for info in plugins.describe() if info.origin is not Origin.BUILT_IN)
     tried = _Tried()
+    read, unread = _orders_of(plugins, trial)
+    trial = replace(trial, orders=(*read, *(order for order in trial.orders if order not in read)))
     of_hooks = tuple(finding for name in info.hooks for finding in tried.hook(name, plugins, trial))
     of_others = (*findings_of_sinks(plugins, source.name), *_of_commands(plugins), *_deprecated(plugins))
+    if _ABOUT_ORDERS & set(info.hooks) and not read and not trial.orders:
+        of_others += tuple(_not_an_order(number) for number in unread)
     return replace(examined, hooks=info.hooks, calls=tried.calls, findings=(*of_model, *of_hooks, *of_others))
+
+
+def _orders_of(plugins: PluginManager, trial: Trial) -> tuple[tuple[Order, ...], tuple[int, ...]]:
+    """The orders that the trial's records say, and the numbers of the records that nothing reads as one."""
+    orders, unread = [], []
+    for number, record in enumerate(trial.records, 1):
+        order = order_of(plugins, record, trial.merchant_id)
+        if order is None:
+            unread.append(number)
+        else:
+            orders.append(order)
+    return tuple(orders), tuple(unread)
+
+
+def _not_an_order(number: int) -> Finding:
+    return Finding(
+        level=Level.NOTE,
+        what=f"Record {number} of yours is no order to this plugin or the adapter, so other hooks did not see it.",
+        cure="Name the plugin that reads it in plugins.paths or plugins.modules, or give an order-paid event.",
+    )
 
 
 def _never_loaded(seconds: float) -> Finding:

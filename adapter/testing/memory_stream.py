@@ -11,6 +11,8 @@ ECTicket there is `stream.ecticket`, or a sandbox behind a real socket, and time
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,7 @@ from typing import Self
 import httpx
 
 from adapter.extensions.values import OrderRecord
+from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Family
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.provider.client import Provider
@@ -44,30 +47,36 @@ _LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_p
 class MemoryStream:
     """Takes orders in and says what is told of them; close it in the end, or use it in a `with`.
 
-    `plugins` may be named, and `settings` are theirs, by name. `clock` is the time for everything. With a `sandbox`,
-    whose clock must be the same one, calls go there; without, to `ecticket`, which can be told to misbehave.
+    `plugins` may be named, and `settings` are theirs, by name. `merchants` are the configured ones: with several, an
+    order must name its own. `clock` is the time for everything. With a `sandbox`, whose clock must be the same one,
+    calls go there; without, to `ecticket`, which can be told to misbehave. Why an order was parked is printed, and
+    pytest shows it where the test fails.
 
-    Raises PluginRefused, SettingsError.
+    Raises PluginRefused, SettingsError, and ValueError for a merchant that the sandbox does not know.
     """
 
     def __init__(
         self,
         *plugins: object,
         settings: Sections | None = None,
+        merchants: Sequence[str] = (MERCHANT,),
         clock: Clock | None = None,
         sandbox: RunningSandbox | None = None,
         **named: object,
     ) -> None:
+        known = [_known_to(sandbox, merchant_id) for merchant_id in merchants] if sandbox else []
         self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
         calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
         self._stages = Stages(
-            MERCHANT,
+            *merchants,
             plugins=by_name(*plugins, **named),
             settings=settings,
             clock=clock,
             calling=calling,
             known_trade_no=KNOWN_TRADE_NO,
         )
+        for merchant in known:
+            self._stages.book.add(replace(merchant, known_trade_no=KNOWN_TRADE_NO))
         self._stages.ecticket.usual_status = IssueStatus.ISSUED
         self._loop = BackgroundLoop().__enter__()
 
@@ -123,6 +132,8 @@ class MemoryStream:
     async def _observed(self, record: Record, *, finish: bool) -> Told:
         told = await (self._finish(record) if finish else self._stages.work(record))
         await self._stages.extensions.observers_done()
+        for why in told.why_parked:
+            print(f"parked {why}")
         return told
 
     async def _finish(self, record: Record) -> Told:
@@ -138,6 +149,16 @@ class MemoryStream:
         await self._stages.extensions.aclose()
         if self._transport is not None:
             await self._transport.aclose()
+
+
+def _known_to(sandbox: RunningSandbox, merchant_id: str) -> Merchant:
+    """The merchant with the keys that the sandbox has for it, when it signs for itself."""
+    alone = [each for each in sandbox.settings.merchants if each.platform_id is None]
+    found = next((each for each in alone if each.merchant_id == merchant_id), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(each.merchant_id for each in alone))
+        raise ValueError(f"The sandbox does not know merchant {merchant_id}; it knows {known}.")
+    return found
 
 
 @cache

@@ -123,6 +123,11 @@ def order_bytes(content: Content) -> bytes | None:
     """What the record's value is."""
     if content is None or isinstance(content, bytes):
         return content
+    if not isinstance(content, Order | Mapping):
+        raise TypeError(
+            f"An order is an Order, a mapping in the form of order-paid.v1.json, bytes or None, and not a "
+            f"{type(content).__name__}."
+        )
     document = order_paid(content) if isinstance(content, Order) else content
     return json.dumps(document).encode()
 

@@ -33,13 +33,15 @@ class MakesManagers(Protocol):
 class MakesStreams(Protocol):
     """Makes a memory stream with plugin objects, which may be named, and their settings by name.
 
-    Calls go to `sandbox` where there is one.
+    `merchants` are the configured ones, the public test merchant unless others are named. Calls go to `sandbox` where
+    there is one.
     """
 
     def __call__(
         self,
         *plugins: object,
         settings: Sections | None = None,
+        merchants: Sequence[str] | None = None,
         sandbox: RunningSandbox | None = None,
         **named: object,
     ) -> MemoryStream: ...
@@ -114,12 +116,17 @@ def memory_stream(clock: Clock) -> Iterator[MakesStreams]:
         def make(
             *plugins: object,
             settings: Sections | None = None,
+            merchants: Sequence[str] | None = None,
             sandbox: RunningSandbox | None = None,
             **named: object,
         ) -> MemoryStream:
             from adapter.testing import MemoryStream
+            from adapter.testing.orders import MERCHANT
 
-            stream = MemoryStream(*plugins, settings=settings, clock=clock, sandbox=sandbox, **named)
+            configured = (MERCHANT,) if merchants is None else merchants
+            stream = MemoryStream(
+                *plugins, settings=settings, merchants=configured, clock=clock, sandbox=sandbox, **named
+            )
             return made.enter_context(stream)
 
         yield make

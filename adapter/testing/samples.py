@@ -15,11 +15,13 @@ from typing import Final
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.starting import NotBackYet, within
 from adapter.extensions.values import OrderOutcome, OrderRecord, PartOutcome
+from adapter.flows.order_paid import parse_order_paid
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
+from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT, Orders, order_bytes, order_record
 
 MAPPING_SECONDS: Final = 2.0
@@ -32,7 +34,7 @@ Given = Mapping[str, object]
 class Sample:
     """One call's arguments, and `what` they are, as the end of a sentence: "for an empty record".
 
-    `own`: a record of the plugin's author, who wants to know what becomes of it.
+    `own`: a record or an order of the plugin's author, who wants to know what becomes of it.
     """
 
     what: str
@@ -52,10 +54,37 @@ def has_samples(hook: str) -> bool:
     return hook in _SAMPLES
 
 
+def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | None:
+    """What a record says, as the first of these plugins that knows it reads it, or the adapter; None for no order.
+
+    However reading breaks is found where `parse_order` itself is tried.
+    """
+    try:
+        order = within(MAPPING_SECONDS, partial(_read, plugins, record, merchant_id))
+    except NotBackYet:
+        return None
+    if order is None:
+        return None
+    return replace(
+        order, merchant_id=order.merchant_id or merchant_id, received_at=order.received_at or record.timestamp
+    )
+
+
+def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | None:
+    try:
+        for plugin in plugins.implementations("parse_order"):
+            answer = plugin.function(*(record for _ in plugin.arguments))
+            if answer is not None:
+                return answer if isinstance(answer, Order) else None
+        return parse_order_paid(record.value, record.headers, merchant_id)
+    except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so nobody's Ctrl-C
+        return None
+
+
 def _records(_: PluginManager, own: Sequence[OrderRecord], orders: Sequence[Order]) -> Iterator[Sample]:
     for number, record in enumerate(own, 1):
         yield Sample(what=f"record {number} of yours", given={"record": record}, own=True)
-    for what, order in _orders(orders):
+    for what, order, _own in _orders(orders):
         yield Sample(what=f"a record of {what}", given={"record": order_record(order)})
     for what, value in _ODD_VALUES.items():
         yield Sample(what=what, given={"record": order_record(value)})
@@ -65,25 +94,26 @@ def _records(_: PluginManager, own: Sequence[OrderRecord], orders: Sequence[Orde
 
 
 def _accepted(_: PluginManager, __: Sequence[OrderRecord], own: Sequence[Order]) -> Iterator[Sample]:
-    for what, order in _orders(own):
-        yield Sample(what=what, given={"order": order})
+    for what, order, is_own in _orders(own):
+        yield Sample(what=what, given={"order": order}, own=is_own)
 
 
 def _mapped(_: PluginManager, __: Sequence[OrderRecord], own: Sequence[Order]) -> Iterator[Sample]:
-    for what, order in _orders(own):
+    for what, order, is_own in _orders(own):
         for line in dict.fromkeys(order.lines):
-            yield Sample(what=f"a line of {what}", given={"order": order, "line": line})
+            yield Sample(what=f"a line of {what}", given={"order": order, "line": line}, own=is_own)
 
 
 def _shaped(plugins: PluginManager, _: Sequence[OrderRecord], own: Sequence[Order]) -> Iterator[Sample]:
     policy = PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester")
-    for what, order in _orders(own):
+    for what, order, is_own in _orders(own):
         try:
             parts = within(MAPPING_SECONDS, partial(_parts, plugins, order, policy))
         except NotBackYet:
             return
         for part in parts:
-            yield Sample(what=f"part {part.number} of {what}", given={"order": order, "request": part.request})
+            given = {"order": order, "request": part.request}
+            yield Sample(what=f"part {part.number} of {what}", given=given, own=is_own)
 
 
 def _parts(plugins: PluginManager, order: Order, policy: PlanPolicy) -> Sequence[Part]:
@@ -125,14 +155,20 @@ def _settled(_: PluginManager, __: Sequence[OrderRecord], ___: Sequence[Order]) 
     yield Sample(what="a record that could not be read", given={"outcome": unread})
 
 
-def _orders(own: Sequence[Order]) -> Iterator[tuple[str, Order]]:
+def _orders(own: Sequence[Order]) -> Iterator[tuple[str, Order, bool]]:
+    """All of them as a hook gets them, with the time of their record; and whether each is the author's own."""
     for order in own:
-        yield f"your order {order.order_id}", order
+        yield f"your order {order.order_id}", _received(order), True
     for order in Orders().of_every_kind():
         kind = order.issue_type.name.lower() if order.issue_type else "no kind"
         lines = f"{len(order.lines)} line{'s' if len(order.lines) > 1 else ''}"
-        yield f"an order of {kind} tickets with {lines}", order
-    yield from _ODD_ORDERS.items()
+        yield f"an order of {kind} tickets with {lines}", _received(order), False
+    for what, order in _ODD_ORDERS.items():
+        yield what, _received(order), False
+
+
+def _received(order: Order) -> Order:
+    return order if order.received_at is not None else replace(order, received_at=NOON)
 
 
 def _odd(*lines: Line, **fields: object) -> Order:

@@ -181,7 +181,10 @@ class Stages:
             if not told.deferred:
                 return told
             told.add(await self.work(told.deferred[0]))
-        raise AssertionError("The order is deferred again and again. Give it a fault that ends, or let it give up.")
+        whys = ", ".join(dict.fromkeys(why for (why,) in self.heard.of("deferred")))
+        raise AssertionError(
+            f"The order is deferred again and again ({whys}). Give it a fault that ends, or let it give up."
+        )
 
     async def ask(self, record: Record) -> tuple[Told | Waiting, datetime]:
         """Take a confirmation up and ask once, when it is due: what is told, or what waits on; and when it asked."""

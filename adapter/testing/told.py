@@ -9,11 +9,14 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
 from adapter.testing.surroundings import TOPICS
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +34,9 @@ class ToldEvent:
         return self.attributes["id"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Told:
-    """An outcome, read."""
+    """An outcome, read. Its `repr`, which pytest shows, says why an order was parked or goes on."""
 
     events: list[ToldEvent] = field(default_factory=list)
     deferred: list[Record] = field(default_factory=list)
@@ -47,22 +50,36 @@ class Told:
         """What was told."""
         return [event.kind for event in self.events]
 
+    @property
+    def why_parked(self) -> list[str]:
+        """What each dead letter says: reason, stage, plugin, and what happened."""
+        return [_why(letter) for letter in self.letters]
+
+    def __repr__(self) -> str:
+        """Short, the causes first: pytest cuts it off."""
+        parts = [f"parked {why}" for why in self.why_parked]
+        parts += [f"ignored: {self.ignored}"] if self.ignored else []
+        parts += [f"deferred: {len(self.deferred)}"] if self.deferred else []
+        return f"<Told {', '.join(self.kinds) or 'no event'}; {'; '.join(parts)}>" if parts else f"<Told {self.kinds}>"
+
     def event(self, kind: str) -> ToldEvent:
-        """The only event of a kind."""
-        (only,) = (event for event in self.events if event.kind == kind)
-        return only
+        """The only event of a kind. Raises AssertionError where there is none, or more."""
+        return self._only(f"{kind!r} event", [event for event in self.events if event.kind == kind])
 
     @property
     def later(self) -> Record:
-        """The order carried on, the only record."""
-        (only,) = self.deferred
-        return only
+        """The order carried on, the only record. Raises AssertionError where there is none, or more."""
+        return self._only("deferred record", self.deferred)
 
     @property
     def letter(self) -> Record:
-        """The only dead letter."""
-        (only,) = self.letters
-        return only
+        """The only dead letter. Raises AssertionError where there is none, or more."""
+        return self._only("dead letter", self.letters)
+
+    def _only(self, what: str, found: list[_T]) -> _T:
+        if len(found) != 1:
+            raise AssertionError(f"There is not one {what} but {len(found)}: {self!r}")
+        return found[0]
 
     @property
     def reason(self) -> str:
@@ -126,6 +143,13 @@ class Reader:
             value=publication.value,
             headers=publication.headers,
         )
+
+
+def _why(letter: Record) -> str:
+    texts = {name: (value or b"").decode("utf-8", "replace") for name, value in letter.headers}
+    plugin = f", plugin {texts['ecticket-plugin']}" if "ecticket-plugin" in texts else ""
+    where = f"{texts.get('ecticket-stage')}{plugin}"
+    return f"as {texts.get('ecticket-reason')} ({where}): {texts.get('ecticket-message')}"
 
 
 def read_event(publication: Publication) -> ToldEvent:

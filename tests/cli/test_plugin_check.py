@@ -256,3 +256,83 @@ def test_json_stays_json_whatever_a_plugin_prints(plugin: Path, words: tuple[str
 
     assert told.returncode == 0
     assert "shop" in [each["name"] for each in json.loads(told.stdout)["plugins"]]
+
+
+READS = """
+import json
+from adapter import IssueType, Line, Order, hookimpl
+
+@hookimpl
+def parse_order(record):
+    if ("event", b"paid") not in record.headers:
+        return None
+    paid = json.loads(record.value)
+    lines = tuple(Line(sku=sku, quantity=1) for sku in paid["cart"])
+    return Order(order_id=paid["no"], merchant_id="", lines=lines, issue_type=IssueType.ELECTRONIC)
+"""
+MAPS = """
+from datetime import date
+from adapter import Skip, TicketItem, UnmappedItem, hookimpl
+
+@hookimpl
+def accept_order(order):
+    if order.order_id == "W-7":
+        assert isinstance(order.received_on, date)
+        raise KeyError("accept")
+
+@hookimpl
+def map_item(order, line):
+    if line.sku == "FAMILY":
+        raise UnmappedItem("Not in the list of merchant " + order.merchant_id + ". Add it.")
+
+@hookimpl
+def shape_issue(order, request):
+    if order.order_id == "W-7":
+        raise KeyError("shape")
+    return request
+"""
+EVENT = '{"no": "W-7", "cart": ["VQT04959"]}'
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one plugin", "another plugin reads"])
+def test_an_order_of_ones_own_goes_through_every_hook(
+    together: bool, run: Commands, plugin: Path, tmp_path: Path
+) -> None:
+    """What parse_order makes of --order is what accept_order, map_item and shape_issue are asked about."""
+    plugin.write_text(READS.lstrip() + MAPS if together else MAPS)
+    (tmp_path / "reads.py").write_text(READS)
+    (tmp_path / "event.json").write_text(EVENT)
+    others = () if together else ("--set", f"plugins.paths={tmp_path / 'reads.py'}")
+    told = run(
+        *("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--header", "event=paid"),
+        *("--json", *others),
+    )
+
+    assert told.code == 1
+    for hook, what in (("accept_order", "your order W-7"), ("shape_issue", "part 1 of your order W-7")):
+        (found,) = (each for each in findings(told) if each["hook"] == hook)
+        assert "raised KeyError" in found["what"]
+        assert what in found["what"]
+
+
+def test_an_order_of_ones_own_is_the_configured_merchants(run: Commands, plugin: Path, tmp_path: Path) -> None:
+    """As it is when the adapter runs; and what parks it is said."""
+    plugin.write_text(READS.lstrip() + MAPS)
+    (tmp_path / "event.json").write_text(EVENT.replace("W-7", "W-8").replace("VQT04959", "FAMILY"))
+    told = run(
+        "plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--header", "event=paid", "--json"
+    )
+
+    assert told.code == 0
+    (found,) = (each for each in findings(told) if each["hook"] == "map_item")
+    assert found["level"] == "note"
+    assert "a line of your order W-8 as unmapped-item: Not in the list of merchant 3085676" in found["what"]
+
+
+def test_an_event_that_nothing_reads_is_said(run: Commands, plugin: Path, tmp_path: Path) -> None:
+    """Else one would think that the hooks had been tried with it."""
+    plugin.write_text(MAPS)
+    (tmp_path / "event.json").write_text(EVENT)
+    told = run("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--json")
+
+    assert any("Record 1 of yours is no order" in found["what"] for found in findings(told))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from adapter import IssueType, Line, Order, OrderOutcome, OrderRecord, Skip, TicketItem, Unreadable, hookimpl
+from adapter import (
+    IssueType,
+    Line,
+    Order,
+    OrderOutcome,
+    OrderRecord,
+    Skip,
+    TicketItem,
+    UnmappedItem,
+    Unreadable,
+    hookimpl,
+)
 from adapter.errors import PluginRefused
 from adapter.sandbox import RunningSandbox
 from adapter.testing import LOST_AFTER, LOST_BEFORE, REFUSED, Clock, MemoryStream, Orders, order_record
@@ -141,3 +152,62 @@ def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
 async def test_it_works_inside_a_running_loop(memory_stream: MakesStreams, orders: Orders) -> None:
     """Whoever tests with coroutines may use it too."""
     assert memory_stream().finish(orders.electronic()).kinds == ["submitted", "issued"]
+
+
+class Refuses:
+    """A plugin that knows no ticket."""
+
+    @hookimpl
+    def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
+        raise UnmappedItem(f"Sku {line.sku} is in no season. Add it.")
+
+
+def test_why_an_order_was_parked_is_printed_and_shown(
+    memory_stream: MakesStreams, orders: Orders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pytest shows the `repr` in an assertion that fails, and what was printed below it."""
+    told = memory_stream(Refuses()).finish(orders.electronic())
+
+    for text in (repr(told), capsys.readouterr().out, *told.why_parked):
+        assert "as unmapped-item (map" in text
+        assert "is in no season" in text
+
+
+def test_what_is_not_there_is_said_with_the_reason(memory_stream: MakesStreams, orders: Orders) -> None:
+    """`told.event("submitted")` of a parked order says why there is none, and so do the others."""
+    told = memory_stream(Refuses()).finish(orders.electronic())
+
+    with pytest.raises(AssertionError, match=r"not one 'submitted' event but 0: .*parked as unmapped-item"):
+        told.event("submitted")
+    with pytest.raises(AssertionError, match="not one deferred record but 0"):
+        _ = told.later
+    with pytest.raises(AssertionError, match="not one dead letter but 0"):
+        _ = memory_stream().finish(orders.electronic()).letter
+
+
+def test_several_merchants_each_have_their_orders(
+    memory_stream: MakesStreams, orders: Orders, sandbox: RunningSandbox
+) -> None:
+    """At the sandbox with its own keys for each; an order that names none of them is parked."""
+    two = ("3085676", "3362787")
+    for stream in (memory_stream(merchants=two), memory_stream(merchants=two, sandbox=sandbox)):
+        for merchant in two:
+            told = stream.finish(orders.electronic(merchant_id=merchant))
+            assert told.kinds == ["submitted", "issued"]
+            assert told.event("issued").data["merchant_id"] == merchant
+        assert stream.finish(orders.electronic(merchant_id="")).reason == "unknown-merchant"
+        assert stream.finish(orders.electronic(merchant_id="1")).reason == "unknown-merchant"
+
+
+def test_a_merchant_that_the_sandbox_does_not_know_is_said(
+    memory_stream: MakesStreams, sandbox: RunningSandbox
+) -> None:
+    """Else every order would be in doubt."""
+    with pytest.raises(ValueError, match=r"does not know merchant 1; it knows 3085676, 3362787"):
+        memory_stream(merchants=["1"], sandbox=sandbox)
+
+
+def test_what_is_no_order_is_said(memory_stream: MakesStreams) -> None:
+    """With what it may be."""
+    with pytest.raises(TypeError, match="not a list"):
+        memory_stream().finish(["VQT04959"])  # type: ignore[arg-type]  # the mistake

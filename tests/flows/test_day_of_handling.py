@@ -1,0 +1,95 @@
+"""The day that hooks count from is the record's: the same at every mapping, whatever day it is by then."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from adapter import TicketItem, hookimpl
+from adapter.errors import UnmappedItem
+from adapter.protocol.issue import IssueType
+from adapter.testing.clock import NOON
+from adapter.testing.ecticket import LOST_AFTER
+from adapter.testing.surroundings import TOPICS
+from flows.house import House, derived, replayed
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The plugin below is what merchants write.
+
+DAY = date(2026, 3, 1)
+
+
+class CountsDays:
+    """Writes down each day that it is given, and has a new item number for each."""
+
+    def __init__(self) -> None:
+        self.days: list[date | None] = []
+        self.broken = False
+
+    @hookimpl
+    def accept_order(self, order):
+        self.days.append(order.received_on)
+
+    @hookimpl
+    def map_item(self, order, line):
+        self.days.append(order.received_on)
+        if self.broken:
+            raise UnmappedItem("Not in the season's list. Add it.")
+        return [TicketItem(item_no=f"I{order.received_on:%m%d}", quantity=1, issue_type=IssueType.ELECTRONIC)]
+
+    @hookimpl
+    def shape_issue(self, order, request):
+        self.days.append(order.received_on)
+        return request
+
+
+@pytest.fixture
+def plugin() -> CountsDays:
+    return CountsDays()
+
+
+@pytest.fixture
+def house(plugin: CountsDays) -> House:
+    """The records of its orders are written at noon of 1 March, Taipei's evening of the same day."""
+    assert NOON.date() == DAY
+    return House(plugins={"days": plugin})
+
+
+async def test_every_hook_learns_the_day(house: House, plugin: CountsDays) -> None:
+    """Of its order's record, in Taipei."""
+    told = await house.work(house.order())
+
+    assert told.kinds == ["submitted"]
+    assert set(plugin.days) == {DAY}
+    assert len(plugin.days) == 3
+
+
+async def test_after_a_crash_past_midnight_the_day_is_the_same(house: House, plugin: CountsDays) -> None:
+    """So the order becomes the same tickets under the same number, and is found at ECTicket."""
+    house.ecticket.faults = [LOST_AFTER]
+    record = house.order()
+    await house.work(record)
+    since = house.clock()
+    house.use(days=plugin)
+    house.clock.time += timedelta(days=2)
+
+    told = await house.finish(record, possibly_sent_since=since)
+
+    assert told.kinds == ["submitted"]
+    assert told.event("submitted").data["items"] == [{"item_no": "I0301", "name": None, "quantity": 1}]
+    assert house.ecticket.tickets == {derived(): 1}
+    assert set(plugin.days) == {DAY}
+
+
+async def test_a_replay_a_week_later_counts_from_the_same_day(house: House, plugin: CountsDays) -> None:
+    """It may have been sent before, so that its numbers must not move."""
+    plugin.broken = True
+    letter = (await house.work(house.order())).letter
+    plugin.broken = False
+    house.clock.time += timedelta(days=7)
+
+    told = await house.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+
+    assert told.kinds == ["submitted"]
+    assert set(plugin.days) == {DAY}
