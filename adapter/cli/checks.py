@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 RTN_OK = 1
 PRODUCTS = 100
 """How many products of the catalogue a check queries, one after another, so that orders keep their share of calls."""
+PRODUCTS_SECONDS = 30.0
+"""How long a check queries products at most."""
 UNREADABLE_SECONDS = 3.0
 """How long each stage's next records are read."""
 
@@ -254,8 +256,14 @@ async def _products(settings: Settings, provider: Provider, merchants: Sequence[
         return []
     findings: list[Finding] = []
     try:
-        for item_no, uses in itertools.islice(catalogue.items(), PRODUCTS):
-            findings += await _product(provider, merchants, item_no, uses)
+        async with asyncio.timeout(PRODUCTS_SECONDS):
+            for item_no, uses in itertools.islice(catalogue.items(), PRODUCTS):
+                findings += await _product(provider, merchants, item_no, uses)
+    except TimeoutError:
+        told = (
+            f"Not all products of the catalogue could be queried in {PRODUCTS_SECONDS:g} s. Run the check again later."
+        )
+        return [*findings, warning("products", told)]
     except CallError as error:
         told = f"Not all products of the catalogue could be queried: {error} Run the check again later."
         return [*findings, warning("products", told)]

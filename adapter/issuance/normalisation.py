@@ -42,7 +42,7 @@ class Kind(StrEnum):
     BLANKS = "blanks"
     """No-break, ideographic and other blanks, tabs and line ends inside."""
     INNER_BLANKS = "inner_blanks"
-    """Blanks beside Chinese characters."""
+    """Blanks beside Chinese characters, and around the signs of a mail address."""
     FULL_WIDTH = "full_width"
     """Full-width letters, digits and signs, digits of other scripts, radicals for characters, split accents."""
     PUNCTUATION = "punctuation"
@@ -172,8 +172,9 @@ _LATIN = str.maketrans(
 _BLANKS = re.compile(r"\s+")
 _BESIDE_CHINESE = re.compile(rf"(?<=[{CHINESE}·‧•・．])\s+|\s+(?=[{CHINESE}·‧•・．])")
 _RADICALS = re.compile("[\u2e80-\u2fdf]")
-_SEPARATORS = re.compile(r"[\s().\-/~_\u30fb\u00b7]+")
+_SEPARATORS = re.compile(r"[\s().,'\-/~_\u30fb\u30fc\u00b7]+")
 _MOBILE = re.compile(r"(?:\+|00|002)?8860?(9[0-9]{8})")
+_AROUND_SIGNS = re.compile(r"\s*([@.])\s*")
 _OWNED = re.compile(r"[^<>]*<\s*([^<>\s]+)\s*>")
 
 
@@ -223,8 +224,8 @@ def _plain_punctuation(text: str) -> str:
 
 
 def _without_accents(text: str) -> str:
-    split = unicodedata.normalize("NFKD", text.translate(_LATIN))
-    return "".join(character for character in split if unicodedata.category(character) != "Mn")
+    split = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in split if unicodedata.category(character) != "Mn").translate(_LATIN)
 
 
 def _mobile(text: str) -> str:
@@ -232,6 +233,11 @@ def _mobile(text: str) -> str:
     digits = _SEPARATORS.sub("", re.sub(r"^\s*tel:", "", text, flags=re.IGNORECASE))
     international = _MOBILE.fullmatch(digits)
     return f"0{international[1]}" if international else digits
+
+
+def _joined_mail(text: str) -> str:
+    """Blanks around the signs mean nothing in a mail address (RFC 5322, 4.4); elsewhere they part two words."""
+    return _AROUND_SIGNS.sub(r"\1", text)
 
 
 def _bare_mail(text: str) -> str:
@@ -283,7 +289,7 @@ _PHONE = _Spelling(
 )
 _MAIL = _Spelling(
     fits=value_rules.CUSTOMER_EMAIL.accepts,
-    steps=(*_PLAIN, (Kind.FULL_WIDTH, _ascii), (Kind.MAIL_FORM, _bare_mail)),
+    steps=(*_PLAIN, (Kind.FULL_WIDTH, _ascii), (Kind.MAIL_FORM, _bare_mail), (Kind.INNER_BLANKS, _joined_mail)),
 )
 _ADDRESS = _Spelling(
     fits=_is_tidy_address,

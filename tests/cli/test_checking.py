@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import codec
 
+from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox import RunningSandbox
 from adapter.sandbox.behaviours import Garbage, LockOut, Maintenance
 from adapter.sandbox.faults import Fault
@@ -59,6 +60,7 @@ def test_everything_there_is_0(
         "codecs": "ok",
         "kafka": "ok",
         "topics": "warning",  # one broker keeps no copies
+        "records": "ok",
         ECTICKET: "ok",
     }
 
@@ -290,3 +292,26 @@ def test_products_are_not_queried_where_ecticket_does_not_answer(run: Commands, 
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
 
     assert _products(run("check", "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}")) == []
+
+
+def test_a_slow_ecticket_does_not_hold_the_check_up(
+    ask: Commands, ecticket: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products are queried for so long and no longer; the check says that it is not complete."""
+    monkeypatch.setattr("adapter.cli.checks.PRODUCTS_SECONDS", 0.0)
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    ((level, message),) = _products(ask("check", "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}"))
+
+    assert (level, "Not all products" in message) == ("warning", True)
+
+
+def test_a_lock_out_while_products_are_queried_is_a_warning(
+    ask: Commands, ecticket: RunningSandbox, tmp_path: Path
+) -> None:
+    """What was found until then is shown."""
+    ecticket.faults.arm(Fault(behaviour=LockOut(), endpoint=Endpoint.QUERY_ITEM_INFO))
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    found = _products(ask("check", "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}"))
+
+    assert "Not all products" in found[-1][1]
+    assert len(found) == 1
