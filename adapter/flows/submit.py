@@ -25,7 +25,7 @@ from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooL
 from adapter.extensions.facade import Extensions
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import verdicts
-from adapter.flows.journey import VALUE_OMITTED, Journey, shown_id, verified_journey
+from adapter.flows.journey import PLAN, VALUE_OMITTED, Journey, shown_id, verified_journey
 from adapter.flows.last_resort import is_refused_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, Sat, Told
@@ -246,7 +246,10 @@ class SubmitStage:
         `parse_order` is a pure function: under the same fingerprint it ignored this record before, too.
         """
         journey = ignored.journey.before_sending()
-        if latest(journey.possibly_sent_at, grant.possibly_sent_since) is not None and _may_be_remapped(journey, grant):
+        possibly_sent_at = latest(journey.possibly_sent_at, grant.possibly_sent_since)
+        # A plan without a valid signature is not followed, but it says that the record was taken for an order.
+        had_a_plan = any(name == PLAN for name, _ in grant.record.headers)
+        if had_a_plan or (possibly_sent_at is not None and _may_be_remapped(journey, grant)):
             verdict = verdicts.ignored_too_late(ignored.ignore)
             possibly_sent = journey.all_possibly_sent(grant.possibly_sent_since)
             told = self._outcomes.parked(grant.record, verdict, possibly_sent, whose=None)

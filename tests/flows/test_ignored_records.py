@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -162,6 +163,19 @@ async def test_an_order_under_way_is_not_lost_to_a_plugin_that_ignores_it_now(ho
     assert told.kinds == ["submitted"]
     assert house.ecticket.tickets == {derived(): 1}
     assert shop.parsed == parsed
+
+
+async def test_a_record_whose_plan_is_not_believed_is_not_ignored(house: House, shop: Shop) -> None:
+    """Its signature is not valid, so the plan is not followed; parts of the order may be issued all the same."""
+    shop.ignored = set()
+    house.ecticket.faults = [NOT_SENT] * 9
+    deferred = (await house.work(house.record(_value("cancelled")))).later
+    unsigned = replace(deferred, headers=tuple(each for each in deferred.headers if each[0] != "ecticket-signature"))
+    shop.ignored = {"cancelled"}
+
+    told = await house.work(unsigned)
+
+    assert (told.ignored, told.reason) == (None, "unresolved")
 
 
 async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(house: House) -> None:
