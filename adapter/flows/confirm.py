@@ -152,12 +152,13 @@ class ConfirmStage:
     def carry(self, record: Record, waiting: Waiting, _grant: Grant) -> Outcome:
         """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
 
-        Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment.
+        Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment. What is
+        overdue already waits for one more interval: its merchant's queries have no room, and a record that came back
+        at once would be written anew without a pause.
         """
-        confirmation = read_confirmation(record.value)
-        later = confirmation.asked(
-            queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=max(waiting.due, self._now())
-        )
+        confirmation, now = read_confirmation(record.value), self._now()
+        due = waiting.due if waiting.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
+        later = confirmation.asked(queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._written_anew(record, later),))
 
     def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:

@@ -4,14 +4,18 @@ A merchant that is locked out for half an hour may leave more deferred records t
 them are due sooner, so reading must go on; what is passed is written anew at the log's end and comes by again. Were
 that not bounded, a log of such records would be rewritten without a pause.
 
-The first ones, as many as may wait, are handed on at once. After that it goes at a pace at which the whole of what is
-not read yet comes by once in `ROUND_SECONDS`: each record is rewritten that often at most, and none that is due waits
-longer to be read. Pure: the caller has the clock.
+A record that was written before this round, `ROUND_SECONDS` ago, is handed on whenever it is in the way. Of those that
+were written since, the first ones, as many as may wait, are handed on at once; after that it goes at a pace at which
+the whole of what is not read yet comes by once in a round. So each record is rewritten about once in a round, and none
+that is due waits longer to be read. Pure: the caller has the clock.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+PAUSE_SECONDS: Final = 1.0
+"""Where nothing was to be handed on, it is looked for again after this time: there may be fifty thousand records."""
 
 ROUND_SECONDS: Final = 300.0
 """In this time reading comes round once, however many records wait."""
@@ -24,9 +28,18 @@ class Moves:
         self._most = float(max(1, at_once))
         self._left = self._most
         self._counted_at: float | None = None
+        self._pause_until = float("-inf")
+
+    def may_look(self, now: float) -> bool:
+        """Whether it may be looked for records that can be handed on."""
+        return now >= self._pause_until
+
+    def found_nothing(self, now: float) -> None:
+        """There were none."""
+        self._pause_until = now + PAUSE_SECONDS
 
     def allowed(self, now: float, unread: int) -> int:
-        """How many records may be handed on now, while so many are not read yet."""
+        """How many records of this round may be handed on now, while so many are not read yet."""
         if self._counted_at is not None:
             passed = max(0.0, now - self._counted_at)
             self._left = min(self._most, self._left + passed * max(1, unread) / ROUND_SECONDS)
@@ -34,5 +47,5 @@ class Moves:
         return int(self._left)
 
     def made(self, count: int) -> None:
-        """So many were handed on."""
+        """So many of this round were handed on."""
         self._left -= count

@@ -25,7 +25,7 @@ from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.holding import Holding
 from adapter.stream.lanes import Lanes
 from adapter.stream.leftovers import Leftovers
-from adapter.stream.moves import Moves
+from adapter.stream.moves import ROUND_SECONDS, Moves
 from adapter.stream.observer import StreamObserver
 from adapter.stream.phases import CARRIABLE, Phase
 from adapter.stream.stage import Later, Outcome, Prepared, Stage
@@ -308,12 +308,18 @@ class Workshop(Generic[S]):
         """Hand on what waits, so that this partition can be read on: `unread` records are behind it.
 
         First what waits for room in its bulkhead. Then what waits for a time that is far ahead, which comes back at the
-        log's end with the same time: as fast as `Moves` lets it.
+        log's end with the same time: each record once in a round, and some more often as `Moves` lets them.
         """
         works = list(islice(self._waiting_for_room(holding), MOVED_AT_ONCE))
-        if not works and (allowed := self._moves.allowed(self._now().timestamp(), unread)):
-            works = list(islice(self._waiting_for_long(holding), min(allowed, MOVED_AT_ONCE)))
-            self._moves.made(len(works))
+        now = self._now().timestamp()
+        if not works and self._moves.may_look(now):
+            works = list(islice(self._waiting_for_long(holding, written_before=now - ROUND_SECONDS), MOVED_AT_ONCE))
+            if not works:
+                allowed = min(self._moves.allowed(now, unread), MOVED_AT_ONCE)
+                works = list(islice(self._waiting_for_long(holding), allowed))
+                self._moves.made(len(works))
+            if not works:
+                self._moves.found_nothing(now)
         suspected: set[Hashable] = set()
         moved = sum(self._carry(work, suspected) for work in works)
         if moved:
@@ -323,10 +329,11 @@ class Workshop(Generic[S]):
         outside = self._bulkheads.movable(self._now().timestamp())
         return (work for work in outside if work.may_move and work.holding is holding)
 
-    def _waiting_for_long(self, holding: Holding[S]) -> Iterator[Work[S]]:
+    def _waiting_for_long(self, holding: Holding[S], *, written_before: float = FOR_ROOM) -> Iterator[Work[S]]:
         far = self._now().timestamp() + FAR_SECONDS
         for work in holding.works.values():
-            if work.may_move and work.phase is Phase.WAITING and far < (work.not_before or 0.0) < FOR_ROOM:
+            waits = work.phase is Phase.WAITING and far < (work.not_before or 0.0) < FOR_ROOM
+            if waits and work.may_move and work.record.timestamp.timestamp() < written_before:
                 yield work
 
     def _carry(self, work: Work[S], suspected: set[Hashable]) -> bool:

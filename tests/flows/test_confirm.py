@@ -288,13 +288,14 @@ async def test_a_delayed_one_that_is_carried_is_not_told_again(house: House) -> 
     assert (await house.await_result(carried))[0].kinds == ["parked"]
 
 
-async def test_what_is_overdue_when_it_is_carried_is_due_at_once(house: House) -> None:
-    """Never before now: the record would count as waiting in a dead process."""
+async def test_what_is_overdue_when_it_is_carried_waits_for_one_more_interval(house: House) -> None:
+    """Due at once, the backlog of a merchant that does not answer would be written anew without a pause."""
     _, confirmation = await submitted(house)
     prepared = await house.confirm.prepare(confirmation)
     house.clock.passes(100)
 
-    assert value_of(_carried(house, confirmation, prepared.subject))["not_before"] == rfc3339(house.clock())
+    carried = value_of(_carried(house, confirmation, prepared.subject))
+    assert carried["not_before"] == rfc3339(house.clock() + timedelta(seconds=30))
 
 
 def _carried(house: House, record: Record, waiting: Waiting) -> Record:

@@ -99,7 +99,7 @@ async def test_what_waits_for_room_waits_in_memory_while_nobody_else_is_there(cl
 
 async def test_records_due_far_ahead_do_not_keep_those_behind_from_being_read(cluster: FakeCluster) -> None:
     """A thousand orders of a merchant that is locked out, of which a hundred may wait here, and one that is due."""
-    cluster.append(DEFERRED, *(f"next century {number}" for number in range(150)))
+    cluster.append(DEFERRED, *(f"next century {number}" for number in range(1000)))
     cluster.append(DEFERRED, "due")
     async with running(StageOfTests(max_waiting=100), cluster, DEFERRED) as engine:
         await until(lambda: "due" in cluster.told)
@@ -108,7 +108,22 @@ async def test_records_due_far_ahead_do_not_keep_those_behind_from_being_read(cl
 
     moved = [text for text in cluster.told if text != "due"]
     assert all(text.endswith("carried") for text in moved)
-    assert len(set(moved)) == len(moved)
+    assert len(set(moved)) == len(moved) > 800
+
+
+async def test_records_that_were_written_lately_are_not_written_anew_without_a_pause(cluster: FakeCluster) -> None:
+    """They come by again as soon as they are handed on: as many as may wait at once, and then once in five minutes."""
+    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)  # a minute after the fake's records were written
+    cluster.append(DEFERRED, *(f"next century {number}" for number in range(1000)))
+    async with running(StageOfTests(max_waiting=100), cluster, DEFERRED, now=lambda: now) as engine:
+        await until(lambda: len(cluster.told) == 100)
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+
+        assert len(cluster.told) == 100
+        assert engine._levels().waiting["deferred"] <= 150
+        now = now + timedelta(minutes=5)
+        await until(lambda: len(cluster.told) > 800)
 
 
 class Comes(StageOfTests):

@@ -42,3 +42,13 @@ def test_no_pause_saves_up_more_than_at_once(steps: list[tuple[float, int]], at_
         left = moves.allowed(now - 5, unread)
         moves.made(left)
         assert moves.allowed(now - 5, unread) == 0
+
+
+def test_where_there_was_nothing_nobody_looks_again_at_once() -> None:
+    """Fifty thousand records that are due soon are not gone through thirty times a second."""
+    moves = Moves(100)
+    assert moves.may_look(0.0)
+    moves.found_nothing(0.0)
+
+    assert not moves.may_look(0.5)
+    assert moves.may_look(1.0)
