@@ -69,6 +69,7 @@ class PartitionBooks:
         self._sent_until = max(inheritance.sent, default=-1) + 1
         self._finished: dict[int, Outcome] = {}
         self._sizes: dict[int, int] = {}
+        self._finished_bytes = 0
         self._misleading = inheritance.moved
         self._committed = inheritance.offset
 
@@ -161,15 +162,26 @@ class PartitionBooks:
         """
         self._ledger.check_open(offset)
         self._finished[offset] = outcome
+        self._forget_size(offset)
         self._sizes[offset] = sum(publication.size for publication in outcome.records)
+        self._finished_bytes += self._sizes[offset]
 
     def withdraw(self, offset: int) -> None:
         """Take an outcome back that cannot be published: the record stays open until the partition is taken anew."""
-        del self._finished[offset], self._sizes[offset]
+        del self._finished[offset]
+        self._forget_size(offset)
+
+    def _forget_size(self, offset: int) -> None:
+        self._finished_bytes -= self._sizes.pop(offset, 0)
 
     def finished(self) -> Mapping[int, Outcome]:
         """The outcomes that no successful flush has published yet."""
         return self._finished
+
+    @property
+    def finished_bytes(self) -> int:
+        """How many bytes those outcomes publish."""
+        return self._finished_bytes
 
     def unfinished(self) -> Iterator[int]:
         """The open offsets without an outcome, the oldest first."""
@@ -189,7 +201,7 @@ class PartitionBooks:
         return self._flush(self._oldest(most_bytes), final=final)
 
     def _oldest(self, most_bytes: int | None) -> dict[int, Outcome]:
-        if most_bytes is None or sum(self._sizes.values()) <= most_bytes:
+        if most_bytes is None or self._finished_bytes <= most_bytes:
             return dict(self._finished)
         chosen: dict[int, Outcome] = {}
         total = 0
@@ -218,7 +230,8 @@ class PartitionBooks:
         """Note that `flush` is committed."""
         for offset in flush.outcomes:
             self._ledger.settle(offset)
-            del self._finished[offset], self._sizes[offset]
+            del self._finished[offset]
+            self._forget_size(offset)
             self._sent_before.pop(offset, None)
             self._sent_now.discard(offset)
         self._reserved_until = flush.reserved_until

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Keys, values and headers of one partition's records in hand; above it, its reading stops."""
+"""Keys, values and headers of one partition's records in hand, or of what is to be published of them; above it, its
+reading stops."""
 
 MOST_QUEUED = 10_000
 """Records of one partition that queue behind others of their lanes; above it, its reading stops.
@@ -153,7 +154,8 @@ class Holding(Generic[S]):
         """Whether reading on has to wait until some of its records have gone on."""
         queued = self._counts[Phase.QUEUED]
         at_work = len(self.works) - self._counts[Phase.WAITING] - queued
-        return self.preparing or self.astray or at_work >= self._room or queued >= MOST_QUEUED
+        too_many = at_work >= self._room or queued >= MOST_QUEUED or self.books.finished_bytes >= MOST_BYTES
+        return self.preparing or self.astray or too_many
 
     @property
     def full(self) -> bool:

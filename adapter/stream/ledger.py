@@ -6,7 +6,9 @@ compaction, retention), so nothing here ever assumes that the next offset is thi
 
 Theory of operation. Reading goes up from `committed`. Everything below `next_offset` that is not open is settled or
 was never a record; both are the same to whoever reads on. So the settled runs are what lies between the open offsets.
-Runs that an earlier owner settled beyond its commit are handed over and skipped when reading comes by.
+They are kept by their two ends, so that a commit costs as much as there are runs, and not as there are open offsets:
+fifty thousand confirmations may wait. Runs that an earlier owner settled beyond its commit are handed over and skipped
+when reading comes by.
 """
 
 from __future__ import annotations
@@ -30,6 +32,32 @@ class Standing:
     settled: tuple[Run, ...]
 
 
+class _Runs:
+    """Runs of offsets, of which none touches another; each is known by its first offset and by its end."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, int] = {}
+        self._firsts: dict[int, int] = {}
+
+    def __iter__(self) -> Iterator[Run]:
+        """All of them in ascending order."""
+        return iter(sorted(self._ends.items()))
+
+    def copy(self) -> _Runs:
+        copied = _Runs()
+        copied._ends, copied._firsts = self._ends.copy(), self._firsts.copy()
+        return copied
+
+    def add(self, first: int, past: int) -> None:
+        """Add offsets that are in none of the runs yet."""
+        if first in self._firsts:
+            first = self._firsts.pop(first)
+        if past in self._ends:
+            past = self._ends.pop(past)
+        self._ends[first] = past
+        self._firsts[past] = first
+
+
 class OffsetLedger:
     """Open and settled offsets of the partition called `name`, taken over at `committed` with the `settled` runs."""
 
@@ -41,6 +69,7 @@ class OffsetLedger:
         self._settled_until = self._inherited[-1][1] if self._inherited else committed
         # A dict keeps the order of insertion, and offsets are opened in ascending order: this is a sorted set.
         self._open: dict[int, None] = {}
+        self._runs = _Runs()
 
     @property
     def next_offset(self) -> int:
@@ -71,16 +100,21 @@ class OffsetLedger:
             )
         self._leave_behind(offset)
         settled = bool(self._inherited) and self._inherited[0][0] <= offset
+        if settled:
+            self.pass_over(offset + 1)
+            return False
+        self.pass_over(offset)
         self._next = offset + 1
         self._leave_behind(self._next)
-        if not settled:
-            self._open[offset] = None
-        return not settled
+        self._open[offset] = None
+        return True
 
     def pass_over(self, offset: int) -> None:
         """Note that what was not opened below `offset` is no record: a marker, a compacted or an aborted one."""
-        self._next = max(offset, self._next)
-        self._leave_behind(self._next)
+        if offset > self._next:
+            self._runs.add(self._next, offset)
+            self._next = offset
+            self._leave_behind(offset)
 
     def is_settled(self, offset: int) -> bool:
         """Whether an earlier owner settled this offset, at which reading has not arrived yet."""
@@ -103,6 +137,7 @@ class OffsetLedger:
         """
         self.check_open(offset)
         del self._open[offset]
+        self._runs.add(offset, offset + 1)
         self._settled_until = max(self._settled_until, offset + 1)
 
     def check_open(self, offset: int) -> None:
@@ -119,24 +154,19 @@ class OffsetLedger:
 
     def standing(self, settling: AbstractSet[int] = frozenset()) -> Standing:
         """What can be committed once the open offsets in `settling` are settled too."""
-        still_open = [offset for offset in self._open if offset not in settling] if settling else list(self._open)
-        committable = still_open[0] if still_open else self._frontier()
-        settled_until = max(self._settled_until, max(settling, default=-1) + 1)
-        runs = self._runs(still_open, committable, min(self._frontier(), settled_until))
-        return Standing(committable=committable, settled=tuple(runs))
-
-    def _runs(self, still_open: list[int], committable: int, until: int) -> Iterator[Run]:
-        """The settled runs beyond `committable`: up to `until` what was read here, then what was inherited."""
-        reached = committable
-        for offset in still_open:
-            if offset >= until:
-                break
-            if offset > reached:
-                yield reached, offset
-            reached = offset + 1
-        if reached < until:
-            yield reached, until
-        yield from (run for run in self._inherited if run[0] > self._frontier())
+        runs = self._runs.copy() if settling else self._runs
+        for offset in settling:
+            runs.add(offset, offset + 1)
+        frontier = self._frontier()
+        committable = next((offset for offset in self._open if offset not in settling), frontier)
+        until = min(frontier, max(self._settled_until, max(settling, default=-1) + 1))
+        read = ((first, past) for first, past in runs if committable < first < until)
+        beyond = [(first, min(past, until)) for first, past in read]
+        if self._next < until:  # reading stands in an inherited run, whose end is `until`
+            first = beyond.pop()[0] if beyond and beyond[-1][1] == self._next else self._next
+            beyond += [(first, until)] if first > committable else []
+        beyond += [run for run in self._inherited if run[0] > frontier]
+        return Standing(committable=committable, settled=tuple(beyond))
 
     def _frontier(self) -> int:
         """`next_offset`, or the end of the inherited run that it lies in."""

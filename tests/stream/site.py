@@ -75,6 +75,8 @@ class SendsOnce:
         await asyncio.sleep(site.seconds)
         if grant.possibly_sent_since is not None:
             site.asked.append(subject)
+            if subject not in site.sent:
+                site.asked_in_vain.append(subject)
         if grant.possibly_sent_since is None or subject not in site.sent:
             grant.clear_to_send()
             site.sent.append(subject)
@@ -98,6 +100,7 @@ class Site:
     group: str = field(default_factory=lambda: f"site-{uuid.uuid4().hex[:10]}")
     sent: list[bytes] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
+    asked_in_vain: list[bytes] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     engines: list[Engine[bytes]] = field(default_factory=list)
 

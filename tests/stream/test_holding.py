@@ -13,7 +13,8 @@ from adapter.stream.books import PartitionBooks
 from adapter.stream.holding import Holding
 from adapter.stream.inheritance import Inheritance
 from adapter.stream.port import Place, Writer
-from adapter.stream.records import Record
+from adapter.stream.records import Publication, Record
+from adapter.stream.stage import Outcome
 from adapter.stream.work import Work
 from stream.fake_kafka import FakeLease
 
@@ -101,3 +102,19 @@ def test_a_send_that_no_commit_reserves_is_refused() -> None:
     books.settle(flush)
     work.clear_to_send()
     assert work.send_began
+
+
+def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One order can become twenty parts, and a broker can be away: what is kept to be published does not grow on."""
+    monkeypatch.setattr(holding_module, "MOST_BYTES", 1000)
+    holding = a_holding()
+    for offset in range(2):
+        holding.hold(a_work(holding, offset))
+        holding.books.take(offset)
+    holding.books.finish(0, Outcome(records=(Publication(topic="out", key=None, value=b"x" * 1000),)))
+
+    assert holding.full
+    flush = holding.books.draft()
+    assert flush is not None
+    holding.books.settle(flush)
+    assert not holding.full

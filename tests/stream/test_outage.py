@@ -61,6 +61,7 @@ async def test_a_broker_killed_and_restarted_in_mid_transaction_loses_and_repeat
 
     assert await site.told() == named(0, records)
     assert sorted(site.sent) == named(0, records)
+    assert site.asked_in_vain == []
 
 
 async def test_a_broker_that_is_away_for_long_is_waited_for_and_said(
@@ -89,6 +90,7 @@ async def test_a_broker_that_is_away_for_long_is_waited_for_and_said(
     assert said_after < 2 * SESSION_SECONDS
     assert await site.told() == named(0, 1500)
     assert sorted(site.sent) == named(0, 1500)
+    assert site.asked_in_vain == []
 
 
 async def test_a_broker_whose_disk_is_full_is_waited_for_and_nothing_is_lost(own_kafka: LocalKafka, site: Site) -> None:
