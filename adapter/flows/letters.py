@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.dead_letters import SINK
-from adapter.flows.journey import PLAN
+from adapter.flows.journey import MERCHANT_ID, ORDER_ID, PLAN, shown_id
 from adapter.stream.records import Record
 
 _COUNT = re.compile(r"[0-9]{1,9}")
@@ -85,8 +85,8 @@ def read_letter(record: Record) -> Letter:
         message=texts.get("ecticket-message"),
         plugin=texts.get("ecticket-plugin"),
         sink=texts.get(SINK),
-        merchant_id=_first_text(places, "merchant_id"),
-        order_id=_first_text(places, "order_id"),
+        merchant_id=_id(texts.get(MERCHANT_ID), _first_text(places, "merchant_id")),
+        order_id=_id(texts.get(ORDER_ID), _first_text(places, "order_id")),
         trade_nos=_trade_nos(plan, content),
         failed_at=texts.get("ecticket-failed-at"),
         origin=origin,
@@ -136,6 +136,16 @@ def _first_text(places: Iterable[Mapping[str, object]], name: str) -> str | None
     """What an order, its plan or a confirmation says, in either form of a CloudEvent."""
     found = (place.get(name) for place in places)
     return next((each for each in found if isinstance(each, str)), None)
+
+
+def _id(parsed: str | None, written: str | None) -> str | None:
+    """The id as the adapter parsed it, which counts for shops with a format of their own; else what the record says.
+
+    The header may show less than the whole id, so an id in the record that it stands for is taken as it is.
+    """
+    if parsed is None or (written is not None and shown_id(written) == parsed):
+        return written
+    return parsed
 
 
 def _trade_nos(plan: Mapping[str, object], content: Mapping[str, object]) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from adapter.cli.letter_choice import is_meant
+from adapter.cli.letter_choice import Filters, is_meant
 from adapter.flows.dead_letters import Verdict, dead_letter
-from adapter.flows.events import Origin
+from adapter.flows.events import Origin, record_origin
 from adapter.flows.journey import Journey
-from adapter.flows.letters import header_texts, read_letter
+from adapter.flows.letters import Letter, header_texts, read_letter
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import Publication, Record
 from adapter.stream.topics import TopicSpec, create
@@ -103,6 +103,36 @@ def test_any_record_is_a_letter(letter: Publication) -> None:
 def test_the_merchant_is_found_where_it_shows(value: bytes | None, merchant_id: str | None) -> None:
     """In orders, structured CloudEvents and confirmations."""
     assert read_letter(_record(Publication(topic="", key=None, value=value))).merchant_id == merchant_id
+
+
+def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> Letter:
+    """A letter of a shop with a format of its own, which only its plugin reads."""
+    record = Record(topic="orders.paid", partition=0, offset=9, timestamp=NOW, key=None, value=value)
+    journey = Journey(origin=record_origin(record), origin_timestamp=NOW, first_seen=NOW)
+    parsed = journey.of_order("3085676", order_id)
+    return read_letter(_record(dead_letter(record, UNMAPPED, parsed, topic="ecticket.dead-letters", now=NOW)))
+
+
+def test_the_parsed_ids_count_for_shops_with_a_format_of_their_own() -> None:
+    """`dead-letters list|show|replay ORDER` and `--merchant` find the order, whatever its value is."""
+    letter = _of_a_shop("SO-77")
+
+    assert (letter.order_id, letter.merchant_id) == ("SO-77", "3085676")
+    assert is_meant("SO-77", letter, 1)
+    assert Filters(merchant="3085676").want(letter)
+
+
+@pytest.mark.parametrize("value", [b'{"order_id": "gid://7"}', b"gid://7"])
+def test_the_parsed_id_counts_more_than_a_field_of_the_same_name(value: bytes) -> None:
+    """A shop's own format may use the name for something else."""
+    assert _of_a_shop("SO-77", value).order_id == "SO-77"
+
+
+def test_an_id_is_whole_where_the_record_has_it() -> None:
+    """The header shows the beginning of a long id; an operator may give all of it."""
+    long = "A" * 300
+
+    assert _of_a_shop(long, b'{"order_id": "%s"}' % long.encode()).order_id == long
 
 
 def test_headers_are_readable() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from flows.house import House, derived
+from flows.house import SIGNER, House, derived
 
 from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
 from adapter.flows.events import OrderSkipped, Origin, order_event
@@ -27,7 +27,7 @@ from adapter.stream.topics import TopicSpec, create
 from adapter.testing.ecticket import LOST_BEFORE
 
 from .conftest import settings_for
-from .running import Commands, Result, in_own_process
+from .running import MERCHANT, Commands, Result, in_own_process
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 UNMAPPED = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop")
@@ -107,7 +107,8 @@ class Shelf:
         return sorted(record.key or b"" for topic in ("orders_deferred", "confirmations") for record in self.on(topic))
 
     def put(self, *letters: Publication) -> None:
-        asyncio.run(self.put_all(letters))
+        """Put letters there as an adapter with the same keys writes them."""
+        asyncio.run(self.put_all(tuple(SIGNER.sign(each, MERCHANT.merchant_id) for each in letters)))
 
     async def put_all(self, letters: tuple[Publication, ...]) -> None:
         producer = AIOKafkaProducer(**self.kafka.client_options(), max_request_size=8_000_000)
