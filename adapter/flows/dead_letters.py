@@ -105,5 +105,5 @@ def _milliseconds(journey: Journey) -> int:
 
 
 def _size(letter: Publication) -> int:
-    headers = sum(len(name.encode()) + len(text) for name, text in letter.headers)
+    headers = sum(len(name.encode()) + len(text or b"") for name, text in letter.headers)
     return len(letter.key or b"") + len(letter.value or b"") + headers

@@ -267,13 +267,9 @@ def shown_id(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
 
 
-def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
     """The headers as the shop sent them: ours and Spring's are left out, since they are replaced and never repeated."""
-    return tuple(
-        (name, value if value is not None else b"")
-        for name, value in headers
-        if not name.startswith((PREFIX, _SPRING_PREFIX))
-    )
+    return tuple(header for header in headers if not header[0].startswith((PREFIX, _SPRING_PREFIX)))
 
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:

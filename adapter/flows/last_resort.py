@@ -17,7 +17,7 @@ from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, pa
 from adapter.flows.journey import Journey
 from adapter.flows.ports import Topics
 from adapter.flows.signatures import RecordSigner
-from adapter.stream.records import NotRead, Record
+from adapter.stream.records import NotRead, Publication, Record
 from adapter.stream.stage import Outcome
 
 _NOT_BUILT = (
@@ -93,7 +93,17 @@ def bare_letter(
     )
     not_read = record.not_read or NotRead(first=record.offset, last=record.offset, why="")
     bare = replace(record, key=None, value=None, headers=(), not_read=not_read)
-    return Outcome(records=(dead_letter(bare, verdict, journey, topic=topic, now=now, signer=signer),))
+    unsigned = dead_letter(bare, verdict, journey, topic=topic, now=now)
+    return Outcome(records=(_signed(unsigned, signer),))
+
+
+def _signed(letter: Publication, signer: RecordSigner | None) -> Publication:
+    """The dead letter with its signature, if that is not what fails: without one it still counts as possibly sent."""
+    try:
+        return letter if signer is None else signer.sign(letter)
+    except Exception as error:  # noqa: BLE001  # the record must not stay open for ever
+        _log.error("a dead letter could not be signed", error=type(error).__name__)  # no content in logs
+        return letter
 
 
 def _verdict(error: Exception, stage: Stage) -> Verdict:

@@ -82,6 +82,8 @@ METADATA_MAX_AGE_MS = 60_000
 REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
 
+_UNWRITABLE = (TypeError, ValueError)
+"""What the client raises for a publication that it cannot write, such as a text that no UTF-8 can hold."""
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEP = 4
 _LEAST_BATCH_BYTES = 512
@@ -425,6 +427,9 @@ class AioKafkaWriter:
         await self._producer.begin_transaction()
         self._open = True
         results = await self._send(publications, commit)
+        unwritable = {at for at, result in enumerate(results[: len(publications)]) if isinstance(result, _UNWRITABLE)}
+        if unwritable:
+            raise PublicationsTooLarge(unwritable)
         too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
         if too_large:
             # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
@@ -471,7 +476,7 @@ class AioKafkaWriter:
             future: asyncio.Future[object] = await self._producer.send(
                 publication.topic, publication.value, publication.key, headers=list(publication.headers)
             )
-        except TOO_LARGE as error:
+        except (*TOO_LARGE, *_UNWRITABLE) as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future

@@ -56,7 +56,10 @@ class BatchTooLarge(KafkaTrouble):
 
 
 class PublicationsTooLarge(StreamError):
-    """The topics do not take these publications, by their index; nothing was written, and the writer is used up."""
+    """The topics do not take these publications, by their index; nothing was written, and the writer is used up.
+
+    That is so for a publication that no client can write, too.
+    """
 
     def __init__(self, indexes: Collection[int]) -> None:
         super().__init__(f"{len(indexes)} publication(s) exceed what their topic takes")

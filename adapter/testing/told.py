@@ -154,7 +154,7 @@ def _why(letter: Record) -> str:
 
 def read_event(publication: Publication) -> ToldEvent:
     """The event that a publication is."""
-    headers = {name: value.decode() for name, value in publication.headers}
+    headers = {name: (value or b"").decode() for name, value in publication.headers}
     attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
     return ToldEvent(
         kind=attributes["type"].split(".")[-2],

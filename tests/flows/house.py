@@ -67,7 +67,7 @@ class StrictReader(Reader):
 def _hold_to_contract(publication: Publication) -> None:
     """The event is as the contract, section 2.2, says."""
     event = read_event(publication)
-    headers = {name: value.decode() for name, value in publication.headers}
+    headers = {name: (value or b"").decode() for name, value in publication.headers}
     assert len(headers) == len(publication.headers)
     _SCHEMAS[event.attributes["dataschema"]].validate(event.data)
     _HEADERS[event.attributes["type"]].validate(headers)

@@ -71,7 +71,7 @@ def _told(event: IssuanceData, **more: str) -> Publication:
 
 
 def _context(event: Publication) -> dict[str, str]:
-    return {name.removeprefix("ce_"): value.decode() for name, value in event.headers}
+    return {name.removeprefix("ce_"): (value or b"").decode() for name, value in event.headers}
 
 
 FROZEN = {

@@ -85,7 +85,7 @@ class _House:
 
     @property
     def context(self) -> dict[str, str]:
-        return {name.removeprefix("ce_"): value.decode() for name, value in self.published[-1].headers}
+        return {name.removeprefix("ce_"): (value or b"").decode() for name, value in self.published[-1].headers}
 
 
 @pytest.fixture

@@ -61,7 +61,9 @@ def _replayed(letter: Record, origin: Record | None = None) -> Replayed:
 
 
 def _ours(publication: Publication) -> dict[str, str]:
-    return {name: value.decode() for name, value in publication.headers if name.startswith(("ecticket-", "kafka_"))}
+    return {
+        name: (value or b"").decode() for name, value in publication.headers if name.startswith(("ecticket-", "kafka_"))
+    }
 
 
 # --- the record that goes back ----------------------------------------------------------------------------------------

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stream.batch_bytes import CODECS, Written, batch
+from stream.engine_stories import until
+from stream.fake_kafka import FakeCluster, FakeKafka
 
 from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, hookimpl
 from adapter.errors import OutcomeTooLarge, TooLarge
 from adapter.flows import order_outcomes
+from adapter.flows.header_schemas import DEAD_LETTER_HEADERS
+from adapter.flows.signatures import RecordSigner
 from adapter.flows.submit import MAX_ORDER_BYTES
 from adapter.protocol.issue import IssueType
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
+from adapter.stream.port import Place
+from adapter.stream.record_batches import ReadBudget, RecordReader
 from adapter.stream.records import NotRead
 from adapter.testing.ecticket import LOST_BEFORE
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Grant
+from adapter.testing.surroundings import TOPICS, Grant
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER
-from flows.house import SERIAL, THREE_PARTS, House, line, plan_of, signed, with_headers
+from flows.house import SERIAL, THREE_PARTS, House, described, line, plan_of, signed, with_headers
 
 # --- dead letters: nothing is sent ------------------------------------------------------------------------------------
 
@@ -298,6 +310,24 @@ async def test_a_record_whose_dead_letter_cannot_be_built_is_parked_by_its_coord
     assert has_header(told.letter, "ecticket-possibly-sent-at")
 
 
+async def test_a_dead_letter_that_cannot_be_signed_is_written_unsigned(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a signature it still counts as possibly sent."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    record = house.order()
+    monkeypatch.setattr(RecordSigner, "sign", breaks)
+
+    letter, _event = house.submit.broken(record, RuntimeError("x"), Grant(record)).records
+
+    assert dict(letter.headers)["ecticket-reason"] == b"internal-error"
+    assert "ecticket-possibly-sent-at" in dict(letter.headers)
+    assert "ecticket-signature" not in dict(letter.headers)
+
+
 async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates(house: House) -> None:
     """The engine asks again when not even the smaller outcome was taken."""
     record = house.order()
@@ -337,3 +367,49 @@ async def test_half_a_character_in_a_plan_is_unreadable(house: House, text: str)
 
     assert told.event("parked").data["reason"] == "unreadable"
     assert has_header(told.letter, "ecticket-possibly-sent-at")
+
+
+# --- any record at all ------------------------------------------------------------------------------------------------
+
+BYTES = st.none() | st.binary(max_size=60)
+OUR_NAMES = st.sampled_from(
+    [*sorted(described(DEAD_LETTER_HEADERS)), "ecticket-not-before", "ce_specversion", "content-type"]
+)
+OUR_VALUES = BYTES | st.sampled_from(
+    [b"1", b"2026-01-01T00:00:00Z", b"9999-12-31T23:59:59.999999Z", b"1.0", b'{"v": 1}']
+)
+RECORDS = st.builds(
+    Written,
+    key=BYTES,
+    value=BYTES | st.sampled_from([b'{"order_id": "A-1", "lines": [{"sku": "VQT04959", "quantity": 1}]}', b"{}"]),
+    headers=st.lists(
+        st.tuples(OUR_NAMES.map(str.encode), OUR_VALUES) | st.tuples(st.binary(max_size=12), BYTES), max_size=5
+    ),
+    timestamp_ms=st.integers(-(2**63), 2**63 - 1),
+    attributes=st.integers(0, 255),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(records=st.lists(RECORDS, min_size=1, max_size=4), codec=st.sampled_from((0, *CODECS)))
+def test_no_record_ends_the_engine(records: list[Written], codec: int) -> None:
+    """Whatever bytes a producer writes: each record gets an outcome, all are committed, and the engine goes on."""
+    place = Place(TOPICS.orders_paid, 0)
+    read = RecordReader(batch(*records, codec=codec), place, position=0, aborted=(), budget=ReadBudget(2**30)).take(100)
+
+    async def story() -> None:
+        cluster = FakeCluster()
+        cluster.largest = 2**30
+        cluster.logs[place].extend(read)
+        engine = Engine(House().submit, KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, (place,)))
+        running = asyncio.create_task(engine.run())
+        await until(
+            lambda: running.done() or (place in cluster.commits and cluster.commits[place].offset == len(read)), 20
+        )
+        assert not running.done()
+        await engine.stop(1)
+        await running
+        assert any(each.topic != TOPICS.issuances for each in cluster.published)
+
+    assert len(read) == len(records)
+    asyncio.run(story())

@@ -18,6 +18,7 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.kafka_client import AioKafka, AioKafkaMember
 from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Grant, Later, Outcome, Prepared
 from stream.spoiled import Spoiler
@@ -221,6 +222,38 @@ async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
     (await member.start_writer(place)).retire()
 
     assert await asyncio.wait_for(asking, 5) is None
+
+
+async def test_what_no_client_can_write_is_named_and_nothing_is_written(
+    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+) -> None:
+    """Half a character in a header's name, or no bytes at all: its stage is asked for another outcome."""
+    source, sink = await topic("in"), await topic("out")
+    writer = await member.start_writer(Place(source, 0))
+    publications = (
+        Publication(topic=sink, key=None, value=b"fine"),
+        Publication(topic=sink, key=b"k", value=b"v", headers=(("\ud800", b"1"),)),
+        Publication(topic=sink, key=None, value=None, headers=(("\ud800", None),)),
+    )
+
+    with pytest.raises(PublicationsTooLarge) as refused:
+        await writer.publish(publications, offset=1, metadata="")
+
+    assert refused.value.indexes == {1, 2}
+    assert await member.committed(Place(source, 0)) is None
+
+
+async def test_a_header_without_a_value_stays_one(
+    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+) -> None:
+    """Kafka tells nothing from empty, and so does every copy of a record."""
+    source, sink = await topic("in"), await topic("out")
+    writer = await member.start_writer(Place(source, 0))
+    headers = (("null", None), ("empty", b""))
+
+    await writer.publish((Publication(topic=sink, key=b"k", value=b"v", headers=headers),), offset=1, metadata="")
+
+    assert [record.headers async for record in read_to_end(quick, [sink])] == [headers]
 
 
 class Copies:

@@ -49,7 +49,7 @@ async def door() -> AsyncIterator[Door]:
 
 
 def _types(door: Door) -> list[bytes]:
-    return [value for event in door.published for name, value in event.headers if name == "ce_type"]
+    return [value or b"" for event in door.published for name, value in event.headers if name == "ce_type"]
 
 
 # -- what is believed ----------------------------------------------------------------------------------------------
