@@ -64,7 +64,9 @@ def _read_file(path: Path) -> dict[str, object]:
     except UnicodeDecodeError:
         raise SettingsError(f"The settings file {path} is not UTF-8 text. Save it as UTF-8.") from None
     except UnreadableText as error:
-        raise SettingsError(f"The settings file {path} is not valid YAML: {error}.") from None
+        raise SettingsError(
+            f"The settings file {path} is not valid YAML: {error}. Texts with special characters belong in quotes."
+        ) from None
     if mistakes:
         raise SettingsError(*(f"The settings file {path}, {mistake}" for mistake in mistakes))
     if content is None:

@@ -31,6 +31,8 @@ _READ_AS = {
     f"{_TAG}timestamp": "a date",
 }
 """What YAML makes of a word without quotes, by its tag."""
+_QUOTED = re.compile(r"(tag |alias )?'(?![<\\])[^']{2,}'")
+"""What YAML's own complaints quote of the text, single characters apart: it may be a key."""
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 """Numbers that people and YAML read alike: no octal, no hexadecimal, no `1:30`, no `1_000`."""
 
@@ -150,7 +152,7 @@ def read_yaml(text: str, annotation: object) -> tuple[object, tuple[str, ...]]:
 def _why_unreadable(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f" in line {mark.line + 1}" if mark is not None else ""
-    problem = getattr(error, "problem", None)
+    problem = _QUOTED.sub("a word", getattr(error, "problem", None) or "")
     return f"{problem}{place}" if problem else "it holds a character that YAML does not allow"
 
 

@@ -454,6 +454,15 @@ def test_a_value_that_cannot_be_read_is_one_sentence(overrides: dict[str, str], 
     assert "secret" not in told
 
 
+@pytest.mark.parametrize("text", ["*hunter2", "!hunter2 ", "@hunter2", "%hunter2", "a: hunter2", "{hunter2"])
+def test_a_password_that_is_no_yaml_is_not_shown(text: str, tmp_path: Path) -> None:
+    """YAML's own complaints quote aliases and tags; the line and the cure are enough."""
+    problems = _problems(_file(tmp_path, f"kafka:\n  sasl_password: {text}\n"))
+
+    assert "hunter2" not in str(problems)
+    assert "quotes" in str(problems)
+
+
 @pytest.mark.parametrize(
     "text",
     [
