@@ -237,3 +237,55 @@ async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
 
     assert header(told.letter, "ecticket-reason") == "invalid-order"
     assert "paid_at" in header(told.letter, "ecticket-message")
+
+
+# --- plugins ----------------------------------------------------------------------------------------------------------
+
+
+class Shapes:
+    """A merchant's plugin that changes each request."""
+
+    def __init__(self, **entry: object) -> None:
+        self.entry = entry
+        self.fields: dict[str, object] = {}
+
+    @hookimpl
+    def shape_issue(self, order: Order, request: IssueRequest) -> IssueRequest:
+        """The request with these values in each entry."""
+        entries = tuple(replace(entry, **self.entry) for entry in request.ticket_info)  # type: ignore[arg-type]
+        return replace(request, ticket_info=entries, **self.fields)  # type: ignore[arg-type]
+
+
+async def test_a_line_may_contradict_its_plugin() -> None:
+    """What a plugin leaves open of `immediate` the line says, and then the order."""
+    house = House(plugins={"shop": Dated()})
+
+    told = await house.work(house.order(line(immediate=True)))
+
+    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    assert house.ecticket.calls == []
+
+
+async def test_a_shaped_date_is_never_dropped() -> None:
+    """A hook that dates an immediate ticket and forgets IsImmediate parks the order: ECTicket would ignore the date."""
+    shapes = Shapes(start_date=date(2026, 4, 1))
+    house = House(plugins={"shop": shapes})
+
+    told = await house.work(house.order())
+    shapes.fields = {"is_immediate": False}
+    await house.work(house.order(order_id="A-2"))
+
+    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    assert "IsImmediate is 1" in header(told.letter, "ecticket-message")
+    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"])]
+
+
+async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
+    """Only the catalogue's own day may be moved; the hook's day has come, so the order is invalid."""
+    entries = {"DAY": Entry(item_no="VQT04959", start_after_days=1)}
+    house = House(plugins={"shop": Shapes(start_date=date(2026, 2, 1)), "catalogue": Catalogue(entries)})
+
+    told = await house.work(house.order(line("DAY")))
+
+    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    assert "StartDate" in header(told.letter, "ecticket-message")
