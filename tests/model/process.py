@@ -34,7 +34,7 @@ from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.books import Flush, PartitionBooks
 from adapter.stream.flushing import Flusher
 from adapter.stream.holding import Holding
-from adapter.stream.inheritance import Inheritance, inherit
+from adapter.stream.inheritance import Inheritance, OwnSends, inherit
 from adapter.stream.intake import Intake
 from adapter.stream.leftovers import Leftovers
 from adapter.stream.metadata import short_fingerprint
@@ -97,6 +97,9 @@ class ModelLease:
 
 class Hoard(Leftovers[None]):
     """Leftovers that count whatever others may have done since: what comes of it when nothing is forgotten."""
+
+    def taken_over(self, place: Place, generation: int, *, proven: bool) -> None:
+        """Nothing is forgotten."""
 
     def outcome(self, work: Work[None]) -> Outcome | None:
         kept = self._outcomes.get(work.holding.place, {}).pop(work.offset, None)
@@ -211,6 +214,7 @@ class Process:
     policy: SubmitPolicy = field(init=False)
     _last_accepted: float | None = None
     _writers: dict[Place, tuple[int, int, float]] = field(default_factory=dict)
+    _own_sends: dict[Place, OwnSends] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         waiting = REISSUE_AFTER if self.protections.waiting else 0.0
@@ -263,16 +267,21 @@ class Process:
                 cluster_id=CLUSTER,
                 fingerprint=fingerprint,
                 written_before=epoch > 1,
-            )
+                owner=self.name,
+                own=self._own_sends.get(place),
+            ),
+            self._own_sends.get(place),
         )
         self._note(f"takes over {place}: {inheritance}")
         self.workshop.leftovers.forget_below(place, inheritance.offset)
+        self.workshop.leftovers.taken_over(place, generation, proven=inheritance.proven)
         books = PartitionBooks(
             str(place),
             inheritance,
             cluster_id=CLUSTER,
             fingerprint=fingerprint,
             ahead=AHEAD if self.protections.reservation else 0,
+            owner=self.name,
         )
         writer = ModelWriter(place, epoch, self.broker)
         holding: Holding[None] = Holding(
@@ -282,16 +291,18 @@ class Process:
             self.lease,
             log_id="",
             generation=generation,
-            fenced_at=moment(fenced_at),
+            fenced_at=inheritance.fenced_at or moment(fenced_at),
             sends=True,
             room=100,
         )
         writer.holding = holding
         self.desks[place] = Desk(place, holding, writer)
 
-    def _believed(self, inheritance: Inheritance) -> Inheritance:
+    def _believed(self, inheritance: Inheritance, own: OwnSends | None) -> Inheritance:
+        if not self.protections.own_commit and own is not None:
+            inheritance = replace(inheritance, possibly_sent_until=own.doubted_until, sent=own.sent)
         if not self.protections.possibly_sent:
-            inheritance = replace(inheritance, possibly_sent_until=0)
+            inheritance = replace(inheritance, possibly_sent_until=0, sent={})
         if not self.protections.settled_runs:
             inheritance = replace(inheritance, settled=())
         if not self.protections.fingerprint:
@@ -305,6 +316,7 @@ class Process:
         if desk.flushing is not None:
             self.loop.do(desk.flushing.cancel)
         self.loop.do(lambda: self.workshop.let_go(desk.holding))
+        self._own_sends[desk.place] = desk.holding.own_sends(self.clock.now)
 
     def release(self, desk: Desk, *, flushes: bool) -> None:
         """Let a partition go in good order; without the last flush where it takes too long."""

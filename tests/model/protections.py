@@ -11,6 +11,7 @@ class Protections:
 
     `fencing`: a transaction of a writer fails once a later one was started. `reservation`: nothing is sent before a
     commit says that it may have been. `possibly_sent`: what an earlier owner may have sent counts as possibly sent.
+    `own_commit`: a process believes what it remembers of its own sends only while the last commit is its own.
     `settled_runs`: what was settled beyond the committed offset is not taken up again. `fingerprint`: a new owner
     learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_leftovers`: an
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
@@ -23,6 +24,7 @@ class Protections:
     fencing: bool = True
     reservation: bool = True
     possibly_sent: bool = True
+    own_commit: bool = True
     settled_runs: bool = True
     fingerprint: bool = True
     lease: bool = True

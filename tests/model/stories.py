@@ -56,6 +56,20 @@ def a_zombie_sends(world: World) -> None:
     world.work(1, MANY)
 
 
+def the_first_owner_comes_back(world: World) -> None:
+    """Cut off before its send, it is back when another owner has asked, waited, sent, and died without a word."""
+    begin_to_handle(world)
+    world.others_go_on(0, ELEVEN_MINUTES, MANY)
+    world.land(0, Landing.DONE)
+    world.crash(1)
+    world.cut_off_or_reconnect(0)
+    world.rebalance(0, 0)
+    world.take_over(0)
+    world.flush(0)
+    world.work(0, MANY)
+    world.land(0, Landing.DONE)
+
+
 def an_old_outcome_comes_back(world: World) -> None:
     """Deferred by a process that is cut off before its commit; sent by another one, which dies; then it is back.
 

@@ -90,6 +90,7 @@ STORIES = [
     (stories.a_zombie_flushes, "fencing", TOLD_TWICE),
     (stories.settled_beyond_an_open_record, "settled_runs", TOLD_TWICE),
     (stories.a_zombie_sends, "lease", TWO_SETS),
+    (stories.the_first_owner_comes_back, "own_commit", TWO_SETS),
     (stories.an_old_outcome_comes_back, "fresh_leftovers", TWO_SETS),
     (stories.the_mapping_changes_after_a_crash, "fingerprint", TWO_PLANS),
     (stories.tickets_are_being_made, "control_query", TWO_SETS),

@@ -137,6 +137,9 @@ class World:
         present = [process for process in self.processes if not process.cut_off]
         for process in present:
             self.take_over(self.processes.index(process))
+        for process in present:
+            self._work(process, 0, answered=True, oldest=True)
+            self.flush(self.processes.index(process))  # a new owner sends nothing before a commit names it
         self.passes(pause)
         for process in present:
             self._work(process, steps, answered=True, oldest=True)
