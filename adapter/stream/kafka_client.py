@@ -201,7 +201,7 @@ class AioKafkaMember:
         cluster_id: str,
         connection: KafkaConnection,
         options: Mapping[str, object],
-        batch_bytes: BatchBytes,
+        batch_bytes: BatchBytes | None = None,
     ) -> None:
         self._consumer = consumer
         self._lease = lease
@@ -209,7 +209,7 @@ class AioKafkaMember:
         self._cluster_id = cluster_id
         self._connection = connection
         self._options = options
-        self._batch_bytes = batch_bytes
+        self._batch_bytes = batch_bytes or BatchBytes()
         self._endings: set[asyncio.Task[None]] = set()
         self.budget = ReadBudget()
 

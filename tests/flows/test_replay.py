@@ -16,7 +16,7 @@ from adapter.flows.replay import NotReplayed, Replayed, ToSink, needs_origin, re
 from adapter.issuance.carried import CarriedPlan, encode_plan
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.issue import IssueType
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import NotRead, Publication, Record
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT, REFUSED
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
@@ -206,7 +206,10 @@ def test_a_value_that_was_left_out_comes_from_the_record_itself() -> None:
     assert "ecticket-value-omitted" not in _ours(again.publication)
 
 
-@pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW)])
+UNREAD = replace(HUGE, key=None, value=None, not_read=NotRead(first=41, last=41, why="it is too large"))
+
+
+@pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW), replace(HUGE, odd_timestamp=-1), UNREAD])
 def test_without_the_record_a_letter_without_value_is_refused(origin: Record | None) -> None:
     """It is gone, or its topic was made anew and holds another one there."""
     refused = replay(_letter("too-large", "parse", record=HUGE), topics=TOPICS, now=NOW, origin=origin)

@@ -13,8 +13,10 @@ import pytest
 from stream.batch_bytes import GZIP, LZ4, SNAPPY, ZSTD, Written, batch
 from stream.raw_batches import send_raw
 
+from adapter.errors import StreamError
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.reading import read_one, read_to_end
 from integration.commands import run
 from integration.house import PARTITIONS, House, Worker, open_house
 from integration.shop import Shop
@@ -54,12 +56,16 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         readable = await run(worker, "dead-letters", "skip", before[0], "--why", "a mistake")
         unknown = await run(worker, "dead-letters", "skip", f"{topic}/0/99", "--why", "a mistake")
         metrics = (await worker.get("/metrics")).text
+        with pytest.raises(StreamError, match=ref):
+            [record async for record in read_to_end(connection, [topic])]
+        alone = await read_one(connection, topic, 0, lost[0])
         skipped = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad", "--json")
         again = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad")
         await house.all_told(seconds=60)
         await worker.until_ready()
 
         assert "checksum" in reasons
+        assert alone is None
         assert checked.code == 1
         assert f"dead-letters skip {ref}" in " ".join((checked.out + checked.err).split())
         assert (readable.code, unknown.code) == (1, 1)
