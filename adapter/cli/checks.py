@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -25,14 +26,26 @@ from adapter.errors import (
     StreamError,
 )
 from adapter.extensions.builtin.product_check import differences
+from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.number_history import TAIL_SECONDS, NumberHistory
+from adapter.flows.sitting import PROBED_NUMBERS
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
 from adapter.settings.advice import advise
 from adapter.stream.blocked_partitions import skip_command
 from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
+from adapter.stream.reading import read_tail
 from adapter.stream.unreadable_batches import find_unreadable
-from adapter.wiring import base_url, kafka_connection, make_sinks, merchant_book, plugin_manager, topic_specs
+from adapter.wiring import (
+    TAIL_RECORDS,
+    base_url,
+    kafka_connection,
+    make_sinks,
+    merchant_book,
+    plugin_manager,
+    topic_specs,
+)
 
 if TYPE_CHECKING:
     from adapter.extensions.builtin.entry import Entry
@@ -209,7 +222,8 @@ async def _ecticket(settings: Settings) -> list[Finding]:
         async with asking(settings) as provider:
             answers = await asyncio.gather(*(_answers(settings, provider, merchant) for merchant in merchants))
             answering = [merchant for merchant, found in zip(merchants, answers, strict=True) if found.level == "ok"]
-            return [*answers, *await _products(settings, provider, answering)]
+            known = await _known_numbers(settings, provider, answering)
+            return [*answers, *known, *await _products(settings, provider, answering)]
     except SettingsError as error:
         return [problem("provider", sentence) for sentence in error.problems]
 
@@ -239,6 +253,48 @@ async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -
             "Ask ECPay about it.",
         )
     return ok(about, f"{where} answers with {whose}; keys and clock are right.")
+
+
+async def _known_numbers(settings: Settings, provider: Provider, merchants: Sequence[Merchant]) -> list[Finding]:
+    """Whether each merchant has a number by which a doubt can be settled: in its settings, or among its events."""
+    history = NumberHistory()
+    if any(merchant.known_trade_no is None for merchant in merchants):
+        await _read_tail(settings, history)
+    return [await _known_number(provider, merchant, history.known) for merchant in merchants]
+
+
+async def _read_tail(settings: Settings, history: NumberHistory) -> None:
+    """Take in the newest events; where the topic cannot be read, the findings about the broker say so."""
+    with suppress(SettingsError, StreamError, TimeoutError):
+        tail = read_tail(kafka_connection(settings), settings.topics.issuances, {}, newest=TAIL_RECORDS)
+        async with asyncio.timeout(TAIL_SECONDS), aclosing(tail) as records:
+            async for record in records:
+                history.take(record)
+
+
+async def _known_number(provider: Provider, merchant: Merchant, known: KnownNumbers) -> Finding:
+    about = f"known_trade_no {merchant.merchant_id}"
+    numbers = known.to_ask_for(merchant, TradeNoKind.MERCHANT)[:PROBED_NUMBERS]
+    try:
+        for number in numbers:
+            if (await provider.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
+                return ok(
+                    about, f"ECTicket knows {number.value} of merchant {merchant.merchant_id}: doubts can be settled."
+                )
+    except CallError as error:
+        return warning(about, f"A number that should exist could not be queried: {error} Run check again.")
+    setting = f"merchants.{merchant.merchant_id}.known_trade_no"
+    if merchant.known_trade_no is not None:
+        return warning(
+            about,
+            f"ECTicket does not know {merchant.known_trade_no} ({setting}), so doubts about orders may have to wait. "
+            "Set a trade number that was issued.",
+        )
+    return warning(
+        about,
+        f"No trade number of merchant {merchant.merchant_id} is known to exist, so a doubt about its first orders "
+        f"waits. Set {setting} once one was issued.",
+    )
 
 
 def _whose_keys(merchant: Merchant) -> str:

@@ -1,7 +1,8 @@
 """`issue`: one order from a file, straight to ECTicket, for trying things out and for emergencies.
 
-It publishes nothing and remembers nothing, so it asks before it sends: a part is issued only when ECTicket answers for
-its number exactly as for a number that nobody ever used. Refuses to send anything on less.
+It publishes nothing and remembers nothing, so it queries before it sends: a part is issued only when ECTicket
+trustworthily does not know its number. A new merchant has no number to prove that by (`known_trade_no`); then the same
+answer as for a random number is enough, and the command says so.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 RTN_OK = 1
 PERSONAL = ("CustomerName", "CustomerPhone", "CustomerEmail", "CustomerAddress")
 NOTHING_PUBLISHED = "Straight to ECTicket: nothing was published to Kafka, and the adapter knows nothing of it."
+UNPROVEN = (
+    "That ECTicket did not have this number before is not proven: no number of the merchant is known to exist. "
+    "Set its known_trade_no once one does."
+)
 NOTHING_SENT = "Dry run: nothing was sent."
 
 OrderFile = Annotated[
@@ -144,26 +149,25 @@ def _merchant(book: MerchantBook, merchant_id: str) -> Merchant:
 
 
 async def _settle(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:
-    """Ask about the part's number, and issue it only where ECTicket knows nothing of it."""
-    from adapter.provider.client import Purpose
+    """Query the part's number, and issue it only where ECTicket knows nothing of it."""
+    from adapter.cli.not_known import look_up
+    from adapter.flows.known_numbers import KnownNumbers
 
+    numbers = KnownNumbers().to_ask_for(merchant, part.trade_no.kind)
     try:
-        found = await provider.query(merchant, part.trade_no, purpose=Purpose.DOUBT)
-        if found.rtn_code == RTN_OK and found.status is not None:
-            status = found.status.name.lower().replace("_", " ")
-            remark = f": {found.remark}" if found.remark else ""
-            told = f"ECTicket knows this number already ({status}{remark}); nothing was sent."
-            return Ending(part=part, outcome="known", message=told, good=status != "failed")
-        control = await provider.control(merchant, part.trade_no.kind, purpose=Purpose.DOUBT)
+        found = await look_up(provider, merchant, part.trade_no, numbers)
     except CallError as error:
         return Ending(part=part, outcome="not sent", message=f"Asking first failed, so nothing was sent. {error}")
-    if control.rtn_code != found.rtn_code:
-        told = (
-            f"ECTicket answers {found.rtn_code} ({found.rtn_msg}) for this number and {control.rtn_code} for one that "
-            "nobody used, so tickets may exist; nothing was sent. Ask again later."
-        )
-        return Ending(part=part, outcome="not sent", message=told)
-    return await _send(provider, merchant, part, order_id)
+    if found.known is not None:
+        status = found.known.status.name.lower().replace("_", " ") if found.known.status is not None else "no status"
+        remark = f": {found.known.remark}" if found.known.remark else ""
+        told = f"ECTicket knows this number already ({status}{remark}); nothing was sent."
+        return Ending(part=part, outcome="known", message=told, good=status != "failed")
+    if found.not_known or found.lacks_known_number:
+        ending = await _send(provider, merchant, part, order_id)
+        return ending if found.not_known else replace(ending, message=f"{ending.message}. {UNPROVEN}")
+    told = f"{found.said} So tickets may exist, and nothing was sent."
+    return Ending(part=part, outcome="not sent", message=told)
 
 
 async def _send(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:

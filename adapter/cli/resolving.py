@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from adapter.flows.ports import Ecticket
     from adapter.flows.resolving import Ending, Heard, Held, Resolved
     from adapter.protocol.credentials import Merchant
-    from adapter.protocol.issue import TradeNo
     from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
 
-RTN_OK = 1
 ENOUGH = 6
 """Numbers that should exist; a proof of life queries four of them at most."""
 WHY_MAX_CHARACTERS = 200
@@ -214,49 +212,17 @@ async def hear(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Heard:
-    """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it.
-
-    That is two questions with the same code as a control, and RtnCode 1 for a known number between them, all within a
-    minute: in an outage of QueryIssueResult every number is refused, known ones too.
-    """
+    """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it."""
+    from adapter.cli.not_known import look_up
     from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.resolving import Heard
-    from adapter.issuance.evidence import Answer, Evidence, Link
-    from adapter.provider.client import Purpose
 
-    number, evidence = found.trade_no, Evidence()
-    numbers = [each for each in (known or KnownNumbers()).to_ask_for(merchant, number.kind) if each != number]
-
-    async def query() -> tuple[ResultReply, Evidence]:
-        asked_at = now()
-        reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
-        answer = Answer(asked_at=asked_at, answered_at=now(), code=reply.rtn_code)
-        return reply, evidence.with_question(answer)
-
-    reply, evidence = await query()
-    if reply.rtn_code == RTN_OK:
-        return _known(number.value, reply)
-    asked_at = now()
-    control = await ecticket.control(merchant, number.kind, purpose=Purpose.DOUBT)
-    evidence = evidence.with_control(Answer(asked_at=asked_at, answered_at=now(), code=control.rtn_code))
-    refused = f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value}"
-    if control.rtn_code != reply.rtn_code:
-        return Heard(said=f"{refused} and {control.rtn_code} for a random number, which proves nothing.")
-    if not await _queries_work(ecticket, merchant, numbers):
-        return Heard(
-            said=f"{refused}, and nothing shows that QueryIssueResult works at present. {_cure(merchant, numbers)}"
-        )
-    evidence = evidence.with_accepted(now())
-    again, evidence = await query()
-    if again.rtn_code == RTN_OK:
-        return _known(number.value, again)
-    if again.rtn_code != reply.rtn_code:
-        return Heard(said=f"{refused}, and {again.rtn_code} a moment later, which proves nothing.")
-    if evidence.next_link(ready_at=asked_at, now=now()) is not Link.COMPLETE:
-        return Heard(said=f"{refused}, but its answers took more than a minute, which proves nothing.")
-    return Heard(
-        not_known=True, said=f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
-    )
+    number = found.trade_no
+    numbers = (known or KnownNumbers()).to_ask_for(merchant, number.kind)
+    looked_up = await look_up(ecticket, merchant, number, numbers, now=now)
+    if looked_up.known is not None:
+        return _known(number.value, looked_up.known)
+    return Heard(not_known=looked_up.not_known, said=looked_up.said)
 
 
 def _known(trade_no: str, reply: ResultReply) -> Heard:
@@ -265,23 +231,6 @@ def _known(trade_no: str, reply: ResultReply) -> Heard:
     remark = f" ({reply.remark})" if reply.remark else ""
     status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "something unreadable"
     return Heard(status=reply.status, said=f"ECTicket says of {trade_no}: {status}{remark}.")
-
-
-def _cure(merchant: Merchant, numbers: Sequence[TradeNo]) -> str:
-    if numbers:
-        return "It does not know numbers that should exist; try again later."
-    return f"No number of merchant {merchant.merchant_id} is known to exist: set its known_trade_no."
-
-
-async def _queries_work(ecticket: Ecticket, merchant: Merchant, numbers: Sequence[TradeNo]) -> bool:
-    """Whether QueryIssueResult answers RtnCode 1 for one of the numbers that should exist."""
-    from adapter.flows.sitting import PROBED_NUMBERS
-    from adapter.provider.client import Purpose
-
-    for number in numbers[:PROBED_NUMBERS]:
-        if (await ecticket.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
-            return True
-    return False
 
 
 async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequence[tuple[Letter, Held]]) -> int:

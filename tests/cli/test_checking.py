@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import codec
 
+from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox import RunningSandbox
 from adapter.sandbox.behaviours import Garbage, LockOut, Maintenance
@@ -19,6 +20,8 @@ from .conftest import settings_for
 from .running import MERCHANT, Commands, Result
 
 ECTICKET = f"ecticket {MERCHANT.merchant_id}"
+KNOWN = f"known_trade_no {MERCHANT.merchant_id}"
+SETTING = f"merchants.{MERCHANT.merchant_id}.known_trade_no"
 
 
 def _levels(result: Result) -> dict[str, str]:
@@ -62,7 +65,22 @@ def test_everything_there_is_0(
         "topics": "warning",  # one broker keeps no copies
         "records": "ok",
         ECTICKET: "ok",
+        KNOWN: "warning",  # nothing was issued yet
     }
+
+
+def test_a_known_trade_no_is_checked(ask: Commands, tmp_path: Path) -> None:
+    """Without one a doubt about the first orders waits; one that ECTicket does not know helps as little."""
+    without, wrong = ask("check", "--json"), ask("check", "--json", "--set", f"{SETTING}=NEVER1")
+    line = {"sku": "parking", "quantity": 1, "name": "停車一日券", "unit_price": 200}
+    order = tmp_path / "order.json"
+    order.write_text(json.dumps({"order_id": "A-1", "issue_type": "serial_number", "lines": [line]}), encoding="utf-8")
+    ask("issue", str(order))
+    right = ask("check", "--json", "--set", f"{SETTING}={derive_trade_no(MERCHANT.merchant_id, 'A-1', 1)}")
+
+    assert [_levels(told)[KNOWN] for told in (without, wrong, right)] == ["warning", "warning", "ok"]
+    assert SETTING in _message(without, KNOWN)
+    assert "NEVER1" in _message(wrong, KNOWN)
 
 
 def test_missing_topics_are_a_problem(ask: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox import RunningSandbox
-from adapter.sandbox.behaviours import AnswerLostAfter, Maintenance
+from adapter.sandbox.behaviours import AnswerLostAfter, Maintenance, QueryOutage
 from adapter.sandbox.faults import Fault
 
 from .running import MERCHANT, Commands, Result
@@ -173,6 +173,34 @@ def test_an_answer_that_is_not_the_usual_no_is_no_ground_for_sending(
 
     assert (told.code, _outcomes(told)) == (1, ["not sent"])
     assert len(ecticket.books) == 0
+
+
+def test_a_new_merchants_first_order_is_issued_and_called_unproven(ask: Commands, tmp_path: Path) -> None:
+    """There is no number to prove by that queries work; the message names the setting."""
+    told = ask("issue", _file(tmp_path, SERIAL), "--json")
+
+    assert (told.code, _outcomes(told)) == (0, ["submitted"])
+    assert "known_trade_no" in told.out
+
+
+def test_with_a_known_number_only_what_is_trustworthily_not_known_is_sent(
+    ask: Commands, ecticket: RunningSandbox, tmp_path: Path
+) -> None:
+    """While queries alone are down nothing is sent; afterwards it is, and is called proven."""
+    ask("issue", _file(tmp_path, {**SERIAL, "order_id": "A-1"}))
+    known = derive_trade_no(MERCHANT.merchant_id, "A-1", 1)
+    setting = ("--set", f"merchants.{MERCHANT.merchant_id}.known_trade_no={known}")
+    order = _file(tmp_path, SERIAL)
+    ecticket.faults.arm(Fault(behaviour=QueryOutage()))
+
+    down = ask("issue", order, "--json", *setting)
+    ecticket.faults.clear()
+    up = ask("issue", order, "--json", *setting)
+
+    assert (down.code, _outcomes(down)) == (1, ["not sent"])
+    assert "QueryIssueResult" in down.out
+    assert (up.code, _outcomes(up)) == (0, ["submitted"])
+    assert "known_trade_no" not in up.out
 
 
 def test_a_refusal_is_told_with_its_code(ask: Commands, tmp_path: Path) -> None:
