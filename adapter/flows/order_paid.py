@@ -210,8 +210,8 @@ def _known_fields(document: Mapping[str, object]) -> str:
             f"reference: it is nested deeper than {REFERENCE_MAX_DEPTH} lists and objects", "Flatten it."
         )
     try:
-        surrogate = surrogate_in(known)
         text = json.dumps(known)
+        surrogate = surrogate_in(known) if "\\ud" in text else None  # only then can it hold one
     except RecursionError:
         raise not_an_order("its JSON is nested too deeply", "Send fewer levels of lists and objects.") from None
     if surrogate is not None:
