@@ -11,11 +11,14 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import typer
+from provider.server import RawServer, self_signed
+from stream.advertising import broker_that_advertises
 from typer.core import TyperCommand, TyperGroup
 
 from adapter.cli.output import note
@@ -24,6 +27,7 @@ from adapter.cli.surroundings import explained, naming
 from adapter.errors import LocalKafkaError
 from adapter.local.jars import cache_directory
 from adapter.sandbox import RunningSandbox
+from adapter.testing.background import BackgroundLoop
 
 from .conftest import settings_for
 from .running import MERCHANT, Commands, in_own_process
@@ -154,6 +158,30 @@ WRONG: dict[str, dict[str, object]] = {
 def test_no_surroundings_look_like_a_defect(wrong: dict[str, typing.Any], surroundings: Surroundings) -> None:
     """Every command that there is ends with a sentence, or does its work."""
     assert_no_defect(surroundings.run(**wrong))
+
+
+def test_servers_that_cannot_be_used_look_like_no_defect(surroundings: Surroundings, tmp_path: Path) -> None:
+    """ECTicket's certificate is not trusted, and the broker advertises an address where nobody is."""
+    _, context = self_signed(tmp_path)
+    with BackgroundLoop() as loop:
+        ecticket, broker = RawServer(tls=context), broker_that_advertises("127.0.0.1", 1)
+        loop.run(ecticket.__aenter__())
+        surroundings.settings["kafka"] = {"bootstrap_servers": loop.run(_entered(broker))}
+        surroundings.settings["provider"] = {"environment": "custom", "base_url": ecticket.url}
+        results = surroundings.run()
+        loop.run(broker.__aexit__(None, None, None))
+        loop.run(ecticket.__aexit__(None, None, None))
+
+    assert_no_defect(results)
+    for line in ("query T1", "item x1", "check"):
+        assert "provider.ssl_ca_file" in results[line][1] + results[line][2]
+    for line in ("topics", "dead-letters list", "check", "run"):
+        assert "127.0.0.1:1 " in results[line][1] + results[line][2]
+        assert "advertised.listeners" in results[line][1] + results[line][2]
+
+
+async def _entered(broker: AbstractAsyncContextManager[str]) -> str:
+    return await broker.__aenter__()
 
 
 BROKEN_ENTRY_POINTS = {
