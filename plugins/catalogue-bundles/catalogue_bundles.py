@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta, timezone
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
@@ -102,13 +102,30 @@ class CatalogueBundles:
         return [_item(ticket, order, line) for ticket in bundle]
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML's safe loader, which would let the last of two equal skus win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping. Raises ConstructorError with the lines of a key that is there twice."""
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"lines {lines[key.value]} and {line} have the same key"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read(file: Path) -> Catalogue:
     """The catalogue in a file.
 
     Raises SettingsError with one sentence for each mistake.
     """
     try:
-        return Catalogue.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_EachKeyOnce)  # noqa: S506  # it is a safe one
+        return Catalogue.model_validate(content or {})
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}. Correct the path, or mount it.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

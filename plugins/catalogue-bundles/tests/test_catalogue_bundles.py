@@ -135,6 +135,8 @@ def test_an_order_without_an_issue_type_is_an_invalid_order(bundles: Bundles, or
         ("A: [{item_no: VQT04959, valid_from: 2026-05-01, valid_from_days: 1}]", "keep one"),
         ("A: [{name: SPA, issue_type: serial_number}]", "name and price"),
         ("A: {", "no YAML"),
+        ("A: [{item_no: X}]\nB: []\nA: [{item_no: Y}]\n", "lines 1 and 3 have the same key"),
+        ("A: [{item_no: X,\n item_no: Y}]\n", "lines 1 and 2 have the same key"),
     ],
 )
 def test_a_mistake_in_the_file_is_told(bundles: Bundles, content: str, said: str) -> None:
