@@ -90,10 +90,15 @@ def record_signer(settings: Settings, merchants: MerchantBook) -> RecordSigner:
 
     Raises SettingsError for a signing key that cannot be used.
     """
-    keys = settings.keys
-    texts = SigningKeyTexts(keys.signing_key.get_secret_value() if keys.signing_key else None, settings.secrets_dir)
+    texts = signing_key_texts(settings)
     texts.check()
-    return RecordSigner(KeyRing(merchants, own=texts, accept_old_seconds=keys.accept_old_seconds))
+    return RecordSigner(KeyRing(merchants, own=texts, accept_old_seconds=settings.keys.accept_old_seconds))
+
+
+def signing_key_texts(settings: Settings) -> SigningKeyTexts:
+    """The own signing keys; whoever starts calls their `check` once."""
+    setting = settings.keys.signing_key
+    return SigningKeyTexts(setting.get_secret_value() if setting else None, settings.secrets_dir)
 
 
 def base_url(settings: Settings) -> str:

@@ -44,6 +44,7 @@ from adapter.wiring import (
     make_sinks,
     merchant_book,
     plugin_manager,
+    signing_key_texts,
     topic_specs,
 )
 
@@ -91,7 +92,14 @@ async def look(settings: Settings, *, make_topics: str = MAKE_THEM) -> AsyncGene
 
     `make_topics` is the command that makes missing topics, with these settings.
     """
-    looked = (_settings(settings), _merchants(settings), _plugins(settings), _callbacks(settings), _codecs())
+    looked = (
+        _settings(settings),
+        _merchants(settings),
+        _signing(settings),
+        _plugins(settings),
+        _callbacks(settings),
+        _codecs(),
+    )
     for finding in itertools.chain.from_iterable(looked):
         yield finding
     broker = asyncio.create_task(_broker(settings, make_topics))
@@ -121,6 +129,25 @@ def _merchants(settings: Settings) -> Iterator[Finding]:
             "merchants",
             f"No merchant is configured: {settings.secrets_dir} (secrets_dir) has no folder merchants/ID with hash_key "
             "and hash_iv. Mount the key files, or set ECTICKET_MERCHANTS.",
+        )
+
+
+def _signing(settings: Settings) -> Iterator[Finding]:
+    """Which keys sign records, and what that means for the day on which keys are replaced."""
+    texts = signing_key_texts(settings)
+    try:
+        texts.check()
+    except SettingsError as error:
+        yield problem("keys.signing_key", str(error))
+        return
+    count = len(texts())
+    if count:
+        yield ok("keys.signing_key", f"Records are signed with the first of {count} signing keys.")
+    else:
+        yield ok(
+            "keys.signing_key",
+            "Records are signed with keys derived from the merchants' keys. Set keys.signing_key before those are "
+            "replaced: otherwise a restart makes the adapter map the orders that wait again.",
         )
 
 

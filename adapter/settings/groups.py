@@ -291,8 +291,7 @@ class KeySettings(Group):
     """Which keys sign records, and how long replaced keys are accepted."""
 
     signing_key: SecretStr | None = None
-    """Signs the `ecticket-*` headers: one key per line, 32 characters or more. The first one signs, every one is
-    accepted. Also from the file `signing_key` in `secrets_dir`. Unset: keys derived from the merchants' keys."""
+    """Keys for `ecticket-signature`, one per line; the first one signs. Or the file `signing_key` in `secrets_dir`."""
     accept_old_seconds: SecondsOrZero = 604_800.0
     """Seconds for which a process still accepts signatures under a signing key that is no longer set."""
 

@@ -58,6 +58,7 @@ def test_everything_there_is_0(
         "settings": "ok",
         "submit.operator": "ok",
         "merchants": "ok",
+        "keys.signing_key": "ok",
         "plugins": "ok",
         "callbacks": "warning",  # public_url is not set
         "codecs": "ok",
@@ -108,6 +109,7 @@ def test_nothing_there_is_told_in_one_go(run: Commands) -> None:
         "settings": "ok",
         "submit.operator": "problem",
         "merchants": "problem",
+        "keys.signing_key": "ok",
         "plugins": "ok",
         "callbacks": "warning",
         "codecs": "ok",
@@ -122,7 +124,7 @@ def test_people_see_marks_and_cures(run: Commands) -> None:
     assert told.code == 1
     assert "problem  No Kafka broker answers" in told.out
     assert "ok       Keys are readable" in told.out
-    assert told.err == "Problems: 2, warnings: 1, ok: 5.\n"
+    assert told.err == "Problems: 2, warnings: 1, ok: 6.\n"
 
 
 def test_settings_that_cannot_be_read_are_2(run: Commands) -> None:
