@@ -8,6 +8,7 @@ are held is cut into steps here. Which step comes next is the world's choice.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +38,7 @@ from adapter.stream.holding import Holding
 from adapter.stream.inheritance import Inheritance, OwnSends, inherit
 from adapter.stream.intake import Intake
 from adapter.stream.leftovers import Leftovers
-from adapter.stream.metadata import short_fingerprint
+from adapter.stream.metadata import CommitNote, read, short_fingerprint
 from adapter.stream.observer import Unobserved
 from adapter.stream.port import KafkaTrouble, Place
 from adapter.stream.records import Publication, Record
@@ -122,12 +123,23 @@ class ModelWriter:
     async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
         """Send a transaction on its way. Raises KafkaTrouble: it failed, or nobody knows."""
         assert self.holding is not None
-        outcomes = dict(self.holding.books.finished())
-        assert [each for one in outcomes.values() for each in one.records] == list(publications)
+        outcomes = self._settled_by(offset, metadata)
+        assert Counter(each for one in outcomes.values() for each in one.records) == Counter(publications)
         flush = Flush(outcomes=outcomes, offset=offset, metadata=metadata, reserved_until=0)
         self.flight = self._broker.begin(self._place, self.epoch, flush)
         self._answer = asyncio.get_running_loop().create_future()
         await self._answer
+
+    def _settled_by(self, offset: int, metadata: str) -> dict[int, Outcome]:
+        """The outcomes that a commit settles: those below its offset, and those in the runs beyond it."""
+        assert self.holding is not None
+        note = read(metadata, cluster_id=CLUSTER, committed=offset)
+        assert isinstance(note, CommitNote)
+        return {
+            at: outcome
+            for at, outcome in self.holding.books.finished().items()
+            if at < offset or any(first <= at < past for first, past in note.settled)
+        }
 
     def answer(self, *, committed: bool) -> None:
         """Let the answer come, or none."""

@@ -418,11 +418,11 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     stage = StageOfTests(mostly_wait, max_in_flight=1000, max_waiting=1000, bulkheads=False)
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: "follows" in cluster.told)
-        waiting = engine._levels().waiting["paid"]
         on_the_wire.set()
-        await until(lambda: "on the wire" in cluster.told)
+        await until(lambda: "on the wire" in cluster.told and not engine._levels().finished)
+        waiting = engine._levels().waiting["paid"]
+        carried = [text for text in cluster.told if text.endswith("carried")]
 
-    carried = [text for text in cluster.told if text.endswith("carried")]
     assert carried
     assert carried == [f"later {number} carried" for number in range(len(carried))]
     assert waiting == 300 - len(carried)

@@ -375,6 +375,7 @@ async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(
         cluster.append(PAID, "d")
         await until(lambda: len(cluster.told) == 4)
         cluster.end_transaction(PAID, 3)
+        await until(lambda: cluster.commits[PAID].offset == cluster.end(PAID))
     cluster.delete_before(PAID, cluster.end(PAID))
     async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
         await until(lambda: engine.assigned)
