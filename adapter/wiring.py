@@ -47,6 +47,8 @@ TOLD_RETENTION_DAYS = 30
 """What was told, and what a person must look at: a month to notice that a reader was away."""
 TAIL_RECORDS = 20_000
 """Of the newest events so many are read to look up whose a trade number is: a second or two of work."""
+TAIL_PAUSE_SECONDS = 0.25
+"""Orders that look something up while a read is under way share the next one, which begins so long after it."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
 """An order of 1 MiB with its plan beside it (contract, section 2)."""
 
@@ -77,7 +79,8 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
 
 def number_history(settings: Settings, connection: KafkaConnection, merchants: MerchantBook) -> NumberHistory:
     """What is known of trade numbers, with the tail of the issuances topic to look them up in; close it in the end."""
-    return NumberHistory(partial(read_tail, connection, settings.topics.issuances, newest=TAIL_RECORDS), merchants)
+    tail = partial(read_tail, connection, settings.topics.issuances, newest=TAIL_RECORDS)
+    return NumberHistory(tail, merchants, pause_seconds=TAIL_PAUSE_SECONDS)
 
 
 def merchant_book(settings: Settings) -> MerchantBook:

@@ -47,14 +47,18 @@ ReadTail = Callable[[Mapping[int, int]], AsyncGenerator[Record, None]]
 class NumberHistory:
     """What is known of trade numbers; without `read_tail` only what this process learned.
 
-    Events of merchants other than `merchants` are ignored.
+    Events of merchants other than `merchants` are ignored. Between two reads lie `pause_seconds`, since each opens
+    connections.
     """
 
-    def __init__(self, read_tail: ReadTail | None = None, merchants: Merchants | None = None) -> None:
+    def __init__(
+        self, read_tail: ReadTail | None = None, merchants: Merchants | None = None, *, pause_seconds: float = 0.0
+    ) -> None:
         self.known = KnownNumbers()
         self.owners = NumberOwners()
         self._read_tail = read_tail
         self._merchants = merchants
+        self._pause_seconds = pause_seconds
         self._next_offsets: dict[int, int] = {}
         self._reading: asyncio.Task[None] | None = None
         self._queued: asyncio.Task[None] | None = None
@@ -95,6 +99,7 @@ class NumberHistory:
     async def _read(self, after: asyncio.Task[None] | None) -> None:
         if after is not None:
             await asyncio.wait([after])
+            await asyncio.sleep(self._pause_seconds)
         try:
             await self._read_on()
         except StreamError as error:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 NUMBERS_KEPT = 50_000
-"""Numbers remembered, the newest: some 250 bytes each."""
+"""Numbers remembered, the newest: some 350 bytes each."""
 
 SENDERS_KEPT = 4
 """Orders remembered that may have sent one number: one that is another's is enough."""
