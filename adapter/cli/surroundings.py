@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = "The disk is full. Free some space, or write to another place."
+_NETWORK = "Check the network, the host and the port."
 _CURES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: "The disk quota is used up. Free some space, or write to another place.",
@@ -40,6 +42,9 @@ _CURES = {
     errno.EBADF: "A stream of this process was closed while it was used. Start it with its streams open.",
     errno.EADDRINUSE: "Another program listens at this address. Choose another port, 0 for a free one.",
     errno.EADDRNOTAVAIL: "This machine has no such address. Correct the host.",
+    errno.EAFNOSUPPORT: "This machine has no addresses of that kind (IPv6). Use another host.",
+    **dict.fromkeys((errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT), _NETWORK),
+    **dict.fromkeys((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN), _NETWORK),
 }
 """What to do about each error of the operating system."""
 _ANY = "Check the disk, the paths and the limits of this process."
@@ -65,8 +70,14 @@ def explained(error: BaseException) -> tuple[str, str] | None:
             "with plugins reads at its start.",
             "Install that package again, or remove it.",
         )
+    if type(error).__module__.partition(".")[0] == "aiokafka":
+        return f"The Kafka client gave up: {type(error).__name__}.", "Run ecticket-adapter check, and try again."
+    if isinstance(error, TimeoutError | ConnectionError) and error.errno is None:  # a library's, without a number
+        return "A connection was lost, or nothing answered in time.", _NETWORK
     if not isinstance(error, OSError) or error.errno is None:
         return None
+    if isinstance(error, socket.gaierror):
+        return "The name of a host cannot be resolved.", "Check the name, and this machine's DNS."
     what = error.strerror or os.strerror(error.errno)
     where = f"{_path(error.filename)}: " if error.filename is not None else ""
     return f"{where}{what.rstrip('.')}.", _CURES.get(error.errno, _ANY)

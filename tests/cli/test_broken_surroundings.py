@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from aiokafka.errors import BrokerNotAvailableError
 from provider.server import RawServer, self_signed
 from stream.advertising import broker_that_advertises
 from typer.core import TyperCommand, TyperGroup
@@ -284,6 +285,11 @@ def test_every_error_of_the_system_is_a_sentence_and_a_cure(number: int, tmp_pat
         (RuntimeError("can't start new thread"), "thread"),
         (ExceptionGroup("two", [KeyError(), OSError(errno.ENOSPC, "No space left on device")]), "No space left"),
         (OSError(errno.ENOSPC, "No space left on device", b"\xff"), "No space left"),
+        (TimeoutError(), "in time"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "DNS"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "network"),
+        (ConnectionResetError("Connection lost"), "connection"),
+        (BrokerNotAvailableError(), "BrokerNotAvailableError"),
     ],
 )
 def test_what_is_no_error_of_the_system_is_a_sentence_too(error: Exception, word: str) -> None:
