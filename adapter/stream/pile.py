@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from adapter.errors import StreamError
 from adapter.stream.books import Flush, PartitionBooks
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.flushing import MOST_FLUSH_BYTES
 from adapter.stream.inheritance import inherit
 from adapter.stream.kafka_client import AioKafka
-from adapter.stream.metadata import short_fingerprint
-from adapter.stream.port import BatchTooLarge, KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
+from adapter.stream.metadata import new_owner, short_fingerprint
+from adapter.stream.port import BatchTooLarge, Commit, KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
 from adapter.stream.records import Publication
 from adapter.stream.stage import Outcome
 
@@ -52,7 +53,7 @@ class Pile:
         """Which records are open, by partition; nobody is disturbed. Raises KafkaTrouble, BrokerAway."""
         found = {}
         for partition in self._offsets:
-            books, forgotten = await self._books(partition)
+            books, forgotten, _ = await self._books(partition)
             found[partition] = Standing(frozenset(books.unfinished()), forgotten)
         return found
 
@@ -62,17 +63,17 @@ class Pile:
         place = Place(self._topic, partition)
         writer = await self._member.start_writer(place)
         try:
-            books, forgotten = await self._books(partition)
+            books, forgotten, commit = await self._books(partition)
         except BaseException:
             writer.abandon()
             raise
-        taking = Taking(self._member, place, books, writer, forgotten=forgotten)
+        taking = Taking(self._member, place, books, writer, commit, forgotten=forgotten)
         try:
             yield taking
         finally:
             taking.end()
 
-    async def _books(self, partition: int) -> tuple[PartitionBooks, bool]:
+    async def _books(self, partition: int) -> tuple[PartitionBooks, bool, Commit | None]:
         place = Place(self._topic, partition)
         commit = await self._member.committed(place)
         log_range = await self._member.log_range(place)
@@ -88,18 +89,29 @@ class Pile:
             log_id=log_range.log_id,
             fingerprint=_FINGERPRINT,
             ahead=0,
+            owner=new_owner(),  # so that no commit of anybody else's looks like one of these
         )
         for offset in self._offsets.get(partition, ()):
             if offset >= inheritance.offset:
                 books.take(offset)
-        return books, forgotten
+        return books, forgotten, commit
 
 
 class Taking:
     """One partition of which records are being taken."""
 
-    def __init__(self, member: Member, place: Place, books: PartitionBooks, writer: Writer, *, forgotten: bool) -> None:
+    def __init__(
+        self,
+        member: Member,
+        place: Place,
+        books: PartitionBooks,
+        writer: Writer,
+        commit: Commit | None,
+        *,
+        forgotten: bool,
+    ) -> None:
         self.forgotten = forgotten
+        self._commit = commit
         self._member = member
         self._place = place
         self._books = books
@@ -119,13 +131,16 @@ class Taking:
     async def take(self, outcomes: Mapping[int, Outcome]) -> frozenset[int]:
         """Take open records and publish what comes of them, in one transaction; returns the offsets that were taken.
 
-        Fewer than were given where the commit has no room for more, the oldest first. Raises StreamError when it has
+        Fewer than were given where the commit has no room for more, or one transaction would be too large: the oldest
+        first. Raises StreamError when it has
         room for none, when a topic does not take what is to be published, and when somebody else has begun to take:
         in the last case it is not known whether it happened, but whoever looks again sees it.
         """
         for offset, outcome in outcomes.items():
             self._finish(offset, outcome)
-        flush = self._books.fitting()
+        flush = self._books.draft(most_bytes=MOST_FLUSH_BYTES)
+        if flush is not None and not flush.fits:
+            flush = self._books.fitting()
         if flush is None or not flush.outcomes.keys() & outcomes.keys():
             self._withdraw(outcomes)
             raise StreamError(
@@ -134,6 +149,7 @@ class Taking:
             )
         await self._publish(flush)
         self._books.settle(flush)
+        self._commit = Commit(offset=flush.offset, metadata=flush.metadata)
         self._withdraw(outcomes.keys() - flush.outcomes.keys())
         return frozenset(outcomes.keys() & flush.outcomes.keys())
 
@@ -151,10 +167,7 @@ class Taking:
             ) from error
         except KafkaTrouble as error:
             self._fenced = True
-            raise StreamError(
-                f"Writing about {self._place} failed: somebody else is dealing with the same records at this moment, "
-                "or a broker went away. Run the command again: it sees what was done, and repeats nothing."
-            ) from error
+            raise self._not_alone() from error
 
     async def _write(self, publications: Sequence[Publication], flush: Flush) -> None:
         """With smaller batches each time that a topic refuses one of records that may each be small enough."""
@@ -167,9 +180,21 @@ class Taking:
                 return
 
     async def _begin_anew(self) -> None:
-        """End the transaction that is under way now: until its time-out nobody could read beyond it."""
+        """End the transaction that is under way now: until its time-out nobody could read beyond it.
+
+        Raises StreamError when somebody else has taken records meanwhile: what is known here is not true any more.
+        """
         self._writer.abandon()
         self._writer = await self._member.start_writer(self._place)
+        if await self._member.committed(self._place) != self._commit:
+            self._fenced = True
+            raise self._not_alone()
+
+    def _not_alone(self) -> StreamError:
+        return StreamError(
+            f"Writing about {self._place} failed: somebody else is dealing with the same records at this moment, "
+            "or a broker went away. Run the command again: it sees what was done, and repeats nothing."
+        )
 
     def end(self) -> None:
         """Take no more."""

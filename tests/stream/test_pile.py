@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,13 +14,13 @@ from conftest import MakesTopics
 
 from adapter.errors import StreamError
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.metadata import CommitNote, short_fingerprint, write
+from adapter.stream.metadata import CommitNote, new_owner, short_fingerprint, write
 from adapter.stream.pile import Pile, Taking, open_pile
-from adapter.stream.port import Place
+from adapter.stream.port import BatchTooLarge, Place
 from adapter.stream.reading import read_to_end
 from adapter.stream.records import Publication, Record
 from adapter.stream.stage import Outcome
-from stream.fake_kafka import FakeCluster, FakeMember
+from stream.fake_kafka import FakeCluster, FakeMember, FakeWriter
 
 
 class Table:
@@ -205,6 +205,7 @@ async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, m
             reserved_until=0,
             mixed_until=0,
             fingerprint=short_fingerprint(""),
+            owner=new_owner(),
         )
         monkeypatch.setattr("adapter.stream.books.LIMIT", len(write(bare)))
         with pytest.raises(StreamError, match="no room left"):
@@ -240,3 +241,55 @@ async def test_what_was_taken_of_a_topic_says_nothing_about_another_one_of_its_n
 
     assert standing.open == set(range(8))
     assert standing.forgotten
+
+
+async def test_one_transaction_takes_no_more_than_its_bytes(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What timed out once would time out whenever the command is run again."""
+    monkeypatch.setattr("adapter.stream.pile.MOST_FLUSH_BYTES", 2_000)
+    place = Place("letters", 0)
+    cluster.append(place, *"abcde")
+    member = FakeMember(cluster, ())
+    letter = Outcome(records=(Publication(topic="again", key=None, value=b"x" * 900),))
+
+    async with Pile(member, "letters", [(0, offset) for offset in range(5)]).taking(0) as taking:
+        taken = await taking.take(dict.fromkeys(range(5), letter))
+        rest = await taking.take(dict.fromkeys(range(2, 5), letter))
+
+    assert (set(taken), set(rest)) == ({0, 1}, {2, 3})
+    assert len(cluster.published) == 4
+
+
+@pytest.mark.parametrize("other_commits", [True, False])
+async def test_who_begins_anew_after_a_refusal_looks_whether_somebody_else_came_between(
+    cluster: FakeCluster, other_commits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic refused a batch; somebody else begins, and takes, before the next writer is there."""
+    place = Place("letters", 0)
+    cluster.append(place, *"ab")
+    places = [(0, 0), (0, 1)]
+    member, other = FakeMember(cluster, ()), FakeMember(cluster, ())
+    refuse, publish = [True], FakeWriter.publish
+
+    async def refuses_once(
+        writer: FakeWriter, publications: Sequence[Publication], *, offset: int, metadata: str
+    ) -> None:
+        if refuse and writer in member.writers:
+            refuse.clear()
+            async with Pile(other, "letters", places).taking(0) as theirs:
+                if other_commits:
+                    await theirs.take({0: Outcome()})
+            raise BatchTooLarge("together")
+        await publish(writer, publications, offset=offset, metadata=metadata)
+
+    monkeypatch.setattr(FakeWriter, "publish", refuses_once)
+    letter = Outcome(records=(Publication(topic="again", key=None, value=b"x"),))
+    async with Pile(member, "letters", places).taking(0) as taking:
+        if other_commits:
+            with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
+                await taking.take(dict.fromkeys((0, 1), letter))
+        else:
+            assert await taking.take(dict.fromkeys((0, 1), letter)) == {0, 1}
+
+    assert len(cluster.published) == (0 if other_commits else 2)
