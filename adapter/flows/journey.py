@@ -163,10 +163,14 @@ def within_bounds(journey: Journey, record: Record, now: datetime, *, longest_wa
 
 
 def due_within(not_before: datetime, record: Record, now: datetime, longest_wait: timedelta) -> datetime:
-    """When a record is due that names a time: not later than the wait that its writer meant by its own clock."""
-    written_at = record.timestamp
+    """When a record is due that names a time: after the longest wait at most, whatever clock its writer had.
+
+    A record from the future was written by a fast clock, so it waits as long as was meant by that clock, from now on.
+    The topic's own time does not shorten a wait otherwise: a broker's clock may be slow.
+    """
+    written_at = max(record.timestamp, now)
     meant = min(max(not_before - written_at, timedelta(0)), longest_wait)
-    return min(not_before, min(written_at, now) + meant)
+    return min(not_before, now + meant)
 
 
 def _claimed_moment(value: bytes | None, now: datetime) -> datetime:

@@ -149,7 +149,7 @@ def _mac(secret: bytes, key: bytes | None, value: bytes | None, headers: Iterabl
 def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Header]) -> Iterator[bytes]:
     """The signed text in pieces: version, key, value, the number of headers, and each header's name and value."""
     own = sorted(
-        (_field(name.encode("utf-8", "surrogateescape")), _field(text))
+        (_field(name.encode("utf-8", "surrogatepass")), _field(text))
         for name, text in headers
         if name.startswith(PREFIX)
     )

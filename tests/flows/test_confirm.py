@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -402,6 +403,39 @@ async def test_what_is_no_confirmation_is_a_dead_letter(house: House, value: byt
     assert parked.attributes["orderref"] == f"{TOPICS.confirmations}/2/{record.offset}"
     assert (result.letter.key, result.letter.value) == (b"k", value)
     assert house.ecticket.calls == []
+
+
+@pytest.mark.parametrize("days", [1, 30])
+async def test_a_confirmation_of_a_fast_clock_is_neither_late_nor_kept_for_ever(days: int) -> None:
+    """Queried as soon as its writer meant, and given up after a day of the reader's."""
+    ahead, right = House(), House()
+    ahead.clock.passes(days * 86_400)
+    _, confirmation = await submitted(ahead)
+    began = right.clock()
+
+    prepared = await right.confirm.prepare(confirmation)
+
+    assert prepared.not_before is not None
+    assert prepared.not_before - began <= timedelta(seconds=31)
+    assert prepared.subject.awaited.submitted_at <= began
+
+
+async def test_a_confirmation_without_a_valid_signature_is_counted_and_queried(house: House) -> None:
+    """Its value counts, so that no result is lost with a key; its headers do not."""
+    _, confirmation = await submitted(house)
+    unsigned = tuple(each for each in confirmation.headers if each[0] != "ecticket-signature")
+    forged = replace(confirmation, headers=(*unsigned, ("ecticket-replays", b"1"), ("ecticket-first-seen", b"garbage")))
+
+    for record in (replace(confirmation, headers=unsigned), forged):
+        prepared = await house.confirm.prepare(record)
+        assert prepared.subject.awaited.submitted_at == value_submitted_at(confirmation)
+
+    assert house.heard.of("unverified") == [("confirm", "unsigned"), ("confirm", "unsigned")]
+
+
+def value_submitted_at(confirmation: Record) -> datetime:
+    """When it was submitted, as the confirmation's value says."""
+    return datetime.fromisoformat(str(value_of(confirmation)["submitted_at"]))
 
 
 async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(house: House) -> None:

@@ -282,6 +282,19 @@ async def test_a_deferred_order_waits_as_long_as_its_writer_meant(days: int) -> 
     assert prepared.not_before - right.clock() <= timedelta(seconds=61)
 
 
+@pytest.mark.parametrize("seconds", [-7_200, -60, 0, 5])
+async def test_the_topics_own_clock_shortens_no_wait(seconds: float) -> None:
+    """Where the broker sets the timestamps (LogAppendTime), a slow one does not make an order due at once."""
+    house = House(MERCHANT)
+    later = await _deferred(house)
+    written = replace(later, timestamp=house.clock() + timedelta(seconds=seconds))
+
+    prepared = await house.submit.prepare(written)
+
+    assert prepared.not_before is not None
+    assert prepared.not_before - house.clock() >= timedelta(seconds=60 - max(seconds, 0) - 1)
+
+
 async def test_a_wrong_clock_neither_gives_up_early_nor_late() -> None:
     """First seen is not later than now, and not earlier than the order's own record."""
     for days, reads in ((30, "the future"), (-30, "the past")):

@@ -20,7 +20,7 @@ SIGNER = RecordSigner(KeyRing(Book("3085676")))
 OWN_KEY = "k" * 40
 OTHER_KEY = "n" * 40
 
-HEADER_NAMES = st.sampled_from(["a", "ab", "plan", "not-before", "x-y"]).map(lambda name: PREFIX + name)
+HEADER_NAMES = st.sampled_from(["a", "ab", "plan", "not-before", "\ud800", "\udcff"]).map(lambda name: PREFIX + name)
 BYTES = st.binary(max_size=20)
 OWN_HEADERS = st.lists(st.tuples(HEADER_NAMES, BYTES), min_size=1, max_size=4).map(tuple)
 
