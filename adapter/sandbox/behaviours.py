@@ -86,8 +86,8 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryOutage:
-    """QueryIssueResult alone refuses every number as if it did not know it, for `seconds` from the first query on.
+class Outage:
+    """One endpoint refuses everything for `seconds` from the first call on, with nothing carried out.
 
     `every_seconds`: it does so again that long after each beginning (0: never again).
     """
@@ -95,17 +95,17 @@ class QueryOutage:
     seconds: float = 600.0
     every_seconds: float = 0.0
     rtn_code: int | None = None
-    message: str = "No order has this number."
+    message: str = "System maintenance in progress."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssueOutage:
-    """Issue alone refuses everything, with nothing carried out; `seconds` and `every_seconds` as of `QueryOutage`."""
+class QueryOutage(Outage):
+    """QueryIssueResult alone refuses every number, as if it did not know it."""
 
-    seconds: float = 600.0
-    every_seconds: float = 0.0
-    rtn_code: int | None = None
-    message: str = "System maintenance in progress."
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueOutage(Outage):
+    """Issue alone refuses every order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from adapter.sandbox.behaviours import (
     Behaviour,
     DelayedNotification,
     DuplicateNotification,
-    IssueOutage,
     JobFails,
     JobFault,
     JobNeverFinishes,
@@ -29,8 +28,8 @@ from adapter.sandbox.behaviours import (
     LockOut,
     Maintenance,
     NotAcceptedEnvelope,
+    Outage,
     Place,
-    QueryOutage,
     Slow,
     TamperedNotification,
     WrongChecksum,
@@ -39,7 +38,7 @@ from adapter.sandbox.behaviours import (
 )
 from adapter.sandbox.notifications import NotificationKind
 
-NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, QueryOutage, IssueOutage, NotAcceptedEnvelope, WrongChecksum)
+NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, WrongChecksum)
 """What is done to an accepted envelope; one that is not accepted is turned away as always."""
 
 
@@ -99,7 +98,7 @@ class ArmedFault:
         if not fault.fits(call):
             return False
         self.seen += 1
-        if isinstance(fault.behaviour, QueryOutage | IssueOutage) and not self._is_out(fault.behaviour, now):
+        if isinstance(fault.behaviour, Outage) and not self._is_out(fault.behaviour, now):
             return False
         if fault.count is not None and self.fired >= fault.count:
             return False
@@ -110,7 +109,7 @@ class ArmedFault:
         self.fired += 1
         return True
 
-    def _is_out(self, outage: QueryOutage | IssueOutage, now: datetime) -> bool:
+    def _is_out(self, outage: Outage, now: datetime) -> bool:
         self.began = self.began or now
         elapsed = (now - self.began).total_seconds()
         return (elapsed % outage.every_seconds if outage.every_seconds else elapsed) < outage.seconds

@@ -83,7 +83,7 @@ def test_query_first_always_finds_a_part() -> None:
 
 
 def test_not_known_takes_three_things_together() -> None:
-    """(1) RtnCode ≠ 1 after the waiting time, (2) a control with the same code, (3) RtnCode 1 for somebody."""
+    """(1) RtnCode ≠ 1 after the waiting time, (2) a control with the same code, (3) RtnCode 1 for a known number."""
     story = possibly_sent(0)
     assert story.next(seconds=600) == Query()
     assert story.comes(not_found(600)).next() == ControlQuery()
@@ -93,7 +93,7 @@ def test_not_known_takes_three_things_together() -> None:
 
 
 def test_another_orders_rtn_code_1_spares_the_probe() -> None:
-    """ "this merchant got RtnCode 1 for some call, if need be for a probe"."""
+    """ "QueryIssueResult itself answers RtnCode 1 for a number of this merchant that is known to exist"."""
     story = possibly_sent(0).comes(not_found(600), seconds=600).comes(control(600), seconds=601)
 
     assert story.comes(LastAccepted(at=at(602)), seconds=602).next() == Query()
@@ -113,6 +113,7 @@ def test_an_earlier_rtn_code_1_does_not_spare_the_probe() -> None:
         ("the control answers with another code", control(600, 99), Why.CONTROL_DIFFERS),
         ("the control is known", control(600, 1), Why.CONTROL_KNOWN),
         ("the probe fails", ProbeAnswered(ok=False), Why.PROBE_FAILED),
+        ("no number is known to exist", ProbeAnswered(ok=False, none_known=True), Why.NO_KNOWN_NUMBER),
         ("the breaker opens", BreakerIsOpen(retry_at=at(2400)), Why.BREAKER_OPEN),
     ],
 )
@@ -122,6 +123,17 @@ def test_anything_short_of_it_is_doubt_and_doubt_waits(what: str, came: WhatCame
 
     assert isinstance(action := story.comes(came).next(), Defer), what
     assert action.why is why
+
+
+def test_a_doubt_without_a_known_number_ends_with_its_cure() -> None:
+    """The person who finds it on the dead letters can settle it, and those after it."""
+    story = possibly_sent(0).comes(not_found(24 * HOUR), seconds=24 * HOUR).comes(control(24 * HOUR))
+
+    action = story.comes(ProbeAnswered(ok=False, none_known=True)).next()
+
+    assert isinstance(action, Park)
+    assert action.reason is ParkReason.UNRESOLVED
+    assert f"merchants.{story.state.part.request.merchant_id}.known_trade_no" in action.message
 
 
 def test_a_control_that_is_known_is_never_forgotten() -> None:

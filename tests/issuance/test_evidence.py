@@ -76,7 +76,7 @@ def chain(*links: tuple[str, object]) -> Evidence:
     ],
 )  # fmt: skip
 def test_the_chain_tells_its_next_link(what: str, evidence: Evidence, now: float, link: Link) -> None:
-    """Question, control with the same code, RtnCode 1 for somebody, question after the waiting time; in a minute."""
+    """Question, control with the same code, RtnCode 1 for a known number, question after the waiting: in a minute."""
     assert evidence.next_link(ready_at=READY, now=at(now)) is link, what
 
 
