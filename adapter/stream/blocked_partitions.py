@@ -13,10 +13,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from adapter.errors import BrokerAway
 from adapter.stream.blockages import LOOK_FOR_REQUEST_SECONDS, Blockage, SkipRequest, read_request
 from adapter.stream.holding import Holding
-from adapter.stream.port import Kafka, KafkaTrouble, Member, Place, UnreadableBatch
+from adapter.stream.port import Kafka, Member, Place, UnreadableBatch
 from adapter.stream.records import NotRead, Record
 
 S = TypeVar("S")
@@ -79,7 +78,7 @@ class BlockedPartitions(Generic[S]):
             return False
         if time.monotonic() < blockage.retry_at:
             return True
-        member.seek(holding.place, holding.books.next_offset)
+        _reset_position(member, holding)
         blockage.tried = True
         return False
 
@@ -106,11 +105,11 @@ class BlockedPartitions(Generic[S]):
                 commit = await reader.committed(place)
             finally:
                 await reader.leave()
-        except (KafkaTrouble, BrokerAway) as trouble:
+            return None if commit is None else read_request(commit.metadata)
+        except Exception as trouble:  # noqa: BLE001  # a request that cannot be read must not end the engine
             # An access rule may be missing; then an operator's request would never arrive.
             log.warning("%s: whether it is to be skipped could not be read: %s", place, trouble)
             return None
-        return None if commit is None else read_request(commit.metadata)
 
     def _skip(self, member: Member, holding: Holding[S], problem: UnreadableBatch, request: SkipRequest) -> None:
         """Let the batch have its outcome, a dead letter; no await from here on, so that nothing is read in between."""
@@ -132,6 +131,12 @@ class BlockedPartitions(Generic[S]):
         holding.books.skip_to(last + 1)
         holding.flush_due.set()
         holding.blockage = None
+        _reset_position(member, holding)
+
+
+def _reset_position(member: Member, holding: Holding[S]) -> None:
+    """Read this partition on where its books do; a partition that is being revoked cannot be sought any more."""
+    if holding.place in member.assignment():
         member.seek(holding.place, holding.books.next_offset)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from dataclasses import replace
@@ -9,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapter import Event
 from adapter.errors import OutcomeTooLarge, TooLarge
@@ -18,7 +21,7 @@ from adapter.flows.deliver import MAX_WAITING, DeliverStage
 from adapter.flows.patience import Patience, Tried
 from adapter.stream.flushing import CARRY_ABOVE
 from adapter.stream.metadata import CommitNote, write
-from adapter.stream.records import NotRead, Publication, Record
+from adapter.stream.records import NotRead, Publication, Record, moment_of
 from adapter.stream.stage import Later, Outcome
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.surroundings import TOPICS, Grant
@@ -331,3 +334,22 @@ async def test_an_event_with_an_odd_timestamp_is_given_up_in_time(told_at: datet
 
     assert header(letter_of(outcome), "ecticket-reason") == "sink-failed"
     assert len(pauses) > 3
+
+
+@given(
+    key=st.none() | st.binary(max_size=20),
+    value=st.none() | st.binary(max_size=40) | st.just(told().value),
+    headers=st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=20)), max_size=4),
+    timestamp_ms=st.integers(-(2**63), 2**63 - 1),
+)
+def test_no_record_ends_a_delivery(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp_ms: int
+) -> None:
+    """Whatever stands on an event topic: it is delivered, passed over, or a dead letter."""
+    timestamp, odd = moment_of(timestamp_ms)
+    all_headers = (*told().headers, *headers)
+    record = replace(told(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
+    for attempt in (DELIVERED, GONE):
+        assert isinstance(asyncio.run(Desk(attempt).once(record)), Outcome)
+    letter = letter_of(Desk().stage.broken(record, RuntimeError("x"), Grant(record)))
+    assert header(letter, "ecticket-reason") == "internal-error"

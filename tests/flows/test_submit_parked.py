@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -391,17 +392,27 @@ RECORDS = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(records=st.lists(RECORDS, min_size=1, max_size=4), codec=st.sampled_from((0, *CODECS)))
-def test_no_record_ends_the_engine(records: list[Written], codec: int) -> None:
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=4),
+    codec=st.sampled_from((0, *CODECS)),
+    topic=st.sampled_from((TOPICS.orders_paid, TOPICS.orders_deferred, TOPICS.confirmations)),
+)
+def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: str) -> None:
     """Whatever bytes a producer writes: each record gets an outcome, all are committed, and the engine goes on."""
-    place = Place(TOPICS.orders_paid, 0)
+    place = Place(topic, 0)
     read = RecordReader(batch(*records, codec=codec), place, position=0, aborted=(), budget=ReadBudget(2**30)).take(100)
 
     async def story() -> None:
         cluster = FakeCluster()
         cluster.largest = 2**30
         cluster.logs[place].extend(read)
-        engine = Engine(House().submit, KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, (place,)))
+        kafka, connection = FakeKafka(cluster, (place,)), KafkaConnection(bootstrap_servers="fake:1")
+        house = House()
+        engine: Engine[Any] = (
+            Engine(house.confirm, connection, kafka=kafka)
+            if topic == TOPICS.confirmations
+            else Engine(house.submit, connection, kafka=kafka)
+        )
         running = asyncio.create_task(engine.run())
         await until(
             lambda: running.done() or (place in cluster.commits and cluster.commits[place].offset == len(read)), 20

@@ -55,6 +55,8 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         checked = await run(worker, "check")
         readable = await run(worker, "dead-letters", "skip", before[0], "--why", "a mistake")
         unknown = await run(worker, "dead-letters", "skip", f"{topic}/0/99", "--why", "a mistake")
+        absent = await run(worker, "dead-letters", "skip", f"{topic}/77/0", "--why", "a mistake")
+        wrong = await run(worker, "dead-letters", "skip", f"{house.topic('dead_letters')}/0/0", "--why", "a mistake")
         metrics = (await worker.get("/metrics")).text
         with pytest.raises(StreamError, match=ref):
             [record async for record in read_to_end(connection, [topic])]
@@ -68,7 +70,7 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         assert alone is None
         assert checked.code == 1
         assert f"dead-letters skip {ref}" in " ".join((checked.out + checked.err).split())
-        assert (readable.code, unknown.code) == (1, 1)
+        assert (readable.code, unknown.code, absent.code, wrong.code) == (1, 1, 1, 2)
         assert f"{topic}/0/{lost[0]}" in readable.err
         assert 'ecticket_unreadable_partitions{stage="submit"} 1.0' in metrics
         assert (skipped.code, skipped.lines[0]["first"], skipped.lines[0]["last"]) == (0, lost[0], lost[0] + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 
@@ -18,13 +19,15 @@ from adapter.stream.blockages import (
     read_request,
     write_request,
 )
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.engine import Engine
 from adapter.stream.metadata import LIMIT
 from adapter.stream.observer import Levels, Unobserved
 from adapter.stream.port import Commit, Place, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.stage import Grant, Outcome
 from stream.engine_stories import PAID, PAID_TOO, Sends, StageOfTests, running, told, until
-from stream.fake_kafka import SKIPS, FakeCluster
+from stream.fake_kafka import SKIPS, FakeCluster, FakeKafka, FakeMember
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
@@ -242,3 +245,50 @@ async def test_a_request_about_something_else_gives_nothing_up(cluster: FakeClus
         assert engine.problems
 
     assert cluster.commits[PAID].offset == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_blocked_partition_can_move_to_another_process(cluster: FakeCluster) -> None:
+    """Its wait ends with the assignment, also in the middle of a retry; the next owner takes a request up."""
+    cluster.append(PAID, "a", "b", "c")
+    cluster.unreadable[PAID] = (1, 1)
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS) as first:
+        await until(lambda: first.problems)
+        async with running(Broken(), cluster, skips_group=SKIPS) as second:
+            await until(lambda: len(cluster.members) == 2)
+            for _ in range(5):
+                cluster.members[0]._assignment = frozenset()  # the group has revoked it, and the engine does not know
+                await asyncio.sleep(0.02)
+                await cluster.assign([], [PAID])
+                await until(lambda: second.problems and not first.problems)
+                await cluster.assign([PAID], [])
+                await until(lambda: first.problems and not second.problems)
+            asks_to_skip(cluster, 1, 1)
+            await cluster.assign([], [PAID])
+            await until(lambda: len(cluster.told) == 3)
+
+    assert len([text for text in cluster.told if text.startswith("1 Unreadable")]) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_request_that_cannot_be_read_does_not_end_the_engine(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An access rule is missing, say: the log says so, and the partition waits on."""
+
+    class Refuses(FakeKafka):
+        async def connect(self, group: str) -> FakeMember:
+            if group == SKIPS:
+                raise PermissionError("no access to the group")
+            return await super().connect(group)
+
+    cluster.append(PAID, "a", "b")
+    cluster.unreadable[PAID] = (1, 1)
+    kafka = Refuses(cluster, (PAID,))
+    engine = Engine(Broken(), KafkaConnection(bootstrap_servers="fake:1"), kafka=kafka, skips_group=SKIPS)
+    task = asyncio.create_task(engine.run())
+    await until(lambda: "no access to the group" in caplog.text)
+    del cluster.unreadable[PAID]
+    await until(lambda: cluster.told == ["a", "b"])
+    await engine.stop(1)
+    await task
