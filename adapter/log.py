@@ -57,7 +57,7 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _escaped, *renderer],
         )
     )
     root = logging.getLogger()
@@ -75,6 +75,19 @@ def _without_values(
     error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else _second(given)
     if error is not None:
         event["exception"] = "\n".join(_told(error))
+    return event
+
+
+def _escaped(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Write out what a terminal or a viewer would obey instead of showing; an exception keeps its own lines."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n" if name == "exception" else ""
+            event[name] = "".join(
+                each if each.isprintable() or each == kept else each.encode("unicode_escape").decode() for each in value
+            )
     return event
 
 

@@ -65,3 +65,30 @@ def test_a_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["exception"].splitlines()[-1] == "Unreadable: It cannot be read."
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("odd", ["\x1b[31m", "\x9b31m", "\u202e", "\n", "\r", "\x00", "\u2028"])
+def test_what_a_viewer_would_obey_is_written_out(
+    style: Literal["json", "console"], odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No record can forge a line, colour one or turn it round; letters of every language stay."""
+    log.configure(style=style, level="info")
+    structlog.stdlib.get_logger("a.room").warning(f"票 {odd}event", order=f"A{odd}1")
+    logging.getLogger("a.room").warning("said %s", f"B{odd}2")
+
+    written = capsys.readouterr().err
+    first, second = written.removesuffix("\n").split("\n")
+    assert odd not in first + second
+    assert "票" in first
+
+
+def test_an_exception_keeps_its_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are the adapter's own, place by place."""
+    log.configure(style="console", level="info")
+    try:
+        _fail(CUSTOMER)
+    except Unreadable:
+        logging.getLogger("a.room").exception("it went wrong")
+
+    assert len(capsys.readouterr().err.splitlines()) > 3

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
-from adapter.cli.output import clean, say
+from adapter.cli.output import one_line, say
 
 
 def audit(event: str, facts: Mapping[str, object], *, told: str, as_json: bool) -> None:
     """Tell it: `told` for people, `facts` (None left out) for machines, one JSON object on one line."""
     given = {name: value for name, value in facts.items() if value is not None}
-    say(json.dumps(given, ensure_ascii=False) if as_json else clean(told))
+    say(json.dumps(given, ensure_ascii=False) if as_json else one_line(told))
     if not sys.stderr.isatty():
         _log(event, given)
 
@@ -32,4 +33,5 @@ def _log(event: str, facts: Mapping[str, object]) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
     )
-    logger.info(event, **facts)
+    with suppress(OSError):  # where nobody takes it the line is lost, as that of a note is, and the work goes on
+        logger.info(event, **facts)

@@ -47,6 +47,11 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
+def one_line(text: str) -> str:
+    """The same, without line ends too: an order id with one would look like another entry."""
+    return clean(text).replace("\n", "\ufffd").replace("\t", " ")
+
+
 def print_json(value: object, *, to: TextIO | None = None) -> None:
     """The value as JSON, readable by people too; on standard output, or as `only_ours` has it."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=to, flush=True)
@@ -84,7 +89,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != columns[-1], overflow="fold")
-    given = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    given = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     for row in given:
         table.add_row(*row)
     console = _console()
@@ -130,7 +135,7 @@ def print_entry(mark: str, title: str, *lines: str | None) -> None:
 
     grid = Table.grid(padding=(0, GAP))
     grid.add_column(justify="right", min_width=3)
-    grid.add_row(mark, Text(clean(title), style="bold", overflow="fold"))
+    grid.add_row(mark, Text(one_line(title), style="bold", overflow="fold"))
     for line in filter(None, lines):
         grid.add_row("", Text(clean(line), overflow="fold"))
     _print(_console(), grid)

@@ -6,6 +6,7 @@ test.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from adapter.settings import Settings, known_keys, variable
 from adapter.settings.groups import Group, MerchantSettings
 
 HIDDEN = "(hidden)"
+_ADDRESSES = (("provider", "base_url"), ("callbacks", "public_url"))
+"""Settings that are addresses, which can hold a login."""
 
 INTRODUCTION = """\
 # Settings
@@ -66,8 +69,15 @@ def shown(settings: Settings) -> dict[str, object]:
     """The settings in force as plain values, secrets hidden."""
     plain = settings.model_dump(mode="json")
     _hide_secrets(plain, settings)
+    for group, name in _ADDRESSES:
+        plain[group][name] = _without_login(plain[group][name])
     plain["plugins"]["settings"] = _without_text(plain["plugins"]["settings"])
     return plain
+
+
+def _without_login(address: str | None) -> str | None:
+    """An address without the user and password that may stand in it."""
+    return address and re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", address)
 
 
 def entries() -> Iterator[Entry]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from adapter.cli.audit import audit
 from adapter.cli.output import note, print_entry, print_facts, print_marked, print_table
 
 COLUMNS = ("number", "name", "what it means")
@@ -100,3 +102,24 @@ def test_control_characters_are_not_obeyed(capsys: pytest.CaptureFixture[str]) -
     print_marked("", "red", "\x1b]0;")
 
     assert not {"\x1b", "\x07"} & set(capsys.readouterr().out)
+
+
+def test_an_order_id_cannot_look_like_another_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line end in what comes from a record is shown, and begins no line."""
+    print_table(("a", "b"), [("A\nforged", "x\nforged")])
+    print_entry("1", "A\nforged", "a message")
+
+    assert not any(line.strip().startswith("forged") for line in capsys.readouterr().out.splitlines())
+
+
+def test_an_audit_line_that_nobody_takes_stops_no_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay goes on, although standard error is on a full disk."""
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        audit("replayed", {"letter": "a/0/1"}, told="replayed  a/0/1\nforged", as_json=False)
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+    assert capsys.readouterr().out.count("\n") == 1
