@@ -144,6 +144,7 @@ async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer,
             if letter.name not in names:
                 continue
             again = await _again(settings, record, topics, signer)
+            report.counts["unsigned"] += not signer.verify(record).valid
             if isinstance(again, NotReplayed):
                 report.left_out(letter, again.why)
             elif report.orders.dry_run:
@@ -263,6 +264,11 @@ class Report:
         """The end of the command, and its exit code."""
         for name in unknown:
             note(f"There is no dead letter {name}. See: ecticket-adapter dead-letters list --all")
+        if self.counts["unsigned"]:
+            note(
+                f"Without a valid signature: {self.counts['unsigned']}. Their plans are not used, and their orders are "
+                "mapped again. Does this command have the adapter's keys (merchants, keys.signing_key, secrets_dir)?"
+            )
         if self.orders.dry_run:
             note(f"Dry run: nothing was written. Would be replayed: {self.counts['would be replayed']}.")
         else:

@@ -254,6 +254,18 @@ def test_the_record_goes_back_as_it_came(shelf: Shelf) -> None:
     assert dict(again.headers)["ecticket-replays"] == b"1"
 
 
+def test_letters_that_these_keys_did_not_sign_are_counted(shelf: Shelf) -> None:
+    """The adapter may have other keys than this command; then it must be said that plans are not used."""
+    unsigned = replace(LETTERS[0], key=b"unsigned")
+    asyncio.run(shelf.put_all((unsigned,)))
+
+    told = shelf("replay", "--dry-run", "--reason", "unmapped-item")
+
+    assert "Without a valid signature: 1." in told.err
+    assert "keys.signing_key" in told.err
+    assert "Without a valid signature" not in shelf("replay", "--dry-run", "--reason", "gave-up").err
+
+
 def test_what_keeps_coming_back_is_left_out(shelf: Shelf) -> None:
     """Until somebody allows one more."""
     assert [line["outcome"] for line in shelf.lines("A-4")] == ["left out"]
