@@ -90,7 +90,7 @@ class Extensions:
         """
         parsed = await self._decide(("parse_order",), lambda decision: decision.parse(record))
         order = self._parse_default(record) if parsed is None else parsed
-        return order if isinstance(order, Ignore) else replace(order, received_at=order.received_at or record.timestamp)
+        return replace(order, received_at=order.received_at or record.timestamp) if isinstance(order, Order) else order
 
     async def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
         """What is to be sent for an order that was never sent: its shaped parts, or why there is nothing to send.
