@@ -34,6 +34,15 @@ def start_all(bulkheads: Bulkheads[str]) -> list[str]:
     return started
 
 
+def fill(bulkheads: Bulkheads[str], key: str) -> int:
+    """Enter records as long as there is room for one bulkhead; how many entered."""
+    for number in range(1000):
+        if not bulkheads.has_room(key):
+            return number
+        bulkheads.enter(key, f"{key}{number}", 0.0)
+    raise AssertionError("there is room without an end")
+
+
 def start_none(bulkheads: Bulkheads[str]) -> int:
     count = 0
     while bulkheads.next() is not None:
@@ -96,15 +105,9 @@ def test_turns_go_round_and_keep_each_ones_order() -> None:
 def test_room_inside_is_shared_and_never_refused_to_one_that_has_none() -> None:
     """One alone has half of it; with no room left each may still have one record ready."""
     bulkheads: Bulkheads[str] = Bulkheads(50)
-    number = 0
-    while bulkheads.has_room(A):
-        bulkheads.enter(A, f"A{number}", 0.0)
-        number += 1
 
-    assert number == (50 + SPARE_ROOM) // 2
-    while bulkheads.has_room(B):
-        bulkheads.enter(B, f"B{number}", 0.0)
-        number += 1
+    assert fill(bulkheads, A) == (50 + SPARE_ROOM) // 2
+    assert fill(bulkheads, B) == (50 + SPARE_ROOM) // 4
     for other in range(100):
         key = f"other {other}"
         assert bulkheads.has_room(key)
@@ -115,15 +118,12 @@ def test_room_inside_is_shared_and_never_refused_to_one_that_has_none() -> None:
 def test_who_waits_outside_comes_in_first_come_first_served() -> None:
     """As soon as something of its bulkhead has gone on."""
     bulkheads: Bulkheads[str] = Bulkheads(2)
-    number = 0
-    while bulkheads.has_room(A):
-        bulkheads.enter(A, f"in {number}", 0.0)
-        number += 1
+    fill(bulkheads, A)
     for late in ("first", "second"):
         bulkheads.wait_outside(A, late, 0.0)
 
     assert bulkheads.let_in(A) is None
-    bulkheads.leave(A, "in 0")
+    bulkheads.leave(A, "A0")
     assert bulkheads.let_in(A) == "first"
 
 
