@@ -57,6 +57,8 @@ def chain(*links: tuple[str, object]) -> Evidence:
          chain(question(590), control(591), accepted(592), question(601)), 602, Link.COMPLETE),
         ("... and this one came too early",
          chain(question(590), control(591), accepted(592), question(599.9)), 602, Link.QUESTION),
+        ("two different codes are no pair of answers",
+         chain(question(600, OTHER), control(601), accepted(602), question(603)), 604, Link.PROOF_OF_LIFE),
         ("the control answers with another code", chain(question(600), control(601, OTHER)), 602, Link.BROKEN),
         ("the answer changed since the control: control again",
          chain(question(600, OTHER), control(601, OTHER), question(602)), 603, Link.CONTROL),

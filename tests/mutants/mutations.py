@@ -67,8 +67,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "holding",
         '        if not self._lease.holds(self.generation):\n            raise LeaseLost(f"{self.place} may',
         '        if False:\n            raise LeaseLost(f"{self.place} may',
-        "engine_rebalances",
-        "engine_trouble",
+        "holding",
     ),
     _stream(
         "the last commit forgets what was in doubt at the take-over",
@@ -208,7 +207,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "workshop",
         "            earlier.heir = work\n            work.blocked = True\n",
         "            earlier.heir = work\n",
-        "engine_rebalances",
+        "engine_protections",
     ),
     _stream(
         "a send that lost its lease is forgotten",
@@ -228,8 +227,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _stream(
         "a committed offset passes open records",
         "ledger",
-        "        committable = still_open[0] if still_open else self._frontier()\n",
-        "        committable = self._frontier()\n",
+        "        committable = next((offset for offset in self._open if offset not in settling), frontier)\n",
+        "        committable = frontier\n",
         "ledger",
     ),
     _stream(
@@ -275,10 +274,10 @@ MUTATIONS: tuple[Mutation, ...] = (
         "moves",
     ),
     _stream(
-        "gzip inflates without a limit",
+        "snappy inflates without a limit",
         "inflation",
-        "            inflated += member.decompress(chunk, limit + 1 - len(inflated))\n",
-        "            inflated += member.decompress(chunk)\n",
+        "    if cramjam.snappy.decompress_raw_len(block) > limit:\n",
+        "    if False:\n",
         "inflation",
     ),
     # --- issuance: what is believed, and what is sent again ----------------------------------------------------------
@@ -400,19 +399,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # --- flows: what is honoured, published and remembered -----------------------------------------------------------
     _flows(
-        "headers without a valid signature are honoured",
-        "journey",
-        "        return unsigned_journey(record, now), verified\n    journey = unread_journey",
-        "        pass\n    journey = unread_journey",
-        "journey",
+        "headers without a signature are honoured",
         "signatures",
+        "        return self.trust is Trust.VALID\n",
+        "        return self.trust is not Trust.INVALID\n",
+        "forged_headers",
     ),
     _flows(
         "unsigned headers do not even count as possibly sent",
         "journey",
         "    return journey.possibly_sent(max(moments, default=now))\n",
         "    return journey\n",
-        "journey",
+        "forged_headers",
     ),
     _flows(
         "one merchant's keys sign another one's plan",

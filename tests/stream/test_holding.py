@@ -73,8 +73,8 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     assert not holding.full
 
 
-def test_a_send_that_no_commit_reserves_is_refused() -> None:
-    """A successor would take it for one that was never sent; the engine asks before, and this is the last gate."""
+def a_sending_holding() -> tuple[Holding[str], FakeLease, Work[str]]:
+    """A partition of which offset 0 is open and reserved, and that may send."""
     lease = FakeLease()
     lease.generation = 1
     books = PartitionBooks(str(PLACE), Inheritance(offset=0), cluster_id="c", fingerprint="f", ahead=4)
@@ -89,17 +89,26 @@ def test_a_send_that_no_commit_reserves_is_refused() -> None:
         sends=True,
         room=100,
     )
-    work = a_work(holding, 0)
     books.take(0)
+    return holding, lease, a_work(holding, 0)
 
-    assert not books.want(0)
+
+def reserve(holding: Holding[str]) -> None:
+    assert not holding.books.want(0)
+    flush = holding.books.fitting()
+    assert flush is not None
+    holding.books.settle(flush)
+
+
+def test_a_send_that_no_commit_reserves_is_refused() -> None:
+    """A successor would take it for one that was never sent; the engine asks before, and this is the last gate."""
+    holding, _, work = a_sending_holding()
+
     with pytest.raises(LeaseLost, match="offset 0"):
         work.clear_to_send()
     assert not work.send_began
 
-    flush = books.fitting()
-    assert flush is not None
-    books.settle(flush)
+    reserve(holding)
     work.clear_to_send()
     assert work.send_began
 
@@ -118,3 +127,21 @@ def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest
     assert flush is not None
     holding.books.settle(flush)
     assert not holding.full
+
+
+@pytest.mark.parametrize("what", ["silence", "another generation", "the partition is given up"])
+def test_a_send_is_refused_once_the_partition_may_have_another_owner(what: str) -> None:
+    """Reserved or not: who owns it now may be sending the same order."""
+    holding, lease, work = a_sending_holding()
+    reserve(holding)
+    if what == "silence":
+        lease.answers = False
+    elif what == "another generation":
+        lease.generation = 2
+    else:
+        holding.close_gate()
+
+    with pytest.raises(LeaseLost):
+        work.clear_to_send()
+    assert not work.send_began
+    assert not holding.may_send
