@@ -27,7 +27,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypedDict, TypeVar
 
@@ -271,7 +271,7 @@ class Engine(Generic[S]):
                 self._go_back(member)
             elif batches is not None:
                 self._take(batches)
-                self._pass_over(member, places)
+                self._pass_over(member, places, batches)
 
     async def _poll(self, member: Member, places: Sequence[Place], seconds: float) -> Mapping[Place, Sequence[Record]]:
         try:
@@ -293,15 +293,10 @@ class Engine(Generic[S]):
     async def _watch_logs(self, member: Member) -> None:
         """A topic that is made anew while it is read goes on under its name; offsets would be believed of another.
 
-        How much is left to read is asked too: what a fetch tells of it is old where reading is held up. And where a
-        commit stops before markers that have been read since, it catches up with them.
+        How much is left to read is asked too: what a fetch tells of it is old where reading is held up.
         """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for holding in self._holdings.held.values():
-                if holding.books.trails:
-                    holding.books.catch_up()
-                    holding.flush_due.set()
             try:
                 ids = await member.log_ids(self._stage.topics)
                 self._unread = await member.unread(list(self._holdings.held))
@@ -347,14 +342,20 @@ class Engine(Generic[S]):
             holding.preparing = True
             self._run_errand(self._admit(holding, works))
 
-    def _pass_over(self, member: Member, places: Sequence[Place]) -> None:
-        """Note how far reading has come: what was not handed out below is no record. No await since the poll's end."""
+    def _pass_over(self, member: Member, places: Sequence[Place], batches: Collection[Place]) -> None:
+        """Note how far reading has come: what was not handed out below is no record. No await since the poll's end.
+
+        Where nothing was left to read, a commit that stops before such offsets catches up with them.
+        """
         for place in places:
             holding = self._holdings.held.get(place)
             position = member.position(place)
             if holding is not None and position is not None:
                 holding.books.pass_over(position)
                 self._blocked.passed(holding, position)
+                if place not in batches and holding.books.trails:
+                    holding.books.catch_up()
+                    holding.flush_due.set()
 
     async def _admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
         try:

@@ -359,11 +359,8 @@ async def test_records_deleted_while_nobody_read_are_counted_once(cluster: FakeC
     assert losses.lost == [4]
 
 
-async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(cluster: FakeCluster) -> None:
     """The last transaction's marker is no order: while the process runs, when it joins again, and for the next one."""
-    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
     losses = Losses()
     async with running(StageOfTests(), cluster, PAID, observer=losses):
         for text in "abc":
@@ -385,11 +382,8 @@ async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(
     assert losses.lost == []
 
 
-async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(cluster: FakeCluster) -> None:
     """Whoever wrote them took them back; retention deletes what nobody was ever to read."""
-    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
     losses = Losses()
     cluster.end_transaction(PAID, 20)
     async with running(StageOfTests(), cluster, PAID, observer=losses):
@@ -401,11 +395,8 @@ async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(
     assert losses.lost == []
 
 
-async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(cluster: FakeCluster) -> None:
     """Deleted before it was settled, it is still reported as lost."""
-    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.01)
     losses = Losses()
     never = asyncio.Event()
 

@@ -18,7 +18,6 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from adapter.stream import engine as engine_module
 from adapter.stream import kafka_client
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE
@@ -151,11 +150,8 @@ async def test_records_deleted_before_they_were_taken_are_said_and_counted(
     assert site.asked == []
 
 
-async def test_a_settled_log_that_retention_emptied_has_lost_nothing(
-    quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_settled_log_that_retention_emptied_has_lost_nothing(quick: KafkaConnection) -> None:
     """Whether its records were committed one by one, or aborted; for the process that settled it, and for the next."""
-    monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.2)
     site = await a_site(quick)
     async with site.at_work():
         await site.feed_transaction(0)
