@@ -186,7 +186,7 @@ class Adapter:
             try:
                 await self._look_for_topics()
             except BrokerAway as away:
-                self._trouble = "no broker answers"
+                self._trouble = f"no broker answers: {away}"
                 if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
                     _log.warning("waiting for the broker", servers=self._connection.bootstrap_servers, why=str(away))
                     told = time.monotonic()

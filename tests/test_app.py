@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import structlog
@@ -19,6 +21,7 @@ from adapter.app import ABANDONED_MAX, Adapter
 from adapter.errors import HookFailed, PluginRefused, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.settings import Settings, load
+from adapter.stream.aside import Runs
 
 RECORD = OrderRecord(topic="orders.paid", key=None, value=b"{}", timestamp=datetime(2026, 3, 1, tzinfo=UTC))
 
@@ -135,3 +138,45 @@ def test_the_fingerprint_that_is_committed_follows_plugins_settings(plugin: Path
     }
 
     assert len(prints) == 2
+
+
+async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
+    """`/readyz` says which one, and what kept it from answering."""
+    adapter = Adapter(settings(plugin, STUCK, kafka__bootstrap_servers="127.0.0.1:1"))
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(adapter._broker_is_there(stop))
+    async with asyncio.timeout(20):
+        while adapter.not_ready_because() == ["starting"]:  # noqa: ASYNC110  # it offers no event
+            await asyncio.sleep(0.01)
+    (reason,) = adapter.not_ready_because()
+    stop.set()
+
+    assert "127.0.0.1:1" in reason
+    assert not await waiting
+
+
+@pytest.mark.parametrize(
+    ("engine", "reasons"),
+    [
+        ({}, []),
+        ({"assigned": frozenset(), "standing_by": True}, []),
+        ({"assigned": frozenset()}, ["has no partitions yet"]),
+        (
+            {"assigned": frozenset(), "problems": ["orders/0 could not be taken over yet"]},
+            ["has no partitions yet: orders/0 could not be taken over yet"],
+        ),
+        (
+            {"in_touch": False, "problems": ["joining the group again: refused"]},
+            ["is out of touch with the brokers: joining the group again: refused"],
+        ),
+        (
+            {"problems": ["The batch at orders/0/5 cannot be read"]},
+            ["does not read everything: The batch at orders/0/5 cannot be read"],
+        ),
+    ],
+)
+def test_readiness_names_the_cause(engine: dict[str, object], reasons: list[str]) -> None:
+    """Of each stage: what keeps it from reading, and why."""
+    state = {"in_touch": True, "assigned": frozenset({("orders", 0)}), "standing_by": False, "problems": [], **engine}
+
+    assert list(app._problems(cast("Runs", SimpleNamespace(**state)))) == reasons
