@@ -309,6 +309,17 @@ def test_a_start_that_moves_is_at_least_tomorrow(today: date, start: date, last:
     check([part], today)
 
 
+def test_a_fixed_last_day_stays_when_the_start_moves() -> None:
+    """What was fixed was promised; once the start has moved behind it, the order is invalid."""
+    last = date(2024, 6, 8)
+    (part,) = plan(order(), [item("A", voucher=GIFT, start_date=LATER, expire_date=last, start_moves=True)], ALWAYS)
+
+    assert part.request_on(date(2024, 6, 7)).ticket_info[0].expire_date == last
+    check([part], date(2024, 6, 7))
+    with pytest.raises(InvalidOrder, match="ExpireDate"):
+        check([part], last)
+
+
 def test_numbers_do_not_change_with_the_day_of_sending() -> None:
     """Two first days that both have come are one day when they are sent, and still two parts with their numbers."""
     days = [item("A", start_date=date(2024, 6, day), start_moves=True) for day in (1, 2)]
