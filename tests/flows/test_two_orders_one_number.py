@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,14 +16,16 @@ import pytest
 
 from adapter.flows.confirmation import read_confirmation
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.issue import IssueReply, IssueRequest
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import Record
-from adapter.testing.clock import NOON
-from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT, REFUSED
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT, REFUSED, REFUSED_AFTER, FakeEcticket
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
 from adapter.testing.told import Told, header
-from flows.house import House, derived, line, replayed
+from flows.house import KNOWN_TRADE_NO, House, derived, line, replayed
 
 N = "CBX20260302153064851"
 
@@ -229,6 +233,66 @@ async def test_another_merchants_number_is_another_number(house: House) -> None:
     told = await house.finish(house.order(order_id="B-1", trade_no=N, merchant_id=house.book.ids[1]))
 
     assert told.kinds == ["submitted"]
+
+
+# --- whatever happens -------------------------------------------------------------------------------------------------
+
+MISHAPS = (None, LOST_AFTER, LOST_BEFORE, REFUSED, REFUSED_AFTER, NOT_SENT)
+
+
+class Buyers(FakeEcticket):
+    """It writes down whose request it issued for."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.bought: list[str] = []
+
+    async def issue(
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+    ) -> IssueReply:
+        before = self.tickets.total()
+        try:
+            return await super().issue(merchant, request, subject=subject, clearance=clearance)
+        finally:
+            if self.tickets.total() > before:
+                self.bought.append(subject.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_tickets_are_published_for_the_order_that_bought_them(seed: int) -> None:
+    """Lost answers, refusals, late visibility, restarts, in any order: once, and never for the other order."""
+    chance, made = random.Random(seed), list[Buyers]()
+
+    def calling(clock: Clock) -> Buyers:
+        made.append(Buyers(clock))
+        return made[0]
+
+    house = House(calling=calling)
+    (ecticket,) = made
+    ecticket.had(KNOWN_TRADE_NO)
+    ecticket.refuses_repeats, ecticket.usual_status = True, IssueStatus.ISSUED
+    ecticket.faults = [chance.choice(MISHAPS) for _ in range(chance.randrange(5))]
+    ecticket.visible_after = chance.choice([0.0, 30.0, 300.0])
+    orders = {"A-1": _first(house), "B-1": _second(house)}
+    awaited: list[tuple[str, Record]] = []
+    published: list[tuple[str, str]] = []
+    while orders or awaited:
+        if chance.random() < 0.05:
+            house.use()
+            for record in orders.values():
+                await house.submit.prepare(record)
+        if orders and (not awaited or chance.random() < 0.6):
+            order_id = chance.choice(sorted(orders))
+            told = await house.work(orders.pop(order_id))
+            orders.update((order_id, record) for record in told.deferred)
+            awaited += [(order_id, record) for record in told.confirmations]
+        else:
+            order_id, record = awaited.pop(chance.randrange(len(awaited)))
+            told, _ = await house.await_result(record)
+        published += [(order_id, event.kind) for event in told.events if event.kind in ("submitted", "issued")]
+
+    assert len(ecticket.bought) <= 1
+    assert sorted(published) == sorted((buyer, kind) for buyer in ecticket.bought for kind in ("submitted", "issued"))
 
 
 # --- confirm ----------------------------------------------------------------------------------------------------------
