@@ -86,6 +86,30 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         assert await worker.dismiss() == 0
 
 
+async def test_an_order_with_an_odd_timestamp_and_header_is_an_order(kafka: KafkaConnection, tmp_path: Path) -> None:
+    """.NET's first year, a time before 1970, a header name that is not UTF-8: each order is issued all the same."""
+    shop = Shop(seed=43)
+    async with open_house(kafka, tmp_path) as house:
+        worker = await house.start()
+        topic = house.topic("orders_paid")
+        for partition, timestamp_ms in enumerate((-62_135_596_800_000, -(2**62), -2)):
+            order = shop.order()
+            written = Written(
+                key=order.order_id.encode(),
+                value=order.value,
+                timestamp_ms=timestamp_ms,
+                headers=[(b"\xff\xfe", None), (b"", b"\xff")],
+            )
+            (offset,) = await send_raw(kafka, topic, batch(written, codec=LZ4), partition=partition)
+            house.refs[f"{topic}/{partition}/{offset}"] = order.parts
+        await house.all_told(seconds=60)
+
+        assert house.disagreements() == []
+        assert {event.kind for event in house.told.events} == {"submitted", "issued"}
+        assert await house.uncommitted() == []
+        assert await worker.dismiss() == 0
+
+
 async def test_bombs_are_parked_by_their_coordinates(kafka: KafkaConnection, tmp_path: Path) -> None:
     """Each codec: memory stays bounded, nobody has to act, and the orders beside and behind are issued."""
     shop = Shop(seed=42)
