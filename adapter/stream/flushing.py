@@ -98,7 +98,7 @@ class Flusher(Generic[S]):
     def _shrink(self, place: Place, size: int) -> None:
         """Have the next transaction publish half of what this one failed to, if not less already."""
         self._most_bytes[place] = size // 2
-        log.info("%s: the next transaction publishes at most %s bytes, after one of %s failed", place, size // 2, size)
+        log.debug("%s: the next transaction publishes at most %s bytes, after one of %s failed", place, size // 2, size)
 
     def _grow(self, place: Place) -> None:
         if place in self._most_bytes:
