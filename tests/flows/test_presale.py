@@ -17,8 +17,10 @@ from adapter.issuance.sitting import Unproven
 from adapter.protocol.issue import IssueRequest, TradeNo, TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
+from adapter.testing.surroundings import TOPICS
 from adapter.testing.told import header
-from flows.house import House, derived, line, plan_of
+from flows.fakes import Maps
+from flows.house import House, derived, line, plan_of, replayed
 
 LATER = "2026-04-01"
 
@@ -289,3 +291,19 @@ async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
 
     assert header(told.letter, "ecticket-reason") == "invalid-order"
     assert "StartDate" in header(told.letter, "ecticket-message")
+
+
+async def test_a_replayed_order_counts_from_its_first_record() -> None:
+    """The record that a replay writes is younger than the payment, so it dates nothing."""
+    maps = Maps()
+    catalogue = Catalogue({"TWO-DAYS": Entry(item_no="VQT04959", start_after_days=2)})
+    house = House(plugins={"shop": maps, "catalogue": catalogue})
+    maps.error = RuntimeError("the shop's mapping is broken")
+    letter = (await house.work(house.order(line("TWO-DAYS")))).letter
+    maps.error = None
+    house.clock.time = NOON + timedelta(days=5)
+    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock)
+
+    await house.finish(replace(again, timestamp=house.clock()))
+
+    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260307"])]
