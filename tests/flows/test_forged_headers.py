@@ -690,6 +690,7 @@ async def test_an_order_that_breaks_the_adapter_is_named(monkeypatch: pytest.Mon
     assert house.submit._failed_orders == {}
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_an_id_in_a_header_is_one_readable_line(text: str) -> None:
     """Whatever a plugin reads as an id: UTF-8, no control or invisible character, of bounded length."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.flows.signatures import PREFIX, SIGNATURE, RecordSigner, SigningKey, Trust, signing_key
@@ -42,6 +42,7 @@ PLAN = _signed((PREFIX + "plan", b"{}"), (PREFIX + "attempts", b"3"), ("x-shop",
 # --- what is covered --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(key=st.none() | BYTES, value=st.none() | BYTES, headers=OWN_HEADERS)
 def test_what_was_signed_is_valid(
     key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...]
@@ -50,6 +51,7 @@ def test_what_was_signed_is_valid(
     assert SIGNER.verify(_record(_signed(*headers, key=key, value=value))).valid
 
 
+@settings(deadline=None)
 @given(
     first=st.tuples(st.none() | BYTES, st.none() | BYTES, OWN_HEADERS),
     second=st.tuples(st.none() | BYTES, st.none() | BYTES, OWN_HEADERS),

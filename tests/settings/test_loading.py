@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -396,6 +397,7 @@ def test_what_is_empty_by_default_may_be_empty(monkeypatch: pytest.MonkeyPatch) 
 TEXT_KEYS = ("kafka.sasl_password", "kafka.bootstrap_servers", "submit.operator", "merchants.1.platform_id")
 
 
+@hypothesis_settings(deadline=None)
 @given(text=text_of_anything, key=st.sampled_from(TEXT_KEYS))
 @example(text="[::1]:9092", key="kafka.bootstrap_servers")
 @example(text="{not: yaml", key="kafka.sasl_password")
