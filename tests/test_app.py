@@ -180,3 +180,25 @@ def test_readiness_names_the_cause(engine: dict[str, object], reasons: list[str]
     state = {"in_touch": True, "assigned": frozenset({("orders", 0)}), "standing_by": False, "problems": [], **engine}
 
     assert list(app._problems(cast("Runs", SimpleNamespace(**state)))) == reasons
+
+
+async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running adapter makes threads take short turns: heartbeats wait for a turn of each hook that computes."""
+
+    async def run(_adapter: Adapter, _stop: asyncio.Event) -> None:
+        turns.append(sys.getswitchinterval())
+
+    turns: list[float] = []
+    before = sys.getswitchinterval()
+    monkeypatch.setattr(Adapter, "run", run)
+    monkeypatch.setattr(app, "_spare_the_collector", lambda: None)
+    try:
+        await app._run(
+            settings(plugin, "from adapter import hookimpl\n\n@hookimpl\ndef accept_order(order):\n    return None\n"),
+            app.STAGES,
+        )
+    finally:
+        sys.setswitchinterval(before)
+
+    assert turns == [pytest.approx(app.THREAD_TURN_SECONDS)]
+    assert before > app.THREAD_TURN_SECONDS
