@@ -223,6 +223,12 @@ def _callbacks(settings: Settings) -> Iterator[Advice]:
             f"callbacks.public_url {URL.rule}, and it is not.",
             "Write it as https://host, with a punycode host.",
         )
+    elif address.username is not None or address.password is not None:
+        yield _problem(
+            "callbacks.public_url",
+            "callbacks.public_url holds user info (before an @), which every Issue request would carry to ECPay.",
+            "Leave it out.",
+        )
     elif "?" in callbacks.public_url or "#" in callbacks.public_url:
         yield _problem(
             "callbacks.public_url",

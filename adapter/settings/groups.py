@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -47,7 +56,15 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def _not_only_dots(name: str) -> str:
+    if name in (".", ".."):
+        raise ValueError("Kafka takes no topic of this name; use letters, digits, `.`, `_` and `-`")
+    return name
+
+
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"), AfterValidator(_not_only_dots)]
 """A name that Kafka takes."""
 
 
@@ -151,6 +168,11 @@ class ProviderSettings(Group):
             raise ValueError("`provider.base_url` only goes with `environment: custom`")
         if self.base_url and not re.match(r"https?://[^/\s]+", self.base_url):
             raise ValueError("`provider.base_url` is no http or https address, such as https://ecticket.example")
+        if self.base_url and re.search(r"^https?://[^/?#]*@|[?#]", self.base_url):
+            raise ValueError(
+                "`provider.base_url` has user info (before an @), a query (after a ?) or a fragment (after a #), which "
+                "are not sent to ECTicket; give scheme, host, port and path alone, such as https://ecticket.example"
+            )
         if self.family == "issuance" and self.payment_provider is None:
             raise ValueError("`family: issuance` needs `provider.payment_provider` (1 ECPay, 2 other)")
         return self

@@ -31,8 +31,26 @@ _READ_AS = {
     f"{_TAG}timestamp": "a date",
 }
 """What YAML makes of a word without quotes, by its tag."""
-_QUOTED = re.compile(r"(tag |alias )?'(?![<\\])[^']{2,}'")
-"""What YAML's own complaints quote of the text, single characters apart: it may be a key."""
+_COMPLAINTS = (
+    ("expected a single document", "a second document begins in line {line}; keep one document"),
+    ("another document", "a second document begins in line {line}; keep one document"),
+    ("'<document start>'", "line {line} stands behind the end of the document; remove what is too much there"),
+    ("could not determine a constructor", "a tag (`!`) in line {line} is not known here; remove it"),
+    ("undefined alias", "an alias (`*`) in line {line} stands for nothing; no anchor (`&`) before it has this name"),
+    ("second occurrence", "an anchor (`&`) in line {line} has a name that is there already; give it another one"),
+    ("unhashable key", "a key in line {line} is a list or a mapping; a key is one word"),
+    ("mapping values are not allowed", "a colon in line {line} begins a value where none can stand; check the indents"),
+    ("unexpected end of stream", "a quote that opens in line {begun} is never closed"),
+    ("',' or '}'", "a brace (`{{`) that opens in line {begun} is not closed by line {line}, or a comma is missing"),
+    ("',' or ']'", "a bracket (`[`) that opens in line {begun} is not closed by line {line}, or a comma is missing"),
+    ("character '\\t'", "a tab stands in line {line} where blanks belong"),
+    ("cannot start any token", "a word in line {line} begins with a character that YAML keeps for itself"),
+    ("unknown escape", "an escape (`\\`) between double quotes in line {line} is not known; use single quotes"),
+    ("expected <block end>", "line {line} is indented in another way than the lines above it"),
+    ("the node content", "a value is missing in line {line}"),
+)
+"""Parts of YAML's own complaints, and what we say instead: `line` is where it noticed, `begun` where it began."""
+_OTHER_COMPLAINT = "line {line} breaks a rule of YAML"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 """Numbers that people and YAML read alike: no octal, no hexadecimal, no `1:30`, no `1_000`."""
 
@@ -145,15 +163,19 @@ def read_yaml(text: str, annotation: object) -> tuple[object, tuple[str, ...]]:
         raise UnreadableText(_why_unreadable(error)) from None
     except RecursionError:
         raise UnreadableText("it is nested too deep") from None
-    except ValueError:  # a date such as 2026-02-30, or !!int x
+    except (ValueError, LookupError, AttributeError):  # a date such as 2026-02-30, !!int x, !!timestamp x
         raise UnreadableText("a value in it is not what it looks like, such as a date that does not exist") from None
 
 
 def _why_unreadable(error: yaml.YAMLError) -> str:
+    """The complaint in our own words: YAML's own are about tokens, and quote the text."""
     mark = getattr(error, "problem_mark", None)
-    place = f" in line {mark.line + 1}" if mark is not None else ""
-    problem = _QUOTED.sub("a word", getattr(error, "problem", None) or "")
-    return f"{problem}{place}" if problem else "it holds a character that YAML does not allow"
+    if mark is None:
+        return "it holds a character that YAML does not allow"
+    complaint = getattr(error, "problem", None) or ""
+    sentence = next((ours for theirs, ours in _COMPLAINTS if theirs in complaint), _OTHER_COMPLAINT)
+    begun = getattr(error, "context_mark", None) or mark
+    return sentence.format(line=mark.line + 1, begun=begun.line + 1)
 
 
 def _line(node: yaml.Node) -> int:

@@ -95,15 +95,11 @@ def test_a_login_in_an_address_is_hidden(run: Commands) -> None:
     """As every secret; the rest of the address is what one looks for."""
     shown = run(
         *("settings", "show", "--set", "provider.environment=custom"),
-        *(
-            "--set",
-            "provider.base_url=https://user:hush@proxy.example/x",
-            "--set",
-            "callbacks.public_url=https://a.example",
-        ),
+        *("--set", "provider.base_url=https://a.example/x"),
+        *("--set", "callbacks.public_url=https://user:hush@proxy.example/x"),
     )
 
     assert shown.code == 0
     assert "hush" not in shown.out
     assert "https://(hidden)@proxy.example/x" in shown.out
-    assert "https://a.example" in shown.out
+    assert "https://a.example/x" in shown.out

@@ -58,6 +58,7 @@ def test_nothing_set_names_what_a_start_needs() -> None:
         ("callbacks.public_url", "https://[::1"),
         ("callbacks.public_url", "https://shop.example/?token=1"),
         ("callbacks.public_url", "https://shop.example/#"),
+        ("callbacks.public_url", "https://user:hush@shop.example"),
     ],
 )
 def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:

@@ -138,11 +138,71 @@ def test_a_forgotten_underscore_is_a_mistake(monkeypatch: pytest.MonkeyPatch) ->
         ({"callbacks.public_url": "https://" + "a" * 200}, "longer than 200 characters"),
         ({"submit.trade_no_prefix": "toolong"}, "at most 4 characters"),
         ({"submit.defer_seconds": "nan"}, "finite number"),
+        ({"topics.orders_paid": "."}, "topics.orders_paid"),
+        ({"topics.tickets": ".."}, "topics.tickets"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(overrides: dict[str, str], sentence: str) -> None:
     """Each combination that cannot work is named at the start."""
     assert sentence in " ".join(_problems(overrides=overrides))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://u:hush@h/x",
+        "http://hush@h",
+        "http://h/x?hush=1",
+        "http://h?hush",
+        "http://h/x#hush",
+        "http://h/x?",
+        "https://h#",
+    ],
+)
+def test_an_address_of_ecticket_has_no_login_query_or_fragment(address: str) -> None:
+    """They would not be sent, and may be secret: the setting is named and its value is not."""
+    (problem,) = _problems(overrides={"provider.environment": "custom", "provider.base_url": address})
+
+    assert "provider.base_url" in problem
+    assert "hush" not in problem
+
+
+def test_an_address_of_ecticket_may_have_a_port_and_a_path() -> None:
+    """As a proxy in front of it has."""
+    load(overrides={"provider.environment": "custom", "provider.base_url": "http://127.0.0.1:8700/proxy/"})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\n---\nhush: 2\n", "second document begins in line 2"),
+        ("a: 1\n...\nhush: 2\n", "line 3 stands behind the end"),
+        ("a: {x: 1,\n y: 2 hush\n", "opens in line 1"),
+        ("a: 1\nb: [1, hush\n", "opens in line 2"),
+        ("a: 1\nb: {\n", "line 3"),
+        ("a: !!python/object:hush x\n", "a tag (`!`) in line 1"),
+        ("a: 1\nb: !hush x\n", "a tag (`!`) in line 2"),
+        ("a: *hush\n", "an alias (`*`) in line 1"),
+        ("a: b: hush\n", "a colon in line 1"),
+        ("a: 1\nb: 'hush\n", "a quote that opens in line 2"),
+        ("a: \t b\n\thush: 1", "a tab stands in line"),
+        ("a: @hush", "a word in line 1"),
+        ('a: "\\q hush"', "line 1 is not known; use single quotes"),
+        ("a:\n  b: 1\n hush: 2", "line 3 is indented"),
+        ("? [hush]\n: 1", "a key in line 1"),
+        ("%YAML 9.9\n---\nhush: 1", "line 1 breaks a rule"),
+        ("a: !!timestamp hush", "not what it looks like"),
+        ("a: !!int\n", "not what it looks like"),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_our_own_words(text: str, says: str) -> None:
+    """One clear sentence with the line: YAML's own words are about tokens and quote what may be a key."""
+    with pytest.raises(UnreadableText) as refused:
+        read_yaml(text, Settings)
+
+    message = str(refused.value)
+    assert says in message
+    assert not any(word in message for word in ("hush", "a word}", "a word]", "<", "expected", "constructor"))
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n", "\x00"])
