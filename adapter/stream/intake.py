@@ -86,7 +86,7 @@ def _check_read(record: Record) -> None:
     if not_read is not None:
         raise TooLarge(
             f"{offsets_text(record, not_read)} not read: {not_read.why}. Only the coordinates are known. Read the log "
-            "there with another client, and have its producer send what is missing again, in smaller batches."
+            f"there with another client, and {not_read.cure}."
         )
 
 

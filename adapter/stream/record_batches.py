@@ -194,15 +194,17 @@ class RecordReader:
     def _withheld(self, batch: _Batch) -> Iterator[Record]:
         """Each offset of the batch as a record without content; a compressed message set is one of them."""
         why = f"its batch inflates to more than {MOST_INFLATED_BYTES // 2**20} MiB"
+        cure = "have its producer send what is missing again, in smaller batches"
         if batch.magic < 2:
-            yield self._empty(self.position, batch.last, _NO_TIMESTAMP, why)
+            yield self._empty(self.position, batch.last, _NO_TIMESTAMP, why, cure)
             return
         (max_ms,) = struct.unpack_from(">q", batch.data, _V2_MAX_TIMESTAMP_AT)
         for offset in range(max(self.position, batch.base), batch.last + 1):
-            yield self._empty(offset, offset, max_ms, why)
+            yield self._empty(offset, offset, max_ms, why, cure)
 
-    def _empty(self, first: int, last: int, timestamp_ms: int, why: str) -> Record:
-        return self._record(last, timestamp_ms, None, None, (), not_read=NotRead(first=first, last=last, why=why))
+    def _empty(self, first: int, last: int, timestamp_ms: int, why: str, cure: str) -> Record:
+        not_read = NotRead(first=first, last=last, why=why, cure=cure)
+        return self._record(last, timestamp_ms, None, None, (), not_read=not_read)
 
     def _record(
         self,
@@ -283,7 +285,9 @@ class RecordReader:
                     raise ValueError("a record has another length than it says")
             except _TooManyHeaders:
                 self._budget.use(size)
-                yield self._empty(offset, offset, timestamp_ms, f"it has more than {MOST_HEADERS} headers")
+                why = f"it has more than {MOST_HEADERS} headers"
+                cure = f"have its producer send the record again, with at most {MOST_HEADERS} headers"
+                yield self._empty(offset, offset, timestamp_ms, why, cure)
             else:
                 yield self._record(offset, timestamp_ms, key, value, headers)
             at = end

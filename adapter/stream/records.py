@@ -28,6 +28,8 @@ class NotRead:
     first: int
     last: int
     why: str
+    cure: str = "have its producer send what is missing again"
+    """What is to be done about what the records said, as the end of a sentence."""
     skipped: str | None = None
     """Why an operator gave up these offsets; None when nobody had to decide."""
 

@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
-from adapter.errors import LeaseLost, OrderError
+from adapter.errors import LeaseLost, OrderError, OutcomeTooLarge
 from adapter.stream.bulkheads import Bulkheads
 from adapter.stream.holding import Holding
 from adapter.stream.lanes import Lanes
@@ -249,6 +249,9 @@ class Workshop(Generic[S]):
     def _report(self, work: Work[S], error: Exception, where: str) -> None:
         """Count and log what a stage raised: its type and place, never its text, which may quote the record."""
         self._observer.failed(self._stage.name, work.topic, where)
+        if isinstance(error, OutcomeTooLarge):  # never raised: the engine makes it of the topic's refusal
+            log.warning("%s. A smaller outcome is published instead.", error)
+            return
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
         log.error("%s: %s raised %s in %s", work, where, type(error).__name__, places)

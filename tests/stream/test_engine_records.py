@@ -340,6 +340,20 @@ async def test_an_outcome_too_large_for_its_topic_is_replaced(cluster: FakeClust
     assert sorted(cluster.told) == ["b", f"{'x' * 20} broken {OutcomeTooLarge.__name__}"]
 
 
+async def test_an_outcome_too_large_is_logged_as_one_warning(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sentence is whole: nothing was raised anywhere, so no place is named."""
+    cluster.append(PAID, "x" * 2000)
+    async with running(StageOfTests(), cluster, PAID):
+        await until(lambda: cluster.told)
+
+    (line,) = [each for each in caplog.records if "larger than its topic takes" in each.getMessage()]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().endswith(".")
+    assert "raised" not in line.getMessage()
+
+
 async def test_an_outcome_that_stays_too_large_stays_open(cluster: FakeCluster) -> None:
     """It neither stops the others nor spins."""
 

@@ -15,7 +15,7 @@ from adapter.stream import record_batches
 from adapter.stream.inflation import MOST_INFLATED_BYTES
 from adapter.stream.port import Place, UnreadableBatch
 from adapter.stream.record_batches import MOST_HEADERS, ReadBudget, RecordReader
-from adapter.stream.records import NotRead, Record, moment_of
+from adapter.stream.records import Record, moment_of
 from stream.batch_bytes import CODECS, COMPRESS, GZIP, LZ4, ZSTD, Written, batch, marker, message, varint
 
 PLACE = Place("orders.paid", 3)
@@ -256,6 +256,7 @@ def test_a_batch_that_inflates_too_far_is_returned_by_its_offsets(codec: int) ->
     assert (first.offset, first.value, first.key, first.headers) == (5, None, None, ())
     assert first.not_read is not None
     assert (first.not_read.first, first.not_read.last) == (5, 5)
+    assert "smaller batches" in first.not_read.cure
     assert second.not_read is not None
     assert (after.offset, after.value, after.not_read) == (7, b"after", None)
 
@@ -272,7 +273,11 @@ def test_a_record_with_too_many_headers_costs_only_itself() -> None:
     many = Written(headers=[(b"", None)] * (MOST_HEADERS + 1))
     first, second = read(batch(many, Written(value=b"fine")))
 
-    assert first.not_read == NotRead(first=0, last=0, why=f"it has more than {MOST_HEADERS} headers")
+    assert first.not_read is not None
+    assert (first.not_read.first, first.not_read.last) == (0, 0)
+    assert first.not_read.why == f"it has more than {MOST_HEADERS} headers"
+    assert f"at most {MOST_HEADERS} headers" in first.not_read.cure
+    assert "batch" not in first.not_read.cure
     assert second.value == b"fine"
 
 
