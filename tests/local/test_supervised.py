@@ -20,7 +20,9 @@ IGNORES_TERM = [
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)",
 ]
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+for each in (signal.SIGHUP, signal.SIGINT):  # nohup and a shell's background jobs have them ignored
+    signal.signal(each, signal.SIG_DFL)
 from pathlib import Path
 from adapter.local.supervised import Supervised
 folder = Path({folder!r})
