@@ -51,9 +51,11 @@ class BlockedPartitions(Generic[S]):
         """Pause this partition in front of `problem`; its reading has been reset to that point."""
         if problem.first < holding.books.next_offset:
             return
-        if holding.books.is_settled(problem.first):
-            # It was skipped already, and older records are still open: the commit could not pass it.
-            self._continue_behind(member, holding, problem.last)
+        settled_past = holding.books.settled_past(problem.first)
+        if settled_past is not None:
+            # Skipped already, or handled when it could be read, while older records are still open. No further: the
+            # rest of the batch may be orders that nobody has settled.
+            self._continue_behind(member, holding, settled_past - 1)
             return
         earlier = holding.blockage
         now = time.monotonic()

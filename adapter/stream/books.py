@@ -105,9 +105,9 @@ class PartitionBooks:
         self._misleading = True
         return self._ledger.skip_to(offset)
 
-    def is_settled(self, offset: int) -> bool:
-        """Whether an earlier owner settled this offset, which was not read yet."""
-        return self._ledger.is_settled(offset)
+    def settled_past(self, offset: int) -> int | None:
+        """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
+        return self._ledger.settled_past(offset)
 
     def take(self, offset: int) -> bool:
         """Note that a record was read; False when it was settled before and is to be skipped. Raises OffsetNotOpen."""

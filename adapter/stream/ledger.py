@@ -116,9 +116,9 @@ class OffsetLedger:
             self._next = offset
             self._leave_behind(offset)
 
-    def is_settled(self, offset: int) -> bool:
-        """Whether an earlier owner settled this offset, at which reading has not arrived yet."""
-        return any(first <= offset < past for first, past in self._inherited)
+    def settled_past(self, offset: int) -> int | None:
+        """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
+        return next((past for first, past in self._inherited if first <= offset < past), None)
 
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
@@ -128,6 +128,8 @@ class OffsetLedger:
         passed = max(offset - self._next, 0)
         settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._inherited)
         self.pass_over(offset)
+        # What was given up stays so for the next owner, also while nothing behind it is settled.
+        self._settled_until = max(self._settled_until, offset)
         return passed - settled
 
     def settle(self, offset: int) -> None:

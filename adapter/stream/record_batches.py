@@ -256,7 +256,12 @@ class RecordReader:
         yield from self._content_v2(content, base, batch.last, count, first_ms, log_append_ms)
 
     def _read_marker(self, content: bytes, producer: int) -> None:
-        """A transaction ends here. Whatever the marker says, it is no record."""
+        """A transaction ends here. Whatever the marker says, it is no record.
+
+        The log cleaner keeps an empty batch where a producer's last marker was.
+        """
+        if not content:
+            return
         _, key = _first_key(content)
         if key is not None and len(key) >= _CONTROL_KEY.size and _CONTROL_KEY.unpack_from(key)[1] == _ABORT:
             self._aborted_producers.discard(producer)

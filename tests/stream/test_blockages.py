@@ -292,3 +292,27 @@ async def test_a_request_that_cannot_be_read_does_not_end_the_engine(
     await until(lambda: cluster.told == ["a", "b"])
     await engine.stop(1)
     await task
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_batch_of_which_a_part_was_settled_before_loses_no_record(cluster: FakeCluster) -> None:
+    """Records settle out of order, so the rest of a batch whose first record is settled may be open orders."""
+    cluster.append(PAID, "next century", "b", "c", "d")
+    never = asyncio.Event()
+
+    async def handle(subject: str, _grant: Grant) -> Outcome:
+        if subject in ("c", "d"):
+            await never.wait()
+        return told(subject)
+
+    async with running(Broken(handle), cluster, PAID, skips_group=SKIPS):
+        await until(lambda: cluster.told == ["b"])
+    cluster.unreadable[PAID] = (1, 3)
+    async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
+        await until(lambda: bool(engine.problems))
+        del cluster.unreadable[PAID]
+        cluster.append(PAID, "e")
+        await until(lambda: "e" in cluster.told)
+        await until(lambda: {"c", "d"} <= set(cluster.told))
+
+    assert sorted(cluster.told) == ["b", "c", "d", "e"]

@@ -176,6 +176,17 @@ def test_aborted_transactions_and_markers_are_passed_over() -> None:
     assert values(read(data, aborted=((7, 2),))) == [b"committed", b"another's", b"later"]
 
 
+def test_an_empty_batch_that_the_log_cleaner_keeps_is_passed_over() -> None:
+    """A compacted topic keeps the last batch of a producer without its records, also where it was a marker."""
+    data = (
+        batch(base=5, attributes=0x30, producer=7) + batch(base=6, producer=7, last_delta=2) + batch(Written(), base=9)
+    )
+    one = reader(data, position=5)
+
+    assert len(one.take(AFTER_ALL)) == 1
+    assert one.position == 10
+
+
 def test_an_aborted_batch_is_not_even_inflated() -> None:
     """What is not read cannot be too large, nor corrupt inside."""
     data = batch(Written(), producer=7, attributes=0x10, codec=GZIP, payload=b"no gzip")
