@@ -123,6 +123,9 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-parts-done": _text(
             "How many parts of the order have events of their own, decimal; absent where none has.", pattern=_DECIMAL
         ),
+        "ecticket-plan-lost": _text(
+            "A key that was not known signed the plan; no number of the order may be sent again.", const="true"
+        ),
         "ecticket-order-id": _text("The order's id, where the record could be read. At most 200 characters."),
         "ecticket-merchant-id": _text("MerchantID at ECPay, where the record could be read and names one."),
         "ecticket-dead-letter": _text(

@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin, record_origin, rfc3339
-from adapter.flows.signatures import PREFIX, Verified
+from adapter.flows.signatures import PREFIX, Trust, Verified
+from adapter.issuance.carried import decode_plan
 from adapter.issuance.json_reader import YEARS
 from adapter.issuance.times import later
 from adapter.stream.records import Record, moment_of
@@ -26,6 +27,7 @@ PLAN = "ecticket-plan"
 TIMESTAMP = "ecticket-timestamp"
 POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
 PARTS_DONE = "ecticket-parts-done"
+PLAN_LOST = "ecticket-plan-lost"
 STAGE = "ecticket-stage"
 DEAD_LETTER = "ecticket-dead-letter"
 ORDER_ID = "ecticket-order-id"
@@ -60,6 +62,8 @@ class Journey:
     it that a part of this order was sent."""
     not_before: datetime | None = None
     plan: bytes | None = None
+    plan_lost: bool = False
+    """See `lost_plan`: whatever becomes of this record, its order is queried and never sent."""
     order_id: str | None = None
     merchant_id: str | None = None
     dead_letter: Origin | None = None
@@ -134,13 +138,40 @@ def verified_journey(
     Raises Unreadable, unless `leniently`, naming the signed header that cannot be read.
     """
     if not verified.valid:
-        return unsigned_journey(record, now), verified
+        return _without_plan(record, verified, now), verified
     journey = unread_journey(record, now) if leniently else read_journey(record, now)
     if journey.plan is not None:
         verified = verified.of_merchant(journey.merchant_id or "")
     if not verified.valid:
-        return unsigned_journey(record, now), verified
+        return _without_plan(record, verified, now), verified
     return within_bounds(journey, record, now, longest_wait=longest_wait), verified
+
+
+def _without_plan(record: Record, verified: Verified, now: datetime) -> Journey:
+    journey = unsigned_journey(record, now)
+    if not lost_plan(record, verified):
+        return journey
+    return replace(journey, plan_lost=True, possibly_sent_at=journey.possibly_sent_at or now)
+
+
+def lost_plan(record: Record, verified: Verified) -> bool:
+    """Whether a key that is not known here signed that parts have events, or that a number was reissued.
+
+    Mapped again, the order would get the numbers back that it had first. A part that was published as failed would be
+    issued, and what was reissued would be issued a second time.
+    """
+    if verified.trust is not Trust.UNKNOWN_KEY:
+        return False
+    plans = [value or b"" for name, value in record.headers if name == PLAN]
+    says_so = any(name in (PARTS_DONE, PLAN_LOST) for name, _ in record.headers)
+    return says_so or any(_is_reissued(plan) for plan in plans)
+
+
+def _is_reissued(plan: bytes) -> bool:
+    try:
+        return any(carried.part.reissue for carried in decode_plan(plan).parts)
+    except Unreadable:
+        return False
 
 
 def within_bounds(journey: Journey, record: Record, now: datetime, *, longest_wait: timedelta) -> Journey:
@@ -213,6 +244,7 @@ def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey
         parts_done=_number(texts, PARTS_DONE) or 0,
         not_before=_moment(texts, "ecticket-not-before"),
         plan=texts[PLAN].encode() if PLAN in texts else None,
+        plan_lost=PLAN_LOST in texts,
         order_id=texts.get(ORDER_ID),
         merchant_id=texts.get(MERCHANT_ID),
         dead_letter=record_origin(record) if STAGE in texts else _coordinates(texts.get(DEAD_LETTER)),
@@ -238,6 +270,8 @@ def journey_headers(journey: Journey) -> dict[str, str]:
             headers[POSSIBLY_SENT_BY] = BY_REPLAY
     if journey.parts_done:
         headers[PARTS_DONE] = str(journey.parts_done)
+    if journey.plan_lost:
+        headers[PLAN_LOST] = "true"
     if journey.not_before is not None:
         headers["ecticket-not-before"] = rfc3339(journey.not_before)
     if journey.order_id:

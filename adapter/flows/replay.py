@@ -29,6 +29,7 @@ from adapter.flows.journey import (
     VALUE_OMITTED,
     Journey,
     encoded_headers,
+    lost_plan,
     own_headers,
     read_journey,
     timestamp_text,
@@ -55,6 +56,11 @@ MAPPED_ANEW = frozenset(
 _OMITTED_UNSIGNED = (
     "The letter does not hold the record's value, and its signature is not valid, so the coordinates that it names are "
     "not believed. Have the shop send the order again."
+)
+_PLAN_LOST = (
+    "A key that is not set here signed the letter, and parts of its order were told already, or reissued: mapped anew "
+    "they would be issued again. Add that key (keys.signing_key, the second line) and replay it then, or close each "
+    "number (`ecticket-adapter resolve`)."
 )
 _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
     "parse": "orders",
@@ -134,6 +140,8 @@ def replay(
         return NotReplayed(why=str(error))
     if _is_without_value(letter) and not _is_believed(letter, signer):
         return NotReplayed(why=_OMITTED_UNSIGNED)
+    if signer is not None and lost_plan(letter, signer.verify(letter)):
+        return NotReplayed(why=_PLAN_LOST)
     stage = header_text(letter, "ecticket-stage")
     if stage == "deliver":
         return _to_sink(letter, journey, origin)

@@ -103,7 +103,13 @@ class KeyRing:
 
     def _forget(self, now: float, *, has_own: bool) -> None:
         """Forget keys that are no longer set, once they are too old. An own key that is no longer set signs nothing."""
-        too_old = [each for each, known in self._known.items() if now - known.last > self._accept_old_seconds]
+        # A key that still signs here is accepted here, however short old keys are: its successor is not settled yet.
+        signing = set(self._signing.values())
+        too_old = [
+            each
+            for each, known in self._known.items()
+            if now - known.last > self._accept_old_seconds and each not in signing
+        ]
         for key_id in too_old:
             del self._known[key_id]
         self._signing = {

@@ -404,7 +404,9 @@ class SubmitStage:
         order = cast("Order", work.order)  # a work has a plan or an order
         since = latest(told, grant.possibly_sent_since)
         if since is not None:
-            return await self._learn_again(order, first_seen, since, remapped=_may_be_remapped(work.journey, grant))
+            remapped = _may_be_remapped(work.journey, grant)
+            plan_lost = work.journey.plan_lost
+            return await self._learn_again(order, first_seen, since, remapped=remapped, plan_lost=plan_lost)
         ready = await self._extensions.prepare(order, self._plan)
         if isinstance(ready, Skip):
             return ready
@@ -415,7 +417,7 @@ class SubmitStage:
         return _Start(states=states, parts_done=0, unproven=None)
 
     async def _learn_again(
-        self, order: Order, first_seen: datetime, since: datetime, *, remapped: bool
+        self, order: Order, first_seen: datetime, since: datetime, *, remapped: bool, plan_lost: bool
     ) -> _Start | Skip:
         """The parts of an order that may have been sent, to ask about their numbers; skipping and rules apply later."""
         skip = await self._extensions.accept(order)
@@ -428,7 +430,12 @@ class SubmitStage:
             # holds more than tickets skip what no mapping knows.
             return skip
         states = tuple(begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts)
-        unproven = Unproven(skip=skip.reason if skip else None, plugin=skip.plugin if skip else None, remapped=remapped)
+        unproven = Unproven(
+            skip=skip.reason if skip else None,
+            plugin=skip.plugin if skip else None,
+            remapped=remapped,
+            plan_lost=plan_lost,
+        )
         return _Start(states=states, parts_done=0, unproven=unproven)
 
     def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:

@@ -192,6 +192,7 @@ def _unproven_to_json(unproven: Unproven) -> dict[str, object]:
             "plugin": unproven.plugin,
             "remapped": unproven.remapped,
             "came_before": unproven.came_before or None,
+            "plan_lost": unproven.plan_lost or None,
         }
     )
 
@@ -335,6 +336,7 @@ def _unproven_from_json(reader: JsonReader | None) -> Unproven | None:
         plugin=reader.optional_text("plugin"),
         remapped=reader.optional_boolean("remapped") or False,
         came_before=reader.optional_boolean("came_before") or False,
+        plan_lost=reader.optional_boolean("plan_lost") or False,
     )
 
 

@@ -50,6 +50,8 @@ class Unproven:
     plugin: str | None = None
     remapped: bool = False
     came_before: bool = False
+    plan_lost: bool = False
+    """The record brings a plan that is not believed, under which other numbers were used, or parts were told."""
 
     @property
     def another_plan(self) -> bool:
@@ -171,8 +173,9 @@ def _withheld(
 
     From the first part that is handed on, all are: what came after that could no longer be held against it.
     """
-    if unproven.came_before:
-        return [_left_unsent(turn, states) if isinstance(turn.action, Send) else turn for turn in turns]
+    if unproven.came_before or unproven.plan_lost:
+        why = _EARLIER_RECORD if unproven.came_before else _PLAN_LOST
+        return [_left_unsent(turn, states, why) if isinstance(turn.action, Send) else turn for turn in turns]
     if not unproven.another_plan:
         turns = [_kept(turn, states[turn.index], policy) for turn in turns]
     handing_on = any(state.phase in _HANDED_ON for state in states)
@@ -205,11 +208,17 @@ def _hold_back(turn: Turn, now: datetime) -> Turn:
     return Turn(index=turn.index, action=Defer(useful_at=now, why=Why.ANOTHER_PART_IN_DOUBT, counted=False))
 
 
-def _left_unsent(turn: Turn, states: Sequence[PartState]) -> Turn:
-    story = (
-        "an earlier record of its order was issued, of which ECTicket has another part and not this one; how that "
-        "record was mapped is not known any more, so this part may not belong to it"
-    )
+_EARLIER_RECORD = (
+    "an earlier record of its order was issued, of which ECTicket has another part and not this one; how that "
+    "record was mapped is not known any more, so this part may not belong to it"
+)
+_PLAN_LOST = (
+    "the plan that came with its record has no valid signature (were the keys replaced?), so this part may have been "
+    "told as failed already, or may have been sent under another number"
+)
+
+
+def _left_unsent(turn: Turn, states: Sequence[PartState], story: str) -> Turn:
     message = unresolved(states[turn.index].part.trade_no, story)
     return Turn(index=turn.index, action=Park(reason=ParkReason.UNRESOLVED, message=message))
 

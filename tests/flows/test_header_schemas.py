@@ -45,6 +45,7 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
         parts_done=1,
         not_before=NOW,
         plan=b"{}",
+        plan_lost=True,
         order_id="A-1",
         merchant_id="3085676",
         dead_letter=ORIGIN,

@@ -281,6 +281,21 @@ def test_an_old_key_is_accepted_for_a_while_only() -> None:
     assert not keys.accepts(old)
 
 
+def test_a_key_that_still_signs_is_not_forgotten_however_short_old_keys_are_kept() -> None:
+    """Its successor signs after `SETTLE_SECONDS` only; until then no other merchant's key may take its place."""
+    keys = Keys(merchants=("1", "2"))
+    keys.ring = KeyRing(keys.book, own=lambda: (), accept_old_seconds=0.0, monotonic=keys.clock)
+    old = keys.signs_with("1")
+    keys.rotate("1", "b")
+    signing = []
+    for _ in range(5):
+        keys.clock.seconds += 1.0
+        signing.append(keys.signs_with("1"))
+
+    assert signing == [old] * 5
+    assert keys.accepts(old)
+
+
 def test_a_restart_forgets_old_keys_of_merchants_and_no_own_key() -> None:
     """Keys are kept nowhere. So an own key is replaced in three steps, and nothing is lost in any order of restarts."""
     merchants = Keys()
