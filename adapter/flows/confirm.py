@@ -128,7 +128,10 @@ class ConfirmStage:
             queries=confirmation.queries,
         )
         now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
-        not_before = due_within(confirmation.not_before, record, now, longest_wait)
+        claimed = confirmation.not_before
+        # Without a valid signature the result is still awaited, but no claim makes it wait.
+        signed = trust is Trust.VALID
+        not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
         due = take_up_at(not_before, now, self._policy, fraction=self._fraction())
         return Prepared(
             lane=None,

@@ -304,6 +304,15 @@ def _carried(house: House, record: Record, waiting: Waiting) -> Record:
     return carried
 
 
+async def test_an_unsigned_confirmation_does_not_wait_for_the_time_that_it_names(house: House) -> None:
+    """A changed value would otherwise hold its place in the partition, for an hour after each take-over."""
+    _, confirmation = await submitted(house)
+    later = json.loads(confirmation.value or b"{}") | {"not_before": "2090-01-01T00:00:00.000Z"}
+    changed = replace(confirmation, value=json.dumps(later).encode())
+
+    assert await _due(house, changed, 0.9) == house.clock()
+
+
 @pytest.mark.parametrize(("late", "spread"), [(100, 100), (10_000, 240)])
 async def test_a_restart_spreads_what_is_overdue(house: House, late: float, spread: float) -> None:
     """Over as long as it is late, and over the longest interval at most."""
