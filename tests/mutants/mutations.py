@@ -63,6 +63,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "engine_rebalances",
     ),
     _stream(
+        "a batch of which a part was settled is passed over whole",
+        "blocked_partitions",
+        "            self._continue_behind(member, holding, settled_past - 1)\n",
+        "            self._continue_behind(member, holding, problem.last)\n",
+        "blockages",
+    ),
+    _stream(
         "the gate does not look at the lease",
         "holding",
         '        if not self._lease.holds(self.generation):\n            raise LeaseLost(f"{self.place} may',
@@ -386,7 +393,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _issuance(
         "parts of an order that came before are sent",
         "sitting",
-        "return [_left_unsent(turn, states) if isinstance(turn.action, Send) else turn for turn in turns]",
+        "return [_left_unsent(turn, states, why) if isinstance(turn.action, Send) else turn for turn in turns]",
         "return turns",
         "sitting",
     ),
@@ -398,6 +405,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "sitting",
     ),
     # --- flows: what is honoured, published and remembered -----------------------------------------------------------
+    _flows(
+        "an order whose plan was lost is sent again",
+        "journey",
+        "    return says_so or any(_is_reissued(plan) for plan in plans)\n",
+        "    return False\n",
+        "lost_plans",
+    ),
+    _flows(
+        "an unsigned confirmation waits for the time that it names",
+        "confirm",
+        "        signed = trust is Trust.VALID\n",
+        "        signed = True\n",
+        "confirm",
+    ),
     _flows(
         "headers without a signature are honoured",
         "signatures",
