@@ -300,7 +300,7 @@ class Sitting:
             await self._numbers.look()
         numbers = self._known.to_ask_for(merchant, kind)[:PROBED_NUMBERS]
         if not numbers:
-            self.lacks_known_number = True
+            self.lacks_known_number |= state.phase is not Phase.PLANNED
             return ProbeAnswered(ok=False, none_known=True)
         not_known: list[TradeNo] = []
         try:

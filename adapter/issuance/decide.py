@@ -331,6 +331,9 @@ def _after_query(state: PartState, came: QueryAnswer, now: datetime) -> PartStat
             return replace(state, past=past, evidence=state.evidence.with_control(answer), hold=hold)
         case ProbeAnswered(ok=True):
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
+        case ProbeAnswered(none_known=True) if state.phase is Phase.PLANNED:
+            # A merchant of whom no number is known. Nothing was sent for this record, so its own answer has to do.
+            return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered():
             why = Why.NO_KNOWN_NUMBER if came.none_known else Why.PROBE_FAILED
             return replace(state, hold=Hold(until=None, why=why))

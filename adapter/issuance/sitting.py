@@ -15,10 +15,11 @@ since ECTicket may be late in knowing.
 An order *came before* when ECTicket has a number of it that certainly nobody sent for this record: an earlier record of
 the order was issued, under a mapping that nobody remembers. So an order of several parts is asked about by its first
 number before anything of it is sent: every mapping uses that one, and once it is sent and its answer lost, nobody could
-tell an earlier record's tickets from our own. ECTicket may show it only later, and refuse it meanwhile; so after a
-refusal, too, the next part is sent only when the refused one was asked about. When the order came before, its other
-numbers are asked about for as long as that record may be under way, and never sent: parts that only today's mapping
-makes of it were never paid for.
+tell an earlier record's tickets from our own. In an outage of QueryIssueResult every number is unknown, so the number
+is asked about twice, with RtnCode 1 for a known number in between. ECTicket may show it only later, and refuse it
+meanwhile; so after a refusal, too, the next part is sent only when the refused one was asked about. When the order came
+before, its other numbers are asked about for as long as that record may be under way, and never sent: parts that only
+today's mapping makes of it were never paid for.
 
 Refuses to know how turns are taken.
 """
@@ -29,8 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from adapter.issuance.actions import Action, Defer, Park, ParkReason, Query, Send, Wait
-from adapter.issuance.decide import SubmitPolicy, decide, was_proven
+from adapter.issuance.actions import Action, Defer, Park, ParkReason, Probe, Query, Send, Wait
+from adapter.issuance.decide import QUERIES_IN_A_SITTING, SubmitPolicy, decide, was_proven
 from adapter.issuance.parking import parked, unresolved
 from adapter.issuance.state import OPEN, PartState, Phase, Why
 
@@ -85,7 +86,7 @@ def next_turn(
         if state.phase in OPEN
     ]
     if unproven is None:
-        turns = _not_before_asking(states, [_asking(turn, states) for turn in turns], now)
+        turns = _not_before_asking(states, [_asking(turn, states, now) for turn in turns], now)
     else:
         turns = _withheld(states, turns, unproven, now, policy)
     return min(turns, key=_urgency, default=None)
@@ -121,17 +122,26 @@ def _urgency(turn: Turn) -> tuple[int, float]:
             return 0, turn.index
 
 
-def _asking(turn: Turn, states: Sequence[PartState]) -> Turn:
-    """The turn, or a question in its place where the order is asked about before anything of it is sent."""
+def _asking(turn: Turn, states: Sequence[PartState], now: datetime) -> Turn:
+    """The turn, or a query in its place where the order is queried before anything of it is sent."""
     if isinstance(turn.action, Send) and _opens_the_order(states[turn.index]):
-        return Turn(index=turn.index, action=Query())
+        return Turn(index=turn.index, action=_opening_query(states[turn.index], now))
     return turn
 
 
+def _opening_query(state: PartState, now: datetime) -> Action:
+    """What shows next whether the order came before: its number, a known number, and its number again."""
+    if state.queries >= QUERIES_IN_A_SITTING:
+        return Defer(useful_at=now, why=Why.ASKED_ENOUGH, counted=False)
+    evidence = state.evidence
+    return Probe() if evidence.first is not None and evidence.accepted_at is None else Query()
+
+
 def _opens_the_order(state: PartState) -> bool:
-    """Whether this is the first of several parts, of which nothing was sent or asked yet."""
-    first = state.part.number == 1 and state.part.of > 1
-    return first and state.past.first_attempt_at is None and _is_unasked(state, Phase.PLANNED)
+    """Whether this is the first of several parts, and it may be that an earlier record of the order sent it."""
+    first = state.part.number == 1 and state.part.of > 1 and state.past.phase is Phase.PLANNED
+    unsent = state.past.first_attempt_at is None and state.phase in {Phase.PLANNED, *_HANDED_ON}
+    return first and unsent and state.evidence.second is None
 
 
 def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: datetime) -> list[Turn]:
@@ -140,9 +150,7 @@ def _not_before_asking(states: Sequence[PartState], turns: list[Turn], now: date
     That is the first of several, or one that was refused. Once that is given up, nobody will ask any more, and so what
     waits for it is given up too.
     """
-    unasked = {
-        index for index, state in enumerate(states) if _opens_the_order(state) or _is_unasked(state, Phase.REFUSED)
-    }
+    unasked = {index for index, state in enumerate(states) if _opens_the_order(state) or _is_unasked(state)}
     if not unasked:
         return turns
     sends = {
@@ -161,9 +169,10 @@ def _give_up(turn: Turn, states: Sequence[PartState]) -> Turn:
     return Turn(index=turn.index, action=parked(ParkReason.GAVE_UP, states[turn.index]))
 
 
-def _is_unasked(state: PartState, began: Phase) -> bool:
-    """Whether nobody got an answer about a part that began its sitting in this phase, and is open or handed on."""
-    return state.past.phase is began and state.phase in {began, *_HANDED_ON} and state.evidence.first is None
+def _is_unasked(state: PartState) -> bool:
+    """Whether a part that was refused is open or handed on, and no query about it was answered since."""
+    refused = state.past.phase is Phase.REFUSED and state.phase in {Phase.REFUSED, *_HANDED_ON}
+    return refused and state.evidence.first is None
 
 
 def _withheld(

@@ -222,6 +222,26 @@ async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(hous
     assert house.ecticket.tickets == {derived(): 1}
 
 
+@pytest.mark.parametrize("fault", [None, LOST_AFTER])
+async def test_a_second_record_in_an_outage_of_queries_buys_nothing_besides(house: House, fault: Fault | None) -> None:
+    """ "Not known" says nothing while queries alone know no number; the order waits until they do."""
+    house.ecticket.refuses_repeats = True
+    await house.work(house.order())
+    house.ecticket.outages["query"] = BUSY
+    house.ecticket.faults = [fault] if fault else []
+
+    told = await house.work(house.order(*THREE_PARTS))
+    for _ in range(3):
+        told = await house.work(told.later)
+    house.ecticket.outages.clear()
+    house.ecticket.faults = []
+    again = await house.finish(told.later)
+
+    assert again.event("submitted").data["recovered"] is True
+    assert again.event("parked").data["reason"] == "unresolved"
+    assert house.ecticket.tickets == {derived(): 1}
+
+
 async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_the_first_did_not_have(
     house: House,
 ) -> None:

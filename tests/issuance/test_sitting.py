@@ -52,6 +52,7 @@ class Table:
         self.now = T0
         self.known: set[int] = set()
         self.unreachable: set[int] = set()
+        self.seconds_a_turn = 0.1
 
     def turn(self) -> Turn | None:
         """Whose turn it is."""
@@ -70,7 +71,7 @@ class Table:
         return taken
 
     def _take(self, turn: Turn) -> None:
-        self.now += timedelta(seconds=0.1)
+        self.now += timedelta(seconds=self.seconds_a_turn)
         match turn.action:
             case Query() if turn.index in self.unreachable:
                 self.comes(turn.index, BreakerIsOpen(retry_at=self.now + timedelta(minutes=30)))
@@ -99,7 +100,8 @@ def test_parts_are_sent_in_order() -> None:
     """ "Then the parts are sent in order", once ECTicket has said that it does not know the first one's number."""
     table = Table(3)
 
-    assert table.play() == [(0, "Query"), (0, "Send"), (1, "Send"), (2, "Send")]
+    queries = [(0, "Query"), (0, "Probe"), (0, "Query")]
+    assert table.play() == [*queries, (0, "Send"), (1, "Send"), (2, "Send")]
     assert table.phases == [Phase.SUBMITTED] * 3
 
 
@@ -111,6 +113,33 @@ def test_a_refusal_or_a_doubt_does_not_stop_the_next_part() -> None:
 
     assert table.play() == [(0, "Query"), (1, "Query"), (2, "Send"), (0, "Defer"), (1, "Defer")]
     assert table.phases == [Phase.DEFERRED, Phase.DEFERRED, Phase.SUBMITTED]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sends"), [(ProbeAnswered(ok=False), 0), (ProbeAnswered(ok=False, none_known=True), 3)]
+)
+def test_an_outage_of_queries_is_no_reason_to_send_an_order_of_several_parts(answer: ProbeAnswered, sends: int) -> None:
+    """In an outage every number is unknown, those of an earlier record too. A new merchant has no number to compare."""
+    table = Table(3)
+
+    assert table.play(until=Probe) == [(0, "Query")]
+    table.comes(0, answer)
+    taken = table.play()
+
+    assert [action for _, action in taken].count("Send") == sends
+    assert table.phases == ([Phase.SUBMITTED] * 3 if sends else [Phase.DEFERRED] * 3)
+
+
+def test_queries_that_are_too_slow_to_show_anything_end_after_a_few() -> None:
+    """Each pair of queries must lie within a minute; the order is deferred and begins again."""
+    table = Table(2)
+    table.seconds_a_turn = 61.0
+
+    taken = table.play()
+
+    assert "Send" not in {action for _, action in taken}
+    assert table.phases == [Phase.DEFERRED] * 2
+    assert len(taken) < 30
 
 
 def test_an_order_of_one_part_is_sent_without_a_question() -> None:

@@ -391,6 +391,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "decide",
     ),
     _issuance(
+        "one answer during an outage of queries opens an order of several parts",
+        "sitting",
+        "    return first and unsent and state.evidence.second is None\n",
+        "    return first and unsent and state.evidence.first is None\n",
+        "sitting",
+    ),
+    _issuance(
         "parts of an order that came before are sent",
         "sitting",
         "return [_left_unsent(turn, states, why) if isinstance(turn.action, Send) else turn for turn in turns]",
