@@ -15,6 +15,11 @@ plugins shares, and once more all other hooks of an order. The CPU time of the h
 which it blocks; waiting for the interpreter while others use it does not. Hooks of kind provide are called at start,
 one after another, and have a minute each. A coroutine function is refused.
 
+The budget ends no hook that keeps the interpreter: code in C that does not give it up, such as `re.match` with an
+expression that backtracks without end, stops the whole process with its heartbeats, until it returns or the liveness
+probe has it restarted. Then the order is read again, and stops the next process. So bound what such code is given, and
+use expressions that cannot backtrack so. The log warns of a stop of 3 seconds and names the hooks that were at work.
+
 Two attributes of a plugin say more about it. `settings_model`, a pydantic model, is what its own settings must look
 like (see `configure`). `content_fingerprint` belongs to a plugin whose answers depend on more than its code and its
 settings, such as a file it reads at start: a text that changes when that content does.
@@ -71,6 +76,13 @@ class HookKind(StrEnum):
     def on_failure(self) -> str:
         """What a failure costs."""
         return _MEANINGS[self][1]
+
+    @property
+    def aftermath(self) -> str:
+        """What is to be done about the order once the plugin is fixed; the last sentence of a failure's message."""
+        if self is HookKind.OBSERVE:
+            return "No order is affected."
+        return "Then replay the order (`ecticket-adapter dead-letters replay --reason plugin-error`)."
 
 
 _MEANINGS: Final = {

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import logging
 import queue
 import threading
 from collections import deque
@@ -27,6 +28,7 @@ from typing import Final, Generic, TypeVar
 
 from adapter.errors import HookFailed
 from adapter.extensions.hook_time import HookClocks, Span, Spent, SystemClocks, ThreadClock, ThreadSpan
+from adapter.extensions.hookspecs import KINDS
 
 T = TypeVar("T")
 
@@ -38,6 +40,10 @@ LOOK_SECONDS: Final = 0.02
 LOOKS_PER_BUDGET: Final = 5
 """... and several times within a short budget."""
 _LEAST_LOOK_SECONDS: Final = 0.001
+STALL_SECONDS: Final = 3.0
+"""The loop not turning for so long is logged: a third of the broker's usual patience with a silent member."""
+
+_log = logging.getLogger(__name__)
 
 
 class _Began:
@@ -63,8 +69,11 @@ class _Began:
 class _Job(Generic[T]):
     """Work for a thread, and where its result goes."""
 
-    def __init__(self, work: Callable[[], T], overrun: Callable[[], HookFailed | None]) -> None:
+    def __init__(
+        self, work: Callable[[], T], overrun: Callable[[], HookFailed | None], at_work: Callable[[], str | None]
+    ) -> None:
         self.work = work
+        self.at_work = at_work
         self.overrun = overrun
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()
@@ -158,24 +167,33 @@ class Workers:
         self._names = (f"{name}-{number}" for number in itertools.count(1))
         self._idle: list[_Thread] = []
         self._waiting: deque[_Job[object]] = deque()
+        self._ended: list[Callable[[], str | None]] = []
         self._busy = 0
-        self._abandoned = 0
+        self._given_up: set[_Job[object]] = set()
         self._last_overrun: HookFailed | None = None
         self._closed = False
 
     @property
     def abandoned(self) -> int:
         """Threads given up and not yet back."""
-        return self._abandoned
+        return len(self._given_up)
 
-    async def run(self, work: Callable[[], T], *, overrun: Callable[[], HookFailed | None]) -> T:
+    async def run(
+        self,
+        work: Callable[[], T],
+        *,
+        overrun: Callable[[], HookFailed | None],
+        at_work: Callable[[], str | None] = lambda: None,
+    ) -> T:
         """What `work` returns or raises, done in a thread, with the caller's context variables.
+
+        `at_work` names the hook that the thread is in, or was in last.
 
         Raises what `overrun` returns when the budget is over (None: go on waiting), and HookFailed at once when too
         many threads are stuck.
         """
         self._refuse_when_stuck()
-        job = _Job(work, overrun)
+        job = _Job(work, overrun, at_work)
         if self._busy < self._limit:
             self._start(job)  # type: ignore[arg-type]  # a job of T is handled as one of object; only its future is read
         else:
@@ -193,6 +211,7 @@ class Workers:
         self._busy += 1
         self._running.add(job)
         if self._watch is None:
+            self._ended.clear()
             self._looked.begin()
             self._watch = job.loop.call_later(self._look_seconds, self._look)
         thread.inbox.put(job)
@@ -202,6 +221,7 @@ class Workers:
         self._watch = None
         jobs = [(job, job.began, job.began.look()) for job in self._running if job.began is not None]
         span = self._looked.span(self._look_seconds, hooks=len(jobs), queued=sum(each.queued for _, _, each in jobs))
+        self._tell_of_stall(span.wall - span.planned)
         for job, began, thread in jobs:
             wall = max(0.0, min(span.wall, self._looked.at - began.wall))
             job.spent.add(replace(span, wall=wall), thread)
@@ -210,6 +230,20 @@ class Workers:
         if self._running:
             self._watch = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
+    def _tell_of_stall(self, seconds: float) -> None:
+        """Warn when the loop did not turn for long, and name the hooks that were at work meanwhile."""
+        ended, self._ended = self._ended, []
+        if seconds < STALL_SECONDS:
+            return
+        named = {at_work() for at_work in (*ended, *(job.at_work for job in (*self._running, *self._given_up)))}
+        if names := sorted(name for name in named if name is not None):
+            _log.warning(
+                "The event loop stood still for %.1f s. At work meanwhile: %s. A hook in C code that keeps the "
+                "interpreter, such as a regular expression, stops everything else: see docs/hooks.md.",
+                seconds,
+                "; ".join(names),
+            )
+
     def _over_budget(self, job: _Job[object]) -> None:
         failure = job.overrun()
         if failure is None:
@@ -217,15 +251,16 @@ class Workers:
             return
         job.abandoned = True
         self._running.discard(job)
-        self._abandoned += 1
+        self._given_up.add(job)
         self._last_overrun = failure
         if not job.future.done():
             job.future.set_exception(failure)
         self._release()
 
     def _finish(self, thread: _Thread, job: _Job[object], settle: Callable[[], None]) -> None:
+        self._ended.append(job.at_work)
         if job.abandoned:
-            self._abandoned -= 1
+            self._given_up.discard(job)
             thread.inbox.put(None)
             return
         self._running.discard(job)
@@ -248,12 +283,11 @@ class Workers:
 
     def _refuse_when_stuck(self) -> None:
         last = self._last_overrun
-        if last is None or self._abandoned < self._abandoned_limit:
+        if last is None or self.abandoned < self._abandoned_limit:
             return
         raise HookFailed(
-            f"Plugin '{last.plugin}' was not asked: {self._abandoned} threads are stuck in hooks, the last one in its "
-            f"{last.hook}. Mend or disable it, restart the adapter, and replay the order "
-            f"(`ecticket-adapter dead-letters replay --reason plugin-error`).",
+            f"Plugin '{last.plugin}' was not asked: {self.abandoned} threads are stuck in hooks, the last one in its "
+            f"{last.hook}. Fix or disable it, and restart the adapter. {KINDS[last.hook].aftermath}",
             plugin=last.plugin,
             hook=last.hook,
         )

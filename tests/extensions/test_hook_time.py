@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from textwrap import dedent
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from adapter.errors import HookFailed
 from adapter.extensions.hook_time import Span, Spent, SystemClocks, ThreadClock, ThreadSpan
-from adapter.extensions.isolation import Workers
+from adapter.extensions.isolation import STALL_SECONDS, Workers
 
 LOOK = 0.02
 SECONDS = st.floats(0, 100)
@@ -137,6 +138,54 @@ async def test_a_blocked_hook_is_given_up_by_the_steady_clock_and_a_stopped_proc
         gate.set()
 
 
+@pytest.mark.parametrize("returns", [True, False])
+async def test_a_loop_that_stood_still_is_logged_with_the_hooks_that_were_at_work(
+    returns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the hook that kept the interpreter has returned by the time the loop turns again."""
+    clocks, gate = Shown(), threading.Event()
+    pool = Workers(budget_seconds=60.0, threads=2, name="test", clocks=clocks)
+    began = threading.Semaphore(0)
+
+    def held() -> bool:
+        began.release()
+        return gate.wait(60)
+
+    names = ("Plugin 'greedy': hook map_item(order, line)", "Plugin 'b': hook parse_order(record)")
+    tasks = [asyncio.create_task(pool.run(held, overrun=over_budget, at_work=partial(str, name))) for name in names]
+    await asyncio.sleep(0)
+    began.acquire()
+    began.acquire()
+    clocks.now += STALL_SECONDS + 2.0
+    try:
+        if returns:
+            gate.set()
+            await asyncio.gather(*tasks[:2])
+        while not caplog.messages:  # noqa: ASYNC110  # the workers look by themselves
+            await asyncio.sleep(0.001)
+    finally:
+        gate.set()
+    await asyncio.gather(*tasks)
+
+    (line,) = caplog.messages
+    assert all(name in line for name in names)
+    assert "5.0 s" in line
+
+
+async def test_a_loop_that_turns_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither is a hook that merely takes its time."""
+    clocks, gate = Shown(), threading.Event()
+    pool = Workers(budget_seconds=3600.0, threads=1, name="test", clocks=clocks)
+    task = asyncio.create_task(pool.run(lambda: gate.wait(60), overrun=over_budget, at_work=lambda: "Plugin 'slow'"))
+    try:
+        await _looks(clocks, task, 5 * STALL_SECONDS, step=STALL_SECONDS - 0.5)
+    finally:
+        gate.set()
+    await task
+
+    assert caplog.messages == []
+
+
 def _computes(seconds: float) -> None:
     until = time.thread_time() + seconds
     while time.thread_time() < until:
@@ -169,7 +218,7 @@ def test_a_hook_that_does_not_come_back_is_given_up(work: str) -> None:
         f"""
         import asyncio, os, threading, time
         from adapter.errors import HookFailed
-        from adapter.extensions.isolation import Workers
+        from adapter.extensions.isolation import STALL_SECONDS, Workers
 
         async def main():
             pool = Workers(budget_seconds=0.1, threads=1, name="test")
@@ -216,7 +265,7 @@ def test_a_stopped_process_fails_no_hook() -> None:
         """
         import asyncio, os, subprocess, sys, time
         from adapter.errors import HookFailed
-        from adapter.extensions.isolation import Workers
+        from adapter.extensions.isolation import STALL_SECONDS, Workers
 
         STOP = "import os, time; os.kill({0}, 19); time.sleep(0.7); os.kill({0}, 18)"
 
