@@ -15,7 +15,7 @@ from pathlib import Path
 from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.builtin_sinks import sink_sources
-from adapter.extensions.facade import Extensions, log_failure
+from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import Choice, PluginManager
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.values import OrderRecord
@@ -200,7 +200,7 @@ def make_extensions(
     merchants: MerchantBook,
     *,
     plugins: PluginManager | None = None,
-    on_observer_failure: Callable[[HookFailed], None] = log_failure,
+    on_observer_failure: Callable[[HookFailed], None] | None = None,
 ) -> Extensions:
     """All hooks, ready to be asked; an order that names no merchant is the only merchant's.
 

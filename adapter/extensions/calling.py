@@ -63,9 +63,14 @@ class Implementation:
     function: Callable[..., object]
     arguments: tuple[str, ...]
 
+    @property
+    def named(self) -> str:
+        """Whose hook it is: "Plugin 'x': hook map_item(order, line)"."""
+        return f"Plugin '{self.plugin}': hook {self.hook.signature}"
+
     def blamed(self, what: str) -> str:
         """The sentence that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
-        return f"Plugin '{self.plugin}': hook {self.hook.signature} {what}"
+        return f"{self.named} {what}"
 
     def failed(self, what: str) -> HookFailed:
         """The same as an error that parks the order."""
@@ -112,8 +117,14 @@ class Calls:
         self._counters.add(culprit.plugin, culprit.hook.name, seconds=budget_seconds, failed=True)
         return culprit.failed(
             f"was at work when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
-            "Make it a quick function of its arguments, without network or locks, or raise plugins.budget_ms."
+            "Make it a quick function of its arguments, without network or locks, or raise plugins.budget_ms. "
+            f"{culprit.hook.kind.aftermath}"
         )
+
+    def at_work(self) -> str | None:
+        """The merchant's hook called last: "Plugin 'x': hook map_item(order, line)"; None where none was called yet."""
+        with self._lock:
+            return None if self._current is None else self._current.named
 
     def _begin(self, implementation: Implementation) -> None:
         with self._lock:
@@ -142,6 +153,8 @@ def attempt(
         problem = _problem(answer, implementation) or (check(answer) if check and answer is not None else None)
     except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes a sentence
         if _is_answer(error, implementation):
+            if isinstance(error, OrderError) and not _says_something(error):
+                raise _worded(error, implementation) from None
             raise
         return None, f"raised {type(error).__name__}{place_in(implementation.function, error.__traceback__)}"
     return answer, problem
@@ -153,16 +166,32 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
     answer, problem = attempt(implementation, given, check)
     if problem is None:
         return answer
-    raise implementation.failed(
-        f"{problem}. Mend the plugin, then replay the order "
-        f"(`ecticket-adapter dead-letters replay --reason plugin-error`)."
-    )
+    raise implementation.failed(f"{problem}. Fix the plugin. {implementation.hook.kind.aftermath}")
 
 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:
     if isinstance(error, SettingsError):
-        return implementation.hook.name == "configure" and bool(error.problems)
+        return implementation.hook.name == "configure" and any(problem.strip() for problem in error.problems)
     return isinstance(error, ANSWERS) and implementation.hook.kind in DECIDING
+
+
+def _says_something(error: OrderError) -> bool:
+    try:
+        return str(error).strip() not in ("", "None")
+    except Exception:  # noqa: BLE001  # a merchant's own class may have a __str__ of its own
+        return False
+
+
+def _worded(error: OrderError, implementation: Implementation) -> OrderError:
+    """The answer with a sentence in place of the one that is missing: a dead letter must say where it comes from."""
+    kind = next(each for each in ANSWERS if isinstance(error, each))
+    place = place_in(implementation.function, error.__traceback__)
+    return kind(
+        implementation.blamed(
+            f"raised {type(error).__name__}{place} and did not say why. Look at the order; and give the error a "
+            "sentence that says what is wrong with it."
+        )
+    )
 
 
 def _problem(answer: object, implementation: Implementation) -> str | None:

@@ -21,6 +21,7 @@ from adapter.errors import HookFailed
 from adapter.extensions.calling import Calls, Implementation
 from adapter.extensions.counters import HookCounters
 from adapter.extensions.decision import Decision, Plan
+from adapter.extensions.failure_log import FailureLog
 from adapter.extensions.isolation import Workers
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
@@ -36,19 +37,20 @@ THREADS: Final = 32
 OBSERVER_BACKLOG: Final = 10_000
 """Outcomes that may wait for observers; what comes beyond is not told to them, and counted as failed."""
 
+
 _log = logging.getLogger(__name__)
 
 
-def log_failure(failure: HookFailed) -> None:
-    """Tell of an observer's failure, which nobody else would hear of."""
-    _log.warning("%s", failure)
+def log_failure(failure: HookFailed, withheld: int = 0) -> None:
+    """Log an observer's failure, which appears nowhere else, and how many were not logged since the last such line."""
+    _log.warning("%s%s", failure, f" It failed {withheld} times more since the last such line." if withheld else "")
 
 
 class Extensions:
     """All plugins of this process, ready to be asked.
 
     `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` hears of
-    every observer that failed.
+    every failure of an observer; a log that writes one a minute does where nobody else is named.
     """
 
     def __init__(
@@ -58,12 +60,12 @@ class Extensions:
         parse_default: Callable[[OrderRecord], Order],
         budget_seconds: float = BUDGET_SECONDS,
         threads: int = THREADS,
-        on_observer_failure: Callable[[HookFailed], None] = log_failure,
+        on_observer_failure: Callable[[HookFailed], None] | None = None,
     ) -> None:
         self.counters = HookCounters()
         self._plugins = plugins
         self._parse_default = parse_default
-        self._on_observer_failure = on_observer_failure
+        self._on_observer_failure = on_observer_failure or FailureLog(log_failure)
         self._workers = Workers(budget_seconds=budget_seconds, threads=threads, name="hooks")
         self._observers = Workers(budget_seconds=budget_seconds, threads=1, name="observers")
         self._telling: set[asyncio.Task[None]] = set()
@@ -147,14 +149,14 @@ class Extensions:
         if not any(self._plugins.merchants_have(hook) for hook in hooks):
             return decide(decision)
         overrun = partial(calls.overrun, self._workers.budget_seconds)
-        return await self._workers.run(partial(decide, decision), overrun=overrun)
+        return await self._workers.run(partial(decide, decision), overrun=overrun, at_work=calls.at_work)
 
     async def _tell(self, observer: Implementation, outcome: OrderOutcome) -> None:
         calls = Calls(self.counters)
         tell = partial(calls.call, observer, {"outcome": outcome})
         overrun = partial(calls.overrun, self._observers.budget_seconds)
         try:
-            await self._observers.run(tell, overrun=overrun)
+            await self._observers.run(tell, overrun=overrun, at_work=calls.at_work)
         except HookFailed as failure:
             self._on_observer_failure(failure)
 

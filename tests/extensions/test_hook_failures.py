@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from adapter import (
+    DoesNotFit,
     InvalidOrder,
     IssueRequest,
     Line,
@@ -17,10 +18,12 @@ from adapter import (
     TicketItem,
     TradeNo,
     TradeNoKind,
+    TradeNoMissing,
+    UnknownMerchant,
     UnmappedItem,
     Unreadable,
 )
-from adapter.errors import HookFailed
+from adapter.errors import HookFailed, OrderError
 from extensions.helpers import PLAN, RECORD, extensions, limited, line, order, parsed, ticket
 from extensions.plugins import coroutine, mapping, parsing, raises, shaping
 
@@ -88,6 +91,52 @@ async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook
     assert failure.__cause__ is None
     assert failure.__context__ is None
     assert [(each.calls, each.failures) for each in plugins.counters.snapshot() if each.plugin == "broken"] == [(1, 1)]
+
+
+class OwnError(InvalidOrder):
+    """A merchant's own class, whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unreadable(), Unreadable),
+        (Unreadable(None), Unreadable),
+        (InvalidOrder(""), InvalidOrder),
+        (InvalidOrder(" \n"), InvalidOrder),
+        (UnmappedItem(), UnmappedItem),
+        (UnknownMerchant(), UnknownMerchant),
+        (DoesNotFit(None), DoesNotFit),
+        (TradeNoMissing(), TradeNoMissing),
+        (OwnError("hush"), InvalidOrder),
+    ],
+    ids=repr,
+)
+async def test_an_answer_by_error_without_words_gets_a_sentence(error: OrderError, kind: type[OrderError]) -> None:
+    """The dead letter names plugin, hook and error, and keeps the reason; nothing has failed."""
+    plugins = extensions(terse=mapping(raises(error)))
+
+    with pytest.raises(kind) as raised:
+        await plugins.prepare(order(), PLAN)
+
+    assert raised.value.reason == kind.reason
+    message = str(raised.value)
+    assert message.startswith("Plugin 'terse': hook map_item(order, line) raised ")
+    assert type(error).__name__ in message
+    assert [each.failures for each in plugins.counters.snapshot() if each.plugin == "terse"] == [0]
+
+
+async def test_an_answer_by_error_keeps_its_own_words() -> None:
+    """They were written for those who read the dead letter."""
+    error = InvalidOrder("The cart is empty.")
+
+    with pytest.raises(InvalidOrder) as raised:
+        await extensions(wordy=mapping(raises(error))).prepare(order(), PLAN)
+
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from adapter import InvalidOrder, OrderOutcome
 from adapter.errors import HookFailed
 from adapter.extensions import facade
-from extensions.helpers import PLAN, extensions, item_numbers, limited, order
+from adapter.extensions.failure_log import EVERY_SECONDS, FailureLog
+from extensions.helpers import PLAN, default_order, extensions, item_numbers, limited, manager, order
 from extensions.plugins import Bundles, coroutine, observing, raises
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -54,6 +55,8 @@ async def test_failing_observer_is_counted_and_told_and_felt_by_nobody(answer: o
     assert sound.outcomes == [OUTCOME]
     assert [(failure.plugin, failure.hook) for failure in failures] == [("broken", "order_settled")]
     assert told in str(failures[0])
+    assert "No order is affected" in str(failures[0])
+    assert "replay" not in str(failures[0])
     assert "王小明" not in str(failures[0])
     counts = {each.plugin: (each.calls, each.failures) for each in plugins.counters.snapshot()}
     assert counts == {"broken": (1, 1), "sound": (1, 0)}
@@ -93,6 +96,7 @@ async def test_blocking_observer_takes_no_time_from_orders(gate: threading.Event
 
     assert plugins.abandoned_threads == 1
     assert [failure.plugin for failure in failures] == ["slow"]
+    assert "No order is affected" in str(failures[0])
 
 
 async def test_observers_far_behind_are_not_told_everything(
@@ -115,3 +119,36 @@ async def test_observer_failures_are_logged_unless_somebody_else_hears_them(capl
     facade.log_failure(HookFailed("Plugin 'chat': ...", plugin="chat", hook="order_settled"))
 
     assert caplog.messages == ["Plugin 'chat': ..."]
+
+
+def test_an_observer_that_fails_for_every_order_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """By plugin and hook, with the number of those in between."""
+    now = 100.0
+    log = FailureLog(facade.log_failure, monotonic=lambda: now)
+    chat, books = (HookFailed(f"{name} failed.", plugin=name, hook="order_settled") for name in ("chat", "books"))
+
+    for _ in range(5000):
+        log(chat)
+    log(books)
+    now += EVERY_SECONDS
+    log(chat)
+    now += EVERY_SECONDS
+    log(chat)
+
+    first, other, second, third = caplog.messages
+    assert (first, other, third) == ("chat failed.", "books failed.", "chat failed.")
+    assert second.startswith("chat failed. ")
+    assert "4999" in second
+
+
+async def test_failures_of_observers_are_rationed_unless_a_caller_hears_them(caplog: pytest.LogCaptureFixture) -> None:
+    """The facade's own log is that of the running adapter."""
+    found = manager(broken=observing(raises(ValueError())))
+    plugins = facade.Extensions(found, parse_default=default_order)
+    for _ in range(20):
+        plugins.settled(OUTCOME)
+
+    await plugins.aclose()
+
+    assert len([line for line in caplog.messages if "order_settled" in line]) == 1
+    assert [each.failures for each in plugins.counters.snapshot()] == [20]
