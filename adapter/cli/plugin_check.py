@@ -104,12 +104,13 @@ def _read_by_others(settings: Settings, records: Sequence[OrderRecord], merchant
     """The orders as all plugins of the settings read them: a plugin may map what another one reads."""
     if not records:
         return ()
+    from adapter.issuance.order import Order
     from adapter.testing.samples import order_of
     from adapter.wiring import plugin_manager
 
     plugins = plugin_manager(settings)
     read = (order_of(plugins, record, merchant_id) for record in records)
-    return tuple(order for order in read if order is not None)
+    return tuple(order for order in read if isinstance(order, Order))
 
 
 def _verdict(examined: list[Examination]) -> int:

@@ -15,9 +15,13 @@ from pydantic import BaseModel
 
 from adapter.errors import PluginRefused
 from adapter.extensions.hooks import Hook, hooks
+from adapter.extensions.hookspecs import PROJECT
 from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.sources import FILE_MODULE
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+_HOW_TO_MARK: Final = "Mark a function that bears a hook's name with @hookimpl; the hooks are {known}."
 
 
 class FindsMarks(Protocol):
@@ -45,7 +49,22 @@ def _problems(plugin: object, marks: FindsMarks) -> Iterator[str]:
         yield from _problems_of_hook(options.get("specname") or attribute, options, getattr(plugin, attribute))
     yield from _problems_of_settings_model(plugin)
     if not found:
-        yield f"it has no hook. Mark a function that bears a hook's name with @hookimpl; the hooks are {_known()}."
+        yield f"it has no hook. {_where_hooks_are(plugin) or _HOW_TO_MARK.format(known=_known())}"
+
+
+def _where_hooks_are(plugin: object) -> str | None:
+    """What to name instead of a module whose hooks are methods of a class in it, or of an object; None without such."""
+    if not inspect.ismodule(plugin):
+        return None
+    for name, value in vars(plugin).items():
+        kind = value if inspect.isclass(value) else type(value)
+        if any(hasattr(inspect.getattr_static(kind, each, None), f"{PROJECT}_impl") for each in dir(kind)):
+            target = f"{plugin.__name__.removeprefix(FILE_MODULE)}:{name}"
+            return (
+                f"Its {name} has hooks: name {target} in plugins.modules (`plugins check {target}` tries it), install "
+                "it with an entry point, or write the hooks as functions of the module."
+            )
+    return None
 
 
 def _problems_of_settings_model(plugin: object) -> Iterator[str]:

@@ -23,7 +23,7 @@ from typing import Final
 from adapter.errors import PluginRefused
 from adapter.extensions.hookspecs import PROJECT
 
-_FILE_MODULE: Final = "ecticket_plugin_"
+FILE_MODULE: Final = "ecticket_plugin_"
 """Plugins from files are imported under this prefix, so that they never hide a module of another name."""
 
 
@@ -164,7 +164,7 @@ def _import_file(file: Path) -> ModuleType:
             f"Plugin '{file.stem}': {file} is no Python file and no folder with plugins. "
             "Correct plugins.paths, or mount what it names."
         )
-    name = _FILE_MODULE + re.sub(r"\W", "_", file.stem)
+    name = FILE_MODULE + re.sub(r"\W", "_", file.stem)
     folder = [str(code.parent)] if code.name == "__init__.py" else None
     spec = importlib.util.spec_from_file_location(name, code, submodule_search_locations=folder)
     if spec is None or spec.loader is None:

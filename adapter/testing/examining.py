@@ -119,7 +119,7 @@ def _orders_of(plugins: PluginManager, trial: Trial) -> tuple[tuple[Order, ...],
         order = order_of(plugins, record, trial.merchant_id)
         if order is None:
             unread.append(number)
-        else:
+        elif isinstance(order, Order):
             orders.append(order)
     return tuple(orders), tuple(unread)
 

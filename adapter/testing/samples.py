@@ -14,7 +14,7 @@ from typing import Final
 
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.starting import NotBackYet, within
-from adapter.extensions.values import OrderOutcome, OrderRecord, PartOutcome
+from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome
 from adapter.flows.order_paid import parse_order_paid
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order
@@ -54,8 +54,10 @@ def has_samples(hook: str) -> bool:
     return hook in _SAMPLES
 
 
-def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | None:
+def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
     """What a record says, as the first of these plugins that knows it reads it, or the adapter; None for no order.
+
+    An `Ignore` where that plugin ignores it.
 
     However reading breaks is found where `parse_order` itself is tried.
     """
@@ -63,19 +65,19 @@ def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> O
         order = within(MAPPING_SECONDS, partial(_read, plugins, record, merchant_id))
     except NotBackYet:
         return None
-    if order is None:
-        return None
+    if not isinstance(order, Order):
+        return order
     return replace(
         order, merchant_id=order.merchant_id or merchant_id, received_at=order.received_at or record.timestamp
     )
 
 
-def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | None:
+def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
     try:
         for plugin in plugins.implementations("parse_order"):
             answer = plugin.function(*(record for _ in plugin.arguments))
             if answer is not None:
-                return answer if isinstance(answer, Order) else None
+                return answer if isinstance(answer, Order | Ignore) else None
         return parse_order_paid(record.value, record.headers, merchant_id)
     except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so nobody's Ctrl-C
         return None

@@ -114,6 +114,20 @@ def test_a_plugin_that_cannot_be_taken_in_is_told_why(run: Commands, plugin: Pat
     assert "Traceback" not in told.out + told.err
 
 
+def test_hooks_in_a_class_of_a_file_are_pointed_at(run: Commands, plugin: Path) -> None:
+    """A file is a plugin by its own functions; a class in it is named as module:Class."""
+    plugin.write_text(
+        "from adapter import hookimpl\n\nclass Other:\n    pass\n\n"
+        "class Shop:\n    @hookimpl\n    def map_item(self, order, line):\n        return None\n"
+    )
+    told = run("plugins", "check", str(plugin), "--json")
+
+    (found,) = findings(told)
+    assert found["what"] == "It has no hook."
+    assert "shop:Shop" in str(found["cure"])
+    assert "entry point" in str(found["cure"])
+
+
 @pytest.mark.parametrize("target", ["no_such_module", "./no_such_file.py", "no such thing"])
 def test_what_is_not_there_is_told(run: Commands, target: str) -> None:
     """With what to write instead."""

@@ -367,6 +367,24 @@ def test_what_a_plugin_ignores_of_the_authors_own_is_noted() -> None:
     assert found.what == "It ignores record 1 of yours: cancelled."
 
 
+def test_a_record_that_the_plugin_ignores_is_not_called_unread() -> None:
+    """Its other hooks see no such order, and that is what was wanted."""
+
+    class Shop:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Ignore | None:
+            return Ignore("cancelled") if record.value == b"cancelled" else None
+
+        @hookimpl
+        def accept_order(self, order: Order) -> None: ...
+
+    found = conformance(Shop(), records=[order_record(b"cancelled"), order_record(b"nothing")])
+
+    assert next(each.what for each in found if "of yours" in each.what).startswith("It ignores record 1")
+    assert not any("Record 1 of yours is no order" in each.what for each in found)
+    assert any("Record 2 of yours is no order" in each.what for each in found)
+
+
 # --- taking in --------------------------------------------------------------------------------------------------------
 
 
