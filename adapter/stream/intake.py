@@ -8,8 +8,8 @@ its partition is not read on. It refuses to know where batches come from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Final, Generic, TypeVar
 
 from adapter.errors import TooLarge, Unreadable
 from adapter.stream.holding import Holding
@@ -24,6 +24,9 @@ S = TypeVar("S")
 
 _SIDE_BY_SIDE = 16
 """How many of a batch's records are prepared at once; those that do not wait for anything need no task of their own."""
+
+_PLAIN_KEYS: Final = frozenset({type(None), str, bytes, int})
+"""Types whose hash and equality are Python's own."""
 
 
 class Intake(Generic[S]):
@@ -91,7 +94,24 @@ def _check_read(record: Record) -> None:
 
 
 def _prepared(result: Prepared[S]) -> Prepared[S]:
-    """Raises TypeError when a stage returned something else."""
+    """Raises TypeError when a stage returned something else, or a key that cannot be one; and what the key raises."""
     if not isinstance(result, Prepared):
         raise TypeError(f"a stage's prepare returned {type(result).__name__}, which is no Prepared")
+    _check_key(result.lane)
+    _check_key(result.bulkhead)
     return result
+
+
+def _check_key(key: Hashable) -> None:
+    """See whether a lane or bulkhead can be looked up, before records of others are compared with it.
+
+    Members of a tuple are compared one by one, because a tuple takes identical ones for equal without comparing them.
+    """
+    if type(key) in _PLAIN_KEYS:
+        return
+    hash(key)
+    if type(key) is tuple:
+        for member in key:
+            _check_key(member)
+    elif key != key:
+        raise TypeError(f"a stage's prepare named a {type(key).__name__} as lane or bulkhead that is not its own equal")

@@ -109,20 +109,42 @@ class Workshop(Generic[S]):
     # --- a record comes in -------------------------------------------------------------------------------------------
 
     def admit(self, work: Work[S], prepared: Prepared[S]) -> None:
-        """Let a prepared record in; calls come in the order of the offsets."""
+        """Let a prepared record in; calls come in the order of the offsets.
+
+        A record whose lane, bulkhead or time raises is finished by the stage's `broken`, and no other is concerned.
+        """
         if self.finish_known(work):
             return
-        work.lane = prepared.lane
-        work.subject = prepared.subject
-        work.not_before = prepared.not_before.timestamp() if prepared.not_before else None
-        work.bulkhead = prepared.bulkhead
-        work.may_move = prepared.may_move
-        if work.lane in self._carried_lanes and not prepared.resumes:
+        try:
+            is_current, follows_carried = self._enter(work, prepared)
+        except Exception as error:  # noqa: BLE001  # the stage's own values take part, and an order is in them
+            outcome = self.broken(work, error, "prepare")
+            if outcome is not None:
+                self.finish(work, outcome)
+            return
+        if follows_carried:
             self._suspect(work)
-        if self._lanes.enter(work.lane, work) and not work.blocked:
+        if is_current and not work.blocked:
             self._go_on(work)
         else:
             work.step(Phase.QUEUED)
+
+    def _enter(self, work: Work[S], prepared: Prepared[S]) -> tuple[bool, bool]:
+        """Let the record into its lane: whether it is the current one there, and follows one that was carried on.
+
+        Looks up everything before it changes anything: when it raises, the record is in no lane.
+        """
+        not_before = float(prepared.not_before.timestamp()) if prepared.not_before else None
+        may_move, resumes = bool(prepared.may_move), bool(prepared.resumes)
+        self._bulkheads.has_room(prepared.bulkhead)
+        follows_carried = prepared.lane in self._carried_lanes and not resumes
+        is_current = self._lanes.enter(prepared.lane, work)
+        work.lane = prepared.lane
+        work.subject = prepared.subject
+        work.not_before = not_before
+        work.bulkhead = prepared.bulkhead
+        work.may_move = may_move
+        return is_current, follows_carried
 
     def finish(self, work: Work[S], outcome: Outcome) -> None:
         """Note a record's outcome; it is published with the next flush of its partition."""

@@ -198,8 +198,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _stream(
         "what comes into a lane that was handed on is not doubted",
         "workshop",
-        "        if work.lane in self._carried_lanes and not prepared.resumes:\n",
-        "        if False:\n",
+        "        follows_carried = prepared.lane in self._carried_lanes and not resumes\n",
+        "        follows_carried = False\n",
         "engine_bulkheads",
     ),
     _stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,8 @@ from adapter.errors import OffsetNotOpen
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import Levels, Unobserved
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.records import Record
+from adapter.stream.stage import Grant, Outcome, Prepared
 from stream.engine_stories import (
     PAID,
     Sends,
@@ -147,6 +149,22 @@ async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeClu
         await asyncio.wait_for(task, 5)
     assert cluster.members == []
     assert cluster.commits[PAID].offset == commit.offset
+
+
+async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(cluster: FakeCluster) -> None:
+    """A record's own lane may cost that record; a record that is settled twice is never only its own trouble."""
+
+    class Odd(StageOfTests):
+        async def prepare(self, record: Record) -> Prepared[str]:
+            engine._holdings.held[PAID].books._ledger.settle(record.offset)  # as if another task owned the record too
+            return replace(await super().prepare(record), not_before="tomorrow")  # type: ignore[arg-type]
+
+    cluster.append(PAID, "a")
+    engine = Engine(Odd(), KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+
+    with pytest.raises(OffsetNotOpen, match="given to two tasks"):
+        await asyncio.wait_for(engine.run(), 5)
+    assert cluster.told == []
 
 
 async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:

@@ -469,3 +469,77 @@ async def test_many_records_of_one_lane_are_carried_on_in_one_go(
     assert carried
     assert all(doubts[text] for text in hot)
     assert len(counted.calls) < len(carried)
+
+
+class Unhashable:
+    """A key that cannot be one."""
+
+    __hash__ = None  # type: ignore[assignment]  # as Python has it for a class with an __eq__ alone
+
+
+class Unequal:
+    """A key that cannot be compared, not even with itself."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("compared")
+
+    def __hash__(self) -> int:
+        return hash(b"x")
+
+
+class OnceHashable:
+    """A key whose hash is there once."""
+
+    asked = 0
+
+    def __hash__(self) -> int:
+        self.asked += 1
+        if self.asked > 1:
+            raise RuntimeError("hashed")
+        return 1
+
+
+class NeverTimed(datetime):
+    """A time that cannot be reckoned with."""
+
+    def timestamp(self) -> float:
+        raise OverflowError
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "raised"),
+    [
+        ("lane", lambda: Unhashable(), "TypeError"),
+        ("lane", lambda: ("3085676", Unhashable()), "TypeError"),
+        ("lane", lambda: Unequal(), "RuntimeError"),
+        ("lane", lambda: ("3085676", Unequal()), "RuntimeError"),
+        ("lane", lambda: OnceHashable(), "RuntimeError"),
+        ("lane", lambda: float("nan"), "TypeError"),
+        ("bulkhead", lambda: Unhashable(), "TypeError"),
+        ("bulkhead", lambda: Unequal(), "RuntimeError"),
+        ("bulkhead", lambda: OnceHashable(), "RuntimeError"),
+        ("not_before", lambda: NeverTimed(2099, 1, 1, tzinfo=UTC), "OverflowError"),
+        ("not_before", lambda: "tomorrow", "AttributeError"),
+    ],
+)
+async def test_what_prepare_answers_costs_its_own_record_alone(
+    cluster: FakeCluster, field: str, wrong: Callable[[], object], raised: str
+) -> None:
+    """A lane, bulkhead or time that raises ends in the stage's `broken`; the records around it are handled."""
+
+    class Odd(StageOfTests):
+        async def prepare(self, record: Record) -> Prepared[str]:
+            prepared = await super().prepare(record)
+            return replace(prepared, **{field: wrong()}) if prepared.subject == "odd" else prepared  # type: ignore[arg-type]
+
+    cluster.append(PAID, "a", "odd", "b", "odd", "c", key="x")
+    stage, failures = Odd(), Failures()
+    async with running(stage, cluster, PAID, observer=failures):
+        await until(lambda: len(cluster.told) == 5)
+        cluster.append(PAID, "d", key="x")
+        await until(lambda: "d" in cluster.told)
+
+    assert sorted(cluster.told) == ["a", "b", "c", "d", f"odd broken {raised}", f"odd broken {raised}"]
+    assert stage.handled == ["a", "b", "c", "d"]
+    assert cluster.commits[PAID].offset == 6
+    assert failures.all == ["prepare", "prepare"]
