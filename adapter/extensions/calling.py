@@ -33,7 +33,7 @@ from adapter.errors import (
 from adapter.extensions.counters import HookCounters
 from adapter.extensions.hooks import Hook
 from adapter.extensions.hookspecs import DECIDING, HookKind
-from adapter.extensions.shapes import mismatch
+from adapter.extensions.shapes import plain
 
 ANSWERS: Final[tuple[type[OrderError], ...]] = (
     Unreadable,
@@ -87,7 +87,7 @@ class Calls:
         self._current: Implementation | None = None
 
     def call(self, implementation: Implementation, given: Mapping[str, object], check: Check | None = None) -> object:
-        """The plugin's answer, which is of the type the hook promises and passes `check`.
+        """The plugin's answer, which is of the type the hook promises, in plain types, and passes `check`.
 
         Raises HookFailed, or one of `ANSWERS` as the plugin raised it.
         """
@@ -143,21 +143,17 @@ class Calls:
 def attempt(
     implementation: Implementation, given: Mapping[str, object], check: Check | None = None
 ) -> tuple[object, str | None]:
-    """What the plugin answers, and what is wrong with that: "raised KeyError at bundles.py line 12", or None.
+    """What the plugin answers, in plain types, and None; or None and what is wrong: "raised KeyError at x.py line 12".
 
     Raises one of `ANSWERS`, or SettingsError, where the hook may answer by it.
     """
     arguments = [given[name] for name in implementation.arguments]
     try:
-        answer = implementation.function(*arguments)
-        problem = _problem(answer, implementation) or (check(answer) if check and answer is not None else None)
-    except BaseException as error:  # any mistake of a plugin, sys.exit() too, becomes a sentence
+        return _checked(implementation.function(*arguments), implementation, check)
+    except BaseException as error:  # noqa: BLE001  # any mistake of a plugin, sys.exit() too, becomes a sentence
         if _is_answer(error, implementation):
-            if isinstance(error, OrderError) and not _says_something(error):
-                raise _worded(error, implementation) from None
-            raise
+            raise _plain_error(error, implementation) from None
         return None, f"raised {type(error).__name__}{place_in(implementation.function, error.__traceback__)}"
-    return answer, problem
 
 
 def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
@@ -171,20 +167,31 @@ def _answer(implementation: Implementation, given: Mapping[str, object], check: 
 
 def _is_answer(error: BaseException, implementation: Implementation) -> bool:
     if isinstance(error, SettingsError):
-        return implementation.hook.name == "configure" and any(problem.strip() for problem in error.problems)
+        return implementation.hook.name == "configure" and any(map(str.strip, error.problems))
     return isinstance(error, ANSWERS) and implementation.hook.kind in DECIDING
 
 
-def _says_something(error: OrderError) -> bool:
-    try:
-        return str(error).strip() not in ("", "None")
-    except Exception:  # noqa: BLE001  # a merchant's own class may have a __str__ of its own
-        return False
-
-
-def _worded(error: OrderError, implementation: Implementation) -> OrderError:
-    """The answer with a sentence in place of the one that is missing: a dead letter must say where it comes from."""
+def _plain_error(error: BaseException, implementation: Implementation) -> BaseException:
+    """The answer as one of our own errors with a plain text that says something, since it is repeated to people."""
+    if isinstance(error, SettingsError):
+        return SettingsError(*map(str.__str__, error.problems))
     kind = next(each for each in ANSWERS if isinstance(error, each))
+    text = _text(error)
+    if text.strip() in ("", "None"):
+        return _worded(error, kind, implementation)
+    is_plain = type(error) is kind and all(type(argument) is str for argument in error.args)
+    return error if is_plain else kind(text)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))
+    except BaseException:  # noqa: BLE001  # a merchant's own class may have a __str__ of its own
+        return ""
+
+
+def _worded(error: BaseException, kind: type[OrderError], implementation: Implementation) -> OrderError:
+    """The answer with a sentence in place of the one that is missing: a dead letter must say where it comes from."""
     place = place_in(implementation.function, error.__traceback__)
     return kind(
         implementation.blamed(
@@ -194,18 +201,21 @@ def _worded(error: OrderError, implementation: Implementation) -> OrderError:
     )
 
 
-def _problem(answer: object, implementation: Implementation) -> str | None:
+def _checked(answer: object, implementation: Implementation, check: Check | None) -> tuple[object, str | None]:
     hook = implementation.hook
     if inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
-        return "returned a coroutine, but hooks are plain functions that return the answer itself"
+        return None, "returned a coroutine, but hooks are plain functions that return the answer itself"
     if hook.kind is HookKind.OBSERVE:
-        return None
+        return None, None
     if answer is None and hook.kind is HookKind.CHAIN:
-        return f"returned None, but must return the {hook.arguments[-1]}, unchanged where nothing is to change"
-    wrong = mismatch(answer, hook.answer)
-    return f"returned what it may not: {wrong}" if wrong else None
+        return None, f"returned None, but must return the {hook.arguments[-1]}, unchanged where nothing is to change"
+    answer, wrong = plain(answer, hook.answer)
+    if wrong is not None:
+        return None, f"returned what it may not: {wrong}"
+    problem = check(answer) if check is not None and answer is not None else None
+    return (answer, None) if problem is None else (None, problem)
 
 
 def place_in(function: Callable[..., object], traceback: TracebackType | None) -> str:

@@ -54,7 +54,7 @@ class Decision:
         plugin, answer = self._first("parse_order", beyond_bounds, record=record)
         if plugin is None:
             return None
-        return replace(answer, plugin=plugin.plugin) if isinstance(answer, Ignore) else _own(cast("Order", answer))
+        return replace(answer, plugin=plugin.plugin) if isinstance(answer, Ignore) else cast("Order", answer)
 
     def accept(self, order: Order) -> Skip | None:
         """The first plugin's reason to issue nothing, or None."""
@@ -124,11 +124,6 @@ def beyond_bounds(answer: object) -> str | None:
     if nests_too_deep(order.reference):
         return f"returned an order whose reference is nested deeper than {REFERENCE_MAX_DEPTH} lists and objects"
     return None
-
-
-def _own(order: Order) -> Order:
-    """The order with a `reference` that is plain JSON and no longer in the plugin's hands."""
-    return order if order.reference is None else replace(order, reference=json.loads(json.dumps(order.reference)))
 
 
 def _of_line(item: TicketItem, line: Line) -> TicketItem:

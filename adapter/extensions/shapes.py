@@ -1,22 +1,32 @@
-"""Whether a value is of its annotated type, all the way down: what a plugin answers is believed only after this.
+"""What a plugin answers, in plain types all the way down, or how it is not of its annotated type.
 
 Python does not check types, so an `Order` whose quantity is the text "2" would travel on and break something far from
-its author. The answer is a clause for an error message; it names the place and the two types and never the value,
-which may be personal.
+its author. The clause for the error message names the place and the two types and never the value, which may be
+personal.
 
-Each type's check is built once and kept, since every answer of every plugin is held against it.
+A subclass brings its own code along: a `str` with an `__eq__` of its own has no hash, and an order number without a
+hash breaks the adapter at every start. So a text becomes a `str`, a number an `int`, an order an `Order`, by the code
+of the plain type alone. What is plain already stays the same object.
+
+Each type's conversion is built once and kept, since every answer of every plugin goes through it.
 """
 
 from __future__ import annotations
 
+import json
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from functools import cache
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import Final, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo
 
 _UNIONS = (Union, types.UnionType)
+
+_JSON_SCALARS: Final = frozenset({type(None), bool, int, float, str})
+
+_ZONES: Final = frozenset({timezone, ZoneInfo})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,103 +44,155 @@ class _Wrong:
         return _Wrong(step + self.place, self.what, inside=True)
 
 
-_Check = Callable[[object], _Wrong | None]
+_Convert = Callable[[object], object]
+"""Returns the value in plain types, or a `_Wrong`. Raises what the value's own code raises."""
+
+
+def plain(value: object, expected: object) -> tuple[object, str | None]:
+    """The value in plain types and None; or None and how it is not `expected`: "lines[0].price is a str, not an int".
+
+    Understands classes, dataclasses, `X | None` and other unions, `tuple[X, ...]`, `Sequence[X]` (a list or a tuple)
+    and `object`, which becomes plain JSON where it can; whatever there is is of a protocol. An int is no bool, a date
+    no datetime, and a datetime has a time zone.
+
+    Raises what the value's own code raises.
+    """
+    found = _convert(expected)(value)
+    if type(found) is _Wrong:
+        return None, f"{found.place.removeprefix('.') or 'it'} is {found.what}"
+    return found, None
 
 
 def mismatch(value: object, expected: object) -> str | None:
-    """None when `value` is of type `expected`, else how it is not: "lines[0].quantity is a str, not an int".
-
-    Understands classes, dataclasses, `X | None` and other unions, `tuple[X, ...]`, `Sequence[X]` (a list or a tuple)
-    and `object`; whatever there is is of a protocol. An int is no bool, a date no datetime, and a datetime has a time
-    zone.
-    """
-    wrong = _check(expected)(value)
-    return f"{wrong.place.removeprefix('.') or 'it'} is {wrong.what}" if wrong else None
+    """None when `value` can be had as an `expected`, else how it cannot."""
+    _, wrong = plain(value, expected)
+    return wrong
 
 
 @cache
-def _check(expected: object) -> _Check:
+def _convert(expected: object) -> _Convert:
     origin = get_origin(expected)
     if origin in _UNIONS:
-        return _union_check(expected)
+        return _union(expected)
     if origin in (tuple, Sequence):
-        return _series_check(expected, (tuple,) if origin is tuple else (list, tuple))
+        return _series(expected, (tuple,) if origin is tuple else (list, tuple))
     assert isinstance(expected, type), f"{expected!r} is no type that hooks may use"  # noqa: S101  # specs are ours
-    if is_dataclass(expected):
-        return _dataclass_check(expected)
-    return _class_check(expected)
-
-
-def _class_check(expected: type) -> _Check:
+    if expected is object:
+        return _plain_json
     if getattr(expected, "_is_protocol", False):
-        return lambda _: None  # whoever asks for it looks at what it has, and says more than "not one"
-    if issubclass(expected, datetime):
-        return _datetime_check(expected)
+        return lambda value: value  # whoever asks for it looks at what it has, and says more than "not one"
+    if is_dataclass(expected):
+        return _dataclass(expected)
+    return _class(expected)
+
+
+def _class(expected: type) -> _Convert:
     refused = {int: bool, date: datetime}.get(expected)
+    of_subclass = _OF_SUBCLASS.get(expected)
+    is_time = expected is datetime
 
-    def check(value: object) -> _Wrong | None:
-        if isinstance(value, expected) and not (refused and isinstance(value, refused)):
-            return None
-        return _other_type(value, expected)
-
-    return check
-
-
-def _datetime_check(expected: type[datetime]) -> _Check:
-    def check(value: object) -> _Wrong | None:
-        if not isinstance(value, expected):
+    def convert(value: object) -> object:
+        kind = type(value)  # and not `isinstance`, which asks the value itself
+        if kind is expected and not is_time:
+            return value
+        if not issubclass(kind, expected) or (refused is not None and issubclass(kind, refused)):
             return _other_type(value, expected)
-        return _Wrong("", "a datetime without a time zone", inside=True) if value.utcoffset() is None else None
+        return value if of_subclass is None else of_subclass(value)
 
-    return check
+    return convert
 
 
-def _dataclass_check(expected: type) -> _Check:
+def _plain_date(value: date) -> date:
+    return date.fromordinal(date.toordinal(value))
+
+
+def _plain_datetime(value: datetime) -> object:
+    offset = datetime.utcoffset(value)
+    if offset is None:
+        return _Wrong("", "a datetime without a time zone", inside=True)
+    if type(value) is datetime and type(value.tzinfo) in _ZONES:
+        return value
+    zone = timezone(timedelta(seconds=timedelta.total_seconds(offset)))
+    return datetime.combine(datetime.date(value), datetime.time(value), zone)
+
+
+_OF_SUBCLASS: Final[Mapping[type, Callable[..., object]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    date: _plain_date,
+    datetime: _plain_datetime,
+}
+"""What makes a plain value of a subclass's, by the code of the plain type alone."""
+
+
+def _plain_json(value: object) -> object:
+    """The merchant's own JSON, no longer in the plugin's hands; what is no JSON is left as it is."""
+    if type(value) in _JSON_SCALARS:
+        return value
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return value
+
+
+def _dataclass(expected: type) -> _Convert:
     hints = get_type_hints(expected)
-    checks = [(field.name, _check(hints[field.name])) for field in fields(expected)]
+    converts = [(field.name, _convert(hints[field.name])) for field in fields(expected)]
 
-    def check(value: object) -> _Wrong | None:
-        if not isinstance(value, expected):
+    def convert(value: object) -> object:
+        if not issubclass(type(value), expected):
             return _other_type(value, expected)
-        for name, check_field in checks:
-            wrong = check_field(getattr(value, name))
-            if wrong is not None:
-                return wrong.below(f".{name}")
-        return None
+        is_plain = type(value) is expected
+        found: dict[str, object] = {}
+        for name, convert_field in converts:
+            given = getattr(value, name)
+            found[name] = made = convert_field(given)
+            if type(made) is _Wrong:
+                return made.below(f".{name}")
+            is_plain = is_plain and made is given
+        return value if is_plain else expected(**found)
 
-    return check
+    return convert
 
 
-def _series_check(expected: object, accepted: tuple[type, ...]) -> _Check:
-    check_member = _check(get_args(expected)[0])
+def _series(expected: object, accepted: tuple[type, ...]) -> _Convert:
+    convert_member = _convert(get_args(expected)[0])
 
-    def check(value: object) -> _Wrong | None:
-        if not isinstance(value, (list, tuple)) or not isinstance(value, accepted):
+    def convert(value: object) -> object:
+        if not isinstance(value, (list, tuple)) or not issubclass(type(value), accepted):
             return _other_type(value, expected)
+        is_plain = type(value) in accepted
+        found = []
         for index, member in enumerate(value):
-            wrong = check_member(member)
-            if wrong is not None:
-                return wrong.below(f"[{index}]")
-        return None
+            made = convert_member(member)
+            if type(made) is _Wrong:
+                return made.below(f"[{index}]")
+            found.append(made)
+            is_plain = is_plain and made is member
+        if is_plain:
+            return value
+        return tuple(found) if issubclass(type(value), tuple) else found
 
-    return check
+    return convert
 
 
-def _union_check(expected: object) -> _Check:
+def _union(expected: object) -> _Convert:
     options = [option for option in get_args(expected) if option is not type(None)]
     optional = len(options) < len(get_args(expected))
-    checks = [_check(option) for option in options]
+    converts = [_convert(option) for option in options]
 
-    def check(value: object) -> _Wrong | None:
+    def convert(value: object) -> object:
         if optional and value is None:
             return None
-        found = [check_option(value) for check_option in checks]
-        if None in found:
-            return None
-        inside = next((wrong for wrong in found if wrong is not None and wrong.inside), None)
+        inside = None
+        for convert_option in converts:
+            made = convert_option(value)
+            if type(made) is not _Wrong:
+                return made
+            inside = inside or (made if made.inside else None)
         return inside or _other_type(value, expected)
 
-    return check
+    return convert
 
 
 def _other_type(value: object, expected: object) -> _Wrong:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from adapter.extensions.calling import attempt
+from adapter.extensions.decision import beyond_bounds
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.starting import NotBackYet, within
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome
@@ -75,8 +77,8 @@ def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> O
 def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
     try:
         for plugin in plugins.implementations("parse_order"):
-            answer = plugin.function(*(record for _ in plugin.arguments))
-            if answer is not None:
+            answer, problem = attempt(plugin, {"record": record}, beyond_bounds)
+            if answer is not None or problem is not None:
                 return answer if isinstance(answer, Order | Ignore) else None
         return parse_order_paid(record.value, record.headers, merchant_id)
     except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so nobody's Ctrl-C
@@ -132,8 +134,9 @@ def _items(plugins: PluginManager, order: Order) -> tuple[TicketItem, ...]:
 
 def _mapped_line(plugins: PluginManager, order: Order, line: Line) -> Sequence[TicketItem]:
     for plugin in plugins.implementations("map_item"):
-        given = {"order": order, "line": line}
-        found = plugin.function(*(given[name] for name in plugin.arguments))
+        found, problem = attempt(plugin, {"order": order, "line": line})
+        if problem is not None:
+            return ()
         if isinstance(found, Sequence):
             return found
     return ()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from extensions.odd_types import Number
 
 from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl, read_order
 from adapter.testing.clock import NOON
@@ -264,3 +265,37 @@ async def test_a_plugin_reads_the_adapters_own_format_out_of_an_envelope() -> No
     assert told.event("parked").data["order_id"] == "A-1"
     assert broken.reason == "unreadable"
     assert "order_id" in header(broken.letter, "ecticket-message")
+
+
+async def test_a_reason_without_a_hash_is_counted_as_its_text() -> None:
+    """A plugin's own kind of text is no mistake of the adapter's."""
+
+    class Shop:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Ignore:
+            return Ignore(Number("cancelled"))
+
+    house = House(plugins={"shop": Shop()})
+    told = await house.work(house.record(b"{}"))
+
+    assert told.ignored == "cancelled"
+    assert _nothing_published(told)
+    assert house.heard.of("ignored") == [("shop", "cancelled")]
+    assert type(house.heard.of("ignored")[0][1]) is str
+
+
+async def test_an_order_number_without_a_hash_is_issued_as_its_text() -> None:
+    """Its lane can be looked up, and its events name the plain number."""
+
+    class Shop:
+        @hookimpl
+        def parse_order(self, record: OrderRecord) -> Order:
+            return Order(order_id=Number("A-1"), merchant_id=MERCHANT, lines=LINES, customer=CUSTOMER)
+
+    house = House(plugins={"shop": Shop()})
+    record = house.record(b"{}")
+    prepared = await house.submit.prepare(record)
+    told = await house.work(record)
+
+    assert hash(prepared.lane) == hash(prepared.lane)
+    assert told.event("submitted").data["order_id"] == "A-1"
