@@ -161,8 +161,9 @@ async def test_a_loop_that_stood_still_is_logged_with_the_hooks_that_were_at_wor
         if returns:
             gate.set()
             await asyncio.gather(*tasks[:2])
-        while not caplog.messages:  # noqa: ASYNC110  # the workers look by themselves
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            while not caplog.messages:  # noqa: ASYNC110  # the workers look by themselves
+                await asyncio.sleep(0.001)
     finally:
         gate.set()
     await asyncio.gather(*tasks)
