@@ -26,8 +26,9 @@ class Books:
     `lost`: an order whose end was never told. `double`: tickets that exist twice. `repeated`: an event told more often
     than its order arrived, or one fact under two ids. `untrue`: anything else that does not agree.
 
-    `untold` is not wrong, since nobody could know it: tickets of parts that only an earlier mapping made, of an order
-    that was found again under a later one ("What remains" in docs/delivery.md).
+    `untold` is not wrong. Either no process could know it: tickets of parts that only an earlier mapping made, of an
+    order that was found again under a later one ("What remains" in docs/delivery.md). Or a person knows it: a `parked`
+    event, reason `unresolved`, names the number under which tickets may exist.
     """
 
     lost: tuple[str, ...]
@@ -59,7 +60,10 @@ def settle(
     double = (*_issued_twice(house), *_bought_besides(house, plans))
     repeated = tuple(told_too_often(house.told.events, Counter(orders.values())))
     said = house.disagreements()
-    untold = tuple(_of_an_earlier_mapping(said, plans.keys() & _recovered(house)))
+    untold = (
+        *_of_an_earlier_mapping(said, plans.keys() & _recovered(house)),
+        *left_to_a_person(said, house.told.events),
+    )
     known = {*lost, *double, *repeated, *untold}
     untrue = (
         *(sentence for sentence in said if sentence not in known),
@@ -109,6 +113,19 @@ def _of_an_earlier_mapping(said: Sequence[str], recovered: Iterable[str]) -> Ite
     numbers = {number for order_id in recovered for number in _numbers_of(order_id)}
     for sentence in said:
         if sentence.endswith(UNTOLD) and sentence.removesuffix(UNTOLD) in numbers:
+            yield sentence
+
+
+def left_to_a_person(said: Sequence[str], events: Sequence[Event]) -> Iterator[str]:
+    """The sentences about numbers that the message of an unresolved order names."""
+    messages = [
+        str(event.data["message"])
+        for event in events
+        if event.kind == "parked" and event.data["reason"] == "unresolved"
+    ]
+    for sentence in said:
+        number = sentence.removesuffix(UNTOLD)
+        if sentence != number and any(number in message for message in messages):
             yield sentence
 
 

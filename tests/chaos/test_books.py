@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
+from integration.house import UNTOLD
 from integration.told import Event
 
-from chaos.books import of_no_plan, parked, told_too_often
+from chaos.books import left_to_a_person, of_no_plan, parked, told_too_often
 
 
 def event(kind: str = "submitted", event_id: str = "e1", ref: str = "orders/0/1", **data: object) -> Event:
@@ -64,3 +65,22 @@ def test_a_parked_order_is_seen_unless_the_weather_explains_it() -> None:
 
     assert list(parked([letter], frozenset())) == ["S-1 was parked: unresolved"]
     assert list(parked([letter], frozenset({"unresolved"}))) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "known"),
+    [
+        ("unresolved", "Tickets may exist under MerchantTradeNo T1: ask ECPay.", True),
+        ("unresolved", "Tickets may exist under MerchantTradeNo T2: ask ECPay.", False),
+        ("gave-up", "T1 was never sent.", False),
+    ],
+)
+def test_tickets_without_an_event_are_fine_where_a_person_is_given_their_number(
+    reason: str, message: str, known: bool
+) -> None:
+    """The dead letter says that tickets may exist under it."""
+    untold = f"T1{UNTOLD}"
+
+    assert list(
+        left_to_a_person([untold, "T1 was issued 2 times"], [event("parked", reason=reason, message=message)])
+    ) == ([untold] if known else [])
