@@ -56,6 +56,7 @@ async def look_up(
         answer = Answer(asked_at=asked_at, answered_at=now(), code=reply.rtn_code)
         return reply, evidence.with_question(answer)
 
+    began_at = now()
     reply, evidence = await query()
     if reply.rtn_code == RTN_OK:
         return LookedUp(known=reply)
@@ -81,7 +82,7 @@ async def look_up(
         return LookedUp(known=again)
     if again.rtn_code != reply.rtn_code:
         return LookedUp(said=f"{refused}, and {again.rtn_code} a moment later, which proves nothing.")
-    if evidence.next_link(ready_at=asked_at, now=now()) is not Link.COMPLETE:
+    if evidence.next_link(ready_at=began_at, now=now()) is not Link.COMPLETE:
         return LookedUp(said=f"{refused}, but its answers took more than a minute, which proves nothing.")
     said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
     return LookedUp(not_known=True, said=said)

@@ -4,7 +4,7 @@
 far from it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which everything is
 refused. What is believed is a chain, each link within a minute of the last question:
 
-    question ──► control ──► RtnCode 1 for a known number ──► question, after the waiting time is over
+    question ──► control ──► RtnCode 1 for a known number ──► question, both after the waiting time is over
 
 Both questions about the part's own number and the control (a random number of the same kind) are refused with the same
 code. Between the two questions QueryIssueResult itself answered RtnCode 1 for a number of this merchant that is known
@@ -57,10 +57,11 @@ class Evidence:
     second: Answer | None = None
 
     def with_question(self, answer: Answer) -> Self:
-        """The part's own number was asked about once more."""
+        """The part's own number was asked about once more; after a second question the chain begins again."""
         first = self.first
         follows = (
             first is not None
+            and self.second is None
             and self.accepted_at is not None
             and answer.code == first.code
             and self.accepted_at <= answer.asked_at <= first.asked_at + WINDOW
@@ -80,7 +81,10 @@ class Evidence:
         return replace(self, accepted_at=at)
 
     def next_link(self, *, ready_at: datetime, now: datetime) -> Link:
-        """What is missing; the last question counts when it was asked at or after `ready_at`."""
+        """What is missing; both questions count only when they were asked at or after `ready_at`.
+
+        Otherwise an outage at the beginning of the waiting time and another one at its end would pass for "not known".
+        """
         latest = self.second or self.first
         if latest is None or now - latest.asked_at > WINDOW:
             return Link.QUESTION
@@ -90,6 +94,6 @@ class Evidence:
             return Link.BROKEN if self.control.asked_at >= latest.asked_at else Link.CONTROL
         if self.accepted_at is None:
             return Link.PROOF_OF_LIFE
-        if self.second is None or self.second.asked_at < ready_at:
+        if self.second is None or self.first is None or self.first.asked_at < ready_at:
             return Link.QUESTION
         return Link.COMPLETE

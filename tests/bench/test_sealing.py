@@ -34,8 +34,7 @@ def test_an_answer_echoes_the_number_that_was_asked_under(length: int) -> None:
     reply = IssueReply.from_payload(opened.payload)
     assert reply.rtn_code == 1
     assert reply.trade_no == TradeNo(kind=TradeNoKind.MERCHANT, value=number)
-    assert reply.items is not None
-    assert [item.item_no for item in reply.items] == ["VQT04959", "VNS21400"]
+    assert not reply.items
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"Data":"!"}', b'{"Data":"' + b"A" * 300 + b'"}'])

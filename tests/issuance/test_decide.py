@@ -126,6 +126,9 @@ def test_a_refusal_is_asked_about_and_never_sent_again_until_it_is_final() -> No
     assert story.next(seconds=601) == ControlQuery()
     assert story.comes(control(601)).next() == Probe()
     assert story.comes(ProbeAnswered(ok=True)).next() == Query()
+    assert story.comes(not_found(601)).next() == Query()
+    assert story.comes(not_found(601)).next() == Probe()
+    assert story.comes(ProbeAnswered(ok=True)).next() == Query()
     assert story.comes(not_found(601)).next() == Finish(
         result=Failed(stage=FailedStage.SUBMIT, rtn_code=77, rtn_msg="item is off the shelf")
     )

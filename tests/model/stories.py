@@ -159,7 +159,7 @@ def a_plan_that_shrinks(world: World) -> None:
     world.rebalance(0, 0)
     world.take_over(0)
     begin_to_handle(world)
-    world.work(0, 3)
+    world.work(0, 5)
     world.land(0, Landing.LOST)
     world.issue_answer(0, lost=True)
     world.work(0, 2)

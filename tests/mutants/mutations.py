@@ -333,8 +333,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _issuance(
         "a question from before the waiting time's end counts",
         "evidence",
-        "if self.second is None or self.second.asked_at < ready_at:",
-        "if self.second is None:",
+        "        if self.second is None or self.first is None or self.first.asked_at < ready_at:\n",
+        "        if self.second is None or self.first is None:\n",
         "evidence",
     ),
     _issuance(
