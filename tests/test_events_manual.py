@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
-from adapter.flows.events import EVENTS
+from adapter.flows.events import EVENTS, ParkReason
 from adapter.flows.header_schemas import EVENT_HEADERS
 from adapter.settings.groups import TopicSettings
 
@@ -32,11 +33,19 @@ def test_every_topic_that_events_are_on_is_in_the_table() -> None:
     assert all(defaults[role] == name for name, role in rows.items())
 
 
-def test_the_code_shown_is_the_examples() -> None:
-    """Word for word, and the example itself is run by `test_examples`."""
-    (shown,) = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
+def test_every_event_type_is_in_the_table() -> None:
+    """Each once, and none that does not exist."""
+    assert sorted(re.findall(r"^\| `(ecticket\.[\w.-]+\.v\d)` \|", MANUAL, re.MULTILINE)) == sorted(
+        event.TYPE for event in EVENTS
+    )
 
-    assert shown in (ROOT / "examples" / "read_events.py").read_text(encoding="utf-8")
+
+def test_every_dead_letter_reason_is_in_the_table() -> None:
+    """Each once, and none that does not exist."""
+    section = MANUAL.partition("\n## Dead-letter reasons\n")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+
+    assert sorted(re.findall(r"`([a-z-]+)`", " ".join(first_cells))) == sorted(get_args(ParkReason))
 
 
 def test_links_lead_to_files() -> None:
