@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test browser chaos mutants bench lint format clean
+.PHONY: help demo test browser chaos mutants bench docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,9 +40,13 @@ mutants: $(READY) ## Take each protection away, one line at a time: a fast test 
 bench: $(READY) ## What it costs: orders a second, CPU, memory, added time; beside a plain loop
 	$(BIN)/python -m benchmarks all --json bench.json
 
+docs: $(READY) ## The manual as a searchable site in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "The manual is in build/site/index.html."
+
 format: $(READY) ## Let the formatter write
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
