@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test browser chaos mutants bench docs lint format clean
+.PHONY: help demo quick test browser chaos mutants bench docs lint format clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ lint: $(READY) ## Style and strict types
 
 browser:
 	@sh tests/browser/chromium.sh
+
+quick: $(READY) ## Tests without broker and browser, with fewer examples; less than two minutes
+	$(BIN)/pytest -q -n 2 -m 'not broker and not browser'
 
 test: lint browser ## Everything, the real broker and a real browser included
 	$(BIN)/pytest -n 2 -m 'not broker'

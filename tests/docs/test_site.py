@@ -47,7 +47,10 @@ def hook() -> ModuleType:
 def test_every_page_of_the_manual_is_in_the_navigation_and_nothing_else() -> None:
     """Pages of decisions and plugins are reached from the page of their folder."""
     nav = list(_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
-    manual = {"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
+    manual = {
+        *(path.name for path in ROOT.glob("*.md")),
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    }
     folders = {f"{name}/README.md" for name in ("docs/decisions", "plugins")}
 
     assert sorted(nav) == sorted(manual | folders)
