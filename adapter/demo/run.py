@@ -98,8 +98,8 @@ def _picture(books: Books, samples: Sequence[Sample], began: float) -> Renderabl
 
 async def _send(stage: Stage, samples: Sequence[Sample], books: Books) -> None:
     producer = AIOKafkaProducer(**kafka_connection(stage.settings).client_options(), acks="all")
-    await producer.start()
     try:
+        await producer.start()
         for sample in samples:
             await producer.send(stage.settings.topics.orders_paid, sample.value, key=sample.order_id.encode())
             books.sent += 1

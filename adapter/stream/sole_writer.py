@@ -51,18 +51,17 @@ async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[S
         compression_type=connection.compression_type,
     )
     try:
-        await producer.start()
-    except AWAY as error:
-        await producer.stop()
-        raise BrokerAway(
-            f"No Kafka broker at {connection.bootstrap_servers} answered. Check that the brokers run, and try again."
-        ) from error
-    except KafkaError as error:
-        await producer.stop()
-        raise StreamError(
-            f"The brokers refuse the transactional id {name} ({error}). Allow this user to Write it (ACL)."
-        ) from error
-    try:
+        try:
+            await producer.start()
+        except AWAY as error:
+            raise BrokerAway(
+                f"No Kafka broker at {connection.bootstrap_servers} answered. Check that the brokers run, and try "
+                "again."
+            ) from error
+        except KafkaError as error:
+            raise StreamError(
+                f"The brokers refuse the transactional id {name} ({error}). Allow this user to Write it (ACL)."
+            ) from error
         yield SoleWriter(producer)
     finally:
         await producer.stop()

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 
+from adapter.demo import run
+from adapter.demo.books import Books
+from adapter.demo.stage import Stage
+from adapter.settings import load
 from adapter.stream.connection import KafkaConnection
 
 NOBODY = "http://127.0.0.1:1"
@@ -32,10 +41,27 @@ async def test_the_demo_accounts_for_every_order(kafka: KafkaConnection) -> None
     assert not [topic for topic in await _topics(kafka) if topic.startswith("demo-")]
 
 
+async def test_a_broker_that_does_not_answer_leaves_no_producer_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's own producer is closed also when its start fails."""
+    started: list[AIOKafkaProducer] = []
+
+    async def failing(self: AIOKafkaProducer) -> None:
+        started.append(self)
+        raise KafkaConnectionError
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", failing)
+    stage = SimpleNamespace(settings=load(None, {"kafka.bootstrap_servers": "127.0.0.1:1"}))
+
+    with pytest.raises(KafkaConnectionError):
+        await run._send(cast(Stage, stage), [], Books([], issuances="issuances"))
+
+    assert [producer._closed for producer in started] == [True]
+
+
 async def _topics(kafka: KafkaConnection) -> list[str]:
     admin = AIOKafkaAdminClient(**kafka.client_options())
-    await admin.start()
     try:
+        await admin.start()
         return list(await admin.list_topics())
     finally:
         await admin.close()
