@@ -24,7 +24,10 @@ from adapter.errors import BrokerAway, StreamError
 from adapter.stream.connection import KafkaConnection
 
 ANSWER_SECONDS = 10.0
-"""How long a whole talk may take."""
+"""How long a whole talk may take that only asks."""
+
+CREATE_SECONDS = 60.0
+"""How long brokers may take to make topics: they write to disk and elect leaders, which a busy machine does slowly."""
 
 _TOPIC = 2  # the resource type of topics in DescribeConfigs
 _PROBE_SECONDS = 3.0
@@ -96,8 +99,7 @@ class Cluster:
     async def create(self, specs: Collection[TopicSpec]) -> dict[str, Refusal]:
         """Ask for topics to be made; returns those that were refused. One that exists by now is as good as made."""
         wanted = [_wanted(spec) for spec in specs]
-        milliseconds = int(ANSWER_SECONDS * 1000)
-        answer = await self._ask(CreateTopicsRequest(wanted, milliseconds, False))
+        answer = await self._ask(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
         return {
             topic["topic"]: Refusal(
                 name=errors.for_code(topic["error_code"]).__name__,
@@ -126,12 +128,20 @@ class Cluster:
 
 
 @asynccontextmanager
-async def talk(connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS) -> AsyncIterator[Cluster]:
-    """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address."""
-    client = AIOKafkaClient(**connection.client_options(), request_timeout_ms=int(within_seconds * 1000))
+async def talk(
+    connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS, work_seconds: float | None = None
+) -> AsyncIterator[Cluster]:
+    """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address.
+
+    With `work_seconds`, a broker has to answer within `within_seconds`, and then has that long for its work.
+    """
+    request_seconds = within_seconds if work_seconds is None else work_seconds
+    client = AIOKafkaClient(**connection.client_options(), request_timeout_ms=int(request_seconds * 1000))
     try:
-        async with asyncio.timeout(within_seconds):
+        async with asyncio.timeout(within_seconds) as bound:
             await client.bootstrap()
+            if work_seconds is not None:
+                bound.reschedule(asyncio.get_running_loop().time() + work_seconds)
             yield Cluster(client)
     except AWAY as error:
         advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]

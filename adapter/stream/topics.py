@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from adapter.errors import TopicsMissing
-from adapter.stream.cluster import Cluster, Refusal, TopicSpec, talk
+from adapter.stream.cluster import CREATE_SECONDS, Cluster, Refusal, TopicSpec, talk
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topic_settings import losses
 
@@ -38,7 +38,7 @@ async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tup
     TopicsMissing when brokers refuse to make one, with what they said.
     """
     wanted = {spec.name: spec for spec in specs}
-    async with talk(connection) as cluster:
+    async with talk(connection, work_seconds=CREATE_SECONDS) as cluster:
         found = await cluster.topics(wanted)
         absent = [spec for name, spec in wanted.items() if name not in found]
         if not absent:

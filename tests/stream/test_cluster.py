@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from provider.server import self_signed
 
 from adapter.errors import BrokerAway
@@ -49,3 +51,27 @@ async def test_a_brokers_certificate_that_is_not_trusted_names_the_setting(tmp_p
 
     assert "certificate that is not trusted" in told
     assert "kafka.ssl_ca_file" in told
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> KafkaConnection:
+    """Brokers that let the client start at once."""
+
+    async def bootstrap(self: AIOKafkaClient) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaClient, "bootstrap", bootstrap)
+    return KafkaConnection(bootstrap_servers="127.0.0.1:1")
+
+
+async def test_work_may_take_longer_than_an_answer(answered: KafkaConnection) -> None:
+    """Once a broker has answered, its work has a bound of its own."""
+    async with talk(answered, within_seconds=0.05, work_seconds=60):
+        await asyncio.sleep(0.1)
+
+
+async def test_work_that_takes_too_long_is_given_up(answered: KafkaConnection) -> None:
+    """Its bound may also be the shorter one."""
+    with pytest.raises(BrokerAway):
+        async with talk(answered, within_seconds=60, work_seconds=0.05):
+            await asyncio.sleep(60)

@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import CreateTopicsRequest
 from conftest import MakesTopics
 
 from adapter.errors import BrokerAway, TopicsMissing
 from adapter.stream import topics
-from adapter.stream.cluster import talk
+from adapter.stream.cluster import ANSWER_SECONDS, CREATE_SECONDS, talk
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec
 
@@ -54,6 +56,26 @@ async def test_making_topics_twice_changes_nothing(kafka: KafkaConnection) -> No
     assert facts.ready
     assert settings["retention.ms"] == "604800000"
     assert settings["max.message.bytes"] == "2097152"
+
+
+async def test_topics_may_take_longer_to_make_than_an_answer_takes(
+    kafka: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers and client get `CREATE_SECONDS` for it, with which a busy machine makes topics."""
+    asked: list[tuple[int, int]] = []
+    send = AIOKafkaClient.send
+
+    async def sending(self: AIOKafkaClient, node: int, request: object) -> object:
+        if isinstance(request, CreateTopicsRequest):
+            asked.append((request.timeout, self._request_timeout_ms))
+        return await send(self, node, request)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", sending)
+
+    await topics.create(kafka, [spec(unique("slow"))])
+
+    assert asked == [(CREATE_SECONDS * 1000, CREATE_SECONDS * 1000)]
+    assert CREATE_SECONDS > ANSWER_SECONDS
 
 
 async def test_several_can_make_the_same_topics_at_once(kafka: KafkaConnection) -> None:
