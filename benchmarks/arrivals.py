@@ -45,7 +45,11 @@ class Arrivals:
         self._ended: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
         self._consumer.assign([TopicPartition(self._topic, number) for number in range(PARTITIONS)])
         self._task = asyncio.create_task(self._read())
         return self

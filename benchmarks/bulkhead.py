@@ -136,8 +136,8 @@ async def _send(ground: Ground, topic: str, seconds: float, *, silent: bool) -> 
     """Send both merchants' orders evenly; when each of the healthy one's was handed to the producer."""
     sent_at: dict[str, float] = {}
     producer = AIOKafkaProducer(**ground.connection.client_options(), acks="all")
-    await producer.start()
     try:
+        await producer.start()
         begin = time.perf_counter()
         for number in range(round(PER_SECOND * seconds)):
             await asyncio.sleep(max(0.0, begin + number / PER_SECOND - time.perf_counter()))

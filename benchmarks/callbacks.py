@@ -87,8 +87,8 @@ async def _notify(subject: Subject, sending: Sending) -> Sent:
 async def _compare(connection: KafkaConnection, given: Mapping[str, str], count: int) -> None:
     """As many records as answers: nothing was repeated, since no broker was away."""
     consumer = AIOKafkaConsumer(**connection.client_options())
-    await consumer.start()
     try:
+        await consumer.start()
         ends = await consumer.end_offsets(
             [TopicPartition(given["topics.tickets"], number) for number in range(PARTITIONS)]
         )

@@ -56,8 +56,8 @@ def order(number: int, *, merchant_id: str = "3085676") -> bytes:
 async def produce(connection: KafkaConnection, topic: str, numbers: Iterable[int], *, partitions: int) -> None:
     """Write the orders of these numbers, in turns to each partition, and return when the broker has them all."""
     producer = AIOKafkaProducer(**connection.client_options(), max_batch_size=_BATCH_BYTES)
-    await producer.start()
     try:
+        await producer.start()
         batches = {partition: producer.create_batch() for partition in range(partitions)}
         for number in numbers:
             partition, key, value = number % partitions, order_id(number).encode(), order(number)

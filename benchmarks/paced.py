@@ -70,8 +70,8 @@ async def send_evenly(ground: Ground, topic: str, count: int, per_second: float)
     """Send so many orders at this pace; when each was handed to the producer."""
     sent_at: dict[str, float] = {}
     producer = AIOKafkaProducer(**ground.connection.client_options(), acks="all")
-    await producer.start()
     try:
+        await producer.start()
         begin = time.perf_counter()
         for number in range(count):
             ahead = begin + number / per_second - time.perf_counter()

@@ -85,8 +85,8 @@ async def _all(subject: Subject, count: int, began: float) -> float:
 async def _write(connection: KafkaConnection, topic: str, count: int) -> None:
     now = datetime.now(UTC)
     producer = AIOKafkaProducer(**connection.client_options(), max_batch_size=128 * 1024)
-    await producer.start()
     try:
+        await producer.start()
         for number in range(count):
             record = confirmation_record(_confirmation(number, now), topic=topic)
             await producer.send(topic, record.value, record.key, headers=list(record.headers))

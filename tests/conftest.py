@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from unclosed import watch_clients
 
 from adapter.errors import LocalKafkaError
 from adapter.local.broker import LocalKafka
@@ -49,6 +50,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def _must_run(item: pytest.Item) -> bool:
     return os.environ.get("CI") == "true" and item.get_closest_marker("broker") is not None
+
+
+@pytest.fixture(autouse=True)
+def _every_client_is_closed() -> Iterator[None]:
+    """The test that leaves a Kafka client open fails, not a later one during which the garbage collector finds it."""
+    with pytest.MonkeyPatch.context() as patch:  # a test may undo its own patches
+        unclosed = watch_clients(patch)
+        yield
+        assert list(unclosed) == []
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +100,8 @@ async def topic(kafka: KafkaConnection) -> AsyncIterator[MakesTopics]:
 
 async def _delete(kafka: KafkaConnection, names: list[str]) -> None:
     admin = AIOKafkaAdminClient(**kafka.client_options())
-    await admin.start()
     try:
+        await admin.start()
         await admin.delete_topics(names)
     finally:
         await admin.close()

@@ -72,8 +72,8 @@ def _notified(kind: type[Notified], topic: str, event_id: str, **said: object) -
 async def _tell(kafka: KafkaConnection, *told: Publication, abort: bool = False) -> None:
     """Write these in one transaction, which is aborted where that is asked for."""
     producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="tells-of-issuances")
-    await producer.start()
     try:
+        await producer.start()
         await producer.begin_transaction()
         for each in told:
             await producer.send_and_wait(each.topic, each.value, key=each.key, headers=list(each.headers))
@@ -102,8 +102,8 @@ async def _line(out: asyncio.StreamReader) -> str:
 async def _next_record(kafka: KafkaConnection, topic: str) -> ConsumerRecord:
     """The first record of a topic, once there is one."""
     reader = AIOKafkaConsumer(topic, **kafka.client_options(), auto_offset_reset="earliest")
-    await reader.start()
     try:
+        await reader.start()
         return await asyncio.wait_for(reader.getone(), 60)
     finally:
         await reader.stop()

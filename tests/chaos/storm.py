@@ -133,8 +133,10 @@ class Storm:
                 **self.house.kafka.client_options(),
                 transactional_id=f"{group}.{self.house.topic('orders_paid')}.{partition}",
             )
-            await writer.start()
-            await writer.stop()
+            try:
+                await writer.start()
+            finally:
+                await writer.stop()
 
     async def _restart_broker(self) -> None:
         if self.broker is None:

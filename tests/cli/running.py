@@ -65,8 +65,8 @@ def in_own_process(*arguments: str, env: Mapping[str, str] | None = None) -> sub
 async def remove(kafka: KafkaConnection, topics: list[str]) -> None:
     """Remove topics, those that are not there too."""
     admin = AIOKafkaAdminClient(**kafka.client_options())
-    await admin.start()
     try:
+        await admin.start()
         await admin.delete_topics(topics)
     finally:
         await admin.close()

@@ -178,8 +178,8 @@ def on_broker(run: Commands, kafka: KafkaConnection, letters: str) -> Commands:
 async def _publish(kafka: KafkaConnection, topic: str) -> None:
     await create(kafka, [TopicSpec(name=topic, partitions=1, config={})])
     producer = AIOKafkaProducer(**kafka.client_options())
-    await producer.start()
     try:
+        await producer.start()
         for letter in LETTERS:
             await producer.send_and_wait(topic, key=letter.key, value=letter.value, headers=list(letter.headers))
     finally:

@@ -112,8 +112,8 @@ class Shelf:
 
     async def put_all(self, letters: tuple[Publication, ...]) -> None:
         producer = AIOKafkaProducer(**self.kafka.client_options(), max_request_size=8_000_000)
-        await producer.start()
         try:
+            await producer.start()
             for each in letters:
                 topic = each.topic or self.names["dead_letters"]
                 headers = list(each.headers)
@@ -128,10 +128,12 @@ class Shelf:
             group = f"{self.names['orders_paid']}.dead-letters"
             consumer = AIOKafkaConsumer(**self.kafka.client_options(), group_id=group, enable_auto_commit=False)
             place = TopicPartition(self.names["dead_letters"], 0)
-            await consumer.start()
-            consumer.assign([place])
-            await consumer.commit({place: OffsetAndMetadata(0, "")})
-            await consumer.stop()
+            try:
+                await consumer.start()
+                consumer.assign([place])
+                await consumer.commit({place: OffsetAndMetadata(0, "")})
+            finally:
+                await consumer.stop()
 
         asyncio.run(lose())
 

@@ -71,8 +71,8 @@ def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -
 
 async def _put(kafka: KafkaConnection, record: Publication) -> None:
     producer = AIOKafkaProducer(**kafka.client_options())
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(record.topic, record.value, record.key, headers=list(record.headers))
     finally:
         await producer.stop()

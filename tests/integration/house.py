@@ -247,6 +247,9 @@ class House:
                 except KafkaConnectionError:
                     await producer.stop()
                     await asyncio.sleep(0.2)
+                except BaseException:
+                    await producer.stop()
+                    raise
                 else:
                     return producer
 
@@ -295,8 +298,8 @@ class House:
 
     async def _behind(self, group: str, names: tuple[str, ...]) -> list[str]:
         admin = AIOKafkaAdminClient(**self.kafka.client_options())
-        await admin.start()
         try:
+            await admin.start()
             places = [TopicPartition(self.topic(name), number) for name in names for number in range(PARTITIONS)]
             commits = await admin.list_consumer_group_offsets(group, partitions=places)
         finally:
@@ -455,6 +458,8 @@ async def open_house(
             finally:
                 await house.end()
     admin = AIOKafkaAdminClient(**kafka.client_options())
-    await admin.start()
-    await admin.delete_topics([spec.name for spec in specs])
-    await admin.close()
+    try:
+        await admin.start()
+        await admin.delete_topics([spec.name for spec in specs])
+    finally:
+        await admin.close()

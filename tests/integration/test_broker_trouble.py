@@ -103,8 +103,8 @@ async def _mirror_the_group(house: House) -> None:
     group = f"{house.settings['kafka.group_prefix']}.submit"
     note = write(CommitNote(cluster_id="elsewhere", committed=1, reserved_until=1, mixed_until=0, fingerprint="there"))
     consumer = AIOKafkaConsumer(**house.kafka.client_options(), group_id=group, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         places = [TopicPartition(house.topic("orders_paid"), number) for number in range(PARTITIONS)]
         consumer.assign(places)
         await consumer.commit({place: OffsetAndMetadata(1, note) for place in places})

@@ -69,8 +69,8 @@ async def test_the_adapter_writes_the_codec_of_its_setting(
 
 async def _keep_in(house: House) -> None:
     admin = AIOKafkaAdminClient(**house.kafka.client_options())
-    await admin.start()
     try:
+        await admin.start()
         await admin.alter_configs(
             [
                 ConfigResource(ConfigResourceType.TOPIC, house.topic(name), {"compression.type": codec})
@@ -138,8 +138,8 @@ async def _codecs_on(house: House, topic: str, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("aiokafka.consumer.fetcher.MemoryRecords", noted)
     consumer = AIOKafkaConsumer(topic, **house.kafka.client_options(), auto_offset_reset="earliest")
-    await consumer.start()
     try:
+        await consumer.start()
         async with asyncio.timeout(20):
             await consumer.getone()
     finally:

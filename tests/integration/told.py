@@ -192,7 +192,11 @@ class Reader:
         )
 
     async def __aenter__(self) -> Reader:
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
         self._task = asyncio.create_task(self._read())
         return self
 
@@ -234,8 +238,8 @@ async def all_there(kafka: KafkaConnection, topic: str) -> list[ConsumerRecord]:
     options = kafka.client_options()
     consumer = AIOKafkaConsumer(topic, **options, auto_offset_reset="earliest", isolation_level="read_committed")
     found: list[ConsumerRecord] = []
-    await consumer.start()
     try:
+        await consumer.start()
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while sum([await consumer.position(place) for place in ends]) < sum(ends.values()):
             for records in (await consumer.getmany(timeout_ms=500)).values():

@@ -33,7 +33,8 @@ SETTINGS = "[pytest]\nmarkers =\n    broker: real Kafka\nasyncio_default_fixture
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A test suite with our fixtures, on a machine without network and without a cache."""
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    for file in ("conftest.py", "unclosed.py"):
+        shutil.copy(ROOT / "tests" / file, tmp_path)
     (tmp_path / "test_some.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(SETTINGS, encoding="utf-8")
     (tmp_path / "jgo.conf").write_text("[repositories]\ncentral = http://127.0.0.1:1\n", encoding="utf-8")

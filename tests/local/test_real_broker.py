@@ -27,8 +27,8 @@ BOUND_SECONDS = 60.0
 
 async def write(connection: KafkaConnection, topic: str, value: bytes) -> None:
     producer = AIOKafkaProducer(**connection.client_options(), acks="all")
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(topic, value)
     finally:
         await producer.stop()

@@ -100,8 +100,8 @@ class Crew:
     async def feed(self, first: int, past: int, *, per_second: float) -> None:
         """Put numbers into the source, a few to each lane, at this pace."""
         producer = AIOKafkaProducer(**self.kafka.client_options(), enable_idempotence=True)
-        await producer.start()
         try:
+            await producer.start()
             began = time.monotonic()
             for number in range(first, past):
                 await producer.send(self.source, b"%d" % number, key=b"lane %d" % (number // LANE_LENGTH))
@@ -119,8 +119,8 @@ class Crew:
     async def transactions_open(self) -> bool:
         """Whether some transaction that wrote to the sink has not ended: committed readers see less than others."""
         client = AIOKafkaClient(**self.kafka.client_options())
-        await client.bootstrap()
         try:
+            await client.bootstrap()
             return await self._ends(client, READ_COMMITTED) != await self._ends(client, READ_UNCOMMITTED)
         finally:
             await client.close()
@@ -135,10 +135,10 @@ class Crew:
         consumer = AIOKafkaConsumer(
             self.sink, **self.kafka.client_options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        await consumer.start()
         told = Told()
         until, last = time.monotonic() + seconds, time.monotonic()
         try:
+            await consumer.start()
             while time.monotonic() < until and not (enough(told.counts) and time.monotonic() - last > quiet):
                 for records in (await consumer.getmany(timeout_ms=300)).values():
                     last = time.monotonic()

@@ -11,8 +11,8 @@ async def send_raw(connection: KafkaConnection, topic: str, *batches: bytes, par
     """Send each of these batches by itself; returns the offsets of their first records."""
     offsets = []
     producer = AIOKafkaProducer(**connection.client_options(), max_request_size=64 << 20, max_batch_size=64 << 20)
-    await producer.start()
     try:
+        await producer.start()
         for raw in batches:
             builder = producer.create_batch()
             builder.append(key=None, value=None, timestamp=None)

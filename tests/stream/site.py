@@ -153,8 +153,8 @@ class Site:
     async def feed(self, *values: str | int, partition: int | None = None) -> None:
         """Put records into the source."""
         producer = AIOKafkaProducer(**self.connection.client_options(), enable_idempotence=True)
-        await producer.start()
         try:
+            await producer.start()
             for value in values:
                 text = str(value).encode()
                 await producer.send(self.source, text, key=text, partition=partition)
@@ -166,8 +166,8 @@ class Site:
         """Put one record into the source's first partition, in a transaction of its own."""
         name = f"feeder-{self.group}"
         producer = AIOKafkaProducer(**self.connection.client_options(), transactional_id=name)
-        await producer.start()
         try:
+            await producer.start()
             await producer.begin_transaction()
             await producer.send_and_wait(self.source, b"%d" % value, partition=0)
             await (producer.abort_transaction() if aborted else producer.commit_transaction())
@@ -216,8 +216,8 @@ class Site:
     async def empty(self) -> int:
         """Delete everything in the source's first partition, as retention does; where its log begins now."""
         consumer = AIOKafkaConsumer(**self.connection.client_options())
-        await consumer.start()
         try:
+            await consumer.start()
             place = TopicPartition(self.source, 0)
             end = (await consumer.end_offsets([place]))[place]
         finally:
@@ -228,8 +228,8 @@ class Site:
     async def commit(self, offset: int, note: str = "", partition: int = 0) -> None:
         """Set the group's offset, as tools do while nobody is in the group."""
         consumer = AIOKafkaConsumer(**self.connection.client_options(), group_id=self.group, enable_auto_commit=False)
-        await consumer.start()
         try:
+            await consumer.start()
             place = TopicPartition(self.source, partition)
             consumer.assign([place])
             await consumer.commit({place: OffsetAndMetadata(offset, note)})
@@ -298,8 +298,8 @@ class OffsetDeleteRequest(Request[_OffsetDeleteStruct]):  # type: ignore[misc]  
 async def administrating(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
     """An administrator for a moment."""
     admin = AIOKafkaAdminClient(**connection.client_options())
-    await admin.start()
     try:
+        await admin.start()
         yield admin
     finally:
         await admin.close()

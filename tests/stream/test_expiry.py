@@ -44,8 +44,8 @@ def forgetful(local_kafka_ready: None) -> Iterator[KafkaConnection]:
 async def expired(connection: KafkaConnection, transactional_id: str) -> None:
     """Wait until the broker has deleted what it knew of this id: a tombstone in its log of transactions."""
     consumer = AIOKafkaConsumer(**connection.client_options(), auto_offset_reset="earliest")
-    await consumer.start()
     try:
+        await consumer.start()
         known = await consumer._client.fetch_all_metadata()
         partitions = known.partitions_for_topic(TRANSACTION_STATE)
         consumer.assign([TopicPartition(TRANSACTION_STATE, number) for number in partitions])

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -50,13 +51,23 @@ async def member(quick: KafkaConnection, group: str) -> AsyncIterator[AioKafkaMe
     await member.leave()
 
 
+@asynccontextmanager
+async def producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(**kafka.client_options())
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        await producer.stop()
+
+
 async def everything(kafka: KafkaConnection, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
     """Keys and values, read committed."""
     options = kafka.client_options()
     consumer = AIOKafkaConsumer(topic, **options, auto_offset_reset="earliest", isolation_level="read_committed")
-    await consumer.start()
     found: list[tuple[bytes | None, bytes | None]] = []
     try:
+        await consumer.start()
         async with asyncio.timeout(10):
             while len(found) < count:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
@@ -168,11 +179,9 @@ async def test_a_member_reads_only_what_it_is_asked_to(
 ) -> None:
     """Other partitions keep their records; a seek forgets what was fetched."""
     source = await topic("in", partitions=2)
-    producer = AIOKafkaProducer(**quick.client_options())
-    await producer.start()
-    for partition in (0, 1):
-        await producer.send_and_wait(source, b"%d" % partition, partition=partition, headers=[("h", b"1")])
-    await producer.stop()
+    async with producing(quick) as producer:
+        for partition in (0, 1):
+            await producer.send_and_wait(source, b"%d" % partition, partition=partition, headers=[("h", b"1")])
     await joined(member, source)
     assert member.assignment() == {Place(source, 0), Place(source, 1)}
     assert member.lease.holds(member.lease.generation)
@@ -238,6 +247,7 @@ async def test_what_no_client_can_write_is_named_and_nothing_is_written(
 
     with pytest.raises(PublicationsTooLarge) as refused:
         await writer.publish(publications, offset=1, metadata="")
+    writer.abandon()
 
     assert refused.value.indexes == {1, 2}
     assert await member.committed(Place(source, 0)) is None
@@ -252,6 +262,7 @@ async def test_a_header_without_a_value_stays_one(
     headers = (("null", None), ("empty", b""))
 
     await writer.publish((Publication(topic=sink, key=b"k", value=b"v", headers=headers),), offset=1, metadata="")
+    writer.retire()
 
     assert [record.headers async for record in read_to_end(quick, [sink])] == [headers]
 
@@ -291,11 +302,9 @@ class Copies:
 async def test_odd_records_get_through_one_by_one(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
     """Tombstones, empty ones, and one that is too large for where it should go: each has its outcome."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
-    producer = AIOKafkaProducer(**quick.client_options())
-    await producer.start()
-    for key, value in ((b"1", b"fine"), (b"2", None), (b"3", b""), (None, b"no key"), (b"5", b"x" * 500_000)):
-        await producer.send_and_wait(source, value, key)
-    await producer.stop()
+    async with producing(quick) as producer:
+        for key, value in ((b"1", b"fine"), (b"2", None), (b"3", b""), (None, b"no key"), (b"5", b"x" * 500_000)):
+            await producer.send_and_wait(source, value, key)
 
     engine = Engine(Copies(group, source, sink), quick)
     running = asyncio.create_task(engine.run())
@@ -330,14 +339,12 @@ async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(
     """A topic that takes less than a batch of the client's: of 301 only the outcome that does not fit is replaced."""
     source, other = await topic("in"), await topic("other")
     sink = await topic("out", partitions=2, config={"max.message.bytes": "20000"})
-    producer = AIOKafkaProducer(**quick.client_options())
-    await producer.start()
-    for number in range(300):
-        await producer.send(source, b"small " + b"x" * 900, b"%d" % number)
-        if number == 150:
-            await producer.send(source, b"large " + b"x" * 25_000, b"large")
-    await producer.flush()
-    await producer.stop()
+    async with producing(quick) as producer:
+        for number in range(300):
+            await producer.send(source, b"small " + b"x" * 900, b"%d" % number)
+            if number == 150:
+                await producer.send(source, b"large " + b"x" * 25_000, b"large")
+        await producer.flush()
 
     engine = Engine(TellsTwice(group, source, sink, other), quick)
     running = asyncio.create_task(engine.run())

@@ -70,8 +70,8 @@ async def table(kafka: KafkaConnection, topic: MakesTopics) -> Table:
 @asynccontextmanager
 async def _producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(**kafka.client_options())
-    await producer.start()
     try:
+        await producer.start()
         yield producer
     finally:
         await producer.stop()
@@ -189,10 +189,12 @@ async def _commit(table: Table, offset: int) -> None:
     """As an operator with Kafka's tools would."""
     place = TopicPartition(table.topic, 0)
     consumer = AIOKafkaConsumer(**table.kafka.client_options(), group_id=table.group, enable_auto_commit=False)
-    await consumer.start()
-    consumer.assign([place])
-    await consumer.commit({place: OffsetAndMetadata(offset, "")})
-    await consumer.stop()
+    try:
+        await consumer.start()
+        consumer.assign([place])
+        await consumer.commit({place: OffsetAndMetadata(offset, "")})
+    finally:
+        await consumer.stop()
 
 
 async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from adapter.stream.records import Record
 @asynccontextmanager
 async def producing(kafka: KafkaConnection, transactional_id: str | None = None) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(**kafka.client_options(), transactional_id=transactional_id)
-    await producer.start()
     try:
+        await producer.start()
         yield producer
     finally:
         await producer.stop()
