@@ -7,6 +7,7 @@ under `CI=true` that is a failure, so that nobody takes a green run for a tested
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
@@ -59,6 +60,18 @@ def _every_client_is_closed() -> Iterator[None]:
         unclosed = watch_clients(patch)
         yield
         assert list(unclosed) == []
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers_are_removed() -> Iterator[None]:
+    """A command that runs in this process logs to the standard error of its test, which is closed afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in list(root.handlers):
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
