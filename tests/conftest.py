@@ -15,6 +15,7 @@ from typing import Protocol
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from hypothesis import HealthCheck, settings
 from unclosed import watch_clients
 
 from adapter.errors import LocalKafkaError
@@ -23,6 +24,10 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec, create
 
 _NOT_RUN = "BROKER TEST NOT RUN"
+
+# A test proves what the code does, not how busy the machine is.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 
 class MakesTopics(Protocol):
