@@ -41,7 +41,9 @@ async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnecti
     delivered = {row["sink"]: row["delivered"] for row in report.rows}
     failed = {row["sink"]: row["tries that failed"] for row in report.rows}
     assert delivered == {"no sink": 0, "healthy": 60, "down: refuses connections": 0, "down: never answers": 0}
-    assert [sink for sink, count in failed.items() if count] == ["down: refuses connections", "down: never answers"]
+    assert not failed["no sink"]
+    assert failed["down: refuses connections"]
+    assert failed["down: never answers"]  # a healthy one may be too slow on a busy machine, and is tried again
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
