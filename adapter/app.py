@@ -41,9 +41,9 @@ from adapter.provider.client import Provider
 from adapter.settings import Settings
 from adapter.settings.advice import advise
 from adapter.stream import topics as kafka_topics
-from adapter.stream.aside import Runs
 from adapter.stream.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.stream.engine import Engine
+from adapter.stream.engine_thread import Runs
 from adapter.stream.publisher import KafkaPublisher
 from adapter.stream.stage import Stage
 from adapter.web.admin import admin_app
@@ -112,7 +112,7 @@ class RunningStage(Runs, Protocol):
     """A stage as the app sees it: `stream.engine.Engine` behind a topic, `web.callbacks.ReceiveStage` behind a port."""
 
     @property
-    def last_beat(self) -> float: ...
+    def last_heartbeat(self) -> float: ...
 
 
 class Adapter:
@@ -318,8 +318,8 @@ class Adapter:
     def not_live_because(self) -> Sequence[str]:
         """Reasons why a restart would help."""
         now = time.monotonic()
-        beats = {name: engine.last_beat for name, engine in self._engines.items()}
-        beats["deliver"] = self._deliveries.last_beat
+        beats = {name: engine.last_heartbeat for name, engine in self._engines.items()}
+        beats["deliver"] = self._deliveries.last_heartbeat
         stuck = [
             f"the {name} loop has not turned for {now - beat:.0f} s"
             for name, beat in beats.items()

@@ -20,9 +20,9 @@ from adapter.flows.patience import Patience, Tried
 from adapter.flows.ports import Clock
 from adapter.flows.signatures import RecordSigner
 from adapter.settings import Settings
-from adapter.stream.aside import Aside, Runs
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
+from adapter.stream.engine_thread import Aside, Runs
 from adapter.stream.observer import StreamObserver
 
 
@@ -62,9 +62,9 @@ class Deliveries:
         return self._aside.engines
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When the engines' loop last turned (`time.monotonic`); now, while there is none."""
-        return self._aside.last_beat if self._started else time.monotonic()
+        return self._aside.last_heartbeat if self._started else time.monotonic()
 
     def lingering(self) -> Mapping[str, int]:
         """By sink, the deliveries that were given up and have not ended."""

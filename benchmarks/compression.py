@@ -17,9 +17,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from adapter.stream.compression import CODECS
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 from adapter.testing.stages import Stages
-from adapter.testing.surroundings import Grant
+from adapter.testing.surroundings import RecordContext
 from benchmarks.orders import order
 from benchmarks.reporting import Report
 
@@ -55,24 +55,24 @@ async def measure(rounds: int = ROUNDS) -> Report:
     return Report(title=f"kafka.compression: batches of submitted orders, {rounds} rounds in turns, medians", rows=rows)
 
 
-async def _published(number: int) -> Sequence[Publication]:
+async def _published(number: int) -> Sequence[ProducerRecord]:
     stages = Stages()
     record = stages.record(order(number))
     prepared = await stages.submit.prepare(record)
-    outcome = await stages.submit.handle(prepared.subject, Grant(record))
+    outcome = await stages.submit.handle(prepared.subject, RecordContext(record))
     return outcome.records
 
 
-def _by_topic(orders: Sequence[Sequence[Publication]]) -> list[list[Publication]]:
-    topics: dict[str, list[Publication]] = defaultdict(list)
-    for publications in orders:
-        for publication in publications:
-            topics[publication.topic].append(publication)
+def _by_topic(orders: Sequence[Sequence[ProducerRecord]]) -> list[list[ProducerRecord]]:
+    topics: dict[str, list[ProducerRecord]] = defaultdict(list)
+    for producer_records in orders:
+        for producer_record in producer_records:
+            topics[producer_record.topic].append(producer_record)
     return list(topics.values())
 
 
 def _costs(
-    batches: Sequence[Sequence[Publication]], written: dict[str, list[bytes]], rounds: int
+    batches: Sequence[Sequence[ProducerRecord]], written: dict[str, list[bytes]], rounds: int
 ) -> dict[str, tuple[float, float]]:
     writing: dict[str, list[float]] = defaultdict(list)
     reading: dict[str, list[float]] = defaultdict(list)
@@ -89,7 +89,7 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _write(batch: Sequence[Publication], codec: str) -> bytes:
+def _write(batch: Sequence[ProducerRecord], codec: str) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=_TYPES[codec],

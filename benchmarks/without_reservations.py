@@ -12,19 +12,19 @@ from __future__ import annotations
 import sys
 
 from adapter.cli import main
-from adapter.stream import holdings
-from adapter.stream.books import PartitionBooks
-from adapter.stream.inheritance import Inheritance
+from adapter.stream import partition_manager
+from adapter.stream.partition_state import PartitionState
+from adapter.stream.recovery import RecoveredState
 
 
-class UnreservedBooks(PartitionBooks):
+class UnreservedBooks(PartitionState):
     """Books that reserve nothing ahead."""
 
-    def __init__(self, name: str, inheritance: Inheritance, *, ahead: int, **facts: str) -> None:
+    def __init__(self, name: str, recovered: RecoveredState, *, ahead: int, **facts: str) -> None:
         assert ahead > 0, "the stage reserves nothing anyway, so there would be nothing to compare"  # noqa: S101
-        super().__init__(name, inheritance, ahead=0, **facts)
+        super().__init__(name, recovered, ahead=0, **facts)
 
 
 if __name__ == "__main__":
-    vars(holdings)["PartitionBooks"] = UnreservedBooks
+    vars(partition_manager)["PartitionState"] = UnreservedBooks
     sys.exit(main())

@@ -21,7 +21,7 @@ from adapter.app import ABANDONED_MAX, Adapter
 from adapter.errors import HookFailed, PluginRefused, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.settings import Settings, load
-from adapter.stream.aside import Runs
+from adapter.stream.engine_thread import Runs
 
 RECORD = OrderRecord(topic="orders.paid", key=None, value=b"{}", timestamp=datetime(2026, 3, 1, tzinfo=UTC))
 

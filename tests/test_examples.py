@@ -29,7 +29,7 @@ from adapter.flows.events import (
 )
 from adapter.flows.order_paid import parse_order_paid
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 ROOT = Path(__file__).parent.parent
 FIRST_ORDER = ROOT / "examples" / "first_order.py"
@@ -48,28 +48,28 @@ COMMON: dict[str, object] = {
 }
 
 
-def _told(data: IssuanceData, topic: str) -> Publication:
+def _told(data: IssuanceData, topic: str) -> ProducerRecord:
     return issuance_event(data, topic=topic, origin=Origin(topic="orders.paid", partition=0, offset=1), now=NOW)
 
 
-def _submitted(number: str, topic: str, *, order_id: str = "A-1", recovered: bool = False) -> Publication:
+def _submitted(number: str, topic: str, *, order_id: str = "A-1", recovered: bool = False) -> ProducerRecord:
     content = {**COMMON, "order_id": order_id, "trade_no": number, "recovered": recovered}
     return _told(IssuanceSubmitted.model_validate(content), topic)
 
 
-def _issued(number: str, topic: str, *, order_id: str = "A-1") -> Publication:
+def _issued(number: str, topic: str, *, order_id: str = "A-1") -> ProducerRecord:
     content = {**COMMON, "order_id": order_id, "trade_no": number}
     more = {"recovered": False, "submitted_at": NOW, "queries": 1}
     return _told(IssuanceIssued.model_validate({**content, **more}), topic)
 
 
-def _notified(kind: type[Notified], topic: str, event_id: str, **said: object) -> Publication:
+def _notified(kind: type[Notified], topic: str, event_id: str, **said: object) -> ProducerRecord:
     common = {"merchant_id": "3085676", "trade_no": "ONE", "trade_no_kind": "merchant", "ticket_trade_no": None}
     data = kind.model_validate({**common, "raw": {}, "withheld": (), **said})
     return notification_event(data, topic=topic, event_id=event_id, now=NOW)
 
 
-async def _tell(kafka: KafkaConnection, *told: Publication, abort: bool = False) -> None:
+async def _tell(kafka: KafkaConnection, *told: ProducerRecord, abort: bool = False) -> None:
     """Write these in one transaction, which is aborted where that is asked for."""
     producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="tells-of-issuances")
     try:

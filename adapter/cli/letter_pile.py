@@ -17,7 +17,7 @@ from adapter.cli.output import counting, note
 if TYPE_CHECKING:
     from adapter.flows.letters import Letter
     from adapter.settings import Settings
-    from adapter.stream.pile import Pile, Taking
+    from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim
     from adapter.stream.records import Record
 
 T = TypeVar("T")
@@ -37,23 +37,23 @@ class Letters:
     all: tuple[Letter, ...]
     open: frozenset[str]
     told: frozenset[str]
-    pile: Pile
+    pile: AcknowledgedTopic
 
     @asynccontextmanager
-    async def taking(self, partition: int) -> AsyncIterator[Taking]:
+    async def claim(self, partition: int) -> AsyncIterator[PartitionClaim]:
         """Take letters of this partition off the pile.
 
         Where the commits are forgotten, the next one says again which letters events show to be dealt with: from then
         on nobody reads the events any more.
         """
-        async with self.pile.taking(partition) as taking:
-            if taking.forgotten:
-                taking.count_as_taken(
+        async with self.pile.claim(partition) as claim:
+            if claim.forgotten:
+                claim.mark_acknowledged(
                     letter.offset
                     for letter in self.all
-                    if letter.partition == partition and letter.name in self.told and taking.is_open(letter.offset)
+                    if letter.partition == partition and letter.name in self.told and claim.is_open(letter.offset)
                 )
-            yield taking
+            yield claim
 
 
 async def read_letters(settings: Settings) -> tuple[Letter, ...]:
@@ -65,22 +65,22 @@ async def read_letters(settings: Settings) -> tuple[Letter, ...]:
 @asynccontextmanager
 async def letters_of(settings: Settings) -> AsyncIterator[Letters]:
     """The letters, and the pile that they are taken from."""
-    from adapter.stream.pile import open_pile
+    from adapter.stream.acknowledged_topic import open_acknowledged_topic
     from adapter.wiring import kafka_connection
 
     letters = await read_letters(settings)
-    async with open_pile(
+    async with open_acknowledged_topic(
         kafka_connection(settings),
         topic=settings.topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.dead-letters",
         records=[(letter.partition, letter.offset) for letter in letters],
     ) as pile:
-        standing = await pile.standing()
-        told = await _told(settings, letters, {place for place, each in standing.items() if each.forgotten})
+        pending_offsets = await pile.pending_offsets()
+        told = await _told(settings, letters, {place for place, each in pending_offsets.items() if each.forgotten})
         still_open = {
             letter.name
             for letter in letters
-            if letter.offset in standing[letter.partition].open and letter.name not in told
+            if letter.offset in pending_offsets[letter.partition].open and letter.name not in told
         }
         yield Letters(all=letters, open=frozenset(still_open), told=told, pile=pile)
 

@@ -91,7 +91,7 @@ def reissue_(
 
 async def _reissue(settings: Settings, request: Request) -> None:
     """Read what was told, prepare the order, and then, as the only one who does, look again and write."""
-    from adapter.stream.sole_writer import sole_writer
+    from adapter.stream.exclusive_producer import exclusive_producer
     from adapter.wiring import kafka_connection
 
     merchant_id, order_id = await _order_named(settings, request)
@@ -100,9 +100,9 @@ async def _reissue(settings: Settings, request: Request) -> None:
         _report(request, await _prepared(settings, request, merchant_id, order_id), order_id)
         note("Dry run: nothing was written.")
         return
-    async with sole_writer(kafka_connection(settings), name) as writer:
+    async with exclusive_producer(kafka_connection(settings), name) as writer:
         prepared = await _prepared(settings, request, merchant_id, order_id)
-        await writer.write([prepared.publication])
+        await writer.write([prepared.producer_record])
     _report(request, prepared, order_id)
 
 
@@ -268,7 +268,7 @@ def _report(request: Request, prepared: Reissue, order_id: str) -> None:
     for part in prepared.parts:
         told = (
             f"{outcome}  order {order_id}, part {part.number} of {part.of} under {part.trade_no.value} "
-            f"(reissue {part.reissue}, {part.ticket_count} tickets) → {prepared.publication.topic}"
+            f"(reissue {part.reissue}, {part.ticket_count} tickets) → {prepared.producer_record.topic}"
         )
         facts = {
             "outcome": outcome,
@@ -280,7 +280,7 @@ def _report(request: Request, prepared: Reissue, order_id: str) -> None:
             "trade_no_kind": part.trade_no.kind.value,
             "reissue": part.reissue,
             "ticket_count": part.ticket_count,
-            "target": prepared.publication.topic,
+            "target": prepared.producer_record.topic,
         }
         event = f"an issuance {'' if request.dry_run else 'was '}{outcome}"
         audit(event, facts, told=told, as_json=request.json)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from adapter.flows.replay import NotReplayed, Replayed, ToSink
     from adapter.flows.signatures import RecordSigner
     from adapter.settings import Settings
-    from adapter.stream.pile import Taking
+    from adapter.stream.acknowledged_topic import PartitionClaim
     from adapter.stream.records import Record
 
 TOGETHER = 50
@@ -196,15 +196,15 @@ class Replayer:
         self._letters = letters
         self._stack = stack
         self._report = report
-        self._takings: dict[int, Taking] = {}
+        self._takings: dict[int, PartitionClaim] = {}
         self._waiting: dict[int, dict[int, tuple[Letter, Replayed | ToSink]]] = {}
 
     async def add(self, letter: Letter, again: Replayed | ToSink, *, at_once: bool) -> None:
         """Replay this letter, now or together with the next ones."""
         from adapter.flows.replay import ToSink
 
-        taking = await self._taking(letter.partition)
-        if not taking.is_open(letter.offset):
+        claim = await self._taking(letter.partition)
+        if not claim.is_open(letter.offset):
             self._report.left_out(letter, "Somebody else has dealt with it at this moment.")
             return
         for_sink = isinstance(again, ToSink)
@@ -223,9 +223,9 @@ class Replayer:
         for partition in list(self._waiting):
             await self._take(partition)
 
-    async def _taking(self, partition: int) -> Taking:
+    async def _taking(self, partition: int) -> PartitionClaim:
         if partition not in self._takings:
-            self._takings[partition] = await self._stack.enter_async_context(self._letters.taking(partition))
+            self._takings[partition] = await self._stack.enter_async_context(self._letters.claim(partition))
         return self._takings[partition]
 
     async def _take(self, partition: int) -> None:
@@ -234,7 +234,7 @@ class Replayer:
         waiting = self._waiting.pop(partition)
         while waiting:
             outcomes = {offset: Outcome(records=again.records) for offset, (_, again) in waiting.items()}
-            for offset in sorted(await self._takings[partition].take(outcomes)):
+            for offset in sorted(await self._takings[partition].acknowledge(outcomes)):
                 self._report.replayed(*waiting.pop(offset))
 
 

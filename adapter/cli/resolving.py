@@ -247,11 +247,11 @@ async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequenc
             each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC), signer=signer
         )
         if not word.dry_run:
-            async with letters.taking(letter.partition) as taking:
-                if not taking.is_open(letter.offset):
+            async with letters.claim(letter.partition) as claim:
+                if not claim.is_open(letter.offset):
                     note(f"{letter.name} was dealt with by somebody else at this moment; nothing was told.")
                     return 1
-                await taking.take({letter.offset: Outcome(records=resolved.publications)})
+                await claim.acknowledge({letter.offset: Outcome(records=resolved.producer_records)})
         _report(word, letter, each, resolved)
     if word.dry_run:
         note("Dry run: nothing was written.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adapter.settings import Settings
     from adapter.stream.blockages import SkipRequest
     from adapter.stream.connection import KafkaConnection
-    from adapter.stream.port import Place, UnreadableBatch
+    from adapter.stream.port import TopicPartition, UnreadableBatch
 
 WHY_MAX_CHARACTERS = 500
 LOOK_SECONDS = 10.0
@@ -81,13 +81,13 @@ def skip(
     return 0
 
 
-def _coordinates(where: str) -> tuple[Place, int]:
-    from adapter.stream.port import Place
+def _coordinates(where: str) -> tuple[TopicPartition, int]:
+    from adapter.stream.port import TopicPartition
 
     found = _COORDINATES.fullmatch(where)
     if found is None:
         raise typer.BadParameter(f"{where!r} is not TOPIC/PARTITION/OFFSET, such as orders.paid/3/41.")
-    return Place(found["topic"], int(found["partition"])), int(found["offset"])
+    return TopicPartition(found["topic"], int(found["partition"])), int(found["offset"])
 
 
 def _check_topic(settings: Settings, topic: str) -> None:
@@ -97,7 +97,9 @@ def _check_topic(settings: Settings, topic: str) -> None:
         raise typer.BadParameter(f"No stage of the adapter reads {topic}. It reads {', '.join(read)}.")
 
 
-async def _skip(settings: Settings, place: Place, offset: int, why: str) -> tuple[UnreadableBatch, SkipRequest] | str:
+async def _skip(
+    settings: Settings, place: TopicPartition, offset: int, why: str
+) -> tuple[UnreadableBatch, SkipRequest] | str:
     """What was given up, or why nothing was."""
     from adapter.stream.unreadable_batches import request_skip
     from adapter.wiring import kafka_connection, skips_group
@@ -114,7 +116,7 @@ async def _skip(settings: Settings, place: Place, offset: int, why: str) -> tupl
     return problem, await request_skip(connection, skips_group(settings), problem, why)
 
 
-async def _problem(connection: KafkaConnection, place: Place, offset: int) -> UnreadableBatch | None:
+async def _problem(connection: KafkaConnection, place: TopicPartition, offset: int) -> UnreadableBatch | None:
     from adapter.stream.reading import first_unreadable
 
     return (await first_unreadable(connection, {place: offset}, seconds=LOOK_SECONDS)).get(place)

@@ -14,7 +14,7 @@ from adapter.cli.output import note, print_json, print_marked, print_table, say
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from adapter.stream.cluster import TopicFacts
+    from adapter.stream.admin import TopicDescription
     from adapter.stream.connection import KafkaConnection
     from adapter.stream.topics import TopicSpec
 
@@ -43,7 +43,7 @@ class Survey:
     """What the brokers say of the topics that there should be."""
 
     specs: Sequence[TopicSpec]
-    found: Mapping[str, TopicFacts]
+    found: Mapping[str, TopicDescription]
     warnings: tuple[str, ...]
     created: tuple[str, ...] = ()
 
@@ -80,11 +80,11 @@ async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, mak
 
     Raises BrokerAway, StreamError and TopicsMissing as `stream.topics` does.
     """
-    from adapter.stream.cluster import talk
+    from adapter.stream.admin import admin_session
     from adapter.stream.topics import create, warnings
 
     created = await create(connection, specs) if make else ()
-    async with talk(connection) as cluster:
+    async with admin_session(connection) as cluster:
         found = await cluster.topics([spec.name for spec in specs])
     return Survey(specs=specs, found=found, warnings=await warnings(connection, specs), created=created)
 

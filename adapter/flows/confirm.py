@@ -55,8 +55,8 @@ from adapter.issuance.parking import another_orders_number
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class ConfirmStage:
 
     name = "confirm"
     sends = False
-    begins_at_end = False
+    starts_at_latest = False
     fingerprint = ""
 
     def __init__(
@@ -110,7 +110,7 @@ class ConfirmStage:
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._unverified = UnverifiedRecords(self.name, observer, now)
 
-    async def prepare(self, record: Record) -> Prepared[Waiting]:
+    async def prepare(self, record: Record) -> PreparedRecord[Waiting]:
         """Read the record and say when it is to be asked about.
 
         Raises Unreadable: it is no confirmation.
@@ -133,26 +133,26 @@ class ConfirmStage:
         signed = trust is Trust.VALID
         not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
         due = take_up_at(not_before, now, self._policy, fraction=self._fraction())
-        return Prepared(
+        return PreparedRecord(
             lane=None,
             subject=Waiting(issuance.merchant_id, awaited, due),
             not_before=due,
             bulkhead=bulkhead_of(issuance.merchant_id, self._merchants),
-            may_move=True,
+            may_hand_off=True,
         )
 
-    async def handle(self, waiting: Waiting, grant: Grant) -> Outcome | Later[Waiting]:
+    async def handle(self, waiting: Waiting, context: RecordContext) -> Outcome | RetryLater[Waiting]:
         """Ask once, and tell what can be told."""
         awaited = asked(waiting.awaited, await self._ask(waiting))
         step = next_step(awaited, self._now(), self._policy, fraction=self._fraction())
         if isinstance(step, AskAgain):
-            return Later(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited, step.at))
-        confirmation = read_confirmation(grant.record.value)
+            return RetryLater(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited, step.at))
+        confirmation = read_confirmation(context.record.value)
         if confirmation.recovered and (other := await self._other_order(confirmation)) is not None:
             step = self._another_orders(confirmation, other)
-        return self._told(grant.record, confirmation, awaited, step)
+        return self._told(context.record, confirmation, awaited, step)
 
-    def carry(self, record: Record, waiting: Waiting, _grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, waiting: Waiting, _grant: RecordContext) -> Outcome:
         """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
 
         Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment. What is
@@ -164,7 +164,7 @@ class ConfirmStage:
         later = confirmation.asked(queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._written_anew(record, later),))
 
-    def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         """Put a record that is no confirmation, or broke the adapter, on the dead letters; at worst its coordinates."""
         if is_refused_again(error):
             return park_by_coordinates(record, error, "confirm", self._topics, self._now(), self._signer)
@@ -238,7 +238,7 @@ class ConfirmStage:
                 verdict = Verdict(reason="unresolved", stage="confirm", message=step.message)
                 return Outcome(records=self._letter(record, verdict, confirmation))
 
-    def _issued(self, confirmation: Confirmation, step: Issued) -> Publication:
+    def _issued(self, confirmation: Confirmation, step: Issued) -> ProducerRecord:
         self._observer.issuance_told("issued", recovered=confirmation.recovered)
         data = IssuanceIssued(
             **dict(confirmation.issuance),
@@ -248,7 +248,7 @@ class ConfirmStage:
         )
         return self._event(data, confirmation)
 
-    def _failed(self, confirmation: Confirmation, step: Failed) -> Publication:
+    def _failed(self, confirmation: Confirmation, step: Failed) -> ProducerRecord:
         self._observer.issuance_told("failed", recovered=confirmation.recovered)
         data = IssuanceFailed(
             **dict(confirmation.issuance), stage="confirm", rtn_code=None, rtn_msg=None, remark=step.remark
@@ -257,7 +257,7 @@ class ConfirmStage:
 
     def _delayed(
         self, record: Record, confirmation: Confirmation, awaited: Awaited, step: TellDelayed
-    ) -> tuple[Publication, ...]:
+    ) -> tuple[ProducerRecord, ...]:
         """Told once: the flag travels with the record that is written anew in the same transaction."""
         self._observer.issuance_told("delayed", recovered=confirmation.recovered)
         data = IssuanceDelayed(
@@ -268,7 +268,7 @@ class ConfirmStage:
         later = confirmation.asked(queries=told.queries, delayed=delayed, not_before=step.ask_at)
         return self._event(data, confirmation), self._written_anew(record, later)
 
-    def _written_anew(self, record: Record, confirmation: Confirmation) -> Publication:
+    def _written_anew(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
         journey, _ = self._journey(record)
         headers = encoded_headers(journey) if journey.replays or journey.dead_letter is not None else ()
         again = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
@@ -286,7 +286,7 @@ class ConfirmStage:
         )
         return journey, verified.trust
 
-    def _event(self, data: IssuanceData, confirmation: Confirmation) -> Publication:
+    def _event(self, data: IssuanceData, confirmation: Confirmation) -> ProducerRecord:
         return issuance_event(
             data,
             topic=self._topics.told_on(type(data)),
@@ -297,7 +297,7 @@ class ConfirmStage:
 
     def _letter(
         self, record: Record, verdict: Verdict, confirmation: Confirmation | None
-    ) -> tuple[Publication, Publication]:
+    ) -> tuple[ProducerRecord, ProducerRecord]:
         """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()

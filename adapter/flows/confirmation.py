@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapter.errors import Unreadable
 from adapter.flows.events import IssuanceData, Moment, Origin, issuance_key
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 
 class OriginData(BaseModel):
@@ -57,10 +57,10 @@ class Confirmation(BaseModel):
 
 def confirmation_record(
     confirmation: Confirmation, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
-) -> Publication:
+) -> ProducerRecord:
     """The confirmation as a record for `topic`; `headers` are what it brings along from the dead letters."""
     key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
-    return Publication(
+    return ProducerRecord(
         topic=topic,
         key=key.encode(),
         value=confirmation.model_dump_json().encode(),

@@ -15,7 +15,7 @@ from datetime import datetime
 from adapter.flows.events import ParkReason, Stage, rfc3339
 from adapter.flows.journey import PLAN, VALUE_OMITTED, Journey, journey_headers, own_headers
 from adapter.flows.signatures import RecordSigner
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
 """What the dead-letter topic takes (contract, section 2)."""
@@ -49,7 +49,7 @@ def dead_letter(
     topic: str,
     now: datetime,
     signer: RecordSigner | None = None,
-) -> Publication:
+) -> ProducerRecord:
     """The record for the dead letters, without what the topic would not take.
 
     First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
@@ -60,19 +60,19 @@ def dead_letter(
     return letter if signer is None else signer.sign(letter, journey.merchant_id)
 
 
-def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[Publication]:
+def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[ProducerRecord]:
     headers = (*own_headers(record.headers), *added)
     omitted = () if VALUE_OMITTED in dict(added) else ((VALUE_OMITTED, b"true"),)
     if record.not_read is not None:
         range_ = f"{record.not_read.first}-{record.not_read.last}"
         headers = added = (*added, (OFFSETS, range_.encode()), *omitted)
-    yield Publication(topic=topic, key=record.key, value=record.value, headers=headers)
+    yield ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
     if record.value is not None:
         headers, added = (*headers, *omitted), (*added, *omitted)
-    yield Publication(topic=topic, key=record.key, value=None, headers=headers)
-    yield Publication(topic=topic, key=None, value=None, headers=added)
+    yield ProducerRecord(topic=topic, key=record.key, value=None, headers=headers)
+    yield ProducerRecord(topic=topic, key=None, value=None, headers=added)
     least = tuple(header for header in added if header[0] != PLAN)
-    yield Publication(topic=topic, key=None, value=None, headers=least)
+    yield ProducerRecord(topic=topic, key=None, value=None, headers=least)
 
 
 def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[str, bytes]]:
@@ -104,6 +104,6 @@ def _milliseconds(journey: Journey) -> int:
     return int(journey.origin_timestamp.timestamp() * 1000) if odd is None else odd
 
 
-def _size(letter: Publication) -> int:
+def _size(letter: ProducerRecord) -> int:
     headers = sum(len(name.encode()) + len(text or b"") for name, text in letter.headers)
     return len(letter.key or b"") + len(letter.value or b"") + headers

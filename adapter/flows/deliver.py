@@ -31,7 +31,7 @@ from adapter.flows.ports import Clock
 from adapter.flows.signatures import RecordSigner
 from adapter.flows.told import read_event
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 
 MAX_WAITING = 500
 """Events of one topic that wait for a sink in memory; what comes then waits on its topic.
@@ -68,7 +68,7 @@ class DeliverStage:
     """The stage of one sink over `topics`."""
 
     sends = False
-    begins_at_end = True
+    starts_at_latest = True
     fingerprint = ""
 
     def __init__(
@@ -100,28 +100,28 @@ class DeliverStage:
         self._paused_until: datetime | None = None
         self._said: datetime | None = None
 
-    async def prepare(self, record: Record) -> Prepared[Tried]:
+    async def prepare(self, record: Record) -> PreparedRecord[Tried]:
         """Put the record behind those of its key."""
-        return Prepared(lane=record.key, subject=Tried())
+        return PreparedRecord(lane=record.key, subject=Tried())
 
-    async def handle(self, tried: Tried, grant: Grant) -> Outcome | Later[Tried]:
+    async def handle(self, tried: Tried, context: RecordContext) -> Outcome | RetryLater[Tried]:
         """Try once, unless the sink has asked to be left alone."""
         if self._paused_until is not None and self._now() < self._paused_until:
-            return Later(not_before=self._paused_until, subject=tried)
-        event = read_event(grant.record)
+            return RetryLater(not_before=self._paused_until, subject=tried)
+        event = read_event(context.record)
         if event is None:
             self._observer.attempted(self._sink.name, NO_EVENT, 0.0)
             return Outcome()
         attempt = await self._timed(self._sink.deliver(event))
-        return self._failed(grant.record, event, tried, attempt) if attempt.failed else Outcome()
+        return self._failed(context.record, event, tried, attempt) if attempt.failed else Outcome()
 
-    def carry(self, record: Record, tried: Tried, _grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, tried: Tried, _grant: RecordContext) -> Outcome:
         """Give the event up before its time: a commit cannot name so many open ones. The dead letter keeps it."""
         so_far = f"was tried (attempt {tried.attempts}) and {tried.why}" if tried.attempts else "was not tried yet"
         why = f"{so_far}; too many other events wait for the sink to let it wait on"
         return self._given_up(record, tried, why)
 
-    def broken(self, record: Record, error: Exception, _grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         """Put an event that was not read, or broke the adapter, on the dead letters; at worst its coordinates."""
         try:
             if not is_refused_again(error):
@@ -143,7 +143,7 @@ class DeliverStage:
         self._observer.attempted(self._sink.name, attempt.end.value, time.perf_counter() - began)
         return attempt
 
-    def _failed(self, record: Record, event: Event, tried: Tried, attempt: Attempt) -> Outcome | Later[Tried]:
+    def _failed(self, record: Record, event: Event, tried: Tried, attempt: Attempt) -> Outcome | RetryLater[Tried]:
         now = self._now()
         tried = tried.again(now, attempt.why)
         at = None
@@ -163,7 +163,7 @@ class DeliverStage:
                 attempt.pause_seconds, now=now, paused=self._paused_until, patience=self._patience
             )
         self._say(event, tried, at)
-        return Later(not_before=at, subject=tried)
+        return RetryLater(not_before=at, subject=tried)
 
     def _say(self, event: Event, tried: Tried, at: datetime) -> None:
         """Tell of a failure now and then; the metrics count them all."""

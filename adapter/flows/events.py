@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Pla
 from pydantic_core import PydanticSerializationError
 
 from adapter.protocol.order_detail import UseStatus
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 SOURCE = "/ecticket-adapter"
 NAMESPACE = uuid.UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
@@ -306,7 +306,7 @@ def issuance_key(merchant_id: str, trade_no: str) -> str:
 
 def issuance_event(
     data: IssuanceData, *, topic: str, origin: Origin, now: datetime, traceparent: str | None = None
-) -> Publication:
+) -> ProducerRecord:
     """A fact about an issuance as a record for `topic`."""
     key = issuance_key(data.merchant_id, data.trade_no)
     attributes = {
@@ -328,7 +328,7 @@ def order_event(
     order_record: Origin | None = None,
     traceparent: str | None = None,
     distinctions: tuple[str, ...] = (),
-) -> Publication:
+) -> ProducerRecord:
     """A fact about a record as a record for `topic`; `merchant_id` only when that merchant is known here.
 
     `origin` is the record the fact is about, and its id follows from it and the `distinctions`; `order_record` the
@@ -347,7 +347,7 @@ def order_event(
     )
 
 
-def notification_event(data: Notified, *, topic: str, event_id: str, now: datetime) -> Publication:
+def notification_event(data: Notified, *, topic: str, event_id: str, now: datetime) -> ProducerRecord:
     """A notified fact as a record for `topic`; one that names no order goes by its ticket, or by itself."""
     ticket = data.ticket_ref if isinstance(data, TicketStatusChanged) else None
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
@@ -365,7 +365,7 @@ def _publication(
     origin: Origin | None,
     now: datetime,
     traceparent: str | None,
-) -> Publication:
+) -> ProducerRecord:
     context = {
         "time": rfc3339(now),
         **attributes,
@@ -373,7 +373,7 @@ def _publication(
         "partitionkey": key,
         **({"traceparent": traceparent} if traceparent else {}),
     }
-    return Publication(
+    return ProducerRecord(
         topic=topic,
         key=key.encode("utf-8", "replace"),
         value=_json(data),

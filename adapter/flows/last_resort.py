@@ -17,7 +17,7 @@ from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, pa
 from adapter.flows.journey import Journey
 from adapter.flows.ports import Topics
 from adapter.flows.signatures import RecordSigner
-from adapter.stream.records import NotRead, Publication, Record
+from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.stream.stage import Outcome
 
 _NOT_BUILT = (
@@ -97,7 +97,7 @@ def bare_letter(
     return Outcome(records=(_signed(unsigned, signer),))
 
 
-def _signed(letter: Publication, signer: RecordSigner | None) -> Publication:
+def _signed(letter: ProducerRecord, signer: RecordSigner | None) -> ProducerRecord:
     """The dead letter with its signature, if that is not what fails: without one it still counts as possibly sent."""
     try:
         return letter if signer is None else signer.sign(letter)

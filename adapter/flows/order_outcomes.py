@@ -38,7 +38,7 @@ from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, en
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.sitting import Unproven
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 
 _REASON_MAX = 100
@@ -191,7 +191,7 @@ class OrderOutcomes:
             due = handed_off_until(journey.first_seen, now, self._defer_seconds)
         return Outcome(records=(self._deferred_record(record, journey, due),))
 
-    def _finished(self, sat: Sat) -> Iterator[Publication]:
+    def _finished(self, sat: Sat) -> Iterator[ProducerRecord]:
         for end in sat.ends:
             if not isinstance(end.action, Finish):
                 continue
@@ -201,7 +201,7 @@ class OrderOutcomes:
                 case Failed() as failed:
                     yield self._failed(sat, end, failed)
 
-    def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[Publication]:
+    def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[ProducerRecord]:
         part, number = end.state.part, submitted.ticket_trade_no
         self._observer.issuance_told("submitted", recovered=submitted.recovered)
         told = common(sat.whose, part, ticket_trade_no=number)
@@ -224,7 +224,7 @@ class OrderOutcomes:
         record = confirmation_record(confirmation, topic=self._topics.confirmations)
         yield self._signer.sign(record, sat.whose.merchant_id)
 
-    def _failed(self, sat: Sat, end: Ended, failed: Failed) -> Publication:
+    def _failed(self, sat: Sat, end: Ended, failed: Failed) -> ProducerRecord:
         self._observer.issuance_told("failed", recovered=False)
         data = IssuanceFailed(
             **common(sat.whose, end.state.part, ticket_trade_no=None),
@@ -241,7 +241,7 @@ class OrderOutcomes:
             traceparent=sat.journey.traceparent,
         )
 
-    def _deferred(self, sat: Sat) -> Iterator[Publication]:
+    def _deferred(self, sat: Sat) -> Iterator[ProducerRecord]:
         """All open parts of the order, together in one record."""
         open_ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Defer)]
         if not open_ends:
@@ -261,17 +261,17 @@ class OrderOutcomes:
         due = deferred_until([action for _, action in open_ends], self._now(), self._defer_seconds)
         yield self._deferred_record(sat.record, journey, due)
 
-    def _deferred_record(self, record: Record, journey: Journey, due: datetime) -> Publication:
+    def _deferred_record(self, record: Record, journey: Journey, due: datetime) -> ProducerRecord:
         journey = replace(journey, not_before=due)
-        publication = Publication(
+        producer_record = ProducerRecord(
             topic=self._topics.orders_deferred,
             key=record.key,
             value=record.value,
             headers=(*own_headers(record.headers), *encoded_headers(journey)),
         )
-        return self._signer.sign(publication, journey.merchant_id)
+        return self._signer.sign(producer_record, journey.merchant_id)
 
-    def _parked(self, sat: Sat) -> Iterator[Publication]:
+    def _parked(self, sat: Sat) -> Iterator[ProducerRecord]:
         """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
         reason = _park_reason(sat)
         if reason is None:
@@ -286,7 +286,7 @@ class OrderOutcomes:
 
     def _letter(
         self, record: Record, verdict: Verdict, journey: Journey, whose: Whose | None, parts_done: int
-    ) -> tuple[Publication, ...]:
+    ) -> tuple[ProducerRecord, ...]:
         self._observer.parked(verdict.stage, verdict.reason)
         now = self._now()
         if whose is not None:

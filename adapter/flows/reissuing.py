@@ -22,7 +22,7 @@ from adapter.issuance.carried import CarriedPart, CarriedPlan, encode_plan
 from adapter.issuance.plan import Part, renumbered
 from adapter.issuance.state import Past
 from adapter.issuance.trade_numbers import derive_trade_no
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 _MOST_REISSUES = 100
 _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
@@ -53,7 +53,7 @@ class Reissue:
     """The parts under their new numbers, and the deferred record that carries them."""
 
     parts: tuple[Part, ...]
-    publication: Publication
+    producer_record: ProducerRecord
 
 
 def failures(words: Sequence[Word], which: str) -> tuple[Failure, ...] | NotReissued:
@@ -152,14 +152,14 @@ def reissue(
         parts_done=settled,
         plan=encode_plan(plan),
     ).of_order(whose.merchant_id, whose.order_id)
-    publication = Publication(
+    producer_record = ProducerRecord(
         topic=topic,
         key=order_record.key,
         value=order_record.value,
         headers=(*own_headers(order_record.headers), *encoded_headers(journey)),
     )
-    signed = publication if signer is None else signer.sign(publication, whose.merchant_id)
-    return Reissue(parts=anew, publication=signed)
+    signed = producer_record if signer is None else signer.sign(producer_record, whose.merchant_id)
+    return Reissue(parts=anew, producer_record=signed)
 
 
 def origin_of(order_record: str | None) -> Origin | None:

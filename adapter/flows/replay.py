@@ -39,7 +39,7 @@ from adapter.flows.ports import Topics
 from adapter.flows.signatures import RecordSigner
 from adapter.flows.told import read_event
 from adapter.issuance.carried import decode_plan
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 MAPPED_ANEW = frozenset(
     {
@@ -78,7 +78,7 @@ class Replayed:
     Issue call follows only `submit.reissue_after_seconds` later. None for a confirmation, which sends nothing.
     """
 
-    publication: Publication
+    producer_record: ProducerRecord
     replays: int
     mapped_anew: bool
     possibly_sent_at: datetime | None = None
@@ -86,12 +86,12 @@ class Replayed:
     @property
     def target(self) -> str:
         """Where it goes."""
-        return self.publication.topic
+        return self.producer_record.topic
 
     @property
-    def records(self) -> tuple[Publication, ...]:
+    def records(self) -> tuple[ProducerRecord, ...]:
         """What is written when the letter is taken off the pile."""
-        return (self.publication,)
+        return (self.producer_record,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class ToSink:
     event: Event
     replays: int
     mapped_anew: bool = False
-    records: tuple[Publication, ...] = ()
+    records: tuple[ProducerRecord, ...] = ()
     possibly_sent_at: None = None
 
     @property
@@ -154,13 +154,13 @@ def replay(
     if target == "orders":
         journey = _possibly_sent(letter, journey, now)
         return Replayed(
-            publication=_again(whole, journey, topics.orders_deferred, signer),
+            producer_record=_again(whole, journey, topics.orders_deferred, signer),
             replays=journey.replays,
             mapped_anew=journey.plan is None,
             possibly_sent_at=journey.possibly_sent_at,
         )
     return Replayed(
-        publication=_again(whole, journey, topics.confirmations, signer), replays=journey.replays, mapped_anew=False
+        producer_record=_again(whole, journey, topics.confirmations, signer), replays=journey.replays, mapped_anew=False
     )
 
 
@@ -198,11 +198,11 @@ def header_text(record: Record, name: str) -> str | None:
     return found[-1].decode("utf-8", "replace") if found else None
 
 
-def _again(record: Record, journey: Journey, topic: str, signer: RecordSigner | None) -> Publication:
+def _again(record: Record, journey: Journey, topic: str, signer: RecordSigner | None) -> ProducerRecord:
     journey = replace(journey, value_omitted=journey.value_omitted and record.value is None)
     headers = (*own_headers(record.headers), *encoded_headers(journey))
-    publication = Publication(topic=topic, key=record.key, value=record.value, headers=headers)
-    return publication if signer is None else signer.sign(publication, journey.merchant_id)
+    producer_record = ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
+    return producer_record if signer is None else signer.sign(producer_record, journey.merchant_id)
 
 
 def _to_sink(letter: Record, journey: Journey, origin: Record | None) -> ToSink | NotReplayed:

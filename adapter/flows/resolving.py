@@ -33,7 +33,7 @@ from adapter.flows.telling import common, whose_order
 from adapter.issuance.carried import CarriedPart, CarriedPlan, decode_plan, encode_plan
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 
 @unique
@@ -77,7 +77,7 @@ class Held:
 class Resolved:
     """What is published instead of the letter; `left` are the numbers that go on in a new one."""
 
-    publications: tuple[Publication, ...]
+    producer_records: tuple[ProducerRecord, ...]
     told: tuple[str, ...]
     left: tuple[str, ...]
 
@@ -159,7 +159,7 @@ def resolve(
     ]
     rest = _rest(found, ending, topics, signer)
     return Resolved(
-        publications=(*events, *rest),
+        producer_records=(*events, *rest),
         told=tuple(fact.TYPE.split(".")[-2] for fact in facts),
         left=tuple(carried.part.trade_no.value for carried in _others(found)),
     )
@@ -229,7 +229,7 @@ def _others(found: Held) -> tuple[CarriedPart, ...]:
     return tuple(carried for carried in parts if carried.part.trade_no != found.trade_no)
 
 
-def _rest(found: Held, ending: Ending, topics: Topics, signer: RecordSigner | None) -> Iterator[Publication]:
+def _rest(found: Held, ending: Ending, topics: Topics, signer: RecordSigner | None) -> Iterator[ProducerRecord]:
     """The letter without the issuance; none where nothing is left of it."""
     others = _others(found)
     if not others:
@@ -244,7 +244,7 @@ def _rest(found: Held, ending: Ending, topics: Topics, signer: RecordSigner | No
         "ecticket-message": said[:MESSAGE_MAX_CHARACTERS].encode(),
     }
     kept = ((name, value or b"") for name, value in found.letter.headers if name not in {*changed, SIGNATURE})
-    rest = Publication(
+    rest = ProducerRecord(
         topic=topics.dead_letters,
         key=found.letter.key,
         value=found.letter.value,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import Final, Protocol
 
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 PREFIX: Final = "ecticket-"
 SIGNATURE: Final = "ecticket-signature"
@@ -96,18 +96,18 @@ class RecordSigner:
     def __init__(self, keys: SigningKeys) -> None:
         self._keys = keys
 
-    def sign(self, publication: Publication, merchant_id: str | None = None) -> Publication:
+    def sign(self, producer_record: ProducerRecord, merchant_id: str | None = None) -> ProducerRecord:
         """The publication with its signature; without one if there is no key.
 
         `merchant_id` is the merchant whose record it is, if that is known.
         """
-        headers = tuple(header for header in publication.headers if header[0] != SIGNATURE)
+        headers = tuple(header for header in producer_record.headers if header[0] != SIGNATURE)
         key = self._keys.signing(merchant_id)
         if key is None:
-            return replace(publication, headers=headers)
-        mac = _mac(key.secret, publication.key, publication.value, headers)
+            return replace(producer_record, headers=headers)
+        mac = _mac(key.secret, producer_record.key, producer_record.value, headers)
         text = f"{VERSION}.{key.key_id}.{_text(mac)}"
-        return replace(publication, headers=(*headers, (SIGNATURE, text.encode())))
+        return replace(producer_record, headers=(*headers, (SIGNATURE, text.encode())))
 
     def verify(self, record: Record) -> Verified:
         """Whether the record's headers are as an adapter wrote them. Never raises, and compares in constant time."""

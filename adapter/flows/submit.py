@@ -56,7 +56,7 @@ from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Outcome, Prepared
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 
 MAX_ORDER_BYTES = 512 * 1024
 """What an order record may weigh: with its plan it must fit into the 2 MiB records of the deferred topic."""
@@ -99,7 +99,7 @@ class SubmitStage:
 
     name = "submit"
     sends = True
-    begins_at_end = False
+    starts_at_latest = False
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class SubmitStage:
         self._longest_wait = timedelta(seconds=longest_wait_seconds)
         self._failed_orders: dict[tuple[str, int, int], Whose] = {}
 
-    async def prepare(self, record: Record) -> Prepared[Work | IgnoredRecord]:
+    async def prepare(self, record: Record) -> PreparedRecord[Work | IgnoredRecord]:
         """Read the record; records of the same order share a lane.
 
         Raises OrderError: it cannot be read.
@@ -155,64 +155,64 @@ class SubmitStage:
         self._unverified.report(record, verified.trust)
         work = self._resumed(journey, journey.plan) if journey.plan is not None else await self._fresh(record, journey)
         if isinstance(work, IgnoredRecord):
-            return Prepared(lane=None, subject=work)
+            return PreparedRecord(lane=None, subject=work)
         if work.plan is not None:
             self._remember_senders(work.plan)
         lane = (work.whose.merchant_id, work.whose.order_id)
-        return Prepared(
+        return PreparedRecord(
             lane=lane,
             subject=work,
             not_before=journey.not_before,
             bulkhead=bulkhead_of(work.whose.merchant_id, self._merchants),
-            may_move=True,
+            may_hand_off=True,
             resumes=record.topic == self._topics.orders_deferred,
         )
 
-    async def handle(self, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
+    async def handle(self, work: Work | IgnoredRecord, context: RecordContext) -> Outcome:
         """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""
         if isinstance(work, IgnoredRecord):
-            return self._ignored(work, grant)
+            return self._ignored(work, context)
         try:
-            told = await self._told(work, grant)
+            told = await self._told(work, context)
         except LeaseLost:
             raise
         except Exception:
-            self._failed_orders[_coordinates(grant.record)] = work.whose
+            self._failed_orders[_coordinates(context.record)] = work.whose
             raise
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
-    async def _told(self, work: Work, grant: Grant) -> Told:
+    async def _told(self, work: Work, context: RecordContext) -> Told:
         try:
             merchant = self._merchant(work.whose.merchant_id)
-            start = await self._start(work, grant)
+            start = await self._start(work, context)
         except OrderError as error:
             work = replace(work, journey=work.journey.before_sending())
-            return self._parked(work, grant, error, unsure=_is_unsure(work.journey, grant, error))
-        return await self._sit(work, start, merchant, grant)
+            return self._parked(work, context, error, unsure=_is_unsure(work.journey, context, error))
+        return await self._sit(work, start, merchant, context)
 
-    def carry(self, record: Record, work: Work | IgnoredRecord, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, work: Work | IgnoredRecord, context: RecordContext) -> Outcome:
         """Hand the order on with all that is known of it."""
         if isinstance(work, IgnoredRecord):
-            return self._ignored(work, grant)
-        return self._outcomes.carried(record, work.journey.all_possibly_sent(grant.possibly_sent_since))
+            return self._ignored(work, context)
+        return self._outcomes.carried(record, work.journey.all_possibly_sent(context.possibly_sent_since))
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         """Put a record that could not be read, or broke the adapter, on the dead letters; at worst its coordinates."""
         whose = self._failed_orders.pop(_coordinates(record), None)
         if is_refused_again(error):
             return park_by_coordinates(record, error, "submit", self._topics, self._now(), self._signer)
         try:
-            return self._broken(record, error, grant, whose)
+            return self._broken(record, error, context, whose)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
             return park_by_coordinates(record, worse, "submit", self._topics, self._now(), self._signer)
 
-    def _broken(self, record: Record, error: Exception, grant: Grant, whose: Whose | None) -> Outcome:
+    def _broken(self, record: Record, error: Exception, context: RecordContext, whose: Whose | None) -> Outcome:
         came_with = self._readable_journey(record).before_sending()
-        journey = came_with.all_possibly_sent(grant.possibly_sent_since)
+        journey = came_with.all_possibly_sent(context.possibly_sent_since)
         if isinstance(error, OrderError):
             verdict = verdicts.of_order_error(error, "parse")
-            if _is_unsure(came_with, grant, error):
+            if _is_unsure(came_with, context, error):
                 verdict = verdicts.warned(verdict)
         else:
             verdict = verdicts.of_mistake(error, record, "submit")
@@ -240,21 +240,21 @@ class SubmitStage:
         )
         return Work(journey=journey, whose=whose_order(plan), order=None, plan=plan)
 
-    def _ignored(self, ignored: IgnoredRecord, grant: Grant) -> Outcome:
+    def _ignored(self, ignored: IgnoredRecord, context: RecordContext) -> Outcome:
         """Settle the record without an event, unless another mapping could have sent it as an order before.
 
         `parse_order` is a pure function: under the same fingerprint it ignored this record before, too.
         """
         journey = ignored.journey.before_sending()
-        possibly_sent_at = latest(journey.possibly_sent_at, grant.possibly_sent_since)
+        possibly_sent_at = latest(journey.possibly_sent_at, context.possibly_sent_since)
         # A plan without a valid signature is not followed, but it says that the record was taken for an order.
-        had_a_plan = any(name == PLAN for name, _ in grant.record.headers)
-        if had_a_plan or (possibly_sent_at is not None and _may_be_remapped(journey, grant)):
+        had_a_plan = any(name == PLAN for name, _ in context.record.headers)
+        if had_a_plan or (possibly_sent_at is not None and _may_be_remapped(journey, context)):
             verdict = verdicts.ignored_too_late(ignored.ignore)
-            possibly_sent = journey.all_possibly_sent(grant.possibly_sent_since)
-            told = self._outcomes.parked(grant.record, verdict, possibly_sent, whose=None)
+            possibly_sent = journey.all_possibly_sent(context.possibly_sent_since)
+            told = self._outcomes.parked(context.record, verdict, possibly_sent, whose=None)
         else:
-            told = self._outcomes.ignored(grant.record, ignored.ignore)
+            told = self._outcomes.ignored(context.record, ignored.ignore)
         self._extensions.settled(told.for_plugins)
         return told.outcome
 
@@ -294,31 +294,31 @@ class SubmitStage:
         journey = journey.of_order(order.merchant_id, order.order_id)
         return Work(journey=journey, whose=whose_order(order), order=order, plan=None)
 
-    async def _sit(self, work: Work, start: _Start | Skip, merchant: Merchant, grant: Grant) -> Told:
+    async def _sit(self, work: Work, start: _Start | Skip, merchant: Merchant, context: RecordContext) -> Told:
         if isinstance(start, Skip):
-            return self._outcomes.skipped(self._sat(work, grant, ()), start)
-        sitting = self._sitting(work, start, merchant, grant)
+            return self._outcomes.skipped(self._sat(work, context, ()), start)
+        sitting = self._sitting(work, start, merchant, context)
         if not await sitting.run():
             try:
                 skip = self._apply_what_waited(sitting, parts_done=start.parts_done)
             except InvalidOrder as error:
-                return self._found_invalid(work, grant, error)
+                return self._found_invalid(work, context, error)
             if skip is not None:
-                return self._outcomes.skipped(self._sat(work, grant, (), start.parts_done), skip)
+                return self._outcomes.skipped(self._sat(work, context, (), start.parts_done), skip)
             await sitting.run()
         self._alarm(merchant, sitting.ends)
         if sitting.lacks_known_number:
             self._warn_of_no_known_number(merchant)
-        return self._outcomes.sat(self._sat(work, grant, sitting.ends, start.parts_done, sitting.unproven))
+        return self._outcomes.sat(self._sat(work, context, sitting.ends, start.parts_done, sitting.unproven))
 
-    def _sitting(self, work: Work, start: _Start, merchant: Merchant, grant: Grant) -> Sitting:
+    def _sitting(self, work: Work, start: _Start, merchant: Merchant, context: RecordContext) -> Sitting:
         return Sitting(
             start.states,
             unproven=start.unproven,
             others=self._others(work, start),
             merchant=merchant,
             subject=f"{work.whose.merchant_id}/{work.whose.order_id}",
-            clearance=grant.clear_to_send,
+            clearance=context.authorize_send,
             ecticket=self._ecticket,
             policy=self._policy,
             known=self._history.known,
@@ -386,7 +386,7 @@ class SubmitStage:
             )
         return merchant
 
-    async def _start(self, work: Work, grant: Grant) -> _Start | Skip:
+    async def _start(self, work: Work, context: RecordContext) -> _Start | Skip:
         """The parts to work on: carried, made anew for a fresh order, or made again to learn an old order's numbers."""
         first_seen, told = work.journey.first_seen, work.journey.possibly_sent_at
         if work.plan is not None:
@@ -394,7 +394,7 @@ class SubmitStage:
                 work.plan,
                 first_seen_at=first_seen,
                 possibly_sent_at=told,
-                fenced_at=grant.possibly_sent_since,
+                fenced_at=context.possibly_sent_since,
                 now=self._now(),
                 longest_wait_seconds=self._longest_wait.total_seconds(),
             )
@@ -402,9 +402,9 @@ class SubmitStage:
                 check([state.part for state in states], self._today())
             return _Start(states=states, parts_done=work.plan.parts_done, unproven=work.plan.unproven)
         order = cast("Order", work.order)  # a work has a plan or an order
-        since = latest(told, grant.possibly_sent_since)
+        since = latest(told, context.possibly_sent_since)
         if since is not None:
-            remapped = _may_be_remapped(work.journey, grant)
+            remapped = _may_be_remapped(work.journey, context)
             plan_lost = work.journey.plan_lost
             return await self._learn_again(order, first_seen, since, remapped=remapped, plan_lost=plan_lost)
         ready = await self._extensions.prepare(order, self._plan)
@@ -441,31 +441,31 @@ class SubmitStage:
     def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
         return plan(order, items, self._plan_policy)
 
-    def _parked(self, work: Work, grant: Grant, error: OrderError, *, unsure: bool = False) -> Told:
+    def _parked(self, work: Work, context: RecordContext, error: OrderError, *, unsure: bool = False) -> Told:
         verdict = verdicts.of_order_error(error, "map")
         return self._outcomes.parked(
-            grant.record,
+            context.record,
             verdicts.unresolved(verdict) if unsure else verdict,
-            work.journey.all_possibly_sent(grant.possibly_sent_since),
+            work.journey.all_possibly_sent(context.possibly_sent_since),
             whose=work.whose,
             parts_done=work.plan.parts_done if work.plan else 0,
         )
 
-    def _found_invalid(self, work: Work, grant: Grant, error: InvalidOrder) -> Told:
+    def _found_invalid(self, work: Work, context: RecordContext, error: InvalidOrder) -> Told:
         """Park an order that is proven to be nowhere at ECTicket: it is free to be mapped anew when it is replayed."""
         verdict = verdicts.of_order_error(error, "map")
-        return self._outcomes.parked(grant.record, verdict, work.journey.never_sent(), whose=work.whose)
+        return self._outcomes.parked(context.record, verdict, work.journey.never_sent(), whose=work.whose)
 
     def _sat(
         self,
         work: Work,
-        grant: Grant,
+        context: RecordContext,
         ends: tuple[Ended, ...],
         parts_done: int = 0,
         unproven: Unproven | None = None,
     ) -> Sat:
         return Sat(
-            record=grant.record,
+            record=context.record,
             journey=work.journey,
             whose=work.whose,
             ends=ends,
@@ -523,20 +523,20 @@ def _coordinates(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
-def _may_be_remapped(journey: Journey, grant: Grant) -> bool:
+def _may_be_remapped(journey: Journey, context: RecordContext) -> bool:
     """Whether it may have been sent under another mapping than today's.
 
     A header that says "possibly sent" without a plan does not say under which one: the same as another one.
     """
-    return grant.fingerprint_changed or journey.possibly_sent_at is not None
+    return context.fingerprint_changed or journey.possibly_sent_at is not None
 
 
-def _is_unsure(journey: Journey, grant: Grant, error: OrderError) -> bool:
+def _is_unsure(journey: Journey, context: RecordContext, error: OrderError) -> bool:
     """Whether tickets may exist for an order whose numbers cannot be learned now, or not be asked about.
 
     Under the same mapping it could not be sent before either; only a hook that failed says nothing about then, nor do
     the merchants that are configured now.
     """
-    if latest(journey.possibly_sent_at, grant.possibly_sent_since) is None:
+    if latest(journey.possibly_sent_at, context.possibly_sent_since) is None:
         return False
-    return _may_be_remapped(journey, grant) or isinstance(error, HookFailed | UnknownMerchant)
+    return _may_be_remapped(journey, context) or isinstance(error, HookFailed | UnknownMerchant)

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.notifications import NotificationKind
 
-Place: TypeAlias = Endpoint | NotificationKind
+TopicPartition: TypeAlias = Endpoint | NotificationKind
 """Where something can go wrong: a call to one of the endpoints, or the sending of a notification."""
 
 DOCUMENTED_REMARK: Final = (
@@ -203,7 +203,7 @@ _ISSUE: Final = frozenset({Endpoint.ISSUE})
 _QUERY: Final = frozenset({Endpoint.QUERY_ISSUE_RESULT})
 _NOTIFICATIONS: Final = frozenset(NotificationKind)
 
-PLACES: Final[Mapping[type[Behaviour], frozenset[Place]]] = {
+PLACES: Final[Mapping[type[Behaviour], frozenset[TopicPartition]]] = {
     **dict.fromkeys(KINDS.values(), _EVERY),
     QueryOutage: _QUERY,
     IssueOutage: _ISSUE,

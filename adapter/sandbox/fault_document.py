@@ -16,7 +16,7 @@ from typing import Final
 
 from adapter.errors import SettingsError
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import KINDS, PLACES, Behaviour, Place, kind_of
+from adapter.sandbox.behaviours import KINDS, PLACES, Behaviour, TopicPartition, kind_of
 from adapter.sandbox.faults import Fault, Faults
 from adapter.sandbox.notifications import NotificationKind
 
@@ -26,7 +26,7 @@ MAX_SECONDS: Final = 86_400
 
 _HALF_A_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 
-PLACE_NAMES: Final[Mapping[str, Place]] = {
+PLACE_NAMES: Final[Mapping[str, TopicPartition]] = {
     **{endpoint.name.lower(): endpoint for endpoint in Endpoint},
     **{kind.value: kind for kind in NotificationKind},
 }

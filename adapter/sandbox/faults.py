@@ -29,9 +29,9 @@ from adapter.sandbox.behaviours import (
     Maintenance,
     NotAcceptedEnvelope,
     Outage,
-    Place,
     Slow,
     TamperedNotification,
+    TopicPartition,
     WrongChecksum,
     kind_of,
     slot_of,
@@ -46,7 +46,7 @@ NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, W
 class Call:
     """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
 
-    endpoint: Place
+    endpoint: TopicPartition
     merchant_id: str | None
     trade_no: str | None
     readable: bool = True
@@ -63,7 +63,7 @@ class Fault:
     rate: float = 1.0
     count: int | None = None
     arrivals: frozenset[int] | None = None
-    endpoint: Place | None = None
+    endpoint: TopicPartition | None = None
     merchant_id: str | None = None
     trade_no: str | None = None
     trade_no_prefix: str | None = None

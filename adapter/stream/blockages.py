@@ -57,23 +57,24 @@ class Blockage:
 class SkipRequest:
     """An operator's decision that the batch with these offsets is given up.
 
-    `log_id` is that of the log (`port.LogRange`): a topic that was created again has other offsets of the same numbers.
+    `topic_id` is that of the log (`port.OffsetRange`): a topic that was created again has other offsets of the same
+    numbers.
     """
 
     first: int
     last: int
     why: str
-    log_id: str = ""
+    topic_id: str = ""
 
-    def covers(self, problem: UnreadableBatch, log_id: str) -> bool:
+    def covers(self, problem: UnreadableBatch, topic_id: str) -> bool:
         """Whether it is about this batch."""
-        same_log = not self.log_id or not log_id or self.log_id == log_id
+        same_log = not self.topic_id or not topic_id or self.topic_id == topic_id
         return same_log and self.first <= problem.first <= self.last
 
 
 def write_request(request: SkipRequest) -> str:
     """The request as a commit's metadata; its commit is at `request.first`."""
-    fields = {"first": request.first, "last": request.last, "log": request.log_id, "why": request.why}
+    fields = {"first": request.first, "last": request.last, "log": request.topic_id, "why": request.why}
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return f"{_VERSION} {zlib.crc32(text.encode()):08x} {text}"
 
@@ -85,4 +86,4 @@ def read_request(metadata: str) -> SkipRequest | None:
     if version != _VERSION or checksum != f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}":
         return None
     fields = json.loads(text)
-    return SkipRequest(first=fields["first"], last=fields["last"], why=fields["why"], log_id=fields["log"])
+    return SkipRequest(first=fields["first"], last=fields["last"], why=fields["why"], topic_id=fields["log"])

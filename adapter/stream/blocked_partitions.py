@@ -14,15 +14,15 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from adapter.stream.blockages import LOOK_FOR_REQUEST_SECONDS, Blockage, SkipRequest, read_request
-from adapter.stream.holding import Holding
-from adapter.stream.port import Kafka, Member, Place, UnreadableBatch
+from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.port import Kafka, Member, TopicPartition, UnreadableBatch
 from adapter.stream.records import NotRead, Record
 
 S = TypeVar("S")
 
 log = logging.getLogger(__name__)
 
-TakesRecord = Callable[[Holding[S], Record], None]
+TakesRecord = Callable[[OwnedPartition[S], Record], None]
 """Takes a record in hand as if it had been read."""
 
 
@@ -47,119 +47,119 @@ class BlockedPartitions(Generic[S]):
         self._take = take
         self._run = run
 
-    def block(self, member: Member, holding: Holding[S], problem: UnreadableBatch) -> None:
+    def block(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch) -> None:
         """Pause this partition in front of `problem`; its reading has been reset to that point."""
-        if problem.first < holding.books.next_offset:
+        if problem.first < owned.state.next_offset:
             return
-        settled_past = holding.books.settled_past(problem.first)
+        settled_past = owned.state.settled_past(problem.first)
         if settled_past is not None:
             # Skipped already, or handled when it could be read, while older records are still open. No further: the
             # rest of the batch may be orders that nobody has settled.
-            self._continue_behind(member, holding, settled_past - 1)
+            self._continue_behind(member, owned, settled_past - 1)
             return
-        earlier = holding.blockage
+        earlier = owned.blockage
         now = time.monotonic()
-        holding.blockage = Blockage.after(earlier, problem, now=now)
-        if holding.blockage.logs(now):
+        owned.blockage = Blockage.after(earlier, problem, now=now)
+        if owned.blockage.logs(now):
             log.error(
                 "%s; this partition is tried again in %.1f s, and the others are read on. Repair it, or give up "
                 "offsets %s to %s: %s",
                 problem,
-                holding.blockage.retry_at - now,
+                owned.blockage.retry_at - now,
                 problem.first,
                 problem.last,
                 skip_command(problem),
             )
         if earlier is None and self._skips_group is not None:
-            self._run(self._await_request(member, holding, self._skips_group))
+            self._run(self._await_request(member, owned, self._skips_group))
 
-    def is_paused(self, member: Member, holding: Holding[S]) -> bool:
+    def is_paused(self, member: Member, owned: OwnedPartition[S]) -> bool:
         """Whether this partition is not to be read now; when its time has come, reading begins with a new fetch."""
-        blockage = holding.blockage
+        blockage = owned.blockage
         if blockage is None or blockage.tried:
             return False
         if time.monotonic() < blockage.retry_at:
             return True
-        _reset_position(member, holding)
+        _reset_position(member, owned)
         blockage.tried = True
         return False
 
-    def passed(self, holding: Holding[S], position: int) -> None:
+    def passed(self, owned: OwnedPartition[S], position: int) -> None:
         """Note how far reading has come; the wait is over when that is behind the batch's beginning."""
-        blockage = holding.blockage
+        blockage = owned.blockage
         if blockage is not None and position > blockage.problem.first:
-            holding.blockage = None
-            log.info("%s is read on at offset %s", holding.place, position)
+            owned.blockage = None
+            log.info("%s is read on at offset %s", owned.partition, position)
 
-    async def _await_request(self, member: Member, holding: Holding[S], group: str) -> None:
-        while holding.live and holding.working and holding.blockage is not None:
-            request = await self._request(group, holding.place)
-            problem = None if request is None else _skippable(holding, request)
+    async def _await_request(self, member: Member, owned: OwnedPartition[S], group: str) -> None:
+        while owned.active and owned.working and owned.blockage is not None:
+            request = await self._request(group, owned.partition)
+            problem = None if request is None else _skippable(owned, request)
             if request is not None and problem is not None:
-                self._skip(member, holding, problem, request)
+                self._skip(member, owned, problem, request)
                 return
             await asyncio.sleep(LOOK_FOR_REQUEST_SECONDS)
 
-    async def _request(self, group: str, place: Place) -> SkipRequest | None:
+    async def _request(self, group: str, partition: TopicPartition) -> SkipRequest | None:
         try:
             reader = await self._kafka.connect(group)
             try:
-                commit = await reader.committed(place)
+                commit = await reader.committed(partition)
             finally:
                 await reader.leave()
             return None if commit is None else read_request(commit.metadata)
         except Exception as trouble:  # noqa: BLE001  # a request that cannot be read must not end the engine
             # An access rule may be missing; then an operator's request would never arrive.
-            log.warning("%s: whether it is to be skipped could not be read: %s", place, trouble)
+            log.warning("%s: whether it is to be skipped could not be read: %s", partition, trouble)
             return None
 
-    def _skip(self, member: Member, holding: Holding[S], problem: UnreadableBatch, request: SkipRequest) -> None:
+    def _skip(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch, request: SkipRequest) -> None:
         """Let the batch have its outcome, a dead letter; no await from here on, so that nothing is read in between."""
         last = min(problem.last, request.last)
-        log.warning("%s: offsets %s to %s are skipped: %s", holding.place, problem.first, last, request.why)
+        log.warning("%s: offsets %s to %s are skipped: %s", owned.partition, problem.first, last, request.why)
         record = Record(
-            topic=holding.place.topic,
-            partition=holding.place.partition,
+            topic=owned.partition.topic,
+            partition=owned.partition.partition,
             offset=problem.first,
             timestamp=self._now(),
             key=None,
             value=None,
             not_read=NotRead(first=problem.first, last=last, why=str(problem), skipped=request.why),
         )
-        self._take(holding, record)
-        self._continue_behind(member, holding, last)
+        self._take(owned, record)
+        self._continue_behind(member, owned, last)
 
-    def _continue_behind(self, member: Member, holding: Holding[S], last: int) -> None:
-        holding.books.skip_to(last + 1)
-        holding.flush_due.set()
-        holding.blockage = None
-        _reset_position(member, holding)
+    def _continue_behind(self, member: Member, owned: OwnedPartition[S], last: int) -> None:
+        owned.state.skip_to(last + 1)
+        owned.commit_due.set()
+        owned.blockage = None
+        _reset_position(member, owned)
 
 
-def _reset_position(member: Member, holding: Holding[S]) -> None:
+def _reset_position(member: Member, owned: OwnedPartition[S]) -> None:
     """Read this partition on where its books do; a partition that is being revoked cannot be sought any more."""
-    if holding.place in member.assignment():
-        member.seek(holding.place, holding.books.next_offset)
+    if owned.partition in member.assignment():
+        member.seek(owned.partition, owned.state.next_offset)
 
 
 def skip_command(problem: UnreadableBatch) -> str:
     """The command that gives this batch up."""
-    return f"ecticket-adapter dead-letters skip {problem.place}/{problem.first} --why TEXT"
+    return f"ecticket-adapter dead-letters skip {problem.partition}/{problem.first} --why TEXT"
 
 
-def _skippable(holding: Holding[S], request: SkipRequest) -> UnreadableBatch | None:
+def _skippable(owned: OwnedPartition[S], request: SkipRequest) -> UnreadableBatch | None:
     """The requested batch, if the partition still waits in front of it and nothing is under way.
 
     While the batch is tried once more, it may turn out to be readable. While another batch is prepared, nothing may
     enter the lanes beside it.
     """
-    blockage = holding.blockage
-    if blockage is None or blockage.tried or holding.preparing or not (holding.live and holding.working):
+    blockage = owned.blockage
+    if blockage is None or blockage.tried or owned.preparing or not (owned.active and owned.working):
         return None
-    return blockage.problem if request.covers(blockage.problem, holding.log_id) else None
+    return blockage.problem if request.covers(blockage.problem, owned.topic_id) else None
 
 
-def problems_of(holdings: Sequence[Holding[S]]) -> list[str]:
+def problems_of(owned_partitions: Sequence[OwnedPartition[S]]) -> list[str]:
     """What keeps partitions from being read, one sentence for each."""
-    blockages = [holding.blockage for holding in holdings]
+    blockages = [owned.blockage for owned in owned_partitions]
     return [str(blockage.problem) for blockage in blockages if blockage is not None]

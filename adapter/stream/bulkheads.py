@@ -54,9 +54,9 @@ class _Bulkhead(Generic[W]):
 class Bulkheads(Generic[W]):
     """All records of a stage that are about to be handled, or are being handled, in `places` places."""
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._room = places + SPARE_ROOM
+    def __init__(self, partitions: int) -> None:
+        self._places = partitions
+        self._room = partitions + SPARE_ROOM
         self._of: dict[Hashable | None, _Bulkhead[W]] = {}
         self._turns: dict[Hashable | None, None] = {}
         self._running = 0
@@ -82,42 +82,42 @@ class Bulkheads(Generic[W]):
             return True
         return len(bulkhead.inside) < self._room - self._inside
 
-    def enter(self, key: Hashable | None, work: W, now: float) -> None:
+    def enter(self, key: Hashable | None, item: W, now: float) -> None:
         """Come inside, not ready yet."""
         self._note(key, now)
-        self._bulkhead(key).inside[work] = None
+        self._bulkhead(key).inside[item] = None
         self._inside += 1
 
-    def make_ready(self, key: Hashable | None, work: W) -> None:
+    def make_ready(self, key: Hashable | None, item: W) -> None:
         """Be ready to be handled, from inside."""
-        self._of[key].ready[work] = None
+        self._of[key].ready[item] = None
         self._turns.setdefault(key)
 
-    def wait_outside(self, key: Hashable | None, work: W, now: float) -> None:
+    def wait_outside(self, key: Hashable | None, item: W, now: float) -> None:
         """Wait for room inside."""
         self._note(key, now)
-        self._bulkhead(key).outside[work] = now
+        self._bulkhead(key).outside[item] = now
 
     def let_in(self, key: Hashable | None) -> W | None:
         """Name the record that has waited for room longest, if there is room by now; it waits no longer."""
         bulkhead = self._of.get(key)
         if bulkhead is None or not bulkhead.outside or not self.has_room(key):
             return None
-        work = next(iter(bulkhead.outside))
-        del bulkhead.outside[work]
-        return work
+        item = next(iter(bulkhead.outside))
+        del bulkhead.outside[item]
+        return item
 
-    def leave(self, key: Hashable | None, work: W) -> None:
+    def leave(self, key: Hashable | None, item: W) -> None:
         """Leave without being handled; nothing happens when the record is neither inside nor waits."""
         bulkhead = self._of.get(key)
         if bulkhead is None:
             return
-        bulkhead.outside.pop(work, None)
-        if work in bulkhead.inside:
-            self._take_out(key, bulkhead, work)
+        bulkhead.outside.pop(item, None)
+        if item in bulkhead.inside:
+            self._take_out(key, bulkhead, item)
         self._forget(key, bulkhead)
 
-    def movable(self, now: float) -> Iterator[W]:
+    def hand_off_candidates(self, now: float) -> Iterator[W]:
         """Those that wait for room and are in the way of others, of each bulkhead the one that came last first."""
         for key, bulkhead in list(self._of.items()):
             if bulkhead.outside and self._in_the_way(key, bulkhead, now):
@@ -142,13 +142,13 @@ class Bulkheads(Generic[W]):
         for key in self._turns:
             bulkhead = self._of[key]
             if self._may_start(key, bulkhead):
-                work = next(iter(bulkhead.ready))
+                item = next(iter(bulkhead.ready))
                 del self._turns[key]
-                self._take_out(key, bulkhead, work)
+                self._take_out(key, bulkhead, item)
                 if bulkhead.ready:
                     self._turns[key] = None
                 self._forget(key, bulkhead)
-                return work
+                return item
         return None
 
     def started(self, key: Hashable | None) -> None:
@@ -175,10 +175,10 @@ class Bulkheads(Generic[W]):
             bulkhead = self._of[key] = _Bulkhead()
         return bulkhead
 
-    def _take_out(self, key: Hashable | None, bulkhead: _Bulkhead[W], work: W) -> None:
-        del bulkhead.inside[work]
+    def _take_out(self, key: Hashable | None, bulkhead: _Bulkhead[W], item: W) -> None:
+        del bulkhead.inside[item]
         self._inside -= 1
-        bulkhead.ready.pop(work, None)
+        bulkhead.ready.pop(item, None)
         if not bulkhead.ready:
             self._turns.pop(key, None)
 

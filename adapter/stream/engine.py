@@ -15,8 +15,8 @@ been sent. All within half of the rebalance time-out. After a failed transaction
 instead, and never just given a new writer: that would fence whoever owns it now. It is taken over again only after the
 group has answered a request of ours that was sent later, so that it is known to be ours.
 
-What is left in memory of a partition that was let go is in `leftovers.py`. No fence reaches an HTTP request, so what is
-left on the wire by then counts as possibly sent with the next owner.
+What is left in memory of a partition that was let go is in `revoked_work.py`. No fence reaches an HTTP request, so what
+is left on the wire by then counts as possibly sent with the next owner.
 
 The engine refuses to know what records mean, and which Kafka client there is.
 """
@@ -32,31 +32,31 @@ from datetime import UTC, datetime
 from typing import Generic, TypedDict, TypeVar
 
 from adapter.errors import BrokerAway
-from adapter.stream.beginning import begin_at_ends
 from adapter.stream.blocked_partitions import BlockedPartitions, problems_of
+from adapter.stream.commit_metadata import short_fingerprint
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.holding import Holding
-from adapter.stream.holdings import Holdings
+from adapter.stream.initial_offsets import commit_latest_offsets
 from adapter.stream.intake import Intake
 from adapter.stream.kafka_client import AioKafka
-from adapter.stream.metadata import short_fingerprint
-from adapter.stream.observer import Levels, StreamObserver, Unobserved
+from adapter.stream.observer import Gauges, NullObserver, StreamObserver
+from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.partition_manager import PartitionManager
 from adapter.stream.phases import Phase
-from adapter.stream.port import Kafka, KafkaTrouble, Member, OutOfRange, Place, UnreadableBatch
+from adapter.stream.port import Kafka, KafkaClientError, Member, OffsetOutOfRange, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
+from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Stage
-from adapter.stream.work import Work
-from adapter.stream.workshop import Workshop
+from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Times(TypedDict):
-    """What letting go in good order may take, in seconds; see `Holdings.let_all_go`."""
+class ReleaseTimeouts(TypedDict):
+    """What letting go in good order may take, in seconds; see `Holdings.release_all`."""
 
-    patience: float
-    flush_seconds: float
+    drain_timeout: float
+    commit_seconds: float
 
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,13 @@ POLL_SECONDS = 0.5
 BUSY_POLL_SECONDS = 0.03
 """How long it waits when some partitions are left out: they may have room again any moment."""
 
-BEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.5
 """How often the main loop shows that it is alive, whatever it waits for."""
 
-LEVELS_SECONDS = 1.0
+GAUGES_SECONDS = 1.0
 """How often the observer is told the levels."""
 
-SAY_AGAIN_SECONDS = 10.0
+WARN_AGAIN_SECONDS = 10.0
 """How often an absent broker is mentioned."""
 
 WATCH_SECONDS = 5.0
@@ -82,10 +82,10 @@ WATCH_SECONDS = 5.0
 WORK_SHARE = 0.6
 """The part of any time for letting go in which what is being handled may end ..."""
 
-FLUSH_SHARE = 0.3
+COMMIT_SHARE = 0.3
 """... and the part for the last flush; the rest is for the farewell."""
 
-LEAST_FLUSH_SECONDS = 2.0
+LEAST_COMMIT_SECONDS = 2.0
 """What the last flush may take even when no grace was given."""
 
 MOST_BACK_OFF_SECONDS = 2.0
@@ -120,46 +120,46 @@ class Engine(Generic[S]):
         skips_group: str | None = None,
     ) -> None:
         self._stage = stage
-        self._observer: StreamObserver = observer or Unobserved()
+        self._observer: StreamObserver = observer or NullObserver()
         self._kafka: Kafka = kafka or AioKafka(connection)
-        self._workshop = Workshop(stage, self._observer, now, self._note_mistake)
-        self._intake = Intake(stage, self._workshop, self._observer)
-        self._holdings = Holdings(
-            stage, self._workshop, self._observer, now=now, on_turn=self._interrupt, on_mistake=self._note_mistake
+        self._scheduler = RecordScheduler(stage, self._observer, now, self._fail)
+        self._intake = Intake(stage, self._scheduler, self._observer)
+        self._partitions = PartitionManager(
+            stage, self._scheduler, self._observer, now=now, on_epoch=self._interrupt, on_fatal=self._fail
         )
         self._blocked: BlockedPartitions[S] = BlockedPartitions(
-            self._kafka, skips_group, now=now, take=self._take_one, run=self._run_errand
+            self._kafka, skips_group, now=now, take=self._accept_record, run=self._spawn
         )
         self._member: Member | None = None
-        self._mistake: BaseException | None = None
-        self._errands: set[asyncio.Task[None]] = set()
+        self._fatal_error: BaseException | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._interrupted = asyncio.Event()
         self._stopping = False
         self._grace = 0.0
         self._ended = asyncio.Event()
         self._ended.set()
-        self._last_beat = time.monotonic()
-        self._said = float("-inf")
-        self._levels_told = float("-inf")
+        self._last_heartbeat = time.monotonic()
+        self._warned_at = float("-inf")
+        self._gauges_at = float("-inf")
         self._in_touch_at = self._belonged = time.monotonic()
-        self._missed = False
-        self._unread: Mapping[Place, int] = {}
-        self._trouble: str | None = None
+        self._unreachable = False
+        self._lag: Mapping[TopicPartition, int] = {}
+        self._problem: str | None = None
         self._session_began = float("-inf")
         self._ended_quickly = False
 
     # --- what others may see -----------------------------------------------------------------------------------------
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When the main loop last showed that it is alive (`time.monotonic`); it does also while no broker answers."""
-        return self._last_beat
+        return self._last_heartbeat
 
     @property
     def assigned(self) -> frozenset[tuple[str, int]]:
         """Topic and partition of what is taken over and being worked on."""
         # A list first: another thread may ask, and what is held must not change while it is gone through.
-        return frozenset((place.topic, place.partition) for place in list(self._holdings.held))
+        return frozenset((partition.topic, partition.partition) for partition in list(self._partitions.partitions))
 
     @property
     def in_touch(self) -> bool:
@@ -174,18 +174,18 @@ class Engine(Generic[S]):
     @property
     def problems(self) -> Sequence[str]:
         """What keeps records from being read, for people: a sentence each, without anything that a record holds."""
-        trouble = [self._trouble] if self._trouble is not None and (self._ended_quickly or not self.in_touch) else []
-        held = list(self._holdings.held.values())
+        trouble = [self._problem] if self._problem is not None and (self._ended_quickly or not self.in_touch) else []
+        owned_partitions = list(self._partitions.partitions.values())
         full = [
             f"{count} records of {topic} wait for their time, and no more of it are read until some are due"
-            for topic, count in self.full_waiting_rooms.items()
+            for topic, count in self.full_delay_queues.items()
         ]
-        return [*trouble, *list(self._holdings.troubles.values()), *problems_of(held), *full]
+        return [*trouble, *list(self._partitions.problems_by_partition.values()), *problems_of(owned_partitions), *full]
 
     @property
-    def full_waiting_rooms(self) -> Mapping[str, int]:
+    def full_delay_queues(self) -> Mapping[str, int]:
         """Topics that are not read on because too many of their records wait for their time, and how many wait."""
-        waiting = {topic: self._workshop.waiting(topic) for topic in self._stage.topics}
+        waiting = {topic: self._scheduler.waiting(topic) for topic in self._stage.topics}
         return {topic: count for topic, count in waiting.items() if count >= self._stage.max_waiting}
 
     # --- running -----------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Engine(Generic[S]):
         try:
             back_off = 0.0
             while not self._stopping:
-                await self._beating(asyncio.sleep(back_off))
+                await self._await_with_heartbeat(asyncio.sleep(back_off))
                 self._session_began = time.monotonic()
                 joined = await self._session()
                 if joined and not self._ended_quickly:
@@ -208,10 +208,10 @@ class Engine(Generic[S]):
                 else:
                     most = MOST_REJOIN_SECONDS if joined else MOST_BACK_OFF_SECONDS
                     back_off = min(2 * back_off + 0.5, most) * random.uniform(0.8, 1.0)
-            if self._mistake is not None:
-                raise self._mistake
+            if self._fatal_error is not None:
+                raise self._fatal_error
         finally:
-            await self._workshop.stop()
+            await self._scheduler.stop()
             self._ended.set()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -226,68 +226,78 @@ class Engine(Generic[S]):
         if self._stopping:
             return False
         try:
-            member = await self._beating(self._kafka.connect(self._stage.group))
-        except (BrokerAway, KafkaTrouble) as trouble:
-            self._say(f"waiting for the broker: {trouble}")
+            member = await self._await_with_heartbeat(self._kafka.connect(self._stage.group))
+        except (BrokerAway, KafkaClientError) as trouble:
+            self._warn_throttled(f"waiting for the broker: {trouble}")
             return False
         if member is None:
             return False
-        if self._stage.begins_at_end and not await self._at_end(member):
+        if self._stage.starts_at_latest and not await self._at_end(member):
             await member.leave()
             return False
         self._member = member
-        self._holdings.begin(member)
+        self._partitions.begin(member)
         member.join(self._stage.topics, revoked=self._revoked, assigned=self._assigned)
-        self._run_errand(self._watch_logs(member))
+        self._spawn(self._watch_logs(member))
         try:
             await self._read(member)
-        except KafkaTrouble as trouble:
-            self._say(f"joining the group again: {trouble}")
+        except KafkaClientError as trouble:
+            self._warn_throttled(f"joining the group again: {trouble}")
         finally:
             self._ended_quickly = time.monotonic() - self._session_began < STABLE_SESSION_SECONDS
-            await self._part(member)
+            await self._leave_group(member)
         return True
 
     async def _at_end(self, member: Member) -> bool:
         """See to it that a new group begins at the end; False when that could not be done yet."""
-        begins = begin_at_ends(member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint))
+        begins = commit_latest_offsets(
+            member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint)
+        )
         try:
-            return await self._beating(begins) is not None
-        except (BrokerAway, KafkaTrouble) as trouble:
-            self._say(f"waiting for the broker: {trouble}")
+            return await self._await_with_heartbeat(begins) is not None
+        except (BrokerAway, KafkaClientError) as trouble:
+            self._warn_throttled(f"waiting for the broker: {trouble}")
             return False
 
     async def _read(self, member: Member) -> None:
         while not self._stopping:
-            turn = self._holdings.turn
-            held = self._holdings.held
-            paused = {place for place, holding in held.items() if self._blocked.is_paused(member, holding)}
-            places = [place for place, holding in held.items() if place not in paused and self._has_room(holding)]
-            seconds = POLL_SECONDS if len(places) + len(paused) == len(held) else BUSY_POLL_SECONDS
-            batches = await self._beating(self._poll(member, places, seconds))
-            if self._mistake is not None:
-                raise self._mistake
-            if turn != self._holdings.turn:
-                self._go_back(member)
+            assignment_epoch = self._partitions.assignment_epoch
+            owned_partitions = self._partitions.partitions
+            paused = {
+                partition for partition, owned in owned_partitions.items() if self._blocked.is_paused(member, owned)
+            }
+            readable = [
+                partition
+                for partition, owned in owned_partitions.items()
+                if partition not in paused and self._has_room(owned)
+            ]
+            seconds = POLL_SECONDS if len(readable) + len(paused) == len(owned_partitions) else BUSY_POLL_SECONDS
+            batches = await self._await_with_heartbeat(self._poll(member, readable, seconds))
+            if self._fatal_error is not None:
+                raise self._fatal_error
+            if assignment_epoch != self._partitions.assignment_epoch:
+                self._seek_back(member)
             elif batches is not None:
-                self._take(batches)
-                self._pass_over(member, places, batches)
+                self._accept_batches(batches)
+                self._pass_over(member, readable, batches)
 
-    async def _poll(self, member: Member, places: Sequence[Place], seconds: float) -> Mapping[Place, Sequence[Record]]:
+    async def _poll(
+        self, member: Member, readable: Sequence[TopicPartition], seconds: float
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         try:
-            return await member.poll(places, timeout=seconds)
+            return await member.poll(readable, timeout=seconds)
         except UnreadableBatch as problem:
             # The same poll may have read other partitions, and what it read is lost with it.
-            self._go_back(member)
-            holding = self._holdings.held.get(problem.place)
-            if holding is not None and holding.working:
-                self._blocked.block(member, holding, problem)
+            self._seek_back(member)
+            owned = self._partitions.partitions.get(problem.partition)
+            if owned is not None and owned.working:
+                self._blocked.block(member, owned, problem)
             return {}
-        except OutOfRange as out:
-            for place in out.places & self._holdings.held.keys():
-                holding = self._holdings.held[place]
-                holding.astray = True
-                self._run_errand(self._holdings.look_after(holding, **self._in_good_order()))
+        except OffsetOutOfRange as out:
+            for partition in out.partitions & self._partitions.partitions.keys():
+                owned = self._partitions.partitions[partition]
+                owned.out_of_range = True
+                self._spawn(self._partitions.handle_out_of_range(owned, **self._release_timeouts()))
             return {}
 
     async def _watch_logs(self, member: Member) -> None:
@@ -298,106 +308,108 @@ class Engine(Generic[S]):
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                ids = await member.log_ids(self._stage.topics)
-                self._unread = await member.unread(list(self._holdings.held))
-            except (KafkaTrouble, BrokerAway):
+                ids = await member.topic_ids(self._stage.topics)
+                self._lag = await member.lag(list(self._partitions.partitions))
+            except (KafkaClientError, BrokerAway):
                 continue  # whoever reads notices too, and says so
-            for holding in list(self._holdings.held.values()):
-                if ids.get(holding.place.topic, holding.log_id) != holding.log_id:
-                    self._holdings.replace(holding, **self._in_good_order())
+            for owned in list(self._partitions.partitions.values()):
+                if ids.get(owned.partition.topic, owned.topic_id) != owned.topic_id:
+                    self._partitions.replace(owned, **self._release_timeouts())
 
-    def _has_room(self, holding: Holding[S]) -> bool:
-        if not holding.working or holding.busy:
+    def _has_room(self, owned: OwnedPartition[S]) -> bool:
+        if not owned.working or owned.busy:
             return False
-        if self._workshop.waiting(holding.place.topic) < self._stage.max_waiting and not holding.heavy:
+        if self._scheduler.waiting(owned.partition.topic) < self._stage.max_waiting and not owned.heavy:
             return True
-        self._workshop.make_room(holding, self._unread.get(holding.place, 0))
+        self._scheduler.make_room(owned, self._lag.get(owned.partition, 0))
         return False
 
-    def _go_back(self, member: Member) -> None:
+    def _seek_back(self, member: Member) -> None:
         """What was read across a change of what is held is thrown away, and reading goes on where the books do."""
         assignment = member.assignment()
-        for place, holding in self._holdings.held.items():
-            if place in assignment:
-                member.seek(place, holding.books.next_offset)
+        for partition, owned in self._partitions.partitions.items():
+            if partition in assignment:
+                member.seek(partition, owned.state.next_offset)
 
-    def _take(self, batches: Mapping[Place, Sequence[Record]]) -> None:
-        for place, records in batches.items():
-            holding = self._holdings.held.get(place)
-            if holding is None or not records:
+    def _accept_batches(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        for partition, records in batches.items():
+            owned = self._partitions.partitions.get(partition)
+            if owned is None or not records:
                 continue
-            if records[0].offset < holding.books.next_offset:
-                log.error("%s: reading went back to %s; the log is another one", place, records[0].offset)
-                self._holdings.drop(holding, "rewound")
+            if records[0].offset < owned.state.next_offset:
+                log.error("%s: reading went back to %s; the log is another one", partition, records[0].offset)
+                self._partitions.drop(owned, "rewound")
                 continue
-            self._open(holding, records)
+            self._open(owned, records)
 
-    def _take_one(self, holding: Holding[S], record: Record) -> None:
+    def _accept_record(self, owned: OwnedPartition[S], record: Record) -> None:
         """Take a record that stands for offsets which could not be read."""
-        self._open(holding, [record])
+        self._open(owned, [record])
 
-    def _open(self, holding: Holding[S], records: Sequence[Record]) -> None:
-        works = self._intake.open(holding, records)
-        if works:
-            holding.preparing = True
-            self._run_errand(self._admit(holding, works))
+    def _open(self, owned: OwnedPartition[S], records: Sequence[Record]) -> None:
+        items = self._intake.open(owned, records)
+        if items:
+            owned.preparing = True
+            self._spawn(self._admit(owned, items))
 
-    def _pass_over(self, member: Member, places: Sequence[Place], batches: Collection[Place]) -> None:
+    def _pass_over(
+        self, member: Member, readable: Sequence[TopicPartition], batches: Collection[TopicPartition]
+    ) -> None:
         """Note how far reading has come: what was not handed out below is no record. No await since the poll's end.
 
         Where nothing was left to read, a commit that stops before such offsets catches up with them.
         """
-        for place in places:
-            holding = self._holdings.held.get(place)
-            position = member.position(place)
-            if holding is not None and position is not None:
-                holding.books.pass_over(position)
-                self._blocked.passed(holding, position)
-                if place not in batches and holding.books.trails:
-                    holding.books.catch_up()
-                    holding.flush_due.set()
+        for partition in readable:
+            owned = self._partitions.partitions.get(partition)
+            position = member.position(partition)
+            if owned is not None and position is not None:
+                owned.state.pass_over(position)
+                self._blocked.passed(owned, position)
+                if partition not in batches and owned.state.trails:
+                    owned.state.catch_up()
+                    owned.commit_due.set()
 
-    async def _admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
+    async def _admit(self, owned: OwnedPartition[S], items: Sequence[WorkItem[S]]) -> None:
         try:
-            await self._intake.admit(holding, works)
+            await self._intake.admit(owned, items)
         finally:
-            holding.preparing = False
+            owned.preparing = False
 
-    def _run_errand(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errand_ended)
+        self._background.add(task)
+        task.add_done_callback(self._background_ended)
 
-    def _errand_ended(self, task: asyncio.Task[None]) -> None:
-        self._errands.discard(task)
-        if not task.cancelled() and (mistake := task.exception()) is not None:
-            self._note_mistake(mistake)
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (fatal_error := task.exception()) is not None:
+            self._fail(fatal_error)
 
     # --- parting -----------------------------------------------------------------------------------------------------
 
-    async def _part(self, member: Member) -> None:
+    async def _leave_group(self, member: Member) -> None:
         """Let everything go and leave the group: with the grace that was given, or quickly after trouble."""
         try:
-            if self._mistake is None:
-                await self._end_in_peace()
-            flush_seconds = max(self._grace * FLUSH_SHARE, LEAST_FLUSH_SECONDS)
-            await self._holdings.let_all_go("stopped", patience=0, flush_seconds=flush_seconds)
+            if self._fatal_error is None:
+                await self._drain()
+            commit_seconds = max(self._grace * COMMIT_SHARE, LEAST_COMMIT_SECONDS)
+            await self._partitions.release_all("stopped", drain_timeout=0, commit_seconds=commit_seconds)
         finally:
-            for task in self._errands:
+            for task in self._background:
                 task.cancel()
             if self._stopping:
-                await self._workshop.stop()
+                await self._scheduler.stop()
             await member.leave()
             self._member = None
 
-    async def _end_in_peace(self) -> None:
+    async def _drain(self) -> None:
         """Start nothing more, and wait for what is being handled: it may still send, as long as the grace lasts."""
-        self._holdings.take_no_more()
-        ending = asyncio.ensure_future(self._holdings.all_idle())
+        self._partitions.stop_accepting()
+        ending = asyncio.ensure_future(self._partitions.all_idle())
         until = time.monotonic() + self._grace * WORK_SHARE
         while not ending.done() and (left := until - time.monotonic()) > 0:
-            await asyncio.wait({ending}, timeout=min(BEAT_SECONDS, left))
-            self._beat()
+            await asyncio.wait({ending}, timeout=min(HEARTBEAT_SECONDS, left))
+            self._heartbeat()
         ending.cancel()
 
     # --- what the group says -----------------------------------------------------------------------------------------
@@ -405,26 +417,26 @@ class Engine(Generic[S]):
     async def _revoked(self) -> None:
         """The client swallows what this raises, so nothing may get out."""
         try:
-            await self._holdings.let_all_go("revoked", **self._in_good_order())
-        except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
-            self._note_mistake(mistake)
+            await self._partitions.release_all("revoked", **self._release_timeouts())
+        except Exception as fatal_error:  # noqa: BLE001  # told to the main loop, which raises it
+            self._fail(fatal_error)
 
-    def _in_good_order(self) -> Times:
+    def _release_timeouts(self) -> ReleaseTimeouts:
         """What letting go may take while the group goes on: half of what it waits in a rebalance."""
         half = self._kafka.rebalance_timeout / 2
-        return {"patience": half * WORK_SHARE, "flush_seconds": half * FLUSH_SHARE}
+        return {"drain_timeout": half * WORK_SHARE, "commit_seconds": half * COMMIT_SHARE}
 
     def _assigned(self) -> None:
         """The client swallows what this raises, so nothing may get out."""
         try:
-            self._holdings.assigned()
-        except Exception as mistake:  # noqa: BLE001  # told to the main loop, which raises it
-            self._note_mistake(mistake)
+            self._partitions.assigned()
+        except Exception as fatal_error:  # noqa: BLE001  # told to the main loop, which raises it
+            self._fail(fatal_error)
 
-    def _note_mistake(self, mistake: BaseException) -> None:
-        if self._mistake is None:
-            self._mistake = mistake
-            self._holdings.drop_all()
+    def _fail(self, fatal_error: BaseException) -> None:
+        if self._fatal_error is None:
+            self._fatal_error = fatal_error
+            self._partitions.drop_all()
         self._interrupt()
 
     # --- the main loop's pulse ---------------------------------------------------------------------------------------
@@ -432,15 +444,15 @@ class Engine(Generic[S]):
     def _interrupt(self) -> None:
         self._interrupted.set()
 
-    async def _beating(self, work: Coroutine[object, object, T]) -> T | None:
+    async def _await_with_heartbeat(self, work: Coroutine[object, object, T]) -> T | None:
         """Wait for `work`, beating; None when something happened that the main loop must look at first."""
         self._interrupted.clear()
         task = asyncio.ensure_future(work)
         interruption = asyncio.ensure_future(self._interrupted.wait())
         try:
             while not task.done() and not interruption.done():
-                self._beat()
-                await asyncio.wait({task, interruption}, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                self._heartbeat()
+                await asyncio.wait({task, interruption}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             interruption.cancel()
             if not task.done():
@@ -448,50 +460,50 @@ class Engine(Generic[S]):
                 await asyncio.wait({task})
         return None if task.cancelled() else task.result()
 
-    def _beat(self) -> None:
-        now = self._last_beat = time.monotonic()
-        if now - self._levels_told >= LEVELS_SECONDS:
-            self._levels_told = now
-            self._observer.levels(self._stage.name, self._levels())
+    def _heartbeat(self) -> None:
+        now = self._last_heartbeat = time.monotonic()
+        if now - self._gauges_at >= GAUGES_SECONDS:
+            self._gauges_at = now
+            self._observer.gauges(self._stage.name, self._gauges())
         if self._belongs():
             self._in_touch_again(now)
         elif self._member is None:
             self._belonged = now
         elif not self._member.lease.answered():
-            self._say("no broker answers; what is in hand waits, and nothing is sent until one does")
+            self._warn_throttled("no broker answers; what is in hand waits, and nothing is sent until one does")
         elif now - self._belonged > self._kafka.rebalance_timeout:
-            self._say("the group has not settled for a while; nothing is sent until it does")
+            self._warn_throttled("the group has not settled for a while; nothing is sent until it does")
 
     def _in_touch_again(self, now: float) -> None:
         if self._ended_quickly and now - self._session_began >= STABLE_SESSION_SECONDS:
             self._ended_quickly = False
         if not self._ended_quickly:
-            self._trouble = None
-        if self._missed:
-            self._missed = False
-            self._said = float("-inf")
+            self._problem = None
+        if self._unreachable:
+            self._unreachable = False
+            self._warned_at = float("-inf")
             log.info("%s: in touch with the brokers again after %.0f s", self._stage.name, now - self._in_touch_at)
         self._in_touch_at = self._belonged = now
 
     def _belongs(self) -> bool:
         return self._member is not None and self._member.lease.holds(self._member.lease.generation)
 
-    def _say(self, what: str) -> None:
-        self._missed = True
-        self._trouble = what
-        if time.monotonic() - self._said >= SAY_AGAIN_SECONDS:
-            self._said = time.monotonic()
+    def _warn_throttled(self, what: str) -> None:
+        self._unreachable = True
+        self._problem = what
+        if time.monotonic() - self._warned_at >= WARN_AGAIN_SECONDS:
+            self._warned_at = time.monotonic()
             log.warning("%s: %s", self._stage.name, what)
 
-    def _levels(self) -> Levels:
-        held = list(self._holdings.held.values())
-        return Levels(
-            open=sum(holding.books.open_count for holding in held),
-            in_flight=self._workshop.in_flight,
-            waiting={topic: self._workshop.waiting(topic) for topic in self._stage.topics},
-            full=frozenset(self.full_waiting_rooms),
-            finished=sum(holding.count(Phase.FINISHED) for holding in held),
-            behind=sum(holding.books.open_count + self._unread.get(holding.place, 0) for holding in held),
-            partitions=len(held),
-            unreadable=sum(holding.blockage is not None for holding in held),
+    def _gauges(self) -> Gauges:
+        owned_partitions = list(self._partitions.partitions.values())
+        return Gauges(
+            open=sum(owned.state.open_count for owned in owned_partitions),
+            in_flight=self._scheduler.in_flight,
+            waiting={topic: self._scheduler.waiting(topic) for topic in self._stage.topics},
+            full=frozenset(self.full_delay_queues),
+            finished=sum(owned.count(Phase.FINISHED) for owned in owned_partitions),
+            lag=sum(owned.state.open_count + self._lag.get(owned.partition, 0) for owned in owned_partitions),
+            partitions=len(owned_partitions),
+            unreadable=sum(owned.blockage is not None for owned in owned_partitions),
         )

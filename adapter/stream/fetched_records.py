@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import FunctionType, MethodType
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer import fetcher as fetchers
 from aiokafka.structs import ConsumerRecord
 
-from adapter.stream.port import Place
+from adapter.stream.port import TopicPartition
 from adapter.stream.record_batches import ReadBudget, RecordReader
 from adapter.stream.records import Record, moment_of
 
@@ -31,9 +32,15 @@ def decode_safely(consumer: AIOKafkaConsumer) -> ReadBudget:
     fetcher = consumer._fetcher
 
     def reader(
-        partition: TopicPartition, fetched: _Fetched, aborted: Iterable[tuple[int, int]] | None, offset: int, *_: object
+        partition: ClientPartition,
+        fetched: _Fetched,
+        aborted: Iterable[tuple[int, int]] | None,
+        offset: int,
+        *_: object,
     ) -> _PartitionReader:
-        return _PartitionReader(fetched.data, Place(*partition), position=offset, aborted=aborted or (), budget=budget)
+        return _PartitionReader(
+            fetched.data, TopicPartition(*partition), position=offset, aborted=aborted or (), budget=budget
+        )
 
     names = {
         **vars(fetchers),

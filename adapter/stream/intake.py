@@ -12,13 +12,13 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from adapter.errors import TooLarge, Unreadable
-from adapter.stream.holding import Holding
 from adapter.stream.observer import StreamObserver
+from adapter.stream.owned_partition import OwnedPartition
 from adapter.stream.phases import Phase
 from adapter.stream.records import Record, offsets_text
-from adapter.stream.stage import Outcome, Prepared, Stage
-from adapter.stream.work import Work
-from adapter.stream.workshop import Workshop
+from adapter.stream.scheduler import RecordScheduler
+from adapter.stream.stage import Outcome, PreparedRecord, Stage
+from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 
@@ -32,50 +32,52 @@ _PLAIN_KEYS: Final = frozenset({type(None), str, bytes, int})
 class Intake(Generic[S]):
     """Takes batches in hand."""
 
-    def __init__(self, stage: Stage[S], workshop: Workshop[S], observer: StreamObserver) -> None:
+    def __init__(self, stage: Stage[S], scheduler: RecordScheduler[S], observer: StreamObserver) -> None:
         self._stage = stage
-        self._workshop = workshop
+        self._scheduler = scheduler
         self._observer = observer
 
-    def open(self, holding: Holding[S], records: Sequence[Record]) -> list[Work[S]]:
+    def open(self, owned: OwnedPartition[S], records: Sequence[Record]) -> list[WorkItem[S]]:
         """Open a batch in the ledger, without waiting for anything; what was settled before is skipped.
 
         Raises OffsetNotOpen when the batch begins below what was read before.
         """
-        works = []
+        items = []
         for record in records:
-            if holding.books.take(record.offset):
-                work = Work(record, holding)
-                holding.hold(work)
-                if not self._workshop.finish_known(work) and not self._workshop.leftovers.hopeless(work):
-                    self._workshop.wait_for_leftover(work)
-                    works.append(work)
-        self._observer.records_taken(self._stage.name, holding.place.topic, len(works))
-        return works
+            if owned.state.open(record.offset):
+                item = WorkItem(record, owned)
+                owned.hold(item)
+                if not self._scheduler.finish_known(item) and not self._scheduler.revoked_work.hopeless(item):
+                    self._scheduler.wait_for_predecessor(item)
+                    items.append(item)
+        self._observer.records_consumed(self._stage.name, owned.partition.topic, len(items))
+        return items
 
-    async def admit(self, holding: Holding[S], works: Sequence[Work[S]]) -> None:
+    async def admit(self, owned: OwnedPartition[S], items: Sequence[WorkItem[S]]) -> None:
         """Prepare opened records and let them into the workshop in the order of their offsets."""
-        prepared: dict[int, Prepared[S] | Outcome | None] = {}
-        left = iter(works)
-        helpers = min(len(works), _SIDE_BY_SIDE)
+        prepared: dict[int, PreparedRecord[S] | Outcome | None] = {}
+        left = iter(items)
+        helpers = min(len(items), _SIDE_BY_SIDE)
         await asyncio.gather(*(self._prepare(left, prepared) for _ in range(helpers)))
-        for work in works:
-            if holding.live and work.phase is Phase.FRESH:
-                self._let_in(work, prepared[work.offset])
+        for item in items:
+            if owned.active and item.phase is Phase.RECEIVED:
+                self._let_in(item, prepared[item.offset])
 
-    async def _prepare(self, works: Iterator[Work[S]], prepared: dict[int, Prepared[S] | Outcome | None]) -> None:
-        for work in works:
+    async def _prepare(
+        self, items: Iterator[WorkItem[S]], prepared: dict[int, PreparedRecord[S] | Outcome | None]
+    ) -> None:
+        for item in items:
             try:
-                _check_read(work.record)
-                prepared[work.offset] = _prepared(await self._stage.prepare(work.record))
+                _check_read(item.record)
+                prepared[item.offset] = _prepared(await self._stage.prepare(item.record))
             except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
-                prepared[work.offset] = self._workshop.broken(work, error, "prepare")
+                prepared[item.offset] = self._scheduler.on_error(item, error, "prepare")
 
-    def _let_in(self, work: Work[S], prepared: Prepared[S] | Outcome | None) -> None:
+    def _let_in(self, item: WorkItem[S], prepared: PreparedRecord[S] | Outcome | None) -> None:
         if isinstance(prepared, Outcome):
-            self._workshop.finish(work, prepared)
+            self._scheduler.finish(item, prepared)
         elif prepared is not None:
-            self._workshop.admit(work, prepared)
+            self._scheduler.admit(item, prepared)
 
 
 def _check_read(record: Record) -> None:
@@ -93,9 +95,9 @@ def _check_read(record: Record) -> None:
         )
 
 
-def _prepared(result: Prepared[S]) -> Prepared[S]:
+def _prepared(result: PreparedRecord[S]) -> PreparedRecord[S]:
     """Raises TypeError when a stage returned something else, or a key that cannot be one; and what the key raises."""
-    if not isinstance(result, Prepared):
+    if not isinstance(result, PreparedRecord):
         raise TypeError(f"a stage's prepare returned {type(result).__name__}, which is no Prepared")
     _check_key(result.lane)
     _check_key(result.bulkhead)

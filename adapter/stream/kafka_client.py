@@ -22,7 +22,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
@@ -38,7 +39,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from adapter.errors import BrokerAway, StreamError
-from adapter.stream.cluster import talk
+from adapter.stream.admin import admin_session
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.stream.fetched_records import to_record as _record
@@ -46,11 +47,11 @@ from adapter.stream.lease import HeartbeatLease
 from adapter.stream.port import (
     BatchTooLarge,
     Commit,
-    KafkaTrouble,
-    LogRange,
-    OutOfRange,
-    Place,
-    PublicationsTooLarge,
+    KafkaClientError,
+    OffsetOutOfRange,
+    OffsetRange,
+    RecordsTooLarge,
+    TopicPartition,
     UnreadableBatch,
 )
 from adapter.stream.producers import (
@@ -59,13 +60,13 @@ from adapter.stream.producers import (
     LEAVE_SECONDS,
     TEAR_DOWN_SECONDS,
     TOO_LARGE,
-    end_producer,
-    in_time,
-    look_at,
-    mend_producer,
+    close_producer,
+    completes_within,
+    patch_pending_batches,
+    retrieve_exception,
 )
 from adapter.stream.record_batches import ReadBudget
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
 from adapter.stream.topic_ids import TopicIdsRequest, counts_in, ids_in
 
@@ -77,7 +78,7 @@ ANSWER_SECONDS = 30.0
 """How long a question to a broker may take before it is asked anew from the beginning."""
 
 METADATA_MAX_AGE_MS = 60_000
-"""How often the client looks for new partitions by itself; `log_ids` finds them sooner."""
+"""How often the client looks for new partitions by itself; `topic_ids` finds them sooner."""
 
 REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
@@ -87,7 +88,7 @@ _UNWRITABLE = (TypeError, ValueError)
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEP = 4
 _LEAST_BATCH_BYTES = 512
-_NOWHERE = TopicPartition("-", 0)
+_NOWHERE = ClientPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 )
@@ -173,7 +174,7 @@ class AioKafka:
                 await admin.start()
                 return str((await admin.describe_cluster()).get("cluster_id") or "")
         finally:
-            await in_time(admin.close(), LEAVE_SECONDS)
+            await completes_within(admin.close(), LEAVE_SECONDS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -183,10 +184,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._revoked = revoked
         self._assigned = assigned
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: Collection[ClientPartition]) -> None:
         await self._revoked()
 
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
         self._assigned()
 
 
@@ -229,26 +230,28 @@ class AioKafkaMember:
         """See `port.Member`."""
         self._consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
 
-    def assignment(self) -> frozenset[Place]:
+    def assignment(self) -> frozenset[TopicPartition]:
         """The partitions assigned to it."""
-        return frozenset(Place(*partition) for partition in self._consumer.assignment())
+        return frozenset(TopicPartition(*partition) for partition in self._consumer.assignment())
 
-    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+    async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         try:
-            async with talk(self._connection) as cluster:
+            async with admin_session(self._connection) as cluster:
                 found = await cluster.topics(topics)
         except BrokerAway:
             raise
         except StreamError as error:
-            raise KafkaTrouble(str(error)) from error
-        return frozenset(Place(name, partition) for name, facts in found.items() for partition in facts.partitions)
+            raise KafkaClientError(str(error)) from error
+        return frozenset(
+            TopicPartition(name, partition) for name, facts in found.items() for partition in facts.partitions
+        )
 
-    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+    async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         offsets = {
-            TopicPartition(*place): OffsetAndMetadata(commit.offset, commit.metadata)
-            for place, commit in commits.items()
+            ClientPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata)
+            for partition, commit in commits.items()
         }
         async with _asking("committing before anybody has joined"):
             try:
@@ -258,96 +261,99 @@ class AioKafkaMember:
                 return False
         return True
 
-    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # a poll's end is no failure
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109  # a poll's end is no failure
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         """See `port.Member`. Raises KafkaTrouble, OutOfRange, UnreadableBatch."""
-        partitions = [TopicPartition(*place) for place in places] or [_NOWHERE]
+        wanted = [ClientPartition(*partition) for partition in partitions] or [_NOWHERE]
         self.budget.renew()
         try:
-            batches = await self._consumer.getmany(
-                *partitions, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE
-            )
+            batches = await self._consumer.getmany(*wanted, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE)
         except OffsetOutOfRangeError as error:
             (positions,) = error.args
-            raise OutOfRange(Place(*partition) for partition in positions) from error
+            raise OffsetOutOfRange(TopicPartition(*partition) for partition in positions) from error
         except UnreadableBatch:
             raise
         except Exception as error:  # whatever the client raises, a new member may do without
-            raise KafkaTrouble(f"reading failed: {error!r}") from error
-        return {Place(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
+            raise KafkaClientError(f"reading failed: {error!r}") from error
+        return {TopicPartition(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
 
-    def position(self, place: Place) -> int | None:
+    def position(self, partition: TopicPartition) -> int | None:
         """See `port.Member`."""
         subscription = self._consumer._subscription.subscription
         assignment = subscription and subscription.assignment
-        state = assignment.state_value(TopicPartition(*place)) if assignment else None
+        state = assignment.state_value(ClientPartition(*partition)) if assignment else None
         return int(state.position) if state is not None and state.has_valid_position else None
 
-    def seek(self, place: Place, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int) -> None:
         """See `port.Member`. Raises KafkaTrouble."""
         try:
-            self._consumer.seek(TopicPartition(*place), offset)
+            self._consumer.seek(ClientPartition(*partition), offset)
         except KafkaError as error:
-            raise KafkaTrouble(f"seeking in {place} failed: {error!r}") from error
+            raise KafkaClientError(f"seeking in {partition} failed: {error!r}") from error
 
-    async def committed(self, place: Place) -> Commit | None:
+    async def committed(self, partition: TopicPartition) -> Commit | None:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
-        async with _asking(f"asking for the committed offset of {place}"):
+        async with _asking(f"asking for the committed offset of {partition}"):
             while True:
-                offset, metadata, error_code = await self._ask_committed(place)
+                offset, metadata, error_code = await self._ask_committed(partition)
                 if not error_code:
                     break
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
         return Commit(offset=offset, metadata=metadata) if offset >= 0 else None
 
-    async def _ask_committed(self, place: Place) -> tuple[int, str, int]:
+    async def _ask_committed(self, partition: TopicPartition) -> tuple[int, str, int]:
         coordinator = self._consumer._coordinator
         await coordinator.ensure_coordinator_known()
-        answer = committed_in(await coordinator._send_req(StableOffsetFetchRequest(self._group, *place)))
+        answer = committed_in(await coordinator._send_req(StableOffsetFetchRequest(self._group, *partition)))
         error_code = answer[2]
         if error_code in _COORDINATOR_MOVED:
             coordinator.coordinator_dead()
         elif error_code not in (0, UNSTABLE_OFFSET_COMMIT):
-            raise KafkaTrouble(f"the committed offset of {place} was refused with code {error_code}")
+            raise KafkaClientError(f"the committed offset of {partition} was refused with code {error_code}")
         return answer
 
-    async def log_range(self, place: Place) -> LogRange:
+    async def offset_range(self, partition: TopicPartition) -> OffsetRange:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
-        partition = TopicPartition(*place)
+        wanted = [ClientPartition(*partition)]
         # The id first: should the topic be made anew meanwhile, the range is that of a log with yet another id.
-        ids = await self.log_ids([place.topic])
-        async with _asking(f"asking for the ends of {place}"):
-            starts = await self._consumer.beginning_offsets([partition])
-            ends = await self._consumer.end_offsets([partition])
-        return LogRange(start=starts[partition], end=ends[partition], log_id=ids.get(place.topic, ""))
+        ids = await self.topic_ids([partition.topic])
+        async with _asking(f"asking for the ends of {partition}"):
+            starts = await self._consumer.beginning_offsets(wanted)
+            ends = await self._consumer.end_offsets(wanted)
+        return OffsetRange(start=starts[partition], end=ends[partition], topic_id=ids.get(partition.topic, ""))
 
-    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+    async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
-        partitions = [TopicPartition(*place) for place in places]
+        wanted = [ClientPartition(*partition) for partition in partitions]
         async with _asking("asking how much is left to read"):
-            ends = await self._consumer.end_offsets(partitions) if partitions else {}
-        positions = {place: self.position(place) for place in places}
+            ends = await self._consumer.end_offsets(wanted) if wanted else {}
+        positions = {partition: self.position(partition) for partition in partitions}
         return {
-            place: max(0, ends[TopicPartition(*place)] - position)
-            for place, position in positions.items()
+            partition: max(0, ends[ClientPartition(*partition)] - position)
+            for partition, position in positions.items()
             if position is not None
         }
 
-    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         client = self._consumer._client
         async with _asking(f"asking for the ids of {', '.join(topics)}"):
             answer = await client.send(client.get_random_node(), TopicIdsRequest(topics))
         if any(count > len(client.cluster.partitions_for_topic(topic) or ()) for topic, count in counts_in(answer)):
             # What the client finds then makes it join the group again, whose leader deals the new partitions out.
-            client.force_metadata_update().add_done_callback(look_at)
+            client.force_metadata_update().add_done_callback(retrieve_exception)
         return ids_in(answer)
 
-    async def start_writer(self, place: Place) -> AioKafkaWriter:
+    async def start_producer(self, partition: TopicPartition) -> AioKafkaTransactionalProducer:
         """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
         timeout_ms = round(self._connection.transaction_timeout_seconds * 1000)
         producer = AIOKafkaProducer(
             **self._options,
-            transactional_id=f"{self._group}.{place.topic}.{place.partition}",
+            transactional_id=f"{self._group}.{partition.topic}.{partition.partition}",
             transaction_timeout_ms=timeout_ms,
             request_timeout_ms=timeout_ms,
             acks="all",
@@ -356,19 +362,21 @@ class AioKafkaMember:
             max_batch_size=self._batch_bytes.most,
             compression_type=self._connection.compression_type,
         )
-        mend_producer(producer)
-        writer = AioKafkaWriter(producer, self._group, place, timeout_ms / 1000, self._endings, self._batch_bytes)
+        patch_pending_batches(producer)
+        transactional = AioKafkaTransactionalProducer(
+            producer, self._group, partition, timeout_ms / 1000, self._endings, self._batch_bytes
+        )
         try:
-            async with _asking(f"starting the writer of {place}"):
+            async with _asking(f"starting the writer of {partition}"):
                 await producer.start()
         except BaseException:
-            writer.abandon()
+            transactional.abort()
             raise
-        return writer
+        return transactional
 
     async def leave(self) -> None:
         """See `port.Member`."""
-        if not await in_time(self._consumer.stop(), LEAVE_SECONDS):
+        if not await completes_within(self._consumer.stop(), LEAVE_SECONDS):
             await self._tear_down()
         if self._endings:
             await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
@@ -381,18 +389,18 @@ class AioKafkaMember:
             if task is not None:
                 task.cancel()
         if self._consumer._fetcher is not None:
-            await in_time(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
-        await in_time(self._consumer._client.close(), TEAR_DOWN_SECONDS)
+            await completes_within(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
+        await completes_within(self._consumer._client.close(), TEAR_DOWN_SECONDS)
 
 
-class AioKafkaWriter:
-    """One transactional producer; see `port.Writer`."""
+class AioKafkaTransactionalProducer:
+    """One transactional producer; see `port.TransactionalProducer`."""
 
     def __init__(
         self,
         producer: AIOKafkaProducer,
         group: str,
-        place: Place,
+        partition: TopicPartition,
         transaction_timeout: float,
         endings: set[asyncio.Task[None]],
         batch_bytes: BatchBytes | None = None,
@@ -403,65 +411,69 @@ class AioKafkaWriter:
         self._endings = endings
         self._transaction_timeout = transaction_timeout
         self._group = group
-        self._partition = TopicPartition(*place)
+        self._partition = ClientPartition(*partition)
         self._open = False
 
     @property
     def first(self) -> bool:
-        """See `port.Writer`."""
+        """See `port.TransactionalProducer`."""
         return bool(self._producer._txn_manager.producer_epoch == 0)
 
-    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
-        """See `port.Writer`. Raises PublicationsTooLarge, KafkaTrouble."""
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
+        """See `port.TransactionalProducer`. Raises PublicationsTooLarge, KafkaTrouble."""
         try:
             # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
             async with asyncio.timeout(2 * self._transaction_timeout):
-                await self._transact(publications, OffsetAndMetadata(offset, metadata))
+                await self._transact(producer_records, OffsetAndMetadata(offset, metadata))
         except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
             # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
             for *_, future in self._producer._txn_manager._pending_txn_offsets:
-                future.add_done_callback(look_at)
-            raise KafkaTrouble(f"the transaction failed: {error!r}") from error
+                future.add_done_callback(retrieve_exception)
+            raise KafkaClientError(f"the transaction failed: {error!r}") from error
 
-    async def _transact(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> None:
+    async def _transact(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> None:
         await self._producer.begin_transaction()
         self._open = True
-        results = await self._send(publications, commit)
-        unwritable = {at for at, result in enumerate(results[: len(publications)]) if isinstance(result, _UNWRITABLE)}
+        results = await self._send(producer_records, commit)
+        unwritable = {
+            at for at, result in enumerate(results[: len(producer_records)]) if isinstance(result, _UNWRITABLE)
+        }
         if unwritable:
-            raise PublicationsTooLarge(unwritable)
+            raise RecordsTooLarge(unwritable)
         too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
         if too_large:
             # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
-            raise self._refused(publications, too_large)
+            raise self._refused(producer_records, too_large)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         await self._producer.commit_transaction()
         self._open = False
 
-    def _refused(self, publications: Sequence[Publication], refused: set[int]) -> PublicationsTooLarge | BatchTooLarge:
+    def _refused(
+        self, producer_records: Sequence[ProducerRecord], refused: set[int]
+    ) -> RecordsTooLarge | BatchTooLarge:
         """Topics refuse batches, and say nothing about the records in them: only who was alone in one is judged."""
-        by_topic = Counter(publications[at].topic for at in refused)
+        by_topic = Counter(producer_records[at].topic for at in refused)
         alone = {
             at
             for at in refused
             if self._its_batches == ALONE
-            or publications[at].size >= self._its_batches
-            or by_topic[publications[at].topic] == 1
+            or producer_records[at].size >= self._its_batches
+            or by_topic[producer_records[at].topic] == 1
         }
         if alone != refused:
             self._batch_bytes.shrink(self._its_batches)
         if alone:
-            return PublicationsTooLarge(alone)
+            return RecordsTooLarge(alone)
         return BatchTooLarge(f"a topic takes no batch of {self._its_batches} bytes; smaller ones are tried")
 
-    async def _send(self, publications: Sequence[Publication], commit: OffsetAndMetadata) -> list[object]:
+    async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
         """The result of each publication and of the commit, at last; each may be an exception."""
         sent: list[asyncio.Future[object]] = []
         try:
-            for publication in publications:
-                sent.append(await self._send_one(publication))
+            for producer_record in producer_records:
+                sent.append(await self._send_one(producer_record))
         except BaseException:
             for future in sent:
                 future.cancel()
@@ -469,42 +481,42 @@ class AioKafkaWriter:
         offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
         return await asyncio.gather(*sent, offsets, return_exceptions=True)
 
-    async def _send_one(self, publication: Publication) -> asyncio.Future[object]:
+    async def _send_one(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
         try:
-            if publication.key is None and publication.value is None:
-                return await self._send_empty(publication)
+            if producer_record.key is None and producer_record.value is None:
+                return await self._send_empty(producer_record)
             future: asyncio.Future[object] = await self._producer.send(
-                publication.topic, publication.value, publication.key, headers=list(publication.headers)
+                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
             )
         except (*TOO_LARGE, *_UNWRITABLE) as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future
 
-    async def _send_empty(self, publication: Publication) -> asyncio.Future[object]:
+    async def _send_empty(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
         """Neither key nor value: Kafka takes that, and a dead letter may be one, but aiokafka's `send` does not."""
-        partitions = await self._producer.partitions_for(publication.topic)
+        partitions = await self._producer.partitions_for(producer_record.topic)
         batch = self._producer.create_batch()
-        batch.append(timestamp=None, key=None, value=None, headers=list(publication.headers))
+        batch.append(timestamp=None, key=None, value=None, headers=list(producer_record.headers))
         future: asyncio.Future[object] = await self._producer.send_batch(
-            batch, publication.topic, partition=random.choice(sorted(partitions))
+            batch, producer_record.topic, partition=random.choice(sorted(partitions))
         )
         return future
 
-    def retire(self) -> None:
-        """See `port.Writer`."""
+    def close(self) -> None:
+        """See `port.TransactionalProducer`."""
         ending = asyncio.ensure_future(self._end())
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
-    def abandon(self) -> None:
-        """See `port.Writer`."""
+    def abort(self) -> None:
+        """See `port.TransactionalProducer`."""
         self._open = True
-        self.retire()
+        self.close()
 
     async def _end(self) -> None:
         # A transaction under way is for the broker and the next owner to end.
-        await end_producer(self._producer, abandon=self._open)
+        await close_producer(self._producer, abort=self._open)
 
 
 @asynccontextmanager
@@ -516,6 +528,6 @@ async def _asking(what: str) -> AsyncIterator[None]:
     except (KafkaConnectionError, NodeNotReadyError) as error:
         raise BrokerAway(f"{what}: no broker answers, or none lets us in") from error
     except TimeoutError as error:
-        raise KafkaTrouble(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
+        raise KafkaClientError(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
     except (KafkaError, AssertionError) as error:
-        raise KafkaTrouble(f"{what}: {error!r}") from error
+        raise KafkaClientError(f"{what}: {error!r}") from error

@@ -23,24 +23,24 @@ class Lanes(Generic[W]):
         """How many lanes are in use."""
         return len(self._queues)
 
-    def enter(self, lane: Hashable | None, work: W) -> bool:
+    def enter(self, lane: Hashable | None, item: W) -> bool:
         """Queue up; True when nobody is before, so that `work` is the lane's current one."""
         if lane is None:
             return True
         queue = self._queues.get(lane)
         if queue is None:
-            self._queues[lane] = deque((work,))
+            self._queues[lane] = deque((item,))
             return True
-        queue.append(work)
+        queue.append(item)
         return False
 
-    def leave(self, lane: Hashable | None, work: W) -> W | None:
+    def leave(self, lane: Hashable | None, item: W) -> W | None:
         """Leave, from whichever place; the answer is the one who becomes current by that, if anybody does."""
         if lane is None:
             return None
         queue = self._queues[lane]
-        if queue[0] is not work:
-            queue.remove(work)
+        if queue[0] is not item:
+            queue.remove(item)
             return None
         queue.popleft()
         if queue:
@@ -48,14 +48,14 @@ class Lanes(Generic[W]):
         del self._queues[lane]
         return None
 
-    def is_current(self, lane: Hashable | None, work: W) -> bool:
+    def is_current(self, lane: Hashable | None, item: W) -> bool:
         """Whether it is this one's turn."""
-        return lane is None or self._queues[lane][0] is work
+        return lane is None or self._queues[lane][0] is item
 
-    def behind(self, lane: Hashable | None, work: W) -> Iterator[W]:
+    def behind(self, lane: Hashable | None, item: W) -> Iterator[W]:
         """Those who came into the lane after `work`."""
         passed = False
         for other in self._queues.get(lane, ()) if lane is not None else ():
             if passed:
                 yield other
-            passed = passed or other is work
+            passed = passed or other is item

@@ -66,8 +66,8 @@ class HeartbeatLease:
 
     def answered(self) -> bool:
         """See `port.Lease`: anything counts; while this member joins, the answer may take a rebalance time-out."""
-        patience = self._rebalance_timeout if self._joining else self._session_timeout
-        return self._clock() - self._heard < patience
+        drain_timeout = self._rebalance_timeout if self._joining else self._session_timeout
+        return self._clock() - self._heard < drain_timeout
 
     async def proven_after(self, moment: float) -> None:
         """Wait until a request that was sent after `moment` has been answered."""

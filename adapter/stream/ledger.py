@@ -25,7 +25,7 @@ Run = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class CommittableOffsets:
     """What can be committed: the offset, and the settled runs beyond it in ascending order, none touching another."""
 
     committable: int
@@ -64,9 +64,9 @@ class OffsetLedger:
     def __init__(self, name: str, *, committed: int, settled: Iterable[Run] = ()) -> None:
         self._name = name
         self._next = committed
-        self._inherited: deque[Run] = deque(run for run in settled if run[1] > committed)
+        self._recovered: deque[Run] = deque(run for run in settled if run[1] > committed)
         # Beyond it lie only open offsets and holes.  Holes cost room in a commit, and nobody needs to know of them.
-        self._settled_until = self._inherited[-1][1] if self._inherited else committed
+        self._settled_until = self._recovered[-1][1] if self._recovered else committed
         # A dict keeps the order of insertion, and offsets are opened in ascending order: this is a sorted set.
         self._open: dict[int, None] = {}
         self._runs = _Runs()
@@ -99,7 +99,7 @@ class OffsetLedger:
                 f"Was the partition sought back without taking it over again?"
             )
         self._leave_behind(offset)
-        settled = bool(self._inherited) and self._inherited[0][0] <= offset
+        settled = bool(self._recovered) and self._recovered[0][0] <= offset
         if settled:
             self.pass_over(offset + 1)
             return False
@@ -118,7 +118,7 @@ class OffsetLedger:
 
     def settled_past(self, offset: int) -> int | None:
         """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
-        return next((past for first, past in self._inherited if first <= offset < past), None)
+        return next((past for first, past in self._recovered if first <= offset < past), None)
 
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
@@ -126,7 +126,7 @@ class OffsetLedger:
         Returns how many of the offsets passed over were neither read before nor settled by an earlier owner.
         """
         passed = max(offset - self._next, 0)
-        settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._inherited)
+        settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._recovered)
         self.pass_over(offset)
         # What was given up stays so for the next owner, also while nothing behind it is settled.
         self._settled_until = max(self._settled_until, offset)
@@ -154,7 +154,7 @@ class OffsetLedger:
         """The offset below which everything is settled."""
         return next(iter(self._open), self._frontier())
 
-    def standing(self, settling: AbstractSet[int] = frozenset()) -> Standing:
+    def committable_offsets(self, settling: AbstractSet[int] = frozenset()) -> CommittableOffsets:
         """What can be committed once the open offsets in `settling` are settled too."""
         runs = self._runs.copy() if settling else self._runs
         for offset in settling:
@@ -167,19 +167,19 @@ class OffsetLedger:
         if self._next < until:  # reading stands in an inherited run, whose end is `until`
             first = beyond.pop()[0] if beyond and beyond[-1][1] == self._next else self._next
             beyond += [(first, until)] if first > committable else []
-        beyond += [run for run in self._inherited if run[0] > frontier]
-        return Standing(committable=committable, settled=tuple(beyond))
+        beyond += [run for run in self._recovered if run[0] > frontier]
+        return CommittableOffsets(committable=committable, settled=tuple(beyond))
 
     def _frontier(self) -> int:
         """`next_offset`, or the end of the inherited run that it lies in."""
-        if self._inherited and self._inherited[0][0] <= self._next:
-            return self._inherited[0][1]
+        if self._recovered and self._recovered[0][0] <= self._next:
+            return self._recovered[0][1]
         return self._next
 
     def _leave_behind(self, offset: int) -> None:
         """Forget the inherited runs that end at or before `offset`."""
-        while self._inherited and self._inherited[0][1] <= offset:
-            self._inherited.popleft()
+        while self._recovered and self._recovered[0][1] <= offset:
+            self._recovered.popleft()
 
     def _some_open(self) -> str:
         shown = [str(offset) for offset, _ in zip(self._open, range(10), strict=False)]

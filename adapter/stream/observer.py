@@ -11,11 +11,11 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
+class Gauges:
     """How much is in the engine at this moment.
 
     `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
-    with an outcome that is not committed yet. `behind`: open, or not read yet, markers of transactions counted as
+    with an outcome that is not committed yet. `lag`: open, or not read yet, markers of transactions counted as
     records. `partitions`: held. `unreadable`: of these, how many wait in front of a batch that cannot be read.
     `full`: topics of which so many records wait for their time that no more are read.
     """
@@ -24,7 +24,7 @@ class Levels:
     in_flight: int
     waiting: dict[str, int]
     finished: int
-    behind: int
+    lag: int
     partitions: int
     unreadable: int = 0
     full: frozenset[str] = frozenset()
@@ -33,13 +33,13 @@ class Levels:
 class StreamObserver(Protocol):
     """Whoever counts."""
 
-    def records_taken(self, stage: str, topic: str, count: int) -> None:
+    def records_consumed(self, stage: str, topic: str, count: int) -> None:
         """So many records were read and opened."""
 
-    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+    def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
         """So many records of `topic` were settled, with so many publications, in one transaction."""
 
-    def flush_took(self, stage: str, seconds: float) -> None:
+    def transaction_took(self, stage: str, seconds: float) -> None:
         """One transaction from begin to committed."""
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
@@ -51,29 +51,31 @@ class StreamObserver(Protocol):
     def records_lost(self, stage: str, topic: str, count: int) -> None:
         """So many offsets were deleted from the log before anybody had settled them; some may be no records."""
 
-    def carried(self, stage: str, topic: str, count: int) -> None:
+    def records_handed_off(self, stage: str, topic: str, count: int) -> None:
         """So many open records were carried on to keep a commit small."""
 
     def failed(self, stage: str, topic: str, where: str) -> None:
-        """The stage raised in `prepare`, `handle`, `carry` or `broken`; or `flush`, `intake`: the engine itself did."""
+        """The stage raised in `prepare`, `handle`, `hand_off` or `broken`; or `flush`, `intake`: the engine itself
+        did.
+        """
 
     def lease_lost(self, stage: str, topic: str) -> None:
         """A send was held back because the partition might have had another owner."""
 
-    def levels(self, stage: str, levels: Levels) -> None:
+    def gauges(self, stage: str, gauges: Gauges) -> None:
         """About once a second."""
 
 
-class Unobserved:
+class NullObserver:
     """The observer of those who do not count."""
 
-    def records_taken(self, stage: str, topic: str, count: int) -> None:
+    def records_consumed(self, stage: str, topic: str, count: int) -> None:
         """See StreamObserver."""
 
-    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+    def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
         """See StreamObserver."""
 
-    def flush_took(self, stage: str, seconds: float) -> None:
+    def transaction_took(self, stage: str, seconds: float) -> None:
         """See StreamObserver."""
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
@@ -85,7 +87,7 @@ class Unobserved:
     def records_lost(self, stage: str, topic: str, count: int) -> None:
         """See StreamObserver."""
 
-    def carried(self, stage: str, topic: str, count: int) -> None:
+    def records_handed_off(self, stage: str, topic: str, count: int) -> None:
         """See StreamObserver."""
 
     def failed(self, stage: str, topic: str, where: str) -> None:
@@ -94,5 +96,5 @@ class Unobserved:
     def lease_lost(self, stage: str, topic: str) -> None:
         """See StreamObserver."""
 
-    def levels(self, stage: str, levels: Levels) -> None:
+    def gauges(self, stage: str, gauges: Gauges) -> None:
         """See StreamObserver."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from adapter.errors import StreamError
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 
-class Place(NamedTuple):
+class TopicPartition(NamedTuple):
     """One partition of one topic."""
 
     topic: str
@@ -33,29 +33,29 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogRange:
+class OffsetRange:
     """The first offset that the log still has, and the one after the last that committed readers can see.
 
-    `log_id` is the log's own name: a topic that is deleted and made anew has another. Empty where brokers tell none.
+    `topic_id` is the log's own name: a topic that is deleted and made anew has another. Empty where brokers tell none.
     """
 
     start: int
     end: int
-    log_id: str = ""
+    topic_id: str = ""
 
 
-class KafkaTrouble(StreamError):
+class KafkaClientError(StreamError):
     """The client could not do what was asked, and cannot say whether it happened; ask the broker, then try again."""
 
 
-class BatchTooLarge(KafkaTrouble):
+class BatchTooLarge(KafkaClientError):
     """A topic does not take a batch of records each of which it may take; nothing was written, the writer is used up.
 
     Writers that are started from now on send smaller batches.
     """
 
 
-class PublicationsTooLarge(StreamError):
+class RecordsTooLarge(StreamError):
     """The topics do not take these publications, by their index; nothing was written, and the writer is used up.
 
     That is so for a publication that no client can write, too.
@@ -66,12 +66,12 @@ class PublicationsTooLarge(StreamError):
         self.indexes = frozenset(indexes)
 
 
-class OutOfRange(StreamError):
+class OffsetOutOfRange(StreamError):
     """The logs of these places have nothing where reading should go on; nothing was read, and nothing was skipped."""
 
-    def __init__(self, places: Iterable[Place]) -> None:
-        self.places = frozenset(places)
-        super().__init__(f"nothing is where reading should go on in {', '.join(map(str, self.places))}")
+    def __init__(self, partitions: Iterable[TopicPartition]) -> None:
+        self.partitions = frozenset(partitions)
+        super().__init__(f"nothing is where reading should go on in {', '.join(map(str, self.partitions))}")
 
 
 class UnreadableBatch(StreamError):
@@ -81,16 +81,16 @@ class UnreadableBatch(StreamError):
     content.
     """
 
-    def __init__(self, place: Place, *, base: int, first: int, last: int, cause: str) -> None:
-        super().__init__(f"The batch at {place}/{first} cannot be read: {cause}")
-        self.place = place
+    def __init__(self, partition: TopicPartition, *, base: int, first: int, last: int, cause: str) -> None:
+        super().__init__(f"The batch at {partition}/{first} cannot be read: {cause}")
+        self.partition = partition
         self.base = base
         self.first = first
         self.last = last
         self.cause = cause
 
 
-class Writer(Protocol):
+class TransactionalProducer(Protocol):
     """The one writer of a partition's outcomes; having started it has fenced every earlier one."""
 
     @property
@@ -98,7 +98,7 @@ class Writer(Protocol):
         """Whether the brokers remember no earlier writer of this place; once started."""
         ...
 
-    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
         """All publications and the commit in one transaction, or nothing.
 
         Raises PublicationsTooLarge about those that are too large by themselves, or BatchTooLarge: nothing was written.
@@ -107,11 +107,11 @@ class Writer(Protocol):
         """
         ...
 
-    def retire(self) -> None:
+    def close(self) -> None:
         """Have no more use for it; it ends in the background."""
         ...
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """The same with a transaction under way, which ends with the next owner's fence, or by its time-out."""
         ...
 
@@ -119,7 +119,7 @@ class Writer(Protocol):
 class Publisher(Protocol):
     """Writes records that answer no record, each by itself and outside of transactions: at least once."""
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, producer_record: ProducerRecord) -> None:
         """Return when all in-sync replicas have the record. Raises BrokerAway or KafkaTrouble within a bound.
 
         After a raise the record may be there all the same.
@@ -176,22 +176,27 @@ class Member(Protocol):
         """
         ...
 
-    def assignment(self) -> frozenset[Place]:
+    def assignment(self) -> frozenset[TopicPartition]:
         """The partitions assigned to this member, taken over or not."""
         ...
 
-    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+    async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
         """Every partition of these topics. Raises KafkaTrouble, BrokerAway."""
         ...
 
-    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+    async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """Commit all of these at once, before anybody has joined the group.
 
         False, and nothing is committed, when somebody has. Raises KafkaTrouble, BrokerAway.
         """
         ...
 
-    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         """Records of these places only, in the order of their offsets; empty after `timeout` seconds.
 
         Raises KafkaTrouble when this member can go on no more: make a new one; and OutOfRange, which is for the caller
@@ -202,40 +207,40 @@ class Member(Protocol):
         """
         ...
 
-    def position(self, place: Place) -> int | None:
+    def position(self, partition: TopicPartition) -> int | None:
         """Where reading goes on; None while that is not known.
 
         What `poll` did not hand out below it is no record: a transaction's marker, or an aborted or compacted record.
         """
         ...
 
-    def seek(self, place: Place, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read on at `offset`; what was fetched already and not yet handed out is forgotten. Raises KafkaTrouble."""
         ...
 
-    async def committed(self, place: Place) -> Commit | None:
+    async def committed(self, partition: TopicPartition) -> Commit | None:
         """What the group has committed, None when it never has. Raises KafkaTrouble, BrokerAway."""
         ...
 
-    async def log_range(self, place: Place) -> LogRange:
+    async def offset_range(self, partition: TopicPartition) -> OffsetRange:
         """What the log has at this moment. Raises KafkaTrouble, BrokerAway."""
         ...
 
-    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+    async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """How many offsets of these logs were not handed out yet; a place where that is not known is left out.
 
         Raises KafkaTrouble, BrokerAway.
         """
         ...
 
-    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """The `log_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway.
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The `topic_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway.
 
         When they have partitions that the group does not know of yet, this makes it deal them out.
         """
         ...
 
-    async def start_writer(self, place: Place) -> Writer:
+    async def start_producer(self, partition: TopicPartition) -> TransactionalProducer:
         """A started writer for this place's outcomes. Raises KafkaTrouble, BrokerAway."""
         ...
 

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
-from adapter.stream.port import KafkaTrouble
+from adapter.stream.port import KafkaClientError
 
 log = logging.getLogger(__name__)
 
@@ -33,29 +33,29 @@ TEAR_DOWN_SECONDS = 0.5
 """How long each of a client's parts may take to end when the broker does not answer."""
 
 
-class _Pending(set[object]):
+class _PendingBatches(set[object]):
     """Batches on their way. aiokafka removes those twice that fail while they wait to be sent again."""
 
     def remove(self, batch: object) -> None:
         self.discard(batch)
 
 
-def mend_producer(producer: AIOKafkaProducer) -> None:
+def patch_pending_batches(producer: AIOKafkaProducer) -> None:
     """Before its start: let batches fail without an error of the client's own."""
-    producer._message_accumulator._pending_batches = _Pending()
+    producer._message_accumulator._pending_batches = _PendingBatches()
 
 
-async def end_producer(producer: AIOKafkaProducer, *, abandon: bool) -> None:
-    """End a producer in bounded time; `abandon` gives up what it has not delivered, for which it would wait."""
-    if abandon:
-        producer._message_accumulator.fail_all(KafkaTrouble("the writer was abandoned"))
-    if not await in_time(producer.stop(), LEAVE_SECONDS):
-        await in_time(producer._sender.close(), TEAR_DOWN_SECONDS)
-        await in_time(producer.client.close(), TEAR_DOWN_SECONDS)
-    _forgive(producer)
+async def close_producer(producer: AIOKafkaProducer, *, abort: bool) -> None:
+    """End a producer in bounded time; `abort` gives up what it has not delivered, for which it would wait."""
+    if abort:
+        producer._message_accumulator.fail_all(KafkaClientError("the writer was abandoned"))
+    if not await completes_within(producer.stop(), LEAVE_SECONDS):
+        await completes_within(producer._sender.close(), TEAR_DOWN_SECONDS)
+        await completes_within(producer.client.close(), TEAR_DOWN_SECONDS)
+    _retrieve_exceptions(producer)
 
 
-async def in_time(work: Coroutine[object, object, object], seconds: float) -> bool:
+async def completes_within(work: Coroutine[object, object, object], seconds: float) -> bool:
     """Whether `work` ended in time; how it ended does not matter any more."""
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=seconds)
@@ -67,16 +67,16 @@ async def in_time(work: Coroutine[object, object, object], seconds: float) -> bo
     return True
 
 
-def look_at(future: asyncio.Future[object]) -> None:
+def retrieve_exception(future: asyncio.Future[object]) -> None:
     """Look at a failure that nobody waits for any more, so that asyncio does not report it as overlooked."""
     if not future.cancelled():
         future.exception()
 
 
-def _forgive(producer: AIOKafkaProducer) -> None:
+def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
     batches = [batch for queue in producer._message_accumulator._batches.values() for batch in queue]
     futures = [batch._drain_waiter for batch in batches]
     futures.append(producer._txn_manager._transaction_waiter)
     for future in futures:
         if future is not None and future.done():
-            look_at(future)
+            retrieve_exception(future)

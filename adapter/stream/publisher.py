@@ -24,9 +24,16 @@ from aiokafka.errors import IllegalOperation, KafkaError
 
 from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.port import KafkaTrouble
-from adapter.stream.producers import ALONE, LARGEST_REQUEST, TOO_LARGE, end_producer, look_at, mend_producer
-from adapter.stream.records import Publication
+from adapter.stream.port import KafkaClientError
+from adapter.stream.producers import (
+    ALONE,
+    LARGEST_REQUEST,
+    TOO_LARGE,
+    close_producer,
+    patch_pending_batches,
+    retrieve_exception,
+)
+from adapter.stream.records import ProducerRecord
 
 WITHIN_SECONDS = 4.0
 """How long a record may take, the wait for a broker included; ECPay is told to send again within 5 s."""
@@ -50,13 +57,13 @@ class KafkaPublisher:
         self._there = asyncio.Event()
         self._broken = asyncio.Event()
         self._in_touch = False
-        self._last_beat: float | None = None
+        self._last_heartbeat: float | None = None
         self._batch_bytes = self._its_batch_bytes = _BATCH_BYTES
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When `run` last turned (`time.monotonic`); now, before its start, which waits for a broker without end."""
-        return time.monotonic() if self._last_beat is None else self._last_beat
+        return time.monotonic() if self._last_heartbeat is None else self._last_heartbeat
 
     @property
     def in_touch(self) -> bool:
@@ -90,17 +97,17 @@ class KafkaPublisher:
             max_batch_size=batch_bytes,
             compression_type=self._connection.compression_type,
         )
-        mend_producer(producer)
+        patch_pending_batches(producer)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await producer.start()
         except (*_FAILURES, OSError, TimeoutError) as error:
             self._beat(in_touch=False)
             log.debug("no producer yet: %r", error)
-            await end_producer(producer, abandon=True)
+            await close_producer(producer, abort=True)
             return None
         except BaseException:
-            await end_producer(producer, abandon=True)
+            await close_producer(producer, abort=True)
             raise
         return producer
 
@@ -119,7 +126,7 @@ class KafkaPublisher:
         finally:
             breaking.cancel()
             self._take_away()
-            await end_producer(producer, abandon=self._broken.is_set())
+            await close_producer(producer, abort=self._broken.is_set())
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
         """Whether a broker answers now."""
@@ -127,13 +134,13 @@ class KafkaPublisher:
         done, _ = await asyncio.wait({asking}, timeout=_LOOK_SECONDS)
         return bool(done) and asking.result()
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, producer_record: ProducerRecord) -> None:
         """See `port.Publisher`. Raises BrokerAway, at once while no broker is to be found, and KafkaTrouble."""
         if self._producer is None and not self._in_touch:
             raise BrokerAway("No broker is to be found.")
         try:
             async with asyncio.timeout(self._within):
-                while not await self._publish(await self._a_producer(), publication):
+                while not await self._publish(await self._a_producer(), producer_record):
                     pass
         except TimeoutError as error:
             raise BrokerAway(f"No broker took the record within {self._within:g} s.") from error
@@ -143,29 +150,31 @@ class KafkaPublisher:
             await self._there.wait()
         return producer
 
-    async def _publish(self, producer: AIOKafkaProducer, publication: Publication) -> bool:
+    async def _publish(self, producer: AIOKafkaProducer, producer_record: ProducerRecord) -> bool:
         """False when the topic refused a batch that the record may have shared: the next producer sends it alone."""
         batch_bytes = self._its_batch_bytes
         try:
             sent = await producer.send(
-                publication.topic, publication.value, publication.key, headers=list(publication.headers)
+                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
             )
-            sent.add_done_callback(look_at)  # nobody may be waiting any more by then
+            sent.add_done_callback(retrieve_exception)  # nobody may be waiting any more by then
             await asyncio.shield(sent)  # others may wait for the same batch
         except TOO_LARGE as error:
             self._break(producer, repr(error))
-            if publication.size >= batch_bytes:
-                raise KafkaTrouble(f"{publication.topic} takes no record of {publication.size} bytes") from error
+            if producer_record.size >= batch_bytes:
+                raise KafkaClientError(
+                    f"{producer_record.topic} takes no record of {producer_record.size} bytes"
+                ) from error
             self._batch_bytes = ALONE
             return False
-        except KafkaTrouble:
+        except KafkaClientError:
             # Abandoned with its producer. If that was for another record's batch, this one goes alone as well.
             if self._batch_bytes < batch_bytes:
                 return False
             raise
         except _FAILURES as error:
             self._break(producer, repr(error))
-            raise KafkaTrouble(f"publishing to {publication.topic} failed: {error!r}") from error
+            raise KafkaClientError(f"publishing to {producer_record.topic} failed: {error!r}") from error
         except asyncio.CancelledError:
             self._break(producer, "no acknowledgement in time")
             raise
@@ -183,7 +192,7 @@ class KafkaPublisher:
         self._producer = None
 
     def _beat(self, *, in_touch: bool) -> None:
-        self._last_beat = time.monotonic()
+        self._last_heartbeat = time.monotonic()
         if in_touch != self._in_touch:
             self._in_touch = in_touch
             log.info("the publisher is in touch with the brokers" if in_touch else "the publisher finds no broker")

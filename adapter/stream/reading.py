@@ -12,15 +12,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, TopicPartition, errors
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka import TopicPartition as ClientPartition
 
 from adapter.errors import BrokerAway, StreamError, TopicsMissing
-from adapter.stream.cluster import AWAY, talk
+from adapter.stream.admin import AWAY, admin_session
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
-from adapter.stream.port import Place, UnreadableBatch
+from adapter.stream.port import TopicPartition, UnreadableBatch
+from adapter.stream.read_progress import PartitionPosition, ReadProgress
 from adapter.stream.records import Record
-from adapter.stream.remaining import Remaining, Sight
 
 _LOOK_MS = 50
 _BROKER_WAITS_MS = 25
@@ -58,8 +59,10 @@ async def read_tail(
         firsts = await reader.consumer.beginning_offsets(reader.partitions)
         each = max(1, newest // max(1, len(reader.partitions)))
         begins = {
-            place: max(firsts[place], end - each, known if (known := offsets.get(place.partition, 0)) <= end else 0)
-            for place, end in ends.items()
+            partition: max(
+                firsts[partition], end - each, known if (known := offsets.get(partition.partition, 0)) <= end else 0
+            )
+            for partition, end in ends.items()
         }
         async with aclosing(_between(reader, begins, ends)) as records:
             async for record in records:
@@ -84,16 +87,16 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
 
     Raises as `read_to_end` does.
     """
-    place = TopicPartition(topic, partition)
+    wanted = ClientPartition(topic, partition)
     async with _reader(connection, [topic]) as reader:
         consumer = reader.consumer
-        if place not in reader.partitions:
+        if wanted not in reader.partitions:
             return None
-        begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
-        if not begins[place] <= offset < ends[place]:
+        begins, ends = await consumer.beginning_offsets([wanted]), await consumer.end_offsets([wanted])
+        if not begins[wanted] <= offset < ends[wanted]:
             return None
         try:
-            async with aclosing(_between(reader, {place: offset}, {place: offset + 1})) as records:
+            async with aclosing(_between(reader, {wanted: offset}, {wanted: offset + 1})) as records:
                 async for record in records:
                     return record
         except UnreadableBatch:
@@ -102,19 +105,19 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
 
 
 async def first_unreadable(
-    connection: KafkaConnection, starts: Mapping[Place, int], *, seconds: float
-) -> Mapping[Place, UnreadableBatch]:
+    connection: KafkaConnection, starts: Mapping[TopicPartition, int], *, seconds: float
+) -> Mapping[TopicPartition, UnreadableBatch]:
     """The first batch of each place that cannot be read, from these offsets on, as far as reading comes in time.
 
     Raises as `read_to_end` does.
     """
-    found: dict[Place, UnreadableBatch] = {}
+    found: dict[TopicPartition, UnreadableBatch] = {}
     if not starts:
         return found
-    async with _reader(connection, sorted({place.topic for place in starts})) as reader:
-        wanted = [partition for partition in reader.partitions if Place(*partition) in starts]
+    async with _reader(connection, sorted({partition.topic for partition in starts})) as reader:
+        wanted = [partition for partition in reader.partitions if TopicPartition(*partition) in starts]
         begins, ends = await reader.consumer.beginning_offsets(wanted), await reader.consumer.end_offsets(wanted)
-        positions = {partition: max(begins[partition], starts[Place(*partition)]) for partition in wanted}
+        positions = {partition: max(begins[partition], starts[TopicPartition(*partition)]) for partition in wanted}
         _seek(reader, positions)
         until = time.monotonic() + seconds
         while (ahead := {each: at for each, at in positions.items() if at < ends[each]}) and time.monotonic() < until:
@@ -122,46 +125,46 @@ async def first_unreadable(
                 await reader.poll(ahead, timeout_ms=_LOOK_MS)
                 positions = {partition: await reader.consumer.position(partition) for partition in ahead}
             except UnreadableBatch as problem:
-                found[problem.place] = problem
-                positions = {each: at for each, at in ahead.items() if Place(*each) != problem.place}
+                found[problem.partition] = problem
+                positions = {each: at for each, at in ahead.items() if TopicPartition(*each) != problem.partition}
                 _seek(reader, positions)  # what this poll had read of the others is lost
     return found
 
 
-def _seek(reader: _Reader, positions: Mapping[TopicPartition, int]) -> None:
+def _seek(reader: _Reader, positions: Mapping[ClientPartition, int]) -> None:
     for partition, offset in positions.items():
         reader.consumer.seek(partition, offset)
 
 
 async def _between(
-    reader: _Reader, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    reader: _Reader, begins: Mapping[ClientPartition, int], ends: Mapping[ClientPartition, int]
 ) -> AsyncGenerator[Record, None]:
     """Every committed record of each partition from one offset up to, and without, another."""
     consumer = reader.consumer
     for partition, begin in begins.items():
         consumer.seek(partition, begin)
-    remaining = Remaining[TopicPartition](begins, ends)
+    remaining = ReadProgress[ClientPartition](begins, ends)
     answered_at = time.monotonic()
     while remaining.partitions:
         async with asyncio.timeout(_SILENCE_SECONDS):
             batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
-            sights = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
+            positions = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
         for partition, batch in batches.items():
             for record in batch:
-                if remaining.wants(partition, record.offset):
+                if remaining.includes(partition, record.offset):
                     yield record
         now = time.monotonic()
-        answered_at = now if remaining.looked(sights) else answered_at
+        answered_at = now if remaining.update(positions) else answered_at
         if now - answered_at > _SILENCE_SECONDS:
             raise TimeoutError
 
 
 async def _begins(
     consumer: AIOKafkaConsumer,
-    partitions: Collection[TopicPartition],
-    ends: Mapping[TopicPartition, int],
+    partitions: Collection[ClientPartition],
+    ends: Mapping[ClientPartition, int],
     since: datetime | None,
-) -> dict[TopicPartition, int]:
+) -> dict[ClientPartition, int]:
     """Where each partition's reading begins: at its end where nothing is as young as `since`."""
     if since is None:
         return dict(await consumer.beginning_offsets(partitions))
@@ -176,14 +179,14 @@ async def _begins(
 class _Reader:
     """A started consumer without a group, and the partitions it was given."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: list[ClientPartition]) -> None:
         self.consumer = consumer
         self.partitions = partitions
         self._budget = decode_safely(consumer)
 
     async def poll(
-        self, partitions: Collection[TopicPartition], *, timeout_ms: int
-    ) -> Mapping[TopicPartition, list[Record]]:
+        self, partitions: Collection[ClientPartition], *, timeout_ms: int
+    ) -> Mapping[ClientPartition, list[Record]]:
         """Some records of these partitions, or of all when none are named. Raises UnreadableBatch."""
         self._budget.renew()
         batches = await self.consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE)
@@ -225,8 +228,8 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
         await consumer.stop()
 
 
-async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> list[TopicPartition]:
-    async with talk(connection) as cluster:
+async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> list[ClientPartition]:
+    async with admin_session(connection) as cluster:
         found = await cluster.topics(topics)
     absent = [name for name in topics if name not in found]
     if absent:
@@ -234,11 +237,11 @@ async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> l
             f"There is no topic {', '.join(absent)} at {connection.bootstrap_servers}. "
             "Check its name, or make it with: ecticket-adapter topics --create"
         )
-    return [TopicPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
+    return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
 
 
-async def _sight(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Sight:
-    return Sight(
+async def _sight(consumer: AIOKafkaConsumer, partition: ClientPartition) -> PartitionPosition:
+    return PartitionPosition(
         position=await consumer.position(partition),
         answered_ms=consumer.last_poll_timestamp(partition),
         stable_end=consumer.last_stable_offset(partition),

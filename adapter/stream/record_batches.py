@@ -21,7 +21,7 @@ from typing import NamedTuple
 from aiokafka.record.util import calc_crc32c
 
 from adapter.stream.inflation import MOST_INFLATED_BYTES, CannotInflate, InflatesTooLarge, inflate
-from adapter.stream.port import Place, UnreadableBatch
+from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import NotRead, Record, header_name, moment_of
 
 MOST_HEADERS = 1000
@@ -93,10 +93,16 @@ class RecordReader:
     """
 
     def __init__(
-        self, data: bytes, place: Place, *, position: int, aborted: Iterable[tuple[int, int]], budget: ReadBudget
+        self,
+        data: bytes,
+        partition: TopicPartition,
+        *,
+        position: int,
+        aborted: Iterable[tuple[int, int]],
+        budget: ReadBudget,
     ) -> None:
         self._data = memoryview(data)
-        self._place = place
+        self._partition = partition
         self._budget = budget
         self._aborted = deque(sorted(aborted, key=lambda each: each[1]))
         self._aborted_producers: set[int] = set()
@@ -218,8 +224,8 @@ class RecordReader:
     ) -> Record:
         timestamp, odd_timestamp = moment_of(timestamp_ms)
         return Record(
-            topic=self._place.topic,
-            partition=self._place.partition,
+            topic=self._partition.topic,
+            partition=self._partition.partition,
             offset=offset,
             timestamp=timestamp,
             key=key,
@@ -233,7 +239,7 @@ class RecordReader:
         first = self.position if batch is None or batch.magic < 2 else max(self.position, batch.base)
         base = min(batch.base, first) if batch is not None else first
         last = max(batch.last, first) if batch is not None else first
-        return UnreadableBatch(self._place, base=base, first=first, last=last, cause=cause)
+        return UnreadableBatch(self._partition, base=base, first=first, last=last, cause=cause)
 
     # --- format 2 ----------------------------------------------------------------------------------------------------
 

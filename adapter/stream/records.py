@@ -62,14 +62,14 @@ class Record:
 
 def offsets_text(record: Record, not_read: NotRead) -> str:
     """Which offsets were not read, as the subject of a sentence."""
-    place = f"{record.topic}/{record.partition}"
+    partition = f"{record.topic}/{record.partition}"
     if not_read.first == not_read.last:
-        return f"Offset {not_read.first} of {place} was"
-    return f"Offsets {not_read.first} to {not_read.last} of {place} were"
+        return f"Offset {not_read.first} of {partition} was"
+    return f"Offsets {not_read.first} to {not_read.last} of {partition} were"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class ProducerRecord:
     """One record to be written: visible to `read_committed` readers once, together with its input's offset."""
 
     topic: str

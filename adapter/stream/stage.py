@@ -5,7 +5,7 @@ exactly once. It refuses to know consumers, producers, transactions and offsets;
 
 How a record goes through: `prepare` names its lane, `handle` works on it, the `Outcome` and the record's offset are
 published in one transaction. A record whose time has not come waits in the engine, without a task. What stays open
-too long is handed on by `carry`. Whatever a stage raises becomes an outcome by `broken`.
+too long is handed on by `hand_off`. Whatever a stage raises becomes an outcome by `broken`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 S = TypeVar("S")
 
@@ -27,11 +27,11 @@ class Outcome:
     Without records it says that nothing is to be told; the offset is settled all the same.
     """
 
-    records: tuple[Publication, ...] = ()
+    records: tuple[ProducerRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later(Generic[S]):
+class RetryLater(Generic[S]):
     """Not the end: `handle` wants to be called again with `subject` once `not_before` (aware) is past."""
 
     not_before: datetime
@@ -39,7 +39,7 @@ class Later(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared(Generic[S]):
+class PreparedRecord(Generic[S]):
     """A record understood.
 
     Records with the same `lane` are handled one after another, in the order of their offsets; `None` is a lane of its
@@ -51,13 +51,13 @@ class Prepared(Generic[S]):
     not_before: datetime | None = None
     bulkhead: Hashable | None = None
     """Records of one bulkhead take only a share of the places while others need some; None has no share to keep to."""
-    may_move: bool = False
-    """Whether `carry` may be asked to hand the record on while it waits, so that those behind it can be read."""
+    may_hand_off: bool = False
+    """Whether `hand_off` may be asked to hand the record on while it waits, so that those behind it can be read."""
     resumes: bool = False
     """Whether the record continues one that was deferred or handed on: it says itself whether it may have been sent."""
 
 
-class Grant(Protocol):
+class RecordContext(Protocol):
     """The engine's word about one record: what may have happened to it before, and whether it may be sent now."""
 
     @property
@@ -75,7 +75,7 @@ class Grant(Protocol):
         """Whether it could have been sent under another `Stage.fingerprint`, and so under another plan."""
         ...
 
-    def clear_to_send(self) -> None:
+    def authorize_send(self) -> None:
         """Promise that the partition is still ours, and note that a send began; call it just before the write.
 
         Cheap and synchronous, so that nothing can come between the promise and the write.
@@ -91,7 +91,7 @@ class Stage(Protocol[S]):
 
     `sends`: whether handling has effects outside Kafka; only then is the order of reservations kept. `max_in_flight`:
     records handled at once, per process. `max_waiting`: records of one topic waiting for their time, per process.
-    `begins_at_end`: whether a group that has never committed anything begins at the end of the logs.
+    `starts_at_latest`: whether a group that has never committed anything begins at the end of the logs.
     `fingerprint`: stands for everything that turns a record into a plan; kept with every commit.
     """
 
@@ -108,25 +108,25 @@ class Stage(Protocol[S]):
     @property
     def max_waiting(self) -> int: ...
     @property
-    def begins_at_end(self) -> bool: ...
+    def starts_at_latest(self) -> bool: ...
     @property
     def fingerprint(self) -> str: ...
 
-    async def prepare(self, record: Record) -> Prepared[S]:
+    async def prepare(self, record: Record) -> PreparedRecord[S]:
         """Understand the record; no effect outside this process. Whatever is raised goes to `broken`."""
         ...
 
-    async def handle(self, subject: S, grant: Grant) -> Outcome | Later[S]:
-        """Do the work; every effect outside Kafka only after `grant.clear_to_send()`.
+    async def handle(self, subject: S, context: RecordContext) -> Outcome | RetryLater[S]:
+        """Do the work; every effect outside Kafka only after `grant.authorize_send()`.
 
         Whatever is raised, `LeaseLost` and cancellation apart, goes to `broken`.
         """
         ...
 
-    def carry(self, record: Record, subject: S, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: S, context: RecordContext) -> Outcome:
         """Hand the record on as a new one, with everything known about it; never called while `handle` runs."""
         ...
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
-        """The outcome of a record that `prepare`, `handle` or `carry` raised for; must not raise."""
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
+        """The outcome of a record that `prepare`, `handle` or `hand_off` raised for; must not raise."""
         ...

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from adapter.stream.cluster import TopicFacts, TopicSpec
+from adapter.stream.admin import TopicDescription, TopicSpec
 
 _FOREVER = -1
 
 
-def losses(spec: TopicSpec, facts: TopicFacts, settings: Mapping[str, str]) -> Iterator[str]:
+def durability_warnings(spec: TopicSpec, facts: TopicDescription, settings: Mapping[str, str]) -> Iterator[str]:
     """One sentence for each setting that can lose something: topic, setting, value, why, cure."""
-    yield from _cleaning(spec, settings)
-    yield from _too_small(spec, settings)
-    yield from _copies(spec.name, facts, settings)
+    yield from _cleanup_warning(spec, settings)
+    yield from _size_warning(spec, settings)
+    yield from _replication_warning(spec.name, facts, settings)
 
 
-def _cleaning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
+def _cleanup_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
     policy = settings.get("cleanup.policy", "delete")
     if "compact" in policy and "compact" not in spec.config.get("cleanup.policy", "delete"):
         yield (
@@ -35,7 +35,7 @@ def _cleaning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
         )
 
 
-def _too_small(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
+def _size_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
     retention, asked = settings.get("retention.ms"), spec.config.get("retention.ms")
     if retention and asked and _lasting(retention) < _lasting(asked):
         yield (
@@ -50,7 +50,7 @@ def _too_small(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]:
         )
 
 
-def _copies(name: str, facts: TopicFacts, settings: Mapping[str, str]) -> Iterator[str]:
+def _replication_warning(name: str, facts: TopicDescription, settings: Mapping[str, str]) -> Iterator[str]:
     least = settings.get("min.insync.replicas", "1")
     if facts.replication == 1:
         yield (

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from adapter.errors import TopicsMissing
-from adapter.stream.cluster import CREATE_SECONDS, Cluster, Refusal, TopicSpec, talk
+from adapter.stream.admin import CREATE_SECONDS, Admin, TopicRejection, TopicSpec, admin_session
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.topic_settings import losses
+from adapter.stream.topic_settings import durability_warnings
 
 __all__ = ["TopicSpec", "create", "existing", "missing", "warnings"]
 
@@ -21,7 +21,7 @@ _NOT_ALLOWED = {"TopicAuthorizationFailedError", "ClusterAuthorizationFailedErro
 
 async def existing(connection: KafkaConnection, names: Collection[str]) -> frozenset[str]:
     """Those of `names` that are topics. Raises BrokerAway, and StreamError when the brokers will not say."""
-    async with talk(connection) as cluster:
+    async with admin_session(connection) as cluster:
         return frozenset(await cluster.topics(names))
 
 
@@ -38,7 +38,7 @@ async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tup
     TopicsMissing when brokers refuse to make one, with what they said.
     """
     wanted = {spec.name: spec for spec in specs}
-    async with talk(connection, work_seconds=CREATE_SECONDS) as cluster:
+    async with admin_session(connection, work_seconds=CREATE_SECONDS) as cluster:
         found = await cluster.topics(wanted)
         absent = [spec for name, spec in wanted.items() if name not in found]
         if not absent:
@@ -56,13 +56,13 @@ async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> t
     Raises BrokerAway, and StreamError when the brokers will not say what exists.
     """
     wanted = {spec.name: spec for spec in specs}
-    async with talk(connection) as cluster:
+    async with admin_session(connection) as cluster:
         found = await cluster.topics(wanted)
         settings = await cluster.settings(found) if found else {}
     sentences: list[str] = []
     for name, facts in found.items():
         if name in settings:
-            sentences += losses(wanted[name], facts, settings[name])
+            sentences += durability_warnings(wanted[name], facts, settings[name])
         else:
             sentences.append(
                 f"The settings of topic {name} cannot be read, so nobody knows whether it can lose something; "
@@ -71,7 +71,7 @@ async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> t
     return tuple(sentences)
 
 
-async def _usable(cluster: Cluster, names: Collection[str]) -> None:
+async def _usable(cluster: Admin, names: Collection[str]) -> None:
     """Wait until every partition has a leader; the talk's own bound ends this."""
     while True:
         found = await cluster.topics(names)
@@ -80,7 +80,7 @@ async def _usable(cluster: Cluster, names: Collection[str]) -> None:
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _refusal(name: str, refusal: Refusal) -> str:
+def _refusal(name: str, refusal: TopicRejection) -> str:
     cure = (
         "allow this user to Create topics (ACL), or have them made by someone who may"
         if refusal.name in _NOT_ALLOWED

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from adapter.stream.blockages import SkipRequest, write_request
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.kafka_client import AioKafka
-from adapter.stream.port import Commit, KafkaTrouble, UnreadableBatch
+from adapter.stream.port import Commit, KafkaClientError, UnreadableBatch
 from adapter.stream.reading import first_unreadable
 
 
@@ -20,12 +20,12 @@ async def find_unreadable(
     """
     member = await AioKafka(connection).connect(group)
     try:
-        commits = {place: await member.committed(place) for place in await member.places(topics)}
+        commits = {partition: await member.committed(partition) for partition in await member.partitions_of(topics)}
     finally:
         await member.leave()
-    starts = {place: commit.offset if commit else 0 for place, commit in commits.items()}
+    starts = {partition: commit.offset if commit else 0 for partition, commit in commits.items()}
     found = await first_unreadable(connection, starts, seconds=seconds)
-    return [found[place] for place in sorted(found)]
+    return [found[partition] for partition in sorted(found)]
 
 
 async def request_skip(connection: KafkaConnection, group: str, problem: UnreadableBatch, why: str) -> SkipRequest:
@@ -35,12 +35,12 @@ async def request_skip(connection: KafkaConnection, group: str, problem: Unreada
     """
     member = await AioKafka(connection).connect(group)
     try:
-        log_range = await member.log_range(problem.place)
-        last = min(problem.last, log_range.end - 1)
-        request = SkipRequest(first=problem.base, last=last, why=why, log_id=log_range.log_id)
+        offset_range = await member.offset_range(problem.partition)
+        last = min(problem.last, offset_range.end - 1)
+        request = SkipRequest(first=problem.base, last=last, why=why, topic_id=offset_range.topic_id)
         commit = Commit(offset=problem.base, metadata=write_request(request))
-        if not await member.commit_unjoined({problem.place: commit}):
-            raise KafkaTrouble(f"a consumer has joined the group {group}, which only commands may write to; end it")
+        if not await member.commit_before_join({problem.partition: commit}):
+            raise KafkaClientError(f"a consumer has joined the group {group}, which only commands may write to; end it")
     finally:
         await member.leave()
     return request

@@ -32,7 +32,7 @@ from adapter.flows.events import (
     order_event,
 )
 from adapter.flows.told import read_event
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
@@ -151,7 +151,7 @@ class Events:
         return _read(_published(model.model_validate({**SAMPLES[model], **own, **data}), number))
 
 
-def _published(data: EventData, number: int) -> Publication:
+def _published(data: EventData, number: int) -> ProducerRecord:
     origin = Origin(topic=TOPICS.orders_paid, partition=0, offset=number)
     if isinstance(data, IssuanceData):
         return issuance_event(data, topic=TOPICS.issuances, origin=origin, now=NOON)
@@ -163,7 +163,7 @@ def _published(data: EventData, number: int) -> Publication:
     raise TypeError(f"There is no sample of {data.TYPE}.")
 
 
-def _read(published: Publication) -> Event:
+def _read(published: ProducerRecord) -> Event:
     record = Record(
         topic=published.topic,
         partition=0,

@@ -27,13 +27,13 @@ from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Later, Outcome
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, RetryLater
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import FakeEcticket
 from adapter.testing.orders import MERCHANT
 from adapter.testing.plugins import Sections, manager_of
-from adapter.testing.surroundings import TOPICS, Book, Grant, Heard
+from adapter.testing.surroundings import TOPICS, Book, Heard, RecordContext
 from adapter.testing.told import Reader, Told
 
 BUDGET_SECONDS: Final = 30.0
@@ -139,7 +139,7 @@ class Stages:
 
     def record(self, value: bytes | None, *, key: bytes | None = None, topic: str = TOPICS.orders_paid) -> Record:
         """A record at the end of a topic."""
-        return self.reader.published(Publication(topic=topic, key=key, value=value))
+        return self.reader.published(ProducerRecord(topic=topic, key=key, value=value))
 
     # --- what the engine does ---
 
@@ -155,22 +155,22 @@ class Stages:
 
         Raises LeaseLost.
         """
-        grant = Grant(record, possibly_sent_since, fingerprint_changed, lost_after)
+        context = RecordContext(record, possibly_sent_since, fingerprint_changed, lost_after)
         before = len(self.heard.of("ignored"))
-        told = self.reader.read(await self._outcome(record, grant))
+        told = self.reader.read(await self._outcome(record, context))
         told.ignored = next((reason for _, reason in self.heard.of("ignored")[before:]), None)
         return told
 
-    async def _outcome(self, record: Record, grant: Grant) -> Outcome:
+    async def _outcome(self, record: Record, context: RecordContext) -> Outcome:
         try:
             prepared = await self.submit.prepare(record)
             if prepared.not_before is not None and prepared.not_before > self.clock():
                 self.clock.time = prepared.not_before
-            return await self.submit.handle(prepared.subject, grant)
+            return await self.submit.handle(prepared.subject, context)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001  # as the engine does
-            return self.submit.broken(record, error, grant)
+            return self.submit.on_error(record, error, context)
 
     async def finish(
         self, record: Record, *, possibly_sent_since: datetime | None = None, fingerprint_changed: bool = False
@@ -195,8 +195,8 @@ class Stages:
         """Ask about what waits, when it is due."""
         self.clock.time = max(self.clock.time, waiting.due)
         asked_at = self.clock()
-        result = await self.confirm.handle(waiting, Grant(record))
-        if isinstance(result, Later):
+        result = await self.confirm.handle(waiting, RecordContext(record))
+        if isinstance(result, RetryLater):
             if result.not_before != result.subject.due:
                 raise AssertionError("The engine would ask at another time than the stage means.")
             return result.subject, asked_at

@@ -22,7 +22,7 @@ TOPICS: Final = Topics(**{field.name: _NAMES[field.name] for field in fields(Top
 
 
 @dataclass(slots=True)
-class Grant:
+class RecordContext:
     """The engine's word about one record; after `lost_after` sends the lease is lost."""
 
     record: Record
@@ -31,7 +31,7 @@ class Grant:
     lost_after: int | None = None
     sends: int = 0
 
-    def clear_to_send(self) -> None:
+    def authorize_send(self) -> None:
         """Let a send begin, or not."""
         if self.lost_after is not None and self.sends >= self.lost_after:
             raise LeaseLost("the partition may have another owner by now")

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
 from adapter.testing.surroundings import TOPICS
@@ -111,17 +111,17 @@ class Reader:
     def read(self, outcome: Outcome) -> Told:
         """The outcome, each record in its topic."""
         told = Told()
-        for publication in outcome.records:
-            if publication.topic == TOPICS.issuances:
-                told.events.append(read_event(publication))
-                self._issuances.append(self.published(publication))
+        for producer_record in outcome.records:
+            if producer_record.topic == TOPICS.issuances:
+                told.events.append(read_event(producer_record))
+                self._issuances.append(self.published(producer_record))
             else:
                 kept = {
                     TOPICS.orders_deferred: told.deferred,
                     TOPICS.confirmations: told.confirmations,
                     TOPICS.dead_letters: told.letters,
                 }
-                kept[publication.topic].append(self.published(publication))
+                kept[producer_record.topic].append(self.published(producer_record))
         return told
 
     async def tail(self, offsets: Mapping[int, int]) -> AsyncGenerator[Record, None]:
@@ -130,18 +130,18 @@ class Reader:
             if record.offset >= offsets.get(record.partition, 0):
                 yield record
 
-    def published(self, publication: Publication, topic: str | None = None) -> Record:
+    def published(self, producer_record: ProducerRecord, topic: str | None = None) -> Record:
         """The record as the next reader gets it; `topic` where it is copied to another one, as a replay does."""
-        topic = topic or publication.topic
+        topic = topic or producer_record.topic
         self._ends[topic] += 1
         return Record(
             topic=topic,
             partition=2,
             offset=self._ends[topic],
             timestamp=self._clock(),
-            key=publication.key,
-            value=publication.value,
-            headers=publication.headers,
+            key=producer_record.key,
+            value=producer_record.value,
+            headers=producer_record.headers,
         )
 
 
@@ -152,15 +152,15 @@ def _why(letter: Record) -> str:
     return f"as {texts.get('ecticket-reason')} ({where}): {texts.get('ecticket-message')}"
 
 
-def read_event(publication: Publication) -> ToldEvent:
+def read_event(producer_record: ProducerRecord) -> ToldEvent:
     """The event that a publication is."""
-    headers = {name: (value or b"").decode() for name, value in publication.headers}
+    headers = {name: (value or b"").decode() for name, value in producer_record.headers}
     attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
     return ToldEvent(
         kind=attributes["type"].split(".")[-2],
-        key=(publication.key or b"").decode(),
+        key=(producer_record.key or b"").decode(),
         attributes=attributes,
-        data=json.loads(publication.value or b""),
+        data=json.loads(producer_record.value or b""),
     )
 
 

@@ -170,9 +170,9 @@ class ReceiveStage:
         return self._publisher.in_touch
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When the publisher's loop last turned."""
-        return self._publisher.last_beat
+        return self._publisher.last_heartbeat
 
     async def start(self) -> None:
         """Listen. Raises SettingsError when the address cannot be listened on."""

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from adapter.extensions.counters import HookCount
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished
-from adapter.stream.observer import Levels
+from adapter.stream.observer import Gauges
 
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 _FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -82,14 +82,14 @@ class StreamMetrics:
             registry=registry,
         )
 
-    def records_taken(self, stage: str, topic: str, count: int) -> None:
+    def records_consumed(self, stage: str, topic: str, count: int) -> None:
         self._taken.labels(stage, topic).inc(count)
 
-    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+    def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
         self._settled.labels(stage, topic).inc(count)
-        self._published.labels(stage).inc(publications)
+        self._published.labels(stage).inc(produced)
 
-    def flush_took(self, stage: str, seconds: float) -> None:
+    def transaction_took(self, stage: str, seconds: float) -> None:
         self._flush.labels(stage).observe(seconds)
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
@@ -101,7 +101,7 @@ class StreamMetrics:
     def records_lost(self, stage: str, topic: str, count: int) -> None:
         self._lost.labels(stage, topic).inc(count)
 
-    def carried(self, stage: str, topic: str, count: int) -> None:
+    def records_handed_off(self, stage: str, topic: str, count: int) -> None:
         self._carried.labels(stage).inc(count)
 
     def failed(self, stage: str, topic: str, where: str) -> None:
@@ -110,15 +110,15 @@ class StreamMetrics:
     def lease_lost(self, stage: str, topic: str) -> None:
         self._lease.labels(stage).inc()
 
-    def levels(self, stage: str, levels: Levels) -> None:
-        self._levels.labels(stage, "open").set(levels.open)
-        self._levels.labels(stage, "in_flight").set(levels.in_flight)
-        self._levels.labels(stage, "waiting").set(sum(levels.waiting.values()))
-        self._levels.labels(stage, "finished").set(levels.finished)
-        self._behind.labels(stage).set(levels.behind)
-        self._full.labels(stage).set(len(levels.full))
-        self._partitions.labels(stage).set(levels.partitions)
-        self._unreadable.labels(stage).set(levels.unreadable)
+    def gauges(self, stage: str, gauges: Gauges) -> None:
+        self._levels.labels(stage, "open").set(gauges.open)
+        self._levels.labels(stage, "in_flight").set(gauges.in_flight)
+        self._levels.labels(stage, "waiting").set(sum(gauges.waiting.values()))
+        self._levels.labels(stage, "finished").set(gauges.finished)
+        self._behind.labels(stage).set(gauges.lag)
+        self._full.labels(stage).set(len(gauges.full))
+        self._partitions.labels(stage).set(gauges.partitions)
+        self._unreadable.labels(stage).set(gauges.unreadable)
 
 
 class ProviderMetrics:

@@ -72,9 +72,9 @@ def test_a_straight_line_has_its_own_slope(xs: list[int], a: int, b: int) -> Non
 def test_books_that_agree_leave_nothing_to_say() -> None:
     """Each order issued once and told once."""
     submitted = Counter(order_id(number) for number in range(3))
-    books = StubBooks(numbers=[trade_no(number) for number in range(3)], refused=0)
+    state = StubBooks(numbers=[trade_no(number) for number in range(3)], refused=0)
 
-    assert disagreements(submitted, books, Counter()) == []
+    assert disagreements(submitted, state, Counter()) == []
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_each_disagreement_is_noticed(
     told: list[int], issued: list[int], refused: int, others: list[str], wrong: str
 ) -> None:
     """A benchmark of something that issues twice or loses an order is worth nothing, and says so."""
-    books = StubBooks(numbers=[trade_no(number) for number in issued], refused=refused)
+    state = StubBooks(numbers=[trade_no(number) for number in issued], refused=refused)
 
-    assert disagreements(Counter(map(order_id, told)), books, Counter(others)) == [wrong]
+    assert disagreements(Counter(map(order_id, told)), state, Counter(others)) == [wrong]
 
 
 def test_an_order_is_issued_under_the_number_of_its_payment() -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 
-from adapter.stream.books import PartitionBooks
-from adapter.stream.inheritance import Inheritance
+from adapter.stream.partition_state import PartitionState
+from adapter.stream.recovery import RecoveredState
 from benchmarks.without_reservations import UnreservedBooks
 
 
 def test_books_without_reservations_are_opened_like_any_others_and_reserve_nothing() -> None:
     """Every fact that the engine gives its books is taken, whatever they are by now; any offset may be sent at once."""
-    wanted = inspect.signature(PartitionBooks.__init__).parameters.values()
+    wanted = inspect.signature(PartitionState.__init__).parameters.values()
     facts = {each.name: each.name for each in wanted if each.kind is each.KEYWORD_ONLY and each.name != "ahead"}
 
-    books = UnreservedBooks("orders/0", Inheritance(offset=0), ahead=512, **facts)
-    books.take(7)
+    state = UnreservedBooks("orders/0", RecoveredState(offset=0), ahead=512, **facts)
+    state.open(7)
 
-    assert not PartitionBooks("orders/0", Inheritance(offset=0), ahead=512, **facts).reserved(7)
-    assert books.want(7)
-    assert books.draft() is None
+    assert not PartitionState("orders/0", RecoveredState(offset=0), ahead=512, **facts).reserved(7)
+    assert state.request_send(7)
+    assert state.next_commit() is None

@@ -33,11 +33,11 @@ from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenan
 from adapter.sandbox.faults import Fault
 from adapter.sandbox.settings import SandboxSettings
 from adapter.stream import kafka_client
-from adapter.stream.books import PartitionBooks
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.kafka_client import AioKafkaMember
 from adapter.stream.lease import HeartbeatLease
-from adapter.stream.port import Place
+from adapter.stream.partition_state import PartitionState
+from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from chaos.day import Day, live_through
 from chaos.weather import LAGGING, Kind, Plan, Weather, plan
@@ -91,7 +91,7 @@ def _no_fencing() -> None:
 def _no_seek_back() -> None:
     """Reading goes on where the client happens to be, not where the books do."""
 
-    def stay(self: AioKafkaMember, place: Place, offset: int) -> None:
+    def stay(self: AioKafkaMember, place: TopicPartition, offset: int) -> None:
         return None
 
     _replace(AioKafkaMember, "seek", by=stay)
@@ -100,14 +100,14 @@ def _no_seek_back() -> None:
 def _no_reservation() -> None:
     """Commits say nothing of what may be sent next, and nobody waits for them."""
 
-    def reserves_nothing(self: PartitionBooks, committable: int, *, final: bool) -> int:
+    def reserves_nothing(self: PartitionState, committable: int, *, final: bool) -> int:
         return 0
 
-    def always(self: PartitionBooks, offset: int) -> bool:
+    def always(self: PartitionState, offset: int) -> bool:
         return True
 
-    _replace(PartitionBooks, "_reservation", by=reserves_nothing)
-    _replace(PartitionBooks, "reserved", by=always)
+    _replace(PartitionState, "_reservation", by=reserves_nothing)
+    _replace(PartitionState, "reserved", by=always)
 
 
 def _no_lease() -> None:

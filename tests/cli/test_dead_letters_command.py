@@ -18,7 +18,7 @@ from adapter.flows.events import Origin, record_origin
 from adapter.flows.journey import Journey
 from adapter.flows.letters import Letter, header_texts, read_letter
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.topics import TopicSpec, create
 
 from .running import Commands, remove
@@ -27,7 +27,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECRET = "王小明"
 
 
-def _parked(order_id: str, verdict: Verdict, *, offset: int, merchant_id: str = "3085676") -> Publication:
+def _parked(order_id: str, verdict: Verdict, *, offset: int, merchant_id: str = "3085676") -> ProducerRecord:
     order = {"order_id": order_id, "merchant_id": merchant_id, "customer": {"name": SECRET}}
     record = Record(
         topic="orders.paid",
@@ -53,12 +53,12 @@ LETTERS = (
     _parked("A-1", UNMAPPED, offset=1),
     _parked("A-2", GAVE_UP, offset=2),
     _parked("B-3", UNMAPPED, offset=3, merchant_id="2000132"),
-    Publication(topic="", key=b"\xff", value=b"\x00\x1b[31m", headers=(("ecticket-reason", b"unreadable"),)),
-    Publication(topic="", key=b"", value=None, headers=()),
+    ProducerRecord(topic="", key=b"\xff", value=b"\x00\x1b[31m", headers=(("ecticket-reason", b"unreadable"),)),
+    ProducerRecord(topic="", key=b"", value=None, headers=()),
 )
 
 
-def _record(letter: Publication, offset: int = 0) -> Record:
+def _record(letter: ProducerRecord, offset: int = 0) -> Record:
     return Record(
         topic="dead",
         partition=2,
@@ -81,7 +81,7 @@ def test_a_letter_says_what_its_headers_say() -> None:
 
 
 @pytest.mark.parametrize("letter", LETTERS[3:])
-def test_any_record_is_a_letter(letter: Publication) -> None:
+def test_any_record_is_a_letter(letter: ProducerRecord) -> None:
     """Whatever somebody put there is shown as far as it goes."""
     assert read_letter(_record(letter)).stage is None
 
@@ -102,7 +102,7 @@ def test_any_record_is_a_letter(letter: Publication) -> None:
 )
 def test_the_merchant_is_found_where_it_shows(value: bytes | None, merchant_id: str | None) -> None:
     """In orders, structured CloudEvents and confirmations."""
-    assert read_letter(_record(Publication(topic="", key=None, value=value))).merchant_id == merchant_id
+    assert read_letter(_record(ProducerRecord(topic="", key=None, value=value))).merchant_id == merchant_id
 
 
 def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> Letter:

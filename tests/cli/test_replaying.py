@@ -22,7 +22,7 @@ from adapter.flows.journey import Journey
 from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.topics import TopicSpec, create
 from adapter.testing.ecticket import LOST_BEFORE
 
@@ -58,7 +58,7 @@ def notification_sinks():
 """A sink that writes down what it is told."""
 
 
-def _sink_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_id": "B-1"}') -> Publication:
+def _sink_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_id": "B-1"}') -> ProducerRecord:
     attributes = {
         "specversion": "1.0",
         "id": event_id,
@@ -106,11 +106,11 @@ class Shelf:
         """The keys of what was replayed."""
         return sorted(record.key or b"" for topic in ("orders_deferred", "confirmations") for record in self.on(topic))
 
-    def put(self, *letters: Publication) -> None:
+    def put(self, *letters: ProducerRecord) -> None:
         """Put letters there as an adapter with the same keys writes them."""
         asyncio.run(self.put_all(tuple(SIGNER.sign(each, MERCHANT.merchant_id) for each in letters)))
 
-    async def put_all(self, letters: tuple[Publication, ...]) -> None:
+    async def put_all(self, letters: tuple[ProducerRecord, ...]) -> None:
         producer = AIOKafkaProducer(**self.kafka.client_options(), max_request_size=8_000_000)
         try:
             await producer.start()
@@ -140,7 +140,7 @@ class Shelf:
 
 def _letter(
     order_id: str, verdict: Verdict, *, offset: int, replays: int = 0, value: bytes | None = None
-) -> Publication:
+) -> ProducerRecord:
     order = {"order_id": order_id, "merchant_id": "3085676", "customer": {"name": SECRET}}
     record = Record(
         topic="orders.paid",
@@ -324,7 +324,7 @@ def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> 
 
 def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: Shelf) -> None:
     """While its topic still has it; without it the letter is left out."""
-    shelf.put(Publication(topic=shelf.names["orders_paid"], key=b"A-7", value=b'{"order_id": "A-7"}'))
+    shelf.put(ProducerRecord(topic=shelf.names["orders_paid"], key=b"A-7", value=b'{"order_id": "A-7"}'))
     (order,) = shelf.on("orders_paid")
     there = Origin(topic=order.topic, partition=0, offset=order.offset)
     gone = Origin(topic=order.topic, partition=0, offset=99)
@@ -337,7 +337,7 @@ def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: 
     assert [record.value for record in shelf.on("orders_deferred")] == [order.value]
 
 
-def _omitted(order: Record, origin: Origin) -> Publication:
+def _omitted(order: Record, origin: Origin) -> ProducerRecord:
     """The letter of a record that was too large for it."""
     verdict = Verdict(reason="too-large", stage="parse", message="Too large. Send less.")
     journey = Journey(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
@@ -406,7 +406,7 @@ def test_a_resolve_after_forgotten_commits_says_again_what_was_dealt_with(shelf:
     house.ecticket.silent = True
     parked = asyncio.run(house.finish(house.order(order_id="A-6"))).letter
     headers = tuple((name, value or b"") for name, value in parked.headers)
-    shelf.put(Publication(topic="", key=parked.key, value=parked.value, headers=headers))
+    shelf.put(ProducerRecord(topic="", key=parked.key, value=parked.value, headers=headers))
     shelf("replay", "A-1")
     data = OrderSkipped(
         order_id="A-1", reason="x", stage="map", plugin="shop", message="Skipped. Nothing.", parts_done=0

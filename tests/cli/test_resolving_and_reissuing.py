@@ -16,7 +16,7 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.topics import TopicSpec, create
 from adapter.testing.ecticket import LOST_BEFORE
 
@@ -69,7 +69,7 @@ def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -
     return on_broker
 
 
-async def _put(kafka: KafkaConnection, record: Publication) -> None:
+async def _put(kafka: KafkaConnection, record: ProducerRecord) -> None:
     producer = AIOKafkaProducer(**kafka.client_options())
     try:
         await producer.start()
@@ -150,9 +150,9 @@ def test_two_orders_with_one_number_are_not_resolved_together(
     assert "--order: A-1, B-1" in " ".join(told.err.split())
 
 
-def _as_published(letter: Record, names: dict[str, str]) -> Publication:
+def _as_published(letter: Record, names: dict[str, str]) -> ProducerRecord:
     headers = tuple((name, value or b"") for name, value in letter.headers)
-    return Publication(topic=names["dead_letters"], key=letter.key, value=letter.value, headers=headers)
+    return ProducerRecord(topic=names["dead_letters"], key=letter.key, value=letter.value, headers=headers)
 
 
 def test_what_was_never_told_of_cannot_be_reissued(on_broker: Commands) -> None:

@@ -24,7 +24,7 @@ from adapter.issuance.carried import CarriedPlan, decode_plan
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
 from adapter.testing.orders import MERCHANT
@@ -55,20 +55,20 @@ class StrictReader(Reader):
 
     def read(self, outcome: Outcome) -> Told:
         """The outcome, each record in its topic."""
-        for publication in outcome.records:
-            if publication.topic == TOPICS.issuances:
-                _hold_to_contract(publication)
+        for producer_record in outcome.records:
+            if producer_record.topic == TOPICS.issuances:
+                _hold_to_contract(producer_record)
         told = super().read(outcome)
         for letter in told.letters:
             _hold_letter(letter)
         return told
 
 
-def _hold_to_contract(publication: Publication) -> None:
+def _hold_to_contract(producer_record: ProducerRecord) -> None:
     """The event is as the contract, section 2.2, says."""
-    event = read_event(publication)
-    headers = {name: (value or b"").decode() for name, value in publication.headers}
-    assert len(headers) == len(publication.headers)
+    event = read_event(producer_record)
+    headers = {name: (value or b"").decode() for name, value in producer_record.headers}
+    assert len(headers) == len(producer_record.headers)
     _SCHEMAS[event.attributes["dataschema"]].validate(event.data)
     _HEADERS[event.attributes["type"]].validate(headers)
     assert headers.keys() <= described(EVENT_HEADERS)
@@ -112,21 +112,21 @@ SIGNER = RecordSigner(KeyRing(Book(MERCHANT, OTHER_MERCHANT)))
 
 def signed(record: Record, merchant_id: str = MERCHANT) -> Record:
     """The record with a valid signature over what it is now, as an adapter would have written it."""
-    publication = Publication(
+    producer_record = ProducerRecord(
         topic=record.topic,
         key=record.key,
         value=record.value,
         headers=tuple((name, value or b"") for name, value in record.headers),
     )
-    return replace(record, headers=SIGNER.sign(publication, merchant_id).headers)
+    return replace(record, headers=SIGNER.sign(producer_record, merchant_id).headers)
 
 
 def replayed(letter: Record, *, topic: str, clock: Clock, signer: RecordSigner = SIGNER) -> Record:
     """A dead letter as a replay puts it back."""
     again = replay(letter, topics=TOPICS, now=clock(), signer=signer)
     assert isinstance(again, Replayed)
-    assert again.publication.topic == topic
-    return replace(letter, topic=topic, value=again.publication.value, headers=again.publication.headers)
+    assert again.producer_record.topic == topic
+    return replace(letter, topic=topic, value=again.producer_record.value, headers=again.producer_record.headers)
 
 
 # --- the house --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import Told, has_header, header
 from flows.fakes import OTHER_MERCHANT
 from flows.house import House, derived, line, replayed, signed, with_headers
@@ -300,7 +300,7 @@ async def test_what_is_overdue_when_it_is_carried_waits_for_one_more_interval(ho
 
 
 def _carried(house: House, record: Record, waiting: Waiting) -> Record:
-    (carried,) = house.reader.read(house.confirm.carry(record, waiting, Grant(record))).confirmations
+    (carried,) = house.reader.read(house.confirm.hand_off(record, waiting, RecordContext(record))).confirmations
     return carried
 
 
@@ -372,7 +372,7 @@ async def test_awaited_issuances_of_several_merchants_have_bulkheads() -> None:
 
     prepared = await house.confirm.prepare(told.confirmations[0])
 
-    assert (prepared.bulkhead, prepared.may_move) == (OTHER_MERCHANT, True)
+    assert (prepared.bulkhead, prepared.may_hand_off) == (OTHER_MERCHANT, True)
 
 
 async def test_a_replayed_confirmation_stays_one_when_it_is_carried() -> None:
@@ -405,7 +405,7 @@ async def test_what_is_no_confirmation_is_a_dead_letter(house: House, value: byt
     with pytest.raises(Unreadable) as caught:
         await house.confirm.prepare(record)
 
-    result = house.reader.read(house.confirm.broken(record, caught.value, Grant(record)))
+    result = house.reader.read(house.confirm.on_error(record, caught.value, RecordContext(record)))
 
     parked = result.event("parked")
     assert (parked.data["reason"], parked.data["stage"], parked.data["order_id"]) == ("unreadable", "confirm", None)
@@ -454,7 +454,7 @@ async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(house: House
     with pytest.raises(Unreadable, match="ecticket-replays") as caught:
         await house.confirm.prepare(broken)
 
-    result = house.reader.read(house.confirm.broken(broken, caught.value, Grant(broken)))
+    result = house.reader.read(house.confirm.on_error(broken, caught.value, RecordContext(broken)))
 
     assert result.event("parked").data["order_id"] == "A-1"
     assert has_header(result.letter, "ecticket-possibly-sent-at")
@@ -471,9 +471,9 @@ async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeyp
 
     monkeypatch.setattr(house.ecticket, "query", breaks)
     with pytest.raises(RuntimeError) as caught:
-        await house.confirm.handle(prepared.subject, Grant(confirmation))
+        await house.confirm.handle(prepared.subject, RecordContext(confirmation))
 
-    result = house.reader.read(house.confirm.broken(confirmation, caught.value, Grant(confirmation)))
+    result = house.reader.read(house.confirm.on_error(confirmation, caught.value, RecordContext(confirmation)))
 
     parked = result.event("parked")
     assert (parked.data["reason"], parked.data["order_id"]) == ("internal-error", "A-1")
@@ -486,7 +486,7 @@ async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None
     _, confirmation = await submitted(house)
 
     error = OutcomeTooLarge("42")
-    result = house.reader.read(house.confirm.broken(confirmation, error, Grant(confirmation)))
+    result = house.reader.read(house.confirm.on_error(confirmation, error, RecordContext(confirmation)))
 
     assert result.event("parked").data["reason"] == "too-large"
 
@@ -498,7 +498,7 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(
     _, confirmation = await submitted(house)
     monkeypatch.setattr(confirm, "dead_letter", breaks)
 
-    result = house.reader.read(house.confirm.broken(confirmation, RuntimeError("x"), Grant(confirmation)))
+    result = house.reader.read(house.confirm.on_error(confirmation, RuntimeError("x"), RecordContext(confirmation)))
 
     assert result.event("parked").data["reason"] == "internal-error"
     assert (result.letter.key, result.letter.value) == (None, None)

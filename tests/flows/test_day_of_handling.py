@@ -25,7 +25,7 @@ class CountsDays:
 
     def __init__(self) -> None:
         self.days: list[date | None] = []
-        self.broken = False
+        self.on_error = False
 
     @hookimpl
     def accept_order(self, order):
@@ -34,7 +34,7 @@ class CountsDays:
     @hookimpl
     def map_item(self, order, line):
         self.days.append(order.received_on)
-        if self.broken:
+        if self.on_error:
             raise UnmappedItem("Not in the season's list. Add it.")
         return [TicketItem(item_no=f"I{order.received_on:%m%d}", quantity=1, issue_type=IssueType.ELECTRONIC)]
 
@@ -84,9 +84,9 @@ async def test_after_a_crash_past_midnight_the_day_is_the_same(house: House, plu
 
 async def test_a_replay_a_week_later_counts_from_the_same_day(house: House, plugin: CountsDays) -> None:
     """It may have been sent before, so that its numbers must not move."""
-    plugin.broken = True
+    plugin.on_error = True
     letter = (await house.work(house.order())).letter
-    plugin.broken = False
+    plugin.on_error = False
     house.clock.time += timedelta(days=7)
 
     told = await house.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS, RECORD_MAX_BYTES, Verdict, dead_letter
 from adapter.flows.events import Origin
 from adapter.flows.journey import Journey, read_journey
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 2, 28, 8, 30, 15, 250_000, tzinfo=UTC)
@@ -35,11 +35,11 @@ def _record(
     )
 
 
-def _letter(record: Record, verdict: Verdict = VERDICT, journey: Journey = JOURNEY) -> Publication:
+def _letter(record: Record, verdict: Verdict = VERDICT, journey: Journey = JOURNEY) -> ProducerRecord:
     return dead_letter(record, verdict, journey, topic=TOPIC, now=NOW)
 
 
-def _size(letter: Publication) -> int:
+def _size(letter: ProducerRecord) -> int:
     return len(letter.key or b"") + len(letter.value or b"") + sum(len(n) + len(v or b"") for n, v in letter.headers)
 
 

@@ -19,12 +19,12 @@ from adapter.extensions.sink_thread import Attempt, End
 from adapter.flows import deliver
 from adapter.flows.deliver import MAX_WAITING, DeliverStage
 from adapter.flows.patience import Patience, Tried
-from adapter.stream.flushing import CARRY_ABOVE
-from adapter.stream.metadata import CommitNote, write
-from adapter.stream.records import NotRead, Publication, Record, moment_of
-from adapter.stream.stage import Later, Outcome
+from adapter.stream.commit_metadata import CommitMetadata, encode
+from adapter.stream.committer import HAND_OFF_ABOVE
+from adapter.stream.records import NotRead, ProducerRecord, Record, moment_of
+from adapter.stream.stage import Outcome, RetryLater
 from adapter.testing.clock import NOON, Clock
-from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import header
 
 DELIVERED, UNWANTED = Attempt(end=End.DELIVERED), Attempt(end=End.UNWANTED)
@@ -84,15 +84,15 @@ class Desk:
             fraction=lambda: 1.0,
         )
 
-    async def once(self, record: Record, tried: Tried | None = None) -> Outcome | Later[Tried]:
+    async def once(self, record: Record, tried: Tried | None = None) -> Outcome | RetryLater[Tried]:
         """One turn, at the time it is now."""
         prepared = await self.stage.prepare(record)
-        return await self.stage.handle(tried or prepared.subject, Grant(record))
+        return await self.stage.handle(tried or prepared.subject, RecordContext(record))
 
     async def to_the_end(self, record: Record) -> tuple[Outcome, list[float]]:
         """All turns, each when it is due; and when they were, in seconds since noon."""
         result, times = await self.once(record), [self._time()]
-        while isinstance(result, Later):
+        while isinstance(result, RetryLater):
             assert result.not_before > self.clock()
             self.clock.time = result.not_before
             times.append(self._time())
@@ -128,20 +128,20 @@ def told(number: int = 1, *, key: bytes | None = b"3085676/T1", value: bytes | N
 
 def letter_of(outcome: Outcome) -> Record:
     """The dead letter, and nothing else: no event is told of it."""
-    (publication,) = outcome.records
-    assert publication.topic == TOPICS.dead_letters
-    return as_record(publication)
+    (producer_record,) = outcome.records
+    assert producer_record.topic == TOPICS.dead_letters
+    return as_record(producer_record)
 
 
-def as_record(publication: Publication) -> Record:
+def as_record(producer_record: ProducerRecord) -> Record:
     return Record(
-        topic=publication.topic,
+        topic=producer_record.topic,
         partition=0,
         offset=9,
         timestamp=NOON,
-        key=publication.key,
-        value=publication.value,
-        headers=publication.headers,
+        key=producer_record.key,
+        value=producer_record.value,
+        headers=producer_record.headers,
     )
 
 
@@ -169,7 +169,7 @@ async def test_events_of_one_key_go_one_after_another() -> None:
     lanes = [(await stage.prepare(record)).lane for record in (told(1), told(2), told(3, key=None))]
 
     assert lanes == [b"3085676/T1", b"3085676/T1", None]
-    assert stage.begins_at_end
+    assert stage.starts_at_latest
     assert not stage.sends
 
 
@@ -226,13 +226,13 @@ async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
     """Not only with the event that it did not take: nothing is tried before the time it said."""
     desk = Desk(BUSY, DELIVERED)
     first = await desk.once(told(1))
-    assert isinstance(first, Later)
+    assert isinstance(first, RetryLater)
     assert first.not_before == NOON + timedelta(seconds=30)
     desk.clock.passes(5)
 
     second = await desk.once(told(2, key=b"3085676/T2"))
 
-    assert second == Later(not_before=first.not_before, subject=Tried())
+    assert second == RetryLater(not_before=first.not_before, subject=Tried())
     assert len(desk.chat.given) == 1
     desk.clock.time = first.not_before
     assert [await desk.once(told(2, key=b"3085676/T2")), await desk.once(told(1), first.subject)] == [Outcome()] * 2
@@ -242,7 +242,7 @@ async def test_a_sink_that_asks_for_no_pause_is_not_asked_without_one() -> None:
     """`Retry-After: 0` is what some servers say to everything."""
     again = await Desk(replace(BUSY, pause_seconds=0.0)).once(told())
 
-    assert isinstance(again, Later)
+    assert isinstance(again, RetryLater)
     assert again.not_before == NOON + timedelta(seconds=1)
 
 
@@ -259,10 +259,10 @@ async def test_what_cannot_wait_on_is_a_dead_letter_before_its_time() -> None:
     """A commit names only so many open records; the event is kept."""
     desk = Desk(FAILED)
     later = await desk.once(told())
-    assert isinstance(later, Later)
+    assert isinstance(later, RetryLater)
 
-    letter = letter_of(desk.stage.carry(told(), later.subject, Grant(told())))
-    never_tried = letter_of(desk.stage.carry(told(), Tried(), Grant(told())))
+    letter = letter_of(desk.stage.hand_off(told(), later.subject, RecordContext(told())))
+    never_tried = letter_of(desk.stage.hand_off(told(), Tried(), RecordContext(told())))
 
     assert header(letter, "ecticket-reason") == "sink-failed"
     message = "it was tried (attempt 1) and was answered with HTTP 500; too many other events wait"
@@ -275,24 +275,24 @@ def test_what_may_wait_fits_into_a_commit(offsets: int) -> None:
     """However far apart the events are that wait: none has to be given up for others."""
     waiting = sorted(random.Random(offsets).sample(range(offsets), MAX_WAITING))
     runs = ((first + 1, past) for first, past in pairwise((*waiting, offsets)) if past > first + 1)
-    note = CommitNote(
+    note = CommitMetadata(
         cluster_id="c" * 22,
-        log_id="t" * 22,
+        topic_id="t" * 22,
         committed=waiting[0],
         reserved_until=0,
-        mixed_until=0,
+        other_fingerprint_until=0,
         fingerprint="f" * 12,
         settled=tuple(runs),
     )
 
-    assert len(write(note)) < CARRY_ABOVE
+    assert len(encode(note)) < HAND_OFF_ABOVE
 
 
 async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
     """It can be delivered after all, when the adapter is mended."""
     desk = Desk()
     for error, reason in ((RuntimeError("王小明"), "internal-error"), (OutcomeTooLarge("too large"), "too-large")):
-        letter = letter_of(desk.stage.broken(told(), error, Grant(told())))
+        letter = letter_of(desk.stage.on_error(told(), error, RecordContext(told())))
 
         assert (header(letter, "ecticket-reason"), header(letter, "ecticket-sink")) == (reason, "chat")
         assert "王小明" not in header(letter, "ecticket-message")
@@ -304,7 +304,7 @@ async def test_an_event_that_was_not_read_is_a_dead_letter_of_its_coordinates() 
     desk = Desk()
     bomb = replace(told(), value=None, headers=(), not_read=NotRead(first=3, last=9, why="too large"))
 
-    letter = letter_of(desk.stage.broken(bomb, TooLarge("Not read. Send it again."), Grant(bomb)))
+    letter = letter_of(desk.stage.on_error(bomb, TooLarge("Not read. Send it again."), RecordContext(bomb)))
 
     assert header(letter, "ecticket-reason") == "too-large"
     assert (header(letter, "ecticket-sink"), header(letter, "ecticket-offsets")) == ("chat", "3-9")
@@ -319,7 +319,7 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(monke
     desk = Desk()
     monkeypatch.setattr(deliver, "dead_letter", breaks)
 
-    letter = letter_of(desk.stage.broken(told(), RuntimeError("x"), Grant(told())))
+    letter = letter_of(desk.stage.on_error(told(), RuntimeError("x"), RecordContext(told())))
 
     assert (letter.key, letter.value) == (None, None)
     assert (header(letter, "ecticket-sink"), header(letter, "ecticket-stage")) == ("chat", "deliver")
@@ -351,5 +351,5 @@ def test_no_record_ends_a_delivery(
     record = replace(told(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
     for attempt in (DELIVERED, GONE):
         assert isinstance(asyncio.run(Desk(attempt).once(record)), Outcome)
-    letter = letter_of(Desk().stage.broken(record, RuntimeError("x"), Grant(record)))
+    letter = letter_of(Desk().stage.on_error(record, RuntimeError("x"), RecordContext(record)))
     assert header(letter, "ecticket-reason") == "internal-error"

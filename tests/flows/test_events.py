@@ -31,7 +31,7 @@ from adapter.flows.events import (
     rfc3339,
 )
 from adapter.settings.groups import TopicSettings
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORIGIN = Origin(topic="orders.paid", partition=3, offset=41)
@@ -66,11 +66,11 @@ def _parked(**changes: object) -> OrderParked:
     return OrderParked.model_validate({**PARKED, **changes})
 
 
-def _told(event: IssuanceData, **more: str) -> Publication:
+def _told(event: IssuanceData, **more: str) -> ProducerRecord:
     return issuance_event(event, topic="ecticket.issuances", origin=ORIGIN, now=NOW, **more)
 
 
-def _context(event: Publication) -> dict[str, str]:
+def _context(event: ProducerRecord) -> dict[str, str]:
     return {name.removeprefix("ce_"): (value or b"").decode() for name, value in event.headers}
 
 
@@ -166,7 +166,7 @@ def test_the_trace_goes_out() -> None:
     assert "traceparent" not in _context(_told(_submitted()))
 
 
-def _order_event(data: OrderParked, merchant_id: str | None) -> Publication:
+def _order_event(data: OrderParked, merchant_id: str | None) -> ProducerRecord:
     return order_event(data, topic="ecticket.issuances", origin=ORIGIN, now=NOW, merchant_id=merchant_id)
 
 
@@ -215,7 +215,7 @@ CHANGED = {name: REFUNDED[name] for name in list(REFUNDED)[:6]} | {
 }
 
 
-def _notified(**changes: object) -> Publication:
+def _notified(**changes: object) -> ProducerRecord:
     data = TicketStatusChanged.model_validate({**CHANGED, **changes})
     return notification_event(data, topic="ecticket.tickets", event_id="an-id", now=NOW)
 

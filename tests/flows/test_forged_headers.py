@@ -622,7 +622,7 @@ async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinar
 
     again = replay(forged, topics=TOPICS, now=house.clock(), signer=SIGNER)
     assert isinstance(again, Replayed)
-    told = await house.finish(house.reader.published(again.publication))
+    told = await house.finish(house.reader.published(again.producer_record))
 
     assert (again.replays, again.mapped_anew) == (1, True)
     assert "FORGED1" not in _issued(house)

@@ -11,7 +11,7 @@ from adapter.flows.dead_letters import Verdict, dead_letter
 from adapter.flows.events import OrderParked, Origin, order_event
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
 from adapter.flows.journey import Journey
-from adapter.stream.records import NotRead, Publication, Record
+from adapter.stream.records import NotRead, ProducerRecord, Record
 
 from .house import SIGNER, described
 
@@ -19,8 +19,8 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORIGIN = Origin(topic="orders.paid", partition=3, offset=41)
 
 
-def _names(publication: Publication) -> set[str]:
-    return {name for name, _ in publication.headers}
+def _names(producer_record: ProducerRecord) -> set[str]:
+    return {name for name, _ in producer_record.headers}
 
 
 def test_an_event_with_all_there_is_has_every_described_header() -> None:

@@ -17,7 +17,7 @@ from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, Orde
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.orders import CUSTOMER, MERCHANT
-from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import Told, header
 from adapter.web.metrics import Metrics
 from flows.house import House, derived, replayed, with_headers
@@ -184,7 +184,7 @@ async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(house: Hou
     record = house.record(_value("cancelled"))
     prepared = await house.submit.prepare(record)
 
-    outcome = house.submit.carry(record, prepared.subject, Grant(record, NOON + timedelta(seconds=1)))
+    outcome = house.submit.hand_off(record, prepared.subject, RecordContext(record, NOON + timedelta(seconds=1)))
 
     assert outcome.records == ()
     assert house.heard.of("deferred") == []

@@ -11,7 +11,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, NOT_SENT, REFUSED
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Book, Grant
+from adapter.testing.surroundings import TOPICS, Book, RecordContext
 from adapter.testing.told import header
 from flows.house import SERIAL, House, line
 from flows.test_reissuing import WHOSE, _read
@@ -48,7 +48,7 @@ async def reissued(house: House) -> Record:
         settled=0,
         signer=house.signer,
     )
-    return house.reader.published(again.publication)
+    return house.reader.published(again.producer_record)
 
 
 async def failed_beside_a_deferred_part(house: House, *, attempts: int) -> Record:
@@ -111,7 +111,7 @@ async def test_a_record_that_is_handed_on_keeps_that_its_plan_was_lost() -> None
     start_with_replaced_keys(house)
 
     prepared = await house.submit.prepare(record)
-    (handed_on,) = house.submit.carry(record, prepared.subject, Grant(record)).records
+    (handed_on,) = house.submit.hand_off(record, prepared.subject, RecordContext(record)).records
     told = await house.finish(house.reader.published(handed_on))
 
     assert dict(handed_on.headers)["ecticket-plan-lost"] == b"true"

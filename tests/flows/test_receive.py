@@ -16,7 +16,7 @@ from adapter.flows.schemas import schema_files
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.protocol.notification import Kind
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
 """Noon in Taipei."""
@@ -38,7 +38,7 @@ class _House:
     now: datetime = NOON
     away: AdapterError | None = None
     twin: Merchant | None = None
-    published: list[Publication] = field(default_factory=list)
+    published: list[ProducerRecord] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -57,10 +57,10 @@ class _House:
     def _merchants(self) -> Mapping[str, Merchant]:
         return {each.merchant_id: each for each in (MERCHANT, OTHER, self.twin) if each is not None}
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, producer_record: ProducerRecord) -> None:
         if self.away is not None:
             raise self.away
-        self.published.append(publication)
+        self.published.append(producer_record)
 
     def notification_ended(self, posted_to: str, end: str) -> None:
         self.happened.append(f"{posted_to}: {end}")

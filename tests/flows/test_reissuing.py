@@ -235,7 +235,7 @@ async def _reissued(house: House, record: Record, told: Told, which: str = "A-1"
         settled=0,
         signer=house.signer,
     )
-    return house.reader.published(again.publication)
+    return house.reader.published(again.producer_record)
 
 
 async def test_a_failed_order_is_issued_under_its_new_number(house: House) -> None:

@@ -16,7 +16,7 @@ from adapter.flows.replay import NotReplayed, Replayed, ToSink, needs_origin, re
 from adapter.issuance.carried import CarriedPlan, encode_plan
 from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.issue import IssueType
-from adapter.stream.records import NotRead, Publication, Record
+from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT, REFUSED
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
@@ -50,7 +50,7 @@ def _letter(
     return _published(dead_letter(record, verdict, journey, topic=TOPICS.dead_letters, now=EARLIER))
 
 
-def _published(letter: Publication) -> Record:
+def _published(letter: ProducerRecord) -> Record:
     return replace(RECORD, topic=letter.topic, key=letter.key, value=letter.value, headers=letter.headers)
 
 
@@ -60,9 +60,11 @@ def _replayed(letter: Record, origin: Record | None = None) -> Replayed:
     return again
 
 
-def _ours(publication: Publication) -> dict[str, str]:
+def _ours(producer_record: ProducerRecord) -> dict[str, str]:
     return {
-        name: (value or b"").decode() for name, value in publication.headers if name.startswith(("ecticket-", "kafka_"))
+        name: (value or b"").decode()
+        for name, value in producer_record.headers
+        if name.startswith(("ecticket-", "kafka_"))
     }
 
 
@@ -73,10 +75,10 @@ def test_an_order_goes_back_as_it_came_with_its_clocks_reset() -> None:
     """Key, value and the shop's headers; the parking's own are gone; once more replayed, and possibly sent now."""
     again = _replayed(_letter())
 
-    assert (again.publication.topic, again.replays, again.mapped_anew) == (TOPICS.orders_deferred, 2, True)
-    assert (again.publication.key, again.publication.value) == (RECORD.key, RECORD.value)
-    assert again.publication.headers[:2] == RECORD.headers
-    assert _ours(again.publication) == {
+    assert (again.producer_record.topic, again.replays, again.mapped_anew) == (TOPICS.orders_deferred, 2, True)
+    assert (again.producer_record.key, again.producer_record.value) == (RECORD.key, RECORD.value)
+    assert again.producer_record.headers[:2] == RECORD.headers
+    assert _ours(again.producer_record) == {
         "ecticket-topic": "orders.paid",
         "ecticket-partition": "3",
         "ecticket-offset": "41",
@@ -102,16 +104,16 @@ def test_an_order_goes_back_as_it_came_with_its_clocks_reset() -> None:
 )
 def test_the_stage_says_where_it_goes(stage: str, topic: str) -> None:
     """Never to the shop's topic, where others listen."""
-    assert _replayed(_letter("internal-error", stage)).publication.topic == topic
+    assert _replayed(_letter("internal-error", stage)).producer_record.topic == topic
 
 
 def test_a_confirmation_goes_back_without_being_due_or_sent_anew() -> None:
     """Its value says how far it came; only the clock that gives it up begins again."""
     again = _replayed(_letter("unresolved", "confirm", JOURNEY.possibly_sent(EARLIER)))
 
-    assert _ours(again.publication).keys().isdisjoint({"ecticket-not-before", "ecticket-possibly-sent-by"})
-    assert _ours(again.publication)["ecticket-possibly-sent-at"] == "2026-03-01T08:30:15.250Z"
-    assert _ours(again.publication)["ecticket-first-seen"] == "2026-03-02T12:00:00.000Z"
+    assert _ours(again.producer_record).keys().isdisjoint({"ecticket-not-before", "ecticket-possibly-sent-by"})
+    assert _ours(again.producer_record)["ecticket-possibly-sent-at"] == "2026-03-01T08:30:15.250Z"
+    assert _ours(again.producer_record)["ecticket-first-seen"] == "2026-03-02T12:00:00.000Z"
     assert not again.mapped_anew
 
 
@@ -201,9 +203,9 @@ def test_a_value_that_was_left_out_comes_from_the_record_itself() -> None:
 
     assert letter.value is None
     assert needs_origin(letter) == JOURNEY.origin
-    assert (again.publication.key, again.publication.value) == (HUGE.key, HUGE.value)
-    assert again.publication.headers[:2] == HUGE.headers
-    assert "ecticket-value-omitted" not in _ours(again.publication)
+    assert (again.producer_record.key, again.producer_record.value) == (HUGE.key, HUGE.value)
+    assert again.producer_record.headers[:2] == HUGE.headers
+    assert "ecticket-value-omitted" not in _ours(again.producer_record)
 
 
 UNREAD = replace(HUGE, key=None, value=None, not_read=NotRead(first=41, last=41, why="it is too large"))
@@ -222,7 +224,7 @@ def test_a_plan_is_enough_without_a_value() -> None:
     """All that is needed stands in it."""
     letter = _letter("gave-up", "submit", replace(JOURNEY, plan=b'{"v":1}'), record=HUGE)
 
-    assert _replayed(letter).publication.value is None
+    assert _replayed(letter).producer_record.value is None
 
 
 def test_a_letter_with_its_value_needs_nothing_more() -> None:
@@ -256,7 +258,7 @@ async def test_a_plan_stays_behind_only_where_it_was_never_used(
 
     again = _replayed(letter)
 
-    assert ("ecticket-plan" in _ours(again.publication)) is kept
+    assert ("ecticket-plan" in _ours(again.producer_record)) is kept
     assert again.mapped_anew is not kept
 
 
@@ -270,7 +272,7 @@ def test_a_plan_that_cannot_be_read_is_kept() -> None:
     """It may say that tickets exist."""
     letter = _letter("unreadable", "parse", replace(JOURNEY, plan=b"{}"))
 
-    assert _ours(_replayed(letter).publication)["ecticket-plan"] == "{}"
+    assert _ours(_replayed(letter).producer_record)["ecticket-plan"] == "{}"
 
 
 # --- stories ----------------------------------------------------------------------------------------------------------
@@ -391,7 +393,7 @@ def test_a_replay_by_a_clock_that_is_behind_counts_all_the_same() -> None:
     """Later than all that the plan knows: it is by that moment that every part counts as possibly sent."""
     ahead = JOURNEY.possibly_sent(NOW + timedelta(minutes=5))
 
-    again = _replayed(_letter("unresolved", "submit", ahead)).publication
+    again = _replayed(_letter("unresolved", "submit", ahead)).producer_record
 
     assert _ours(again)["ecticket-possibly-sent-at"] == "2026-03-02T12:05:00.001Z"
 
@@ -450,7 +452,7 @@ async def test_a_carried_order_of_an_unknown_merchant_is_mapped_anew_once_it_is_
 
 def test_the_doubt_of_a_replay_alone_is_a_doubt_of_its_own() -> None:
     """It is read and written, and ends with the first real one."""
-    journey = read_journey(_published(_replayed(_letter()).publication), NOW)
+    journey = read_journey(_published(_replayed(_letter()).producer_record), NOW)
 
     assert journey.only_by_replay
     assert journey.before_sending().possibly_sent_at is None

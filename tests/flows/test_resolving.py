@@ -42,8 +42,10 @@ async def _awaited(house: House) -> Told:
 
 def _resolved(house: House, letter: Record, ending: Ending, trade_no: str | None = None) -> Told:
     found = _found(letter, trade_no or derived())
-    publications = resolve(found, ending, WHY, topics=TOPICS, now=house.clock(), signer=house.signer).publications
-    return house.reader.read(Outcome(records=publications))
+    producer_records = resolve(
+        found, ending, WHY, topics=TOPICS, now=house.clock(), signer=house.signer
+    ).producer_records
+    return house.reader.read(Outcome(records=producer_records))
 
 
 def _found(letter: Record, trade_no: str) -> Held:

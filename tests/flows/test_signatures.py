@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapter.flows.signatures import PREFIX, SIGNATURE, RecordSigner, SigningKey, Trust, signing_key
 from adapter.flows.signing_keys import ACCEPT_OLD_SECONDS, REFRESH_SECONDS, SETTLE_SECONDS, KeyRing
 from adapter.protocol.credentials import Credentials, Merchant
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.surroundings import Book
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -25,15 +25,20 @@ BYTES = st.binary(max_size=20)
 OWN_HEADERS = st.lists(st.tuples(HEADER_NAMES, BYTES), min_size=1, max_size=4).map(tuple)
 
 
-def _record(publication: Publication, **changed: object) -> Record:
-    content = {"key": publication.key, "value": publication.value, "headers": publication.headers, **changed}
+def _record(producer_record: ProducerRecord, **changed: object) -> Record:
+    content = {
+        "key": producer_record.key,
+        "value": producer_record.value,
+        "headers": producer_record.headers,
+        **changed,
+    }
     return Record(topic="t", partition=0, offset=1, timestamp=NOW, **content)  # type: ignore[arg-type]
 
 
 def _signed(
     *headers: tuple[str, bytes], key: bytes | None = b"k", value: bytes | None = b"v", signer: RecordSigner = SIGNER
-) -> Publication:
-    return signer.sign(Publication(topic="t", key=key, value=value, headers=headers), "3085676")
+) -> ProducerRecord:
+    return signer.sign(ProducerRecord(topic="t", key=key, value=value, headers=headers), "3085676")
 
 
 PLAN = _signed((PREFIX + "plan", b"{}"), (PREFIX + "attempts", b"3"), ("x-shop", b"1"))

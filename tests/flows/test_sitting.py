@@ -26,7 +26,7 @@ from adapter.provider.client import Purpose
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Book, Grant
+from adapter.testing.surroundings import Book, RecordContext
 from flows.house import KNOWN_TRADE_NO, House, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
@@ -82,7 +82,7 @@ class Table:
         self.known = KnownNumbers()
         self.slept: list[float] = []
         self.speaks_after: int | None = None
-        self.grant = Grant(House().order())
+        self.context = RecordContext(House().order())
         self.merchant = _merchant(MERCHANT, known_trade_no)
         if known_trade_no is not None:
             self.ecticket.had(known_trade_no, known_kind)
@@ -92,7 +92,7 @@ class Table:
             others=others,
             merchant=self.merchant,
             subject="3085676/A-1",
-            clearance=self.grant.clear_to_send,
+            clearance=self.context.authorize_send,
             ecticket=self.ecticket,
             policy=policy or SubmitPolicy(),
             known=self.known,
@@ -138,7 +138,7 @@ async def test_an_accepted_part_is_finished_with_its_number() -> None:
     (end,) = table.sitting.ends
     result = Submitted(ticket_trade_no="2026030112000001", recovered=False, at=table.clock())
     assert end.action == Finish(result=result)
-    assert table.grant.sends == 1
+    assert table.context.sends == 1
 
 
 async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
@@ -189,7 +189,7 @@ async def test_pauses_are_slept_by_the_clock() -> None:
 async def test_what_the_lease_raises_passes_through() -> None:
     """Parts stay as they were; the next owner decides."""
     table = Table(planned(*parts_of("A", "B")))
-    table.grant.lost_after = 1
+    table.context.lost_after = 1
 
     with pytest.raises(LeaseLost):
         await table.sitting.run()

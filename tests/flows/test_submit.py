@@ -31,7 +31,7 @@ from adapter.testing.ecticket import (
     Fault,
 )
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
 from flows.house import KNOWN_TRADE_NO, SERIAL, THREE_PARTS, House, derived, line, plan_of, with_headers
@@ -671,8 +671,8 @@ async def test_a_deferred_order_may_move_and_says_itself_what_was_sent(house: Ho
     fresh, later = await house.submit.prepare(record), (await house.work(record)).later
     prepared = await house.submit.prepare(later)
 
-    assert (fresh.may_move, fresh.resumes) == (True, False)
-    assert (prepared.may_move, prepared.resumes) == (True, True)
+    assert (fresh.may_hand_off, fresh.resumes) == (True, False)
+    assert (prepared.may_hand_off, prepared.resumes) == (True, True)
 
 
 async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> None:
@@ -685,7 +685,7 @@ async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> No
         house.ecticket.locked_out_until = None
 
     house.submit._sleep = unlock
-    told = house.reader.read(await house.submit.handle(prepared.subject, Grant(house.order())))
+    told = house.reader.read(await house.submit.handle(prepared.subject, RecordContext(house.order())))
 
     assert told.kinds == ["submitted"]
     assert sum(house.ecticket.issues.values()) == 2
@@ -811,11 +811,11 @@ async def test_each_send_asks_for_the_lease(house: House) -> None:
     """Every Issue call, also a second one, goes through the grant; questions do not."""
     house.ecticket.faults = [LOST_BEFORE]
     record = house.order(*THREE_PARTS)
-    grant = Grant(record)
+    context = RecordContext(record)
 
-    await house.submit.handle((await house.submit.prepare(record)).subject, grant)
+    await house.submit.handle((await house.submit.prepare(record)).subject, context)
 
-    assert grant.sends == 3
+    assert context.sends == 3
 
 
 async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
@@ -827,7 +827,7 @@ async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
     fenced = house.clock()
 
     carried = house.reader.read(
-        house.submit.carry(later, prepared.subject, Grant(later, possibly_sent_since=fenced))
+        house.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=fenced))
     ).later
 
     same = ("ecticket-plan", "ecticket-attempts", "ecticket-first-seen", "ecticket-offset", "ecticket-timestamp")
@@ -848,7 +848,7 @@ async def test_an_order_whose_turn_does_not_come_waits_longer_each_time(
     prepared = await house.submit.prepare(record)
     house.clock.passes(waited)
 
-    carried = house.reader.read(house.submit.carry(record, prepared.subject, Grant(record))).later
+    carried = house.reader.read(house.submit.hand_off(record, prepared.subject, RecordContext(record))).later
 
     due = datetime.fromisoformat(header(carried, "ecticket-not-before"))
     assert least <= (due - house.clock()).total_seconds() <= most
@@ -865,7 +865,7 @@ async def test_what_may_have_been_sent_is_carried_on_by_a_clock_that_is_behind(h
     house.ecticket.visible_after = 300
     house.ecticket.has(derived(part=2))
 
-    outcome = house.submit.carry(later, prepared.subject, Grant(later, possibly_sent_since=house.clock()))
+    outcome = house.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=house.clock()))
     told = await house.finish(house.reader.read(outcome).later)
 
     assert told.kinds == ["submitted"] * 2
@@ -877,7 +877,7 @@ async def test_a_fresh_order_that_is_carried_is_fresh_afterwards(house: House) -
     record = house.order()
     prepared = await house.submit.prepare(record)
 
-    carried = house.reader.read(house.submit.carry(record, prepared.subject, Grant(record))).later
+    carried = house.reader.read(house.submit.hand_off(record, prepared.subject, RecordContext(record))).later
     told = await house.work(carried)
 
     assert not has_header(carried, "ecticket-plan")

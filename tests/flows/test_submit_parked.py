@@ -22,12 +22,12 @@ from adapter.flows.submit import MAX_ORDER_BYTES
 from adapter.protocol.issue import IssueType
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.port import Place
+from adapter.stream.port import TopicPartition
 from adapter.stream.record_batches import ReadBudget, RecordReader
 from adapter.stream.records import NotRead
 from adapter.testing.ecticket import LOST_BEFORE
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Grant
+from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER
 from flows.house import SERIAL, THREE_PARTS, House, described, line, plan_of, signed, with_headers
@@ -248,11 +248,11 @@ async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeyp
     monkeypatch.setattr(house.book, "find", find)
     prepared = await house.submit.prepare(house.order())
     with pytest.raises(RuntimeError) as caught:
-        await house.submit.handle(prepared.subject, Grant(house.order()))
+        await house.submit.handle(prepared.subject, RecordContext(house.order()))
     monkeypatch.undo()
     record = house.order()
 
-    told = house.reader.read(house.submit.broken(record, caught.value, Grant(record)))
+    told = house.reader.read(house.submit.on_error(record, caught.value, RecordContext(record)))
 
     parked = told.event("parked")
     assert (parked.data["reason"], parked.data["stage"]) == ("internal-error", "submit")
@@ -265,7 +265,7 @@ async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None
     """The engine asks for a smaller one: a dead letter that says that tickets may exist."""
     record = house.order()
 
-    told = house.reader.read(house.submit.broken(record, OutcomeTooLarge("42"), Grant(record)))
+    told = house.reader.read(house.submit.on_error(record, OutcomeTooLarge("42"), RecordContext(record)))
 
     assert told.event("parked").data["reason"] == "too-large"
     assert "tickets may exist" in header(told.letter, "ecticket-message")
@@ -302,7 +302,7 @@ async def test_a_record_whose_dead_letter_cannot_be_built_is_parked_by_its_coord
     record = house.order()
     monkeypatch.setattr(order_outcomes, "dead_letter", breaks)
 
-    told = house.reader.read(house.submit.broken(record, RuntimeError("x"), Grant(record)))
+    told = house.reader.read(house.submit.on_error(record, RuntimeError("x"), RecordContext(record)))
 
     assert told.event("parked").data["reason"] == "internal-error"
     assert (told.letter.key, told.letter.value) == (None, None)
@@ -322,7 +322,7 @@ async def test_a_dead_letter_that_cannot_be_signed_is_written_unsigned(
     record = house.order()
     monkeypatch.setattr(RecordSigner, "sign", breaks)
 
-    letter, _event = house.submit.broken(record, RuntimeError("x"), Grant(record)).records
+    letter, _event = house.submit.on_error(record, RuntimeError("x"), RecordContext(record)).records
 
     assert dict(letter.headers)["ecticket-reason"] == b"internal-error"
     assert "ecticket-possibly-sent-at" in dict(letter.headers)
@@ -334,7 +334,7 @@ async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates
     record = house.order()
     error = OutcomeTooLarge("too large", again=True)
 
-    told = house.reader.read(house.submit.broken(record, error, Grant(record)))
+    told = house.reader.read(house.submit.on_error(record, error, RecordContext(record)))
 
     assert told.event("parked").data["reason"] == "too-large"
     assert (told.letter.key, told.letter.value) == (None, None)
@@ -346,7 +346,7 @@ async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(house: Ho
         house.order(), key=None, value=None, not_read=NotRead(first=41, last=41, why="inflates to more than 16 MiB")
     )
 
-    told = house.reader.read(house.submit.broken(record, TooLarge("Not read. Send it again."), Grant(record)))
+    told = house.reader.read(house.submit.on_error(record, TooLarge("Not read. Send it again."), RecordContext(record)))
 
     assert told.event("parked").data["reason"] == "too-large"
     assert header(told.letter, "ecticket-offsets") == "41-41"
@@ -399,7 +399,7 @@ RECORDS = st.builds(
 )
 def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: str) -> None:
     """Whatever bytes a producer writes: each record gets an outcome, all are committed, and the engine goes on."""
-    place = Place(topic, 0)
+    place = TopicPartition(topic, 0)
     read = RecordReader(batch(*records, codec=codec), place, position=0, aborted=(), budget=ReadBudget(2**30)).take(100)
 
     async def story() -> None:

@@ -11,7 +11,7 @@ from adapter.flows.told import read_event
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Grant
+from adapter.testing.surroundings import RecordContext
 from adapter.testing.told import ToldEvent
 from flows.house import House, derived
 
@@ -20,9 +20,9 @@ async def submitted(house: House) -> tuple[Record, ToldEvent]:
     """The record of a `submitted` event, and the event as the house reads it."""
     record = house.order(order_id="王-1")
     prepared = await house.submit.prepare(record)
-    outcome = await house.submit.handle(prepared.subject, Grant(record))
-    (publication,) = (each for each in outcome.records if each.topic == "ecticket.issuances")
-    return house.reader.published(publication), house.reader.read(outcome).event("submitted")
+    outcome = await house.submit.handle(prepared.subject, RecordContext(record))
+    (producer_record,) = (each for each in outcome.records if each.topic == "ecticket.issuances")
+    return house.reader.published(producer_record), house.reader.read(outcome).event("submitted")
 
 
 async def test_an_event_is_read_as_it_was_told(house: House) -> None:

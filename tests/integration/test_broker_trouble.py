@@ -16,8 +16,8 @@ from adapter.local.broker import LocalKafka
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import AcceptRepeats, Slow
 from adapter.sandbox.faults import Fault
+from adapter.stream.commit_metadata import CommitMetadata, encode
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.metadata import CommitNote, write
 from integration.house import PARTITIONS, House, Worker, open_house, until
 from integration.shop import Shop
 
@@ -101,7 +101,11 @@ async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kaf
 async def _mirror_the_group(house: House) -> None:
     """Commit for the submit group what a mirrored cluster's group had: an early offset, and a note of over there."""
     group = f"{house.settings['kafka.group_prefix']}.submit"
-    note = write(CommitNote(cluster_id="elsewhere", committed=1, reserved_until=1, mixed_until=0, fingerprint="there"))
+    note = encode(
+        CommitMetadata(
+            cluster_id="elsewhere", committed=1, reserved_until=1, other_fingerprint_until=0, fingerprint="there"
+        )
+    )
     consumer = AIOKafkaConsumer(**house.kafka.client_options(), group_id=group, enable_auto_commit=False)
     try:
         await consumer.start()

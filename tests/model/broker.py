@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from adapter.stream.books import Flush
-from adapter.stream.port import Commit, LogRange, Place
-from adapter.stream.records import Publication, Record
+from adapter.stream.partition_state import CommitBatch
+from adapter.stream.port import Commit, OffsetRange, TopicPartition
+from adapter.stream.records import ProducerRecord, Record
 
 from .promises import Promises
 from .protections import Protections
 
-PAID, DEFERRED = Place("paid", 0), Place("deferred", 0)
+PAID, DEFERRED = TopicPartition("paid", 0), TopicPartition("deferred", 0)
 TOLD = "told"
 PLACES = (PAID, DEFERRED)
 
@@ -35,9 +35,9 @@ class Fate(Enum):
 class Transaction:
     """A flush on its way, by the writer with that epoch."""
 
-    place: Place
+    partition: TopicPartition
     epoch: int
-    flush: Flush
+    batch: CommitBatch
     fate: Fate = Fate.UNDER_WAY
 
 
@@ -45,59 +45,59 @@ class Broker:
     """Logs, commits and epochs of `PLACES`."""
 
     def __init__(self, protections: Protections, promises: Promises) -> None:
-        self.logs: dict[Place, list[Record]] = {place: [] for place in PLACES}
-        self.commits: dict[Place, Commit] = {}
+        self.logs: dict[TopicPartition, list[Record]] = {partition: [] for partition in PLACES}
+        self.commits: dict[TopicPartition, Commit] = {}
         self.under_way: list[Transaction] = []
-        self._ends: defaultdict[Place, int] = defaultdict(int)
-        self._epochs: defaultdict[Place, int] = defaultdict(int)
+        self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._epochs: defaultdict[TopicPartition, int] = defaultdict(int)
         self._protections = protections
         self._promises = promises
 
-    def append(self, publication: Publication, now: datetime, *, hole: int = 0) -> None:
+    def append(self, producer_record: ProducerRecord, now: datetime, *, hole: int = 0) -> None:
         """Put a record at the end of its log, after `hole` offsets that are no records."""
-        place = Place(publication.topic, 0)
-        offset = self._ends[place] + hole
-        self._ends[place] = offset + 1
-        self.logs[place].append(
+        partition = TopicPartition(producer_record.topic, 0)
+        offset = self._ends[partition] + hole
+        self._ends[partition] = offset + 1
+        self.logs[partition].append(
             Record(
-                topic=place.topic,
-                partition=place.partition,
+                topic=partition.topic,
+                partition=partition.partition,
                 offset=offset,
                 timestamp=now,
-                key=publication.key,
-                value=publication.value,
-                headers=publication.headers,
+                key=producer_record.key,
+                value=producer_record.value,
+                headers=producer_record.headers,
             )
         )
 
-    def log_range(self, place: Place) -> LogRange:
+    def offset_range(self, partition: TopicPartition) -> OffsetRange:
         """What the log has."""
-        return LogRange(start=0, end=self._ends[place])
+        return OffsetRange(start=0, end=self._ends[partition])
 
-    def start_writer(self, place: Place) -> int:
+    def start_producer(self, partition: TopicPartition) -> int:
         """Start a writer: its epoch. Earlier ones of the place are fenced, and their transactions over."""
-        self._epochs[place] += 1
-        return self._epochs[place]
+        self._epochs[partition] += 1
+        return self._epochs[partition]
 
-    def begin(self, place: Place, epoch: int, flush: Flush) -> Transaction:
+    def begin(self, partition: TopicPartition, epoch: int, batch: CommitBatch) -> Transaction:
         """Send a transaction on its way."""
-        transaction = Transaction(place, epoch, flush)
+        transaction = Transaction(partition, epoch, batch)
         self.under_way.append(transaction)
         return transaction
 
     def land(self, transaction: Transaction, now: datetime) -> None:
         """Commit a transaction, or find it fenced."""
         self.under_way.remove(transaction)
-        place, flush = transaction.place, transaction.flush
-        if self._protections.fencing and transaction.epoch != self._epochs[place]:
+        partition, batch = transaction.partition, transaction.batch
+        if self._protections.fencing and transaction.epoch != self._epochs[partition]:
             transaction.fate = Fate.FENCED
             return
         transaction.fate = Fate.COMMITTED
-        for offset, outcome in flush.outcomes.items():
-            self._promises.settled(place, offset, [each for each in outcome.records if each.topic == TOLD])
-            for publication in outcome.records:
-                if publication.topic != TOLD:
-                    self.append(publication, now)
-                    self._ends[Place(publication.topic, 0)] += 1  # the transaction's marker
-        self.commits[place] = Commit(offset=flush.offset, metadata=flush.metadata)
-        self._promises.committed(place, flush.offset, [record.offset for record in self.logs[place]])
+        for offset, outcome in batch.outcomes.items():
+            self._promises.settled(partition, offset, [each for each in outcome.records if each.topic == TOLD])
+            for producer_record in outcome.records:
+                if producer_record.topic != TOLD:
+                    self.append(producer_record, now)
+                    self._ends[TopicPartition(producer_record.topic, 0)] += 1  # the transaction's marker
+        self.commits[partition] = Commit(offset=batch.offset, metadata=batch.metadata)
+        self._promises.committed(partition, batch.offset, [record.offset for record in self.logs[partition]])

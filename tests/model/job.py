@@ -20,9 +20,9 @@ from adapter.issuance.other_plans import OtherPlans, OtherQuestion
 from adapter.issuance.sitting import Turn, Unproven, next_turn
 from adapter.issuance.state import OPEN, Hold, PartState, begin
 from adapter.issuance.times import latest
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome
-from adapter.stream.work import Work
+from adapter.stream.work_item import WorkItem
 
 from .broker import DEFERRED, TOLD
 from .ecticket import IssueCall
@@ -49,10 +49,10 @@ class Question:
 class Job:
     """A record in hand, and its sitting; `ended` gets its outcome, or that the lease was lost."""
 
-    def __init__(self, work: Work[None], now: datetime, *, plan_travels: bool) -> None:
-        self.work = work
-        self.journey: Journey = read_journey(work.record, now)
-        self.order = (work.record.key or b"").decode()
+    def __init__(self, item: WorkItem[None], now: datetime, *, plan_travels: bool) -> None:
+        self.item = item
+        self.journey: Journey = read_journey(item.record, now)
+        self.order = (item.record.key or b"").decode()
         self.wakes_at = now
         self.call: IssueCall | None = None
         self.call_index = 0
@@ -67,7 +67,7 @@ class Job:
         self.waits_for_others: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.order} at {self.work}"
+        return f"{self.order} at {self.item}"
 
     @property
     def waits_for_an_answer(self) -> bool:
@@ -85,7 +85,7 @@ class Job:
         self.others = OtherPlans.of(others_of(self.order, [state.part for state in self._states]) if remapped else ())
 
     def _take_up(self, mapping: str) -> None:
-        fenced_at, told = self.work.possibly_sent_since, self.journey.possibly_sent_at
+        fenced_at, told = self.item.possibly_sent_since, self.journey.possibly_sent_at
         first_seen = self.journey.first_seen
         if self.journey.plan is not None:
             carried = decode_plan(self.journey.plan)
@@ -95,7 +95,7 @@ class Job:
         since = latest(told, fenced_at)
         parts = parts_of(self.order, mapping)
         self._states = [begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts]
-        remapped = self.work.fingerprint_changed or told is not None
+        remapped = self.item.fingerprint_changed or told is not None
         self._unproven = None if since is None else Unproven(remapped=remapped)
 
     def next_turn(self, now: datetime, policy: SubmitPolicy, last_accepted: datetime | None) -> Turn | None:
@@ -170,18 +170,18 @@ class Job:
 
     def carried(self, now: datetime) -> Outcome:
         """The record handed on untouched."""
-        return Outcome(records=(self._deferred(self.journey.possibly_sent(self.work.possibly_sent_since), now),))
+        return Outcome(records=(self._deferred(self.journey.possibly_sent(self.item.possibly_sent_since), now),))
 
-    def _deferred(self, journey: Journey, now: datetime) -> Publication:
+    def _deferred(self, journey: Journey, now: datetime) -> ProducerRecord:
         due = replace(journey, not_before=now + timedelta(seconds=DEFER_SECONDS))
         if not self._plan_travels:
             due = replace(due, plan=None, possibly_sent_at=None)
         headers = tuple((name, text.encode()) for name, text in journey_headers(due).items())
-        return Publication(
-            topic=DEFERRED.topic, key=self.work.record.key, value=self.work.record.value, headers=headers
+        return ProducerRecord(
+            topic=DEFERRED.topic, key=self.item.record.key, value=self.item.record.value, headers=headers
         )
 
-    def _told(self, index: int, action: Action) -> Publication:
+    def _told(self, index: int, action: Action) -> ProducerRecord:
         part = self._states[index].part
         told = {
             "order": self.order,
@@ -191,7 +191,7 @@ class Job:
             "ending": _ending(action),
             "message": action.message if isinstance(action, Park) else "",
         }
-        return Publication(topic=TOLD, key=part.trade_no.value.encode(), value=json.dumps(told).encode())
+        return ProducerRecord(topic=TOLD, key=part.trade_no.value.encode(), value=json.dumps(told).encode())
 
 
 def _ending(action: Action) -> str:

@@ -39,7 +39,7 @@ class OwnersAndEcticket(RuleBasedStateMachine):
         for _ in range(orders):
             self.world.order()
         self.world.work(0, 0)
-        self.world.flush(0)
+        self.world.batch(0)
         self.world.work(0, steps)
 
     def teardown(self) -> None:
@@ -76,7 +76,7 @@ class OwnersAndEcticket(RuleBasedStateMachine):
         for pick in range(3):
             self.world.take_over(pick)
             self.world.work(pick, steps)
-            self.world.flush(pick)
+            self.world.batch(pick)
 
     @precondition(lambda self: self.world.questions)
     @rule(pick=PICK, lost=st.booleans())
@@ -84,8 +84,8 @@ class OwnersAndEcticket(RuleBasedStateMachine):
         self.world.answer(pick, lost=lost)
 
     @rule(pick=PICK)
-    def carry(self, pick: int) -> None:
-        self.world.carry(pick)
+    def hand_off(self, pick: int) -> None:
+        self.world.hand_off(pick)
 
     # --- ECTicket ----------------------------------------------------------------------------------------------------
 
@@ -167,14 +167,14 @@ class OwnersAndEcticket(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.any_untaken)
     @rule(pick=PICK)
-    def open_books(self, pick: int) -> None:
-        self.world.open_books(pick)
+    def open_state(self, pick: int) -> None:
+        self.world.open_state(pick)
 
     # --- flushing ----------------------------------------------------------------------------------------------------
 
     @rule(pick=PICK, lands=st.booleans(), heard=st.booleans())
-    def flush(self, pick: int, lands: bool, heard: bool) -> None:
-        self.world.flush(pick, lands=lands, heard=heard)
+    def batch(self, pick: int, lands: bool, heard: bool) -> None:
+        self.world.batch(pick, lands=lands, heard=heard)
 
     @precondition(lambda self: self.world.broker.under_way)
     @rule(pick=PICK)

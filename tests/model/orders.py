@@ -14,7 +14,7 @@ from issuance.samples import ALWAYS, MERCHANT, PAPER, item, order
 from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.plan import Part, plan
 from adapter.protocol.issue import TradeNoKind
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 from .broker import PAID
 
@@ -37,6 +37,6 @@ def others_of(order_id: str, parts: Sequence[Part]) -> tuple[OtherNumber, ...]:
     )
 
 
-def paid(order_id: str) -> Publication:
+def paid(order_id: str) -> ProducerRecord:
     """The record of a paid order."""
-    return Publication(topic=PAID.topic, key=order_id.encode(), value=order_id.encode())
+    return ProducerRecord(topic=PAID.topic, key=order_id.encode(), value=order_id.encode())

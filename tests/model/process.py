@@ -32,19 +32,19 @@ from adapter.issuance.other_plans import AskAbout, AskControl, OtherQuestion
 from adapter.issuance.state import Hold
 from adapter.protocol.issue import TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.stream.books import Flush, PartitionBooks
-from adapter.stream.flushing import Flusher
-from adapter.stream.holding import Holding
-from adapter.stream.inheritance import Inheritance, OwnSends, inherit
+from adapter.stream.commit_metadata import CommitMetadata, decode, short_fingerprint
+from adapter.stream.committer import Committer
 from adapter.stream.intake import Intake
-from adapter.stream.leftovers import Leftovers
-from adapter.stream.metadata import CommitNote, read, short_fingerprint
-from adapter.stream.observer import Unobserved
-from adapter.stream.port import KafkaTrouble, Place
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Outcome, Prepared
-from adapter.stream.work import Work
-from adapter.stream.workshop import Workshop
+from adapter.stream.observer import NullObserver
+from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.partition_state import CommitBatch, PartitionState
+from adapter.stream.port import KafkaClientError, TopicPartition
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.recovery import OwnSends, RecoveredState, recover
+from adapter.stream.revoked_work import RevokedWork
+from adapter.stream.scheduler import RecordScheduler
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
+from adapter.stream.work_item import WorkItem
 
 from .broker import DEFERRED, PAID, Broker, Fate, Transaction
 from .clock import Clock, moment
@@ -96,48 +96,48 @@ class ModelLease:
         assert self.sent > moment
 
 
-class Hoard(Leftovers[None]):
+class Hoard(RevokedWork[None]):
     """Leftovers that count whatever others may have done since: what comes of it when nothing is forgotten."""
 
-    def taken_over(self, place: Place, generation: int, *, proven: bool) -> None:
+    def taken_over(self, partition: TopicPartition, generation: int, *, proven: bool) -> None:
         """Nothing is forgotten."""
 
-    def outcome(self, work: Work[None]) -> Outcome | None:
-        kept = self._outcomes.get(work.holding.place, {}).pop(work.offset, None)
-        return kept.outcome if kept is not None and kept.record == work.record else None
+    def outcome(self, item: WorkItem[None]) -> Outcome | None:
+        kept = self._outcomes.get(item.owned.partition, {}).pop(item.offset, None)
+        return kept.outcome if kept is not None and kept.record == item.record else None
 
 
-class ModelWriter:
+class ModelProducer:
     """A writer whose transactions are on their way until the world lets their answers come."""
 
     first = False
 
-    def __init__(self, place: Place, epoch: int, broker: Broker) -> None:
+    def __init__(self, partition: TopicPartition, epoch: int, broker: Broker) -> None:
         self.epoch = epoch
-        self.holding: Holding[None] | None = None
+        self.owned: OwnedPartition[None] | None = None
         self.flight: Transaction | None = None
-        self._place = place
+        self._partition = partition
         self._broker = broker
         self._answer: asyncio.Future[None] | None = None
 
-    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
         """Send a transaction on its way. Raises KafkaTrouble: it failed, or nobody knows."""
-        assert self.holding is not None
+        assert self.owned is not None
         outcomes = self._settled_by(offset, metadata)
-        assert Counter(each for one in outcomes.values() for each in one.records) == Counter(publications)
-        flush = Flush(outcomes=outcomes, offset=offset, metadata=metadata, reserved_until=0)
-        self.flight = self._broker.begin(self._place, self.epoch, flush)
+        assert Counter(each for one in outcomes.values() for each in one.records) == Counter(producer_records)
+        batch = CommitBatch(outcomes=outcomes, offset=offset, metadata=metadata, reserved_until=0)
+        self.flight = self._broker.begin(self._partition, self.epoch, batch)
         self._answer = asyncio.get_running_loop().create_future()
         await self._answer
 
     def _settled_by(self, offset: int, metadata: str) -> dict[int, Outcome]:
         """The outcomes that a commit settles: those below its offset, and those in the runs beyond it."""
-        assert self.holding is not None
-        note = read(metadata, cluster_id=CLUSTER, committed=offset)
-        assert isinstance(note, CommitNote)
+        assert self.owned is not None
+        note = decode(metadata, cluster_id=CLUSTER, committed=offset)
+        assert isinstance(note, CommitMetadata)
         return {
             at: outcome
-            for at, outcome in self.holding.books.finished().items()
+            for at, outcome in self.owned.state.finished().items()
             if at < offset or any(first <= at < past for first, past in note.settled)
         }
 
@@ -148,12 +148,12 @@ class ModelWriter:
             if committed:
                 self._answer.set_result(None)
             else:
-                self._answer.set_exception(KafkaTrouble("fenced, or not answered"))
+                self._answer.set_exception(KafkaClientError("fenced, or not answered"))
 
-    def retire(self) -> None:
+    def close(self) -> None:
         """It holds nothing open."""
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """It holds nothing open."""
 
 
@@ -161,15 +161,15 @@ class ModelWriter:
 class Desk:
     """A partition held: the real holding, its writer, and the task of the flush under way."""
 
-    place: Place
-    holding: Holding[None]
-    writer: ModelWriter
+    partition: TopicPartition
+    owned: OwnedPartition[None]
+    producer: ModelProducer
     flushing: asyncio.Task[int] | None = None
 
     @property
     def flight(self) -> Transaction | None:
         """The transaction under way."""
-        return self.writer.flight
+        return self.producer.flight
 
 
 class ModelStage:
@@ -181,25 +181,29 @@ class ModelStage:
     sends = True
     max_in_flight = 100
     max_waiting = 100
-    begins_at_end = False
+    starts_at_latest = False
 
     def __init__(self, process: Process) -> None:
         self.fingerprint = process.mapping
         self._process = process
 
-    async def prepare(self, record: Record) -> Prepared[None]:
+    async def prepare(self, record: Record) -> PreparedRecord[None]:
         not_before = read_journey(record, self._process.clock.now).not_before
-        return Prepared(
-            lane=record.key, subject=None, not_before=not_before, may_move=True, resumes=record.topic == DEFERRED.topic
+        return PreparedRecord(
+            lane=record.key,
+            subject=None,
+            not_before=not_before,
+            may_hand_off=True,
+            resumes=record.topic == DEFERRED.topic,
         )
 
-    async def handle(self, _subject: None, grant: Grant) -> Outcome:
-        return await self._process.sit(grant)
+    async def handle(self, _subject: None, context: RecordContext) -> Outcome:
+        return await self._process.sit(context)
 
-    def carry(self, _record: Record, _subject: None, grant: Grant) -> Outcome:
-        return self._process.job(grant).carried(self._process.clock.now)
+    def hand_off(self, _record: Record, _subject: None, context: RecordContext) -> Outcome:
+        return self._process.job(context).carried(self._process.clock.now)
 
-    def broken(self, _record: Record, error: Exception, _grant: Grant) -> Outcome:
+    def on_error(self, _record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         raise AssertionError("the model's own stage broke") from error
 
 
@@ -215,29 +219,29 @@ class Process:
     promises: Promises
     protections: Protections
     cut_off: bool = False
-    assigned: frozenset[Place] = frozenset()
-    desks: dict[Place, Desk] = field(default_factory=dict)
+    assigned: frozenset[TopicPartition] = frozenset()
+    desks: dict[TopicPartition, Desk] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     lease: ModelLease = field(init=False)
     loop: SteppedLoop = field(init=False)
-    workshop: Workshop[None] = field(init=False)
+    scheduler: RecordScheduler[None] = field(init=False)
     intake: Intake[None] = field(init=False)
-    flusher: Flusher[None] = field(init=False)
+    committer: Committer[None] = field(init=False)
     policy: SubmitPolicy = field(init=False)
     _last_accepted: float | None = None
-    _writers: dict[Place, tuple[int, int, float]] = field(default_factory=dict)
-    _own_sends: dict[Place, OwnSends] = field(default_factory=dict)
+    _producers: dict[TopicPartition, tuple[int, int, float]] = field(default_factory=dict)
+    _own_sends: dict[TopicPartition, OwnSends] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         waiting = REISSUE_AFTER if self.protections.waiting else 0.0
         self.lease = ModelLease(self.clock, checked=self.protections.lease)
-        stage, observer = ModelStage(self), Unobserved()
+        stage, observer = ModelStage(self), NullObserver()
         self.loop = SteppedLoop(self.clock)
-        self.workshop = Workshop(stage, observer, lambda: self.clock.now, _raise)
+        self.scheduler = RecordScheduler(stage, observer, lambda: self.clock.now, _raise)
         if not self.protections.fresh_leftovers:
-            self.workshop.leftovers = Hoard()
-        self.intake = Intake(stage, self.workshop, observer)
-        self.flusher = Flusher(stage, self.workshop, observer)
+            self.scheduler.revoked_work = Hoard()
+        self.intake = Intake(stage, self.scheduler, observer)
+        self.committer = Committer(stage, self.scheduler, observer)
         self.policy = SubmitPolicy(
             reissue_after_seconds=waiting,
             refusal_final_after_seconds=waiting,
@@ -250,131 +254,135 @@ class Process:
 
     def end(self) -> None:
         """Nothing of it runs any more, and nothing of that is noticed outside."""
-        self.loop.begin(self.workshop.stop())
+        self.loop.begin(self.scheduler.stop())
         self.loop.end()
 
     # --- taking over and letting go ----------------------------------------------------------------------------------
 
     @property
-    def untaken(self) -> list[Place]:
+    def untaken(self) -> list[TopicPartition]:
         """What is assigned to it and not taken over yet."""
-        return [place for place in sorted(self.assigned) if place not in self.desks]
+        return [partition for partition in sorted(self.assigned) if partition not in self.desks]
 
-    def start_writer(self, place: Place) -> None:
+    def start_producer(self, partition: TopicPartition) -> None:
         """The first half of taking over: fence whoever had it."""
         if self.lease.holds(self.lease.generation) and not self.lease.lapsed:
-            self._writers[place] = (self.broker.start_writer(place), self.lease.generation, self.clock.seconds)
-            self._note(f"starts a writer for {place}")
+            self._producers[partition] = (
+                self.broker.start_producer(partition),
+                self.lease.generation,
+                self.clock.seconds,
+            )
+            self._note(f"starts a writer for {partition}")
 
-    def open_books(self, place: Place) -> None:
+    def open_state(self, partition: TopicPartition) -> None:
         """The second half: read the commit, believe what must be believed, and begin to work."""
-        epoch, generation, fenced_at = self._writers.pop(place, (0, -2, 0.0))
-        if not self.lease.holds(generation) or place in self.desks:
+        epoch, generation, fenced_at = self._producers.pop(partition, (0, -2, 0.0))
+        if not self.lease.holds(generation) or partition in self.desks:
             return
         fingerprint = short_fingerprint(self.mapping)
-        inheritance = self._believed(
-            inherit(
-                self.broker.commits.get(place),
-                self.broker.log_range(place),
+        recovered = self._believed(
+            recover(
+                self.broker.commits.get(partition),
+                self.broker.offset_range(partition),
                 cluster_id=CLUSTER,
                 fingerprint=fingerprint,
                 written_before=epoch > 1,
                 owner=self.name,
-                own=self._own_sends.get(place),
+                own=self._own_sends.get(partition),
             ),
-            self._own_sends.get(place),
+            self._own_sends.get(partition),
         )
-        self._note(f"takes over {place}: {inheritance}")
-        self.workshop.leftovers.forget_below(place, inheritance.offset)
-        self.workshop.leftovers.taken_over(place, generation, proven=inheritance.proven)
-        books = PartitionBooks(
-            str(place),
-            inheritance,
+        self._note(f"takes over {partition}: {recovered}")
+        self.scheduler.revoked_work.forget_below(partition, recovered.offset)
+        self.scheduler.revoked_work.taken_over(partition, generation, proven=recovered.proven)
+        state = PartitionState(
+            str(partition),
+            recovered,
             cluster_id=CLUSTER,
             fingerprint=fingerprint,
             ahead=AHEAD if self.protections.reservation else 0,
             owner=self.name,
         )
-        writer = ModelWriter(place, epoch, self.broker)
-        holding: Holding[None] = Holding(
-            place,
-            books,
-            writer,
+        producer = ModelProducer(partition, epoch, self.broker)
+        owned: OwnedPartition[None] = OwnedPartition(
+            partition,
+            state,
+            producer,
             self.lease,
-            log_id="",
+            topic_id="",
             generation=generation,
-            fenced_at=inheritance.fenced_at or moment(fenced_at),
+            fenced_at=recovered.fenced_at or moment(fenced_at),
             sends=True,
-            room=100,
+            max_open=100,
         )
-        writer.holding = holding
-        self.desks[place] = Desk(place, holding, writer)
+        producer.owned = owned
+        self.desks[partition] = Desk(partition, owned, producer)
 
-    def _believed(self, inheritance: Inheritance, own: OwnSends | None) -> Inheritance:
+    def _believed(self, recovered: RecoveredState, own: OwnSends | None) -> RecoveredState:
         if not self.protections.own_commit and own is not None:
-            inheritance = replace(inheritance, possibly_sent_until=own.doubted_until, sent=own.sent)
+            recovered = replace(recovered, possibly_sent_until=own.possibly_sent_until, sent=own.sent)
         if not self.protections.possibly_sent:
-            inheritance = replace(inheritance, possibly_sent_until=0, sent={})
+            recovered = replace(recovered, possibly_sent_until=0, sent={})
         if not self.protections.settled_runs:
-            inheritance = replace(inheritance, settled=())
+            recovered = replace(recovered, settled=())
         if not self.protections.fingerprint:
-            inheritance = replace(inheritance, mixed_until=0)
-        return inheritance
+            recovered = replace(recovered, other_fingerprint_until=0)
+        return recovered
 
     def drop(self, desk: Desk) -> None:
         """Let a partition go at once: tasks and outcomes that are not committed stay as leftovers."""
-        self._note(f"lets {desk.place} go")
-        del self.desks[desk.place]
+        self._note(f"lets {desk.partition} go")
+        del self.desks[desk.partition]
         if desk.flushing is not None:
             self.loop.do(desk.flushing.cancel)
-        self.loop.do(lambda: self.workshop.let_go(desk.holding))
-        self._own_sends[desk.place] = desk.holding.own_sends(self.clock.now)
+        self.loop.do(lambda: self.scheduler.release(desk.owned))
+        self._own_sends[desk.partition] = desk.owned.own_sends(self.clock.now)
 
     def release(self, desk: Desk, *, flushes: bool) -> None:
         """Let a partition go in good order; without the last flush where it takes too long."""
-        desk.holding.close_gate()
+        desk.owned.close_gate()
         if desk.flight is not None:
             self.land_flush(desk)
-        if flushes and self.desks.get(desk.place) is desk:
+        if flushes and self.desks.get(desk.partition) is desk:
             self.begin_flush(desk, final=True)
             self.land_flush(desk)
-        if self.desks.get(desk.place) is desk:
+        if self.desks.get(desk.partition) is desk:
             self.drop(desk)
 
-    def rejoin(self, generation: int, places: frozenset[Place]) -> None:
+    def rejoin(self, generation: int, partitions: frozenset[TopicPartition]) -> None:
         """The group assigns these partitions to it."""
         self.lease.generation = generation
         self.lease.prove()
-        self.assigned = places
-        self._writers.clear()
-        self.workshop.leftovers.keep_only(places)
+        self.assigned = partitions
+        self._producers.clear()
+        self.scheduler.revoked_work.keep_only(partitions)
 
     # --- records -----------------------------------------------------------------------------------------------------
 
     def read(self, desk: Desk) -> None:
         """Take the records in hand that have come since; what may be handled begins, what is due, too."""
-        ahead = [each for each in self.broker.logs[desk.place] if each.offset >= desk.holding.books.next_offset]
-        works = self.loop.do(lambda: self.intake.open(desk.holding, ahead))
-        self.loop.begin(self.intake.admit(desk.holding, works))
+        ahead = [each for each in self.broker.logs[desk.partition] if each.offset >= desk.owned.state.next_offset]
+        items = self.loop.do(lambda: self.intake.open(desk.owned, ahead))
+        self.loop.begin(self.intake.admit(desk.owned, items))
 
     def settle(self) -> None:
         """What is due by now goes on."""
         self.loop.settle()
 
-    def carry_oldest(self, desk: Desk) -> None:
+    def hand_off_oldest(self, desk: Desk) -> None:
         """Hand the oldest record on that no call can be on the wire for."""
-        if self.loop.do(lambda: self.workshop.carry_oldest(desk.holding, 1)):
-            self._note(f"carries the oldest of {desk.place} on")
+        if self.loop.do(lambda: self.scheduler.hand_off_oldest(desk.owned, 1)):
+            self._note(f"carries the oldest of {desk.partition} on")
 
-    def job(self, grant: Grant) -> Job:
+    def job(self, context: RecordContext) -> Job:
         """A record in hand, as the stage sees it."""
-        assert isinstance(grant, Work)
-        return Job(grant, self.clock.now, plan_travels=self.protections.plan_travels)
+        assert isinstance(context, WorkItem)
+        return Job(context, self.clock.now, plan_travels=self.protections.plan_travels)
 
-    async def sit(self, grant: Grant) -> Outcome:
+    async def sit(self, context: RecordContext) -> Outcome:
         """One sitting over a record; the world steps it until it ends. Raises LeaseLost."""
-        job = self.job(grant)
-        self._note(f"begins {job}, possibly sent since {job.work.possibly_sent_since}")
+        job = self.job(context)
+        self._note(f"begins {job}, possibly sent since {job.item.possibly_sent_since}")
         job.begin(self.mapping)
         self.jobs.append(job)
         try:
@@ -431,7 +439,7 @@ class Process:
     def _send(self, job: Job, index: int) -> None:
         part = job.state(index).part
         try:
-            job.work.clear_to_send()
+            job.item.authorize_send()
         except LeaseLost as lost:
             self._note(f"{job}: {lost}")
             self.loop.do(partial(job.ended.set_exception, lost))
@@ -515,10 +523,10 @@ class Process:
     def begin_flush(self, desk: Desk, *, final: bool = False) -> None:
         """Send the flush that is due on its way."""
         if desk.flight is None:
-            desk.flushing = self.loop.begin(self.flusher._flush(desk.holding, final=final))
+            desk.flushing = self.loop.begin(self.committer._commit(desk.owned, final=final))
             if desk.flight is not None:
-                flush = desk.flight.flush
-                self._note(f"flushes {desk.place}: commits {flush.offset}, settles {sorted(flush.outcomes)}")
+                batch = desk.flight.batch
+                self._note(f"flushes {desk.partition}: commits {batch.offset}, settles {sorted(batch.outcomes)}")
 
     def land_flush(self, desk: Desk) -> None:
         """The flush under way gets to the broker, and the answer back."""
@@ -533,16 +541,16 @@ class Process:
         if flight is None or flushing is None:
             return
         committed = heard and flight.fate is Fate.COMMITTED
-        self.loop.do(lambda: desk.writer.answer(committed=committed))
-        if isinstance(flushing.exception(), KafkaTrouble):
-            self._note(f"{desk.place}: {flight.fate.name}, {'told' if heard else 'not told'}")
+        self.loop.do(lambda: desk.producer.answer(committed=committed))
+        if isinstance(flushing.exception(), KafkaClientError):
+            self._note(f"{desk.partition}: {flight.fate.name}, {'told' if heard else 'not told'}")
             self.drop(desk)
         else:
             flushing.result()
 
 
-def _raise(mistake: BaseException) -> None:
-    raise mistake
+def _raise(fatal_error: BaseException) -> None:
+    raise fatal_error
 
 
 def _read(action: Action, code: int, asked_at: float) -> QueryAnswer:

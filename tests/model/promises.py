@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from adapter.stream.port import Place
-from adapter.stream.records import Publication
+from adapter.stream.port import TopicPartition
+from adapter.stream.records import ProducerRecord
 
 REISSUE_AFTER = 600.0
 """Seconds between an Issue that may have arrived and the question whose "no" counts (contract, section 4)."""
@@ -64,7 +64,7 @@ class Promises:
     _numbers: dict[str, str] = field(default_factory=dict)
     _messages: list[str] = field(default_factory=list)
     _orders: dict[str, str] = field(default_factory=dict)
-    _settled: Counter[tuple[Place, int]] = field(default_factory=Counter)
+    _settled: Counter[tuple[TopicPartition, int]] = field(default_factory=Counter)
 
     def note(self, what: str) -> None:
         """Tell a step of the story."""
@@ -125,21 +125,21 @@ class Promises:
 
     # --- what is told ------------------------------------------------------------------------------------------------
 
-    def settled(self, place: Place, offset: int, told: Sequence[Publication]) -> None:
+    def settled(self, partition: TopicPartition, offset: int, told: Sequence[ProducerRecord]) -> None:
         """A record's outcome was committed, with what it tells."""
-        self._settled[place, offset] += 1
-        if self._settled[place, offset] > 1:
-            self._break(f"{place} offset {offset} has two outcomes")
-        for publication in told:
-            ending = json.loads(publication.value or b"")
+        self._settled[partition, offset] += 1
+        if self._settled[partition, offset] > 1:
+            self._break(f"{partition} offset {offset} has two outcomes")
+        for producer_record in told:
+            ending = json.loads(producer_record.value or b"")
             self._messages.append(ending["message"])
             self._told(ending["order"], ending["part"], ending["of"], ending["trade_no"], ending["ending"])
 
-    def committed(self, place: Place, offset: int, records: Sequence[int]) -> None:
+    def committed(self, partition: TopicPartition, offset: int, records: Sequence[int]) -> None:
         """The committed offset of a partition with these records."""
-        passed = [each for each in records if each < offset and not self._settled[place, each]]
+        passed = [each for each in records if each < offset and not self._settled[partition, each]]
         if passed:
-            self._break(f"{place}: committed offset {offset} passes {passed}, which nobody has settled")
+            self._break(f"{partition}: committed offset {offset} passes {passed}, which nobody has settled")
 
     def _told(self, order: str, part: int, of: int, trade_no: str, ending: str) -> None:
         parts = self._endings.setdefault(order, {})

@@ -15,7 +15,7 @@ def begin_to_handle(world: World, orders: int = 1) -> None:
     for _ in range(orders):
         world.order()
     world.work(0, 0)
-    world.flush(0)
+    world.batch(0)
     world.work(0, 0)
 
 
@@ -26,12 +26,12 @@ def settled_beyond_an_open_record(world: World) -> None:
     world.land(1, Landing.DONE)
     world.issue_answer(1, lost=False)
     world.work(0, MANY)
-    world.flush(0)
+    world.batch(0)
     world.crash(0)
     world.rebalance(0, 0)
     world.take_over(1)
     world.work(0, MANY)
-    world.flush(0)
+    world.batch(0)
 
 
 def a_zombie_flushes(world: World) -> None:
@@ -44,7 +44,7 @@ def a_zombie_flushes(world: World) -> None:
     world.work(0, MANY)
     world.others_go_on(0, 0.0, MANY)
     for pick in range(2):
-        world.flush(pick)
+        world.batch(pick)
 
 
 def a_zombie_sends(world: World) -> None:
@@ -65,7 +65,7 @@ def the_first_owner_comes_back(world: World) -> None:
     world.cut_off_or_reconnect(0)
     world.rebalance(0, 0)
     world.take_over(0)
-    world.flush(0)
+    world.batch(0)
     world.work(0, MANY)
     world.land(0, Landing.DONE)
 
@@ -80,7 +80,7 @@ def an_old_outcome_comes_back(world: World) -> None:
     world.land(0, Landing.LOST)
     world.issue_answer(0, lost=True)
     world.work(0, MANY)
-    world.flush(0, lands=False)
+    world.batch(0, lands=False)
     world.others_go_on(0, ELEVEN_MINUTES, MANY)
     world.crash(1)
     world.cut_off_or_reconnect(0)
@@ -88,7 +88,7 @@ def an_old_outcome_comes_back(world: World) -> None:
     for _ in range(2):
         world.take_over(0)
         world.work(0, MANY)
-        world.flush(0)
+        world.batch(0)
         world.passes(65.0)
 
 
@@ -149,7 +149,7 @@ def _goes_on(world: World) -> None:
         world.land(0, Landing.DONE)
         world.issue_answer(0, lost=False)
         world.work(0, MANY)
-        world.flush(0)
+        world.batch(0)
         world.passes(65.0)
 
 

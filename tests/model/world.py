@@ -101,24 +101,26 @@ class World:
                 process.release(desk, flushes=flushes)
         self._generation += 1
         owners = {PAID: _picked(present, owner_of_paid), DEFERRED: _picked(present, owner_of_deferred)}
-        self._note(f"generation {self._generation}: {[(str(place), who.name) for place, who in owners.items() if who]}")
+        self._note(
+            f"generation {self._generation}: {[(str(partition), who.name) for partition, who in owners.items() if who]}"
+        )
         for process in present:
-            places = frozenset(place for place in PLACES if owners[place] is process)
-            process.rejoin(self._generation, places)
+            partitions = frozenset(partition for partition in PLACES if owners[partition] is process)
+            process.rejoin(self._generation, partitions)
 
     def take_over(self, pick: int, *, half: bool = False) -> None:
         """A process takes over what it was assigned; by half, it has only fenced the earlier owner."""
         process = self._any(pick)
-        for place in process.untaken:
-            process.start_writer(place)
+        for partition in process.untaken:
+            process.start_producer(partition)
             if not half:
-                process.open_books(place)
+                process.open_state(partition)
 
-    def open_books(self, pick: int) -> None:
+    def open_state(self, pick: int) -> None:
         """The other half."""
         process = self._any(pick)
-        for place in process.untaken:
-            process.open_books(place)
+        for partition in process.untaken:
+            process.open_state(partition)
 
     def cut_off_or_reconnect(self, pick: int) -> None:
         """A process does not reach the group any more, or stands still, and believes what it believed; or it is back.
@@ -139,7 +141,7 @@ class World:
             self.take_over(self.processes.index(process))
         for process in present:
             self._work(process, 0, answered=True, oldest=True)
-            self.flush(self.processes.index(process))  # a new owner sends nothing before a commit names it
+            self.batch(self.processes.index(process))  # a new owner sends nothing before a commit names it
         self.passes(pause)
         for process in present:
             self._work(process, steps, answered=True, oldest=True)
@@ -238,11 +240,11 @@ class World:
         if effect is not None:
             self.ecticket.show(effect)
 
-    def carry(self, pick: int) -> None:
+    def hand_off(self, pick: int) -> None:
         """A process hands its oldest waiting record on, because its note has grown too long."""
         process = self._busy(pick)
         for desk in process.desks.values():
-            process.carry_oldest(desk)
+            process.hand_off_oldest(desk)
 
     def maintenance(self, code: int, outage: Outage = Outage.ALL) -> None:
         """ECTicket, or one of its endpoints, closes, if it can."""
@@ -258,7 +260,7 @@ class World:
 
     # --- flushing ----------------------------------------------------------------------------------------------------
 
-    def flush(self, pick: int, *, lands: bool = True, heard: bool = True) -> None:
+    def batch(self, pick: int, *, lands: bool = True, heard: bool = True) -> None:
         """A process flushes what is due; its transactions stay under way, or land, with or without an answer."""
         process = self._busy(pick)
         for desk in list(process.desks.values()):
@@ -273,7 +275,7 @@ class World:
         transaction = _picked(self.broker.under_way, pick)
         if transaction is None:
             return
-        self._note(f"a transaction on {transaction.place} lands")
+        self._note(f"a transaction on {transaction.partition} lands")
         self.broker.land(transaction, self.clock.now)
         for process in self.processes:
             for desk in list(process.desks.values()):
@@ -307,9 +309,9 @@ class World:
                 break
             self._round()
         self.promises.at_rest(self.orders)
-        for place in PLACES:
-            records = self.broker.logs[place]
-            commit = self.broker.commits.get(place)
+        for partition in PLACES:
+            records = self.broker.logs[partition]
+            commit = self.broker.commits.get(partition)
             assert not records or (commit is not None and commit.offset > records[-1].offset), "not all is committed"
 
     def _round(self) -> None:
@@ -324,14 +326,14 @@ class World:
         for index in range(len(self.processes)):
             self.take_over(index)
             self.work(index, 40)
-            self.flush(index)
+            self.batch(index)
         if not (self.issuing or self.ecticket.on_the_wire):
             self.passes(30)
 
     def _at_rest(self) -> bool:
         commits = self.broker.commits
         ended = all(
-            not records or (place in commits and commits[place].offset > records[-1].offset)
-            for place, records in self.broker.logs.items()
+            not records or (partition in commits and commits[partition].offset > records[-1].offset)
+            for partition, records in self.broker.logs.items()
         )
         return ended and all(map(self.promises.is_told, self.orders))

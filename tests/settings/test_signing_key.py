@@ -10,7 +10,7 @@ from adapter.errors import SettingsError
 from adapter.settings import load
 from adapter.settings.merchants import LOOK_AGAIN_SECONDS
 from adapter.settings.signing_key import FILE_NAME, KEY_MIN_CHARACTERS, SigningKeyTexts
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
 from adapter.wiring import merchant_book, record_signer
 
@@ -89,9 +89,9 @@ def test_the_setting_signs_what_another_process_with_the_same_setting_accepts(tm
     setting = load(None, {**given, "keys.signing_key": FIRST})
     (tmp_path / FILE_NAME).write_text(f"{SECOND}\n{FIRST}\n")
     file = load(None, {**given, "secrets_dir": str(tmp_path)})
-    publication = Publication(topic="t", key=b"k", value=b"v", headers=(("ecticket-plan", b"{}"),))
+    producer_record = ProducerRecord(topic="t", key=b"k", value=b"v", headers=(("ecticket-plan", b"{}"),))
 
-    signed = record_signer(setting, merchant_book(setting)).sign(publication)
+    signed = record_signer(setting, merchant_book(setting)).sign(producer_record)
 
     record = Record(
         topic="t", partition=0, offset=0, timestamp=NOON, key=signed.key, value=signed.value, headers=signed.headers

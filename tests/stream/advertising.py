@@ -29,19 +29,19 @@ async def broker_that_advertises(host: str, port: int, tls: ssl.SSLContext | Non
     """Serves on loopback; gives its own address, and `host:port` as that of the only broker."""
     serving: set[asyncio.StreamWriter] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(writer)
+    async def serve(reader: asyncio.StreamReader, producer: asyncio.StreamWriter) -> None:
+        serving.add(producer)
         try:
             while True:
                 (length,) = struct.unpack(">i", await reader.readexactly(4))
                 api, _, correlation = struct.unpack(">hhi", (await reader.readexactly(length))[:8])
                 body = struct.pack(">i", correlation) + _answer(api, (host, port))
-                writer.write(struct.pack(">i", len(body)) + body)
+                producer.write(struct.pack(">i", len(body)) + body)
         except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+            producer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for writer in serving:
-            writer.close()
+        for producer in serving:
+            producer.close()

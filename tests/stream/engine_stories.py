@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from adapter.stream.commit_metadata import CommitMetadata, decode
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.metadata import CommitNote, read
-from adapter.stream.port import Place
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.port import TopicPartition
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.fake_kafka import CLUSTER_ID, FakeCluster, FakeKafka
 
-PAID = Place("paid", 0)
-PAID_TOO = Place("paid", 1)
-DEFERRED = Place("deferred", 0)
+PAID = TopicPartition("paid", 0)
+PAID_TOO = TopicPartition("paid", 1)
+DEFERRED = TopicPartition("deferred", 0)
 
-Handler = Callable[[str, Grant], Awaitable[Outcome | Later[str]]]
+Handler = Callable[[str, RecordContext], Awaitable[Outcome | RetryLater[str]]]
 
 
 def told(text: str) -> Outcome:
-    return Outcome(records=(Publication(topic="out", key=None, value=text.encode()),))
+    return Outcome(records=(ProducerRecord(topic="out", key=None, value=text.encode()),))
 
 
-async def just_tell(subject: str, grant: Grant) -> Outcome:
+async def just_tell(subject: str, context: RecordContext) -> Outcome:
     return told(subject)
 
 
@@ -37,12 +37,12 @@ class Sends:
         self.sent: list[str] = []
         self.doubted: list[str] = []
 
-    async def __call__(self, subject: str, grant: Grant) -> Outcome:
-        if grant.possibly_sent_since is not None:
+    async def __call__(self, subject: str, context: RecordContext) -> Outcome:
+        if context.possibly_sent_since is not None:
             self.doubted.append(subject)
             if subject in self.sent:
                 return told(f"{subject} recovered")
-        grant.clear_to_send()
+        context.authorize_send()
         self.sent.append(subject)
         return told(subject)
 
@@ -56,7 +56,7 @@ class StageOfTests:
     def __init__(self, handle: Handler = just_tell, **changes: object) -> None:
         self.topics: tuple[str, ...] = ("paid", "deferred")
         self.sends = True
-        self.begins_at_end = False
+        self.starts_at_latest = False
         self.max_in_flight = 8
         self.max_waiting = 100
         self.bulkheads = True
@@ -68,43 +68,43 @@ class StageOfTests:
         for name, value in changes.items():
             setattr(self, name, value)
 
-    async def prepare(self, record: Record) -> Prepared[str]:
+    async def prepare(self, record: Record) -> PreparedRecord[str]:
         text = (record.value or b"").decode()
         if text.startswith("unreadable"):
             raise ValueError(text)
-        return Prepared(
+        return PreparedRecord(
             lane=record.key,
             subject=text,
             not_before=datetime(2099, 1, 1, tzinfo=UTC) if text.startswith("next century") else None,
             bulkhead=text.partition(" ")[0] if self.bulkheads else None,
-            may_move=self.bulkheads,
+            may_hand_off=self.bulkheads,
         )
 
-    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
+    async def handle(self, subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         self.handled.append(subject)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            return await self.handler(subject, grant)
+            return await self.handler(subject, context)
         finally:
             self._at_once -= 1
 
-    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
         return told(f"{subject} carried")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         return told(f"{(record.value or b'').decode()[:20]} broken {type(error).__name__}")
 
 
 @asynccontextmanager
 async def running(
-    stage: StageOfTests, cluster: FakeCluster, *places: Place, grace: float = 1.0, **options: object
+    stage: StageOfTests, cluster: FakeCluster, *partitions: TopicPartition, grace: float = 1.0, **options: object
 ) -> AsyncIterator[Engine[str]]:
     """An engine at work, stopped at the end whatever happens."""
     engine = Engine(
         stage,
         KafkaConnection(bootstrap_servers="fake:1"),
-        **{"kafka": FakeKafka(cluster, places), **options},  # type: ignore[arg-type]  # a test's shorthand
+        **{"kafka": FakeKafka(cluster, partitions), **options},  # type: ignore[arg-type]  # a test's shorthand
     )
     task = asyncio.create_task(engine.run())
     try:
@@ -121,8 +121,8 @@ async def until(condition: Callable[[], object], seconds: float = 5) -> None:
             await asyncio.sleep(0.001)
 
 
-def note_at(cluster: FakeCluster, place: Place) -> CommitNote:
-    commit = cluster.commits[place]
-    note = read(commit.metadata, cluster_id=CLUSTER_ID, committed=commit.offset)
-    assert isinstance(note, CommitNote)
+def note_at(cluster: FakeCluster, partition: TopicPartition) -> CommitMetadata:
+    commit = cluster.commits[partition]
+    note = decode(commit.metadata, cluster_id=CLUSTER_ID, committed=commit.offset)
+    assert isinstance(note, CommitMetadata)
     return note

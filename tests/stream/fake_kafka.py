@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from adapter.errors import BrokerAway
 from adapter.stream.port import (
     Commit,
-    KafkaTrouble,
-    LogRange,
-    OutOfRange,
-    Place,
-    PublicationsTooLarge,
+    KafkaClientError,
+    OffsetOutOfRange,
+    OffsetRange,
+    RecordsTooLarge,
+    TopicPartition,
     UnreadableBatch,
 )
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 
 CLUSTER_ID = "fake"
 SKIPS = "skips"
@@ -33,16 +33,16 @@ class FakeCluster:
     """Logs, commits, and who may write; also what is to fail."""
 
     def __init__(self) -> None:
-        self.logs: defaultdict[Place, list[Record]] = defaultdict(list)
+        self.logs: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self.ids: defaultdict[str, str] = defaultdict(lambda: "first")
-        self.starts: defaultdict[Place, int] = defaultdict(int)
-        self.markers: defaultdict[Place, int] = defaultdict(int)
-        self.commits: dict[Place, Commit] = {}
-        self.skips: dict[Place, Commit] = {}
-        self.unreadable: dict[Place, tuple[int, int]] = {}
-        self.published: list[Publication] = []
-        self.transactions: list[tuple[Place, int]] = []
-        self.epochs: defaultdict[Place, int] = defaultdict(int)
+        self.starts: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.markers: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.commits: dict[TopicPartition, Commit] = {}
+        self.skips: dict[TopicPartition, Commit] = {}
+        self.unreadable: dict[TopicPartition, tuple[int, int]] = {}
+        self.published: list[ProducerRecord] = []
+        self.transactions: list[tuple[TopicPartition, int]] = []
+        self.epochs: defaultdict[TopicPartition, int] = defaultdict(int)
         self.away = False
         self.largest = 1000
         self.faults: list[str] = []
@@ -53,63 +53,63 @@ class FakeCluster:
         self.generation = 0
         self.news = asyncio.Event()
 
-    def append(self, place: Place, *values: str, key: str | None = None, hole: int = 0) -> list[Record]:
+    def append(self, partition: TopicPartition, *values: str, key: str | None = None, hole: int = 0) -> list[Record]:
         """Put records at the end of a log, each after `hole` offsets that are no records."""
         made = []
         for value in values:
             record = Record(
-                topic=place.topic,
-                partition=place.partition,
-                offset=self.end(place) + hole,
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=self.end(partition) + hole,
                 timestamp=datetime(2026, 1, 1, tzinfo=UTC),
                 key=key.encode() if key is not None else None,
                 value=value.encode(),
             )
-            self.logs[place].append(record)
-            self.markers[place] = 0
+            self.logs[partition].append(record)
+            self.markers[partition] = 0
             made.append(record)
         self.news.set()
         return made
 
-    def end_transaction(self, place: Place, count: int = 1) -> None:
+    def end_transaction(self, partition: TopicPartition, count: int = 1) -> None:
         """Put so many markers at the end of a log; aborted records are no records either."""
-        self.markers[place] += count
+        self.markers[partition] += count
         self.news.set()
 
-    def end(self, place: Place) -> int:
-        last = self.logs[place][-1].offset + 1 if self.logs[place] else self.starts[place]
-        return last + self.markers[place]
+    def end(self, partition: TopicPartition) -> int:
+        last = self.logs[partition][-1].offset + 1 if self.logs[partition] else self.starts[partition]
+        return last + self.markers[partition]
 
-    def delete_before(self, place: Place, offset: int) -> None:
+    def delete_before(self, partition: TopicPartition, offset: int) -> None:
         """Delete records, as retention does."""
-        end = self.end(place)
-        self.logs[place] = [record for record in self.logs[place] if record.offset >= offset]
-        self.starts[place] = offset
-        if not self.logs[place]:
-            self.markers[place] = max(0, end - offset)
+        end = self.end(partition)
+        self.logs[partition] = [record for record in self.logs[partition] if record.offset >= offset]
+        self.starts[partition] = offset
+        if not self.logs[partition]:
+            self.markers[partition] = max(0, end - offset)
         self.news.set()
 
     def remake(self, topic: str) -> None:
         """Delete a topic and make it anew: other logs of the same name, and no offsets."""
         self.ids[topic] = f"after {self.ids[topic]}"
-        for place in [place for place in self.logs if place.topic == topic]:
-            self.logs[place] = []
-            self.starts[place] = self.markers[place] = 0
-            self.commits.pop(place, None)
+        for partition in [partition for partition in self.logs if partition.topic == topic]:
+            self.logs[partition] = []
+            self.starts[partition] = self.markers[partition] = 0
+            self.commits.pop(partition, None)
 
     @property
     def told(self) -> list[str]:
         """The values published, in order."""
-        return [(publication.value or b"").decode() for publication in self.published]
+        return [(producer_record.value or b"").decode() for producer_record in self.published]
 
-    async def assign(self, *assignments: Collection[Place]) -> None:
+    async def assign(self, *assignments: Collection[TopicPartition]) -> None:
         """A rebalance: every member that answers gives up everything, then each of them gets its own."""
         members = [member for member in self.members if member.lease.answers]
         await asyncio.gather(*(member.revoked() for member in members))
         self.generation += 1
-        for member, places in zip(members, assignments, strict=False):
+        for member, partitions in zip(members, assignments, strict=False):
             if member in self.members:
-                member.give(places)
+                member.give(partitions)
 
 
 class FakeLease:
@@ -138,60 +138,60 @@ class FakeLease:
             await asyncio.sleep(0.001)
 
 
-class FakeWriter:
+class FakeTransactionalProducer:
     """A writer of one place, good until a later one is started."""
 
-    def __init__(self, cluster: FakeCluster, place: Place) -> None:
+    def __init__(self, cluster: FakeCluster, partition: TopicPartition) -> None:
         self.dead = False
-        cluster.epochs[place] += 1
+        cluster.epochs[partition] += 1
         self._cluster = cluster
-        self._place = place
-        self._epoch = cluster.epochs[place]
+        self._partition = partition
+        self._epoch = cluster.epochs[partition]
         self.first = self._epoch == 1
         self.ended = ""
 
-    async def publish(self, publications: Sequence[Publication], *, offset: int, metadata: str) -> None:
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
         cluster = self._cluster
         await asyncio.sleep(cluster.slow_transactions)
         await _answer(self)
         fault = cluster.faults.pop(0) if cluster.faults else ""
-        if self._epoch != cluster.epochs[self._place]:
-            raise KafkaTrouble("fenced")
+        if self._epoch != cluster.epochs[self._partition]:
+            raise KafkaClientError("fenced")
         if fault == "failed":
-            raise KafkaTrouble("nothing was written")
-        too_large = [at for at, one in enumerate(publications) if len(one.value or b"") > cluster.largest]
+            raise KafkaClientError("nothing was written")
+        too_large = [at for at, one in enumerate(producer_records) if len(one.value or b"") > cluster.largest]
         if too_large:
             self._epoch = -1  # used up
-            raise PublicationsTooLarge(too_large)
+            raise RecordsTooLarge(too_large)
         assert len(metadata) <= 4096
-        cluster.published.extend(publications)
-        cluster.commits[self._place] = Commit(offset=offset, metadata=metadata)
-        cluster.transactions.append((self._place, len(publications)))
+        cluster.published.extend(producer_records)
+        cluster.commits[self._partition] = Commit(offset=offset, metadata=metadata)
+        cluster.transactions.append((self._partition, len(producer_records)))
         cluster.news.set()
         if fault == "committed, and failed":
-            raise KafkaTrouble("the answer was lost")
+            raise KafkaClientError("the answer was lost")
 
-    def retire(self) -> None:
+    def close(self) -> None:
         self.ended = "retired"
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         self.ended = "abandoned"
 
 
 class FakeMember:
     """One member; `give` and `revoked` are what the group does to it."""
 
-    def __init__(self, cluster: FakeCluster, at_once: Collection[Place], group: str = "") -> None:
+    def __init__(self, cluster: FakeCluster, at_once: Collection[TopicPartition], group: str = "") -> None:
         self._cluster = cluster
         self._group = group
         self._at_once = at_once
-        self._assignment: frozenset[Place] = frozenset()
-        self._positions: dict[Place, int] = {}
+        self._assignment: frozenset[TopicPartition] = frozenset()
+        self._positions: dict[TopicPartition, int] = {}
         self.lease = FakeLease()
         self.cluster_id = CLUSTER_ID
         self.left = False
-        self.polled: list[frozenset[Place]] = []
-        self.writers: list[FakeWriter] = []
+        self.polled: list[frozenset[TopicPartition]] = []
+        self.writers: list[FakeTransactionalProducer] = []
         self.fails_to_poll = False
         self.dead = False
 
@@ -199,8 +199,8 @@ class FakeMember:
         """As after kill -9: nothing of it has any effect any more, and nothing is answered."""
         self.dead = True
         self.lease.answers = False
-        for writer in self.writers:
-            writer.dead = True
+        for producer in self.writers:
+            producer.dead = True
         self._cluster.members.remove(self)
 
     def join(
@@ -212,39 +212,44 @@ class FakeMember:
         if self._at_once:
             asyncio.get_running_loop().call_soon(self.give, self._at_once)
 
-    def give(self, places: Collection[Place]) -> None:
-        self._assignment = frozenset(places)
+    def give(self, partitions: Collection[TopicPartition]) -> None:
+        self._assignment = frozenset(partitions)
         # As the real client: reading starts at the committed offset by itself, taken over or not.
-        for place in places:
-            commit = self._cluster.commits.get(place)
-            self._positions[place] = commit.offset if commit else 0
+        for partition in partitions:
+            commit = self._cluster.commits.get(partition)
+            self._positions[partition] = commit.offset if commit else 0
         self.lease.generation = self._cluster.generation
         self._assigned()
 
-    def assignment(self) -> frozenset[Place]:
+    def assignment(self) -> frozenset[TopicPartition]:
         return self._assignment
 
-    async def places(self, topics: Collection[str]) -> frozenset[Place]:
+    async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
         await _answer(self)
-        return frozenset(place for place in self._cluster.logs if place.topic in topics)
+        return frozenset(partition for partition in self._cluster.logs if partition.topic in topics)
 
-    async def commit_unjoined(self, commits: Mapping[Place, Commit]) -> bool:
+    async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         await _answer(self)
         if self._cluster.members:
             return False
         self._cluster.commits.update(commits)
         return True
 
-    async def unread(self, places: Collection[Place]) -> Mapping[Place, int]:
+    async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         await _answer(self)
-        return {place: self._cluster.end(place) - self._positions[place] for place in places}
+        return {partition: self._cluster.end(partition) - self._positions[partition] for partition in partitions}
 
-    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # as the port has it
-        self.polled.append(frozenset(places))
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109  # as the port has it
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        self.polled.append(frozenset(partitions))
         await _answer(self)
         if self.fails_to_poll:
-            raise KafkaTrouble("this member can go on no more")
-        batches = self._drain(places)
+            raise KafkaClientError("this member can go on no more")
+        batches = self._drain(partitions)
         if not batches:
             self._cluster.news.clear()
             try:
@@ -252,63 +257,65 @@ class FakeMember:
                     await self._cluster.news.wait()
             except TimeoutError:
                 return {}
-            batches = self._drain(places)
+            batches = self._drain(partitions)
         await asyncio.sleep(0)
         return batches
 
-    def _drain(self, places: Collection[Place]) -> dict[Place, list[Record]]:
+    def _drain(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, list[Record]]:
         batches = {}
-        for place in places:
-            if place in self._assignment:
-                if not self._cluster.starts[place] <= self._positions[place] <= self._cluster.end(place):
-                    raise OutOfRange([place])
-                end = self._readable_until(place)
-                ahead = [one for one in self._cluster.logs[place] if self._positions[place] <= one.offset < end]
+        for partition in partitions:
+            if partition in self._assignment:
+                if not self._cluster.starts[partition] <= self._positions[partition] <= self._cluster.end(partition):
+                    raise OffsetOutOfRange([partition])
+                end = self._readable_until(partition)
+                ahead = [one for one in self._cluster.logs[partition] if self._positions[partition] <= one.offset < end]
                 if ahead:
-                    batches[place] = ahead[:_AT_ONCE]
-                    self._positions[place] = batches[place][-1].offset + 1
+                    batches[partition] = ahead[:_AT_ONCE]
+                    self._positions[partition] = batches[partition][-1].offset + 1
                 if len(ahead) <= _AT_ONCE:
-                    self._positions[place] = end
+                    self._positions[partition] = end
         return batches
 
-    def _readable_until(self, place: Place) -> int:
+    def _readable_until(self, partition: TopicPartition) -> int:
         """Where the log ends, or an unreadable batch begins. Raises UnreadableBatch: what this poll read is lost."""
-        first, last = self._cluster.unreadable.get(place, (-1, -1))
-        at, end = self._positions[place], self._cluster.end(place)
+        first, last = self._cluster.unreadable.get(partition, (-1, -1))
+        at, end = self._positions[partition], self._cluster.end(partition)
         if first <= at <= last and at < end:
-            raise UnreadableBatch(place, base=first, first=at, last=last, cause="codec 7 is not known")
+            raise UnreadableBatch(partition, base=first, first=at, last=last, cause="codec 7 is not known")
         return min(first, end) if first >= at else end
 
-    def position(self, place: Place) -> int | None:
-        return self._positions.get(place)
+    def position(self, partition: TopicPartition) -> int | None:
+        return self._positions.get(partition)
 
-    def seek(self, place: Place, offset: int) -> None:
-        if place not in self._assignment:
-            raise KafkaTrouble("not assigned")
-        self._positions[place] = offset
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        if partition not in self._assignment:
+            raise KafkaClientError("not assigned")
+        self._positions[partition] = offset
 
-    async def committed(self, place: Place) -> Commit | None:
+    async def committed(self, partition: TopicPartition) -> Commit | None:
         await _answer(self)
-        return (self._cluster.skips if self._group == SKIPS else self._cluster.commits).get(place)
+        return (self._cluster.skips if self._group == SKIPS else self._cluster.commits).get(partition)
 
-    async def log_range(self, place: Place) -> LogRange:
+    async def offset_range(self, partition: TopicPartition) -> OffsetRange:
         await _answer(self)
         cluster = self._cluster
-        return LogRange(start=cluster.starts[place], end=cluster.end(place), log_id=cluster.ids[place.topic])
+        return OffsetRange(
+            start=cluster.starts[partition], end=cluster.end(partition), topic_id=cluster.ids[partition.topic]
+        )
 
-    async def log_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         await _answer(self)
         return {topic: self._cluster.ids[topic] for topic in topics}
 
-    async def start_writer(self, place: Place) -> FakeWriter:
+    async def start_producer(self, partition: TopicPartition) -> FakeTransactionalProducer:
         await _answer(self)
         if self._cluster.writers_to_fail:
             self._cluster.writers_to_fail -= 1
-            raise KafkaTrouble("no writer today")
-        writer = FakeWriter(self._cluster, place)
+            raise KafkaClientError("no writer today")
+        producer = FakeTransactionalProducer(self._cluster, partition)
         await asyncio.sleep(self._cluster.slow_starts)
-        self.writers.append(writer)
-        return writer
+        self.writers.append(producer)
+        return producer
 
     async def leave(self) -> None:
         self.left = True
@@ -321,9 +328,9 @@ class FakeKafka:
 
     rebalance_timeout = 0.3
 
-    def __init__(self, cluster: FakeCluster, places: Collection[Place] = ()) -> None:
+    def __init__(self, cluster: FakeCluster, partitions: Collection[TopicPartition] = ()) -> None:
         self._cluster = cluster
-        self._places = places
+        self._places = partitions
 
     async def connect(self, group: str) -> FakeMember:
         await asyncio.sleep(0)
@@ -332,7 +339,7 @@ class FakeKafka:
         return FakeMember(self._cluster, self._places, group)
 
 
-async def _answer(client: FakeMember | FakeWriter) -> None:
+async def _answer(client: FakeMember | FakeTransactionalProducer) -> None:
     """Take a turn of the loop, as a network would; the dead are never answered."""
     await asyncio.sleep(0)
     if client.dead:

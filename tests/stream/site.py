@@ -21,20 +21,20 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 from aiokafka.structs import OffsetAndMetadata
 
+from adapter.stream.commit_metadata import CommitMetadata, decode
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.metadata import CommitNote, read
-from adapter.stream.observer import Unobserved
+from adapter.stream.observer import NullObserver
 from adapter.stream.reading import read_to_end
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from adapter.stream.topics import TopicSpec, create
 
 SLOW_MACHINE = 4.0
 """How much slower than ours a machine may be before a test gives up; what is waited for is a fact, not a time."""
 
 
-class Counts(Unobserved):
+class Counts(NullObserver):
     """What the engine told its observer."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Counts(Unobserved):
         self.dropped: list[str] = []
         self.lost = 0
 
-    def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+    def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
         self.published += count
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
@@ -57,7 +57,7 @@ class SendsOnce:
 
     name = "sends-once"
     sends = True
-    begins_at_end = False
+    starts_at_latest = False
     max_in_flight = 32
     max_waiting = 10
     fingerprint = "one"
@@ -67,26 +67,26 @@ class SendsOnce:
         self.topics = (site.source,)
         self._site = site
 
-    async def prepare(self, record: Record) -> Prepared[bytes]:
-        return Prepared(lane=record.key, subject=record.value or b"")
+    async def prepare(self, record: Record) -> PreparedRecord[bytes]:
+        return PreparedRecord(lane=record.key, subject=record.value or b"")
 
-    async def handle(self, subject: bytes, grant: Grant) -> Outcome | Later[bytes]:
+    async def handle(self, subject: bytes, context: RecordContext) -> Outcome | RetryLater[bytes]:
         site = self._site
         await asyncio.sleep(site.seconds)
-        if grant.possibly_sent_since is not None:
+        if context.possibly_sent_since is not None:
             site.asked.append(subject)
             if subject not in site.sent:
                 site.asked_in_vain.append(subject)
-        if grant.possibly_sent_since is None or subject not in site.sent:
-            grant.clear_to_send()
+        if context.possibly_sent_since is None or subject not in site.sent:
+            context.authorize_send()
             site.sent.append(subject)
             await asyncio.sleep(site.seconds)
-        return Outcome(records=(Publication(topic=site.sink, key=None, value=subject),))
+        return Outcome(records=(ProducerRecord(topic=site.sink, key=None, value=subject),))
 
-    def carry(self, record: Record, subject: bytes, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: bytes, context: RecordContext) -> Outcome:
         raise AssertionError("nothing is carried on here")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
 
 
@@ -209,17 +209,17 @@ class Site:
 
     async def delete_before(self, offset: int, partition: int = 0) -> None:
         """Delete the source's records below this offset, as retention does."""
-        place = TopicPartition(self.source, partition)
+        source = TopicPartition(self.source, partition)
         async with administrating(self.connection) as admin:
-            await admin.delete_records({place: RecordsToDelete(before_offset=offset)}, timeout_ms=5000)
+            await admin.delete_records({source: RecordsToDelete(before_offset=offset)}, timeout_ms=5000)
 
     async def empty(self) -> int:
         """Delete everything in the source's first partition, as retention does; where its log begins now."""
         consumer = AIOKafkaConsumer(**self.connection.client_options())
         try:
             await consumer.start()
-            place = TopicPartition(self.source, 0)
-            end = (await consumer.end_offsets([place]))[place]
+            partition = TopicPartition(self.source, 0)
+            end = (await consumer.end_offsets([partition]))[partition]
         finally:
             await consumer.stop()
         await self.delete_before(end)
@@ -230,9 +230,9 @@ class Site:
         consumer = AIOKafkaConsumer(**self.connection.client_options(), group_id=self.group, enable_auto_commit=False)
         try:
             await consumer.start()
-            place = TopicPartition(self.source, partition)
-            consumer.assign([place])
-            await consumer.commit({place: OffsetAndMetadata(offset, note)})
+            source = TopicPartition(self.source, partition)
+            consumer.assign([source])
+            await consumer.commit({source: OffsetAndMetadata(offset, note)})
         finally:
             await consumer.stop()
 
@@ -246,18 +246,18 @@ class Site:
 
     async def committed(self, partition: int = 0) -> tuple[int, str]:
         """The group's offset and what hangs on it; -1 for none."""
-        place = TopicPartition(self.source, partition)
+        source = TopicPartition(self.source, partition)
         async with administrating(self.connection) as admin:
-            found = (await admin.list_consumer_group_offsets(self.group, partitions=[place]))[place]
+            found = (await admin.list_consumer_group_offsets(self.group, partitions=[source]))[source]
             return found.offset, found.metadata
 
-    async def note(self, partition: int = 0) -> CommitNote:
+    async def note(self, partition: int = 0) -> CommitMetadata:
         """What hangs on the group's offset."""
         offset, text = await self.committed(partition)
         async with administrating(self.connection) as admin:
             cluster_id = str((await admin.describe_cluster())["cluster_id"])
-        found = read(text, cluster_id=cluster_id, committed=offset)
-        assert isinstance(found, CommitNote), found
+        found = decode(text, cluster_id=cluster_id, committed=offset)
+        assert isinstance(found, CommitMetadata), found
         return found
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, PAID_TOO, StageOfTests, running, told, until
 from stream.fake_kafka import SKIPS, FakeCluster
 
@@ -26,28 +26,28 @@ async def test_a_batch_that_is_unreadable_for_a_while_loses_and_repeats_nothing(
     sent: Counter[str] = Counter()
     orders = 0
 
-    async def handle(subject: str, grant: Grant) -> Outcome:
+    async def handle(subject: str, context: RecordContext) -> Outcome:
         await asyncio.sleep(chance.choice([0, 0, 0.001, 0.01, 0.05]))
-        if grant.possibly_sent_since is None or not sent[subject]:
-            grant.clear_to_send()
+        if context.possibly_sent_since is None or not sent[subject]:
+            context.authorize_send()
             sent[subject] += 1
             await asyncio.sleep(chance.choice([0, 0.001, 0.02]))
         return told(subject)
 
     def something_happens() -> int:
         """Change the world in one way; how many orders came."""
-        place, dice = chance.choice([PAID, PAID_TOO]), chance.random()
+        partition, dice = chance.choice([PAID, PAID_TOO]), chance.random()
         if dice < 0.5:
             new = [f"{chance.choice('abc')} {orders + number}" for number in range(chance.randint(1, 6))]
-            cluster.append(place, *new, hole=chance.choice([0, 0, 1, 3]))
+            cluster.append(partition, *new, hole=chance.choice([0, 0, 1, 3]))
             return len(new)
         if dice < 0.65:
-            cluster.end_transaction(place)
-        elif dice < 0.8 and cluster.end(place) > 2:
-            first = chance.randrange(cluster.end(place))
-            cluster.unreadable[place] = (first, min(first + chance.randint(0, 5), cluster.end(place) - 1))
+            cluster.end_transaction(partition)
+        elif dice < 0.8 and cluster.end(partition) > 2:
+            first = chance.randrange(cluster.end(partition))
+            cluster.unreadable[partition] = (first, min(first + chance.randint(0, 5), cluster.end(partition) - 1))
         elif dice < 0.9:
-            cluster.unreadable.pop(place, None)
+            cluster.unreadable.pop(partition, None)
         elif seed % 2:
             cluster.faults = [chance.choice(["failed", "committed, and failed"])]
         return 0

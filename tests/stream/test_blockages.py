@@ -19,13 +19,13 @@ from adapter.stream.blockages import (
     read_request,
     write_request,
 )
+from adapter.stream.commit_metadata import LIMIT
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.metadata import LIMIT
-from adapter.stream.observer import Levels, Unobserved
-from adapter.stream.port import Commit, Place, UnreadableBatch
+from adapter.stream.observer import Gauges, NullObserver
+from adapter.stream.port import Commit, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, PAID_TOO, Sends, StageOfTests, running, told, until
 from stream.fake_kafka import SKIPS, FakeCluster, FakeKafka, FakeMember
 
@@ -33,7 +33,7 @@ from stream.fake_kafka import SKIPS, FakeCluster, FakeKafka, FakeMember
 
 
 def unreadable(first: int = 5, last: int = 7) -> UnreadableBatch:
-    return UnreadableBatch(Place("paid", 0), base=first, first=first, last=last, cause="codec 7 is not known")
+    return UnreadableBatch(TopicPartition("paid", 0), base=first, first=first, last=last, cause="codec 7 is not known")
 
 
 def test_the_wait_doubles_up_to_half_a_minute() -> None:
@@ -72,7 +72,7 @@ REQUESTS = st.builds(
     first=st.integers(0, 2**63 - 1),
     last=st.integers(0, 2**63 - 1),
     why=st.text(max_size=MOST_WHY_CHARACTERS).filter(lambda text: text.isprintable()),
-    log_id=st.text("abc-_=", max_size=30),
+    topic_id=st.text("abc-_=", max_size=30),
 )
 
 
@@ -92,20 +92,20 @@ def test_anything_else_is_no_request(metadata: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "log_id", "covers"),
+    ("request_", "topic_id", "covers"),
     [
         (SkipRequest(first=5, last=7, why=""), "", True),
         (SkipRequest(first=3, last=5, why=""), "", True),
         (SkipRequest(first=6, last=7, why=""), "", False),
         (SkipRequest(first=1, last=4, why=""), "", False),
-        (SkipRequest(first=5, last=7, why="", log_id="one"), "one", True),
-        (SkipRequest(first=5, last=7, why="", log_id="one"), "another", False),
-        (SkipRequest(first=5, last=7, why="", log_id="one"), "", True),
+        (SkipRequest(first=5, last=7, why="", topic_id="one"), "one", True),
+        (SkipRequest(first=5, last=7, why="", topic_id="one"), "another", False),
+        (SkipRequest(first=5, last=7, why="", topic_id="one"), "", True),
     ],
 )
-def test_a_request_is_about_one_batch_of_one_log(request_: SkipRequest, log_id: str, covers: bool) -> None:
+def test_a_request_is_about_one_batch_of_one_log(request_: SkipRequest, topic_id: str, covers: bool) -> None:
     """A wrong offset gives nothing up, nor does a request about a deleted topic of the same name."""
-    assert request_.covers(unreadable(), log_id) is covers
+    assert request_.covers(unreadable(), topic_id) is covers
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -114,17 +114,17 @@ def test_a_request_is_about_one_batch_of_one_log(request_: SkipRequest, log_id: 
 class Broken(StageOfTests):
     """Publishes why a record has no content."""
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         return told(f"{record.offset} {type(error).__name__} {error}")
 
 
-class Gauges(Unobserved):
+class GaugeRecorder(NullObserver):
     """The last levels."""
 
     unreadable = 0
 
-    def levels(self, stage: str, levels: Levels) -> None:
-        self.unreadable = levels.unreadable
+    def gauges(self, stage: str, gauges: Gauges) -> None:
+        self.unreadable = gauges.unreadable
 
 
 @pytest.fixture
@@ -138,8 +138,8 @@ def has_told(cluster: FakeCluster, count: int) -> bool:
     return len(cluster.told) == count
 
 
-def asks_to_skip(cluster: FakeCluster, first: int, last: int, *, log_id: str = "") -> None:
-    request = SkipRequest(first=first, last=last, why="the disk was bad", log_id=log_id)
+def asks_to_skip(cluster: FakeCluster, first: int, last: int, *, topic_id: str = "") -> None:
+    request = SkipRequest(first=first, last=last, why="the disk was bad", topic_id=topic_id)
     cluster.skips[PAID] = Commit(offset=first, metadata=write_request(request))
 
 
@@ -148,7 +148,7 @@ async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest
     """Records before the batch and of the other partition are handled, each once; the cause is told."""
     cluster.append(PAID, "before", "corrupt", "behind")
     cluster.unreadable[PAID] = (1, 1)
-    stage, gauges = StageOfTests(Sends()), Gauges()
+    stage, gauges = StageOfTests(Sends()), GaugeRecorder()
     with caplog.at_level(logging.WARNING):
         async with running(stage, cluster, PAID, PAID_TOO, observer=gauges) as engine:
             await until(lambda: engine.problems)
@@ -185,7 +185,7 @@ async def test_an_operator_gives_a_batch_up(cluster: FakeCluster) -> None:
     cluster.unreadable[PAID] = (1, 2)
     async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
         await until(lambda: engine.problems)
-        asks_to_skip(cluster, 1, 2, log_id="first")
+        asks_to_skip(cluster, 1, 2, topic_id="first")
         await until(lambda: len(cluster.told) == 3)
         await until(lambda: cluster.commits[PAID].offset == 4)
 
@@ -231,12 +231,12 @@ async def test_a_crash_in_between_loses_and_repeats_nothing(cluster: FakeCluster
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(("first", "log_id"), [(2, ""), (0, ""), (1, "another")])
-async def test_a_request_about_something_else_gives_nothing_up(cluster: FakeCluster, first: int, log_id: str) -> None:
+@pytest.mark.parametrize(("first", "topic_id"), [(2, ""), (0, ""), (1, "another")])
+async def test_a_request_about_something_else_gives_nothing_up(cluster: FakeCluster, first: int, topic_id: str) -> None:
     """A wrong offset, or another topic of that name."""
     cluster.append(PAID, "a", "b", "c")
     cluster.unreadable[PAID] = (1, 1)
-    asks_to_skip(cluster, first, first, log_id=log_id)
+    asks_to_skip(cluster, first, first, topic_id=topic_id)
     async with running(Broken(), cluster, PAID, PAID_TOO, skips_group=SKIPS) as engine:
         await until(lambda: engine.problems)
         for at in range(10):
@@ -300,7 +300,7 @@ async def test_a_batch_of_which_a_part_was_settled_before_loses_no_record(cluste
     cluster.append(PAID, "next century", "b", "c", "d")
     never = asyncio.Event()
 
-    async def handle(subject: str, _grant: Grant) -> Outcome:
+    async def handle(subject: str, _grant: RecordContext) -> Outcome:
         if subject in ("c", "d"):
             await never.wait()
         return told(subject)

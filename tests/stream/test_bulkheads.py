@@ -14,9 +14,9 @@ from adapter.stream.bulkheads import OTHERS_SECONDS, SPARE_ROOM, STUCK_SECONDS, 
 A, B, C = "A", "B", "C"
 
 
-def waiting(places: int, **counts: int) -> Bulkheads[str]:
+def waiting(partitions: int, **counts: int) -> Bulkheads[str]:
     """Bulkheads with so many ready records of each, in rounds."""
-    bulkheads: Bulkheads[str] = Bulkheads(places)
+    bulkheads: Bulkheads[str] = Bulkheads(partitions)
     for number in range(max(counts.values())):
         for key in counts:
             if number < counts[key]:
@@ -28,9 +28,9 @@ def waiting(places: int, **counts: int) -> Bulkheads[str]:
 def start_all(bulkheads: Bulkheads[str]) -> list[str]:
     """Start whatever may start."""
     started = []
-    while (work := bulkheads.next()) is not None:
-        bulkheads.started(work[0])
-        started.append(work)
+    while (item := bulkheads.next()) is not None:
+        bulkheads.started(item[0])
+        started.append(item)
     return started
 
 
@@ -52,9 +52,9 @@ def start_none(bulkheads: Bulkheads[str]) -> int:
 
 
 @pytest.mark.parametrize(("places", "alone"), [(1, 1), (2, 1), (4, 3), (8, 7), (16, 14), (64, 56), (256, 224)])
-def test_one_busy_bulkhead_takes_nearly_everything(places: int, alone: int) -> None:
+def test_one_busy_bulkhead_takes_nearly_everything(partitions: int, alone: int) -> None:
     """Seven eighths, and all but one place of few."""
-    assert len(start_all(waiting(places, A=2 * places))) == alone
+    assert len(start_all(waiting(partitions, A=2 * partitions))) == alone
 
 
 def test_records_without_a_bulkhead_take_every_place() -> None:
@@ -73,7 +73,7 @@ def test_busy_bulkheads_share_alike_and_leave_places_free(count: int) -> None:
     keys = [chr(ord("A") + number) for number in range(count)]
     bulkheads = waiting(256, **dict.fromkeys(keys, 256))
 
-    held = Counter(work[0] for work in start_all(bulkheads))
+    held = Counter(item[0] for item in start_all(bulkheads))
 
     assert max(held.values()) - min(held.values()) <= 1
     assert sum(held.values()) < 256
@@ -136,10 +136,10 @@ def outside(*keys: str, at: float = 0.0) -> Bulkheads[str]:
 
 def test_what_waits_is_moved_only_where_others_come_or_nothing_moves() -> None:
     """A merchant that is alone is not rewritten for nobody's sake: unless it is stuck, for then nobody can be seen."""
-    assert list(outside(A, A).movable(0.0)) == []
-    assert list(outside(A, A).movable(STUCK_SECONDS - 1)) == []
-    assert list(outside(A, A).movable(STUCK_SECONDS)) == ["A1", "A0"]
-    assert list(outside(B, A, A).movable(0.0)) == ["B0", "A2", "A1"]
+    assert list(outside(A, A).hand_off_candidates(0.0)) == []
+    assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS - 1)) == []
+    assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS)) == ["A1", "A0"]
+    assert list(outside(B, A, A).hand_off_candidates(0.0)) == ["B0", "A2", "A1"]
 
 
 def test_another_bulkhead_counts_for_ten_minutes() -> None:
@@ -148,16 +148,16 @@ def test_another_bulkhead_counts_for_ten_minutes() -> None:
         bulkheads: Bulkheads[str] = Bulkheads(2)
         bulkheads.enter(B, "B0", 0.0)
         bulkheads.wait_outside(A, "A1", seconds)
-        assert list(bulkheads.movable(seconds)) == moved
+        assert list(bulkheads.hand_off_candidates(seconds)) == moved
 
 
 class Shares(RuleBasedStateMachine):
     """Anything may happen in any order: nothing is lost, shares hold, and what is over leaves nothing behind."""
 
-    @initialize(places=st.integers(1, 20))
-    def begin(self, places: int) -> None:
-        self.places = places
-        self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(places)
+    @initialize(partitions=st.integers(1, 20))
+    def begin(self, partitions: int) -> None:
+        self.partitions_of = partitions
+        self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(partitions)
         self.ready: dict[tuple[str | None, int], None] = {}
         self.inside: dict[tuple[str | None, int], None] = {}
         self.outside: dict[tuple[str | None, int], None] = {}
@@ -167,34 +167,36 @@ class Shares(RuleBasedStateMachine):
     @rule(key=st.sampled_from([None, "A", "B", "C", "D"]))
     def come(self, key: str | None) -> None:
         self.number += 1
-        work = (key, self.number)
+        item = (key, self.number)
         if self.bulkheads.has_room(key):
-            self.bulkheads.enter(key, work, 0.0)
-            self.inside[work] = None
+            self.bulkheads.enter(key, item, 0.0)
+            self.inside[item] = None
         else:
-            self.bulkheads.wait_outside(key, work, 0.0)
-            self.outside[work] = None
+            self.bulkheads.wait_outside(key, item, 0.0)
+            self.outside[item] = None
 
     @rule(pick=st.integers(0, 100))
     def become_ready(self, pick: int) -> None:
-        unready = [work for work in self.inside if work not in self.ready]
+        unready = [item for item in self.inside if item not in self.ready]
         if unready:
-            work = unready[pick % len(unready)]
-            self.bulkheads.make_ready(work[0], work)
-            self.ready[work] = None
+            item = unready[pick % len(unready)]
+            self.bulkheads.make_ready(item[0], item)
+            self.ready[item] = None
 
     @rule()
     def start(self) -> None:
-        work = self.bulkheads.next()
-        if work is not None:
-            free = self.places - len(self.running)
+        item = self.bulkheads.next()
+        if item is not None:
+            free = self.partitions_of - len(self.running)
             assert free > 0
-            assert work == next(each for each in self.ready if each[0] == work[0])
-            self.bulkheads.started(work[0])
-            self.running.append(work[0])
-            del self.ready[work], self.inside[work]
+            assert item == next(each for each in self.ready if each[0] == item[0])
+            self.bulkheads.started(item[0])
+            self.running.append(item[0])
+            del self.ready[item], self.inside[item]
         elif self.ready:
-            assert not [key for key, _ in self.ready if key not in self.running] or len(self.running) == self.places
+            assert (
+                not [key for key, _ in self.ready if key not in self.running] or len(self.running) == self.partitions_of
+            )
 
     @rule(pick=st.integers(0, 100))
     def end(self, pick: int) -> None:
@@ -205,24 +207,24 @@ class Shares(RuleBasedStateMachine):
     def leave(self, pick: int) -> None:
         present = [*self.inside, *self.outside]
         if present:
-            work = present[pick % len(present)]
-            self.bulkheads.leave(work[0], work)
+            item = present[pick % len(present)]
+            self.bulkheads.leave(item[0], item)
             for each in (self.inside, self.ready, self.outside):
-                each.pop(work, None)
+                each.pop(item, None)
 
     @rule(key=st.sampled_from(["A", "B", "C", "D"]))
     def come_in(self, key: str) -> None:
-        work = self.bulkheads.let_in(key)
-        if work is not None:
-            assert work == next(each for each in self.outside if each[0] == key)
-            del self.outside[work]
-            self.bulkheads.enter(key, work, 0.0)
-            self.inside[work] = None
+        item = self.bulkheads.let_in(key)
+        if item is not None:
+            assert item == next(each for each in self.outside if each[0] == key)
+            del self.outside[item]
+            self.bulkheads.enter(key, item, 0.0)
+            self.inside[item] = None
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
         if hasattr(self, "bulkheads"):
-            assert self.bulkheads.running == len(self.running) <= self.places
+            assert self.bulkheads.running == len(self.running) <= self.partitions_of
             keys = {key for key, _ in (*self.inside, *self.outside)} | set(self.running)
             assert len(self.bulkheads) == len(keys)
 
@@ -231,9 +233,9 @@ TestShares = Shares.TestCase
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=60), st.integers(1, 8))
-def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], places: int) -> None:
+def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], partitions: int) -> None:
     """No starvation: as places come free, each record has its turn."""
-    bulkheads: Bulkheads[str] = Bulkheads(places)
+    bulkheads: Bulkheads[str] = Bulkheads(partitions)
     for number, key in enumerate(keys):
         bulkheads.enter(key, f"{key}{number}", 0.0)
         bulkheads.make_ready(key, f"{key}{number}")
@@ -241,7 +243,7 @@ def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], places:
     for _ in range(len(keys) + 1):
         some = start_all(bulkheads)
         started.extend(some)
-        for work in some:
-            bulkheads.ended(work[0])
+        for item in some:
+            bulkheads.ended(item[0])
 
     assert sorted(started) == sorted(f"{key}{number}" for number, key in enumerate(keys))

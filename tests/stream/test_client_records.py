@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import TopicPartition as ClientPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,10 +15,10 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import to_record
 from adapter.stream.kafka_client import AioKafkaMember
 from adapter.stream.lease import HeartbeatLease
-from adapter.stream.port import KafkaTrouble, Place, UnreadableBatch
+from adapter.stream.port import KafkaClientError, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 
-PAID = Place("paid", 0)
+PAID = TopicPartition("paid", 0)
 
 
 def consumer_record(timestamp: int | None, name: str = "h", value: bytes | None = None) -> ConsumerRecord:
@@ -31,11 +32,11 @@ class Consumer:
         self._result = result
 
     async def getmany(
-        self, *_: TopicPartition, timeout_ms: int, max_records: int
-    ) -> dict[TopicPartition, list[object]]:
+        self, *_: ClientPartition, timeout_ms: int, max_records: int
+    ) -> dict[ClientPartition, list[object]]:
         if isinstance(self._result, Exception):
             raise self._result
-        return {TopicPartition(*PAID): [self._result]}
+        return {ClientPartition(*PAID): [self._result]}
 
 
 def member(result: ConsumerRecord | Exception) -> AioKafkaMember:
@@ -80,7 +81,7 @@ async def test_an_odd_timestamp_does_not_end_a_poll() -> None:
 )
 async def test_whatever_the_client_raises_is_a_trouble(error: Exception) -> None:
     """The engine joins again, and does not end."""
-    with pytest.raises(KafkaTrouble):
+    with pytest.raises(KafkaClientError):
         await member(error).poll([PAID], timeout=1)
 
 
@@ -93,15 +94,15 @@ async def test_an_unreadable_batch_stays_one() -> None:
 async def test_cancelling_a_poll_cancels_it() -> None:
     """A rebalance interrupts it."""
 
-    class Waits(Consumer):
+    class Delayed(Consumer):
         async def getmany(
-            self, *_: TopicPartition, timeout_ms: int, max_records: int
-        ) -> dict[TopicPartition, list[object]]:
+            self, *_: ClientPartition, timeout_ms: int, max_records: int
+        ) -> dict[ClientPartition, list[object]]:
             await asyncio.Event().wait()
             return {}
 
     waiting = member(ValueError())
-    waiting._consumer = Waits(ValueError())
+    waiting._consumer = Delayed(ValueError())
     task = asyncio.create_task(waiting.poll([PAID], timeout=1))
     await asyncio.sleep(0)
     task.cancel()

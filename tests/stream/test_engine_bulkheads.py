@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Outcome, Prepared
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 from stream.engine_stories import DEFERRED, PAID, Sends, StageOfTests, running, told, until
 from stream.fake_kafka import FakeCluster
 
@@ -21,8 +21,8 @@ class Stuck:
         self.may_end = asyncio.Event()
         self.begun: list[str] = []
 
-    async def __call__(self, subject: str, grant: Grant) -> Outcome:
-        grant.clear_to_send()
+    async def __call__(self, subject: str, context: RecordContext) -> Outcome:
+        context.authorize_send()
         self.begun.append(subject)
         if subject.startswith("A"):
             await self.may_end.wait()
@@ -37,17 +37,17 @@ def _is_told(cluster: FakeCluster, text: str) -> bool:
 
 
 @pytest.mark.parametrize("places", [2, 8, 16])
-async def test_a_merchant_that_is_stuck_leaves_places_to_others(cluster: FakeCluster, places: int) -> None:
+async def test_a_merchant_that_is_stuck_leaves_places_to_others(cluster: FakeCluster, partitions: int) -> None:
     """A has every order of the last hour under way, and none of them ends; each order of B is handled at once."""
     stuck = Stuck()
     cluster.append(PAID, *(f"A {number}" for number in range(40)))
-    async with running(StageOfTests(stuck, max_in_flight=places), cluster, PAID) as engine:
-        await until(partial(stuck.has_begun, places - max(1, places // 8)))
+    async with running(StageOfTests(stuck, max_in_flight=partitions), cluster, PAID) as engine:
+        await until(partial(stuck.has_begun, partitions - max(1, partitions // 8)))
         for number in range(20):
             cluster.append(PAID, f"B {number}")
             await until(partial(_is_told, cluster, f"B {number}"))
 
-        assert engine._workshop.in_flight < places
+        assert engine._scheduler.in_flight < partitions
         stuck.may_end.set()
         await until(lambda: len(cluster.told) == 60)
 
@@ -75,7 +75,7 @@ async def test_the_backlog_of_a_stuck_merchant_does_not_keep_others_from_being_r
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: "B last" in cluster.told, 20)
 
-        assert engine._levels().open < 100 + 2 * 8 + 100 + 50
+        assert engine._gauges().open < 100 + 2 * 8 + 100 + 50
         stuck.may_end.set()
         await until(lambda: len(cluster.told) == 2002)
 
@@ -90,7 +90,7 @@ async def test_what_waits_for_room_waits_in_memory_while_nobody_else_is_there(cl
     for number in range(400):
         cluster.append(PAID, f"A {number}")
     async with running(StageOfTests(stuck, max_waiting=100), cluster, PAID) as engine:
-        await until(lambda: engine._levels().waiting["paid"] >= 100)
+        await until(lambda: engine._gauges().waiting["paid"] >= 100)
         stuck.may_end.set()
         await until(lambda: len(cluster.told) == 400)
 
@@ -104,7 +104,7 @@ async def test_records_due_far_ahead_do_not_keep_those_behind_from_being_read(cl
     async with running(StageOfTests(max_waiting=100), cluster, DEFERRED) as engine:
         await until(lambda: "due" in cluster.told)
 
-        assert engine._levels().waiting["deferred"] <= 150
+        assert engine._gauges().waiting["deferred"] <= 150
 
     moved = [text for text in cluster.told if text != "due"]
     assert all(text.endswith("carried") for text in moved)
@@ -121,7 +121,7 @@ async def test_records_that_were_written_lately_are_not_written_anew_without_a_p
             await asyncio.sleep(0.005)
 
         assert len(cluster.told) == 100
-        assert engine._levels().waiting["deferred"] <= 150
+        assert engine._gauges().waiting["deferred"] <= 150
         now = now + timedelta(minutes=5)
         await until(lambda: len(cluster.told) > 800)
 
@@ -131,14 +131,14 @@ class Comes(StageOfTests):
 
     resumes = True
 
-    async def prepare(self, record: Record) -> Prepared[str]:
+    async def prepare(self, record: Record) -> PreparedRecord[str]:
         text = (record.value or b"").decode()
         far = datetime.now(UTC) + timedelta(hours=1) if text.startswith("far") else None
-        return Prepared(
+        return PreparedRecord(
             lane=record.key,
             subject=text,
             bulkhead=text.partition(" ")[0],
-            may_move=True,
+            may_hand_off=True,
             not_before=far,
             resumes=self.resumes and record.topic == "deferred",
         )
@@ -165,11 +165,11 @@ async def test_a_partition_that_is_let_go_leaves_no_place_taken(cluster: FakeClu
     stuck = Stuck()
     cluster.append(PAID, *(f"A {number}" for number in range(100)))
     async with running(StageOfTests(stuck), cluster, PAID) as engine:
-        await until(lambda: engine._levels().waiting["paid"])
+        await until(lambda: engine._gauges().waiting["paid"])
         stuck.may_end.set()
         await cluster.assign([])
 
-        assert len(engine._workshop._bulkheads) == 0
-        assert engine._levels().waiting == {"paid": 0, "deferred": 0}
+        assert len(engine._scheduler._bulkheads) == 0
+        assert engine._gauges().waiting == {"paid": 0, "deferred": 0}
         await cluster.assign([PAID])
         await until(lambda: len(cluster.told) == 100)

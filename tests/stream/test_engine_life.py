@@ -10,9 +10,9 @@ import pytest
 from adapter.errors import OffsetNotOpen
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.observer import Levels, Unobserved
+from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Outcome, Prepared
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 from stream.engine_stories import (
     PAID,
     Sends,
@@ -30,8 +30,8 @@ async def test_an_absent_broker_is_waited_for(cluster: FakeCluster) -> None:
     cluster.away = True
     cluster.append(PAID, "a")
     async with running(StageOfTests(), cluster, PAID) as engine:
-        beat = engine.last_beat
-        await until(lambda: engine.last_beat > beat)
+        beat = engine.last_heartbeat
+        await until(lambda: engine.last_heartbeat > beat)
         assert not engine.standing_by
         cluster.away = False
         await until(lambda: cluster.told)
@@ -55,9 +55,9 @@ async def test_stopping_lets_what_is_in_flight_end_and_send(cluster: FakeCluster
     """Nothing new begins, everything begun is committed, and the group is left."""
     sends = Sends()
 
-    async def slowly(subject: str, grant: Grant) -> Outcome:
+    async def slowly(subject: str, context: RecordContext) -> Outcome:
         await asyncio.sleep(0.05)
-        return await sends(subject, grant)
+        return await sends(subject, context)
 
     cluster.append(PAID, *map(str, range(20)))
     stage = StageOfTests(slowly, max_in_flight=3)
@@ -74,8 +74,8 @@ async def test_what_is_in_flight_after_the_grace_is_cancelled_and_possibly_sent(
     """It stays open, and the commit says that it may have been sent."""
     sends, cancelled = Sends(), []
 
-    async def hangs(subject: str, grant: Grant) -> Outcome:
-        await sends(subject, grant)
+    async def hangs(subject: str, context: RecordContext) -> Outcome:
+        await sends(subject, context)
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
@@ -117,7 +117,7 @@ async def test_what_a_stage_raises_is_logged_without_its_text(
 async def test_a_stage_that_returns_something_else_is_told(cluster: FakeCluster) -> None:
     """A record must not be left without an outcome because somebody forgot a return."""
 
-    async def forgets(subject: str, grant: Grant) -> Outcome:
+    async def forgets(subject: str, context: RecordContext) -> Outcome:
         return None  # type: ignore[return-value]  # what a wrong stage may do
 
     cluster.append(PAID, "a")
@@ -131,7 +131,7 @@ async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeClu
     """Nothing is committed after it, and whoever runs the engine is told."""
     go_on = asyncio.Event()
 
-    async def wait(subject: str, grant: Grant) -> Outcome:
+    async def wait(subject: str, context: RecordContext) -> Outcome:
         await go_on.wait()
         return told(subject)
 
@@ -142,7 +142,7 @@ async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeClu
     await until(lambda: len(stage.handled) == 2)
     commit = cluster.commits[PAID]
 
-    engine._holdings.held[PAID].books._ledger.settle(1)  # as if another task had owned the record too
+    engine._partitions.partitions[PAID].state._ledger.settle(1)  # as if another task had owned the record too
     go_on.set()
 
     with pytest.raises(OffsetNotOpen, match="given to two tasks"):
@@ -155,8 +155,10 @@ async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(clus
     """A record's own lane may cost that record; a record that is settled twice is never only its own trouble."""
 
     class Odd(StageOfTests):
-        async def prepare(self, record: Record) -> Prepared[str]:
-            engine._holdings.held[PAID].books._ledger.settle(record.offset)  # as if another task owned the record too
+        async def prepare(self, record: Record) -> PreparedRecord[str]:
+            engine._partitions.partitions[PAID].state._ledger.settle(
+                record.offset
+            )  # as if another task owned the record too
             return replace(await super().prepare(record), not_before="tomorrow")  # type: ignore[arg-type]
 
     cluster.append(PAID, "a")
@@ -170,15 +172,15 @@ async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(clus
 async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
     """Counts, by topic, and the levels about once a second."""
 
-    class Listener(Unobserved):
+    class Listener(NullObserver):
         def __init__(self) -> None:
             self.heard: list[str] = []
-            self.seen: list[Levels] = []
+            self.seen: list[Gauges] = []
 
-        def records_taken(self, stage: str, topic: str, count: int) -> None:
+        def records_consumed(self, stage: str, topic: str, count: int) -> None:
             self.heard.append(f"{stage}: {count} taken of {topic}")
 
-        def outcomes_published(self, stage: str, topic: str, count: int, publications: int) -> None:
+        def outcomes_committed(self, stage: str, topic: str, count: int, producer_records: int) -> None:
             self.heard.append(f"{stage}: {count} published of {topic}")
 
         def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
@@ -187,8 +189,8 @@ async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
         def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
             self.heard.append(f"{topic}/{partition} {reason}")
 
-        def levels(self, stage: str, levels: Levels) -> None:
-            self.seen.append(levels)
+        def gauges(self, stage: str, gauges: Gauges) -> None:
+            self.seen.append(gauges)
 
     listener = Listener()
     cluster.append(PAID, "a")

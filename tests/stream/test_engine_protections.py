@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from adapter.errors import LeaseLost
-from adapter.stream.port import Commit, LogRange, Place
+from adapter.stream.port import Commit, OffsetRange, TopicPartition
 from adapter.stream.records import Record
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, Sends, StageOfTests, running, told, until
-from stream.fake_kafka import FakeCluster, FakeKafka, FakeLease, FakeMember, FakeWriter
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeLease, FakeMember, FakeTransactionalProducer
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -43,8 +43,8 @@ class KafkaOf(FakeKafka):
 class SilentAfterTheFence(FakeMember):
     """The group does not answer any more by the time the log's range is known."""
 
-    async def log_range(self, place: Place) -> LogRange:
-        found = await super().log_range(place)
+    async def offset_range(self, partition: TopicPartition) -> OffsetRange:
+        found = await super().offset_range(partition)
         if len(self.writers) == 1:
             self.lease.answers = False
         return found
@@ -81,7 +81,7 @@ class LeaseProvenByTheTest(FakeLease):
 class ProvenByTheTest(FakeMember):
     """A member with such a lease."""
 
-    def __init__(self, cluster: FakeCluster, at_once: Collection[Place]) -> None:
+    def __init__(self, cluster: FakeCluster, at_once: Collection[TopicPartition]) -> None:
         super().__init__(cluster, at_once)
         self.lease: LeaseProvenByTheTest = LeaseProvenByTheTest()
 
@@ -111,9 +111,14 @@ class SlowToCancel(FakeMember):
 
     late: Sequence[Record] = ()
 
-    async def poll(self, places: Collection[Place], *, timeout: float) -> Mapping[Place, Sequence[Record]]:  # noqa: ASYNC109  # as the port has it
-        if not (self.late and PAID in places):
-            return await super().poll(places, timeout=timeout)
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109  # as the port has it
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        if not (self.late and PAID in partitions):
+            return await super().poll(partitions, timeout=timeout)
         late, self.late = self.late, ()
         self._positions[PAID] = late[-1].offset + 1
         try:
@@ -132,7 +137,7 @@ async def test_records_that_were_polled_before_their_partition_was_taken_over_ag
     kafka = KafkaOf(cluster, SlowToCancel)
     may_end = asyncio.Event()
 
-    async def waits(subject: str, grant: Grant) -> Outcome:
+    async def waits(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
         return told(subject)
 
@@ -141,7 +146,7 @@ async def test_records_that_were_polled_before_their_partition_was_taken_over_ag
         member = kafka.made[0]
         assert isinstance(member, SlowToCancel)
         cluster.append(PAID, "a")
-        await until(lambda: engine._workshop.in_flight)
+        await until(lambda: engine._scheduler.in_flight)
         member.late = cluster.append(PAID, "b")
         await until(lambda: not member.late)
         cluster.faults = ["failed"]
@@ -157,18 +162,18 @@ class SlowToFence(FakeMember):
 
     clock: Clock
 
-    async def start_writer(self, place: Place) -> FakeWriter:
-        writer = await super().start_writer(place)
+    async def start_producer(self, partition: TopicPartition) -> FakeTransactionalProducer:
+        producer = await super().start_producer(partition)
         self.clock.now += timedelta(minutes=1)
-        return writer
+        return producer
 
 
 async def test_what_an_earlier_owner_may_have_sent_may_have_been_sent_until_it_was_fenced(cluster: FakeCluster) -> None:
     """The waiting time begins when the fence stands, and not when it was begun: until then the earlier owner sends."""
     clock, since = Clock(), []
 
-    async def notes(subject: str, grant: Grant) -> Outcome:
-        since.append(grant.possibly_sent_since)
+    async def notes(subject: str, context: RecordContext) -> Outcome:
+        since.append(context.possibly_sent_since)
         return told(subject)
 
     class Member(SlowToFence):
@@ -189,10 +194,10 @@ async def test_an_order_whose_old_call_ended_without_an_answer_counts_as_sent_un
     clock, begun, may_end = Clock(), asyncio.Event(), asyncio.Event()
     since: list[datetime | None] = []
 
-    async def sends_twice(subject: str, grant: Grant) -> Outcome:
-        since.append(grant.possibly_sent_since)
+    async def sends_twice(subject: str, context: RecordContext) -> Outcome:
+        since.append(context.possibly_sent_since)
         if len(since) == 1:
-            grant.clear_to_send()
+            context.authorize_send()
             begun.set()
             await may_end.wait()
             raise LeaseLost("the second call of the same order is not allowed any more")
@@ -202,7 +207,7 @@ async def test_an_order_whose_old_call_ended_without_an_answer_counts_as_sent_un
     async with running(StageOfTests(sends_twice), cluster, PAID, now=clock) as engine:
         await begun.wait()
         await cluster.assign([PAID])
-        await until(lambda: engine.assigned and engine._levels().open)
+        await until(lambda: engine.assigned and engine._gauges().open)
         clock.now += timedelta(minutes=9)
         may_end.set()
         await until(lambda: cluster.told == ["a"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from adapter.stream.metadata import CommitNote, short_fingerprint, write
+from adapter.stream.commit_metadata import CommitMetadata, encode, short_fingerprint
 from adapter.stream.port import Commit
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import (
     DEFERRED,
     PAID,
@@ -25,8 +25,8 @@ async def test_a_revoked_partition_waits_for_its_calls_and_commits_the_truth(clu
     """The next owner learns exactly what may have been sent: nothing, when everything ended in time."""
     on_the_wire, answer = asyncio.Event(), asyncio.Event()
 
-    async def call(subject: str, grant: Grant) -> Outcome:
-        grant.clear_to_send()
+    async def call(subject: str, context: RecordContext) -> Outcome:
+        context.authorize_send()
         on_the_wire.set()
         await answer.wait()
         return told(subject)
@@ -51,9 +51,9 @@ async def test_no_send_begins_once_a_partition_is_being_given_up(cluster: FakeCl
     sends = Sends()
     go_on = asyncio.Event()
 
-    async def late(subject: str, grant: Grant) -> Outcome:
+    async def late(subject: str, context: RecordContext) -> Outcome:
         await go_on.wait()
-        return await sends(subject, grant)
+        return await sends(subject, context)
 
     cluster.append(PAID, "a")
     stage = StageOfTests(late)
@@ -74,9 +74,9 @@ async def test_a_call_still_on_the_wire_is_possibly_sent_for_the_next_owner(clus
     never = asyncio.Event()
     first, second = Sends(), Sends()
 
-    async def hangs(subject: str, grant: Grant) -> Outcome:
+    async def hangs(subject: str, context: RecordContext) -> Outcome:
         if subject == "b":
-            await first(subject, grant)
+            await first(subject, context)
             await never.wait()
         return told(subject)
 
@@ -99,8 +99,8 @@ async def test_a_record_read_again_waits_for_its_old_task(cluster: FakeCluster) 
     """The partition comes back to the same process while a call is on the wire: one call, one outcome."""
     sends, answer = Sends(), asyncio.Event()
 
-    async def call(subject: str, grant: Grant) -> Outcome:
-        outcome = await sends(subject, grant)
+    async def call(subject: str, context: RecordContext) -> Outcome:
+        outcome = await sends(subject, context)
         await answer.wait()
         return outcome
 
@@ -110,7 +110,7 @@ async def test_a_record_read_again_waits_for_its_old_task(cluster: FakeCluster) 
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: sends.sent)
         await cluster.assign([PAID])
-        await until(lambda: engine._levels().open == 2)
+        await until(lambda: engine._gauges().open == 2)
         await asyncio.sleep(0.02)
         assert stage.handled == ["a"]
         answer.set()
@@ -124,9 +124,9 @@ async def test_a_record_whose_old_task_sent_nothing_is_handled_anew(cluster: Fak
     """Its old task ends without an outcome: the new one does the work."""
     sends, go_on = Sends(), asyncio.Event()
 
-    async def late(subject: str, grant: Grant) -> Outcome:
+    async def late(subject: str, context: RecordContext) -> Outcome:
         await go_on.wait()
-        return await sends(subject, grant)
+        return await sends(subject, context)
 
     for key in (None, "order"):
         cluster.append(PAID, f"a {key}", key=key)
@@ -134,7 +134,7 @@ async def test_a_record_whose_old_task_sent_nothing_is_handled_anew(cluster: Fak
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: len(stage.handled) == 2)
         await cluster.assign([PAID])
-        await until(lambda: engine._levels().open == 2)
+        await until(lambda: engine._gauges().open == 2)
         go_on.set()
         await until(lambda: len(cluster.told) == 2)
 
@@ -172,12 +172,12 @@ async def test_an_outcome_left_in_memory_does_not_count_when_another_owner_may_h
     handled: list[bool] = []
     sends, never = Sends(), asyncio.Event()
 
-    async def as_it_was_then(subject: str, grant: Grant) -> Outcome:
-        handled.append(grant.possibly_sent_since is not None)
+    async def as_it_was_then(subject: str, context: RecordContext) -> Outcome:
+        handled.append(context.possibly_sent_since is not None)
         return told(f"{subject}, handling {len(handled)}")
 
-    async def sends_and_hangs(subject: str, grant: Grant) -> Outcome:
-        await sends(subject, grant)
+    async def sends_and_hangs(subject: str, context: RecordContext) -> Outcome:
+        await sends(subject, context)
         await never.wait()
         return told(subject)
 
@@ -205,22 +205,22 @@ async def test_an_outcome_left_in_memory_does_not_count_when_another_owner_may_h
 
 async def test_records_of_an_earlier_owner_are_possibly_sent_up_to_its_reservation(cluster: FakeCluster) -> None:
     """Those beyond it were never sent; another fingerprint is told."""
-    note = CommitNote(
+    note = CommitMetadata(
         cluster_id=CLUSTER_ID,
         committed=1,
         reserved_until=3,
-        mixed_until=0,
+        other_fingerprint_until=0,
         fingerprint=short_fingerprint("another"),
         settled=((2, 3),),
     )
     grants: dict[str, tuple[bool, bool]] = {}
 
-    async def look(subject: str, grant: Grant) -> Outcome:
-        grants[subject] = (grant.possibly_sent_since is not None, grant.fingerprint_changed)
+    async def look(subject: str, context: RecordContext) -> Outcome:
+        grants[subject] = (context.possibly_sent_since is not None, context.fingerprint_changed)
         return told(subject)
 
     cluster.append(PAID, "0", "1", "2", "3")
-    cluster.commits[PAID] = Commit(offset=1, metadata=write(note))
+    cluster.commits[PAID] = Commit(offset=1, metadata=encode(note))
     async with running(StageOfTests(look), cluster, PAID):
         await until(lambda: len(cluster.told) == 2)
 
@@ -229,13 +229,13 @@ async def test_records_of_an_earlier_owner_are_possibly_sent_up_to_its_reservati
 
 async def test_a_batch_read_across_a_change_is_thrown_away_and_read_again(cluster: FakeCluster) -> None:
     """Partitions come and go under running polls: each record is told once, and none is missing."""
-    for place in (PAID, PAID_TOO, DEFERRED):
-        cluster.append(place, *(f"{place} {number}" for number in range(200)), hole=1)
+    for partition in (PAID, PAID_TOO, DEFERRED):
+        cluster.append(partition, *(f"{partition} {number}" for number in range(200)), hole=1)
     stage = StageOfTests()
     async with running(stage, cluster, PAID):
-        for places in ([PAID, PAID_TOO], [PAID_TOO], [DEFERRED, PAID], [PAID, PAID_TOO, DEFERRED]):
+        for partitions in ([PAID, PAID_TOO], [PAID_TOO], [DEFERRED, PAID], [PAID, PAID_TOO, DEFERRED]):
             await asyncio.sleep(0.004)
-            await cluster.assign(places)
+            await cluster.assign(partitions)
         await until(lambda: len(cluster.told) >= 600)
 
     assert len(cluster.told) == len(set(cluster.told)) == 600

@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 
 from adapter.errors import InvalidOrder, OutcomeTooLarge, TooLarge
-from adapter.stream import flushing
-from adapter.stream import holding as holding_module
+from adapter.stream import committer
+from adapter.stream import owned_partition as holding_module
 from adapter.stream.lanes import Lanes
-from adapter.stream.observer import Unobserved
+from adapter.stream.observer import NullObserver
 from adapter.stream.records import NotRead, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.engine_stories import (
     DEFERRED,
     PAID,
@@ -55,7 +55,7 @@ async def test_every_outcome_is_published_with_its_offset(cluster: FakeCluster) 
 async def test_an_empty_outcome_commits_its_offset_too(cluster: FakeCluster) -> None:
     """Nothing to tell is an end like any other."""
 
-    async def nothing(subject: str, grant: Grant) -> Outcome:
+    async def nothing(subject: str, context: RecordContext) -> Outcome:
         return Outcome()
 
     cluster.append(PAID, "a", "b")
@@ -69,8 +69,8 @@ async def test_nothing_is_sent_before_a_commit_reserves_it(cluster: FakeCluster)
     """The very first transaction of a group tells the next owner what may be sent from now on."""
     reserved_when_sent = []
 
-    async def send(subject: str, grant: Grant) -> Outcome:
-        grant.clear_to_send()
+    async def send(subject: str, context: RecordContext) -> Outcome:
+        context.authorize_send()
         reserved_when_sent.append(note_at(cluster, PAID).reserved_until)
         return told(subject)
 
@@ -86,8 +86,8 @@ async def test_a_lane_is_worked_on_in_order_and_one_at_a_time(cluster: FakeClust
     at_work: dict[bytes | None, int] = {}
     overlaps = []
 
-    async def slowly(subject: str, grant: Grant) -> Outcome:
-        lane = grant.record.key
+    async def slowly(subject: str, context: RecordContext) -> Outcome:
+        lane = context.record.key
         overlaps.append(at_work.get(lane, 0))
         at_work[lane] = at_work.get(lane, 0) + 1
         await asyncio.sleep(0.002)
@@ -109,7 +109,7 @@ async def test_a_lane_is_worked_on_in_order_and_one_at_a_time(cluster: FakeClust
 async def test_no_more_records_are_in_flight_than_allowed(cluster: FakeCluster) -> None:
     """Whatever the partitions bring."""
 
-    async def slowly(subject: str, grant: Grant) -> Outcome:
+    async def slowly(subject: str, context: RecordContext) -> Outcome:
         await asyncio.sleep(0.001)
         return told(subject)
 
@@ -126,15 +126,15 @@ async def test_reading_stops_when_enough_is_in_hand(cluster: FakeCluster) -> Non
     """A partition whose records pile up is not read on, and is as soon as there is room."""
     gate = asyncio.Event()
 
-    async def wait(subject: str, grant: Grant) -> Outcome:
+    async def wait(subject: str, context: RecordContext) -> Outcome:
         await gate.wait()
         return told(subject)
 
     cluster.append(PAID, *map(str, range(1000)))
     async with running(StageOfTests(wait, max_in_flight=2), cluster, PAID) as engine:
-        await until(lambda: engine._levels().open >= 100)
+        await until(lambda: engine._gauges().open >= 100)
         await asyncio.sleep(0.05)
-        assert engine._levels().open < 200
+        assert engine._gauges().open < 200
         gate.set()
         await until(lambda: len(cluster.told) == 1000)
 
@@ -142,10 +142,10 @@ async def test_reading_stops_when_enough_is_in_hand(cluster: FakeCluster) -> Non
 async def test_a_record_that_comes_later_takes_no_place_meanwhile(cluster: FakeCluster) -> None:
     """It waits without a task, and comes back with its new subject when its time has come."""
 
-    async def twice(subject: str, grant: Grant) -> Outcome | Later[str]:
+    async def twice(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         if subject.endswith("again") or subject == "quick":
             return told(subject)
-        return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject=f"{subject} again")
+        return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject=f"{subject} again")
 
     cluster.append(PAID, "slow", "quick")
     stage = StageOfTests(twice, max_in_flight=1)
@@ -158,9 +158,9 @@ async def test_a_record_that_comes_later_takes_no_place_meanwhile(cluster: FakeC
 async def test_a_waiting_record_holds_up_its_lane_only(cluster: FakeCluster) -> None:
     """The next record of the same order waits with it."""
 
-    async def once_later(subject: str, grant: Grant) -> Outcome | Later[str]:
+    async def once_later(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         if subject == "first":
-            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject="first again")
+            return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject="first again")
         return told(subject)
 
     cluster.append(PAID, "first", key="order 1")
@@ -176,7 +176,7 @@ async def test_a_lane_with_a_thousand_records_leaves_the_other_slots_to_the_othe
     """A shop's outbox that repeats itself at the head of a partition: every order behind it is handled meanwhile."""
     may_end = asyncio.Event()
 
-    async def hot_lanes_wait(subject: str, grant: Grant) -> Outcome:
+    async def hot_lanes_wait(subject: str, context: RecordContext) -> Outcome:
         if subject.startswith("hot"):
             await may_end.wait()
         return told(subject)
@@ -211,23 +211,23 @@ async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch
     monkeypatch.setattr(holding_module, "MOST_QUEUED", 200)
     may_end = asyncio.Event()
 
-    async def wait(subject: str, grant: Grant) -> Outcome:
+    async def wait(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
         return told(subject)
 
     for number in range(600):
         cluster.append(PAID, f"{number}", key="one order")
     async with running(StageOfTests(wait), cluster, PAID) as engine:
-        await until(lambda: engine._levels().open >= 200)
+        await until(lambda: engine._gauges().open >= 200)
         await asyncio.sleep(0.05)
-        assert engine._levels().open <= 251
+        assert engine._gauges().open <= 251
         may_end.set()
         await until(lambda: len(cluster.told) == 600)
 
     assert cluster.told == [f"{number}" for number in range(600)]
 
 
-class Failures(Unobserved):
+class Failures(NullObserver):
     """Counts what the stage raised."""
 
     def __init__(self) -> None:
@@ -242,11 +242,11 @@ async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeClu
     cluster.append(DEFERRED, *(f"next century {number}" for number in range(500)))
     stage = StageOfTests(max_waiting=100, bulkheads=False)
     async with running(stage, cluster, PAID, DEFERRED) as engine:
-        await until(lambda: engine._levels().waiting["deferred"] >= 100)
+        await until(lambda: engine._gauges().waiting["deferred"] >= 100)
         cluster.append(PAID, *map(str, range(300)))
         await until(lambda: len(cluster.told) == 300)
 
-        assert engine._levels().waiting["deferred"] <= 150
+        assert engine._gauges().waiting["deferred"] <= 150
 
 
 async def test_a_full_waiting_room_is_reported_with_its_count(cluster: FakeCluster) -> None:
@@ -254,13 +254,13 @@ async def test_a_full_waiting_room_is_reported_with_its_count(cluster: FakeClust
     cluster.append(DEFERRED, *(f"next century {number}" for number in range(300)))
     stage = StageOfTests(max_waiting=100, bulkheads=False)
     async with running(stage, cluster, PAID, DEFERRED) as engine:
-        assert engine.full_waiting_rooms == {}
+        assert engine.full_delay_queues == {}
 
-        await until(lambda: engine.full_waiting_rooms)
-        count = engine.full_waiting_rooms["deferred"]
+        await until(lambda: engine.full_delay_queues)
+        count = engine.full_delay_queues["deferred"]
 
-        assert count == engine._levels().waiting["deferred"] >= 100
-        assert engine._levels().full == {"deferred"}
+        assert count == engine._gauges().waiting["deferred"] >= 100
+        assert engine._gauges().full == {"deferred"}
         assert [problem.split()[0] for problem in engine.problems] == [str(count)]
 
 
@@ -275,7 +275,7 @@ async def test_an_order_error_is_an_ordinary_outcome(cluster: FakeCluster, caplo
     """It is parked for its reason: no error in the log, and not counted as a mistake of the adapter."""
 
     class Refuses(StageOfTests):
-        async def prepare(self, record: Record) -> Prepared[str]:
+        async def prepare(self, record: Record) -> PreparedRecord[str]:
             raise InvalidOrder("quantity 3.5 of sku X")
 
     failures = Failures()
@@ -300,7 +300,7 @@ async def test_whatever_prepare_raises_becomes_an_outcome(cluster: FakeCluster) 
 async def test_whatever_handle_raises_becomes_an_outcome(cluster: FakeCluster) -> None:
     """It is counted, and never stops the engine."""
 
-    async def fails(subject: str, grant: Grant) -> Outcome:
+    async def fails(subject: str, context: RecordContext) -> Outcome:
         raise ZeroDivisionError
 
     cluster.append(PAID, "a")
@@ -314,10 +314,10 @@ async def test_a_record_that_cannot_even_be_broken_stays_open(cluster: FakeClust
     """Nothing is dropped: the commit does not pass it, and everything else goes on."""
 
     class Hopeless(StageOfTests):
-        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
             raise RuntimeError("worse")
 
-    async def fails(subject: str, grant: Grant) -> Outcome:
+    async def fails(subject: str, context: RecordContext) -> Outcome:
         if subject == "b":
             raise ZeroDivisionError
         return told(subject)
@@ -358,7 +358,7 @@ async def test_an_outcome_that_stays_too_large_stays_open(cluster: FakeCluster) 
     """It neither stops the others nor spins."""
 
     class Wordy(StageOfTests):
-        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
             return told("y" * 2000)
 
     cluster.append(PAID, "x" * 2000, "b")
@@ -378,7 +378,7 @@ async def test_the_least_that_can_be_said_is_asked_for_at_last(cluster: FakeClus
     """A topic that refuses even the smaller outcome gets the one that the stage keeps for that case."""
 
     class Wordy(StageOfTests):
-        def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+        def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
             assert isinstance(error, OutcomeTooLarge)
             return told("least" if error.again else "y" * 2000)
 
@@ -411,17 +411,17 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that wait, not those on the wire; and what follows in the same lane counts as possibly sent."""
-    monkeypatch.setattr(flushing, "CARRY_ABOVE", 200)
-    monkeypatch.setattr(flushing, "CARRY_DOWN_TO", 100)
+    monkeypatch.setattr(committer, "HAND_OFF_ABOVE", 200)
+    monkeypatch.setattr(committer, "HAND_OFF_DOWN_TO", 100)
     on_the_wire = asyncio.Event()
     doubts = {}
 
-    async def mostly_wait(subject: str, grant: Grant) -> Outcome | Later[str]:
-        doubts[subject] = grant.possibly_sent_since is not None
+    async def mostly_wait(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
+        doubts[subject] = context.possibly_sent_since is not None
         if subject == "on the wire":
             await on_the_wire.wait()
         elif subject.startswith("later"):
-            return Later(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
+            return RetryLater(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
         return told(subject)
 
     cluster.append(PAID, "on the wire")
@@ -433,13 +433,13 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: "follows" in cluster.told)
         on_the_wire.set()
-        await until(lambda: "on the wire" in cluster.told and not engine._levels().finished)
-        waiting = engine._levels().waiting["paid"]
-        carried = [text for text in cluster.told if text.endswith("carried")]
+        await until(lambda: "on the wire" in cluster.told and not engine._gauges().finished)
+        waiting = engine._gauges().waiting["paid"]
+        records_handed_off = [text for text in cluster.told if text.endswith("carried")]
 
-    assert carried
-    assert carried == [f"later {number} carried" for number in range(len(carried))]
-    assert waiting == 300 - len(carried)
+    assert records_handed_off
+    assert records_handed_off == [f"later {number} carried" for number in range(len(records_handed_off))]
+    assert waiting == 300 - len(records_handed_off)
     assert doubts["follows"]
 
 
@@ -447,15 +447,15 @@ async def test_many_records_of_one_lane_are_carried_on_in_one_go(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that follow count as possibly sent, and that costs no look at all of them for each of them."""
-    monkeypatch.setattr(flushing, "CARRY_ABOVE", 110)
-    monkeypatch.setattr(flushing, "CARRY_DOWN_TO", 100)
+    monkeypatch.setattr(committer, "HAND_OFF_ABOVE", 110)
+    monkeypatch.setattr(committer, "HAND_OFF_DOWN_TO", 100)
     monkeypatch.setattr(Lanes, "behind", counted := Counted(Lanes.behind))
     doubts = {}
 
-    async def the_first_waits(subject: str, grant: Grant) -> Outcome | Later[str]:
-        doubts[subject] = grant.possibly_sent_since is not None
+    async def the_first_waits(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
+        doubts[subject] = context.possibly_sent_since is not None
         if subject == "hot 0":
-            return Later(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
+            return RetryLater(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
         return told(subject)
 
     for number in range(1000):
@@ -464,11 +464,11 @@ async def test_many_records_of_one_lane_are_carried_on_in_one_go(
     async with running(StageOfTests(the_first_waits), cluster, PAID):
         await until(lambda: len(cluster.told) == 2000)
 
-    carried = [text for text in cluster.told if text.endswith("carried")]
+    records_handed_off = [text for text in cluster.told if text.endswith("carried")]
     hot = [text for text in doubts if text.startswith("hot") and text != "hot 0"]
-    assert carried
+    assert records_handed_off
     assert all(doubts[text] for text in hot)
-    assert len(counted.calls) < len(carried)
+    assert len(counted.calls) < len(records_handed_off)
 
 
 class Unhashable:
@@ -528,7 +528,7 @@ async def test_what_prepare_answers_costs_its_own_record_alone(
     """A lane, bulkhead or time that raises ends in the stage's `broken`; the records around it are handled."""
 
     class Odd(StageOfTests):
-        async def prepare(self, record: Record) -> Prepared[str]:
+        async def prepare(self, record: Record) -> PreparedRecord[str]:
             prepared = await super().prepare(record)
             return replace(prepared, **{field: wrong()}) if prepared.subject == "odd" else prepared  # type: ignore[arg-type]
 

@@ -11,14 +11,14 @@ from datetime import datetime
 import pytest
 
 from adapter.errors import LeaseLost
+from adapter.stream import committer, scheduler
 from adapter.stream import engine as engine_module
-from adapter.stream import flushing, workshop
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.observer import Unobserved
-from adapter.stream.port import KafkaTrouble
-from adapter.stream.records import Publication
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.observer import NullObserver
+from adapter.stream.port import KafkaClientError
+from adapter.stream.records import ProducerRecord
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import (
     PAID,
     PAID_TOO,
@@ -28,7 +28,7 @@ from stream.engine_stories import (
     told,
     until,
 )
-from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember, FakeWriter
+from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember, FakeTransactionalProducer
 
 
 async def test_nothing_is_sent_while_the_group_does_not_answer(cluster: FakeCluster) -> None:
@@ -51,12 +51,12 @@ async def test_a_send_that_began_before_the_lease_was_lost_counts_as_possibly_se
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second time it is asked for first."""
-    monkeypatch.setattr(workshop, "LEASE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "LEASE_PAUSE_SECONDS", 0.01)
     doubts: list[datetime | None] = []
 
-    async def loses_its_lease(subject: str, grant: Grant) -> Outcome:
-        doubts.append(grant.possibly_sent_since)
-        grant.clear_to_send()
+    async def loses_its_lease(subject: str, context: RecordContext) -> Outcome:
+        doubts.append(context.possibly_sent_since)
+        context.authorize_send()
         if len(doubts) == 1:
             raise LeaseLost("for the second part")
         return told(subject)
@@ -72,8 +72,8 @@ async def test_a_send_that_began_before_the_lease_was_lost_counts_as_possibly_se
 async def test_a_stage_that_sends_nothing_may_not_send(cluster: FakeCluster) -> None:
     """Its records are not reserved, so nobody would know."""
 
-    async def sends_after_all(subject: str, grant: Grant) -> Outcome:
-        grant.clear_to_send()
+    async def sends_after_all(subject: str, context: RecordContext) -> Outcome:
+        context.authorize_send()
         return told(subject)
 
     cluster.append(PAID, "a")
@@ -105,8 +105,8 @@ class Link:
         self.most_bytes = most_bytes
         self.tried: list[int] = []
 
-    def refuses(self, publications: Sequence[Publication]) -> bool:
-        size = sum(publication.size for publication in publications)
+    def refuses(self, producer_records: Sequence[ProducerRecord]) -> bool:
+        size = sum(producer_record.size for producer_record in producer_records)
         if size:
             self.tried.append(size)
         return size > self.most_bytes
@@ -115,16 +115,16 @@ class Link:
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Link:
     """Between the engine and the cluster."""
-    link, publish = Link(1_000_000), FakeWriter.publish
+    link, publish = Link(1_000_000), FakeTransactionalProducer.publish
 
     async def publish_over_the_link(
-        writer: FakeWriter, publications: Sequence[Publication], *, offset: int, metadata: str
+        producer: FakeTransactionalProducer, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str
     ) -> None:
-        if link.refuses(publications):
-            raise KafkaTrouble("the transaction timed out")
-        await publish(writer, publications, offset=offset, metadata=metadata)
+        if link.refuses(producer_records):
+            raise KafkaClientError("the transaction timed out")
+        await publish(producer, producer_records, offset=offset, metadata=metadata)
 
-    monkeypatch.setattr(FakeWriter, "publish", publish_over_the_link)
+    monkeypatch.setattr(FakeTransactionalProducer, "publish", publish_over_the_link)
     return link
 
 
@@ -134,7 +134,7 @@ async def all_at_once(cluster: FakeCluster, count: int, size: int) -> None:
     gate = asyncio.Event()
     stage: StageOfTests
 
-    async def large(subject: str, grant: Grant) -> Outcome:
+    async def large(subject: str, context: RecordContext) -> Outcome:
         if len(stage.handled) == count:
             gate.set()
         await gate.wait()
@@ -152,7 +152,7 @@ async def test_one_transaction_is_bounded_in_bytes(
     cluster: FakeCluster, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much has gathered while the one before was under way."""
-    monkeypatch.setattr(flushing, "MOST_FLUSH_BYTES", 5_000)
+    monkeypatch.setattr(committer, "MOST_TRANSACTION_BYTES", 5_000)
 
     await all_at_once(cluster, count=60, size=1_000)
 
@@ -265,7 +265,7 @@ async def test_a_log_that_was_made_anew_is_read_from_its_start(cluster: FakeClus
     assert cluster.commits[PAID].offset == 1
 
 
-class Losses(Unobserved):
+class Losses(NullObserver):
     """How much was lost."""
 
     def __init__(self) -> None:
@@ -302,7 +302,7 @@ async def test_what_is_in_hand_of_a_topic_made_anew_is_told_first(
     monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.02)
     entered, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slow(subject: str, grant: Grant) -> Outcome:
+    async def slow(subject: str, context: RecordContext) -> Outcome:
         if subject == "slow":
             entered.set()
             await may_end.wait()
@@ -324,45 +324,45 @@ async def test_records_deleted_before_they_were_read_are_counted_and_those_in_ha
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Retention does not wait for a reader who is held up."""
-    may_end, losses = asyncio.Event(), Losses()
+    may_end, durability_warnings = asyncio.Event(), Losses()
 
-    async def waits(subject: str, grant: Grant) -> Outcome:
+    async def waits(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
         return told(subject)
 
     # Room is for 2 * 8 + 100 records: a batch of 50 three times.
     cluster.append(PAID, *(str(number) for number in range(300)))
-    async with running(StageOfTests(waits), cluster, PAID, observer=losses):
+    async with running(StageOfTests(waits), cluster, PAID, observer=durability_warnings):
         await until(lambda: len(cluster.members) == 1 and cluster.members[0]._positions.get(PAID) == 150)
         cluster.delete_before(PAID, 290)
         may_end.set()
         await until(lambda: len(cluster.told) == 160)
 
     assert sorted(cluster.told, key=int) == [str(number) for number in (*range(150), *range(290, 300))]
-    assert losses.lost == [140]
+    assert durability_warnings.lost == [140]
     assert "140 offsets before 290 were deleted" in caplog.text
     assert cluster.commits[PAID].offset == 300
 
 
 async def test_records_deleted_while_nobody_read_are_counted_once(cluster: FakeCluster) -> None:
     """The owner who finds the loss commits it."""
-    losses = Losses()
+    durability_warnings = Losses()
     cluster.append(PAID, *"abc")
-    async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=losses):
+    async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=durability_warnings):
         await until(lambda: len(cluster.told) == 3)
     cluster.append(PAID, *"defgh")
     cluster.delete_before(PAID, 7)
     for _ in range(2):
-        async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=losses):
+        async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=durability_warnings):
             await until(lambda: cluster.told == [*"abch"] and cluster.commits[PAID].offset == 8)
 
-    assert losses.lost == [4]
+    assert durability_warnings.lost == [4]
 
 
 async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(cluster: FakeCluster) -> None:
     """The last transaction's marker is no order: while the process runs, when it joins again, and for the next one."""
-    losses = Losses()
-    async with running(StageOfTests(), cluster, PAID, observer=losses):
+    durability_warnings = Losses()
+    async with running(StageOfTests(), cluster, PAID, observer=durability_warnings):
         for text in "abc":
             cluster.append(PAID, text)
             cluster.end_transaction(PAID)
@@ -374,48 +374,48 @@ async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(cluster: Fake
         cluster.end_transaction(PAID, 3)
         await until(lambda: cluster.commits[PAID].offset == cluster.end(PAID))
     cluster.delete_before(PAID, cluster.end(PAID))
-    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+    async with running(StageOfTests(), cluster, PAID, observer=durability_warnings) as engine:
         await until(lambda: engine.assigned)
         cluster.append(PAID, "e")
         await until(lambda: len(cluster.told) == 5)
 
-    assert losses.lost == []
+    assert durability_warnings.lost == []
 
 
 async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(cluster: FakeCluster) -> None:
     """Whoever wrote them took them back; retention deletes what nobody was ever to read."""
-    losses = Losses()
+    durability_warnings = Losses()
     cluster.end_transaction(PAID, 20)
-    async with running(StageOfTests(), cluster, PAID, observer=losses):
+    async with running(StageOfTests(), cluster, PAID, observer=durability_warnings):
         await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 20)
     cluster.delete_before(PAID, 20)
-    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+    async with running(StageOfTests(), cluster, PAID, observer=durability_warnings) as engine:
         await until(lambda: engine.assigned)
 
-    assert losses.lost == []
+    assert durability_warnings.lost == []
 
 
 async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(cluster: FakeCluster) -> None:
     """Deleted before it was settled, it is still reported as lost."""
-    losses = Losses()
+    durability_warnings = Losses()
     never = asyncio.Event()
 
-    async def hangs(subject: str, grant: Grant) -> Outcome:
+    async def hangs(subject: str, context: RecordContext) -> Outcome:
         await never.wait()
         return told(subject)
 
     cluster.end_transaction(PAID, 2)
     cluster.append(PAID, "a")
     cluster.end_transaction(PAID)
-    async with running(StageOfTests(hangs), cluster, PAID, observer=losses, grace=0.0):
+    async with running(StageOfTests(hangs), cluster, PAID, observer=durability_warnings, grace=0.0):
         await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 2)
         await asyncio.sleep(0.05)
     assert cluster.commits[PAID].offset == 2
     cluster.delete_before(PAID, 4)
-    async with running(StageOfTests(), cluster, PAID, observer=losses) as engine:
+    async with running(StageOfTests(), cluster, PAID, observer=durability_warnings) as engine:
         await until(lambda: engine.assigned)
 
-    assert len(losses.lost) == 1
+    assert len(durability_warnings.lost) == 1
     assert cluster.told == []
 
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from conftest import MakesTopics
@@ -18,10 +19,10 @@ from adapter.errors import BrokerAway
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.kafka_client import AioKafka, AioKafkaMember
-from adapter.stream.port import Commit, KafkaTrouble, LogRange, Place, PublicationsTooLarge
+from adapter.stream.port import Commit, KafkaClientError, OffsetRange, RecordsTooLarge, TopicPartition
 from adapter.stream.reading import read_to_end
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.spoiled import Spoiler
 
 pytestmark = pytest.mark.broker
@@ -94,39 +95,39 @@ async def test_publications_and_the_offset_are_one_transaction(
 ) -> None:
     """Also a publication with neither key nor value, which Kafka takes and a dead letter may be."""
     source, sink = await topic("in"), await topic("out")
-    place = Place(source, 0)
-    assert await member.committed(place) is None
+    partition = TopicPartition(source, 0)
+    assert await member.committed(partition) is None
 
-    writer = await member.start_writer(place)
-    publications = [
-        Publication(topic=sink, key=b"k", value=b"v", headers=(("h", b"1"),)),
-        Publication(topic=sink, key=None, value=None),
-        Publication(topic=sink, key=b"k", value=None),
+    producer = await member.start_producer(partition)
+    producer_records = [
+        ProducerRecord(topic=sink, key=b"k", value=b"v", headers=(("h", b"1"),)),
+        ProducerRecord(topic=sink, key=None, value=None),
+        ProducerRecord(topic=sink, key=b"k", value=None),
     ]
-    await writer.publish(publications, offset=3, metadata="a note")
-    await writer.publish([], offset=4, metadata="another")
-    writer.retire()
+    await producer.publish(producer_records, offset=3, metadata="a note")
+    await producer.publish([], offset=4, metadata="another")
+    producer.close()
 
-    assert await member.committed(place) == Commit(offset=4, metadata="another")
+    assert await member.committed(partition) == Commit(offset=4, metadata="another")
     assert sorted(await everything(quick, sink, 3), key=str) == [(None, None), (b"k", None), (b"k", b"v")]
 
 
 async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topic: MakesTopics) -> None:
     """What the earlier one still tries is not written, and it says so."""
     source, sink = await topic("in"), await topic("out")
-    place = Place(source, 0)
-    earlier = await member.start_writer(place)
+    partition = TopicPartition(source, 0)
+    earlier = await member.start_producer(partition)
     await earlier.publish([], offset=1, metadata="")
-    later = await member.start_writer(place)
+    later = await member.start_producer(partition)
     assert (earlier.first, later.first) == (True, False)
 
-    with pytest.raises(KafkaTrouble):
-        await earlier.publish([Publication(topic=sink, key=b"k", value=b"too late")], offset=9, metadata="")
-    earlier.abandon()
+    with pytest.raises(KafkaClientError):
+        await earlier.publish([ProducerRecord(topic=sink, key=b"k", value=b"too late")], offset=9, metadata="")
+    earlier.abort()
     await later.publish([], offset=2, metadata="")
-    later.retire()
+    later.close()
 
-    assert await member.committed(place) == Commit(offset=2, metadata="")
+    assert await member.committed(partition) == Commit(offset=2, metadata="")
 
 
 @pytest.mark.usefixtures("nothing_overlooked")
@@ -139,17 +140,17 @@ async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_beh
         bootstrap_servers=kafka.bootstrap_servers, session_timeout_seconds=6, transaction_timeout_seconds=1
     )
     source, sink = await topic("in"), await topic("out")
-    place, spoiler = Place(source, 0), Spoiler(monkeypatch)
+    partition, spoiler = TopicPartition(source, 0), Spoiler(monkeypatch)
     member = await AioKafka(impatient).connect(group)
-    writer = await member.start_writer(place)
+    producer = await member.start_producer(partition)
 
-    with spoiler.at(NOT_READY[kind], kind), pytest.raises(KafkaTrouble):
-        await writer.publish([Publication(topic=sink, key=b"k", value=b"v")], offset=1, metadata="")
-    later = await member.start_writer(place)
-    writer.abandon()
+    with spoiler.at(NOT_READY[kind], kind), pytest.raises(KafkaClientError):
+        await producer.publish([ProducerRecord(topic=sink, key=b"k", value=b"v")], offset=1, metadata="")
+    later = await member.start_producer(partition)
+    producer.abort()
     await later.publish([], offset=2, metadata="")
-    later.retire()
-    assert await member.committed(place) == Commit(offset=2, metadata="")
+    later.close()
+    assert await member.committed(partition) == Commit(offset=2, metadata="")
     await member.leave()
 
 
@@ -158,20 +159,22 @@ async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
 ) -> None:
     """The writer is used up; the next one is good."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
-    place = Place(source, 0)
-    writer = await member.start_writer(place)
-    publications = [Publication(topic=sink, key=b"k", value=size * b"x") for size in (10, 200_000, 10, 17_000_000, 10)]
+    partition = TopicPartition(source, 0)
+    producer = await member.start_producer(partition)
+    producer_records = [
+        ProducerRecord(topic=sink, key=b"k", value=size * b"x") for size in (10, 200_000, 10, 17_000_000, 10)
+    ]
 
-    with pytest.raises(PublicationsTooLarge) as refused:
-        await writer.publish(publications, offset=5, metadata="")
+    with pytest.raises(RecordsTooLarge) as refused:
+        await producer.publish(producer_records, offset=5, metadata="")
     assert refused.value.indexes == {1, 3}
-    writer.abandon()
-    writer = await member.start_writer(place)
-    assert await member.committed(place) is None
+    producer.abort()
+    producer = await member.start_producer(partition)
+    assert await member.committed(partition) is None
 
-    await writer.publish(publications[::2], offset=5, metadata="")
+    await producer.publish(producer_records[::2], offset=5, metadata="")
     assert len(await everything(quick, sink, 3)) == 3
-    writer.retire()
+    producer.close()
 
 
 async def test_a_member_reads_only_what_it_is_asked_to(
@@ -183,30 +186,30 @@ async def test_a_member_reads_only_what_it_is_asked_to(
         for partition in (0, 1):
             await producer.send_and_wait(source, b"%d" % partition, partition=partition, headers=[("h", b"1")])
     await joined(member, source)
-    assert member.assignment() == {Place(source, 0), Place(source, 1)}
+    assert member.assignment() == {TopicPartition(source, 0), TopicPartition(source, 1)}
     assert member.lease.holds(member.lease.generation)
-    ids = await member.log_ids([source, "nowhere"])
+    ids = await member.topic_ids([source, "nowhere"])
     assert list(ids) == [source]
-    assert await member.log_range(Place(source, 0)) == LogRange(start=0, end=1, log_id=ids[source])
-    for place in member.assignment():
-        member.seek(place, 0)
+    assert await member.offset_range(TopicPartition(source, 0)) == OffsetRange(start=0, end=1, topic_id=ids[source])
+    for assigned in member.assignment():
+        member.seek(assigned, 0)
 
-    only = await read(member, Place(source, 1))
+    only = await read(member, TopicPartition(source, 1))
     assert [(record.value, record.headers) for record in only] == [(b"1", (("h", b"1"),))]
     assert await member.poll([], timeout=0.1) == {}
-    member.seek(Place(source, 1), 0)
-    assert await read(member, Place(source, 1)) == only
-    assert [record.value for record in await read(member, Place(source, 0))] == [b"0"]
-    with pytest.raises(KafkaTrouble):
-        member.seek(Place(source, 7), 0)
+    member.seek(TopicPartition(source, 1), 0)
+    assert await read(member, TopicPartition(source, 1)) == only
+    assert [record.value for record in await read(member, TopicPartition(source, 0))] == [b"0"]
+    with pytest.raises(KafkaClientError):
+        member.seek(TopicPartition(source, 7), 0)
 
 
-async def read(member: AioKafkaMember, place: Place) -> list[Record]:
+async def read(member: AioKafkaMember, partition: TopicPartition) -> list[Record]:
     async with asyncio.timeout(10):
         while True:
-            if batches := await member.poll([place], timeout=1):
-                assert list(batches) == [place]
-                return list(batches[place])
+            if batches := await member.poll([partition], timeout=1):
+                assert list(batches) == [partition]
+                return list(batches[partition])
 
 
 async def test_an_absent_broker_is_named(group: str) -> None:
@@ -219,16 +222,16 @@ async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
     member: AioKafkaMember, topic: MakesTopics
 ) -> None:
     """As long as a transaction with an offset is open, there is no answer; the fence of a new writer ends it."""
-    place = Place(await topic("in"), 0)
-    writer = await member.start_writer(place)
-    await writer._producer.begin_transaction()
-    await writer._producer.send_offsets_to_transaction({TopicPartition(*place): (7, "")}, member._group)
-    asking = asyncio.create_task(member.committed(place))
+    partition = TopicPartition(await topic("in"), 0)
+    producer = await member.start_producer(partition)
+    await producer._producer.begin_transaction()
+    await producer._producer.send_offsets_to_transaction({ClientPartition(*partition): (7, "")}, member._group)
+    asking = asyncio.create_task(member.committed(partition))
     await asyncio.sleep(0.3)
     assert not asking.done()
 
-    writer.abandon()
-    (await member.start_writer(place)).retire()
+    producer.abort()
+    (await member.start_producer(partition)).close()
 
     assert await asyncio.wait_for(asking, 5) is None
 
@@ -238,19 +241,19 @@ async def test_what_no_client_can_write_is_named_and_nothing_is_written(
 ) -> None:
     """Half a character in a header's name, or no bytes at all: its stage is asked for another outcome."""
     source, sink = await topic("in"), await topic("out")
-    writer = await member.start_writer(Place(source, 0))
-    publications = (
-        Publication(topic=sink, key=None, value=b"fine"),
-        Publication(topic=sink, key=b"k", value=b"v", headers=(("\ud800", b"1"),)),
-        Publication(topic=sink, key=None, value=None, headers=(("\ud800", None),)),
+    producer = await member.start_producer(TopicPartition(source, 0))
+    producer_records = (
+        ProducerRecord(topic=sink, key=None, value=b"fine"),
+        ProducerRecord(topic=sink, key=b"k", value=b"v", headers=(("\ud800", b"1"),)),
+        ProducerRecord(topic=sink, key=None, value=None, headers=(("\ud800", None),)),
     )
 
-    with pytest.raises(PublicationsTooLarge) as refused:
-        await writer.publish(publications, offset=1, metadata="")
-    writer.abandon()
+    with pytest.raises(RecordsTooLarge) as refused:
+        await producer.publish(producer_records, offset=1, metadata="")
+    producer.abort()
 
     assert refused.value.indexes == {1, 2}
-    assert await member.committed(Place(source, 0)) is None
+    assert await member.committed(TopicPartition(source, 0)) is None
 
 
 async def test_a_header_without_a_value_stays_one(
@@ -258,11 +261,11 @@ async def test_a_header_without_a_value_stays_one(
 ) -> None:
     """Kafka tells nothing from empty, and so does every copy of a record."""
     source, sink = await topic("in"), await topic("out")
-    writer = await member.start_writer(Place(source, 0))
+    producer = await member.start_producer(TopicPartition(source, 0))
     headers = (("null", None), ("empty", b""))
 
-    await writer.publish((Publication(topic=sink, key=b"k", value=b"v", headers=headers),), offset=1, metadata="")
-    writer.retire()
+    await producer.publish((ProducerRecord(topic=sink, key=b"k", value=b"v", headers=headers),), offset=1, metadata="")
+    producer.close()
 
     assert [record.headers async for record in read_to_end(quick, [sink])] == [headers]
 
@@ -272,7 +275,7 @@ class Copies:
 
     name = "copies"
     sends = True
-    begins_at_end = False
+    starts_at_latest = False
     max_in_flight = 10
     max_waiting = 10
     fingerprint = "one"
@@ -282,21 +285,21 @@ class Copies:
         self.topics = (source,)
         self._sink = sink
 
-    async def prepare(self, record: Record) -> Prepared[bytes | None]:
-        return Prepared(lane=None, subject=record.value)
+    async def prepare(self, record: Record) -> PreparedRecord[bytes | None]:
+        return PreparedRecord(lane=None, subject=record.value)
 
-    async def handle(self, subject: bytes | None, grant: Grant) -> Outcome | Later[bytes | None]:
-        grant.clear_to_send()
-        return self._copy(grant.record.key, subject)
+    async def handle(self, subject: bytes | None, context: RecordContext) -> Outcome | RetryLater[bytes | None]:
+        context.authorize_send()
+        return self._copy(context.record.key, subject)
 
-    def carry(self, record: Record, subject: bytes | None, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: bytes | None, context: RecordContext) -> Outcome:
         return self._copy(record.key, b"carried")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         return self._copy(record.key, type(error).__name__.encode())
 
     def _copy(self, key: bytes | None, value: bytes | None) -> Outcome:
-        return Outcome(records=(Publication(topic=self._sink, key=key, value=value),))
+        return Outcome(records=(ProducerRecord(topic=self._sink, key=key, value=value),))
 
 
 async def test_odd_records_get_through_one_by_one(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
@@ -329,8 +332,8 @@ class TellsTwice(Copies):
         self._other = other
 
     def _copy(self, key: bytes | None, value: bytes | None) -> Outcome:
-        copies = [Publication(topic=self._sink, key=key, value=value)] * 2
-        return Outcome(records=(*copies, Publication(topic=self._other, key=key, value=(value or b"")[:5])))
+        copies = [ProducerRecord(topic=self._sink, key=key, value=value)] * 2
+        return Outcome(records=(*copies, ProducerRecord(topic=self._other, key=key, value=(value or b"")[:5])))
 
 
 async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(

@@ -31,8 +31,8 @@ def test_a_record_without_a_lane_waits_for_nobody() -> None:
 def test_leaving_from_the_queue_makes_nobody_current() -> None:
     """A queued record that is carried on does not let a third one overtake the first."""
     lanes: Lanes[str] = Lanes()
-    for work in ("first", "second", "third"):
-        lanes.enter("order", work)
+    for item in ("first", "second", "third"):
+        lanes.enter("order", item)
 
     assert lanes.leave("order", "second") is None
     assert lanes.leave("order", "first") == "third"
@@ -50,8 +50,8 @@ def test_an_empty_lane_is_forgotten() -> None:
 def test_who_is_behind_is_known() -> None:
     """What follows a carried record must count as possibly sent."""
     lanes: Lanes[str] = Lanes()
-    for work in ("first", "second", "third"):
-        lanes.enter("order", work)
+    for item in ("first", "second", "third"):
+        lanes.enter("order", item)
 
     assert list(lanes.behind("order", "first")) == ["second", "third"]
     assert list(lanes.behind("order", "third")) == []

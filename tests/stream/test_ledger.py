@@ -59,7 +59,7 @@ def test_slow_order_holds_back_the_commit(ledger: OffsetLedger) -> None:
     ledger.settle(8)
 
     assert ledger.committable() == 7
-    assert ledger.standing().settled == ((8, 10),)
+    assert ledger.committable_offsets().settled == ((8, 10),)
 
 
 def test_with_nothing_open_everything_read_may_be_committed(ledger: OffsetLedger) -> None:
@@ -70,7 +70,7 @@ def test_with_nothing_open_everything_read_may_be_committed(ledger: OffsetLedger
     ledger.settle(3)
 
     assert ledger.committable() == 11
-    assert ledger.standing().settled == ()
+    assert ledger.committable_offsets().settled == ()
 
 
 def test_holes_between_settled_offsets_join_their_runs(ledger: OffsetLedger) -> None:
@@ -79,8 +79,8 @@ def test_holes_between_settled_offsets_join_their_runs(ledger: OffsetLedger) -> 
         ledger.open(offset)
     ledger.settle(20)
 
-    assert ledger.standing().committable == 3
-    assert ledger.standing().settled == ((4, 10), (11, 21))
+    assert ledger.committable_offsets().committable == 3
+    assert ledger.committable_offsets().settled == ((4, 10), (11, 21))
 
 
 def test_holes_beyond_the_last_settled_offset_take_no_room(ledger: OffsetLedger) -> None:
@@ -89,7 +89,7 @@ def test_holes_beyond_the_last_settled_offset_take_no_room(ledger: OffsetLedger)
         ledger.open(offset)
     ledger.settle(2)
 
-    assert ledger.standing().settled == ((1, 3),)
+    assert ledger.committable_offsets().settled == ((1, 3),)
 
 
 def test_records_that_are_gone_are_passed_over_and_counted() -> None:
@@ -147,8 +147,8 @@ def test_what_an_earlier_owner_settled_is_skipped() -> None:
     assert ledger.open(10)
     assert ledger.open(11)
     assert not ledger.open(12)
-    assert ledger.standing({10, 11}).committable == 15
-    assert ledger.standing({10, 11}).settled == ((20, 30),)
+    assert ledger.committable_offsets({10, 11}).committable == 15
+    assert ledger.committable_offsets({10, 11}).settled == ((20, 30),)
 
 
 def test_markers_at_the_end_of_a_log_are_committed_past(ledger: OffsetLedger) -> None:
@@ -169,7 +169,7 @@ def test_passing_over_never_goes_back(ledger: OffsetLedger) -> None:
     ledger.open(2)
     ledger.pass_over(1)
     assert ledger.next_offset == 3
-    assert ledger.standing().settled == ((4, 6),)
+    assert ledger.committable_offsets().settled == ((4, 6),)
 
     ledger.pass_over(5)
 
@@ -181,7 +181,7 @@ def test_previewing_a_commit_changes_nothing(ledger: OffsetLedger) -> None:
     """What is on its way to the broker is still open."""
     ledger.open(1)
 
-    assert ledger.standing({1}).committable == 2
+    assert ledger.committable_offsets({1}).committable == 2
     assert ledger.committable() == 1
     assert 1 in ledger
     assert len(ledger) == 1
@@ -192,16 +192,16 @@ runs = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), max_size=5)
 
 @given(
     committed=st.integers(0, 50),
-    inherited=runs,
+    recovered_from=runs,
     holes=st.lists(st.integers(0, 4), max_size=60),
     settling=st.data(),
 )
 def test_agrees_with_the_naive_model(
-    committed: int, inherited: list[tuple[int, int]], holes: list[int], settling: st.DataObject
+    committed: int, recovered_from: list[tuple[int, int]], holes: list[int], settling: st.DataObject
 ) -> None:
     """Whatever is inherited, wherever the holes are, in whatever order records are settled."""
     settled, reached = [], committed
-    for gap, length in inherited:
+    for gap, length in recovered_from:
         settled.append((reached + gap, reached + gap + length))
         reached += gap + length
     ledger, naive = OffsetLedger("t/0", committed=committed, settled=settled), NaiveLedger(committed, settled)
@@ -215,9 +215,9 @@ def test_agrees_with_the_naive_model(
         ):
             ledger.settle(done)
             naive.settle(done)
-        standing = ledger.standing()
-        assert standing.committable == ledger.committable() == naive.committable()
-        assert offsets_of(standing.settled) == naive.settled_beyond()
+        committable_offsets = ledger.committable_offsets()
+        assert committable_offsets.committable == ledger.committable() == naive.committable()
+        assert offsets_of(committable_offsets.settled) == naive.settled_beyond()
         assert list(ledger) == sorted(naive.open)
 
 
@@ -229,11 +229,11 @@ def test_a_preview_is_what_settling_brings(opened: set[int], later: st.DataObjec
         ledger.open(offset)
     done = later.draw(st.sets(st.sampled_from(sorted(opened)))) if opened else set()
 
-    preview = ledger.standing(done)
+    preview = ledger.committable_offsets(done)
     for offset in done:
         ledger.settle(offset)
 
-    assert preview == ledger.standing()
+    assert preview == ledger.committable_offsets()
 
 
 @given(opened=st.sets(st.integers(0, 80), min_size=1), later=st.data())
@@ -244,12 +244,12 @@ def test_whoever_takes_over_opens_exactly_what_was_open(opened: set[int], later:
         first.open(offset)
     for offset in later.draw(st.sets(st.sampled_from(sorted(opened)))):
         first.settle(offset)
-    standing = first.standing()
+    committable_offsets = first.committable_offsets()
 
-    second = OffsetLedger("t/0", committed=standing.committable, settled=standing.settled)
+    second = OffsetLedger("t/0", committed=committable_offsets.committable, settled=committable_offsets.settled)
     for offset in sorted(opened):
-        if offset >= standing.committable:
+        if offset >= committable_offsets.committable:
             second.open(offset)
 
     assert list(second) == list(first)
-    assert second.standing() == standing
+    assert second.committable_offsets() == committable_offsets

@@ -10,8 +10,8 @@ from conftest import MakesTopics
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.reading import read_one, read_to_end
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Outcome, Prepared
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 from stream.batch_bytes import ZSTD, Written, batch
 from stream.raw_batches import send_raw
 from stream.site import until
@@ -35,7 +35,7 @@ class Copies:
 
     name = "copies"
     sends = False
-    begins_at_end = False
+    starts_at_latest = False
     max_in_flight = 8
     max_waiting = 10
     fingerprint = "1"
@@ -46,17 +46,17 @@ class Copies:
         self.read: list[Record] = []
         self._sink = sink
 
-    async def prepare(self, record: Record) -> Prepared[Record]:
-        return Prepared(lane=None, subject=record)
+    async def prepare(self, record: Record) -> PreparedRecord[Record]:
+        return PreparedRecord(lane=None, subject=record)
 
-    async def handle(self, subject: Record, grant: Grant) -> Outcome:
+    async def handle(self, subject: Record, context: RecordContext) -> Outcome:
         self.read.append(subject)
-        return Outcome(records=(Publication(topic=self._sink, key=subject.key, value=subject.value),))
+        return Outcome(records=(ProducerRecord(topic=self._sink, key=subject.key, value=subject.value),))
 
-    def carry(self, record: Record, subject: Record, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: Record, context: RecordContext) -> Outcome:
         raise AssertionError("nothing is carried on here")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
 
 

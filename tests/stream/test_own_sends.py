@@ -9,10 +9,10 @@ from datetime import datetime
 import pytest
 
 from adapter.errors import LeaseLost
-from adapter.stream import workshop
-from adapter.stream.metadata import CommitNote, short_fingerprint, write
+from adapter.stream import scheduler
+from adapter.stream.commit_metadata import CommitMetadata, encode, short_fingerprint
 from adapter.stream.port import Commit
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, Sends, StageOfTests, running, told, until
 from stream.fake_kafka import CLUSTER_ID, FakeCluster
 
@@ -25,11 +25,11 @@ class Sent:
         self.sent: list[str] = []
         self.doubted_for_nothing: set[str] = set()
 
-    async def __call__(self, subject: str, grant: Grant) -> Outcome:
-        if grant.possibly_sent_since is not None and subject not in self.sent:
+    async def __call__(self, subject: str, context: RecordContext) -> Outcome:
+        if context.possibly_sent_since is not None and subject not in self.sent:
             self.doubted_for_nothing.add(subject)
         if subject not in self.sent:
-            grant.clear_to_send()
+            context.authorize_send()
             self.sent.append(subject)
         await asyncio.sleep(0.002)
         return told(subject)
@@ -82,8 +82,8 @@ async def test_what_this_process_sent_and_never_heard_of_is_in_doubt_when_it_joi
     """That no other process sent it does not mean that it was not sent."""
     sends, gone = Sends(), asyncio.Event()
 
-    async def hears_nothing_of_a(subject: str, grant: Grant) -> Outcome:
-        outcome = await sends(subject, grant)
+    async def hears_nothing_of_a(subject: str, context: RecordContext) -> Outcome:
+        outcome = await sends(subject, context)
         if subject == "a" and not sends.doubted:
             await gone.wait()
             raise LeaseLost("too late")
@@ -109,14 +109,14 @@ async def test_what_another_process_may_have_sent_in_between_is_in_doubt(cluster
     """It held the partition, committed, and died with its records on the wire; the first one knows nothing of that."""
     sends, never = Sends(), asyncio.Event()
 
-    async def sends_a_moment_later(subject: str, grant: Grant) -> Outcome:
+    async def sends_a_moment_later(subject: str, context: RecordContext) -> Outcome:
         if not cluster.told:
             return told(subject)
         await asyncio.sleep(0.01)
-        return await sends(subject, grant)
+        return await sends(subject, context)
 
-    async def sends_and_hangs(subject: str, grant: Grant) -> Outcome:
-        grant.clear_to_send()
+    async def sends_and_hangs(subject: str, context: RecordContext) -> Outcome:
+        context.authorize_send()
         sends.sent.append(subject)
         await never.wait()
         return told(subject)
@@ -155,7 +155,7 @@ async def test_an_owner_in_between_that_has_committed_nothing_has_sent_nothing(c
             await until(lambda: other.assigned)
             cluster.slow_transactions = 60.0
             cluster.append(PAID, "b", "c")
-            await until(lambda: other._levels().open == 2)
+            await until(lambda: other._gauges().open == 2)
             cluster.members[1].die()
             cluster.slow_transactions = 0.0
             mine.lease.answers = True
@@ -171,22 +171,26 @@ async def test_the_moment_of_a_doubt_does_not_move_with_each_failed_transaction(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is waited for from then on: a broker with hiccups must not put the end of the waiting off for ever."""
-    monkeypatch.setattr(workshop, "LEASE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "LEASE_PAUSE_SECONDS", 0.01)
     moments: list[datetime | None] = []
     may_end = asyncio.Event()
 
-    async def doubts(subject: str, grant: Grant) -> Outcome:
+    async def doubts(subject: str, context: RecordContext) -> Outcome:
         if subject == "doubted":
-            moments.append(grant.possibly_sent_since)
+            moments.append(context.possibly_sent_since)
             if not may_end.is_set():
                 raise LeaseLost("not now")
         return told(subject)
 
     cluster.append(PAID, "doubted")
-    note = CommitNote(
-        cluster_id=CLUSTER_ID, committed=0, reserved_until=1, mixed_until=0, fingerprint=short_fingerprint("one")
+    note = CommitMetadata(
+        cluster_id=CLUSTER_ID,
+        committed=0,
+        reserved_until=1,
+        other_fingerprint_until=0,
+        fingerprint=short_fingerprint("one"),
     )
-    cluster.commits[PAID] = Commit(offset=0, metadata=write(note))
+    cluster.commits[PAID] = Commit(offset=0, metadata=encode(note))
     async with running(StageOfTests(doubts), cluster, PAID):
         for take_overs in range(1, 4):
             await until(lambda count=take_overs: cluster.epochs[PAID] == count and moments)  # type: ignore[misc]  # bound now

@@ -14,9 +14,9 @@ from integration.told import all_there
 from adapter.errors import BrokerAway
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.port import KafkaTrouble
+from adapter.stream.port import KafkaClientError
 from adapter.stream.publisher import WITHIN_SECONDS, KafkaPublisher
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 from adapter.stream.topics import TopicSpec, create
 from stream.site import until
 
@@ -37,8 +37,8 @@ async def _publishing(connection: KafkaConnection) -> AsyncIterator[KafkaPublish
         await asyncio.wait_for(running, 10)
 
 
-def _record(topic: str, value: str) -> Publication:
-    return Publication(topic=topic, key=b"3085676/A", value=value.encode(), headers=(("ce_id", value.encode()),))
+def _record(topic: str, value: str) -> ProducerRecord:
+    return ProducerRecord(topic=topic, key=b"3085676/A", value=value.encode(), headers=(("ce_id", value.encode()),))
 
 
 async def _there(connection: KafkaConnection, topic: str) -> list[str]:
@@ -64,7 +64,7 @@ async def test_a_record_that_the_topic_does_not_take_harms_no_other(kafka: Kafka
         await until(lambda: publisher.in_touch, seconds=20)
         await publisher.publish(_record(name, "before"))
 
-        with pytest.raises(KafkaTrouble):
+        with pytest.raises(KafkaClientError):
             await publisher.publish(_record(name, "x" * 5000))
 
         await publisher.publish(_record(name, "after"))
@@ -97,7 +97,7 @@ def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> Non
     later = time.monotonic() + 7200
     monkeypatch.setattr(time, "monotonic", lambda: later)
 
-    assert publisher.last_beat == later
+    assert publisher.last_heartbeat == later
 
 
 def test_nobody_waits_for_longer_than_the_contract_says() -> None:
@@ -115,7 +115,7 @@ async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready:
             await until(lambda: publisher.in_touch, seconds=20)
             await publisher.publish(_record("tickets", "before"))
             await asyncio.to_thread(broker.kill)
-            with pytest.raises((BrokerAway, KafkaTrouble)):
+            with pytest.raises((BrokerAway, KafkaClientError)):
                 await publisher.publish(_record("tickets", "during"))
             await until(lambda: not publisher.in_touch, seconds=20)
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from adapter.stream import record_batches
 from adapter.stream.inflation import MOST_INFLATED_BYTES
-from adapter.stream.port import Place, UnreadableBatch
+from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.record_batches import MOST_HEADERS, ReadBudget, RecordReader
 from adapter.stream.records import Record, moment_of
 from stream.batch_bytes import CODECS, COMPRESS, GZIP, LZ4, ZSTD, Written, batch, marker, message, varint
 
-PLACE = Place("orders.paid", 3)
+PLACE = TopicPartition("orders.paid", 3)
 AFTER_ALL = 10_000
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ODD_BYTES = st.none() | st.binary(max_size=40)
@@ -220,7 +220,7 @@ def test_a_batch_that_cannot_be_read_says_where_and_why(data: bytes) -> None:
     with pytest.raises(UnreadableBatch) as raised:
         one.take(AFTER_ALL)
 
-    assert (raised.value.place, raised.value.first, one.position) == (PLACE, 5, 5)
+    assert (raised.value.partition, raised.value.first, one.position) == (PLACE, 5, 5)
     assert "orders.paid/3/5" in str(raised.value)
     with pytest.raises(UnreadableBatch):
         one.take(AFTER_ALL)

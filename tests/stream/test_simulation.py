@@ -14,15 +14,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapter.stream import engine as engine_module
-from adapter.stream import workshop
+from adapter.stream import scheduler
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.port import Place
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.port import TopicPartition
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
 
-PLACES = [Place("paid", number) for number in range(4)]
+PLACES = [TopicPartition("paid", number) for number in range(4)]
 RECORDS = 240
 MOVES = 25
 
@@ -41,7 +41,7 @@ class Sender:
     group = "group"
     topics = ("paid",)
     sends = True
-    begins_at_end = False
+    starts_at_latest = False
     max_in_flight = 6
     max_waiting = 50
     fingerprint = "one"
@@ -51,21 +51,21 @@ class Sender:
         self._chance = chance
         self.alive = True
 
-    async def prepare(self, record: Record) -> Prepared[str]:
+    async def prepare(self, record: Record) -> PreparedRecord[str]:
         await asyncio.sleep(0)
-        return Prepared(lane=record.key, subject=(record.value or b"").decode())
+        return PreparedRecord(lane=record.key, subject=(record.value or b"").decode())
 
-    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
+    async def handle(self, subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         if self._chance.random() < 0.05:
-            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.004), subject=subject)
+            return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.004), subject=subject)
         await self._takes_a_while()
-        if not (grant.possibly_sent_since and subject in self._remote.sent):
-            grant.clear_to_send()
+        if not (context.possibly_sent_since and subject in self._remote.sent):
+            context.authorize_send()
             if not self.alive:
                 await asyncio.Event().wait()
             self._remote.sent.append(subject)
             await self._takes_a_while()
-        return Outcome(records=(Publication(topic="out", key=grant.record.key, value=subject.encode()),))
+        return Outcome(records=(ProducerRecord(topic="out", key=context.record.key, value=subject.encode()),))
 
     async def _takes_a_while(self) -> None:
         if self._chance.random() < 0.02:
@@ -73,10 +73,10 @@ class Sender:
         else:
             await asyncio.sleep(self._chance.random() * 0.003)
 
-    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
         raise AssertionError("nothing is carried on here")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
 
 
@@ -102,9 +102,9 @@ class World:
     async def rebalance(self) -> None:
         """Partitions at random among those who answer; one fenced away by accident now and then."""
         answering = [member for member in self.cluster.members if member.lease.answers]
-        shares: list[list[Place]] = [[] for _ in answering]
-        for place in PLACES:
-            self.chance.choice(shares).append(place)
+        shares: list[list[TopicPartition]] = [[] for _ in answering]
+        for partition in PLACES:
+            self.chance.choice(shares).append(partition)
         await self.cluster.assign(*shares)
 
     async def freeze(self) -> None:
@@ -167,8 +167,8 @@ async def test_whatever_happens_every_record_is_sent_once_and_told_once(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a lane's records are told in their order."""
-    monkeypatch.setattr(workshop, "LEASE_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(engine_module, "LEAST_FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "LEASE_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(engine_module, "LEAST_COMMIT_SECONDS", 0.05)
     world = World(seed)
     for _ in range(3):
         await world.hire()
@@ -178,8 +178,8 @@ async def test_whatever_happens_every_record_is_sent_once_and_told_once(
     for _ in range(MOVES):
         for _ in range(RECORDS // MOVES + 1):
             lane = number // 3
-            place = PLACES[lane % len(PLACES)]
-            world.cluster.append(place, str(number), key=f"{lane}", hole=world.chance.choice([0, 0, 1]))
+            partition = PLACES[lane % len(PLACES)]
+            world.cluster.append(partition, str(number), key=f"{lane}", hole=world.chance.choice([0, 0, 1]))
             number += 1
         await world.chance.choice(moves)()
         await asyncio.sleep(world.chance.random() * 0.02)

@@ -14,7 +14,7 @@ from conftest import MakesTopics
 
 from adapter.errors import BrokerAway, TopicsMissing
 from adapter.stream import topics
-from adapter.stream.cluster import ANSWER_SECONDS, CREATE_SECONDS, talk
+from adapter.stream.admin import ANSWER_SECONDS, CREATE_SECONDS, admin_session
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec
 
@@ -49,7 +49,7 @@ async def test_making_topics_twice_changes_nothing(kafka: KafkaConnection) -> No
 
     assert await topics.create(kafka, [wanted]) == (wanted.name,)
     assert await topics.create(kafka, [wanted]) == ()
-    async with talk(kafka) as cluster:
+    async with admin_session(kafka) as cluster:
         facts = (await cluster.topics([wanted.name]))[wanted.name]
         settings = (await cluster.settings([wanted.name]))[wanted.name]
     assert facts.partitions == (0, 1, 2)
@@ -126,7 +126,7 @@ async def test_nobody_there_is_said_with_the_reason(unused_port: int) -> None:
 async def test_a_peer_that_never_answers_is_given_up(nobody: KafkaConnection) -> None:
     """What takes connections and says nothing is away, too, and within the bound."""
     with pytest.raises(BrokerAway):
-        async with talk(nobody, within_seconds=0.2):
+        async with admin_session(nobody, within_seconds=0.2):
             pass
 
 

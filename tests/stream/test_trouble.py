@@ -19,9 +19,9 @@ from aiokafka.protocol.transaction import (
 )
 
 from adapter.stream import kafka_client
+from adapter.stream.commit_metadata import CommitMetadata, encode
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE
-from adapter.stream.metadata import CommitNote, write
 from adapter.stream.stable_offsets import StableOffsetFetchRequest
 from stream.site import SLOW_MACHINE, Site, named, until
 from stream.spoiled import Spoiler
@@ -247,10 +247,15 @@ async def test_a_note_of_another_cluster_or_version_is_not_believed(
     site = await a_site(quick)
     await site.feed(*range(10))
     site.sent += named(0, 5)
-    note = CommitNote(
-        cluster_id=cluster_id, committed=2, reserved_until=2, mixed_until=0, fingerprint="x", settled=((3, 8),)
+    note = CommitMetadata(
+        cluster_id=cluster_id,
+        committed=2,
+        reserved_until=2,
+        other_fingerprint_until=0,
+        fingerprint="x",
+        settled=((3, 8),),
     )
-    await site.commit(2, write(note).replace("ea1", version))
+    await site.commit(2, encode(note).replace("ea1", version))
     async with site.at_work():
         await site.settled(8)
 
@@ -270,13 +275,13 @@ async def test_a_lost_coordinator_is_found_again(
     """Of the group or of the transactions, before it acted or after: nothing is lost, sent twice or told twice."""
     spoiler, site = Spoiler(monkeypatch), await a_site(quick, partitions=2)
     of_transactions = (AddPartitionsToTxnRequest, AddOffsetsToTxnRequest, EndTxnRequest)
-    losses = [
+    durability_warnings = [
         (of_transactions, True),
         ((AddOffsetsToTxnRequest, EndTxnRequest, HeartbeatRequest), False),
         ((TxnOffsetCommitRequest, HeartbeatRequest), True),
     ]
     async with site.at_work():
-        for number, (kinds, reaches) in enumerate(losses):
+        for number, (kinds, reaches) in enumerate(durability_warnings):
             spoiler.spoiled.clear()
             feeding = asyncio.create_task(site.feed(*range(40 * number, 40 * number + 40)))
             with spoiler.at(code, *kinds, reaches=reaches):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.stream.waiting import WaitingRoom
+from adapter.stream.delay_queue import DelayQueue
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +18,11 @@ class Patient:
 
 def test_the_longest_due_come_first() -> None:
     """In the order of their times, and of their coming where the times are equal."""
-    room: WaitingRoom[Patient] = WaitingRoom()
+    room: DelayQueue[Patient] = DelayQueue()
     late, early, also_early = Patient(1), Patient(2), Patient(3)
-    room.enter(late, 30)
-    room.enter(early, 10)
-    room.enter(also_early, 10)
+    room.put(late, 30)
+    room.put(early, 10)
+    room.put(also_early, 10)
 
     assert room.next_due() == 10
     assert list(room.due(20)) == [early, also_early]
@@ -33,22 +33,22 @@ def test_the_longest_due_come_first() -> None:
 
 def test_topics_are_counted_apart() -> None:
     """One topic's bound does not stop another topic."""
-    room: WaitingRoom[Patient] = WaitingRoom()
-    room.enter(Patient(1), 10)
-    room.enter(Patient(2), 10)
-    room.enter(Patient(3, topic="paid"), 10)
+    room: DelayQueue[Patient] = DelayQueue()
+    room.put(Patient(1), 10)
+    room.put(Patient(2), 10)
+    room.put(Patient(3, topic="paid"), 10)
 
     assert (room.count("deferred"), room.count("paid"), room.count("else")) == (2, 1, 0)
 
 
 def test_who_left_is_not_called() -> None:
     """A record that was carried on, or whose partition went away."""
-    room: WaitingRoom[Patient] = WaitingRoom()
+    room: DelayQueue[Patient] = DelayQueue()
     gone, stays = Patient(1), Patient(2)
-    room.enter(gone, 10)
-    room.enter(stays, 10)
-    room.leave(gone)
-    room.leave(gone)
+    room.put(gone, 10)
+    room.put(stays, 10)
+    room.discard(gone)
+    room.discard(gone)
 
     assert len(room) == 1
     assert list(room.due(10)) == [stays]
@@ -57,11 +57,11 @@ def test_who_left_is_not_called() -> None:
 
 def test_who_comes_again_waits_for_the_new_time_only() -> None:
     """An old place in the heap means nothing any more."""
-    room: WaitingRoom[Patient] = WaitingRoom()
+    room: DelayQueue[Patient] = DelayQueue()
     patient = Patient(1)
-    room.enter(patient, 10)
-    room.leave(patient)
-    room.enter(patient, 20)
+    room.put(patient, 10)
+    room.discard(patient)
+    room.put(patient, 20)
 
     assert list(room.due(15)) == []
     assert list(room.due(20)) == [patient]
@@ -70,13 +70,13 @@ def test_who_comes_again_waits_for_the_new_time_only() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans())))
 def test_nobody_is_lost_and_nobody_is_called_early(visits: list[tuple[int, bool]]) -> None:
     """Everyone who stays is called once, at the first look after their time."""
-    room: WaitingRoom[Patient] = WaitingRoom()
+    room: DelayQueue[Patient] = DelayQueue()
     patients = [(Patient(number), until, leaves) for number, (until, leaves) in enumerate(visits)]
     for patient, until, _ in patients:
-        room.enter(patient, until)
+        room.put(patient, until)
     for patient, _, leaves in patients:
         if leaves:
-            room.leave(patient)
+            room.discard(patient)
 
     called: dict[Patient, int] = {}
     for now in range(21):

@@ -8,11 +8,11 @@ from collections.abc import Collection
 import pytest
 from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError, ProducerFenced
 
-from adapter.stream.kafka_client import AioKafkaWriter, BatchBytes
-from adapter.stream.port import BatchTooLarge, KafkaTrouble, Place, PublicationsTooLarge
-from adapter.stream.records import Publication
+from adapter.stream.kafka_client import AioKafkaTransactionalProducer, BatchBytes
+from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
+from adapter.stream.records import ProducerRecord
 
-TOLD = Publication(topic="told", key=b"k", value=b"v")
+TOLD = ProducerRecord(topic="told", key=b"k", value=b"v")
 
 
 class NothingPending:
@@ -49,10 +49,10 @@ class FailingProducer:
 )
 async def test_a_producer_that_fails_is_trouble_and_nothing_worse(failure: Exception) -> None:
     """Fenced between two sends, as a zombie that wakes up may be: the partition is dropped, and the process goes on."""
-    writer = AioKafkaWriter(FailingProducer(failure), "group", Place("orders", 0), 5.0, set())
+    producer = AioKafkaTransactionalProducer(FailingProducer(failure), "group", TopicPartition("orders", 0), 5.0, set())
 
-    with pytest.raises(KafkaTrouble):
-        await writer.publish([TOLD], offset=1, metadata="")
+    with pytest.raises(KafkaClientError):
+        await producer.publish([TOLD], offset=1, metadata="")
 
 
 class RefusingProducer:
@@ -81,8 +81,8 @@ class RefusingProducer:
         """They go with it."""
 
 
-def some(topic: str, *sizes: int) -> list[Publication]:
-    return [Publication(topic=topic, key=None, value=b"x" * size) for size in sizes]
+def some(topic: str, *sizes: int) -> list[ProducerRecord]:
+    return [ProducerRecord(topic=topic, key=None, value=b"x" * size) for size in sizes]
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,16 @@ def some(topic: str, *sizes: int) -> list[Publication]:
     ids=["shared", "alone", "alone-and-shared", "the-only-one", "only-and-shared", "another-topic", "empty"],
 )
 async def test_only_a_record_that_was_alone_in_its_batch_is_judged(
-    publications: list[Publication], refused: set[int], judged: set[int]
+    producer_records: list[ProducerRecord], refused: set[int], judged: set[int]
 ) -> None:
     """The topic refused a batch; the others of it may each be small enough, and are tried in smaller ones."""
     batches = BatchBytes()
-    writer = AioKafkaWriter(RefusingProducer(refused), "group", Place("orders", 0), 5.0, set(), batches)
+    producer = AioKafkaTransactionalProducer(
+        RefusingProducer(refused), "group", TopicPartition("orders", 0), 5.0, set(), batches
+    )
 
-    with pytest.raises((PublicationsTooLarge, BatchTooLarge)) as raised:
-        await writer.publish(publications, offset=1, metadata="")
+    with pytest.raises((RecordsTooLarge, BatchTooLarge)) as raised:
+        await producer.publish(producer_records, offset=1, metadata="")
 
     assert getattr(raised.value, "indexes", set()) == judged
     assert (batches.most < 128 * 1024) == (judged != refused)
@@ -114,16 +116,20 @@ async def test_only_a_record_that_was_alone_in_its_batch_is_judged(
 
 async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged() -> None:
     """Each round with a new writer; in the end no topic can refuse a record for its company."""
-    batches, publications, rounds = BatchBytes(), some("a", 10, 10), 0
+    batches, producer_records, rounds = BatchBytes(), some("a", 10, 10), 0
     while batches.most > 1:
         rounds += 1
-        writer = AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", 0), 5.0, set(), batches)
+        producer = AioKafkaTransactionalProducer(
+            RefusingProducer({0, 1}), "group", TopicPartition("orders", 0), 5.0, set(), batches
+        )
         with pytest.raises(BatchTooLarge):
-            await writer.publish(publications, offset=1, metadata="")
+            await producer.publish(producer_records, offset=1, metadata="")
 
-    writer = AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", 0), 5.0, set(), batches)
-    with pytest.raises(PublicationsTooLarge) as raised:
-        await writer.publish(publications, offset=1, metadata="")
+    producer = AioKafkaTransactionalProducer(
+        RefusingProducer({0, 1}), "group", TopicPartition("orders", 0), 5.0, set(), batches
+    )
+    with pytest.raises(RecordsTooLarge) as raised:
+        await producer.publish(producer_records, offset=1, metadata="")
     assert raised.value.indexes == {0, 1}
     assert rounds <= 6
 
@@ -132,11 +138,13 @@ async def test_two_writers_that_are_refused_at_once_shrink_batches_once() -> Non
     """Those of a process's partitions send at the same time, and to the same topics."""
     batches = BatchBytes()
     writers = [
-        AioKafkaWriter(RefusingProducer({0, 1}), "group", Place("orders", number), 5.0, set(), batches)
+        AioKafkaTransactionalProducer(
+            RefusingProducer({0, 1}), "group", TopicPartition("orders", number), 5.0, set(), batches
+        )
         for number in range(2)
     ]
-    for writer in writers:
+    for producer in writers:
         with pytest.raises(BatchTooLarge):
-            await writer.publish(some("a", 10, 10), offset=1, metadata="")
+            await producer.publish(some("a", 10, 10), offset=1, metadata="")
 
     assert batches.most == 32 * 1024

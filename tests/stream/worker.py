@@ -21,8 +21,8 @@ from pathlib import Path
 
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.records import Publication, Record
-from adapter.stream.stage import Grant, Later, Outcome, Prepared
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.remote import REISSUE_AFTER_SECONDS, Remote
 
 READY = "SIGTERM is understood from here on"
@@ -33,7 +33,7 @@ class SendOnce:
 
     name = "send-once"
     sends = True
-    begins_at_end = False
+    starts_at_latest = False
     max_waiting = 2000
     fingerprint = "test"
 
@@ -46,35 +46,37 @@ class SendOnce:
         self._worker = worker
         self._slow = slow
 
-    async def prepare(self, record: Record) -> Prepared[str]:
+    async def prepare(self, record: Record) -> PreparedRecord[str]:
         assert record.value is not None
-        return Prepared(lane=record.key, subject=record.value.decode())
+        return PreparedRecord(lane=record.key, subject=record.value.decode())
 
-    async def handle(self, subject: str, grant: Grant) -> Outcome | Later[str]:
-        doubt = grant.possibly_sent_since
+    async def handle(self, subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
+        doubt = context.possibly_sent_since
         if doubt is not None and self._remote.knows(subject):
-            return self._told(subject, grant, "recovered")
+            return self._told(subject, context, "recovered")
         if doubt is not None and doubt + timedelta(seconds=REISSUE_AFTER_SECONDS) > datetime.now(UTC):
-            return Later(not_before=doubt + timedelta(seconds=REISSUE_AFTER_SECONDS), subject=subject)
+            return RetryLater(not_before=doubt + timedelta(seconds=REISSUE_AFTER_SECONDS), subject=subject)
         if random.random() < 0.02:
-            return Later(not_before=datetime.now(UTC) + timedelta(seconds=0.3), subject=subject)
+            return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.3), subject=subject)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
         # Sealed first, cleared then: whatever is frozen after being cleared is too old when it thaws.
         sealed_at = time.time()
-        grant.clear_to_send()
+        context.authorize_send()
         if not self._remote.send(subject, self._worker, possibly=doubt is not None, sealed_at=sealed_at):
-            return Later(not_before=datetime.now(UTC), subject=subject)
+            return RetryLater(not_before=datetime.now(UTC), subject=subject)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
-        return self._told(subject, grant, "sent")
+        return self._told(subject, context, "sent")
 
-    def _told(self, subject: str, grant: Grant, how: str) -> Outcome:
-        told = Publication(topic=self._sink, key=grant.record.key, value=f"{subject} {how} {self._worker}".encode())
+    def _told(self, subject: str, context: RecordContext, how: str) -> Outcome:
+        told = ProducerRecord(
+            topic=self._sink, key=context.record.key, value=f"{subject} {how} {self._worker}".encode()
+        )
         return Outcome(records=(told,))
 
-    def carry(self, record: Record, subject: str, grant: Grant) -> Outcome:
+    def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
         raise AssertionError("nothing is carried on in this test")
 
-    def broken(self, record: Record, error: Exception, grant: Grant) -> Outcome:
+    def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
 
 

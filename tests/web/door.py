@@ -18,7 +18,7 @@ from adapter.flows.receive import Receiver
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import Response, open_response, seal_request
 from adapter.protocol.notification import Kind
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 from adapter.web.bounds import Bounds, bounded_protocol
 from adapter.web.callbacks import callbacks_app
 from adapter.web.server import WebServer
@@ -68,7 +68,7 @@ class Door:
     """The port; what it published, and what it counted."""
 
     port: int = 0
-    published: list[Publication] = field(default_factory=list)
+    published: list[ProducerRecord] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
     away: AdapterError | None = None
@@ -86,13 +86,13 @@ class Door:
     def find(self, merchant_id: str) -> Merchant | None:
         return {each.merchant_id: each for each in (MERCHANT, SISTER)}.get(merchant_id)
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, producer_record: ProducerRecord) -> None:
         self.waiting += 1
         await self.open.wait()
         self.waiting -= 1
         if self.away is not None:
             raise self.away
-        self.published.append(publication)
+        self.published.append(producer_record)
 
     def notification_ended(self, posted_to: str, end: str) -> None:
         self.ends[end] += 1

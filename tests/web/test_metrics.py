@@ -11,7 +11,7 @@ from adapter.extensions.counters import HookCounters
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallEnd, CallFinished
-from adapter.stream.observer import Levels
+from adapter.stream.observer import Gauges
 from adapter.web.metrics import Metrics
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -20,18 +20,18 @@ MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
 def _told_everything() -> Metrics:
     metrics = Metrics()
     stream, provider, flows = metrics.stream, metrics.provider, metrics.flows
-    stream.records_taken("submit", "orders.paid", 3)
-    stream.outcomes_published("submit", "orders.paid", 2, 5)
-    stream.flush_took("submit", 0.03)
+    stream.records_consumed("submit", "orders.paid", 3)
+    stream.outcomes_committed("submit", "orders.paid", 2, 5)
+    stream.transaction_took("submit", 0.03)
     stream.partition_taken_over("submit", "orders.paid", 0)
     stream.partition_dropped("submit", "orders.paid", 0, "revoked")
     stream.records_lost("submit", "orders.paid", 7)
-    stream.carried("submit", "orders.paid", 1)
+    stream.records_handed_off("submit", "orders.paid", 1)
     stream.failed("submit", "orders.paid", "handle")
     stream.lease_lost("submit", "orders.paid")
-    stream.levels(
+    stream.gauges(
         "submit",
-        Levels(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, behind=12, partitions=6, full=frozenset("a")),
+        Gauges(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, lag=12, partitions=6, full=frozenset("a")),
     )
     call = CallFinished(merchant_id="1", endpoint=Endpoint.ISSUE, end=CallEnd.IN_DOUBT, waited_seconds=0.5, seconds=0.2)
     provider.call_finished(call)

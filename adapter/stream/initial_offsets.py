@@ -14,40 +14,41 @@ import asyncio
 import logging
 from collections.abc import Collection
 
-from adapter.stream.metadata import CommitNote, write
-from adapter.stream.port import Commit, LogRange, Member
+from adapter.stream.commit_metadata import CommitMetadata, encode
+from adapter.stream.port import Commit, Member, OffsetRange
 
 log = logging.getLogger(__name__)
 
 
-async def begin_at_ends(member: Member, topics: Collection[str], *, fingerprint: str) -> bool:
+async def commit_latest_offsets(member: Member, topics: Collection[str], *, fingerprint: str) -> bool:
     """Have a group that never committed begin at the ends of these topics' logs; whether this was done here and now.
 
     `member` has not joined. When two begin at once, the later one's ends count, or those of the one that has joined.
     Raises KafkaTrouble, BrokerAway.
     """
-    places = sorted(await member.places(topics))
-    commits = await asyncio.gather(*(member.committed(place) for place in places))
+    partitions = sorted(await member.partitions_of(topics))
+    commits = await asyncio.gather(*(member.committed(partition) for partition in partitions))
     if any(commit is not None for commit in commits):
         return False
-    ranges = await asyncio.gather(*(member.log_range(place) for place in places))
+    ranges = await asyncio.gather(*(member.offset_range(partition) for partition in partitions))
     ends = {
-        place: _read_to_end(found, member.cluster_id, fingerprint) for place, found in zip(places, ranges, strict=True)
+        partition: _read_to_end(found, member.cluster_id, fingerprint)
+        for partition, found in zip(partitions, ranges, strict=True)
     }
-    done = await member.commit_unjoined(ends)
+    done = await member.commit_before_join(ends)
     if done:
         log.info("the group is new; it begins at the end of %s", ", ".join(sorted(topics)))
     return done
 
 
-def _read_to_end(found: LogRange, cluster_id: str, fingerprint: str) -> Commit:
-    note = CommitNote(
+def _read_to_end(found: OffsetRange, cluster_id: str, fingerprint: str) -> Commit:
+    metadata = CommitMetadata(
         cluster_id=cluster_id,
-        log_id=found.log_id,
+        topic_id=found.topic_id,
         committed=found.end,
         reserved_until=0,
-        mixed_until=0,
+        other_fingerprint_until=0,
         fingerprint=fingerprint,
         settled=(),
     )
-    return Commit(offset=found.end, metadata=write(note))
+    return Commit(offset=found.end, metadata=encode(metadata))

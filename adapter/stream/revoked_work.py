@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Generic, NamedTuple, TypeVar
 
-from adapter.stream.port import Place
+from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome
-from adapter.stream.work import Work
+from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 
@@ -31,83 +31,83 @@ class _Kept(NamedTuple):
     outcome: Outcome
 
 
-class Leftovers(Generic[S]):
+class RevokedWork(Generic[S]):
     """Tasks and outcomes that outlived their holding."""
 
     def __init__(self) -> None:
-        self._running: dict[Place, dict[int, Work[S]]] = {}
-        self._outcomes: dict[Place, dict[int, _Kept]] = {}
-        self._refusals: dict[tuple[Place, int], int] = {}
+        self._running: dict[TopicPartition, dict[int, WorkItem[S]]] = {}
+        self._outcomes: dict[TopicPartition, dict[int, _Kept]] = {}
+        self._refusals: dict[tuple[TopicPartition, int], int] = {}
 
     def __len__(self) -> int:
         """How many records something is left of."""
         return sum(map(len, self._running.values())) + sum(map(len, self._outcomes.values()))
 
-    def still_running(self, work: Work[S]) -> None:
+    def still_running(self, item: WorkItem[S]) -> None:
         """Note that `work`'s partition was let go while its task goes on."""
-        self._running.setdefault(work.holding.place, {})[work.offset] = work
+        self._running.setdefault(item.owned.partition, {})[item.offset] = item
 
-    def ended(self, work: Work[S]) -> None:
+    def ended(self, item: WorkItem[S]) -> None:
         """Note that this task ended."""
-        running = self._running.get(work.holding.place, {})
-        if running.get(work.offset) is work:
-            del running[work.offset]
+        running = self._running.get(item.owned.partition, {})
+        if running.get(item.offset) is item:
+            del running[item.offset]
 
-    def keep(self, work: Work[S], outcome: Outcome) -> None:
+    def keep(self, item: WorkItem[S], outcome: Outcome) -> None:
         """Keep an outcome that was not committed."""
-        self._outcomes.setdefault(work.holding.place, {})[work.offset] = _Kept(
-            work.record, work.holding.generation, outcome
+        self._outcomes.setdefault(item.owned.partition, {})[item.offset] = _Kept(
+            item.record, item.owned.generation, outcome
         )
 
-    def running(self, place: Place, record: Record) -> Work[S] | None:
+    def running(self, partition: TopicPartition, record: Record) -> WorkItem[S] | None:
         """The task that is still at this very record."""
-        work = self._running.get(place, {}).get(record.offset)
-        return work if work is not None and work.record == record else None
+        item = self._running.get(partition, {}).get(record.offset)
+        return item if item is not None and item.record == record else None
 
-    def outcome(self, work: Work[S]) -> Outcome | None:
+    def outcome(self, item: WorkItem[S]) -> Outcome | None:
         """Hand out the outcome that is known of this very record, unless others may have been at it meanwhile."""
-        kept = self._outcomes.get(work.holding.place, {}).pop(work.offset, None)
-        if kept is None or kept.record != work.record:
+        kept = self._outcomes.get(item.owned.partition, {}).pop(item.offset, None)
+        if kept is None or kept.record != item.record:
             return None
-        return kept.outcome if _nobody_between(kept.generation, work.holding.generation) else None
+        return kept.outcome if _no_owner_between(kept.generation, item.owned.generation) else None
 
-    def refused(self, work: Work[S]) -> int:
+    def refused(self, item: WorkItem[S]) -> int:
         """Note that a topic refused this record's outcome; how often it has."""
-        key = (work.holding.place, work.offset)
+        key = (item.owned.partition, item.offset)
         self._refusals[key] = self._refusals.get(key, 0) + 1
         return self._refusals[key]
 
-    def hopeless(self, work: Work[S]) -> bool:
+    def hopeless(self, item: WorkItem[S]) -> bool:
         """Whether a topic refused this record's outcome, and everything that was to be published instead."""
-        return self._refusals.get((work.holding.place, work.offset), 0) > MOST_REFUSALS
+        return self._refusals.get((item.owned.partition, item.offset), 0) > MOST_REFUSALS
 
-    def settled(self, work: Work[S]) -> None:
+    def settled(self, item: WorkItem[S]) -> None:
         """Note that this record is committed."""
-        self._refusals.pop((work.holding.place, work.offset), None)
+        self._refusals.pop((item.owned.partition, item.offset), None)
 
-    def keep_only(self, places: Collection[Place]) -> None:
+    def keep_only(self, partitions: Collection[TopicPartition]) -> None:
         """Forget outcomes of partitions that others own now: theirs count."""
-        for place in self._outcomes.keys() - set(places):
-            del self._outcomes[place]
+        for partition in self._outcomes.keys() - set(partitions):
+            del self._outcomes[partition]
 
-    def taken_over(self, place: Place, generation: int, *, proven: bool) -> None:
+    def taken_over(self, partition: TopicPartition, generation: int, *, proven: bool) -> None:
         """Forget the outcomes that do not count any more, now that the partition was taken over again.
 
-        `proven`: no other process has sent anything of it since this one gave it up, see `inheritance`.
+        `proven`: no other process has sent anything of it since this one gave it up, see `recovered`.
         """
-        self._outcomes[place] = {
+        self._outcomes[partition] = {
             at: each._replace(generation=generation)
-            for at, each in self._outcomes.get(place, {}).items()
-            if proven or _nobody_between(each.generation, generation)
+            for at, each in self._outcomes.get(partition, {}).items()
+            if proven or _no_owner_between(each.generation, generation)
         }
 
-    def forget_below(self, place: Place, offset: int) -> None:
+    def forget_below(self, partition: TopicPartition, offset: int) -> None:
         """Forget outcomes of records that are committed."""
-        kept = self._outcomes.get(place)
+        kept = self._outcomes.get(partition)
         if kept:
-            self._outcomes[place] = {at: each for at, each in kept.items() if at >= offset}
+            self._outcomes[partition] = {at: each for at, each in kept.items() if at >= offset}
 
 
-def _nobody_between(earlier: int, later: int) -> bool:
+def _no_owner_between(earlier: int, later: int) -> bool:
     """Whether a partition owned in both generations can have had no other owner: the same one, or the very next."""
     return later - earlier in (0, 1)

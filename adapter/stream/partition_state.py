@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapter.stream.inheritance import Inheritance, OwnSends
+from adapter.stream.commit_metadata import LIMIT, CommitMetadata, encode
 from adapter.stream.ledger import OffsetLedger
-from adapter.stream.metadata import LIMIT, CommitNote, write
+from adapter.stream.recovery import OwnSends, RecoveredState
 from adapter.stream.stage import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flush:
+class CommitBatch:
     """One transaction: these outcomes by offset, the offset to commit, and its metadata."""
 
     outcomes: Mapping[int, Outcome]
@@ -37,8 +37,8 @@ class Flush:
         return len(self.metadata) <= LIMIT
 
 
-class PartitionBooks:
-    """The books of partition `name`, taken over with `inheritance`.
+class PartitionState:
+    """The books of partition `name`, taken over with `recovered`.
 
     `ahead`: how many offsets beyond the ones being handled a commit reserves; 0 for a stage that sends nothing.
     """
@@ -46,32 +46,32 @@ class PartitionBooks:
     def __init__(
         self,
         name: str,
-        inheritance: Inheritance,
+        recovered: RecoveredState,
         *,
         cluster_id: str,
-        log_id: str = "",
+        topic_id: str = "",
         fingerprint: str,
         ahead: int,
         owner: str = "",
     ) -> None:
-        self._ledger = OffsetLedger(name, committed=inheritance.offset, settled=inheritance.settled)
+        self._ledger = OffsetLedger(name, committed=recovered.offset, settled=recovered.settled)
         self._cluster_id = cluster_id
-        self._log_id = log_id
+        self._topic_id = topic_id
         self._fingerprint = fingerprint
         self._owner = owner
         self._ahead = ahead
-        self._doubt_until = inheritance.possibly_sent_until
-        self._mixed_until = inheritance.mixed_until
-        self._reserved_until = inheritance.reserved_until
-        self._wanted_until = 0
-        self._sent_before = dict(inheritance.sent)
+        self._possibly_sent_until = recovered.possibly_sent_until
+        self._other_fingerprint_until = recovered.other_fingerprint_until
+        self._reserved_until = recovered.reserved_until
+        self._requested_until = 0
+        self._sent_before = dict(recovered.sent)
         self._sent_now: set[int] = set()
-        self._sent_until = max(inheritance.sent, default=-1) + 1
+        self._sent_until = max(recovered.sent, default=-1) + 1
         self._finished: dict[int, Outcome] = {}
         self._sizes: dict[int, int] = {}
         self._finished_bytes = 0
-        self._misleading = inheritance.moved
-        self._committed = inheritance.offset
+        self._commit_outdated = recovered.commit_outdated
+        self._committed = recovered.offset
 
     @property
     def next_offset(self) -> int:
@@ -98,24 +98,24 @@ class PartitionBooks:
 
     def catch_up(self) -> None:
         """Let the next commit be due if it `trails`; it rides with outcomes where there are any."""
-        self._misleading = self._misleading or self.trails
+        self._commit_outdated = self._commit_outdated or self.trails
 
     def skip_to(self, offset: int) -> int:
         """Note that the log has nothing below `offset` any more; how many offsets nobody had read or settled."""
-        self._misleading = True
+        self._commit_outdated = True
         return self._ledger.skip_to(offset)
 
     def settled_past(self, offset: int) -> int | None:
         """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
         return self._ledger.settled_past(offset)
 
-    def take(self, offset: int) -> bool:
+    def open(self, offset: int) -> bool:
         """Note that a record was read; False when it was settled before and is to be skipped. Raises OffsetNotOpen."""
         return self._ledger.open(offset)
 
     def possibly_sent(self, offset: int) -> bool:
         """Whether an earlier owner could have sent this record, or this process did when it held the partition."""
-        return offset < self._doubt_until or offset in self._sent_before
+        return offset < self._possibly_sent_until or offset in self._sent_before
 
     def sent_before(self, offset: int) -> datetime | None:
         """When this process can have sent this record at the latest, before it took the partition over again."""
@@ -127,19 +127,19 @@ class PartitionBooks:
         `fenced_at`: when the owner was fenced that can have sent what is in doubt; `until`: no send begins after it.
         """
         return OwnSends(
-            log_id=self._log_id,
-            doubted_until=self._doubt_until,
+            topic_id=self._topic_id,
+            possibly_sent_until=self._possibly_sent_until,
             fenced_at=fenced_at,
             sent=self._sent_before | dict.fromkeys(self._sent_now, until),
         )
 
-    def mixed(self, offset: int) -> bool:
+    def sent_under_other_fingerprint(self, offset: int) -> bool:
         """Whether it could have done so under another fingerprint."""
-        return offset < self._mixed_until
+        return offset < self._other_fingerprint_until
 
-    def want(self, offset: int) -> bool:
+    def request_send(self, offset: int) -> bool:
         """Note that this record is about to be handled; True when its send is reserved, else a flush is due first."""
-        self._wanted_until = max(self._wanted_until, offset + 1)
+        self._requested_until = max(self._requested_until, offset + 1)
         return self.reserved(offset)
 
     def reserved(self, offset: int) -> bool:
@@ -148,9 +148,9 @@ class PartitionBooks:
 
     def begin_send(self, offset: int) -> None:
         """Note that a send of this record begins."""
-        self.suspect(offset)
+        self.mark_possibly_sent(offset)
 
-    def suspect(self, offset: int) -> None:
+    def mark_possibly_sent(self, offset: int) -> None:
         """Note that this record must count as possibly sent from the next commit on."""
         self._sent_now.add(offset)
         self._sent_until = max(self._sent_until, offset + 1)
@@ -163,7 +163,7 @@ class PartitionBooks:
         self._ledger.check_open(offset)
         self._finished[offset] = outcome
         self._forget_size(offset)
-        self._sizes[offset] = sum(publication.size for publication in outcome.records)
+        self._sizes[offset] = sum(producer_record.size for producer_record in outcome.records)
         self._finished_bytes += self._sizes[offset]
 
     def withdraw(self, offset: int) -> None:
@@ -187,18 +187,18 @@ class PartitionBooks:
         """The open offsets without an outcome, the oldest first."""
         return (offset for offset in self._ledger if offset not in self._finished)
 
-    def draft(self, *, final: bool = False, most_bytes: int | None = None) -> Flush | None:
+    def next_commit(self, *, final: bool = False, most_bytes: int | None = None) -> CommitBatch | None:
         """The flush that is due now, whether or not it fits; None when none is.
 
         `final`: nothing of this partition is sent any more, and the reservation shrinks to the truth. `most_bytes`: of
         the outcomes only the oldest, as many as publish no more than that; one at least.
         """
-        lacking = self._ahead > 0 and self._wanted_until > self._reserved_until and not final
+        lacking = self._ahead > 0 and self._requested_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
         trails = final and self.trails
-        if not (self._finished or lacking or shrinks or trails or self._misleading):
+        if not (self._finished or lacking or shrinks or trails or self._commit_outdated):
             return None
-        return self._flush(self._oldest(most_bytes), final=final)
+        return self._commit(self._oldest(most_bytes), final=final)
 
     def _oldest(self, most_bytes: int | None) -> dict[int, Outcome]:
         if most_bytes is None or self._finished_bytes <= most_bytes:
@@ -212,54 +212,59 @@ class PartitionBooks:
             chosen[offset] = self._finished[offset]
         return chosen
 
-    def size(self, flush: Flush) -> int:
+    def bytes_of(self, batch: CommitBatch) -> int:
         """How many bytes a flush that is not settled yet publishes."""
-        return sum(self._sizes[offset] for offset in flush.outcomes)
+        return sum(self._sizes[offset] for offset in batch.outcomes)
 
-    def fitting(self, *, final: bool = False) -> Flush | None:
+    def next_commit_that_fits(self, *, final: bool = False) -> CommitBatch | None:
         """The flush that is due now and fits: of the outcomes only the oldest, if it must be."""
-        flush = self.draft(final=final)
-        while flush is not None and not flush.fits:
-            oldest = sorted(flush.outcomes)[: len(flush.outcomes) // 2]
-            if not flush.outcomes:
+        batch = self.next_commit(final=final)
+        while batch is not None and not batch.fits:
+            oldest = sorted(batch.outcomes)[: len(batch.outcomes) // 2]
+            if not batch.outcomes:
                 return None
-            flush = self._flush({offset: flush.outcomes[offset] for offset in oldest}, final=final)
-        return flush
+            batch = self._commit({offset: batch.outcomes[offset] for offset in oldest}, final=final)
+        return batch
 
-    def settle(self, flush: Flush) -> None:
+    def settle(self, batch: CommitBatch) -> None:
         """Note that `flush` is committed."""
-        for offset in flush.outcomes:
+        for offset in batch.outcomes:
             self._ledger.settle(offset)
             del self._finished[offset]
             self._forget_size(offset)
             self._sent_before.pop(offset, None)
             self._sent_now.discard(offset)
-        self._reserved_until = flush.reserved_until
-        self._committed = flush.offset
-        self._misleading = False
+        self._reserved_until = batch.reserved_until
+        self._committed = batch.offset
+        self._commit_outdated = False
 
-    def _flush(self, outcomes: dict[int, Outcome], *, final: bool) -> Flush:
-        standing = self._ledger.standing(outcomes.keys())
-        reserved_until = self._reservation(standing.committable, final=final)
-        note = CommitNote(
+    def _commit(self, outcomes: dict[int, Outcome], *, final: bool) -> CommitBatch:
+        committable_offsets = self._ledger.committable_offsets(outcomes.keys())
+        reserved_until = self._reservation(committable_offsets.committable, final=final)
+        metadata = CommitMetadata(
             cluster_id=self._cluster_id,
-            log_id=self._log_id,
-            committed=standing.committable,
+            topic_id=self._topic_id,
+            committed=committable_offsets.committable,
             reserved_until=reserved_until,
-            mixed_until=self._mixed_until if standing.committable < self._mixed_until else 0,
+            other_fingerprint_until=self._other_fingerprint_until
+            if committable_offsets.committable < self._other_fingerprint_until
+            else 0,
             fingerprint=self._fingerprint,
             owner=self._owner,
-            settled=standing.settled,
+            settled=committable_offsets.settled,
         )
-        return Flush(
-            outcomes=outcomes, offset=standing.committable, metadata=write(note), reserved_until=reserved_until
+        return CommitBatch(
+            outcomes=outcomes,
+            offset=committable_offsets.committable,
+            metadata=encode(metadata),
+            reserved_until=reserved_until,
         )
 
     def _reservation(self, committable: int, *, final: bool) -> int:
         # What was in doubt at the take-over stays in doubt for the next owner too, as long as some of it is open.
-        doubts = max(self._sent_until, self._doubt_until if committable < self._doubt_until else 0)
+        doubts = max(self._sent_until, self._possibly_sent_until if committable < self._possibly_sent_until else 0)
         if final or self._ahead == 0:
             return doubts
         # It never shrinks while sends go on: one may begin under the old value while the new one is on its way.
-        wanted = self._wanted_until + self._ahead if self._wanted_until else 0
+        wanted = self._requested_until + self._ahead if self._requested_until else 0
         return max(doubts, wanted, self._reserved_until)

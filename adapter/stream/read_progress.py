@@ -18,7 +18,7 @@ QUIET_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class PartitionPosition:
     """A partition as the reader sees it after a look.
 
     `position` is the offset it asks for next, `answered_ms` when a broker last answered it (ms, any clock that does
@@ -30,12 +30,12 @@ class Sight:
     stable_end: int | None = None
 
 
-class Remaining(Generic[P]):
+class ReadProgress(Generic[P]):
     """The partitions that have not been read to their ends yet."""
 
     def __init__(self, begins: Mapping[P, int], ends: Mapping[P, int]) -> None:
         self._ends = dict(ends)
-        self._seen = {partition: Sight(position=begins[partition]) for partition in ends}
+        self._seen = {partition: PartitionPosition(position=begins[partition]) for partition in ends}
         self._quiet = dict.fromkeys(ends, 0)
         self._drop_those_at_their_end()
 
@@ -44,16 +44,18 @@ class Remaining(Generic[P]):
         """What is still to be read."""
         return tuple(self._seen)
 
-    def wants(self, partition: P, offset: int) -> bool:
+    def includes(self, partition: P, offset: int) -> bool:
         """Whether a record belongs to this read: what came after its beginning does not."""
         return offset < self._ends[partition]
 
-    def looked(self, sights: Mapping[P, Sight]) -> bool:
+    def update(self, positions: Mapping[P, PartitionPosition]) -> bool:
         """Take in what the reader sees of each remaining partition; True when a broker has answered since last time."""
-        before, self._seen = self._seen, {partition: sights[partition] for partition in self._seen}
-        moved = any(sight.position != before[partition].position for partition, sight in self._seen.items())
+        before, self._seen = self._seen, {partition: positions[partition] for partition in self._seen}
+        moved = any(position.position != before[partition].position for partition, position in self._seen.items())
         answered = [
-            partition for partition, sight in self._seen.items() if sight.answered_ms != before[partition].answered_ms
+            partition
+            for partition, position in self._seen.items()
+            if position.answered_ms != before[partition].answered_ms
         ]
         for partition in self._quiet:
             self._quiet[partition] = 0 if moved else self._quiet[partition]
@@ -69,7 +71,7 @@ class Remaining(Generic[P]):
 
     def _drop_those_at_their_end(self) -> None:
         self._seen = {
-            partition: sight
-            for partition, sight in self._seen.items()
-            if sight.position < self._ends[partition] and self._quiet[partition] < QUIET_LOOKS
+            partition: position
+            for partition, position in self._seen.items()
+            if position.position < self._ends[partition] and self._quiet[partition] < QUIET_LOOKS
         }

@@ -10,7 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from provider.server import self_signed
 
 from adapter.errors import BrokerAway
-from adapter.stream.cluster import talk
+from adapter.stream.admin import admin_session
 from adapter.stream.connection import KafkaConnection
 
 from .advertising import broker_that_advertises
@@ -19,7 +19,7 @@ from .advertising import broker_that_advertises
 async def _complaint(servers: str, **more: object) -> str:
     connection = KafkaConnection(bootstrap_servers=servers, **more)  # type: ignore[arg-type]  # each test's own
     with pytest.raises(BrokerAway) as caught:
-        async with talk(connection, within_seconds=5.0) as cluster:
+        async with admin_session(connection, within_seconds=5.0) as cluster:
             await cluster.topics(["orders.paid"])
     return str(caught.value)
 
@@ -66,12 +66,12 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> KafkaConnection:
 
 async def test_work_may_take_longer_than_an_answer(answered: KafkaConnection) -> None:
     """Once a broker has answered, its work has a bound of its own."""
-    async with talk(answered, within_seconds=0.05, work_seconds=60):
+    async with admin_session(answered, within_seconds=0.05, work_seconds=60):
         await asyncio.sleep(0.1)
 
 
 async def test_work_that_takes_too_long_is_given_up(answered: KafkaConnection) -> None:
     """Its bound may also be the shorter one."""
     with pytest.raises(BrokerAway):
-        async with talk(answered, within_seconds=60, work_seconds=0.05):
+        async with admin_session(answered, within_seconds=60, work_seconds=0.05):
             await asyncio.sleep(60)

@@ -8,19 +8,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
 from conftest import MakesTopics
 
 from adapter.errors import StreamError
+from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim, open_acknowledged_topic
+from adapter.stream.commit_metadata import CommitMetadata, encode, new_owner, short_fingerprint
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.metadata import CommitNote, new_owner, short_fingerprint, write
-from adapter.stream.pile import Pile, Taking, open_pile
-from adapter.stream.port import BatchTooLarge, Place
+from adapter.stream.port import BatchTooLarge, TopicPartition
 from adapter.stream.reading import read_to_end
-from adapter.stream.records import Publication, Record
+from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
-from stream.fake_kafka import FakeCluster, FakeMember, FakeWriter
+from stream.fake_kafka import FakeCluster, FakeMember, FakeTransactionalProducer
 
 
 class Table:
@@ -39,22 +40,22 @@ class Table:
         return [record.value for record in await self.read(self.target)]
 
     @asynccontextmanager
-    async def pile(self) -> AsyncIterator[Pile]:
-        places = [(record.partition, record.offset) for record in await self.read()]
-        async with open_pile(self.kafka, topic=self.topic, group=self.group, records=places) as pile:
+    async def pile(self) -> AsyncIterator[AcknowledgedTopic]:
+        partitions = [(record.partition, record.offset) for record in await self.read()]
+        async with open_acknowledged_topic(self.kafka, topic=self.topic, group=self.group, records=partitions) as pile:
             yield pile
 
     async def open(self) -> list[int]:
         async with self.pile() as pile:
-            return sorted((await pile.standing())[0].open)
+            return sorted((await pile.pending_offsets())[0].open)
 
     def outcome(self, *values: bytes) -> Outcome:
-        return Outcome(records=tuple(Publication(topic=self.target, key=None, value=value) for value in values))
+        return Outcome(records=tuple(ProducerRecord(topic=self.target, key=None, value=value) for value in values))
 
-    async def take(self, *offsets: int) -> None:
-        async with self.pile() as pile, pile.taking(0) as taking:
+    async def acknowledge(self, *offsets: int) -> None:
+        async with self.pile() as pile, pile.claim(0) as claim:
             for offset in offsets:
-                await taking.take({offset: self.outcome(b"%d" % offset)})
+                await claim.acknowledge({offset: self.outcome(b"%d" % offset)})
 
 
 @pytest.fixture
@@ -80,16 +81,16 @@ async def _producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
 async def test_everything_is_open_before_anything_was_taken(table: Table) -> None:
     """And it is said that no commit says so."""
     async with table.pile() as pile:
-        (standing,) = (await pile.standing()).values()
+        (pending_offsets,) = (await pile.pending_offsets()).values()
 
-    assert standing.open == set(range(10))
-    assert standing.forgotten
+    assert pending_offsets.open == set(range(10))
+    assert pending_offsets.forgotten
 
 
 async def test_what_was_taken_stays_taken(table: Table) -> None:
     """In any order, each with what was published of it, and seen by whoever comes later."""
-    await table.take(7, 2, 0)
-    await table.take(1)
+    await table.acknowledge(7, 2, 0)
+    await table.acknowledge(1)
 
     assert await table.open() == [3, 4, 5, 6, 8, 9]
     assert await table.written() == [b"7", b"2", b"0", b"1"]
@@ -97,10 +98,10 @@ async def test_what_was_taken_stays_taken(table: Table) -> None:
 
 async def test_looking_disturbs_nobody(table: Table) -> None:
     """Somebody who takes goes on while others look."""
-    async with table.pile() as pile, pile.taking(0) as taking:
-        await taking.take({3: table.outcome()})
+    async with table.pile() as pile, pile.claim(0) as claim:
+        await claim.acknowledge({3: table.outcome()})
         seen = await table.open()
-        await taking.take({4: table.outcome()})
+        await claim.acknowledge({4: table.outcome()})
 
     assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert await table.open() == [0, 1, 2, 5, 6, 7, 8, 9]
@@ -108,14 +109,14 @@ async def test_looking_disturbs_nobody(table: Table) -> None:
 
 async def test_of_two_at_once_the_first_is_told_and_nothing_happens_twice(table: Table) -> None:
     """The second fences the first, and sees what the first had done."""
-    async with table.pile() as one, one.taking(0) as first:
-        await first.take({0: table.outcome(b"first 0")})
-        async with table.pile() as other, other.taking(0) as second:
+    async with table.pile() as one, one.claim(0) as first:
+        await first.acknowledge({0: table.outcome(b"first 0")})
+        async with table.pile() as other, other.claim(0) as second:
             assert not second.is_open(0)
             assert second.is_open(1)
             with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
-                await first.take({1: table.outcome(b"first 1")})
-            await second.take({1: table.outcome(b"second 1")})
+                await first.acknowledge({1: table.outcome(b"first 1")})
+            await second.acknowledge({1: table.outcome(b"second 1")})
 
     assert await table.written() == [b"first 0", b"second 1"]
     assert await table.open() == [2, 3, 4, 5, 6, 7, 8, 9]
@@ -123,7 +124,7 @@ async def test_of_two_at_once_the_first_is_told_and_nothing_happens_twice(table:
 
 async def test_a_record_that_came_later_is_open(table: Table) -> None:
     """All were taken, and then there was one more."""
-    await table.take(*range(10))
+    await table.acknowledge(*range(10))
     async with _producing(table.kafka) as producer:
         await producer.send_and_wait(table.topic, b"new", partition=0)
 
@@ -132,8 +133,8 @@ async def test_a_record_that_came_later_is_open(table: Table) -> None:
 
 async def test_several_are_taken_together(table: Table) -> None:
     """One transaction."""
-    async with table.pile() as pile, pile.taking(0) as taking:
-        taken = await taking.take({offset: table.outcome(b"%d" % offset) for offset in (1, 3, 5)})
+    async with table.pile() as pile, pile.claim(0) as claim:
+        taken = await claim.acknowledge({offset: table.outcome(b"%d" % offset) for offset in (1, 3, 5)})
 
     assert taken == {1, 3, 5}
     assert await table.open() == [0, 2, 4, 6, 7, 8, 9]
@@ -141,10 +142,10 @@ async def test_several_are_taken_together(table: Table) -> None:
 
 async def test_what_no_topic_takes_is_not_taken(table: Table) -> None:
     """Neither is what was to go with it; the cure is in the sentence."""
-    async with table.pile() as pile, pile.taking(0) as taking:
+    async with table.pile() as pile, pile.claim(0) as claim:
         with pytest.raises(StreamError, match=r"max\.message\.bytes"):
-            await taking.take({1: table.outcome(b"x" * 200_000), 2: table.outcome(b"2")})
-        await taking.take({2: table.outcome(b"2")})
+            await claim.acknowledge({1: table.outcome(b"x" * 200_000), 2: table.outcome(b"2")})
+        await claim.acknowledge({2: table.outcome(b"2")})
 
     assert await table.open() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
     assert await table.written() == [b"2"]
@@ -152,8 +153,10 @@ async def test_what_no_topic_takes_is_not_taken(table: Table) -> None:
 
 async def test_records_that_share_a_batch_are_not_too_large(table: Table) -> None:
     """Ten at once, each of which the topic takes."""
-    async with table.pile() as pile, pile.taking(0) as taking:
-        taken = await taking.take({offset: table.outcome(b"%d " % offset + b"x" * 30_000) for offset in range(10)})
+    async with table.pile() as pile, pile.claim(0) as claim:
+        taken = await claim.acknowledge(
+            {offset: table.outcome(b"%d " % offset + b"x" * 30_000) for offset in range(10)}
+        )
 
     assert taken == set(range(10))
     assert await table.open() == []
@@ -162,57 +165,57 @@ async def test_records_that_share_a_batch_are_not_too_large(table: Table) -> Non
 
 async def test_a_commit_of_somebody_elses_is_not_believed(table: Table) -> None:
     """An offset moved by hand leaves the records behind it open, and says that nobody knows more."""
-    await table.take(2, 5)
+    await table.acknowledge(2, 5)
     await _commit(table, 4)
 
     async with table.pile() as pile:
-        (standing,) = (await pile.standing()).values()
+        (pending_offsets,) = (await pile.pending_offsets()).values()
 
-    assert standing.open == {4, 5, 6, 7, 8, 9}
-    assert standing.forgotten
+    assert pending_offsets.open == {4, 5, 6, 7, 8, 9}
+    assert pending_offsets.forgotten
 
 
 async def test_what_is_known_otherwise_is_written_down_with_the_next_one(table: Table) -> None:
     """Commits were forgotten; what somebody found out meanwhile is committed again."""
-    async with table.pile() as pile, pile.taking(0) as taking:
-        taking.count_as_taken([0, 1, 6])
-        await taking.take({3: table.outcome(b"3")})
+    async with table.pile() as pile, pile.claim(0) as claim:
+        claim.mark_acknowledged([0, 1, 6])
+        await claim.acknowledge({3: table.outcome(b"3")})
 
     async with table.pile() as pile:
-        (standing,) = (await pile.standing()).values()
-    assert standing.open == {2, 4, 5, 7, 8, 9}
-    assert not standing.forgotten
+        (pending_offsets,) = (await pile.pending_offsets()).values()
+    assert pending_offsets.open == {2, 4, 5, 7, 8, 9}
+    assert not pending_offsets.forgotten
     assert await table.written() == [b"3"]
 
 
 async def _commit(table: Table, offset: int) -> None:
     """As an operator with Kafka's tools would."""
-    place = TopicPartition(table.topic, 0)
+    partition = ClientPartition(table.topic, 0)
     consumer = AIOKafkaConsumer(**table.kafka.client_options(), group_id=table.group, enable_auto_commit=False)
     try:
         await consumer.start()
-        consumer.assign([place])
-        await consumer.commit({place: OffsetAndMetadata(offset, "")})
+        consumer.assign([partition])
+        await consumer.commit({partition: OffsetAndMetadata(offset, "")})
     finally:
         await consumer.stop()
 
 
 async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit stays open and untouched."""
-    async with table.pile() as pile, pile.taking(0) as taking:
-        bare = CommitNote(
+    async with table.pile() as pile, pile.claim(0) as claim:
+        bare = CommitMetadata(
             cluster_id=pile._member.cluster_id,
-            log_id=(await pile._member.log_ids([table.topic]))[table.topic],
+            topic_id=(await pile._member.topic_ids([table.topic]))[table.topic],
             committed=1,
             reserved_until=0,
-            mixed_until=0,
+            other_fingerprint_until=0,
             fingerprint=short_fingerprint(""),
             owner=new_owner(),
         )
-        monkeypatch.setattr("adapter.stream.books.LIMIT", len(write(bare)))
+        monkeypatch.setattr("adapter.stream.partition_state.LIMIT", len(encode(bare)))
         with pytest.raises(StreamError, match="no room left"):
-            await taking.take({9: table.outcome(b"9")})
-        assert await taking.take({0: table.outcome(b"0")}) == {0}
+            await claim.acknowledge({9: table.outcome(b"9")})
+        assert await claim.acknowledge({0: table.outcome(b"0")}) == {0}
 
     assert await table.open() == list(range(1, 10))
     assert await table.written() == [b"0"]
@@ -221,43 +224,45 @@ async def test_a_commit_without_room_takes_the_oldest_or_says_so(table: Table, m
 async def test_nothing_is_left_running(table: Table) -> None:
     """Whoever leaves in the middle leaves nothing behind."""
     before = len(asyncio.all_tasks())
-    async with table.pile() as pile, pile.taking(0) as taking:
-        assert isinstance(taking, Taking)
+    async with table.pile() as pile, pile.claim(0) as claim:
+        assert isinstance(claim, PartitionClaim)
 
     assert len(asyncio.all_tasks()) == before
 
 
 async def test_what_was_taken_of_a_topic_says_nothing_about_another_one_of_its_name(cluster: FakeCluster) -> None:
     """The commit may outlive its topic: mirrored, restored, or of a transaction that ended after the deletion."""
-    place = Place("letters", 0)
-    cluster.append(place, *"abcde")
+    partition = TopicPartition("letters", 0)
+    cluster.append(partition, *"abcde")
     member = FakeMember(cluster, ())
-    async with Pile(member, "letters", [(0, offset) for offset in range(5)]).taking(0) as taking:
-        await taking.take({offset: Outcome() for offset in range(5)})
-    commit = cluster.commits[place]
+    async with AcknowledgedTopic(member, "letters", [(0, offset) for offset in range(5)]).claim(0) as claim:
+        await claim.acknowledge({offset: Outcome() for offset in range(5)})
+    commit = cluster.commits[partition]
     cluster.remake("letters")
-    cluster.commits[place] = commit
-    cluster.append(place, *"ABCDEFGH")
+    cluster.commits[partition] = commit
+    cluster.append(partition, *"ABCDEFGH")
 
-    (standing,) = (await Pile(member, "letters", [(0, offset) for offset in range(8)]).standing()).values()
+    (pending_offsets,) = (
+        await AcknowledgedTopic(member, "letters", [(0, offset) for offset in range(8)]).pending_offsets()
+    ).values()
 
-    assert standing.open == set(range(8))
-    assert standing.forgotten
+    assert pending_offsets.open == set(range(8))
+    assert pending_offsets.forgotten
 
 
 async def test_one_transaction_takes_no_more_than_its_bytes(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What timed out once would time out whenever the command is run again."""
-    monkeypatch.setattr("adapter.stream.pile.MOST_FLUSH_BYTES", 2_000)
-    place = Place("letters", 0)
-    cluster.append(place, *"abcde")
+    monkeypatch.setattr("adapter.stream.acknowledged_topic.MOST_FLUSH_BYTES", 2_000)
+    partition = TopicPartition("letters", 0)
+    cluster.append(partition, *"abcde")
     member = FakeMember(cluster, ())
-    letter = Outcome(records=(Publication(topic="again", key=None, value=b"x" * 900),))
+    letter = Outcome(records=(ProducerRecord(topic="again", key=None, value=b"x" * 900),))
 
-    async with Pile(member, "letters", [(0, offset) for offset in range(5)]).taking(0) as taking:
-        taken = await taking.take(dict.fromkeys(range(5), letter))
-        rest = await taking.take(dict.fromkeys(range(2, 5), letter))
+    async with AcknowledgedTopic(member, "letters", [(0, offset) for offset in range(5)]).claim(0) as claim:
+        taken = await claim.acknowledge(dict.fromkeys(range(5), letter))
+        rest = await claim.acknowledge(dict.fromkeys(range(2, 5), letter))
 
     assert (set(taken), set(rest)) == ({0, 1}, {2, 3})
     assert len(cluster.published) == 4
@@ -268,30 +273,30 @@ async def test_who_begins_anew_after_a_refusal_looks_whether_somebody_else_came_
     cluster: FakeCluster, other_commits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A topic refused a batch; somebody else begins, and takes, before the next writer is there."""
-    place = Place("letters", 0)
-    cluster.append(place, *"ab")
-    places = [(0, 0), (0, 1)]
+    partition = TopicPartition("letters", 0)
+    cluster.append(partition, *"ab")
+    partitions = [(0, 0), (0, 1)]
     member, other = FakeMember(cluster, ()), FakeMember(cluster, ())
-    refuse, publish = [True], FakeWriter.publish
+    refuse, publish = [True], FakeTransactionalProducer.publish
 
     async def refuses_once(
-        writer: FakeWriter, publications: Sequence[Publication], *, offset: int, metadata: str
+        producer: FakeTransactionalProducer, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str
     ) -> None:
-        if refuse and writer in member.writers:
+        if refuse and producer in member.writers:
             refuse.clear()
-            async with Pile(other, "letters", places).taking(0) as theirs:
+            async with AcknowledgedTopic(other, "letters", partitions).claim(0) as theirs:
                 if other_commits:
-                    await theirs.take({0: Outcome()})
+                    await theirs.acknowledge({0: Outcome()})
             raise BatchTooLarge("together")
-        await publish(writer, publications, offset=offset, metadata=metadata)
+        await publish(producer, producer_records, offset=offset, metadata=metadata)
 
-    monkeypatch.setattr(FakeWriter, "publish", refuses_once)
-    letter = Outcome(records=(Publication(topic="again", key=None, value=b"x"),))
-    async with Pile(member, "letters", places).taking(0) as taking:
+    monkeypatch.setattr(FakeTransactionalProducer, "publish", refuses_once)
+    letter = Outcome(records=(ProducerRecord(topic="again", key=None, value=b"x"),))
+    async with AcknowledgedTopic(member, "letters", partitions).claim(0) as claim:
         if other_commits:
             with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
-                await taking.take(dict.fromkeys((0, 1), letter))
+                await claim.acknowledge(dict.fromkeys((0, 1), letter))
         else:
-            assert await taking.take(dict.fromkeys((0, 1), letter)) == {0, 1}
+            assert await claim.acknowledge(dict.fromkeys((0, 1), letter)) == {0, 1}
 
     assert len(cluster.published) == (0 if other_commits else 2)

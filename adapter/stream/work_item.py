@@ -14,49 +14,49 @@ from adapter.stream.phases import STEPS, Phase
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from adapter.stream.holding import Holding
+    from adapter.stream.owned_partition import OwnedPartition
     from adapter.stream.records import Record
 
 S = TypeVar("S")
 
 
-class Work(Generic[S]):
-    """A record in hand; the `Grant` of its stage.
+class WorkItem(Generic[S]):
+    """A record in hand; the `RecordContext` of its stage.
 
     `blocked`: another task of this process is still at the same record, from before the partition was taken over again;
-    that one's `heir` is this. `send_began`: whether a send of this record began in this process, in this holding.
+    that one's `successor` is this. `send_began`: whether a send of this record began in this process, in this holding.
     """
 
     __slots__ = (
-        "blocked",
+        "awaits_predecessor",
         "bulkhead",
-        "heir",
-        "holding",
         "lane",
-        "may_move",
+        "may_hand_off",
         "not_before",
+        "owned",
         "phase",
         "possibly_sent_since",
         "record",
         "send_began",
         "subject",
+        "successor",
     )
 
     subject: S
-    """What `prepare` or the last `Later` said; not there before."""
+    """What `prepare` or the last `RetryLater` said; not there before."""
 
-    def __init__(self, record: Record, holding: Holding[S]) -> None:
+    def __init__(self, record: Record, owned: OwnedPartition[S]) -> None:
         self.record = record
-        self.holding = holding
-        self.possibly_sent_since: datetime | None = holding.possibly_sent_since(record.offset)
-        self.phase = Phase.FRESH
+        self.owned = owned
+        self.possibly_sent_since: datetime | None = owned.possibly_sent_since(record.offset)
+        self.phase = Phase.RECEIVED
         self.lane: Hashable | None = None
         self.bulkhead: Hashable | None = None
-        self.may_move = False
+        self.may_hand_off = False
         self.not_before: float | None = None
         self.send_began = False
-        self.blocked = False
-        self.heir: Work[S] | None = None
+        self.awaits_predecessor = False
+        self.successor: WorkItem[S] | None = None
 
     @property
     def topic(self) -> str:
@@ -71,19 +71,19 @@ class Work(Generic[S]):
     @property
     def fingerprint_changed(self) -> bool:
         """Whether it may have been sent under another fingerprint."""
-        return self.holding.books.mixed(self.record.offset)
+        return self.owned.state.sent_under_other_fingerprint(self.record.offset)
 
     def step(self, target: Phase) -> None:
         """Go on to `target`; a step that is not in the table is a mistake of the engine's."""
         if target not in STEPS[self.phase]:
             raise AssertionError(f"{self} cannot go from {self.phase.name} to {target.name}")
-        self.holding.moved(self.phase, target)
+        self.owned.moved(self.phase, target)
         self.phase = target
 
-    def clear_to_send(self) -> None:
+    def authorize_send(self) -> None:
         """Promise that the partition is still ours, and note that a send began. Raises LeaseLost."""
-        self.holding.clear_to_send(self.record.offset)
+        self.owned.authorize_send(self.record.offset)
         self.send_began = True
 
     def __str__(self) -> str:
-        return f"{self.holding.place} offset {self.record.offset}"
+        return f"{self.owned.partition} offset {self.record.offset}"

@@ -3,7 +3,7 @@
 It exists because a process may die at any time, and the next owner of the partition must know three things: what was
 settled beyond the committed offset (never to be done again), what could have been sent (to be asked for before anything
 else is done with it), and under which fingerprint. It is pure, and it refuses to guess: a note that is absent, foreign,
-older than the commit it hangs on, or damaged reads as `Unreadable`, never as something else.
+older than the commit it hangs on, or damaged reads as `NoMetadata`, never as something else.
 
 The text: ten fields, separated by spaces, all ASCII. The settled runs are alternating lengths (open, settled, open,
 ...) as varints, deflated with Huffman codes, in base85; the last field is a CRC-32 over the others. Kafka's brokers
@@ -36,26 +36,27 @@ _OWNER_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommitNote:
+class CommitMetadata:
     """What one commit of a partition says beyond its offset.
 
-    `log_id`: the log it is about, see `port.LogRange`. `committed`: the offset it was written for. `reserved_until`: no
-    record at or beyond it was ever sent. `mixed_until`: records below it may have been sent under another fingerprint
-    than `fingerprint`. `owner`: the process that committed it, see `inheritance`. `settled`: runs beyond `committed`.
+    `topic_id`: the log it is about, see `port.OffsetRange`. `committed`: the offset it was written for.
+    `reserved_until`: no record at or beyond it was ever sent. `other_fingerprint_until`: records below it may have been
+    sent under another fingerprint than `fingerprint`. `owner`: the process that committed it, see `recovered`.
+    `settled`: runs beyond `committed`.
     """
 
     cluster_id: str
-    log_id: str = ""
+    topic_id: str = ""
     committed: int
     reserved_until: int
-    mixed_until: int
+    other_fingerprint_until: int
     fingerprint: str
     owner: str = ""
     settled: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class NoMetadata:
     """There is a commit, but no note that can be believed: nothing is settled, and anything may have been sent."""
 
     why: str
@@ -71,50 +72,50 @@ def new_owner() -> str:
     return secrets.token_urlsafe(_OWNER_BYTES)
 
 
-def write(note: CommitNote) -> str:
+def encode(metadata: CommitMetadata) -> str:
     """The note as metadata; ASCII, so its length is its size in bytes. Longer than `LIMIT` it cannot be committed."""
     fields = (
         _VERSION,
-        quote(note.cluster_id, safe=""),
-        quote(note.log_id, safe=""),
-        str(note.committed),
-        str(note.reserved_until),
-        str(note.mixed_until),
-        note.fingerprint,
-        quote(note.owner, safe=""),
-        _pack(note.settled, note.committed),
+        quote(metadata.cluster_id, safe=""),
+        quote(metadata.topic_id, safe=""),
+        str(metadata.committed),
+        str(metadata.reserved_until),
+        str(metadata.other_fingerprint_until),
+        metadata.fingerprint,
+        quote(metadata.owner, safe=""),
+        _pack(metadata.settled, metadata.committed),
     )
     text = " ".join(fields)
     return f"{text} {_checksum(text)}"
 
 
-def read(text: str | None, *, cluster_id: str, committed: int) -> CommitNote | Unreadable:
+def decode(text: str | None, *, cluster_id: str, committed: int) -> CommitMetadata | NoMetadata:
     """The note that hangs on the commit of `committed` in this cluster; total: whatever the text, it never raises."""
     fields = (text or "").split(" ")
     if len(fields) != _FIELDS or fields[0] != _VERSION:
-        return Unreadable(why="the commit carries no note of this format")
+        return NoMetadata(why="the commit carries no note of this format")
     body, _, checksum = (text or "").rpartition(" ")
     if checksum != _checksum(body):
-        return Unreadable(why="the note is damaged")
+        return NoMetadata(why="the note is damaged")
     try:
-        note = _parse(fields, cluster_id)
+        metadata = _parse(fields, cluster_id)
     except (ValueError, zlib.error) as error:
-        return Unreadable(why=f"the note does not parse ({type(error).__name__})")
+        return NoMetadata(why=f"the note does not parse ({type(error).__name__})")
     if fields[1] != quote(cluster_id, safe=""):
-        return Unreadable(why="the note was written for another cluster")
-    if note.committed != committed:
-        return Unreadable(why="the offset was moved after the note was written")
-    return note
+        return NoMetadata(why="the note was written for another cluster")
+    if metadata.committed != committed:
+        return NoMetadata(why="the offset was moved after the note was written")
+    return metadata
 
 
-def _parse(fields: list[str], cluster_id: str) -> CommitNote:
+def _parse(fields: list[str], cluster_id: str) -> CommitMetadata:
     committed = int(fields[3])
-    return CommitNote(
+    return CommitMetadata(
         cluster_id=cluster_id,
-        log_id=unquote(fields[2]),
+        topic_id=unquote(fields[2]),
         committed=committed,
         reserved_until=int(fields[4]),
-        mixed_until=int(fields[5]),
+        other_fingerprint_until=int(fields[5]),
         fingerprint=fields[6],
         owner=unquote(fields[7]),
         settled=tuple(_unpack(fields[8], committed)),

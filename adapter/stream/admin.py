@@ -60,7 +60,7 @@ class TopicSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TopicFacts:
+class TopicDescription:
     """A topic as the brokers describe it; `ready` when every partition has a leader."""
 
     name: str
@@ -70,20 +70,20 @@ class TopicFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class TopicRejection:
     """Why the brokers would not make a topic: the name of Kafka's error, and what the broker said."""
 
     name: str
     message: str
 
 
-class Cluster:
-    """What can be asked; made by `talk`."""
+class Admin:
+    """What can be asked; made by `admin_session`."""
 
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
 
-    async def topics(self, names: Collection[str]) -> dict[str, TopicFacts]:
+    async def topics(self, names: Collection[str]) -> dict[str, TopicDescription]:
         """Those of `names` that exist. Raises StreamError when the brokers will not say."""
         answer = await self._ask(MetadataRequest(list(names), allow_auto_topic_creation=False))
         found = {}
@@ -96,12 +96,12 @@ class Cluster:
             found[name] = _facts(name, topic["partitions"])
         return found
 
-    async def create(self, specs: Collection[TopicSpec]) -> dict[str, Refusal]:
+    async def create(self, specs: Collection[TopicSpec]) -> dict[str, TopicRejection]:
         """Ask for topics to be made; returns those that were refused. One that exists by now is as good as made."""
         wanted = [_wanted(spec) for spec in specs]
         answer = await self._ask(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
         return {
-            topic["topic"]: Refusal(
+            topic["topic"]: TopicRejection(
                 name=errors.for_code(topic["error_code"]).__name__,
                 message=topic.get("error_message") or "",
             )
@@ -128,9 +128,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def talk(
+async def admin_session(
     connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS, work_seconds: float | None = None
-) -> AsyncIterator[Cluster]:
+) -> AsyncIterator[Admin]:
     """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address.
 
     With `work_seconds`, a broker has to answer within `within_seconds`, and then has that long for its work.
@@ -142,7 +142,7 @@ async def talk(
             await client.bootstrap()
             if work_seconds is not None:
                 bound.reschedule(asyncio.get_running_loop().time() + work_seconds)
-            yield Cluster(client)
+            yield Admin(client)
     except AWAY as error:
         advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]
         raise BrokerAway(await _away(connection, advertised, error, within_seconds)) from error
@@ -204,8 +204,8 @@ def _wanted(spec: TopicSpec) -> tuple[object, ...]:
     return (spec.name, spec.partitions, spec.replication, [], list(spec.config.items()))
 
 
-def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicFacts:
-    return TopicFacts(
+def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
+    return TopicDescription(
         name=name,
         partitions=tuple(sorted(partition["partition"] for partition in partitions)),
         replication=min((len(partition["replicas"]) for partition in partitions), default=0),

@@ -18,28 +18,36 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from adapter.errors import StreamError
-from adapter.stream.books import Flush, PartitionBooks
+from adapter.stream.commit_metadata import new_owner, short_fingerprint
+from adapter.stream.committer import MOST_TRANSACTION_BYTES
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.flushing import MOST_FLUSH_BYTES
-from adapter.stream.inheritance import inherit
 from adapter.stream.kafka_client import AioKafka
-from adapter.stream.metadata import new_owner, short_fingerprint
-from adapter.stream.port import BatchTooLarge, Commit, KafkaTrouble, Member, Place, PublicationsTooLarge, Writer
-from adapter.stream.records import Publication
+from adapter.stream.partition_state import CommitBatch, PartitionState
+from adapter.stream.port import (
+    BatchTooLarge,
+    Commit,
+    KafkaClientError,
+    Member,
+    RecordsTooLarge,
+    TopicPartition,
+    TransactionalProducer,
+)
+from adapter.stream.records import ProducerRecord
+from adapter.stream.recovery import recover
 from adapter.stream.stage import Outcome
 
 _FINGERPRINT = short_fingerprint("")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PendingOffsets:
     """Which offsets of a partition are open; `forgotten`: no commit says which of them were taken before."""
 
     open: frozenset[int]
     forgotten: bool
 
 
-class Pile:
+class AcknowledgedTopic:
     """The topic as it was read: `records` are the partition and the offset of each."""
 
     def __init__(self, member: Member, topic: str, records: Iterable[tuple[int, int]]) -> None:
@@ -49,63 +57,63 @@ class Pile:
         for partition, offset in sorted(records):
             self._offsets.setdefault(partition, []).append(offset)
 
-    async def standing(self) -> dict[int, Standing]:
+    async def pending_offsets(self) -> dict[int, PendingOffsets]:
         """Which records are open, by partition; nobody is disturbed. Raises KafkaTrouble, BrokerAway."""
         found = {}
-        for partition in self._offsets:
-            books, forgotten, _ = await self._books(partition)
-            found[partition] = Standing(frozenset(books.unfinished()), forgotten)
+        for number in self._offsets:
+            state, forgotten, _ = await self._state(number)
+            found[number] = PendingOffsets(frozenset(state.unfinished()), forgotten)
         return found
 
     @asynccontextmanager
-    async def taking(self, partition: int) -> AsyncIterator[Taking]:
+    async def claim(self, number: int) -> AsyncIterator[PartitionClaim]:
         """Take records of this partition, which fences whoever did so before. Raises KafkaTrouble, BrokerAway."""
-        place = Place(self._topic, partition)
-        writer = await self._member.start_writer(place)
+        partition = TopicPartition(self._topic, number)
+        producer = await self._member.start_producer(partition)
         try:
-            books, forgotten, commit = await self._books(partition)
+            state, forgotten, commit = await self._state(number)
         except BaseException:
-            writer.abandon()
+            producer.abort()
             raise
-        taking = Taking(self._member, place, books, writer, commit, forgotten=forgotten)
+        claim = PartitionClaim(self._member, partition, state, producer, commit, forgotten=forgotten)
         try:
-            yield taking
+            yield claim
         finally:
-            taking.end()
+            claim.end()
 
-    async def _books(self, partition: int) -> tuple[PartitionBooks, bool, Commit | None]:
-        place = Place(self._topic, partition)
-        commit = await self._member.committed(place)
-        log_range = await self._member.log_range(place)
+    async def _state(self, number: int) -> tuple[PartitionState, bool, Commit | None]:
+        partition = TopicPartition(self._topic, number)
+        commit = await self._member.committed(partition)
+        offset_range = await self._member.offset_range(partition)
         cluster_id = self._member.cluster_id
-        inheritance = inherit(commit, log_range, cluster_id=cluster_id, fingerprint=_FINGERPRINT)
+        recovered = recover(commit, offset_range, cluster_id=cluster_id, fingerprint=_FINGERPRINT)
         # Nothing is ever sent from here: only an unbelievable commit says that something may have been.
-        forgotten = commit is None or inheritance.possibly_sent_until > 0
-        inheritance = replace(inheritance, possibly_sent_until=0, mixed_until=0, reserved_until=0)
-        books = PartitionBooks(
-            str(place),
-            inheritance,
+        forgotten = commit is None or recovered.possibly_sent_until > 0
+        recovered = replace(recovered, possibly_sent_until=0, other_fingerprint_until=0, reserved_until=0)
+        state = PartitionState(
+            str(partition),
+            recovered,
             cluster_id=cluster_id,
-            log_id=log_range.log_id,
+            topic_id=offset_range.topic_id,
             fingerprint=_FINGERPRINT,
             ahead=0,
             owner=new_owner(),  # so that no commit of anybody else's looks like one of these
         )
-        for offset in self._offsets.get(partition, ()):
-            if offset >= inheritance.offset:
-                books.take(offset)
-        return books, forgotten, commit
+        for offset in self._offsets.get(number, ()):
+            if offset >= recovered.offset:
+                state.open(offset)
+        return state, forgotten, commit
 
 
-class Taking:
+class PartitionClaim:
     """One partition of which records are being taken."""
 
     def __init__(
         self,
         member: Member,
-        place: Place,
-        books: PartitionBooks,
-        writer: Writer,
+        partition: TopicPartition,
+        state: PartitionState,
+        producer: TransactionalProducer,
         commit: Commit | None,
         *,
         forgotten: bool,
@@ -113,22 +121,22 @@ class Taking:
         self.forgotten = forgotten
         self._commit = commit
         self._member = member
-        self._place = place
-        self._books = books
-        self._writer = writer
+        self._partition = partition
+        self._state = state
+        self._producer = producer
         self._fenced = False
-        self._open = set(books.unfinished())
+        self._open = set(state.unfinished())
 
     def is_open(self, offset: int) -> bool:
         """Whether nobody has taken the record at this offset."""
         return offset in self._open
 
-    def count_as_taken(self, offsets: Iterable[int]) -> None:
+    def mark_acknowledged(self, offsets: Iterable[int]) -> None:
         """Let the next transaction say that these open records were taken before."""
         for offset in offsets:
             self._finish(offset, Outcome())
 
-    async def take(self, outcomes: Mapping[int, Outcome]) -> frozenset[int]:
+    async def acknowledge(self, outcomes: Mapping[int, Outcome]) -> frozenset[int]:
         """Take open records and publish what comes of them, in one transaction; returns the offsets that were taken.
 
         Fewer than were given where the commit has no room for more, or one transaction would be too large: the oldest
@@ -138,91 +146,91 @@ class Taking:
         """
         for offset, outcome in outcomes.items():
             self._finish(offset, outcome)
-        flush = self._books.draft(most_bytes=MOST_FLUSH_BYTES)
-        if flush is not None and not flush.fits:
-            flush = self._books.fitting()
-        if flush is None or not flush.outcomes.keys() & outcomes.keys():
+        batch = self._state.next_commit(most_bytes=MOST_TRANSACTION_BYTES)
+        if batch is not None and not batch.fits:
+            batch = self._state.next_commit_that_fits()
+        if batch is None or not batch.outcomes.keys() & outcomes.keys():
             self._withdraw(outcomes)
             raise StreamError(
-                f"The commit of {self._place} has no room left to say which of its records beyond the oldest open one "
-                "were dealt with. Nothing was done; deal with the oldest ones first."
+                f"The commit of {self._partition} has no room left to say which of its records beyond the oldest "
+                "open one were dealt with. Nothing was done; deal with the oldest ones first."
             )
-        await self._publish(flush)
-        self._books.settle(flush)
-        self._commit = Commit(offset=flush.offset, metadata=flush.metadata)
-        self._withdraw(outcomes.keys() - flush.outcomes.keys())
-        return frozenset(outcomes.keys() & flush.outcomes.keys())
+        await self._publish(batch)
+        self._state.settle(batch)
+        self._commit = Commit(offset=batch.offset, metadata=batch.metadata)
+        self._withdraw(outcomes.keys() - batch.outcomes.keys())
+        return frozenset(outcomes.keys() & batch.outcomes.keys())
 
-    async def _publish(self, flush: Flush) -> None:
-        publications = [each for outcome in flush.outcomes.values() for each in outcome.records]
+    async def _publish(self, batch: CommitBatch) -> None:
+        producer_records = [each for outcome in batch.outcomes.values() for each in outcome.records]
         try:
-            await self._write(publications, flush)
-        except PublicationsTooLarge as error:
-            self._withdraw(flush.outcomes)
-            await self._begin_anew()
-            topics = ", ".join(sorted({publications[index].topic for index in error.indexes}))
+            await self._write(producer_records, batch)
+        except RecordsTooLarge as error:
+            self._withdraw(batch.outcomes)
+            await self._restart_producer()
+            topics = ", ".join(sorted({producer_records[index].topic for index in error.indexes}))
             raise StreamError(
                 f"A record is larger than {topics} takes, so nothing was done about it and those it was to go with. "
                 "Raise max.message.bytes (`ecticket-adapter topics` says to how much), then run the command again."
             ) from error
-        except KafkaTrouble as error:
+        except KafkaClientError as error:
             self._fenced = True
-            raise self._not_alone() from error
+            raise self._concurrent_use() from error
 
-    async def _write(self, publications: Sequence[Publication], flush: Flush) -> None:
+    async def _write(self, producer_records: Sequence[ProducerRecord], batch: CommitBatch) -> None:
         """With smaller batches each time that a topic refuses one of records that may each be small enough."""
         while True:
             try:
-                await self._writer.publish(publications, offset=flush.offset, metadata=flush.metadata)
+                await self._producer.publish(producer_records, offset=batch.offset, metadata=batch.metadata)
             except BatchTooLarge:
-                await self._begin_anew()
+                await self._restart_producer()
             else:
                 return
 
-    async def _begin_anew(self) -> None:
+    async def _restart_producer(self) -> None:
         """End the transaction that is under way now: until its time-out nobody could read beyond it.
 
         Raises StreamError when somebody else has taken records meanwhile: what is known here is not true any more.
         """
-        self._writer.abandon()
-        self._writer = await self._member.start_writer(self._place)
-        if await self._member.committed(self._place) != self._commit:
+        self._producer.abort()
+        self._producer = await self._member.start_producer(self._partition)
+        if await self._member.committed(self._partition) != self._commit:
             self._fenced = True
-            raise self._not_alone()
+            raise self._concurrent_use()
 
-    def _not_alone(self) -> StreamError:
+    def _concurrent_use(self) -> StreamError:
         return StreamError(
-            f"Writing about {self._place} failed: somebody else is dealing with the same records at this moment, "
+            f"Writing about {self._partition} failed: somebody else is dealing with the same records at this moment, "
             "or a broker went away. Run the command again: it sees what was done, and repeats nothing."
         )
 
     def end(self) -> None:
         """Take no more."""
         if self._fenced:
-            self._writer.abandon()
+            self._producer.abort()
         else:
-            self._writer.retire()
+            self._producer.close()
 
     def _finish(self, offset: int, outcome: Outcome) -> None:
-        self._books.finish(offset, outcome)
+        self._state.finish(offset, outcome)
         self._open.discard(offset)
 
     def _withdraw(self, offsets: Iterable[int]) -> None:
         for offset in list(offsets):
-            self._books.withdraw(offset)
+            self._state.withdraw(offset)
             self._open.add(offset)
 
 
 @asynccontextmanager
-async def open_pile(
+async def open_acknowledged_topic(
     connection: KafkaConnection, *, topic: str, group: str, records: Iterable[tuple[int, int]]
-) -> AsyncIterator[Pile]:
+) -> AsyncIterator[AcknowledgedTopic]:
     """The pile of the `records` that were read of `topic`, each a partition and an offset, as `group` remembers it.
 
     Raises BrokerAway, KafkaTrouble.
     """
     member = await AioKafka(connection).connect(group)
     try:
-        yield Pile(member, topic, records)
+        yield AcknowledgedTopic(member, topic, records)
     finally:
         await member.leave()

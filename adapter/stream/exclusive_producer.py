@@ -13,33 +13,34 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError
 
 from adapter.errors import BrokerAway, StreamError
-from adapter.stream.cluster import AWAY
+from adapter.stream.admin import AWAY
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.producers import LARGEST_REQUEST
-from adapter.stream.records import Publication
+from adapter.stream.records import ProducerRecord
 
 
-class SoleWriter:
+class ExclusiveProducer:
     """The last one to have begun under its name."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
 
-    async def write(self, publications: Sequence[Publication]) -> None:
+    async def write(self, producer_records: Sequence[ProducerRecord]) -> None:
         """All of them, or nothing. Raises StreamError: somebody else has begun since, or a topic refuses them."""
         try:
             async with self._producer.transaction():
-                for each in publications:
+                for each in producer_records:
                     await self._producer.send_and_wait(each.topic, each.value, each.key, headers=list(each.headers))
         except (KafkaError, IllegalOperation) as error:
             raise StreamError(
-                f"Writing to {', '.join(sorted({each.topic for each in publications}))} failed ({error}). If somebody "
-                "else runs the same command at this moment, theirs counts. Run it again: it sees what was done."
+                f"Writing to {', '.join(sorted({each.topic for each in producer_records}))} failed ({error}). If "
+                "somebody else runs the same command at this moment, theirs counts. "
+                "Run it again: it sees what was done."
             ) from error
 
 
 @asynccontextmanager
-async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[SoleWriter]:
+async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIterator[ExclusiveProducer]:
     """The sole writer of this name, the transactional id. Raises BrokerAway, StreamError."""
     producer = AIOKafkaProducer(
         **connection.client_options(),
@@ -62,6 +63,6 @@ async def sole_writer(connection: KafkaConnection, name: str) -> AsyncIterator[S
             raise StreamError(
                 f"The brokers refuse the transactional id {name} ({error}). Allow this user to Write it (ACL)."
             ) from error
-        yield SoleWriter(producer)
+        yield ExclusiveProducer(producer)
     finally:
         await producer.stop()

@@ -52,7 +52,7 @@ class Aside:
         self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._ended: Future[None] = Future()
         self._grace = 0.0
-        self._last_beat = time.monotonic()
+        self._last_heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
 
     @property
@@ -61,9 +61,9 @@ class Aside:
         return dict(self._engines)
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When its loop last turned (`time.monotonic`)."""
-        return self._last_beat
+        return self._last_heartbeat
 
     async def start(self) -> None:
         """Begin to run the engines."""
@@ -91,7 +91,7 @@ class Aside:
         running = [asyncio.create_task(self._keep(name, make, stopping)) for name, make in self._makes.items()]
         self._begun.set_result((asyncio.get_running_loop(), stopping))
         while not stopping.is_set():
-            self._last_beat = time.monotonic()
+            self._last_heartbeat = time.monotonic()
             await _either(stopping, _BEAT_SECONDS)
         await asyncio.gather(*(engine.stop(self._grace) for engine in self._engines.values()))
         await asyncio.gather(*running)

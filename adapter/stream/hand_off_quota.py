@@ -21,7 +21,7 @@ ROUND_SECONDS: Final = 300.0
 """In this time reading comes round once, however many records wait."""
 
 
-class Moves:
+class HandOffQuota:
     """Counts what may be handed on: `at_once` to begin with."""
 
     def __init__(self, at_once: int) -> None:
@@ -38,11 +38,11 @@ class Moves:
         """There were none."""
         self._pause_until = now + PAUSE_SECONDS
 
-    def allowed(self, now: float, unread: int) -> int:
+    def allowed(self, now: float, lag: int) -> int:
         """How many records of this round may be handed on now, while so many are not read yet."""
         if self._counted_at is not None:
             passed = max(0.0, now - self._counted_at)
-            self._left = min(self._most, self._left + passed * max(1, unread) / ROUND_SECONDS)
+            self._left = min(self._most, self._left + passed * max(1, lag) / ROUND_SECONDS)
         self._counted_at = now
         return int(self._left)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from adapter.stream.aside import Aside
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.stage import Grant, Outcome
+from adapter.stream.engine_thread import Aside
+from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, StageOfTests, told, until
 from stream.fake_kafka import FakeCluster, FakeKafka
 
@@ -21,8 +21,8 @@ class FakeEngine:
     standing_by = False
     problems = ()
 
-    def __init__(self, mistake: Exception | None = None) -> None:
-        self._mistake = mistake
+    def __init__(self, fatal_error: Exception | None = None) -> None:
+        self._mistake = fatal_error
         self._stopped = asyncio.Event()
         self.thread = ""
         self.grace: float | None = None
@@ -47,11 +47,11 @@ async def test_engines_run_aside_and_are_stopped_with_their_grace() -> None:
         return made[-1]
 
     aside = Aside("aside", {"one": make, "two": make})
-    before = aside.last_beat
+    before = aside.last_heartbeat
     await aside.start()
     await until(lambda: all(engine.thread for engine in made) and len(made) == 2)
     assert list(aside.engines) == ["one", "two"]
-    await until(lambda: aside.last_beat > before)
+    await until(lambda: aside.last_heartbeat > before)
 
     await aside.stop(3.5)
 
@@ -88,7 +88,7 @@ async def test_an_engine_of_ours_works_aside(cluster: FakeCluster) -> None:
     cluster.append(PAID, "a", "b")
     seen: list[str] = []
 
-    async def handle(subject: str, grant: Grant) -> Outcome:
+    async def handle(subject: str, context: RecordContext) -> Outcome:
         seen.append(threading.current_thread().name)
         return told(subject)
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapter.errors import LeaseLost
 from adapter.stream.blockages import Blockage
-from adapter.stream.books import PartitionBooks
-from adapter.stream.inheritance import OwnSends
+from adapter.stream.partition_state import PartitionState
 from adapter.stream.phases import Phase
-from adapter.stream.port import Lease, Place, Writer
+from adapter.stream.port import Lease, TopicPartition, TransactionalProducer
+from adapter.stream.recovery import OwnSends
 
 if TYPE_CHECKING:
-    from adapter.stream.work import Work
+    from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 
@@ -35,79 +35,79 @@ in the commit's metadata, so there is a bound.
 """
 
 
-class Holding(Generic[S]):
+class OwnedPartition(Generic[S]):
     """A partition held under `generation` of its group, the last other owner that sent anything fenced at `fenced_at`.
 
-    `log_id`: see `port.LogRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is being
-    prepared. `astray`: where reading should go on, the log has nothing. `blockage`: what comes next cannot be read.
-    `flushed`: a transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that wait for a
-    reservation. `room`: how many records may be in hand before reading stops, those not counted that wait for their
-    time or for others of their lane.
+    `topic_id`: see `port.OffsetRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is
+    being prepared. `out_of_range`: where reading should go on, the log has nothing. `blockage`: what comes next cannot
+    be read. `has_committed`: a transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that
+    wait for a reservation. `room`: how many records may be in hand before reading stops, those not counted that wait
+    for their time or for others of their lane.
     """
 
     def __init__(
         self,
-        place: Place,
-        books: PartitionBooks,
-        writer: Writer,
+        partition: TopicPartition,
+        state: PartitionState,
+        producer: TransactionalProducer,
         lease: Lease,
         *,
-        log_id: str,
+        topic_id: str,
         generation: int,
         fenced_at: datetime,
         sends: bool,
-        room: int,
+        max_open: int,
     ) -> None:
-        self.place = place
-        self.log_id = log_id
-        self.books = books
-        self.writer = writer
+        self.partition = partition
+        self.topic_id = topic_id
+        self.state = state
+        self.producer = producer
         self.generation = generation
-        self.live = True
+        self.active = True
         self.working = True
         self.closing = False
         self.preparing = False
-        self.astray = False
+        self.out_of_range = False
         self.blockage: Blockage | None = None
-        self.works: dict[int, Work[S]] = {}
-        self.unreserved: list[Work[S]] = []
-        self.flushed = False
-        self.flush_due = asyncio.Event()
-        self.flusher: asyncio.Task[None] | None = None
+        self.items: dict[int, WorkItem[S]] = {}
+        self.awaiting_reservation: list[WorkItem[S]] = []
+        self.has_committed = False
+        self.commit_due = asyncio.Event()
+        self.commits: asyncio.Task[None] | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self._lease = lease
         self._fenced_at = fenced_at
         self._sends = sends
-        self._room = room
+        self._max_open = max_open
         self._gate_open = True
         self._bytes = 0
         self._counts = [0] * len(Phase)
 
     def possibly_sent_since(self, offset: int) -> datetime | None:
         """When this record can have been sent at the latest, before this holding; None: it was not sent."""
-        if not self.books.possibly_sent(offset):
+        if not self.state.possibly_sent(offset):
             return None
-        return self.books.sent_before(offset) or self._fenced_at
+        return self.state.sent_before(offset) or self._fenced_at
 
     def own_sends(self, now: datetime) -> OwnSends:
         """What this process knows of what was sent; once the gate is closed."""
-        return self.books.own_sends(fenced_at=self._fenced_at, until=now)
+        return self.state.own_sends(fenced_at=self._fenced_at, until=now)
 
-    def clear_to_send(self, offset: int) -> None:
+    def authorize_send(self, offset: int) -> None:
         """Let a send of this record begin now.
 
         Raises LeaseLost: the partition is being given up, may have another owner, or the send is not reserved.
         """
         if not self._sends:
-            raise AssertionError(f"{self.place}: this stage said that it sends nothing")
+            raise AssertionError(f"{self.partition}: this stage said that it sends nothing")
         if not self._gate_open:
-            raise LeaseLost(f"{self.place} is being given up; offset {offset} was not sent")
+            raise LeaseLost(f"{self.partition} is being given up; offset {offset} was not sent")
         if not self._lease.holds(self.generation):
-            raise LeaseLost(f"{self.place} may have another owner by now; offset {offset} was not sent")
-        if not self.books.reserved(offset):
-            raise LeaseLost(f"no commit of {self.place} reserves offset {offset} yet; it was not sent")
-        self.books.begin_send(offset)
+            raise LeaseLost(f"{self.partition} may have another owner by now; offset {offset} was not sent")
+        if not self.state.reserved(offset):
+            raise LeaseLost(f"no commit of {self.partition} reserves offset {offset} yet; it was not sent")
+        self.state.begin_send(offset)
 
     @property
     def may_send(self) -> bool:
@@ -119,22 +119,22 @@ class Holding(Generic[S]):
         self._gate_open = False
         self.working = False
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """It is not ours any more."""
         self.close_gate()
-        self.live = False
+        self.active = False
 
-    def hold(self, work: Work[S]) -> None:
+    def hold(self, item: WorkItem[S]) -> None:
         """Take a record in hand."""
-        self.works[work.offset] = work
-        self._counts[work.phase] += 1
-        self._bytes += work.record.size
+        self.items[item.offset] = item
+        self._counts[item.phase] += 1
+        self._bytes += item.record.size
 
-    def drop(self, work: Work[S]) -> None:
+    def drop(self, item: WorkItem[S]) -> None:
         """Have a record in hand no longer."""
-        del self.works[work.offset]
-        self._bytes -= work.record.size
-        work.step(Phase.GONE)
+        del self.items[item.offset]
+        self._bytes -= item.record.size
+        item.step(Phase.RELEASED)
 
     def moved(self, source: Phase, target: Phase) -> None:
         """Count a step of one of its records."""
@@ -153,9 +153,9 @@ class Holding(Generic[S]):
     def busy(self) -> bool:
         """Whether reading on has to wait until some of its records have gone on."""
         queued = self._counts[Phase.QUEUED]
-        at_work = len(self.works) - self._counts[Phase.WAITING] - queued
-        too_many = at_work >= self._room or queued >= MOST_QUEUED or self.books.finished_bytes >= MOST_BYTES
-        return self.preparing or self.astray or too_many
+        at_work = len(self.items) - self._counts[Phase.WAITING] - queued
+        too_many = at_work >= self._max_open or queued >= MOST_QUEUED or self.state.finished_bytes >= MOST_BYTES
+        return self.preparing or self.out_of_range or too_many
 
     @property
     def full(self) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import MakesTopics
 
-from adapter.stream.beginning import begin_at_ends
 from adapter.stream.connection import KafkaConnection
+from adapter.stream.initial_offsets import commit_latest_offsets
 from adapter.stream.kafka_client import AioKafka
-from adapter.stream.port import Place
+from adapter.stream.port import TopicPartition
 from stream.engine_stories import DEFERRED, PAID, PAID_TOO, StageOfTests, note_at, running, until
 from stream.fake_kafka import FakeCluster, FakeKafka
 
@@ -18,7 +18,7 @@ TOPICS = ("paid", "deferred")
 async def test_a_new_group_begins_at_the_end(cluster: FakeCluster) -> None:
     """What was there before is not for it; what comes then is, from the first record on."""
     cluster.append(PAID, "old", "older")
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.members)
         cluster.append(PAID, "new")
         await until(lambda: cluster.told)
@@ -29,10 +29,10 @@ async def test_a_new_group_begins_at_the_end(cluster: FakeCluster) -> None:
 async def test_what_came_while_it_was_away_is_not_skipped(cluster: FakeCluster) -> None:
     """Only a group that never committed begins at the end."""
     cluster.append(PAID, "old")
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.members)
     cluster.append(PAID, "meanwhile")
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.told)
 
     assert cluster.told == ["meanwhile"]
@@ -41,10 +41,10 @@ async def test_what_came_while_it_was_away_is_not_skipped(cluster: FakeCluster) 
 async def test_a_partition_that_was_added_later_is_read_from_its_start(cluster: FakeCluster) -> None:
     """Its first records came after the group was born."""
     cluster.append(PAID, "old")
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.members)
     cluster.append(PAID_TOO, "first of a new partition")
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID, PAID_TOO):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID, PAID_TOO):
         await until(lambda: cluster.told)
 
     assert cluster.told == ["first of a new partition"]
@@ -54,11 +54,11 @@ async def test_an_owner_that_died_before_its_first_commit_leaves_the_end_to_its_
     """The beginning is committed before anybody joins, so a fenced writer changes nothing."""
     cluster.append(PAID, "old")
     member = await FakeKafka(cluster).connect("group")
-    assert await begin_at_ends(member, TOPICS, fingerprint="one")
-    await member.start_writer(PAID)
+    assert await commit_latest_offsets(member, TOPICS, fingerprint="one")
+    await member.start_producer(PAID)
     cluster.append(PAID, "new")
 
-    async with running(StageOfTests(begins_at_end=True), cluster, PAID):
+    async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.told)
 
     assert cluster.told == ["new"]
@@ -72,21 +72,21 @@ async def test_a_group_that_somebody_has_joined_is_not_touched(cluster: FakeClus
     cluster.members.append(first)
     second = await FakeKafka(cluster).connect("group")
 
-    assert not await begin_at_ends(second, TOPICS, fingerprint="one")
+    assert not await commit_latest_offsets(second, TOPICS, fingerprint="one")
     assert cluster.commits == {}
 
 
-@pytest.mark.parametrize("begins_at_end", [True, False])
-async def test_how_far_behind_is_known_where_nothing_is_read(cluster: FakeCluster, begins_at_end: bool) -> None:
+@pytest.mark.parametrize("starts_at_latest", [True, False])
+async def test_how_far_behind_is_known_where_nothing_is_read(cluster: FakeCluster, starts_at_latest: bool) -> None:
     """The port tells what was not handed out."""
     cluster.append(PAID, "a", "b", "c")
     member = await FakeKafka(cluster).connect("group")
-    if begins_at_end:
-        await begin_at_ends(member, TOPICS, fingerprint="one")
+    if starts_at_latest:
+        await commit_latest_offsets(member, TOPICS, fingerprint="one")
     member.join(TOPICS, revoked=_nothing, assigned=lambda: None)
     member.give([PAID])
 
-    assert await member.unread([PAID]) == {PAID: 0 if begins_at_end else 3}
+    assert await member.lag([PAID]) == {PAID: 0 if starts_at_latest else 3}
 
 
 async def _nothing() -> None:
@@ -101,10 +101,10 @@ async def test_the_end_of_every_partition_is_committed_on_a_real_broker(
     connecting = AioKafka(kafka)
     first, second = await connecting.connect(f"group-{name}"), await connecting.connect(f"group-{name}")
     try:
-        assert await first.places([name]) == {Place(name, number) for number in range(3)}
-        assert await begin_at_ends(first, [name], fingerprint="one")
-        assert not await begin_at_ends(second, [name], fingerprint="one")
-        commits = [await second.committed(Place(name, number)) for number in range(3)]
+        assert await first.partitions_of([name]) == {TopicPartition(name, number) for number in range(3)}
+        assert await commit_latest_offsets(first, [name], fingerprint="one")
+        assert not await commit_latest_offsets(second, [name], fingerprint="one")
+        commits = [await second.committed(TopicPartition(name, number)) for number in range(3)]
         assert [commit and commit.offset for commit in commits] == [0, 0, 0]
 
         assigned = False
@@ -117,7 +117,7 @@ async def test_the_end_of_every_partition_is_committed_on_a_real_broker(
         await until(lambda: assigned, 20)
         commit = commits[0]
         assert commit is not None
-        assert not await second.commit_unjoined({Place(name, 0): commit})
+        assert not await second.commit_before_join({TopicPartition(name, 0): commit})
     finally:
         await first.leave()
         await second.leave()

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, TransactionalIdAuthorizationFa
 
 from adapter.errors import BrokerAway, StreamError
 from adapter.stream.connection import KafkaConnection
-from adapter.stream.sole_writer import sole_writer
+from adapter.stream.exclusive_producer import exclusive_producer
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_a_start_that_is_cancelled_closes_the_producer(
 ) -> None:
     """A command that is interrupted while it waits for a broker leaves no connection."""
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2), sole_writer(silent, "name"):
+        async with asyncio.timeout(0.2), exclusive_producer(silent, "name"):
             pass
 
     assert [producer._closed for producer in started] == [True]
@@ -68,7 +68,7 @@ async def test_a_start_that_fails_closes_the_producer(
     monkeypatch.setattr(AIOKafkaProducer, "start", failing)
 
     with pytest.raises(raised):
-        async with sole_writer(silent, "name"):
+        async with exclusive_producer(silent, "name"):
             pass
 
     assert [producer._closed for producer in failed] == [True]

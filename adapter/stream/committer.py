@@ -1,0 +1,153 @@
+"""Flushing: the outcomes of one partition and its offset, in one transaction after the other.
+
+It exists so that the order of a flush is told in one place: make room if the commit's note has grown too long, publish,
+and only then settle. It refuses to know what to do when a transaction fails: whoever started it drops the partition.
+
+Batches form by themselves: whatever is finished while one transaction runs goes into the next, up to a number of bytes.
+What timed out once would time out again. So after a failed transaction the next ones of its partition are smaller, down
+to one outcome. They grow again while they succeed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Generic, TypeVar
+
+from adapter.errors import OutcomeTooLarge
+from adapter.stream.observer import StreamObserver
+from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.partition_state import CommitBatch
+from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
+from adapter.stream.records import ProducerRecord
+from adapter.stream.revoked_work import MOST_REFUSALS
+from adapter.stream.scheduler import RecordScheduler
+from adapter.stream.stage import Stage
+
+S = TypeVar("S")
+
+log = logging.getLogger(__name__)
+
+HAND_OFF_ABOVE = 3600
+"""From this length of a commit's note on (bytes, of 4,096), the oldest open records are carried on ..."""
+
+HAND_OFF_DOWN_TO = 2700
+"""... until the note is this short, so that it does not happen at every flush."""
+
+
+MOST_TRANSACTION_BYTES = 4 * 1024 * 1024
+"""What one transaction publishes at most: with the default time-out, 280 kB/s are enough for it."""
+
+_LEAST_GROWTH_BYTES = 16 * 1024
+
+
+class Committer(Generic[S]):
+    """Flushes the partitions of one stage."""
+
+    def __init__(self, stage: Stage[S], scheduler: RecordScheduler[S], observer: StreamObserver) -> None:
+        self._stage = stage
+        self._scheduler = scheduler
+        self._observer = observer
+        self._most_bytes: dict[TopicPartition, int] = {}
+
+    async def keep_committing(self, owned: OwnedPartition[S]) -> None:
+        """Flush whenever something is due, until the holding is closing; the last flush commits the truth.
+
+        Raises KafkaTrouble when a transaction failed: the partition is to be dropped.
+        """
+        while not owned.closing:
+            await owned.commit_due.wait()
+            owned.commit_due.clear()
+            await self._commit(owned)
+        while owned.state.finished() and await self._commit(owned):
+            pass
+        await self._commit(owned, final=True)
+
+    async def _commit(self, owned: OwnedPartition[S], *, final: bool = False) -> int:
+        """One transaction, if one is due; how many records it settled."""
+        batch = self._next_batch(owned, final=final)
+        if batch is None:
+            return 0
+        began = time.perf_counter()
+        size = owned.state.bytes_of(batch)
+        try:
+            produced = await self._publish(owned, batch)
+        except BatchTooLarge:
+            raise
+        except KafkaClientError:
+            self._shrink(owned.partition, size)
+            raise
+        except RecordsTooLarge as refusal:
+            self._replace(owned, batch, refusal)
+            raise KafkaClientError("a topic does not take an outcome; it is replaced") from refusal
+        self._observer.transaction_took(self._stage.name, time.perf_counter() - began)
+        self._grow(owned.partition)
+        self._settle(owned, batch, produced)
+        return len(batch.outcomes)
+
+    def _next_batch(self, owned: OwnedPartition[S], *, final: bool) -> CommitBatch | None:
+        most_bytes = self._most_bytes.get(owned.partition, MOST_TRANSACTION_BYTES)
+        batch = owned.state.next_commit(final=final, most_bytes=most_bytes)
+        if batch is None or len(batch.metadata) <= HAND_OFF_ABOVE:
+            return batch
+        self._hand_off(owned, final=final)
+        batch = owned.state.next_commit(final=final, most_bytes=most_bytes)
+        # The fewer outcomes, the longer the note: one that is too long for few of them may fit with all.
+        return batch if batch is not None and batch.fits else owned.state.next_commit_that_fits(final=final)
+
+    def _shrink(self, partition: TopicPartition, size: int) -> None:
+        """Have the next transaction publish half of what this one failed to, if not less already."""
+        self._most_bytes[partition] = size // 2
+        log.debug(
+            "%s: the next transaction publishes at most %s bytes, after one of %s failed", partition, size // 2, size
+        )
+
+    def _grow(self, partition: TopicPartition) -> None:
+        if partition in self._most_bytes:
+            most_bytes = self._most_bytes[partition]
+            self._most_bytes[partition] = most_bytes + max(most_bytes // 4, _LEAST_GROWTH_BYTES)
+            if self._most_bytes[partition] >= MOST_TRANSACTION_BYTES:
+                del self._most_bytes[partition]
+
+    async def _publish(self, owned: OwnedPartition[S], batch: CommitBatch) -> int:
+        produced: list[ProducerRecord] = []
+        for outcome in batch.outcomes.values():
+            produced.extend(outcome.records)
+        await owned.producer.publish(produced, offset=batch.offset, metadata=batch.metadata)
+        return len(produced)
+
+    def _settle(self, owned: OwnedPartition[S], batch: CommitBatch, produced: int) -> None:
+        owned.state.settle(batch)
+        owned.has_committed = True
+        for offset in batch.outcomes:
+            item = owned.items[offset]
+            self._scheduler.revoked_work.settled(item)
+            owned.drop(item)
+        if batch.outcomes:
+            self._observer.outcomes_committed(self._stage.name, owned.partition.topic, len(batch.outcomes), produced)
+        if batch.outcomes and owned.state.finished():
+            owned.commit_due.set()
+        self._scheduler.reserved(owned)
+
+    def _hand_off(self, owned: OwnedPartition[S], *, final: bool) -> None:
+        """Make the note shorter by carrying on the oldest open records, as far as no call about them is under way."""
+        while (batch := owned.state.next_commit(final=final)) and len(batch.metadata) > HAND_OFF_DOWN_TO:
+            if not self._scheduler.hand_off_oldest(owned, max(32, owned.state.open_count // 16)):
+                log.warning("%s: the commit's note is long, and every open record is being handled", owned.partition)
+                return
+
+    def _replace(self, owned: OwnedPartition[S], batch: CommitBatch, refusal: RecordsTooLarge) -> None:
+        """Ask the stage for smaller outcomes where a topic did not take the first ones."""
+        owners = [offset for offset, outcome in batch.outcomes.items() for _ in outcome.records]
+        for offset in {owners[index] for index in refusal.indexes}:
+            item = owned.items[offset]
+            refusals = self._scheduler.revoked_work.refused(item)
+            error = OutcomeTooLarge(
+                f"{item}: what is to be published about it is larger than its topic takes", again=refusals > 1
+            )
+            outcome = self._scheduler.on_error(item, error, "publish") if refusals <= MOST_REFUSALS else None
+            if outcome is None:
+                log.error("%s: not even what was to be published instead is taken by its topic; it stays open", item)
+                owned.state.withdraw(offset)
+            else:
+                owned.state.finish(offset, outcome)

@@ -1,0 +1,465 @@
+"""The workshop: records in hand, from prepared to outcome, all partitions of a stage together.
+
+It exists so that lanes, the waiting room and the bound on what is handled at once have one place, and one small set of
+moves between them. It refuses to know Kafka: where records come from and how outcomes are committed is none of its
+business; it only says to a record's holding that an outcome is there.
+
+A record goes `admit` -> (its lane) -> (the waiting room) -> (its reservation) -> ready -> a task in `handle`, and from
+there to an outcome, back to the waiting room (`RetryLater`, or the lease was lost for a moment), or nowhere: a task
+whose partition was let go ends as a leftover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Hashable, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Generic, TypeVar
+
+from adapter.errors import LeaseLost, OrderError, OutcomeTooLarge
+from adapter.stream.bulkheads import Bulkheads
+from adapter.stream.delay_queue import DelayQueue
+from adapter.stream.hand_off_quota import ROUND_SECONDS, HandOffQuota
+from adapter.stream.lanes import Lanes
+from adapter.stream.observer import StreamObserver
+from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.phases import CAN_BE_HANDED_OFF, Phase
+from adapter.stream.revoked_work import RevokedWork
+from adapter.stream.stage import Outcome, PreparedRecord, RetryLater, Stage
+from adapter.stream.work_item import WorkItem
+
+S = TypeVar("S")
+
+log = logging.getLogger(__name__)
+
+LEASE_PAUSE_SECONDS = 0.5
+"""How long a record waits whose lease was lost while its partition is still held: a heartbeat or two."""
+
+BROKEN_PAUSE_SECONDS = 60.0
+"""How long a record waits that `handle` raised for, and `broken` too: it is not lost, and it does not run hot."""
+
+MOST_HANDED_OFF_LANES = 10_000
+"""How many lanes are remembered that a record was carried on from: what follows there counts as possibly sent."""
+
+STARTS_IN_A_TURN = 3
+"""How many handlers are started in one turn of the loop.
+
+Were all started that there is room for, a busy loop would form convoys: hundreds of answers lie ready when it comes
+round, are handled in one turn, and hundreds of new calls leave in the next. Such turns took half a second each, and a
+transaction, a heartbeat and the lease wait for a dozen of them.
+"""
+
+FOR_ROOM = float("inf")
+"""Until when a record waits for room in its bulkhead: no time ends it."""
+
+HANDED_OFF_AT_ONCE = 64
+"""How many waiting records are handed on in one go to make room: the loop has other work."""
+
+FAR_SECONDS = 120.0
+"""A time is far ahead beyond this: what is due sooner makes room by itself."""
+
+_CANCEL_SECONDS = 1.0
+
+_LONGEST_NAP_SECONDS = 1.0
+"""The waiting room is looked at this often, so that a clock that is set forward is noticed."""
+
+
+class RecordScheduler(Generic[S]):
+    """Works on the records of one stage.
+
+    `on_fatal` is told of what must never happen: an exception out of the workshop's own moves.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[S],
+        observer: StreamObserver,
+        now: Callable[[], datetime],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._stage = stage
+        self._observer = observer
+        self._now = now
+        self._on_fatal = on_fatal
+        self._stopped = False
+        self._lanes: Lanes[WorkItem[S]] = Lanes()
+        self._waiting: DelayQueue[WorkItem[S]] = DelayQueue()
+        self._bulkheads: Bulkheads[WorkItem[S]] = Bulkheads(stage.max_in_flight)
+        self._hand_off_quota = HandOffQuota(stage.max_waiting)
+        self._handed_off_lanes: dict[Hashable, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._starting: asyncio.Handle | None = None
+        self.revoked_work: RevokedWork[S] = RevokedWork()
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are being handled."""
+        return len(self._tasks)
+
+    def waiting(self, topic: str) -> int:
+        """How many records of this topic wait for their time."""
+        return self._waiting.count(topic)
+
+    # --- a record comes in -------------------------------------------------------------------------------------------
+
+    def admit(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> None:
+        """Let a prepared record in; calls come in the order of the offsets.
+
+        A record whose lane, bulkhead or time raises is finished by the stage's `broken`, and no other is concerned.
+        """
+        if self.finish_known(item):
+            return
+        try:
+            is_current, follows_handed_off = self._enter(item, prepared)
+        except Exception as error:  # noqa: BLE001  # the stage's own values take part, and an order is in them
+            outcome = self.on_error(item, error, "prepare")
+            if outcome is not None:
+                self.finish(item, outcome)
+            return
+        if follows_handed_off:
+            self._mark_possibly_sent(item)
+        if is_current and not item.awaits_predecessor:
+            self._go_on(item)
+        else:
+            item.step(Phase.QUEUED)
+
+    def _enter(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> tuple[bool, bool]:
+        """Let the record into its lane: whether it is the current one there, and follows one that was carried on.
+
+        Looks up everything before it changes anything: when it raises, the record is in no lane.
+        """
+        not_before = float(prepared.not_before.timestamp()) if prepared.not_before else None
+        may_hand_off, resumes = bool(prepared.may_hand_off), bool(prepared.resumes)
+        self._bulkheads.has_room(prepared.bulkhead)
+        follows_handed_off = prepared.lane in self._handed_off_lanes and not resumes
+        is_current = self._lanes.enter(prepared.lane, item)
+        item.lane = prepared.lane
+        item.subject = prepared.subject
+        item.not_before = not_before
+        item.bulkhead = prepared.bulkhead
+        item.may_hand_off = may_hand_off
+        return is_current, follows_handed_off
+
+    def finish(self, item: WorkItem[S], outcome: Outcome) -> None:
+        """Note a record's outcome; it is published with the next flush of its partition."""
+        entered_its_lane = item.phase is not Phase.RECEIVED
+        self._leave_bulkhead(item)
+        item.step(Phase.FINISHED)
+        item.owned.state.finish(item.offset, outcome)
+        item.owned.commit_due.set()
+        if entered_its_lane:
+            self._leave_lane(item)
+
+    def _go_on(self, item: WorkItem[S]) -> None:
+        """The lane's current record goes as far as it can: to wait, to be reserved, or to be handled."""
+        if item.not_before is not None and item.not_before > self._now().timestamp():
+            self._wait(item, item.not_before)
+        elif not self._bulkheads.has_room(item.bulkhead):
+            self._bulkheads.wait_outside(item.bulkhead, item, self._now().timestamp())
+            self._wait(item, FOR_ROOM)
+        else:
+            self._bulkheads.enter(item.bulkhead, item, self._now().timestamp())
+            if item.owned.state.request_send(item.offset):
+                self._make_ready(item)
+            else:
+                item.step(Phase.AWAITING_RESERVATION)
+                item.owned.awaiting_reservation.append(item)
+                item.owned.commit_due.set()
+
+    def _make_ready(self, item: WorkItem[S]) -> None:
+        item.step(Phase.READY)
+        self._bulkheads.make_ready(item.bulkhead, item)
+        self._start_soon()
+
+    def _leave_bulkhead(self, item: WorkItem[S]) -> None:
+        """The record waits no longer, for its time or for its turn; others of its bulkhead may have room by that."""
+        self._waiting.discard(item)
+        self._bulkheads.leave(item.bulkhead, item)
+        self._let_in(item.bulkhead)
+
+    def _let_in(self, bulkhead: Hashable | None) -> None:
+        while (item := self._bulkheads.let_in(bulkhead)) is not None:
+            self._waiting.discard(item)
+            item.not_before = None
+            self._go_on(item)
+
+    def _leave_lane(self, item: WorkItem[S]) -> None:
+        following = self._lanes.leave(item.lane, item)
+        if following is not None and following.phase is Phase.QUEUED and not following.awaits_predecessor:
+            self._go_on(following)
+
+    # --- handling ----------------------------------------------------------------------------------------------------
+
+    def _start_soon(self) -> None:
+        """Start what is ready from the loop's next turn on, a few in each."""
+        if self._starting is None and not self._stopped:
+            self._starting = asyncio.get_running_loop().call_soon(self._start_some)
+
+    def _start_some(self) -> None:
+        self._starting = None
+        for _ in range(STARTS_IN_A_TURN):
+            item = None if self._stopped else self._bulkheads.next()
+            if item is None:
+                return
+            self._start(item)
+            self._let_in(item.bulkhead)
+        self._start_soon()
+
+    def _start(self, item: WorkItem[S]) -> None:
+        if item.phase is not Phase.READY or not item.owned.working:
+            return
+        if not item.owned.may_send:
+            self._wait(item, self._now().timestamp() + LEASE_PAUSE_SECONDS)
+        else:
+            item.step(Phase.RUNNING)
+            self._bulkheads.started(item.bulkhead)
+            task = asyncio.create_task(self._handle(item))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._task_ended, item.bulkhead))
+
+    async def _handle(self, item: WorkItem[S]) -> None:
+        result: Outcome | RetryLater[S] | None = None
+        pause = LEASE_PAUSE_SECONDS
+        try:
+            answer = await self._stage.handle(item.subject, item)
+            result = answer if isinstance(answer, RetryLater) else _outcome(answer)
+        except LeaseLost as lost:
+            self._observer.lease_lost(self._stage.name, item.topic)
+            log.info("%s: %s", item, lost)
+        except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
+            result = self.on_error(item, error, "handle")
+            pause = BROKEN_PAUSE_SECONDS
+        finally:
+            self._handled(item, result, pause)
+
+    def _handled(self, item: WorkItem[S], result: Outcome | RetryLater[S] | None, pause: float) -> None:
+        if not item.owned.active:
+            self._end_revoked(item, result)
+        elif isinstance(result, Outcome):
+            self.finish(item, result)
+        elif isinstance(result, RetryLater):
+            item.subject = result.subject
+            self._wait(item, result.not_before.timestamp())
+        else:
+            if item.send_began:
+                item.possibly_sent_since = self._now()
+            self._wait(item, self._now().timestamp() + pause)
+
+    def _task_ended(self, bulkhead: Hashable | None, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._bulkheads.ended(bulkhead)
+        if not task.cancelled() and (fatal_error := task.exception()) is not None:
+            self._on_fatal(fatal_error)
+        self._start_soon()
+
+    def on_error(self, item: WorkItem[S], error: Exception, where: str) -> Outcome | None:
+        """The stage's outcome for what it raised itself; None when it raises even then: the record stays open."""
+        if not isinstance(error, OrderError):  # which is an ordinary outcome: the record is parked for a reason
+            self._report(item, error, where)
+        try:
+            return _outcome(self._stage.on_error(item.record, error, item))
+        except Exception as worse:  # noqa: BLE001  # the engine's top: the record stays open, and that is reported
+            self._report(item, worse, "broken")
+            return None
+
+    def _report(self, item: WorkItem[S], error: Exception, where: str) -> None:
+        """Count and log what a stage raised: its type and place, never its text, which may quote the record."""
+        self._observer.failed(self._stage.name, item.topic, where)
+        if isinstance(error, OutcomeTooLarge):  # never raised: the engine makes it of the topic's refusal
+            log.warning("%s. A smaller outcome is published instead.", error)
+            return
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        partitions = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+        log.error("%s: %s raised %s in %s", item, where, type(error).__name__, partitions)
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _wait(self, item: WorkItem[S], until: float) -> None:
+        item.not_before = until
+        if item.phase is not Phase.WAITING:
+            item.step(Phase.WAITING)
+        self._waiting.put(item, until)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = self._waiting.next_due()
+        if self._stopped or due is None or (self._alarm is not None and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        nap = min(max(due - self._now().timestamp(), 0.0), _LONGEST_NAP_SECONDS)
+        self._alarm_at = due
+        self._alarm = asyncio.get_running_loop().call_later(nap, self._call_due)
+
+    def _call_due(self) -> None:
+        self._alarm = None
+        for item in self._waiting.due(self._now().timestamp()):
+            item.not_before = None
+            self._go_on(item)
+        self._set_alarm()
+
+    # --- what partitions do ------------------------------------------------------------------------------------------
+
+    def reserved(self, owned: OwnedPartition[S]) -> None:
+        """A commit of this partition succeeded: those who waited for their reservation go on."""
+        held_back, owned.awaiting_reservation = owned.awaiting_reservation, []
+        for item in held_back:
+            if item.phase is Phase.AWAITING_RESERVATION:
+                if owned.state.reserved(item.offset):
+                    self._make_ready(item)
+                else:
+                    owned.awaiting_reservation.append(item)
+
+    def hand_off_oldest(self, owned: OwnedPartition[S], count: int) -> int:
+        """Carry on up to `count` of the partition's oldest open records that no call can be on the wire for."""
+        handed_off = 0
+        marked_lanes: set[Hashable] = set()
+        for offset in list(owned.state.unfinished()):
+            item = owned.items[offset]
+            # Looked at one by one: carrying one on can bring the next of its lane into work.
+            if handed_off < count and item.phase in CAN_BE_HANDED_OFF and self._hand_off_one(item, marked_lanes):
+                handed_off += 1
+        if handed_off:
+            self._observer.records_handed_off(self._stage.name, owned.partition.topic, handed_off)
+        return handed_off
+
+    def make_room(self, owned: OwnedPartition[S], lag: int) -> None:
+        """Hand on what waits, so that this partition can be read on: `lag` records are behind it.
+
+        First what waits for room in its bulkhead. Then what waits for a time that is far ahead, which comes back at the
+        log's end with the same time: each record once in a round, and some more often as `HandOffQuota` lets them.
+        """
+        items = list(islice(self._waiting_for_room(owned), HANDED_OFF_AT_ONCE))
+        now = self._now().timestamp()
+        if not items and self._hand_off_quota.may_look(now):
+            items = list(islice(self._waiting_for_long(owned, written_before=now - ROUND_SECONDS), HANDED_OFF_AT_ONCE))
+            if not items:
+                allowed = min(self._hand_off_quota.allowed(now, lag), HANDED_OFF_AT_ONCE)
+                items = list(islice(self._waiting_for_long(owned), allowed))
+                self._hand_off_quota.made(len(items))
+            if not items:
+                self._hand_off_quota.found_nothing(now)
+        marked_lanes: set[Hashable] = set()
+        moved = sum(self._hand_off_one(item, marked_lanes) for item in items)
+        if moved:
+            self._observer.records_handed_off(self._stage.name, owned.partition.topic, moved)
+
+    def _waiting_for_room(self, owned: OwnedPartition[S]) -> Iterator[WorkItem[S]]:
+        outside = self._bulkheads.hand_off_candidates(self._now().timestamp())
+        return (item for item in outside if item.may_hand_off and item.owned is owned)
+
+    def _waiting_for_long(self, owned: OwnedPartition[S], *, written_before: float = FOR_ROOM) -> Iterator[WorkItem[S]]:
+        far = self._now().timestamp() + FAR_SECONDS
+        for item in owned.items.values():
+            waits = item.phase is Phase.WAITING and far < (item.not_before or 0.0) < FOR_ROOM
+            if waits and item.may_hand_off and item.record.timestamp.timestamp() < written_before:
+                yield item
+
+    def _hand_off_one(self, item: WorkItem[S], marked_lanes: set[Hashable]) -> bool:
+        """Carry one record on, if its stage can; `marked_lanes` are the lanes whose followers know it already."""
+        try:
+            outcome: Outcome | None = _outcome(self._stage.hand_off(item.record, item.subject, item))
+        except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
+            outcome = self.on_error(item, error, "hand_off")
+        if outcome is None:
+            return False
+        # The record goes on elsewhere from now on, so what follows in its lane is not alone any more.
+        if item.lane is not None and item.lane not in marked_lanes:
+            # Once in a round for each lane: ten thousand may queue in one.
+            marked_lanes.add(item.lane)
+            for follower in self._lanes.behind(item.lane, item):
+                self._mark_possibly_sent(follower)
+        if item.lane is not None:
+            self._handed_off_lanes[item.lane] = None
+            if len(self._handed_off_lanes) > MOST_HANDED_OFF_LANES:
+                del self._handed_off_lanes[next(iter(self._handed_off_lanes))]
+        self.finish(item, outcome)
+        return True
+
+    def _mark_possibly_sent(self, item: WorkItem[S]) -> None:
+        item.possibly_sent_since = self._now()
+        item.owned.state.mark_possibly_sent(item.offset)
+
+    def release(self, owned: OwnedPartition[S]) -> None:
+        """Forget everything of this partition, except tasks and outcomes, which stay as leftovers."""
+        owned.release()
+        bulkheads = set()
+        for item in list(owned.items.values()):
+            if item.phase is Phase.RUNNING:
+                self.revoked_work.still_running(item)
+                continue
+            if item.phase is Phase.FINISHED and item.offset in owned.state.finished():
+                self.revoked_work.keep(item, owned.state.finished()[item.offset])
+            in_lane = item.phase not in (Phase.RECEIVED, Phase.FINISHED)
+            self._waiting.discard(item)
+            self._bulkheads.leave(item.bulkhead, item)
+            bulkheads.add(item.bulkhead)
+            owned.drop(item)
+            if in_lane:
+                self._leave_lane(item)
+        for bulkhead in bulkheads:
+            self._let_in(bulkhead)
+
+    # --- leftovers ---------------------------------------------------------------------------------------------------
+
+    def finish_known(self, item: WorkItem[S]) -> bool:
+        """Finish a record read again whose outcome is known already; it is published, and nothing is sent again."""
+        outcome = self.revoked_work.outcome(item)
+        if outcome is None:
+            return False
+        self.finish(item, outcome)
+        return True
+
+    def wait_for_predecessor(self, item: WorkItem[S]) -> None:
+        """Hold a record read again as long as another task of this process is still at it."""
+        earlier = self.revoked_work.running(item.owned.partition, item.record)
+        if earlier is not None:
+            earlier.successor = item
+            item.awaits_predecessor = True
+
+    def _end_revoked(self, item: WorkItem[S], result: Outcome | RetryLater[S] | None) -> None:
+        """A task ended whose partition was let go: its outcome counts if the record is still open, nothing else."""
+        self.revoked_work.ended(item)
+        item.step(Phase.RELEASED)
+        successor = item.successor if item.successor is not None and item.successor.owned.active else None
+        if isinstance(result, Outcome):
+            self.revoked_work.keep(item, result)
+        if successor is not None:
+            self._unblock(successor, sent=item.send_began)
+        self._leave_lane(item)
+
+    def _unblock(self, successor: WorkItem[S], *, sent: bool) -> None:
+        successor.awaits_predecessor = False
+        if sent:
+            successor.possibly_sent_since = self._now()
+        if (
+            successor.phase is Phase.QUEUED
+            and not self.finish_known(successor)
+            and self._lanes.is_current(successor.lane, successor)
+        ):
+            self._go_on(successor)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Cancel what is still being handled, and wait until it has ended."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
+
+
+def _outcome(result: Outcome) -> Outcome:
+    """Raises TypeError when a stage returned something else: its record must not be left without an outcome."""
+    if not isinstance(result, Outcome):
+        raise TypeError(f"a stage returned {type(result).__name__}, which is no Outcome")
+    return result
