@@ -4,7 +4,7 @@ A stage names a record's bulkhead (in the adapter: its merchant). A bulkhead who
 then waits; the others do not wait with it. Pure: no clock, no task, no Kafka. Does not know what a bulkhead stands for.
 
 Theory of operation. There are `places` to be handled in, and `room` to be ready in. Both are shared by dynamic
-thresholds, as buffers are in a switch: a bulkhead may take up to `PLACES_PER_FREE` times as many places as are free.
+thresholds, as buffers are in a switch: a bulkhead may take up to `SLOTS_PER_FREE` times as many places as are free.
 One busy bulkhead alone takes seven eighths, two take seven fifteenths each, and some places stay free for a newcomer.
 The last free place goes only to a bulkhead that has none. Room to be ready in is shared likewise: one alone takes half.
 
@@ -24,7 +24,7 @@ from typing import Final, Generic, TypeVar
 
 W = TypeVar("W", bound=Hashable)
 
-PLACES_PER_FREE: Final = 7
+SLOTS_PER_FREE: Final = 7
 """How many places a bulkhead may hold for each one that is free."""
 
 OTHERS_SECONDS: Final = 600.0
@@ -54,9 +54,9 @@ class _Bulkhead(Generic[W]):
 class Bulkheads(Generic[W]):
     """All records of a stage that are about to be handled, or are being handled, in `places` places."""
 
-    def __init__(self, partitions: int) -> None:
-        self._places = partitions
-        self._room = partitions + SPARE_ROOM
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._room = slots + SPARE_ROOM
         self._of: dict[Hashable | None, _Bulkhead[W]] = {}
         self._turns: dict[Hashable | None, None] = {}
         self._running = 0
@@ -164,10 +164,10 @@ class Bulkheads(Generic[W]):
         self._forget(key, bulkhead)
 
     def _may_start(self, key: Hashable | None, bulkhead: _Bulkhead[W]) -> bool:
-        free = self._places - self._running
+        free = self._slots - self._running
         if free <= 0 or key is None or not bulkhead.running:
             return free > 0
-        return free > 1 and bulkhead.running < PLACES_PER_FREE * free
+        return free > 1 and bulkhead.running < SLOTS_PER_FREE * free
 
     def _bulkhead(self, key: Hashable | None) -> _Bulkhead[W]:
         bulkhead = self._of.get(key)

@@ -20,7 +20,7 @@ from .protections import Protections
 
 PAID, DEFERRED = TopicPartition("paid", 0), TopicPartition("deferred", 0)
 TOLD = "told"
-PLACES = (PAID, DEFERRED)
+PARTITIONS = (PAID, DEFERRED)
 
 
 class Fate(Enum):
@@ -42,10 +42,10 @@ class Transaction:
 
 
 class Broker:
-    """Logs, commits and epochs of `PLACES`."""
+    """Logs, commits and epochs of `PARTITIONS`."""
 
     def __init__(self, protections: Protections, promises: Promises) -> None:
-        self.logs: dict[TopicPartition, list[Record]] = {partition: [] for partition in PLACES}
+        self.logs: dict[TopicPartition, list[Record]] = {partition: [] for partition in PARTITIONS}
         self.commits: dict[TopicPartition, Commit] = {}
         self.under_way: list[Transaction] = []
         self._ends: defaultdict[TopicPartition, int] = defaultdict(int)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from adapter.issuance.answers import IssueAnswer, WasInDoubt
 
-from .broker import DEFERRED, PAID, PLACES, Broker
+from .broker import DEFERRED, PAID, PARTITIONS, Broker
 from .clock import Clock
 from .ecticket import Effect, IssueCall, Landing, Outage, SimulatedEcticket
 from .job import Job
@@ -105,7 +105,7 @@ class World:
             f"generation {self._generation}: {[(str(partition), who.name) for partition, who in owners.items() if who]}"
         )
         for process in present:
-            partitions = frozenset(partition for partition in PLACES if owners[partition] is process)
+            partitions = frozenset(partition for partition in PARTITIONS if owners[partition] is process)
             process.rejoin(self._generation, partitions)
 
     def take_over(self, pick: int, *, half: bool = False) -> None:
@@ -309,7 +309,7 @@ class World:
                 break
             self._round()
         self.promises.at_rest(self.orders)
-        for partition in PLACES:
+        for partition in PARTITIONS:
             records = self.broker.logs[partition]
             commit = self.broker.commits.get(partition)
             assert not records or (commit is not None and commit.offset > records[-1].offset), "not all is committed"

@@ -252,7 +252,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _stream(
         "a bulkhead takes the last place",
         "bulkheads",
-        "        return free > 1 and bulkhead.running < PLACES_PER_FREE * free\n",
+        "        return free > 1 and bulkhead.running < SLOTS_PER_FREE * free\n",
         "        return free > 0\n",
         "bulkheads",
     ),

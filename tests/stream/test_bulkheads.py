@@ -14,9 +14,9 @@ from adapter.stream.bulkheads import OTHERS_SECONDS, SPARE_ROOM, STUCK_SECONDS, 
 A, B, C = "A", "B", "C"
 
 
-def waiting(partitions: int, **counts: int) -> Bulkheads[str]:
+def waiting(slots: int, **counts: int) -> Bulkheads[str]:
     """Bulkheads with so many ready records of each, in rounds."""
-    bulkheads: Bulkheads[str] = Bulkheads(partitions)
+    bulkheads: Bulkheads[str] = Bulkheads(slots)
     for number in range(max(counts.values())):
         for key in counts:
             if number < counts[key]:
@@ -51,10 +51,10 @@ def start_none(bulkheads: Bulkheads[str]) -> int:
     return count
 
 
-@pytest.mark.parametrize(("places", "alone"), [(1, 1), (2, 1), (4, 3), (8, 7), (16, 14), (64, 56), (256, 224)])
-def test_one_busy_bulkhead_takes_nearly_everything(partitions: int, alone: int) -> None:
+@pytest.mark.parametrize(("slots", "alone"), [(1, 1), (2, 1), (4, 3), (8, 7), (16, 14), (64, 56), (256, 224)])
+def test_one_busy_bulkhead_takes_nearly_everything(slots: int, alone: int) -> None:
     """Seven eighths, and all but one place of few."""
-    assert len(start_all(waiting(partitions, A=2 * partitions))) == alone
+    assert len(start_all(waiting(slots, A=2 * slots))) == alone
 
 
 def test_records_without_a_bulkhead_take_every_place() -> None:
@@ -154,10 +154,10 @@ def test_another_bulkhead_counts_for_ten_minutes() -> None:
 class Shares(RuleBasedStateMachine):
     """Anything may happen in any order: nothing is lost, shares hold, and what is over leaves nothing behind."""
 
-    @initialize(partitions=st.integers(1, 20))
-    def begin(self, partitions: int) -> None:
-        self.partitions_of = partitions
-        self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(partitions)
+    @initialize(slots=st.integers(1, 20))
+    def begin(self, slots: int) -> None:
+        self.partitions_of = slots
+        self.bulkheads: Bulkheads[tuple[str | None, int]] = Bulkheads(slots)
         self.ready: dict[tuple[str | None, int], None] = {}
         self.inside: dict[tuple[str | None, int], None] = {}
         self.outside: dict[tuple[str | None, int], None] = {}
@@ -233,9 +233,9 @@ TestShares = Shares.TestCase
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=60), st.integers(1, 8))
-def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], partitions: int) -> None:
+def test_everything_that_is_ready_is_started_in_the_end(keys: list[str], slots: int) -> None:
     """No starvation: as places come free, each record has its turn."""
-    bulkheads: Bulkheads[str] = Bulkheads(partitions)
+    bulkheads: Bulkheads[str] = Bulkheads(slots)
     for number, key in enumerate(keys):
         bulkheads.enter(key, f"{key}{number}", 0.0)
         bulkheads.make_ready(key, f"{key}{number}")

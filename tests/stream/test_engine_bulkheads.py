@@ -36,18 +36,18 @@ def _is_told(cluster: FakeCluster, text: str) -> bool:
     return text in cluster.told
 
 
-@pytest.mark.parametrize("places", [2, 8, 16])
-async def test_a_merchant_that_is_stuck_leaves_places_to_others(cluster: FakeCluster, partitions: int) -> None:
+@pytest.mark.parametrize("slots", [2, 8, 16])
+async def test_a_merchant_that_is_stuck_leaves_places_to_others(cluster: FakeCluster, slots: int) -> None:
     """A has every order of the last hour under way, and none of them ends; each order of B is handled at once."""
     stuck = Stuck()
     cluster.append(PAID, *(f"A {number}" for number in range(40)))
-    async with running(StageOfTests(stuck, max_in_flight=partitions), cluster, PAID) as engine:
-        await until(partial(stuck.has_begun, partitions - max(1, partitions // 8)))
+    async with running(StageOfTests(stuck, max_in_flight=slots), cluster, PAID) as engine:
+        await until(partial(stuck.has_begun, slots - max(1, slots // 8)))
         for number in range(20):
             cluster.append(PAID, f"B {number}")
             await until(partial(_is_told, cluster, f"B {number}"))
 
-        assert engine._scheduler.in_flight < partitions
+        assert engine._scheduler.in_flight < slots
         stuck.may_end.set()
         await until(lambda: len(cluster.told) == 60)
 

@@ -12,7 +12,7 @@ import pytest
 
 from adapter.errors import InvalidOrder, OutcomeTooLarge, TooLarge
 from adapter.stream import committer
-from adapter.stream import owned_partition as holding_module
+from adapter.stream import owned_partition as owned_partition_module
 from adapter.stream.lanes import Lanes
 from adapter.stream.observer import NullObserver
 from adapter.stream.records import NotRead, Record
@@ -208,7 +208,7 @@ async def test_a_lane_whose_first_record_waits_for_its_time_holds_up_no_other(cl
 
 async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each costs memory and an open offset in the commit; reading goes on when the lane moves."""
-    monkeypatch.setattr(holding_module, "MOST_QUEUED", 200)
+    monkeypatch.setattr(owned_partition_module, "MOST_QUEUED", 200)
     may_end = asyncio.Event()
 
     async def wait(subject: str, context: RecordContext) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from adapter.errors import LeaseLost
-from adapter.stream import owned_partition as holding_module
+from adapter.stream import owned_partition as owned_partition_module
 from adapter.stream.owned_partition import OwnedPartition
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import TopicPartition, TransactionalProducer
@@ -61,7 +61,7 @@ def a_work(
 )
 def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferred order's plan travels in a header and can be far larger than its value."""
-    monkeypatch.setattr(holding_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
     owned = a_holding()
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
@@ -115,7 +115,7 @@ def test_a_send_that_no_commit_reserves_is_refused() -> None:
 
 def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """One order can become twenty parts, and a broker can be away: what is kept to be published does not grow on."""
-    monkeypatch.setattr(holding_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
     owned = a_holding()
     for offset in range(2):
         owned.hold(a_work(owned, offset))

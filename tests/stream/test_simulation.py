@@ -22,7 +22,7 @@ from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember
 
-PLACES = [TopicPartition("paid", number) for number in range(4)]
+PARTITIONS = [TopicPartition("paid", number) for number in range(4)]
 RECORDS = 240
 MOVES = 25
 
@@ -103,7 +103,7 @@ class World:
         """Partitions at random among those who answer; one fenced away by accident now and then."""
         answering = [member for member in self.cluster.members if member.lease.answers]
         shares: list[list[TopicPartition]] = [[] for _ in answering]
-        for partition in PLACES:
+        for partition in PARTITIONS:
             self.chance.choice(shares).append(partition)
         await self.cluster.assign(*shares)
 
@@ -178,7 +178,7 @@ async def test_whatever_happens_every_record_is_sent_once_and_told_once(
     for _ in range(MOVES):
         for _ in range(RECORDS // MOVES + 1):
             lane = number // 3
-            partition = PLACES[lane % len(PLACES)]
+            partition = PARTITIONS[lane % len(PARTITIONS)]
             world.cluster.append(partition, str(number), key=f"{lane}", hole=world.chance.choice([0, 0, 1]))
             number += 1
         await world.chance.choice(moves)()

@@ -86,7 +86,7 @@ def some(topic: str, *sizes: int) -> list[ProducerRecord]:
 
 
 @pytest.mark.parametrize(
-    ("publications", "refused", "judged"),
+    ("producer_records", "refused", "judged"),
     [
         (some("a", 900, 900, 900), {0, 1, 2}, set()),
         (some("a", 900, 200_000, 900), {1}, {1}),
