@@ -156,7 +156,7 @@ class Adapter:
         self._only = only
         self._receiving = self._receive_stage()
         self._fingerprint = _fingerprint(settings, self._extensions)
-        self._history = wiring.number_history(settings, self._connection, self._merchants)
+        self._number_history = wiring.number_history(settings, self._connection, self._merchants)
         self._engines: Mapping[str, RunningStage] = {}
         self._trouble: str | None = "starting"
 
@@ -179,7 +179,7 @@ class Adapter:
         finally:
             if self._receiving is not None:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
-            await self._history.close()
+            await self._number_history.close()
             await provider.close()
             await self._extensions.aclose()
             await admin.stop()
@@ -256,7 +256,7 @@ class Adapter:
             policy=_submit_policy(settings),
             observer=self._metrics.flows,
             now=self._now,
-            history=self._history,
+            number_history=self._number_history,
             signer=self._signer,
             longest_wait_seconds=max(LONGEST_DEFERRAL_SECONDS, settings.submit.defer_seconds),
         )
@@ -272,7 +272,7 @@ class Adapter:
             policy=_confirm_policy(settings),
             observer=self._metrics.flows,
             now=self._now,
-            history=self._history,
+            number_history=self._number_history,
             signer=self._signer,
         )
 
@@ -285,7 +285,7 @@ class Adapter:
             return None
         publisher = KafkaPublisher(self._connection)
         receiver = Receiver(
-            topic=wiring.flow_topics(settings).told_on(Notified),
+            topic=wiring.flow_topics(settings).topic_for(Notified),
             merchants=self._merchants,
             publisher=publisher,
             observer=observer,

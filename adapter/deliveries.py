@@ -16,8 +16,8 @@ from adapter import wiring
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sink_thread import SinkThread
 from adapter.flows.deliver import DeliverStage, DeliveryObserver
-from adapter.flows.patience import Patience, Tried
 from adapter.flows.ports import Clock
+from adapter.flows.retry_policy import RetryPolicy, RetryState
 from adapter.flows.signatures import RecordSigner
 from adapter.settings import Settings
 from adapter.stream.connection import KafkaConnection
@@ -44,7 +44,7 @@ class Deliveries:
             SinkThread(sink, timeout_seconds=deliver.timeout_seconds, concurrency=deliver.concurrency) for sink in sinks
         ]
 
-        def engine(sink: SinkThread) -> Engine[Tried]:
+        def engine(sink: SinkThread) -> Engine[RetryState]:
             # A signer of its own: the engines of the sinks run on another thread.
             signer = wiring.record_signer(settings, wiring.merchant_book(settings))
             stage = _stage(settings, sink, observer, now, signer)
@@ -95,7 +95,7 @@ def _stage(
         dead_letters=topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.sink.{sink.name}",
         concurrency=deliver.concurrency,
-        patience=Patience(
+        retry_policy=RetryPolicy(
             first_retry_seconds=deliver.first_retry_seconds,
             longest_retry_seconds=deliver.longest_retry_seconds,
             give_up_after_seconds=deliver.give_up_after_hours * 3600,

@@ -28,7 +28,7 @@ from adapter.errors import (
 from adapter.extensions.builtin.product_check import differences
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.number_history import TAIL_SECONDS, NumberHistory
-from adapter.flows.sitting import PROBED_NUMBERS
+from adapter.flows.submission import PROBED_NUMBERS
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import Provider, Purpose
 from adapter.settings import Settings
@@ -301,7 +301,7 @@ async def _read_tail(settings: Settings, history: NumberHistory) -> None:
 
 async def _known_number(provider: Provider, merchant: Merchant, known: KnownNumbers) -> Finding:
     about = f"known_trade_no {merchant.merchant_id}"
-    numbers = known.to_ask_for(merchant, TradeNoKind.MERCHANT)[:PROBED_NUMBERS]
+    numbers = known.to_query(merchant, TradeNoKind.MERCHANT)[:PROBED_NUMBERS]
     try:
         for number in numbers:
             if (await provider.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:

@@ -18,7 +18,7 @@ from adapter.cli.replaying import replay
 from adapter.cli.skipping import skip
 
 if TYPE_CHECKING:
-    from adapter.flows.letters import Letter
+    from adapter.flows.dead_letter_view import DeadLetter
     from adapter.settings import Settings
     from adapter.stream.records import Record
 
@@ -104,14 +104,14 @@ def show(
     return 0
 
 
-def _counts(chosen: Sequence[tuple[int, Letter]]) -> tuple[Counter[str], Counter[str]]:
+def _counts(chosen: Sequence[tuple[int, DeadLetter]]) -> tuple[Counter[str], Counter[str]]:
     """How many letters there are for each reason, and at each stage."""
     letters = [letter for _, letter in chosen]
     return Counter(letter.reason or NONE for letter in letters), Counter(letter.stage or NONE for letter in letters)
 
 
 def _print(
-    chosen: Sequence[tuple[int, Letter]], shown: Sequence[tuple[int, Letter]], still_open: frozenset[str]
+    chosen: Sequence[tuple[int, DeadLetter]], shown: Sequence[tuple[int, DeadLetter]], still_open: frozenset[str]
 ) -> None:
     if not chosen:
         note("There are no such dead letters.")
@@ -134,9 +134,9 @@ def _print_histogram(heading: str, counts: Counter[str]) -> None:
     print_table((heading, "letters", ""), bars)
 
 
-def _print_record(record: Record, letter: Letter, *, value: bool) -> None:
-    from adapter.flows.journey import PLAN
-    from adapter.flows.letters import header_texts, text_of
+def _print_record(record: Record, letter: DeadLetter, *, value: bool) -> None:
+    from adapter.flows.dead_letter_view import header_texts, text_of
+    from adapter.flows.record_history import PLAN
 
     size = "none" if record.value is None else f"{len(record.value)} bytes"
     print_facts((("letter", letter.name), ("time", _written(letter)), ("key", letter.key), ("value", size)))
@@ -149,7 +149,7 @@ def _print_record(record: Record, letter: Letter, *, value: bool) -> None:
         note("Value and plan are not shown, since they hold customer data; --value shows them.")
 
 
-def _print_what_to_do(letter: Letter) -> None:
+def _print_what_to_do(letter: DeadLetter) -> None:
     """The commands that deal with this very letter."""
     note(f"Replay it: ecticket-adapter dead-letters replay {letter.name}")
     if letter.reason == "unresolved":
@@ -157,9 +157,9 @@ def _print_what_to_do(letter: Letter) -> None:
             note(f'Say what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
 
 
-def _record_json(record: Record, letter: Letter, *, value: bool) -> dict[str, object]:
-    from adapter.flows.journey import PLAN
-    from adapter.flows.letters import header_texts, text_of
+def _record_json(record: Record, letter: DeadLetter, *, value: bool) -> dict[str, object]:
+    from adapter.flows.dead_letter_view import header_texts, text_of
+    from adapter.flows.record_history import PLAN
 
     told = {
         **_plain(letter),
@@ -170,15 +170,15 @@ def _record_json(record: Record, letter: Letter, *, value: bool) -> dict[str, ob
     return told
 
 
-def _plain(letter: Letter) -> dict[str, object]:
+def _plain(letter: DeadLetter) -> dict[str, object]:
     return {**asdict(letter), "timestamp": letter.timestamp.isoformat()}
 
 
-def _written(letter: Letter) -> str:
+def _written(letter: DeadLetter) -> str:
     return f"{letter.timestamp:%Y-%m-%dT%H:%M:%SZ}"
 
 
-async def _read(settings: Settings) -> tuple[tuple[Letter, ...], frozenset[str]]:
+async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[str]]:
     """All letters, the oldest first, and the names of those that nobody has dealt with."""
     from adapter.cli.letter_pile import letters_of
 
@@ -186,7 +186,7 @@ async def _read(settings: Settings) -> tuple[tuple[Letter, ...], frozenset[str]]
         return letters.all, letters.open
 
 
-async def _find(settings: Settings, which: str) -> tuple[Record, Letter] | None:
+async def _find(settings: Settings, which: str) -> tuple[Record, DeadLetter] | None:
     from adapter.cli.letter_pile import collect, read_letters
 
     letters = await read_letters(settings)

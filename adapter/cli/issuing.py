@@ -153,7 +153,7 @@ async def _settle(provider: Provider, merchant: Merchant, part: Part, order_id: 
     from adapter.cli.not_known import look_up
     from adapter.flows.known_numbers import KnownNumbers
 
-    numbers = KnownNumbers().to_ask_for(merchant, part.trade_no.kind)
+    numbers = KnownNumbers().to_query(merchant, part.trade_no.kind)
     try:
         found = await look_up(provider, merchant, part.trade_no, numbers)
     except CallError as error:

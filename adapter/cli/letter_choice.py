@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 if TYPE_CHECKING:
-    from adapter.flows.letters import Letter
+    from adapter.flows.dead_letter_view import DeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -54,7 +54,7 @@ class Filters:
         """Whether anything was asked for."""
         return self != Filters()
 
-    def want(self, letter: Letter) -> bool:
+    def want(self, letter: DeadLetter) -> bool:
         """Whether the letter says so."""
         pairs = (
             (self.reason, letter.reason),
@@ -117,7 +117,7 @@ def moment(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def is_meant(which: str, letter: Letter, place: int) -> bool:
+def is_meant(which: str, letter: DeadLetter, place: int) -> bool:
     """Whether `which` names this letter: its place in the list (from 1), its or its origin's coordinates, its order.
 
     A short number is a place, whatever orders are called.
@@ -128,7 +128,7 @@ def is_meant(which: str, letter: Letter, place: int) -> bool:
     return which in names
 
 
-def unnamed(which: Sequence[str], letters: Sequence[Letter]) -> list[str]:
+def unnamed(which: Sequence[str], letters: Sequence[DeadLetter]) -> list[str]:
     """Those of `which` that name none of the letters."""
     return [each for each in which if not any(is_meant(each, letter, place) for place, letter in enumerate(letters, 1))]
 
@@ -137,13 +137,13 @@ def unnamed(which: Sequence[str], letters: Sequence[Letter]) -> list[str]:
 class Choice:
     """The letters to be dealt with, the oldest first; those left out, with the reason; and names that name nothing."""
 
-    chosen: tuple[Letter, ...]
-    left_out: tuple[tuple[Letter, str], ...]
+    chosen: tuple[DeadLetter, ...]
+    left_out: tuple[tuple[DeadLetter, str], ...]
     unknown: tuple[str, ...]
 
 
 def choose(
-    letters: Sequence[Letter],
+    letters: Sequence[DeadLetter],
     still_open: AbstractSet[str],
     *,
     which: Sequence[str],
@@ -165,7 +165,9 @@ def choose(
     return Choice(chosen=tuple(chosen[:limit]), left_out=tuple(left_out), unknown=tuple(unnamed(which, letters)))
 
 
-def _named_in_vain(which: Sequence[str], letters: Sequence[Letter], still_open: AbstractSet[str]) -> Iterator[Letter]:
+def _named_in_vain(
+    which: Sequence[str], letters: Sequence[DeadLetter], still_open: AbstractSet[str]
+) -> Iterator[DeadLetter]:
     """The last letter of each name that names only letters that were dealt with."""
     for each in which:
         named = [letter for place, letter in enumerate(letters, 1) if is_meant(each, letter, place)]

@@ -1,7 +1,7 @@
 """The dead letters of one command: read once, with what is known of which were dealt with.
 
 That is the commits of the group `{group_prefix}.dead-letters`; where brokers have forgotten them, it is what was told
-since (`flows.dealt_with`).
+since (`flows.handled_dead_letters`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from adapter.cli.output import counting, note
 
 if TYPE_CHECKING:
-    from adapter.flows.letters import Letter
+    from adapter.flows.dead_letter_view import DeadLetter
     from adapter.settings import Settings
     from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim
     from adapter.stream.records import Record
@@ -34,7 +34,7 @@ class Letters:
     with.
     """
 
-    all: tuple[Letter, ...]
+    all: tuple[DeadLetter, ...]
     open: frozenset[str]
     told: frozenset[str]
     pile: AcknowledgedTopic
@@ -56,7 +56,7 @@ class Letters:
             yield claim
 
 
-async def read_letters(settings: Settings) -> tuple[Letter, ...]:
+async def read_letters(settings: Settings) -> tuple[DeadLetter, ...]:
     """All letters, the oldest first."""
     found = await collect(settings, lambda _record, letter: letter)
     return tuple(sorted(found, key=lambda letter: (letter.timestamp, letter.partition, letter.offset)))
@@ -85,7 +85,7 @@ async def letters_of(settings: Settings) -> AsyncIterator[Letters]:
         yield Letters(all=letters, open=frozenset(still_open), told=told, pile=pile)
 
 
-async def collect(settings: Settings, keep: Callable[[Record, Letter], T | None]) -> list[T]:
+async def collect(settings: Settings, keep: Callable[[Record, DeadLetter], T | None]) -> list[T]:
     """What `keep` makes of each letter."""
     kept = []
     with counting("dead letters") as count:
@@ -98,21 +98,21 @@ async def collect(settings: Settings, keep: Callable[[Record, Letter], T | None]
     return kept
 
 
-async def each_letter(settings: Settings) -> AsyncGenerator[tuple[Record, Letter], None]:
+async def each_letter(settings: Settings) -> AsyncGenerator[tuple[Record, DeadLetter], None]:
     """Each letter with its record, those of one partition in order."""
-    from adapter.flows.letters import read_letter
+    from adapter.flows.dead_letter_view import read_dead_letter
     from adapter.stream.reading import read_to_end
     from adapter.wiring import kafka_connection
 
     async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.dead_letters])) as records:
         async for record in records:
-            yield record, read_letter(record)
+            yield record, read_dead_letter(record)
 
 
-async def _told(settings: Settings, letters: Collection[Letter], partitions: Collection[int]) -> frozenset[str]:
+async def _told(settings: Settings, letters: Collection[DeadLetter], partitions: Collection[int]) -> frozenset[str]:
     """The names of those letters that later events show to be dealt with, in partitions whose commits are forgotten."""
-    from adapter.flows.dealt_with import dealt_with
-    from adapter.flows.words import read_word
+    from adapter.flows.handled import handled_dead_letters
+    from adapter.flows.published_events import read_published_event
     from adapter.stream.reading import read_to_end
     from adapter.wiring import kafka_connection
 
@@ -122,13 +122,13 @@ async def _told(settings: Settings, letters: Collection[Letter], partitions: Col
         return frozenset()
     note("No commit says which letters were dealt with, so what was told since is read; that may take a while.")
     orders = {letter.order_record for letter in unsure}
-    words = []
+    events = []
     with counting("events") as count:
         topics = [settings.topics.issuances]
         async with aclosing(read_to_end(kafka_connection(settings), topics, since=oldest)) as records:
             async for record in records:
                 count()
-                word = read_word(record)
-                if word is not None and word.order_record in orders:
-                    words.append(word)
-    return frozenset(dealt_with(letters, words) & {letter.name for letter in unsure})
+                event = read_published_event(record)
+                if event is not None and event.order_record in orders:
+                    events.append(event)
+    return frozenset(handled_dead_letters(letters, events) & {letter.name for letter in unsure})

@@ -45,24 +45,24 @@ async def look_up(
 
     In an outage of QueryIssueResult every number is refused, known ones too. Raises CallError.
     """
-    from adapter.issuance.evidence import Answer, Evidence, Link
+    from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
     from adapter.provider.client import Purpose
 
     evidence = Evidence()
 
     async def query() -> tuple[ResultReply, Evidence]:
-        asked_at = now()
+        queried_at = now()
         reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
-        answer = Answer(asked_at=asked_at, answered_at=now(), code=reply.rtn_code)
-        return reply, evidence.with_question(answer)
+        answer = NegativeAnswer(queried_at=queried_at, answered_at=now(), code=reply.rtn_code)
+        return reply, evidence.with_query(answer)
 
     began_at = now()
     reply, evidence = await query()
     if reply.rtn_code == RTN_OK:
         return LookedUp(known=reply)
-    asked_at = now()
+    queried_at = now()
     control = await ecticket.control(merchant, number.kind, purpose=Purpose.DOUBT)
-    evidence = evidence.with_control(Answer(asked_at=asked_at, answered_at=now(), code=control.rtn_code))
+    evidence = evidence.with_control(NegativeAnswer(queried_at=queried_at, answered_at=now(), code=control.rtn_code))
     refused = f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value}"
     if control.rtn_code != reply.rtn_code:
         return LookedUp(said=f"{refused} and {control.rtn_code} for a random number, which proves nothing.")
@@ -82,7 +82,7 @@ async def look_up(
         return LookedUp(known=again)
     if again.rtn_code != reply.rtn_code:
         return LookedUp(said=f"{refused}, and {again.rtn_code} a moment later, which proves nothing.")
-    if evidence.next_link(ready_at=began_at, now=now()) is not Link.COMPLETE:
+    if evidence.missing_step(ready_at=began_at, now=now()) is not EvidenceStep.COMPLETE:
         return LookedUp(said=f"{refused}, but its answers took more than a minute, which proves nothing.")
     said = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
     return LookedUp(not_known=True, said=said)
@@ -90,7 +90,7 @@ async def look_up(
 
 async def _queries_work(ecticket: Ecticket, merchant: Merchant, numbers: Sequence[TradeNo]) -> bool:
     """Whether QueryIssueResult answers RtnCode 1 for one of the numbers that should exist."""
-    from adapter.flows.sitting import PROBED_NUMBERS
+    from adapter.flows.submission import PROBED_NUMBERS
     from adapter.provider.client import Purpose
 
     for number in numbers[:PROBED_NUMBERS]:

@@ -17,9 +17,9 @@ from adapter.cli.invocation import Invocation, Json, MerchantId, command, flag
 from adapter.cli.output import counting, note
 
 if TYPE_CHECKING:
-    from adapter.flows.reissuing import Failure, Reissue
-    from adapter.flows.telling import Whose
-    from adapter.flows.words import Word
+    from adapter.flows.event_fields import OrderRef
+    from adapter.flows.published_events import PublishedEvent
+    from adapter.flows.reissue import FailedPart, Reissue
     from adapter.issuance.plan import Part
     from adapter.settings import Settings
     from adapter.stream.records import Record
@@ -108,10 +108,10 @@ async def _reissue(settings: Settings, request: Request) -> None:
 
 async def _order_named(settings: Settings, request: Request) -> tuple[str, str]:
     """Merchant and id of the order. Raises Refused when nothing was told of it, a usage error when two are meant."""
-    from adapter.flows.reissuing import orders_named
+    from adapter.flows.reissue import orders_named
 
-    words = await _words(settings, request.which, request.merchant_id)
-    named = sorted((merchant or "", order or "") for merchant, order in orders_named(words, request.which))
+    events = await _events(settings, request.which, request.merchant_id)
+    named = sorted((merchant or "", order or "") for merchant, order in orders_named(events, request.which))
     if not named:
         raise Refused(f"Nothing was told of {request.which}: it is neither an order id nor a trade number there.")
     if len(named) > 1:
@@ -123,25 +123,25 @@ async def _order_named(settings: Settings, request: Request) -> tuple[str, str]:
 
 
 async def _prepared(settings: Settings, request: Request, merchant_id: str, order_id: str) -> Reissue:
-    from adapter.flows.reissuing import NotReissued, difference, failures, reissue
+    from adapter.flows.reissue import NotReissued, difference, final_failures, reissue
     from adapter.wiring import merchant_book, record_signer
 
-    words = await _words(settings, order_id, merchant_id)
-    found = failures(words, request.which)
+    events = await _events(settings, order_id, merchant_id)
+    found = final_failures(events, request.which)
     if isinstance(found, NotReissued):
-        raise Refused(found.why)
+        raise Refused(found.reason)
     record = await _order_record(settings, request, found[0])
-    parts, whose = await _planned(settings, record, merchant_id)
+    parts, order_ref = await _planned(settings, record, merchant_id)
     for failure in found:
-        why = difference(parts, failure, whose, changed_items=request.changed_items)
+        why = difference(parts, failure, order_ref, changed_items=request.changed_items)
         if why is not None:
             raise Refused(why)
-    told = {word.data.get("part") for word in words if word.trade_no is not None}
+    told = {event.data.get("part") for event in events if event.trade_no is not None}
     prepared = reissue(
         record,
         parts,
         found,
-        whose,
+        order_ref,
         prefix=settings.submit.trade_no_prefix,
         topic=settings.topics.orders_deferred,
         now=datetime.now(UTC),
@@ -153,27 +153,27 @@ async def _prepared(settings: Settings, request: Request, merchant_id: str, orde
     return prepared
 
 
-async def _words(settings: Settings, text: str, merchant_id: str | None) -> list[Word]:
+async def _events(settings: Settings, text: str, merchant_id: str | None) -> list[PublishedEvent]:
     """What was told of an order id or a trade number."""
-    from adapter.flows.words import mentions, read_word
+    from adapter.flows.published_events import may_concern, read_published_event
     from adapter.stream.reading import read_to_end
     from adapter.wiring import kafka_connection
 
-    words = []
+    events = []
     with counting("events") as count:
         async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.issuances])) as records:
             async for record in records:
                 count()
-                word = read_word(record) if mentions(record, text) else None
-                if word is not None and merchant_id in (None, word.merchant_id):
-                    words.append(word)
-    return words
+                event = read_published_event(record) if may_concern(record, text) else None
+                if event is not None and merchant_id in (None, event.merchant_id):
+                    events.append(event)
+    return events
 
 
-async def _order_record(settings: Settings, request: Request, failure: Failure) -> Record:
+async def _order_record(settings: Settings, request: Request, failure: FailedPart) -> Record:
     """The order as it came, from its topic or from a file."""
     from adapter.errors import TopicsMissing
-    from adapter.flows.reissuing import origin_of
+    from adapter.flows.reissue import origin_of
     from adapter.stream.reading import read_one
     from adapter.stream.records import Record
     from adapter.wiring import kafka_connection
@@ -201,10 +201,10 @@ async def _order_record(settings: Settings, request: Request, failure: Failure) 
     return record
 
 
-async def _planned(settings: Settings, record: Record, merchant_id: str) -> tuple[tuple[Part, ...], Whose]:
+async def _planned(settings: Settings, record: Record, merchant_id: str) -> tuple[tuple[Part, ...], OrderRef]:
     """The order's parts under today's mapping. Raises Refused when a plugin skips it, OrderError when it has none."""
     from adapter.extensions.values import Ignore, OrderRecord, Skip
-    from adapter.flows.telling import whose_order
+    from adapter.flows.event_fields import order_ref_of
     from adapter.issuance.plan import plan
     from adapter.wiring import make_extensions, merchant_book, plan_policy
 
@@ -231,7 +231,7 @@ async def _planned(settings: Settings, record: Record, merchant_id: str) -> tupl
         await extensions.aclose()
     if isinstance(ready, Skip):
         raise Refused(f"Plugin {ready.plugin} says that this order gets no tickets: {ready.reason}.")
-    return ready, whose_order(order)
+    return ready, order_ref_of(order)
 
 
 def _check(parts: Sequence[Part]) -> None:
@@ -242,19 +242,19 @@ def _check(parts: Sequence[Part]) -> None:
     check(parts, datetime.now(TAIPEI).date())
 
 
-async def _refuse_if_under_way(settings: Settings, trade_nos: Sequence[str], found: Sequence[Failure]) -> None:
+async def _refuse_if_under_way(settings: Settings, trade_nos: Sequence[str], found: Sequence[FailedPart]) -> None:
     """Raises Refused when an earlier reissue has not ended yet: it waits on the deferred topic, or in a dead letter."""
-    from adapter.flows.reissuing import carries
+    from adapter.flows.reissue import plan_contains
     from adapter.stream.reading import read_to_end
     from adapter.wiring import kafka_connection
 
-    topics, since = settings.topics, min(failure.word.at for failure in found) - CLOCKS_DIFFER
+    topics, since = settings.topics, min(failure.event.at for failure in found) - CLOCKS_DIFFER
     places = [topics.orders_deferred, topics.dead_letters]
     with counting("records on their way") as count:
         async with aclosing(read_to_end(kafka_connection(settings), places, since=since)) as records:
             async for record in records:
                 count()
-                if not carries(record, trade_nos):
+                if not plan_contains(record, trade_nos):
                     continue
                 if record.topic == topics.orders_deferred:
                     where = "It waits on the deferred topic, and its result will be told"

@@ -36,9 +36,9 @@ from adapter.cli.sink_desk import SinkDesk
 
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
-    from adapter.flows.letters import Letter
+    from adapter.flows.dead_letter_view import DeadLetter
     from adapter.flows.ports import Topics
-    from adapter.flows.replay import NotReplayed, Replayed, ToSink
+    from adapter.flows.replay import NotReplayed, ReplayRecord, SinkDelivery
     from adapter.flows.signatures import RecordSigner
     from adapter.settings import Settings
     from adapter.stream.acknowledged_topic import PartitionClaim
@@ -146,7 +146,7 @@ async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer,
             again = await _again(settings, record, topics, signer)
             report.counts["unsigned"] += not signer.verify(record).valid
             if isinstance(again, NotReplayed):
-                report.left_out(letter, again.why)
+                report.left_out(letter, again.reason)
             elif report.orders.dry_run:
                 report.would(letter, again)
             else:
@@ -157,7 +157,7 @@ async def _replay_chosen(settings: Settings, choice: Choice, replayer: Replayer,
 
 async def _again(
     settings: Settings, record: Record, topics: Topics, signer: RecordSigner
-) -> Replayed | ToSink | NotReplayed:
+) -> ReplayRecord | SinkDelivery | NotReplayed:
     """What goes back, with the value of the record that was parked where the letter has lost its own."""
     from adapter.errors import TopicsMissing
     from adapter.flows.replay import needs_origin, replay
@@ -197,18 +197,18 @@ class Replayer:
         self._stack = stack
         self._report = report
         self._takings: dict[int, PartitionClaim] = {}
-        self._waiting: dict[int, dict[int, tuple[Letter, Replayed | ToSink]]] = {}
+        self._waiting: dict[int, dict[int, tuple[DeadLetter, ReplayRecord | SinkDelivery]]] = {}
 
-    async def add(self, letter: Letter, again: Replayed | ToSink, *, at_once: bool) -> None:
+    async def add(self, letter: DeadLetter, again: ReplayRecord | SinkDelivery, *, at_once: bool) -> None:
         """Replay this letter, now or together with the next ones."""
-        from adapter.flows.replay import ToSink
+        from adapter.flows.replay import SinkDelivery
 
         claim = await self._taking(letter.partition)
         if not claim.is_open(letter.offset):
             self._report.left_out(letter, "Somebody else has dealt with it at this moment.")
             return
-        for_sink = isinstance(again, ToSink)
-        if isinstance(again, ToSink):
+        for_sink = isinstance(again, SinkDelivery)
+        if isinstance(again, SinkDelivery):
             why = await self._sinks.deliver(again)
             if why is not None:
                 self._report.left_out(letter, why)
@@ -246,15 +246,15 @@ class Report:
     reissue_after_seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
-    def replayed(self, letter: Letter, again: Replayed | ToSink) -> None:
+    def replayed(self, letter: DeadLetter, again: ReplayRecord | SinkDelivery) -> None:
         """It went back to work."""
         self._tell("replayed", letter, again)
 
-    def would(self, letter: Letter, again: Replayed | ToSink) -> None:
+    def would(self, letter: DeadLetter, again: ReplayRecord | SinkDelivery) -> None:
         """It would."""
         self._tell("would be replayed", letter, again)
 
-    def left_out(self, letter: Letter, why: str) -> None:
+    def left_out(self, letter: DeadLetter, why: str) -> None:
         """It did not, and stays where it is."""
         self.counts["left out"] += 1
         told = f"left out  {_named(letter)}: {why}"
@@ -279,16 +279,16 @@ class Report:
     def _json(self) -> bool:
         return self.orders.json
 
-    def _issued_from(self, again: Replayed | ToSink) -> datetime | None:
+    def _issued_from(self, again: ReplayRecord | SinkDelivery) -> datetime | None:
         """When an order is tried: ECTicket is queried at once, and an Issue call waits until no earlier one can act."""
         from adapter.issuance.times import later
 
         since = again.possibly_sent_at
         return None if since is None else later(since, self.reissue_after_seconds)
 
-    def _tell(self, outcome: str, letter: Letter, again: Replayed | ToSink) -> None:
+    def _tell(self, outcome: str, letter: DeadLetter, again: ReplayRecord | SinkDelivery) -> None:
         self.counts[outcome] += 1
-        anew = ", mapped anew" if again.mapped_anew else ""
+        anew = ", mapped anew" if again.mapped_again else ""
         told = f"{outcome}  {_named(letter)} → {again.target} (replay {again.replays}{anew})"
         issued_from = self._issued_from(again)
         if issued_from is not None:
@@ -297,17 +297,17 @@ class Report:
             "issued_from": None if issued_from is None else issued_from.isoformat(),
             "target": again.target,
             "replays": again.replays,
-            "mapped_anew": again.mapped_anew,
+            "mapped_anew": again.mapped_again,
         }
         audit(f"a dead letter {'was ' if outcome == 'replayed' else ''}{outcome}", facts, told=told, as_json=self._json)
 
 
-def _named(letter: Letter) -> str:
+def _named(letter: DeadLetter) -> str:
     whose = f"order {letter.order_id}" if letter.order_id else letter.key and f"key {letter.key}"
     return "  ".join(filter(None, (letter.name, whose, letter.reason)))
 
 
-def _facts(outcome: str, letter: Letter) -> dict[str, object]:
+def _facts(outcome: str, letter: DeadLetter) -> dict[str, object]:
     return {
         "outcome": outcome,
         "letter": letter.name,

@@ -18,12 +18,12 @@ from adapter.errors import CallError
 
 if TYPE_CHECKING:
     from adapter.cli.letter_pile import Letters
+    from adapter.flows.dead_letter_view import DeadLetter
     from adapter.flows.known_numbers import KnownNumbers
-    from adapter.flows.letters import Letter
     from adapter.flows.number_history import NumberHistory
     from adapter.flows.number_owners import NumberOwners
     from adapter.flows.ports import Ecticket
-    from adapter.flows.resolving import Ending, Heard, Held, Resolved
+    from adapter.flows.resolve import EcticketAnswer, PendingIssuance, Resolution, Resolved
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
@@ -58,7 +58,7 @@ class Word:
     """What the person says."""
 
     trade_no: str
-    ending: Ending
+    ending: Resolution
     why: str
     merchant_id: str | None
     order_id: str | None
@@ -87,15 +87,15 @@ def resolve_(
     ECTicket is asked first, and what it contradicts is refused. The events are those that would have been told, and
     the dead letter is dealt with; other parts of its order go on in a new one.
     """
-    from adapter.flows.resolving import Ending
+    from adapter.flows.resolve import Resolution
 
-    if as_ not in tuple(Ending):
+    if as_ not in tuple(Resolution):
         raise typer.BadParameter(f"--as takes issued or failed, and not {as_!r}.")
     if not why.strip() or len(why) > WHY_MAX_CHARACTERS:
         raise typer.BadParameter(f"--why takes 1 to {WHY_MAX_CHARACTERS} characters, and this has {len(why.strip())}.")
     word = Word(
         trade_no=trade_no,
-        ending=Ending(as_),
+        ending=Resolution(as_),
         why=why.strip(),
         merchant_id=merchant,
         order_id=order,
@@ -123,21 +123,21 @@ async def _resolve(settings: Settings, word: Word) -> int:
         if refusal is not None:
             note(refusal)
             return 1
-        note(heard.said)
+        note(heard.description)
         return await _tell(settings, letters, word, found)
 
 
-async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[Letter, Held]]:
+async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[DeadLetter, PendingIssuance]]:
     """The open letters that hold the number, the oldest first.
 
     Raises a usage error when they are of two merchants or of two orders.
     """
     from adapter.cli.letter_pile import collect
-    from adapter.flows.resolving import held
+    from adapter.flows.resolve import find_pending
 
     names = {letter.name for letter in letters.all if letter.name in letters.open and word.trade_no in letter.trade_nos}
     records = await collect(settings, lambda record, letter: (record, letter) if letter.name in names else None)
-    read = ((letter, held(record, word.trade_no)) for record, letter in records)
+    read = ((letter, find_pending(record, word.trade_no)) for record, letter in records)
     found = [
         (letter, each)
         for letter, each in read
@@ -152,7 +152,7 @@ async def _held(settings: Settings, letters: Letters, word: Word) -> list[tuple[
     return sorted(found, key=lambda pair: (pair[0].timestamp, pair[0].name))
 
 
-async def _history(settings: Settings, found: Held) -> NumberHistory:
+async def _history(settings: Settings, found: PendingIssuance) -> NumberHistory:
     """Whose the number is, and which numbers of its merchant should exist, as far as the issuances topic tells."""
     from adapter.flows.number_history import NumberHistory
     from adapter.stream.reading import read_to_end
@@ -166,15 +166,17 @@ async def _history(settings: Settings, found: Held) -> NumberHistory:
             async for record in records:
                 count()
                 about = (record.key or b"").decode("utf-8", "replace").upper() == key
-                lacks = merchant is not None and len(history.known.to_ask_for(merchant, found.trade_no.kind)) < ENOUGH
+                lacks = merchant is not None and len(history.known.to_query(merchant, found.trade_no.kind)) < ENOUGH
                 if about or lacks:
                     history.take(record)
     return history
 
 
-def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard, owners: NumberOwners) -> str | None:
+def _refusal(
+    settings: Settings, word: Word, found: Sequence[PendingIssuance], heard: EcticketAnswer, owners: NumberOwners
+) -> str | None:
     """Why it is not told: what ECTicket's word forbids."""
-    from adapter.flows.resolving import objection
+    from adapter.flows.resolve import objection
 
     if word.against_ecticket:
         return None
@@ -191,57 +193,59 @@ def _refusal(settings: Settings, word: Word, found: Sequence[Held], heard: Heard
     return None
 
 
-async def _ask(settings: Settings, found: Held, known: KnownNumbers) -> Heard:
+async def _ask(settings: Settings, found: PendingIssuance, known: KnownNumbers) -> EcticketAnswer:
     """What ECTicket says of the number now; nothing certain when it cannot be asked."""
     from adapter.cli.ecticket import asking, pick_merchant
-    from adapter.flows.resolving import Heard
+    from adapter.flows.resolve import EcticketAnswer
 
     merchant = pick_merchant(settings, found.merchant_id)
     async with asking(settings) as provider:
         try:
             return await hear(provider, merchant, found, known)
         except CallError as error:
-            return Heard(said=f"ECTicket could not be asked: {error}")
+            return EcticketAnswer(description=f"ECTicket could not be asked: {error}")
 
 
 async def hear(
     ecticket: Ecticket,
     merchant: Merchant,
-    found: Held,
+    found: PendingIssuance,
     known: KnownNumbers | None = None,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Heard:
+) -> EcticketAnswer:
     """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it."""
     from adapter.cli.not_known import look_up
     from adapter.flows.known_numbers import KnownNumbers
-    from adapter.flows.resolving import Heard
+    from adapter.flows.resolve import EcticketAnswer
 
     number = found.trade_no
-    numbers = (known or KnownNumbers()).to_ask_for(merchant, number.kind)
+    numbers = (known or KnownNumbers()).to_query(merchant, number.kind)
     looked_up = await look_up(ecticket, merchant, number, numbers, now=now)
     if looked_up.known is not None:
         return _known(number.value, looked_up.known)
-    return Heard(not_known=looked_up.not_known, said=looked_up.said)
+    return EcticketAnswer(not_known=looked_up.not_known, description=looked_up.said)
 
 
-def _known(trade_no: str, reply: ResultReply) -> Heard:
-    from adapter.flows.resolving import Heard
+def _known(trade_no: str, reply: ResultReply) -> EcticketAnswer:
+    from adapter.flows.resolve import EcticketAnswer
 
     remark = f" ({reply.remark})" if reply.remark else ""
     status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "something unreadable"
-    return Heard(status=reply.status, said=f"ECTicket says of {trade_no}: {status}{remark}.")
+    return EcticketAnswer(status=reply.status, description=f"ECTicket says of {trade_no}: {status}{remark}.")
 
 
-async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequence[tuple[Letter, Held]]) -> int:
+async def _tell(
+    settings: Settings, letters: Letters, word: Word, found: Sequence[tuple[DeadLetter, PendingIssuance]]
+) -> int:
     """Each letter in one transaction with what is told of it; of several, the same facts under the same ids."""
-    from adapter.flows.resolving import resolve
+    from adapter.flows.resolve import resolve
     from adapter.stream.stage import Outcome
     from adapter.wiring import flow_topics, merchant_book, record_signer
 
     signer = record_signer(settings, merchant_book(settings))
     for letter, each in found:
-        if not signer.verify(each.letter).valid:
+        if not signer.verify(each.dead_letter).valid:
             note(f"The signature of {letter.name} is not valid: check its facts against the order before you trust it.")
         resolved = resolve(
             each, word.ending, word.why, topics=flow_topics(settings), now=datetime.now(UTC), signer=signer
@@ -258,12 +262,12 @@ async def _tell(settings: Settings, letters: Letters, word: Word, found: Sequenc
     return 0
 
 
-def _report(word: Word, letter: Letter, found: Held, resolved: Resolved) -> None:
+def _report(word: Word, letter: DeadLetter, found: PendingIssuance, resolved: Resolved) -> None:
     outcome = "would be resolved" if word.dry_run else "resolved"
-    left = f"; {', '.join(resolved.left)} left in a new letter" if resolved.left else ""
+    left = f"; {', '.join(resolved.remaining)} left in a new letter" if resolved.remaining else ""
     told = (
         f"{outcome}  {letter.name}  {found.merchant_id}/{word.trade_no} as {word.ending}: "
-        f"told {', '.join(resolved.told)}{left}"
+        f"told {', '.join(resolved.event_names)}{left}"
     )
     facts = {
         "outcome": outcome,
@@ -274,7 +278,7 @@ def _report(word: Word, letter: Letter, found: Held, resolved: Resolved) -> None
         "as": word.ending.value,
         "why": word.why,
         "against_ecticket": word.against_ecticket,
-        "told": list(resolved.told),
-        "left": list(resolved.left),
+        "told": list(resolved.event_names),
+        "left": list(resolved.remaining),
     }
     audit(f"an issuance {'was ' if outcome == 'resolved' else ''}{outcome}", facts, told=told, as_json=word.json)

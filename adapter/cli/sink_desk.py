@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from adapter.extensions.provided_sinks import ProvidedSink
     from adapter.extensions.sink_thread import SinkThread
-    from adapter.flows.replay import ToSink
+    from adapter.flows.replay import SinkDelivery
     from adapter.settings import Settings
 
 
@@ -36,7 +36,7 @@ class SinkDesk:
         for thread in self._threads.values():
             await thread.close()
 
-    async def deliver(self, again: ToSink) -> str | None:
+    async def deliver(self, again: SinkDelivery) -> str | None:
         """Try once; why it was not delivered, and what to do, or None when it was.
 
         Raises PluginRefused and SettingsError when the plugins of these settings cannot be used.
@@ -49,7 +49,7 @@ class SinkDesk:
             self._not_taken.add(whose)
         return why
 
-    async def _try(self, again: ToSink) -> str | None:
+    async def _try(self, again: SinkDelivery) -> str | None:
         thread = self._thread(again.sink)
         if thread is None:
             known = ", ".join(sorted(self._provided or ())) or "none"

@@ -86,10 +86,10 @@ def asyncapi_document(*, version: str, topics: Mapping[str, Topic], examples: Ex
 
 def _messages(examples: Examples) -> Mapping[str, Iterable[tuple[str, Described]]]:
     """What is on each topic: the orders first, then the events in the order of their models, then the dead letters."""
-    told: dict[str, list[tuple[str, Described]]] = {}
+    by_topic: dict[str, list[tuple[str, Described]]] = {}
     for event in EVENTS:
-        told.setdefault(event.TOPIC, []).append((event.__name__, _event(event, examples)))
-    return {ORDERS_PAID: _orders(examples), **told, DEAD_LETTERS: (("DeadLetter", _dead_letter()),)}
+        by_topic.setdefault(event.TOPIC, []).append((event.__name__, _event(event, examples)))
+    return {ORDERS_PAID: _orders(examples), **by_topic, DEAD_LETTERS: (("DeadLetter", _dead_letter()),)}
 
 
 def _orders(examples: Examples) -> Iterator[tuple[str, Described]]:
@@ -153,7 +153,7 @@ def _enveloped(order: object) -> Described:
 def _event(event: type[EventData], examples: Examples) -> Described:
     return {
         "name": event.TYPE,
-        "title": _words(event.__name__),
+        "title": _title_of(event.__name__),
         "summary": event.__doc__,
         "tags": _tags(_tag(event)),
         "traits": _traits("event", "keyed_by_order" if issubclass(event, OrderNotIssued) else "keyed_by_issuance"),
@@ -218,7 +218,7 @@ def _examples(found: Mapping[str, object]) -> Described:
     return {"examples": [{"name": name, "payload": content} for name, content in found.items()]} if found else {}
 
 
-def _words(name: str) -> str:
+def _title_of(name: str) -> str:
     """The words of a class's name."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
@@ -269,7 +269,7 @@ def _operations(messages: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, De
                 "action": action,
                 "channel": {"$ref": f"#/channels/{role}"},
                 "summary": _SUMMARIES.get(role, "Facts are told as they are learned."),
-                **({"bindings": _TAKEN} if role == ORDERS_PAID else {}),
+                **({"bindings": _CONSUMER_BINDING} if role == ORDERS_PAID else {}),
                 "messages": [{"$ref": f"#/channels/{role}/messages/{name}"} for name in names],
             },
         )
@@ -279,7 +279,7 @@ _SUMMARIES: Mapping[str, str] = {
     ORDERS_PAID: "Paid orders are taken and issued.",
     DEAD_LETTERS: "What cannot be settled is put aside for a person.",
 }
-_TAKEN: Described = {
+_CONSUMER_BINDING: Described = {
     "kafka": {
         "groupId": {"type": "string", "description": "`{kafka.group_prefix}.submit`"},
         "bindingVersion": _BINDING,

@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from adapter.errors import CallError, OrderError
-from adapter.flows import verdicts
+from adapter.flows import dead_letter_causes
 from adapter.flows.confirmation import Confirmation, confirmation_record, read_confirmation
-from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.events import (
     IssuanceData,
     IssuanceDelayed,
@@ -30,28 +30,28 @@ from adapter.flows.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.journey import Journey, due_within, encoded_headers, verified_journey
-from adapter.flows.last_resort import is_refused_again, park_by_coordinates
+from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
+from adapter.flows.record_history import RecordHistory, due_within, encoded_headers, verified_history
 from adapter.flows.signatures import RecordSigner, Trust
 from adapter.flows.signing_keys import KeyRing
-from adapter.flows.unverified import UnverifiedRecords
+from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error
 from adapter.issuance.confirm import (
-    AskAgain,
     Awaited,
     ConfirmPolicy,
     Issued,
-    TellDelayed,
-    asked,
-    next_step,
-    take_up_at,
-    told_delayed,
+    PublishDelayed,
+    QueryAgain,
+    mark_delayed,
+    next_confirm_step,
+    resume_query_at,
+    with_answer,
 )
-from adapter.issuance.parking import another_orders_number
+from adapter.issuance.park_messages import other_order_message
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
@@ -62,7 +62,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingQuery:
     """An issuance that waits in memory, until `due`."""
 
     merchant_id: str
@@ -89,9 +89,9 @@ class ConfirmStage:
         policy: ConfirmPolicy,
         observer: FlowObserver,
         now: Clock,
-        fraction: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         max_waiting: int = 50_000,
-        history: NumberHistory | None = None,
+        number_history: NumberHistory | None = None,
         signer: RecordSigner | None = None,
     ) -> None:
         """Without a `signer`, records are verified under keys that are derived from the merchants' keys."""
@@ -105,25 +105,25 @@ class ConfirmStage:
         self._policy = policy
         self._observer = observer
         self._now = now
-        self._fraction = fraction
-        self._history = history or NumberHistory()
+        self._jitter = jitter
+        self._number_history = number_history or NumberHistory()
         self._signer = signer or RecordSigner(KeyRing(merchants))
-        self._unverified = UnverifiedRecords(self.name, observer, now)
+        self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
 
-    async def prepare(self, record: Record) -> PreparedRecord[Waiting]:
+    async def prepare(self, record: Record) -> PreparedRecord[PendingQuery]:
         """Read the record and say when it is to be asked about.
 
         Raises Unreadable: it is no confirmation.
         """
         confirmation = read_confirmation(record.value)
-        journey, trust = self._journey(record)
-        self._unverified.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
+        history, trust = self._record_history(record)
+        self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
         issuance = confirmation.issuance
         self._remember(confirmation)
         awaited = Awaited(
             trade_no=_trade_no(confirmation),
             issue_type=ISSUE_TYPES[issuance.issue_type],
-            submitted_at=journey.first_seen if journey.replays else min(confirmation.submitted_at, self._now()),
+            submitted_at=history.first_seen if history.replays else min(confirmation.submitted_at, self._now()),
             phase=Phase.DELAYED if confirmation.delayed else Phase.SUBMITTED,
             queries=confirmation.queries,
         )
@@ -132,27 +132,27 @@ class ConfirmStage:
         # Without a valid signature the result is still awaited, but no claim makes it wait.
         signed = trust is Trust.VALID
         not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
-        due = take_up_at(not_before, now, self._policy, fraction=self._fraction())
+        due = resume_query_at(not_before, now, self._policy, jitter=self._jitter())
         return PreparedRecord(
             lane=None,
-            subject=Waiting(issuance.merchant_id, awaited, due),
+            subject=PendingQuery(issuance.merchant_id, awaited, due),
             not_before=due,
             bulkhead=bulkhead_of(issuance.merchant_id, self._merchants),
             may_hand_off=True,
         )
 
-    async def handle(self, waiting: Waiting, context: RecordContext) -> Outcome | RetryLater[Waiting]:
+    async def handle(self, pending: PendingQuery, context: RecordContext) -> Outcome | RetryLater[PendingQuery]:
         """Ask once, and tell what can be told."""
-        awaited = asked(waiting.awaited, await self._ask(waiting))
-        step = next_step(awaited, self._now(), self._policy, fraction=self._fraction())
-        if isinstance(step, AskAgain):
-            return RetryLater(not_before=step.at, subject=Waiting(waiting.merchant_id, awaited, step.at))
+        awaited = with_answer(pending.awaited, await self._query(pending))
+        step = next_confirm_step(awaited, self._now(), self._policy, jitter=self._jitter())
+        if isinstance(step, QueryAgain):
+            return RetryLater(not_before=step.at, subject=PendingQuery(pending.merchant_id, awaited, step.at))
         confirmation = read_confirmation(context.record.value)
         if confirmation.recovered and (other := await self._other_order(confirmation)) is not None:
-            step = self._another_orders(confirmation, other)
-        return self._told(context.record, confirmation, awaited, step)
+            step = self._park_number_of_other_order(confirmation, other)
+        return self._outcome(context.record, confirmation, awaited, step)
 
-    def hand_off(self, record: Record, waiting: Waiting, _grant: RecordContext) -> Outcome:
+    def hand_off(self, record: Record, pending: PendingQuery, _grant: RecordContext) -> Outcome:
         """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
 
         Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment. What is
@@ -160,39 +160,39 @@ class ConfirmStage:
         at once would be written anew without a pause.
         """
         confirmation, now = read_confirmation(record.value), self._now()
-        due = waiting.due if waiting.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
-        later = confirmation.asked(queries=waiting.awaited.queries, delayed=confirmation.delayed, not_before=due)
-        return Outcome(records=(self._written_anew(record, later),))
+        due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
+        later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
+        return Outcome(records=(self._rewritten(record, later),))
 
     def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         """Put a record that is no confirmation, or broke the adapter, on the dead letters; at worst its coordinates."""
-        if is_refused_again(error):
+        if is_rejected_again(error):
             return park_by_coordinates(record, error, "confirm", self._topics, self._now(), self._signer)
         try:
-            return self._broken(record, error)
+            return self._on_error(record, error)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
             return park_by_coordinates(record, worse, "confirm", self._topics, self._now(), self._signer)
 
-    def _broken(self, record: Record, error: Exception) -> Outcome:
+    def _on_error(self, record: Record, error: Exception) -> Outcome:
         if isinstance(error, OrderError):
-            verdict = verdicts.of_order_error(error, "confirm")
+            cause = dead_letter_causes.from_order_error(error, "confirm")
         else:
-            verdict = verdicts.of_mistake(error, record, "confirm")
-        return Outcome(records=self._letter(record, verdict, _readable(record)))
+            cause = dead_letter_causes.from_exception(error, record, "confirm")
+        return Outcome(records=self._dead_letter(record, cause, _readable(record)))
 
-    async def _ask(self, waiting: Waiting) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
-        merchant = self._merchants.find(waiting.merchant_id)
+    async def _query(self, pending: PendingQuery) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
+        merchant = self._merchants.find(pending.merchant_id)
         if merchant is None:
-            _log.warning("an issuance is awaited of a merchant that is not configured", merchant_id=waiting.merchant_id)
-            return QueryUnanswered(detail=f"merchant {waiting.merchant_id} is not configured")
-        asked_at = self._now()
+            _log.warning("an issuance is awaited of a merchant that is not configured", merchant_id=pending.merchant_id)
+            return QueryUnanswered(detail=f"merchant {pending.merchant_id} is not configured")
+        queried_at = self._now()
         try:
-            reply = await self._ecticket.query(merchant, waiting.awaited.trade_no, purpose=Purpose.CONFIRM)
+            reply = await self._ecticket.query(merchant, pending.awaited.trade_no, purpose=Purpose.CONFIRM)
         except CallError as error:
             return query_error(error)
-        answer = query_answer(reply, asked_at=asked_at)
+        answer = query_answer(reply, queried_at=queried_at)
         if isinstance(answer, Known):
-            self._history.known.confirmed(waiting.merchant_id, waiting.awaited.trade_no)
+            self._number_history.known.confirmed(pending.merchant_id, pending.awaited.trade_no)
         return answer
 
     def _remember(self, confirmation: Confirmation) -> None:
@@ -207,7 +207,7 @@ class ConfirmStage:
 
     def _numbers(self, confirmation: Confirmation) -> OrderNumbers:
         issuance = confirmation.issuance
-        return self._history.of_order(issuance.merchant_id, issuance.order_id)
+        return self._number_history.of_order(issuance.merchant_id, issuance.order_id)
 
     async def _other_order(self, confirmation: Confirmation) -> str | None:
         """Another order that has the number, so that what ECTicket knows of it is not this order's.
@@ -216,30 +216,30 @@ class ConfirmStage:
         """
         return await self._numbers(confirmation).other_order(_trade_no(confirmation))
 
-    def _another_orders(self, confirmation: Confirmation, other: str) -> Park:
-        message = another_orders_number(_trade_no(confirmation), order_id=confirmation.issuance.order_id, other=other)
+    def _park_number_of_other_order(self, confirmation: Confirmation, other: str) -> Park:
+        message = other_order_message(_trade_no(confirmation), order_id=confirmation.issuance.order_id, other=other)
         return Park(reason=ParkReason.UNRESOLVED, message=message)
 
-    def _told(
+    def _outcome(
         self,
         record: Record,
         confirmation: Confirmation,
         awaited: Awaited,
-        step: Issued | Failed | TellDelayed | Park,
+        step: Issued | Failed | PublishDelayed | Park,
     ) -> Outcome:
         match step:
             case Issued():
                 return Outcome(records=(self._issued(confirmation, step),))
             case Failed():
                 return Outcome(records=(self._failed(confirmation, step),))
-            case TellDelayed():
+            case PublishDelayed():
                 return Outcome(records=self._delayed(record, confirmation, awaited, step))
             case Park():
-                verdict = Verdict(reason="unresolved", stage="confirm", message=step.message)
-                return Outcome(records=self._letter(record, verdict, confirmation))
+                cause = DeadLetterCause(reason="unresolved", stage="confirm", message=step.message)
+                return Outcome(records=self._dead_letter(record, cause, confirmation))
 
     def _issued(self, confirmation: Confirmation, step: Issued) -> ProducerRecord:
-        self._observer.issuance_told("issued", recovered=confirmation.recovered)
+        self._observer.issuance_published("issued", recovered=confirmation.recovered)
         data = IssuanceIssued(
             **dict(confirmation.issuance),
             recovered=confirmation.recovered,
@@ -249,90 +249,92 @@ class ConfirmStage:
         return self._event(data, confirmation)
 
     def _failed(self, confirmation: Confirmation, step: Failed) -> ProducerRecord:
-        self._observer.issuance_told("failed", recovered=confirmation.recovered)
+        self._observer.issuance_published("failed", recovered=confirmation.recovered)
         data = IssuanceFailed(
             **dict(confirmation.issuance), stage="confirm", rtn_code=None, rtn_msg=None, remark=step.remark
         )
         return self._event(data, confirmation)
 
     def _delayed(
-        self, record: Record, confirmation: Confirmation, awaited: Awaited, step: TellDelayed
+        self, record: Record, confirmation: Confirmation, awaited: Awaited, step: PublishDelayed
     ) -> tuple[ProducerRecord, ...]:
         """Told once: the flag travels with the record that is written anew in the same transaction."""
-        self._observer.issuance_told("delayed", recovered=confirmation.recovered)
+        self._observer.issuance_published("delayed", recovered=confirmation.recovered)
         data = IssuanceDelayed(
             **dict(confirmation.issuance), submitted_at=confirmation.submitted_at, queries=awaited.queries
         )
-        told = told_delayed(awaited)
-        delayed = told.phase is Phase.DELAYED
-        later = confirmation.asked(queries=told.queries, delayed=delayed, not_before=step.ask_at)
-        return self._event(data, confirmation), self._written_anew(record, later)
+        marked = mark_delayed(awaited)
+        delayed = marked.phase is Phase.DELAYED
+        later = confirmation.updated(queries=marked.queries, delayed=delayed, not_before=step.query_at)
+        return self._event(data, confirmation), self._rewritten(record, later)
 
-    def _written_anew(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
-        journey, _ = self._journey(record)
-        headers = encoded_headers(journey) if journey.replays or journey.dead_letter is not None else ()
-        again = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
-        return self._signer.sign(again, confirmation.issuance.merchant_id)
+    def _rewritten(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
+        history, _ = self._record_history(record)
+        headers = encoded_headers(history) if history.replays or history.dead_letter is not None else ()
+        rewritten = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
+        return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 
-    def _journey(self, record: Record, *, leniently: bool = False) -> tuple[Journey, Trust]:
+    def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
         """What the record's headers are believed; the value of a confirmation is read with or without a signature.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """
         verified = self._signer.verify(record)
         longest_wait = timedelta(seconds=self._policy.longest_wait_seconds)
-        journey, verified = verified_journey(
+        history, verified = verified_history(
             record, verified, self._now(), longest_wait=longest_wait, leniently=leniently
         )
-        return journey, verified.trust
+        return history, verified.trust
 
     def _event(self, data: IssuanceData, confirmation: Confirmation) -> ProducerRecord:
         return issuance_event(
             data,
-            topic=self._topics.told_on(type(data)),
+            topic=self._topics.topic_for(type(data)),
             origin=confirmation.order_record,
             now=self._now(),
             traceparent=confirmation.traceparent,
         )
 
-    def _letter(
-        self, record: Record, verdict: Verdict, confirmation: Confirmation | None
+    def _dead_letter(
+        self, record: Record, cause: DeadLetterCause, confirmation: Confirmation | None
     ) -> tuple[ProducerRecord, ProducerRecord]:
         """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
-        self._observer.parked(verdict.stage, verdict.reason)
+        self._observer.parked(cause.stage, cause.reason)
         now = self._now()
-        journey = self._journey_of_letter(record, confirmation)
+        history = self._dead_letter_history(record, confirmation)
         data = OrderParked(
-            order_id=confirmation.issuance.order_id if confirmation else journey.order_id,
-            reason=verdict.reason,
-            stage=verdict.stage,
+            order_id=confirmation.issuance.order_id if confirmation else history.order_id,
+            reason=cause.reason,
+            stage=cause.stage,
             plugin=None,
-            message=verdict.message,
+            message=cause.message,
             parts_done=0,
         )
         event = order_event(
             data,
-            topic=self._topics.told_on(OrderParked),
-            origin=journey.origin,
+            topic=self._topics.topic_for(OrderParked),
+            origin=history.origin,
             now=now,
             merchant_id=confirmation.issuance.merchant_id if confirmation else None,
             order_record=confirmation.order_record if confirmation else None,
-            traceparent=journey.traceparent,
-            distinctions=parking_distinctions(verdict.reason, dead_letter=journey.dead_letter),
+            traceparent=history.traceparent,
+            distinctions=parking_distinctions(cause.reason, dead_letter=history.dead_letter),
         )
-        letter = dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now, signer=self._signer)
-        return letter, event
+        dead_letter = dead_letter_record(
+            record, cause, history, topic=self._topics.dead_letters, now=now, signer=self._signer
+        )
+        return dead_letter, event
 
-    def _journey_of_letter(self, record: Record, confirmation: Confirmation | None) -> Journey:
+    def _dead_letter_history(self, record: Record, confirmation: Confirmation | None) -> RecordHistory:
         """What the dead letter says of the way so far: that of a replayed record goes on, any other begins here."""
-        journey, _ = self._journey(record, leniently=True)
+        history, _ = self._record_history(record, leniently=True)
         if confirmation is None:
-            return journey
+            return history
         issuance = confirmation.issuance
         return (
             replace(
-                journey,
-                first_seen=journey.first_seen if journey.replays else confirmation.submitted_at,
+                history,
+                first_seen=history.first_seen if history.replays else confirmation.submitted_at,
                 traceparent=confirmation.traceparent,
             )
             .of_order(issuance.merchant_id, issuance.order_id)

@@ -50,7 +50,7 @@ class Confirmation(BaseModel):
         """Where the order came from."""
         return Origin(topic=self.origin.topic, partition=self.origin.partition, offset=self.origin.offset)
 
-    def asked(self, *, queries: int, delayed: bool, not_before: datetime) -> Confirmation:
+    def updated(self, *, queries: int, delayed: bool, not_before: datetime) -> Confirmation:
         """The same issuance, later."""
         return self.model_copy(update={"queries": queries, "delayed": delayed, "not_before": not_before})
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.events import ParkReason, Stage, rfc3339
-from adapter.flows.journey import PLAN, VALUE_OMITTED, Journey, journey_headers, own_headers
+from adapter.flows.record_history import PLAN, VALUE_OMITTED, RecordHistory, foreign_headers, history_headers
 from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import ProducerRecord, Record
 
@@ -28,7 +28,7 @@ OFFSETS = "ecticket-offsets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class DeadLetterCause:
     """Why a record is parked: `message` is one sentence on what happened and one on what to do.
 
     `sink` is the one that did not take an event, at stage deliver.
@@ -41,10 +41,10 @@ class Verdict:
     sink: str | None = None
 
 
-def dead_letter(
+def dead_letter_record(
     record: Record,
-    verdict: Verdict,
-    journey: Journey,
+    cause: DeadLetterCause,
+    history: RecordHistory,
     *,
     topic: str,
     now: datetime,
@@ -55,13 +55,13 @@ def dead_letter(
     First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
     would stop its partition for good. The signature covers what is left.
     """
-    letters = tuple(_ever_smaller(record, tuple(_added(verdict, journey, now)), topic))
-    letter = next((letter for letter in letters if _size(letter) <= _FITS), letters[-1])
-    return letter if signer is None else signer.sign(letter, journey.merchant_id)
+    versions = tuple(_ever_smaller(record, tuple(_added(cause, history, now)), topic))
+    dead_letter = next((dead_letter for dead_letter in versions if _size(dead_letter) <= _FITS), versions[-1])
+    return dead_letter if signer is None else signer.sign(dead_letter, history.merchant_id)
 
 
 def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[ProducerRecord]:
-    headers = (*own_headers(record.headers), *added)
+    headers = (*foreign_headers(record.headers), *added)
     omitted = () if VALUE_OMITTED in dict(added) else ((VALUE_OMITTED, b"true"),)
     if record.not_read is not None:
         range_ = f"{record.not_read.first}-{record.not_read.last}"
@@ -75,35 +75,35 @@ def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: s
     yield ProducerRecord(topic=topic, key=None, value=None, headers=least)
 
 
-def _added(verdict: Verdict, journey: Journey, now: datetime) -> Iterable[tuple[str, bytes]]:
-    message = verdict.message[:MESSAGE_MAX_CHARACTERS]
+def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Iterable[tuple[str, bytes]]:
+    message = cause.message[:MESSAGE_MAX_CHARACTERS]
     texts = {
-        "ecticket-stage": verdict.stage,
-        "ecticket-reason": verdict.reason,
+        "ecticket-stage": cause.stage,
+        "ecticket-reason": cause.reason,
         "ecticket-message": message,
         "ecticket-failed-at": rfc3339(now),
-        **journey_headers(journey),
+        **history_headers(history),
     }
-    if verdict.plugin is not None:
-        texts["ecticket-plugin"] = verdict.plugin
-    if verdict.sink is not None:
-        texts[SINK] = verdict.sink
+    if cause.plugin is not None:
+        texts["ecticket-plugin"] = cause.plugin
+    if cause.sink is not None:
+        texts[SINK] = cause.sink
     texts.pop("ecticket-not-before", None)
     for name, text in texts.items():
         yield name, text.encode("utf-8", "replace")
-    yield "kafka_dlt-original-topic", journey.origin.topic.encode()
-    yield "kafka_dlt-original-partition", struct.pack(">i", journey.origin.partition)
-    yield "kafka_dlt-original-offset", struct.pack(">q", journey.origin.offset)
-    yield "kafka_dlt-original-timestamp", struct.pack(">q", _milliseconds(journey))
+    yield "kafka_dlt-original-topic", history.origin.topic.encode()
+    yield "kafka_dlt-original-partition", struct.pack(">i", history.origin.partition)
+    yield "kafka_dlt-original-offset", struct.pack(">q", history.origin.offset)
+    yield "kafka_dlt-original-timestamp", struct.pack(">q", _milliseconds(history))
     yield "kafka_dlt-exception-message", message.encode("utf-8", "replace")
 
 
-def _milliseconds(journey: Journey) -> int:
+def _milliseconds(history: RecordHistory) -> int:
     """The origin's timestamp as its topic keeps it."""
-    odd = journey.odd_origin_timestamp
-    return int(journey.origin_timestamp.timestamp() * 1000) if odd is None else odd
+    odd = history.odd_origin_timestamp
+    return int(history.origin_timestamp.timestamp() * 1000) if odd is None else odd
 
 
-def _size(letter: ProducerRecord) -> int:
-    headers = sum(len(name.encode()) + len(text or b"") for name, text in letter.headers)
-    return len(letter.key or b"") + len(letter.value or b"") + headers
+def _size(dead_letter: ProducerRecord) -> int:
+    headers = sum(len(name.encode()) + len(text or b"") for name, text in dead_letter.headers)
+    return len(dead_letter.key or b"") + len(dead_letter.value or b"") + headers

@@ -5,7 +5,7 @@ holds up those of its key alone. What a sink never takes goes to the dead letter
 `parked`, since no order is.
 
 At least once: an event counts as delivered when the sink says so, and its offset is committed after that. Refuses to
-know how a sink is called (`extensions.sink_thread`), and how long it is waited for (`patience`).
+know how a sink is called (`extensions.sink_thread`), and how long it is waited for (`retry_policy`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import structlog
 from adapter.errors import OrderError
 from adapter.extensions.sink_thread import Attempt
 from adapter.extensions.sinks import Event
-from adapter.flows import verdicts
-from adapter.flows.dead_letters import Verdict, dead_letter
-from adapter.flows.journey import unsigned_journey
-from adapter.flows.last_resort import bare_letter, is_refused_again
-from adapter.flows.patience import Patience, Tried, pause_until, try_again_at
+from adapter.flows import dead_letter_causes
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.event_reader import decode_event
+from adapter.flows.last_resort import bare_dead_letter, is_rejected_again
 from adapter.flows.ports import Clock
+from adapter.flows.record_history import unsigned_history
+from adapter.flows.retry_policy import RetryPolicy, RetryState, next_retry_at, pause_until
 from adapter.flows.signatures import RecordSigner
-from adapter.flows.told import read_event
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 
@@ -38,13 +38,13 @@ MAX_WAITING = 500
 
 Each has been read and not settled, so it takes room in the commit's note too, which is 4 kB.
 """
-NO_EVENT = "no_event"
-_SAY_AGAIN = timedelta(seconds=10)
+NOT_AN_EVENT = "not_an_event"
+_WARN_EVERY = timedelta(seconds=10)
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class CallsSink(Protocol):
+class SinkCaller(Protocol):
     """One sink, as the story calls it; `extensions.sink_thread.SinkThread` is the real one."""
 
     @property
@@ -57,8 +57,8 @@ class CallsSink(Protocol):
 class DeliveryObserver(Protocol):
     """Is told what becomes of deliveries, for metrics. Quick, and never raising."""
 
-    def attempted(self, sink: str, end: str, seconds: float) -> None:
-        """One attempt ended: `delivered`, `unwanted`, `failed` or `timed_out`; or a record was `no_event`."""
+    def attempted(self, sink: str, outcome: str, seconds: float) -> None:
+        """One attempt ended: `delivered`, `unwanted`, `failed` or `timed_out`; or a record was `not_an_event`."""
 
     def parked(self, stage: str, reason: str) -> None:
         """A record goes to the dead letters."""
@@ -73,16 +73,16 @@ class DeliverStage:
 
     def __init__(
         self,
-        sink: CallsSink,
+        sink: SinkCaller,
         *,
         topics: tuple[str, ...],
         dead_letters: str,
         group: str,
         concurrency: int,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         observer: DeliveryObserver,
         now: Clock,
-        fraction: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         signer: RecordSigner | None = None,
     ) -> None:
         self._signer = signer
@@ -93,107 +93,115 @@ class DeliverStage:
         self.max_waiting = MAX_WAITING
         self._sink = sink
         self._dead_letters = dead_letters
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._observer = observer
         self._now = now
-        self._fraction = fraction
+        self._jitter = jitter
         self._paused_until: datetime | None = None
-        self._said: datetime | None = None
+        self._warned_at: datetime | None = None
 
-    async def prepare(self, record: Record) -> PreparedRecord[Tried]:
+    async def prepare(self, record: Record) -> PreparedRecord[RetryState]:
         """Put the record behind those of its key."""
-        return PreparedRecord(lane=record.key, subject=Tried())
+        return PreparedRecord(lane=record.key, subject=RetryState())
 
-    async def handle(self, tried: Tried, context: RecordContext) -> Outcome | RetryLater[Tried]:
+    async def handle(self, retry_state: RetryState, context: RecordContext) -> Outcome | RetryLater[RetryState]:
         """Try once, unless the sink has asked to be left alone."""
         if self._paused_until is not None and self._now() < self._paused_until:
-            return RetryLater(not_before=self._paused_until, subject=tried)
-        event = read_event(context.record)
+            return RetryLater(not_before=self._paused_until, subject=retry_state)
+        event = decode_event(context.record)
         if event is None:
-            self._observer.attempted(self._sink.name, NO_EVENT, 0.0)
+            self._observer.attempted(self._sink.name, NOT_AN_EVENT, 0.0)
             return Outcome()
         attempt = await self._timed(self._sink.deliver(event))
-        return self._failed(context.record, event, tried, attempt) if attempt.failed else Outcome()
+        return self._failed(context.record, event, retry_state, attempt) if attempt.failed else Outcome()
 
-    def hand_off(self, record: Record, tried: Tried, _grant: RecordContext) -> Outcome:
+    def hand_off(self, record: Record, retry_state: RetryState, _grant: RecordContext) -> Outcome:
         """Give the event up before its time: a commit cannot name so many open ones. The dead letter keeps it."""
-        so_far = f"was tried (attempt {tried.attempts}) and {tried.why}" if tried.attempts else "was not tried yet"
-        why = f"{so_far}; too many other events wait for the sink to let it wait on"
-        return self._given_up(record, tried, why)
+        so_far = (
+            f"was tried (attempt {retry_state.attempts}) and {retry_state.reason}"
+            if retry_state.attempts
+            else "was not tried yet"
+        )
+        reason = f"{so_far}; too many other events wait for the sink to let it wait on"
+        return self._given_up(record, retry_state, reason)
 
     def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         """Put an event that was not read, or broke the adapter, on the dead letters; at worst its coordinates."""
         try:
-            if not is_refused_again(error):
-                return self._broken(record, error)
+            if not is_rejected_again(error):
+                return self._on_error(record, error)
         except Exception as worse:  # noqa: BLE001  # the record must not stay open for ever
             error = worse
-        return bare_letter(
+        return bare_dead_letter(
             record, error, "deliver", self._dead_letters, self._now(), sink=self._sink.name, signer=self._signer
         )
 
-    def _broken(self, record: Record, error: Exception) -> Outcome:
+    def _on_error(self, record: Record, error: Exception) -> Outcome:
         if isinstance(error, OrderError):
-            return self._letter(record, verdicts.of_order_error(error, "deliver"), Tried())
-        return self._letter(record, verdicts.of_mistake(error, record, "deliver"), Tried())
+            return self._dead_letter(record, dead_letter_causes.from_order_error(error, "deliver"), RetryState())
+        return self._dead_letter(record, dead_letter_causes.from_exception(error, record, "deliver"), RetryState())
 
     async def _timed(self, attempting: Awaitable[Attempt]) -> Attempt:
-        began = time.perf_counter()
+        started = time.perf_counter()
         attempt = await attempting
-        self._observer.attempted(self._sink.name, attempt.end.value, time.perf_counter() - began)
+        self._observer.attempted(self._sink.name, attempt.end.value, time.perf_counter() - started)
         return attempt
 
-    def _failed(self, record: Record, event: Event, tried: Tried, attempt: Attempt) -> Outcome | RetryLater[Tried]:
+    def _failed(
+        self, record: Record, event: Event, retry_state: RetryState, attempt: Attempt
+    ) -> Outcome | RetryLater[RetryState]:
         now = self._now()
-        tried = tried.again(now, attempt.why)
+        retry_state = retry_state.after_attempt(now, attempt.why)
         at = None
         if not attempt.in_vain:
-            at = try_again_at(
-                tried,
+            at = next_retry_at(
+                retry_state,
                 # A timestamp that lies ahead, or is none at all, must not keep the event waiting for ever.
-                told_at=min(record.timestamp, tried.since or now),
+                published_at=min(record.timestamp, retry_state.since or now),
                 now=now,
-                patience=self._patience,
-                fraction=self._fraction(),
+                retry_policy=self._retry_policy,
+                jitter=self._jitter(),
             )
         if at is None:
-            return self._given_up(record, tried, f"{attempt.why} (attempt {tried.attempts})")
+            return self._given_up(record, retry_state, f"{attempt.why} (attempt {retry_state.attempts})")
         if attempt.pause_seconds is not None:
             at = self._paused_until = pause_until(
-                attempt.pause_seconds, now=now, paused=self._paused_until, patience=self._patience
+                attempt.pause_seconds, now=now, paused=self._paused_until, retry_policy=self._retry_policy
             )
-        self._say(event, tried, at)
-        return RetryLater(not_before=at, subject=tried)
+        self._warn_throttled(event, retry_state, at)
+        return RetryLater(not_before=at, subject=retry_state)
 
-    def _say(self, event: Event, tried: Tried, at: datetime) -> None:
+    def _warn_throttled(self, event: Event, retry_state: RetryState, at: datetime) -> None:
         """Tell of a failure now and then; the metrics count them all."""
         now = self._now()
-        if self._said is None or now - self._said >= _SAY_AGAIN:
-            self._said = now
+        if self._warned_at is None or now - self._warned_at >= _WARN_EVERY:
+            self._warned_at = now
             _log.warning(
                 "a sink did not take an event, and is asked again",
                 sink=self._sink.name,
                 plugin=self._sink.plugin,
-                why=tried.why,
+                reason=retry_state.reason,
                 event_id=event.id,
                 event_type=event.type,
-                attempts=tried.attempts,
-                again_at=at.isoformat(timespec="seconds"),
+                attempts=retry_state.attempts,
+                retry_at=at.isoformat(timespec="seconds"),
             )
 
-    def _given_up(self, record: Record, tried: Tried, why: str) -> Outcome:
+    def _given_up(self, record: Record, retry_state: RetryState, reason: str) -> Outcome:
         message = (
-            f"Sink '{self._sink.name}' did not take this event: it {why}. Mend the sink or its receiver, then deliver "
-            f"the event (`ecticket-adapter dead-letters replay --stage deliver --sink {self._sink.name}`)."
+            f"Sink '{self._sink.name}' did not take this event: it {reason}. Mend the sink or its receiver, then "
+            f"deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink {self._sink.name}`)."
         )
-        _log.error("an event is given up for a sink", sink=self._sink.name, plugin=self._sink.plugin, why=why)
-        return self._letter(record, Verdict(reason="sink-failed", stage="deliver", message=message), tried)
+        _log.error("an event is given up for a sink", sink=self._sink.name, plugin=self._sink.plugin, reason=reason)
+        return self._dead_letter(
+            record, DeadLetterCause(reason="sink-failed", stage="deliver", message=message), retry_state
+        )
 
-    def _letter(self, record: Record, verdict: Verdict, tried: Tried) -> Outcome:
-        self._observer.parked(verdict.stage, verdict.reason)
+    def _dead_letter(self, record: Record, cause: DeadLetterCause, retry_state: RetryState) -> Outcome:
+        self._observer.parked(cause.stage, cause.reason)
         now = self._now()
-        journey = unsigned_journey(record, now)
-        journey = replace(journey, attempts=tried.attempts, first_seen=tried.since or journey.first_seen)
-        verdict = replace(verdict, plugin=self._sink.plugin, sink=self._sink.name)
-        letter = dead_letter(record, verdict, journey, topic=self._dead_letters, now=now, signer=self._signer)
-        return Outcome(records=(letter,))
+        history = unsigned_history(record, now)
+        history = replace(history, attempts=retry_state.attempts, first_seen=retry_state.since or history.first_seen)
+        cause = replace(cause, plugin=self._sink.plugin, sink=self._sink.name)
+        dead_letter = dead_letter_record(record, cause, history, topic=self._dead_letters, now=now, signer=self._signer)
+        return Outcome(records=(dead_letter,))

@@ -18,7 +18,7 @@ from adapter.protocol.rules import is_trade_no
 
 CONFIRMED_KEPT = 3
 """Confirmed numbers kept for each merchant and kind, the newest."""
-CANDIDATES_KEPT = 3
+UNCONFIRMED_KEPT = 3
 """Candidates kept for each merchant and kind, the oldest: queries may not show the newest yet."""
 DROPPED_KEPT = 64
 """Dropped numbers remembered for each merchant, the newest."""
@@ -29,7 +29,7 @@ class _Numbers:
     """One merchant's numbers; candidates count how often QueryIssueResult did not know them."""
 
     confirmed: dict[TradeNo, None] = field(default_factory=dict)
-    candidates: dict[TradeNo, int] = field(default_factory=dict)
+    unconfirmed: dict[TradeNo, int] = field(default_factory=dict)
     dropped: dict[TradeNo, None] = field(default_factory=dict)
 
 
@@ -42,15 +42,15 @@ class KnownNumbers:
     def note(self, merchant_id: str, trade_no: TradeNo) -> None:
         """Add a candidate: ECTicket should know this number."""
         numbers = self._of(merchant_id)
-        if trade_no in numbers.dropped or trade_no in numbers.confirmed or trade_no in numbers.candidates:
+        if trade_no in numbers.dropped or trade_no in numbers.confirmed or trade_no in numbers.unconfirmed:
             return
-        same_kind = [each for each in numbers.candidates if each.kind is trade_no.kind]
-        if len(same_kind) >= CANDIDATES_KEPT:
-            unseen = max(same_kind, key=lambda each: numbers.candidates[each])
-            if not numbers.candidates[unseen]:
+        same_kind = [each for each in numbers.unconfirmed if each.kind is trade_no.kind]
+        if len(same_kind) >= UNCONFIRMED_KEPT:
+            unseen = max(same_kind, key=lambda each: numbers.unconfirmed[each])
+            if not numbers.unconfirmed[unseen]:
                 return
-            del numbers.candidates[unseen]
-        numbers.candidates[trade_no] = 0
+            del numbers.unconfirmed[unseen]
+        numbers.unconfirmed[trade_no] = 0
 
     def confirmed(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
         """QueryIssueResult answered RtnCode 1 for this number, and just before that RtnCode ≠ 1 for `not_known`.
@@ -60,11 +60,11 @@ class KnownNumbers:
         numbers = self._of(merchant_id)
         for gone in not_known:
             numbers.confirmed.pop(gone, None)
-            numbers.candidates.pop(gone, None)
+            numbers.unconfirmed.pop(gone, None)
             _add_newest(numbers.dropped, gone, DROPPED_KEPT, numbers.dropped)
         if trade_no in numbers.dropped:
             return
-        numbers.candidates.pop(trade_no, None)
+        numbers.unconfirmed.pop(trade_no, None)
         same_kind = [each for each in numbers.confirmed if each.kind is trade_no.kind]
         _add_newest(numbers.confirmed, trade_no, CONFIRMED_KEPT, same_kind)
 
@@ -75,10 +75,10 @@ class KnownNumbers:
         """
         numbers = self._of(merchant_id)
         for trade_no in trade_nos:
-            if trade_no in numbers.candidates:
-                numbers.candidates[trade_no] = numbers.candidates.pop(trade_no) + 1
+            if trade_no in numbers.unconfirmed:
+                numbers.unconfirmed[trade_no] = numbers.unconfirmed.pop(trade_no) + 1
 
-    def to_ask_for(self, merchant: Merchant, kind: TradeNoKind) -> tuple[TradeNo, ...]:
+    def to_query(self, merchant: Merchant, kind: TradeNoKind) -> tuple[TradeNo, ...]:
         """The numbers to ask for, the most promising first: confirmed ones, the settings' one, candidates.
 
         In each group those of the wanted kind come first: they prove most about a number of that kind.
@@ -87,7 +87,7 @@ class KnownNumbers:
         groups = (
             tuple(reversed(numbers.confirmed)),
             tuple(_as_both_kinds(merchant.known_trade_no)),
-            tuple(sorted(numbers.candidates, key=lambda each: numbers.candidates[each])),
+            tuple(sorted(numbers.unconfirmed, key=lambda each: numbers.unconfirmed[each])),
         )
         ordered = (each for group in groups for each in sorted(group, key=lambda each: each.kind is not kind))
         return tuple(dict.fromkeys(each for each in ordered if each not in numbers.dropped))

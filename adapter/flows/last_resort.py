@@ -12,10 +12,10 @@ from datetime import datetime
 import structlog
 
 from adapter.errors import OutcomeTooLarge
-from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, parking_distinctions, record_origin
-from adapter.flows.journey import Journey
 from adapter.flows.ports import Topics
+from adapter.flows.record_history import RecordHistory
 from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.stream.stage import Outcome
@@ -25,7 +25,7 @@ _NOT_BUILT = (
     "Report it with the adapter's version. Read the record at its coordinates, and look its order up at ECPay before "
     "it is sent again."
 )
-_NOT_TAKEN = (
+_NOT_ACCEPTED = (
     "Not even this record's dead letter fits into its topic, so only the coordinates are known; tickets may exist. "
     "Raise max.message.bytes of the dead letters (`ecticket-adapter topics` says to how much), then replay it."
 )
@@ -33,7 +33,7 @@ _NOT_TAKEN = (
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def is_refused_again(error: Exception) -> bool:
+def is_rejected_again(error: Exception) -> bool:
     """Whether a topic has refused even the dead letter that stood for an outcome."""
     return isinstance(error, OutcomeTooLarge) and error.again
 
@@ -47,25 +47,25 @@ def park_by_coordinates(
     signer: RecordSigner | None = None,
 ) -> Outcome:
     """The outcome of an order record or confirmation: its bare dead letter, and the event."""
-    verdict = _verdict(error, stage)
+    cause = _cause(error, stage)
     origin = record_origin(record)
     data = OrderParked(
-        order_id=None, reason=verdict.reason, stage=stage, plugin=None, message=verdict.message, parts_done=0
+        order_id=None, reason=cause.reason, stage=stage, plugin=None, message=cause.message, parts_done=0
     )
     event = order_event(
         data,
-        topic=topics.told_on(OrderParked),
+        topic=topics.topic_for(OrderParked),
         origin=origin,
         now=now,
         merchant_id=None,
         traceparent=None,
-        distinctions=parking_distinctions(verdict.reason, dead_letter=None),
+        distinctions=parking_distinctions(cause.reason, dead_letter=None),
     )
-    letter = bare_letter(record, error, stage, topics.dead_letters, now, signer=signer)
-    return Outcome(records=(*letter.records, event))
+    dead_letter = bare_dead_letter(record, error, stage, topics.dead_letters, now, signer=signer)
+    return Outcome(records=(*dead_letter.records, event))
 
 
-def bare_letter(
+def bare_dead_letter(
     record: Record,
     error: Exception,
     stage: Stage,
@@ -75,16 +75,16 @@ def bare_letter(
     signer: RecordSigner | None = None,
 ) -> Outcome:
     """The outcome of any record: its bare dead letter. It counts as possibly sent, which is the safe direction."""
-    verdict = replace(_verdict(error, stage), sink=sink)
+    cause = replace(_cause(error, stage), sink=sink)
     _log.error(
         "a record is parked by its coordinates alone",
-        reason=verdict.reason,
+        reason=cause.reason,
         stage=stage,
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
     )
-    journey = Journey(
+    history = RecordHistory(
         origin=record_origin(record),
         origin_timestamp=record.timestamp,
         odd_origin_timestamp=record.odd_timestamp,
@@ -93,20 +93,20 @@ def bare_letter(
     )
     not_read = record.not_read or NotRead(first=record.offset, last=record.offset, why="")
     bare = replace(record, key=None, value=None, headers=(), not_read=not_read)
-    unsigned = dead_letter(bare, verdict, journey, topic=topic, now=now)
+    unsigned = dead_letter_record(bare, cause, history, topic=topic, now=now)
     return Outcome(records=(_signed(unsigned, signer),))
 
 
-def _signed(letter: ProducerRecord, signer: RecordSigner | None) -> ProducerRecord:
+def _signed(dead_letter: ProducerRecord, signer: RecordSigner | None) -> ProducerRecord:
     """The dead letter with its signature, if that is not what fails: without one it still counts as possibly sent."""
     try:
-        return letter if signer is None else signer.sign(letter)
+        return dead_letter if signer is None else signer.sign(dead_letter)
     except Exception as error:  # noqa: BLE001  # the record must not stay open for ever
         _log.error("a dead letter could not be signed", error=type(error).__name__)  # no content in logs
-        return letter
+        return dead_letter
 
 
-def _verdict(error: Exception, stage: Stage) -> Verdict:
+def _cause(error: Exception, stage: Stage) -> DeadLetterCause:
     too_large = isinstance(error, OutcomeTooLarge)
     reason: ParkReason = "too-large" if too_large else "internal-error"
-    return Verdict(reason=reason, stage=stage, message=_NOT_TAKEN if too_large else _NOT_BUILT)
+    return DeadLetterCause(reason=reason, stage=stage, message=_NOT_ACCEPTED if too_large else _NOT_BUILT)

@@ -23,7 +23,7 @@ from adapter.errors import StreamError
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.number_owners import NumberOwners
 from adapter.flows.ports import Merchants
-from adapter.flows.words import Word, read_word
+from adapter.flows.published_events import PublishedEvent, read_published_event
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
@@ -121,27 +121,27 @@ class NumberHistory:
 
     def take(self, record: Record) -> None:
         """Take one record of the issuances topic in; whatever is no event of the adapter's is ignored."""
-        word = read_word(record)
-        if word is None or word.merchant_id is None or word.order_id is None or word.trade_no is None:
+        event = read_published_event(record)
+        if event is None or event.merchant_id is None or event.order_id is None or event.trade_no is None:
             return
-        kind = TradeNoKind.FREE if word.data.get("trade_no_kind") == TradeNoKind.FREE.value else TradeNoKind.MERCHANT
-        trade_no = TradeNo(kind=kind, value=word.trade_no)
-        if not is_trade_no(trade_no) or len(word.order_id) > ORDER_ID_MAX_CHARACTERS:
+        kind = TradeNoKind.FREE if event.data.get("trade_no_kind") == TradeNoKind.FREE.value else TradeNoKind.MERCHANT
+        trade_no = TradeNo(kind=kind, value=event.trade_no)
+        if not is_trade_no(trade_no) or len(event.order_id) > ORDER_ID_MAX_CHARACTERS:
             return
-        if self._merchants is not None and self._merchants.find(word.merchant_id) is None:
+        if self._merchants is not None and self._merchants.find(event.merchant_id) is None:
             return
-        if word.kind in _PUBLISHED:
-            self.owners.submitted(word.merchant_id, word.trade_no, word.order_id, recovered=_recovered(word))
-            self.known.note(word.merchant_id, trade_no)
-        elif word.kind == "failed" and word.data.get("stage") == "submit":
-            self.owners.failed(word.merchant_id, word.trade_no, word.order_id)
+        if event.name in _PUBLISHED:
+            self.owners.submitted(event.merchant_id, event.trade_no, event.order_id, recovered=_recovered(event))
+            self.known.note(event.merchant_id, trade_no)
+        elif event.name == "failed" and event.data.get("stage") == "submit":
+            self.owners.failed(event.merchant_id, event.trade_no, event.order_id)
 
-    def _warn(self, why: str) -> None:
+    def _warn(self, reason: str) -> None:
         now = time.monotonic()
         if now - self._warned_at >= WARN_EVERY_SECONDS:
             self._warned_at = now
             _log.warning(
-                "the issuances topic cannot be read: only this process's memory says whose a number is", why=why
+                "the issuances topic cannot be read: only this process's memory says whose a number is", reason=reason
             )
 
 
@@ -150,14 +150,14 @@ class OrderNumbers:
 
     def __init__(self, history: NumberHistory, merchant_id: str, order_id: str) -> None:
         self.order_id = order_id
-        self._history = history
+        self._number_history = history
         self._owners = history.owners
         self._merchant_id = merchant_id
 
     async def other_order(self, trade_no: TradeNo) -> str | None:
         """Another order that has the number, or may have it; the topic is read unless this order certainly owns it."""
         if not self._owners.certainly_owns(self._merchant_id, trade_no.value, self.order_id):
-            await self._history.look()
+            await self._number_history.look()
         return self._owners.other_order(self._merchant_id, trade_no.value, self.order_id)
 
     async def other_sender(self, trade_no: TradeNo) -> str | None:
@@ -168,7 +168,7 @@ class OrderNumbers:
 
     async def look(self) -> None:
         """Read what was published until now."""
-        await self._history.look()
+        await self._number_history.look()
 
     def may_have_sent(self, trade_no: TradeNo) -> bool:
         """The order sends the number, or may have done so; False when that was known before."""
@@ -187,6 +187,6 @@ class OrderNumbers:
         self._owners.submitted(self._merchant_id, trade_no.value, self.order_id, recovered=recovered)
 
 
-def _recovered(word: Word) -> bool:
+def _recovered(event: PublishedEvent) -> bool:
     """Whether the event leaves open that the number is another order's; `delayed` does not say."""
-    return word.data.get("recovered") is not False
+    return event.data.get("recovered") is not False

@@ -17,7 +17,8 @@ from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows import events
 from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
-from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.event_fields import OrderRef, issuance_fields
 from adapter.flows.events import (
     IssuanceFailed,
     IssuanceSubmitted,
@@ -27,17 +28,16 @@ from adapter.flows.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.journey import Journey, encoded_headers, own_headers
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
+from adapter.flows.record_history import RecordHistory, encoded_headers, foreign_headers
 from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
-from adapter.flows.sitting import Ended
-from adapter.flows.telling import Whose, common
+from adapter.flows.submission import PartResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
-from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
-from adapter.issuance.sitting import Unproven
+from adapter.issuance.next_step import Unverified
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 
@@ -56,7 +56,7 @@ _REASONS: Mapping[ParkReason, events.ParkReason] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class OrderResult:
     """An outcome for Kafka, and the same outcome for observing plugins."""
 
     outcome: Outcome
@@ -64,15 +64,15 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sat:
+class RunResult:
     """An order record whose sitting is over: every part's end, and how many parts were done before."""
 
     record: Record
-    journey: Journey
-    whose: Whose
-    ends: tuple[Ended, ...]
+    history: RecordHistory
+    order_ref: OrderRef
+    part_results: tuple[PartResult, ...]
     parts_done: int
-    unproven: Unproven | None = None
+    unverified: Unverified | None = None
 
 
 class OrderOutcomes:
@@ -99,18 +99,18 @@ class OrderOutcomes:
         self._now = now
         self._ignore_reasons: set[str] = set()
 
-    def sat(self, sat: Sat) -> Told:
+    def completed(self, result: RunResult) -> OrderResult:
         """The outcome of a sitting."""
         records = [
-            *self._finished(sat),
-            *self._deferred(sat),
-            *self._parked(sat),
+            *self._finished(result),
+            *self._deferred(result),
+            *self._parked(result),
         ]
-        for ending in dict.fromkeys(_ending(end) for end in sat.ends):
-            self._observer.order_settled(ending)
-        return Told(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(sat))
+        for outcome in dict.fromkeys(_outcome_label(part_result) for part_result in result.part_results):
+            self._observer.order_settled(outcome)
+        return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(result))
 
-    def ignored(self, record: Record, ignore: Ignore) -> Told:
+    def ignored(self, record: Record, ignore: Ignore) -> OrderResult:
         """The outcome of a record that a plugin says is no order to issue: counted, and nothing is published."""
         plugin = ignore.plugin or ""
         self._observer.order_settled("ignored")
@@ -123,8 +123,8 @@ class OrderOutcomes:
             partition=record.partition,
             offset=record.offset,
         )
-        told = OrderOutcome(merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin)
-        return Told(outcome=Outcome(), for_plugins=told)
+        for_plugins = OrderOutcome(merchant_id=None, order_id=None, ignored=ignore.reason, plugin=ignore.plugin)
+        return OrderResult(outcome=Outcome(), for_plugins=for_plugins)
 
     def _counted_reason(self, reason: str) -> str:
         """The reason as a metric's label; "other" beyond the first few, so that the number of labels stays small."""
@@ -134,100 +134,107 @@ class OrderOutcomes:
             self._ignore_reasons.add(reason)
         return reason
 
-    def skipped(self, sat: Sat, skip: Skip) -> Told:
+    def skipped(self, result: RunResult, skip: Skip) -> OrderResult:
         """The outcome of an order that a plugin does not want issued."""
         data = OrderSkipped(
-            order_id=sat.whose.order_id,
+            order_id=result.order_ref.order_id,
             reason=skip.reason,
             stage="map",
             plugin=skip.plugin,
             message="A plugin's accept_order says that this order gets no tickets; nothing was sent.",
-            parts_done=sat.parts_done,
+            parts_done=result.parts_done,
         )
         self._observer.order_settled("skipped")
         event = order_event(
             data,
-            topic=self._topics.told_on(OrderSkipped),
-            origin=sat.journey.origin,
+            topic=self._topics.topic_for(OrderSkipped),
+            origin=result.history.origin,
             now=self._now(),
-            merchant_id=sat.whose.merchant_id,
-            traceparent=sat.journey.traceparent,
+            merchant_id=result.order_ref.merchant_id,
+            traceparent=result.history.traceparent,
         )
-        told = OrderOutcome(
-            merchant_id=sat.whose.merchant_id,
-            order_id=sat.whose.order_id,
-            reference=sat.whose.reference,
+        for_plugins = OrderOutcome(
+            merchant_id=result.order_ref.merchant_id,
+            order_id=result.order_ref.order_id,
+            reference=result.order_ref.reference,
             skipped=skip.reason,
             plugin=skip.plugin,
         )
-        return Told(outcome=Outcome(records=(event,)), for_plugins=told)
+        return OrderResult(outcome=Outcome(records=(event,)), for_plugins=for_plugins)
 
     def parked(
-        self, record: Record, verdict: Verdict, journey: Journey, *, whose: Whose | None, parts_done: int = 0
-    ) -> Told:
-        """The outcome of a record that a person must look at; `whose` is None where it could not be read."""
-        told = OrderOutcome(
-            merchant_id=whose.merchant_id if whose else None,
-            order_id=whose.order_id if whose else None,
-            reference=whose.reference if whose else None,
-            parked=verdict.reason,
-            plugin=verdict.plugin,
+        self,
+        record: Record,
+        cause: DeadLetterCause,
+        history: RecordHistory,
+        *,
+        order_ref: OrderRef | None,
+        parts_done: int = 0,
+    ) -> OrderResult:
+        """The outcome of a record that a person must look at; `order_ref` is None where it could not be read."""
+        for_plugins = OrderOutcome(
+            merchant_id=order_ref.merchant_id if order_ref else None,
+            order_id=order_ref.order_id if order_ref else None,
+            reference=order_ref.reference if order_ref else None,
+            parked=cause.reason,
+            plugin=cause.plugin,
         )
         self._observer.order_settled("parked")
-        return Told(
-            outcome=Outcome(records=self._letter(record, verdict, journey, whose, parts_done)), for_plugins=told
+        return OrderResult(
+            outcome=Outcome(records=self._dead_letter(record, cause, history, order_ref, parts_done)),
+            for_plugins=for_plugins,
         )
 
-    def carried(self, record: Record, journey: Journey) -> Outcome:
+    def handed_off(self, record: Record, history: RecordHistory) -> Outcome:
         """The outcome of a record that is handed on untouched, with all that is known about it.
 
         A record whose time has not come stays due when it was.
         """
-        self._observer.deferred("carried")
+        self._observer.deferred("handed_off")
         self._observer.order_settled("deferred")
         now = self._now()
-        due = journey.not_before
+        due = history.not_before
         if due is None or due <= now:
-            due = handed_off_until(journey.first_seen, now, self._defer_seconds)
-        return Outcome(records=(self._deferred_record(record, journey, due),))
+            due = handed_off_until(history.first_seen, now, self._defer_seconds)
+        return Outcome(records=(self._deferred_record(record, history, due),))
 
-    def _finished(self, sat: Sat) -> Iterator[ProducerRecord]:
-        for end in sat.ends:
-            if not isinstance(end.action, Finish):
+    def _finished(self, result: RunResult) -> Iterator[ProducerRecord]:
+        for part_result in result.part_results:
+            if not isinstance(part_result.action, Finish):
                 continue
-            match end.action.result:
+            match part_result.action.result:
                 case Submitted() as submitted:
-                    yield from self._submitted(sat, end, submitted)
+                    yield from self._submitted(result, part_result, submitted)
                 case Failed() as failed:
-                    yield self._failed(sat, end, failed)
+                    yield self._failed(result, part_result, failed)
 
-    def _submitted(self, sat: Sat, end: Ended, submitted: Submitted) -> Iterator[ProducerRecord]:
-        part, number = end.state.part, submitted.ticket_trade_no
-        self._observer.issuance_told("submitted", recovered=submitted.recovered)
-        told = common(sat.whose, part, ticket_trade_no=number)
+    def _submitted(self, result: RunResult, part_result: PartResult, submitted: Submitted) -> Iterator[ProducerRecord]:
+        part, number = part_result.state.part, submitted.ticket_trade_no
+        self._observer.issuance_published("submitted", recovered=submitted.recovered)
+        fields = issuance_fields(result.order_ref, part, ticket_trade_no=number)
         yield issuance_event(
-            IssuanceSubmitted(**told, recovered=submitted.recovered),
-            topic=self._topics.told_on(IssuanceSubmitted),
-            origin=sat.journey.origin,
+            IssuanceSubmitted(**fields, recovered=submitted.recovered),
+            topic=self._topics.topic_for(IssuanceSubmitted),
+            origin=result.history.origin,
             now=submitted.at,
-            traceparent=sat.journey.traceparent,
+            traceparent=result.history.traceparent,
         )
-        origin = sat.journey.origin
+        origin = result.history.origin
         confirmation = Confirmation(
-            issuance=AwaitedIssuance(**told),
+            issuance=AwaitedIssuance(**fields),
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
             origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
-            traceparent=sat.journey.traceparent,
+            traceparent=result.history.traceparent,
         )
         record = confirmation_record(confirmation, topic=self._topics.confirmations)
-        yield self._signer.sign(record, sat.whose.merchant_id)
+        yield self._signer.sign(record, result.order_ref.merchant_id)
 
-    def _failed(self, sat: Sat, end: Ended, failed: Failed) -> ProducerRecord:
-        self._observer.issuance_told("failed", recovered=False)
+    def _failed(self, result: RunResult, part_result: PartResult, failed: Failed) -> ProducerRecord:
+        self._observer.issuance_published("failed", recovered=False)
         data = IssuanceFailed(
-            **common(sat.whose, end.state.part, ticket_trade_no=None),
+            **issuance_fields(result.order_ref, part_result.state.part, ticket_trade_no=None),
             stage="submit",
             rtn_code=failed.rtn_code,
             rtn_msg=failed.rtn_msg,
@@ -235,84 +242,99 @@ class OrderOutcomes:
         )
         return issuance_event(
             data,
-            topic=self._topics.told_on(IssuanceFailed),
-            origin=sat.journey.origin,
+            topic=self._topics.topic_for(IssuanceFailed),
+            origin=result.history.origin,
             now=self._now(),
-            traceparent=sat.journey.traceparent,
+            traceparent=result.history.traceparent,
         )
 
-    def _deferred(self, sat: Sat) -> Iterator[ProducerRecord]:
+    def _deferred(self, result: RunResult) -> Iterator[ProducerRecord]:
         """All open parts of the order, together in one record."""
-        open_ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Defer)]
-        if not open_ends:
+        deferrals = [
+            (part_result, part_result.action)
+            for part_result in result.part_results
+            if isinstance(part_result.action, Defer)
+        ]
+        if not deferrals:
             return
-        for _, action in open_ends:
-            self._observer.deferred(action.why.value)
-        plan = _plan(sat, [end for end, _ in open_ends])
-        counted = any(action.counted for _, action in open_ends)
-        journey = replace(
-            sat.journey,
-            attempts=sat.journey.attempts + counted,
+        for _, action in deferrals:
+            self._observer.deferred(action.reason.value)
+        plan = _plan(result, [part_result for part_result, _ in deferrals])
+        counted = any(action.counted for _, action in deferrals)
+        history = replace(
+            result.history,
+            attempts=result.history.attempts + counted,
             plan=encode_plan(plan),
             parts_done=plan.parts_done,
             possibly_sent_at=plan.possibly_sent_at,
             only_by_replay=False,
         )
-        due = deferred_until([action for _, action in open_ends], self._now(), self._defer_seconds)
-        yield self._deferred_record(sat.record, journey, due)
+        due = deferred_until([action for _, action in deferrals], self._now(), self._defer_seconds)
+        yield self._deferred_record(result.record, history, due)
 
-    def _deferred_record(self, record: Record, journey: Journey, due: datetime) -> ProducerRecord:
-        journey = replace(journey, not_before=due)
+    def _deferred_record(self, record: Record, history: RecordHistory, due: datetime) -> ProducerRecord:
+        history = replace(history, not_before=due)
         producer_record = ProducerRecord(
             topic=self._topics.orders_deferred,
             key=record.key,
             value=record.value,
-            headers=(*own_headers(record.headers), *encoded_headers(journey)),
+            headers=(*foreign_headers(record.headers), *encoded_headers(history)),
         )
-        return self._signer.sign(producer_record, journey.merchant_id)
+        return self._signer.sign(producer_record, history.merchant_id)
 
-    def _parked(self, sat: Sat) -> Iterator[ProducerRecord]:
+    def _parked(self, result: RunResult) -> Iterator[ProducerRecord]:
         """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
-        reason = _park_reason(sat)
+        reason = _park_reason(result)
         if reason is None:
             return
-        ends = [(end, end.action) for end in sat.ends if isinstance(end.action, Park)]
-        plan = _plan(sat, [end for end, _ in ends])
-        journey = replace(sat.journey, plan=encode_plan(plan), parts_done=plan.parts_done)
-        journey = journey.possibly_sent(plan.possibly_sent_at)
-        message = " ".join(dict.fromkeys(action.message for _, action in ends))
-        verdict = Verdict(reason=reason, stage="submit", message=message)
-        yield from self._letter(sat.record, verdict, journey, sat.whose, plan.parts_done)
+        part_results = [
+            (part_result, part_result.action)
+            for part_result in result.part_results
+            if isinstance(part_result.action, Park)
+        ]
+        plan = _plan(result, [part_result for part_result, _ in part_results])
+        history = replace(result.history, plan=encode_plan(plan), parts_done=plan.parts_done)
+        history = history.possibly_sent(plan.possibly_sent_at)
+        message = " ".join(dict.fromkeys(action.message for _, action in part_results))
+        cause = DeadLetterCause(reason=reason, stage="submit", message=message)
+        yield from self._dead_letter(result.record, cause, history, result.order_ref, plan.parts_done)
 
-    def _letter(
-        self, record: Record, verdict: Verdict, journey: Journey, whose: Whose | None, parts_done: int
+    def _dead_letter(
+        self,
+        record: Record,
+        cause: DeadLetterCause,
+        history: RecordHistory,
+        order_ref: OrderRef | None,
+        parts_done: int,
     ) -> tuple[ProducerRecord, ...]:
-        self._observer.parked(verdict.stage, verdict.reason)
+        self._observer.parked(cause.stage, cause.reason)
         now = self._now()
-        if whose is not None:
-            journey = journey.of_order(whose.merchant_id, whose.order_id)
-        merchant_id = whose.merchant_id if whose else journey.merchant_id
+        if order_ref is not None:
+            history = history.of_order(order_ref.merchant_id, order_ref.order_id)
+        merchant_id = order_ref.merchant_id if order_ref else history.merchant_id
         data = OrderParked(
-            order_id=whose.order_id if whose else journey.order_id,
-            reason=verdict.reason,
-            stage=verdict.stage,
-            plugin=verdict.plugin,
-            message=verdict.message,
+            order_id=order_ref.order_id if order_ref else history.order_id,
+            reason=cause.reason,
+            stage=cause.stage,
+            plugin=cause.plugin,
+            message=cause.message,
             parts_done=parts_done,
         )
         event = order_event(
             data,
-            topic=self._topics.told_on(OrderParked),
-            origin=journey.origin,
+            topic=self._topics.topic_for(OrderParked),
+            origin=history.origin,
             now=now,
             merchant_id=merchant_id if merchant_id and self._merchants.find(merchant_id) else None,
-            traceparent=journey.traceparent,
+            traceparent=history.traceparent,
             distinctions=parking_distinctions(
-                verdict.reason, dead_letter=journey.dead_letter, parts=_parts_in(journey.plan)
+                cause.reason, dead_letter=history.dead_letter, parts=_parts_in(history.plan)
             ),
         )
-        letter = dead_letter(record, verdict, journey, topic=self._topics.dead_letters, now=now, signer=self._signer)
-        return letter, event
+        dead_letter = dead_letter_record(
+            record, cause, history, topic=self._topics.dead_letters, now=now, signer=self._signer
+        )
+        return dead_letter, event
 
 
 def _parts_in(plan: bytes | None) -> str | None:
@@ -320,14 +342,14 @@ def _parts_in(plan: bytes | None) -> str | None:
     if plan is None:
         return None
     try:
-        return ",".join(str(carried.part.number) for carried in decode_plan(plan).parts)
+        return ",".join(str(deferred.part.number) for deferred in decode_plan(plan).parts)
     except OrderError:
         return hashlib.sha256(plan).hexdigest()
 
 
-def _ending(end: Ended) -> str:
+def _outcome_label(part_result: PartResult) -> str:
     """How a part ended, in the observer's words."""
-    match end.action:
+    match part_result.action:
         case Finish(result=Failed()):
             return "failed"
         case Finish():
@@ -338,41 +360,41 @@ def _ending(end: Ended) -> str:
             return "parked"
 
 
-def _done(sat: Sat) -> int:
-    return sat.parts_done + sum(1 for end in sat.ends if isinstance(end.action, Finish))
+def _done(result: RunResult) -> int:
+    return result.parts_done + sum(1 for part_result in result.part_results if isinstance(part_result.action, Finish))
 
 
-def _plan(sat: Sat, ends: Sequence[Ended]) -> CarriedPlan:
-    return CarriedPlan(
-        order_id=sat.whose.order_id,
-        merchant_id=sat.whose.merchant_id,
-        reference=sat.whose.reference,
-        parts_done=_done(sat),
-        parts=carried_parts(end.state for end in ends),
-        unproven=sat.unproven,
+def _plan(result: RunResult, part_results: Sequence[PartResult]) -> DeferredPlan:
+    return DeferredPlan(
+        order_id=result.order_ref.order_id,
+        merchant_id=result.order_ref.merchant_id,
+        reference=result.order_ref.reference,
+        parts_done=_done(result),
+        parts=deferred_parts(part_result.state for part_result in part_results),
+        unverified=result.unverified,
     )
 
 
-def _park_reason(sat: Sat) -> events.ParkReason | None:
+def _park_reason(result: RunResult) -> events.ParkReason | None:
     """Why the parked parts are: of several reasons the gravest; None where no part is."""
-    reasons = [end.action.reason for end in sat.ends if isinstance(end.action, Park)]
+    reasons = [part_result.action.reason for part_result in result.part_results if isinstance(part_result.action, Park)]
     if ParkReason.UNRESOLVED in reasons:
         return "unresolved"
     return _REASONS[reasons[0]] if reasons else None
 
 
-def _for_plugins(sat: Sat) -> OrderOutcome:
+def _for_plugins(result: RunResult) -> OrderOutcome:
     return OrderOutcome(
-        merchant_id=sat.whose.merchant_id,
-        order_id=sat.whose.order_id,
-        reference=sat.whose.reference,
-        parts=tuple(_part_outcome(end) for end in sat.ends),
-        parked=_park_reason(sat),
+        merchant_id=result.order_ref.merchant_id,
+        order_id=result.order_ref.order_id,
+        reference=result.order_ref.reference,
+        parts=tuple(_part_outcome(part_result) for part_result in result.part_results),
+        parked=_park_reason(result),
     )
 
 
-def _part_outcome(end: Ended) -> PartOutcome:
-    state = end.state
+def _part_outcome(part_result: PartResult) -> PartOutcome:
+    state = part_result.state
     return PartOutcome(
         number=state.part.number,
         of=state.part.of,

@@ -72,10 +72,10 @@ def _written_time(value: object) -> object:
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("it must be text in RFC 3339 form, 2026-01-31T12:00:00+08:00")
-    day, hour, second, fraction, offset_hours, offset_minutes = found.groups()
+    day, hour, second, jitter, offset_hours, offset_minutes = found.groups()
     second = "59" if second == "60" else second or "00"  # a leap second, which Python does not know
     zone = f"{offset_hours}:{offset_minutes or '00'}" if offset_hours else "Z"
-    return f"{day}T{hour}:{second}{fraction or ''}{zone}"
+    return f"{day}T{hour}:{second}{jitter or ''}{zone}"
 
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
@@ -241,19 +241,19 @@ def _explain(error: ValidationError) -> str:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     mistakes = error.errors(include_url=False, include_input=False, include_context=False)
-    places = [mistake["loc"] for mistake in mistakes]
+    locations = [mistake["loc"] for mistake in mistakes]
     for mistake in mistakes:
-        if any(_is_below(place, mistake["loc"]) for place in places):
+        if any(_is_below(location, mistake["loc"]) for location in locations):
             continue  # of lines none of which can be read pydantic also says "no lines"; the line's own mistake helps
-        place = ".".join(str(part) for part in mistake["loc"])
+        location = ".".join(str(part) for part in mistake["loc"])
         message = (
             "it is not JSON" if mistake["type"] == "json_invalid" else mistake["msg"].removeprefix("Value error, ")
         )
-        yield f"{place}: {message}" if place else message
+        yield f"{location}: {message}" if location else message
 
 
-def _is_below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
-    return len(place) > len(other) > 0 and place[: len(other)] == other
+def _is_below(location: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(location) > len(other) > 0 and location[: len(other)] == other
 
 
 def _order(event: OrderPaid, only_merchant: str | None) -> Order:

@@ -62,7 +62,7 @@ class Topics:
     tickets: str
     dead_letters: str
 
-    def told_on(self, event: type[EventData]) -> str:
+    def topic_for(self, event: type[EventData]) -> str:
         """The name of the topic on which events of this type are told."""
         return str(getattr(self, event.TOPIC))  # a role is the name of a topic's setting, as the fields here are
 
@@ -70,13 +70,13 @@ class Topics:
 class FlowObserver(Protocol):
     """Is told what the flows decided, for metrics. Called on the loop: quick, and never raising."""
 
-    def order_settled(self, ending: str) -> None:
+    def order_settled(self, outcome: str) -> None:
         """An order record was settled: `submitted`, `failed`, `deferred`, `skipped`, `parked`, `ignored`.
 
         Called once for each of these that applies.
         """
 
-    def issuance_told(self, event: str, *, recovered: bool) -> None:
+    def issuance_published(self, event: str, *, recovered: bool) -> None:
         """An issuance's event is about to be published: `submitted`, `issued`, `failed` or `delayed`."""
 
     def ignored(self, plugin: str, reason: str) -> None:
@@ -85,10 +85,10 @@ class FlowObserver(Protocol):
     def parked(self, stage: str, reason: str) -> None:
         """A record goes to the dead letters."""
 
-    def deferred(self, why: str) -> None:
+    def deferred(self, reason: str) -> None:
         """A part is handed on to a later sitting."""
 
-    def unverified(self, stage: str, trust: str) -> None:
+    def untrusted_headers(self, stage: str, trust: str) -> None:
         """A record's `ecticket-*` headers have no valid signature; `trust` is one of `signatures.Trust`."""
 
     def control_known(self, merchant_id: str) -> None:
@@ -104,13 +104,13 @@ class FlowObserver(Protocol):
         """ECTicket accepted an Issue with other tickets than were asked for: an alarm."""
 
 
-class Unobserved:
+class NullFlowObserver:
     """Nobody looks."""
 
-    def order_settled(self, ending: str) -> None:
+    def order_settled(self, outcome: str) -> None:
         """Let it pass."""
 
-    def issuance_told(self, event: str, *, recovered: bool) -> None:
+    def issuance_published(self, event: str, *, recovered: bool) -> None:
         """Let it pass."""
 
     def ignored(self, plugin: str, reason: str) -> None:
@@ -119,10 +119,10 @@ class Unobserved:
     def parked(self, stage: str, reason: str) -> None:
         """Let it pass."""
 
-    def deferred(self, why: str) -> None:
+    def deferred(self, reason: str) -> None:
         """Let it pass."""
 
-    def unverified(self, stage: str, trust: str) -> None:
+    def untrusted_headers(self, stage: str, trust: str) -> None:
         """Let it pass."""
 
     def control_known(self, merchant_id: str) -> None:

@@ -20,6 +20,7 @@ from adapter.errors import (
     WrongAddressee,
     WrongChecksum,
 )
+from adapter.flows.event_fields import kind_name
 from adapter.flows.events import (
     Notified,
     OrderRefunded,
@@ -28,7 +29,6 @@ from adapter.flows.events import (
     notification_event_id,
 )
 from adapter.flows.ports import Clock, Merchants
-from adapter.flows.telling import kind_name
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import Kind, Notification, Scalar, open_notification, pseudonym, seal_answer
 from adapter.protocol.taipei import TAIPEI
@@ -49,7 +49,7 @@ REASONS: Mapping[type[AdapterError], str] = {
 class ReceiveObserver(Protocol):
     """Is told what became of notifications, for metrics. Called on the loop: quick, and never raising."""
 
-    def notification_ended(self, posted_to: str, end: str) -> None:
+    def notification_ended(self, posted_to: str, outcome: str) -> None:
         """One came to an end: `published`, or why not."""
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
@@ -107,21 +107,21 @@ def event_data(notification: Notification) -> Notified:
     """What is told of a notification."""
     if notification.kind is Kind.REFUND:
         return OrderRefunded(
-            **_common(notification),
+            **_notification_fields(notification),
             trade_amount=notification.trade_amount,
             refund_amount=notification.refund_amount,
             total_refund_amount=notification.total_refund_amount,
         )
     ticket_no = notification.ticket_no
     return TicketStatusChanged(
-        **_common(notification),
+        **_notification_fields(notification),
         ticket_ref=pseudonym(ticket_no, notification.merchant.credentials) if ticket_no else None,
         use_status=notification.use_status,
         may_mean=notification.may_mean,
     )
 
 
-class _Common(TypedDict):
+class _NotificationFields(TypedDict):
     merchant_id: str
     trade_no: str | None
     trade_no_kind: Literal["merchant", "free"] | None
@@ -130,7 +130,7 @@ class _Common(TypedDict):
     withheld: tuple[str, ...]
 
 
-def _common(notification: Notification) -> _Common:
+def _notification_fields(notification: Notification) -> _NotificationFields:
     number = notification.trade_no
     return {
         "merchant_id": notification.merchant.merchant_id,
@@ -144,4 +144,4 @@ def _common(notification: Notification) -> _Common:
 
 def reason(error: AdapterError) -> str:
     """The word by which a notification that was not published is counted."""
-    return next(word for kind, word in REASONS.items() if isinstance(error, kind))
+    return next(code for kind, code in REASONS.items() if isinstance(error, kind))

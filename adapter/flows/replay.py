@@ -24,24 +24,24 @@ from typing import Literal
 from adapter.errors import OrderError
 from adapter.extensions.sinks import Event
 from adapter.flows.dead_letters import SINK
+from adapter.flows.event_reader import decode_event
 from adapter.flows.events import Origin, record_origin
-from adapter.flows.journey import (
-    VALUE_OMITTED,
-    Journey,
-    encoded_headers,
-    lost_plan,
-    own_headers,
-    read_journey,
-    timestamp_text,
-    verified_journey,
-)
 from adapter.flows.ports import Topics
+from adapter.flows.record_history import (
+    VALUE_OMITTED,
+    RecordHistory,
+    encoded_headers,
+    foreign_headers,
+    lost_plan,
+    read_history,
+    timestamp_text,
+    verified_history,
+)
 from adapter.flows.signatures import RecordSigner
-from adapter.flows.told import read_event
-from adapter.issuance.carried import decode_plan
+from adapter.issuance.plan_codec import decode_plan
 from adapter.stream.records import ProducerRecord, Record
 
-MAPPED_ANEW = frozenset(
+MAPPED_AGAIN = frozenset(
     {
         "unreadable",
         "unknown-merchant",
@@ -71,8 +71,8 @@ _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
-    """The record that goes back, for the `replays`-th time; `mapped_anew`: an order that brings no plan along.
+class ReplayRecord:
+    """The record that goes back, for the `replays`-th time; `mapped_again`: an order that brings no plan along.
 
     `possibly_sent_at`: an order counts as sent at this instant, so that ECTicket is queried about it at once, and an
     Issue call follows only `submit.reissue_after_seconds` later. None for a confirmation, which sends nothing.
@@ -80,7 +80,7 @@ class Replayed:
 
     producer_record: ProducerRecord
     replays: int
-    mapped_anew: bool
+    mapped_again: bool
     possibly_sent_at: datetime | None = None
 
     @property
@@ -95,7 +95,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToSink:
+class SinkDelivery:
     """The event that goes to a sink, for the `replays`-th time; the letter is taken off the pile once the sink has it.
 
     A sink that fails again leaves the letter as it is.
@@ -104,7 +104,7 @@ class ToSink:
     sink: str
     event: Event
     replays: int
-    mapped_anew: bool = False
+    mapped_again: bool = False
     records: tuple[ProducerRecord, ...] = ()
     possibly_sent_at: None = None
 
@@ -118,78 +118,80 @@ class ToSink:
 class NotReplayed:
     """Why a letter cannot be replayed, and what to do instead."""
 
-    why: str
+    reason: str
 
 
 def replay(
-    letter: Record,
+    dead_letter: Record,
     *,
     topics: Topics,
     now: datetime,
     origin: Record | None = None,
     signer: RecordSigner | None = None,
-) -> Replayed | ToSink | NotReplayed:
+) -> ReplayRecord | SinkDelivery | NotReplayed:
     """What becomes of a dead letter that is replayed `now`.
 
     `origin` is the record it came from, where that was looked up because the letter has lost its value
     (`needs_origin`). Without a `signer` the letter is taken as it is, and what goes back is not signed.
     """
     try:
-        journey = _believed(letter, now, signer).replayed(now)
+        history = _trusted_history(dead_letter, now, signer).replayed(now)
     except OrderError as error:
-        return NotReplayed(why=str(error))
-    if _is_without_value(letter) and not _is_believed(letter, signer):
-        return NotReplayed(why=_OMITTED_UNSIGNED)
-    if signer is not None and lost_plan(letter, signer.verify(letter)):
-        return NotReplayed(why=_PLAN_LOST)
-    stage = header_text(letter, "ecticket-stage")
+        return NotReplayed(reason=str(error))
+    if _is_without_value(dead_letter) and not _is_trusted(dead_letter, signer):
+        return NotReplayed(reason=_OMITTED_UNSIGNED)
+    if signer is not None and lost_plan(dead_letter, signer.verify(dead_letter)):
+        return NotReplayed(reason=_PLAN_LOST)
+    stage = header_text(dead_letter, "ecticket-stage")
     if stage == "deliver":
-        return _to_sink(letter, journey, origin)
+        return _to_sink(dead_letter, history, origin)
     target = _TARGETS.get(stage or "")
     if target is None:
-        return NotReplayed(why=_no_target(stage))
-    whole = _whole(letter, journey, origin)
-    if isinstance(whole, NotReplayed):
-        return whole
+        return NotReplayed(reason=_no_target(stage))
+    complete = _with_value(dead_letter, history, origin)
+    if isinstance(complete, NotReplayed):
+        return complete
     if target == "orders":
-        journey = _possibly_sent(letter, journey, now)
-        return Replayed(
-            producer_record=_again(whole, journey, topics.orders_deferred, signer),
-            replays=journey.replays,
-            mapped_anew=journey.plan is None,
-            possibly_sent_at=journey.possibly_sent_at,
+        history = _possibly_sent(dead_letter, history, now)
+        return ReplayRecord(
+            producer_record=_replay_record(complete, history, topics.orders_deferred, signer),
+            replays=history.replays,
+            mapped_again=history.plan is None,
+            possibly_sent_at=history.possibly_sent_at,
         )
-    return Replayed(
-        producer_record=_again(whole, journey, topics.confirmations, signer), replays=journey.replays, mapped_anew=False
+    return ReplayRecord(
+        producer_record=_replay_record(complete, history, topics.confirmations, signer),
+        replays=history.replays,
+        mapped_again=False,
     )
 
 
-def needs_origin(letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
+def needs_origin(dead_letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
     """The record that the letter's value must be fetched from; None where the letter has it, or never had one."""
-    if not _is_without_value(letter) or not _is_believed(letter, signer):
+    if not _is_without_value(dead_letter) or not _is_trusted(dead_letter, signer):
         return None
     try:
-        return read_journey(letter, letter.timestamp).origin
+        return read_history(dead_letter, dead_letter.timestamp).origin
     except OrderError:
         return None
 
 
-def _is_without_value(letter: Record) -> bool:
-    return letter.value is None and header_text(letter, VALUE_OMITTED) is not None
+def _is_without_value(dead_letter: Record) -> bool:
+    return dead_letter.value is None and header_text(dead_letter, VALUE_OMITTED) is not None
 
 
-def _is_believed(letter: Record, signer: RecordSigner | None) -> bool:
-    return signer is None or signer.verify(letter).valid
+def _is_trusted(dead_letter: Record, signer: RecordSigner | None) -> bool:
+    return signer is None or signer.verify(dead_letter).valid
 
 
-def _believed(letter: Record, now: datetime, signer: RecordSigner | None) -> Journey:
+def _trusted_history(dead_letter: Record, now: datetime, signer: RecordSigner | None) -> RecordHistory:
     """What the letter's headers are believed. Raises Unreadable for a header that counts and cannot be read."""
     if signer is None:
-        return read_journey(letter, now)
-    verified = signer.verify(letter)
-    journey, _ = verified_journey(letter, verified, now, longest_wait=timedelta(0))
+        return read_history(dead_letter, now)
+    verified = signer.verify(dead_letter)
+    history, _ = verified_history(dead_letter, verified, now, longest_wait=timedelta(0))
     # An unsigned letter is a letter all the same: what is parked again is parked under another event id.
-    return replace(journey, dead_letter=record_origin(letter))
+    return replace(history, dead_letter=record_origin(dead_letter))
 
 
 def header_text(record: Record, name: str) -> str | None:
@@ -198,36 +200,38 @@ def header_text(record: Record, name: str) -> str | None:
     return found[-1].decode("utf-8", "replace") if found else None
 
 
-def _again(record: Record, journey: Journey, topic: str, signer: RecordSigner | None) -> ProducerRecord:
-    journey = replace(journey, value_omitted=journey.value_omitted and record.value is None)
-    headers = (*own_headers(record.headers), *encoded_headers(journey))
+def _replay_record(record: Record, history: RecordHistory, topic: str, signer: RecordSigner | None) -> ProducerRecord:
+    history = replace(history, value_omitted=history.value_omitted and record.value is None)
+    headers = (*foreign_headers(record.headers), *encoded_headers(history))
     producer_record = ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
-    return producer_record if signer is None else signer.sign(producer_record, journey.merchant_id)
+    return producer_record if signer is None else signer.sign(producer_record, history.merchant_id)
 
 
-def _to_sink(letter: Record, journey: Journey, origin: Record | None) -> ToSink | NotReplayed:
-    sink = header_text(letter, SINK)
+def _to_sink(dead_letter: Record, history: RecordHistory, origin: Record | None) -> SinkDelivery | NotReplayed:
+    sink = header_text(dead_letter, SINK)
     if not sink:
-        return NotReplayed(why=f"It has no header {SINK}, so nobody knows which sink it is for. Leave it where it is.")
-    whole = _whole(letter, journey, origin)
-    event = None if isinstance(whole, NotReplayed) else read_event(whole)
+        return NotReplayed(
+            reason=f"It has no header {SINK}, so nobody knows which sink it is for. Leave it where it is."
+        )
+    complete = _with_value(dead_letter, history, origin)
+    event = None if isinstance(complete, NotReplayed) else decode_event(complete)
     if event is None:
         return NotReplayed(
-            why=f"The event is neither in the letter nor where it came from any more ({journey.origin}). The sink must "
-            "do without it."
+            reason=f"The event is neither in the letter nor where it came from any more ({history.origin}). The sink "
+            "must do without it."
         )
-    return ToSink(sink=sink, event=event, replays=journey.replays)
+    return SinkDelivery(sink=sink, event=event, replays=history.replays)
 
 
-def _possibly_sent(letter: Record, journey: Journey, now: datetime) -> Journey:
+def _possibly_sent(dead_letter: Record, history: RecordHistory, now: datetime) -> RecordHistory:
     """Every part counts as possibly sent, at the latest now, and is taken up at once."""
-    certain = journey.possibly_sent_at is None
-    if certain and header_text(letter, "ecticket-reason") in MAPPED_ANEW and _is_unused(journey.plan):
-        journey = replace(journey, plan=None)
+    certain = history.possibly_sent_at is None
+    if certain and header_text(dead_letter, "ecticket-reason") in MAPPED_AGAIN and _is_unused(history.plan):
+        history = replace(history, plan=None)
     return replace(
-        journey,
-        possibly_sent_at=journey.all_possibly_sent(now).possibly_sent_at,
-        only_by_replay=journey.plan is None and (certain or journey.only_by_replay),
+        history,
+        possibly_sent_at=history.all_possibly_sent(now).possibly_sent_at,
+        only_by_replay=history.plan is None and (certain or history.only_by_replay),
         not_before=now,
     )
 
@@ -237,40 +241,45 @@ def _is_unused(plan: bytes | None) -> bool:
     if plan is None:
         return True
     try:
-        carried = decode_plan(plan)
+        decoded = decode_plan(plan)
     except OrderError:
         return False
-    return carried.parts_done == 0 and all(
-        part.past.last_attempt_at is None and part.past.possibly_sent_since is None and part.past.refusal is None
-        for part in carried.parts
+    return decoded.parts_done == 0 and all(
+        part.history.last_attempt_at is None
+        and part.history.possibly_sent_since is None
+        and part.history.refusal is None
+        for part in decoded.parts
     )
 
 
-def _whole(letter: Record, journey: Journey, origin: Record | None) -> Record | NotReplayed:
+def _with_value(dead_letter: Record, history: RecordHistory, origin: Record | None) -> Record | NotReplayed:
     """The letter with its value, if need be that of the record it came from; an order's plan stands in for it."""
-    if not _is_without_value(letter):
-        return letter
-    if origin is not None and origin.not_read is None and _is_origin(origin, journey):
+    if not _is_without_value(dead_letter):
+        return dead_letter
+    if origin is not None and origin.not_read is None and _is_origin(origin, history):
         return replace(
-            letter, key=origin.key, value=origin.value, headers=(*own_headers(origin.headers), *_ours(letter))
+            dead_letter,
+            key=origin.key,
+            value=origin.value,
+            headers=(*foreign_headers(origin.headers), *_adapter_headers(dead_letter)),
         )
-    if journey.plan is not None:
-        return letter
+    if history.plan is not None:
+        return dead_letter
     return NotReplayed(
-        why=f"The letter was too large to keep the record's value, and the record it came from ({journey.origin}) is "
-        "not there any more. Have the shop send the order again."
+        reason=f"The letter was too large to keep the record's value, and the record it came from ({history.origin}) "
+        "is not there any more. Have the shop send the order again."
     )
 
 
-def _is_origin(record: Record, journey: Journey) -> bool:
+def _is_origin(record: Record, history: RecordHistory) -> bool:
     """Whether this is the record that the letter is about, and not one of another topic of the same name."""
-    written = timestamp_text(journey.origin_timestamp, journey.odd_origin_timestamp)
+    written = timestamp_text(history.origin_timestamp, history.odd_origin_timestamp)
     return timestamp_text(record.timestamp, record.odd_timestamp) == written
 
 
-def _ours(letter: Record) -> tuple[tuple[str, bytes | None], ...]:
-    shops = {name for name, _ in own_headers(letter.headers)}
-    return tuple(header for header in letter.headers if header[0] not in shops)
+def _adapter_headers(dead_letter: Record) -> tuple[tuple[str, bytes | None], ...]:
+    shops = {name for name, _ in foreign_headers(dead_letter.headers)}
+    return tuple(header for header in dead_letter.headers if header[0] not in shops)
 
 
 def _no_target(stage: str | None) -> str:

@@ -92,10 +92,10 @@ class KeyRing:
             known = self._known.setdefault(key.key_id, _Known(key=key, since=now, last=now))
             known.last = now
         for key in (*own[:1], *of_merchants):
-            self._let_sign(key, now, started=started)
+            self._allow_signing(key, now, started=started)
         self._forget(now, has_own=bool(own))
 
-    def _let_sign(self, key: SigningKey, now: float, *, started: bool) -> None:
+    def _allow_signing(self, key: SigningKey, now: float, *, started: bool) -> None:
         """Let a key sign that every process knows by now, or that replaces nothing."""
         replaces = key.merchant_id in self._signing or (key.merchant_id is None and not started)
         if started or not replaces or now - self._known[key.key_id].since >= SETTLE_SECONDS:

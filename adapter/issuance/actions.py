@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 
-from adapter.issuance.state import Why
+from adapter.issuance.state import WaitReason
 
 
 @unique
@@ -77,7 +77,7 @@ class Wait:
     """Come back at `until`, which is soon enough to stay here."""
 
     until: datetime
-    why: Why
+    reason: WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Defer:
     """
 
     useful_at: datetime
-    why: Why
+    reason: WaitReason
     counted: bool
 
 

@@ -37,7 +37,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotNow:
+class RetryLaterCode:
     """Issue: a RtnCode that an operator listed as "nothing happened, try later" (`submit.retry_rtn_codes`)."""
 
     code: int
@@ -45,28 +45,28 @@ class NotNow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WasNotSent:
+class CallNotSent:
     """Issue: not one byte was written."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WasRefusedUnread:
+class CallThrottled:
     """Issue: refused before execution (HTTP 403, 429, 503 with Retry-After); nothing before `retry_at`."""
 
     retry_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WasNotAccepted:
+class EnvelopeRejected:
     """Issue: the envelope was not accepted (TransCode ≠ 1, HTTP 400 and its kin), so nothing was executed."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WasInDoubt:
+class CallInDoubt:
     """Issue: sent, and no trustworthy answer came."""
 
     detail: str
@@ -92,7 +92,7 @@ class NotFound:
     """Query of our number: RtnCode ≠ 1. Not yet "not known"; see `evidence`."""
 
     code: int
-    asked_at: datetime
+    queried_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class ControlAnswered:
     """Query of a random number of the same kind: any RtnCode; `known` is RtnCode 1, which no random number can have."""
 
     code: int
-    asked_at: datetime
+    queried_at: datetime
 
     @property
     def known(self) -> bool:
@@ -131,29 +131,31 @@ class LastAccepted:
     at: datetime
 
 
-IssueAnswer = Accepted | Refused | NotNow | WasNotSent | WasRefusedUnread | WasNotAccepted | WasInDoubt | BreakerIsOpen
+IssueAnswer = (
+    Accepted | Refused | RetryLaterCode | CallNotSent | CallThrottled | EnvelopeRejected | CallInDoubt | BreakerIsOpen
+)
 QueryAnswer = Known | NotFound | ControlAnswered | ProbeAnswered | QueryUnanswered | BreakerIsOpen
-WhatCame = IssueAnswer | QueryAnswer | LastAccepted
+CallResult = IssueAnswer | QueryAnswer | LastAccepted
 
 
-def issue_answer(reply: IssueReply, *, retry_rtn_codes: AbstractSet[int]) -> Accepted | Refused | NotNow:
+def issue_answer(reply: IssueReply, *, retry_rtn_codes: AbstractSet[int]) -> Accepted | Refused | RetryLaterCode:
     """Read the reply to Issue; the provider has checked that RtnCode 1 came with our number."""
     if reply.rtn_code == SUCCESS:
         return Accepted(ticket_trade_no=reply.ticket_trade_no)
-    kind = NotNow if reply.rtn_code in retry_rtn_codes else Refused
+    kind = RetryLaterCode if reply.rtn_code in retry_rtn_codes else Refused
     return kind(code=reply.rtn_code, message=reply.rtn_msg)
 
 
-def query_answer(reply: ResultReply, *, asked_at: datetime) -> Known | NotFound:
+def query_answer(reply: ResultReply, *, queried_at: datetime) -> Known | NotFound:
     """Read the reply to a query of our number."""
     if reply.rtn_code == SUCCESS:
         return Known(status=reply.status, remark=reply.remark)
-    return NotFound(code=reply.rtn_code, asked_at=asked_at)
+    return NotFound(code=reply.rtn_code, queried_at=queried_at)
 
 
-def control_answer(reply: ResultReply, *, asked_at: datetime) -> ControlAnswered:
+def control_answer(reply: ResultReply, *, queried_at: datetime) -> ControlAnswered:
     """Read the reply to a query of a random number."""
-    return ControlAnswered(code=reply.rtn_code, asked_at=asked_at)
+    return ControlAnswered(code=reply.rtn_code, queried_at=queried_at)
 
 
 def issue_error(error: CallError) -> IssueAnswer:
@@ -162,13 +164,13 @@ def issue_error(error: CallError) -> IssueAnswer:
         case BreakerOpen():
             return BreakerIsOpen(retry_at=error.retry_at)
         case NotSent():
-            return WasNotSent(detail=str(error))
+            return CallNotSent(detail=str(error))
         case RefusedUnread():
-            return WasRefusedUnread(retry_at=error.retry_at)
+            return CallThrottled(retry_at=error.retry_at)
         case NotAccepted():
-            return WasNotAccepted(detail=str(error))
+            return EnvelopeRejected(detail=str(error))
         case _:
-            return WasInDoubt(detail=str(error))
+            return CallInDoubt(detail=str(error))
 
 
 def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:

@@ -3,7 +3,7 @@
     submitted ──► asked, and asked again at growing intervals ──► issued | failed
                       └──► delayed, told once ──► asked at long intervals ──► issued | failed | parked
 
-Whoever holds the issuance waits until its time, asks, and calls `asked` and then `next_step`; these are pure. When to
+The caller waits until its time, asks, and calls `asked` and then `next_confirm_step`; both are pure. When to
 ask next follows from the issuance's age and not from a count, so that a restart does not begin anew at short intervals.
 
 Refuses to know where the waiting happens and where the record is kept.
@@ -16,8 +16,8 @@ from datetime import datetime
 
 from adapter.issuance.actions import Failed, FailedStage, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered
-from adapter.issuance.parking import unresolved
-from adapter.issuance.state import IllegalStep, Phase, check_step
+from adapter.issuance.park_messages import unresolved
+from adapter.issuance.state import IllegalTransition, Phase, check_transition
 from adapter.issuance.times import later, latest
 from adapter.protocol.issue import IssueType, TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
@@ -26,7 +26,7 @@ DOUBLINGS = 8
 """The interval grows to this many times the first one (30 s to 240 s)."""
 JITTER = 0.2
 """The share of an interval by which it is shortened at most."""
-IN_VAIN = 5
+UNANSWERED_MAX = 5
 """Questions without an answer, one after the other, after which an issuance of that age is given up all the same."""
 LONGEST_RETRY_SECONDS = 3_600.0
 """The longest `Retry-After` that is honoured."""
@@ -78,20 +78,20 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskAgain:
+class QueryAgain:
     """Ask again at `at`."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TellDelayed:
-    """Tell that the issuance is delayed, hand it on in phase delayed, and ask again at `ask_at`."""
+class PublishDelayed:
+    """Tell that the issuance is delayed, hand it on in phase delayed, and ask again at `query_at`."""
 
-    ask_at: datetime
+    query_at: datetime
 
 
-NextStep = Issued | Failed | AskAgain | TellDelayed | Park
+ConfirmStep = Issued | Failed | QueryAgain | PublishDelayed | Park
 ResultAnswer = Known | NotFound | QueryUnanswered | BreakerIsOpen
 
 
@@ -100,7 +100,7 @@ def first_query_at(issue_type: IssueType, submitted_at: datetime, policy: Confir
     return later(submitted_at, _first_query_seconds(issue_type, policy))
 
 
-def take_up_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, fraction: float) -> datetime:
+def resume_query_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> datetime:
     """When to ask about an issuance that was just read, `fraction` being random in [0, 1).
 
     What is overdue was waiting in a process that is gone, as thousands of others were: they are spread over as long a
@@ -109,16 +109,16 @@ def take_up_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, fr
     overdue = (now - not_before).total_seconds()
     if overdue <= 0:
         return not_before
-    return later(now, fraction * min(overdue, policy.query_interval_seconds * DOUBLINGS))
+    return later(now, jitter * min(overdue, policy.query_interval_seconds * DOUBLINGS))
 
 
-def asked(awaited: Awaited, answer: ResultAnswer) -> Awaited:
+def with_answer(awaited: Awaited, answer: ResultAnswer) -> Awaited:
     """The issuance after a question: Status 1 is issued, 2 is failed, and everything else leaves it as it was.
 
     Raises IllegalStep when its result is known already.
     """
     if awaited.phase not in AWAITED:
-        raise IllegalStep(f"The result of an issuance that is {awaited.phase} is not awaited.")
+        raise IllegalTransition(f"The result of an issuance that is {awaited.phase} is not awaited.")
     unanswered = awaited.unanswered + 1
     match answer:
         case BreakerIsOpen():
@@ -135,7 +135,7 @@ def asked(awaited: Awaited, answer: ResultAnswer) -> Awaited:
     return answered
 
 
-def told_delayed(awaited: Awaited) -> Awaited:
+def mark_delayed(awaited: Awaited) -> Awaited:
     """The issuance after it was told as delayed.
 
     Raises IllegalStep when that was told before.
@@ -143,7 +143,7 @@ def told_delayed(awaited: Awaited) -> Awaited:
     return _moved(awaited, Phase.DELAYED)
 
 
-def next_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, fraction: float) -> NextStep:
+def next_confirm_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> ConfirmStep:
     """What follows after a question, `fraction` being random in [0, 1).
 
     An issuance is told as delayed only after a question at that age, and given up only after an answer, or several
@@ -155,19 +155,19 @@ def next_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, fractio
     if awaited.phase is Phase.FAILED:
         return Failed(stage=FailedStage.CONFIRM, remark=awaited.remark)
     age = (now - awaited.submitted_at).total_seconds()
-    shortened = 1.0 - JITTER * fraction
+    shortened = 1.0 - JITTER * jitter
     if age >= policy.give_up_after_seconds:
-        if not 0 < awaited.unanswered < IN_VAIN:
+        if not 0 < awaited.unanswered < UNANSWERED_MAX:
             return Park(reason=ParkReason.UNRESOLVED, message=_gave_up(awaited))
         at = later(now, policy.query_interval_seconds * DOUBLINGS * shortened)
-        return AskAgain(at=latest(at, awaited.retry_at) or at)
+        return QueryAgain(at=latest(at, awaited.retry_at) or at)
     delayed_interval = policy.delayed_interval_seconds * shortened
     if awaited.phase is Phase.DELAYED:
-        return AskAgain(at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
+        return QueryAgain(at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
     if age >= policy.delayed_after_seconds:
-        return TellDelayed(ask_at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
+        return PublishDelayed(query_at=_next(awaited, now, delayed_interval, policy.give_up_after_seconds))
     border = min(policy.delayed_after_seconds, policy.give_up_after_seconds)
-    return AskAgain(at=_next(awaited, now, _interval(awaited, age, policy) * shortened, border))
+    return QueryAgain(at=_next(awaited, now, _interval(awaited, age, policy) * shortened, border))
 
 
 def _interval(awaited: Awaited, age: float, policy: ConfirmPolicy) -> float:
@@ -188,10 +188,10 @@ def _first_query_seconds(issue_type: IssueType, policy: ConfirmPolicy) -> float:
 
 
 def _moved(awaited: Awaited, phase: Phase) -> Awaited:
-    check_step(awaited.phase, phase)
+    check_transition(awaited.phase, phase)
     return replace(awaited, phase=phase)
 
 
 def _gave_up(awaited: Awaited) -> str:
-    story = f"ECTicket took it in and, asked {awaited.queries} times since, never said that its job was done"
-    return unresolved(awaited.trade_no, story)
+    clause = f"ECTicket took it in and, asked {awaited.queries} times since, never said that its job was done"
+    return unresolved(awaited.trade_no, clause)

@@ -41,32 +41,42 @@ from adapter.issuance.actions import (
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
+    CallInDoubt,
+    CallNotSent,
+    CallResult,
+    CallThrottled,
     ControlAnswered,
+    EnvelopeRejected,
     IssueAnswer,
     Known,
     LastAccepted,
     NotFound,
-    NotNow,
     ProbeAnswered,
     QueryAnswer,
     QueryUnanswered,
     Refused,
-    WasInDoubt,
-    WasNotAccepted,
-    WasNotSent,
-    WasRefusedUnread,
-    WhatCame,
+    RetryLaterCode,
 )
-from adapter.issuance.evidence import Answer, Evidence, Link
-from adapter.issuance.parking import parked
-from adapter.issuance.state import MAY_BE_SENT, OPEN, Hold, IllegalStep, PartState, Phase, Refusal, Submission, Why
+from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
+from adapter.issuance.park_messages import parked
+from adapter.issuance.state import (
+    MAY_BE_SENT,
+    OPEN,
+    Hold,
+    IllegalTransition,
+    IssueRefusal,
+    PartState,
+    Phase,
+    Submission,
+    WaitReason,
+)
 from adapter.issuance.times import fraction_of, later, latest
 
 BACK_OFF_SECONDS = 0.25
 """The first pause after a fruitless call; it doubles, with jitter, until it is longer than the policy's patience."""
-SETBACKS_IN_PLACE = 6
+FAILED_CALLS_IN_PLACE = 6
 """Fruitless calls after which a sitting no longer waits in place."""
-QUERIES_IN_A_SITTING = 8
+QUERIES_PER_RUN = 8
 """Queries of the part's own number after which a sitting asks no more, however the answers fall."""
 DETAIL_LENGTH = 200
 """Characters kept of a message; RtnMsg is String(200)."""
@@ -76,7 +86,7 @@ LONGEST_DEFERRAL_SECONDS = 3600.0
 A lock-out is mostly over after 30 minutes. A `not-before` that is further ahead was not written by this adapter.
 """
 
-_WORTH_ASKING = frozenset({Why.DOUBT, Why.REFUSAL_NOT_FINAL})
+_WORTH_QUERYING = frozenset({WaitReason.DOUBT, WaitReason.REFUSAL_NOT_FINAL})
 """What waits for the end of a waiting time, and may be known to ECTicket before."""
 
 _PAUSE_PER_AGE = 0.25
@@ -110,17 +120,17 @@ class SubmitPolicy:
 
 def ready_at(state: PartState, policy: SubmitPolicy) -> datetime:
     """When the waiting time is over: since the last Issue that may have arrived, or now if there never was one."""
-    refusal = state.past.refusal
-    since = latest(state.past.possibly_sent_since, refusal.at if refusal else None) or state.first_seen_at
+    refusal = state.history.refusal
+    since = latest(state.history.possibly_sent_since, refusal.at if refusal else None) or state.first_seen_at
     return later(since, policy.refusal_final_after_seconds if refusal else policy.reissue_after_seconds)
 
 
-def was_proven(state: PartState, policy: SubmitPolicy) -> bool:
+def was_verified(state: PartState, policy: SubmitPolicy) -> bool:
     """Whether a part in doubt was trustworthily not known when it was last asked about, however long ago that is."""
     last = state.evidence.second
     if state.phase is not Phase.IN_DOUBT or last is None:
         return False
-    return state.evidence.next_link(ready_at=ready_at(state, policy), now=last.asked_at) is Link.COMPLETE
+    return state.evidence.missing_step(ready_at=ready_at(state, policy), now=last.queried_at) is EvidenceStep.COMPLETE
 
 
 def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
@@ -136,10 +146,10 @@ def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
             )
         )
     if state.phase not in OPEN:
-        raise IllegalStep(f"Nothing is left to decide about a part that is {state.phase}.")
+        raise IllegalTransition(f"Nothing is left to decide about a part that is {state.phase}.")
     hold = state.hold
     if hold is not None and (hold.until is None or hold.until > now):
-        return _held(state, hold, now, policy)
+        return _on_hold(state, hold, now, policy)
     return _first(state, policy) if state.phase is Phase.PLANNED else _look_up(state, now, policy)
 
 
@@ -151,8 +161,8 @@ def deferred_until(deferrals: Iterable[Defer], now: datetime, defer_seconds: flo
     waits for another one goes by that one.
     """
     soonest = later(now, defer_seconds)
-    by_themselves = [each for each in deferrals if each.why is not Why.ANOTHER_PART_IN_DOUBT]
-    useful = min((now if each.why in _WORTH_ASKING else each.useful_at for each in by_themselves), default=now)
+    by_themselves = [each for each in deferrals if each.reason is not WaitReason.ANOTHER_PART_IN_DOUBT]
+    useful = min((now if each.reason in _WORTH_QUERYING else each.useful_at for each in by_themselves), default=now)
     return max(soonest, min(useful, later(now, LONGEST_DEFERRAL_SECONDS)))
 
 
@@ -180,7 +190,7 @@ def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:
         case Finish(result=Failed()):
             return state.moved(Phase.FAILED)
     if state.phase is not Phase.SUBMITTED:
-        raise IllegalStep(f"A part that is {state.phase} was to be told as submitted.")
+        raise IllegalTransition(f"A part that is {state.phase} was to be told as submitted.")
     return state
 
 
@@ -195,41 +205,45 @@ def _look_up(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
     """A part that ECTicket may know: possibly sent, or refused."""
     if state.evidence.first is None:
         return Query()
-    if state.past.control_known:
-        return _postpone(state, Hold(until=None, why=Why.CONTROL_KNOWN), now, policy)
+    if state.history.control_known:
+        return _postpone(state, Hold(until=None, reason=WaitReason.CONTROL_KNOWN), now, policy)
     ready = ready_at(state, policy)
     if now < ready:
-        why = Why.DOUBT if state.phase is Phase.IN_DOUBT else Why.REFUSAL_NOT_FINAL
-        return _postpone(state, Hold(until=ready, why=why), now, policy)
-    match state.evidence.next_link(ready_at=ready, now=now):
-        case Link.QUESTION if state.queries >= QUERIES_IN_A_SITTING:
-            return _postpone(state, Hold(until=None, why=Why.ASKED_ENOUGH), now, policy)
-        case Link.QUESTION:
+        reason = WaitReason.DOUBT if state.phase is Phase.IN_DOUBT else WaitReason.REFUSAL_NOT_FINAL
+        return _postpone(state, Hold(until=ready, reason=reason), now, policy)
+    match state.evidence.missing_step(ready_at=ready, now=now):
+        case EvidenceStep.QUERY if state.queries >= QUERIES_PER_RUN:
+            return _postpone(state, Hold(until=None, reason=WaitReason.ASKED_ENOUGH), now, policy)
+        case EvidenceStep.QUERY:
             return Query()
-        case Link.CONTROL:
+        case EvidenceStep.CONTROL:
             return ControlQuery()
-        case Link.PROOF_OF_LIFE:
+        case EvidenceStep.LIVENESS:
             return Probe()
-        case Link.BROKEN:
-            return _postpone(state, Hold(until=None, why=Why.CONTROL_DIFFERS), now, policy)
-        case Link.COMPLETE:
+        case EvidenceStep.CONTRADICTED:
+            return _postpone(state, Hold(until=None, reason=WaitReason.CONTROL_DIFFERS), now, policy)
+        case EvidenceStep.COMPLETE:
             return _not_known(state)
 
 
 def _not_known(state: PartState) -> Action:
     """ECTicket trustworthily does not know the part."""
-    refusal = state.past.refusal
+    refusal = state.history.refusal
     if refusal is None:
         return Send()
     return Finish(result=Failed(stage=FailedStage.SUBMIT, rtn_code=refusal.code, rtn_msg=refusal.message))
 
 
-def _held(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
+def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
     """A part that something keeps from going on.
 
     An envelope that was not accepted condemns the order only when it stays alone with it: the control query tells.
     """
-    alone = hold.why is Why.NOT_ACCEPTED and not state.possibly_sent and state.past.unaccepted >= policy.attempts
+    alone = (
+        hold.reason is WaitReason.NOT_ACCEPTED
+        and not state.possibly_sent
+        and state.history.unaccepted >= policy.attempts
+    )
     if not alone:
         return _postpone(state, hold, now, policy)
     if state.evidence.control is None:
@@ -240,105 +254,109 @@ def _held(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> 
 def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
     """Wait here for moments, in a later sitting for longer, and no more once the order is too old."""
     patience = timedelta(seconds=policy.patience_seconds)
-    if hold.until is not None and hold.until - now <= patience and state.setbacks <= SETBACKS_IN_PLACE:
-        return Wait(until=hold.until, why=hold.why)
+    if hold.until is not None and hold.until - now <= patience and state.failed_calls <= FAILED_CALLS_IN_PLACE:
+        return Wait(until=hold.until, reason=hold.reason)
     if (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds:
         return parked(ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP, state)
-    return Defer(useful_at=hold.until or now, why=hold.why, counted=hold.counted)
+    return Defer(useful_at=hold.until or now, reason=hold.reason, counted=hold.counted)
 
 
-def observe(state: PartState, what_came: WhatCame, now: datetime) -> PartState:
+def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
     """The part after something came.
 
     Raises IllegalStep for an answer that this part cannot have got: of an Issue call when it is refused, of any call
     when it has left submitting behind.
     """
-    match what_came:
+    match result:
         case LastAccepted():
-            return replace(state, evidence=state.evidence.with_accepted(what_came.at))
+            return replace(state, evidence=state.evidence.with_accepted(result.at))
         case BreakerIsOpen():
-            return _set_back(_still(state, OPEN), Hold(until=what_came.retry_at, why=Why.BREAKER_OPEN, counted=False))
+            return _after_failed_call(
+                _still(state, OPEN), Hold(until=result.retry_at, reason=WaitReason.BREAKER_OPEN, counted=False)
+            )
         case Known() | NotFound() | ControlAnswered() | ProbeAnswered() | QueryUnanswered():
-            return _after_query(_still(state, OPEN), what_came, now)
+            return _after_query(_still(state, OPEN), result, now)
         case _:
-            return _after_issue(_still(state, MAY_BE_SENT), what_came, now)
+            return _after_issue(_still(state, MAY_BE_SENT), result, now)
 
 
 def _still(state: PartState, phases: AbstractSet[Phase]) -> PartState:
     if state.phase not in phases:
-        raise IllegalStep(f"An answer came for a part that is {state.phase}, where only {sorted(phases)} can get one.")
+        raise IllegalTransition(
+            f"An answer came for a part that is {state.phase}, where only {sorted(phases)} can get one."
+        )
     return state
 
 
-def _set_back(state: PartState, hold: Hold) -> PartState:
-    return replace(state, hold=hold, setbacks=state.setbacks + 1)
+def _after_failed_call(state: PartState, hold: Hold) -> PartState:
+    return replace(state, hold=hold, failed_calls=state.failed_calls + 1)
 
 
 def _back_off(state: PartState, now: datetime) -> datetime:
     """The next moment to try: pauses double, and jitter keeps parts from trying all at once."""
-    jitter = 0.5 + 0.5 * fraction_of(f"{state.part.trade_no.value}/{state.setbacks}")
-    return later(now, BACK_OFF_SECONDS * 2.0**state.setbacks * jitter)
+    jitter = 0.5 + 0.5 * fraction_of(f"{state.part.trade_no.value}/{state.failed_calls}")
+    return later(now, BACK_OFF_SECONDS * 2.0**state.failed_calls * jitter)
 
 
-def _after_issue(state: PartState, came: IssueAnswer, now: datetime) -> PartState:
+def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartState:
     """What came of a call that may cost money."""
-    if isinstance(came, WasNotSent):
-        return _set_back(state, Hold(until=_back_off(state, now), why=Why.NOT_SENT))
-    state = replace(state, past=state.past.attempted(now), hold=None)
-    match came:
+    if isinstance(result, CallNotSent):
+        return _after_failed_call(state, Hold(until=_back_off(state, now), reason=WaitReason.NOT_SENT))
+    state = replace(state, history=state.history.with_attempt(now), hold=None)
+    match result:
         case Accepted():
-            submission = Submission(ticket_trade_no=came.ticket_trade_no, recovered=False, at=now)
+            submission = Submission(ticket_trade_no=result.ticket_trade_no, recovered=False, at=now)
             return replace(state.moved(Phase.SUBMITTED), submission=submission)
         case Refused():
-            refusal = Refusal(code=came.code, message=came.message[:DETAIL_LENGTH], at=now)
-            past = replace(state.past, refusal=refusal)
-            return replace(state.moved(Phase.REFUSED), past=past, evidence=Evidence())
-        case WasInDoubt():
-            past = state.past.doubted(now, came.detail[:DETAIL_LENGTH])
-            return replace(state.moved(Phase.IN_DOUBT), past=past, evidence=Evidence())
+            refusal = IssueRefusal(code=result.code, message=result.message[:DETAIL_LENGTH], at=now)
+            history = replace(state.history, refusal=refusal)
+            return replace(state.moved(Phase.REFUSED), history=history, evidence=Evidence())
+        case CallInDoubt():
+            history = state.history.with_doubt(now, result.detail[:DETAIL_LENGTH])
+            return replace(state.moved(Phase.IN_DOUBT), history=history, evidence=Evidence())
         case _:
-            return _after_nothing_done(state, came)
+            return _after_nothing_done(state, result)
 
 
-def _after_nothing_done(state: PartState, came: IssueAnswer) -> PartState:
+def _after_nothing_done(state: PartState, result: IssueAnswer) -> PartState:
     """The request was written, and certainly nothing was executed."""
-    match came:
-        case WasRefusedUnread():
-            state = replace(state, past=replace(state.past, retry_at=came.retry_at))
-            return _set_back(state, Hold(until=came.retry_at, why=Why.REFUSED_UNREAD, counted=False))
-        case WasNotAccepted():
-            past = replace(state.past, unaccepted=state.past.unaccepted + 1)
-            return replace(state, past=past, hold=Hold(until=None, why=Why.NOT_ACCEPTED))
-        case NotNow():
-            return replace(state, hold=Hold(until=None, why=Why.NOT_NOW))
-    raise IllegalStep(f"{type(came).__name__} is not known to leave everything as it was.")
+    match result:
+        case CallThrottled():
+            state = replace(state, history=replace(state.history, retry_at=result.retry_at))
+            return _after_failed_call(state, Hold(until=result.retry_at, reason=WaitReason.THROTTLED, counted=False))
+        case EnvelopeRejected():
+            history = replace(state.history, unaccepted=state.history.unaccepted + 1)
+            return replace(state, history=history, hold=Hold(until=None, reason=WaitReason.NOT_ACCEPTED))
+        case RetryLaterCode():
+            return replace(state, hold=Hold(until=None, reason=WaitReason.RETRY_LATER_CODE))
+    raise IllegalTransition(f"{type(result).__name__} is not known to leave everything as it was.")
 
 
-def _after_query(state: PartState, came: QueryAnswer, now: datetime) -> PartState:
+def _after_query(state: PartState, result: QueryAnswer, now: datetime) -> PartState:
     """What came of asking, which changes nothing at ECTicket."""
-    unaccepted = state.hold is not None and state.hold.why is Why.NOT_ACCEPTED
-    match came:
+    unaccepted = state.hold is not None and state.hold.reason is WaitReason.NOT_ACCEPTED
+    match result:
         case Known():
             submission = Submission(ticket_trade_no=None, recovered=True, at=now)
             return replace(state.moved(Phase.SUBMITTED), submission=submission, hold=None)
         case NotFound():
-            answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
-            return replace(state, evidence=state.evidence.with_question(answer), queries=state.queries + 1, hold=None)
+            answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
+            return replace(state, evidence=state.evidence.with_query(answer), queries=state.queries + 1, hold=None)
         case ControlAnswered():
-            answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
-            past = replace(state.past, control_known=state.past.control_known or came.known)
+            answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
+            history = replace(state.history, control_known=state.history.control_known or result.known)
             hold = state.hold if unaccepted else None
-            return replace(state, past=past, evidence=state.evidence.with_control(answer), hold=hold)
+            return replace(state, history=history, evidence=state.evidence.with_control(answer), hold=hold)
         case ProbeAnswered(ok=True):
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered(none_known=True) if state.phase is Phase.PLANNED:
             # A merchant of whom no number is known. Nothing was sent for this record, so its own answer has to do.
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered():
-            why = Why.NO_KNOWN_NUMBER if came.none_known else Why.PROBE_FAILED
-            return replace(state, hold=Hold(until=None, why=why))
+            reason = WaitReason.NO_KNOWN_NUMBER if result.none_known else WaitReason.PROBE_FAILED
+            return replace(state, hold=Hold(until=None, reason=reason))
         case QueryUnanswered():
-            past = replace(state.past, retry_at=came.retry_at or state.past.retry_at)
-            until = None if unaccepted else came.retry_at or _back_off(state, now)
-            return _set_back(replace(state, past=past), Hold(until=until, why=Why.UNANSWERED))
-    raise IllegalStep(f"{type(came).__name__} is no answer to a question.")
+            history = replace(state.history, retry_at=result.retry_at or state.history.retry_at)
+            until = None if unaccepted else result.retry_at or _back_off(state, now)
+            return _after_failed_call(replace(state, history=history), Hold(until=until, reason=WaitReason.UNANSWERED))
+    raise IllegalTransition(f"{type(result).__name__} is no answer to a question.")

@@ -28,21 +28,21 @@ WINDOW = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class NegativeAnswer:
     """A question that was answered with RtnCode ≠ 1."""
 
-    asked_at: datetime
+    queried_at: datetime
     answered_at: datetime
     code: int
 
 
-class Link(Enum):
+class EvidenceStep(Enum):
     """The next link of the chain, or what the chain came to."""
 
-    QUESTION = auto()
+    QUERY = auto()
     CONTROL = auto()
-    PROOF_OF_LIFE = auto()
-    BROKEN = auto()
+    LIVENESS = auto()
+    CONTRADICTED = auto()
     """The control was refused with another code: the answers do not mean what they seem to."""
     COMPLETE = auto()
 
@@ -51,12 +51,12 @@ class Link(Enum):
 class Evidence:
     """The chain so far."""
 
-    first: Answer | None = None
-    control: Answer | None = None
+    first: NegativeAnswer | None = None
+    control: NegativeAnswer | None = None
     accepted_at: datetime | None = None
-    second: Answer | None = None
+    second: NegativeAnswer | None = None
 
-    def with_question(self, answer: Answer) -> Self:
+    def with_query(self, answer: NegativeAnswer) -> Self:
         """The part's own number was asked about once more; after a second question the chain begins again."""
         first = self.first
         follows = (
@@ -64,13 +64,13 @@ class Evidence:
             and self.second is None
             and self.accepted_at is not None
             and answer.code == first.code
-            and self.accepted_at <= answer.asked_at <= first.asked_at + WINDOW
+            and self.accepted_at <= answer.queried_at <= first.queried_at + WINDOW
         )
         if follows:
             return replace(self, second=answer)
         return replace(self, first=answer, accepted_at=None, second=None)
 
-    def with_control(self, answer: Answer) -> Self:
+    def with_control(self, answer: NegativeAnswer) -> Self:
         """A random number was asked about."""
         return replace(self, control=answer)
 
@@ -80,20 +80,20 @@ class Evidence:
             return self
         return replace(self, accepted_at=at)
 
-    def next_link(self, *, ready_at: datetime, now: datetime) -> Link:
+    def missing_step(self, *, ready_at: datetime, now: datetime) -> EvidenceStep:
         """What is missing; both questions count only when they were asked at or after `ready_at`.
 
         Otherwise an outage at the beginning of the waiting time and another one at its end would pass for "not known".
         """
         latest = self.second or self.first
-        if latest is None or now - latest.asked_at > WINDOW:
-            return Link.QUESTION
-        if self.control is None or abs(latest.asked_at - self.control.asked_at) > WINDOW:
-            return Link.CONTROL
+        if latest is None or now - latest.queried_at > WINDOW:
+            return EvidenceStep.QUERY
+        if self.control is None or abs(latest.queried_at - self.control.queried_at) > WINDOW:
+            return EvidenceStep.CONTROL
         if self.control.code != latest.code:
-            return Link.BROKEN if self.control.asked_at >= latest.asked_at else Link.CONTROL
+            return EvidenceStep.CONTRADICTED if self.control.queried_at >= latest.queried_at else EvidenceStep.CONTROL
         if self.accepted_at is None:
-            return Link.PROOF_OF_LIFE
-        if self.second is None or self.first is None or self.first.asked_at < ready_at:
-            return Link.QUESTION
-        return Link.COMPLETE
+            return EvidenceStep.LIVENESS
+        if self.second is None or self.first is None or self.first.queried_at < ready_at:
+            return EvidenceStep.QUERY
+        return EvidenceStep.COMPLETE

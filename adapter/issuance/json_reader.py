@@ -25,14 +25,14 @@ class NotAsWritten(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JsonReader:
-    """One object of the document; `place` is its path.
+    """One object of the document; `path` is its path.
 
     Each method reads one field and raises NotAsWritten when it is of another type or out of its range. Absent and null
     are one: refused by `text` and its kin, None to `optional_text` and its kin.
     """
 
     _fields: Mapping[str, object]
-    place: str = ""
+    path: str = ""
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -125,12 +125,12 @@ class JsonReader:
         values = self._list(name)
         if not values:
             raise self._wrong(name, "a list with something in it")
-        return tuple(self._of(value, f"{self._path(name)}[{place}]") for place, value in enumerate(values))
+        return tuple(self._of(value, f"{self._path(name)}[{path}]") for path, value in enumerate(values))
 
     def pick(self, name: str, pool: Sequence[str]) -> str | None:
         """The text at the place in `pool` that the field names."""
-        place = self.optional_integer(name, least=0, most=len(pool) - 1)
-        return None if place is None else pool[place]
+        path = self.optional_integer(name, least=0, most=len(pool) - 1)
+        return None if path is None else pool[path]
 
     def _list(self, name: str) -> list[object]:
         value = self._fields.get(name)
@@ -152,10 +152,10 @@ class JsonReader:
         return NotAsWritten(f"{self._path(name)} is not {expected}")
 
     def _path(self, name: str) -> str:
-        return f"{self.place}.{name}" if self.place else name
+        return f"{self.path}.{name}" if self.path else name
 
     @classmethod
-    def _of(cls, value: object, place: str) -> Self:
+    def _of(cls, value: object, path: str) -> Self:
         if not isinstance(value, dict):
-            raise NotAsWritten(f"{place or 'it'} is not an object")
-        return cls(value, place)
+            raise NotAsWritten(f"{path or 'it'} is not an object")
+        return cls(value, path)

@@ -32,7 +32,7 @@ LONGEST = 1000
 
 
 @unique
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What was written differently."""
 
     INVISIBLE = "invisible"
@@ -62,11 +62,11 @@ class Change:
     """One kind of change in one field."""
 
     field: str
-    kind: Kind
+    kind: ChangeKind
 
 
-Step = Callable[[str], str]
-Steps = Sequence[tuple[Kind, Step]]
+Rewrite = Callable[[str], str]
+Rewrites = Sequence[tuple[ChangeKind, Rewrite]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +74,16 @@ class _Spelling:
     """A field's rule, and the steps that may bring a value to it, in their order."""
 
     fits: Callable[[object], bool]
-    steps: Steps
+    rewrites: Rewrites
 
-    def of(self, text: str) -> tuple[str, tuple[Kind, ...]]:
+    def of(self, text: str) -> tuple[str, tuple[ChangeKind, ...]]:
         """The text as it fits, with the kinds of its changes; the text itself if no step brings it to its rule."""
         if self.fits(text) or len(text) > LONGEST:
             return text, ()
-        kinds: list[Kind] = []
+        kinds: list[ChangeKind] = []
         changed = text
-        for kind, step in self.steps:
-            before, changed = changed, step(changed)
+        for kind, rewrite in self.rewrites:
+            before, changed = changed, rewrite(changed)
             if changed == before:
                 continue
             kinds.append(kind)
@@ -269,46 +269,55 @@ def _is_tidy_address(value: object) -> bool:
     return isinstance(value, str) and value_rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
 
 
-_PLAIN: Steps = ((Kind.INVISIBLE, _visible), (Kind.OUTER_BLANKS, _stripped))
-_CODE: Steps = (*_PLAIN, (Kind.FULL_WIDTH, _half_width))
+_PLAIN: Rewrites = ((ChangeKind.INVISIBLE, _visible), (ChangeKind.OUTER_BLANKS, _stripped))
+_CODE: Rewrites = (*_PLAIN, (ChangeKind.FULL_WIDTH, _half_width))
 
 _NAME = _Spelling(
     fits=value_rules.CUSTOMER_NAME.accepts,
-    steps=(
+    rewrites=(
         *_PLAIN,
-        (Kind.BLANKS, _plain_blanks),
-        (Kind.INNER_BLANKS, _without_inner_blanks),
-        (Kind.FULL_WIDTH, _half_width),
-        (Kind.PUNCTUATION, _plain_punctuation),
-        (Kind.ACCENTS, _without_accents),
+        (ChangeKind.BLANKS, _plain_blanks),
+        (ChangeKind.INNER_BLANKS, _without_inner_blanks),
+        (ChangeKind.FULL_WIDTH, _half_width),
+        (ChangeKind.PUNCTUATION, _plain_punctuation),
+        (ChangeKind.ACCENTS, _without_accents),
     ),
 )
 _PHONE = _Spelling(
     fits=value_rules.CUSTOMER_PHONE.accepts,
-    steps=(*_CODE, (Kind.PUNCTUATION, _plain_punctuation), (Kind.PHONE_FORM, _mobile)),
+    rewrites=(*_CODE, (ChangeKind.PUNCTUATION, _plain_punctuation), (ChangeKind.PHONE_FORM, _mobile)),
 )
 _MAIL = _Spelling(
     fits=value_rules.CUSTOMER_EMAIL.accepts,
-    steps=(*_PLAIN, (Kind.FULL_WIDTH, _ascii), (Kind.MAIL_FORM, _bare_mail), (Kind.INNER_BLANKS, _joined_mail)),
+    rewrites=(
+        *_PLAIN,
+        (ChangeKind.FULL_WIDTH, _ascii),
+        (ChangeKind.MAIL_FORM, _bare_mail),
+        (ChangeKind.INNER_BLANKS, _joined_mail),
+    ),
 )
 _ADDRESS = _Spelling(
     fits=_is_tidy_address,
-    steps=((Kind.OUTER_BLANKS, _ends_visible), (Kind.ANGLE_BRACKETS, _without_tags), (Kind.INVISIBLE, _visible)),
+    rewrites=(
+        (ChangeKind.OUTER_BLANKS, _ends_visible),
+        (ChangeKind.ANGLE_BRACKETS, _without_tags),
+        (ChangeKind.INVISIBLE, _visible),
+    ),
 )
 _ITEM_NAME = _Spelling(
     fits=value_rules.ITEM_NAME.accepts,
-    steps=(
+    rewrites=(
         *_PLAIN,
-        (Kind.BLANKS, _plain_blanks),
-        (Kind.INNER_BLANKS, _without_inner_blanks),
-        (Kind.FULL_WIDTH, _half_width),
-        (Kind.PUNCTUATION, _plain_punctuation),
+        (ChangeKind.BLANKS, _plain_blanks),
+        (ChangeKind.INNER_BLANKS, _without_inner_blanks),
+        (ChangeKind.FULL_WIDTH, _half_width),
+        (ChangeKind.PUNCTUATION, _plain_punctuation),
     ),
 )
 
 
 def _code(check: value_rules.Check) -> _Spelling:
-    return _Spelling(fits=check.accepts, steps=_CODE)
+    return _Spelling(fits=check.accepts, rewrites=_CODE)
 
 
 _REQUEST_FIELDS: Mapping[str, tuple[str, _Spelling]] = {

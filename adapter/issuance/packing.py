@@ -50,8 +50,8 @@ def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
         )
     merged = list(enumerate(merge(items)))
     groups: dict[Hashable, list[_Box]] = {(item.issue_type, item.is_presale): [] for _, item in merged}
-    for place, item in sorted(merged, key=lambda each: each[1].voucher is Voucher.GIFT):
-        _put(item, place, groups[item.issue_type, item.is_presale])
+    for position, item in sorted(merged, key=lambda each: each[1].voucher is Voucher.GIFT):
+        _put(item, position, groups[item.issue_type, item.is_presale])
         if sum(map(len, groups.values())) > MAX_CALLS:
             raise DoesNotFit(_too_many(items))
     calls = [box.call() for group in groups.values() for box in group]
@@ -90,27 +90,27 @@ class _Box:
 
     room: int
     items: list[TicketItem] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
 
     def takes(self, item: TicketItem) -> bool:
         """Whether there is room, and the item number is not in yet ("The product number ... cannot be reused")."""
         numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
         return self.room > 0 and not (numbered and any(other.item_no == item.item_no for other in self.items))
 
-    def put(self, item: TicketItem, place: int) -> int:
-        """Take as many as there is room for; how many that was. `place` is the item's in the order."""
+    def put(self, item: TicketItem, position: int) -> int:
+        """Take as many as there is room for; how many that was. `position` is the item's in the order."""
         taken = min(self.room, item.quantity)
         self.items.append(_of(item, taken))
-        self.places.append(place)
+        self.positions.append(position)
         self.room -= taken
         return taken
 
     def call(self) -> Call:
         """The items in the order's own order."""
-        return tuple(item for _, item in sorted(zip(self.places, self.items, strict=True), key=lambda each: each[0]))
+        return tuple(item for _, item in sorted(zip(self.positions, self.items, strict=True), key=lambda each: each[0]))
 
 
-def _put(item: TicketItem, place: int, boxes: list[_Box]) -> None:
+def _put(item: TicketItem, position: int, boxes: list[_Box]) -> None:
     """First fit; stops one box beyond the limit, since a quantity may be absurd."""
     remaining = item.quantity
     while remaining and len(boxes) <= MAX_CALLS:
@@ -119,7 +119,7 @@ def _put(item: TicketItem, place: int, boxes: list[_Box]) -> None:
         if box is None:
             box = _Box(room=MAX_TICKETS[item.issue_type])
             boxes.append(box)
-        remaining -= box.put(rest, place)
+        remaining -= box.put(rest, position)
 
 
 def _of(item: TicketItem, quantity: int) -> TicketItem:

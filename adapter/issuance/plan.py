@@ -1,7 +1,7 @@
 """The plan: an order as one or more parts, each one Issue call with its number and its complete request.
 
 Exists because everything that is later asked, sent again, confirmed or told hangs on the part's number: the plan is
-made once and travels with the order (`carried`). Refuses to know what has already happened to a part (`state`).
+made once and travels with the order (`deferred`). Refuses to know what has already happened to a part (`state`).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _planned(item: TicketItem) -> PlannedItem:
     item_no = None if item.issue_type is IssueType.SERIAL_NUMBER else item.item_no
     return PlannedItem(
         item_no=item_no,
-        name=_told(item.name),
+        name=_event_name(item.name),
         quantity=item.quantity,
         voucher=item.voucher,
         start_moves=item.start_moves,
@@ -144,7 +144,7 @@ def _planned(item: TicketItem) -> PlannedItem:
     )
 
 
-def _told(name: str | None) -> str | None:
+def _event_name(name: str | None) -> str | None:
     """A name as it can be told: cut, and `?` for half a surrogate pair.
 
     It decides nothing, so it is no reason to park an order. But what could not be told once the tickets are bought
@@ -177,13 +177,13 @@ def _violations(part: Part, today: date) -> Iterator[str]:
     if problem := presale_problem(request):
         yield problem
     if part.trade_no.kind is TradeNoKind.MERCHANT:
-        for place, (item, entry) in enumerate(zip(part.items, request.ticket_info, strict=False)):
+        for position, (item, entry) in enumerate(zip(part.items, request.ticket_info, strict=False)):
             if item.voucher is Voucher.GIFT and entry.expire_date is None:
-                field, rule = f"TicketInfo[{place}].ExpireDate", "is required for a gift voucher"
+                field, rule = f"TicketInfo[{position}].ExpireDate", "is required for a gift voucher"
                 yield str(Violation(field=field, rule=rule, page=ISSUE_PAGE, shape="absent"))
 
 
-def _said(call: Call) -> str:
+def _contents(call: Call) -> str:
     """A call in words, for messages."""
     kind = call[0].issue_type.name.lower().replace("_", " ")
     return f"{sum(item.quantity for item in call)} {kind} tickets"
@@ -192,8 +192,8 @@ def _said(call: Call) -> str:
 def _one_number_only(calls: Sequence[Call]) -> str:
     return (
         f"The order brings one trade_no but needs {len(calls)} Issue calls that carry a MerchantTradeNo "
-        f"({'; '.join(map(_said, calls))}), and ECPay takes a number only once. Split the order in the shop, or send "
-        "it without trade_no where submit.derive_trade_no allows that."
+        f"({'; '.join(map(_contents, calls))}), and ECPay takes a number only once. Split the order in the shop, or "
+        "send it without trade_no where submit.derive_trade_no allows that."
     )
 
 
@@ -201,11 +201,11 @@ def _no_number(order: Order, call: Call, number: int, derive: DeriveTradeNo) -> 
     if order.trade_no:
         return (
             f"The order's trade_no belongs to part 1, and submit.derive_trade_no is {derive}, so part {number} "
-            f"({_said(call)}, gift vouchers only) has no FreeTradeNo. Set submit.derive_trade_no to serial_and_gift, "
-            "or split the order in the shop."
+            f"({_contents(call)}, gift vouchers only) has no FreeTradeNo. Set submit.derive_trade_no to "
+            "serial_and_gift, or split the order in the shop."
         )
     return (
         f"The order brings no trade_no, and submit.derive_trade_no is {derive}, so part {number} "
-        f"({_said(call)}) has no number. Send the payment's number as trade_no, or set submit.derive_trade_no to "
+        f"({_contents(call)}) has no number. Send the payment's number as trade_no, or set submit.derive_trade_no to "
         "always if ECPay did not take the payment."
     )

@@ -85,7 +85,7 @@ def _samples(count: int) -> Iterator[_Sample]:
         chance = _Chance(random.Random(number))
         items = tuple(_item(chance) for _ in range(chance.below(6) or chance.below(2)))
         if items and chance.below(2):
-            items = (*items, _again(items[0], chance))
+            items = (*items, _repeated(items[0], chance))
         yield _Sample(order=_order(number, chance), items=items, policy=_policy(chance))
 
 
@@ -137,7 +137,7 @@ def _item(chance: _Chance) -> TicketItem:
     )
 
 
-def _again(item: TicketItem, chance: _Chance) -> TicketItem:
+def _repeated(item: TicketItem, chance: _Chance) -> TicketItem:
     """The same item once more, as another line of the order has it."""
     spelt = item.item_no and chance.one_of(item.item_no, f" {item.item_no} ")
     return replace(item, item_no=spelt, quantity=1 + chance.below(3))

@@ -7,7 +7,7 @@
        └────────────────────────┴──► failed ◄─┘
 
 A *sitting* is one go at the order: from taking it up until every part is settled, deferred or parked. What a sitting
-learned by asking (`Evidence`, `Hold`) ends with it; the `Past` travels with the order (`carried`).
+learned by asking (`Evidence`, `Hold`) ends with it; the `PartHistory` travels with the order (`deferred`).
 
 Exists because the phases decide whether money is spent twice. Refuses to know what to do next (`decide`).
 """
@@ -49,7 +49,7 @@ class Phase(StrEnum):
     """On the dead letters: a person must look at it."""
 
 
-STEPS: Mapping[Phase, frozenset[Phase]] = {
+TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
     Phase.PLANNED: frozenset({Phase.IN_DOUBT, Phase.REFUSED, Phase.SUBMITTED, Phase.DEFERRED, Phase.PARKED}),
     Phase.IN_DOUBT: frozenset({Phase.IN_DOUBT, Phase.REFUSED, Phase.SUBMITTED, Phase.DEFERRED, Phase.PARKED}),
     Phase.REFUSED: frozenset({Phase.SUBMITTED, Phase.FAILED, Phase.DEFERRED, Phase.PARKED}),
@@ -60,7 +60,7 @@ STEPS: Mapping[Phase, frozenset[Phase]] = {
     Phase.DEFERRED: frozenset(),
     Phase.PARKED: frozenset(),
 }
-"""The legal steps within one sitting. A deferred or replayed part begins its next sitting anew, from its `Past`."""
+"""The legal steps within one run. A deferred or replayed part begins its next run from its `PartHistory`."""
 
 MAY_BE_SENT = frozenset({Phase.PLANNED, Phase.IN_DOUBT})
 """The phases in which an Issue call can be under way; a refused part is never sent again."""
@@ -69,18 +69,20 @@ OPEN = frozenset({Phase.PLANNED, Phase.IN_DOUBT, Phase.REFUSED})
 """The phases in which submitting has something left to do."""
 
 
-class IllegalStep(RuntimeError):
+class IllegalTransition(RuntimeError):
     """A part was led from one phase to another that does not follow it: a mistake in the adapter, never in an order."""
 
 
-def check_step(before: Phase, after: Phase) -> None:
+def check_transition(before: Phase, after: Phase) -> None:
     """Raises IllegalStep when `after` does not follow `before`."""
-    if after not in STEPS[before]:
-        raise IllegalStep(f"A part that is {before} cannot become {after}; it can become {sorted(STEPS[before])}.")
+    if after not in TRANSITIONS[before]:
+        raise IllegalTransition(
+            f"A part that is {before} cannot become {after}; it can become {sorted(TRANSITIONS[before])}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class IssueRefusal:
     """What ECTicket answered to Issue instead of RtnCode 1, and when."""
 
     code: int
@@ -89,7 +91,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class PartHistory:
     """What must never be forgotten about a part, however often its order is carried on.
 
     `first_attempt_at`, `last_attempt_at`: Issue calls that were written to the wire, by their end.
@@ -103,16 +105,16 @@ class Past:
     last_attempt_at: datetime | None = None
     possibly_sent_since: datetime | None = None
     doubt: str | None = None
-    refusal: Refusal | None = None
+    refusal: IssueRefusal | None = None
     control_known: bool = False
     unaccepted: int = 0
     retry_at: datetime | None = None
 
-    def attempted(self, at: datetime) -> Self:
+    def with_attempt(self, at: datetime) -> Self:
         """The same past with one more Issue call that was written."""
         return replace(self, first_attempt_at=self.first_attempt_at or at, last_attempt_at=at)
 
-    def doubted(self, since: datetime, detail: str) -> Self:
+    def with_doubt(self, since: datetime, detail: str) -> Self:
         """The same past with one more Issue that may have gone out, until `since`."""
         return replace(self, possibly_sent_since=latest(self.possibly_sent_since, since), doubt=detail)
 
@@ -125,14 +127,14 @@ class Past:
 
 
 @unique
-class Why(StrEnum):
+class WaitReason(StrEnum):
     """Why a part waits or is deferred; for logs and metrics."""
 
     NOT_SENT = "not_sent"
     BREAKER_OPEN = "breaker_open"
-    REFUSED_UNREAD = "refused_unread"
+    THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
-    NOT_NOW = "not_now"
+    RETRY_LATER_CODE = "not_now"
     UNANSWERED = "unanswered"
     DOUBT = "doubt"
     REFUSAL_NOT_FINAL = "refusal_not_final"
@@ -150,7 +152,7 @@ class Hold:
     """Nothing is done before `until`; None: not in this sitting. `counted`: it counts among the order's attempts."""
 
     until: datetime | None
-    why: Why
+    reason: WaitReason
     counted: bool = True
 
 
@@ -167,44 +169,50 @@ class Submission:
 class PartState:
     """One part in one sitting.
 
-    `first_seen_at` starts the order's give-up clock. `setbacks` and `queries` count fruitless calls and answered
+    `first_seen_at` starts the order's give-up clock. `failed_calls` and `queries` count fruitless calls and answered
     queries of this sitting. `submission` is there from phase submitted on.
     """
 
     part: Part
     phase: Phase
-    past: Past
+    history: PartHistory
     first_seen_at: datetime
     evidence: Evidence = field(default_factory=Evidence)
     hold: Hold | None = None
-    setbacks: int = 0
+    failed_calls: int = 0
     queries: int = 0
     submission: Submission | None = None
 
     @property
     def possibly_sent(self) -> bool:
         """Whether tickets may exist for this part although nobody said so."""
-        return self.phase in OPEN and (self.past.possibly_sent_since is not None or self.past.refusal is not None)
+        return self.phase in OPEN and (self.history.possibly_sent_since is not None or self.history.refusal is not None)
 
     def moved(self, phase: Phase) -> Self:
         """The same part in its next phase.
 
         Raises IllegalStep.
         """
-        check_step(self.phase, phase)
+        check_transition(self.phase, phase)
         return replace(self, phase=phase)
 
 
-def begin(
-    part: Part, *, first_seen_at: datetime, past: Past | None = None, possibly_sent_since: datetime | None = None
+def initial_state(
+    part: Part,
+    *,
+    first_seen_at: datetime,
+    history: PartHistory | None = None,
+    possibly_sent_since: datetime | None = None,
 ) -> PartState:
     """Begin a sitting.
 
     `possibly_sent_since`: an earlier owner of the partition could have sent the part, at the latest then (the fence),
     or the record says that somebody did. No owner sends a refused part, so there it changes nothing.
     """
-    past = past or Past()
-    if possibly_sent_since is not None and past.refusal is None:
-        past = past.doubted(possibly_sent_since, past.doubt or "an earlier owner of the order may have sent it")
-    hold = Hold(until=past.retry_at, why=Why.REFUSED_UNREAD, counted=False) if past.retry_at else None
-    return PartState(part=part, phase=past.phase, past=past, first_seen_at=first_seen_at, hold=hold)
+    history = history or PartHistory()
+    if possibly_sent_since is not None and history.refusal is None:
+        history = history.with_doubt(
+            possibly_sent_since, history.doubt or "an earlier owner of the order may have sent it"
+        )
+    hold = Hold(until=history.retry_at, reason=WaitReason.THROTTLED, counted=False) if history.retry_at else None
+    return PartState(part=part, phase=history.phase, history=history, first_seen_at=first_seen_at, hold=hold)

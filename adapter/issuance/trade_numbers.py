@@ -18,7 +18,7 @@ LENGTH = 20
 """Fits FreeTradeNo, String(20), the shorter of the two numbers."""
 PREFIX_MAX_LENGTH = 4
 _PREFIX = re.compile(rf"[A-Za-z0-9]{{0,{PREFIX_MAX_LENGTH}}}")
-_NOT_TOLD_APART = re.compile("[\0\ud800-\udfff]")
+_AMBIGUOUS = re.compile("[\0\ud800-\udfff]")
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -52,7 +52,7 @@ def ensure_writable(order_id: str) -> None:
 
 def _checked(order_id: str) -> str:
     """The order id, if it is one that can be told apart from all others."""
-    if _NOT_TOLD_APART.search(order_id):
+    if _AMBIGUOUS.search(order_id):
         raise InvalidOrder(
             "order_id holds a NUL or half a surrogate pair, so no trade number can be derived from it. "
             "Send an order_id of ordinary characters."

@@ -49,11 +49,11 @@ def presale_problem(request: IssueRequest) -> str | None:
     """
     if request.issue_type is not IssueType.ELECTRONIC or request.is_immediate is not True:
         return None
-    places = [str(place) for place, entry in enumerate(request.ticket_info) if entry.start_date is not None]
-    if not places:
+    positions = [str(position) for position, entry in enumerate(request.ticket_info) if entry.start_date is not None]
+    if not positions:
         return None
     return (
-        f"IsImmediate is 1, but TicketInfo[{', '.join(places)}] has a StartDate, which ECTicket would ignore "
+        f"IsImmediate is 1, but TicketInfo[{', '.join(positions)}] has a StartDate, which ECTicket would ignore "
         f"({ISSUE_PAGE}). Let shape_issue set is_immediate to False, or leave the date out."
     )
 
@@ -68,9 +68,9 @@ def due(request: IssueRequest, moving: Sequence[tuple[bool, bool]], today: date)
         return request
     tomorrow = today + timedelta(days=1)
     entries = list(request.ticket_info)
-    for place, (start, last) in enumerate(moving[: len(entries)]):
+    for position, (start, last) in enumerate(moving[: len(entries)]):
         if start:
-            entries[place] = _moved(entries[place], tomorrow, last_moves=last)
+            entries[position] = _moved(entries[position], tomorrow, last_moves=last)
     return replace(request, ticket_info=tuple(entries))
 
 

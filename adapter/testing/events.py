@@ -11,6 +11,7 @@ from itertools import count
 from typing import Final
 
 from adapter.extensions.sinks import Event
+from adapter.flows.event_reader import decode_event
 from adapter.flows.events import (
     EVENTS,
     EventData,
@@ -31,7 +32,6 @@ from adapter.flows.events import (
     notification_event_id,
     order_event,
 )
-from adapter.flows.told import read_event
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT
@@ -173,7 +173,7 @@ def _read(published: ProducerRecord) -> Event:
         value=published.value,
         headers=published.headers,
     )
-    event = read_event(record)
+    event = decode_event(record)
     if event is None:
         raise TypeError("What the adapter writes it does not read as an event.")
     return event

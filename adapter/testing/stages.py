@@ -15,7 +15,7 @@ from adapter.errors import LeaseLost
 from adapter.extensions.facade import Extensions
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.values import OrderRecord
-from adapter.flows.confirm import ConfirmStage, Waiting
+from adapter.flows.confirm import ConfirmStage, PendingQuery
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.order_paid import parse_order_paid
@@ -89,7 +89,7 @@ class Stages:
 
         Raises PluginRefused, SettingsError.
         """
-        history = NumberHistory(self.reader.tail, self.book)
+        number_history = NumberHistory(self.reader.tail, self.book)
         self.confirm = ConfirmStage(
             topics=TOPICS,
             group="ecticket-adapter.confirm",
@@ -99,8 +99,8 @@ class Stages:
             policy=self._confirming,
             observer=self.heard,
             now=self.clock,
-            fraction=lambda: self.fraction,
-            history=history,
+            jitter=lambda: self.fraction,
+            number_history=number_history,
             signer=self.signer,
         )
         manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
@@ -127,7 +127,7 @@ class Stages:
             observer=self.heard,
             now=self.clock,
             sleep=self.clock.sleep,
-            history=history,
+            number_history=number_history,
             signer=self.signer,
         )
 
@@ -186,27 +186,27 @@ class Stages:
             f"The order is deferred again and again ({whys}). Give it a fault that ends, or let it give up."
         )
 
-    async def ask(self, record: Record) -> tuple[Told | Waiting, datetime]:
+    async def ask(self, record: Record) -> tuple[Told | PendingQuery, datetime]:
         """Take a confirmation up and ask once, when it is due: what is told, or what waits on; and when it asked."""
         prepared = await self.confirm.prepare(record)
         return await self.ask_again(record, prepared.subject)
 
-    async def ask_again(self, record: Record, waiting: Waiting) -> tuple[Told | Waiting, datetime]:
+    async def ask_again(self, record: Record, waiting: PendingQuery) -> tuple[Told | PendingQuery, datetime]:
         """Ask about what waits, when it is due."""
         self.clock.time = max(self.clock.time, waiting.due)
-        asked_at = self.clock()
+        queried_at = self.clock()
         result = await self.confirm.handle(waiting, RecordContext(record))
         if isinstance(result, RetryLater):
             if result.not_before != result.subject.due:
                 raise AssertionError("The engine would ask at another time than the stage means.")
-            return result.subject, asked_at
-        return self.reader.read(result), asked_at
+            return result.subject, queried_at
+        return self.reader.read(result), queried_at
 
     async def await_result(self, record: Record) -> tuple[Told, list[float]]:
         """Ask as often as needed until something is told; when it was asked, in seconds since the story began."""
-        result, asked_at = await self.ask(record)
-        times = [(asked_at - NOON).total_seconds()]
-        while isinstance(result, Waiting):
-            result, asked_at = await self.ask_again(record, result)
-            times.append((asked_at - NOON).total_seconds())
+        result, queried_at = await self.ask(record)
+        times = [(queried_at - NOON).total_seconds()]
+        while isinstance(result, PendingQuery):
+            result, queried_at = await self.ask_again(record, result)
+            times.append((queried_at - NOON).total_seconds())
         return result, times

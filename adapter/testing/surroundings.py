@@ -73,11 +73,11 @@ class Heard:
         """What it was told of a kind."""
         return [words[1:] for words in self.all if words[0] == what]
 
-    def order_settled(self, ending: str) -> None:
-        self.all.append(("order_settled", ending))
+    def order_settled(self, outcome: str) -> None:
+        self.all.append(("order_settled", outcome))
 
-    def issuance_told(self, event: str, *, recovered: bool) -> None:
-        self.all.append(("issuance_told", event, str(recovered)))
+    def issuance_published(self, event: str, *, recovered: bool) -> None:
+        self.all.append(("issuance_published", event, str(recovered)))
 
     def ignored(self, plugin: str, reason: str) -> None:
         self.all.append(("ignored", plugin, reason))
@@ -85,11 +85,11 @@ class Heard:
     def parked(self, stage: str, reason: str) -> None:
         self.all.append(("parked", stage, reason))
 
-    def deferred(self, why: str) -> None:
-        self.all.append(("deferred", why))
+    def deferred(self, reason: str) -> None:
+        self.all.append(("deferred", reason))
 
-    def unverified(self, stage: str, trust: str) -> None:
-        self.all.append(("unverified", stage, trust))
+    def untrusted_headers(self, stage: str, trust: str) -> None:
+        self.all.append(("untrusted_headers", stage, trust))
 
     def control_known(self, merchant_id: str) -> None:
         self.all.append(("control_known", merchant_id))

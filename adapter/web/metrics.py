@@ -159,7 +159,7 @@ class FlowMetrics:
         self._normalised = Counter(
             "ecticket_normalised", "Fields respelt for ECTicket.", ("field", "kind"), registry=registry
         )
-        self._unverified = Counter(
+        self._untrusted_headers = Counter(
             "ecticket_unverified_records",
             "Records whose ecticket-* headers have no valid signature.",
             ("stage", "trust"),
@@ -182,10 +182,10 @@ class FlowMetrics:
             registry=registry,
         )
 
-    def order_settled(self, ending: str) -> None:
-        self._orders(ending).inc()
+    def order_settled(self, outcome: str) -> None:
+        self._orders(outcome).inc()
 
-    def issuance_told(self, event: str, *, recovered: bool) -> None:
+    def issuance_published(self, event: str, *, recovered: bool) -> None:
         self._issuances(event, str(recovered).lower()).inc()
 
     def ignored(self, plugin: str, reason: str) -> None:
@@ -194,11 +194,11 @@ class FlowMetrics:
     def parked(self, stage: str, reason: str) -> None:
         self._parked.labels(stage, reason).inc()
 
-    def deferred(self, why: str) -> None:
-        self._deferred.labels(why).inc()
+    def deferred(self, reason: str) -> None:
+        self._deferred.labels(reason).inc()
 
-    def unverified(self, stage: str, trust: str) -> None:
-        self._unverified.labels(stage, trust).inc()
+    def untrusted_headers(self, stage: str, trust: str) -> None:
+        self._untrusted_headers.labels(stage, trust).inc()
 
     def control_known(self, merchant_id: str) -> None:
         self._control_known.labels(merchant_id).inc()
@@ -235,8 +235,8 @@ class CallbackMetrics:
             "ecticket_callback_connections_closed", "Connections beyond their bounds.", ("why",), registry=registry
         )
 
-    def notification_ended(self, posted_to: str, end: str) -> None:
-        self._ended(posted_to, end).inc()
+    def notification_ended(self, posted_to: str, outcome: str) -> None:
+        self._ended(posted_to, outcome).inc()
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         self._verified(merchant_id, encoder).inc()
@@ -244,8 +244,8 @@ class CallbackMetrics:
     def notification_answered(self, seconds: float) -> None:
         self._seconds.observe(seconds)
 
-    def connection_closed(self, why: str) -> None:
-        self._closed.labels(why).inc()
+    def connection_closed(self, reason: str) -> None:
+        self._closed.labels(reason).inc()
 
 
 class SinkMetrics:
@@ -259,8 +259,8 @@ class SinkMetrics:
         self._ends, self._seconds = cache(ends.labels), cache(seconds.labels)
         self.parked = flows.parked
 
-    def attempted(self, sink: str, end: str, seconds: float) -> None:
-        self._ends(sink, end).inc()
+    def attempted(self, sink: str, outcome: str, seconds: float) -> None:
+        self._ends(sink, outcome).inc()
         self._seconds(sink).observe(seconds)
 
 

@@ -19,15 +19,15 @@ from typing import Literal
 from aiokafka import AIOKafkaProducer
 
 from adapter.flows import submit
-from adapter.flows.journey import Journey, verified_journey
+from adapter.flows.record_history import RecordHistory, verified_history
 from adapter.flows.signatures import Verified
-from adapter.flows.sitting import Sitting
+from adapter.flows.submission import SubmissionRun
 from adapter.issuance import decide
 from adapter.issuance.actions import Action, Send
 from adapter.issuance.answers import ProbeAnswered
 from adapter.issuance.decide import SubmitPolicy
-from adapter.issuance.evidence import Answer, Evidence
-from adapter.issuance.state import Hold, PartState, Why
+from adapter.issuance.evidence import Evidence, NegativeAnswer
+from adapter.issuance.state import Hold, PartState, WaitReason
 from adapter.protocol.endpoints import Endpoint
 from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
 from adapter.sandbox.faults import Fault
@@ -127,10 +127,12 @@ def _no_query() -> None:
     look_up = decide._look_up
 
     def send(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
-        if state.past.refusal is not None:
+        if state.history.refusal is not None:
             return look_up(state, now, policy)
         ready = decide.ready_at(state, policy)
-        return Send() if now >= ready else decide._postpone(state, Hold(until=ready, why=Why.DOUBT), now, policy)
+        return (
+            Send() if now >= ready else decide._postpone(state, Hold(until=ready, reason=WaitReason.DOUBT), now, policy)
+        )
 
     _replace(decide, "_look_up", by=send)
 
@@ -146,10 +148,10 @@ def _no_waiting() -> None:
 
 def _no_control() -> None:
     """Whatever a question is answered with, a control query is taken to have been answered with, too."""
-    with_question = Evidence.with_question
+    with_query = Evidence.with_query
 
-    def controlled(self: Evidence, answer: Answer) -> Evidence:
-        return replace(with_question(self, answer), control=answer)
+    def controlled(self: Evidence, answer: NegativeAnswer) -> Evidence:
+        return replace(with_query(self, answer), control=answer)
 
     _replace(Evidence, "with_question", by=controlled)
 
@@ -157,10 +159,10 @@ def _no_control() -> None:
 def _any_proof_of_life() -> None:
     """Whatever works of ECTicket, queries are taken to work, too."""
 
-    async def alive(self: Sitting, state: PartState) -> ProbeAnswered:
+    async def alive(self: SubmissionRun, state: PartState) -> ProbeAnswered:
         return ProbeAnswered(ok=True)
 
-    _replace(Sitting, "_probe", by=alive)
+    _replace(SubmissionRun, "_probe", by=alive)
 
 
 def _no_plan() -> None:
@@ -168,8 +170,8 @@ def _no_plan() -> None:
 
     def forgetful(
         record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
-    ) -> tuple[Journey, Verified]:
-        found, verified = verified_journey(record, verified, now, longest_wait=longest_wait, leniently=leniently)
+    ) -> tuple[RecordHistory, Verified]:
+        found, verified = verified_history(record, verified, now, longest_wait=longest_wait, leniently=leniently)
         return replace(found, plan=None), verified
 
     _replace(submit, "verified_journey", by=forgetful)

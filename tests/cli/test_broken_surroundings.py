@@ -257,11 +257,11 @@ def test_a_home_that_takes_nothing_is_named(home: str) -> None:
 def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in a container often runs as a number that nobody gave a home."""
 
-    def nowhere() -> Path:
+    def all_unknown() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(Path, "home", all_unknown)
 
     with pytest.raises(LocalKafkaError, match="XDG_CACHE_HOME"):
         cache_directory()

@@ -13,10 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from adapter.cli.letter_choice import Filters, is_meant
-from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows.dead_letter_view import DeadLetter, header_texts, read_dead_letter
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.events import Origin, record_origin
-from adapter.flows.journey import Journey
-from adapter.flows.letters import Letter, header_texts, read_letter
+from adapter.flows.record_history import RecordHistory
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.topics import TopicSpec, create
@@ -27,7 +27,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECRET = "王小明"
 
 
-def _parked(order_id: str, verdict: Verdict, *, offset: int, merchant_id: str = "3085676") -> ProducerRecord:
+def _parked(order_id: str, cause: DeadLetterCause, *, offset: int, merchant_id: str = "3085676") -> ProducerRecord:
     order = {"order_id": order_id, "merchant_id": merchant_id, "customer": {"name": SECRET}}
     record = Record(
         topic="orders.paid",
@@ -38,17 +38,19 @@ def _parked(order_id: str, verdict: Verdict, *, offset: int, merchant_id: str = 
         value=json.dumps(order, ensure_ascii=False).encode(),
         headers=(("x-shop", b"web"),),
     )
-    journey = Journey(
+    history = RecordHistory(
         origin=Origin(topic="orders.paid", partition=0, offset=offset),
         origin_timestamp=NOW,
         first_seen=NOW,
         plan=f'{{"customer": "{SECRET}"}}'.encode(),
     )
-    return dead_letter(record, verdict, journey, topic="ecticket.dead-letters", now=NOW)
+    return dead_letter_record(record, cause, history, topic="ecticket.dead-letters", now=NOW)
 
 
-UNMAPPED = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop")
-GAVE_UP = Verdict(reason="gave-up", stage="submit", message="Never sent. Replay it.")
+UNMAPPED = DeadLetterCause(
+    reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop"
+)
+GAVE_UP = DeadLetterCause(reason="gave-up", stage="submit", message="Never sent. Replay it.")
 LETTERS = (
     _parked("A-1", UNMAPPED, offset=1),
     _parked("A-2", GAVE_UP, offset=2),
@@ -72,7 +74,7 @@ def _record(letter: ProducerRecord, offset: int = 0) -> Record:
 
 def test_a_letter_says_what_its_headers_say() -> None:
     """Everything but value and plan."""
-    letter = read_letter(_record(LETTERS[0], 7))
+    letter = read_dead_letter(_record(LETTERS[0], 7))
 
     assert (letter.reason, letter.stage, letter.plugin) == ("unmapped-item", "map", "shop")
     assert (letter.name, letter.origin, letter.key) == ("dead/2/7", "orders.paid/0/1", "A-1")
@@ -83,7 +85,7 @@ def test_a_letter_says_what_its_headers_say() -> None:
 @pytest.mark.parametrize("letter", LETTERS[3:])
 def test_any_record_is_a_letter(letter: ProducerRecord) -> None:
     """Whatever somebody put there is shown as far as it goes."""
-    assert read_letter(_record(letter)).stage is None
+    assert read_dead_letter(_record(letter)).stage is None
 
 
 @pytest.mark.parametrize(
@@ -102,15 +104,17 @@ def test_any_record_is_a_letter(letter: ProducerRecord) -> None:
 )
 def test_the_merchant_is_found_where_it_shows(value: bytes | None, merchant_id: str | None) -> None:
     """In orders, structured CloudEvents and confirmations."""
-    assert read_letter(_record(ProducerRecord(topic="", key=None, value=value))).merchant_id == merchant_id
+    assert read_dead_letter(_record(ProducerRecord(topic="", key=None, value=value))).merchant_id == merchant_id
 
 
-def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> Letter:
+def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> DeadLetter:
     """A letter of a shop with a format of its own, which only its plugin reads."""
     record = Record(topic="orders.paid", partition=0, offset=9, timestamp=NOW, key=None, value=value)
-    journey = Journey(origin=record_origin(record), origin_timestamp=NOW, first_seen=NOW)
-    parsed = journey.of_order("3085676", order_id)
-    return read_letter(_record(dead_letter(record, UNMAPPED, parsed, topic="ecticket.dead-letters", now=NOW)))
+    history = RecordHistory(origin=record_origin(record), origin_timestamp=NOW, first_seen=NOW)
+    parsed = history.of_order("3085676", order_id)
+    return read_dead_letter(
+        _record(dead_letter_record(record, UNMAPPED, parsed, topic="ecticket.dead-letters", now=NOW))
+    )
 
 
 def test_the_parsed_ids_count_for_shops_with_a_format_of_their_own() -> None:
@@ -152,7 +156,7 @@ def test_headers_are_readable() -> None:
 @pytest.mark.parametrize("which", ["3", "dead/2/7", "2/7", "orders.paid/0/1"])
 def test_a_letter_is_named_in_four_ways(which: str) -> None:
     """Its place in the list, its own coordinates, with or without the topic, or its origin's."""
-    letter = read_letter(_record(LETTERS[0], 7))
+    letter = read_dead_letter(_record(LETTERS[0], 7))
 
     assert is_meant(which, letter, 3)
     assert not is_meant("4", letter, 3)

@@ -10,14 +10,14 @@ import pytest
 import typer
 
 from adapter.cli.letter_choice import Choice, Filters, choose, filters, is_meant, moment
+from adapter.flows.dead_letter_view import DeadLetter
 from adapter.flows.events import ParkReason, Stage
-from adapter.flows.letters import Letter
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def _letter(offset: int, **said: object) -> Letter:
-    letter = Letter(
+def _letter(offset: int, **said: object) -> DeadLetter:
+    letter = DeadLetter(
         topic="dead",
         partition=0,
         offset=offset,

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from flows.house import SIGNER, House, derived
+from flows.harness import SIGNER, Harness, derived
 
-from adapter.flows.dead_letters import RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
 from adapter.flows.events import OrderSkipped, Origin, order_event
-from adapter.flows.journey import Journey
+from adapter.flows.record_history import RecordHistory
 from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
@@ -30,10 +30,12 @@ from .conftest import settings_for
 from .running import MERCHANT, Commands, Result, in_own_process
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-UNMAPPED = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop")
-UNRESOLVED = Verdict(reason="unresolved", stage="confirm", message="Nobody knows. Look it up.")
-GAVE_UP = Verdict(reason="gave-up", stage="submit", message="Never sent. Replay it.")
-SINK = Verdict(reason="sink-failed", stage="deliver", message="The sink raised. Mend it.")
+UNMAPPED = DeadLetterCause(
+    reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop"
+)
+UNRESOLVED = DeadLetterCause(reason="unresolved", stage="confirm", message="Nobody knows. Look it up.")
+GAVE_UP = DeadLetterCause(reason="gave-up", stage="submit", message="Never sent. Replay it.")
+SINK = DeadLetterCause(reason="sink-failed", stage="deliver", message="The sink raised. Mend it.")
 SECRET = "王小明"
 CHAT = """
 from pathlib import Path
@@ -71,9 +73,13 @@ def _sink_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_
     event = Record(
         topic="issuances", partition=0, offset=7, timestamp=NOW, key=b"3085676/T1", value=value, headers=headers
     )
-    verdict = Verdict(reason="sink-failed", stage="deliver", message="It was full. Mend it.", plugin="chat", sink=sink)
-    journey = Journey(origin=Origin(topic="issuances", partition=0, offset=7), origin_timestamp=NOW, first_seen=NOW)
-    return dead_letter(event, verdict, journey, topic="", now=NOW)
+    cause = DeadLetterCause(
+        reason="sink-failed", stage="deliver", message="It was full. Mend it.", plugin="chat", sink=sink
+    )
+    history = RecordHistory(
+        origin=Origin(topic="issuances", partition=0, offset=7), origin_timestamp=NOW, first_seen=NOW
+    )
+    return dead_letter_record(event, cause, history, topic="", now=NOW)
 
 
 class Shelf:
@@ -139,7 +145,7 @@ class Shelf:
 
 
 def _letter(
-    order_id: str, verdict: Verdict, *, offset: int, replays: int = 0, value: bytes | None = None
+    order_id: str, cause: DeadLetterCause, *, offset: int, replays: int = 0, value: bytes | None = None
 ) -> ProducerRecord:
     order = {"order_id": order_id, "merchant_id": "3085676", "customer": {"name": SECRET}}
     record = Record(
@@ -152,8 +158,8 @@ def _letter(
         headers=(("x-shop", b"web"),),
     )
     origin = Origin(topic="orders.paid", partition=0, offset=offset)
-    journey = Journey(origin=origin, origin_timestamp=NOW, first_seen=NOW, replays=replays)
-    return dead_letter(record, verdict, journey, topic="", now=NOW)
+    history = RecordHistory(origin=origin, origin_timestamp=NOW, first_seen=NOW, replays=replays)
+    return dead_letter_record(record, cause, history, topic="", now=NOW)
 
 
 LETTERS = (
@@ -339,9 +345,9 @@ def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: 
 
 def _omitted(order: Record, origin: Origin) -> ProducerRecord:
     """The letter of a record that was too large for it."""
-    verdict = Verdict(reason="too-large", stage="parse", message="Too large. Send less.")
-    journey = Journey(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
-    letter = dead_letter(order, verdict, journey, topic="", now=NOW)
+    cause = DeadLetterCause(reason="too-large", stage="parse", message="Too large. Send less.")
+    history = RecordHistory(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
+    letter = dead_letter_record(order, cause, history, topic="", now=NOW)
     return replace(letter, value=None, headers=(*letter.headers, ("ecticket-value-omitted", b"true")))
 
 
@@ -401,10 +407,10 @@ def test_forgotten_commits_are_made_up_for_by_what_was_told_since(shelf: Shelf) 
 @pytest.mark.usefixtures("no_patience")
 def test_a_resolve_after_forgotten_commits_says_again_what_was_dealt_with(shelf: Shelf) -> None:
     """Its commit is the first one after they were lost, and whoever looks after it believes it alone."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=60))
-    house.ecticket.faults = [LOST_BEFORE]
-    house.ecticket.silent = True
-    parked = asyncio.run(house.finish(house.order(order_id="A-6"))).letter
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=60))
+    harness.ecticket.faults = [LOST_BEFORE]
+    harness.ecticket.silent = True
+    parked = asyncio.run(harness.finish(harness.order(order_id="A-6"))).letter
     headers = tuple((name, value or b"") for name, value in parked.headers)
     shelf.put(ProducerRecord(topic="", key=parked.key, value=parked.value, headers=headers))
     shelf("replay", "A-1")

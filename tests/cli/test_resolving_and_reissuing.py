@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from flows.house import House
+from flows.harness import Harness
 
 from adapter.flows.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
 from adapter.issuance.decide import SubmitPolicy
@@ -116,9 +116,9 @@ def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
     on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
 ) -> None:
     """The issuances topic says whose the number is; ECTicket, which nobody reaches here, would say "issued"."""
-    house = House()
-    asyncio.run(house.finish(house.order(order_id="A-1", trade_no="PAID1")))
-    letter = asyncio.run(house.finish(house.order(order_id="B-1", trade_no="PAID1"))).letter
+    harness = Harness()
+    asyncio.run(harness.finish(harness.order(order_id="A-1", trade_no="PAID1")))
+    letter = asyncio.run(harness.finish(harness.order(order_id="B-1", trade_no="PAID1"))).letter
     data = FAILED.model_dump(exclude={"stage", "rtn_code", "rtn_msg", "remark"})
     origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
     submitted = IssuanceSubmitted(**data, recovered=False)
@@ -139,9 +139,9 @@ def test_two_orders_with_one_number_are_not_resolved_together(
 ) -> None:
     """Both are in dead letters: the command wants to know which one is meant."""
     for order in ("A-1", "B-1"):
-        house = House(policy=SubmitPolicy(give_up_after_seconds=60))
-        house.ecticket.always = LOST_BEFORE
-        letter = asyncio.run(house.finish(house.order(order_id=order, trade_no="PAID1"))).letter
+        harness = Harness(policy=SubmitPolicy(give_up_after_seconds=60))
+        harness.ecticket.always = LOST_BEFORE
+        letter = asyncio.run(harness.finish(harness.order(order_id=order, trade_no="PAID1"))).letter
         asyncio.run(_put(kafka, _as_published(letter, names)))
 
     told = on_broker("resolve", "PAID1", "--as", "issued", "--why", "x")

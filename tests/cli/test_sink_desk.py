@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapter.cli.sink_desk import SinkDesk
-from adapter.flows.replay import ToSink
+from adapter.flows.replay import SinkDelivery
 from adapter.settings import load
 from adapter.testing import Events
 
@@ -34,7 +34,7 @@ async def test_what_comes_after_an_event_that_was_not_taken_waits_for_it(tmp_pat
     given = [replace(event, id="first"), replace(event, id="second"), replace(event, id="other", subject="T-2")]
 
     async with SinkDesk(load(None, {"plugins.paths": str(plugin)})) as desk:
-        first, second, other = [await desk.deliver(ToSink(sink="picky", event=each, replays=1)) for each in given]
+        first, second, other = [await desk.deliver(SinkDelivery(sink="picky", event=each, replays=1)) for each in given]
 
     assert first is not None
     assert "did not take it: it takes no firsts" in first

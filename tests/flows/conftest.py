@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flows.house import House
+from flows.harness import Harness
 
 
 @pytest.fixture
-def house() -> House:
+def harness() -> Harness:
     """Two merchants, no plugins, and the contract's default times."""
-    return House()
+    return Harness()

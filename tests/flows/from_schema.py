@@ -87,7 +87,7 @@ def _times() -> Any:
     fraction = st.text("0123456789", min_size=1, max_size=12)
     zone = st.sampled_from(["Z", "z", "-00:00", "+23:59", "-23:59"])
     other = st.builds(
-        lambda moment, letter, fraction, zone: f"{moment.isoformat(letter, 'seconds')}.{fraction}{zone}",
+        lambda moment, separator, fraction, zone: f"{moment.isoformat(separator, 'seconds')}.{fraction}{zone}",
         *(st.datetimes(), st.sampled_from("Tt"), fraction, zone),
     )
     leap = st.builds(lambda day, zone: f"{day.isoformat()}T23:59:60{zone}", st.dates(), zone)

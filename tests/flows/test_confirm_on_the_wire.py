@@ -16,9 +16,9 @@ from adapter.provider.transport import TransportKind
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.told import Told, has_header, header
+from flows.failures import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, trans_code
 from flows.fakes import OTHER_MERCHANT
-from flows.house import derived
-from flows.troubles import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, trans_code
+from flows.harness import derived
 from flows.wire import IMPATIENT, LIMITS, Answers, Fault, Wired, wired
 
 IN_PROGRESS, ISSUED, FAILED = 3, 1, 2
@@ -36,20 +36,20 @@ NO_GOOD_ANSWER = {
 
 async def _submitted(wire: Wired, order_id: str = "A-1", **content: object) -> Record:
     """The confirmation of a submitted order."""
-    told = await wire.house.work(wire.house.order(order_id=order_id, **content))
-    (confirmation,) = told.confirmations
+    published = await wire.harness.work(wire.harness.order(order_id=order_id, **content))
+    (confirmation,) = published.confirmations
     return confirmation
 
 
 async def _to_its_end(wire: Wired, confirmation: Record) -> tuple[Told, list[float]]:
     """All that is told of an issuance, and when it was asked about, in seconds since the story began."""
-    told, times = await wire.house.await_result(confirmation)
-    while told.confirmations:
-        following = told.confirmations.pop()
-        more, later = await wire.house.await_result(following)
-        told.add(more)
+    published, times = await wire.harness.await_result(confirmation)
+    while published.confirmations:
+        following = published.confirmations.pop()
+        more, later = await wire.harness.await_result(following)
+        published.add(more)
         times += later
-    return told, times
+    return published, times
 
 
 def _job(wire: Wired, status: int, remark: str = "", order_id: str = "A-1") -> None:
@@ -67,9 +67,9 @@ async def test_status_1_is_issued(kind: TransportKind) -> None:
         confirmation = await _submitted(wire)
         _job(wire, ISSUED)
 
-        told, times = await _to_its_end(wire, confirmation)
+        published, times = await _to_its_end(wire, confirmation)
 
-        assert told.kinds == ["issued"]
+        assert published.kinds == ["issued"]
         assert times == [30]
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 1)
 
@@ -89,10 +89,10 @@ async def test_status_2_is_failed_with_its_remark() -> None:
         confirmation = await _submitted(wire)
         _job(wire, FAILED, "sold out")
 
-        told, _ = await _to_its_end(wire, confirmation)
+        published, _ = await _to_its_end(wire, confirmation)
 
-        assert told.kinds == ["failed"]
-        failed = told.event("failed").data
+        assert published.kinds == ["failed"]
+        failed = published.event("failed").data
         assert (failed["stage"], failed["remark"], failed["rtn_code"]) == ("confirm", "sold out", None)
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 1)
 
@@ -108,9 +108,9 @@ async def test_everything_else_is_asked_again(what: str) -> None:
         _job(wire, ISSUED)
         wire.ecticket.query_faults = [Fault(NO_GOOD_ANSWER[what])]
 
-        told, times = await _to_its_end(wire, confirmation)
+        published, times = await _to_its_end(wire, confirmation)
 
-        assert told.kinds == ["issued"]
+        assert published.kinds == ["issued"]
         assert times == [30, 60]
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 2)
 
@@ -125,9 +125,9 @@ async def test_what_is_refused_before_execution_is_asked_again_when_its_time_has
         _job(wire, ISSUED)
         wire.ecticket.query_faults = [Fault(answers)]
 
-        told, times = await _to_its_end(wire, confirmation)
+        published, times = await _to_its_end(wire, confirmation)
 
-        assert told.kinds == ["issued"]
+        assert published.kinds == ["issued"]
         assert times[-1] >= 30 + seconds
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 2)
 
@@ -141,12 +141,12 @@ async def test_a_refused_connect_is_asked_again() -> None:
             confirmation = await _submitted(wire)
             await server.__aexit__(None, None, None)
             _job(wire, ISSUED)
-            waiting, _ = await wire.house.ask(confirmation)
+            waiting, _ = await wire.harness.ask(confirmation)
             assert not isinstance(waiting, Told)
 
             async with RawServer(port=port) as again:
                 again.behave = wire.ecticket
-                result, _ = await wire.house.ask_again(confirmation, waiting)
+                result, _ = await wire.harness.ask_again(confirmation, waiting)
 
             assert isinstance(result, Told)
             assert result.kinds == ["issued"]
@@ -161,12 +161,12 @@ async def test_trans_code_for_all_holds_the_merchants_questions_back_until_it_is
         for order_id in orders:
             _job(wire, ISSUED, order_id=order_id)
         wire.ecticket.for_all = Fault(trans_code(0))
-        first = [await wire.house.ask(each) for each in confirmations]
+        first = [await wire.harness.ask(each) for each in confirmations]
         asked = wire.ecticket.queries.total()
         wire.ecticket.for_all = None
-        wire.house.clock.passes(400)
+        wire.harness.clock.passes(400)
         ends = [
-            await wire.house.ask_again(confirmation, waiting)
+            await wire.harness.ask_again(confirmation, waiting)
             for confirmation, (waiting, _) in zip(confirmations, first, strict=True)
             if not isinstance(waiting, Told)
         ]
@@ -185,12 +185,12 @@ async def test_one_merchants_lock_out_does_not_hold_anothers_questions_back() ->
             _job(wire, ISSUED, order_id=f"L-{number}")
             wire.ecticket.statuses[derived(f"F-{number}", merchant_id=OTHER_MERCHANT)] = (ISSUED, "")
         wire.ecticket.query_faults = [Fault(REFUSED_UNREAD["HTTP 403"][0])]
-        waiting = [(await wire.house.ask(each))[0] for each in locked]
-        ends = [(await wire.house.ask(each))[0] for each in free]
+        waiting = [(await wire.harness.ask(each))[0] for each in locked]
+        ends = [(await wire.harness.ask(each))[0] for each in free]
 
         assert not any(isinstance(each, Told) for each in waiting)
         assert [end.kinds for end in ends if isinstance(end, Told)] == [["issued"]] * 3
-        assert (wire.house.clock() - NOON).total_seconds() == 30
+        assert (wire.harness.clock() - NOON).total_seconds() == 30
         assert wire.ecticket.queries.total() == 1 + 3
 
 
@@ -203,15 +203,15 @@ async def test_a_maintenance_is_a_delay_and_no_failure() -> None:
         confirmation = await _submitted(wire)
         _job(wire, ISSUED)
         wire.ecticket.maintenance = True
-        delayed, _ = await wire.house.await_result(confirmation)
+        delayed, _ = await wire.harness.await_result(confirmation)
         (confirmation,) = delayed.confirmations
-        waiting, asked_at = await wire.house.ask(confirmation)
-        while (asked_at - NOON).total_seconds() < 7_200:
+        waiting, queried_at = await wire.harness.ask(confirmation)
+        while (queried_at - NOON).total_seconds() < 7_200:
             assert not isinstance(waiting, Told)
-            waiting, asked_at = await wire.house.ask_again(confirmation, waiting)
+            waiting, queried_at = await wire.harness.ask_again(confirmation, waiting)
         wire.ecticket.maintenance = False
         assert not isinstance(waiting, Told)
-        result, _ = await wire.house.ask_again(confirmation, waiting)
+        result, _ = await wire.harness.ask_again(confirmation, waiting)
 
         assert delayed.kinds == ["delayed"]
         assert isinstance(result, Told)
@@ -226,11 +226,11 @@ async def test_after_a_day_without_a_result_a_person_must_look(what: str) -> Non
         confirmation = await _submitted(wire)
         wire.ecticket.query_faults = [Fault(NO_GOOD_ANSWER[what])] * 1_000
 
-        told, times = await _to_its_end(wire, confirmation)
+        published, times = await _to_its_end(wire, confirmation)
 
-        assert told.kinds == ["delayed", "parked"]
-        assert header(told.letter, "ecticket-reason") == "unresolved"
-        assert has_header(told.letter, "ecticket-possibly-sent-at")
+        assert published.kinds == ["delayed", "parked"]
+        assert header(published.letter, "ecticket-reason") == "unresolved"
+        assert has_header(published.letter, "ecticket-possibly-sent-at")
         assert times[:6] == [30, 60, 120, 240, 480, 600]
         assert times[-1] >= 7_200
         assert all(later - earlier <= 600 for earlier, later in pairwise(times))

@@ -12,7 +12,7 @@ from adapter.protocol.issue import IssueType
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
 from adapter.testing.surroundings import TOPICS
-from flows.house import House, derived, replayed
+from flows.harness import Harness, derived, replayed
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 # The plugin below is what merchants write.
@@ -50,46 +50,46 @@ def plugin() -> CountsDays:
 
 
 @pytest.fixture
-def house(plugin: CountsDays) -> House:
+def harness(plugin: CountsDays) -> Harness:
     """The records of its orders are written at noon of 1 March, Taipei's evening of the same day."""
     assert NOON.date() == DAY
-    return House(plugins={"days": plugin})
+    return Harness(plugins={"days": plugin})
 
 
-async def test_every_hook_learns_the_day(house: House, plugin: CountsDays) -> None:
+async def test_every_hook_learns_the_day(harness: Harness, plugin: CountsDays) -> None:
     """Of its order's record, in Taipei."""
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
     assert set(plugin.days) == {DAY}
     assert len(plugin.days) == 3
 
 
-async def test_after_a_crash_past_midnight_the_day_is_the_same(house: House, plugin: CountsDays) -> None:
+async def test_after_a_crash_past_midnight_the_day_is_the_same(harness: Harness, plugin: CountsDays) -> None:
     """So the order becomes the same tickets under the same number, and is found at ECTicket."""
-    house.ecticket.faults = [LOST_AFTER]
-    record = house.order()
-    await house.work(record)
-    since = house.clock()
-    house.use(days=plugin)
-    house.clock.time += timedelta(days=2)
+    harness.ecticket.faults = [LOST_AFTER]
+    record = harness.order()
+    await harness.work(record)
+    since = harness.clock()
+    harness.use(days=plugin)
+    harness.clock.time += timedelta(days=2)
 
-    told = await house.finish(record, possibly_sent_since=since)
+    published = await harness.finish(record, possibly_sent_since=since)
 
-    assert told.kinds == ["submitted"]
-    assert told.event("submitted").data["items"] == [{"item_no": "I0301", "name": None, "quantity": 1}]
-    assert house.ecticket.tickets == {derived(): 1}
+    assert published.kinds == ["submitted"]
+    assert published.event("submitted").data["items"] == [{"item_no": "I0301", "name": None, "quantity": 1}]
+    assert harness.ecticket.tickets == {derived(): 1}
     assert set(plugin.days) == {DAY}
 
 
-async def test_a_replay_a_week_later_counts_from_the_same_day(house: House, plugin: CountsDays) -> None:
+async def test_a_replay_a_week_later_counts_from_the_same_day(harness: Harness, plugin: CountsDays) -> None:
     """It may have been sent before, so that its numbers must not move."""
     plugin.on_error = True
-    letter = (await house.work(house.order())).letter
+    dead_letter = (await harness.work(harness.order())).letter
     plugin.on_error = False
-    house.clock.time += timedelta(days=7)
+    harness.clock.time += timedelta(days=7)
 
-    told = await house.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    published = await harness.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
     assert set(plugin.days) == {DAY}

@@ -6,16 +6,18 @@ import struct
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS, RECORD_MAX_BYTES, Verdict, dead_letter
+from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS, RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
 from adapter.flows.events import Origin
-from adapter.flows.journey import Journey, read_journey
+from adapter.flows.record_history import RecordHistory, read_history
 from adapter.stream.records import ProducerRecord, Record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 2, 28, 8, 30, 15, 250_000, tzinfo=UTC)
 TOPIC = "ecticket.dead-letters"
-VERDICT = Verdict(reason="unmapped-item", stage="map", message="No ticket is known for sku A-1. Add it.", plugin="shop")
-JOURNEY = Journey(
+CAUSE = DeadLetterCause(
+    reason="unmapped-item", stage="map", message="No ticket is known for sku A-1. Add it.", plugin="shop"
+)
+HISTORY = RecordHistory(
     origin=Origin(topic="orders.paid", partition=3, offset=41),
     origin_timestamp=EARLIER,
     first_seen=EARLIER,
@@ -35,27 +37,33 @@ def _record(
     )
 
 
-def _letter(record: Record, verdict: Verdict = VERDICT, journey: Journey = JOURNEY) -> ProducerRecord:
-    return dead_letter(record, verdict, journey, topic=TOPIC, now=NOW)
+def _dead_letter(record: Record, cause: DeadLetterCause = CAUSE, history: RecordHistory = HISTORY) -> ProducerRecord:
+    return dead_letter_record(record, cause, history, topic=TOPIC, now=NOW)
 
 
-def _size(letter: ProducerRecord) -> int:
-    return len(letter.key or b"") + len(letter.value or b"") + sum(len(n) + len(v or b"") for n, v in letter.headers)
+def _size(dead_letter: ProducerRecord) -> int:
+    return (
+        len(dead_letter.key or b"")
+        + len(dead_letter.value or b"")
+        + sum(len(n) + len(v or b"") for n, v in dead_letter.headers)
+    )
 
 
 def test_the_record_stays_as_it_came() -> None:
     """Key, value and the shop's headers are untouched, also when they are repeated or empty."""
     headers: tuple[tuple[str, bytes | None], ...] = (("x", b"1"), ("x", b"\xff"), ("empty", None))
 
-    letter = _letter(_record(b"\xff\x00", b"\xfe", headers))
+    dead_letter = _dead_letter(_record(b"\xff\x00", b"\xfe", headers))
 
-    assert (letter.topic, letter.key, letter.value) == (TOPIC, b"\xfe", b"\xff\x00")
-    assert letter.headers[:3] == (("x", b"1"), ("x", b"\xff"), ("empty", None))
+    assert (dead_letter.topic, dead_letter.key, dead_letter.value) == (TOPIC, b"\xfe", b"\xff\x00")
+    assert dead_letter.headers[:3] == (("x", b"1"), ("x", b"\xff"), ("empty", None))
 
 
-def test_everything_known_is_beside_it() -> None:
+def test_everything_known_is_in_its_headers() -> None:
     """The headers of the contract, section 2.3, in its spelling."""
-    ours = {name: (value or b"").decode() for name, value in _letter(_record()).headers if name.startswith("ecticket-")}
+    ours = {
+        name: (value or b"").decode() for name, value in _dead_letter(_record()).headers if name.startswith("ecticket-")
+    }
 
     assert ours == {
         "ecticket-stage": "map",
@@ -77,20 +85,20 @@ def test_everything_known_is_beside_it() -> None:
 
 def test_springs_tools_understand_it() -> None:
     """Numbers are big-endian as Spring writes them: int, long, long."""
-    headers = {name: value or b"" for name, value in _letter(_record()).headers}
+    headers = {name: value or b"" for name, value in _dead_letter(_record()).headers}
 
     assert headers["kafka_dlt-original-topic"] == b"orders.paid"
     assert struct.unpack(">i", headers["kafka_dlt-original-partition"]) == (3,)
     assert struct.unpack(">q", headers["kafka_dlt-original-offset"]) == (41,)
     assert struct.unpack(">q", headers["kafka_dlt-original-timestamp"]) == (int(EARLIER.timestamp() * 1000),)
-    assert headers["kafka_dlt-exception-message"] == VERDICT.message.encode()
+    assert headers["kafka_dlt-exception-message"] == CAUSE.message.encode()
 
 
 def test_an_odd_timestamp_is_kept_in_both_forms() -> None:
     """Microseconds where milliseconds belong: no date says it, so the dead letter has the number of the topic."""
     odd = 1_764_400_000_000_000
-    letter = _letter(_record(), journey=replace(JOURNEY, odd_origin_timestamp=odd))
-    headers = {name: value or b"" for name, value in letter.headers}
+    dead_letter = _dead_letter(_record(), history=replace(HISTORY, odd_origin_timestamp=odd))
+    headers = {name: value or b"" for name, value in dead_letter.headers}
 
     assert headers["ecticket-timestamp"] == str(odd).encode()
     assert struct.unpack(">q", headers["kafka_dlt-original-timestamp"]) == (odd,)
@@ -98,11 +106,13 @@ def test_an_odd_timestamp_is_kept_in_both_forms() -> None:
 
 def test_parked_again_headers_are_replaced() -> None:
     """A dead letter that was replayed and comes back has every header once, the new ones."""
-    first = _letter(_record())
+    first = _dead_letter(_record())
     again = Record(
         topic=TOPIC, partition=0, offset=9, timestamp=NOW, key=first.key, value=first.value, headers=first.headers
     )
-    second = _letter(again, Verdict(reason="gave-up", stage="submit", message="Never sent."), read_journey(again, NOW))
+    second = _dead_letter(
+        again, DeadLetterCause(reason="gave-up", stage="submit", message="Never sent."), read_history(again, NOW)
+    )
 
     names = [name for name, _ in second.headers]
     assert len(names) == len(set(names))
@@ -113,17 +123,17 @@ def test_parked_again_headers_are_replaced() -> None:
 
 def test_a_record_too_large_leaves_its_value_behind() -> None:
     """The headers still say what happened and where the record is."""
-    letter = _letter(_record(b"x" * RECORD_MAX_BYTES))
+    dead_letter = _dead_letter(_record(b"x" * RECORD_MAX_BYTES))
 
-    assert letter.value is None
-    assert letter.key == b"k"
-    assert dict(letter.headers)["ecticket-value-omitted"] == b"true"
-    assert dict(letter.headers)["ecticket-offset"] == b"41"
+    assert dead_letter.value is None
+    assert dead_letter.key == b"k"
+    assert dict(dead_letter.headers)["ecticket-value-omitted"] == b"true"
+    assert dict(dead_letter.headers)["ecticket-offset"] == b"41"
 
 
 def test_one_megabyte_stays_whole() -> None:
     """What an ordinary topic takes, the dead letters take too."""
-    assert _letter(_record(b"x" * 1024 * 1024)).value == b"x" * 1024 * 1024
+    assert _dead_letter(_record(b"x" * 1024 * 1024)).value == b"x" * 1024 * 1024
 
 
 def test_no_record_is_too_large_to_be_parked() -> None:
@@ -131,23 +141,25 @@ def test_no_record_is_too_large_to_be_parked() -> None:
     huge = b"x" * RECORD_MAX_BYTES
     records = (_record(headers=(("x", huge),)), _record(key=huge))
 
-    for letter in (*map(_letter, records), _letter(_record(), journey=replace(JOURNEY, plan=huge))):
-        assert _size(letter) < RECORD_MAX_BYTES
-        assert dict(letter.headers)["ecticket-value-omitted"] == b"true"
+    for dead_letter in (*map(_dead_letter, records), _dead_letter(_record(), history=replace(HISTORY, plan=huge))):
+        assert _size(dead_letter) < RECORD_MAX_BYTES
+        assert dict(dead_letter.headers)["ecticket-value-omitted"] == b"true"
 
 
 def test_a_tombstone_stays_one() -> None:
     """Nothing was left out where nothing was."""
-    letter = _letter(_record(None, None))
+    dead_letter = _dead_letter(_record(None, None))
 
-    assert (letter.key, letter.value) == (None, None)
-    assert "ecticket-value-omitted" not in dict(letter.headers)
+    assert (dead_letter.key, dead_letter.value) == (None, None)
+    assert "ecticket-value-omitted" not in dict(dead_letter.headers)
 
 
 def test_messages_are_cut_and_never_break() -> None:
     """A plugin's message may be anything; half a surrogate pair is no reason to fail while parking."""
-    letter = _letter(_record(), Verdict(reason="plugin-error", stage="map", message="\ud800" + "票" * 9000))
-    message = (dict(letter.headers)["ecticket-message"] or b"").decode()
+    dead_letter = _dead_letter(
+        _record(), DeadLetterCause(reason="plugin-error", stage="map", message="\ud800" + "票" * 9000)
+    )
+    message = (dict(dead_letter.headers)["ecticket-message"] or b"").decode()
 
     assert message[:2] == "?票"
     assert len(message) == MESSAGE_MAX_CHARACTERS

@@ -18,7 +18,7 @@ from adapter.errors import OutcomeTooLarge, TooLarge
 from adapter.extensions.sink_thread import Attempt, End
 from adapter.flows import deliver
 from adapter.flows.deliver import MAX_WAITING, DeliverStage
-from adapter.flows.patience import Patience, Tried
+from adapter.flows.retry_policy import RetryPolicy, RetryState
 from adapter.stream.commit_metadata import CommitMetadata, encode
 from adapter.stream.committer import HAND_OFF_ABOVE
 from adapter.stream.records import NotRead, ProducerRecord, Record, moment_of
@@ -54,7 +54,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.ends: list[str] = []
-        self.letters: list[tuple[str, str]] = []
+        self.dead_letters: list[tuple[str, str]] = []
 
     def attempted(self, sink: str, end: str, seconds: float) -> None:
         assert sink == "chat"
@@ -62,13 +62,13 @@ class Counted:
         self.ends.append(end)
 
     def parked(self, stage: str, reason: str) -> None:
-        self.letters.append((stage, reason))
+        self.dead_letters.append((stage, reason))
 
 
 class Desk:
     """The stage of one sink, driven as the engine drives it, by a clock that nobody waits for."""
 
-    def __init__(self, *answers: Attempt, **patience: float) -> None:
+    def __init__(self, *answers: Attempt, **retry_policy: float) -> None:
         self.clock = Clock()
         self.chat = Chat(*answers)
         self.counted = Counted()
@@ -78,16 +78,16 @@ class Desk:
             dead_letters=TOPICS.dead_letters,
             group="ecticket-adapter.sink.chat",
             concurrency=4,
-            patience=Patience(**patience),
+            retry_policy=RetryPolicy(**retry_policy),
             observer=self.counted,
             now=self.clock,
-            fraction=lambda: 1.0,
+            jitter=lambda: 1.0,
         )
 
-    async def once(self, record: Record, tried: Tried | None = None) -> Outcome | RetryLater[Tried]:
+    async def once(self, record: Record, retry_state: RetryState | None = None) -> Outcome | RetryLater[RetryState]:
         """One turn, at the time it is now."""
         prepared = await self.stage.prepare(record)
-        return await self.stage.handle(tried or prepared.subject, RecordContext(record))
+        return await self.stage.handle(retry_state or prepared.subject, RecordContext(record))
 
     async def to_the_end(self, record: Record) -> tuple[Outcome, list[float]]:
         """All turns, each when it is due; and when they were, in seconds since noon."""
@@ -103,7 +103,7 @@ class Desk:
         return (self.clock() - NOON).total_seconds()
 
 
-def told(number: int = 1, *, key: bytes | None = b"3085676/T1", value: bytes | None = None) -> Record:
+def event_record(number: int = 1, *, key: bytes | None = b"3085676/T1", value: bytes | None = None) -> Record:
     """The record of an event."""
     headers: dict[str, str] = {
         "content-type": "application/json",
@@ -126,7 +126,7 @@ def told(number: int = 1, *, key: bytes | None = b"3085676/T1", value: bytes | N
     )
 
 
-def letter_of(outcome: Outcome) -> Record:
+def dead_letter_of(outcome: Outcome) -> Record:
     """The dead letter, and nothing else: no event is told of it."""
     (producer_record,) = outcome.records
     assert producer_record.topic == TOPICS.dead_letters
@@ -145,11 +145,11 @@ def as_record(producer_record: ProducerRecord) -> Record:
     )
 
 
-async def test_an_event_that_is_delivered_is_settled_without_a_word() -> None:
+async def test_an_event_that_is_delivered_is_settled_without_a_log_line() -> None:
     """The sink is handed it once, and its offset is all that is committed."""
     desk = Desk()
 
-    assert await desk.to_the_end(told()) == (Outcome(), [0.0])
+    assert await desk.to_the_end(event_record()) == (Outcome(), [0.0])
     assert [event.id for event in desk.chat.given] == ["event-1"]
     assert desk.counted.ends == ["delivered"]
 
@@ -158,7 +158,7 @@ async def test_an_event_that_is_not_wanted_is_settled_too() -> None:
     """And counted apart."""
     desk = Desk(UNWANTED)
 
-    assert (await desk.to_the_end(told()))[0] == Outcome()
+    assert (await desk.to_the_end(event_record()))[0] == Outcome()
     assert desk.counted.ends == ["unwanted"]
 
 
@@ -166,18 +166,20 @@ async def test_events_of_one_key_go_one_after_another() -> None:
     """The lane is the record's key, on both topics; those without one go as they like."""
     stage = Desk().stage
 
-    lanes = [(await stage.prepare(record)).lane for record in (told(1), told(2), told(3, key=None))]
+    lanes = [
+        (await stage.prepare(record)).lane for record in (event_record(1), event_record(2), event_record(3, key=None))
+    ]
 
     assert lanes == [b"3085676/T1", b"3085676/T1", None]
     assert stage.starts_at_latest
     assert not stage.sends
 
 
-async def test_a_delivery_that_fails_is_tried_later_and_later() -> None:
+async def test_a_delivery_that_fails_is_retried_later_and_later() -> None:
     """Until the sink has it; it is handed the same event under the same id each time."""
     desk = Desk(FAILED, TIMED_OUT, FAILED, FAILED, DELIVERED)
 
-    outcome, times = await desk.to_the_end(told())
+    outcome, times = await desk.to_the_end(event_record())
 
     assert outcome == Outcome()
     assert times == [0, 1, 3, 7, 15]
@@ -185,62 +187,66 @@ async def test_a_delivery_that_fails_is_tried_later_and_later() -> None:
     assert desk.counted.ends == ["failed", "timed_out", "failed", "failed", "delivered"]
 
 
-async def test_an_event_that_is_never_taken_is_a_dead_letter_after_a_day() -> None:
+async def test_an_event_that_is_never_accepted_is_a_dead_letter_after_a_day() -> None:
     """With the sink's name, so that it is delivered to that sink again; no order is told as parked."""
     desk = Desk(FAILED)
 
-    outcome, times = await desk.to_the_end(told())
+    outcome, times = await desk.to_the_end(event_record())
 
     assert times[-1] == 24 * 3600
-    letter = letter_of(outcome)
-    assert (letter.key, letter.value) == (told().key, told().value)
-    said = {name: header(letter, f"ecticket-{name}") for name in ("stage", "reason", "plugin", "sink", "attempts")}
-    assert said == {
+    dead_letter = dead_letter_of(outcome)
+    assert (dead_letter.key, dead_letter.value) == (event_record().key, event_record().value)
+    headers_shown = {
+        name: header(dead_letter, f"ecticket-{name}") for name in ("stage", "reason", "plugin", "sink", "attempts")
+    }
+    assert headers_shown == {
         "stage": "deliver",
         "reason": "sink-failed",
         "plugin": "ours",
         "sink": "chat",
         "attempts": str(len(times)),
     }
-    assert header(letter, "ecticket-message") == (
+    assert header(dead_letter, "ecticket-message") == (
         f"Sink 'chat' did not take this event: it was answered with HTTP 500 (attempt {len(times)}). Mend the sink or "
         "its receiver, then deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink chat`)."
     )
-    origin = [header(letter, f"ecticket-{name}") for name in ("topic", "partition", "offset", "first-seen")]
+    origin = [header(dead_letter, f"ecticket-{name}") for name in ("topic", "partition", "offset", "first-seen")]
     assert origin == [TOPICS.issuances, "3", "1", "2026-03-01T04:00:00.000Z"]
-    assert header(letter, "ce_id") == "event-1"
-    assert desk.counted.letters == [("deliver", "sink-failed")]
+    assert header(dead_letter, "ce_id") == "event-1"
+    assert desk.counted.dead_letters == [("deliver", "sink-failed")]
 
 
 async def test_what_is_in_vain_is_given_up_at_once() -> None:
     """Only the sink can say that."""
     desk = Desk(GONE)
 
-    outcome, times = await desk.to_the_end(told())
+    outcome, times = await desk.to_the_end(event_record())
 
     assert times == [0.0]
-    assert "it was answered with HTTP 410 (attempt 1)" in header(letter_of(outcome), "ecticket-message")
+    assert "it was answered with HTTP 410 (attempt 1)" in header(dead_letter_of(outcome), "ecticket-message")
 
 
 async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
     """Not only with the event that it did not take: nothing is tried before the time it said."""
     desk = Desk(BUSY, DELIVERED)
-    first = await desk.once(told(1))
+    first = await desk.once(event_record(1))
     assert isinstance(first, RetryLater)
     assert first.not_before == NOON + timedelta(seconds=30)
     desk.clock.passes(5)
 
-    second = await desk.once(told(2, key=b"3085676/T2"))
+    second = await desk.once(event_record(2, key=b"3085676/T2"))
 
-    assert second == RetryLater(not_before=first.not_before, subject=Tried())
+    assert second == RetryLater(not_before=first.not_before, subject=RetryState())
     assert len(desk.chat.given) == 1
     desk.clock.time = first.not_before
-    assert [await desk.once(told(2, key=b"3085676/T2")), await desk.once(told(1), first.subject)] == [Outcome()] * 2
+    assert [await desk.once(event_record(2, key=b"3085676/T2")), await desk.once(event_record(1), first.subject)] == [
+        Outcome()
+    ] * 2
 
 
 async def test_a_sink_that_asks_for_no_pause_is_not_asked_without_one() -> None:
     """`Retry-After: 0` is what some servers say to everything."""
-    again = await Desk(replace(BUSY, pause_seconds=0.0)).once(told())
+    again = await Desk(replace(BUSY, pause_seconds=0.0)).once(event_record())
 
     assert isinstance(again, RetryLater)
     assert again.not_before == NOON + timedelta(seconds=1)
@@ -250,23 +256,23 @@ async def test_what_is_no_event_is_passed_over_and_counted() -> None:
     """The sink never sees it."""
     desk = Desk()
 
-    assert await desk.once(told(value=b"not JSON")) == Outcome()
+    assert await desk.once(event_record(value=b"not JSON")) == Outcome()
     assert desk.chat.given == []
-    assert desk.counted.ends == ["no_event"]
+    assert desk.counted.ends == ["not_an_event"]
 
 
 async def test_what_cannot_wait_on_is_a_dead_letter_before_its_time() -> None:
     """A commit names only so many open records; the event is kept."""
     desk = Desk(FAILED)
-    later = await desk.once(told())
+    later = await desk.once(event_record())
     assert isinstance(later, RetryLater)
 
-    letter = letter_of(desk.stage.hand_off(told(), later.subject, RecordContext(told())))
-    never_tried = letter_of(desk.stage.hand_off(told(), Tried(), RecordContext(told())))
+    dead_letter = dead_letter_of(desk.stage.hand_off(event_record(), later.subject, RecordContext(event_record())))
+    never_tried = dead_letter_of(desk.stage.hand_off(event_record(), RetryState(), RecordContext(event_record())))
 
-    assert header(letter, "ecticket-reason") == "sink-failed"
+    assert header(dead_letter, "ecticket-reason") == "sink-failed"
     message = "it was tried (attempt 1) and was answered with HTTP 500; too many other events wait"
-    assert message in header(letter, "ecticket-message")
+    assert message in header(dead_letter, "ecticket-message")
     assert "it was not tried yet; too many other events wait" in header(never_tried, "ecticket-message")
 
 
@@ -292,22 +298,22 @@ async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
     """It can be delivered after all, when the adapter is mended."""
     desk = Desk()
     for error, reason in ((RuntimeError("王小明"), "internal-error"), (OutcomeTooLarge("too large"), "too-large")):
-        letter = letter_of(desk.stage.on_error(told(), error, RecordContext(told())))
+        dead_letter = dead_letter_of(desk.stage.on_error(event_record(), error, RecordContext(event_record())))
 
-        assert (header(letter, "ecticket-reason"), header(letter, "ecticket-sink")) == (reason, "chat")
-        assert "王小明" not in header(letter, "ecticket-message")
+        assert (header(dead_letter, "ecticket-reason"), header(dead_letter, "ecticket-sink")) == (reason, "chat")
+        assert "王小明" not in header(dead_letter, "ecticket-message")
     assert desk.chat.given == []
 
 
 async def test_an_event_that_was_not_read_is_a_dead_letter_of_its_coordinates() -> None:
     """Its batch inflates too far, say; the sink is not called, and the events behind it are delivered."""
     desk = Desk()
-    bomb = replace(told(), value=None, headers=(), not_read=NotRead(first=3, last=9, why="too large"))
+    bomb = replace(event_record(), value=None, headers=(), not_read=NotRead(first=3, last=9, why="too large"))
 
-    letter = letter_of(desk.stage.on_error(bomb, TooLarge("Not read. Send it again."), RecordContext(bomb)))
+    dead_letter = dead_letter_of(desk.stage.on_error(bomb, TooLarge("Not read. Send it again."), RecordContext(bomb)))
 
-    assert header(letter, "ecticket-reason") == "too-large"
-    assert (header(letter, "ecticket-sink"), header(letter, "ecticket-offsets")) == ("chat", "3-9")
+    assert header(dead_letter, "ecticket-reason") == "too-large"
+    assert (header(dead_letter, "ecticket-sink"), header(dead_letter, "ecticket-offsets")) == ("chat", "3-9")
 
 
 async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,26 +325,26 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(monke
     desk = Desk()
     monkeypatch.setattr(deliver, "dead_letter", breaks)
 
-    letter = letter_of(desk.stage.on_error(told(), RuntimeError("x"), RecordContext(told())))
+    dead_letter = dead_letter_of(desk.stage.on_error(event_record(), RuntimeError("x"), RecordContext(event_record())))
 
-    assert (letter.key, letter.value) == (None, None)
-    assert (header(letter, "ecticket-sink"), header(letter, "ecticket-stage")) == ("chat", "deliver")
+    assert (dead_letter.key, dead_letter.value) == (None, None)
+    assert (header(dead_letter, "ecticket-sink"), header(dead_letter, "ecticket-stage")) == ("chat", "deliver")
 
 
 @pytest.mark.parametrize("told_at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(8999, 12, 31, tzinfo=UTC)])
-async def test_an_event_with_an_odd_timestamp_is_given_up_in_time(told_at: datetime) -> None:
+async def test_an_event_with_an_odd_timestamp_is_given_up_in_time(published_at: datetime) -> None:
     """Neither at its first failure nor never."""
     desk = Desk(FAILED)
 
-    outcome, pauses = await desk.to_the_end(replace(told(), timestamp=told_at))
+    outcome, pauses = await desk.to_the_end(replace(event_record(), timestamp=published_at))
 
-    assert header(letter_of(outcome), "ecticket-reason") == "sink-failed"
+    assert header(dead_letter_of(outcome), "ecticket-reason") == "sink-failed"
     assert len(pauses) > 3
 
 
 @given(
     key=st.none() | st.binary(max_size=20),
-    value=st.none() | st.binary(max_size=40) | st.just(told().value),
+    value=st.none() | st.binary(max_size=40) | st.just(event_record().value),
     headers=st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=20)), max_size=4),
     timestamp_ms=st.integers(-(2**63), 2**63 - 1),
 )
@@ -347,9 +353,9 @@ def test_no_record_ends_a_delivery(
 ) -> None:
     """Whatever stands on an event topic: it is delivered, passed over, or a dead letter."""
     timestamp, odd = moment_of(timestamp_ms)
-    all_headers = (*told().headers, *headers)
-    record = replace(told(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
+    all_headers = (*event_record().headers, *headers)
+    record = replace(event_record(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
     for attempt in (DELIVERED, GONE):
         assert isinstance(asyncio.run(Desk(attempt).once(record)), Outcome)
-    letter = letter_of(Desk().stage.on_error(record, RuntimeError("x"), RecordContext(record)))
-    assert header(letter, "ecticket-reason") == "internal-error"
+    dead_letter = dead_letter_of(Desk().stage.on_error(record, RuntimeError("x"), RecordContext(record)))
+    assert header(dead_letter, "ecticket-reason") == "internal-error"

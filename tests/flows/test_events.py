@@ -66,7 +66,7 @@ def _parked(**changes: object) -> OrderParked:
     return OrderParked.model_validate({**PARKED, **changes})
 
 
-def _told(event: IssuanceData, **more: str) -> ProducerRecord:
+def _read(event: IssuanceData, **more: str) -> ProducerRecord:
     return issuance_event(event, topic="ecticket.issuances", origin=ORIGIN, now=NOW, **more)
 
 
@@ -130,7 +130,7 @@ def test_another_fact_has_another_id(changes: dict[str, object]) -> None:
 
 def test_an_issuances_event_is_a_cloudevent() -> None:
     """Binary mode of the Kafka binding: context in `ce_` headers, data alone in the value."""
-    event = _told(_submitted())
+    event = _read(_submitted())
 
     assert event.topic == "ecticket.issuances"
     assert event.key == b"3085676/CBX20220302153064851"
@@ -151,7 +151,7 @@ def test_an_issuances_event_is_a_cloudevent() -> None:
 
 def test_data_is_the_model_as_json() -> None:
     """Snake case, nothing left out, the shop's reference untouched."""
-    event = _told(_submitted())
+    event = _read(_submitted())
 
     assert json.loads(event.value or b"") == {
         **{name: value for name, value in COMMON.items() if name != "items"},
@@ -162,8 +162,8 @@ def test_data_is_the_model_as_json() -> None:
 
 def test_the_trace_goes_out() -> None:
     """`traceparent` is there only when the order brought one."""
-    assert _context(_told(_submitted(), traceparent="00-a-b-01"))["traceparent"] == "00-a-b-01"
-    assert "traceparent" not in _context(_told(_submitted()))
+    assert _context(_read(_submitted(), traceparent="00-a-b-01"))["traceparent"] == "00-a-b-01"
+    assert "traceparent" not in _context(_read(_submitted()))
 
 
 def _order_event(data: OrderParked, merchant_id: str | None) -> ProducerRecord:
@@ -180,7 +180,7 @@ def test_an_orders_event_goes_by_order_id() -> None:
     assert context["source"] == "/ecticket-adapter/merchants/3085676"
 
 
-def test_an_order_nobody_could_read_goes_by_its_coordinates() -> None:
+def test_an_unreadable_order_goes_by_its_coordinates() -> None:
     """Without order id and merchant the record's name stands in, and nothing is invented."""
     event = _order_event(_parked(order_id=None), None)
     context = _context(event)
@@ -190,7 +190,7 @@ def test_an_order_nobody_could_read_goes_by_its_coordinates() -> None:
     assert "orderid" not in context
 
 
-def test_odd_order_ids_can_be_told() -> None:
+def test_odd_order_ids_can_be_published() -> None:
     """Half a surrogate pair or a NUL in an order id, as a plugin may read it, does not break the telling."""
     event = _order_event(_parked(order_id="a\ud800\x00"), None)
 
@@ -220,7 +220,7 @@ def _notified(**changes: object) -> ProducerRecord:
     return notification_event(data, topic="ecticket.tickets", event_id="an-id", now=NOW)
 
 
-def test_a_notification_is_a_cloudevent_beside_the_issuances_others() -> None:
+def test_a_notification_is_a_cloudevent_with_the_key_of_its_issuance() -> None:
     """Its key is the issuance's, so that one partition holds all that is told of it; no order record is its origin."""
     event = _notified()
 
@@ -284,7 +284,7 @@ def test_events_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.TYPE)
-def test_every_event_is_told_on_a_topic_that_can_be_set(event: type[IssuanceData]) -> None:
+def test_every_event_is_published_to_a_topic_that_can_be_set(event: type[IssuanceData]) -> None:
     """Which topic it is stands with the event and nowhere else; its name is a setting."""
     assert event.TOPIC in TopicSettings.model_fields
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from adapter.flows.journey import shown_id
-from adapter.flows.replay import NotReplayed, Replayed, needs_origin, replay
+from adapter.flows.record_history import shown_id
+from adapter.flows.replay import NotReplayed, ReplayRecord, needs_origin, replay
 from adapter.flows.signatures import Trust
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
@@ -27,7 +27,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS
 from adapter.testing.told import Told, has_header, header
 from flows.fakes import OTHER_MERCHANT
-from flows.house import SERIAL, SIGNER, House, derived, line, plan_of, replayed, signed, with_headers
+from flows.harness import SERIAL, SIGNER, Harness, derived, line, plan_of, replayed, signed, with_headers
 
 FAR = "8999-12-31T23:59:59Z"
 MOMENTS = [
@@ -94,12 +94,12 @@ PLANS = {
 }
 
 
-def _issued(house: House) -> list[str]:
-    return [request.trade_no.value for request in house.ecticket.requests]
+def _issued(harness: Harness) -> list[str]:
+    return [request.trade_no.value for request in harness.ecticket.requests]
 
 
-def _trusts(house: House) -> list[str]:
-    return [trust for _, trust in house.heard.of("unverified")]
+def _trusts(harness: Harness) -> list[str]:
+    return [trust for _, trust in harness.heard.of("untrusted_headers")]
 
 
 # --- a plan that nobody signed ----------------------------------------------------------------------------------------
@@ -109,28 +109,28 @@ def _trusts(house: House) -> list[str]:
 @pytest.mark.parametrize("topic", HAND_COPIED)
 async def test_a_forged_plan_buys_nothing(plan: bytes, topic: str) -> None:
     """The order in the record's value is issued, under its own number and once; the forger's plan is not looked at."""
-    house = House(MERCHANT)
-    record = with_headers(house.order(), ("ecticket-plan", plan))
+    harness = Harness(MERCHANT)
+    record = with_headers(harness.order(), ("ecticket-plan", plan))
 
-    told = await house.finish(replace(record, topic=topic))
+    published = await harness.finish(replace(record, topic=topic))
 
-    assert told.kinds == ["submitted"]
-    assert _issued(house) == [derived()]
-    assert house.ecticket.requests[0].refund_notify_url is None
-    assert _trusts(house) == [Trust.UNSIGNED]
+    assert published.kinds == ["submitted"]
+    assert _issued(harness) == [derived()]
+    assert harness.ecticket.requests[0].refund_notify_url is None
+    assert _trusts(harness) == [Trust.UNSIGNED]
 
 
 async def test_a_forged_plan_over_no_order_is_unreadable() -> None:
     """The value is what counts, and there is no order in it. The dead letter keeps the record without the plan."""
-    house = House(MERCHANT)
-    record = with_headers(house.record(b"this is not even JSON"), ("ecticket-plan", FORGED))
+    harness = Harness(MERCHANT)
+    record = with_headers(harness.record(b"this is not even JSON"), ("ecticket-plan", FORGED))
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    assert told.event("parked").data["reason"] == "unreadable"
-    assert (told.letter.key, told.letter.value) == (record.key, record.value)
-    assert not has_header(told.letter, "ecticket-plan")
-    assert _issued(house) == []
+    assert published.event("parked").data["reason"] == "unreadable"
+    assert (published.letter.key, published.letter.value) == (record.key, record.value)
+    assert not has_header(published.letter, "ecticket-plan")
+    assert _issued(harness) == []
 
 
 @pytest.mark.parametrize(
@@ -139,126 +139,128 @@ async def test_a_forged_plan_over_no_order_is_unreadable() -> None:
 )
 async def test_an_invented_signature_changes_nothing(signature: bytes | None) -> None:
     """Not its form but the key makes it valid."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
 
-    told = await house.finish(with_headers(house.order(), ("ecticket-plan", FORGED), ("ecticket-signature", signature)))
+    published = await harness.finish(
+        with_headers(harness.order(), ("ecticket-plan", FORGED), ("ecticket-signature", signature))
+    )
 
-    assert _issued(house) == [derived()]
-    assert told.kinds == ["submitted"]
+    assert _issued(harness) == [derived()]
+    assert published.kinds == ["submitted"]
 
 
-async def _deferred(house: House, **order: object) -> Record:
+async def _deferred(harness: Harness, **order: object) -> Record:
     """An order that could not be sent, on the deferred topic with its plan."""
-    house.ecticket.faults = [NOT_SENT] * 9
-    later = (await house.work(house.order(**order))).later
-    house.ecticket.faults = []
+    harness.ecticket.faults = [NOT_SENT] * 9
+    later = (await harness.work(harness.order(**order))).later
+    harness.ecticket.faults = []
     return later
 
 
 async def test_a_signed_plan_is_not_moved_to_another_record() -> None:
     """Nor its header, nor the signature, nor both."""
-    house = House(MERCHANT)
-    first, second = await _deferred(house, order_id="A-1"), await _deferred(house, order_id="A-2")
+    harness = Harness(MERCHANT)
+    first, second = await _deferred(harness, order_id="A-1"), await _deferred(harness, order_id="A-2")
 
-    told = await house.finish(replace(second, headers=first.headers))
+    published = await harness.finish(replace(second, headers=first.headers))
 
-    assert _issued(house) == [derived(order_id="A-2")]
-    assert told.event("submitted").data["order_id"] == "A-2"
-    assert _trusts(house) == [Trust.INVALID]
+    assert _issued(harness) == [derived(order_id="A-2")]
+    assert published.event("submitted").data["order_id"] == "A-2"
+    assert _trusts(harness) == [Trust.INVALID]
 
 
 @pytest.mark.parametrize("name", ["ecticket-first-seen", "ecticket-attempts", "ecticket-merchant-id", "ecticket-topic"])
 async def test_a_signed_record_without_one_of_its_headers_is_not_signed(name: str) -> None:
     """Whatever is left out: the record is an order as its value says."""
-    house = House(MERCHANT)
-    later = await _deferred(house)
+    harness = Harness(MERCHANT)
+    later = await _deferred(harness)
     truncated = replace(later, headers=tuple(each for each in later.headers if each[0] != name))
 
-    told = await house.finish(truncated)
+    published = await harness.finish(truncated)
 
-    assert told.kinds == ["submitted"]
-    assert _issued(house) == [derived()]
-    assert _trusts(house) == [Trust.INVALID]
+    assert published.kinds == ["submitted"]
+    assert _issued(harness) == [derived()]
+    assert _trusts(harness) == [Trust.INVALID]
 
 
 @pytest.mark.parametrize("topic", HAND_COPIED)
 async def test_a_signed_record_is_what_it_is_on_every_topic(topic: str) -> None:
     """A copy with headers of the copying tool, in another order, goes on with its plan: it is not mapped again."""
-    house = House(MERCHANT)
-    later = await _deferred(house)
+    harness = Harness(MERCHANT)
+    later = await _deferred(harness)
     plan = plan_of(later)
     copied = replace(later, topic=topic, headers=(("kcat", b"1"), *reversed(later.headers)))
 
-    told = await house.finish(copied)
+    published = await harness.finish(copied)
 
-    assert told.kinds == ["submitted"]
-    assert [carried.part.trade_no.value for carried in plan.parts] == _issued(house)
-    assert told.event("submitted").attributes["orderref"] == header(later, "ecticket-topic") + "/2/1"
-    assert _trusts(house) == []
+    assert published.kinds == ["submitted"]
+    assert [handed_off.part.trade_no.value for handed_off in plan.parts] == _issued(harness)
+    assert published.event("submitted").attributes["orderref"] == header(later, "ecticket-topic") + "/2/1"
+    assert _trusts(harness) == []
 
 
 async def test_a_value_that_was_corrected_by_hand_counts() -> None:
     """A person who mends the value of a dead letter breaks its signature; what it says is then mapped, and queried."""
-    house = House(MERCHANT)
-    house.ecticket.faults = [LOST_BEFORE]
-    later = (await house.work(house.order())).later
+    harness = Harness(MERCHANT)
+    harness.ecticket.faults = [LOST_BEFORE]
+    later = (await harness.work(harness.order())).later
     value = json.dumps({**json.loads(later.value or b""), "lines": [line(quantity=1)]}).encode()
 
-    told = await house.finish(replace(later, value=value))
+    published = await harness.finish(replace(later, value=value))
 
-    assert told.event("submitted").data["ticket_count"] == 1
-    assert house.ecticket.calls[:2] == [("issue", derived()), ("query", derived())]
+    assert published.event("submitted").data["ticket_count"] == 1
+    assert harness.ecticket.calls[:2] == [("issue", derived()), ("query", derived())]
 
 
 # --- the safe direction -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", ["2026-03-01T11:00:00Z", *MOMENTS, "yesterday", "", None])
-async def test_possibly_sent_counts_whoever_says_it(moment: str | None) -> None:
+async def test_possibly_sent_counts_with_any_signature(moment: str | None) -> None:
     """Also with a time that cannot be read, or is still to come: the number is queried before it is sent, and found."""
-    house = House(MERCHANT)
-    house.ecticket.has(derived())
-    record = with_headers(house.order(), ("ecticket-possibly-sent-at", None if moment is None else moment.encode()))
+    harness = Harness(MERCHANT)
+    harness.ecticket.has(derived())
+    record = with_headers(harness.order(), ("ecticket-possibly-sent-at", None if moment is None else moment.encode()))
 
-    told = await house.finish(record)
+    published = await harness.finish(record)
 
-    assert told.event("submitted").data["recovered"] is True
-    assert _issued(house) == []
+    assert published.event("submitted").data["recovered"] is True
+    assert _issued(harness) == []
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_forged_possibly_sent_delays_an_order_by_the_waiting_time_and_no_more(moment: str) -> None:
     """Nothing that was written can have been sent after it was read."""
-    house = House(MERCHANT)
-    began = house.clock()
+    harness = Harness(MERCHANT)
+    began = harness.clock()
 
-    told = await house.finish(with_headers(house.order(), ("ecticket-possibly-sent-at", moment.encode())))
+    published = await harness.finish(with_headers(harness.order(), ("ecticket-possibly-sent-at", moment.encode())))
 
-    assert told.kinds == ["submitted"]
-    assert house.clock() - began <= timedelta(seconds=SubmitPolicy().reissue_after_seconds + 120)
+    assert published.kinds == ["submitted"]
+    assert harness.clock() - began <= timedelta(seconds=SubmitPolicy().reissue_after_seconds + 120)
 
 
 async def test_a_part_that_is_done_is_not_sent_again_when_the_plan_is_not_believed() -> None:
     """The second part was issued, the first never sent. Both are mapped and queried; the second is found, not sent."""
-    house = House(MERCHANT)
-    house.ecticket.has(derived(part=2))
-    record = with_headers(house.order(line(), line("SPA", 1, **SERIAL)), ("ecticket-parts-done", b"1"))
+    harness = Harness(MERCHANT)
+    harness.ecticket.has(derived(part=2))
+    record = with_headers(harness.order(line(), line("SPA", 1, **SERIAL)), ("ecticket-parts-done", b"1"))
 
-    told = await house.finish(record)
+    published = await harness.finish(record)
 
-    assert "submitted" in told.kinds
-    assert (told.event("submitted").data["part"], told.event("submitted").data["recovered"]) == (2, True)
-    assert house.ecticket.issues[derived(part=2)] == 0
+    assert "submitted" in published.kinds
+    assert (published.event("submitted").data["part"], published.event("submitted").data["recovered"]) == (2, True)
+    assert harness.ecticket.issues[derived(part=2)] == 0
 
 
-async def test_a_record_says_how_many_parts_of_its_order_are_done() -> None:
+async def test_a_record_holds_how_many_parts_of_its_order_are_done() -> None:
     """In a header of its own, which is read also where the plan is not believed."""
-    house = House(MERCHANT)
-    house.ecticket.faults = [None, *[NOT_SENT] * 9]
-    told = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
+    harness = Harness(MERCHANT)
+    harness.ecticket.faults = [None, *[NOT_SENT] * 9]
+    published = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
 
-    assert header(told.later, "ecticket-parts-done") == "1"
-    assert not has_header(told.later, "ecticket-possibly-sent-at")
+    assert header(published.later, "ecticket-parts-done") == "1"
+    assert not has_header(published.later, "ecticket-possibly-sent-at")
 
 
 # --- a time that nobody signed, or a wrong clock ----------------------------------------------------------------------
@@ -268,10 +270,10 @@ async def test_a_record_says_how_many_parts_of_its_order_are_done() -> None:
 @pytest.mark.parametrize("topic", HAND_COPIED)
 async def test_an_unsigned_not_before_is_ignored(moment: str, topic: str) -> None:
     """It fills no waiting room: the record is due at once."""
-    house = House(MERCHANT)
-    record = with_headers(house.order(), ("ecticket-not-before", moment.encode()))
+    harness = Harness(MERCHANT)
+    record = with_headers(harness.order(), ("ecticket-not-before", moment.encode()))
 
-    prepared = await house.submit.prepare(replace(record, topic=topic))
+    prepared = await harness.submit.prepare(replace(record, topic=topic))
 
     assert prepared.not_before is None
 
@@ -279,7 +281,7 @@ async def test_an_unsigned_not_before_is_ignored(moment: str, topic: str) -> Non
 @pytest.mark.parametrize("days", [-30, -1, 1, 30, 3_000])
 async def test_a_deferred_order_waits_as_long_as_its_writer_meant(days: int) -> None:
     """By the writer's own clock, however wrong: what another process reads is due a minute later, or at once."""
-    ahead, right = House(MERCHANT), House(MERCHANT)
+    ahead, right = Harness(MERCHANT), Harness(MERCHANT)
     ahead.clock.passes(days * 86_400)
     later = await _deferred(ahead)
 
@@ -292,20 +294,20 @@ async def test_a_deferred_order_waits_as_long_as_its_writer_meant(days: int) -> 
 @pytest.mark.parametrize("seconds", [-7_200, -60, 0, 5])
 async def test_the_topics_own_clock_shortens_no_wait(seconds: float) -> None:
     """Where the broker sets the timestamps (LogAppendTime), a slow one does not make an order due at once."""
-    house = House(MERCHANT)
-    later = await _deferred(house)
-    written = replace(later, timestamp=house.clock() + timedelta(seconds=seconds))
+    harness = Harness(MERCHANT)
+    later = await _deferred(harness)
+    written = replace(later, timestamp=harness.clock() + timedelta(seconds=seconds))
 
-    prepared = await house.submit.prepare(written)
+    prepared = await harness.submit.prepare(written)
 
     assert prepared.not_before is not None
-    assert prepared.not_before - house.clock() >= timedelta(seconds=60 - max(seconds, 0) - 1)
+    assert prepared.not_before - harness.clock() >= timedelta(seconds=60 - max(seconds, 0) - 1)
 
 
 async def test_a_wrong_clock_neither_gives_up_early_nor_late() -> None:
     """First seen is not later than now, and not earlier than the order's own record."""
     for days, reads in ((30, "the future"), (-30, "the past")):
-        skewed, right = House(MERCHANT), House(MERCHANT)
+        skewed, right = Harness(MERCHANT), Harness(MERCHANT)
         record = right.order()
         skewed.clock.passes(days * 86_400)
         skewed.ecticket.faults = [NOT_SENT] * 9
@@ -313,39 +315,39 @@ async def test_a_wrong_clock_neither_gives_up_early_nor_late() -> None:
         right.ecticket.faults = [NOT_SENT] * 20_000
         began = right.clock()
 
-        told = await right.finish(later)
+        published = await right.finish(later)
 
-        assert told.event("parked").data["reason"] == "gave-up", reads
+        assert published.event("parked").data["reason"] == "gave-up", reads
         waited = right.clock() - began
         assert timedelta(hours=24) <= waited <= timedelta(hours=24, minutes=5), reads
 
 
 async def test_doubt_of_a_fast_clock_waits_its_time_and_no_more() -> None:
     """What was sent in a month by the writer's clock was sent by now at the latest by the reader's."""
-    ahead, right = House(MERCHANT), House(MERCHANT)
+    ahead, right = Harness(MERCHANT), Harness(MERCHANT)
     ahead.clock.passes(30 * 86_400)
     ahead.ecticket.faults = [LOST_BEFORE]
     later = (await ahead.work(ahead.order())).later
     began = right.clock()
 
-    told = await right.finish(later)
+    published = await right.finish(later)
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
     assert timedelta(seconds=600) <= right.clock() - began <= timedelta(seconds=780)
 
 
 async def test_a_replay_under_a_fast_clock_still_doubts_every_part() -> None:
     """Bounding the times does not hide that the replay came after all that the plan knows."""
-    ahead, right = House(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600)), House(MERCHANT)
+    ahead, right = Harness(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600)), Harness(MERCHANT)
     ahead.clock.passes(30 * 86_400)
     ahead.ecticket.silent = True
     ahead.ecticket.faults = [LOST_AFTER] * 2
-    letter = (await ahead.finish(ahead.order())).letter
+    dead_letter = (await ahead.finish(ahead.order())).letter
     right.ecticket.has(derived())
 
-    told = await right.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=ahead.clock))
+    published = await right.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=ahead.clock))
 
-    assert told.event("submitted").data["recovered"] is True
+    assert published.event("submitted").data["recovered"] is True
     assert _issued(right) == []
 
 
@@ -353,15 +355,15 @@ async def test_a_replay_under_a_fast_clock_still_doubts_every_part() -> None:
 @pytest.mark.parametrize("moment", [FAR, "1970-01-01T00:00:00Z"])
 async def test_a_signed_time_is_limited_to_what_an_adapter_could_have_written(name: str, moment: str) -> None:
     """Even a signature does not make an order wait longer than an adapter lets any order wait."""
-    house = House(MERCHANT)
-    later = await _deferred(house)
+    harness = Harness(MERCHANT)
+    later = await _deferred(harness)
     headers = tuple((each, moment.encode() if each == name else value) for each, value in later.headers)
 
-    prepared = await house.submit.prepare(signed(replace(later, headers=headers)))
+    prepared = await harness.submit.prepare(signed(replace(later, headers=headers)))
 
-    assert _trusts(house) == []
+    assert _trusts(harness) == []
     assert prepared.not_before is not None
-    assert prepared.not_before <= house.clock() + timedelta(seconds=LONGEST_DEFERRAL_SECONDS)
+    assert prepared.not_before <= harness.clock() + timedelta(seconds=LONGEST_DEFERRAL_SECONDS)
 
 
 # --- what else a header may claim -------------------------------------------------------------------------------------
@@ -369,10 +371,10 @@ async def test_a_signed_time_is_limited_to_what_an_adapter_could_have_written(na
 
 async def test_counters_and_origin_of_an_unsigned_record_do_not_count() -> None:
     """A forged origin would give the event the id of another order's, and readers would drop that one as seen."""
-    house = House(MERCHANT)
-    genuine = await house.work(house.record(b"{"))
+    harness = Harness(MERCHANT)
+    genuine = await harness.work(harness.record(b"{"))
     forged = with_headers(
-        house.record(b"{"),
+        harness.record(b"{"),
         ("ecticket-topic", header(genuine.letter, "ecticket-topic").encode()),
         ("ecticket-partition", header(genuine.letter, "ecticket-partition").encode()),
         ("ecticket-offset", header(genuine.letter, "ecticket-offset").encode()),
@@ -382,12 +384,12 @@ async def test_counters_and_origin_of_an_unsigned_record_do_not_count() -> None:
         ("ecticket-dead-letter", b"ecticket.dead-letters/0/1"),
     )
 
-    told = await house.work(forged)
+    published = await harness.work(forged)
 
-    assert told.event("parked").id != genuine.event("parked").id
-    assert told.event("parked").data["order_id"] is None
-    assert told.event("parked").attributes["orderref"] == f"{forged.topic}/{forged.partition}/{forged.offset}"
-    assert (header(told.letter, "ecticket-attempts"), header(told.letter, "ecticket-replays")) == ("0", "0")
+    assert published.event("parked").id != genuine.event("parked").id
+    assert published.event("parked").data["order_id"] is None
+    assert published.event("parked").attributes["orderref"] == f"{forged.topic}/{forged.partition}/{forged.offset}"
+    assert (header(published.letter, "ecticket-attempts"), header(published.letter, "ecticket-replays")) == ("0", "0")
 
 
 OWN_NAMES = st.sampled_from(
@@ -406,25 +408,25 @@ VALUES = (
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_no_header_loses_an_order_or_issues_another(headers: tuple[tuple[str, bytes | None], ...]) -> None:
     """Whatever headers a record has, its order is issued once under its number; only a wait may come before it."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
 
-    told = await house.finish(with_headers(house.order(), *headers))
+    published = await harness.finish(with_headers(harness.order(), *headers))
 
-    assert told.kinds == ["submitted"]
-    assert _issued(house) == [derived()]
+    assert published.kinds == ["submitted"]
+    assert _issued(harness) == [derived()]
 
 
 async def test_unverified_records_are_counted_each_and_logged_now_and_then() -> None:
     """A flood of them does not fill the log. What is logged names the record and nothing that is in it."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
     with capture_logs() as logs:
         for _ in range(50):
-            await house.submit.prepare(with_headers(house.order(), ("ecticket-plan", FORGED)))
-        house.clock.passes(11)
-        await house.submit.prepare(with_headers(house.order(), ("ecticket-plan", FORGED)))
+            await harness.submit.prepare(with_headers(harness.order(), ("ecticket-plan", FORGED)))
+        harness.clock.passes(11)
+        await harness.submit.prepare(with_headers(harness.order(), ("ecticket-plan", FORGED)))
 
     warnings = [log for log in logs if log["log_level"] == "warning"]
-    assert len(_trusts(house)) == 51
+    assert len(_trusts(harness)) == 51
     assert [log["others_since"] for log in warnings] == [0, 49]
     assert "Mallory" not in repr(warnings)
     assert warnings[0]["reason"] == "unsigned"
@@ -433,10 +435,10 @@ async def test_unverified_records_are_counted_each_and_logged_now_and_then() -> 
 # --- a plan that is signed is checked all the same --------------------------------------------------------------------
 
 
-async def _resumed(house: House, plan: bytes) -> Told:
+async def _resumed(harness: Harness, plan: bytes) -> Told:
     """What comes of an order record with this plan and a valid signature."""
-    record = with_headers(house.order(), ("ecticket-plan", plan), ("ecticket-merchant-id", MERCHANT.encode()))
-    return await house.finish(signed(record))
+    record = with_headers(harness.order(), ("ecticket-plan", plan), ("ecticket-merchant-id", MERCHANT.encode()))
+    return await harness.finish(signed(record))
 
 
 def _derived_part(number: int, of: int, **more: object) -> dict[str, object]:
@@ -459,31 +461,31 @@ BROKEN_PLANS = {
 @pytest.mark.parametrize("plan", BROKEN_PLANS.values(), ids=BROKEN_PLANS)
 async def test_a_plan_that_no_adapter_could_have_made_is_unreadable(plan: bytes) -> None:
     """Nothing is sent, and a person decides; the letter keeps the plan."""
-    house = House(MERCHANT, OTHER_MERCHANT)
+    harness = Harness(MERCHANT, OTHER_MERCHANT)
 
-    told = await _resumed(house, plan)
+    published = await _resumed(harness, plan)
 
-    assert told.event("parked").data["reason"] == "unreadable"
-    assert _issued(house) == []
-    assert header(told.letter, "ecticket-plan") == plan.decode()
+    assert published.event("parked").data["reason"] == "unreadable"
+    assert _issued(harness) == []
+    assert header(published.letter, "ecticket-plan") == plan.decode()
 
 
-async def test_a_resumed_plan_is_held_against_every_field_rule() -> None:
+async def test_a_resumed_plan_is_checked_against_every_field_rule() -> None:
     """As a fresh order is: one violation parks it, and nothing is sent."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
     part = _derived_part(1, 1)
     part["request"] = {**part["request"], "operator": "mallory; drop table"}  # type: ignore[dict-item]
 
-    told = await _resumed(house, _plan(part, order_id="A-1"))
+    published = await _resumed(harness, _plan(part, order_id="A-1"))
 
-    assert told.event("parked").data["reason"] == "invalid-order"
-    assert "Operator" in str(told.event("parked").data["message"])
-    assert _issued(house) == []
+    assert published.event("parked").data["reason"] == "invalid-order"
+    assert "Operator" in str(published.event("parked").data["message"])
+    assert _issued(harness) == []
 
 
 async def test_a_resumed_part_that_breaks_a_rule_by_now_is_parked_and_the_others_go_on() -> None:
     """It may have been sent, so it is queried first; a date has passed while it waited."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
     past = {"possibly_sent_since": "2026-03-01T03:00:00Z"}
     dated = _derived_part(1, 2, **past)
     dated["request"] = {
@@ -492,28 +494,28 @@ async def test_a_resumed_part_that_breaks_a_rule_by_now_is_parked_and_the_others
         "ticket_info": [{"item_no": "VQT04959", "ticket_amount": 1, "start_date": "2026-02-01"}],
     }
 
-    told = await _resumed(house, _plan(dated, _derived_part(2, 2), order_id="A-1"))
+    published = await _resumed(harness, _plan(dated, _derived_part(2, 2), order_id="A-1"))
 
-    assert _issued(house) == [derived(part=2)]
-    assert told.event("submitted").data["part"] == 2
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert "StartDate" in str(told.event("parked").data["message"])
+    assert _issued(harness) == [derived(part=2)]
+    assert published.event("submitted").data["part"] == 2
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert "StartDate" in str(published.event("parked").data["message"])
 
 
 async def test_notification_urls_come_from_the_settings_and_never_from_a_plan() -> None:
     """Those of the process that resumes the order; the plan has none, and one that is put there is not read."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
     url = "https://shop.example/callbacks"
-    house.submit._plan_policy = PlanPolicy(
+    harness.submit._plan_policy = PlanPolicy(
         derive=DeriveTradeNo.ALWAYS, operator="tester", refund_notify_url=url, use_status_notify_url=url
     )
 
-    told = await _resumed(house, _plan(_derived_part(1, 1), order_id="A-1"))
+    published = await _resumed(harness, _plan(_derived_part(1, 1), order_id="A-1"))
 
-    assert told.kinds == ["submitted"]
-    (request,) = house.ecticket.requests
+    assert published.kinds == ["submitted"]
+    (request,) = harness.ecticket.requests
     assert (request.refund_notify_url, request.use_status_notify_url) == (url, url)
-    assert b"notify_url" not in _header_bytes(await _deferred(house, order_id="A-9"), "ecticket-plan")
+    assert b"notify_url" not in _header_bytes(await _deferred(harness, order_id="A-9"), "ecticket-plan")
 
 
 def _header_bytes(record: Record, name: str) -> bytes:
@@ -522,40 +524,40 @@ def _header_bytes(record: Record, name: str) -> bytes:
 
 async def test_the_keys_of_one_merchant_sign_no_plan_of_another() -> None:
     """A shop that knows its own keys cannot order under those of another one."""
-    house = House(MERCHANT, OTHER_MERCHANT)
+    harness = Harness(MERCHANT, OTHER_MERCHANT)
     record = with_headers(
-        house.order(merchant_id=MERCHANT), ("ecticket-plan", FORGED), ("ecticket-merchant-id", MERCHANT.encode())
+        harness.order(merchant_id=MERCHANT), ("ecticket-plan", FORGED), ("ecticket-merchant-id", MERCHANT.encode())
     )
 
-    told = await house.finish(signed(record, OTHER_MERCHANT))
+    published = await harness.finish(signed(record, OTHER_MERCHANT))
 
-    assert _issued(house) == [derived()]
-    assert told.kinds == ["submitted"]
-    assert _trusts(house) == [Trust.OTHER_MERCHANT]
+    assert _issued(harness) == [derived()]
+    assert published.kinds == ["submitted"]
+    assert _trusts(harness) == [Trust.OTHER_MERCHANT]
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-async def _parked(house: House) -> Told:
-    house.ecticket.faults = [LOST_BEFORE]
-    house.ecticket.silent = True
-    told = await house.finish(house.order())
-    house.ecticket.silent = False
-    return told
+async def _parked(harness: Harness) -> Told:
+    harness.ecticket.faults = [LOST_BEFORE]
+    harness.ecticket.silent = True
+    published = await harness.finish(harness.order())
+    harness.ecticket.silent = False
+    return published
 
 
 @pytest.mark.parametrize("topic", HAND_COPIED)
 async def test_a_dead_letter_that_is_copied_back_by_hand_goes_on(topic: str) -> None:
     """With its plan, by any tool that keeps key, value and headers; what comes of it is another fact."""
-    house = House(MERCHANT)
-    parked = await _parked(house)
+    harness = Harness(MERCHANT)
+    parked = await _parked(harness)
     copied = replace(parked.letter, topic=topic, offset=99, headers=(*parked.letter.headers, ("x-copied-by", b"me")))
-    house.ecticket.silent = True
+    harness.ecticket.silent = True
 
-    again = await house.finish(copied)
+    again = await harness.finish(copied)
 
-    assert _trusts(house) == []
+    assert _trusts(harness) == []
     assert again.event("parked").attributes["orderref"] == parked.event("parked").attributes["orderref"]
     assert again.event("parked").id != parked.event("parked").id
     assert header(again.letter, "ecticket-dead-letter") == f"{topic}/2/99"
@@ -563,22 +565,22 @@ async def test_a_dead_letter_that_is_copied_back_by_hand_goes_on(topic: str) -> 
 
 async def test_the_same_parking_has_the_same_id() -> None:
     """A record that is handled again after a crash, whose outcome was not committed, says the same fact."""
-    house = House(MERCHANT)
-    record = house.order(line("no item number of ECTicket"))
+    harness = Harness(MERCHANT)
+    record = harness.order(line("no item number of ECTicket"))
 
-    first, second = await house.work(record), await house.work(record)
+    first, second = await harness.work(record), await harness.work(record)
 
     assert first.event("parked").id == second.event("parked").id
 
 
 async def test_a_graver_parking_of_the_same_record_has_another_id() -> None:
     """The reason is part of it."""
-    house = House(MERCHANT, OTHER_MERCHANT)
-    record = house.order(line("no item number of ECTicket"), merchant_id=MERCHANT)
-    first = await house.work(record)
-    house.book.remove(MERCHANT)
+    harness = Harness(MERCHANT, OTHER_MERCHANT)
+    record = harness.order(line("no item number of ECTicket"), merchant_id=MERCHANT)
+    first = await harness.work(record)
+    harness.book.remove(MERCHANT)
 
-    second = await house.work(record)
+    second = await harness.work(record)
 
     assert first.event("parked").data["reason"] != second.event("parked").data["reason"]
     assert first.event("parked").id != second.event("parked").id
@@ -586,31 +588,31 @@ async def test_a_graver_parking_of_the_same_record_has_another_id() -> None:
 
 async def test_two_dead_letters_of_one_order_have_two_ids() -> None:
     """Each part is parked in a sitting of its own, for the same reason; readers must hear of both."""
-    house = House(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.faults = [LOST_BEFORE, LOST_BEFORE]
-    later = (await house.work(house.order(line(), line("SPA", 1, **SERIAL)))).later
+    harness = Harness(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.faults = [LOST_BEFORE, LOST_BEFORE]
+    later = (await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))).later
     plan = json.loads(header(later, "ecticket-plan"))
     ids = []
     for part in plan["parts"]:
         alone = json.dumps({**plan, "parts": [part]}).encode()
         headers = tuple((name, alone if name == "ecticket-plan" else value) for name, value in later.headers)
-        house.ecticket.silent = True
-        told = await house.finish(signed(replace(later, headers=headers)))
-        ids.append(told.event("parked").id)
-        assert told.event("parked").data["reason"] == "unresolved"
+        harness.ecticket.silent = True
+        published = await harness.finish(signed(replace(later, headers=headers)))
+        ids.append(published.event("parked").id)
+        assert published.event("parked").data["reason"] == "unresolved"
 
     assert len(set(ids)) == 2
 
 
 async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinary_order() -> None:
     """A replay signs what it writes; a forged letter on the topic does not become a signed plan by that."""
-    house = House(MERCHANT)
-    letter = with_headers(
-        (await house.work(house.record(house.order().value))).confirmations[0], ("ecticket-stage", b"submit")
+    harness = Harness(MERCHANT)
+    dead_letter = with_headers(
+        (await harness.work(harness.record(harness.order().value))).confirmations[0], ("ecticket-stage", b"submit")
     )
     forged = replace(
-        letter,
-        value=house.order(order_id="A-7").value,
+        dead_letter,
+        value=harness.order(order_id="A-7").value,
         headers=(
             ("ecticket-stage", b"submit"),
             ("ecticket-reason", b"unresolved"),
@@ -620,20 +622,20 @@ async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinar
         ),
     )
 
-    again = replay(forged, topics=TOPICS, now=house.clock(), signer=SIGNER)
-    assert isinstance(again, Replayed)
-    told = await house.finish(house.reader.published(again.producer_record))
+    again = replay(forged, topics=TOPICS, now=harness.clock(), signer=SIGNER)
+    assert isinstance(again, ReplayRecord)
+    published = await harness.finish(harness.reader.published(again.producer_record))
 
-    assert (again.replays, again.mapped_anew) == (1, True)
-    assert "FORGED1" not in _issued(house)
-    assert told.event("submitted").data["order_id"] == "A-7"
+    assert (again.replays, again.mapped_again) == (1, True)
+    assert "FORGED1" not in _issued(harness)
+    assert published.event("submitted").data["order_id"] == "A-7"
 
 
-async def test_an_unsigned_letter_without_its_value_is_not_replayed() -> None:
+async def test_an_unsigned_dead_letter_without_its_value_is_not_replayed() -> None:
     """The coordinates that it names may be those of another order."""
-    house = House(MERCHANT)
-    letter = replace(
-        house.record(None),
+    harness = Harness(MERCHANT)
+    dead_letter = replace(
+        harness.record(None),
         headers=(
             ("ecticket-stage", b"parse"),
             ("ecticket-value-omitted", b"true"),
@@ -643,22 +645,22 @@ async def test_an_unsigned_letter_without_its_value_is_not_replayed() -> None:
         ),
     )
 
-    assert needs_origin(letter, signer=SIGNER) is None
-    assert isinstance(replay(letter, topics=TOPICS, now=house.clock(), signer=SIGNER), NotReplayed)
+    assert needs_origin(dead_letter, signer=SIGNER) is None
+    assert isinstance(replay(dead_letter, topics=TOPICS, now=harness.clock(), signer=SIGNER), NotReplayed)
 
 
-async def test_a_letter_that_lost_its_value_says_so_when_it_is_parked_again() -> None:
+async def test_a_dead_letter_without_its_value_is_marked_when_it_is_parked_again() -> None:
     """Copied back by hand and parked again, it still names the record that a replay reads the value from."""
-    house = House(MERCHANT)
-    large = house.record(b" " * 3_000_000)
-    first = (await house.work(large)).letter
+    harness = Harness(MERCHANT)
+    large = harness.record(b" " * 3_000_000)
+    first = (await harness.work(large)).letter
 
-    second = (await house.work(replace(first, topic=TOPICS.orders_paid, offset=50))).letter
+    second = (await harness.work(replace(first, topic=TOPICS.orders_paid, offset=50))).letter
 
-    for letter in (first, second):
-        assert letter.value is None
-        assert header(letter, "ecticket-value-omitted") == "true"
-        assert str(needs_origin(letter, signer=SIGNER)) == f"{large.topic}/{large.partition}/{large.offset}"
+    for dead_letter in (first, second):
+        assert dead_letter.value is None
+        assert header(dead_letter, "ecticket-value-omitted") == "true"
+        assert str(needs_origin(dead_letter, signer=SIGNER)) == f"{large.topic}/{large.partition}/{large.offset}"
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------
@@ -666,28 +668,28 @@ async def test_a_letter_that_lost_its_value_says_so_when_it_is_parked_again() ->
 
 async def test_parsed_ids_travel_with_the_order() -> None:
     """Deferred records and dead letters show them, so that a command finds the order whatever form its value has."""
-    house = House(MERCHANT)
-    parked = await _parked(house)
+    harness = Harness(MERCHANT)
+    parked = await _parked(harness)
 
-    for record in (parked.letter, await _deferred(house, order_id="A-2")):
+    for record in (parked.letter, await _deferred(harness, order_id="A-2")):
         assert header(record, "ecticket-merchant-id") == MERCHANT
         assert header(record, "ecticket-order-id") == json.loads(record.value or b"")["order_id"]
 
 
 async def test_an_order_that_breaks_the_adapter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dead letter of a mistake in the adapter, and its event."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
 
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError("wang@example.com")
 
-    monkeypatch.setattr(house.submit, "_merchant", breaks)
+    monkeypatch.setattr(harness.submit, "_merchant", breaks)
 
-    told = await house.work(house.order(order_id="A-5"))
+    published = await harness.work(harness.order(order_id="A-5"))
 
-    assert told.event("parked").data["order_id"] == "A-5"
-    assert header(told.letter, "ecticket-order-id") == "A-5"
-    assert house.submit._failed_orders == {}
+    assert published.event("parked").data["order_id"] == "A-5"
+    assert header(published.letter, "ecticket-order-id") == "A-5"
+    assert harness.submit._failed_orders == {}
 
 
 @settings(deadline=None)

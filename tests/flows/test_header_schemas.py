@@ -1,4 +1,4 @@
-"""Every header that is described is one that is written; that every written one is described, `house` looks at."""
+"""Every header that is described is one that is written; that every written one is described, `harness` looks at."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapter.flows import dead_letters, journey, signatures
-from adapter.flows.dead_letters import Verdict, dead_letter
+from adapter.flows import dead_letters, record_history, signatures
+from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.events import OrderParked, Origin, order_event
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS
-from adapter.flows.journey import Journey
+from adapter.flows.record_history import RecordHistory
 from adapter.stream.records import NotRead, ProducerRecord, Record
 
-from .house import SIGNER, described
+from .harness import SIGNER, described
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORIGIN = Origin(topic="orders.paid", partition=3, offset=41)
@@ -35,7 +35,7 @@ def test_an_event_with_all_there_is_has_every_described_header() -> None:
 
 def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     """A replayed order that was not read, parked because of a plugin, with a plan."""
-    way = Journey(
+    way = RecordHistory(
         origin=ORIGIN,
         origin_timestamp=NOW,
         first_seen=NOW,
@@ -52,18 +52,20 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     )
     not_read = NotRead(first=7, last=7, why="it is too large")
     record = Record(topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=None, not_read=not_read)
-    verdict = Verdict(reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat")
+    cause = DeadLetterCause(
+        reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat"
+    )
 
-    letter = dead_letter(record, verdict, way, topic="t", now=NOW, signer=SIGNER)
+    dead_letter = dead_letter_record(record, cause, way, topic="t", now=NOW, signer=SIGNER)
 
-    assert _names(letter) == described(DEAD_LETTER_HEADERS)
+    assert _names(dead_letter) == described(DEAD_LETTER_HEADERS)
 
 
 def test_every_header_that_the_flows_name_is_described() -> None:
     """Also one that only another stage's letters have; the time until which an order is deferred is in none."""
     named = {
         name
-        for module in (dead_letters, journey, signatures)
+        for module in (dead_letters, record_history, signatures)
         for name in re.findall(r'"(ecticket-[a-z-]+[a-z])"', Path(module.__file__ or "").read_text(encoding="utf-8"))
     }
 

@@ -20,7 +20,7 @@ from adapter.testing.orders import CUSTOMER, MERCHANT
 from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import Told, header
 from adapter.web.metrics import Metrics
-from flows.house import House, derived, replayed, with_headers
+from flows.harness import Harness, derived, replayed, with_headers
 
 LINES = (Line(sku="VQT04959", quantity=2, issue_type=IssueType.ELECTRONIC),)
 
@@ -52,8 +52,8 @@ def _value(state: str) -> bytes:
     return json.dumps({"state": state, "customer": "王小明"}).encode()
 
 
-def _nothing_published(told: Told) -> bool:
-    return not (told.events or told.deferred or told.confirmations or told.letters)
+def _nothing_published(published: Told) -> bool:
+    return not (published.events or published.deferred or published.confirmations or published.letters)
 
 
 @pytest.fixture
@@ -62,43 +62,43 @@ def shop() -> Shop:
 
 
 @pytest.fixture
-def house(shop: Shop) -> House:
-    return House(plugins={"shop": shop})
+def harness(shop: Shop) -> Harness:
+    return Harness(plugins={"shop": shop})
 
 
 @pytest.mark.parametrize(("value", "reason"), [(_value("cancelled"), "cancelled"), (None, "tombstone")])
 async def test_an_ignored_record_is_settled_without_an_event(
-    house: House, shop: Shop, value: bytes | None, reason: str
+    harness: Harness, shop: Shop, value: bytes | None, reason: str
 ) -> None:
     """Nothing is sent or published; the metric and the observers get plugin and reason."""
-    told = await house.work(house.record(value))
-    await house.extensions.observers_done()
+    published = await harness.work(harness.record(value))
+    await harness.extensions.observers_done()
 
-    assert told.ignored == reason
-    assert _nothing_published(told)
-    assert house.ecticket.calls == []
-    assert house.heard.of("ignored") == [("shop", reason)]
-    assert house.heard.of("order_settled") == [("ignored",)]
+    assert published.ignored == reason
+    assert _nothing_published(published)
+    assert harness.ecticket.calls == []
+    assert harness.heard.of("ignored") == [("shop", reason)]
+    assert harness.heard.of("order_settled") == [("ignored",)]
     assert [(each.ignored, each.plugin, each.order_id) for each in shop.outcomes] == [(reason, "shop", None)]
 
 
-async def test_an_ignored_record_has_a_lane_of_its_own(house: House) -> None:
+async def test_an_ignored_record_has_a_lane_of_its_own(harness: Harness) -> None:
     """It has no order, so it waits for none and holds none up."""
-    prepared = await house.submit.prepare(house.record(_value("draft")))
+    prepared = await harness.submit.prepare(harness.record(_value("draft")))
 
     assert prepared.lane is None
 
 
 async def test_the_log_names_the_record_and_no_customer(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At debug: a topic may hold ten times more of them than orders."""
     logged: list[tuple[str, dict[str, object]]] = []
     monkeypatch.setattr("adapter.flows.order_outcomes._log.debug", lambda event, **facts: logged.append((event, facts)))
-    record = house.record(_value("cancelled"))
+    record = harness.record(_value("cancelled"))
 
     with caplog.at_level(logging.INFO):
-        await house.work(record)
+        await harness.work(record)
 
     ((_, facts),) = logged
     assert (facts["topic"], facts["partition"], facts["offset"]) == (record.topic, record.partition, record.offset)
@@ -107,100 +107,100 @@ async def test_the_log_names_the_record_and_no_customer(
     assert caplog.records == []
 
 
-async def test_after_a_crash_an_ignored_record_is_ignored_again(house: House) -> None:
+async def test_after_a_crash_an_ignored_record_is_ignored_again(harness: Harness) -> None:
     """The same plugins ignored it before, too, so no earlier process sent it."""
-    told = await house.work(house.record(_value("cancelled")), possibly_sent_since=NOON)
+    published = await harness.work(harness.record(_value("cancelled")), possibly_sent_since=NOON)
 
-    assert told.ignored == "cancelled"
-    assert _nothing_published(told)
+    assert published.ignored == "cancelled"
+    assert _nothing_published(published)
 
 
-async def test_after_a_crash_under_another_mapping_it_is_unresolved(house: House) -> None:
+async def test_after_a_crash_under_another_mapping_it_is_unresolved(harness: Harness) -> None:
     """The earlier plugins may have read it as an order and sent it; its numbers are not known."""
-    record = house.record(_value("cancelled"))
+    record = harness.record(_value("cancelled"))
 
-    told = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.ignored is None
-    assert (told.reason, header(told.letter, "ecticket-plugin")) == ("unresolved", "shop")
-    assert "tickets may exist" in header(told.letter, "ecticket-message")
-    assert header(told.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert told.letter.value == record.value
+    assert published.ignored is None
+    assert (published.reason, header(published.letter, "ecticket-plugin")) == ("unresolved", "shop")
+    assert "tickets may exist" in header(published.letter, "ecticket-message")
+    assert header(published.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert published.letter.value == record.value
 
 
-async def test_a_record_that_says_possibly_sent_is_not_ignored(house: House) -> None:
+async def test_a_record_marked_possibly_sent_is_not_ignored(harness: Harness) -> None:
     """Whoever wrote the header, it counts in the safe direction."""
-    record = with_headers(house.record(_value("cancelled")), ("ecticket-possibly-sent-at", b"2026-03-01T00:00:00Z"))
+    record = with_headers(harness.record(_value("cancelled")), ("ecticket-possibly-sent-at", b"2026-03-01T00:00:00Z"))
 
-    assert (await house.work(record)).reason == "unresolved"
+    assert (await harness.work(record)).reason == "unresolved"
 
 
-async def test_a_replayed_record_that_was_never_sent_can_be_ignored(house: House, shop: Shop) -> None:
+async def test_a_replayed_record_that_was_never_sent_can_be_ignored(harness: Harness, shop: Shop) -> None:
     """A shop's old cancelled orders leave the dead letters once its plugin ignores them."""
     shop.ignored = set()
-    house.book.remove(MERCHANT)
-    letter = (await house.work(house.record(_value("cancelled")))).letter
+    harness.book.remove(MERCHANT)
+    dead_letter = (await harness.work(harness.record(_value("cancelled")))).letter
     shop.ignored = {"cancelled"}
 
-    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock, signer=house.signer)
-    told = await house.work(again)
+    again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock, signer=harness.signer)
+    published = await harness.work(again)
 
-    assert told.ignored == "cancelled"
-    assert _nothing_published(told)
+    assert published.ignored == "cancelled"
+    assert _nothing_published(published)
 
 
-async def test_an_order_under_way_is_not_lost_to_a_plugin_that_ignores_it_now(house: House, shop: Shop) -> None:
+async def test_an_order_under_way_is_not_lost_to_a_plugin_that_ignores_it_now(harness: Harness, shop: Shop) -> None:
     """Its record carries the plan, so it is not parsed again."""
     shop.ignored = set()
-    house.ecticket.faults = [NOT_SENT] * 9
-    deferred = (await house.work(house.record(_value("cancelled")))).later
+    harness.ecticket.faults = [NOT_SENT] * 9
+    deferred = (await harness.work(harness.record(_value("cancelled")))).later
     parsed = shop.parsed
-    house.ecticket.faults = []
+    harness.ecticket.faults = []
     shop.ignored = {"cancelled"}
 
-    told = await house.finish(deferred)
+    published = await harness.finish(deferred)
 
-    assert told.kinds == ["submitted"]
-    assert house.ecticket.tickets == {derived(): 1}
+    assert published.kinds == ["submitted"]
+    assert harness.ecticket.tickets == {derived(): 1}
     assert shop.parsed == parsed
 
 
-async def test_a_record_whose_plan_is_not_believed_is_not_ignored(house: House, shop: Shop) -> None:
+async def test_a_record_with_an_untrusted_plan_is_not_ignored(harness: Harness, shop: Shop) -> None:
     """Its signature is not valid, so the plan is not followed; parts of the order may be issued all the same."""
     shop.ignored = set()
-    house.ecticket.faults = [NOT_SENT] * 9
-    deferred = (await house.work(house.record(_value("cancelled")))).later
+    harness.ecticket.faults = [NOT_SENT] * 9
+    deferred = (await harness.work(harness.record(_value("cancelled")))).later
     unsigned = replace(deferred, headers=tuple(each for each in deferred.headers if each[0] != "ecticket-signature"))
     shop.ignored = {"cancelled"}
 
-    told = await house.work(unsigned)
+    published = await harness.work(unsigned)
 
-    assert (told.ignored, told.reason) == (None, "unresolved")
+    assert (published.ignored, published.reason) == (None, "unresolved")
 
 
-async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(house: House) -> None:
+async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(harness: Harness) -> None:
     """There is nothing in it that is still to be done."""
-    record = house.record(_value("cancelled"))
-    prepared = await house.submit.prepare(record)
+    record = harness.record(_value("cancelled"))
+    prepared = await harness.submit.prepare(record)
 
-    outcome = house.submit.hand_off(record, prepared.subject, RecordContext(record, NOON + timedelta(seconds=1)))
+    outcome = harness.submit.hand_off(record, prepared.subject, RecordContext(record, NOON + timedelta(seconds=1)))
 
     assert outcome.records == ()
-    assert house.heard.of("deferred") == []
+    assert harness.heard.of("deferred") == []
 
 
 async def test_many_reasons_are_counted_as_other(shop: Shop) -> None:
     """A plugin that writes order numbers into its reasons costs no more than 50 labels."""
     states = [f"order {number}" for number in range(60)] + ["x" * 101]
     shop.ignored = set(states)
-    house = House(plugins={"shop": shop})
+    harness = Harness(plugins={"shop": shop})
 
     for state in states:
-        await house.work(house.record(_value(state)))
-    await house.work(house.record(_value("order 3")))
+        await harness.work(harness.record(_value(state)))
+    await harness.work(harness.record(_value("order 3")))
 
-    counted = [reason for _, reason in house.heard.of("ignored")]
+    counted = [reason for _, reason in harness.heard.of("ignored")]
     assert len(set(counted)) == 51
     assert counted.count("other") == 11
     assert counted[-1] == "order 3"
@@ -230,21 +230,21 @@ async def test_other_answers_are_still_refused(answer: object) -> None:
         def parse_order(self, record: OrderRecord) -> object:
             return answer
 
-    house = House(plugins={"shop": Wrong()})
-    told = await house.work(house.record(b"{}"))
+    harness = Harness(plugins={"shop": Wrong()})
+    published = await harness.work(harness.record(b"{}"))
 
-    assert told.reason == "plugin-error"
-    assert "Ignore" in header(told.letter, "ecticket-message")
+    assert published.reason == "plugin-error"
+    assert "Ignore" in header(published.letter, "ecticket-message")
 
 
-async def test_a_dead_letter_without_its_value_is_not_taken_for_a_tombstone(house: House, shop: Shop) -> None:
+async def test_a_dead_letter_without_its_value_is_not_taken_for_a_tombstone(harness: Harness, shop: Shop) -> None:
     """A person copied it back by hand; ignoring it would lose the order."""
-    record = with_headers(house.record(None), ("ecticket-value-omitted", b"true"))
+    record = with_headers(harness.record(None), ("ecticket-value-omitted", b"true"))
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    assert (told.ignored, told.reason) == (None, "unreadable")
-    assert "dead-letters replay" in header(told.letter, "ecticket-message")
+    assert (published.ignored, published.reason) == (None, "unreadable")
+    assert "dead-letters replay" in header(published.letter, "ecticket-message")
     assert shop.parsed == 0
 
 
@@ -256,13 +256,13 @@ async def test_a_plugin_reads_the_adapters_own_format_out_of_an_envelope() -> No
         def parse_order(self, record: OrderRecord) -> Order | None:
             return read_order(json.dumps(json.loads(record.value or b"")["order"]).encode())
 
-    house = House(MERCHANT, plugins={"shop": Unwraps()})
+    harness = Harness(MERCHANT, plugins={"shop": Unwraps()})
     order = {"order_id": "A-1", "lines": [{"sku": "VQT04959", "quantity": 2.0}], "issue_type": "serial_number"}
 
-    told = await house.work(house.record(json.dumps({"order": order}).encode()))
-    broken = await house.work(house.record(b'{"order": {"lines": []}}'))
+    published = await harness.work(harness.record(json.dumps({"order": order}).encode()))
+    broken = await harness.work(harness.record(b'{"order": {"lines": []}}'))
 
-    assert told.event("parked").data["order_id"] == "A-1"
+    assert published.event("parked").data["order_id"] == "A-1"
     assert broken.reason == "unreadable"
     assert "order_id" in header(broken.letter, "ecticket-message")
 
@@ -275,13 +275,13 @@ async def test_a_reason_without_a_hash_is_counted_as_its_text() -> None:
         def parse_order(self, record: OrderRecord) -> Ignore:
             return Ignore(Number("cancelled"))
 
-    house = House(plugins={"shop": Shop()})
-    told = await house.work(house.record(b"{}"))
+    harness = Harness(plugins={"shop": Shop()})
+    published = await harness.work(harness.record(b"{}"))
 
-    assert told.ignored == "cancelled"
-    assert _nothing_published(told)
-    assert house.heard.of("ignored") == [("shop", "cancelled")]
-    assert type(house.heard.of("ignored")[0][1]) is str
+    assert published.ignored == "cancelled"
+    assert _nothing_published(published)
+    assert harness.heard.of("ignored") == [("shop", "cancelled")]
+    assert type(harness.heard.of("ignored")[0][1]) is str
 
 
 async def test_an_order_number_without_a_hash_is_issued_as_its_text() -> None:
@@ -292,10 +292,10 @@ async def test_an_order_number_without_a_hash_is_issued_as_its_text() -> None:
         def parse_order(self, record: OrderRecord) -> Order:
             return Order(order_id=Number("A-1"), merchant_id=MERCHANT, lines=LINES, customer=CUSTOMER)
 
-    house = House(plugins={"shop": Shop()})
-    record = house.record(b"{}")
-    prepared = await house.submit.prepare(record)
-    told = await house.work(record)
+    harness = Harness(plugins={"shop": Shop()})
+    record = harness.record(b"{}")
+    prepared = await harness.submit.prepare(record)
+    published = await harness.work(record)
 
     assert hash(prepared.lane) == hash(prepared.lane)
-    assert told.event("submitted").data["order_id"] == "A-1"
+    assert published.event("submitted").data["order_id"] == "A-1"

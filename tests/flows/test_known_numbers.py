@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.flows.known_numbers import CANDIDATES_KEPT, CONFIRMED_KEPT, DROPPED_KEPT, KnownNumbers
+from adapter.flows.known_numbers import CONFIRMED_KEPT, DROPPED_KEPT, UNCONFIRMED_KEPT, KnownNumbers
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.testing.orders import MERCHANT
@@ -25,7 +25,7 @@ def merchant(known_trade_no: str | None = None) -> Merchant:
 
 def asked(known: KnownNumbers, kind: TradeNoKind = PICKUP, *, setting: str | None = None) -> list[str]:
     """The numbers to query, as kind and text."""
-    return [f"{each.kind} {each.value}" for each in known.to_ask_for(merchant(setting), kind)]
+    return [f"{each.kind} {each.value}" for each in known.to_query(merchant(setting), kind)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_nothing_is_dropped_while_nothing_is_known() -> None:
 def test_a_candidate_that_is_not_shown_makes_room_for_a_newer_one() -> None:
     """Else three numbers that were never issued would keep every later one out."""
     known = KnownNumbers()
-    for index in range(CANDIDATES_KEPT):
+    for index in range(UNCONFIRMED_KEPT):
         known.note(MERCHANT, number(f"OLD{index}"))
     known.note(MERCHANT, number("NO-ROOM"))
     known.not_shown(MERCHANT, [number("OLD1")])
@@ -117,7 +117,7 @@ def test_memory_is_bounded() -> None:
     assert asked(known) == [
         "merchant C999", "merchant C998", "merchant C997", "merchant N0", "merchant N1", "merchant N2"
     ]  # fmt: skip
-    assert CONFIRMED_KEPT == CANDIDATES_KEPT == 3
+    assert CONFIRMED_KEPT == UNCONFIRMED_KEPT == 3
     known.note(MERCHANT, number("G999"))
     assert "merchant G999" not in asked(known)
     assert DROPPED_KEPT < 100

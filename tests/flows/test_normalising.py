@@ -11,7 +11,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
 from adapter.testing.told import header
 from flows.fakes import CUSTOMER
-from flows.house import House, derived, plan_of
+from flows.harness import Harness, derived, plan_of
 
 ODD = {"name": "José\u00a0O’Neil", "phone": "+886 912-345-678", "email": " ming＠example.com"}
 
@@ -33,18 +33,18 @@ class Odd:
         return replace(request, print_type=PrintType.ECPAY, customer_name="王　小明", operator="Angela ")
 
 
-async def test_what_is_sent_is_respelt_and_counted(house: House) -> None:
+async def test_what_is_sent_is_respelt_and_counted(harness: Harness) -> None:
     """The order is submitted; the metric gets field and kind, and nothing gets the value."""
-    told = await house.work(house.order(customer=ODD))
+    published = await harness.work(harness.order(customer=ODD))
 
-    (request,) = house.ecticket.requests
-    assert told.kinds == ["submitted"]
+    (request,) = harness.ecticket.requests
+    assert published.kinds == ["submitted"]
     assert (request.customer_name, request.customer_phone, request.customer_email) == (
         "Jose O'Neil",
         "0912345678",
         "ming@example.com",
     )
-    assert set(house.heard.of("normalised")) == {
+    assert set(harness.heard.of("normalised")) == {
         ("CustomerName", "blanks"),
         ("CustomerName", "punctuation"),
         ("CustomerName", "accents"),
@@ -56,46 +56,46 @@ async def test_what_is_sent_is_respelt_and_counted(house: House) -> None:
 
 async def test_a_plugins_output_is_respelt_too() -> None:
     """After mapping and after shaping: one product is one entry, and what is not needed is left out."""
-    house = House(plugins={"odd": Odd()})
+    harness = Harness(plugins={"odd": Odd()})
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    (request,) = house.ecticket.requests
+    (request,) = harness.ecticket.requests
     assert [(entry.item_no, entry.ticket_amount) for entry in request.ticket_info] == [("VQT04959", 4)]
     assert (request.print_type, request.customer_name, request.operator) == (None, "王小明", "Angela")
-    assert told.event("submitted").data["items"] == [{"item_no": "VQT04959", "name": None, "quantity": 4}]
-    assert ("ItemNo", "full_width") in house.heard.of("normalised")
+    assert published.event("submitted").data["items"] == [{"item_no": "VQT04959", "name": None, "quantity": 4}]
+    assert ("ItemNo", "full_width") in harness.heard.of("normalised")
 
 
-async def test_what_still_breaks_a_rule_is_an_invalid_order(house: House) -> None:
+async def test_what_still_breaks_a_rule_is_an_invalid_order(harness: Harness) -> None:
     """A landline in any form is no mobile number; nothing is sent, and the message shows no digit of it."""
-    told = await house.work(house.order(customer={**CUSTOMER, "phone": "(02) 2345-6789"}))
+    published = await harness.work(harness.order(customer={**CUSTOMER, "phone": "(02) 2345-6789"}))
 
-    message = header(told.letter, "ecticket-message")
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
+    message = header(published.letter, "ecticket-message")
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
     assert "CustomerPhone" in message
     assert "2345" not in message
-    assert house.heard.of("normalised") == []
-    assert house.ecticket.calls == []
+    assert harness.heard.of("normalised") == []
+    assert harness.ecticket.calls == []
 
 
-async def test_numbers_do_not_depend_on_the_spelling(house: House) -> None:
+async def test_numbers_do_not_depend_on_the_spelling(harness: Harness) -> None:
     """After a crash the order is found under the number it was sent under, however it was written."""
-    house.ecticket.has(derived())
+    harness.ecticket.has(derived())
 
-    told = await house.work(house.order(customer=ODD), possibly_sent_since=NOON)
+    published = await harness.work(harness.order(customer=ODD), possibly_sent_since=NOON)
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.requests == []
-    assert house.heard.of("normalised") == []
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.requests == []
+    assert harness.heard.of("normalised") == []
 
 
-async def test_the_plan_that_travels_is_respelt(house: House) -> None:
+async def test_the_plan_that_travels_is_respelt(harness: Harness) -> None:
     """A deferred order is sent as it was checked."""
-    house.ecticket.always = NOT_SENT
-    told = await house.work(house.order(customer=ODD))
+    harness.ecticket.always = NOT_SENT
+    published = await harness.work(harness.order(customer=ODD))
 
-    (carried,) = plan_of(told.later).parts
+    (handed_off,) = plan_of(published.later).parts
     assert isinstance(NOT_SENT.answer, NotSent)
-    assert carried.part.request.customer_phone == "0912345678"
-    assert json.loads(header(told.later, "ecticket-plan"))["customer"]["name"] == ["Jose O'Neil"]
+    assert handed_off.part.request.customer_phone == "0912345678"
+    assert json.loads(header(published.later, "ecticket-plan"))["customer"]["name"] == ["Jose O'Neil"]

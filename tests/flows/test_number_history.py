@@ -19,7 +19,7 @@ from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, REFUSED
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Book
-from flows.house import House, derived
+from flows.harness import Harness, derived
 
 N = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX1")
 
@@ -77,7 +77,7 @@ def candidates(history: NumberHistory) -> tuple[TradeNo, ...]:
     """The numbers that a proof of life would query."""
     merchant = Book(MERCHANT).find(MERCHANT)
     assert merchant is not None
-    return history.known.to_ask_for(merchant, N.kind)
+    return history.known.to_query(merchant, N.kind)
 
 
 @pytest.mark.parametrize("kind", ["submitted", "delayed", "issued"])
@@ -98,7 +98,7 @@ def test_of_two_published_orders_the_first_has_the_number_unless_it_was_only_rec
 
 
 @pytest.mark.parametrize(("stage", "has"), [("submit", None), ("confirm", "A-1")])
-def test_a_refused_number_is_free_and_one_whose_job_failed_is_not(stage: str, has: str | None) -> None:
+def test_a_refused_number_is_free_and_one_with_a_failed_job_is_not(stage: str, has: str | None) -> None:
     """ECTicket does not know the one, and keeps the other."""
     assert owner(taken(event(recovered=False), event("failed", stage=stage))) == has
 
@@ -212,43 +212,43 @@ async def test_closing_ends_the_reads() -> None:
 
 async def test_ordinary_orders_never_look() -> None:
     """Only what ECTicket knows without RtnCode 1 of its own Issue, and a doubt without a known number, do."""
-    house = House()
+    harness = Harness()
     topic = Topic()
-    house.submit._history = NumberHistory(topic.tail)
+    harness.submit._number_history = NumberHistory(topic.tail)
 
-    await house.work(house.order())
+    await harness.work(harness.order())
     assert topic.reads == []
-    house.ecticket.faults = [LOST_AFTER]
-    told = await house.work(house.order(order_id="A-2"))
+    harness.ecticket.faults = [LOST_AFTER]
+    published = await harness.work(harness.order(order_id="A-2"))
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
     assert len(topic.reads) == 1
 
 
 async def test_after_a_restart_the_tail_names_a_number_for_the_proof_of_life() -> None:
     """A merchant without a known number in its settings."""
-    house = House(known_trade_no=None)
-    await house.work(house.order(order_id="A-0"))
-    house.use()
-    house.ecticket.faults = [REFUSED]
+    harness = Harness(known_trade_no=None)
+    await harness.work(harness.order(order_id="A-0"))
+    harness.use()
+    harness.ecticket.faults = [REFUSED]
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.kinds == ["failed"]
-    assert derived("A-0") in house.ecticket.asked("query")
+    assert published.kinds == ["failed"]
+    assert derived("A-0") in harness.ecticket.asked("query")
 
 
 async def test_a_forged_number_proves_nothing() -> None:
     """QueryIssueResult does not know it, so doubt waits."""
-    house = House(known_trade_no=None)
-    house.submit._history.known.note(MERCHANT, N)
-    house.ecticket.faults = [LOST_AFTER]
-    house.ecticket.visible_after = 86_400.0
+    harness = Harness(known_trade_no=None)
+    harness.submit._number_history.known.note(MERCHANT, N)
+    harness.ecticket.faults = [LOST_AFTER]
+    harness.ecticket.visible_after = 86_400.0
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for _ in range(15):
-        assert told.nothing_but_deferred
-        told = await house.work(told.later)
+        assert published.nothing_but_deferred
+        published = await harness.work(published.later)
 
-    assert house.ecticket.issues == {derived(): 1}
-    assert N.value in house.ecticket.asked("query")
+    assert harness.ecticket.issues == {derived(): 1}
+    assert N.value in harness.ecticket.asked("query")

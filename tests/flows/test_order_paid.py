@@ -211,7 +211,7 @@ def test_a_reference_may_be_one_kibibyte() -> None:
     assert _parse({**LEAST, "reference": [1] * 511}).reference == [1] * 511
 
 
-def test_a_reference_is_nested_no_deeper_than_everything_that_carries_it_can_be_read() -> None:
+def test_a_reference_is_nested_no_deeper_than_every_record_with_it_can_be_read() -> None:
     """A confirmation that holds it must be readable: pydantic gives up at 200 levels."""
 
     def nested(levels: int) -> dict[str, object]:

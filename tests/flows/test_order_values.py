@@ -114,7 +114,7 @@ def test_the_reader_reads_what_the_schema_accepts(document: dict[str, Any], form
     ]
 
 
-def _places(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _locations(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     lines = [line for line in document["lines"] if isinstance(line, dict)]
     customer = document.get("customer")
     return [document, *lines, *([customer] if isinstance(customer, dict) else [])]  # type: ignore[list-item]
@@ -129,9 +129,9 @@ ODD = ANYTHING | st.sampled_from(
 @given(DOCUMENTS, st.data())
 def test_the_schema_accepts_what_the_reader_reads(document: dict[str, Any], data: st.DataObject) -> None:
     """As far as a schema can say it: a field becomes something else, and the two say the same of it."""
-    place = data.draw(st.sampled_from(_places(document)))
-    name = data.draw(st.sampled_from(sorted({*place, "paid_at", "start_date", "immediate", "order_id", "quantity"})))
-    place[name] = data.draw(ODD)
+    location = data.draw(st.sampled_from(_locations(document)))
+    name = data.draw(st.sampled_from(sorted({*location, "paid_at", "start_date", "immediate", "order_id", "quantity"})))
+    location[name] = data.draw(ODD)
     try:
         parse_order_paid(_bytes(document), (), "3085676")
     except Unreadable:

@@ -20,7 +20,7 @@ from adapter.sandbox.reading import read_issue
 from adapter.sandbox.settings import SandboxSettings
 from adapter.testing.clock import NOON
 from adapter.testing.told import header
-from flows.house import House, derived
+from flows.harness import Harness, derived
 
 TODAY = NOON.astimezone(TAIPEI).date()
 SETTINGS = SandboxSettings(port=0)
@@ -67,12 +67,12 @@ ORDERS = st.fixed_dictionaries(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_sent_is_accepted_whole_and_once(bought: list[dict[str, object]], content: dict[str, object]) -> None:
     """Every ticket is in exactly one accepted call; only a second paid call under one trade_no does not fit."""
-    house = House()
-    told = asyncio.run(house.work(house.order(*bought, **content)))
+    harness = Harness()
+    published = asyncio.run(harness.work(harness.order(*bought, **content)))
 
-    requests = house.ecticket.requests
-    if told.letters:
-        reason = header(told.letter, "ecticket-reason")
+    requests = harness.ecticket.requests
+    if published.letters:
+        reason = header(published.letter, "ecticket-reason")
         assert (reason, bool(content["trade_no"]), requests) == ("does-not-fit", True, [])
         return
     for request in requests:

@@ -13,14 +13,14 @@ import pytest
 from adapter import IssueType, Line, Order, TicketItem, hookimpl
 from adapter.extensions.builtin.catalogue import Catalogue
 from adapter.extensions.builtin.entry import Entry
-from adapter.issuance.sitting import Unproven
+from adapter.issuance.next_step import Unverified
 from adapter.protocol.issue import IssueRequest, TradeNo, TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
 from adapter.testing.surroundings import TOPICS
 from adapter.testing.told import header
 from flows.fakes import Maps
-from flows.house import House, derived, line, plan_of, replayed
+from flows.harness import Harness, derived, line, plan_of, replayed
 
 LATER = "2026-04-01"
 
@@ -41,7 +41,7 @@ class Dated:
         ]
 
 
-def said(request: IssueRequest) -> tuple[object, list[object]]:
+def sent_dates(request: IssueRequest) -> tuple[object, list[object]]:
     """IsImmediate and the StartDates as they go over the wire."""
     payload = request.to_payload()
     entries = payload["TicketInfo"]
@@ -49,31 +49,31 @@ def said(request: IssueRequest) -> tuple[object, list[object]]:
     return payload.get("IsImmediate"), [entry.get("StartDate") for entry in entries]
 
 
-async def test_a_line_with_a_start_date_is_presale(house: House) -> None:
+async def test_a_line_with_a_start_date_is_presale(harness: Harness) -> None:
     """No other field is needed: IsImmediate 2 with the date, and IsImmediate 1 without one, in separate calls."""
-    told = await house.work(house.order(line(start_date=LATER), line("BR103218", 1)))
+    published = await harness.work(harness.order(line(start_date=LATER), line("BR103218", 1)))
 
-    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"]), ("1", [None])]
-    assert [event.data["part"] for event in told.events] == [1, 2]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260401"]), ("1", [None])]
+    assert [event.data["part"] for event in published.events] == [1, 2]
 
 
 async def test_a_plugins_start_date_is_presale() -> None:
     """A mapping need not know of `immediate`."""
-    house = House(plugins={"shop": Dated()})
+    harness = Harness(plugins={"shop": Dated()})
 
-    await house.work(house.order())
+    await harness.work(harness.order())
 
-    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"])]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260401"])]
 
 
 @pytest.mark.parametrize("issue_type", ["convenience_store", "paper", "serial_number"])
-async def test_other_types_have_no_start_date(house: House, issue_type: str) -> None:
+async def test_other_types_have_no_start_date(harness: Harness, issue_type: str) -> None:
     """ "The system is fixed to set it as immediate issuance": the date and `immediate` are left out."""
     dated = line(start_date=LATER, issue_type=issue_type, immediate=False, name="假日票券", unit_price=1)
 
-    await house.work(house.order(dated))
+    await harness.work(harness.order(dated))
 
-    assert [said(request) for request in house.ecticket.requests] == [(None, [None])]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [(None, [None])]
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ async def test_other_types_have_no_start_date(house: House, issue_type: str) -> 
     ],
 )
 async def test_a_contradiction_parks_the_order_with_nothing_sent(
-    house: House, content: dict[str, object], lines: list[dict[str, object]]
+    harness: Harness, content: dict[str, object], lines: list[dict[str, object]]
 ) -> None:
     """`invalid-order`; the message names the page."""
-    told = await house.work(house.order(*lines, **content))
+    published = await harness.work(harness.order(*lines, **content))
 
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
-    assert "developers.ecpay.com.tw/32163" in header(told.letter, "ecticket-message")
-    assert house.ecticket.calls == []
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert "developers.ecpay.com.tw/32163" in header(published.letter, "ecticket-message")
+    assert harness.ecticket.calls == []
 
 
 @pytest.mark.parametrize(
@@ -109,46 +109,46 @@ async def test_a_contradiction_parks_the_order_with_nothing_sent(
     ],
 )
 async def test_the_orders_immediate_is_the_default_of_its_lines(
-    house: House, content: dict[str, object], lines: list[dict[str, object]], immediate: list[str]
+    harness: Harness, content: dict[str, object], lines: list[dict[str, object]], immediate: list[str]
 ) -> None:
     """What a line says counts more; null says nothing."""
-    await house.work(house.order(*lines, **content))
+    await harness.work(harness.order(*lines, **content))
 
-    assert [said(request)[0] for request in house.ecticket.requests] == immediate
+    assert [sent_dates(request)[0] for request in harness.ecticket.requests] == immediate
 
 
-async def test_a_line_that_expires_is_a_gift(house: House) -> None:
+async def test_a_line_that_expires_is_a_gift(harness: Harness) -> None:
     """A last day without `voucher` makes a gift voucher, so the call has a FreeTradeNo."""
-    told = await house.work(house.order(line(expire_date="2026-12-31")))
+    published = await harness.work(harness.order(line(expire_date="2026-12-31")))
 
-    (request,) = house.ecticket.requests
-    assert told.event("submitted").data["trade_no_kind"] == "free"
+    (request,) = harness.ecticket.requests
+    assert published.event("submitted").data["trade_no_kind"] == "free"
     assert request.ticket_info[0].expire_date == date(2026, 12, 31)
 
 
-async def test_trade_no_goes_to_the_call_that_needs_it(house: House) -> None:
+async def test_trade_no_goes_to_the_call_that_needs_it(harness: Harness) -> None:
     """Gifts of another type beside it get a derived FreeTradeNo, wherever their line stands."""
     gift = line("GFT00001", 1, issue_type="convenience_store", expire_date="2026-12-31")
 
-    told = await house.work(house.order(gift, line(), trade_no="PAY1"))
+    published = await harness.work(harness.order(gift, line(), trade_no="PAY1"))
 
-    assert [request.trade_no for request in house.ecticket.requests] == [
+    assert [request.trade_no for request in harness.ecticket.requests] == [
         TradeNo(kind=TradeNoKind.MERCHANT, value="PAY1"),
         TradeNo(kind=TradeNoKind.FREE, value=derived(part=2)),
     ]
-    assert told.kinds == ["submitted", "submitted"]
+    assert published.kinds == ["submitted", "submitted"]
 
 
-async def test_a_second_record_with_trade_no_buys_no_gift_twice(house: House) -> None:
+async def test_a_second_record_with_trade_no_buys_no_gift_twice(harness: Harness) -> None:
     """The order is asked about by the payment's number, which every mapping uses (decision 0015)."""
     gift = line("GFT00001", 1, issue_type="convenience_store", expire_date="2026-12-31")
-    first = await house.work(house.order(gift, line(), trade_no="PAY1"))
-    house.ecticket.calls.clear()
+    first = await harness.work(harness.order(gift, line(), trade_no="PAY1"))
+    harness.ecticket.calls.clear()
 
-    again = await house.finish(house.order(gift, line(), trade_no="PAY1"))
+    again = await harness.finish(harness.order(gift, line(), trade_no="PAY1"))
 
-    assert house.ecticket.calls[0] == ("query", "PAY1")
-    assert house.ecticket.tickets == {"PAY1": 1, derived(part=2): 1}
+    assert harness.ecticket.calls[0] == ("query", "PAY1")
+    assert harness.ecticket.tickets == {"PAY1": 1, derived(part=2): 1}
     assert again.kinds == ["submitted", "submitted"]
     assert {event.attributes["id"] for event in again.events} == {event.attributes["id"] for event in first.events}
 
@@ -156,10 +156,10 @@ async def test_a_second_record_with_trade_no_buys_no_gift_twice(house: House) ->
 # --- days that move ---------------------------------------------------------------------------------------------------
 
 
-def dated_house() -> House:
+def dated_harness() -> Harness:
     """A house whose catalogue begins a ticket one or two days after the payment."""
     entries = {sku: Entry(item_no="VQT04959", start_after_days=days) for sku, days in (("DAY", 1), ("TWO-DAYS", 2))}
-    return House(plugins={"catalogue": Catalogue(entries)})
+    return Harness(plugins={"catalogue": Catalogue(entries)})
 
 
 PAID = "2026-03-01T23:30:00Z"  # the second of March in Taipei
@@ -171,74 +171,74 @@ PAID = "2026-03-01T23:30:00Z"  # the second of March in Taipei
 )
 async def test_start_after_days_counts_from_the_payment_and_is_at_least_tomorrow(hours: int, start: str) -> None:
     """In Taipei's days; an order that is handled late begins on the day after."""
-    house = dated_house()
-    house.clock.time = datetime(2026, 3, 1, 23, 30, tzinfo=UTC) + timedelta(hours=hours)
+    harness = dated_harness()
+    harness.clock.time = datetime(2026, 3, 1, 23, 30, tzinfo=UTC) + timedelta(hours=hours)
 
-    await house.work(house.order(line("TWO-DAYS"), paid_at=PAID))
+    await harness.work(harness.order(line("TWO-DAYS"), paid_at=PAID))
 
-    assert [said(request) for request in house.ecticket.requests] == [("2", [start])]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", [start])]
 
 
 async def test_start_after_days_counts_from_the_record_where_paid_at_is_absent() -> None:
     """The record's time, also when the order comes again later."""
-    house = dated_house()
+    harness = dated_harness()
 
-    await house.work(house.order(line("TWO-DAYS")))
+    await harness.work(harness.order(line("TWO-DAYS")))
 
-    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260303"])]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260303"])]
 
 
 async def test_an_order_that_waits_past_its_first_day_begins_tomorrow() -> None:
     """The plan is made once; the day is moved each time the order is sent, and its number stays."""
-    house = dated_house()
-    house.ecticket.always = NOT_SENT
-    told = await house.work(house.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
-    house.clock.time = NOON + timedelta(days=20)
-    house.ecticket.always = None
+    harness = dated_harness()
+    harness.ecticket.always = NOT_SENT
+    published = await harness.work(harness.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
+    harness.clock.time = NOON + timedelta(days=20)
+    harness.ecticket.always = None
 
-    told = await house.work(told.later)
+    published = await harness.work(published.later)
 
-    (request,) = house.ecticket.requests[-1:]
-    assert said(request) == ("2", ["20260322"])
-    assert told.event("submitted").data["trade_no"] == derived()
+    (request,) = harness.ecticket.requests[-1:]
+    assert sent_dates(request) == ("2", ["20260322"])
+    assert published.event("submitted").data["trade_no"] == derived()
 
 
 async def test_numbers_survive_a_crash_past_the_first_days() -> None:
     """Two days that both have come are one day when they are sent, and still the two parts from before the crash."""
-    house = dated_house()
-    house.ecticket.has(derived(part=1))
-    house.ecticket.has(derived(part=2))
-    house.clock.time = NOON + timedelta(days=20)
-    order = house.order(line("DAY"), line("TWO-DAYS"), paid_at="2026-03-01T12:00:00+08:00")
+    harness = dated_harness()
+    harness.ecticket.has(derived(part=1))
+    harness.ecticket.has(derived(part=2))
+    harness.clock.time = NOON + timedelta(days=20)
+    order = harness.order(line("DAY"), line("TWO-DAYS"), paid_at="2026-03-01T12:00:00+08:00")
 
-    told = await house.work(order, possibly_sent_since=NOON)
+    published = await harness.work(order, possibly_sent_since=NOON)
 
-    assert [event.data["trade_no"] for event in told.events] == [derived(part=1), derived(part=2)]
-    assert house.ecticket.requests == []
+    assert [event.data["trade_no"] for event in published.events] == [derived(part=1), derived(part=2)]
+    assert harness.ecticket.requests == []
 
 
 async def test_the_plan_that_travels_knows_which_days_move() -> None:
     """A new owner reads from the header what the catalogue said, and does not map the order again."""
-    house = dated_house()
-    house.ecticket.faults = [LOST_BEFORE]
+    harness = dated_harness()
+    harness.ecticket.faults = [LOST_BEFORE]
 
-    told = await house.work(house.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
+    published = await harness.work(harness.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
 
-    (carried,) = plan_of(told.later).parts
-    assert carried.part.items[0].start_moves
-    assert carried.part.request.ticket_info[0].start_date == date(2026, 3, 2)
-    assert plan_of(told.later).unproven in (None, Unproven())
+    (handed_off,) = plan_of(published.later).parts
+    assert handed_off.part.items[0].start_moves
+    assert handed_off.part.request.ticket_info[0].start_date == date(2026, 3, 2)
+    assert plan_of(published.later).unverified in (None, Unverified())
 
 
 async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
     """Microseconds for milliseconds would begin the ticket in a far year, and no time at all in 1970."""
-    house = dated_house()
-    odd = replace(house.order(line("DAY")), odd_timestamp=1_772_000_000_000_000)
+    harness = dated_harness()
+    odd = replace(harness.order(line("DAY")), odd_timestamp=1_772_000_000_000_000)
 
-    told = await house.work(odd)
+    published = await harness.work(odd)
 
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
-    assert "paid_at" in header(told.letter, "ecticket-message")
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert "paid_at" in header(published.letter, "ecticket-message")
 
 
 # --- plugins ----------------------------------------------------------------------------------------------------------
@@ -260,50 +260,50 @@ class Shapes:
 
 async def test_a_line_may_contradict_its_plugin() -> None:
     """What a plugin leaves open of `immediate` the line says, and then the order."""
-    house = House(plugins={"shop": Dated()})
+    harness = Harness(plugins={"shop": Dated()})
 
-    told = await house.work(house.order(line(immediate=True)))
+    published = await harness.work(harness.order(line(immediate=True)))
 
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
-    assert house.ecticket.calls == []
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert harness.ecticket.calls == []
 
 
 async def test_a_shaped_date_is_never_dropped() -> None:
     """A hook that dates an immediate ticket and forgets IsImmediate parks the order: ECTicket would ignore the date."""
     shapes = Shapes(start_date=date(2026, 4, 1))
-    house = House(plugins={"shop": shapes})
+    harness = Harness(plugins={"shop": shapes})
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     shapes.fields = {"is_immediate": False}
-    await house.work(house.order(order_id="A-2"))
+    await harness.work(harness.order(order_id="A-2"))
 
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
-    assert "IsImmediate is 1" in header(told.letter, "ecticket-message")
-    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260401"])]
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert "IsImmediate is 1" in header(published.letter, "ecticket-message")
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260401"])]
 
 
 async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
     """Only the catalogue's own day may be moved; the hook's day has come, so the order is invalid."""
     entries = {"DAY": Entry(item_no="VQT04959", start_after_days=1)}
-    house = House(plugins={"shop": Shapes(start_date=date(2026, 2, 1)), "catalogue": Catalogue(entries)})
+    harness = Harness(plugins={"shop": Shapes(start_date=date(2026, 2, 1)), "catalogue": Catalogue(entries)})
 
-    told = await house.work(house.order(line("DAY")))
+    published = await harness.work(harness.order(line("DAY")))
 
-    assert header(told.letter, "ecticket-reason") == "invalid-order"
-    assert "StartDate" in header(told.letter, "ecticket-message")
+    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert "StartDate" in header(published.letter, "ecticket-message")
 
 
 async def test_a_replayed_order_counts_from_its_first_record() -> None:
     """The record that a replay writes is younger than the payment, so it dates nothing."""
     maps = Maps()
     catalogue = Catalogue({"TWO-DAYS": Entry(item_no="VQT04959", start_after_days=2)})
-    house = House(plugins={"shop": maps, "catalogue": catalogue})
+    harness = Harness(plugins={"shop": maps, "catalogue": catalogue})
     maps.error = RuntimeError("the shop's mapping is broken")
-    letter = (await house.work(house.order(line("TWO-DAYS")))).letter
+    dead_letter = (await harness.work(harness.order(line("TWO-DAYS")))).letter
     maps.error = None
-    house.clock.time = NOON + timedelta(days=5)
-    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock)
+    harness.clock.time = NOON + timedelta(days=5)
+    again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock)
 
-    await house.finish(replace(again, timestamp=house.clock()))
+    await harness.finish(replace(again, timestamp=harness.clock()))
 
-    assert [said(request) for request in house.ecticket.requests] == [("2", ["20260307"])]
+    assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260307"])]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from adapter import Order, Skip, hookimpl
-from adapter.issuance.parking import unresolved
+from adapter.issuance.park_messages import unresolved
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.testing.orders import MERCHANT
-from flows.house import House, line
+from flows.harness import Harness, line
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 ORDERS = sorted((SCHEMAS / "order-paid.v1" / "examples").glob("*.json"))
@@ -25,11 +25,11 @@ ORDERS = sorted((SCHEMAS / "order-paid.v1" / "examples").glob("*.json"))
 )
 async def test_valid_orders_are_issued_and_invalid_ones_parked(name: str, content: bytes) -> None:
     """With nothing but the default mapping; the least that the schema asks for needs a catalogue that says more."""
-    house = House(MERCHANT)
+    harness = Harness(MERCHANT)
 
-    told = await house.work(house.record(content))
+    published = await harness.work(harness.record(content))
 
-    assert set(told.kinds) == {"submitted" if name.startswith("valid") and name != "valid-least" else "parked"}
+    assert set(published.kinds) == {"submitted" if name.startswith("valid") and name != "valid-least" else "parked"}
 
 
 class ShopRules:
@@ -48,23 +48,23 @@ class ShopRules:
         ("order-parked.v1/examples/valid-unreadable", "parked", None, {}),
     ],
 )
-async def test_events_of_orders_are_told_as_their_examples_show(
+async def test_events_of_orders_are_published_as_their_examples_show(
     example: str, kind: str, value: Mapping[str, str] | None, plugins: Mapping[str, object]
 ) -> None:
     """Message and all."""
-    house = House(MERCHANT, plugins=plugins)
+    harness = Harness(MERCHANT, plugins=plugins)
     record = (
-        house.record(b"no JSON")
+        harness.record(b"no JSON")
         if value is None
-        else house.order(line(value.get("sku", "VQT04959")), order_id=value["order_id"])
+        else harness.order(line(value.get("sku", "VQT04959")), order_id=value["order_id"])
     )
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    assert told.event(kind).data == _example(example)
+    assert published.event(kind).data == _example(example)
 
 
-def test_the_unresolved_example_says_what_the_adapter_says() -> None:
+def test_the_unresolved_example_shows_what_the_adapter_publishes() -> None:
     """In the words that a person gets."""
     trade_no = TradeNo(value="CBX20260302153064851", kind=TradeNoKind.MERCHANT)
 

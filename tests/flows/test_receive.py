@@ -32,7 +32,7 @@ STATUS = {"MerchantTradeNo": NUMBER, "TicketTradeNo": "2022030215301234", "Ticke
 
 
 @dataclass
-class _House:
+class _Harness:
     """A receiver among fakes; `happened` is what it did, in order."""
 
     now: datetime = NOON
@@ -68,7 +68,7 @@ class _House:
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         self.happened.append(f"verified for {merchant_id} under {encoder}")
 
-    async def tell(
+    async def send(
         self, fields: Mapping[str, object] = STATUS, *, merchant: Merchant = MERCHANT, to: Kind = Kind.USE_STATUS
     ) -> bytes:
         payload = {"MerchantID": merchant.merchant_id, **fields}
@@ -89,15 +89,15 @@ class _House:
 
 
 @pytest.fixture
-def house() -> _House:
-    return _House()
+def harness() -> _Harness:
+    return _Harness()
 
 
-async def test_a_status_change_is_told_with_everything_it_may_mean(house: _House) -> None:
+async def test_a_status_change_is_published_with_everything_it_may_mean(harness: _Harness) -> None:
     """The number as it came; neither the ticket's number nor anything that gives it away."""
-    await house.tell(STATUS)
+    await harness.send(STATUS)
 
-    assert house.data == {
+    assert harness.data == {
         "merchant_id": "3085676",
         "trade_no": NUMBER,
         "trade_no_kind": "merchant",
@@ -109,91 +109,91 @@ async def test_a_status_change_is_told_with_everything_it_may_mean(house: _House
             "UseStatus": 2,
         },
         "withheld": ["TicketNo"],
-        "ticket_ref": house.data["ticket_ref"],
+        "ticket_ref": harness.data["ticket_ref"],
         "use_status": 2,
         "may_mean": ["redeemed", "refunded"],
     }
-    assert house.context["type"] == "ecticket.ticket.status-changed.v1"
-    assert house.context["time"] == "2026-03-01T04:00:00.000Z"
-    assert TICKET not in repr(house.published)
+    assert harness.context["type"] == "ecticket.ticket.status-changed.v1"
+    assert harness.context["time"] == "2026-03-01T04:00:00.000Z"
+    assert TICKET not in repr(harness.published)
 
 
-async def test_a_refund_is_told_with_its_amounts(house: _House) -> None:
+async def test_a_refund_is_published_with_its_amounts(harness: _Harness) -> None:
     """This time, and in all."""
-    await house.tell(REFUND, to=Kind.REFUND)
+    await harness.send(REFUND, to=Kind.REFUND)
 
-    assert house.context["type"] == "ecticket.order.refunded.v1"
-    assert (house.data["refund_amount"], house.data["total_refund_amount"]) == (200, 500)
-    assert house.data["trade_amount"] == 1000
+    assert harness.context["type"] == "ecticket.order.refunded.v1"
+    assert (harness.data["refund_amount"], harness.data["total_refund_amount"]) == (200, 500)
+    assert harness.data["trade_amount"] == 1000
 
 
-async def test_two_tickets_of_one_order_are_told_apart_and_each_is_recognised(house: _House) -> None:
+async def test_two_tickets_of_one_order_are_distinguished_and_each_is_recognised(harness: _Harness) -> None:
     """By a reference that is the same for the same ticket, on another day and with another status too."""
-    await house.tell(STATUS)
-    await house.tell({**STATUS, "TicketNo": "CB2SY20220302154"})
-    house.now += timedelta(days=40)
-    await house.tell({**STATUS, "UseStatus": 3})
+    await harness.send(STATUS)
+    await harness.send({**STATUS, "TicketNo": "CB2SY20220302154"})
+    harness.now += timedelta(days=40)
+    await harness.send({**STATUS, "UseStatus": 3})
 
-    first, second, later = (json.loads(event.value or b"")["ticket_ref"] for event in house.published)
+    first, second, later = (json.loads(event.value or b"")["ticket_ref"] for event in harness.published)
     assert first == later != second
-    assert len({event.key for event in house.published}) == 1
+    assert len({event.key for event in harness.published}) == 1
 
 
-async def test_customers_and_codes_are_left_out(house: _House) -> None:
+async def test_customers_and_codes_are_left_out(harness: _Harness) -> None:
     """Whatever ECPay adds one day."""
-    await house.tell({**STATUS, "CustomerName": "王小明", "WriteOffNo": "LEU4loiSZ9TDTWAtxL"})
+    await harness.send({**STATUS, "CustomerName": "王小明", "WriteOffNo": "LEU4loiSZ9TDTWAtxL"})
 
-    assert house.data["withheld"] == ["CustomerName", "TicketNo", "WriteOffNo"]
-    assert "王小明" not in repr(house.published) + (house.published[0].value or b"").decode()
-    assert "LEU4loi" not in repr(house.published)
-
-
-async def _id(house: _House, fields: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT) -> str:
-    await house.tell(fields, merchant=merchant)
-    return house.context["id"]
+    assert harness.data["withheld"] == ["CustomerName", "TicketNo", "WriteOffNo"]
+    assert "王小明" not in repr(harness.published) + (harness.published[0].value or b"").decode()
+    assert "LEU4loi" not in repr(harness.published)
 
 
-async def test_the_same_text_has_the_same_id_until_midnight_in_taipei(house: _House) -> None:
+async def _id(harness: _Harness, fields: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT) -> str:
+    await harness.send(fields, merchant=merchant)
+    return harness.context["id"]
+
+
+async def test_the_same_text_has_the_same_id_until_midnight_in_taipei(harness: _Harness) -> None:
     """ECPay sends again on the same day; the same words on another day are another fact."""
-    noon = await _id(house)
-    house.now = datetime(2026, 3, 1, 15, 59, 59, tzinfo=UTC)
-    before_midnight = await _id(house)
-    house.now = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
-    after_midnight = await _id(house)
+    noon = await _id(harness)
+    harness.now = datetime(2026, 3, 1, 15, 59, 59, tzinfo=UTC)
+    before_midnight = await _id(harness)
+    harness.now = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
+    after_midnight = await _id(harness)
 
     assert noon == before_midnight != after_midnight
 
 
-async def test_another_text_or_merchant_has_another_id(house: _House) -> None:
+async def test_another_text_or_merchant_has_another_id(harness: _Harness) -> None:
     """Each is its own fact."""
     ids = [
-        await _id(house),
-        await _id(house, {**STATUS, "UseStatus": 3}),
-        await _id(house, {**STATUS, "TicketNo": "CB2SY20220302154"}),
-        await _id(house, merchant=OTHER),
+        await _id(harness),
+        await _id(harness, {**STATUS, "UseStatus": 3}),
+        await _id(harness, {**STATUS, "TicketNo": "CB2SY20220302154"}),
+        await _id(harness, merchant=OTHER),
     ]
 
     assert len(set(ids)) == 4
 
 
-async def test_it_is_published_before_it_is_answered(house: _House) -> None:
+async def test_it_is_published_before_it_is_answered(harness: _Harness) -> None:
     """The answer is the envelope with RtnCode 1, under the merchant's keys."""
-    answer = await house.tell()
+    answer = await harness.send()
 
-    assert len(house.published) == 1
+    assert len(harness.published) == 1
     assert open_response(answer, MERCHANT).payload == {"RtnCode": 1, "RtnMsg": "成功"}
     assert open_response(answer, MERCHANT).timestamp == int(NOON.timestamp())
-    assert house.happened == ["verified for 3085676 under escape_data_string", "use-status: published"]
+    assert harness.happened == ["verified for 3085676 under escape_data_string", "use-status: published"]
 
 
-async def test_what_could_not_be_published_is_not_answered(house: _House) -> None:
+async def test_what_could_not_be_published_is_not_answered(harness: _Harness) -> None:
     """ECPay sends it again."""
-    house.away = BrokerAway("no broker")
+    harness.away = BrokerAway("no broker")
 
     with pytest.raises(BrokerAway):
-        await house.tell()
+        await harness.send()
 
-    assert house.happened[-1] == "use-status: not-published"
+    assert harness.happened[-1] == "use-status: not-published"
 
 
 @pytest.mark.parametrize(
@@ -209,43 +209,43 @@ async def test_what_could_not_be_published_is_not_answered(house: _House) -> Non
     ids=str,
 )
 async def test_what_is_not_believed_is_counted_and_never_published(
-    house: _House, changed: dict[str, str], reason: str
+    harness: _Harness, changed: dict[str, str], reason: str
 ) -> None:
     """By what was wrong with it."""
     envelope = json.loads(seal_request({"MerchantID": "3085676", **STATUS}, MERCHANT, timestamp=1)) | changed
 
     with pytest.raises(EnvelopeError):
-        await house.receiver.receive(json.dumps(envelope).encode(), Kind.USE_STATUS)
+        await harness.receiver.receive(json.dumps(envelope).encode(), Kind.USE_STATUS)
 
-    assert house.happened == [f"use-status: {reason}"]
-    assert house.published == []
+    assert harness.happened == [f"use-status: {reason}"]
+    assert harness.published == []
 
 
-async def test_a_text_for_another_merchant_is_counted_apart(house: _House) -> None:
+async def test_a_text_for_another_merchant_is_counted_apart(harness: _Harness) -> None:
     """Signed, and not for the one whom the envelope names."""
     with pytest.raises(EnvelopeError):
-        await house.tell({"MerchantID": OTHER.merchant_id})
+        await harness.send({"MerchantID": OTHER.merchant_id})
 
-    assert house.happened == ["use-status: wrong-addressee"]
+    assert harness.happened == ["use-status: wrong-addressee"]
 
 
-async def test_a_text_that_names_nobody_is_told_where_only_one_merchant_has_the_keys(house: _House) -> None:
+async def test_a_text_without_merchant_is_published_where_only_one_merchant_has_the_keys(harness: _Harness) -> None:
     """As ECPay's AI guides have it: TicketNo, UseStatus and RtnCode."""
-    await house.tell({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2, "RtnCode": 1})
+    await harness.send({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2, "RtnCode": 1})
 
-    assert (house.data["merchant_id"], house.data["use_status"]) == ("3085676", 2)
+    assert (harness.data["merchant_id"], harness.data["use_status"]) == ("3085676", 2)
 
 
-async def test_a_text_that_names_nobody_is_not_told_where_two_merchants_have_the_keys(house: _House) -> None:
+async def test_a_text_without_merchant_is_not_published_where_two_merchants_have_the_keys(harness: _Harness) -> None:
     """It cannot be known whose it is."""
-    house.twin = Merchant(merchant_id="3085672", credentials=MERCHANT.credentials)
+    harness.twin = Merchant(merchant_id="3085672", credentials=MERCHANT.credentials)
 
-    for merchant in (MERCHANT, house.twin):
+    for merchant in (MERCHANT, harness.twin):
         with pytest.raises(EnvelopeError):
-            await house.tell({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2}, merchant=merchant)
+            await harness.send({"MerchantID": "", "TicketNo": TICKET, "UseStatus": 2}, merchant=merchant)
 
-    assert house.happened == ["use-status: wrong-addressee"] * 2
-    assert house.published == []
+    assert harness.happened == ["use-status: wrong-addressee"] * 2
+    assert harness.published == []
 
 
 def _all_kinds(kind: type[EnvelopeError]) -> set[type[EnvelopeError]]:

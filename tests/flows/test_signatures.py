@@ -229,9 +229,9 @@ class Keys:
             seconds -= 60.0
             self.ring.signing(None)
 
-    def rotate(self, merchant_id: str, letter: str) -> None:
+    def rotate(self, merchant_id: str, dead_letter: str) -> None:
         """The merchant's keys are replaced in the settings."""
-        credentials = Credentials(hash_key=letter * 16, hash_iv=letter * 16)
+        credentials = Credentials(hash_key=dead_letter * 16, hash_iv=dead_letter * 16)
         self.book.add(Merchant(merchant_id=merchant_id, credentials=credentials))
 
 

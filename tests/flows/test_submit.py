@@ -34,18 +34,18 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
-from flows.house import KNOWN_TRADE_NO, SERIAL, THREE_PARTS, House, derived, line, plan_of, with_headers
+from flows.harness import KNOWN_TRADE_NO, SERIAL, THREE_PARTS, Harness, derived, line, plan_of, with_headers
 
 # --- a good day -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_paid_order_is_submitted_and_its_result_awaited(house: House) -> None:
+async def test_a_paid_order_is_submitted_and_its_result_awaited(harness: Harness) -> None:
     """One outcome: the event, and the confirmation with all that confirming needs."""
-    record = house.order()
+    record = harness.order()
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    submitted = told.event("submitted")
+    submitted = published.event("submitted")
     assert submitted.data == {
         "merchant_id": MERCHANT,
         "order_id": "A-1",
@@ -65,70 +65,75 @@ async def test_a_paid_order_is_submitted_and_its_result_awaited(house: House) ->
     assert submitted.attributes["subject"] == derived()
     assert submitted.attributes["orderid"] == "A-1"
     assert submitted.attributes["orderref"] == f"orders.paid/2/{record.offset}"
-    (confirmation,) = told.confirmations
+    (confirmation,) = published.confirmations
     assert (confirmation.topic, confirmation.key) == (TOPICS.confirmations, submitted.key.encode())
-    assert told.deferred == told.letters == []
-    assert house.heard.all == [("issuance_told", "submitted", "False"), ("order_settled", "submitted")]
+    assert published.deferred == published.letters == []
+    assert harness.heard.all == [("issuance_published", "submitted", "False"), ("order_settled", "submitted")]
 
 
-async def test_what_is_sent_is_what_was_bought(house: House) -> None:
+async def test_what_is_sent_is_what_was_bought(harness: Harness) -> None:
     """The customer's fields that the issue type uses, the settings' operator, and a derived number."""
-    await house.work(house.order())
+    await harness.work(harness.order())
 
-    (request,) = house.ecticket.requests
+    (request,) = harness.ecticket.requests
     assert request.trade_no.value == derived()
     assert request.operator == "tester"
     assert request.customer_phone == CUSTOMER["phone"]
     assert request.customer_address is None
 
 
-async def test_the_payments_number_is_used_as_it_is(house: House) -> None:
+async def test_the_payments_number_is_used_as_it_is(harness: Harness) -> None:
     """ "`trade_no` given: used as it is"."""
-    told = await house.work(house.order(trade_no="CBX20220302153064851"))
+    published = await harness.work(harness.order(trade_no="CBX20220302153064851"))
 
-    assert told.event("submitted").data["trade_no"] == "CBX20220302153064851"
+    assert published.event("submitted").data["trade_no"] == "CBX20220302153064851"
 
 
-async def test_gifts_alone_go_under_a_free_number(house: House) -> None:
+async def test_gifts_alone_go_under_a_free_number(harness: Harness) -> None:
     """ "only gift vouchers → free"."""
-    told = await house.work(house.order(line(voucher="gift", expire_date="2026-12-31")))
+    published = await harness.work(harness.order(line(voucher="gift", expire_date="2026-12-31")))
 
-    assert told.event("submitted").data["trade_no_kind"] == "free"
-    assert house.ecticket.requests[0].trade_no.kind is TradeNoKind.FREE
+    assert published.event("submitted").data["trade_no_kind"] == "free"
+    assert harness.ecticket.requests[0].trade_no.kind is TradeNoKind.FREE
 
 
-async def test_an_order_of_several_parts_is_one_outcome(house: House) -> None:
+async def test_an_order_of_several_parts_is_one_outcome(harness: Harness) -> None:
     """Each part its own issuance, `part` of `parts`, counted from 1; the order counts once."""
-    told = await house.work(house.order(*THREE_PARTS))
+    published = await harness.work(harness.order(*THREE_PARTS))
 
-    assert [(event.kind, event.data["part"], event.data["parts"]) for event in told.events] == [
+    assert [(event.kind, event.data["part"], event.data["parts"]) for event in published.events] == [
         ("submitted", 1, 3),
         ("submitted", 2, 3),
         ("submitted", 3, 3),
     ]
-    assert [event.data["trade_no"] for event in told.events] == [derived(part=part) for part in (1, 2, 3)]
-    assert len(told.confirmations) == 3
-    assert house.heard.of("order_settled") == [("submitted",)]
+    assert [event.data["trade_no"] for event in published.events] == [derived(part=part) for part in (1, 2, 3)]
+    assert len(published.confirmations) == 3
+    assert harness.heard.of("order_settled") == [("submitted",)]
 
 
-async def test_the_trace_of_the_order_goes_on(house: House) -> None:
+async def test_the_trace_of_the_order_goes_on(harness: Harness) -> None:
     """Into each event, and into the confirmation for those that come later."""
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-    told = await house.work(with_headers(house.order(), ("traceparent", trace)))
+    published = await harness.work(with_headers(harness.order(), ("traceparent", trace)))
 
-    assert told.event("submitted").attributes["traceparent"] == trace.decode()
-    assert json.loads(told.confirmations[0].value or b"")["traceparent"] == trace.decode()
+    assert published.event("submitted").attributes["traceparent"] == trace.decode()
+    assert json.loads(published.confirmations[0].value or b"")["traceparent"] == trace.decode()
 
 
-async def test_orders_of_one_merchants_order_share_a_lane(house: House) -> None:
+async def test_orders_of_one_merchants_order_share_a_lane(harness: Harness) -> None:
     """Merchant and order id name the lane; a deferred record is in its order's."""
-    house.ecticket.faults = [NOT_ACCEPTED]
-    deferred = (await house.work(house.order())).later
+    harness.ecticket.faults = [NOT_ACCEPTED]
+    deferred = (await harness.work(harness.order())).later
 
     lanes = [
-        (await house.submit.prepare(record)).lane
-        for record in (house.order(), deferred, house.order(merchant_id=OTHER_MERCHANT), house.order(order_id="A-2"))
+        (await harness.submit.prepare(record)).lane
+        for record in (
+            harness.order(),
+            deferred,
+            harness.order(merchant_id=OTHER_MERCHANT),
+            harness.order(order_id="A-2"),
+        )
     ]
 
     assert lanes[0] == lanes[1]
@@ -138,11 +143,11 @@ async def test_orders_of_one_merchants_order_share_a_lane(house: House) -> None:
 async def test_a_plugin_hears_how_it_ended() -> None:
     """`order_settled` gets every part's phase."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
-    house.ecticket.faults = [None, LOST_BEFORE]
+    harness = Harness(plugins={"shop": maps})
+    harness.ecticket.faults = [None, LOST_BEFORE]
 
-    await house.work(house.order(*THREE_PARTS))
-    await house.extensions.aclose()
+    await harness.work(harness.order(*THREE_PARTS))
+    await harness.extensions.aclose()
 
     (outcome,) = maps.settled
     assert [part.phase for part in outcome.parts] == [Phase.SUBMITTED, Phase.DEFERRED, Phase.SUBMITTED]
@@ -153,35 +158,35 @@ async def test_a_skipped_order_gets_no_tickets() -> None:
     """ "`Skip(reason)` → `skipped`", and nothing is asked or sent."""
     maps = Maps()
     maps.skip = Skip("test order")
-    house = House(plugins={"shop": maps})
-    record = house.order()
+    harness = Harness(plugins={"shop": maps})
+    record = harness.order()
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    skipped = told.event("skipped")
+    skipped = published.event("skipped")
     assert (skipped.data["reason"], skipped.data["plugin"], skipped.data["parts_done"]) == ("test order", "shop", 0)
     assert (skipped.key, skipped.attributes["subject"]) == ("A-1", "A-1")
-    assert house.ecticket.calls == []
+    assert harness.ecticket.calls == []
     assert maps.asked == 0
 
 
 async def test_asking_first_is_a_setting() -> None:
     """`submit.query_first: always`: a number that ECTicket knows is not sent."""
-    house = House(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS))
-    house.ecticket.has(derived())
+    harness = Harness(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS))
+    harness.ecticket.has(derived())
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.issues == {}
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.issues == {}
 
 
-async def test_a_second_record_of_an_issued_order_issues_nothing(house: House) -> None:
+async def test_a_second_record_of_an_issued_order_issues_nothing(harness: Harness) -> None:
     """ECPay refuses the number; the same facts are told again, with the same ids."""
-    house.ecticket.refuses_repeats = True
-    first = await house.work(house.order(*THREE_PARTS))
+    harness.ecticket.refuses_repeats = True
+    first = await harness.work(harness.order(*THREE_PARTS))
 
-    again = await house.work(house.order(*THREE_PARTS))
+    again = await harness.work(harness.order(*THREE_PARTS))
 
     assert [event.id for event in again.events] == [event.id for event in first.events]
     assert [event.data["recovered"] for event in again.events] == [True] * 3
@@ -189,131 +194,133 @@ async def test_a_second_record_of_an_issued_order_issues_nothing(house: House) -
     assert {event.attributes["orderref"] for event in again.events} != {
         event.attributes["orderref"] for event in first.events
     }
-    assert set(house.ecticket.tickets.values()) == {1}
+    assert set(harness.ecticket.tickets.values()) == {1}
 
 
-async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(house: House) -> None:
+async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(harness: Harness) -> None:
     """The first record was one part; what a later mapping adds is asked about and left to a person."""
-    house.ecticket.refuses_repeats = True
-    await house.work(house.order())
+    harness.ecticket.refuses_repeats = True
+    await harness.work(harness.order())
 
-    again = await house.work(house.order(*THREE_PARTS))
-    told = await house.finish(again.later)
+    again = await harness.work(harness.order(*THREE_PARTS))
+    published = await harness.finish(again.later)
 
     assert again.event("submitted").data["recovered"] is True
-    assert told.kinds == ["parked"]
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert "an earlier record of its order was issued" in header(told.letters[0], "ecticket-message")
-    assert house.ecticket.tickets == {derived(): 1}
-    assert house.clock() - NOON >= timedelta(seconds=600)
+    assert published.kinds == ["parked"]
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert "an earlier record of its order was issued" in header(published.letters[0], "ecticket-message")
+    assert harness.ecticket.tickets == {derived(): 1}
+    assert harness.clock() - NOON >= timedelta(seconds=600)
 
 
-async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(house: House) -> None:
+async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(harness: Harness) -> None:
     """Nothing of it is sent when its first number is known: a lost answer could not tell it from our own."""
-    house.ecticket.refuses_repeats = True
-    await house.work(house.order())
-    house.ecticket.faults = [LOST_AFTER]
+    harness.ecticket.refuses_repeats = True
+    await harness.work(harness.order())
+    harness.ecticket.faults = [LOST_AFTER]
 
-    again = await house.work(house.order(*THREE_PARTS))
-    told = await house.finish(again.later)
+    again = await harness.work(harness.order(*THREE_PARTS))
+    published = await harness.finish(again.later)
 
     assert again.event("submitted").data["recovered"] is True
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert house.ecticket.tickets == {derived(): 1}
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert harness.ecticket.tickets == {derived(): 1}
 
 
 @pytest.mark.parametrize("fault", [None, LOST_AFTER])
-async def test_a_second_record_in_an_outage_of_queries_buys_nothing_besides(house: House, fault: Fault | None) -> None:
+async def test_a_second_record_in_an_outage_of_queries_buys_nothing_besides(
+    harness: Harness, fault: Fault | None
+) -> None:
     """ "Not known" says nothing while queries alone know no number; the order waits until they do."""
-    house.ecticket.refuses_repeats = True
-    await house.work(house.order())
-    house.ecticket.outages["query"] = BUSY
-    house.ecticket.faults = [fault] if fault else []
+    harness.ecticket.refuses_repeats = True
+    await harness.work(harness.order())
+    harness.ecticket.outages["query"] = BUSY
+    harness.ecticket.faults = [fault] if fault else []
 
-    told = await house.work(house.order(*THREE_PARTS))
+    published = await harness.work(harness.order(*THREE_PARTS))
     for _ in range(3):
-        told = await house.work(told.later)
-    house.ecticket.outages.clear()
-    house.ecticket.faults = []
-    again = await house.finish(told.later)
+        published = await harness.work(published.later)
+    harness.ecticket.outages.clear()
+    harness.ecticket.faults = []
+    again = await harness.finish(published.later)
 
     assert again.event("submitted").data["recovered"] is True
     assert again.event("parked").data["reason"] == "unresolved"
-    assert house.ecticket.tickets == {derived(): 1}
+    assert harness.ecticket.tickets == {derived(): 1}
 
 
 async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_the_first_did_not_have(
-    house: House,
+    harness: Harness,
 ) -> None:
     """What remains: after a crash a known number may be of either record, and under one mapping the rest is sent."""
-    house.ecticket.refuses_repeats = True
-    await house.work(house.order())
+    harness.ecticket.refuses_repeats = True
+    await harness.work(harness.order())
 
-    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=house.clock())
+    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=harness.clock())
 
-    assert told.kinds == ["submitted"] * 3
-    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+    assert published.kinds == ["submitted"] * 3
+    assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
 
 
-async def test_a_second_record_under_another_number_is_another_purchase(house: House) -> None:
+async def test_a_second_record_under_another_number_is_another_purchase(harness: Harness) -> None:
     """What remains: only the number tells ECTicket, and so us, that an order came before."""
-    house.ecticket.refuses_repeats = True
-    await house.work(house.order())
+    harness.ecticket.refuses_repeats = True
+    await harness.work(harness.order())
 
-    again = await house.work(house.order(trade_no="PAID1"))
+    again = await harness.work(harness.order(trade_no="PAID1"))
 
     assert again.event("submitted").data["recovered"] is False
-    assert house.ecticket.tickets == {derived(): 1, "PAID1": 1}
+    assert harness.ecticket.tickets == {derived(): 1, "PAID1": 1}
 
 
-async def test_a_second_record_waits_for_what_the_first_has_still_to_do(house: House) -> None:
+async def test_a_second_record_waits_for_what_the_first_has_still_to_do(harness: Harness) -> None:
     """Its other parts are found when the first record has had them issued."""
-    house.ecticket.refuses_repeats = True
-    house.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
-    first = await house.work(house.order(*THREE_PARTS))
+    harness.ecticket.refuses_repeats = True
+    harness.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
+    first = await harness.work(harness.order(*THREE_PARTS))
 
-    again = await house.work(house.order(*THREE_PARTS))
-    rest = await house.finish(first.later)
-    told = await house.finish(again.later)
+    again = await harness.work(harness.order(*THREE_PARTS))
+    rest = await harness.finish(first.later)
+    published = await harness.finish(again.later)
 
     assert (first.kinds, again.kinds, rest.kinds) == (["submitted"], ["submitted"], ["submitted"] * 2)
-    assert told.kinds == ["submitted"] * 2
-    assert [event.data["recovered"] for event in (*rest.events, *told.events)] == [False, False, True, True]
-    assert set(house.ecticket.tickets.values()) == {1}
+    assert published.kinds == ["submitted"] * 2
+    assert [event.data["recovered"] for event in (*rest.events, *published.events)] == [False, False, True, True]
+    assert set(harness.ecticket.tickets.values()) == {1}
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(house: House) -> None:
+async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(harness: Harness) -> None:
     """ "Else queried (never sent) again, the last time when 600 s have passed ...: not known → `failed`"."""
-    house.ecticket.faults = [REFUSED]
+    harness.ecticket.faults = [REFUSED]
 
-    first = await house.work(house.order())
-    told = await house.finish(first.later)
+    first = await harness.work(harness.order())
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    failed = told.event("failed")
+    failed = published.event("failed")
     assert (failed.data["stage"], failed.data["rtn_code"], failed.data["rtn_msg"], failed.data["remark"]) == (
         "submit",
         10_200_001,
         "Inventory shortage",
         None,
     )
-    assert told.kinds == ["failed"]
-    assert told.confirmations == told.letters == []
-    assert house.ecticket.issues == {derived(): 1}
-    assert house.clock() - NOON >= timedelta(seconds=600)
-    assert house.ecticket.asked("control")
-    assert house.ecticket.asked("query")[-2:] == [KNOWN_TRADE_NO, derived()]
+    assert published.kinds == ["failed"]
+    assert published.confirmations == published.letters == []
+    assert harness.ecticket.issues == {derived(): 1}
+    assert harness.clock() - NOON >= timedelta(seconds=600)
+    assert harness.ecticket.asked("control")
+    assert harness.ecticket.asked("query")[-2:] == [KNOWN_TRADE_NO, derived()]
 
 
-async def test_a_refused_order_is_carried_with_all_that_is_known(house: House) -> None:
+async def test_a_refused_order_is_handed_off_with_all_that_is_known(harness: Harness) -> None:
     """The order record as it came, the plan with the refusal, and the headers of section 5."""
-    house.ecticket.faults = [REFUSED]
-    record = with_headers(house.order(), ("x-shop", b"1"), ("ecticket-reason", b"stale"))
+    harness.ecticket.faults = [REFUSED]
+    record = with_headers(harness.order(), ("x-shop", b"1"), ("ecticket-reason", b"stale"))
 
-    later = (await house.work(record)).later
+    later = (await harness.work(record)).later
 
     assert (later.key, later.value, later.headers[0]) == (record.key, record.value, ("x-shop", b"1"))
     assert not has_header(later, "ecticket-reason")
@@ -325,125 +332,125 @@ async def test_a_refused_order_is_carried_with_all_that_is_known(house: House) -
     origin = [header(later, f"ecticket-{name}") for name in ("topic", "partition", "offset")]
     assert origin == ["orders.paid", "2", str(record.offset)]
     (part,) = plan_of(later).parts
-    assert part.past.refusal is not None
-    assert (part.past.refusal.code, part.past.refusal.message) == (10_200_001, "Inventory shortage")
-    assert part.past.last_attempt_at == NOON + timedelta(seconds=0.01)
+    assert part.history.refusal is not None
+    assert (part.history.refusal.code, part.history.refusal.message) == (10_200_001, "Inventory shortage")
+    assert part.history.last_attempt_at == NOON + timedelta(seconds=0.01)
 
 
-async def test_refused_and_yet_taken_in_is_recovered(house: House) -> None:
+async def test_refused_and_yet_taken_in_is_recovered(harness: Harness) -> None:
     """A refusal may come after the effect; whoever asks finds out."""
-    house.ecticket.faults = [REFUSED_AFTER]
-    house.ecticket.visible_after = 300
+    harness.ecticket.faults = [REFUSED_AFTER]
+    harness.ecticket.visible_after = 300
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.kinds == ["submitted"]
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.issues == {derived(): 1}
+    assert published.kinds == ["submitted"]
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.issues == {derived(): 1}
 
 
-async def test_in_a_maintenance_nothing_fails_and_nothing_is_sent_again(house: House) -> None:
+async def test_in_a_maintenance_nothing_fails_and_nothing_is_sent_again(harness: Harness) -> None:
     """Every call is refused, with one code: that proves nothing. When it is over, the refusal becomes final."""
-    house.ecticket.maintenance = True
+    harness.ecticket.maintenance = True
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for _ in range(60):
-        assert told.nothing_but_deferred
-        told = await house.work(told.later)
-    house.ecticket.maintenance = False
-    told = await house.finish(told.later)
+        assert published.nothing_but_deferred
+        published = await harness.work(published.later)
+    harness.ecticket.maintenance = False
+    published = await harness.finish(published.later)
 
-    assert house.clock() - NOON > timedelta(hours=1)
-    assert house.ecticket.issues == {derived(): 1}
-    assert told.event("failed").data["rtn_msg"] == "System maintenance"
+    assert harness.clock() - NOON > timedelta(hours=1)
+    assert harness.ecticket.issues == {derived(): 1}
+    assert published.event("failed").data["rtn_msg"] == "System maintenance"
 
 
-async def test_an_outage_of_queries_alone_proves_nothing(house: House) -> None:
+async def test_an_outage_of_queries_alone_proves_nothing(harness: Harness) -> None:
     """QueryIssueResult refuses every number, known ones too, while Issue and QueryItemInfo work: doubt waits."""
-    house.ecticket.faults = [REFUSED_AFTER]
-    house.ecticket.outages = {"query": UNKNOWN}
+    harness.ecticket.faults = [REFUSED_AFTER]
+    harness.ecticket.outages = {"query": UNKNOWN}
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for number in range(30):
-        assert told.nothing_but_deferred
-        assert (await house.work(house.order(order_id=f"B-{number}"))).kinds == ["submitted"]
-        told = await house.work(told.later)
-    house.ecticket.outages = {}
-    told = await house.finish(told.later)
+        assert published.nothing_but_deferred
+        assert (await harness.work(harness.order(order_id=f"B-{number}"))).kinds == ["submitted"]
+        published = await harness.work(published.later)
+    harness.ecticket.outages = {}
+    published = await harness.finish(published.later)
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.issues[derived()] == 1
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.issues[derived()] == 1
 
 
-async def test_an_outage_of_queries_alone_sends_nothing_again(house: House) -> None:
+async def test_an_outage_of_queries_alone_sends_nothing_again(harness: Harness) -> None:
     """The lost answer's tickets exist; the order is recovered once queries work."""
-    house.ecticket.faults = [LOST_AFTER]
-    house.ecticket.outages = {"query": UNKNOWN}
+    harness.ecticket.faults = [LOST_AFTER]
+    harness.ecticket.outages = {"query": UNKNOWN}
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for number in range(30):
-        assert told.nothing_but_deferred
-        await house.work(house.order(order_id=f"B-{number}"))
-        told = await house.work(told.later)
-    house.ecticket.outages = {}
-    told = await house.finish(told.later)
+        assert published.nothing_but_deferred
+        await harness.work(harness.order(order_id=f"B-{number}"))
+        published = await harness.work(published.later)
+    harness.ecticket.outages = {}
+    published = await harness.finish(published.later)
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.tickets[derived()] == 1
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.tickets[derived()] == 1
 
 
-async def test_an_outage_of_issue_alone_fails_only_on_evidence(house: House) -> None:
+async def test_an_outage_of_issue_alone_fails_only_on_evidence(harness: Harness) -> None:
     """Queries work and do not know the number: the refusal becomes final after its waiting time, as any other."""
-    house.ecticket.outages = {"issue": BUSY}
+    harness.ecticket.outages = {"issue": BUSY}
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.event("failed").data["rtn_code"] == BUSY
-    assert house.clock() - NOON >= timedelta(seconds=600)
+    assert published.event("failed").data["rtn_code"] == BUSY
+    assert harness.clock() - NOON >= timedelta(seconds=600)
 
 
 async def test_a_number_of_this_process_proves_that_queries_work() -> None:
     """A new merchant without a known number in the settings: its second order settles doubts about the first."""
-    house = House(known_trade_no=None)
-    house.ecticket.faults = [REFUSED]
-    told = await house.work(house.order())
+    harness = Harness(known_trade_no=None)
+    harness.ecticket.faults = [REFUSED]
+    published = await harness.work(harness.order())
     for _ in range(15):
-        assert told.nothing_but_deferred
-        told = await house.work(told.later)
-    waited = house.clock() - NOON
-    await house.work(house.order(order_id="A-2"))
+        assert published.nothing_but_deferred
+        published = await harness.work(published.later)
+    waited = harness.clock() - NOON
+    await harness.work(harness.order(order_id="A-2"))
 
-    told = await house.finish(told.later)
+    published = await harness.finish(published.later)
 
     assert waited > timedelta(seconds=600)
-    assert told.kinds == ["failed"]
-    assert derived("A-2") in house.ecticket.asked("query")
+    assert published.kinds == ["failed"]
+    assert derived("A-2") in harness.ecticket.asked("query")
 
 
 async def test_a_result_that_was_awaited_proves_that_queries_work() -> None:
     """What the confirm stage sees QueryIssueResult know serves the submit stage of the same process."""
-    house = House(known_trade_no=None)
-    (confirmation,) = (await house.work(house.order(order_id="A-2"))).confirmations
-    await house.ask(confirmation)
-    house.ecticket.faults = [REFUSED]
+    harness = Harness(known_trade_no=None)
+    (confirmation,) = (await harness.work(harness.order(order_id="A-2"))).confirmations
+    await harness.ask(confirmation)
+    harness.ecticket.faults = [REFUSED]
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.kinds == ["failed"]
+    assert published.kinds == ["failed"]
 
 
-async def test_a_doubt_of_a_new_merchant_waits_and_says_what_is_missing() -> None:
+async def test_a_doubt_of_a_new_merchant_waits_and_names_what_is_missing() -> None:
     """Nothing can show that queries work: no order is failed, none is sent again, a person gets the cure."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600), known_trade_no=None)
-    house.ecticket.faults = [REFUSED]
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600), known_trade_no=None)
+    harness.ecticket.faults = [REFUSED]
 
     with capture_logs() as logs:
-        told = await house.finish(house.order())
+        published = await harness.finish(harness.order())
 
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert f"merchants.{MERCHANT}.known_trade_no" in str(told.event("parked").data["message"])
-    assert len(house.heard.of("no_known_number")) > 10
-    assert set(house.heard.of("deferred")) == {("refusal_not_final",), ("no_known_number",)}
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert f"merchants.{MERCHANT}.known_trade_no" in str(published.event("parked").data["message"])
+    assert len(harness.heard.of("no_known_number")) > 10
+    assert set(harness.heard.of("deferred")) == {("refusal_not_final",), ("no_known_number",)}
     warned = [line for line in logs if "known_trade_no" in line["event"]]
     assert 1 <= len(warned) <= 7
     assert {line["merchant_id"] for line in warned} == {MERCHANT}
@@ -451,212 +458,212 @@ async def test_a_doubt_of_a_new_merchant_waits_and_says_what_is_missing() -> Non
 
 async def test_a_listed_code_means_again_later() -> None:
     """ "RtnCodes listed in `submit.retry_rtn_codes` | again later": nothing happened, so it is simply sent again."""
-    house = House(policy=SubmitPolicy(retry_rtn_codes=frozenset({10_500_009})))
-    house.ecticket.faults = [Fault((10_500_009, "Busy"))]
+    harness = Harness(policy=SubmitPolicy(retry_rtn_codes=frozenset({10_500_009})))
+    harness.ecticket.faults = [Fault((10_500_009, "Busy"))]
 
-    first = await house.work(house.order())
-    told = await house.work(first.later)
+    first = await harness.work(harness.order())
+    published = await harness.work(first.later)
 
     assert first.nothing_but_deferred
     assert header(first.later, "ecticket-attempts") == "1"
     assert not has_header(first.later, "ecticket-possibly-sent-at")
-    assert told.event("submitted").data["recovered"] is False
-    assert house.ecticket.asked("query") == []
+    assert published.event("submitted").data["recovered"] is False
+    assert harness.ecticket.asked("query") == []
 
 
 # --- in doubt ---------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_lost_after_the_effect_is_recovered(house: House) -> None:
+async def test_an_answer_lost_after_the_effect_is_recovered(harness: Harness) -> None:
     """Asked before anything else, and found; one Issue call, tickets once."""
-    house.ecticket.faults = [LOST_AFTER]
+    harness.ecticket.faults = [LOST_AFTER]
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    submitted = told.event("submitted")
+    submitted = published.event("submitted")
     assert (submitted.data["recovered"], submitted.data["ticket_trade_no"]) == (True, None)
-    assert json.loads(told.confirmations[0].value or b"")["recovered"] is True
-    assert [kind for kind, _ in house.ecticket.calls] == ["issue", "query"]
-    assert house.ecticket.tickets == {derived(): 1}
+    assert json.loads(published.confirmations[0].value or b"")["recovered"] is True
+    assert [kind for kind, _ in harness.ecticket.calls] == ["issue", "query"]
+    assert harness.ecticket.tickets == {derived(): 1}
 
 
-async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_only(house: House) -> None:
+async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_only(harness: Harness) -> None:
     """Not before the waiting time is over, under the same number, and after question, control and proof of life."""
-    house.ecticket.faults = [LOST_BEFORE]
+    harness.ecticket.faults = [LOST_BEFORE]
 
-    first = await house.work(house.order())
-    told = await house.finish(first.later)
+    first = await harness.work(harness.order())
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    assert told.event("submitted").data["recovered"] is False
-    assert told.event("submitted").data["trade_no"] == derived()
-    assert house.ecticket.issues == {derived(): 2}
-    assert house.ecticket.tickets == {derived(): 1}
-    assert house.clock() - NOON >= timedelta(seconds=600)
-    kinds = [kind for kind, _ in house.ecticket.calls]
+    assert published.event("submitted").data["recovered"] is False
+    assert published.event("submitted").data["trade_no"] == derived()
+    assert harness.ecticket.issues == {derived(): 2}
+    assert harness.ecticket.tickets == {derived(): 1}
+    assert harness.clock() - NOON >= timedelta(seconds=600)
+    kinds = [kind for kind, _ in harness.ecticket.calls]
     assert kinds[-5:] == ["query", "control", "query", "query", "issue"]
 
 
-async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(house: House) -> None:
+async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(harness: Harness) -> None:
     """ECTicket creates received orders in a job; until it has run, nobody knows the number."""
-    house.ecticket.faults = [LOST_AFTER]
-    house.ecticket.visible_after = 590
+    harness.ecticket.faults = [LOST_AFTER]
+    harness.ecticket.visible_after = 590
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.issues == {derived(): 1}
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.issues == {derived(): 1}
 
 
-async def test_a_silent_ecticket_leaves_the_doubt_open(house: House) -> None:
+async def test_a_silent_ecticket_leaves_the_doubt_open(harness: Harness) -> None:
     """No answer to a query proves nothing, however long it takes."""
-    house.ecticket.faults = [LOST_BEFORE]
-    house.ecticket.silent = True
+    harness.ecticket.faults = [LOST_BEFORE]
+    harness.ecticket.silent = True
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for _ in range(20):
-        told = await house.work(told.later)
+        published = await harness.work(published.later)
 
-    assert told.nothing_but_deferred
-    assert house.ecticket.issues == {derived(): 1}
+    assert published.nothing_but_deferred
+    assert harness.ecticket.issues == {derived(): 1}
 
 
 async def test_an_ecticket_that_knows_every_number_is_an_alarm() -> None:
     """ "A control that is itself answered with RtnCode 1 means that nothing is ever "not known": alarm"."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.faults = [LOST_BEFORE]
-    house.ecticket.knows_everything = True
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.faults = [LOST_BEFORE]
+    harness.ecticket.knows_everything = True
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert set(house.heard.of("control_known")) == {(MERCHANT,)}
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert "claims to know a random number" in str(told.event("parked").data["message"])
-    assert house.ecticket.issues == {derived(): 1}
+    assert set(harness.heard.of("control_known")) == {(MERCHANT,)}
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert "claims to know a random number" in str(published.event("parked").data["message"])
+    assert harness.ecticket.issues == {derived(): 1}
 
 
 async def test_an_order_that_may_have_been_sent_is_unresolved_at_last() -> None:
     """ "After `submit.give_up_after_hours`: dead letter, `unresolved` if it may have been sent"."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=7_200))
-    house.ecticket.always = LOST_BEFORE
-    house.ecticket.silent = True
-    record = house.order()
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=7_200))
+    harness.ecticket.always = LOST_BEFORE
+    harness.ecticket.silent = True
+    record = harness.order()
 
-    told = await house.finish(record)
+    published = await harness.finish(record)
 
-    parked, letter = told.event("parked"), told.letter
+    parked, dead_letter = published.event("parked"), published.letter
     assert parked.data == {
         "order_id": "A-1",
         "reason": "unresolved",
         "stage": "submit",
         "plugin": None,
-        "message": header(letter, "ecticket-message"),
+        "message": header(dead_letter, "ecticket-message"),
         "parts_done": 0,
     }
     assert (parked.key, parked.attributes["orderref"]) == ("A-1", f"orders.paid/2/{record.offset}")
-    assert derived() in header(letter, "ecticket-message")
-    assert (letter.key, letter.value) == (record.key, record.value)
-    assert header(letter, "ecticket-offset") == str(record.offset)
-    assert has_header(letter, "ecticket-possibly-sent-at")
-    assert plan_of(letter).parts[0].part.trade_no.value == derived()
-    assert timedelta(hours=2) <= house.clock() - NOON <= timedelta(hours=2, minutes=3)
+    assert derived() in header(dead_letter, "ecticket-message")
+    assert (dead_letter.key, dead_letter.value) == (record.key, record.value)
+    assert header(dead_letter, "ecticket-offset") == str(record.offset)
+    assert has_header(dead_letter, "ecticket-possibly-sent-at")
+    assert plan_of(dead_letter).parts[0].part.trade_no.value == derived()
+    assert timedelta(hours=2) <= harness.clock() - NOON <= timedelta(hours=2, minutes=3)
 
 
 # --- held up ----------------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_not_sent_is_sent_again_at_once_with_pauses(house: House) -> None:
+async def test_what_was_not_sent_is_sent_again_at_once_with_pauses(harness: Harness) -> None:
     """ "not sent: again with back-off and jitter"; nothing is asked, since nothing can have happened."""
-    house.ecticket.faults = [NOT_SENT, NOT_SENT, NOT_SENT]
+    harness.ecticket.faults = [NOT_SENT, NOT_SENT, NOT_SENT]
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert told.event("submitted").data["recovered"] is False
-    assert house.ecticket.asked("query") == []
-    assert timedelta(seconds=0.5) < house.clock() - NOON < timedelta(seconds=5)
+    assert published.event("submitted").data["recovered"] is False
+    assert harness.ecticket.asked("query") == []
+    assert timedelta(seconds=0.5) < harness.clock() - NOON < timedelta(seconds=5)
 
 
 async def test_an_order_that_could_never_be_sent_is_given_up() -> None:
     """ "else `gave-up`": certainly never sent, and the message says so."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.always = NOT_SENT
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.always = NOT_SENT
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.event("parked").data["reason"] == "gave-up"
-    assert "no tickets exist" in header(told.letter, "ecticket-message")
-    assert not has_header(told.letter, "ecticket-possibly-sent-at")
-    assert house.ecticket.issues == {}
+    assert published.event("parked").data["reason"] == "gave-up"
+    assert "no tickets exist" in header(published.letter, "ecticket-message")
+    assert not has_header(published.letter, "ecticket-possibly-sent-at")
+    assert harness.ecticket.issues == {}
 
 
-async def test_an_open_breaker_counts_no_attempts(house: House) -> None:
+async def test_an_open_breaker_counts_no_attempts(harness: Harness) -> None:
     """ "breaker waits do not count"; nothing is tried, and nothing may have been sent."""
-    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+    harness.ecticket.breaker_until = NOON + timedelta(minutes=30)
 
-    told = await house.work(house.order(*THREE_PARTS))
+    published = await harness.work(harness.order(*THREE_PARTS))
     for more in range(1, 6):
-        assert told.nothing_but_deferred
-        assert header(told.later, "ecticket-attempts") == "0"
-        assert not has_header(told.later, "ecticket-possibly-sent-at")
-        house.ecticket.breaker_until = NOON + timedelta(minutes=30 + more)
-        told = await house.work(told.later)
-    told = await house.finish(told.later)
+        assert published.nothing_but_deferred
+        assert header(published.later, "ecticket-attempts") == "0"
+        assert not has_header(published.later, "ecticket-possibly-sent-at")
+        harness.ecticket.breaker_until = NOON + timedelta(minutes=30 + more)
+        published = await harness.work(published.later)
+    published = await harness.finish(published.later)
 
-    assert told.kinds == ["submitted"] * 3
-    assert ("breaker_open",) in house.heard.of("deferred")
+    assert published.kinds == ["submitted"] * 3
+    assert ("breaker_open",) in harness.heard.of("deferred")
 
 
-async def test_a_lock_out_counts_no_attempts(house: House) -> None:
+async def test_a_lock_out_counts_no_attempts(harness: Harness) -> None:
     """HTTP 403: refused before execution, so nothing was sent; as told, and not before."""
-    house.ecticket.locked_out_until = NOON + timedelta(minutes=30)
+    harness.ecticket.locked_out_until = NOON + timedelta(minutes=30)
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert told.nothing_but_deferred
-    assert header(told.later, "ecticket-attempts") == "0"
-    assert not has_header(told.later, "ecticket-possibly-sent-at")
-    assert house.ecticket.asked("query") == []
+    assert published.nothing_but_deferred
+    assert header(published.later, "ecticket-attempts") == "0"
+    assert not has_header(published.later, "ecticket-possibly-sent-at")
+    assert harness.ecticket.asked("query") == []
 
 
 @pytest.mark.parametrize("minutes", [30, 10, 59])
 @pytest.mark.parametrize("parts", [1, 3])
 async def test_a_locked_out_merchants_order_is_written_once_for_the_whole_lock_out(
-    house: House, minutes: int, parts: int
+    harness: Harness, minutes: int, parts: int
 ) -> None:
     """Retrying makes no sense before it ends: the order is due then, and not every minute until then."""
-    ends = house.ecticket.breaker_until = NOON + timedelta(minutes=minutes)
+    ends = harness.ecticket.breaker_until = NOON + timedelta(minutes=minutes)
 
-    told = await house.work(house.order(*THREE_PARTS[:parts]))
+    published = await harness.work(harness.order(*THREE_PARTS[:parts]))
 
-    assert told.nothing_but_deferred
-    assert header(told.later, "ecticket-not-before") == rfc3339(ends)
-    assert (await house.work(told.later)).kinds == ["submitted"] * parts
+    assert published.nothing_but_deferred
+    assert header(published.later, "ecticket-not-before") == rfc3339(ends)
+    assert (await harness.work(published.later)).kinds == ["submitted"] * parts
 
 
-async def test_an_order_that_met_the_lock_out_itself_is_due_when_it_ends(house: House) -> None:
+async def test_an_order_that_met_the_lock_out_itself_is_due_when_it_ends(harness: Harness) -> None:
     """Its Issue call got HTTP 403; the time is ECTicket's own."""
-    house.ecticket.locked_out_until = NOON + timedelta(minutes=30)
+    harness.ecticket.locked_out_until = NOON + timedelta(minutes=30)
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert header(told.later, "ecticket-not-before") == rfc3339(NOON + timedelta(minutes=30))
+    assert header(published.later, "ecticket-not-before") == rfc3339(NOON + timedelta(minutes=30))
 
 
-async def test_a_lock_out_without_an_end_is_looked_at_each_hour(house: House) -> None:
+async def test_a_lock_out_without_an_end_is_looked_at_each_hour(harness: Harness) -> None:
     """No record waits longer than what the adapter could mean; a clock or a header that is wrong stays bounded."""
-    house.ecticket.breaker_until = NOON + timedelta(days=3)
+    harness.ecticket.breaker_until = NOON + timedelta(days=3)
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    assert header(told.later, "ecticket-not-before") == rfc3339(NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS))
+    assert header(published.later, "ecticket-not-before") == rfc3339(NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS))
 
 
 async def test_each_of_several_merchants_has_a_bulkhead_of_its_own() -> None:
     """One that is alone has none, and so every place; those that are not configured share one."""
-    alone, several = House(MERCHANT), House(MERCHANT, OTHER_MERCHANT)
+    alone, several = Harness(MERCHANT), Harness(MERCHANT, OTHER_MERCHANT)
 
-    async def bulkhead(house: House, merchant_id: str) -> object:
-        return (await house.submit.prepare(house.order(merchant_id=merchant_id))).bulkhead
+    async def bulkhead(harness: Harness, merchant_id: str) -> object:
+        return (await harness.submit.prepare(harness.order(merchant_id=merchant_id))).bulkhead
 
     assert await bulkhead(alone, MERCHANT) is None
     assert await bulkhead(several, MERCHANT) == MERCHANT
@@ -664,67 +671,67 @@ async def test_each_of_several_merchants_has_a_bulkhead_of_its_own() -> None:
     assert await bulkhead(several, "1") == await bulkhead(several, "2") == await bulkhead(alone, "3") == ""
 
 
-async def test_a_deferred_order_may_move_and_says_itself_what_was_sent(house: House) -> None:
+async def test_a_deferred_order_may_be_handed_off_and_holds_what_was_sent(harness: Harness) -> None:
     """The engine hands it on while it waits for long, and does not doubt it when it comes back."""
-    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
-    record = house.order()
-    fresh, later = await house.submit.prepare(record), (await house.work(record)).later
-    prepared = await house.submit.prepare(later)
+    harness.ecticket.breaker_until = NOON + timedelta(minutes=30)
+    record = harness.order()
+    fresh, later = await harness.submit.prepare(record), (await harness.work(record)).later
+    prepared = await harness.submit.prepare(later)
 
     assert (fresh.may_hand_off, fresh.resumes) == (True, False)
     assert (prepared.may_hand_off, prepared.resumes) == (True, True)
 
 
-async def test_a_short_refusal_unread_is_waited_for_in_place(house: House) -> None:
+async def test_a_short_throttling_is_waited_for_in_the_same_run(harness: Harness) -> None:
     """HTTP 429 or 503 with a Retry-After of a second: not worth a deferral."""
-    house.ecticket.locked_out_until = NOON + timedelta(seconds=1)
-    prepared = await house.submit.prepare(house.order())
+    harness.ecticket.locked_out_until = NOON + timedelta(seconds=1)
+    prepared = await harness.submit.prepare(harness.order())
 
     async def unlock(seconds: float) -> None:
-        house.clock.passes(seconds)
-        house.ecticket.locked_out_until = None
+        harness.clock.passes(seconds)
+        harness.ecticket.locked_out_until = None
 
-    house.submit._sleep = unlock
-    told = house.reader.read(await house.submit.handle(prepared.subject, RecordContext(house.order())))
+    harness.submit._sleep = unlock
+    published = harness.reader.read(await harness.submit.handle(prepared.subject, RecordContext(harness.order())))
 
-    assert told.kinds == ["submitted"]
-    assert sum(house.ecticket.issues.values()) == 2
+    assert published.kinds == ["submitted"]
+    assert sum(harness.ecticket.issues.values()) == 2
 
 
-async def test_an_envelope_that_is_refused_alone_is_dead_lettered(house: House) -> None:
+async def test_an_envelope_that_is_refused_alone_is_dead_lettered(harness: Harness) -> None:
     """ "an order that stays alone with it for `submit.attempts` while the control query is fine"."""
-    house.ecticket.always = NOT_ACCEPTED
+    harness.ecticket.always = NOT_ACCEPTED
 
-    told = await house.finish(house.order())
+    published = await harness.finish(harness.order())
 
-    assert told.event("parked").data["reason"] == "refused-envelope"
-    assert house.ecticket.issues == {derived(): SubmitPolicy().attempts}
-    assert house.ecticket.asked("control") == ["merchant"]
-    assert not has_header(told.letter, "ecticket-possibly-sent-at")
-    assert header(told.letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
+    assert published.event("parked").data["reason"] == "refused-envelope"
+    assert harness.ecticket.issues == {derived(): SubmitPolicy().attempts}
+    assert harness.ecticket.asked("control") == ["merchant"]
+    assert not has_header(published.letter, "ecticket-possibly-sent-at")
+    assert header(published.letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
 
 
-async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fault(house: House) -> None:
+async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fault(harness: Harness) -> None:
     """Then settings or clock are wrong: everything waits, and nobody is blamed."""
-    house.ecticket.always = NOT_ACCEPTED
-    house.ecticket.silent = True
+    harness.ecticket.always = NOT_ACCEPTED
+    harness.ecticket.silent = True
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
     for _ in range(20):
-        assert told.nothing_but_deferred
-        told = await house.work(told.later)
+        assert published.nothing_but_deferred
+        published = await harness.work(published.later)
 
 
 # --- in several parts -------------------------------------------------------------------------------------------------
 
 
-async def test_each_part_ends_for_itself_and_all_in_one_outcome(house: House) -> None:
+async def test_each_part_ends_for_itself_and_all_in_one_outcome(harness: Harness) -> None:
     """One submitted, one refused, one in doubt: two events' worth of records, one transaction."""
-    house.ecticket.faults = [None, REFUSED, LOST_BEFORE]
-    record = house.order(*THREE_PARTS)
+    harness.ecticket.faults = [None, REFUSED, LOST_BEFORE]
+    record = harness.order(*THREE_PARTS)
 
-    first = await house.work(record)
-    rest = await house.finish(first.later)
+    first = await harness.work(record)
+    rest = await harness.finish(first.later)
 
     assert first.kinds == ["submitted"]
     assert len(first.confirmations) == 1
@@ -737,184 +744,186 @@ async def test_each_part_ends_for_itself_and_all_in_one_outcome(house: House) ->
     ]
     assert [event.data["trade_no"] for event in rest.events] == [derived(part=2), derived(part=3)]
     assert {event.attributes["orderref"] for event in rest.events} == {f"orders.paid/2/{record.offset}"}
-    assert house.ecticket.tickets == {derived(part=1): 1, derived(part=3): 1}
-    assert sorted(set(house.heard.of("order_settled"))) == [("deferred",), ("failed",), ("submitted",)]
+    assert harness.ecticket.tickets == {derived(part=1): 1, derived(part=3): 1}
+    assert sorted(set(harness.heard.of("order_settled"))) == [("deferred",), ("failed",), ("submitted",)]
 
 
-async def test_a_refusal_in_front_does_not_stop_the_parts_behind(house: House) -> None:
+async def test_a_refusal_in_front_does_not_stop_the_parts_behind(harness: Harness) -> None:
     """ "a refusal or a doubt does not stop the next part"."""
-    house.ecticket.faults = [REFUSED, LOST_BEFORE, None]
+    harness.ecticket.faults = [REFUSED, LOST_BEFORE, None]
 
-    told = await house.work(house.order(*THREE_PARTS))
+    published = await harness.work(harness.order(*THREE_PARTS))
 
-    assert [event.data["part"] for event in told.events] == [3]
-    assert [part.part.number for part in plan_of(told.later).parts] == [1, 2]
+    assert [event.data["part"] for event in published.events] == [3]
+    assert [part.part.number for part in plan_of(published.later).parts] == [1, 2]
 
 
-async def test_parts_that_are_parked_tell_how_many_were_done() -> None:
+async def test_parts_that_are_parked_show_how_many_were_done() -> None:
     """ "`parts_done`": the order is partly issued, and whoever looks at it must know."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
-    first = await house.work(house.order(*THREE_PARTS))
-    house.ecticket.silent = True
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
+    first = await harness.work(harness.order(*THREE_PARTS))
+    harness.ecticket.silent = True
 
-    told = await house.finish(first.later)
+    published = await harness.finish(first.later)
 
-    assert told.kinds == ["parked"]
-    assert told.event("parked").data["parts_done"] == 1
-    assert plan_of(told.letter).parts_done == 1
-    assert [part.part.number for part in plan_of(told.letter).parts] == [2, 3]
-    assert derived(part=2) in header(told.letter, "ecticket-message")
-    assert derived(part=3) in header(told.letter, "ecticket-message")
+    assert published.kinds == ["parked"]
+    assert published.event("parked").data["parts_done"] == 1
+    assert plan_of(published.letter).parts_done == 1
+    assert [part.part.number for part in plan_of(published.letter).parts] == [2, 3]
+    assert derived(part=2) in header(published.letter, "ecticket-message")
+    assert derived(part=3) in header(published.letter, "ecticket-message")
 
 
-async def test_parts_parked_for_several_reasons_say_the_gravest() -> None:
+async def test_parts_parked_for_several_reasons_show_the_gravest() -> None:
     """One was never sent, another may have been: tickets may exist."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.faults = [NOT_ACCEPTED, LOST_BEFORE]
-    house.ecticket.always = NOT_ACCEPTED
-    first = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
-    house.ecticket.silent = True
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.faults = [NOT_ACCEPTED, LOST_BEFORE]
+    harness.ecticket.always = NOT_ACCEPTED
+    first = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
+    harness.ecticket.silent = True
 
-    told = await house.finish(first.later)
+    published = await harness.finish(first.later)
 
-    assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == "unresolved"
-    assert [part.part.number for part in plan_of(told.letter).parts] == [1, 2]
+    assert published.event("parked").data["reason"] == header(published.letter, "ecticket-reason") == "unresolved"
+    assert [part.part.number for part in plan_of(published.letter).parts] == [1, 2]
 
 
 # --- the lease and the engine's carrying ------------------------------------------------------------------------------
 
 
-async def test_a_lost_lease_passes_through_with_nothing_written(house: House) -> None:
+async def test_a_lost_lease_passes_through_with_nothing_written(harness: Harness) -> None:
     """The partition may be somebody else's, and so may the order."""
     with pytest.raises(LeaseLost):
-        await house.work(house.order(), lost_after=0)
+        await harness.work(harness.order(), lost_after=0)
 
-    assert house.ecticket.calls == []
+    assert harness.ecticket.calls == []
 
 
-async def test_a_lease_lost_between_parts_leaves_the_rest_to_the_next_owner(house: House) -> None:
+async def test_a_lease_lost_between_parts_leaves_the_rest_to_the_next_owner(harness: Harness) -> None:
     """The first part is found by asking, and each part is issued once."""
-    record = house.order(*THREE_PARTS)
+    record = harness.order(*THREE_PARTS)
     with pytest.raises(LeaseLost):
-        await house.work(record, lost_after=1)
-    house.clock.passes(10)
+        await harness.work(record, lost_after=1)
+    harness.clock.passes(10)
 
-    told = await house.finish(record, possibly_sent_since=house.clock())
+    published = await harness.finish(record, possibly_sent_since=harness.clock())
 
-    recovered = {event.data["part"]: event.data["recovered"] for event in told.events}
+    recovered = {event.data["part"]: event.data["recovered"] for event in published.events}
     assert recovered == {1: True, 2: False, 3: False}
-    assert set(house.ecticket.tickets.values()) == {1}
+    assert set(harness.ecticket.tickets.values()) == {1}
 
 
-async def test_each_send_asks_for_the_lease(house: House) -> None:
+async def test_each_send_asks_for_the_lease(harness: Harness) -> None:
     """Every Issue call, also a second one, goes through the grant; questions do not."""
-    house.ecticket.faults = [LOST_BEFORE]
-    record = house.order(*THREE_PARTS)
+    harness.ecticket.faults = [LOST_BEFORE]
+    record = harness.order(*THREE_PARTS)
     context = RecordContext(record)
 
-    await house.submit.handle((await house.submit.prepare(record)).subject, context)
+    await harness.submit.handle((await harness.submit.prepare(record)).subject, context)
 
     assert context.sends == 3
 
 
-async def test_a_carried_order_keeps_plan_and_clocks(house: House) -> None:
+async def test_a_handed_off_order_keeps_plan_and_clocks(harness: Harness) -> None:
     """Handed on by the engine: nothing was tried, so attempts stay; it may have been sent, as the grant says."""
-    house.ecticket.faults = [LOST_BEFORE]
-    later = (await house.work(house.order())).later
-    prepared = await house.submit.prepare(later)
-    house.clock.passes(30)
-    fenced = house.clock()
+    harness.ecticket.faults = [LOST_BEFORE]
+    later = (await harness.work(harness.order())).later
+    prepared = await harness.submit.prepare(later)
+    harness.clock.passes(30)
+    fenced = harness.clock()
 
-    carried = house.reader.read(
-        house.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=fenced))
+    handed_off = harness.reader.read(
+        harness.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=fenced))
     ).later
 
     same = ("ecticket-plan", "ecticket-attempts", "ecticket-first-seen", "ecticket-offset", "ecticket-timestamp")
-    assert [header(carried, name) for name in same] == [header(later, name) for name in same]
-    assert header(carried, "ecticket-possibly-sent-at") == fenced.isoformat(timespec="milliseconds").replace(
+    assert [header(handed_off, name) for name in same] == [header(later, name) for name in same]
+    assert header(handed_off, "ecticket-possibly-sent-at") == fenced.isoformat(timespec="milliseconds").replace(
         "+00:00", "Z"
     )
-    assert header(carried, "ecticket-not-before") == header(later, "ecticket-not-before")
-    assert (carried.key, carried.value) == (later.key, later.value)
+    assert header(handed_off, "ecticket-not-before") == header(later, "ecticket-not-before")
+    assert (handed_off.key, handed_off.value) == (later.key, later.value)
 
 
 @pytest.mark.parametrize(("waited", "least", "most"), [(0, 60, 60), (600, 110, 150), (7200, 450, 600)])
-async def test_an_order_whose_turn_does_not_come_waits_longer_each_time(
-    house: House, waited: float, least: float, most: float
+async def test_an_order_that_is_not_started_waits_longer_each_time(
+    harness: Harness, waited: float, least: float, most: float
 ) -> None:
     """Handed on although it is due: a backlog is rewritten a few times an hour, and not every minute."""
-    record = house.order()
-    prepared = await house.submit.prepare(record)
-    house.clock.passes(waited)
+    record = harness.order()
+    prepared = await harness.submit.prepare(record)
+    harness.clock.passes(waited)
 
-    carried = house.reader.read(house.submit.hand_off(record, prepared.subject, RecordContext(record))).later
+    handed_off = harness.reader.read(harness.submit.hand_off(record, prepared.subject, RecordContext(record))).later
 
-    due = datetime.fromisoformat(header(carried, "ecticket-not-before"))
-    assert least <= (due - house.clock()).total_seconds() <= most
+    due = datetime.fromisoformat(header(handed_off, "ecticket-not-before"))
+    assert least <= (due - harness.clock()).total_seconds() <= most
 
 
-async def test_what_may_have_been_sent_is_carried_on_by_a_clock_that_is_behind(house: House) -> None:
+async def test_what_may_have_been_sent_is_handed_off_by_a_clock_that_is_behind(harness: Harness) -> None:
     """Part 1 is in doubt, by a clock that was five minutes ahead; part 2 was sent, and then the lease was lost."""
-    house.ecticket.faults = [LOST_BEFORE, NOT_SENT]
-    house.ecticket.always = NOT_SENT
-    later = (await house.work(house.order(*THREE_PARTS[:2]))).later
-    house.ecticket.always = None
-    house.clock.time = NOON - timedelta(minutes=5)
-    prepared = await house.submit.prepare(later)
-    house.ecticket.visible_after = 300
-    house.ecticket.has(derived(part=2))
+    harness.ecticket.faults = [LOST_BEFORE, NOT_SENT]
+    harness.ecticket.always = NOT_SENT
+    later = (await harness.work(harness.order(*THREE_PARTS[:2]))).later
+    harness.ecticket.always = None
+    harness.clock.time = NOON - timedelta(minutes=5)
+    prepared = await harness.submit.prepare(later)
+    harness.ecticket.visible_after = 300
+    harness.ecticket.has(derived(part=2))
 
-    outcome = house.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=house.clock()))
-    told = await house.finish(house.reader.read(outcome).later)
+    outcome = harness.submit.hand_off(
+        later, prepared.subject, RecordContext(later, possibly_sent_since=harness.clock())
+    )
+    published = await harness.finish(harness.reader.read(outcome).later)
 
-    assert told.kinds == ["submitted"] * 2
-    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2)}
+    assert published.kinds == ["submitted"] * 2
+    assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2)}
 
 
-async def test_a_fresh_order_that_is_carried_is_fresh_afterwards(house: House) -> None:
+async def test_a_new_order_that_is_handed_off_is_new_afterwards(harness: Harness) -> None:
     """It was never begun: mapped when its time comes, and sent at once."""
-    record = house.order()
-    prepared = await house.submit.prepare(record)
+    record = harness.order()
+    prepared = await harness.submit.prepare(record)
 
-    carried = house.reader.read(house.submit.hand_off(record, prepared.subject, RecordContext(record))).later
-    told = await house.work(carried)
+    handed_off = harness.reader.read(harness.submit.hand_off(record, prepared.subject, RecordContext(record))).later
+    published = await harness.work(handed_off)
 
-    assert not has_header(carried, "ecticket-plan")
-    assert not has_header(carried, "ecticket-possibly-sent-at")
-    assert [kind for kind, _ in house.ecticket.calls] == ["issue"]
-    assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert not has_header(handed_off, "ecticket-plan")
+    assert not has_header(handed_off, "ecticket-possibly-sent-at")
+    assert [kind for kind, _ in harness.ecticket.calls] == ["issue"]
+    assert published.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
 
 
 # --- what ECTicket says it took in ------------------------------------------------------------------------------------
 
 
-async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome(house: House) -> None:
+async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome(harness: Harness) -> None:
     """RtnCode 1 with our number is certain; log and metric name the difference, for a person."""
-    house.ecticket.takes_in = (IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),)
+    harness.ecticket.takes_in = (IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),)
 
     with capture_logs() as logs:
-        told = await house.finish(house.order())
+        published = await harness.finish(harness.order())
 
-    assert told.kinds == ["submitted"]
-    assert told.event("submitted").data["ticket_count"] == 2
-    assert house.heard.of("ticket_data_differs") == [(MERCHANT,)]
+    assert published.kinds == ["submitted"]
+    assert published.event("submitted").data["ticket_count"] == 2
+    assert harness.heard.of("ticket_data_differs") == [(MERCHANT,)]
     (alarm,) = [line for line in logs if line["log_level"] == "error"]
     assert (alarm["trade_no"], alarm["order_id"]) == (derived(), "A-1")
     assert alarm["differences"] == ["VQT04959: asked for 2, issued 1"]
 
 
-async def test_no_ticket_data_raises_no_alarm(house: House) -> None:
+async def test_no_ticket_data_raises_no_alarm(harness: Harness) -> None:
     """Absent or unreadable, it cannot be compared."""
-    house.ecticket.takes_in = ()
+    harness.ecticket.takes_in = ()
 
-    assert (await house.finish(house.order(*THREE_PARTS))).kinds == ["submitted"] * 3
-    assert house.heard.of("ticket_data_differs") == []
+    assert (await harness.finish(harness.order(*THREE_PARTS))).kinds == ["submitted"] * 3
+    assert harness.heard.of("ticket_data_differs") == []
 
 
-async def test_the_tickets_asked_for_raise_no_alarm(house: House) -> None:
+async def test_the_tickets_asked_for_raise_no_alarm(harness: Harness) -> None:
     """Every type of ticket, and an item in several lines."""
-    told = await house.finish(house.order(*THREE_PARTS, line()))
+    published = await harness.finish(harness.order(*THREE_PARTS, line()))
 
-    assert told.kinds == ["submitted"] * 3
-    assert house.heard.of("ticket_data_differs") == []
+    assert published.kinds == ["submitted"] * 3
+    assert harness.heard.of("ticket_data_differs") == []

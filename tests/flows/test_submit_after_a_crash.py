@@ -15,7 +15,7 @@ import pytest
 from adapter import Skip
 from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
-from adapter.issuance.sitting import Unproven
+from adapter.issuance.next_step import Unverified
 from adapter.protocol.issue import TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED_AFTER
@@ -23,11 +23,11 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, Book
 from adapter.testing.told import Told, has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
-from flows.house import (
+from flows.harness import (
     KNOWN_TRADE_NO,
     SERIAL,
     THREE_PARTS,
-    House,
+    Harness,
     derived,
     line,
     plan_of,
@@ -39,231 +39,234 @@ from flows.house import (
 # --- after a crash ----------------------------------------------------------------------------------------------------
 
 
-async def test_after_a_crash_a_known_order_is_recovered_and_nothing_is_sent(house: House) -> None:
+async def test_after_a_crash_a_known_order_is_recovered_and_nothing_is_sent(harness: Harness) -> None:
     """Asked before anything else is done with it."""
-    house.ecticket.has(derived())
+    harness.ecticket.has(derived())
 
-    told = await house.work(house.order(), possibly_sent_since=NOON)
+    published = await harness.work(harness.order(), possibly_sent_since=NOON)
 
-    assert told.event("submitted").data["recovered"] is True
-    assert house.ecticket.calls == [("query", derived())]
+    assert published.event("submitted").data["recovered"] is True
+    assert harness.ecticket.calls == [("query", derived())]
 
 
 async def test_after_a_crash_an_unknown_order_waits_with_its_plan() -> None:
     """Mapped once to learn its number, and never again; sent under it once it is proven that nobody had sent it."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
 
-    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    first = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
     maps.item_no = "CK851236"
-    told = await house.finish(first.later)
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    assert plan_of(first.later).unproven == Unproven()
+    assert plan_of(first.later).unverified == Unverified()
     assert header(first.later, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
     assert maps.asked == 1
-    assert told.event("submitted").data["recovered"] is False
-    assert house.ecticket.requests[0].ticket_info[0].item_no == "VQT04959"
-    assert house.ecticket.issues == {derived(): 1}
-    assert house.clock() - NOON >= timedelta(seconds=600)
+    assert published.event("submitted").data["recovered"] is False
+    assert harness.ecticket.requests[0].ticket_info[0].item_no == "VQT04959"
+    assert harness.ecticket.issues == {derived(): 1}
+    assert harness.clock() - NOON >= timedelta(seconds=600)
 
 
-async def test_after_a_crash_no_part_is_sent_before_all_are_proven(house: House) -> None:
+async def test_after_a_crash_no_part_is_sent_before_all_are_verified(harness: Harness) -> None:
     """One part that cannot be asked about holds the others back."""
-    house.ecticket.silent_about = {derived(part=3)}
-    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    harness.ecticket.silent_about = {derived(part=3)}
+    published = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
     for _ in range(15):
-        told = await house.work(told.later)
-    assert house.ecticket.issues == {}
-    house.ecticket.silent_about = set()
+        published = await harness.work(published.later)
+    assert harness.ecticket.issues == {}
+    harness.ecticket.silent_about = set()
 
-    told = await house.finish(told.later)
+    published = await harness.finish(published.later)
 
-    assert told.kinds == ["submitted"] * 3
-    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+    assert published.kinds == ["submitted"] * 3
+    assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
 
 
-async def test_after_a_crash_breaker_waits_do_not_count_either(house: House) -> None:
+async def test_after_a_crash_breaker_waits_do_not_count_either(harness: Harness) -> None:
     """Also where one part is held back by another's."""
-    house.ecticket.breaker_until = NOON + timedelta(minutes=30)
+    harness.ecticket.breaker_until = NOON + timedelta(minutes=30)
 
-    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    published = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
 
-    assert header(told.later, "ecticket-attempts") == "0"
+    assert header(published.later, "ecticket-attempts") == "0"
 
 
 async def test_after_a_crash_skipping_waits_for_the_proof() -> None:
     """Not known: skipped, but not before that is certain."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("sold at the door")
 
-    first = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
-    told = await house.finish(first.later)
+    first = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    assert told.event("skipped").data["reason"] == "sold at the door"
-    assert told.event("skipped").data["plugin"] == "shop"
-    assert house.ecticket.issues == {}
-    assert house.clock() - NOON >= timedelta(seconds=600)
+    assert published.event("skipped").data["reason"] == "sold at the door"
+    assert published.event("skipped").data["plugin"] == "shop"
+    assert harness.ecticket.issues == {}
+    assert harness.clock() - NOON >= timedelta(seconds=600)
 
 
 async def test_after_a_crash_a_known_order_is_not_skipped() -> None:
     """Its tickets exist, whatever a plugin would say now."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("sold at the door")
-    house.ecticket.has(derived())
+    harness.ecticket.has(derived())
 
-    told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
+    published = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
 
 
 async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
     """A shop's topic may hold more than tickets; under the same plugins such an order was never sent."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("no tickets in it")
-    record = house.order(line("a pair of shoes"))
+    record = harness.order(line("a pair of shoes"))
 
-    told = await house.work(record, possibly_sent_since=NOON)
+    published = await harness.work(record, possibly_sent_since=NOON)
 
-    assert told.kinds == ["skipped"]
-    assert house.ecticket.calls == []
+    assert published.kinds == ["skipped"]
+    assert harness.ecticket.calls == []
 
 
 async def test_after_a_crash_under_another_mapping_what_cannot_be_planned_is_unresolved() -> None:
     """The mapping of then may have known it, so tickets may exist, and nobody knows under which number."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
-    record = house.order(line("a pair of shoes"))
+    harness = Harness(plugins={"shop": maps})
+    record = harness.order(line("a pair of shoes"))
 
-    told = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
     maps.skip = Skip("no tickets in it")
-    skipped = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    skipped = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
 
-    for each in (told, skipped):
+    for each in (published, skipped):
         assert each.event("parked").data["reason"] == "unresolved"
         assert "a pair of shoes" in header(each.letter, "ecticket-message")
         assert "tickets may exist" in header(each.letter, "ecticket-message")
         assert header(each.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
 
 
-async def test_after_a_crash_a_hook_that_fails_now_says_nothing_about_then() -> None:
+async def test_after_a_crash_a_hook_that_fails_now_proves_nothing_about_then() -> None:
     """It may have answered the earlier process, which then sent the order; that a plugin would skip it now, too."""
     maps = Maps()
     maps.error = KeyError("x")
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
 
     for skip in (None, Skip("sold at the door")):
         maps.skip = skip
-        told = await house.work(house.order(line("MINE")), possibly_sent_since=NOON)
-        assert (told.event("parked").data["reason"], told.event("parked").data["plugin"]) == ("unresolved", "shop")
+        published = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
+        assert (published.event("parked").data["reason"], published.event("parked").data["plugin"]) == (
+            "unresolved",
+            "shop",
+        )
 
 
 @pytest.mark.parametrize("names_it", [True, False])
 async def test_after_a_crash_an_order_of_a_merchant_that_is_gone_is_unresolved(names_it: bool) -> None:
     """Settings changed, not the mapping: the earlier process knew the merchant, or only that one, and may have sent."""
-    house = House(MERCHANT, OTHER_MERCHANT) if names_it else House(MERCHANT)
-    record = house.order(merchant_id=MERCHANT if names_it else None)
-    house.ecticket.has(derived())
+    harness = Harness(MERCHANT, OTHER_MERCHANT) if names_it else Harness(MERCHANT)
+    record = harness.order(merchant_id=MERCHANT if names_it else None)
+    harness.ecticket.has(derived())
     if names_it:
-        house.book.remove(MERCHANT)
+        harness.book.remove(MERCHANT)
     else:
-        house.book = Book(MERCHANT, OTHER_MERCHANT)
-        house.use()
+        harness.book = Book(MERCHANT, OTHER_MERCHANT)
+        harness.use()
 
-    told = await house.work(record, possibly_sent_since=NOON)
+    published = await harness.work(record, possibly_sent_since=NOON)
 
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert "tickets may exist" in header(told.letter, "ecticket-message")
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert "tickets may exist" in header(published.letter, "ecticket-message")
 
 
-async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(house: House) -> None:
+async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(harness: Harness) -> None:
     """It could not be sent then either: no alarm."""
-    unmapped = await house.work(house.order(line("no item number of ECTicket")), possibly_sent_since=NOON)
-    poison = await house.work(house.record(b"{"), possibly_sent_since=NOON)
+    unmapped = await harness.work(harness.order(line("no item number of ECTicket")), possibly_sent_since=NOON)
+    poison = await harness.work(harness.record(b"{"), possibly_sent_since=NOON)
 
     assert unmapped.event("parked").data["reason"] == "unmapped-item"
     assert poison.event("parked").data["reason"] == "unreadable"
-    for told in (unmapped, poison):
-        assert "tickets may exist" not in header(told.letter, "ecticket-message")
-        assert has_header(told.letter, "ecticket-possibly-sent-at")
+    for published in (unmapped, poison):
+        assert "tickets may exist" not in header(published.letter, "ecticket-message")
+        assert has_header(published.letter, "ecticket-possibly-sent-at")
 
 
-async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(house: House) -> None:
+async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(harness: Harness) -> None:
     """Its headers say that it may have been sent, or a plugin that is gone could read it."""
     sent = ("ecticket-possibly-sent-at", b"2026-03-01T03:00:00Z")
-    told = [
-        await house.work(with_headers(house.record(b"{"), sent)),
-        await house.work(house.record(b"{"), possibly_sent_since=NOON, fingerprint_changed=True),
-        await house.work(with_headers(house.record(b"{}"), ("ecticket-possibly-sent-at", b"yesterday"))),
+    published = [
+        await harness.work(with_headers(harness.record(b"{"), sent)),
+        await harness.work(harness.record(b"{"), possibly_sent_since=NOON, fingerprint_changed=True),
+        await harness.work(with_headers(harness.record(b"{}"), ("ecticket-possibly-sent-at", b"yesterday"))),
     ]
 
-    for each in told:
+    for each in published:
         assert header(each.letter, "ecticket-reason") == "unreadable"
         assert "tickets may exist" in header(each.letter, "ecticket-message")
         assert has_header(each.letter, "ecticket-possibly-sent-at")
 
 
 @pytest.mark.parametrize("known", [1, 2, 3])
-async def test_after_a_crash_and_another_mapping_a_known_part_parks_the_rest(house: House, known: int) -> None:
+async def test_after_a_crash_and_another_mapping_a_known_part_parks_the_rest(harness: Harness, known: int) -> None:
     """ "some part is known at ECTicket, the rest is parked as `unresolved`"."""
-    house.ecticket.has(derived(part=known))
+    harness.ecticket.has(derived(part=known))
 
-    told = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.event("submitted").data["part"] == known
-    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
-    assert "the mapping has changed since" in header(told.letter, "ecticket-message")
-    assert [part.part.number for part in plan_of(told.letter).parts] == [n for n in (1, 2, 3) if n != known]
-    assert told.deferred == []
-    assert house.ecticket.issues == {}
+    assert published.event("submitted").data["part"] == known
+    assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "the mapping has changed since" in header(published.letter, "ecticket-message")
+    assert [part.part.number for part in plan_of(published.letter).parts] == [n for n in (1, 2, 3) if n != known]
+    assert published.deferred == []
+    assert harness.ecticket.issues == {}
 
 
-async def test_after_a_crash_and_another_mapping_an_order_nobody_knows_is_sent(house: House) -> None:
+async def test_after_a_crash_and_another_mapping_an_unknown_order_is_sent(harness: Harness) -> None:
     """Once all its numbers are proven; a changed mapping alone parks nothing."""
-    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.kinds == ["submitted"] * 3
+    assert published.kinds == ["submitted"] * 3
 
 
-async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_mapping(house: House) -> None:
+async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_mapping(harness: Harness) -> None:
     """The first is recovered; the others are sent when they are proven, `part` of `parts` as ever."""
-    house.ecticket.has(derived(part=1))
+    harness.ecticket.has(derived(part=1))
 
-    first = await house.work(house.order(*THREE_PARTS), possibly_sent_since=NOON)
-    rest = await house.finish(first.later)
+    first = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
+    rest = await harness.finish(first.later)
 
     assert [event.data["part"] for event in first.events] == [1]
     assert [(event.data["part"], event.data["parts"]) for event in rest.events] == [(2, 3), (3, 3)]
-    assert set(house.ecticket.tickets.values()) == {1}
+    assert set(harness.ecticket.tickets.values()) == {1}
 
 
-async def test_after_a_crash_field_rules_wait_for_the_proof(house: House) -> None:
+async def test_after_a_crash_field_rules_wait_for_the_proof(harness: Harness) -> None:
     """The gift has expired over night: not known, so the order is invalid with nothing sent."""
-    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
-    house.clock.passes(86_400)
+    record = harness.order(line(voucher="gift", expire_date="2026-03-01"))
+    harness.clock.passes(86_400)
 
-    first = await house.work(record, possibly_sent_since=house.clock())
-    told = await house.finish(first.later)
+    first = await harness.work(record, possibly_sent_since=harness.clock())
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    assert told.event("parked").data["reason"] == "invalid-order"
-    assert "ExpireDate" in header(told.letter, "ecticket-message")
-    assert house.ecticket.issues == {}
+    assert published.event("parked").data["reason"] == "invalid-order"
+    assert "ExpireDate" in header(published.letter, "ecticket-message")
+    assert harness.ecticket.issues == {}
 
 
-async def test_after_a_crash_a_known_order_may_break_rules(house: House) -> None:
+async def test_after_a_crash_a_known_order_may_break_rules(harness: Harness) -> None:
     """Its tickets exist; what it breaks today does not matter any more."""
-    record = house.order(line(voucher="gift", expire_date="2026-03-01"))
-    house.ecticket.has(derived(), TradeNoKind.FREE)
-    house.clock.passes(86_400)
+    record = harness.order(line(voucher="gift", expire_date="2026-03-01"))
+    harness.ecticket.has(derived(), TradeNoKind.FREE)
+    harness.clock.passes(86_400)
 
-    told = await house.work(record, possibly_sent_since=house.clock())
+    published = await harness.work(record, possibly_sent_since=harness.clock())
 
-    assert told.kinds == ["submitted"]
+    assert published.kinds == ["submitted"]
 
 
 EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date": "2026-03-01"}))
@@ -271,221 +274,223 @@ EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date":
 
 
 @pytest.mark.parametrize("known_at_once", [True, False], ids=["in the same sitting", "in an earlier one"])
-async def test_after_a_crash_a_part_that_breaks_rules_beside_a_known_one_is_unresolved(
-    house: House, known_at_once: bool
+async def test_after_a_crash_a_part_that_breaks_rules_next_to_a_known_one_is_unresolved(
+    harness: Harness, known_at_once: bool
 ) -> None:
     """The order is partly issued, so it is not "invalid, with nothing sent"; a person must look."""
-    record = house.order(*EXPIRED)
-    house.ecticket.has(derived(part=1))
-    house.clock.passes(86_400)
-    fenced = house.clock()
+    record = harness.order(*EXPIRED)
+    harness.ecticket.has(derived(part=1))
+    harness.clock.passes(86_400)
+    fenced = harness.clock()
     if known_at_once:
         fenced -= timedelta(seconds=700)
 
-    told = await house.finish(record, possibly_sent_since=fenced)
+    published = await harness.finish(record, possibly_sent_since=fenced)
 
-    assert told.event("submitted").data["part"] == 1
-    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 1)
-    assert "ExpireDate" in header(told.letter, "ecticket-message")
-    assert house.ecticket.issues == {}
+    assert published.event("submitted").data["part"] == 1
+    assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 1)
+    assert "ExpireDate" in header(published.letter, "ecticket-message")
+    assert harness.ecticket.issues == {}
 
 
-async def test_after_a_crash_a_carried_plan_is_asked_about_and_not_mapped_again() -> None:
+async def test_after_a_crash_a_deferred_plan_is_queried_and_not_mapped_again() -> None:
     """The plan is the record's own, so nothing is unproven but its parts."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
-    house.ecticket.faults = [NOT_ACCEPTED]
-    later = (await house.work(house.order(line("MINE")))).later
-    house.clock.passes(100)
+    harness = Harness(plugins={"shop": maps})
+    harness.ecticket.faults = [NOT_ACCEPTED]
+    later = (await harness.work(harness.order(line("MINE")))).later
+    harness.clock.passes(100)
 
-    first = await house.work(later, possibly_sent_since=house.clock(), fingerprint_changed=True)
-    told = await house.finish(first.later)
+    first = await harness.work(later, possibly_sent_since=harness.clock(), fingerprint_changed=True)
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
-    assert plan_of(first.later).unproven is None
+    assert plan_of(first.later).unverified is None
     assert maps.asked == 1
-    assert house.ecticket.issues == {derived(): 2}
-    assert told.event("submitted").data["recovered"] is False
+    assert harness.ecticket.issues == {derived(): 2}
+    assert published.event("submitted").data["recovered"] is False
 
 
 async def test_after_a_crash_and_hours_without_answers_it_is_unresolved() -> None:
     """The give-up clock runs for an unproven order, too."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.silent = True
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.silent = True
 
-    told = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON)
+    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
 
-    assert told.event("parked").data["reason"] == "unresolved"
-    assert len(plan_of(told.letter).parts) == 3
-    assert house.ecticket.issues == {}
+    assert published.event("parked").data["reason"] == "unresolved"
+    assert len(plan_of(published.letter).parts) == 3
+    assert harness.ecticket.issues == {}
 
 
 # --- after a crash under another mapping, which made other parts ------------------------------------------------------
 
 
-def _others_asked(house: House, *todays: str) -> Counter[str]:
+def _others_asked(harness: Harness, *todays: str) -> Counter[str]:
     """How often each number was asked about that today's plan does not have; the other field's numbers count, too."""
-    return Counter(number for number in house.ecticket.asked("query") if number not in (*todays, KNOWN_TRADE_NO))
+    return Counter(number for number in harness.ecticket.asked("query") if number not in (*todays, KNOWN_TRADE_NO))
 
 
 @pytest.mark.parametrize(
     ("part", "kind"), [(2, TradeNoKind.MERCHANT), (20, TradeNoKind.FREE), (1, TradeNoKind.FREE)], ids=str
 )
 async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_bought(
-    house: House, part: int, kind: TradeNoKind
+    harness: Harness, part: int, kind: TradeNoKind
 ) -> None:
     """Two parts were sent and the second arrived; today's mapping makes one. A person is told which number exists."""
-    house.ecticket.has(derived(part=part), kind)
+    harness.ecticket.has(derived(part=part), kind)
 
-    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.kinds == ["parked"]
-    assert (told.event("parked").data["reason"], told.event("parked").data["parts_done"]) == ("unresolved", 0)
-    assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(told.letter, "ecticket-message")
-    assert f"MerchantTradeNo {derived()} stayed unsent" in header(told.letter, "ecticket-message")
-    assert house.ecticket.issues == {}
+    assert published.kinds == ["parked"]
+    assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 0)
+    assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(published.letter, "ecticket-message")
+    assert f"MerchantTradeNo {derived()} stayed unsent" in header(published.letter, "ecticket-message")
+    assert harness.ecticket.issues == {}
 
 
 async def test_after_a_crash_all_other_numbers_are_asked_about_twice_once_the_waiting_time_is_over(
-    house: House,
+    harness: Harness,
 ) -> None:
     """Not before, and not when the order is carried on; then it is sent."""
-    record = house.order()
+    record = harness.order()
 
-    first = await house.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
-    asked_at_once = _others_asked(house, derived())
-    told = await house.finish(first.later)
+    first = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
+    asked_at_once = _others_asked(harness, derived())
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
     assert asked_at_once == {}
-    assert _others_asked(house, derived()) == {derived(part=part): 4 for part in range(2, 21)}
-    assert len(house.ecticket.calls) < 100
-    assert told.kinds == ["submitted"]
-    assert house.ecticket.issues == {derived(): 1}
+    assert _others_asked(harness, derived()) == {derived(part=part): 4 for part in range(2, 21)}
+    assert len(harness.ecticket.calls) < 100
+    assert published.kinds == ["submitted"]
+    assert harness.ecticket.issues == {derived(): 1}
 
 
-async def test_after_a_crash_under_the_same_mapping_no_other_number_is_asked_about(house: House) -> None:
+async def test_after_a_crash_under_the_same_mapping_no_other_number_is_asked_about(harness: Harness) -> None:
     """The plan is the same, so there are none."""
-    await house.finish(house.order(), possibly_sent_since=NOON)
+    await harness.finish(harness.order(), possibly_sent_since=NOON)
 
-    assert _others_asked(house, derived()) == {}
+    assert _others_asked(harness, derived()) == {}
 
 
 async def test_after_a_crash_an_order_with_a_number_of_its_own_may_have_been_sent_under_derived_ones(
-    house: House,
+    harness: Harness,
 ) -> None:
     """Whoever parsed it then saw none."""
-    house.ecticket.has(derived())
+    harness.ecticket.has(derived())
 
-    told = await house.finish(house.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.kinds == ["parked"]
-    assert derived() in header(told.letter, "ecticket-message")
-    assert house.ecticket.issues == {}
+    assert published.kinds == ["parked"]
+    assert derived() in header(published.letter, "ecticket-message")
+    assert harness.ecticket.issues == {}
 
 
 async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_under_another_plan() -> None:
     """ "Nothing was sent" would be told of an order that has tickets."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
-    house.ecticket.has(derived(part=2))
+    harness = Harness(plugins={"shop": maps})
+    harness.ecticket.has(derived(part=2))
     maps.skip = Skip("sold at the door")
-    skipped = await house.finish(house.order(line("MINE")), possibly_sent_since=NOON, fingerprint_changed=True)
+    skipped = await harness.finish(harness.order(line("MINE")), possibly_sent_since=NOON, fingerprint_changed=True)
     maps.skip = None
-    expired = house.order(line(voucher="gift", expire_date="2026-03-01"))
-    house.clock.passes(86_400)
+    expired = harness.order(line(voucher="gift", expire_date="2026-03-01"))
+    harness.clock.passes(86_400)
 
-    invalid = await house.finish(expired, possibly_sent_since=house.clock(), fingerprint_changed=True)
+    invalid = await harness.finish(expired, possibly_sent_since=harness.clock(), fingerprint_changed=True)
 
-    for told in (skipped, invalid):
-        assert told.kinds == ["parked"]
-        assert told.event("parked").data["reason"] == "unresolved"
-        assert derived(part=2) in header(told.letter, "ecticket-message")
+    for published in (skipped, invalid):
+        assert published.kinds == ["parked"]
+        assert published.event("parked").data["reason"] == "unresolved"
+        assert derived(part=2) in header(published.letter, "ecticket-message")
 
 
-async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from_being_settled(house: House) -> None:
+async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from_being_settled(
+    harness: Harness,
+) -> None:
     """One answer in seven is lost: each is asked for again, and the sitting still gets through dozens of questions."""
-    house.ecticket.every_lost = 7
+    harness.ecticket.every_lost = 7
 
-    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.kinds == ["submitted"]
-    assert len(house.ecticket.calls) < 300
+    assert published.kinds == ["submitted"]
+    assert len(harness.ecticket.calls) < 300
 
 
 async def test_after_a_crash_another_plans_number_that_cannot_be_asked_about_holds_the_order_back() -> None:
     """Silence is no "not known": it waits, begins anew in a later sitting, and is at last given up."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    house.ecticket.silent_about = {derived(part=7)}
-    told = await house.work(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    harness.ecticket.silent_about = {derived(part=7)}
+    published = await harness.work(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
     for _ in range(15):
-        told = await house.work(told.later)
-    held_back = told.later
-    given_up = await house.finish(held_back)
-    house.ecticket.silent_about = set()
+        published = await harness.work(published.later)
+    held_back = published.later
+    given_up = await harness.finish(held_back)
+    harness.ecticket.silent_about = set()
 
-    sent = await house.finish(held_back)
+    sent = await harness.finish(held_back)
 
-    assert plan_of(held_back).unproven == Unproven(remapped=True)
+    assert plan_of(held_back).unverified == Unverified(mapping_changed=True)
     assert given_up.event("parked").data["reason"] == "unresolved"
     assert sent.kinds == ["submitted"]
-    assert house.ecticket.issues == {derived(): 1}
+    assert harness.ecticket.issues == {derived(): 1}
 
 
-async def test_after_a_crash_what_was_parked_beside_another_plan_is_not_sent_by_a_replay(house: House) -> None:
+async def test_after_a_crash_what_was_parked_because_of_another_plan_is_not_sent_by_a_replay(harness: Harness) -> None:
     """Asked about again, with the same answer; nor is a part that was parked beside a known one."""
-    house.ecticket.has(derived(part=2))
-    one_part = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
-    three_parts = await house.finish(house.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+    harness.ecticket.has(derived(part=2))
+    one_part = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    three_parts = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    for letter in (one_part.letter, three_parts.letter):
-        again = await house.finish(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    for dead_letter in (one_part.letter, three_parts.letter):
+        again = await harness.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
         assert again.kinds == ["parked"]
         assert derived(part=2) in header(again.letter, "ecticket-message")
 
-    assert house.ecticket.issues == {}
+    assert harness.ecticket.issues == {}
 
 
 @pytest.mark.parametrize("seconds", [6.0, 9.0])
-async def test_after_a_crash_all_other_numbers_are_settled_however_long_a_call_waits_for_its_turn(
-    house: House, seconds: float
+async def test_after_a_crash_all_candidate_numbers_are_settled_however_long_a_call_is_queued(
+    harness: Harness, seconds: float
 ) -> None:
     """Hundreds of such orders at once: a call may wait up to ten seconds, and ten numbers do not fit into a minute."""
-    house.ecticket.seconds = seconds
+    harness.ecticket.seconds = seconds
 
-    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert told.kinds == ["submitted"]
-    assert house.ecticket.issues == {derived(): 1}
-    assert house.clock() - NOON < timedelta(hours=2)
+    assert published.kinds == ["submitted"]
+    assert harness.ecticket.issues == {derived(): 1}
+    assert harness.clock() - NOON < timedelta(hours=2)
 
 
 async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took_longer_than_its_minute(
-    house: House,
+    harness: Harness,
 ) -> None:
     """What is sent was asked about within a minute, whatever the pace: two seconds a call here."""
-    house.ecticket.seconds = 2.0
+    harness.ecticket.seconds = 2.0
 
-    told = await house.finish(house.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    numbers = [number for kind, number in house.ecticket.calls if kind in ("query", "issue")]
-    assert told.kinds == ["submitted"]
+    numbers = [number for kind, number in harness.ecticket.calls if kind in ("query", "issue")]
+    assert published.kinds == ["submitted"]
     assert numbers[-4:] == [derived(), KNOWN_TRADE_NO, derived(), derived()]
-    assert house.ecticket.calls[-1] == ("issue", derived())
+    assert harness.ecticket.calls[-1] == ("issue", derived())
 
 
-async def test_after_a_crash_twenty_parts_are_proven_although_answers_are_slow(house: House) -> None:
+async def test_after_a_crash_twenty_parts_are_verified_although_answers_are_slow(harness: Harness) -> None:
     """Asking about all takes two minutes here: what was proven stays so, and is asked about anew before it is sent."""
-    house.ecticket.seconds = 1.5
-    record = house.order(*[line(f"VQT{number:05}", 100) for number in range(20)])
+    harness.ecticket.seconds = 1.5
+    record = harness.order(*[line(f"VQT{number:05}", 100) for number in range(20)])
 
-    told = await house.finish(record, possibly_sent_since=NOON)
+    published = await harness.finish(record, possibly_sent_since=NOON)
 
-    assert told.kinds == ["submitted"] * 20
-    assert set(house.ecticket.tickets.values()) == {1}
-    assert house.clock() - NOON < timedelta(minutes=20)
+    assert published.kinds == ["submitted"] * 20
+    assert set(harness.ecticket.tickets.values()) == {1}
+    assert harness.clock() - NOON < timedelta(minutes=20)
     for part in range(1, 21):
-        about = [kind for kind, number in house.ecticket.calls if number == derived(part=part)]
+        about = [kind for kind, number in harness.ecticket.calls if number == derived(part=part)]
         sent = about.index("issue")
         assert about[sent - 2 : sent] == ["query", "query"]
 
@@ -493,42 +498,42 @@ async def test_after_a_crash_twenty_parts_are_proven_although_answers_are_slow(h
 # --- replayed ---------------------------------------------------------------------------------------------------------
 
 
-async def _given_up(house: House) -> Told:
-    house.ecticket.always = NOT_SENT
-    return await house.finish(house.order())
+async def _given_up(harness: Harness) -> Told:
+    harness.ecticket.always = NOT_SENT
+    return await harness.finish(harness.order())
 
 
 async def test_a_replayed_order_counts_as_possibly_sent_and_keeps_its_plan() -> None:
     """Its own headers say so, later than its plan: asked first, then sent under the same number; the clock is reset."""
     maps = Maps()
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600), plugins={"shop": maps})
-    house.ecticket.always = NOT_SENT
-    record = house.order(line("MINE"))
-    letter = (await house.finish(record)).letter
-    house.ecticket.always = None
-    again = replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock)
-    replayed_at = house.clock()
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600), plugins={"shop": maps})
+    harness.ecticket.always = NOT_SENT
+    record = harness.order(line("MINE"))
+    dead_letter = (await harness.finish(record)).letter
+    harness.ecticket.always = None
+    again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock)
+    replayed_at = harness.clock()
 
-    first = await house.work(again)
-    told = await house.finish(first.later)
+    first = await harness.work(again)
+    published = await harness.finish(first.later)
 
     assert first.nothing_but_deferred
     assert header(first.later, "ecticket-replays") == "1"
     assert header(first.later, "ecticket-attempts") == "1"
     assert header(first.later, "ecticket-first-seen") == header(again, "ecticket-first-seen")
-    assert house.clock() - replayed_at >= timedelta(seconds=600)
+    assert harness.clock() - replayed_at >= timedelta(seconds=600)
     assert maps.asked == 1
-    assert told.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
-    assert house.ecticket.issues == {derived(): 1}
+    assert published.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
+    assert harness.ecticket.issues == {derived(): 1}
 
 
 async def test_a_replayed_order_that_is_parked_again_is_another_fact() -> None:
     """The dead letter that it was is part of the id, so no reader drops it as seen; the headers are replaced."""
-    house = House(policy=SubmitPolicy(give_up_after_seconds=3_600))
-    first = await _given_up(house)
-    house.ecticket.silent = True
+    harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
+    first = await _given_up(harness)
+    harness.ecticket.silent = True
 
-    second = await house.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    second = await harness.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
     assert second.event("parked").id != first.event("parked").id
     assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unresolved"
@@ -537,86 +542,86 @@ async def test_a_replayed_order_that_is_parked_again_is_another_fact() -> None:
     assert header(second.letter, "ecticket-replays") == "1"
 
 
-async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unproven() -> None:
+async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unverified() -> None:
     """It was parked before it had one; nobody knows under which mapping it may have been sent."""
     maps = Maps()
     maps.error = KeyError("x")
-    house = House(plugins={"shop": maps})
-    letter = (await house.work(house.order(line("MINE")))).letter
+    harness = Harness(plugins={"shop": maps})
+    dead_letter = (await harness.work(harness.order(line("MINE")))).letter
     maps.error = None
 
-    first = await house.work(replayed(letter, topic=TOPICS.orders_deferred, clock=house.clock))
-    told = await house.finish(first.later)
+    first = await harness.work(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
+    published = await harness.finish(first.later)
 
-    assert plan_of(first.later).unproven == Unproven(remapped=True)
-    assert told.kinds == ["submitted"]
+    assert plan_of(first.later).unverified == Unverified(mapping_changed=True)
+    assert published.kinds == ["submitted"]
 
 
 async def test_a_replay_does_not_skip_the_rest_of_an_order_that_is_partly_issued() -> None:
     """Skipped means that nothing was sent: beside a part that was told as submitted a person decides about the rest."""
     maps = Maps()
-    house = House(plugins={"shop": maps})
+    harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("sold at the door")
-    house.ecticket.has(derived())
-    first = await house.finish(house.order(line("MINE"), line("SPA", 1, **SERIAL)), possibly_sent_since=NOON)
+    harness.ecticket.has(derived())
+    first = await harness.finish(harness.order(line("MINE"), line("SPA", 1, **SERIAL)), possibly_sent_since=NOON)
 
-    again = await house.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=house.clock))
+    again = await harness.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
     assert first.kinds == ["submitted", "parked"]
     assert again.kinds == ["parked"]
     assert (again.event("parked").data["reason"], again.event("parked").data["parts_done"]) == ("unresolved", 1)
     assert "would skip the order by now (sold at the door)" in header(again.letter, "ecticket-message")
-    assert house.ecticket.issues == {}
+    assert harness.ecticket.issues == {}
 
 
-async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(house: House) -> None:
+async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(harness: Harness) -> None:
     """All that is needed is in the plan, the customer's data included."""
-    house.ecticket.faults = [LOST_BEFORE]
-    later = (await house.work(house.order())).later
+    harness.ecticket.faults = [LOST_BEFORE]
+    later = (await harness.work(harness.order())).later
 
-    told = await house.finish(signed(replace(later, value=None)))
+    published = await harness.finish(signed(replace(later, value=None)))
 
-    assert told.kinds == ["submitted"]
-    assert house.ecticket.requests[-1].customer_phone == CUSTOMER["phone"]
+    assert published.kinds == ["submitted"]
+    assert harness.ecticket.requests[-1].customer_phone == CUSTOMER["phone"]
 
 
 # --- together ---------------------------------------------------------------------------------------------------------
 
 
-Sabotage = Callable[[House], None]
+Sabotage = Callable[[Harness], None]
 
 
-def _lost(house: House) -> None:
-    house.ecticket.faults = [LOST_AFTER, LOST_BEFORE, LOST_AFTER]
+def _lost(harness: Harness) -> None:
+    harness.ecticket.faults = [LOST_AFTER, LOST_BEFORE, LOST_AFTER]
 
 
-def _late(house: House) -> None:
-    house.ecticket.faults = [LOST_AFTER, REFUSED_AFTER, LOST_AFTER]
-    house.ecticket.visible_after = 500
+def _late(harness: Harness) -> None:
+    harness.ecticket.faults = [LOST_AFTER, REFUSED_AFTER, LOST_AFTER]
+    harness.ecticket.visible_after = 500
 
 
-def _unsent(house: House) -> None:
-    house.ecticket.faults = [NOT_SENT, NOT_ACCEPTED, NOT_SENT, None, NOT_SENT]
+def _unsent(harness: Harness) -> None:
+    harness.ecticket.faults = [NOT_SENT, NOT_ACCEPTED, NOT_SENT, None, NOT_SENT]
 
 
 @pytest.mark.parametrize("sabotage", [_lost, _late, _unsent])
 @pytest.mark.parametrize("crashes_after", [0, 1, 2, None])
-async def test_whatever_happens_each_part_is_told_once_and_issued_once(
-    house: House, sabotage: Sabotage, crashes_after: int | None
+async def test_whatever_happens_each_part_is_published_once_and_issued_once(
+    harness: Harness, sabotage: Sabotage, crashes_after: int | None
 ) -> None:
     """A crash at any send, and answers lost besides: three parts, three events, tickets once each."""
-    sabotage(house)
-    record = house.order(*THREE_PARTS)
+    sabotage(harness)
+    record = harness.order(*THREE_PARTS)
     fenced: datetime | None = None
     if crashes_after is not None:
         with pytest.raises(LeaseLost):
-            await house.work(record, lost_after=crashes_after)
-        house.clock.passes(20)
-        fenced = house.clock()
+            await harness.work(record, lost_after=crashes_after)
+        harness.clock.passes(20)
+        fenced = harness.clock()
 
-    told = await house.finish(record, possibly_sent_since=fenced)
+    published = await harness.finish(record, possibly_sent_since=fenced)
 
-    assert sorted(str(event.data["part"]) for event in told.events) == ["1", "2", "3"]
-    assert set(told.kinds) == {"submitted"}
-    assert house.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
-    assert told.letters == []
+    assert sorted(str(event.data["part"]) for event in published.events) == ["1", "2", "3"]
+    assert set(published.kinds) == {"submitted"}
+    assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
+    assert published.letters == []

@@ -20,9 +20,9 @@ from adapter.provider.transport import TransportKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import BUSY
 from adapter.testing.told import Told, has_header, header
+from flows.failures import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, expected, trans_code
 from flows.fakes import OTHER_MERCHANT
-from flows.house import derived, plan_of
-from flows.troubles import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, says, trans_code
+from flows.harness import derived, plan_of
 from flows.wire import IMPATIENT, LIMITS, REFUSAL, Answers, Fault, Reply, Wired, properly, wired
 
 EVERYTHING_UNCLEAR = {**IN_DOUBT, **TOO_LATE}
@@ -31,23 +31,23 @@ REISSUE_AFTER = 600
 
 def _passed(wire: Wired) -> float:
     """How many seconds of the house's time have passed."""
-    return (wire.house.clock() - NOON).total_seconds()
+    return (wire.harness.clock() - NOON).total_seconds()
 
 
-def _says_possibly_sent(told: Told) -> bool:
+def _is_marked_possibly_sent(published: Told) -> bool:
     """Whether the deferred order says that it may have been sent: header and plan agree."""
-    (carried,) = plan_of(told.later).parts
-    past = carried.past
-    said = has_header(told.later, "ecticket-possibly-sent-at")
-    assert said == (past.possibly_sent_since is not None or past.refusal is not None)
-    return said
+    (handed_off,) = plan_of(published.later).parts
+    past = handed_off.history
+    headers_shown = has_header(published.later, "ecticket-possibly-sent-at")
+    assert headers_shown == (past.possibly_sent_since is not None or past.refusal is not None)
+    return headers_shown
 
 
-async def _once(wire: Wired, told: Told, *, recovered: bool) -> None:
+async def _once(wire: Wired, published: Told, *, recovered: bool) -> None:
     """The order was told as submitted, and ECTicket issued once."""
-    assert told.kinds == ["submitted"]
-    assert told.event("submitted").data["recovered"] is recovered
-    assert len(told.confirmations) == 1
+    assert published.kinds == ["submitted"]
+    assert published.event("submitted").data["recovered"] is recovered
+    assert len(published.confirmations) == 1
     assert dict(wire.ecticket.tickets) == {derived(): 1}
 
 
@@ -58,9 +58,9 @@ async def _once(wire: Wired, told: Told, *, recovered: bool) -> None:
 async def test_rtn_code_1_and_our_number_is_submitted(kind: TransportKind) -> None:
     """One call, one event."""
     async with wired(kind=kind) as wire:
-        told = await wire.house.work(wire.house.order())
+        published = await wire.harness.work(wire.harness.order())
 
-        await _once(wire, told, recovered=False)
+        await _once(wire, published, recovered=False)
         assert wire.issue_calls == 1
 
 
@@ -68,8 +68,8 @@ async def test_a_keep_alive_that_the_server_closed_costs_nothing() -> None:
     """A closed connection is not written to: the next order goes out on a new one, and is in no doubt."""
     async with wired() as wire:
         for number in range(3):
-            told = await wire.house.work(wire.house.order(order_id=f"A-{number}"))
-            assert told.kinds == ["submitted"]
+            published = await wire.harness.work(wire.harness.order(order_id=f"A-{number}"))
+            assert published.kinds == ["submitted"]
             wire.server.visits[-1].close()
             await wire.server.until(lambda: wire.server.open_connections == 0)
 
@@ -81,20 +81,20 @@ async def test_a_keep_alive_that_the_server_closed_costs_nothing() -> None:
 # --- not sent ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_refused_connect_is_tried_again_later_as_never_sent() -> None:
+async def test_a_refused_connect_is_retried_later_as_never_sent() -> None:
     """Again with back-off, then deferred; once somebody listens the order is sent, and asked about never."""
     port = unused_port()
     async with wired(base_url=f"http://127.0.0.1:{port}") as wire:
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
         assert wire.issue_calls == 0
 
         async with RawServer(port=port) as server:
             server.behave = wire.ecticket
-            told = await wire.house.finish(told.later)
+            published = await wire.harness.finish(published.later)
 
-        await _once(wire, told, recovered=False)
+        await _once(wire, published, recovered=False)
         assert wire.issue_calls == 1
         assert wire.ecticket.queries.total() == 0
 
@@ -103,14 +103,14 @@ async def test_an_order_that_could_not_be_sent_for_a_day_is_given_up_as_never_se
     """Nobody listens: `gave-up`, which says that there are no tickets."""
     policy = SubmitPolicy(give_up_after_seconds=600)
     async with wired(base_url=f"http://127.0.0.1:{unused_port()}", policy=policy) as wire:
-        told = await wire.house.finish(wire.house.order())
+        published = await wire.harness.finish(wire.harness.order())
 
-        assert told.kinds == ["parked"]
-        assert header(told.letter, "ecticket-reason") == "gave-up"
-        assert not has_header(told.letter, "ecticket-possibly-sent-at")
+        assert published.kinds == ["parked"]
+        assert header(published.letter, "ecticket-reason") == "gave-up"
+        assert not has_header(published.letter, "ecticket-possibly-sent-at")
 
 
-async def test_a_name_that_does_not_resolve_is_tried_again_later_as_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_does_not_resolve_is_retried_later_as_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """DNS is away, and comes back."""
 
     async def fail(*_: object, **__: object) -> NoReturn:
@@ -120,32 +120,32 @@ async def test_a_name_that_does_not_resolve_is_tried_again_later_as_never_sent(m
     async with wired(base_url=f"http://localhost:{port}") as wire:
         with monkeypatch.context() as dns:
             dns.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
-            told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
+            published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
 
         async with RawServer(port=port) as server:
             server.behave = wire.ecticket
-            told = await wire.house.finish(told.later)
+            published = await wire.harness.finish(published.later)
 
-        await _once(wire, told, recovered=False)
+        await _once(wire, published, recovered=False)
         assert wire.issue_calls == 1
 
 
-async def test_a_connect_that_times_out_is_tried_again_later_as_never_sent() -> None:
+async def test_a_connect_that_times_out_is_retried_later_as_never_sent() -> None:
     """Somebody picks up and says nothing: the TLS handshake never ends."""
     async with RawServer() as mute:
         hasty = replace(LIMITS, connect_timeout_seconds=0.1)
         async with wired(base_url=mute.url.replace("http:", "https:"), limits=hasty) as wire:
-            told = await wire.house.work(wire.house.order())
+            published = await wire.harness.work(wire.harness.order())
 
-            assert told.nothing_but_deferred
-            assert not _says_possibly_sent(told)
+            assert published.nothing_but_deferred
+            assert not _is_marked_possibly_sent(published)
             assert mute.connections > 1
             assert mute.visits == []
 
 
-async def test_an_order_without_a_place_in_the_pool_is_tried_again_later_as_never_sent() -> None:
+async def test_an_order_without_a_pooled_connection_is_retried_later_as_never_sent() -> None:
     """All places are taken by calls without an answer."""
     narrow = replace(LIMITS, max_concurrent_calls=1, max_wait_seconds=0.02)
     async with wired(limits=narrow) as wire:
@@ -156,16 +156,16 @@ async def test_an_order_without_a_place_in_the_pool_is_tried_again_later_as_neve
             await properly(visit, reply)
 
         wire.ecticket.faults = [Fault(hangs, effect=True)]
-        first = asyncio.create_task(wire.house.work(wire.house.order(order_id="A-0")))
+        first = asyncio.create_task(wire.harness.work(wire.harness.order(order_id="A-0")))
         await wire.server.until(lambda: wire.issue_calls == 1)
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
         assert wire.issue_calls == 1
         answered.set()
         assert (await first).kinds == ["submitted"]
 
-        assert (await wire.house.finish(told.later)).kinds == ["submitted"]
+        assert (await wire.harness.finish(published.later)).kinds == ["submitted"]
         assert dict(wire.ecticket.issues) == {derived("A-0"): 1, derived(): 1}
 
 
@@ -177,22 +177,22 @@ async def test_a_refusal_that_took_effect_is_recovered() -> None:
     async with wired() as wire:
         wire.ecticket.faults = [Fault(properly, refused=True, effect=True)]
 
-        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        await _once(wire, await wire.harness.work(wire.harness.order()), recovered=True)
         assert wire.issue_calls == 1
 
 
-async def test_a_refusal_is_told_as_failed_when_it_is_final() -> None:
+async def test_a_refusal_is_published_as_failed_when_it_is_final() -> None:
     """Deferred until ten minutes have passed, then not known: failed, with code and message; never sent again."""
     async with wired() as wire:
         wire.ecticket.faults = [Fault(properly, refused=True)]
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert _says_possibly_sent(told)
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert _is_marked_possibly_sent(published)
 
-        told = await wire.house.finish(told.later)
+        published = await wire.harness.finish(published.later)
 
-        assert told.kinds == ["failed"]
-        failed = told.event("failed").data
+        assert published.kinds == ["failed"]
+        failed = published.event("failed").data
         assert (failed["stage"], failed["rtn_code"], failed["rtn_msg"]) == ("submit", REFUSAL, "Inventory shortage")
         assert _passed(wire) >= REISSUE_AFTER
         assert (wire.issue_calls, wire.tickets) == (1, 0)
@@ -202,11 +202,11 @@ async def test_a_code_listed_in_retry_rtn_codes_means_again_later() -> None:
     """Nothing happened, says the operator: deferred as never sent, and sent again without a question."""
     async with wired(policy=SubmitPolicy(retry_rtn_codes=frozenset({REFUSAL}))) as wire:
         wire.ecticket.faults = [Fault(properly, refused=True)] * 2
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
 
-        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        await _once(wire, await wire.harness.finish(published.later), recovered=False)
         assert wire.issue_calls == 3
         assert wire.ecticket.queries.total() == 0
 
@@ -221,48 +221,48 @@ async def test_what_is_refused_before_execution_is_sent_when_its_time_has_come(
     """Nothing was sent: deferred as such, no attempt is counted, nothing is tried before, and nothing is asked."""
     async with wired() as wire:
         wire.ecticket.faults = [Fault(answers)]
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
-        assert header(told.later, "ecticket-attempts") == "0"
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
+        assert header(published.later, "ecticket-attempts") == "0"
 
-        told = await wire.house.finish(told.later)
+        published = await wire.harness.finish(published.later)
 
-        await _once(wire, told, recovered=False)
+        await _once(wire, published, recovered=False)
         assert wire.issue_calls == 2
         assert _passed(wire) >= seconds
         assert wire.ecticket.queries.total() == 0
 
 
-async def test_a_question_that_is_refused_before_execution_waits_as_told_too() -> None:
+async def test_a_throttled_query_waits_for_its_retry_after_too() -> None:
     """In doubt, and the query is answered with 429: nobody asks again before its time."""
     async with wired() as wire:
         wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
-        wire.ecticket.query_faults = [Fault(says(status=429, Retry_After="900"))]
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert _says_possibly_sent(told)
+        wire.ecticket.query_faults = [Fault(expected(status=429, Retry_After="900"))]
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert _is_marked_possibly_sent(published)
 
-        await _once(wire, await wire.house.finish(told.later), recovered=True)
+        await _once(wire, await wire.harness.finish(published.later), recovered=True)
         assert wire.ecticket.queries.total() == 2
         assert _passed(wire) >= 900
 
 
-async def test_403_locks_one_merchant_out_and_nobody_else() -> None:
+async def test_403_locks_out_only_that_merchant() -> None:
     """The locked-out merchant's orders wait without a call; the other's are sent."""
     async with wired() as wire:
-        house, lock_out = wire.house, Fault(says(status=403))
+        harness, lock_out = wire.harness, Fault(expected(status=403))
         wire.ecticket.faults = [lock_out]
-        locked = [await house.work(house.order(order_id=f"L-{number}")) for number in range(5)]
+        locked = [await harness.work(harness.order(order_id=f"L-{number}")) for number in range(5)]
         free = [
-            await house.work(house.order(order_id=f"F-{number}", merchant_id=OTHER_MERCHANT)) for number in range(5)
+            await harness.work(harness.order(order_id=f"F-{number}", merchant_id=OTHER_MERCHANT)) for number in range(5)
         ]
 
-        assert all(told.nothing_but_deferred for told in locked)
-        assert all(told.kinds == ["submitted"] for told in free)
+        assert all(published.nothing_but_deferred for published in locked)
+        assert all(published.kinds == ["submitted"] for published in free)
         assert wire.issue_calls == 1 + 5
-        for told in locked:
-            assert (await house.finish(told.later)).kinds == ["submitted"]
+        for published in locked:
+            assert (await harness.finish(published.later)).kinds == ["submitted"]
         assert wire.issue_calls == 1 + 5 + 5
         assert wire.tickets == 10
 
@@ -275,12 +275,12 @@ async def test_an_envelope_that_is_not_accepted_is_sent_again_later(answers: Ans
     """Nothing was accepted: deferred as never sent, and the attempt counts; then it is sent without a question."""
     async with wired() as wire:
         wire.ecticket.faults = [Fault(answers)]
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert not _says_possibly_sent(told)
-        assert header(told.later, "ecticket-attempts") == "1"
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert not _is_marked_possibly_sent(published)
+        assert header(published.later, "ecticket-attempts") == "1"
 
-        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        await _once(wire, await wire.harness.finish(published.later), recovered=False)
         assert wire.issue_calls == 2
         assert wire.ecticket.queries.total() == 0
 
@@ -290,32 +290,32 @@ async def test_an_order_that_stays_alone_with_it_is_dead_lettered(answers: Answe
     """The control query is fine, so it is this order's content; nobody else is held up."""
     async with wired(policy=SubmitPolicy(attempts=3)) as wire:
         wire.ecticket.always = Fault(answers)
-        told = await wire.house.finish(wire.house.order())
+        published = await wire.harness.finish(wire.harness.order())
 
-        assert told.kinds == ["parked"]
-        assert header(told.letter, "ecticket-reason") == "refused-envelope"
-        assert not has_header(told.letter, "ecticket-possibly-sent-at")
+        assert published.kinds == ["parked"]
+        assert header(published.letter, "ecticket-reason") == "refused-envelope"
+        assert not has_header(published.letter, "ecticket-possibly-sent-at")
         assert (wire.issue_calls, wire.tickets) == (3, 0)
         wire.ecticket.always = None
-        assert (await wire.house.work(wire.house.order(order_id="A-2"))).kinds == ["submitted"]
+        assert (await wire.harness.work(wire.harness.order(order_id="A-2"))).kinds == ["submitted"]
 
 
 async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_accepted() -> None:
     """Two different orders are refused: no third is tried, nobody is parked, and all are sent when it is over."""
     async with wired(policy=SubmitPolicy(attempts=2)) as wire:
-        house = wire.house
+        harness = wire.harness
         wire.ecticket.for_all = Fault(trans_code(0))
-        deferred = [await house.work(house.order(order_id=f"A-{number}")) for number in range(6)]
-        assert all(told.nothing_but_deferred for told in deferred)
+        deferred = [await harness.work(harness.order(order_id=f"A-{number}")) for number in range(6)]
+        assert all(published.nothing_but_deferred for published in deferred)
         assert wire.issue_calls == 2
         for _ in range(20):
-            deferred = [await house.work(told.later) for told in deferred]
-            assert all(told.nothing_but_deferred for told in deferred)
+            deferred = [await harness.work(published.later) for published in deferred]
+            assert all(published.nothing_but_deferred for published in deferred)
         assert wire.issue_calls == 2
         wire.ecticket.for_all = None
-        ends = [await house.finish(told.later) for told in deferred]
+        ends = [await harness.finish(published.later) for published in deferred]
 
-        assert all(told.kinds == ["submitted"] for told in ends)
+        assert all(published.kinds == ["submitted"] for published in ends)
         assert wire.issue_calls == 2 + 6
         assert wire.tickets == 6
 
@@ -330,7 +330,7 @@ async def test_in_doubt_and_known_is_recovered(what: str, kind: TransportKind) -
     async with wired(kind=kind, limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what], effect=True)]
 
-        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        await _once(wire, await wire.harness.work(wire.harness.order()), recovered=True)
         assert wire.issue_calls == 1
 
 
@@ -339,14 +339,14 @@ async def test_in_doubt_and_not_known_is_issued_again_under_the_same_number_afte
     """Deferred as possibly sent, asked about until ten minutes have passed, and then sent once more."""
     async with wired(limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what])]
-        told = await wire.house.work(wire.house.order())
-        assert told.nothing_but_deferred
-        assert _says_possibly_sent(told)
+        published = await wire.harness.work(wire.harness.order())
+        assert published.nothing_but_deferred
+        assert _is_marked_possibly_sent(published)
         assert wire.issue_calls == 1
 
-        told = await wire.house.finish(told.later)
+        published = await wire.harness.finish(published.later)
 
-        await _once(wire, told, recovered=False)
+        await _once(wire, published, recovered=False)
         assert dict(wire.ecticket.issues) == {derived(): 2}
         assert _passed(wire) >= REISSUE_AFTER
         assert wire.ecticket.queries.total() >= 2
@@ -356,15 +356,15 @@ async def test_a_server_that_does_not_even_read_leaves_a_doubt() -> None:
     """Bytes were sent, and nobody took them from the wire (write time-out): the same as no answer."""
     async with wired(limits=IMPATIENT) as wire:
         wire.server.deaf = True
-        sitting = asyncio.create_task(wire.house.work(wire.house.order()))
+        submission = asyncio.create_task(wire.harness.work(wire.harness.order()))
         await wire.server.until(lambda: wire.server.connections == 1)
         wire.server.deaf = False
-        told = await sitting
-        assert told.nothing_but_deferred
-        assert _says_possibly_sent(told)
+        published = await submission
+        assert published.nothing_but_deferred
+        assert _is_marked_possibly_sent(published)
         assert wire.issue_calls == 0
 
-        await _once(wire, await wire.house.finish(told.later), recovered=False)
+        await _once(wire, await wire.harness.finish(published.later), recovered=False)
         assert wire.issue_calls == 1
         assert _passed(wire) >= REISSUE_AFTER
 
@@ -375,27 +375,27 @@ async def test_a_question_without_a_good_answer_changes_nothing(what: str) -> No
     async with wired() as wire:
         wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
         wire.ecticket.query_faults = [Fault(IN_DOUBT[what])] * 40
-        told = await wire.house.work(wire.house.order())
+        published = await wire.harness.work(wire.harness.order())
         while wire.ecticket.query_faults:
-            assert told.nothing_but_deferred
-            assert _says_possibly_sent(told)
-            told = await wire.house.work(told.later)
-        told = await wire.house.finish(told.later) if told.deferred else told
+            assert published.nothing_but_deferred
+            assert _is_marked_possibly_sent(published)
+            published = await wire.harness.work(published.later)
+        published = await wire.harness.finish(published.later) if published.deferred else published
 
-        await _once(wire, told, recovered=True)
+        await _once(wire, published, recovered=True)
         assert wire.issue_calls == 1
 
 
-async def test_a_doubt_that_nobody_can_settle_for_a_day_is_unresolved() -> None:
+async def test_a_doubt_that_is_not_settled_for_a_day_is_unresolved() -> None:
     """ECTicket is silent: never called failed, never sent again, and a person is told that tickets may exist."""
     async with wired(policy=SubmitPolicy(give_up_after_seconds=3_600)) as wire:
         wire.ecticket.always = Fault(IN_DOUBT["HTTP 500"], effect=True)
         wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 10_000
-        told = await wire.house.finish(wire.house.order())
+        published = await wire.harness.finish(wire.harness.order())
 
-        assert told.kinds == ["parked"]
-        assert header(told.letter, "ecticket-reason") == "unresolved"
-        assert has_header(told.letter, "ecticket-possibly-sent-at")
+        assert published.kinds == ["parked"]
+        assert header(published.letter, "ecticket-reason") == "unresolved"
+        assert has_header(published.letter, "ecticket-possibly-sent-at")
         assert wire.issue_calls == 1
 
 
@@ -405,17 +405,17 @@ async def test_an_answer_about_another_number_is_nobodys() -> None:
         other = about(RtnCode=2, MerchantTradeNo="CBX999")
         wire.ecticket.faults = [Fault(other, effect=True)]
 
-        await _once(wire, await wire.house.work(wire.house.order()), recovered=True)
+        await _once(wire, await wire.harness.work(wire.harness.order()), recovered=True)
         assert wire.issue_calls == 1
 
 
 # --- a maintenance: every call RtnCode ≠ 1 ----------------------------------------------------------------------------
 
 
-async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_told_afterwards() -> None:
+async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_published_afterwards() -> None:
     """For an hour all calls are refused; then each order ends as what it is, and nothing was sent twice."""
     async with wired() as wire:
-        house, order = wire.house, wire.house.order
+        harness, order = wire.harness, wire.harness.order
         wire.ecticket.faults = [
             Fault(IN_DOUBT["reset before the answer"], effect=True),
             Fault(IN_DOUBT["reset before the answer"]),
@@ -424,19 +424,19 @@ async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_
         ]
         wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 28
         before = {
-            what: await house.work(order(order_id=what))
+            what: await harness.work(order(order_id=what))
             for what in ("lost, issued", "lost", "refused, issued", "refused")
         }
-        assert all(told.nothing_but_deferred for told in before.values())
+        assert all(published.nothing_but_deferred for published in before.values())
         wire.ecticket.query_faults = []
         wire.ecticket.maintenance = True
-        told = before | {"came in it": await house.work(order(order_id="came in it"))}
+        published = before | {"came in it": await harness.work(order(order_id="came in it"))}
         for _ in range(60):
-            told = {what: await house.work(each.later) for what, each in told.items()}
-            assert all(each.nothing_but_deferred for each in told.values())
+            published = {what: await harness.work(each.later) for what, each in published.items()}
+            assert all(each.nothing_but_deferred for each in published.values())
         wire.ecticket.maintenance = False
         calls_before = dict(wire.ecticket.issues)
-        ends = {what: await house.finish(each.later) for what, each in told.items()}
+        ends = {what: await harness.finish(each.later) for what, each in published.items()}
 
         assert {what: end.kinds for what, end in ends.items()} == {
             "lost, issued": ["submitted"],
@@ -452,17 +452,17 @@ async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_
         assert wire.tickets == 3
 
 
-async def test_a_maintenance_whose_code_is_listed_ends_with_every_order_submitted() -> None:
+async def test_a_maintenance_with_a_listed_code_ends_with_every_order_submitted() -> None:
     """`submit.retry_rtn_codes` makes of it a mere delay."""
     async with wired(policy=SubmitPolicy(retry_rtn_codes=frozenset({BUSY}))) as wire:
-        house = wire.house
+        harness = wire.harness
         wire.ecticket.maintenance = True
-        told = [await house.work(house.order(order_id=f"A-{number}")) for number in range(5)]
+        published = [await harness.work(harness.order(order_id=f"A-{number}")) for number in range(5)]
         for _ in range(30):
-            assert all(each.nothing_but_deferred for each in told)
-            told = [await house.work(each.later) for each in told]
+            assert all(each.nothing_but_deferred for each in published)
+            published = [await harness.work(each.later) for each in published]
         wire.ecticket.maintenance = False
-        ends = [await house.finish(each.later) for each in told]
+        ends = [await harness.finish(each.later) for each in published]
 
         assert all(end.kinds == ["submitted"] for end in ends)
         assert set(wire.ecticket.tickets.values()) == {1}

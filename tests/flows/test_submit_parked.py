@@ -30,7 +30,7 @@ from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import has_header, header
 from flows.fakes import CUSTOMER
-from flows.house import SERIAL, THREE_PARTS, House, described, line, plan_of, signed, with_headers
+from flows.harness import SERIAL, THREE_PARTS, Harness, described, line, plan_of, signed, with_headers
 
 # --- dead letters: nothing is sent ------------------------------------------------------------------------------------
 
@@ -51,39 +51,39 @@ from flows.house import SERIAL, THREE_PARTS, House, described, line, plan_of, si
     ],
 )
 async def test_a_poison_record_is_a_dead_letter(
-    house: House, value: bytes | None, headers: list[tuple[str, bytes | None]]
+    harness: Harness, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
     """Told without an order id, under the record's own coordinates; the record stays as it came."""
-    record = with_headers(house.record(value, key=b"k"), *headers)
+    record = with_headers(harness.record(value, key=b"k"), *headers)
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert (parked.data["order_id"], parked.data["reason"], parked.data["stage"]) == (None, "unreadable", "parse")
     assert parked.key == parked.attributes["orderref"] == f"orders.paid/2/{record.offset}"
     assert parked.attributes["source"] == "/ecticket-adapter"
-    assert (told.letter.key, told.letter.value) == (b"k", value)
-    assert header(told.letter, "ecticket-message") == parked.data["message"]
-    assert house.ecticket.calls == []
+    assert (published.letter.key, published.letter.value) == (b"k", value)
+    assert header(published.letter, "ecticket-message") == parked.data["message"]
+    assert harness.ecticket.calls == []
 
 
-async def test_the_next_order_is_unharmed(house: House) -> None:
+async def test_the_next_order_is_unharmed(harness: Harness) -> None:
     """A dead letter is nobody else's business."""
-    await house.work(house.record(b"\x00"))
+    await harness.work(harness.record(b"\x00"))
 
-    assert (await house.work(house.order())).kinds == ["submitted"]
+    assert (await harness.work(harness.order())).kinds == ["submitted"]
 
 
 @pytest.mark.parametrize(
-    ("merchant", "words"), [("9999999", "'9999999' is not configured"), (None, "names no merchant")]
+    ("merchant", "expected"), [("9999999", "'9999999' is not configured"), (None, "names no merchant")]
 )
-async def test_an_unknown_merchant_is_named(house: House, merchant: str | None, words: str) -> None:
+async def test_an_unknown_merchant_is_named(harness: Harness, merchant: str | None, expected: str) -> None:
     """No merchant of that id, or none among several: the source names none."""
-    told = await house.work(house.order(merchant_id=merchant))
+    published = await harness.work(harness.order(merchant_id=merchant))
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert parked.data["reason"] == "unknown-merchant"
-    assert words in str(parked.data["message"])
+    assert expected in str(parked.data["message"])
     assert parked.attributes["source"] == "/ecticket-adapter"
     assert parked.attributes["orderid"] == "A-1"
 
@@ -105,15 +105,15 @@ async def test_the_only_merchant_need_not_be_named() -> None:
         def map_item(self, order: Order, line: Line) -> list[TicketItem]:
             return [TicketItem(name="SPA課程體驗券", price=100, quantity=1, issue_type=IssueType.SERIAL_NUMBER)]
 
-    house = House(MERCHANT)
-    assert (await house.work(house.order(merchant_id=None))).event("submitted").data["merchant_id"] == MERCHANT
+    harness = Harness(MERCHANT)
+    assert (await harness.work(harness.order(merchant_id=None))).event("submitted").data["merchant_id"] == MERCHANT
 
-    house = House(MERCHANT, plugins={"shop": Parses()})
-    assert (await house.work(house.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
+    harness = Harness(MERCHANT, plugins={"shop": Parses()})
+    assert (await harness.work(harness.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
 
 
 @pytest.mark.parametrize(("name", "told"), [("AB\ud800", "AB?"), ("券" * 2_000_000, "券" * 255)])
-async def test_a_name_that_cannot_be_told_costs_nobody_an_event(name: str, told: str) -> None:
+async def test_a_name_that_cannot_be_published_costs_no_event(name: str, published: str) -> None:
     """It decides nothing; but the tickets are bought before they are told."""
 
     class Names:
@@ -121,13 +121,13 @@ async def test_a_name_that_cannot_be_told_costs_nobody_an_event(name: str, told:
         def map_item(self, order: Order, line: Line) -> list[TicketItem]:
             return [TicketItem(item_no="VQT04959", name=name, quantity=1, issue_type=IssueType.ELECTRONIC)]
 
-    house = House(MERCHANT, plugins={"names": Names()})
+    harness = Harness(MERCHANT, plugins={"names": Names()})
 
-    submitted = (await house.work(house.order())).event("submitted")
-    assert submitted.data["items"][0]["name"] == told  # type: ignore[index]  # JSON
+    submitted = (await harness.work(harness.order())).event("submitted")
+    assert submitted.data["items"][0]["name"] == published  # type: ignore[index]  # JSON
 
 
-async def test_an_order_id_that_cannot_be_told_is_found_out_before_anything_is_sent() -> None:
+async def test_an_order_id_that_cannot_be_published_is_detected_before_anything_is_sent() -> None:
     """Also where the order brings its number, so that none is derived."""
 
     class Parses:
@@ -138,28 +138,28 @@ async def test_an_order_id_that_cannot_be_told_is_found_out_before_anything_is_s
                 order_id="A\ud800", merchant_id="", lines=lines, issue_type=IssueType.ELECTRONIC, trade_no="CBX1"
             )
 
-    house = House(MERCHANT, plugins={"shop": Parses()})
-    told = await house.work(house.record(b"{}"))
+    harness = Harness(MERCHANT, plugins={"shop": Parses()})
+    published = await harness.work(harness.record(b"{}"))
 
-    assert told.event("parked").data["reason"] == "invalid-order"
-    assert "order_id holds half a surrogate pair" in str(told.event("parked").data["message"])
-    assert house.ecticket.calls == []
+    assert published.event("parked").data["reason"] == "invalid-order"
+    assert "order_id holds half a surrogate pair" in str(published.event("parked").data["message"])
+    assert harness.ecticket.calls == []
 
 
-async def test_one_violation_dead_letters_the_whole_order(house: House) -> None:
+async def test_one_violation_parks_the_whole_order(harness: Harness) -> None:
     """All violations of all parts are told at once, and nothing is sent, though two of three parts are fine."""
     wrong = {**SERIAL, "name": "券", "unit_price": 0}
 
-    told = await house.work(
-        house.order(line(), line("SPA", 1, **wrong), line("BR103218", 1, issue_type="paper"), print_by=None)
+    published = await harness.work(
+        harness.order(line(), line("SPA", 1, **wrong), line("BR103218", 1, issue_type="paper"), print_by=None)
     )
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert (parked.data["reason"], parked.data["stage"]) == ("invalid-order", "map")
-    for word in ("part 2 of 3", "ItemName", "part 3 of 3", "PrintType", "developers.ecpay.com.tw/32163"):
-        assert word in str(parked.data["message"])
-    assert house.ecticket.calls == []
-    assert not has_header(told.letter, "ecticket-plan")
+    for phrase in ("part 2 of 3", "ItemName", "part 3 of 3", "PrintType", "developers.ecpay.com.tw/32163"):
+        assert phrase in str(parked.data["message"])
+    assert harness.ecticket.calls == []
+    assert not has_header(published.letter, "ecticket-plan")
 
 
 @pytest.mark.parametrize(
@@ -171,24 +171,26 @@ async def test_one_violation_dead_letters_the_whole_order(house: House) -> None:
         ({"issue_type": None}, "invalid-order"),
     ],
 )
-async def test_what_cannot_be_planned_is_a_dead_letter(house: House, content: dict[str, object], reason: str) -> None:
+async def test_what_cannot_be_planned_is_a_dead_letter(
+    harness: Harness, content: dict[str, object], reason: str
+) -> None:
     """Under its own reason, with nothing asked and nothing sent."""
-    told = await house.work(house.order(**content))
+    published = await harness.work(harness.order(**content))
 
-    assert told.event("parked").data["reason"] == header(told.letter, "ecticket-reason") == reason
-    assert header(told.letter, "ecticket-stage") == "map"
-    assert house.ecticket.calls == []
+    assert published.event("parked").data["reason"] == header(published.letter, "ecticket-reason") == reason
+    assert header(published.letter, "ecticket-stage") == "map"
+    assert harness.ecticket.calls == []
 
 
-async def test_an_order_too_large_is_refused_before_anything_is_bought(house: House) -> None:
+async def test_an_order_too_large_is_refused_before_anything_is_bought(harness: Harness) -> None:
     """It could not be carried forward with its plan; the dead letters still take it whole."""
-    record = house.order(note="x" * MAX_ORDER_BYTES)
+    record = harness.order(note="x" * MAX_ORDER_BYTES)
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    assert told.event("parked").data["reason"] == "too-large"
-    assert told.letter.value == record.value
-    assert house.ecticket.calls == []
+    assert published.event("parked").data["reason"] == "too-large"
+    assert published.letter.value == record.value
+    assert harness.ecticket.calls == []
 
 
 class FailsToParse:
@@ -227,147 +229,151 @@ class FailsToShape:
 )
 async def test_a_failing_hook_is_named_and_not_quoted(plugin: object, hook: str) -> None:
     """ "failure dead-letters this record as `plugin-error`": plugin and hook, and not what the exception says."""
-    house = House(plugins={"boutique": plugin})
+    harness = Harness(plugins={"boutique": plugin})
 
-    told = await house.work(house.order())
+    published = await harness.work(harness.order())
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert (parked.data["reason"], parked.data["plugin"]) == ("plugin-error", "boutique")
     assert parked.data["stage"] == ("parse" if hook == "parse_order" else "map")
-    assert header(told.letter, "ecticket-plugin") == "boutique"
-    assert f"hook {hook}" in header(told.letter, "ecticket-message")
-    assert house.ecticket.calls == []
+    assert header(published.letter, "ecticket-plugin") == "boutique"
+    assert f"hook {hook}" in header(published.letter, "ecticket-message")
+    assert harness.ecticket.calls == []
 
 
-async def test_a_mistake_of_ours_is_told_by_type_and_place(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_internal_error_is_named_by_type_and_code_location(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its text may hold anything, so it is not repeated; the order counts as possibly sent."""
 
     def find(_: str) -> None:
         raise RuntimeError(f"broke on {CUSTOMER['phone']}")
 
-    monkeypatch.setattr(house.book, "find", find)
-    prepared = await house.submit.prepare(house.order())
+    monkeypatch.setattr(harness.book, "find", find)
+    prepared = await harness.submit.prepare(harness.order())
     with pytest.raises(RuntimeError) as caught:
-        await house.submit.handle(prepared.subject, RecordContext(house.order()))
+        await harness.submit.handle(prepared.subject, RecordContext(harness.order()))
     monkeypatch.undo()
-    record = house.order()
+    record = harness.order()
 
-    told = house.reader.read(house.submit.on_error(record, caught.value, RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, caught.value, RecordContext(record)))
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert (parked.data["reason"], parked.data["stage"]) == ("internal-error", "submit")
     assert "RuntimeError at test_submit_parked.py:" in str(parked.data["message"])
     assert "broke on" not in str(parked.data["message"])
-    assert header(told.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert header(published.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
 
 
-async def test_an_outcome_that_no_topic_takes_is_too_large(house: House) -> None:
+async def test_an_outcome_that_no_topic_takes_is_too_large(harness: Harness) -> None:
     """The engine asks for a smaller one: a dead letter that says that tickets may exist."""
-    record = house.order()
+    record = harness.order()
 
-    told = house.reader.read(house.submit.on_error(record, OutcomeTooLarge("42"), RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, OutcomeTooLarge("42"), RecordContext(record)))
 
-    assert told.event("parked").data["reason"] == "too-large"
-    assert "tickets may exist" in header(told.letter, "ecticket-message")
-    assert has_header(told.letter, "ecticket-possibly-sent-at")
+    assert published.event("parked").data["reason"] == "too-large"
+    assert "tickets may exist" in header(published.letter, "ecticket-message")
+    assert has_header(published.letter, "ecticket-possibly-sent-at")
 
 
-async def test_a_merchant_that_is_gone_parks_its_carried_orders_with_their_plans(house: House) -> None:
+async def test_a_merchant_that_is_gone_parks_its_deferred_orders_with_their_plans(harness: Harness) -> None:
     """In doubt, so tickets may exist; the parts done before are counted."""
-    house.ecticket.faults = [None, LOST_BEFORE]
-    first = await house.work(house.order(line(), line("SPA", 1, **SERIAL)))
-    house.book.remove(MERCHANT)
+    harness.ecticket.faults = [None, LOST_BEFORE]
+    first = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
+    harness.book.remove(MERCHANT)
 
-    told = await house.work(first.later)
+    published = await harness.work(first.later)
 
-    parked = told.event("parked")
+    parked = published.event("parked")
     assert (parked.data["reason"], parked.data["parts_done"]) == ("unresolved", 1)
     assert "is not configured" in str(parked.data["message"])
     assert "tickets may exist" in str(parked.data["message"])
-    assert [part.part.number for part in plan_of(told.letter).parts] == [2]
-    assert has_header(told.letter, "ecticket-possibly-sent-at")
+    assert [part.part.number for part in plan_of(published.letter).parts] == [2]
+    assert has_header(published.letter, "ecticket-possibly-sent-at")
 
 
 # --- the last resort --------------------------------------------------------------------------------------------------
 
 
-async def test_a_record_whose_dead_letter_cannot_be_built_is_parked_by_its_coordinates(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_a_record_is_parked_by_its_coordinates_if_its_dead_letter_cannot_be_built(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever raises on the way to a dead letter: the record gets an outcome, as possibly sent."""
 
     def breaks(*_: object, **__: object) -> None:
         raise OverflowError
 
-    record = house.order()
+    record = harness.order()
     monkeypatch.setattr(order_outcomes, "dead_letter", breaks)
 
-    told = house.reader.read(house.submit.on_error(record, RuntimeError("x"), RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, RuntimeError("x"), RecordContext(record)))
 
-    assert told.event("parked").data["reason"] == "internal-error"
-    assert (told.letter.key, told.letter.value) == (None, None)
-    assert header(told.letter, "ecticket-topic") == record.topic
-    assert header(told.letter, "ecticket-offset") == str(record.offset)
-    assert has_header(told.letter, "ecticket-possibly-sent-at")
+    assert published.event("parked").data["reason"] == "internal-error"
+    assert (published.letter.key, published.letter.value) == (None, None)
+    assert header(published.letter, "ecticket-topic") == record.topic
+    assert header(published.letter, "ecticket-offset") == str(record.offset)
+    assert has_header(published.letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_dead_letter_that_cannot_be_signed_is_written_unsigned(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a signature it still counts as possibly sent."""
 
     def breaks(*_: object, **__: object) -> None:
         raise OverflowError
 
-    record = house.order()
+    record = harness.order()
     monkeypatch.setattr(RecordSigner, "sign", breaks)
 
-    letter, _event = house.submit.on_error(record, RuntimeError("x"), RecordContext(record)).records
+    dead_letter, _event = harness.submit.on_error(record, RuntimeError("x"), RecordContext(record)).records
 
-    assert dict(letter.headers)["ecticket-reason"] == b"internal-error"
-    assert "ecticket-possibly-sent-at" in dict(letter.headers)
-    assert "ecticket-signature" not in dict(letter.headers)
+    assert dict(dead_letter.headers)["ecticket-reason"] == b"internal-error"
+    assert "ecticket-possibly-sent-at" in dict(dead_letter.headers)
+    assert "ecticket-signature" not in dict(dead_letter.headers)
 
 
-async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates(house: House) -> None:
+async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates(harness: Harness) -> None:
     """The engine asks again when not even the smaller outcome was taken."""
-    record = house.order()
+    record = harness.order()
     error = OutcomeTooLarge("too large", again=True)
 
-    told = house.reader.read(house.submit.on_error(record, error, RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, error, RecordContext(record)))
 
-    assert told.event("parked").data["reason"] == "too-large"
-    assert (told.letter.key, told.letter.value) == (None, None)
+    assert published.event("parked").data["reason"] == "too-large"
+    assert (published.letter.key, published.letter.value) == (None, None)
 
 
-async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(house: House) -> None:
+async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(harness: Harness) -> None:
     """A bomb: nothing of it is in the dead letter, which says which offsets it stands for."""
     record = replace(
-        house.order(), key=None, value=None, not_read=NotRead(first=41, last=41, why="inflates to more than 16 MiB")
+        harness.order(), key=None, value=None, not_read=NotRead(first=41, last=41, why="inflates to more than 16 MiB")
     )
 
-    told = house.reader.read(house.submit.on_error(record, TooLarge("Not read. Send it again."), RecordContext(record)))
+    published = harness.reader.read(
+        harness.submit.on_error(record, TooLarge("Not read. Send it again."), RecordContext(record))
+    )
 
-    assert told.event("parked").data["reason"] == "too-large"
-    assert header(told.letter, "ecticket-offsets") == "41-41"
-    assert not has_header(told.letter, "ecticket-possibly-sent-at")
+    assert published.event("parked").data["reason"] == "too-large"
+    assert header(published.letter, "ecticket-offsets") == "41-41"
+    assert not has_header(published.letter, "ecticket-possibly-sent-at")
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', '{"a": ["\\udfff"]}', '{"\\ud83d": 1}'])
-async def test_half_a_character_in_a_plan_is_unreadable(house: House, text: str) -> None:
+async def test_half_a_character_in_a_plan_is_unreadable(harness: Harness, text: str) -> None:
     """What could never be published is refused where it is read, and the order counts as possibly sent."""
     plan = f'{{"v": 1, "order_id": "A-1", "merchant_id": "{MERCHANT}", "reference": {text}}}'
 
     record = with_headers(
-        house.order(),
+        harness.order(),
         ("ecticket-plan", plan.encode()),
         ("ecticket-merchant-id", MERCHANT.encode()),
         ("ecticket-possibly-sent-at", b"8999-12-31T23:59:59.999999Z"),
     )
-    told = await house.work(signed(record))
+    published = await harness.work(signed(record))
 
-    assert told.event("parked").data["reason"] == "unreadable"
-    assert has_header(told.letter, "ecticket-possibly-sent-at")
+    assert published.event("parked").data["reason"] == "unreadable"
+    assert has_header(published.letter, "ecticket-possibly-sent-at")
 
 
 # --- any record at all ------------------------------------------------------------------------------------------------
@@ -402,16 +408,16 @@ def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: st
     place = TopicPartition(topic, 0)
     read = RecordReader(batch(*records, codec=codec), place, position=0, aborted=(), budget=ReadBudget(2**30)).take(100)
 
-    async def story() -> None:
+    async def submit_poisoned() -> None:
         cluster = FakeCluster()
         cluster.largest = 2**30
         cluster.logs[place].extend(read)
         kafka, connection = FakeKafka(cluster, (place,)), KafkaConnection(bootstrap_servers="fake:1")
-        house = House()
+        harness = Harness()
         engine: Engine[Any] = (
-            Engine(house.confirm, connection, kafka=kafka)
+            Engine(harness.confirm, connection, kafka=kafka)
             if topic == TOPICS.confirmations
-            else Engine(house.submit, connection, kafka=kafka)
+            else Engine(harness.submit, connection, kafka=kafka)
         )
         running = asyncio.create_task(engine.run())
         await until(
@@ -423,4 +429,4 @@ def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: st
         assert any(each.topic != TOPICS.issuances for each in cluster.published)
 
     assert len(read) == len(records)
-    asyncio.run(story())
+    asyncio.run(submit_poisoned())

@@ -29,7 +29,7 @@ from adapter.testing.ecticket import BUSY, UNKNOWN
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Book
 from flows.fakes import OTHER_MERCHANT
-from flows.house import KNOWN_TRADE_NO, House
+from flows.harness import KNOWN_TRADE_NO, Harness
 
 LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_per_second=0, max_wait_seconds=20)
 """Never reached: nothing here takes a second, whatever else the machine does."""
@@ -155,7 +155,7 @@ def _tls() -> ssl.SSLContext:
 class Wired:
     """A house, the ECTicket that it calls, and the sockets between them."""
 
-    house: House
+    harness: Harness
     ecticket: WireEcticket
     server: RawServer
 
@@ -195,6 +195,6 @@ async def wired(
             )
 
         try:
-            yield Wired(House(calling=provider, policy=policy, confirming=confirming), ecticket, server)
+            yield Wired(Harness(calling=provider, policy=policy, confirming=confirming), ecticket, server)
         finally:
             await transport.aclose()

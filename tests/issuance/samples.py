@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from adapter.issuance.items import TicketItem
 from adapter.issuance.order import Customer, Line, Order, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
-from adapter.issuance.state import PartState, Past, begin
+from adapter.issuance.state import PartHistory, PartState, initial_state
 from adapter.protocol.issue import IssueType, PrintType
 
 T0 = datetime(2024, 1, 1, 4, 0, tzinfo=UTC)
@@ -60,6 +60,6 @@ def part(order_id: str = "A-1001") -> Part:
     return only
 
 
-def planned(**past: object) -> PartState:
+def planned(**history: object) -> PartState:
     """A part at the beginning of a sitting at T0, with a past where one is given."""
-    return begin(part(), first_seen_at=T0, past=Past(**past))  # type: ignore[arg-type]  # a test names the fields
+    return initial_state(part(), first_seen_at=T0, history=PartHistory(**history))  # type: ignore[arg-type]  # a test names the fields

@@ -32,23 +32,23 @@ from adapter.issuance.actions import (
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
+    CallInDoubt,
+    CallNotSent,
+    CallResult,
+    CallThrottled,
     ControlAnswered,
+    EnvelopeRejected,
     Known,
     LastAccepted,
     NotFound,
-    NotNow,
     ProbeAnswered,
     QueryUnanswered,
     Refused,
-    WasInDoubt,
-    WasNotAccepted,
-    WasNotSent,
-    WasRefusedUnread,
-    WhatCame,
+    RetryLaterCode,
 )
-from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan, take_up
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
-from adapter.issuance.state import PartState, begin
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan, resume
+from adapter.issuance.state import PartState, initial_state
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.query_issue_result import IssueStatus
 
@@ -56,7 +56,7 @@ from .samples import MERCHANT, T0, at, part
 
 UNKNOWN_CODE, REFUSED_CODE, BUSY_CODE = 404, 77, 5
 TIME_OUT, DEFER = 15.0, 120.0
-MAX_SITTINGS = 3_000
+MAX_RUNS = 3_000
 
 
 class Broken(AssertionError):
@@ -138,8 +138,8 @@ class Life:
         plan: bytes | None = None
         first_seen = T0
         fence: datetime | None = None
-        for _ in range(MAX_SITTINGS):
-            action, state = self._sit(self._taken_up(plan, first_seen, fence))
+        for _ in range(MAX_RUNS):
+            action, state = self._run(self._taken_up(plan, first_seen, fence))
             if action is None:
                 self.now += self.rng.uniform(1, 90)
                 fence = at(self.now) if self.fenced else None
@@ -155,22 +155,22 @@ class Life:
 
     def _taken_up(self, plan: bytes | None, first_seen: datetime, fence: datetime | None) -> PartState:
         if plan is None:
-            return begin(part(), first_seen_at=first_seen, possibly_sent_since=fence)
-        carried = decode_plan(plan)
-        sent = carried.possibly_sent_at
-        (state,) = take_up(carried, first_seen_at=first_seen, possibly_sent_at=sent, fenced_at=fence)
+            return initial_state(part(), first_seen_at=first_seen, possibly_sent_since=fence)
+        deferred = decode_plan(plan)
+        sent = deferred.possibly_sent_at
+        (state,) = resume(deferred, first_seen_at=first_seen, possibly_sent_at=sent, fenced_at=fence)
         return state
 
     def _deferred(self, state: PartState) -> bytes:
-        parts = carried_parts([state])
+        parts = deferred_parts([state])
         return encode_plan(
-            CarriedPlan(order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=0, parts=parts)
+            DeferredPlan(order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=0, parts=parts)
         )
 
-    def _sit(self, state: PartState) -> tuple[Finish | Defer | Park | None, PartState]:
+    def _run(self, state: PartState) -> tuple[Finish | Defer | Park | None, PartState]:
         """One sitting; None is a crash."""
         for _ in range(200):
-            state = self._told(state)
+            state = self._with_other_orders(state)
             action = decide(state, at(self.now), self.policy)
             if isinstance(action, Finish | Defer | Park):
                 return action, conclude(state, action)
@@ -179,13 +179,13 @@ class Life:
                     raise self._broken("waits for what is past")
                 self.now = (action.until - T0).total_seconds()
                 continue
-            came = self._do(action)
+            result = self._do(action)
             if self._crashes():
                 return None, state
-            state = observe(state, came, at(self.now))
+            state = observe(state, result, at(self.now))
         raise self._broken("a sitting without end")
 
-    def _told(self, state: PartState) -> PartState:
+    def _with_other_orders(self, state: PartState) -> PartState:
         """What other orders of the merchant learned meanwhile."""
         if self.world.traffic and not self._out(Endpoint.QUERY_ISSUE_RESULT) and self.rng.random() < 0.7:
             self.traffic_at = self.now
@@ -199,21 +199,21 @@ class Life:
         self.log.append((self.now, "crash", ""))
         return True
 
-    def _do(self, action: Action) -> WhatCame:
+    def _do(self, action: Action) -> CallResult:
         match action:
             case Send():
                 self.watch()
-                came = self._issue()
+                result = self._issue()
             case Query():
-                came = self._query()
+                result = self._query()
             case ControlQuery():
-                came = self._control()
+                result = self._control()
             case Probe():
-                came = self._probe()
+                result = self._probe()
             case _:
                 raise self._broken(f"{action} is nothing to do")
-        self.log.append((self.now, action, came))
-        return came
+        self.log.append((self.now, action, result))
+        return result
 
     def watch(self) -> None:
         """Hold a Send against the log: what may have arrived is only sent again on trustworthy grounds."""
@@ -227,28 +227,28 @@ class Life:
                 return
         raise self._broken("sent again without a trustworthy not-known")
 
-    def _issue(self) -> WhatCame:
+    def _issue(self) -> CallResult:
         self.now += self.rng.uniform(0.01, 1.0)
         world, minute = self.world, at(self.now + self.rng.uniform(1, 1800))
         if self._happens(world.breaker):
             return BreakerIsOpen(retry_at=minute)
         if self._happens(world.not_sent):
-            return WasNotSent(detail="connect refused")
+            return CallNotSent(detail="connect refused")
         if self._happens(world.unread):
-            return WasRefusedUnread(retry_at=minute)
+            return CallThrottled(retry_at=minute)
         if self._happens(world.not_accepted):
-            return WasNotAccepted(detail="TransCode 999")
+            return EnvelopeRejected(detail="TransCode 999")
         if self._out(Endpoint.ISSUE):
             return self._arrived(Refused(code=world.maintenance_code, message="maintenance"))
         if self._happens(world.busy):
-            return NotNow(code=BUSY_CODE, message="busy")
+            return RetryLaterCode(code=BUSY_CODE, message="busy")
         return self._executed()
 
-    def _executed(self) -> WhatCame:
+    def _executed(self) -> CallResult:
         world = self.world
         if self._happens(world.lost_before):
             self.now += TIME_OUT
-            return self._arrived(WasInDoubt(detail="read timed out"))
+            return self._arrived(CallInDoubt(detail="read timed out"))
         if self._happens(world.refused) or (self.effects and not world.accepts_repeats):
             return self._arrived(Refused(code=REFUSED_CODE, message="refused"))
         effect_at = self.now + self.rng.uniform(0, world.late)
@@ -259,14 +259,14 @@ class Life:
             return self._arrived(Refused(code=REFUSED_CODE, message="refused, yet done"))
         if self._happens(world.lost_after):
             self.now += TIME_OUT
-            return self._arrived(WasInDoubt(detail="connection reset"))
+            return self._arrived(CallInDoubt(detail="connection reset"))
         return Accepted(ticket_trade_no="2024010112001234")
 
-    def _arrived(self, came: WhatCame) -> WhatCame:
+    def _arrived(self, result: CallResult) -> CallResult:
         self.may_have_arrived_at = self.now
-        return came
+        return result
 
-    def _query(self) -> WhatCame:
+    def _query(self) -> CallResult:
         asked = self.now
         if (lost := self._lost()) is not None:
             return lost
@@ -278,9 +278,9 @@ class Life:
 
     def _not_found(self, asked: float, code: int) -> NotFound:
         self.questions.append((asked, code))
-        return NotFound(code=code, asked_at=at(asked))
+        return NotFound(code=code, queried_at=at(asked))
 
-    def _control(self) -> WhatCame:
+    def _control(self) -> CallResult:
         asked = self.now
         if (lost := self._lost()) is not None:
             return lost
@@ -288,9 +288,9 @@ class Life:
         code = self.world.maintenance_code if refused else 1 if self.world.control_known else UNKNOWN_CODE
         if code != 1:
             self.controls.append((asked, code))
-        return ControlAnswered(code=code, asked_at=at(asked))
+        return ControlAnswered(code=code, queried_at=at(asked))
 
-    def _probe(self) -> WhatCame:
+    def _probe(self) -> CallResult:
         if (lost := self._lost()) is not None:
             return lost
         if not self.same_endpoint:
@@ -300,7 +300,7 @@ class Life:
             self.lives.append(self.now)
         return ProbeAnswered(ok=ok, none_known=not self.world.can_probe)
 
-    def _lost(self) -> WhatCame | None:
+    def _lost(self) -> CallResult | None:
         """Every question takes its time; some have no answer."""
         self.now += self.rng.uniform(0.01, 1.0)
         if self._happens(self.world.unanswered):
@@ -334,5 +334,5 @@ class Life:
                 raise self._broken(f"parked as {action.reason}, and tickets exist")
 
     def _broken(self, promise: str) -> Broken:
-        story = "\n".join(f"{moment:9.2f}  {done} -> {came}" for moment, done, came in self.log)
-        return Broken(f"{promise}, at {self.now:.2f}, seed {self.seed}\n{story}")
+        scenario = "\n".join(f"{moment:9.2f}  {done} -> {result}" for moment, done, result in self.log)
+        return Broken(f"{promise}, at {self.now:.2f}, seed {self.seed}\n{scenario}")

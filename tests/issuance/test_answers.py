@@ -8,16 +8,16 @@ from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
+    CallInDoubt,
+    CallNotSent,
+    CallThrottled,
     ControlAnswered,
+    EnvelopeRejected,
     Known,
     NotFound,
-    NotNow,
     QueryUnanswered,
     Refused,
-    WasInDoubt,
-    WasNotAccepted,
-    WasNotSent,
-    WasRefusedUnread,
+    RetryLaterCode,
     control_answer,
     issue_answer,
     issue_error,
@@ -36,14 +36,14 @@ def issue_reply(code: int) -> IssueReply:
 
 def result_reply(code: int) -> ResultReply:
     status = IssueStatus.FAILED if code == 1 else None
-    return ResultReply(rtn_code=code, rtn_msg="text", trade_no=None, status=status, remark="why")
+    return ResultReply(rtn_code=code, rtn_msg="text", trade_no=None, status=status, remark="reason")
 
 
 @pytest.mark.parametrize(
     ("code", "answer"),
     [
         (1, Accepted(ticket_trade_no="2024")),
-        (5, NotNow(code=5, message="text")),
+        (5, RetryLaterCode(code=5, message="text")),
         (0, Refused(code=0, message="text")),
         (10_200_047, Refused(code=10_200_047, message="text")),
     ],
@@ -55,28 +55,28 @@ def test_only_rtn_code_1_and_listed_codes_are_no_refusal(code: int, answer: obje
 
 def test_queries_are_known_or_not() -> None:
     """RtnCode 1 brings the status; anything else is an answer that was asked for at some time."""
-    assert query_answer(result_reply(1), asked_at=T0) == Known(status=IssueStatus.FAILED, remark="why")
-    assert query_answer(result_reply(7), asked_at=T0) == NotFound(code=7, asked_at=T0)
+    assert query_answer(result_reply(1), queried_at=T0) == Known(status=IssueStatus.FAILED, remark="reason")
+    assert query_answer(result_reply(7), queried_at=T0) == NotFound(code=7, queried_at=T0)
 
 
 @pytest.mark.parametrize(("code", "known"), [(1, True), (7, False)])
 def test_a_control_can_be_known(code: int, known: bool) -> None:
     """The alarm: RtnCode 1 for a random number."""
-    answer = control_answer(result_reply(code), asked_at=T0)
+    answer = control_answer(result_reply(code), queried_at=T0)
 
-    assert answer == ControlAnswered(code=code, asked_at=T0)
+    assert answer == ControlAnswered(code=code, queried_at=T0)
     assert answer.known is known
 
 
 @pytest.mark.parametrize(
     ("error", "of_issue", "of_query"),
     [
-        (NotSent("x"), WasNotSent(detail="x"), QueryUnanswered(detail="x")),
+        (NotSent("x"), CallNotSent(detail="x"), QueryUnanswered(detail="x")),
         (BreakerOpen("x", retry_at=T0), BreakerIsOpen(retry_at=T0), BreakerIsOpen(retry_at=T0)),
-        (RefusedUnread("x", retry_at=T0), WasRefusedUnread(retry_at=T0), QueryUnanswered(detail="x", retry_at=T0)),
-        (NotAccepted("x"), WasNotAccepted(detail="x"), QueryUnanswered(detail="x")),
-        (InDoubt("x"), WasInDoubt(detail="x"), QueryUnanswered(detail="x")),
-        (CallError("x"), WasInDoubt(detail="x"), QueryUnanswered(detail="x")),
+        (RefusedUnread("x", retry_at=T0), CallThrottled(retry_at=T0), QueryUnanswered(detail="x", retry_at=T0)),
+        (NotAccepted("x"), EnvelopeRejected(detail="x"), QueryUnanswered(detail="x")),
+        (InDoubt("x"), CallInDoubt(detail="x"), QueryUnanswered(detail="x")),
+        (CallError("x"), CallInDoubt(detail="x"), QueryUnanswered(detail="x")),
     ],
 )
 def test_every_failed_call_is_one_of_few(error: CallError, of_issue: object, of_query: object) -> None:

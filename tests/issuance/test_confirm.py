@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from adapter.issuance.actions import Failed, FailedStage, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered
 from adapter.issuance.confirm import (
-    IN_VAIN,
-    AskAgain,
+    UNANSWERED_MAX,
     Awaited,
     ConfirmPolicy,
     Issued,
+    PublishDelayed,
+    QueryAgain,
     ResultAnswer,
-    TellDelayed,
-    asked,
     first_query_at,
-    next_step,
-    take_up_at,
-    told_delayed,
+    mark_delayed,
+    next_confirm_step,
+    resume_query_at,
+    with_answer,
 )
-from adapter.issuance.state import IllegalStep, Phase
+from adapter.issuance.state import IllegalTransition, Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 
@@ -53,21 +53,21 @@ def test_the_first_question(kind: IssueType, seconds: float) -> None:
         (Known(status=IssueStatus.ISSUED), Phase.ISSUED, Issued(queries=3)),
         (Known(status=IssueStatus.FAILED, remark="amounts differ"), Phase.FAILED,
          Failed(stage=FailedStage.CONFIRM, remark="amounts differ")),
-        (IN_PROGRESS, Phase.SUBMITTED, AskAgain(at=at(60))),
-        (Known(status=None), Phase.SUBMITTED, AskAgain(at=at(60))),
-        (NotFound(code=5, asked_at=T0), Phase.SUBMITTED, AskAgain(at=at(60))),
-        (QueryUnanswered(detail="timeout"), Phase.SUBMITTED, AskAgain(at=at(60))),
+        (IN_PROGRESS, Phase.SUBMITTED, QueryAgain(at=at(60))),
+        (Known(status=None), Phase.SUBMITTED, QueryAgain(at=at(60))),
+        (NotFound(code=5, queried_at=T0), Phase.SUBMITTED, QueryAgain(at=at(60))),
+        (QueryUnanswered(detail="timeout"), Phase.SUBMITTED, QueryAgain(at=at(60))),
     ],
 )  # fmt: skip
 def test_status_1_is_issued_2_is_failed_and_everything_else_goes_on(
     answer: ResultAnswer, phase: Phase, step: object
 ) -> None:
     """ "Status 1 → `issued`, 2 → `failed` (`stage: confirm`, `remark`), everything else → go on"."""
-    after = asked(awaited(queries=2), answer)
+    after = with_answer(awaited(queries=2), answer)
 
     assert after.phase is phase
     assert after.queries == 3
-    assert next_step(after, at(30), POLICY, fraction=0.0) == step
+    assert next_confirm_step(after, at(30), POLICY, jitter=0.0) == step
 
 
 def times_asked(kind: IssueType = ELECTRONIC, policy: ConfirmPolicy = POLICY, until: float = 3_000) -> list[float]:
@@ -76,11 +76,11 @@ def times_asked(kind: IssueType = ELECTRONIC, policy: ConfirmPolicy = POLICY, un
     now = first_query_at(kind, T0, policy)
     while (now - T0).total_seconds() <= until:
         times.append((now - T0).total_seconds())
-        state = asked(state, IN_PROGRESS)
-        step = next_step(state, now, policy, fraction=0.0)
-        if isinstance(step, TellDelayed):
-            state, now = told_delayed(state), step.ask_at
-        elif isinstance(step, AskAgain):
+        state = with_answer(state, IN_PROGRESS)
+        step = next_confirm_step(state, now, policy, jitter=0.0)
+        if isinstance(step, PublishDelayed):
+            state, now = mark_delayed(state), step.query_at
+        elif isinstance(step, QueryAgain):
             now = step.at
         else:
             break
@@ -100,25 +100,25 @@ def test_the_longest_interval_is_eight_times_the_first() -> None:
     assert times_asked(policy=slow, until=40) == [1, 2, 4, 8, 16, 24, 32, 40]
 
 
-def test_delayed_is_told_once_after_a_question_at_that_age() -> None:
+def test_delayed_is_published_once_after_a_query_at_that_age() -> None:
     """ "After `confirm.delayed_after_seconds` (600): `delayed` once"."""
-    state = asked(awaited(), IN_PROGRESS)
-    assert next_step(state, at(599), POLICY, fraction=0.0) == AskAgain(at=at(600))
-    assert next_step(state, at(600), POLICY, fraction=0.0) == TellDelayed(ask_at=at(1200))
+    state = with_answer(awaited(), IN_PROGRESS)
+    assert next_confirm_step(state, at(599), POLICY, jitter=0.0) == QueryAgain(at=at(600))
+    assert next_confirm_step(state, at(600), POLICY, jitter=0.0) == PublishDelayed(query_at=at(1200))
 
-    told = told_delayed(state)
+    marked = mark_delayed(state)
 
-    assert next_step(asked(told, IN_PROGRESS), at(1200), POLICY, fraction=0.0) == AskAgain(at=at(1800))
-    with pytest.raises(IllegalStep):
-        told_delayed(told)
+    assert next_confirm_step(with_answer(marked, IN_PROGRESS), at(1200), POLICY, jitter=0.0) == QueryAgain(at=at(1800))
+    with pytest.raises(IllegalTransition):
+        mark_delayed(marked)
 
 
 @pytest.mark.parametrize("delayed", [False, True])
 def test_it_is_given_up_in_the_end(delayed: bool) -> None:
     """ "after `confirm.give_up_after_hours` (24): dead letter `unresolved`", with what to do about it."""
-    state = asked(awaited(delayed=delayed), IN_PROGRESS)
+    state = with_answer(awaited(delayed=delayed), IN_PROGRESS)
 
-    step = next_step(state, at(DAY), POLICY, fraction=0.5)
+    step = next_confirm_step(state, at(DAY), POLICY, jitter=0.5)
 
     assert isinstance(step, Park)
     assert step.reason is ParkReason.UNRESOLVED
@@ -134,47 +134,47 @@ def test_what_could_not_be_asked_about_is_asked_again_before_it_is_given_up(
     answer: QueryUnanswered | BreakerIsOpen, again_at: float
 ) -> None:
     """After an outage of days all are too old, and come at once; what never gets an answer is given up all the same."""
-    state = asked(awaited(delayed=True), answer)
+    state = with_answer(awaited(delayed=True), answer)
 
-    assert next_step(state, at(DAY), POLICY, fraction=0.0) == AskAgain(at=at(again_at))
-    assert isinstance(next_step(asked(state, IN_PROGRESS), at(DAY), POLICY, fraction=0.0), Park)
-    for _ in range(IN_VAIN - 1):
-        assert isinstance(next_step(state, at(DAY), POLICY, fraction=0.0), AskAgain)
-        state = asked(state, answer)
-    assert isinstance(next_step(state, at(DAY), POLICY, fraction=0.0), Park)
+    assert next_confirm_step(state, at(DAY), POLICY, jitter=0.0) == QueryAgain(at=at(again_at))
+    assert isinstance(next_confirm_step(with_answer(state, IN_PROGRESS), at(DAY), POLICY, jitter=0.0), Park)
+    for _ in range(UNANSWERED_MAX - 1):
+        assert isinstance(next_confirm_step(state, at(DAY), POLICY, jitter=0.0), QueryAgain)
+        state = with_answer(state, answer)
+    assert isinstance(next_confirm_step(state, at(DAY), POLICY, jitter=0.0), Park)
 
 
 def test_the_last_question_is_put_before_giving_up() -> None:
     """An interval does not reach beyond the end: what is done by then is learned."""
-    state = asked(awaited(delayed=True), IN_PROGRESS)
+    state = with_answer(awaited(delayed=True), IN_PROGRESS)
 
-    assert next_step(state, at(DAY - 100), POLICY, fraction=0.0) == AskAgain(at=at(DAY))
+    assert next_confirm_step(state, at(DAY - 100), POLICY, jitter=0.0) == QueryAgain(at=at(DAY))
 
 
 def test_a_result_counts_at_any_age() -> None:
     """After a standstill of days the answer is still an answer."""
-    state = asked(awaited(delayed=True), Known(status=IssueStatus.ISSUED))
+    state = with_answer(awaited(delayed=True), Known(status=IssueStatus.ISSUED))
 
-    assert next_step(state, at(3 * DAY), POLICY, fraction=0.0) == Issued(queries=1)
+    assert next_confirm_step(state, at(3 * DAY), POLICY, jitter=0.0) == Issued(queries=1)
 
 
 def test_what_was_not_asked_is_not_counted() -> None:
     """An open breaker keeps the question from being put, and says when to come back."""
-    state = asked(awaited(), BreakerIsOpen(retry_at=at(1830)))
+    state = with_answer(awaited(), BreakerIsOpen(retry_at=at(1830)))
 
     assert state.queries == 0
-    assert next_step(state, at(30), POLICY, fraction=0.0) == AskAgain(at=at(1830))
-    assert next_step(asked(state, IN_PROGRESS), at(30), POLICY, fraction=0.0) == AskAgain(at=at(60))
+    assert next_confirm_step(state, at(30), POLICY, jitter=0.0) == QueryAgain(at=at(1830))
+    assert next_confirm_step(with_answer(state, IN_PROGRESS), at(30), POLICY, jitter=0.0) == QueryAgain(at=at(60))
 
 
-@given(age=st.floats(0, 86_399), fraction=st.floats(0, 1, exclude_max=True), delayed=st.booleans())
-def test_jitter_only_shortens_and_never_by_much(age: float, fraction: float, delayed: bool) -> None:
+@given(age=st.floats(0, 86_399), jitter=st.floats(0, 1, exclude_max=True), delayed=st.booleans())
+def test_jitter_only_shortens_and_never_by_much(age: float, jitter: float, delayed: bool) -> None:
     """ "jittered": a crowd thins out, no interval grows, and time always goes on."""
-    state = asked(awaited(delayed=delayed), IN_PROGRESS)
-    plain, jittered = (next_step(state, at(age), POLICY, fraction=each) for each in (0.0, fraction))
+    state = with_answer(awaited(delayed=delayed), IN_PROGRESS)
+    plain, jittered = (next_confirm_step(state, at(age), POLICY, jitter=each) for each in (0.0, jitter))
 
     assert type(plain) is type(jittered)
-    if isinstance(plain, AskAgain) and isinstance(jittered, AskAgain):
+    if isinstance(plain, QueryAgain) and isinstance(jittered, QueryAgain):
         assert at(age) < jittered.at <= plain.at
         assert (jittered.at - at(age)) >= 0.79 * (plain.at - at(age))
 
@@ -188,7 +188,7 @@ def test_a_restart_spreads_its_queries(overdue: float, latest: float) -> None:
     now = at(1_000)
     due = at(1_000 - overdue)
 
-    first, last = (take_up_at(due, now, POLICY, fraction=fraction) for fraction in (0.0, 0.999_999))
+    first, last = (resume_query_at(due, now, POLICY, jitter=jitter) for jitter in (0.0, 0.999_999))
 
     assert first == max(due, now)
     assert first <= last <= at(1_000 + latest)
@@ -196,12 +196,14 @@ def test_a_restart_spreads_its_queries(overdue: float, latest: float) -> None:
 
 def test_a_result_comes_once() -> None:
     """Nobody asks about an issuance whose result is known."""
-    with pytest.raises(IllegalStep):
-        asked(asked(awaited(), Known(status=IssueStatus.ISSUED)), IN_PROGRESS)
+    with pytest.raises(IllegalTransition):
+        with_answer(with_answer(awaited(), Known(status=IssueStatus.ISSUED)), IN_PROGRESS)
 
 
 def test_waits_beyond_reckoning_are_no_error() -> None:
     """Somebody who never wants to give up may say so with any number."""
     policy = ConfirmPolicy(give_up_after_seconds=1e300, delayed_interval_seconds=1e300)
 
-    assert isinstance(next_step(asked(awaited(delayed=True), IN_PROGRESS), at(700), policy, fraction=0.0), AskAgain)
+    assert isinstance(
+        next_confirm_step(with_answer(awaited(delayed=True), IN_PROGRESS), at(700), policy, jitter=0.0), QueryAgain
+    )

@@ -30,15 +30,15 @@ from adapter.issuance.actions import (
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
-    NotNow,
+    CallInDoubt,
+    CallNotSent,
+    CallResult,
+    CallThrottled,
+    EnvelopeRejected,
     ProbeAnswered,
     QueryUnanswered,
     Refused,
-    WasInDoubt,
-    WasNotAccepted,
-    WasNotSent,
-    WasRefusedUnread,
-    WhatCame,
+    RetryLaterCode,
 )
 from adapter.issuance.decide import (
     LONGEST_DEFERRAL_SECONDS,
@@ -49,50 +49,50 @@ from adapter.issuance.decide import (
     observe,
     ready_at,
 )
-from adapter.issuance.state import IllegalStep, Phase, Refusal, Why, begin
+from adapter.issuance.state import IllegalTransition, IssueRefusal, Phase, WaitReason, initial_state
 
 from .samples import T0, at, part, planned
-from .stories import HOUR, N, Story, control, known, not_found, not_known, possibly_sent, submitted
+from .scenarios import HOUR, N, Scenario, control, known, not_found, not_known, possibly_sent, submitted
 
 # -- Issue: RtnCode 1, our number → submitted ------------------------------------------------------------------------
 
 
 def test_rtn_code_1_with_our_number_is_submitted() -> None:
     """ "Issue: RtnCode 1, our number → `submitted`"."""
-    story = Story()
-    assert story.next() == Send()
+    scenario = Scenario()
+    assert scenario.next() == Send()
 
-    story.comes(Accepted(ticket_trade_no="2024010112001234"), seconds=1)
+    scenario.comes(Accepted(ticket_trade_no="2024010112001234"), seconds=1)
 
-    assert story.next() == submitted(story, recovered=False, ticket_trade_no="2024010112001234")
-    assert story.state.phase is Phase.SUBMITTED
+    assert scenario.next() == submitted(scenario, recovered=False, ticket_trade_no="2024010112001234")
+    assert scenario.state.phase is Phase.SUBMITTED
 
 
 # -- not sent → again with back-off and jitter ------------------------------------------------------------------------
 
 
-def test_what_was_not_sent_is_tried_again_with_growing_pauses() -> None:
+def test_what_was_not_sent_is_retried_with_growing_pauses() -> None:
     """ "not sent (DNS, connect refused or timed out, pool) → again with back-off and jitter": here, then later."""
-    story, pauses = Story(), []
-    story.comes(WasNotSent(detail="connect refused"))
-    while isinstance(action := story.next(), Wait):
-        assert action.why is Why.NOT_SENT
-        pauses.append((action.until - story.now).total_seconds())
-        assert story.next(seconds=(action.until - T0).total_seconds()) == Send()
-        story.comes(WasNotSent(detail="connect refused"))
+    scenario, pauses = Scenario(), []
+    scenario.comes(CallNotSent(detail="connect refused"))
+    while isinstance(action := scenario.next(), Wait):
+        assert action.reason is WaitReason.NOT_SENT
+        pauses.append((action.until - scenario.now).total_seconds())
+        assert scenario.next(seconds=(action.until - T0).total_seconds()) == Send()
+        scenario.comes(CallNotSent(detail="connect refused"))
 
-    assert all(0.125 * 2**turn <= pause < 0.25 * 2**turn for turn, pause in enumerate(pauses))
+    assert all(0.125 * 2**step <= pause < 0.25 * 2**step for step, pause in enumerate(pauses))
     assert 3 <= len(pauses) <= 5
     assert isinstance(action, Defer)
-    assert (action.why, action.counted) == (Why.NOT_SENT, True)
-    assert story.state.phase is Phase.PLANNED
-    assert story.state.past.first_attempt_at is None
+    assert (action.reason, action.counted) == (WaitReason.NOT_SENT, True)
+    assert scenario.state.phase is Phase.PLANNED
+    assert scenario.state.history.first_attempt_at is None
 
 
 def test_pauses_differ_between_parts() -> None:
     """Jitter: parts that fail together do not come back together."""
     untils = {
-        str(Story(begin(part(f"A-{number}"), first_seen_at=T0)).comes(WasNotSent(detail="")).next())
+        str(Scenario(initial_state(part(f"A-{number}"), first_seen_at=T0)).comes(CallNotSent(detail="")).next())
         for number in range(10)
     }
 
@@ -104,53 +104,55 @@ def test_pauses_differ_between_parts() -> None:
 
 def test_a_refusal_is_looked_up_at_once() -> None:
     """ "Issue: RtnCode ≠ 1 → query. Known → `submitted`, `recovered`"."""
-    story = Story().comes(Refused(code=N, message="repeated"), seconds=1)
-    assert story.next() == Query()
+    scenario = Scenario().comes(Refused(code=N, message="repeated"), seconds=1)
+    assert scenario.next() == Query()
 
-    story.comes(known(), seconds=2)
+    scenario.comes(known(), seconds=2)
 
-    assert story.next() == submitted(story, recovered=True)
+    assert scenario.next() == submitted(scenario, recovered=True)
 
 
 def test_a_refusal_is_asked_about_and_never_sent_again_until_it_is_final() -> None:
     """ "Else queried (never sent) again, the last time when ... (600 ...) have passed since the last Issue that may
     have arrived: not known → `failed`, `stage: submit`, with the refusal's code and message"."""
-    story = Story().comes(Refused(code=77, message="item is off the shelf"), seconds=1)
-    story.comes(not_found(2), seconds=2)
-    assert story.next() == Defer(useful_at=at(601), why=Why.REFUSAL_NOT_FINAL, counted=True)
+    scenario = Scenario().comes(Refused(code=77, message="item is off the shelf"), seconds=1)
+    scenario.comes(not_found(2), seconds=2)
+    assert scenario.next() == Defer(useful_at=at(601), reason=WaitReason.REFUSAL_NOT_FINAL, counted=True)
 
-    story.state = begin(part(), first_seen_at=T0, past=story.state.past)
-    assert story.next(seconds=590) == Query()
-    assert story.comes(not_found(590), seconds=600).next() == Wait(until=at(601), why=Why.REFUSAL_NOT_FINAL)
+    scenario.state = initial_state(part(), first_seen_at=T0, history=scenario.state.history)
+    assert scenario.next(seconds=590) == Query()
+    assert scenario.comes(not_found(590), seconds=600).next() == Wait(
+        until=at(601), reason=WaitReason.REFUSAL_NOT_FINAL
+    )
 
-    assert story.next(seconds=601) == ControlQuery()
-    assert story.comes(control(601)).next() == Probe()
-    assert story.comes(ProbeAnswered(ok=True)).next() == Query()
-    assert story.comes(not_found(601)).next() == Query()
-    assert story.comes(not_found(601)).next() == Probe()
-    assert story.comes(ProbeAnswered(ok=True)).next() == Query()
-    assert story.comes(not_found(601)).next() == Finish(
+    assert scenario.next(seconds=601) == ControlQuery()
+    assert scenario.comes(control(601)).next() == Probe()
+    assert scenario.comes(ProbeAnswered(ok=True)).next() == Query()
+    assert scenario.comes(not_found(601)).next() == Query()
+    assert scenario.comes(not_found(601)).next() == Probe()
+    assert scenario.comes(ProbeAnswered(ok=True)).next() == Query()
+    assert scenario.comes(not_found(601)).next() == Finish(
         result=Failed(stage=FailedStage.SUBMIT, rtn_code=77, rtn_msg="item is off the shelf")
     )
 
 
 def test_a_refusal_after_a_doubt_waits_from_the_later_of_the_two() -> None:
     """An earlier owner, or a doubt, may have an Issue on its way still: the refusal says nothing about that one."""
-    story = possibly_sent(0)
-    assert not_known(story, 600).next() == Send()
-    story.comes(Refused(code=N, message="repeated"), seconds=600)
+    scenario = possibly_sent(0)
+    assert not_known(scenario, 600).next() == Send()
+    scenario.comes(Refused(code=N, message="repeated"), seconds=600)
 
-    assert isinstance(not_known(story, 1199).next(), Wait)
-    assert not_known(story, 1200).next() == Finish(
+    assert isinstance(not_known(scenario, 1199).next(), Wait)
+    assert not_known(scenario, 1200).next() == Finish(
         result=Failed(stage=FailedStage.SUBMIT, rtn_code=N, rtn_msg="repeated")
     )
 
 
 def test_a_refusal_of_a_resend_is_looked_up_at_once() -> None:
     """What was known before the Issue says nothing about after it."""
-    story = not_known(possibly_sent(0), 600).comes(Refused(code=77, message=""), seconds=601)
+    scenario = not_known(possibly_sent(0), 600).comes(Refused(code=77, message=""), seconds=601)
 
-    assert story.next() == Query()
+    assert scenario.next() == Query()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_the_waiting_time_counts_from_the_last_issue_that_may_have_arrived(
     refused: float | None, possibly_sent_since: datetime | None, ready: float
 ) -> None:
     """Of a refusal and a doubt the later one; each has its own waiting time, and a refusal's is the one for both."""
-    refusal = None if refused is None else Refusal(code=9, message="", at=at(refused))
+    refusal = None if refused is None else IssueRefusal(code=9, message="", at=at(refused))
     state = planned(refusal=refusal, possibly_sent_since=possibly_sent_since)
 
     assert ready_at(state, SubmitPolicy(reissue_after_seconds=60, refusal_final_after_seconds=600)) == at(ready)
@@ -169,65 +171,65 @@ def test_the_waiting_time_counts_from_the_last_issue_that_may_have_arrived(
 
 def test_a_refused_part_is_not_sent_by_a_new_owner_either() -> None:
     """A fence does not make a refused part doubtful: its record says that nobody sends it."""
-    past = Story().comes(Refused(code=77, message=""), seconds=1).state.past
+    history = Scenario().comes(Refused(code=77, message=""), seconds=1).state.history
 
-    story = Story(begin(part(), first_seen_at=T0, past=past, possibly_sent_since=at(5_000)))
+    scenario = Scenario(initial_state(part(), first_seen_at=T0, history=history, possibly_sent_since=at(5_000)))
 
-    assert story.state.phase is Phase.REFUSED
-    assert isinstance(not_known(story, 5_001).next(), Finish)
+    assert scenario.state.phase is Phase.REFUSED
+    assert isinstance(not_known(scenario, 5_001).next(), Finish)
 
 
 # -- HTTP 403; 429; 503 with Retry-After -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("came", [WasRefusedUnread(retry_at=at(1800)), BreakerIsOpen(retry_at=at(1800))])
-def test_what_was_refused_before_execution_waits_as_told_and_does_not_count(came: WhatCame) -> None:
+@pytest.mark.parametrize("result", [CallThrottled(retry_at=at(1800)), BreakerIsOpen(retry_at=at(1800))])
+def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: CallResult) -> None:
     """ "refused before execution: nothing was sent ... wait as told"; "breaker waits do not count" (section 5)."""
-    story = Story().comes(came)
+    scenario = Scenario().comes(result)
 
-    assert isinstance(action := story.next(), Defer)
+    assert isinstance(action := scenario.next(), Defer)
     assert (action.useful_at, action.counted) == (at(1800), False)
-    assert not story.state.possibly_sent
+    assert not scenario.state.possibly_sent
 
 
 @pytest.mark.parametrize(
-    ("story", "came"),
+    ("story", "result"),
     [
-        (Story(), WasRefusedUnread(retry_at=at(1800))),
+        (Scenario(), CallThrottled(retry_at=at(1800))),
         (possibly_sent(), QueryUnanswered(detail="HTTP 429", retry_at=at(1800))),
     ],
 )
-def test_what_ecticket_asked_to_wait_for_is_waited_for_in_later_sittings_too(story: Story, came: WhatCame) -> None:
+def test_retry_after_of_ecticket_is_honoured_in_later_runs_too(scenario: Scenario, result: CallResult) -> None:
     """ "wait as told, capped": sittings are a minute apart, and what was told may be an hour."""
-    story = Story(begin(part(), first_seen_at=T0, past=story.comes(came).state.past))
+    scenario = Scenario(initial_state(part(), first_seen_at=T0, history=scenario.comes(result).state.history))
 
-    assert story.next(seconds=1700) == Defer(useful_at=at(1800), why=Why.REFUSED_UNREAD, counted=False)
-    assert isinstance(story.next(seconds=1800), Send | Query)
+    assert scenario.next(seconds=1700) == Defer(useful_at=at(1800), reason=WaitReason.THROTTLED, counted=False)
+    assert isinstance(scenario.next(seconds=1800), Send | Query)
 
 
 @pytest.mark.parametrize(
     ("waits", "due"),
     [
-        ([(Why.BREAKER_OPEN, 1800)], 1800),
-        ([(Why.REFUSED_UNREAD, 1800)], 1800),
-        ([(Why.UNANSWERED, 900)], 900),
-        ([(Why.BREAKER_OPEN, 5)], 60),
-        ([(Why.BREAKER_OPEN, -5)], 60),
-        ([(Why.BREAKER_OPEN, 3600 * 24)], LONGEST_DEFERRAL_SECONDS),
-        ([(Why.DOUBT, 615)], 60),
-        ([(Why.REFUSAL_NOT_FINAL, 600)], 60),
-        ([(Why.BREAKER_OPEN, 1800), (Why.DOUBT, 615)], 60),
-        ([(Why.BREAKER_OPEN, 1800), (Why.REFUSED_UNREAD, 1200)], 1200),
-        ([(Why.BREAKER_OPEN, 1800), (Why.ANOTHER_PART_IN_DOUBT, 0)], 1800),
-        ([(Why.ANOTHER_PART_IN_DOUBT, 0)], 60),
+        ([(WaitReason.BREAKER_OPEN, 1800)], 1800),
+        ([(WaitReason.THROTTLED, 1800)], 1800),
+        ([(WaitReason.UNANSWERED, 900)], 900),
+        ([(WaitReason.BREAKER_OPEN, 5)], 60),
+        ([(WaitReason.BREAKER_OPEN, -5)], 60),
+        ([(WaitReason.BREAKER_OPEN, 3600 * 24)], LONGEST_DEFERRAL_SECONDS),
+        ([(WaitReason.DOUBT, 615)], 60),
+        ([(WaitReason.REFUSAL_NOT_FINAL, 600)], 60),
+        ([(WaitReason.BREAKER_OPEN, 1800), (WaitReason.DOUBT, 615)], 60),
+        ([(WaitReason.BREAKER_OPEN, 1800), (WaitReason.THROTTLED, 1200)], 1200),
+        ([(WaitReason.BREAKER_OPEN, 1800), (WaitReason.ANOTHER_PART_IN_DOUBT, 0)], 1800),
+        ([(WaitReason.ANOTHER_PART_IN_DOUBT, 0)], 60),
         ([], 60),
     ],
 )
 def test_a_deferred_record_is_due_when_one_of_its_parts_can_make_progress(
-    waits: list[tuple[Why, float]], due: float
+    waits: list[tuple[WaitReason, float]], due: float
 ) -> None:
     """ "If retrying makes no sense before a later time (a lock-out), the record waits longer" (section 5)."""
-    deferrals = [Defer(useful_at=at(seconds), why=why, counted=False) for why, seconds in waits]
+    deferrals = [Defer(useful_at=at(seconds), reason=reason, counted=False) for reason, seconds in waits]
 
     assert deferred_until(deferrals, T0, 60) == at(due)
 
@@ -240,12 +242,12 @@ def test_what_is_handed_off_is_due_within_ten_minutes_or_the_usual_time(age: flo
     assert defer_seconds - 1e-3 <= pause <= max(defer_seconds, 600) + 1e-3
 
 
-def test_a_short_retry_after_is_waited_for_in_place() -> None:
+def test_a_short_retry_after_is_waited_for_in_the_same_run() -> None:
     """What is over in a moment needs no deferral."""
-    story = Story().comes(WasRefusedUnread(retry_at=at(2)))
+    scenario = Scenario().comes(CallThrottled(retry_at=at(2)))
 
-    assert story.next() == Wait(until=at(2), why=Why.REFUSED_UNREAD)
-    assert story.next(seconds=2) == Send()
+    assert scenario.next() == Wait(until=at(2), reason=WaitReason.THROTTLED)
+    assert scenario.next(seconds=2) == Send()
 
 
 # -- TransCode ≠ 1; HTTP 400, 401, 404, 405, 413, 415, 422, 3xx --------------------------------------------------------
@@ -253,14 +255,14 @@ def test_a_short_retry_after_is_waited_for_in_place() -> None:
 
 def test_an_envelope_that_was_not_accepted_is_deferred() -> None:
     """ "nothing was accepted; settings or clock are wrong, or this order's content is: deferred"."""
-    story = Story().comes(WasNotAccepted(detail="TransCode 999"))
+    scenario = Scenario().comes(EnvelopeRejected(detail="TransCode 999"))
 
-    assert story.next() == Defer(useful_at=T0, why=Why.NOT_ACCEPTED, counted=True)
-    assert not story.state.possibly_sent
+    assert scenario.next() == Defer(useful_at=T0, reason=WaitReason.NOT_ACCEPTED, counted=True)
+    assert not scenario.state.possibly_sent
 
 
-def unaccepted(times: int) -> Story:
-    return Story(planned(unaccepted=times - 1)).comes(WasNotAccepted(detail="TransCode 999"))
+def unaccepted(times: int) -> Scenario:
+    return Scenario(planned(unaccepted=times - 1)).comes(EnvelopeRejected(detail="TransCode 999"))
 
 
 def test_an_order_that_stays_alone_with_it_is_parked() -> None:
@@ -268,28 +270,28 @@ def test_an_order_that_stays_alone_with_it_is_parked() -> None:
     `refused-envelope`"."""
     assert isinstance(unaccepted(4).next(), Defer)
 
-    story = unaccepted(5)
-    assert story.next() == ControlQuery()
-    story.comes(control(0))
+    scenario = unaccepted(5)
+    assert scenario.next() == ControlQuery()
+    scenario.comes(control(0))
 
-    assert isinstance(action := story.next(), Park)
+    assert isinstance(action := scenario.next(), Park)
     assert action.reason is ParkReason.REFUSED_ENVELOPE
 
 
-@pytest.mark.parametrize("came", [QueryUnanswered(detail="TransCode 999"), BreakerIsOpen(retry_at=at(1800))])
-def test_an_order_that_is_not_alone_with_it_is_not_parked(came: WhatCame) -> None:
+@pytest.mark.parametrize("result", [QueryUnanswered(detail="TransCode 999"), BreakerIsOpen(retry_at=at(1800))])
+def test_an_order_that_is_not_alone_with_it_is_not_parked(result: CallResult) -> None:
     """When the control query fares no better, it is settings or clock, and other orders wait as well."""
-    story = unaccepted(5)
+    scenario = unaccepted(5)
 
-    assert isinstance(story.comes(came).next(), Defer)
+    assert isinstance(scenario.comes(result).next(), Defer)
 
 
 def test_an_unaccepted_envelope_does_not_condemn_what_may_have_been_sent() -> None:
     """Tickets may exist from before: the part goes on as a doubt, whatever the count."""
-    state = begin(part(), first_seen_at=T0, past=planned(unaccepted=9).past, possibly_sent_since=T0)
-    story = not_known(Story(state), 600).comes(WasNotAccepted(detail="TransCode 999"))
+    state = initial_state(part(), first_seen_at=T0, history=planned(unaccepted=9).history, possibly_sent_since=T0)
+    scenario = not_known(Scenario(state), 600).comes(EnvelopeRejected(detail="TransCode 999"))
 
-    assert isinstance(story.next(), Defer)
+    assert isinstance(scenario.next(), Defer)
 
 
 # -- everything else: in doubt -----------------------------------------------------------------------------------------
@@ -297,82 +299,82 @@ def test_an_unaccepted_envelope_does_not_condemn_what_may_have_been_sent() -> No
 
 def test_a_doubt_is_looked_up_at_once() -> None:
     """ "in doubt: query. Known → `submitted`, `recovered`"."""
-    story = Story().comes(WasInDoubt(detail="read timed out"), seconds=15)
-    assert story.state.phase is Phase.IN_DOUBT
-    assert story.next() == Query()
+    scenario = Scenario().comes(CallInDoubt(detail="read timed out"), seconds=15)
+    assert scenario.state.phase is Phase.IN_DOUBT
+    assert scenario.next() == Query()
 
-    story.comes(known(), seconds=16)
+    scenario.comes(known(), seconds=16)
 
-    assert story.next() == submitted(story, recovered=True)
+    assert scenario.next() == submitted(scenario, recovered=True)
 
 
 def test_a_doubt_is_not_sent_again_before_its_time() -> None:
     """ "Not known, asked when `submit.reissue_after_seconds` (600) have passed since the last attempt"."""
-    story = Story().comes(WasInDoubt(detail="read timed out"), seconds=15).comes(not_found(15))
-    assert story.next() == Defer(useful_at=at(615), why=Why.DOUBT, counted=True)
+    scenario = Scenario().comes(CallInDoubt(detail="read timed out"), seconds=15).comes(not_found(15))
+    assert scenario.next() == Defer(useful_at=at(615), reason=WaitReason.DOUBT, counted=True)
 
-    assert not_known(story, 614.9).next() == Wait(until=at(615), why=Why.DOUBT)
-    assert not_known(story, 615).next() == Send()
+    assert not_known(scenario, 614.9).next() == Wait(until=at(615), reason=WaitReason.DOUBT)
+    assert not_known(scenario, 615).next() == Send()
 
 
 def test_after_a_take_over_the_time_counts_from_the_fence() -> None:
     """ "(after a take-over: since the fence)"."""
-    story = possibly_sent(100)
+    scenario = possibly_sent(100)
 
-    assert isinstance(not_known(story, 699.9).next(), Wait)
-    assert not_known(story, 700).next() == Send()
+    assert isinstance(not_known(scenario, 699.9).next(), Wait)
+    assert not_known(scenario, 700).next() == Send()
 
 
 def test_each_resend_needs_evidence_of_its_own() -> None:
     """Sent again and in doubt again: everything begins anew, waiting time included."""
-    story = not_known(possibly_sent(0), 600)
-    assert story.next() == Send()
+    scenario = not_known(possibly_sent(0), 600)
+    assert scenario.next() == Send()
 
-    story.comes(WasInDoubt(detail="reset"), seconds=615)
+    scenario.comes(CallInDoubt(detail="reset"), seconds=615)
 
-    assert story.next() == Query()
-    assert isinstance(not_known(story, 1214).next(), Wait)
-    assert not_known(story, 1215).next() == Send()
+    assert scenario.next() == Query()
+    assert isinstance(not_known(scenario, 1214).next(), Wait)
+    assert not_known(scenario, 1215).next() == Send()
 
 
 def test_a_question_that_was_asked_too_early_proves_nothing_however_late_its_answer() -> None:
     """The time of asking counts: ECTicket looked before the waiting time was over."""
-    story = possibly_sent(0)
-    story.comes(not_found(590), seconds=590).comes(control(590)).comes(ProbeAnswered(ok=True), seconds=591)
+    scenario = possibly_sent(0)
+    scenario.comes(not_found(590), seconds=590).comes(control(590)).comes(ProbeAnswered(ok=True), seconds=591)
 
-    story.comes(not_found(592), seconds=606)
+    scenario.comes(not_found(592), seconds=606)
 
-    assert story.next() == Query()
+    assert scenario.next() == Query()
 
 
-def test_evidence_ends_with_its_sitting() -> None:
+def test_evidence_ends_with_its_run() -> None:
     """What was known an hour ago is asked again."""
-    story = not_known(possibly_sent(0), 600)
+    scenario = not_known(possibly_sent(0), 600)
 
-    later = begin(part(), first_seen_at=T0, past=story.state.past)
+    later = initial_state(part(), first_seen_at=T0, history=scenario.state.history)
 
-    assert Story(later).next(seconds=HOUR) == Query()
+    assert Scenario(later).next(seconds=HOUR) == Query()
 
 
 # -- RtnCodes listed in submit.retry_rtn_codes -------------------------------------------------------------------------
 
 
-def test_a_listed_code_is_tried_again_later() -> None:
+def test_a_listed_code_is_retried_later() -> None:
     """ "RtnCodes listed in `submit.retry_rtn_codes` → again later"."""
-    story = Story().comes(NotNow(code=5, message="busy"))
-    assert story.next() == Defer(useful_at=T0, why=Why.NOT_NOW, counted=True)
+    scenario = Scenario().comes(RetryLaterCode(code=5, message="busy"))
+    assert scenario.next() == Defer(useful_at=T0, reason=WaitReason.RETRY_LATER_CODE, counted=True)
 
-    later = Story(begin(part(), first_seen_at=T0, past=story.state.past))
+    later = Scenario(initial_state(part(), first_seen_at=T0, history=scenario.state.history))
 
     assert later.next(seconds=60) == Send()
 
 
 def test_a_listed_code_does_not_end_a_doubt() -> None:
     """It says that this Issue did nothing, and nothing about the one before."""
-    story = not_known(possibly_sent(0), 600).comes(NotNow(code=5, message="busy"), seconds=600)
-    assert isinstance(story.next(), Defer)
+    scenario = not_known(possibly_sent(0), 600).comes(RetryLaterCode(code=5, message="busy"), seconds=600)
+    assert isinstance(scenario.next(), Defer)
 
-    later = Story(begin(part(), first_seen_at=T0, past=story.state.past))
+    later = Scenario(initial_state(part(), first_seen_at=T0, history=scenario.state.history))
 
     assert later.next(seconds=660) == Query()
     assert not_known(later, 661).next() == Send()
@@ -381,80 +383,82 @@ def test_a_listed_code_does_not_end_a_doubt() -> None:
 # -- Phases ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_last_decision_of_a_sitting_names_the_phase() -> None:
+def test_the_last_decision_of_a_run_names_the_phase() -> None:
     """Deferred, parked and failed follow from what was decided; submitted from what came."""
-    deferred = Story().comes(NotNow(code=5, message=""))
-    accepted = Story().comes(Accepted(ticket_trade_no=None))
-    refused = not_known(Story().comes(Refused(code=9, message="")), 600)
-    gave_up = Story().comes(BreakerIsOpen(retry_at=at(25 * HOUR)), seconds=24 * HOUR)
+    deferred = Scenario().comes(RetryLaterCode(code=5, message=""))
+    accepted = Scenario().comes(Accepted(ticket_trade_no=None))
+    refused = not_known(Scenario().comes(Refused(code=9, message="")), 600)
+    gave_up = Scenario().comes(BreakerIsOpen(retry_at=at(25 * HOUR)), seconds=24 * HOUR)
     ends = {}
-    for story in (deferred, accepted, refused, gave_up):
-        action = story.next()
+    for scenario in (deferred, accepted, refused, gave_up):
+        action = scenario.next()
         assert isinstance(action, Finish | Defer | Park)
-        ends[conclude(story.state, action).phase] = action
+        ends[conclude(scenario.state, action).phase] = action
 
     assert set(ends) == {Phase.DEFERRED, Phase.SUBMITTED, Phase.FAILED, Phase.PARKED}
 
 
 @pytest.mark.parametrize(
-    "came",
-    [Accepted(ticket_trade_no=None), WasInDoubt(detail=""), Refused(code=9, message=""), WasNotSent(detail="")],
+    "result",
+    [Accepted(ticket_trade_no=None), CallInDoubt(detail=""), Refused(code=9, message=""), CallNotSent(detail="")],
 )
-def test_an_answer_to_issue_cannot_come_for_a_refused_part(came: WhatCame) -> None:
+def test_an_answer_to_issue_cannot_come_for_a_refused_part(result: CallResult) -> None:
     """Refused means never sent again; whoever did has a bug, and is stopped."""
-    story = Story().comes(Refused(code=9, message=""))
+    scenario = Scenario().comes(Refused(code=9, message=""))
 
-    with pytest.raises(IllegalStep, match="refused"):
-        story.comes(came)
+    with pytest.raises(IllegalTransition, match="refused"):
+        scenario.comes(result)
 
 
-@pytest.mark.parametrize("came", [known(), WasInDoubt(detail=""), BreakerIsOpen(retry_at=T0), not_found(0)])
-def test_nothing_comes_for_a_part_that_is_submitted(came: WhatCame) -> None:
+@pytest.mark.parametrize("result", [known(), CallInDoubt(detail=""), BreakerIsOpen(retry_at=T0), not_found(0)])
+def test_nothing_comes_for_a_part_that_is_submitted(result: CallResult) -> None:
     """The part is confirming's by now."""
-    story = Story().comes(Accepted(ticket_trade_no=None))
+    scenario = Scenario().comes(Accepted(ticket_trade_no=None))
 
-    with pytest.raises(IllegalStep, match="submitted"):
-        story.comes(came)
+    with pytest.raises(IllegalTransition, match="submitted"):
+        scenario.comes(result)
 
 
 def test_a_deferred_part_has_nothing_left_to_decide() -> None:
     """Its next sitting begins anew."""
-    story = Story().comes(NotNow(code=5, message=""))
-    action = story.next()
+    scenario = Scenario().comes(RetryLaterCode(code=5, message=""))
+    action = scenario.next()
     assert isinstance(action, Defer)
 
-    with pytest.raises(IllegalStep, match="deferred"):
-        Story(conclude(story.state, action)).next()
+    with pytest.raises(IllegalTransition, match="deferred"):
+        Scenario(conclude(scenario.state, action)).next()
 
 
 def test_submitted_is_not_concluded_for_a_part_that_is_not() -> None:
     """A decision belongs to the state it was made for."""
     result = Submitted(ticket_trade_no=None, recovered=False, at=T0)
 
-    with pytest.raises(IllegalStep, match="planned"):
+    with pytest.raises(IllegalTransition, match="planned"):
         conclude(planned(), Finish(result=result))
 
 
 def test_deciding_changes_nothing() -> None:
     """The same state and time give the same decision."""
-    story = possibly_sent(0).comes(not_found(600), seconds=600)
+    scenario = possibly_sent(0).comes(not_found(600), seconds=600)
 
-    assert story.next() == story.next()
-    assert observe(story.state, control(600), at(601)) == observe(replace(story.state), control(600), at(601))
+    assert scenario.next() == scenario.next()
+    assert observe(scenario.state, control(600), at(601)) == observe(replace(scenario.state), control(600), at(601))
 
 
 def test_long_messages_are_cut() -> None:
     """A server's essay does not travel in a header."""
-    story = Story().comes(Refused(code=9, message="x" * 10_000))
+    scenario = Scenario().comes(Refused(code=9, message="x" * 10_000))
 
-    assert story.state.past.refusal is not None
-    assert len(story.state.past.refusal.message) == 200
+    assert scenario.state.history.refusal is not None
+    assert len(scenario.state.history.refusal.message) == 200
 
 
 def test_attempts_are_written_down() -> None:
     """First and last attempt travel with the order: Issue calls that were written."""
-    story = Story().comes(NotNow(code=5, message=""), seconds=3).comes(WasInDoubt(detail="reset"), seconds=70)
+    scenario = (
+        Scenario().comes(RetryLaterCode(code=5, message=""), seconds=3).comes(CallInDoubt(detail="reset"), seconds=70)
+    )
 
-    assert story.state.past.first_attempt_at == at(3)
-    assert story.state.past.last_attempt_at == at(70)
-    assert story.state.past.doubt == "reset"
+    assert scenario.state.history.first_attempt_at == at(3)
+    assert scenario.state.history.last_attempt_at == at(70)
+    assert scenario.state.history.doubt == "reset"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
-from adapter.issuance.evidence import Evidence, Link
+from adapter.issuance.evidence import Evidence, EvidenceStep
 from adapter.protocol.endpoints import Endpoint
 
 from .simulated import BUSY_CODE, UNKNOWN_CODE, Broken, Life, World
@@ -169,7 +169,7 @@ def test_with_too_short_a_waiting_time_tickets_are_issued_twice(seconds: float) 
 
 
 @pytest.mark.parametrize("seconds", [0.0, 300.0])
-def test_with_too_short_a_waiting_time_refusals_are_told_as_failed_too_early(seconds: float) -> None:
+def test_with_too_short_a_waiting_time_refusals_are_published_as_failed_too_early(seconds: float) -> None:
     """A refusal is not believed before the job has had its time."""
     policy = replace(POLICY, refusal_final_after_seconds=seconds)
 
@@ -183,17 +183,17 @@ def test_without_the_fence_tickets_are_issued_twice() -> None:
     assert "issued twice" in broken_promise(world, fenced=False, watched=False)
 
 
-def content_with(*links: Link) -> Callable[..., Link]:
+def content_with(*links: EvidenceStep) -> Callable[..., EvidenceStep]:
     """A chain of evidence that is complete after a question and these links."""
 
-    def next_link(self: Evidence, *, ready_at: datetime, now: datetime) -> Link:
-        if self.first is None or self.first.asked_at < ready_at:
-            return Link.QUESTION
-        if Link.CONTROL in links and (self.control is None or self.control.code != self.first.code):
-            return Link.CONTROL
-        return Link.COMPLETE
+    def missing_step(self: Evidence, *, ready_at: datetime, now: datetime) -> EvidenceStep:
+        if self.first is None or self.first.queried_at < ready_at:
+            return EvidenceStep.QUERY
+        if EvidenceStep.CONTROL in links and (self.control is None or self.control.code != self.first.code):
+            return EvidenceStep.CONTROL
+        return EvidenceStep.COMPLETE
 
-    return next_link
+    return missing_step
 
 
 def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(mo
 
 def test_a_control_alone_does_not_see_a_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a maintenance a random number is refused with the very same code."""
-    monkeypatch.setattr(Evidence, "next_link", content_with(Link.CONTROL))
+    monkeypatch.setattr(Evidence, "next_link", content_with(EvidenceStep.CONTROL))
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=False)
 
@@ -216,7 +216,7 @@ def test_rtn_code_1_from_before_a_maintenance_does_not_see_it_either(monkeypatch
     Other orders are served for two minutes after the attempt, and then nobody is. The watch holds the contract's three
     things word by word and finds all of them, so the part is sent again; it is refused, as all are, and told as failed.
     """
-    monkeypatch.setattr(Evidence, "next_link", content_with(Link.CONTROL))
+    monkeypatch.setattr(Evidence, "next_link", content_with(EvidenceStep.CONTROL))
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=True)
 

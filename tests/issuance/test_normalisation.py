@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapter.issuance.normalisation import Change, Kind, normalised_item, normalised_request
+from adapter.issuance.normalisation import Change, ChangeKind, normalised_item, normalised_request
 from adapter.issuance.plan import plan
 from adapter.protocol import value_rules
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo
@@ -221,13 +221,13 @@ def test_item_numbers_and_serial_names_are_normalised_before_packing(text: str) 
 @pytest.mark.parametrize(
     ("text", "sent", "kinds"),
     [
-        ("ＳＰＡ課程（假日）", "SPA課程(假日)", [Kind.FULL_WIDTH]),
-        (" SPA 課程體驗券", "SPA課程體驗券", [Kind.OUTER_BLANKS, Kind.INNER_BLANKS]),
-        ("SPA課程\u2013假日", "SPA課程-假日", [Kind.PUNCTUATION]),
+        ("ＳＰＡ課程（假日）", "SPA課程(假日)", [ChangeKind.FULL_WIDTH]),
+        (" SPA 課程體驗券", "SPA課程體驗券", [ChangeKind.OUTER_BLANKS, ChangeKind.INNER_BLANKS]),
+        ("SPA課程\u2013假日", "SPA課程-假日", [ChangeKind.PUNCTUATION]),
         ("Day Pass", "Day Pass", []),
     ],
 )
-def test_a_serial_numbers_name_is_normalised(text: str, sent: str, kinds: list[Kind]) -> None:
+def test_a_serial_numbers_name_is_normalised(text: str, sent: str, kinds: list[ChangeKind]) -> None:
     """ "Full-width characters are not allowed" (ItemName); a blank between English words cannot be left out."""
     found, changes = normalised_item(item("A", 1, SERIAL, name=text))
 
@@ -260,7 +260,7 @@ def test_what_the_type_does_not_need_is_left_out(kind: IssueType) -> None:
     assert issue_violations(request, today=TODAY) == ()
 
 
-def test_a_start_date_beside_is_immediate_is_not_lost() -> None:
+def test_a_start_date_with_is_immediate_is_not_lost() -> None:
     """On an electronic ticket it is a contradiction, not a field that is not needed."""
     entry = TicketInfo(item_no="VQT04959", ticket_amount=1, start_date=date(2024, 6, 1))
     shaped = request_with(issue_type=ELECTRONIC, is_immediate=True, ticket_info=(entry,))
@@ -273,6 +273,6 @@ def test_changes_hold_no_value() -> None:
     _, changes = normalised_request(request_with(customer_name="José", customer_phone="+886 912345678"))
 
     assert set(changes) == {
-        Change(field="CustomerName", kind=Kind.ACCENTS),
-        Change(field="CustomerPhone", kind=Kind.PHONE_FORM),
+        Change(field="CustomerName", kind=ChangeKind.ACCENTS),
+        Change(field="CustomerPhone", kind=ChangeKind.PHONE_FORM),
     }

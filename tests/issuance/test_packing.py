@@ -25,7 +25,7 @@ def dealt(*items: TicketItem) -> list[list[tuple[str | None, int]]]:
 
 
 @pytest.mark.parametrize(
-    ("why", "items", "calls"),
+    ("reason", "items", "calls"),
     [
         ("one item, one call", [item("A", 3)], [[("A", 3)]]),
         ("by issue type, as they first appear", [item("A"), item("B", 1, CVS), item("C")],
@@ -60,9 +60,9 @@ def dealt(*items: TicketItem) -> list[list[tuple[str | None, int]]]:
          [item("A", 1, SERIAL, price=5), item("A", 1, SERIAL, price=6)], [[("假日票券A", 1), ("假日票券A", 1)]]),
     ],
 )  # fmt: skip
-def test_items_are_dealt_out(why: str, items: list[TicketItem], calls: list[list[tuple[str, int]]]) -> None:
+def test_items_are_dealt_out(reason: str, items: list[TicketItem], calls: list[list[tuple[str, int]]]) -> None:
     """The contract's sentences, one by one."""
-    assert dealt(*items) == calls, why
+    assert dealt(*items) == calls, reason
 
 
 def test_twenty_calls_fit_and_one_more_does_not() -> None:

@@ -76,7 +76,7 @@ def test_one_trade_no_is_one_merchant_trade_no(items: list[TicketItem]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "items", "kinds"),
+    ("reason", "items", "kinds"),
     [
         ("gifts of another type", [item("A"), item("G", 2, CVS, voucher=GIFT)], "MF"),
         ("gifts that come first", [item("G", 2, CVS, voucher=GIFT), item("A")], "MF"),
@@ -88,7 +88,7 @@ def test_one_trade_no_is_one_merchant_trade_no(items: list[TicketItem]) -> None:
         ("gifts only, in two calls", [item("G", 9, CVS, voucher=GIFT)], "FF"),
     ],
 )
-def test_trade_no_belongs_to_the_call_that_needs_it(why: str, items: list[TicketItem], kinds: str) -> None:
+def test_trade_no_belongs_to_the_call_that_needs_it(reason: str, items: list[TicketItem], kinds: str) -> None:
     """The part with a pickup voucher carries it; calls of gifts alone beside it get derived FreeTradeNos."""
     parts = plan(order(trade_no="PAY1"), items, replace(POLICY, prefix="EC"))
 
@@ -96,12 +96,12 @@ def test_trade_no_belongs_to_the_call_that_needs_it(why: str, items: list[Ticket
         TradeNo(kind=TradeNoKind.FREE, value=derive_trade_no(MERCHANT, "A-1001", number, prefix="EC"))
         for number in range(2, len(kinds) + 1)
     ]
-    assert [part.trade_no for part in parts] == expected, why
+    assert [part.trade_no for part in parts] == expected, reason
     assert sum(part.ticket_count for part in parts) == sum(each.quantity for each in items)
     check(parts, TODAY)
 
 
-def test_a_gift_beside_trade_no_is_derived_only_where_the_setting_allows_it() -> None:
+def test_a_gift_with_trade_no_is_derived_only_where_the_setting_allows_it() -> None:
     """`never` means never: the order is `trade-no-missing`, and the message names the part and the setting."""
     items = [item("A"), item("G", 1, CVS, voucher=GIFT)]
 
@@ -225,7 +225,7 @@ def test_type_specific_fields_are_sent_with_their_type_only(kind: IssueType) -> 
         (SERIAL, (TOMORROW, LATER), (None, None, LATER)),
     ],
 )
-def test_dates_say_what_a_ticket_is(
+def test_dates_decide_what_a_ticket_is(
     kind: IssueType, dates: tuple[date | None, date | None], sent: tuple[bool | None, date | None, date | None]
 ) -> None:
     """An electronic ticket with a first day is a presale (IsImmediate 2); any ticket with a last day is a gift."""
@@ -280,7 +280,7 @@ def test_immediate_means_nothing_to_other_types(kind: IssueType, immediate: bool
     assert request.ticket_info[0].start_date is None
 
 
-def test_what_the_item_says_goes_before_what_the_order_says() -> None:
+def test_the_item_takes_precedence_over_the_order() -> None:
     """An order's `immediate` is a default: one item that says otherwise is no contradiction."""
     parts = plan(order(immediate=False), [item("A", immediate=True), item("B", start_date=LATER)], ALWAYS)
 
@@ -347,7 +347,7 @@ def test_a_serial_number_is_sent_by_name_and_price() -> None:
     assert only_request(item("A", 2, name="票券", price=9)).ticket_info == (TicketInfo(item_no="A", ticket_amount=2),)
 
 
-def test_settings_stand_in_for_what_the_order_does_not_say() -> None:
+def test_settings_stand_in_for_what_the_order_leaves_out() -> None:
     """Operator and store of the order come first; notification URLs come from the settings alone."""
     policy = replace(
         ALWAYS,
@@ -366,7 +366,7 @@ def test_settings_stand_in_for_what_the_order_does_not_say() -> None:
 
 
 @pytest.mark.parametrize(("family", "sent"), [(Family.TICKET, None), (Family.ISSUANCE, "1")])
-def test_the_payment_provider_is_told_in_family_issuance(family: Family, sent: str | None) -> None:
+def test_the_payment_provider_is_sent_in_family_issuance(family: Family, sent: str | None) -> None:
     """`PaymentProvider` exists in one of the two families."""
     (part,) = plan(order(), [item()], replace(ALWAYS, family=family, payment_provider="1"))
 
@@ -381,7 +381,7 @@ def test_a_missing_operator_names_the_setting() -> None:
         check(parts, TODAY)
 
 
-def test_all_violations_of_all_parts_are_told_at_once() -> None:
+def test_all_violations_of_all_parts_are_reported_at_once() -> None:
     """One violation stops the whole order with nothing sent, so all of them are told, without a personal value."""
     wrong = order(customer=replace(CUSTOMER, phone="12345", email="nobody"))
     parts = plan(wrong, [item("A"), item("B", 1, CVS), item("S", 1, SERIAL, name="x")], ALWAYS)

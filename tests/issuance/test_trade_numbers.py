@@ -28,7 +28,7 @@ def test_the_numbers_never_change(arguments: tuple[str, str, int], options: dict
     assert derive_trade_no(*arguments, **options) == number  # type: ignore[arg-type]
 
 
-def test_a_number_is_made_as_the_contract_says() -> None:
+def test_a_number_is_derived_as_the_contract_defines() -> None:
     """SHA-256 of merchant, NUL, order id, NUL, part; base 36, upper case; the last 20 characters."""
     digest = hashlib.sha256(b"3085676\0A-1001\0" + b"7").hexdigest()
 

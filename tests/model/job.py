@@ -11,14 +11,14 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from adapter.flows.journey import Journey, journey_headers, read_journey
+from adapter.flows.record_history import RecordHistory, history_headers, read_history
 from adapter.issuance.actions import Action, Defer, Failed, Finish, Park
-from adapter.issuance.answers import LastAccepted, QueryAnswer, WhatCame
-from adapter.issuance.carried import CarriedPlan, carried_parts, decode_plan, encode_plan, take_up
+from adapter.issuance.answers import CallResult, LastAccepted, QueryAnswer
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
-from adapter.issuance.other_plans import OtherPlans, OtherQuestion
-from adapter.issuance.sitting import Turn, Unproven, next_turn
-from adapter.issuance.state import OPEN, Hold, PartState, begin
+from adapter.issuance.next_step import Step, Unverified, next_step
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan, resume
+from adapter.issuance.previous_mappings import CandidateQuery, PreviousMappingCheck
+from adapter.issuance.state import OPEN, Hold, PartState, initial_state
 from adapter.issuance.times import latest
 from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome
@@ -43,7 +43,7 @@ class Question:
     about: str | None
     at: float
     code: int
-    other: OtherQuestion | None = None
+    other: CandidateQuery | None = None
 
 
 class Job:
@@ -51,7 +51,7 @@ class Job:
 
     def __init__(self, item: WorkItem[None], now: datetime, *, plan_travels: bool) -> None:
         self.item = item
-        self.journey: Journey = read_journey(item.record, now)
+        self.history: RecordHistory = read_history(item.record, now)
         self.order = (item.record.key or b"").decode()
         self.wakes_at = now
         self.call: IssueCall | None = None
@@ -61,9 +61,9 @@ class Job:
         self._plan_travels = plan_travels
         self._states: list[PartState] = []
         self._ends: dict[int, Finish | Defer | Park] = {}
-        self._unproven: Unproven | None = None
+        self._unverified: Unverified | None = None
         self._parts_done = 0
-        self.others = OtherPlans.of(())
+        self.others = PreviousMappingCheck.of(())
         self.waits_for_others: int | None = None
 
     def __str__(self) -> str:
@@ -81,52 +81,54 @@ class Job:
         self.waits_for_others = None
         self._ends = {}
         self._take_up(mapping)
-        remapped = self._unproven is not None and self._unproven.remapped
-        self.others = OtherPlans.of(others_of(self.order, [state.part for state in self._states]) if remapped else ())
+        mapping_changed = self._unverified is not None and self._unverified.mapping_changed
+        self.others = PreviousMappingCheck.of(
+            others_of(self.order, [state.part for state in self._states]) if mapping_changed else ()
+        )
 
     def _take_up(self, mapping: str) -> None:
-        fenced_at, told = self.item.possibly_sent_since, self.journey.possibly_sent_at
-        first_seen = self.journey.first_seen
-        if self.journey.plan is not None:
-            carried = decode_plan(self.journey.plan)
-            states = take_up(carried, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=fenced_at)
-            self._states, self._unproven, self._parts_done = list(states), carried.unproven, carried.parts_done
+        fenced_at, told = self.item.possibly_sent_since, self.history.possibly_sent_at
+        first_seen = self.history.first_seen
+        if self.history.plan is not None:
+            carried = decode_plan(self.history.plan)
+            states = resume(carried, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=fenced_at)
+            self._states, self._unverified, self._parts_done = list(states), carried.unverified, carried.parts_done
             return
         since = latest(told, fenced_at)
         parts = parts_of(self.order, mapping)
-        self._states = [begin(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts]
-        remapped = self.item.fingerprint_changed or told is not None
-        self._unproven = None if since is None else Unproven(remapped=remapped)
+        self._states = [initial_state(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts]
+        mapping_changed = self.item.fingerprint_changed or told is not None
+        self._unverified = None if since is None else Unverified(mapping_changed=mapping_changed)
 
-    def next_turn(self, now: datetime, policy: SubmitPolicy, last_accepted: datetime | None) -> Turn | None:
+    def next_step(self, now: datetime, policy: SubmitPolicy, last_accepted: datetime | None) -> Step | None:
         """Whose turn it is; None when every part has left the sitting."""
         if last_accepted is not None:
             fact = LastAccepted(at=last_accepted)
             self._states = [observe(each, fact, now) if each.possibly_sent else each for each in self._states]
             self.others = self.others.observe(None, fact, now)
-        return next_turn(self._states, now, policy, unproven=self._unproven)
+        return next_step(self._states, now, policy, unverified=self._unverified)
 
     @property
-    def is_unproven(self) -> bool:
+    def is_unverified(self) -> bool:
         """Whether nothing may be sent before every part was asked about."""
-        return self._unproven is not None
+        return self._unverified is not None
 
     def proven(self) -> None:
         """Nothing of it is at ECTicket but what is submitted by now."""
-        self._unproven = None
+        self._unverified = None
 
     def state(self, index: int) -> PartState:
         """The part at that index."""
         return self._states[index]
 
-    def came(self, index: int, what: WhatCame, now: datetime) -> None:
+    def came(self, index: int, what: CallResult, now: datetime) -> None:
         """Something came back for a part."""
         self._states[index] = observe(self._states[index], what, now)
 
-    def came_of_others(self, index: int, asked: OtherQuestion, what: QueryAnswer, now: datetime) -> None:
+    def came_of_others(self, index: int, asked: CandidateQuery, what: QueryAnswer, now: datetime) -> None:
         """Something came back of other plans, for which the part at that index waits."""
         self.others = self.others.observe(asked, what, now)
-        if self.others.sets_back(what):
+        if self.others.is_failed_call(what):
             self.hold(index, observe(self._states[index], what, now).hold)
 
     def hold(self, index: int, hold: Hold | None) -> None:
@@ -157,26 +159,26 @@ class Job:
         deferred = [self._states[index] for index, action in ends.items() if isinstance(action, Defer)]
         if not deferred:
             return Outcome(records=told)
-        plan = CarriedPlan(
+        plan = DeferredPlan(
             order_id=self.order,
             merchant_id=deferred[0].part.request.merchant_id,
             reference=None,
             parts_done=self._parts_done + len(ends) - len(deferred),
-            parts=carried_parts(deferred),
-            unproven=self._unproven,
+            parts=deferred_parts(deferred),
+            unverified=self._unverified,
         )
-        carried = replace(self.journey, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
+        carried = replace(self.history, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
         return Outcome(records=(*told, self._deferred(carried, now)))
 
     def carried(self, now: datetime) -> Outcome:
         """The record handed on untouched."""
-        return Outcome(records=(self._deferred(self.journey.possibly_sent(self.item.possibly_sent_since), now),))
+        return Outcome(records=(self._deferred(self.history.possibly_sent(self.item.possibly_sent_since), now),))
 
-    def _deferred(self, journey: Journey, now: datetime) -> ProducerRecord:
-        due = replace(journey, not_before=now + timedelta(seconds=DEFER_SECONDS))
+    def _deferred(self, history: RecordHistory, now: datetime) -> ProducerRecord:
+        due = replace(history, not_before=now + timedelta(seconds=DEFER_SECONDS))
         if not self._plan_travels:
             due = replace(due, plan=None, possibly_sent_at=None)
-        headers = tuple((name, text.encode()) for name, text in journey_headers(due).items())
+        headers = tuple((name, text.encode()) for name, text in history_headers(due).items())
         return ProducerRecord(
             topic=DEFERRED.topic, key=self.item.record.key, value=self.item.record.value, headers=headers
         )

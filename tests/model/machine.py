@@ -12,7 +12,14 @@ from typing import ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from adapter.issuance.answers import BreakerIsOpen, IssueAnswer, NotNow, WasNotAccepted, WasNotSent, WasRefusedUnread
+from adapter.issuance.answers import (
+    BreakerIsOpen,
+    CallNotSent,
+    CallThrottled,
+    EnvelopeRejected,
+    IssueAnswer,
+    RetryLaterCode,
+)
 
 from .ecticket import CLOSED, UNKNOWN, Landing, Outage
 from .orders import MAPPINGS
@@ -117,10 +124,10 @@ class OwnersAndEcticket(RuleBasedStateMachine):
     def issue_was_nothing(self, pick: int, what: str) -> None:
         later = self.world.clock.now + timedelta(seconds=30)
         came: dict[str, IssueAnswer] = {
-            "not sent": WasNotSent(detail=what),
-            "unread": WasRefusedUnread(retry_at=later),
-            "not accepted": WasNotAccepted(detail=what),
-            "not now": NotNow(code=BUSY, message=what),
+            "not sent": CallNotSent(detail=what),
+            "unread": CallThrottled(retry_at=later),
+            "not accepted": EnvelopeRejected(detail=what),
+            "not now": RetryLaterCode(code=BUSY, message=what),
             "breaker open": BreakerIsOpen(retry_at=later),
         }
         self.world.issue_was_nothing(pick, came[what])
@@ -141,9 +148,9 @@ class OwnersAndEcticket(RuleBasedStateMachine):
 
     # --- processes and their group -----------------------------------------------------------------------------------
 
-    @rule(pick=PICK, remapped=st.booleans())
-    def crash(self, pick: int, remapped: bool) -> None:
-        self.world.crash(pick, self.world.another_mapping if remapped else None)
+    @rule(pick=PICK, mapping_changed=st.booleans())
+    def crash(self, pick: int, mapping_changed: bool) -> None:
+        self.world.crash(pick, self.world.another_mapping if mapping_changed else None)
 
     @rule(pick=PICK)
     def cut_off_or_reconnect(self, pick: int) -> None:

@@ -11,8 +11,8 @@ from functools import cache
 
 from issuance.samples import ALWAYS, MERCHANT, PAPER, item, order
 
-from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.plan import Part, plan
+from adapter.issuance.previous_mappings import CandidateNumber, candidate_numbers
 from adapter.protocol.issue import TradeNoKind
 from adapter.stream.records import ProducerRecord
 
@@ -28,11 +28,11 @@ def parts_of(order_id: str, mapping: str) -> tuple[Part, ...]:
     return plan(order(order_id=order_id), items, ALWAYS)
 
 
-def others_of(order_id: str, parts: Sequence[Part]) -> tuple[OtherNumber, ...]:
+def others_of(order_id: str, parts: Sequence[Part]) -> tuple[CandidateNumber, ...]:
     """The numbers of other plans: no mapping here makes more than two parts, nor gifts."""
     return tuple(
         number
-        for number in other_numbers(parts, merchant_id=MERCHANT, order_id=order_id)
+        for number in candidate_numbers(parts, merchant_id=MERCHANT, order_id=order_id)
         if number.part <= len(MAPPINGS) and number.trade_no.kind is TradeNoKind.MERCHANT
     )
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from adapter.errors import LeaseLost
-from adapter.flows.journey import read_journey
+from adapter.flows.record_history import read_history
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     Accepted,
+    CallInDoubt,
     ControlAnswered,
     IssueAnswer,
     Known,
@@ -25,10 +26,9 @@ from adapter.issuance.answers import (
     ProbeAnswered,
     QueryAnswer,
     QueryUnanswered,
-    WasInDoubt,
 )
 from adapter.issuance.decide import SubmitPolicy
-from adapter.issuance.other_plans import AskAbout, AskControl, OtherQuestion
+from adapter.issuance.previous_mappings import CandidateQuery, QueryCandidate, QueryCandidateControl
 from adapter.issuance.state import Hold
 from adapter.protocol.issue import TradeNo
 from adapter.protocol.query_issue_result import IssueStatus
@@ -188,7 +188,7 @@ class ModelStage:
         self._process = process
 
     async def prepare(self, record: Record) -> PreparedRecord[None]:
-        not_before = read_journey(record, self._process.clock.now).not_before
+        not_before = read_history(record, self._process.clock.now).not_before
         return PreparedRecord(
             lane=record.key,
             subject=None,
@@ -405,23 +405,23 @@ class Process:
             self._ask_about_others(job, job.waits_for_others)
             return
         accepted = None if self._last_accepted is None else moment(self._last_accepted)
-        turn = job.next_turn(now, self.policy, accepted)
-        if turn is None:
+        chosen = job.next_step(now, self.policy, accepted)
+        if chosen is None:
             self._end(job)
             return
-        match turn.action:
+        match chosen.action:
             case Finish() | Defer() | Park():
-                job.leave(turn.index, turn.action)
+                job.leave(chosen.index, chosen.action)
             case Wait(until=until):
                 job.wakes_at = until
-            case Send() if job.is_unproven and not job.others.nowhere and self.protections.other_numbers:
-                job.waits_for_others = turn.index
-            case Send() if job.is_unproven:
+            case Send() if job.is_unverified and not job.others.all_unknown and self.protections.candidate_numbers:
+                job.waits_for_others = chosen.index
+            case Send() if job.is_unverified:
                 job.proven()
             case Send():
-                self._send(job, turn.index)
+                self._send(job, chosen.index)
             case action:
-                self._ask(job, turn.index, action, job.state(turn.index).part.trade_no)
+                self._ask(job, chosen.index, action, job.state(chosen.index).part.trade_no)
 
     def _ask_about_others(self, job: Job, index: int) -> None:
         match job.others.next(self.clock.now):
@@ -429,9 +429,9 @@ class Process:
                 job.others_settled()
             case Hold() as hold:
                 job.hold(index, hold)
-            case AskAbout(trade_no=trade_no) as other:
+            case QueryCandidate(trade_no=trade_no) as other:
                 self._ask(job, index, Query(), trade_no, other)
-            case AskControl() as other:
+            case QueryCandidateControl() as other:
                 self._ask(job, index, ControlQuery(), job.state(index).part.trade_no, other)
             case Probe() as other:
                 self._ask(job, index, other, job.state(index).part.trade_no, other)
@@ -448,7 +448,9 @@ class Process:
         job.call = self.ecticket.issue(job.order, part, self.clock.seconds)
         job.call_index = index
 
-    def _ask(self, job: Job, index: int, action: Action, trade_no: TradeNo, other: OtherQuestion | None = None) -> None:
+    def _ask(
+        self, job: Job, index: int, action: Action, trade_no: TradeNo, other: CandidateQuery | None = None
+    ) -> None:
         """Put a question, or assume its answer where nobody asks."""
         number, now = trade_no.value, self.clock.seconds
         first = job.state(index).evidence.first
@@ -502,7 +504,7 @@ class Process:
         call, job.call = job.call, None
         if call is None:
             return
-        what = came or call.answer or WasInDoubt(detail="time-out")
+        what = came or call.answer or CallInDoubt(detail="time-out")
         if isinstance(what, Accepted):
             self.ecticket.answered("issue", OK, call.begun_at, self.clock.seconds)
             if not self.protections.same_endpoint:
@@ -553,13 +555,13 @@ def _raise(fatal_error: BaseException) -> None:
     raise fatal_error
 
 
-def _read(action: Action, code: int, asked_at: float) -> QueryAnswer:
+def _read(action: Action, code: int, queried_at: float) -> QueryAnswer:
     """A question's RtnCode as an answer."""
-    at = moment(asked_at)
+    at = moment(queried_at)
     match action:
         case Query():
-            return Known(status=IssueStatus.IN_PROGRESS) if code == OK else NotFound(code=code, asked_at=at)
+            return Known(status=IssueStatus.IN_PROGRESS) if code == OK else NotFound(code=code, queried_at=at)
         case ControlQuery():
-            return ControlAnswered(code=code, asked_at=at)
+            return ControlAnswered(code=code, queried_at=at)
         case _:
             return ProbeAnswered(ok=code == OK)

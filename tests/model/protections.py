@@ -17,7 +17,7 @@ class Protections:
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
     order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
     asked, and its answer not assumed. `same_endpoint`: the proof of life is QueryIssueResult's own. `waiting`: nothing
-    is believed before the waiting times are over. `other_numbers`: an order that may have been sent under another
+    is believed before the waiting times are over. `candidate_numbers`: an order that may have been sent under another
     mapping is asked about under its numbers, too.
     """
 
@@ -35,7 +35,7 @@ class Protections:
     proof_of_life: bool = True
     same_endpoint: bool = True
     waiting: bool = True
-    other_numbers: bool = True
+    candidate_numbers: bool = True
 
 
 ALL_ON = Protections()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TypeVar
 
-from adapter.issuance.answers import IssueAnswer, WasInDoubt
+from adapter.issuance.answers import CallInDoubt, IssueAnswer
 
 from .broker import DEFERRED, PAID, PARTITIONS, Broker
 from .clock import Clock
@@ -83,7 +83,7 @@ class World:
                 process.lease.prove()
             for job in list(process.sitting_jobs()):
                 if job.call is not None and job.call.begun_at + TIME_OUT <= self.clock.seconds:
-                    process.issue_ends(job, WasInDoubt(detail="time-out"))
+                    process.issue_ends(job, CallInDoubt(detail="time-out"))
 
     # --- the group ---------------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class World:
         if chosen is not None:
             process, job, call = chosen
             if lost or call.landed:
-                process.issue_ends(job, WasInDoubt(detail="reset") if lost else None)
+                process.issue_ends(job, CallInDoubt(detail="reset") if lost else None)
 
     def issue_was_nothing(self, pick: int, came: IssueAnswer) -> None:
         """An Issue is told not to have happened, and has not."""

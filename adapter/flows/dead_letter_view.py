@@ -1,7 +1,7 @@
 """A dead letter as people see it: its headers in words, whose order it is, and under which numbers.
 
 Read leniently, since a letter that cannot be shown helps nobody. What is done about a letter rests on the strict
-readers (`journey`, `carried`, `confirmation`) and never on this one. Refuses to show customer data: value and plan are
+readers (`history`, `deferred`, `confirmation`) and never on this one. Refuses to show customer data: value and plan are
 kept apart for whoever asks for them.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.flows.dead_letters import SINK
-from adapter.flows.journey import MERCHANT_ID, ORDER_ID, PLAN, shown_id
+from adapter.flows.record_history import MERCHANT_ID, ORDER_ID, PLAN, shown_id
 from adapter.stream.records import Record
 
 _COUNT = re.compile(r"[0-9]{1,9}")
@@ -28,7 +28,7 @@ _NUMBERS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class DeadLetter:
     """What a dead letter says of itself, without its value and its plan; what it does not say is None.
 
     `timestamp` is when it was put there. `origin` is the record that was parked, `order_record` that of its order
@@ -68,13 +68,13 @@ class Letter:
         return int(text) if _COUNT.fullmatch(text) else 0
 
 
-def read_letter(record: Record) -> Letter:
+def read_dead_letter(record: Record) -> DeadLetter:
     """What a record on the dead letters says."""
     texts = dict(header_texts(record.headers))
     content, plan = _json(record.value), _json(texts.get(PLAN))
-    places = (plan, content, _inside(content, "data"), _inside(content, "issuance"))
+    sources = (plan, content, _inside(content, "data"), _inside(content, "issuance"))
     origin = _coordinates(texts, "ecticket-{}")
-    return Letter(
+    return DeadLetter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
@@ -85,8 +85,8 @@ def read_letter(record: Record) -> Letter:
         message=texts.get("ecticket-message"),
         plugin=texts.get("ecticket-plugin"),
         sink=texts.get(SINK),
-        merchant_id=_id(texts.get(MERCHANT_ID), _first_text(places, "merchant_id")),
-        order_id=_id(texts.get(ORDER_ID), _first_text(places, "order_id")),
+        merchant_id=_id(texts.get(MERCHANT_ID), _first_text(sources, "merchant_id")),
+        order_id=_id(texts.get(ORDER_ID), _first_text(sources, "order_id")),
         trade_nos=_trade_nos(plan, content),
         failed_at=texts.get("ecticket-failed-at"),
         origin=origin,
@@ -132,9 +132,9 @@ def _inside(content: Mapping[str, object], name: str) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _first_text(places: Iterable[Mapping[str, object]], name: str) -> str | None:
+def _first_text(sources: Iterable[Mapping[str, object]], name: str) -> str | None:
     """What an order, its plan or a confirmation says, in either form of a CloudEvent."""
-    found = (place.get(name) for place in places)
+    found = (source.get(name) for source in sources)
     return next((each for each in found if isinstance(each, str)), None)
 
 

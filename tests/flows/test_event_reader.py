@@ -7,52 +7,52 @@ from dataclasses import replace
 
 import pytest
 
-from adapter.flows.told import read_event
+from adapter.flows.event_reader import decode_event
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import RecordContext
 from adapter.testing.told import ToldEvent
-from flows.house import House, derived
+from flows.harness import Harness, derived
 
 
-async def submitted(house: House) -> tuple[Record, ToldEvent]:
+async def submitted(harness: Harness) -> tuple[Record, ToldEvent]:
     """The record of a `submitted` event, and the event as the house reads it."""
-    record = house.order(order_id="王-1")
-    prepared = await house.submit.prepare(record)
-    outcome = await house.submit.handle(prepared.subject, RecordContext(record))
+    record = harness.order(order_id="王-1")
+    prepared = await harness.submit.prepare(record)
+    outcome = await harness.submit.handle(prepared.subject, RecordContext(record))
     (producer_record,) = (each for each in outcome.records if each.topic == "ecticket.issuances")
-    return house.reader.published(producer_record), house.reader.read(outcome).event("submitted")
+    return harness.reader.published(producer_record), harness.reader.read(outcome).event("submitted")
 
 
-async def test_an_event_is_read_as_it_was_told(house: House) -> None:
+async def test_an_event_is_read_as_it_was_published(harness: Harness) -> None:
     """Attributes, extensions, data; its key is no business of a sink's."""
-    record, told = await submitted(house)
+    record, published = await submitted(harness)
 
-    event = read_event(record)
+    event = decode_event(record)
 
     assert event is not None
-    assert (event.id, event.type) == (told.id, "ecticket.issuance.submitted.v1")
+    assert (event.id, event.type) == (published.id, "ecticket.issuance.submitted.v1")
     assert (event.source, event.subject) == (f"/ecticket-adapter/merchants/{MERCHANT}", derived("王-1"))
     assert abs((event.time - NOON).total_seconds()) < 1
-    assert event.data == told.data
-    assert event.extensions == {"orderid": "王-1", "orderref": told.attributes["orderref"]}
+    assert event.data == published.data
+    assert event.extensions == {"orderid": "王-1", "orderref": published.attributes["orderref"]}
 
 
-async def test_each_reading_has_its_own_data(house: House) -> None:
+async def test_each_reading_has_its_own_data(harness: Harness) -> None:
     """What a sink does to them reaches no other delivery; the outermost cannot be changed at all."""
-    record, told = await submitted(house)
-    event = read_event(record)
+    record, published = await submitted(harness)
+    event = decode_event(record)
     assert event is not None
     assert isinstance(event.data["items"], list)
     event.data["items"].clear()
     with pytest.raises(TypeError):
         event.data["order_id"] = "B"  # type: ignore[index]  # as a sink may try
 
-    again = read_event(record)
+    again = decode_event(record)
 
     assert again is not None
-    assert again.data == told.data
+    assert again.data == published.data
 
 
 def without(name: str) -> Callable[[Record], Record]:
@@ -84,18 +84,18 @@ def saying(name: str, text: bytes | None) -> Callable[[Record], Record]:
         lambda record: replace(record, headers=()),
     ],
 )
-async def test_what_is_no_event_of_ours_is_none(house: House, change: Callable[[Record], Record]) -> None:
+async def test_what_is_no_event_of_ours_is_none(harness: Harness, change: Callable[[Record], Record]) -> None:
     """Whoever else writes to the topic."""
-    record, _ = await submitted(house)
+    record, _ = await submitted(harness)
 
-    assert read_event(change(record)) is None
+    assert decode_event(change(record)) is None
 
 
-async def test_a_type_of_a_newer_version_is_an_event(house: House) -> None:
+async def test_a_type_of_a_newer_version_is_an_event(harness: Harness) -> None:
     """Both run while one is rolled out."""
-    record, _ = await submitted(house)
+    record, _ = await submitted(harness)
 
-    event = read_event(saying("ce_type", b"ecticket.ticket.moved.v1")(record))
+    event = decode_event(saying("ce_type", b"ecticket.ticket.moved.v1")(record))
 
     assert event is not None
     assert event.type == "ecticket.ticket.moved.v1"

@@ -17,6 +17,7 @@ from enum import StrEnum, unique
 from adapter.errors import OrderError
 from adapter.flows.confirmation import Confirmation, read_confirmation
 from adapter.flows.dead_letters import MESSAGE_MAX_CHARACTERS
+from adapter.flows.event_fields import issuance_fields, order_ref_of
 from adapter.flows.events import (
     IssuanceData,
     IssuanceFailed,
@@ -25,19 +26,18 @@ from adapter.flows.events import (
     issuance_event,
     rfc3339,
 )
-from adapter.flows.journey import PARTS_DONE, PLAN, read_journey
 from adapter.flows.ports import Topics
+from adapter.flows.record_history import PARTS_DONE, PLAN, read_history
 from adapter.flows.replay import header_text
 from adapter.flows.signatures import SIGNATURE, RecordSigner
-from adapter.flows.telling import common, whose_order
-from adapter.issuance.carried import CarriedPart, CarriedPlan, decode_plan, encode_plan
+from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, decode_plan, encode_plan
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import ProducerRecord, Record
 
 
 @unique
-class Ending(StrEnum):
+class Resolution(StrEnum):
     """What a person found."""
 
     ISSUED = "issued"
@@ -45,27 +45,27 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class EcticketAnswer:
     """What ECTicket says of the number: a status, or that it does not know it; neither where nothing is certain.
 
-    `said` is a sentence for people.
+    `message_text` is a sentence for people.
     """
 
     status: IssueStatus | None = None
     not_known: bool = False
-    said: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class PendingIssuance:
     """An issuance that lies in a dead letter, awaited or as an open part of an order."""
 
-    letter: Record
+    dead_letter: Record
     merchant_id: str
     trade_no: TradeNo
     possibly_sent_at: datetime | None
     confirmation: Confirmation | None = None
-    plan: CarriedPlan | None = None
+    plan: DeferredPlan | None = None
 
     @property
     def order_id(self) -> str:
@@ -78,37 +78,37 @@ class Resolved:
     """What is published instead of the letter; `left` are the numbers that go on in a new one."""
 
     producer_records: tuple[ProducerRecord, ...]
-    told: tuple[str, ...]
-    left: tuple[str, ...]
+    event_names: tuple[str, ...]
+    remaining: tuple[str, ...]
 
 
-def held(letter: Record, trade_no: str) -> Held | None:
+def find_pending(dead_letter: Record, trade_no: str) -> PendingIssuance | None:
     """The issuance of that number in a dead letter, None where it holds no such one.
 
     Raises OrderError: the letter should hold it, and cannot be read.
     """
-    if header_text(letter, "ecticket-stage") == "confirm":
-        return _held_confirmation(letter, trade_no)
-    if header_text(letter, PLAN) is None:
+    if header_text(dead_letter, "ecticket-stage") == "confirm":
+        return _pending_confirmation(dead_letter, trade_no)
+    if header_text(dead_letter, PLAN) is None:
         return None
-    journey = read_journey(letter, letter.timestamp)
-    plan = decode_plan(journey.plan or b"")
-    for carried in plan.parts:
-        if carried.part.trade_no.value == trade_no:
-            return Held(
-                letter=letter,
+    history = read_history(dead_letter, dead_letter.timestamp)
+    plan = decode_plan(history.plan or b"")
+    for deferred in plan.parts:
+        if deferred.part.trade_no.value == trade_no:
+            return PendingIssuance(
+                dead_letter=dead_letter,
                 merchant_id=plan.merchant_id,
-                trade_no=carried.part.trade_no,
-                possibly_sent_at=journey.possibly_sent_at,
+                trade_no=deferred.part.trade_no,
+                possibly_sent_at=history.possibly_sent_at,
                 plan=plan,
             )
     return None
 
 
 def objection(
-    ending: Ending,
-    found: Held,
-    heard: Heard,
+    resolution: Resolution,
+    pending: PendingIssuance,
+    answer: EcticketAnswer,
     *,
     now: datetime,
     settles_after: timedelta,
@@ -120,25 +120,30 @@ def objection(
     ECTicket knows of it is not this order's.
     """
     if other_order is not None:
-        if ending is Ending.FAILED:
+        if resolution is Resolution.FAILED:
             return None
-        return f"{heard.said} But that number is order {other_order}'s, and not order {found.order_id}'s."
-    if ending is Ending.ISSUED:
-        return None if heard.status is IssueStatus.ISSUED else f"{heard.said} That is not issued."
-    if heard.status is IssueStatus.FAILED:
+        return f"{answer.description} But that number is order {other_order}'s, and not order {pending.order_id}'s."
+    if resolution is Resolution.ISSUED:
+        return None if answer.status is IssueStatus.ISSUED else f"{answer.description} That is not issued."
+    if answer.status is IssueStatus.FAILED:
         return None
-    if not heard.not_known:
-        return f"{heard.said} That is not failed."
-    settled_at = found.possibly_sent_at and found.possibly_sent_at + settles_after
+    if not answer.not_known:
+        return f"{answer.description} That is not failed."
+    settled_at = pending.possibly_sent_at and pending.possibly_sent_at + settles_after
     if settled_at is not None and now < settled_at:
-        return (
-            f"{heard.said} It may have been sent a short time ago, though, and still come until {rfc3339(settled_at)}."
-        )
+        until = rfc3339(settled_at)
+        return f"{answer.description} It may have been sent a short time ago, though, and still come until {until}."
     return None
 
 
 def resolve(
-    found: Held, ending: Ending, why: str, *, topics: Topics, now: datetime, signer: RecordSigner | None = None
+    pending: PendingIssuance,
+    resolution: Resolution,
+    reason: str,
+    *,
+    topics: Topics,
+    now: datetime,
+    signer: RecordSigner | None = None,
 ) -> Resolved:
     """What is told of the issuance, and what becomes of the rest of its letter.
 
@@ -146,35 +151,35 @@ def resolve(
 
     Raises Unreadable when the letter's headers cannot be read.
     """
-    journey = read_journey(found.letter, now)
-    if found.confirmation is not None:
-        facts = list(_of_confirmation(found.confirmation, ending, why))
-        origin, traceparent = found.confirmation.order_record, found.confirmation.traceparent
+    history = read_history(pending.dead_letter, now)
+    if pending.confirmation is not None:
+        facts = list(_of_confirmation(pending.confirmation, resolution, reason))
+        origin, traceparent = pending.confirmation.order_record, pending.confirmation.traceparent
     else:
-        facts = list(_of_part(found, ending, why, now))
-        origin, traceparent = journey.origin, journey.traceparent
+        facts = list(_of_part(pending, resolution, reason, now))
+        origin, traceparent = history.origin, history.traceparent
     events = [
-        issuance_event(fact, topic=topics.told_on(type(fact)), origin=origin, now=now, traceparent=traceparent)
+        issuance_event(fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=traceparent)
         for fact in facts
     ]
-    rest = _rest(found, ending, topics, signer)
+    rest = _rest(pending, resolution, topics, signer)
     return Resolved(
         producer_records=(*events, *rest),
-        told=tuple(fact.TYPE.split(".")[-2] for fact in facts),
-        left=tuple(carried.part.trade_no.value for carried in _others(found)),
+        event_names=tuple(fact.TYPE.split(".")[-2] for fact in facts),
+        remaining=tuple(deferred.part.trade_no.value for deferred in _other_parts(pending)),
     )
 
 
-def _held_confirmation(letter: Record, trade_no: str) -> Held | None:
+def _pending_confirmation(dead_letter: Record, trade_no: str) -> PendingIssuance | None:
     try:
-        confirmation = read_confirmation(letter.value)
+        confirmation = read_confirmation(dead_letter.value)
     except OrderError:
         return None
     issuance = confirmation.issuance
     if issuance.trade_no != trade_no:
         return None
-    return Held(
-        letter=letter,
+    return PendingIssuance(
+        dead_letter=dead_letter,
         merchant_id=issuance.merchant_id,
         trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=trade_no),
         possibly_sent_at=confirmation.submitted_at,
@@ -182,11 +187,11 @@ def _held_confirmation(letter: Record, trade_no: str) -> Held | None:
     )
 
 
-def _of_confirmation(confirmation: Confirmation, ending: Ending, why: str) -> Iterator[IssuanceData]:
+def _of_confirmation(confirmation: Confirmation, resolution: Resolution, reason: str) -> Iterator[IssuanceData]:
     """`submitted` was told when the confirmation was written."""
     issuance = dict(confirmation.issuance)
-    if ending is Ending.FAILED:
-        yield IssuanceFailed(**issuance, stage="confirm", rtn_code=None, rtn_msg=None, remark=why)
+    if resolution is Resolution.FAILED:
+        yield IssuanceFailed(**issuance, stage="confirm", rtn_code=None, rtn_msg=None, remark=reason)
     else:
         yield IssuanceIssued(
             **issuance,
@@ -196,59 +201,61 @@ def _of_confirmation(confirmation: Confirmation, ending: Ending, why: str) -> It
         )
 
 
-def _of_part(found: Held, ending: Ending, why: str, now: datetime) -> Iterator[IssuanceData]:
+def _of_part(pending: PendingIssuance, resolution: Resolution, reason: str, now: datetime) -> Iterator[IssuanceData]:
     """Nothing was told of this part yet; the refusal is ECTicket's last word of it, where there was one."""
-    carried, plan = _part(found), _plan(found)
-    issuance = common(whose_order(plan), carried.part, ticket_trade_no=None)
-    if ending is Ending.FAILED:
-        refusal = carried.past.refusal
+    deferred, plan = _part(pending), _plan(pending)
+    issuance = issuance_fields(order_ref_of(plan), deferred.part, ticket_trade_no=None)
+    if resolution is Resolution.FAILED:
+        refusal = deferred.history.refusal
         yield IssuanceFailed(
             **issuance,
             stage="submit",
             rtn_code=refusal.code if refusal else None,
             rtn_msg=refusal.message if refusal else None,
-            remark=why,
+            remark=reason,
         )
     else:
         yield IssuanceSubmitted(**issuance, recovered=True)
         yield IssuanceIssued(**issuance, recovered=True, submitted_at=now, queries=1)
 
 
-def _plan(found: Held) -> CarriedPlan:
-    if found.plan is None:
+def _plan(pending: PendingIssuance) -> DeferredPlan:
+    if pending.plan is None:
         raise TypeError("an issuance that is no part of a plan is awaited")
-    return found.plan
+    return pending.plan
 
 
-def _part(found: Held) -> CarriedPart:
-    return next(carried for carried in _plan(found).parts if carried.part.trade_no == found.trade_no)
+def _part(pending: PendingIssuance) -> DeferredPart:
+    return next(deferred for deferred in _plan(pending).parts if deferred.part.trade_no == pending.trade_no)
 
 
-def _others(found: Held) -> tuple[CarriedPart, ...]:
-    parts = found.plan.parts if found.plan is not None else ()
-    return tuple(carried for carried in parts if carried.part.trade_no != found.trade_no)
+def _other_parts(pending: PendingIssuance) -> tuple[DeferredPart, ...]:
+    parts = pending.plan.parts if pending.plan is not None else ()
+    return tuple(deferred for deferred in parts if deferred.part.trade_no != pending.trade_no)
 
 
-def _rest(found: Held, ending: Ending, topics: Topics, signer: RecordSigner | None) -> Iterator[ProducerRecord]:
+def _rest(
+    pending: PendingIssuance, resolution: Resolution, topics: Topics, signer: RecordSigner | None
+) -> Iterator[ProducerRecord]:
     """The letter without the issuance; none where nothing is left of it."""
-    others = _others(found)
-    if not others:
+    other_parts = _other_parts(pending)
+    if not other_parts:
         return
-    plan = _plan(found)
-    left = replace(plan, parts=others, parts_done=plan.parts_done + 1)
-    message = header_text(found.letter, "ecticket-message") or ""
-    said = f"{found.trade_no.value} was resolved as {ending} since; this is about the rest. {message}"
+    plan = _plan(pending)
+    left = replace(plan, parts=other_parts, parts_done=plan.parts_done + 1)
+    message = header_text(pending.dead_letter, "ecticket-message") or ""
+    message_text = f"{pending.trade_no.value} was resolved as {resolution} since; this is about the rest. {message}"
     changed = {
         PLAN: encode_plan(left),
         PARTS_DONE: str(left.parts_done).encode(),
-        "ecticket-message": said[:MESSAGE_MAX_CHARACTERS].encode(),
+        "ecticket-message": message_text[:MESSAGE_MAX_CHARACTERS].encode(),
     }
-    kept = ((name, value or b"") for name, value in found.letter.headers if name not in {*changed, SIGNATURE})
+    kept = ((name, value or b"") for name, value in pending.dead_letter.headers if name not in {*changed, SIGNATURE})
     rest = ProducerRecord(
         topic=topics.dead_letters,
-        key=found.letter.key,
-        value=found.letter.value,
+        key=pending.dead_letter.key,
+        value=pending.dead_letter.value,
         headers=(*kept, *changed.items()),
     )
-    is_signed = signer is not None and signer.verify(found.letter).of_merchant(plan.merchant_id).valid
+    is_signed = signer is not None and signer.verify(pending.dead_letter).of_merchant(plan.merchant_id).valid
     yield signer.sign(rest, plan.merchant_id) if signer is not None and is_signed else rest

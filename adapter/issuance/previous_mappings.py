@@ -45,24 +45,24 @@ from adapter.issuance.answers import (
     QueryAnswer,
     QueryUnanswered,
 )
-from adapter.issuance.evidence import Answer, Evidence, Link
+from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
 from adapter.issuance.packing import MAX_CALLS
-from adapter.issuance.parking import beside_another_plan
+from adapter.issuance.park_messages import other_plan_message
 from adapter.issuance.plan import Part
-from adapter.issuance.state import Hold, PartState, Why
+from adapter.issuance.state import Hold, PartState, WaitReason
 from adapter.issuance.trade_numbers import LENGTH, derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
-TOGETHER = 10
+BATCH_SIZE = 10
 """Numbers that share a control and a proof of life."""
-QUESTIONS_EACH = 4
+QUERIES_EACH = 4
 """Questions per number, on average, after which a sitting asks no more; two are needed."""
-_NO_WAITING = datetime.min.replace(tzinfo=UTC)
+_ALWAYS_READY = datetime.min.replace(tzinfo=UTC)
 """The waiting time is over before anything is asked here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherNumber:
+class CandidateNumber:
     """A number that `part` of the order may have under another mapping, and what was learned of it."""
 
     trade_no: TradeNo
@@ -71,29 +71,31 @@ class OtherNumber:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskAbout:
+class QueryCandidate:
     """QueryIssueResult of another plan's number."""
 
     trade_no: TradeNo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskControl:
+class QueryCandidateControl:
     """QueryIssueResult of a random number of that kind."""
 
     kind: TradeNoKind
 
 
-OtherQuestion = AskAbout | AskControl | Probe
+CandidateQuery = QueryCandidate | QueryCandidateControl | Probe
 
 
-def other_numbers(
+def candidate_numbers(
     parts: Sequence[Part], *, merchant_id: str, order_id: str, prefix: str = ""
-) -> tuple[OtherNumber, ...]:
+) -> tuple[CandidateNumber, ...]:
     """Every number that a mapping could have given the order, but those that these parts have."""
     todays = {part.trade_no for part in parts}
     possible = dict(_possible(parts, merchant_id, order_id, prefix))
-    return tuple(OtherNumber(trade_no=number, part=part) for number, part in possible.items() if number not in todays)
+    return tuple(
+        CandidateNumber(trade_no=number, part=part) for number, part in possible.items() if number not in todays
+    )
 
 
 def _possible(parts: Sequence[Part], merchant_id: str, order_id: str, prefix: str) -> Iterator[tuple[TradeNo, int]]:
@@ -113,124 +115,126 @@ def _derived(merchant_id: str, order_id: str, prefix: str) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherPlans:
-    """What is known so far: `numbers` are not settled yet, `found` are at ECTicket; `questions` are left to ask.
+class PreviousMappingCheck:
+    """What is known so far: `numbers` are not settled yet, `found` are at ECTicket; `queries_left` are left to ask.
 
-    `together`: how many numbers share a control and a proof of life at the pace of this sitting.
+    `batch_size`: how many numbers share a control and a proof of life at the pace of this sitting.
     """
 
-    numbers: tuple[OtherNumber, ...]
-    found: tuple[OtherNumber, ...] = ()
-    questions: int
-    together: int = TOGETHER
+    numbers: tuple[CandidateNumber, ...]
+    found: tuple[CandidateNumber, ...] = ()
+    queries_left: int
+    batch_size: int = BATCH_SIZE
 
     @classmethod
-    def of(cls, numbers: Sequence[OtherNumber]) -> Self:
+    def of(cls, numbers: Sequence[CandidateNumber]) -> Self:
         """Nothing has been asked yet."""
-        return cls(numbers=tuple(numbers), questions=QUESTIONS_EACH * len(numbers))
+        return cls(numbers=tuple(numbers), queries_left=QUERIES_EACH * len(numbers))
 
     @property
-    def nowhere(self) -> bool:
+    def all_unknown(self) -> bool:
         """Whether ECTicket trustworthily has none of them."""
         return not (self.numbers or self.found)
 
-    def next(self, now: datetime) -> OtherQuestion | Hold | None:
+    def next(self, now: datetime) -> CandidateQuery | Hold | None:
         """What is to be asked next; a Hold where asking on is of no use in this sitting, None when all is settled."""
         if self.found:
-            unasked = (number for number in self.numbers if number.evidence.first is None)
-            return next((AskAbout(trade_no=number.trade_no) for number in unasked), None)
+            unqueried = (number for number in self.numbers if number.evidence.first is None)
+            return next((QueryCandidate(trade_no=number.trade_no) for number in unqueried), None)
         if not self.numbers:
             return None
-        if self.questions <= 0:
-            return Hold(until=None, why=Why.ASKED_ENOUGH)
+        if self.queries_left <= 0:
+            return Hold(until=None, reason=WaitReason.ASKED_ENOUGH)
         kind = self.numbers[0].trade_no.kind
-        together = [number for number in self.numbers if number.trade_no.kind is kind][: self.together]
-        return min((_step(number, now) for number in together), key=lambda step: step[0])[1]
+        batch_size = [number for number in self.numbers if number.trade_no.kind is kind][: self.batch_size]
+        return min((_step(number, now) for number in batch_size), key=lambda step: step[0])[1]
 
-    def observe(self, asked: OtherQuestion | None, came: QueryAnswer | LastAccepted, now: datetime) -> Self:
-        """The same after something came: an answer to what was `asked`, or a fact that nobody asked for."""
-        match asked, came:
-            case AskAbout(), Known():
-                found = tuple(number for number in self.numbers if number.trade_no == asked.trade_no)
+    def observe(self, query: CandidateQuery | None, result: QueryAnswer | LastAccepted, now: datetime) -> Self:
+        """The same after something came: an answer to what was `query`, or a fact that nobody asked for."""
+        match query, result:
+            case QueryCandidate(), Known():
+                found = tuple(number for number in self.numbers if number.trade_no == query.trade_no)
                 return replace(self, found=self.found + found, numbers=_without(self.numbers, found))
-            case AskAbout(), NotFound():
-                answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
-                learned = tuple(_asked(number, asked.trade_no, answer) for number in self.numbers)
+            case QueryCandidate(), NotFound():
+                answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
+                learned = tuple(_with_answer(number, query.trade_no, answer) for number in self.numbers)
                 # Where so many do not fit into a minute, fewer may; else they would be asked about for ever.
-                missed = any(map(_was_asked_in_vain, self.numbers, learned))
+                missed = any(map(_query_was_lost, self.numbers, learned))
                 return replace(
                     self,
                     numbers=_unsettled(learned, now),
-                    questions=self.questions - 1,
-                    together=max(1, self.together // 2) if missed else self.together,
+                    queries_left=self.queries_left - 1,
+                    batch_size=max(1, self.batch_size // 2) if missed else self.batch_size,
                 )
-            case AskControl(), ControlAnswered():
-                answer = Answer(asked_at=came.asked_at, answered_at=now, code=came.code)
-                numbers = (_controlled(number, asked.kind, answer) for number in self.numbers)
+            case QueryCandidateControl(), ControlAnswered():
+                answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
+                numbers = (_with_control(number, query.kind, answer) for number in self.numbers)
                 return replace(self, numbers=_unsettled(numbers, now))
             case Probe(), ProbeAnswered(ok=True):
-                return replace(self, numbers=tuple(_accepted(number, now) for number in self.numbers))
+                return replace(self, numbers=tuple(_with_accepted(number, now) for number in self.numbers))
             case _, LastAccepted():
-                return replace(self, numbers=tuple(_accepted(number, came.at) for number in self.numbers))
+                return replace(self, numbers=tuple(_with_accepted(number, result.at) for number in self.numbers))
         return replace(self, numbers=()) if self.found else self
 
-    def sets_back(self, came: QueryAnswer) -> bool:
+    def is_failed_call(self, result: QueryAnswer) -> bool:
         """Whether what came is trouble, to be told to the part that waits; once something is found nothing is."""
-        match came:
+        match result:
             case QueryUnanswered() | BreakerIsOpen():
                 return not self.found
             case ControlAnswered():
-                return came.known
+                return result.known
             case ProbeAnswered():
-                return not came.ok
+                return not result.ok
         return False
 
     def park(self, states: Sequence[PartState]) -> Park:
         """What becomes of these parts, which were not sent, when something was found."""
-        message = beside_another_plan(
+        message = other_plan_message(
             [(number.trade_no, number.part) for number in self.found], [state.part.trade_no for state in states]
         )
         return Park(reason=ParkReason.UNRESOLVED, message=message)
 
 
-def _step(number: OtherNumber, now: datetime) -> tuple[int, OtherQuestion | Hold]:
+def _step(number: CandidateNumber, now: datetime) -> tuple[int, CandidateQuery | Hold]:
     """What a number needs next, and its turn: what is begun is ended first, and links that are shared come late."""
     evidence = number.evidence
-    match evidence.next_link(ready_at=_NO_WAITING, now=now):
-        case Link.CONTROL:
-            return 2, AskControl(kind=number.trade_no.kind)
-        case Link.BROKEN:
-            return 2, Hold(until=None, why=Why.CONTROL_DIFFERS)
-        case Link.PROOF_OF_LIFE:
+    match evidence.missing_step(ready_at=_ALWAYS_READY, now=now):
+        case EvidenceStep.CONTROL:
+            return 2, QueryCandidateControl(kind=number.trade_no.kind)
+        case EvidenceStep.CONTRADICTED:
+            return 2, Hold(until=None, reason=WaitReason.CONTROL_DIFFERS)
+        case EvidenceStep.LIVENESS:
             return 3, Probe()
         case _:
-            return 1 if evidence.accepted_at is None else 0, AskAbout(trade_no=number.trade_no)
+            return 1 if evidence.accepted_at is None else 0, QueryCandidate(trade_no=number.trade_no)
 
 
-def _asked(number: OtherNumber, trade_no: TradeNo, answer: Answer) -> OtherNumber:
-    return replace(number, evidence=number.evidence.with_question(answer)) if number.trade_no == trade_no else number
+def _with_answer(number: CandidateNumber, trade_no: TradeNo, answer: NegativeAnswer) -> CandidateNumber:
+    return replace(number, evidence=number.evidence.with_query(answer)) if number.trade_no == trade_no else number
 
 
-def _was_asked_in_vain(before: OtherNumber, after: OtherNumber) -> bool:
+def _query_was_lost(before: CandidateNumber, after: CandidateNumber) -> bool:
     """Whether an earlier question was lost, since this one came too late to follow it."""
     return before is not after and before.evidence.first is not None and after.evidence.second is None
 
 
-def _controlled(number: OtherNumber, kind: TradeNoKind, answer: Answer) -> OtherNumber:
+def _with_control(number: CandidateNumber, kind: TradeNoKind, answer: NegativeAnswer) -> CandidateNumber:
     same = number.trade_no.kind is kind
     return replace(number, evidence=number.evidence.with_control(answer)) if same else number
 
 
-def _accepted(number: OtherNumber, at: datetime) -> OtherNumber:
+def _with_accepted(number: CandidateNumber, at: datetime) -> CandidateNumber:
     return replace(number, evidence=number.evidence.with_accepted(at))
 
 
-def _unsettled(numbers: Iterable[OtherNumber], now: datetime) -> tuple[OtherNumber, ...]:
+def _unsettled(numbers: Iterable[CandidateNumber], now: datetime) -> tuple[CandidateNumber, ...]:
     """Those that are not proven; proof stays proof, since nobody can send them any more."""
     return tuple(
-        number for number in numbers if number.evidence.next_link(ready_at=_NO_WAITING, now=now) is not Link.COMPLETE
+        number
+        for number in numbers
+        if number.evidence.missing_step(ready_at=_ALWAYS_READY, now=now) is not EvidenceStep.COMPLETE
     )
 
 
-def _without(numbers: Sequence[OtherNumber], found: Sequence[OtherNumber]) -> tuple[OtherNumber, ...]:
+def _without(numbers: Sequence[CandidateNumber], found: Sequence[CandidateNumber]) -> tuple[CandidateNumber, ...]:
     return tuple(number for number in numbers if number not in found)

@@ -9,14 +9,14 @@ from pydantic import JsonValue
 
 from adapter.flows.events import IssueTypeName, Item
 from adapter.flows.order_paid import ISSUE_TYPE_TEXTS
-from adapter.issuance.carried import CarriedPlan
 from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
+from adapter.issuance.plan_codec import DeferredPlan
 from adapter.protocol.issue import TradeNoKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whose:
+class OrderRef:
     """Which order a part belongs to, as its events say it."""
 
     merchant_id: str
@@ -24,9 +24,9 @@ class Whose:
     reference: JsonValue
 
 
-def whose_order(order: Order | CarriedPlan) -> Whose:
+def order_ref_of(order: Order | DeferredPlan) -> OrderRef:
     """The order, or what travels of it, as its events say it."""
-    return Whose(
+    return OrderRef(
         merchant_id=order.merchant_id,
         order_id=order.order_id,
         reference=cast("JsonValue", order.reference),  # parsing has checked it to be JSON, or it was read from JSON
@@ -38,7 +38,7 @@ def kind_name(kind: TradeNoKind) -> Literal["merchant", "free"]:
     return "free" if kind is TradeNoKind.FREE else "merchant"
 
 
-class _Common(TypedDict):
+class _IssuanceFields(TypedDict):
     merchant_id: str
     order_id: str
     reference: JsonValue
@@ -52,12 +52,12 @@ class _Common(TypedDict):
     ticket_trade_no: str | None
 
 
-def common(whose: Whose, part: Part, *, ticket_trade_no: str | None) -> _Common:
+def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | None) -> _IssuanceFields:
     """What every event about this part says."""
     return {
-        "merchant_id": whose.merchant_id,
-        "order_id": whose.order_id,
-        "reference": whose.reference,
+        "merchant_id": order_ref.merchant_id,
+        "order_id": order_ref.order_id,
+        "reference": order_ref.reference,
         "trade_no": part.trade_no.value,
         "trade_no_kind": kind_name(part.trade_no.kind),
         "issue_type": ISSUE_TYPE_TEXTS[part.request.issue_type],

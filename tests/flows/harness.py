@@ -12,17 +12,17 @@ from dataclasses import replace
 
 from jsonschema import Draft202012Validator, FormatChecker
 
+from adapter.flows.dead_letter_view import header_texts
 from adapter.flows.events import EVENTS
 from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
-from adapter.flows.letters import header_texts
 from adapter.flows.ports import Ecticket
-from adapter.flows.replay import Replayed, replay
+from adapter.flows.replay import ReplayRecord, replay
 from adapter.flows.schemas import schema_files
 from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
-from adapter.issuance.carried import CarriedPlan, decode_plan
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.plan_codec import DeferredPlan, decode_plan
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
@@ -47,7 +47,7 @@ _HEADERS = {
     event.TYPE: Draft202012Validator({"allOf": [EVENT_HEADERS, headers_of(event)]}, format_checker=FormatChecker())
     for event in EVENTS
 }
-_LETTERS = Draft202012Validator(DEAD_LETTER_HEADERS, format_checker=FormatChecker())
+_DEAD_LETTERS = Draft202012Validator(DEAD_LETTER_HEADERS, format_checker=FormatChecker())
 
 
 class StrictReader(Reader):
@@ -57,14 +57,14 @@ class StrictReader(Reader):
         """The outcome, each record in its topic."""
         for producer_record in outcome.records:
             if producer_record.topic == TOPICS.issuances:
-                _hold_to_contract(producer_record)
-        told = super().read(outcome)
-        for letter in told.letters:
-            _hold_letter(letter)
-        return told
+                _check_contract(producer_record)
+        published = super().read(outcome)
+        for dead_letter in published.letters:
+            _check_dead_letter(dead_letter)
+        return published
 
 
-def _hold_to_contract(producer_record: ProducerRecord) -> None:
+def _check_contract(producer_record: ProducerRecord) -> None:
     """The event is as the contract, section 2.2, says."""
     event = read_event(producer_record)
     headers = {name: (value or b"").decode() for name, value in producer_record.headers}
@@ -74,15 +74,15 @@ def _hold_to_contract(producer_record: ProducerRecord) -> None:
     assert headers.keys() <= described(EVENT_HEADERS)
     assert _RFC3339.fullmatch(event.attributes["time"])
     assert event.attributes["partitionkey"] == event.key
-    _hold_secret(repr(headers) + event.key + json.dumps(event.data, ensure_ascii=False))
+    _check_no_customer_data(repr(headers) + event.key + json.dumps(event.data, ensure_ascii=False))
 
 
-def _hold_letter(letter: Record) -> None:
+def _check_dead_letter(dead_letter: Record) -> None:
     """The dead letter's headers are as they are described, and its message shows no customer."""
-    texts = dict(header_texts(letter.headers))
-    _LETTERS.validate(texts)
+    texts = dict(header_texts(dead_letter.headers))
+    _DEAD_LETTERS.validate(texts)
     assert {name for name in texts if name.startswith(("ecticket-", "kafka_dlt-"))} <= described(DEAD_LETTER_HEADERS)
-    _hold_secret(header(letter, "ecticket-message"))
+    _check_no_customer_data(header(dead_letter, "ecticket-message"))
 
 
 def described(headers: Mapping[str, object]) -> set[str]:
@@ -92,11 +92,11 @@ def described(headers: Mapping[str, object]) -> set[str]:
     return set(properties)
 
 
-def _hold_secret(text: str) -> None:
+def _check_no_customer_data(text: str) -> None:
     assert not [value for value in CUSTOMER.values() if value in text]
 
 
-def plan_of(record: Record) -> CarriedPlan:
+def plan_of(record: Record) -> DeferredPlan:
     """The plan it carries."""
     return decode_plan(header(record, "ecticket-plan").encode())
 
@@ -121,12 +121,12 @@ def signed(record: Record, merchant_id: str = MERCHANT) -> Record:
     return replace(record, headers=SIGNER.sign(producer_record, merchant_id).headers)
 
 
-def replayed(letter: Record, *, topic: str, clock: Clock, signer: RecordSigner = SIGNER) -> Record:
+def replayed(dead_letter: Record, *, topic: str, clock: Clock, signer: RecordSigner = SIGNER) -> Record:
     """A dead letter as a replay puts it back."""
-    again = replay(letter, topics=TOPICS, now=clock(), signer=signer)
-    assert isinstance(again, Replayed)
+    again = replay(dead_letter, topics=TOPICS, now=clock(), signer=signer)
+    assert isinstance(again, ReplayRecord)
     assert again.producer_record.topic == topic
-    return replace(letter, topic=topic, value=again.producer_record.value, headers=again.producer_record.headers)
+    return replace(dead_letter, topic=topic, value=again.producer_record.value, headers=again.producer_record.headers)
 
 
 # --- the house --------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ KNOWN_TRADE_NO = "LONGAGO1"
 """A number of long ago that ECTicket has and the settings name."""
 
 
-class House(Stages):
+class Harness(Stages):
     """Both stages around one ECTicket, for two merchants unless others are named; see `Stages`.
 
     They are no new merchants unless `known_trade_no` is None.

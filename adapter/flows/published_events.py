@@ -14,17 +14,17 @@ from datetime import datetime
 from adapter.flows.events import EVENTS
 from adapter.stream.records import Record
 
-_KINDS: Mapping[str, str] = {event.TYPE: event.TYPE.split(".")[-2] for event in EVENTS}
+_NAMES: Mapping[str, str] = {event.TYPE: event.TYPE.split(".")[-2] for event in EVENTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """One event: `kind` is its type's last word but one; `order_record` the order's coordinates, `at` when told.
+class PublishedEvent:
+    """One event: `name` is its type's last word but one; `order_record` the order's coordinates, `at` when told.
 
     `trade_no` is None for what is told of an order as a whole.
     """
 
-    kind: str
+    name: str
     merchant_id: str | None
     order_id: str | None
     trade_no: str | None
@@ -33,11 +33,11 @@ class Word:
     data: Mapping[str, object]
 
 
-def read_word(record: Record) -> Word | None:
+def read_published_event(record: Record) -> PublishedEvent | None:
     """The event in a record; None for what is no event of the adapter's, or of a type that it does not know."""
     texts = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-    kind = _KINDS.get(texts.get("ce_type", ""))
-    if kind is None:
+    name = _NAMES.get(texts.get("ce_type", ""))
+    if name is None:
         return None
     try:
         data = json.loads(record.value or b"")
@@ -45,8 +45,8 @@ def read_word(record: Record) -> Word | None:
         return None
     if not isinstance(data, dict):
         return None
-    return Word(
-        kind=kind,
+    return PublishedEvent(
+        name=name,
         merchant_id=_text(data, "merchant_id"),
         order_id=_text(data, "order_id"),
         trade_no=_text(data, "trade_no"),
@@ -56,7 +56,7 @@ def read_word(record: Record) -> Word | None:
     )
 
 
-def mentions(record: Record, text: str) -> bool:
+def may_concern(record: Record, text: str) -> bool:
     """Whether an event may be about an order id or a trade number; cheap, and never wrong when it says no."""
     wanted = text.encode()
     key = record.key or b""

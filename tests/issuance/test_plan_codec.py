@@ -13,18 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.errors import Unreadable
-from adapter.issuance.carried import (
-    CarriedPart,
-    CarriedPlan,
-    carried_parts,
-    decode_plan,
-    encode_plan,
-    take_up,
-)
+from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Customer, Voucher
 from adapter.issuance.plan import Part, PlannedItem, plan, renumbered
-from adapter.issuance.sitting import Unproven
-from adapter.issuance.state import Past, Phase, Refusal, begin
+from adapter.issuance.plan_codec import (
+    DeferredPart,
+    DeferredPlan,
+    decode_plan,
+    deferred_parts,
+    encode_plan,
+    resume,
+)
+from adapter.issuance.state import IssueRefusal, PartHistory, Phase, initial_state
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
@@ -60,12 +60,12 @@ ENTRIES = st.builds(
     expire_date=DAYS,
 )
 PASTS = st.builds(
-    Past,
+    PartHistory,
     first_attempt_at=st.none() | MOMENTS,
     last_attempt_at=st.none() | MOMENTS,
     possibly_sent_since=st.none() | MOMENTS,
     doubt=MAYBE_TEXT,
-    refusal=st.none() | st.builds(Refusal, code=st.integers(), message=TEXT, at=MOMENTS),
+    refusal=st.none() | st.builds(IssueRefusal, code=st.integers(), message=TEXT, at=MOMENTS),
     control_known=st.booleans(),
     unaccepted=st.integers(0, 99),
     retry_at=st.none() | MOMENTS,
@@ -82,11 +82,13 @@ REQUEST_TEXTS = (
 )
 
 
-UNPROVEN = st.builds(Unproven, skip=MAYBE_TEXT, plugin=MAYBE_TEXT, remapped=st.booleans(), came_before=st.booleans())
+UNVERIFIED = st.builds(
+    Unverified, skip=MAYBE_TEXT, plugin=MAYBE_TEXT, mapping_changed=st.booleans(), issued_before=st.booleans()
+)
 
 
 @st.composite
-def carried_part_of(draw: st.DrawFn, merchant_id: str, order_id: str, number: int, of: int) -> CarriedPart:
+def deferred_part_of(draw: st.DrawFn, merchant_id: str, order_id: str, number: int, of: int) -> DeferredPart:
     """Any part that a plan of this order could hold, whatever a shape_issue hook made of its request."""
     reissue = draw(st.integers(0, 3))
     trade_no = TradeNo(
@@ -124,41 +126,41 @@ def carried_part_of(draw: st.DrawFn, merchant_id: str, order_id: str, number: in
         items=tuple(draw(st.lists(ITEMS, min_size=1, max_size=3))),
         reissue=reissue,
     )
-    return CarriedPart(part=part, past=draw(PASTS))
+    return DeferredPart(part=part, history=draw(PASTS))
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> CarriedPlan:
+def plans(draw: st.DrawFn) -> DeferredPlan:
     """Any plan."""
     merchant_id, order_id = draw(TEXT), draw(ORDER_IDS)
     of = draw(st.integers(1, 20))
     numbers = draw(st.lists(st.integers(1, of), min_size=1, max_size=3, unique=True))
-    return CarriedPlan(
+    return DeferredPlan(
         order_id=order_id,
         merchant_id=merchant_id,
         reference=draw(JSON),
         parts_done=draw(st.integers(0, 20)),
-        parts=tuple(draw(carried_part_of(merchant_id, order_id, number, of)) for number in numbers),
-        unproven=draw(st.none() | UNPROVEN),
+        parts=tuple(draw(deferred_part_of(merchant_id, order_id, number, of)) for number in numbers),
+        unverified=draw(st.none() | UNVERIFIED),
     )
 
 
-@given(carried=plans())
+@given(deferred=plans())
 # Slow drawing is the machine's, and no test fails on time.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_plan_comes_out_as_it_went_in(carried: CarriedPlan) -> None:
+def test_a_plan_comes_out_as_it_went_in(deferred: DeferredPlan) -> None:
     """Each request exactly, so that what is sent again is what was sent before."""
-    assert decode_plan(encode_plan(carried)) == carried
+    assert decode_plan(encode_plan(deferred)) == deferred
 
 
-def an_order(parts: int = 2) -> CarriedPlan:
+def an_order(parts: int = 2) -> DeferredPlan:
     """An order with a refused part and others in doubt."""
     items = [item(f"A{number:07}", 8, CVS) for number in range(parts)]
-    past = Past(possibly_sent_since=at(5), doubt="reset", first_attempt_at=at(1), last_attempt_at=at(5))
+    history = PartHistory(possibly_sent_since=at(5), doubt="reset", first_attempt_at=at(1), last_attempt_at=at(5))
     first, *rest = plan(order(), items, ALWAYS)
-    refused = CarriedPart(part=first, past=Past(refusal=Refusal(code=9, message="no", at=at(3))))
-    doubtful = (CarriedPart(part=each, past=past) for each in rest)
-    return CarriedPlan(
+    refused = DeferredPart(part=first, history=PartHistory(refusal=IssueRefusal(code=9, message="no", at=at(3))))
+    doubtful = (DeferredPart(part=each, history=history) for each in rest)
+    return DeferredPlan(
         order_id="A-1001", merchant_id=MERCHANT, reference={"cart": 7}, parts_done=0, parts=(refused, *doubtful)
     )
 
@@ -166,15 +168,15 @@ def an_order(parts: int = 2) -> CarriedPlan:
 def test_customer_data_stand_in_it_once() -> None:
     """ "customer data once, then for each of its parts ..."."""
     parts = plan(order(), [item("A"), item("B", 20, CVS), item("C", 1, PAPER)], ALWAYS)
-    carried = CarriedPlan(
+    deferred = DeferredPlan(
         order_id="A-1001",
         merchant_id=MERCHANT,
         reference=None,
         parts_done=0,
-        parts=tuple(CarriedPart(part=part, past=Past()) for part in parts),
+        parts=tuple(DeferredPart(part=part, history=PartHistory()) for part in parts),
     )
 
-    text = json.dumps(json.loads(encode_plan(carried)), ensure_ascii=False)
+    text = json.dumps(json.loads(encode_plan(deferred)), ensure_ascii=False)
 
     assert len(parts) == 5
     for value in (CUSTOMER.name, CUSTOMER.phone, CUSTOMER.email, CUSTOMER.address):
@@ -194,19 +196,19 @@ def test_the_largest_order_fits_a_header() -> None:
     lines = [item(f"A{number:07}", 10, PAPER, name="五星渡假飯店假日住宿券" * 3) for number in range(200)]
     customer = Customer(name="王" * 20, address="臺" * 100)
     parts = plan(order(customer=customer, order_id="訂" * 64), lines, ALWAYS)
-    past = Past(
+    history = PartHistory(
         possibly_sent_since=T0, first_attempt_at=T0, last_attempt_at=T0, doubt="逾" * 200,
-        refusal=Refusal(code=-2_147_483_648, message="拒" * 200, at=T0),
+        refusal=IssueRefusal(code=-2_147_483_648, message="拒" * 200, at=T0),
     )  # fmt: skip
-    carried = CarriedPlan(
+    deferred = DeferredPlan(
         order_id="訂" * 64,
         merchant_id=MERCHANT,
         reference="x" * 1_022,
         parts_done=0,
-        parts=tuple(CarriedPart(part=part, past=past) for part in parts),
+        parts=tuple(DeferredPart(part=part, history=history) for part in parts),
     )
 
-    size = len(encode_plan(carried))
+    size = len(encode_plan(deferred))
 
     assert len(parts) == 20
     assert 100_000 < size < 160_000
@@ -241,7 +243,7 @@ def request_of(plan_document: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "expected"),
     [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -255,7 +257,7 @@ def request_of(plan_document: dict[str, object]) -> dict[str, object]:
         (changed(lambda plan: plan.update(parts=[])), "parts is not a list with something in it"),
         (changed(lambda plan: plan.update(parts=[7])), r"parts\[0\] is not an object"),
         (changed(lambda plan: plan.update(customer={"name": [1]})), "customer.name is not a list of texts"),
-        (changed(lambda plan: plan.update(unproven={"remapped": "no"})), "unproven.remapped is not true or false"),
+        (changed(lambda plan: plan.update(unverified={"remapped": "no"})), "unproven.remapped is not true or false"),
         (changed(lambda plan: part_of(plan).update(kind="other")), r"parts\[0\].kind is not one of"),
         (changed(lambda plan: part_of(plan).update(number=3)), r"parts\[0\].number is not a number in its range"),
         (changed(lambda plan: part_of(plan).pop("request")), r"parts\[0\].request is not an object"),
@@ -268,9 +270,9 @@ def request_of(plan_document: dict[str, object]) -> dict[str, object]:
         (changed(lambda plan: request_of(plan).update(ticket_info=[{"ticket_amount": 1, "start_date": 5}])), "text"),
     ],
 )  # fmt: skip
-def test_what_is_not_as_written_is_refused(data: bytes, says: str) -> None:
+def test_what_is_not_as_written_is_refused(data: bytes, expected: str) -> None:
     """One documented error that names the place, whatever is wrong."""
-    with pytest.raises(Unreadable, match=says) as caught:
+    with pytest.raises(Unreadable, match=expected) as caught:
         decode_plan(data)
 
     assert caught.value.reason == "unreadable"
@@ -304,17 +306,17 @@ def test_the_error_shows_no_customer_data() -> None:
 def _damage(value: object, data: st.DataObject) -> None:
     """Walk down to some place and put something else there."""
     while True:
-        places: list[object] = []
+        positions: list[object] = []
         if isinstance(value, dict):
-            places = sorted(value)
+            positions = sorted(value)
         elif isinstance(value, list):
-            places = list(range(len(value)))
-        if not places:
+            positions = list(range(len(value)))
+        if not positions:
             return
-        place = data.draw(st.sampled_from(places))
-        inner = value[place]  # type: ignore[index]  # a dict or a list, and one of its places
+        position = data.draw(st.sampled_from(positions))
+        inner = value[position]  # type: ignore[index]  # a dict or a list, and one of its places
         if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
-            value[place] = data.draw(JSON)  # type: ignore[index]
+            value[position] = data.draw(JSON)  # type: ignore[index]
             return
         value = inner
 
@@ -330,27 +332,27 @@ def _damage(value: object, data: st.DataObject) -> None:
         (at(50), at(70), [at(50), at(70)]),
     ],
 )
-def test_the_next_sitting_knows_what_may_have_been_sent(
+def test_the_next_run_knows_what_may_have_been_sent(
     header: datetime | None, fence: datetime | None, since: list[datetime | None]
 ) -> None:
     """Each part has its own memory; a replay (a header later than the plan) counts for all, a fence not for refused."""
-    carried = decode_plan(encode_plan(an_order()))
-    assert carried.possibly_sent_at == at(5)
+    deferred = decode_plan(encode_plan(an_order()))
+    assert deferred.possibly_sent_at == at(5)
 
-    states = take_up(carried, first_seen_at=T0, possibly_sent_at=header, fenced_at=fence)
+    states = resume(deferred, first_seen_at=T0, possibly_sent_at=header, fenced_at=fence)
 
     assert [state.phase for state in states] == [Phase.REFUSED, Phase.IN_DOUBT]
-    assert [state.past.possibly_sent_since for state in states] == since
+    assert [state.history.possibly_sent_since for state in states] == since
 
 
-def test_a_part_that_was_never_sent_stays_so_beside_a_doubtful_one() -> None:
+def test_a_part_that_was_never_sent_stays_so_next_to_one_in_doubt() -> None:
     """The order's header speaks of the order; the plan knows better which part it was."""
-    carried = an_order(3)
-    never = replace(carried.parts[1], past=Past())
-    carried = replace(carried, parts=(carried.parts[0], never, carried.parts[2]))
+    deferred = an_order(3)
+    never = replace(deferred.parts[1], history=PartHistory())
+    deferred = replace(deferred, parts=(deferred.parts[0], never, deferred.parts[2]))
 
-    states = take_up(carried, first_seen_at=T0, possibly_sent_at=carried.possibly_sent_at, fenced_at=None)
-    replayed = take_up(carried, first_seen_at=T0, possibly_sent_at=at(500), fenced_at=None)
+    states = resume(deferred, first_seen_at=T0, possibly_sent_at=deferred.possibly_sent_at, fenced_at=None)
+    replayed = resume(deferred, first_seen_at=T0, possibly_sent_at=at(500), fenced_at=None)
 
     assert [state.phase for state in states] == [Phase.REFUSED, Phase.PLANNED, Phase.IN_DOUBT]
     assert [state.phase for state in replayed] == [Phase.REFUSED, Phase.IN_DOUBT, Phase.IN_DOUBT]
@@ -358,19 +360,19 @@ def test_a_part_that_was_never_sent_stays_so_beside_a_doubtful_one() -> None:
 
 def test_a_replayed_order_that_was_never_sent_counts_as_possibly_sent() -> None:
     """ "a replayed order counts as possibly sent" (section 11): two replays of one dead letter issue once."""
-    carried = replace(an_order(), parts=(replace(an_order().parts[1], past=Past()),))
+    deferred = replace(an_order(), parts=(replace(an_order().parts[1], history=PartHistory()),))
 
-    (state,) = take_up(carried, first_seen_at=T0, possibly_sent_at=at(9), fenced_at=None)
+    (state,) = resume(deferred, first_seen_at=T0, possibly_sent_at=at(9), fenced_at=None)
 
-    assert state.past.possibly_sent_since == at(9)
+    assert state.history.possibly_sent_since == at(9)
 
 
 def test_times_of_other_zones_are_the_same_times() -> None:
     """The header is UTC whatever the clock that was read."""
-    carried = an_order()
-    (first, *_) = carried.parts
+    deferred = an_order()
+    (first, *_) = deferred.parts
     taipei = at(5).astimezone(datetime.fromisoformat("2024-01-01T00:00:00+08:00").tzinfo)
-    elsewhere = replace(carried, parts=(replace(first, past=Past(possibly_sent_since=taipei)),))
+    elsewhere = replace(deferred, parts=(replace(first, history=PartHistory(possibly_sent_since=taipei)),))
 
     assert b'"possibly_sent_since":"2024-01-01T04:00:05Z"' in encode_plan(elsewhere)
     assert decode_plan(encode_plan(elsewhere)) == elsewhere
@@ -380,12 +382,12 @@ def test_a_reissued_gift_travels() -> None:
     """Reissue count and voucher kind are there when they are there."""
     (gift,) = plan(order(), [item("G", voucher=GIFT, expire_date=date(2024, 2, 29))], ALWAYS)
     again = renumbered(gift, order_id="A-1001", prefix="")
-    state = begin(again, first_seen_at=T0 - timedelta(days=1))
-    carried = CarriedPlan(
-        order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=2, parts=carried_parts([state])
+    state = initial_state(again, first_seen_at=T0 - timedelta(days=1))
+    deferred = DeferredPlan(
+        order_id="A-1001", merchant_id=MERCHANT, reference=None, parts_done=2, parts=deferred_parts([state])
     )
 
-    (part,) = decode_plan(encode_plan(carried)).parts
+    (part,) = decode_plan(encode_plan(deferred)).parts
 
     assert part.part == again
     assert part.part.reissue == 1
@@ -396,15 +398,15 @@ def test_days_that_move_travel() -> None:
     days = {"start_date": date(2024, 2, 1), "expire_date": date(2024, 3, 1), "voucher": GIFT}
     moving = [item("A", 1, ELECTRONIC, start_moves=moves, expire_moves=moves, **days) for moves in (True, False)]
     parts = plan(order(), moving, ALWAYS)
-    plan_ = CarriedPlan(
+    plan_ = DeferredPlan(
         order_id="A-1001",
         merchant_id=MERCHANT,
         reference=None,
         parts_done=0,
-        parts=tuple(CarriedPart(part=part, past=Past()) for part in parts),
+        parts=tuple(DeferredPart(part=part, history=PartHistory()) for part in parts),
     )
 
-    again = [carried.part for carried in decode_plan(encode_plan(plan_)).parts]
+    again = [deferred.part for deferred in decode_plan(encode_plan(plan_)).parts]
 
     assert again == list(parts)
     assert [part.request_on(date(2024, 2, 10)).ticket_info[0].start_date for part in again] == [

@@ -12,25 +12,25 @@ from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, 
 from adapter.issuance.answers import (
     Accepted,
     BreakerIsOpen,
+    CallInDoubt,
+    CallNotSent,
+    CallResult,
     ControlAnswered,
     Known,
     NotFound,
     ProbeAnswered,
     Refused,
-    WasInDoubt,
-    WasNotSent,
-    WhatCame,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, observe
+from adapter.issuance.next_step import Step, Unverified, issued_before, mark_possibly_sent, next_step
 from adapter.issuance.plan import plan
-from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
-from adapter.issuance.state import PartState, Phase, Why, begin
+from adapter.issuance.state import PartState, Phase, WaitReason, initial_state
 from adapter.protocol.query_issue_result import IssueStatus
 
 from .samples import ALWAYS, CVS, T0, at, item, order
 
 N = 404
-REMAPPED, SKIPPED = Unproven(remapped=True), Unproven(skip="test order", plugin="shop")
+REMAPPED, SKIPPED = Unverified(mapping_changed=True), Unverified(skip="test order", plugin="shop")
 
 
 class Table:
@@ -41,54 +41,55 @@ class Table:
         parts: int = 2,
         *,
         sent_until: datetime | Sequence[datetime] | None = None,
-        unproven: Unproven | None = None,
+        unverified: Unverified | None = None,
     ) -> None:
         planned = plan(order(), [item("A", 8 * parts, CVS)], ALWAYS)
         each = sent_until if isinstance(sent_until, Sequence) else [sent_until] * parts
         self.states = [
-            begin(part, first_seen_at=T0, possibly_sent_since=since) for part, since in zip(planned, each, strict=True)
+            initial_state(part, first_seen_at=T0, possibly_sent_since=since)
+            for part, since in zip(planned, each, strict=True)
         ]
-        self.unproven = unproven
+        self.unverified = unverified
         self.now = T0
         self.known: set[int] = set()
         self.unreachable: set[int] = set()
-        self.seconds_a_turn = 0.1
+        self.seconds_a_step = 0.1
 
-    def turn(self) -> Turn | None:
+    def step(self) -> Step | None:
         """Whose turn it is."""
-        return next_turn(self.states, self.now, SubmitPolicy(), unproven=self.unproven)
+        return next_step(self.states, self.now, SubmitPolicy(), unverified=self.unverified)
 
-    def comes(self, index: int, what: WhatCame) -> None:
+    def comes(self, index: int, what: CallResult) -> None:
         """Something came for a part."""
         self.states[index] = observe(self.states[index], what, self.now)
 
     def play(self, *, until: type[Action] | None = None) -> list[tuple[int, str]]:
         """Take turns, with ECTicket answering every question, until nobody has one or a turn is of that kind."""
         taken = []
-        while (turn := self.turn()) is not None and not (until and isinstance(turn.action, until)):
-            taken.append((turn.index, type(turn.action).__name__))
-            self._take(turn)
+        while (step := self.step()) is not None and not (until and isinstance(step.action, until)):
+            taken.append((step.index, type(step.action).__name__))
+            self._take(step)
         return taken
 
-    def _take(self, turn: Turn) -> None:
-        self.now += timedelta(seconds=self.seconds_a_turn)
-        match turn.action:
-            case Query() if turn.index in self.unreachable:
-                self.comes(turn.index, BreakerIsOpen(retry_at=self.now + timedelta(minutes=30)))
-            case Query() if turn.index in self.known:
-                self.comes(turn.index, Known(status=IssueStatus.IN_PROGRESS))
+    def _take(self, step: Step) -> None:
+        self.now += timedelta(seconds=self.seconds_a_step)
+        match step.action:
+            case Query() if step.index in self.unreachable:
+                self.comes(step.index, BreakerIsOpen(retry_at=self.now + timedelta(minutes=30)))
+            case Query() if step.index in self.known:
+                self.comes(step.index, Known(status=IssueStatus.IN_PROGRESS))
             case Query():
-                self.comes(turn.index, NotFound(code=N, asked_at=self.now))
+                self.comes(step.index, NotFound(code=N, queried_at=self.now))
             case ControlQuery():
-                self.comes(turn.index, ControlAnswered(code=N, asked_at=self.now))
+                self.comes(step.index, ControlAnswered(code=N, queried_at=self.now))
             case Probe():
-                self.comes(turn.index, ProbeAnswered(ok=True))
+                self.comes(step.index, ProbeAnswered(ok=True))
             case Send():
-                self.comes(turn.index, Accepted(ticket_trade_no=None))
+                self.comes(step.index, Accepted(ticket_trade_no=None))
             case Wait(until=until):
                 self.now = until
             case Finish() | Defer() | Park():
-                self.states[turn.index] = conclude(self.states[turn.index], turn.action)
+                self.states[step.index] = conclude(self.states[step.index], step.action)
 
     @property
     def phases(self) -> list[Phase]:
@@ -108,7 +109,7 @@ def test_parts_are_sent_in_order() -> None:
 def test_a_refusal_or_a_doubt_does_not_stop_the_next_part() -> None:
     """ "a refusal or a doubt does not stop the next part"; "open parts go on together in one deferred record"."""
     table = Table(3)
-    table.comes(0, WasInDoubt(detail="reset"))
+    table.comes(0, CallInDoubt(detail="reset"))
     table.comes(1, Refused(code=9, message="no"))
 
     assert table.play() == [(0, "Query"), (1, "Query"), (2, "Send"), (0, "Defer"), (1, "Defer")]
@@ -133,7 +134,7 @@ def test_an_outage_of_queries_is_no_reason_to_send_an_order_of_several_parts(ans
 def test_queries_that_are_too_slow_to_show_anything_end_after_a_few() -> None:
     """Each pair of queries must lie within a minute; the order is deferred and begins again."""
     table = Table(2)
-    table.seconds_a_turn = 61.0
+    table.seconds_a_step = 61.0
 
     taken = table.play()
 
@@ -165,23 +166,23 @@ def test_what_waits_for_a_first_number_that_is_given_up_unasked_is_given_up_too(
     assert table.phases == [Phase.PARKED] * 3
 
 
-def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_came_before() -> None:
+def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_was_issued_before() -> None:
     """Whoever sent it, it was not for this record."""
     table = Table(2)
     table.known = {0}
 
     assert table.play(until=Send) == [(0, "Query")]
-    assert came_before(table.states[0])
-    assert not came_before(table.states[1])
+    assert issued_before(table.states[0])
+    assert not issued_before(table.states[1])
 
 
 def test_the_first_of_several_parts_is_asked_about_only_before_anything_is_sent() -> None:
     """A later sitting takes up what is open; the question was answered before the first call left."""
     table = Table(2)
     table.play(until=Send)
-    table.comes(0, WasInDoubt(detail="reset"))
+    table.comes(0, CallInDoubt(detail="reset"))
     rest = Table(2)
-    rest.states = [later_sitting(table.states[1])]
+    rest.states = [later_run(table.states[1])]
 
     assert rest.play() == [(0, "Send")]
 
@@ -191,45 +192,45 @@ def test_waiting_is_for_those_who_have_nothing_better_to_do() -> None:
     table = Table(3)
     table.play(until=Send)
     table.comes(0, BreakerIsOpen(retry_at=table.now + timedelta(seconds=2)))
-    table.comes(1, WasNotSent(detail="connect refused"))
+    table.comes(1, CallNotSent(detail="connect refused"))
 
     assert table.play() == [(2, "Send"), (1, "Wait"), (1, "Send"), (0, "Wait"), (0, "Send")]
 
 
-def test_all_parts_of_an_unproven_order_are_asked_about_before_any_is_sent() -> None:
+def test_all_parts_of_an_unverified_order_are_queried_before_any_is_sent() -> None:
     """After a crash the numbers are only guesses until every one of them is trustworthily not known."""
-    table = Table(2, sent_until=at(-700), unproven=Unproven())
+    table = Table(2, sent_until=at(-700), unverified=Unverified())
 
     taken = table.play(until=Send)
 
     assert [index for index, action in taken if action == "Query"] == [0, 0, 1, 1]
-    assert table.turn() == Turn(index=0, action=Send())
+    assert table.step() == Step(index=0, action=Send())
 
 
 def test_a_part_that_is_known_lets_the_others_be_sent_under_the_same_plan() -> None:
     """A crash between two parts: the first is recovered, and the second is its order's to send."""
-    table = Table(2, sent_until=at(-700), unproven=Unproven())
+    table = Table(2, sent_until=at(-700), unverified=Unverified())
     table.known = {0}
 
     table.play(until=Send)
 
     assert table.phases == [Phase.SUBMITTED, Phase.IN_DOUBT]
-    assert table.turn() == Turn(index=1, action=Send())
+    assert table.step() == Step(index=1, action=Send())
 
 
 def test_a_part_that_is_known_parks_the_rest_when_the_mapping_has_changed() -> None:
     """ "when the mapping's fingerprint has changed meanwhile and some part is known at ECTicket, the rest is parked as
     `unresolved`": whichever of them is known, and whether or not the rest could be sent by now."""
     for since in (-700.0, -10.0):
-        for unproven in (REMAPPED, SKIPPED):
+        for unverified in (REMAPPED, SKIPPED):
             for known in (0, 1):
-                table = Table(2, sent_until=at(since), unproven=unproven)
+                table = Table(2, sent_until=at(since), unverified=unverified)
                 table.known = {known}
                 table.play(until=Park)
-                turn = table.turn()
-                assert turn is not None
-                assert isinstance(turn.action, Park)
-                assert turn.action.reason is ParkReason.UNRESOLVED
+                step = table.step()
+                assert step is not None
+                assert isinstance(step.action, Park)
+                assert step.action.reason is ParkReason.UNRESOLVED
                 table.play()
                 assert table.phases[known] is Phase.SUBMITTED
                 assert table.phases[1 - known] is Phase.PARKED
@@ -237,7 +238,7 @@ def test_a_part_that_is_known_parks_the_rest_when_the_mapping_has_changed() -> N
 
 def test_a_part_that_cannot_be_asked_about_holds_the_others_back() -> None:
     """Nobody knows what it would have said, so all go on together."""
-    table = Table(2, sent_until=at(-700), unproven=Unproven())
+    table = Table(2, sent_until=at(-700), unverified=Unverified())
     table.comes(0, BreakerIsOpen(retry_at=at(1_800)))
 
     table.play()
@@ -245,11 +246,11 @@ def test_a_part_that_cannot_be_asked_about_holds_the_others_back() -> None:
     assert table.phases == [Phase.DEFERRED, Phase.DEFERRED]
 
 
-def test_nobody_asks_any_more_once_a_part_was_handed_on() -> None:
+def test_no_part_is_queried_any_more_once_one_was_deferred_or_parked() -> None:
     """What is learned then could not be held against the part that has gone."""
-    table = Table(2, sent_until=at(-100), unproven=REMAPPED)
+    table = Table(2, sent_until=at(-100), unverified=REMAPPED)
     table.play(until=Defer)
-    first = table.turn()
+    first = table.step()
     assert first is not None
     assert isinstance(first.action, Defer)
     table.states[0] = conclude(table.states[0], first.action)
@@ -263,7 +264,7 @@ def test_nobody_asks_any_more_once_a_part_was_handed_on() -> None:
 
 def test_a_part_that_is_given_up_parks_the_rest_under_another_plan() -> None:
     """Tickets may exist for it, and so under another plan for the others."""
-    table = Table(2, sent_until=at(86_000), unproven=REMAPPED)
+    table = Table(2, sent_until=at(86_000), unverified=REMAPPED)
     table.now = at(86_400)
 
     table.play()
@@ -275,86 +276,88 @@ YOUNG, OLD = at(-100), at(-700)
 """Possibly sent until then: the waiting time is not over, or it is."""
 
 
-@pytest.mark.parametrize("unproven", [Unproven(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
-def test_whatever_becomes_of_the_parts_an_unproven_order_is_sent_on_full_proof_only(unproven: Unproven) -> None:
+@pytest.mark.parametrize("unproven", [Unverified(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
+def test_whatever_becomes_of_the_parts_an_unverified_order_is_sent_on_full_proof_only(unverified: Unverified) -> None:
     """Every combination of three parts that are known, proven, too young to be proven, or cannot be asked about."""
     for fates in product(("known", "proven", "young", "unreachable"), repeat=3):
-        table = Table(3, sent_until=[YOUNG if fate == "young" else OLD for fate in fates], unproven=unproven)
+        table = Table(3, sent_until=[YOUNG if fate == "young" else OLD for fate in fates], unverified=unverified)
         table.known = {index for index, fate in enumerate(fates) if fate == "known"}
         table.unreachable = {index for index, fate in enumerate(fates) if fate == "unreachable"}
 
         table.play(until=Send)
 
-        assert table.phases == expected(fates, unproven), fates
-        turn = table.turn()
-        assert turn == (Turn(index=fates.index("proven"), action=Send()) if can_be_sent(fates, unproven) else None)
+        assert table.phases == expected(fates, unverified), fates
+        step = table.step()
+        assert step == (Step(index=fates.index("proven"), action=Send()) if can_be_sent(fates, unverified) else None)
 
 
-def can_be_sent(fates: Sequence[str], unproven: Unproven) -> bool:
+def can_be_sent(fates: Sequence[str], unverified: Unverified) -> bool:
     """Somebody is to be sent, nobody is in doubt, and what was sent before was the same plan."""
     settled = set(fates) <= {"known", "proven"} and "proven" in fates
-    return settled and not (unproven.another_plan and "known" in fates)
+    return settled and not (unverified.plan_may_differ and "known" in fates)
 
 
-def expected(fates: Sequence[str], unproven: Unproven) -> list[Phase]:
+def expected(fates: Sequence[str], unverified: Unverified) -> list[Phase]:
     """Where the parts stand when nobody has a turn but to send."""
-    others = Phase.PARKED if unproven.another_plan and "known" in fates else Phase.DEFERRED
-    if can_be_sent(fates, unproven):
+    others = Phase.PARKED if unverified.plan_may_differ and "known" in fates else Phase.DEFERRED
+    if can_be_sent(fates, unverified):
         others = Phase.IN_DOUBT
     return [Phase.SUBMITTED if fate == "known" else others for fate in fates]
 
 
-def test_a_part_that_is_held_back_is_no_attempt_by_itself() -> None:
+def test_a_part_that_waits_for_another_one_is_no_attempt() -> None:
     """ "breaker waits do not count": the part that could be sent waits for one that waits for the breaker."""
-    table = Table(2, sent_until=OLD, unproven=Unproven())
+    table = Table(2, sent_until=OLD, unverified=Unverified())
     table.unreachable = {1}
     table.play(until=Defer)
 
-    first = table.turn()
+    first = table.step()
 
-    assert first == Turn(index=0, action=Defer(useful_at=table.now, why=Why.ANOTHER_PART_IN_DOUBT, counted=False))
+    assert first == Step(
+        index=0, action=Defer(useful_at=table.now, reason=WaitReason.ANOTHER_PART_IN_DOUBT, counted=False)
+    )
 
 
 @pytest.mark.parametrize(
-    ("unproven", "words"),
+    ("unproven", "expected"),
     [(REMAPPED, "the mapping has changed since"), (SKIPPED, "a plugin would skip the order by now")],
 )
-def test_a_person_is_told_why_a_part_was_not_sent(unproven: Unproven, words: str) -> None:
+def test_the_message_names_why_a_part_was_not_sent(unverified: Unverified, expected: str) -> None:
     """Under which number, and what has changed."""
-    table = Table(2, sent_until=OLD, unproven=unproven)
+    table = Table(2, sent_until=OLD, unverified=unverified)
     table.known = {0}
     table.play(until=Park)
 
-    turn = table.turn()
+    step = table.step()
 
-    assert turn is not None
-    assert isinstance(turn.action, Park)
-    assert words in turn.action.message
-    assert table.states[1].part.trade_no.value in turn.action.message
+    assert step is not None
+    assert isinstance(step.action, Park)
+    assert expected in step.action.message
+    assert table.states[1].part.trade_no.value in step.action.message
 
 
-def test_an_unproven_order_waits_in_place_for_moments() -> None:
+def test_an_unverified_order_waits_in_the_same_run_for_moments() -> None:
     """As any other: a second before the waiting time is over, nobody is deferred."""
-    table = Table(2, sent_until=at(-599), unproven=Unproven())
+    table = Table(2, sent_until=at(-599), unverified=Unverified())
 
     taken = table.play(until=Send)
 
     assert "Wait" in [action for _, action in taken]
-    assert table.turn() == Turn(index=0, action=Send())
+    assert table.step() == Step(index=0, action=Send())
 
 
-def test_an_order_that_is_no_longer_unproven_sends_what_is_proven() -> None:
+def test_an_order_that_is_no_longer_unverified_sends_what_is_verified() -> None:
     """Whoever has applied what waited takes the doubt away, and the parts go one by one."""
-    table = Table(2, sent_until=OLD, unproven=Unproven(remapped=True))
+    table = Table(2, sent_until=OLD, unverified=Unverified(mapping_changed=True))
     table.play(until=Send)
-    table.unproven = None
+    table.unverified = None
 
     assert table.play() == [(0, "Send"), (1, "Send")]
 
 
-def test_a_part_that_is_proven_is_parked_with_one_that_is_given_up_under_another_plan() -> None:
+def test_a_verified_part_is_parked_with_one_that_is_given_up_under_another_plan() -> None:
     """It would be sent, were it not for the other, of which nobody knows under which plan it was."""
-    table = Table(2, sent_until=OLD, unproven=REMAPPED)
+    table = Table(2, sent_until=OLD, unverified=REMAPPED)
     table.now = at(86_400)
     table.unreachable = {1}
 
@@ -363,23 +366,23 @@ def test_a_part_that_is_proven_is_parked_with_one_that_is_given_up_under_another
     assert table.phases == [Phase.PARKED, Phase.PARKED]
 
 
-def test_nobody_is_left_when_all_are_done() -> None:
+def test_no_step_is_left_when_all_parts_are_done() -> None:
     """None ends the sitting."""
     table = Table(1)
     table.play()
 
-    assert table.turn() is None
+    assert table.step() is None
 
 
-def test_a_refused_number_that_ecticket_has_shows_that_the_order_came_before() -> None:
+def test_a_refused_number_that_ecticket_has_shows_that_the_order_was_issued_before() -> None:
     """Nobody sent it for this record: not before, and only once now."""
     table = Table(2)
     table.known = {0}
     table.comes(0, Refused(code=9, message="used"))
 
     assert table.play(until=Send) == [(0, "Query")]
-    assert came_before(table.states[0])
-    assert not came_before(table.states[1])
+    assert issued_before(table.states[0])
+    assert not issued_before(table.states[1])
 
 
 def test_after_a_refusal_nothing_is_sent_before_the_refused_part_was_asked_about() -> None:
@@ -396,23 +399,23 @@ def test_after_a_refusal_nothing_is_sent_before_the_refused_part_was_asked_about
 def test_a_number_that_we_may_have_sent_ourselves_shows_nothing() -> None:
     """In doubt first, refused when it was sent again, and known: that is our own."""
     table = Table(1)
-    table.comes(0, WasInDoubt(detail="reset"))
+    table.comes(0, CallInDoubt(detail="reset"))
     table.known = {0}
     table.comes(0, Refused(code=9, message="used"))
     table.play()
 
     assert table.phases == [Phase.SUBMITTED]
-    assert not came_before(table.states[0])
+    assert not issued_before(table.states[0])
 
 
-def test_the_other_parts_of_an_order_that_came_before_are_asked_about_and_never_sent() -> None:
+def test_the_other_parts_of_an_order_that_was_issued_before_are_queried_and_never_sent() -> None:
     """What ECTicket has is told; the rest waits for the earlier record, and is left to a person."""
-    table = Table(3, unproven=Unproven(came_before=True))
-    table.states = asked_about(table.states, table.now)
+    table = Table(3, unverified=Unverified(issued_before=True))
+    table.states = mark_possibly_sent(table.states, table.now)
     table.known = {1}
 
     first = table.play()
-    table.states = [state if state.phase is Phase.SUBMITTED else later_sitting(state) for state in table.states]
+    table.states = [state if state.phase is Phase.SUBMITTED else later_run(state) for state in table.states]
     table.now += timedelta(minutes=11)
     table.play()
 
@@ -420,6 +423,6 @@ def test_the_other_parts_of_an_order_that_came_before_are_asked_about_and_never_
     assert table.phases == [Phase.PARKED, Phase.SUBMITTED, Phase.PARKED]
 
 
-def later_sitting(state: PartState) -> PartState:
+def later_run(state: PartState) -> PartState:
     """The same part when its deferred record is taken up."""
-    return begin(state.part, first_seen_at=state.first_seen_at, past=state.past)
+    return initial_state(state.part, first_seen_at=state.first_seen_at, history=state.history)

@@ -10,15 +10,15 @@ import pytest
 
 from adapter.errors import BreakerOpen, InDoubt, LeaseLost, RefusedUnread
 from adapter.flows.known_numbers import KnownNumbers
-from adapter.flows.sitting import PROBED_NUMBERS, Sitting
+from adapter.flows.submission import PROBED_NUMBERS, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
+from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Customer, Line, Order
-from adapter.issuance.other_plans import OtherNumber, other_numbers
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
-from adapter.issuance.sitting import Unproven
-from adapter.issuance.state import PartState, Past, Phase, Refusal, Why, begin
+from adapter.issuance.previous_mappings import CandidateNumber, candidate_numbers
+from adapter.issuance.state import IssueRefusal, PartHistory, PartState, Phase, WaitReason, initial_state
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply
@@ -27,7 +27,7 @@ from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
 from adapter.testing.orders import MERCHANT
 from adapter.testing.surroundings import Book, RecordContext
-from flows.house import KNOWN_TRADE_NO, House, derived
+from flows.harness import KNOWN_TRADE_NO, Harness, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
 """Longer ago than any waiting time."""
@@ -53,8 +53,8 @@ def parts_of(*item_numbers: str | None) -> tuple[Part, ...]:
 
 def planned(*parts: Part, **past: object) -> list[PartState]:
     """Parts at the beginning of a sitting at noon, all with the same past."""
-    shared = Past(**past)  # type: ignore[arg-type]  # a test names the facts
-    return [begin(part, first_seen_at=NOON, past=shared) for part in parts]
+    shared = PartHistory(**past)  # type: ignore[arg-type]  # a test names the facts
+    return [initial_state(part, first_seen_at=NOON, history=shared) for part in parts]
 
 
 def _merchant(merchant_id: str, known_trade_no: str | None = None) -> Merchant:
@@ -71,8 +71,8 @@ class Table:
         states: list[PartState],
         *,
         policy: SubmitPolicy | None = None,
-        unproven: Unproven | None = None,
-        others: Sequence[OtherNumber] = (),
+        unverified: Unverified | None = None,
+        candidates: Sequence[CandidateNumber] = (),
         ecticket: type[FakeEcticket] = FakeEcticket,
         known_trade_no: str | None = KNOWN_TRADE_NO,
         known_kind: TradeNoKind = TradeNoKind.MERCHANT,
@@ -82,14 +82,14 @@ class Table:
         self.known = KnownNumbers()
         self.slept: list[float] = []
         self.speaks_after: int | None = None
-        self.context = RecordContext(House().order())
+        self.context = RecordContext(Harness().order())
         self.merchant = _merchant(MERCHANT, known_trade_no)
         if known_trade_no is not None:
             self.ecticket.had(known_trade_no, known_kind)
-        self.sitting = Sitting(
+        self.submission = SubmissionRun(
             states,
-            unproven=unproven,
-            others=others,
+            unverified=unverified,
+            candidates=candidates,
             merchant=self.merchant,
             subject="3085676/A-1",
             clearance=self.context.authorize_send,
@@ -114,7 +114,7 @@ class Table:
     @property
     def phases(self) -> list[Phase]:
         """Where the parts stand that have left."""
-        return [end.state.phase for end in self.sitting.ends]
+        return [end.state.phase for end in self.submission.part_results]
 
 
 async def test_all_parts_leave_in_their_order() -> None:
@@ -122,20 +122,20 @@ async def test_all_parts_leave_in_their_order() -> None:
     table = Table(planned(*parts_of("A", "B", "C")))
     table.ecticket.faults = [LOST_BEFORE, None, REFUSED]
 
-    assert await table.sitting.run() is True
-    assert [end.state.part.number for end in table.sitting.ends] == [1, 2, 3]
+    assert await table.submission.run() is True
+    assert [end.state.part.number for end in table.submission.part_results] == [1, 2, 3]
     assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED, Phase.DEFERRED]
-    assert table.sitting.open == ()
-    assert table.sitting.any_submitted
+    assert table.submission.open == ()
+    assert table.submission.any_submitted
 
 
 async def test_an_accepted_part_is_finished_with_its_number() -> None:
     """RtnCode 1, our number: submitted, as ECTicket said it."""
     table = Table(planned(*parts_of("A")))
 
-    await table.sitting.run()
+    await table.submission.run()
 
-    (end,) = table.sitting.ends
+    (end,) = table.submission.part_results
     result = Submitted(ticket_trade_no="2026030112000001", recovered=False, at=table.clock())
     assert end.action == Finish(result=result)
     assert table.context.sends == 1
@@ -143,12 +143,12 @@ async def test_an_accepted_part_is_finished_with_its_number() -> None:
 
 async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
     """Question, control, proof of life, question; then the refusal's own code and message."""
-    refusal = Refusal(code=77, message="no stock", at=LONG_AGO)
+    refusal = IssueRefusal(code=77, message="no stock", at=LONG_AGO)
     table = Table(planned(*parts_of("A"), refusal=refusal))
 
-    await table.sitting.run()
+    await table.submission.run()
 
-    (end,) = table.sitting.ends
+    (end,) = table.submission.part_results
     assert isinstance(end.action, Finish)
     assert isinstance(end.action.result, Failed)
     assert (end.action.result.rtn_code, end.action.result.rtn_msg) == (77, "no stock")
@@ -160,7 +160,7 @@ async def test_nothing_is_asked_for_an_order_of_one_part_that_was_never_sent() -
     """A planned part is sent, and that is all."""
     table = Table(planned(*parts_of("A")[:1]))
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.kinds == ["issue"]
 
@@ -169,7 +169,7 @@ async def test_an_order_of_several_parts_is_asked_about_once_before_it_is_sent()
     """By its first number, which every mapping uses: twice, with a number between that ECTicket is known to have."""
     table = Table(planned(*parts_of("A", "B")))
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.kinds == ["query"] * 3 + ["issue"] * 2
 
@@ -179,7 +179,7 @@ async def test_pauses_are_slept_by_the_clock() -> None:
     table = Table(planned(*parts_of("A", "B")))
     table.ecticket.faults = [NOT_SENT]
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.kinds == ["query"] * 3 + ["issue"] * 3
     assert len(table.slept) == 1
@@ -192,7 +192,7 @@ async def test_what_the_lease_raises_passes_through() -> None:
     table.context.lost_after = 1
 
     with pytest.raises(LeaseLost):
-        await table.sitting.run()
+        await table.submission.run()
 
     assert table.phases == [Phase.SUBMITTED]
     assert table.kinds == ["query"] * 3 + ["issue"]
@@ -203,10 +203,10 @@ async def test_a_number_that_was_accepted_is_remembered_for_probes() -> None:
     first, second = parts_of("A", "B")
     table = Table(planned(first, second), known_trade_no=None)
 
-    await table.sitting.run()
+    await table.submission.run()
 
-    assert table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT) == (first.trade_no, second.trade_no)
-    assert table.known.to_ask_for(_merchant("3002607"), TradeNoKind.MERCHANT) == ()
+    assert table.known.to_query(table.merchant, TradeNoKind.MERCHANT) == (first.trade_no, second.trade_no)
+    assert table.known.to_query(_merchant("3002607"), TradeNoKind.MERCHANT) == ()
 
 
 async def test_a_probe_queries_known_numbers_until_ecticket_knows_one() -> None:
@@ -215,11 +215,11 @@ async def test_a_probe_queries_known_numbers_until_ecticket_knows_one() -> None:
     table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO))
     table.known.confirmed(MERCHANT, gone)
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.ecticket.asked("query").count("GONE") == 1
     assert table.ecticket.asked("query").count(KNOWN_TRADE_NO) == 2
-    assert gone not in table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT)
+    assert gone not in table.known.to_query(table.merchant, TradeNoKind.MERCHANT)
     assert table.phases == [Phase.SUBMITTED] * 2
 
 
@@ -230,37 +230,37 @@ async def test_a_probe_queries_a_few_numbers_at_most() -> None:
     for number in numbers:
         table.known.confirmed(MERCHANT, number)
 
-    await table.sitting.run()
+    await table.submission.run()
 
     asked = [number for number in table.ecticket.asked("query") if number.startswith("GONE")]
     assert len(asked) == PROBED_NUMBERS
-    assert set(table.known.to_ask_for(table.merchant, TradeNoKind.MERCHANT)) == set(numbers)
-    (end,) = table.sitting.ends
+    assert set(table.known.to_query(table.merchant, TradeNoKind.MERCHANT)) == set(numbers)
+    (end,) = table.submission.part_results
     assert isinstance(end.action, Defer)
-    assert end.action.why is Why.PROBE_FAILED
+    assert end.action.reason is WaitReason.PROBE_FAILED
 
 
 async def test_without_a_known_number_nothing_is_proven() -> None:
     """RtnCode 1 of Issue and QueryItemInfo says nothing about QueryIssueResult."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
 
-    await table.sitting.run()
+    await table.submission.run()
 
-    (end,) = table.sitting.ends
+    (end,) = table.submission.part_results
     assert isinstance(end.action, Defer)
-    assert end.action.why is Why.NO_KNOWN_NUMBER
-    assert table.sitting.lacks_known_number
+    assert end.action.reason is WaitReason.NO_KNOWN_NUMBER
+    assert table.submission.lacks_known_number
     assert table.kinds == ["query", "control"]
 
 
 async def test_issue_answered_with_rtn_code_1_between_two_questions_is_no_proof() -> None:
     """The order's other part is accepted meanwhile, and queries refuse every number."""
     refused, fresh = parts_of("A", "B")
-    states = [*planned(refused, refusal=Refusal(code=77, message="no stock", at=LONG_AGO)), *planned(fresh)]
+    states = [*planned(refused, refusal=IssueRefusal(code=77, message="no stock", at=LONG_AGO)), *planned(fresh)]
     table = Table(states)
     table.ecticket.outages = {"query": UNKNOWN}
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED]
 
@@ -275,7 +275,7 @@ async def test_a_number_that_queries_knew_just_now_saves_the_probe() -> None:
 
     table.ecticket.last_accepted = served_just_now  # type: ignore[method-assign]  # others are, all the time
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.kinds == ["query", "control", "query", "issue"]
 
@@ -285,7 +285,7 @@ async def test_the_settings_known_number_may_be_of_either_kind(kind: TradeNoKind
     """They hold the text alone, so it is queried as both."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_kind=kind)
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.phases == [Phase.SUBMITTED]
 
@@ -297,7 +297,7 @@ async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
     gift = Part(number=1, of=1, trade_no=free, request=part.request, items=part.items)
     table = Table(planned(gift, possibly_sent_since=LONG_AGO))
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert table.ecticket.asked("control") == ["free"]
 
@@ -305,13 +305,13 @@ async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
 @pytest.mark.parametrize(
     ("error", "why", "counted"),
     [
-        (InDoubt("timeout"), Why.UNANSWERED, True),
-        (RefusedUnread("403", retry_at=NOON + timedelta(minutes=30)), Why.UNANSWERED, True),
-        (BreakerOpen("open", retry_at=NOON + timedelta(minutes=30)), Why.BREAKER_OPEN, False),
+        (InDoubt("timeout"), WaitReason.UNANSWERED, True),
+        (RefusedUnread("403", retry_at=NOON + timedelta(minutes=30)), WaitReason.UNANSWERED, True),
+        (BreakerOpen("open", retry_at=NOON + timedelta(minutes=30)), WaitReason.BREAKER_OPEN, False),
     ],
 )
 async def test_a_question_without_an_answer_proves_nothing(
-    error: InDoubt | RefusedUnread | BreakerOpen, why: Why, counted: bool
+    error: InDoubt | RefusedUnread | BreakerOpen, why: WaitReason, counted: bool
 ) -> None:
     """The part is deferred in doubt, and never sent."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO))
@@ -321,15 +321,15 @@ async def test_a_question_without_an_answer_proves_nothing(
 
     table.ecticket.query = query  # type: ignore[method-assign]  # the only misbehaviour of this table
 
-    await table.sitting.run()
+    await table.submission.run()
 
-    (end,) = table.sitting.ends
+    (end,) = table.submission.part_results
     assert isinstance(end.action, Defer)
-    assert (end.action.why, end.action.counted) == (why, counted)
+    assert (end.action.reason, end.action.counted) == (why, counted)
     assert "issue" not in table.kinds
 
 
-async def test_the_breaker_is_told_whose_order_it_is() -> None:
+async def test_the_breaker_gets_the_order_of_the_call() -> None:
     """So that one bad order is not taken for a merchant in trouble."""
     table = Table(planned(*parts_of("A")))
     subjects = []
@@ -340,7 +340,7 @@ async def test_the_breaker_is_told_whose_order_it_is() -> None:
 
     table.ecticket.issue = issue  # type: ignore[method-assign]  # only listens
 
-    await table.sitting.run()
+    await table.submission.run()
 
     assert subjects == ["3085676/A-1"]
 
@@ -348,45 +348,45 @@ async def test_the_breaker_is_told_whose_order_it_is() -> None:
 # --- unproven ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_proven_order_is_handed_back_before_anything_is_sent() -> None:
+async def test_a_verified_order_is_handed_back_before_anything_is_sent() -> None:
     """Whoever runs the sitting applies what waited, lifts the doubt, and runs on."""
-    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unproven=Unproven())
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unverified=Unverified())
 
-    assert await table.sitting.run() is False
+    assert await table.submission.run() is False
     assert "issue" not in table.kinds
-    assert len(table.sitting.open) == 2
-    table.sitting.unproven = None
-    assert await table.sitting.run() is True
+    assert len(table.submission.open) == 2
+    table.submission.unverified = None
+    assert await table.submission.run() is True
     assert table.phases == [Phase.SUBMITTED] * 2
 
 
 async def test_an_order_that_is_all_known_needs_no_proof() -> None:
     """Everything is at ECTicket: finished at the first questions."""
     first, second = parts_of("A", "B")
-    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unproven=Unproven(remapped=True))
+    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unverified=Unverified(mapping_changed=True))
     table.ecticket.has(first.trade_no.value)
     table.ecticket.has(second.trade_no.value)
 
-    assert await table.sitting.run() is True
+    assert await table.submission.run() is True
     assert table.phases == [Phase.SUBMITTED] * 2
     assert table.kinds == ["query", "query"]
 
 
-def others_of(*parts: Part) -> tuple[OtherNumber, ...]:
+def others_of(*parts: Part) -> tuple[CandidateNumber, ...]:
     """All numbers that another mapping may have given the order of these parts."""
-    return other_numbers(parts, merchant_id=MERCHANT, order_id="A-1")
+    return candidate_numbers(parts, merchant_id=MERCHANT, order_id="A-1")
 
 
-async def test_a_question_about_another_plan_is_put_again_in_the_same_sitting() -> None:
+async def test_a_query_about_another_plan_is_repeated_in_the_same_run() -> None:
     """The part waits for moments, as for an unanswered question of its own, and nothing is asked from the start."""
     (part,) = parts_of("A")
     states = planned(part, possibly_sent_since=LONG_AGO)
-    table = Table(states, unproven=Unproven(remapped=True), others=others_of(part))
+    table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(part))
     silent = others_of(part)[5].trade_no.value
     table.ecticket.silent_about = {silent}
     table.speaks_after = 2
 
-    assert await table.sitting.run() is False
+    assert await table.submission.run() is False
     assert len(table.slept) == 2
     assert table.ecticket.asked("query").count(silent) == 2 + 2 * len(TradeNoKind)
 
@@ -403,11 +403,11 @@ async def test_a_code_that_unknown_numbers_do_not_have_is_doubt_about_another_pl
     """Nothing is sent, and a later sitting asks again."""
     (part,) = parts_of("A")
     states = planned(part, possibly_sent_since=LONG_AGO)
-    table = Table(states, unproven=Unproven(remapped=True), others=others_of(part), ecticket=MakesThem)
+    table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(part), ecticket=MakesThem)
 
-    assert await table.sitting.run() is True
-    (end,) = table.sitting.ends
-    assert end.action == Defer(useful_at=table.clock(), why=Why.CONTROL_DIFFERS, counted=True)
+    assert await table.submission.run() is True
+    (end,) = table.submission.part_results
+    assert end.action == Defer(useful_at=table.clock(), reason=WaitReason.CONTROL_DIFFERS, counted=True)
     assert "issue" not in table.kinds
 
 
@@ -415,36 +415,38 @@ async def test_what_is_found_of_another_plan_parks_all_parts_with_one_message() 
     """Which names them all, and what was found."""
     first, second = parts_of("A", "B")
     states = planned(first, second, possibly_sent_since=LONG_AGO)
-    table = Table(states, unproven=Unproven(remapped=True), others=others_of(first, second))
+    table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(first, second))
     table.ecticket.has(derived(part=3))
 
-    assert await table.sitting.run() is True
+    assert await table.submission.run() is True
     assert table.phases == [Phase.PARKED] * 2
-    (message,) = {end.action.message for end in table.sitting.ends if isinstance(end.action, Park)}
+    (message,) = {end.action.message for end in table.submission.part_results if isinstance(end.action, Park)}
     assert all(derived(part=part) in message for part in (1, 2, 3))
 
 
-async def test_what_is_proven_can_be_parked() -> None:
+async def test_what_is_verified_can_be_parked() -> None:
     """All that are open; those that have left stay as they are."""
     first, second = parts_of("A", "B")
-    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unproven=Unproven())
+    table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unverified=Unverified())
     table.ecticket.has(first.trade_no.value)
-    assert await table.sitting.run() is False
+    assert await table.submission.run() is False
 
-    table.sitting.park(lambda state: Park(reason=ParkReason.UNRESOLVED, message=f"look at {state.part.trade_no.value}"))
+    table.submission.park(
+        lambda state: Park(reason=ParkReason.UNRESOLVED, message=f"look at {state.part.trade_no.value}")
+    )
 
     assert table.phases == [Phase.SUBMITTED, Phase.PARKED]
     message = f"look at {second.trade_no.value}"
-    assert table.sitting.ends[1].action == Park(reason=ParkReason.UNRESOLVED, message=message)
-    assert table.sitting.open == ()
+    assert table.submission.part_results[1].action == Park(reason=ParkReason.UNRESOLVED, message=message)
+    assert table.submission.open == ()
 
 
-async def test_a_maintenance_proves_nothing_for_an_unproven_order() -> None:
+async def test_a_maintenance_does_not_verify_an_order() -> None:
     """Every call is refused with one code, the control too; nothing shows that ECTicket answers in earnest."""
     assert BUSY != UNKNOWN
-    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unproven=Unproven())
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unverified=Unverified())
     table.ecticket.maintenance = True
 
-    assert await table.sitting.run() is True
+    assert await table.submission.run() is True
     assert table.phases == [Phase.DEFERRED] * 2
-    assert table.sitting.unproven is not None
+    assert table.submission.unverified is not None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from adapter.issuance.actions import Action, Finish, Submitted
-from adapter.issuance.answers import ControlAnswered, Known, NotFound, ProbeAnswered, WhatCame
+from adapter.issuance.answers import CallResult, ControlAnswered, Known, NotFound, ProbeAnswered
 from adapter.issuance.decide import SubmitPolicy, decide, observe
-from adapter.issuance.state import PartState, begin
+from adapter.issuance.state import PartState, initial_state
 from adapter.protocol.query_issue_result import IssueStatus
 
 from .samples import T0, at, part, planned
@@ -15,7 +15,7 @@ N = 10_200_047
 HOUR = 3_600
 
 
-class Story:
+class Scenario:
     """One part, told as what came when; each `comes` is `observe`, and `next` is `decide`."""
 
     def __init__(self, state: PartState | None = None, policy: SubmitPolicy | None = None) -> None:
@@ -23,7 +23,7 @@ class Story:
         self.policy = policy or SubmitPolicy()
         self.now = T0
 
-    def comes(self, what: WhatCame, *, seconds: float | None = None) -> Story:
+    def comes(self, what: CallResult, *, seconds: float | None = None) -> Scenario:
         """Something came, at so many seconds of the story."""
         if seconds is not None:
             self.now = at(seconds)
@@ -39,12 +39,12 @@ class Story:
 
 def not_found(seconds: float, code: int = N) -> NotFound:
     """The part's number was asked about then, and is not found."""
-    return NotFound(code=code, asked_at=at(seconds))
+    return NotFound(code=code, queried_at=at(seconds))
 
 
 def control(seconds: float, code: int = N) -> ControlAnswered:
     """A random number was asked about then."""
-    return ControlAnswered(code=code, asked_at=at(seconds))
+    return ControlAnswered(code=code, queried_at=at(seconds))
 
 
 def known(status: IssueStatus = IssueStatus.IN_PROGRESS) -> Known:
@@ -52,19 +52,19 @@ def known(status: IssueStatus = IssueStatus.IN_PROGRESS) -> Known:
     return Known(status=status)
 
 
-def possibly_sent(seconds: float = 0) -> Story:
+def possibly_sent(seconds: float = 0) -> Scenario:
     """A part that an earlier owner could have sent until then."""
-    return Story(begin(part(), first_seen_at=T0, possibly_sent_since=at(seconds)))
+    return Scenario(initial_state(part(), first_seen_at=T0, possibly_sent_since=at(seconds)))
 
 
-def not_known(story: Story, seconds: float) -> Story:
+def not_known(scenario: Scenario, seconds: float) -> Scenario:
     """Trustworthy evidence, complete at that time: question, control, RtnCode 1, question."""
-    story.comes(not_found(seconds), seconds=seconds)
-    story.comes(control(seconds), seconds=seconds)
-    story.comes(ProbeAnswered(ok=True), seconds=seconds)
-    return story.comes(not_found(seconds), seconds=seconds)
+    scenario.comes(not_found(seconds), seconds=seconds)
+    scenario.comes(control(seconds), seconds=seconds)
+    scenario.comes(ProbeAnswered(ok=True), seconds=seconds)
+    return scenario.comes(not_found(seconds), seconds=seconds)
 
 
-def submitted(story: Story, *, recovered: bool, ticket_trade_no: str | None = None) -> Finish:
+def submitted(scenario: Scenario, *, recovered: bool, ticket_trade_no: str | None = None) -> Finish:
     """The decision that tells the part as submitted now."""
-    return Finish(result=Submitted(ticket_trade_no=ticket_trade_no, recovered=recovered, at=story.now))
+    return Finish(result=Submitted(ticket_trade_no=ticket_trade_no, recovered=recovered, at=scenario.now))

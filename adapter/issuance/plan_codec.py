@@ -20,56 +20,56 @@ from datetime import UTC, date, datetime
 from adapter.errors import InvalidOrder, Unreadable
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS
 from adapter.issuance.json_reader import JsonReader, NotAsWritten
+from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Voucher
 from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.plan import Part, PlannedItem
-from adapter.issuance.sitting import Unproven
-from adapter.issuance.state import PartState, Past, Refusal, begin
+from adapter.issuance.state import IssueRefusal, PartHistory, PartState, initial_state
 from adapter.issuance.times import later, latest
 from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
 VERSION = 1
-_SOMEBODY = "somebody may have sent it meanwhile"
+_SENT_MEANWHILE = "somebody may have sent it meanwhile"
 _CUSTOMER_FIELDS = ("name", "phone", "email", "address")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CarriedPart:
+class DeferredPart:
     """An open part and its past."""
 
     part: Part
-    past: Past
+    history: PartHistory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CarriedPlan:
+class DeferredPlan:
     """The open parts of one order record; `parts_done` of the others have been settled with events of their own."""
 
     order_id: str
     merchant_id: str
     reference: object
     parts_done: int
-    parts: tuple[CarriedPart, ...]
-    unproven: Unproven | None = None
+    parts: tuple[DeferredPart, ...]
+    unverified: Unverified | None = None
 
     @property
     def possibly_sent_at(self) -> datetime | None:
         """The last moment at which any of the parts may have been sent, for `ecticket-possibly-sent-at`."""
-        pasts = [carried.past for carried in self.parts]
+        histories = [deferred.history for deferred in self.parts]
         return latest(
-            *(past.possibly_sent_since for past in pasts),
-            *(past.refusal.at for past in pasts if past.refusal is not None),
+            *(history.possibly_sent_since for history in histories),
+            *(history.refusal.at for history in histories if history.refusal is not None),
         )
 
 
-def carried_parts(states: Iterable[PartState]) -> tuple[CarriedPart, ...]:
+def deferred_parts(states: Iterable[PartState]) -> tuple[DeferredPart, ...]:
     """The parts of a sitting, reduced to what travels."""
-    return tuple(CarriedPart(part=state.part, past=state.past) for state in states)
+    return tuple(DeferredPart(part=state.part, history=state.history) for state in states)
 
 
-def take_up(
-    plan: CarriedPlan,
+def resume(
+    plan: DeferredPlan,
     *,
     first_seen_at: datetime,
     possibly_sent_at: datetime | None,
@@ -87,25 +87,27 @@ def take_up(
     and no part waits longer than an adapter ever lets it wait.
     """
     known = plan.possibly_sent_at
-    told = possibly_sent_at if known is None or (possibly_sent_at and possibly_sent_at > known) else None
-    pasts = (
-        carried.past if told is None else carried.past.doubted(told, carried.past.doubt or _SOMEBODY)
-        for carried in plan.parts
+    sent_meanwhile = possibly_sent_at if known is None or (possibly_sent_at and possibly_sent_at > known) else None
+    histories = (
+        deferred.history
+        if sent_meanwhile is None
+        else deferred.history.with_doubt(sent_meanwhile, deferred.history.doubt or _SENT_MEANWHILE)
+        for deferred in plan.parts
     )
     return tuple(
-        begin(
-            carried.part,
-            past=past if now is None else _within_bounds(past, now, later(now, longest_wait_seconds)),
+        initial_state(
+            deferred.part,
+            history=history if now is None else _within_bounds(history, now, later(now, longest_wait_seconds)),
             first_seen_at=first_seen_at,
             possibly_sent_since=fenced_at,
         )
-        for carried, past in zip(plan.parts, pasts, strict=True)
+        for deferred, history in zip(plan.parts, histories, strict=True)
     )
 
 
 def with_notification_urls(
-    plan: CarriedPlan, *, refund_notify_url: str | None, use_status_notify_url: str | None
-) -> CarriedPlan:
+    plan: DeferredPlan, *, refund_notify_url: str | None, use_status_notify_url: str | None
+) -> DeferredPlan:
     """The plan with the notification URLs of the settings in every request."""
 
     def with_urls(part: Part) -> Part:
@@ -116,13 +118,13 @@ def with_notification_urls(
         )
         return replace(part, request=request)
 
-    return replace(plan, parts=tuple(replace(carried, part=with_urls(carried.part)) for carried in plan.parts))
+    return replace(plan, parts=tuple(replace(deferred, part=with_urls(deferred.part)) for deferred in plan.parts))
 
 
-def encode_plan(plan: CarriedPlan) -> bytes:
+def encode_plan(plan: DeferredPlan) -> bytes:
     """The plan as ASCII JSON."""
     pool = _Pool()
-    parts = [_part_to_json(carried, pool) for carried in plan.parts]
+    parts = [_part_to_json(deferred, pool) for deferred in plan.parts]
     document = {
         "v": VERSION,
         "order_id": plan.order_id,
@@ -131,12 +133,12 @@ def encode_plan(plan: CarriedPlan) -> bytes:
         "parts_done": plan.parts_done,
         "customer": pool.values,
         "parts": parts,
-        "unproven": plan.unproven and _unproven_to_json(plan.unproven),
+        "unproven": plan.unverified and _unverified_to_json(plan.unverified),
     }
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
-def decode_plan(data: bytes) -> CarriedPlan:
+def decode_plan(data: bytes) -> DeferredPlan:
     """The plan that `encode_plan` wrote.
 
     Raises Unreadable for anything else, saying where it differs and never what is there.
@@ -150,20 +152,20 @@ def decode_plan(data: bytes) -> CarriedPlan:
         ) from None
 
 
-def _within_bounds(past: Past, now: datetime, longest: datetime) -> Past:
+def _within_bounds(history: PartHistory, now: datetime, longest: datetime) -> PartHistory:
     """The past without times that are still to come; a part is not held back beyond `longest`."""
 
     def passed(moment: datetime | None) -> datetime | None:
         return None if moment is None else min(moment, now)
 
-    refusal = past.refusal
+    refusal = history.refusal
     return replace(
-        past,
-        first_attempt_at=passed(past.first_attempt_at),
-        last_attempt_at=passed(past.last_attempt_at),
-        possibly_sent_since=passed(past.possibly_sent_since),
+        history,
+        first_attempt_at=passed(history.first_attempt_at),
+        last_attempt_at=passed(history.last_attempt_at),
+        possibly_sent_since=passed(history.possibly_sent_since),
         refusal=None if refusal is None else replace(refusal, at=min(refusal.at, now)),
-        retry_at=None if past.retry_at is None else min(past.retry_at, longest),
+        retry_at=None if history.retry_at is None else min(history.retry_at, longest),
     )
 
 
@@ -173,32 +175,32 @@ class _Pool:
     def __init__(self) -> None:
         self.values: dict[str, list[str]] = {name: [] for name in _CUSTOMER_FIELDS}
 
-    def places(self, request: IssueRequest) -> dict[str, int]:
+    def positions(self, request: IssueRequest) -> dict[str, int]:
         """Where each of the request's customer fields stands in the pool."""
         given = {name: getattr(request, f"customer_{name}") for name in _CUSTOMER_FIELDS}
-        return {name: self._place(self.values[name], value) for name, value in given.items() if value is not None}
+        return {name: self._position(self.values[name], value) for name, value in given.items() if value is not None}
 
     @staticmethod
-    def _place(known: list[str], value: str) -> int:
+    def _position(known: list[str], value: str) -> int:
         if value not in known:
             known.append(value)
         return known.index(value)
 
 
-def _unproven_to_json(unproven: Unproven) -> dict[str, object]:
+def _unverified_to_json(unverified: Unverified) -> dict[str, object]:
     return _present(
         {
-            "skip": unproven.skip,
-            "plugin": unproven.plugin,
-            "remapped": unproven.remapped,
-            "came_before": unproven.came_before or None,
-            "plan_lost": unproven.plan_lost or None,
+            "skip": unverified.skip,
+            "plugin": unverified.plugin,
+            "remapped": unverified.mapping_changed,
+            "came_before": unverified.issued_before or None,
+            "plan_lost": unverified.plan_lost or None,
         }
     )
 
 
-def _part_to_json(carried: CarriedPart, pool: _Pool) -> dict[str, object]:
-    part = carried.part
+def _part_to_json(deferred: DeferredPart, pool: _Pool) -> dict[str, object]:
+    part = deferred.part
     return _present(
         {
             "number": part.number,
@@ -208,7 +210,7 @@ def _part_to_json(carried: CarriedPart, pool: _Pool) -> dict[str, object]:
             "reissue": part.reissue or None,
             "items": [_item_to_json(item) for item in part.items],
             "request": _request_to_json(part.request, pool),
-            **_past_to_json(carried.past),
+            **_history_to_json(deferred.history),
         }
     )
 
@@ -236,7 +238,7 @@ def _request_to_json(request: IssueRequest, pool: _Pool) -> dict[str, object]:
             "is_immediate": request.is_immediate,
             "store_id": request.store_id,
             "payment_provider": request.payment_provider,
-            "customer": pool.places(request) or None,
+            "customer": pool.positions(request) or None,
             "ticket_info": [_entry_to_json(entry) for entry in request.ticket_info],
         }
     )
@@ -255,17 +257,17 @@ def _entry_to_json(entry: TicketInfo) -> dict[str, object]:
     )
 
 
-def _past_to_json(past: Past) -> dict[str, object]:
-    refusal = past.refusal
+def _history_to_json(history: PartHistory) -> dict[str, object]:
+    refusal = history.refusal
     return {
-        "first_attempt_at": _moment(past.first_attempt_at),
-        "last_attempt_at": _moment(past.last_attempt_at),
-        "possibly_sent_since": _moment(past.possibly_sent_since),
-        "doubt": past.doubt,
+        "first_attempt_at": _moment(history.first_attempt_at),
+        "last_attempt_at": _moment(history.last_attempt_at),
+        "possibly_sent_since": _moment(history.possibly_sent_since),
+        "doubt": history.doubt,
         "refusal": refusal and {"code": refusal.code, "message": refusal.message, "at": _moment(refusal.at)},
-        "control_known": past.control_known or None,
-        "unaccepted": past.unaccepted or None,
-        "retry_at": _moment(past.retry_at),
+        "control_known": history.control_known or None,
+        "unaccepted": history.unaccepted or None,
+        "retry_at": _moment(history.retry_at),
     }
 
 
@@ -281,7 +283,7 @@ def _present(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _plan_from_json(reader: JsonReader) -> CarriedPlan:
+def _plan_from_json(reader: JsonReader) -> DeferredPlan:
     if reader.integer("v") != VERSION:
         raise NotAsWritten("v is another version's")
     merchant_id = reader.text("merchant_id")
@@ -290,24 +292,24 @@ def _plan_from_json(reader: JsonReader) -> CarriedPlan:
     parts = reader.children("parts")
     if len(parts) > MAX_CALLS:
         raise NotAsWritten(f"parts has more than {MAX_CALLS}")
-    plan = CarriedPlan(
+    plan = DeferredPlan(
         order_id=reader.text("order_id"),
         merchant_id=merchant_id,
         reference=reader.anything("reference"),
         parts_done=reader.integer("parts_done", least=0, most=MAX_CALLS),
         parts=tuple(_part_from_json(part, merchant_id, pool) for part in parts),
-        unproven=_unproven_from_json(reader.optional_child("unproven")),
+        unverified=_unverified_from_json(reader.optional_child("unproven")),
     )
     _ensure_consistent(plan)
     return plan
 
 
-def _ensure_consistent(plan: CarriedPlan) -> None:
+def _ensure_consistent(plan: DeferredPlan) -> None:
     """Raises NotAsWritten if the parts cannot be those of one order.
 
     An order brings one trade number of its own at most (contract, section 4.1), so all others are derived.
     """
-    parts = [carried.part for carried in plan.parts]
+    parts = [deferred.part for deferred in plan.parts]
     if len({part.of for part in parts}) > 1:
         raise NotAsWritten("parts differ in `of`")
     if len({part.number for part in parts}) < len(parts):
@@ -328,19 +330,19 @@ def _is_derived(part: Part, order_id: str) -> bool:
     return part.trade_no.value[PREFIX_MAX_LENGTH:] == derived[PREFIX_MAX_LENGTH:]
 
 
-def _unproven_from_json(reader: JsonReader | None) -> Unproven | None:
+def _unverified_from_json(reader: JsonReader | None) -> Unverified | None:
     if reader is None:
         return None
-    return Unproven(
+    return Unverified(
         skip=reader.optional_text("skip"),
         plugin=reader.optional_text("plugin"),
-        remapped=reader.optional_boolean("remapped") or False,
-        came_before=reader.optional_boolean("came_before") or False,
+        mapping_changed=reader.optional_boolean("remapped") or False,
+        issued_before=reader.optional_boolean("came_before") or False,
         plan_lost=reader.optional_boolean("plan_lost") or False,
     )
 
 
-def _part_from_json(reader: JsonReader, merchant_id: str, pool: Mapping[str, Sequence[str]]) -> CarriedPart:
+def _part_from_json(reader: JsonReader, merchant_id: str, pool: Mapping[str, Sequence[str]]) -> DeferredPart:
     trade_no = TradeNo(kind=reader.member("kind", TradeNoKind), value=reader.text("trade_no"))
     of = reader.integer("of", least=1, most=MAX_CALLS)
     part = Part(
@@ -351,7 +353,7 @@ def _part_from_json(reader: JsonReader, merchant_id: str, pool: Mapping[str, Seq
         items=tuple(_item_from_json(item) for item in reader.children("items")),
         reissue=reader.optional_integer("reissue", least=0) or 0,
     )
-    return CarriedPart(part=part, past=_past_from_json(reader))
+    return DeferredPart(part=part, history=_history_from_json(reader))
 
 
 def _item_from_json(reader: JsonReader) -> PlannedItem:
@@ -395,9 +397,9 @@ def _entry_from_json(reader: JsonReader) -> TicketInfo:
     )
 
 
-def _past_from_json(reader: JsonReader) -> Past:
+def _history_from_json(reader: JsonReader) -> PartHistory:
     refusal = reader.optional_child("refusal")
-    return Past(
+    return PartHistory(
         first_attempt_at=reader.optional_moment("first_attempt_at"),
         last_attempt_at=reader.optional_moment("last_attempt_at"),
         possibly_sent_since=reader.optional_moment("possibly_sent_since"),
@@ -409,5 +411,5 @@ def _past_from_json(reader: JsonReader) -> Past:
     )
 
 
-def _refusal_from_json(reader: JsonReader) -> Refusal:
-    return Refusal(code=reader.integer("code"), message=reader.text("message"), at=reader.moment("at"))
+def _refusal_from_json(reader: JsonReader) -> IssueRefusal:
+    return IssueRefusal(code=reader.integer("code"), message=reader.text("message"), at=reader.moment("at"))

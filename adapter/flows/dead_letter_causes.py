@@ -16,7 +16,7 @@ import structlog
 from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
 from adapter.extensions.values import Ignore
 from adapter.flows import events
-from adapter.flows.dead_letters import Verdict
+from adapter.flows.dead_letters import DeadLetterCause
 from adapter.stream.records import Record
 
 _MAY_EXIST = (
@@ -27,7 +27,7 @@ _TOO_LARGE = (
     "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record "
     "(`ecticket-adapter dead-letters replay --reason too-large`)."
 )
-_LETTER_TOO_LARGE = (
+_DEAD_LETTER_TOO_LARGE = (
     "The dead letter of this event is larger than its topic takes, so the sink's reason is not told. Raise "
     "max.message.bytes of the dead letters, mend the sink, then deliver the event "
     "(`ecticket-adapter dead-letters replay --stage deliver`)."
@@ -46,28 +46,30 @@ _NOT_DELIVERED = (
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def of_order_error(error: OrderError, stage: events.Stage) -> Verdict:
+def from_order_error(error: OrderError, stage: events.Stage) -> DeadLetterCause:
     """The verdict on a record that cannot become tickets as it stands."""
     plugin = error.plugin if isinstance(error, HookFailed) else None
     reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
-    return Verdict(reason=reason, stage=stage, message=str(error), plugin=plugin)
+    return DeadLetterCause(reason=reason, stage=stage, message=str(error), plugin=plugin)
 
 
-def ignored_too_late(ignore: Ignore) -> Verdict:
+def ignored_too_late(ignore: Ignore) -> DeadLetterCause:
     """The verdict on a record that a plugin ignores now and that may have been sent as an order before."""
     message = (
         f"Plugin '{ignore.plugin}' ignores this record ({ignore.reason}), but an earlier version of the plugins or of "
         "their settings may have sent it as an order, so tickets may exist. Look the order up at ECPay. If it has no "
         "tickets, nothing else is to be done."
     )
-    return Verdict(reason="unresolved", stage="parse", message=message, plugin=ignore.plugin)
+    return DeadLetterCause(reason="unresolved", stage="parse", message=message, plugin=ignore.plugin)
 
 
-def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict:
+def from_exception(error: Exception, record: Record, stage: events.Stage) -> DeadLetterCause:
     """The verdict on a record that broke the adapter, which is logged, or whose outcome no topic takes."""
     if isinstance(error, OutcomeTooLarge):
-        return Verdict(reason="too-large", stage=stage, message=_LETTER_TOO_LARGE if stage == "deliver" else _TOO_LARGE)
-    mistake = f"{type(error).__name__}{_place(error)}"
+        return DeadLetterCause(
+            reason="too-large", stage=stage, message=_DEAD_LETTER_TOO_LARGE if stage == "deliver" else _TOO_LARGE
+        )
+    mistake = f"{type(error).__name__}{_code_location(error)}"
     _log.error(
         "a record broke the adapter",
         stage=stage,
@@ -77,19 +79,19 @@ def of_mistake(error: Exception, record: Record, stage: events.Stage) -> Verdict
         offset=record.offset,
     )
     message = _NOT_DELIVERED if stage == "deliver" else _INTERNAL
-    return Verdict(reason="internal-error", stage=stage, message=message.format(mistake=mistake))
+    return DeadLetterCause(reason="internal-error", stage=stage, message=message.format(mistake=mistake))
 
 
-def warned(verdict: Verdict) -> Verdict:
+def with_tickets_warning(cause: DeadLetterCause) -> DeadLetterCause:
     """The verdict with the warning that tickets may exist."""
-    return replace(verdict, message=f"{verdict.message} {_MAY_EXIST}")
+    return replace(cause, message=f"{cause.message} {_MAY_EXIST}")
 
 
-def unresolved(verdict: Verdict) -> Verdict:
+def as_unresolved(cause: DeadLetterCause) -> DeadLetterCause:
     """The verdict on an order that may have been sent, under numbers that nobody can find out any more."""
-    return replace(warned(verdict), reason="unresolved")
+    return replace(with_tickets_warning(cause), reason="unresolved")
 
 
-def _place(error: Exception) -> str:
+def _code_location(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

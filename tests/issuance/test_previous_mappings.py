@@ -24,18 +24,18 @@ from adapter.issuance.answers import (
     QueryUnanswered,
 )
 from adapter.issuance.items import TicketItem
-from adapter.issuance.other_plans import (
-    QUESTIONS_EACH,
-    TOGETHER,
-    AskAbout,
-    AskControl,
-    OtherNumber,
-    OtherPlans,
-    OtherQuestion,
-    other_numbers,
-)
 from adapter.issuance.plan import Part, plan
-from adapter.issuance.state import Hold, Why
+from adapter.issuance.previous_mappings import (
+    BATCH_SIZE,
+    QUERIES_EACH,
+    CandidateNumber,
+    CandidateQuery,
+    PreviousMappingCheck,
+    QueryCandidate,
+    QueryCandidateControl,
+    candidate_numbers,
+)
+from adapter.issuance.state import Hold, WaitReason
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
@@ -49,8 +49,8 @@ def parts_of(*items: TicketItem, **fields: object) -> tuple[Part, ...]:
     return plan(order(**fields), items or [item()], ALWAYS)
 
 
-def others(parts: tuple[Part, ...], order_id: str = "A-1001", prefix: str = "") -> tuple[OtherNumber, ...]:
-    return other_numbers(parts, merchant_id=MERCHANT, order_id=order_id, prefix=prefix)
+def others(parts: tuple[Part, ...], order_id: str = "A-1001", prefix: str = "") -> tuple[CandidateNumber, ...]:
+    return candidate_numbers(parts, merchant_id=MERCHANT, order_id=order_id, prefix=prefix)
 
 
 def number(part: int, kind: TradeNoKind = TradeNoKind.MERCHANT) -> TradeNo:
@@ -112,7 +112,7 @@ def test_other_numbers_have_todays_prefix() -> None:
 
 
 @dataclass
-class Story:
+class Scenario:
     """One inquiry about parts 2, 3, ... of an order that is one part today; ECTicket answers after a tenth."""
 
     count: int = 3
@@ -128,7 +128,7 @@ class Story:
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.plans = OtherPlans.of([OtherNumber(trade_no=number(part), part=part) for part in self.parts])
+        self.plans = PreviousMappingCheck.of([CandidateNumber(trade_no=number(part), part=part) for part in self.parts])
 
     @property
     def parts(self) -> range:
@@ -141,19 +141,19 @@ class Story:
             question = self.plans.next(self.now)
             if question is None or isinstance(question, Hold):
                 return question
-            came = self._answer(question)
+            result = self._answer(question)
             self.now += timedelta(seconds=self.seconds)
-            self.plans = self.plans.observe(question, came, self.now)
-            if self.plans.sets_back(came):
-                return came
+            self.plans = self.plans.observe(question, result, self.now)
+            if self.plans.is_failed_call(result):
+                return result
             if self.facts:
                 self.plans = self.plans.observe(None, LastAccepted(at=self.now), self.now)
         raise AssertionError("it does not end")
 
-    def _answer(self, question: OtherQuestion) -> QueryAnswer:
+    def _answer(self, question: CandidateQuery) -> QueryAnswer:
         closed = self.closed((self.now - T0).total_seconds())
         match question:
-            case AskAbout(trade_no=trade_no):
+            case QueryCandidate(trade_no=trade_no):
                 (part,) = (part for part in self.parts if number(part) == trade_no)
                 known = part in self.known or (part in self.shows and str(part) in self.asked)
                 self.asked.append(str(part))
@@ -162,10 +162,10 @@ class Story:
                     return QueryUnanswered(detail="time-out")
                 if known and not closed:
                     return Known(status=IssueStatus.IN_PROGRESS)
-                return NotFound(code=CLOSED if closed else self.codes.get(part, UNKNOWN), asked_at=self.now)
-            case AskControl():
+                return NotFound(code=CLOSED if closed else self.codes.get(part, UNKNOWN), queried_at=self.now)
+            case QueryCandidateControl():
                 self.asked.append("control")
-                return ControlAnswered(code=CLOSED if closed else self.control, asked_at=self.now)
+                return ControlAnswered(code=CLOSED if closed else self.control, queried_at=self.now)
             case Probe():
                 self.asked.append("probe")
                 return ProbeAnswered(ok=not closed)
@@ -173,159 +173,161 @@ class Story:
 
 def test_every_number_is_asked_about_twice_with_proof_of_life_between() -> None:
     """One control and one proof of life serve them all."""
-    story = Story(count=3)
+    scenario = Scenario(count=3)
 
-    assert story.play() is None
-    assert story.plans.nowhere
-    assert story.asked == ["2", "3", "4", "control", "probe", "2", "3", "4"]
+    assert scenario.play() is None
+    assert scenario.plans.all_unknown
+    assert scenario.asked == ["2", "3", "4", "control", "probe", "2", "3", "4"]
 
 
-def test_where_others_are_served_nobody_probes() -> None:
+def test_no_probe_is_sent_where_others_are_served() -> None:
     """RtnCode 1 for anybody of this merchant is proof of life."""
-    story = Story(count=3, facts=True)
+    scenario = Scenario(count=3, facts=True)
 
-    assert story.play() is None
-    assert story.asked == ["2", "3", "4", "control", "2", "3", "4"]
+    assert scenario.play() is None
+    assert scenario.asked == ["2", "3", "4", "control", "2", "3", "4"]
 
 
 def test_all_39_are_settled_in_fewer_than_ninety_calls() -> None:
     """Twice each, and a control and a proof of life for every ten of a kind."""
-    story = Story()
-    story.plans = OtherPlans.of(others(parts_of()))
+    scenario = Scenario()
+    scenario.plans = PreviousMappingCheck.of(others(parts_of()))
     calls = 0
-    while (question := story.plans.next(story.now)) is not None:
+    while (question := scenario.plans.next(scenario.now)) is not None:
         assert not isinstance(question, Hold)
         calls += 1
-        came: QueryAnswer
+        result: QueryAnswer
         match question:
-            case AskAbout():
-                came = NotFound(code=UNKNOWN, asked_at=story.now)
-            case AskControl():
-                came = ControlAnswered(code=UNKNOWN, asked_at=story.now)
+            case QueryCandidate():
+                result = NotFound(code=UNKNOWN, queried_at=scenario.now)
+            case QueryCandidateControl():
+                result = ControlAnswered(code=UNKNOWN, queried_at=scenario.now)
             case Probe():
-                came = ProbeAnswered(ok=True)
-        story.now += timedelta(seconds=0.1)
-        story.plans = story.plans.observe(question, came, story.now)
+                result = ProbeAnswered(ok=True)
+        scenario.now += timedelta(seconds=0.1)
+        scenario.plans = scenario.plans.observe(question, result, scenario.now)
 
-    assert story.plans.nowhere
+    assert scenario.plans.all_unknown
     assert 2 * 39 < calls < 90
 
 
 def test_at_a_slow_pace_each_chain_still_fits_its_minute() -> None:
     """Four seconds a call: ten numbers together need fifty."""
-    story = Story(count=19, seconds=4.0)
+    scenario = Scenario(count=19, seconds=4.0)
 
-    assert story.play() is None
-    assert story.plans.nowhere
+    assert scenario.play() is None
+    assert scenario.plans.all_unknown
 
 
 @pytest.mark.parametrize("seconds", [6.0, 12.0, 20.0])
 def test_numbers_are_asked_about_with_fewer_others_where_ten_do_not_fit_into_a_minute(seconds: float) -> None:
     """Ten questions, a control and a proof of life lie between the two about one number."""
-    story = Story(count=TOGETHER, seconds=seconds)
+    scenario = Scenario(count=BATCH_SIZE, seconds=seconds)
 
-    assert story.play() is None
-    assert story.plans.nowhere
+    assert scenario.play() is None
+    assert scenario.plans.all_unknown
 
 
 def test_at_a_pace_that_no_chain_survives_asking_ends() -> None:
     """Doubt, and no end of questions."""
-    story = Story(count=TOGETHER, seconds=40.0)
+    scenario = Scenario(count=BATCH_SIZE, seconds=40.0)
 
-    assert story.play() == Hold(until=None, why=Why.ASKED_ENOUGH)
-    assert len([each for each in story.asked if each.isdigit()]) == QUESTIONS_EACH * TOGETHER
+    assert scenario.play() == Hold(until=None, reason=WaitReason.ASKED_ENOUGH)
+    assert len([each for each in scenario.asked if each.isdigit()]) == QUERIES_EACH * BATCH_SIZE
 
 
 @pytest.mark.parametrize("known", [2, 3, 4])
 def test_a_number_that_is_known_ends_it_and_all_that_are_known_are_named(known: int) -> None:
     """Each of the others is asked about once more at most: whoever looks must not miss one."""
-    story = Story(count=5, known={known, 6})
+    scenario = Scenario(count=5, known={known, 6})
 
-    assert story.play() is None
-    assert [each.part for each in story.plans.found] == [known, 6]
-    assert not story.plans.nowhere
-    assert story.asked == ["2", "3", "4", "5", "6"]
+    assert scenario.play() is None
+    assert [each.part for each in scenario.plans.found] == [known, 6]
+    assert not scenario.plans.all_unknown
+    assert scenario.asked == ["2", "3", "4", "5", "6"]
 
 
 def test_a_number_that_shows_late_is_found_by_its_second_question() -> None:
     """The first answers of all were "not known"."""
-    story = Story(count=3)
-    story.shows = {3}
+    scenario = Scenario(count=3)
+    scenario.shows = {3}
 
-    assert story.play() is None
-    assert [each.part for each in story.plans.found] == [3]
+    assert scenario.play() is None
+    assert [each.part for each in scenario.plans.found] == [3]
 
 
 @pytest.mark.parametrize("begins", [step / 10 for step in range(10)])
 @pytest.mark.parametrize("lasts", [step / 10 for step in range(1, 10)])
 def test_no_maintenance_passes_for_not_known(begins: float, lasts: float) -> None:
     """Whenever it begins and however long it lasts, and although all are refused with the code of unknown numbers."""
-    story = Story(count=3, known={3})
-    story.closed = lambda seconds: begins <= seconds < begins + lasts
-    story.codes = dict.fromkeys(story.parts, CLOSED)
-    story.control = CLOSED
+    scenario = Scenario(count=3, known={3})
+    scenario.closed = lambda seconds: begins <= seconds < begins + lasts
+    scenario.codes = dict.fromkeys(scenario.parts, CLOSED)
+    scenario.control = CLOSED
 
-    story.play()
+    scenario.play()
 
-    assert not story.plans.nowhere
+    assert not scenario.plans.all_unknown
 
 
 def test_a_number_with_a_code_of_its_own_is_doubt() -> None:
     """Its tickets may be in the making."""
-    story = Story(count=3, codes={3: BEING_MADE})
+    scenario = Scenario(count=3, codes={3: BEING_MADE})
 
-    assert story.play() == Hold(until=None, why=Why.CONTROL_DIFFERS)
-    assert not story.plans.nowhere
+    assert scenario.play() == Hold(until=None, reason=WaitReason.CONTROL_DIFFERS)
+    assert not scenario.plans.all_unknown
 
 
-def test_an_ecticket_that_knows_random_numbers_is_trouble() -> None:
+def test_an_ecticket_that_knows_random_numbers_is_a_failed_call() -> None:
     """Then nothing is ever "not known"; the part that waits is told, and remembers it."""
-    came = Story(control=SUCCESS).play()
+    result = Scenario(control=SUCCESS).play()
 
-    assert isinstance(came, ControlAnswered)
-    assert came.known
+    assert isinstance(result, ControlAnswered)
+    assert result.known
 
 
 def test_without_proof_of_life_the_part_waits() -> None:
     """A probe that is refused says that nobody is served."""
-    assert Story(closed=lambda seconds: seconds > 0.35).play() == ProbeAnswered(ok=False)
+    assert Scenario(closed=lambda seconds: seconds > 0.35).play() == ProbeAnswered(ok=False)
 
 
 def test_a_question_without_an_answer_is_put_again_and_nothing_is_lost() -> None:
     """The part has waited; what was learned before still counts."""
-    story = Story(count=3, unanswered=[3])
+    scenario = Scenario(count=3, unanswered=[3])
 
-    assert story.play() == QueryUnanswered(detail="time-out")
-    story.now += timedelta(seconds=1)
-    assert story.play() is None
-    assert story.asked == ["2", "3", "3", "4", "control", "probe", "2", "3", "4"]
+    assert scenario.play() == QueryUnanswered(detail="time-out")
+    scenario.now += timedelta(seconds=1)
+    assert scenario.play() is None
+    assert scenario.asked == ["2", "3", "3", "4", "control", "probe", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("came", [QueryUnanswered(detail="time-out"), BreakerIsOpen(retry_at=T0)])
-def test_once_something_is_found_silence_changes_nothing(came: QueryAnswer) -> None:
+@pytest.mark.parametrize("result", [QueryUnanswered(detail="time-out"), BreakerIsOpen(retry_at=T0)])
+def test_once_something_is_found_silence_changes_nothing(result: QueryAnswer) -> None:
     """The order is parked with what is known; nobody waits for the rest."""
-    plans = OtherPlans.of([OtherNumber(trade_no=number(part), part=part) for part in (2, 3)])
-    plans = plans.observe(AskAbout(trade_no=number(2)), Known(status=None), T0)
+    plans = PreviousMappingCheck.of([CandidateNumber(trade_no=number(part), part=part) for part in (2, 3)])
+    plans = plans.observe(QueryCandidate(trade_no=number(2)), Known(status=None), T0)
 
-    after = plans.observe(AskAbout(trade_no=number(3)), came, T0)
+    after = plans.observe(QueryCandidate(trade_no=number(3)), result, T0)
 
-    assert not after.sets_back(came)
+    assert not after.is_failed_call(result)
     assert after.next(T0) is None
     assert [each.part for each in after.found] == [2]
 
 
 def test_where_no_other_mapping_is_reckoned_with_nothing_is_asked() -> None:
     """No numbers, no questions."""
-    assert OtherPlans.of(()).nowhere
-    assert OtherPlans.of(()).next(T0) is None
+    assert PreviousMappingCheck.of(()).all_unknown
+    assert PreviousMappingCheck.of(()).next(T0) is None
 
 
-def test_a_person_is_told_what_exists_what_was_not_sent_and_what_to_do() -> None:
+def test_the_message_names_what_exists_what_was_not_sent_and_what_to_do() -> None:
     """Every number with its name at ECTicket, and the part that it belonged to."""
-    free = OtherNumber(trade_no=number(1, TradeNoKind.FREE), part=1)
+    free = CandidateNumber(trade_no=number(1, TradeNoKind.FREE), part=1)
     state = planned()
 
-    park = OtherPlans(numbers=(), found=(free, OtherNumber(trade_no=number(2), part=2)), questions=0).park([state])
+    park = PreviousMappingCheck(
+        numbers=(), found=(free, CandidateNumber(trade_no=number(2), part=2)), queries_left=0
+    ).park([state])
 
     assert park.reason is ParkReason.UNRESOLVED
     assert f"FreeTradeNo {number(1).value} (part 1) and MerchantTradeNo {number(2).value} (part 2)" in park.message

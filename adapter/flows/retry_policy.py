@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-LEAST_TRYING_SECONDS = 3600.0
+MIN_RETRY_SECONDS = 3600.0
 """How long any event is tried, however old it is."""
 LONGEST_PAUSE_SECONDS = 3600.0
 """How long a sink that asked to be left alone is, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """The settings under `deliver` that say when; all in seconds."""
 
     first_retry_seconds: float = 1.0
@@ -26,42 +26,42 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class RetryState:
     """What is remembered of an event that waits: how often it was tried, since when, and why it failed last."""
 
     attempts: int = 0
     since: datetime | None = None
-    why: str = ""
+    reason: str = ""
 
-    def again(self, now: datetime, why: str) -> Tried:
+    def after_attempt(self, now: datetime, reason: str) -> RetryState:
         """The same, tried once more."""
-        return Tried(self.attempts + 1, self.since or now, why)
+        return RetryState(self.attempts + 1, self.since or now, reason)
 
 
-def try_again_at(
-    tried: Tried, *, told_at: datetime, now: datetime, patience: Patience, fraction: float
+def next_retry_at(
+    retry_state: RetryState, *, published_at: datetime, now: datetime, retry_policy: RetryPolicy, jitter: float
 ) -> datetime | None:
     """When an event is tried again that has failed; None: it is given up. `fraction` from 0 to 1 is the jitter.
 
     The last attempt is made when its time is over, and not before.
     """
-    first = tried.since or now
-    trying = min(LEAST_TRYING_SECONDS, patience.give_up_after_seconds)
-    until = max(_later(told_at, patience.give_up_after_seconds), _later(first, trying))
+    first = retry_state.since or now
+    at_least = min(MIN_RETRY_SECONDS, retry_policy.give_up_after_seconds)
+    until = max(_later(published_at, retry_policy.give_up_after_seconds), _later(first, at_least))
     if now >= until:
         return None
-    doubled = patience.first_retry_seconds * 2.0 ** min(tried.attempts - 1, 30)
-    wait = min(doubled, patience.longest_retry_seconds) * (0.5 + 0.5 * fraction)
+    doubled = retry_policy.first_retry_seconds * 2.0 ** min(retry_state.attempts - 1, 30)
+    wait = min(doubled, retry_policy.longest_retry_seconds) * (0.5 + 0.5 * jitter)
     return min(_later(now, wait), until)
 
 
-def pause_until(seconds: float, *, now: datetime, paused: datetime | None, patience: Patience) -> datetime:
+def pause_until(seconds: float, *, now: datetime, paused: datetime | None, retry_policy: RetryPolicy) -> datetime:
     """Until when a sink is left alone that asked for it; `paused` is until when it is already.
 
     At least as long as after any other first failure: `Retry-After: 0` must not become a loop without rest. And no
     answer to what was under way takes back what an earlier one has asked for.
     """
-    until = _later(now, min(max(seconds, patience.first_retry_seconds), LONGEST_PAUSE_SECONDS))
+    until = _later(now, min(max(seconds, retry_policy.first_retry_seconds), LONGEST_PAUSE_SECONDS))
     return until if paused is None else max(until, paused)
 
 

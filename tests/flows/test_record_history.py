@@ -10,13 +10,19 @@ from hypothesis import strategies as st
 
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin
-from adapter.flows.journey import Journey, journey_headers, own_headers, read_journey, unread_journey
+from adapter.flows.record_history import (
+    RecordHistory,
+    foreign_headers,
+    history_headers,
+    read_history,
+    read_history_leniently,
+)
 from adapter.stream.records import Record, moment_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = datetime(2026, 2, 28, 8, 30, 15, 250_000, tzinfo=UTC)
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-BEGINNING = Journey(
+BEGINNING = RecordHistory(
     origin=Origin(topic="orders.paid", partition=3, offset=41), origin_timestamp=EARLIER, first_seen=NOW
 )
 
@@ -27,8 +33,8 @@ def _record(*headers: tuple[str, bytes | None]) -> Record:
     )
 
 
-def _carried(journey: Journey) -> Record:
-    headers = tuple((name, text.encode()) for name, text in journey_headers(journey).items())
+def _handed_off(history: RecordHistory) -> Record:
+    headers = tuple((name, text.encode()) for name, text in history_headers(history).items())
     return Record(
         topic="ecticket.orders.deferred",
         partition=0,
@@ -36,20 +42,20 @@ def _carried(journey: Journey) -> Record:
         timestamp=NOW,
         key=b"k",
         value=b"{}",
-        headers=headers if journey.traceparent is None else (*headers, ("traceparent", journey.traceparent.encode())),
+        headers=headers if history.traceparent is None else (*headers, ("traceparent", history.traceparent.encode())),
     )
 
 
 def test_a_fresh_record_is_at_its_beginning() -> None:
     """Without headers of ours the record itself is the origin, first seen now, and nothing was sent."""
-    assert read_journey(_record(("content-type", b"application/json")), NOW) == BEGINNING
+    assert read_history(_record(("content-type", b"application/json")), NOW) == BEGINNING
 
 
 MOMENTS = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
 )
 JOURNEYS = st.builds(
-    Journey,
+    RecordHistory,
     origin=st.builds(
         Origin,
         topic=st.text("abc.-_", min_size=1, max_size=10),
@@ -75,19 +81,19 @@ def test_an_odd_timestamp_survives_every_copy(odd: int) -> None:
         topic="orders.paid", partition=3, offset=41, timestamp=moment, key=None, value=b"", odd_timestamp=kept
     )
 
-    journey = read_journey(_carried(read_journey(first, NOW)), NOW)
+    history = read_history(_handed_off(read_history(first, NOW)), NOW)
 
-    assert (journey.origin_timestamp, journey.odd_origin_timestamp) == (moment, odd)
-    assert journey_headers(journey)["ecticket-timestamp"] == str(odd)
+    assert (history.origin_timestamp, history.odd_origin_timestamp) == (moment, odd)
+    assert history_headers(history)["ecticket-timestamp"] == str(odd)
 
 
 @given(JOURNEYS)
-def test_what_is_written_is_read(journey: Journey) -> None:
+def test_what_is_written_is_read(history: RecordHistory) -> None:
     """Headers are the journey, whole; the carrying record's own coordinates do not matter."""
-    record = _carried(journey)
+    record = _handed_off(history)
 
-    assert read_journey(record, NOW + timedelta(days=1)) == journey
-    assert unread_journey(record, NOW + timedelta(days=1)) == journey
+    assert read_history(record, NOW + timedelta(days=1)) == history
+    assert read_history_leniently(record, NOW + timedelta(days=1)) == history
 
 
 @pytest.mark.parametrize(
@@ -117,12 +123,12 @@ def test_what_is_written_is_read(journey: Journey) -> None:
 def test_a_broken_header_makes_the_record_unreadable(name: str, value: bytes | None) -> None:
     """The sentence names the header; guessing from it would be buying tickets on a guess."""
     with pytest.raises(Unreadable, match=name):
-        read_journey(_record((name, value)), NOW)
+        read_history(_record((name, value)), NOW)
 
 
 def test_other_peoples_headers_may_be_anything() -> None:
     """What is not ours is not looked at."""
-    read_journey(
+    read_history(
         _record(
             ("x-shop", b"\xff"), ("content-type", b"\xff\xfe"), ("kafka_dlt-original-offset", b"\0" * 8), ("a", None)
         ),
@@ -130,20 +136,20 @@ def test_other_peoples_headers_may_be_anything() -> None:
     )
 
 
-@given(st.lists(st.tuples(st.sampled_from([*journey_headers(BEGINNING), "ecticket-plan"]), st.binary(max_size=30))))
+@given(st.lists(st.tuples(st.sampled_from([*history_headers(BEGINNING), "ecticket-plan"]), st.binary(max_size=30))))
 def test_no_header_raises_anything_else(headers: list[tuple[str, bytes]]) -> None:
     """However broken, headers are read or are Unreadable, and what can be read always is."""
     record = _record(*headers)
 
     try:
-        assert read_journey(record, NOW) == unread_journey(record, NOW)
+        assert read_history(record, NOW) == read_history_leniently(record, NOW)
     except Unreadable:
-        journey_headers(unread_journey(record, NOW))
+        history_headers(read_history_leniently(record, NOW))
 
 
 def test_of_unreadable_headers_the_readable_ones_survive() -> None:
     """A dead letter still says where the record came from, what was planned and how often it was tried."""
-    journey = unread_journey(
+    history = read_history_leniently(
         _record(
             ("ecticket-topic", b"orders.paid"),
             ("ecticket-partition", b"1"),
@@ -155,30 +161,30 @@ def test_of_unreadable_headers_the_readable_ones_survive() -> None:
         NOW,
     )
 
-    assert str(journey.origin) == "orders.paid/1/2"
-    assert (journey.attempts, journey.replays, journey.plan) == (0, 3, b"{}")
+    assert str(history.origin) == "orders.paid/1/2"
+    assert (history.attempts, history.replays, history.plan) == (0, 3, b"{}")
 
 
 @pytest.mark.parametrize("value", [b"yesterday", b"\xff", None])
 def test_an_unreadable_possibly_sent_counts_as_sent_now(value: bytes | None) -> None:
     """Somebody knew that tickets may exist; a dead letter must not forget it because of a broken date."""
-    assert unread_journey(_record(("ecticket-possibly-sent-at", value)), NOW).possibly_sent_at == NOW
+    assert read_history_leniently(_record(("ecticket-possibly-sent-at", value)), NOW).possibly_sent_at == NOW
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_written_in_utc() -> None:
     """Whatever the zone, headers end in Z, to the millisecond."""
     taipei = EARLIER.astimezone(timezone(timedelta(hours=8)))
 
-    headers = journey_headers(BEGINNING.possibly_sent(taipei))
+    headers = history_headers(BEGINNING.possibly_sent(taipei))
 
     assert headers["ecticket-possibly-sent-at"] == "2026-02-28T08:30:15.250Z"
 
 
 def test_the_later_sending_counts() -> None:
     """Waiting times are counted from the last moment at which something may have been sent."""
-    journey = BEGINNING.possibly_sent(NOW).possibly_sent(EARLIER).possibly_sent(None)
+    history = BEGINNING.possibly_sent(NOW).possibly_sent(EARLIER).possibly_sent(None)
 
-    assert journey.possibly_sent_at == NOW
+    assert history.possibly_sent_at == NOW
     assert BEGINNING.possibly_sent(None).possibly_sent_at is None
 
 
@@ -186,16 +192,16 @@ def test_only_the_shops_headers_are_its_own() -> None:
     """Ours and Spring's are replaced and never repeated; a header without a value stays one."""
     headers = (("x", b"1"), ("ecticket-reason", b"y"), ("kafka_dlt-original-offset", b"z"), ("x", b"2"), ("n", None))
 
-    assert own_headers(headers) == (("x", b"1"), ("x", b"2"), ("n", None))
+    assert foreign_headers(headers) == (("x", b"1"), ("x", b"2"), ("n", None))
 
 
 @pytest.mark.parametrize("name", ["traceparent", "ce_traceparent", "Traceparent"])
 def test_the_trace_goes_on(name: str) -> None:
     """The trace context comes from Kafka's header or from the CloudEvents extension."""
-    assert read_journey(_record((name, TRACE)), NOW).traceparent == TRACE.decode()
+    assert read_history(_record((name, TRACE)), NOW).traceparent == TRACE.decode()
 
 
 @pytest.mark.parametrize("value", [b"", None, b"00-xyz-01", b"\xff" * 55, b" " * 55, TRACE.upper(), TRACE + b"-1"])
 def test_a_broken_trace_is_only_dropped(value: bytes | None) -> None:
     """No order is parked for a trace."""
-    assert read_journey(_record(("traceparent", value)), NOW).traceparent is None
+    assert read_history(_record(("traceparent", value)), NOW).traceparent is None

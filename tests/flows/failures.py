@@ -17,7 +17,7 @@ from flows.wire import Answers, Reply
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
-def says(body: bytes | None = None, *, status: int = 200, **headers: str) -> Answers:
+def expected(body: bytes | None = None, *, status: int = 200, **headers: str) -> Answers:
     """Answer with this status and these headers; with the proper body where none is given."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -109,9 +109,9 @@ IN_DOUBT: Mapping[str, Answers] = {
     "another number echoed": about(MerchantTradeNo="CBX999"),
     "no number echoed": about(MerchantTradeNo=""),
     "no RtnCode": about(RtnCode=None),
-    "unreadable": says(b"<html>Service Unavailable</html>"),
-    "nothing at all": says(b""),
-    **{f"HTTP {status}": says(status=status) for status in (201, 206, 402, 408, 409, 500, 502, 503, 504)},
+    "unreadable": expected(b"<html>Service Unavailable</html>"),
+    "nothing at all": expected(b""),
+    **{f"HTTP {status}": expected(status=status) for status in (201, 206, 402, 408, 409, 500, 502, 503, 504)},
 }
 """Everything else (contract, section 4): what is sent, and not answered in a way that can be trusted."""
 
@@ -125,18 +125,18 @@ NOT_ACCEPTED: Mapping[str, Answers] = {
     "TransCode 0": trans_code(0),
     "TransCode 999": trans_code(999),
     **{
-        f"HTTP {status}": says(b"", status=status)
+        f"HTTP {status}": expected(b"", status=status)
         for status in (301, 302, 303, 307, 308, 400, 401, 404, 405, 413, 415, 422)
     },
 }
 """Nothing was accepted."""
 
 REFUSED_UNREAD: Mapping[str, tuple[Answers, float]] = {
-    "HTTP 403": (says(status=403), 1800),
-    "HTTP 403 with Retry-After": (says(status=403, Retry_After="120"), 120),
-    "HTTP 429": (says(status=429), 60),
-    "HTTP 429 with Retry-After": (says(status=429, Retry_After="300"), 300),
-    "HTTP 503 with Retry-After": (says(status=503, Retry_After="300"), 300),
-    "HTTP 503 with a longer Retry-After than is believed": (says(status=503, Retry_After="86400"), 3600),
+    "HTTP 403": (expected(status=403), 1800),
+    "HTTP 403 with Retry-After": (expected(status=403, Retry_After="120"), 120),
+    "HTTP 429": (expected(status=429), 60),
+    "HTTP 429 with Retry-After": (expected(status=429, Retry_After="300"), 300),
+    "HTTP 503 with Retry-After": (expected(status=503, Retry_After="300"), 300),
+    "HTTP 503 with a longer Retry-After than is believed": (expected(status=503, Retry_After="86400"), 3600),
 }
 """Refused before execution, and for how many seconds nothing is tried."""

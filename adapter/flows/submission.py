@@ -17,11 +17,11 @@ from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     SUCCESS,
+    CallResult,
     Known,
     LastAccepted,
     ProbeAnswered,
     QueryAnswer,
-    WhatCame,
     control_answer,
     issue_answer,
     issue_error,
@@ -29,9 +29,15 @@ from adapter.issuance.answers import (
     query_error,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
-from adapter.issuance.other_plans import AskAbout, AskControl, OtherNumber, OtherPlans, OtherQuestion
-from adapter.issuance.parking import another_orders_number
-from adapter.issuance.sitting import Turn, Unproven, asked_about, came_before, next_turn
+from adapter.issuance.next_step import Step, Unverified, issued_before, mark_possibly_sent, next_step
+from adapter.issuance.park_messages import other_order_message
+from adapter.issuance.previous_mappings import (
+    CandidateNumber,
+    CandidateQuery,
+    PreviousMappingCheck,
+    QueryCandidate,
+    QueryCandidateControl,
+)
 from adapter.issuance.state import Hold, PartState, Phase
 from adapter.issuance.ticket_data import TicketDifference, ticket_differences
 from adapter.protocol.credentials import Merchant
@@ -46,18 +52,18 @@ PROBED_NUMBERS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class PartResult:
     """Where a part stands when its sitting is over, and the decision that ended it."""
 
     state: PartState
     action: Finish | Defer | Park
 
 
-class Sitting:
+class SubmissionRun:
     """One sitting over the parts of one order.
 
     `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
-    `unproven` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
+    `unverified` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
     `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
     order a number belongs to: what another order has is neither sent nor published as this order's. `on_difference` is
@@ -69,8 +75,8 @@ class Sitting:
         self,
         states: Sequence[PartState],
         *,
-        unproven: Unproven | None,
-        others: Sequence[OtherNumber] = (),
+        unverified: Unverified | None,
+        candidates: Sequence[CandidateNumber] = (),
         merchant: Merchant,
         subject: str,
         clearance: Callable[[], None],
@@ -83,11 +89,11 @@ class Sitting:
         on_difference: OnDifference | None = None,
         objection: Callable[[PartState], Park | None] | None = None,
     ) -> None:
-        self.unproven = unproven
+        self.unverified = unverified
         self.lacks_known_number = False
         self._states = list(states)
-        self._others = OtherPlans.of(others)
-        self._ends: dict[int, Finish | Defer | Park] = {}
+        self._previous_mappings = PreviousMappingCheck.of(candidates)
+        self._final_actions: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
         self._clearance = clearance
@@ -109,13 +115,13 @@ class Sitting:
 
         Raises LeaseLost: nothing was written, and the record belongs to whoever owns the partition.
         """
-        while (turn := self._next_turn()) is not None:
-            if not (isinstance(turn.action, Send) and self.unproven is not None):
-                await self._take(turn)
-            elif self._others.nowhere:
+        while (step := self._next_step()) is not None:
+            if not (isinstance(step.action, Send) and self.unverified is not None):
+                await self._perform(step)
+            elif self._previous_mappings.all_unknown:
                 return False
             else:
-                await self._ask_about_others(turn.index)
+                await self._query_candidates(step.index)
         return True
 
     @property
@@ -129,10 +135,10 @@ class Sitting:
         return any(state.phase is Phase.SUBMITTED for state in self._states)
 
     @property
-    def ends(self) -> tuple[Ended, ...]:
+    def part_results(self) -> tuple[PartResult, ...]:
         """How the parts that have left the sitting did so, in their order."""
         return tuple(
-            Ended(state=state, action=self._ended_by(index, state))
+            PartResult(state=state, action=self._final_action(index, state))
             for index, state in enumerate(self._states)
             if self._left(index)
         )
@@ -144,21 +150,21 @@ class Sitting:
                 self._leave(index, park(state))
 
     def _left(self, index: int) -> bool:
-        return index in self._ends or self._states[index].phase is Phase.SUBMITTED
+        return index in self._final_actions or self._states[index].phase is Phase.SUBMITTED
 
-    def _ended_by(self, index: int, state: PartState) -> Finish | Defer | Park:
-        if index in self._ends:
-            return self._ends[index]
+    def _final_action(self, index: int, state: PartState) -> Finish | Defer | Park:
+        if index in self._final_actions:
+            return self._final_actions[index]
         action = decide(state, self._now(), self._policy)
         if not isinstance(action, Finish):
             raise TypeError(f"a submitted part is finished, and not to {type(action).__name__}")
         return action
 
-    def _next_turn(self) -> Turn | None:
-        self._tell_facts()
-        return next_turn(self._states, self._now(), self._policy, unproven=self.unproven)
+    def _next_step(self) -> Step | None:
+        self._observe_last_accepted()
+        return next_step(self._states, self._now(), self._policy, unverified=self.unverified)
 
-    def _tell_facts(self) -> None:
+    def _observe_last_accepted(self) -> None:
         """Report to parts in doubt when QueryIssueResult last knew a number of this merchant, which saves a probe."""
         if not any(state.possibly_sent for state in self._states):
             return
@@ -166,59 +172,61 @@ class Sitting:
         if accepted is None:
             return
         fact = LastAccepted(at=accepted)
-        self._others = self._others.observe(None, fact, self._now())
+        self._previous_mappings = self._previous_mappings.observe(None, fact, self._now())
         for index, state in enumerate(self._states):
             if state.possibly_sent:
                 self._states[index] = observe(state, fact, self._now())
 
-    async def _take(self, turn: Turn) -> None:
-        match turn.action:
+    async def _perform(self, step: Step) -> None:
+        match step.action:
             case Finish() | Defer() | Park():
-                self._leave(turn.index, turn.action)
-            case Send() if (park := self._objects(turn.index)) is not None:
-                self._leave(turn.index, park)
+                self._leave(step.index, step.action)
+            case Send() if (park := self._find_objection(step.index)) is not None:
+                self._leave(step.index, park)
             case Wait(until=until):
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
-            case Send() if (other := await self._numbers.other_sender(self._trade_no(turn.index))) is not None:
-                self._leave(turn.index, self._another_orders(turn.index, other))
+            case Send() if (other := await self._numbers.other_sender(self._trade_no(step.index))) is not None:
+                self._leave(step.index, self._park_number_of_other_order(step.index, other))
             case action:
-                came = await self._do(action, self._states[turn.index])
-                other = await self._numbers.other_order(self._trade_no(turn.index)) if isinstance(came, Known) else None
+                result = await self._do(action, self._states[step.index])
+                other = (
+                    await self._numbers.other_order(self._trade_no(step.index)) if isinstance(result, Known) else None
+                )
                 if other is not None:
-                    self._leave(turn.index, self._another_orders(turn.index, other))
+                    self._leave(step.index, self._park_number_of_other_order(step.index, other))
                     return
-                state = self._states[turn.index] = observe(self._states[turn.index], came, self._now())
+                state = self._states[step.index] = observe(self._states[step.index], result, self._now())
                 self._note_known(state)
-                if self.unproven is None and came_before(state):
-                    self.unproven = Unproven(came_before=True)
-                    self._states = asked_about(self._states, self._now())
+                if self.unverified is None and issued_before(state):
+                    self.unverified = Unverified(issued_before=True)
+                    self._states = mark_possibly_sent(self._states, self._now())
 
-    def _objects(self, index: int) -> Park | None:
+    def _find_objection(self, index: int) -> Park | None:
         return None if self._objection is None else self._objection(self._states[index])
 
-    async def _ask_about_others(self, index: int) -> None:
+    async def _query_candidates(self, index: int) -> None:
         """Ask until other plans are settled, which parks the order where one is found, or the part has to wait."""
-        while (question := self._others.next(self._now())) is not None:
+        while (question := self._previous_mappings.next(self._now())) is not None:
             if isinstance(question, Hold):
                 self._states[index] = replace(self._states[index], hold=question)
                 return
-            came = await self._ask(question, self._states[index])
-            self._others = self._others.observe(question, came, self._now())
-            if self._others.sets_back(came):
-                self._states[index] = observe(self._states[index], came, self._now())
+            result = await self._query_candidate(question, self._states[index])
+            self._previous_mappings = self._previous_mappings.observe(question, result, self._now())
+            if self._previous_mappings.is_failed_call(result):
+                self._states[index] = observe(self._states[index], result, self._now())
                 return
             # Dozens of questions: where one in ten is lost, as many would end the sitting as end a part's own.
-            self._states[index] = replace(self._states[index], setbacks=0)
-            self._tell_facts()
-        if self._others.found:
-            park = self._others.park(self.open)
+            self._states[index] = replace(self._states[index], failed_calls=0)
+            self._observe_last_accepted()
+        if self._previous_mappings.found:
+            park = self._previous_mappings.park(self.open)
             self.park(lambda _: park)
 
     def _trade_no(self, index: int) -> TradeNo:
         return self._states[index].part.trade_no
 
-    def _another_orders(self, index: int, other: str) -> Park:
-        message = another_orders_number(self._trade_no(index), order_id=self._numbers.order_id, other=other)
+    def _park_number_of_other_order(self, index: int, other: str) -> Park:
+        message = other_order_message(self._trade_no(index), order_id=self._numbers.order_id, other=other)
         return Park(reason=ParkReason.UNRESOLVED, message=message)
 
     def _leave(self, index: int, action: Finish | Defer | Park) -> None:
@@ -228,7 +236,7 @@ class Sitting:
         elif number in self._announced and not state.possibly_sent:
             self._numbers.never_sent(number)
         self._states[index] = conclude(state, action)
-        self._ends[index] = action
+        self._final_actions[index] = action
 
     def _note_known(self, state: PartState) -> None:
         """What Issue accepted should be known to queries; what a query knew is."""
@@ -239,7 +247,7 @@ class Sitting:
         note(self._merchant.merchant_id, state.part.trade_no)
         self._numbers.submitted(state.part.trade_no, recovered=recovered)
 
-    async def _do(self, action: Action, state: PartState) -> WhatCame:
+    async def _do(self, action: Action, state: PartState) -> CallResult:
         match action:
             case Send():
                 return await self._send(state)
@@ -251,16 +259,16 @@ class Sitting:
                 return await self._probe(state)
         raise TypeError(f"{type(action).__name__} is nothing that can be done")
 
-    async def _ask(self, question: OtherQuestion, state: PartState) -> QueryAnswer:
+    async def _query_candidate(self, question: CandidateQuery, state: PartState) -> QueryAnswer:
         match question:
-            case AskAbout(trade_no=trade_no):
+            case QueryCandidate(trade_no=trade_no):
                 return await self._query(trade_no)
-            case AskControl(kind=kind):
+            case QueryCandidateControl(kind=kind):
                 return await self._control(kind)
             case Probe():
                 return await self._probe(state)
 
-    async def _send(self, state: PartState) -> WhatCame:
+    async def _send(self, state: PartState) -> CallResult:
         if self._numbers.may_have_sent(state.part.trade_no):
             self._announced.add(state.part.trade_no)
         try:
@@ -278,27 +286,27 @@ class Sitting:
         return issue_answer(reply, retry_rtn_codes=self._policy.retry_rtn_codes)
 
     async def _query(self, trade_no: TradeNo) -> QueryAnswer:
-        asked_at = self._now()
+        queried_at = self._now()
         try:
             reply = await self._ecticket.query(self._merchant, trade_no, purpose=Purpose.DOUBT)
         except CallError as error:
             return query_error(error)
-        return query_answer(reply, asked_at=asked_at)
+        return query_answer(reply, queried_at=queried_at)
 
     async def _control(self, kind: TradeNoKind) -> QueryAnswer:
-        asked_at = self._now()
+        queried_at = self._now()
         try:
             reply = await self._ecticket.control(self._merchant, kind, purpose=Purpose.DOUBT)
         except CallError as error:
             return query_error(error)
-        return control_answer(reply, asked_at=asked_at)
+        return control_answer(reply, queried_at=queried_at)
 
     async def _probe(self, state: PartState) -> QueryAnswer:
         """Query known numbers until QueryIssueResult answers RtnCode 1 for one of them."""
         merchant, kind = self._merchant, state.part.trade_no.kind
-        if not self._known.to_ask_for(merchant, kind):
+        if not self._known.to_query(merchant, kind):
             await self._numbers.look()
-        numbers = self._known.to_ask_for(merchant, kind)[:PROBED_NUMBERS]
+        numbers = self._known.to_query(merchant, kind)[:PROBED_NUMBERS]
         if not numbers:
             self.lacks_known_number |= state.phase is not Phase.PLANNED
             return ProbeAnswered(ok=False, none_known=True)

@@ -21,12 +21,12 @@ _NOT_EXTENSIONS = frozenset(
 )
 
 
-def read_event(record: Record) -> Event | None:
+def decode_event(record: Record) -> Event | None:
     """The event in a record; None for what is no CloudEvent of the adapter's."""
     attributes = _attributes(record)
     source, time, data = attributes.get("source", ""), _time(attributes.get("time")), _data(record.value)
-    ours = attributes.get("specversion") == "1.0" and (source == SOURCE or source.startswith(f"{SOURCE}/"))
-    if not ours or time is None or data is None or not (attributes.get("id") and attributes.get("type")):
+    is_adapter_event = attributes.get("specversion") == "1.0" and (source == SOURCE or source.startswith(f"{SOURCE}/"))
+    if not is_adapter_event or time is None or data is None or not (attributes.get("id") and attributes.get("type")):
         return None
     extensions = {name: text for name, text in attributes.items() if name not in _NOT_EXTENSIONS}
     return Event(

@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from adapter.errors import Unreadable
 from adapter.flows.events import Origin, record_origin, rfc3339
 from adapter.flows.signatures import PREFIX, Trust, Verified
-from adapter.issuance.carried import decode_plan
 from adapter.issuance.json_reader import YEARS
+from adapter.issuance.plan_codec import decode_plan
 from adapter.issuance.times import later
 from adapter.stream.records import Record, moment_of
 
@@ -46,7 +46,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journey:
+class RecordHistory:
     """The way of one order so far. Times are aware, UTC."""
 
     origin: Origin
@@ -74,63 +74,63 @@ class Journey:
     odd_origin_timestamp: int | None = None
     """See `Record.odd_timestamp`; of the first origin."""
 
-    def possibly_sent(self, at: datetime | None) -> Journey:
+    def possibly_sent(self, at: datetime | None) -> RecordHistory:
         """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
         moments = [moment for moment in (self.possibly_sent_at, at) if moment is not None]
         return replace(
             self, possibly_sent_at=max(moments, default=None), only_by_replay=self.only_by_replay and at is None
         )
 
-    def all_possibly_sent(self, at: datetime | None) -> Journey:
+    def all_possibly_sent(self, at: datetime | None) -> RecordHistory:
         """The same journey, remembering that *every* part may have been sent at `at`, whatever its plan knows of each.
 
-        Whoever takes the plan up tells that by a moment later than any in it (`carried.take_up`), which a clock that is
+        Whoever takes the plan up tells that by a moment later than any in it (`carried.resume`), which a clock that is
         behind the one that wrote the plan must not hide.
         """
         known = self.possibly_sent_at
         return self.possibly_sent(at if at is None or known is None else max(at, later(known, _NEXT_MOMENT_SECONDS)))
 
-    def before_sending(self) -> Journey:
+    def before_sending(self) -> RecordHistory:
         """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""
         return replace(self, possibly_sent_at=None, only_by_replay=False) if self.only_by_replay else self
 
-    def never_sent(self) -> Journey:
+    def never_sent(self) -> RecordHistory:
         """The same journey where it is proven that nothing was ever sent: nobody is bound to the plan any more."""
         return replace(self, possibly_sent_at=None, only_by_replay=False, parts_done=0, plan=None)
 
-    def of_order(self, merchant_id: str, order_id: str) -> Journey:
+    def of_order(self, merchant_id: str, order_id: str) -> RecordHistory:
         """The same journey, of an order whose ids are known: dead letters and deferred records show them."""
         return replace(self, merchant_id=shown_id(merchant_id) or self.merchant_id, order_id=shown_id(order_id))
 
-    def replayed(self, now: datetime) -> Journey:
+    def replayed(self, now: datetime) -> RecordHistory:
         """The journey that begins with a replay: all clocks are reset, and what may have been sent is not forgotten."""
         return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
 
 
-def read_journey(record: Record, now: datetime) -> Journey:
+def read_history(record: Record, now: datetime) -> RecordHistory:
     """The record's journey as its headers say; a record without `ecticket-*` headers is at its beginning.
 
     Raises Unreadable naming the header that cannot be read.
     """
-    return _journey(record, dict(_texts(record.headers)), now)
+    return _history_from(record, dict(_texts(record.headers)), now)
 
 
-def unsigned_journey(record: Record, now: datetime) -> Journey:
+def unsigned_history(record: Record, now: datetime) -> RecordHistory:
     """The journey of a record whose headers carry no valid signature: its beginning, and that it may have been sent.
 
     Every header that says so counts, also one that cannot be read. A number of finished parts says so too.
     """
     claims = dict(record.headers)
-    journey = _journey(record, {}, now)
+    history = _history_from(record, {}, now)
     if POSSIBLY_SENT_AT not in claims and PARTS_DONE not in claims:
-        return journey
+        return history
     moments = [_claimed_moment(value, now) for name, value in record.headers if name == POSSIBLY_SENT_AT]
-    return journey.possibly_sent(max(moments, default=now))
+    return history.possibly_sent(max(moments, default=now))
 
 
-def verified_journey(
+def verified_history(
     record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
-) -> tuple[Journey, Verified]:
+) -> tuple[RecordHistory, Verified]:
     """What a record's headers are believed of its way so far, and why no more than that.
 
     `leniently` leaves out headers that cannot be read, for the record's dead letter.
@@ -139,19 +139,19 @@ def verified_journey(
     """
     if not verified.valid:
         return _without_plan(record, verified, now), verified
-    journey = unread_journey(record, now) if leniently else read_journey(record, now)
-    if journey.plan is not None:
-        verified = verified.of_merchant(journey.merchant_id or "")
+    history = read_history_leniently(record, now) if leniently else read_history(record, now)
+    if history.plan is not None:
+        verified = verified.of_merchant(history.merchant_id or "")
     if not verified.valid:
         return _without_plan(record, verified, now), verified
-    return within_bounds(journey, record, now, longest_wait=longest_wait), verified
+    return within_bounds(history, record, now, longest_wait=longest_wait), verified
 
 
-def _without_plan(record: Record, verified: Verified, now: datetime) -> Journey:
-    journey = unsigned_journey(record, now)
+def _without_plan(record: Record, verified: Verified, now: datetime) -> RecordHistory:
+    history = unsigned_history(record, now)
     if not lost_plan(record, verified):
-        return journey
-    return replace(journey, plan_lost=True, possibly_sent_at=journey.possibly_sent_at or now)
+        return history
+    return replace(history, plan_lost=True, possibly_sent_at=history.possibly_sent_at or now)
 
 
 def lost_plan(record: Record, verified: Verified) -> bool:
@@ -163,33 +163,33 @@ def lost_plan(record: Record, verified: Verified) -> bool:
     if verified.trust is not Trust.UNKNOWN_KEY:
         return False
     plans = [value or b"" for name, value in record.headers if name == PLAN]
-    says_so = any(name in (PARTS_DONE, PLAN_LOST) for name, _ in record.headers)
-    return says_so or any(_is_reissued(plan) for plan in plans)
+    is_claimed = any(name in (PARTS_DONE, PLAN_LOST) for name, _ in record.headers)
+    return is_claimed or any(_is_reissued(plan) for plan in plans)
 
 
 def _is_reissued(plan: bytes) -> bool:
     try:
-        return any(carried.part.reissue for carried in decode_plan(plan).parts)
+        return any(deferred.part.reissue for deferred in decode_plan(plan).parts)
     except Unreadable:
         return False
 
 
-def within_bounds(journey: Journey, record: Record, now: datetime, *, longest_wait: timedelta) -> Journey:
+def within_bounds(history: RecordHistory, record: Record, now: datetime, *, longest_wait: timedelta) -> RecordHistory:
     """The journey without times that no adapter with the right clock could have written.
 
     What a record says happened before it was read, so the order was not first seen later than now; nor was it seen
     before its record was written. It waits no longer than the writer meant by the writer's own clock, and no longer
     than an adapter ever waits. Times of sending stay, since they are compared with those in the plan; whoever resumes
-    the plan bounds them (`carried.take_up`).
+    the plan bounds them (`carried.resume`).
     """
-    written_at = journey.origin_timestamp
-    first_seen = journey.first_seen if written_at > now else max(journey.first_seen, written_at)
-    not_before, sent_at = journey.not_before, journey.possibly_sent_at
+    written_at = history.origin_timestamp
+    first_seen = history.first_seen if written_at > now else max(history.first_seen, written_at)
+    not_before, sent_at = history.not_before, history.possibly_sent_at
     return replace(
-        journey,
+        history,
         first_seen=min(first_seen, now),
         not_before=None if not_before is None else due_within(not_before, record, now, longest_wait),
-        possibly_sent_at=sent_at if sent_at is None or journey.plan is not None else min(sent_at, now),
+        possibly_sent_at=sent_at if sent_at is None or history.plan is not None else min(sent_at, now),
     )
 
 
@@ -213,8 +213,8 @@ def _claimed_moment(value: bytes | None, now: datetime) -> datetime:
     return now if moment is None else min(moment, now)
 
 
-def unread_journey(record: Record, now: datetime) -> Journey:
-    """The journey of a record for which `read_journey` raised: all that can be read, for its dead letter.
+def read_history_leniently(record: Record, now: datetime) -> RecordHistory:
+    """The journey of a record for which `read_history` raised: all that can be read, for its dead letter.
 
     A possibly-sent header that cannot be read counts as sent now: somebody knew that tickets may exist.
     """
@@ -227,12 +227,12 @@ def unread_journey(record: Record, now: datetime) -> Journey:
         except Unreadable:
             read = {name: rfc3339(now)} if name == POSSIBLY_SENT_AT else {}
         texts.update(read)
-    return _journey(record, texts, now)
+    return _history_from(record, texts, now)
 
 
-def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey:
+def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> RecordHistory:
     origin_timestamp, odd = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.odd_timestamp)
-    return Journey(
+    return RecordHistory(
         origin=_origin(record, texts),
         origin_timestamp=origin_timestamp,
         odd_origin_timestamp=odd,
@@ -253,37 +253,37 @@ def _journey(record: Record, texts: Mapping[str, str], now: datetime) -> Journey
     )
 
 
-def journey_headers(journey: Journey) -> dict[str, str]:
+def history_headers(history: RecordHistory) -> dict[str, str]:
     """The journey as headers, each present only where there is something to say."""
     headers = {
-        "ecticket-topic": journey.origin.topic,
-        "ecticket-partition": str(journey.origin.partition),
-        "ecticket-offset": str(journey.origin.offset),
-        TIMESTAMP: timestamp_text(journey.origin_timestamp, journey.odd_origin_timestamp),
-        "ecticket-first-seen": rfc3339(journey.first_seen),
-        "ecticket-attempts": str(journey.attempts),
-        "ecticket-replays": str(journey.replays),
+        "ecticket-topic": history.origin.topic,
+        "ecticket-partition": str(history.origin.partition),
+        "ecticket-offset": str(history.origin.offset),
+        TIMESTAMP: timestamp_text(history.origin_timestamp, history.odd_origin_timestamp),
+        "ecticket-first-seen": rfc3339(history.first_seen),
+        "ecticket-attempts": str(history.attempts),
+        "ecticket-replays": str(history.replays),
     }
-    if journey.possibly_sent_at is not None:
-        headers[POSSIBLY_SENT_AT] = rfc3339(journey.possibly_sent_at)
-        if journey.only_by_replay:
+    if history.possibly_sent_at is not None:
+        headers[POSSIBLY_SENT_AT] = rfc3339(history.possibly_sent_at)
+        if history.only_by_replay:
             headers[POSSIBLY_SENT_BY] = BY_REPLAY
-    if journey.parts_done:
-        headers[PARTS_DONE] = str(journey.parts_done)
-    if journey.plan_lost:
+    if history.parts_done:
+        headers[PARTS_DONE] = str(history.parts_done)
+    if history.plan_lost:
         headers[PLAN_LOST] = "true"
-    if journey.not_before is not None:
-        headers["ecticket-not-before"] = rfc3339(journey.not_before)
-    if journey.order_id:
-        headers[ORDER_ID] = journey.order_id
-    if journey.merchant_id:
-        headers[MERCHANT_ID] = journey.merchant_id
-    if journey.dead_letter is not None:
-        headers[DEAD_LETTER] = str(journey.dead_letter)
-    if journey.value_omitted:
+    if history.not_before is not None:
+        headers["ecticket-not-before"] = rfc3339(history.not_before)
+    if history.order_id:
+        headers[ORDER_ID] = history.order_id
+    if history.merchant_id:
+        headers[MERCHANT_ID] = history.merchant_id
+    if history.dead_letter is not None:
+        headers[DEAD_LETTER] = str(history.dead_letter)
+    if history.value_omitted:
         headers[VALUE_OMITTED] = "true"
-    if journey.plan is not None:
-        headers[PLAN] = journey.plan.decode()
+    if history.plan is not None:
+        headers[PLAN] = history.plan.decode()
     return headers
 
 
@@ -292,9 +292,9 @@ def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
     return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
 
 
-def encoded_headers(journey: Journey) -> tuple[tuple[str, bytes], ...]:
+def encoded_headers(history: RecordHistory) -> tuple[tuple[str, bytes], ...]:
     """The journey as a record's headers."""
-    return tuple((name, text.encode()) for name, text in journey_headers(journey).items())
+    return tuple((name, text.encode()) for name, text in history_headers(history).items())
 
 
 def shown_id(text: str) -> str:
@@ -305,7 +305,7 @@ def shown_id(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
 
 
-def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
+def foreign_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
     """The headers as the shop sent them: ours and Spring's are left out, since they are replaced and never repeated."""
     return tuple(header for header in headers if not header[0].startswith((PREFIX, _SPRING_PREFIX)))
 

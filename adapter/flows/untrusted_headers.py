@@ -16,7 +16,7 @@ _LOG_EVERY: Final = timedelta(seconds=10)
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class UnverifiedRecords:
+class UntrustedHeaders:
     """The reports of one stage."""
 
     def __init__(self, stage: str, observer: FlowObserver, now: Clock) -> None:
@@ -30,7 +30,7 @@ class UnverifiedRecords:
         """Report the record, unless its headers are verified, or it has none."""
         if trust in (Trust.VALID, Trust.NOTHING_TO_SIGN):
             return
-        self._observer.unverified(self._stage, trust.value)
+        self._observer.untrusted_headers(self._stage, trust.value)
         now = self._now()
         if self._logged_at is not None and now - self._logged_at < _LOG_EVERY:
             self._unlogged += 1

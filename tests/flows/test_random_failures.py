@@ -22,113 +22,115 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER
 from adapter.testing.told import Told, header
-from flows.house import THREE_PARTS, House, plan_of, with_headers
+from flows.harness import THREE_PARTS, Harness, plan_of, with_headers
 
 FAULTS = (None, None, LOST_AFTER, LOST_BEFORE, NOT_SENT, NOT_ACCEPTED, REFUSED, REFUSED_AFTER)
 
 
 @dataclass(slots=True)
-class BadDay:
+class RandomOrder:
     """One order's life on a day made from a seed."""
 
     seed: int
-    house: House = field(init=False)
-    told: Told = field(default_factory=Told)
+    harness: Harness = field(init=False)
+    published: Told = field(default_factory=Told)
     parts: int = 0
     crashes: int = 0
 
     def __post_init__(self) -> None:
         chance = random.Random(self.seed)
-        self.house = House(policy=SubmitPolicy(give_up_after_seconds=7_200))
+        self.harness = Harness(policy=SubmitPolicy(give_up_after_seconds=7_200))
         self.parts, self.crashes = chance.randint(1, 3), chance.choice((0, 1, 2, 4))
-        ecticket = self.house.ecticket
+        ecticket = self.harness.ecticket
         ecticket.visible_after = chance.choice((0, 0, 100, 290))
         ecticket.faults = [chance.choice(FAULTS) for _ in range(chance.randint(0, 6))]
 
     async def live(self) -> None:
         """Until nothing of the order is carried on any more."""
         chance = random.Random(-self.seed - 1)
-        record = self.house.order(*chance.sample(THREE_PARTS, self.parts))
+        record = self.harness.order(*chance.sample(THREE_PARTS, self.parts))
         fenced: datetime | None = None
-        remapped = False
+        mapping_changed = False
         for _ in range(500):
-            self._weather(chance)
-            told = await self._sit(record, fenced, remapped, chance)
-            if told is None:
-                self.house.clock.passes(chance.choice((5, 30, 700)))
-                self.house.use()
-                fenced, remapped = self.house.clock(), remapped or chance.random() < 0.2
+            self._change_faults(chance)
+            published = await self._run(record, fenced, mapping_changed, chance)
+            if published is None:
+                self.harness.clock.passes(chance.choice((5, 30, 700)))
+                self.harness.use()
+                fenced, mapping_changed = self.harness.clock(), mapping_changed or chance.random() < 0.2
                 continue
-            self.told.add(told)
-            if not told.deferred:
+            self.published.add(published)
+            if not published.deferred:
                 return
-            record, fenced, remapped = told.later, None, False
+            record, fenced, mapping_changed = published.later, None, False
         raise AssertionError("the order does not end")
 
-    async def _sit(self, record: Record, fenced: datetime | None, remapped: bool, chance: random.Random) -> Told | None:
+    async def _run(
+        self, record: Record, fenced: datetime | None, mapping_changed: bool, chance: random.Random
+    ) -> Told | None:
         """One sitting; None: the process dies at one of its sends, or when all is done and nothing is committed."""
         dies = self.crashes > 0 and chance.random() < 0.3
         self.crashes -= dies
         at_send = chance.choice((0, 1, 2, None)) if dies else None
         try:
-            told = await self.house.work(
-                record, possibly_sent_since=fenced, fingerprint_changed=remapped, lost_after=at_send
+            published = await self.harness.work(
+                record, possibly_sent_since=fenced, fingerprint_changed=mapping_changed, lost_after=at_send
             )
         except LeaseLost:
             return None
-        return None if dies else told
+        return None if dies else published
 
-    def _weather(self, chance: random.Random) -> None:
-        ecticket = self.house.ecticket
+    def _change_faults(self, chance: random.Random) -> None:
+        ecticket = self.harness.ecticket
         ecticket.maintenance = chance.random() < 0.1
         ecticket.silent = chance.random() < 0.1
         if chance.random() < 0.05:
-            ecticket.breaker_until = self.house.clock() + timedelta(seconds=chance.choice((1, 100, 1_800)))
+            ecticket.breaker_until = self.harness.clock() + timedelta(seconds=chance.choice((1, 100, 1_800)))
 
     def disagreements(self) -> list[str]:
         """What was told and is not so, or is so and was not told."""
-        tickets = self.house.ecticket.tickets
+        tickets = self.harness.ecticket.tickets
         wrong = [f"{number} was issued {times} times" for number, times in tickets.items() if times > 1]
-        ended = []
-        for event in self.told.events:
+        settled = []
+        for event in self.published.events:
             if event.kind in ("submitted", "failed"):
-                ended.append(event.data["part"])
+                settled.append(event.data["part"])
                 if tickets[str(event.data["trade_no"])] != (event.kind == "submitted"):
                     wrong.append(f"told as {event.kind}, with {tickets[str(event.data['trade_no'])]} issuances")
-        for letter in self.told.letters:
-            for carried in plan_of(letter).parts:
-                ended.append(carried.part.number)
-                if header(letter, "ecticket-reason") != "unresolved" and tickets[carried.part.trade_no.value]:
+        for dead_letter in self.published.letters:
+            for handed_off in plan_of(dead_letter).parts:
+                settled.append(handed_off.part.number)
+                if header(dead_letter, "ecticket-reason") != "unresolved" and tickets[handed_off.part.trade_no.value]:
                     wrong.append("tickets exist, and nobody is told that they may")
-        if sorted(map(str, ended)) != [str(number) for number in range(1, self.parts + 1)]:
-            wrong.append(f"parts {ended} of {self.parts} have ended")
+        if sorted(map(str, settled)) != [str(number) for number in range(1, self.parts + 1)]:
+            wrong.append(f"parts {settled} of {self.parts} have ended")
         return wrong
 
 
-async def test_on_bad_days_the_books_agree() -> None:
+async def test_after_random_failures_events_and_tickets_agree() -> None:
     """Every part ends once, as what it is told to be, and no number is issued twice."""
     ends: Counter[str] = Counter()
     for seed in range(100):
-        day = BadDay(seed)
+        day = RandomOrder(seed)
         await day.live()
         assert day.disagreements() == [], f"seed {seed}"
-        ends.update(day.told.kinds)
+        ends.update(day.published.kinds)
 
     assert set(ends) == {"submitted", "failed", "parked"}
 
 
-async def test_the_books_are_no_formality(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_comparison_of_events_and_tickets_finds_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     """A house whose new processes forget that the old ones may have sent issues twice, and is found out."""
-    work = House.work
+    work = Harness.work
 
-    async def forgetful(self: House, record: Record, *, lost_after: int | None = None, **_: object) -> Told:
+    async def forgetful(self: Harness, record: Record, *, lost_after: int | None = None, **_: object) -> Told:
         return await work(self, record, lost_after=lost_after)
 
-    monkeypatch.setattr(House, "work", forgetful)
+    monkeypatch.setattr(Harness, "work", forgetful)
     found: list[str] = []
     seeds = iter(range(80))
     while not any("was issued 2 times" in each for each in found):
-        day = BadDay(next(seeds))
+        day = RandomOrder(next(seeds))
         await day.live()
         found += day.disagreements()
 
@@ -149,11 +151,11 @@ async def test_whatever_a_record_holds_it_has_one_outcome(
     value: bytes | None, headers: list[tuple[str, bytes | None]], key: bytes | None
 ) -> None:
     """Nothing but a dead letter and its event, with the record as it came; on either topic of the adapter's own."""
-    house = House()
-    record = with_headers(house.record(value, key=key), *headers)
+    harness = Harness()
+    record = with_headers(harness.record(value, key=key), *headers)
 
-    told = await house.work(record)
+    published = await harness.work(record)
 
-    assert told.kinds == ["parked"]
-    assert (told.letter.key, told.letter.value) == (key, value)
-    assert house.ecticket.calls == []
+    assert published.kinds == ["parked"]
+    assert (published.letter.key, published.letter.value) == (key, value)
+    assert harness.ecticket.calls == []

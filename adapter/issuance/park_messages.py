@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapter.issuance.actions import Park, ParkReason
-from adapter.issuance.state import PartState, Why
+from adapter.issuance.state import PartState, WaitReason
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
 _UNRESOLVED = (
-    "Tickets may exist under {number}: {story}, and ECTicket's answers did not settle it in time. "
+    "Tickets may exist under {number}: {reason}, and ECTicket's answers did not settle it in time. "
     "Look it up (`ecticket-adapter {query}`). Once you know, say so (`ecticket-adapter resolve {value} "
     "--as issued|failed --why ...`); to go on asking, replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
@@ -26,14 +26,14 @@ _REFUSED_ENVELOPE = (
     "exist. Look for odd characters in this order; mend it in the shop and send it anew."
 )
 
-_BESIDE_ANOTHER_PLAN = (
+_OTHER_PLAN = (
     "Tickets may exist that today's mapping does not give this order: ECTicket has {found}, from another mapping under "
     "which the order was sent before. So {unsent} stayed unsent, and ECTicket does not have it. Look up what exists "
     "(`ecticket-adapter {query}`). Then close what is unsent (`ecticket-adapter resolve {value} --as failed "
     "--why ...`); if it is to be bought besides, `ecticket-adapter reissue` does so. A replay only asks again."
 )
 
-_ANOTHER_ORDERS = (
+_OTHER_ORDER = (
     "Order {order} brings {number}, and so does order {other}, which has that number at ECTicket or may have it. "
     "ECTicket takes a number once, so tickets under it are those of order {other}, and order {order} is not published "
     "as issued. Find out at the shop which order the payment is for (`ecticket-adapter {query}`). Then close this one "
@@ -43,43 +43,43 @@ _ANOTHER_ORDERS = (
 
 def parked(reason: ParkReason, state: PartState) -> Park:
     """Park a part that could not be submitted."""
-    past, number = state.past, told(state.part.trade_no)
+    history, number = state.history, number_name(state.part.trade_no)
     match reason:
         case ParkReason.GAVE_UP:
             message = _GAVE_UP.format(number=number, value=state.part.trade_no.value)
         case ParkReason.REFUSED_ENVELOPE:
-            message = _REFUSED_ENVELOPE.format(number=number, count=past.unaccepted)
+            message = _REFUSED_ENVELOPE.format(number=number, count=history.unaccepted)
         case ParkReason.UNRESOLVED:
-            message = unresolved(state.part.trade_no, _story(state))
+            message = unresolved(state.part.trade_no, _doubt_clause(state))
     return Park(reason=reason, message=message)
 
 
-def unresolved(trade_no: TradeNo, story: str) -> str:
-    """The message for tickets that may exist; `story` is a clause that says why nobody knows."""
-    return _UNRESOLVED.format(number=told(trade_no), value=trade_no.value, story=story, query=_query(trade_no))
+def unresolved(trade_no: TradeNo, clause: str) -> str:
+    """The message for tickets that may exist; `clause` is a clause that says why nobody knows."""
+    return _UNRESOLVED.format(number=number_name(trade_no), value=trade_no.value, reason=clause, query=_query(trade_no))
 
 
-def another_orders_number(trade_no: TradeNo, *, order_id: str, other: str) -> str:
+def other_order_message(trade_no: TradeNo, *, order_id: str, other: str) -> str:
     """The message for an order whose number another order has: what ECTicket knows of it is the other one's."""
-    return _ANOTHER_ORDERS.format(
-        number=told(trade_no), order=order_id, other=other, value=trade_no.value, query=_query(trade_no)
+    return _OTHER_ORDER.format(
+        number=number_name(trade_no), order=order_id, other=other, value=trade_no.value, query=_query(trade_no)
     )
 
 
-def beside_another_plan(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[TradeNo]) -> str:
+def other_plan_message(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[TradeNo]) -> str:
     """The message for parts that were not sent, since numbers that their plan does not have are at ECTicket.
 
     `found` are those numbers, each with the number of its part.
     """
-    return _BESIDE_ANOTHER_PLAN.format(
-        found=" and ".join(f"{told(trade_no)} (part {part})" for trade_no, part in found),
-        unsent=" and ".join(map(told, unsent)),
+    return _OTHER_PLAN.format(
+        found=" and ".join(f"{number_name(trade_no)} (part {part})" for trade_no, part in found),
+        unsent=" and ".join(map(number_name, unsent)),
         query=_query(found[0][0]),
         value=unsent[0].value,
     )
 
 
-def told(trade_no: TradeNo) -> str:
+def number_name(trade_no: TradeNo) -> str:
     """The number with its name at ECTicket."""
     return f"{trade_no.kind.field_name} {trade_no.value}"
 
@@ -88,21 +88,21 @@ def _query(trade_no: TradeNo) -> str:
     return f"query {trade_no.value}{' --free' if trade_no.kind is TradeNoKind.FREE else ''}"
 
 
-def _story(state: PartState) -> str:
-    story = _why_in_doubt(state)
-    if state.hold is not None and state.hold.why is Why.NO_KNOWN_NUMBER:
+def _doubt_clause(state: PartState) -> str:
+    clause = _why_in_doubt(state)
+    if state.hold is not None and state.hold.reason is WaitReason.NO_KNOWN_NUMBER:
         merchant_id = state.part.request.merchant_id
         return (
-            f"{story}, no number of merchant {merchant_id} is known to exist that would show that queries work (set "
+            f"{clause}, no number of merchant {merchant_id} is known to exist that would show that queries work (set "
             f"merchants.{merchant_id}.known_trade_no to one, then replay this order)"
         )
-    return story
+    return clause
 
 
 def _why_in_doubt(state: PartState) -> str:
-    past = state.past
-    if past.control_known:
+    history = state.history
+    if history.control_known:
         return "ECTicket claims to know a random number, so what it says about this one proves nothing"
-    if past.refusal is not None:
-        return f"Issue was refused with RtnCode {past.refusal.code}, which was never seen to be final"
-    return f"an Issue call is in doubt ({past.doubt})"
+    if history.refusal is not None:
+        return f"Issue was refused with RtnCode {history.refusal.code}, which was never seen to be final"
+    return f"an Issue call is in doubt ({history.doubt})"

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from adapter.flows.event_fields import OrderRef, issuance_fields
 from adapter.flows.events import Origin, record_origin
-from adapter.flows.journey import Journey, encoded_headers, own_headers
+from adapter.flows.published_events import PublishedEvent
+from adapter.flows.record_history import RecordHistory, encoded_headers, foreign_headers
 from adapter.flows.signatures import RecordSigner
-from adapter.flows.telling import Whose, common
-from adapter.flows.words import Word
-from adapter.issuance.carried import CarriedPart, CarriedPlan, encode_plan
 from adapter.issuance.plan import Part, renumbered
-from adapter.issuance.state import Past
+from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
+from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import ProducerRecord, Record
 
@@ -29,8 +29,8 @@ _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A part whose every number failed: `trade_nos` are they, and `word` the last word about it."""
+class FailedPart:
+    """A part whose every number failed: `trade_nos` are they, and `event` the last word about it."""
 
     merchant_id: str
     order_id: str
@@ -38,14 +38,14 @@ class Failure:
     part: int
     parts: int
     trade_nos: tuple[str, ...]
-    word: Word
+    event: PublishedEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotReissued:
     """Why nothing is reissued, and what to do instead."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,64 +56,68 @@ class Reissue:
     producer_record: ProducerRecord
 
 
-def failures(words: Sequence[Word], which: str) -> tuple[Failure, ...] | NotReissued:
+def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[FailedPart, ...] | NotReissued:
     """The parts of one order that finally failed; only the one under `which` where that is a trade number.
 
-    `words` is all that was told of the order; what was told of one number stands in the order in which it was told.
+    `events` is all that was told of the order; what was told of one number stands in the order in which it was told.
     """
-    about = sorted((word for word in words if word.trade_no is not None), key=lambda word: word.at)
-    parts = {word.data.get("part") for word in about if which in (word.trade_no, word.order_id)}
+    about = sorted((event for event in events if event.trade_no is not None), key=lambda event: event.at)
+    parts = {event.data.get("part") for event in about if which in (event.trade_no, event.order_id)}
     found, refused = [], []
     for number in sorted(part for part in parts if isinstance(part, int)):
-        of_part = [word for word in about if word.data.get("part") == number]
-        if not any(word.kind == "failed" for word in of_part):
+        of_part = [event for event in about if event.data.get("part") == number]
+        if not any(event.name == "failed" for event in of_part):
             continue
-        last = _last_words(of_part, words)
-        standing = {trade_no: kind for trade_no, kind in last.items() if kind != "failed"}
-        if standing:
-            refused += [_STANDING[kind].format(part=number, trade_no=trade_no) for trade_no, kind in standing.items()]
+        last = _last_event_names(of_part, events)
+        not_failed = {trade_no: kind for trade_no, kind in last.items() if kind != "failed"}
+        if not_failed:
+            refused += [
+                _NOT_FAILED[kind].format(part=number, trade_no=trade_no) for trade_no, kind in not_failed.items()
+            ]
         else:
-            found.append(_failure(of_part, tuple(last)))
+            found.append(_failed_part(of_part, tuple(last)))
     if found:
         return tuple(found)
-    return NotReissued(why=" ".join(refused) or _NOTHING_FAILED.format(which=which))
+    return NotReissued(reason=" ".join(refused) or _NOTHING_FAILED.format(which=which))
 
 
-def orders_named(words: Iterable[Word], which: str) -> frozenset[tuple[str | None, str | None]]:
+def orders_named(events: Iterable[PublishedEvent], which: str) -> frozenset[tuple[str | None, str | None]]:
     """Merchant and order id of each order that `which` names, as its id or by a trade number."""
-    return frozenset((word.merchant_id, word.order_id) for word in words if which in (word.trade_no, word.order_id))
+    return frozenset(
+        (event.merchant_id, event.order_id) for event in events if which in (event.trade_no, event.order_id)
+    )
 
 
-def next_part(part: Part, failure: Failure, *, prefix: str) -> Part:
+def next_part(part: Part, failed: FailedPart, *, prefix: str) -> Part:
     """The part under its next number, counted on from the last reissue."""
-    derived = _derived(failure, prefix)
-    counted = max((count for count in range(_MOST_REISSUES) if derived(count) in failure.trade_nos), default=0)
-    count = max(counted, len(failure.trade_nos) - 1)
-    return renumbered(replace(part, reissue=count), order_id=failure.order_id, prefix=prefix)
+    derived = _derived(failed, prefix)
+    counted = max((count for count in range(_MOST_REISSUES) if derived(count) in failed.trade_nos), default=0)
+    count = max(counted, len(failed.trade_nos) - 1)
+    return renumbered(replace(part, reissue=count), order_id=failed.order_id, prefix=prefix)
 
 
-def difference(parts: Sequence[Part], failure: Failure, whose: Whose, *, changed_items: bool) -> str | None:
+def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *, changed_items: bool) -> str | None:
     """Why today's plan is not the one that failed; None where it is.
 
     `changed_items`: other items than those that failed are meant.
     """
-    if (whose.merchant_id, whose.order_id) != (failure.merchant_id, failure.order_id):
+    if (order_ref.merchant_id, order_ref.order_id) != (failed.merchant_id, failed.order_id):
         return (
-            f"The order record is not that of order {failure.order_id} of merchant {failure.merchant_id}. "
+            f"The order record is not that of order {failed.order_id} of merchant {failed.merchant_id}. "
             "Give the right one with --order."
         )
-    if len(parts) != failure.parts:
+    if len(parts) != failed.parts:
         return (
-            f"The order has {len(parts)} parts under today's mapping, and had {failure.parts}: which of them failed "
+            f"The order has {len(parts)} parts under today's mapping, and had {failed.parts}: which of them failed "
             "cannot be said. Undo the change of the mapping, or have the shop send a new order."
         )
-    data = common(whose, parts[failure.part - 1], ticket_trade_no=None)
+    data = issuance_fields(order_ref, parts[failed.part - 1], ticket_trade_no=None)
     now: Mapping[str, object] = {**data, "items": [dict(item) for item in data["items"]]}
-    changed = [name for name in _COMPARED if now[name] != failure.word.data.get(name)]
+    changed = [name for name in _COMPARED if now[name] != failed.event.data.get(name)]
     if not changed or (changed_items and "trade_no_kind" not in changed):
         return None
     return (
-        f"Part {failure.part} is another one under today's mapping than the one that failed ({', '.join(changed)}). "
+        f"Part {failed.part} is another one under today's mapping than the one that failed ({', '.join(changed)}). "
         "Undo the change of the mapping, or say --changed-items if that is what is to be issued now."
     )
 
@@ -121,8 +125,8 @@ def difference(parts: Sequence[Part], failure: Failure, whose: Whose, *, changed
 def reissue(
     order_record: Record,
     parts: Sequence[Part],
-    found: Sequence[Failure],
-    whose: Whose,
+    found: Sequence[FailedPart],
+    order_ref: OrderRef,
     *,
     prefix: str,
     topic: str,
@@ -134,15 +138,15 @@ def reissue(
 
     The numbers count as possibly sent: somebody may have run the same command before.
     """
-    anew = tuple(next_part(parts[failure.part - 1], failure, prefix=prefix) for failure in found)
-    plan = CarriedPlan(
-        order_id=whose.order_id,
-        merchant_id=whose.merchant_id,
-        reference=whose.reference,
+    renumbered_parts = tuple(next_part(parts[failed.part - 1], failed, prefix=prefix) for failed in found)
+    plan = DeferredPlan(
+        order_id=order_ref.order_id,
+        merchant_id=order_ref.merchant_id,
+        reference=order_ref.reference,
         parts_done=settled,
-        parts=tuple(CarriedPart(part=part, past=Past()) for part in anew),
+        parts=tuple(DeferredPart(part=part, history=PartHistory()) for part in renumbered_parts),
     )
-    journey = Journey(
+    history = RecordHistory(
         origin=origin_of(found[0].order_record) or record_origin(order_record),
         origin_timestamp=order_record.timestamp,
         odd_origin_timestamp=order_record.odd_timestamp,
@@ -151,15 +155,15 @@ def reissue(
         not_before=now,
         parts_done=settled,
         plan=encode_plan(plan),
-    ).of_order(whose.merchant_id, whose.order_id)
+    ).of_order(order_ref.merchant_id, order_ref.order_id)
     producer_record = ProducerRecord(
         topic=topic,
         key=order_record.key,
         value=order_record.value,
-        headers=(*own_headers(order_record.headers), *encoded_headers(journey)),
+        headers=(*foreign_headers(order_record.headers), *encoded_headers(history)),
     )
-    signed = producer_record if signer is None else signer.sign(producer_record, whose.merchant_id)
-    return Reissue(parts=anew, producer_record=signed)
+    signed = producer_record if signer is None else signer.sign(producer_record, order_ref.merchant_id)
+    return Reissue(parts=renumbered_parts, producer_record=signed)
 
 
 def origin_of(order_record: str | None) -> Origin | None:
@@ -171,7 +175,7 @@ def origin_of(order_record: str | None) -> Origin | None:
     return Origin(topic=topic, partition=int(partition), offset=int(offset))
 
 
-def carries(record: Record, trade_nos: Iterable[str]) -> bool:
+def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:
     """Whether a deferred record's plan holds one of the numbers."""
     plans = [value or b"" for name, value in record.headers if name == "ecticket-plan"]
     return any(trade_no.encode() in plan for plan in plans for trade_no in trade_nos)
@@ -181,39 +185,39 @@ _NOTHING_FAILED = (
     "Nothing that was told says that anything of {which} failed. What is unresolved is not failed: "
     "see ecticket-adapter dead-letters list."
 )
-_STANDING = {
+_NOT_FAILED = {
     "issued": "Part {part} was issued under {trade_no}.",
     "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
     "delayed": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
 }
 
 
-def _last_words(of_part: Iterable[Word], told: Iterable[Word]) -> dict[str, str]:
+def _last_event_names(of_part: Iterable[PublishedEvent], events: Iterable[PublishedEvent]) -> dict[str, str]:
     """The last word about each of the part's numbers, which stand in the order of their first ones.
 
     By the order in which it was `told` and not by the time: machines' clocks differ. A number that failed may be taken
     in after that (the shop sent the order again), so `submitted` is a word like any other.
     """
-    kinds = {word.trade_no: word.kind for word in told}
-    return {number: kinds[number] for number in dict.fromkeys(word.trade_no or "" for word in of_part)}
+    names = {event.trade_no: event.name for event in events}
+    return {number: names[number] for number in dict.fromkeys(event.trade_no or "" for event in of_part)}
 
 
-def _failure(words: Sequence[Word], trade_nos: tuple[str, ...]) -> Failure:
-    last = [word for word in words if word.kind == "failed"][-1]
+def _failed_part(events: Sequence[PublishedEvent], trade_nos: tuple[str, ...]) -> FailedPart:
+    last = [event for event in events if event.name == "failed"][-1]
     part, parts = last.data.get("part"), last.data.get("parts")
-    return Failure(
+    return FailedPart(
         merchant_id=last.merchant_id or "",
         order_id=last.order_id or "",
         order_record=last.order_record,
         part=part if isinstance(part, int) else 1,
         parts=parts if isinstance(parts, int) else 1,
         trade_nos=trade_nos,
-        word=last,
+        event=last,
     )
 
 
-def _derived(failure: Failure, prefix: str) -> Callable[[int], str]:
+def _derived(failed: FailedPart, prefix: str) -> Callable[[int], str]:
     def number(count: int) -> str:
-        return derive_trade_no(failure.merchant_id, failure.order_id, failure.part, prefix=prefix, reissue=count)
+        return derive_trade_no(failed.merchant_id, failed.order_id, failed.part, prefix=prefix, reissue=count)
 
     return number
