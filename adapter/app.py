@@ -23,9 +23,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from adapter import log, wiring
-from adapter.deliveries import Deliveries
-from adapter.errors import BrokerAway, SettingsError, TopicsMissing
-from adapter.extensions.facade import Extensions
+from adapter.errors import BrokerUnavailable, SettingsError, TopicsMissing
+from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.events import Notified
@@ -36,10 +35,11 @@ from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.planner_version import planner_version
-from adapter.protocol.notification import Kind
-from adapter.provider.client import Provider
+from adapter.protocol.notification import CallbackKind
+from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
-from adapter.settings.advice import advise
+from adapter.settings.checks import check_settings
+from adapter.sink_runner import SinkRunner
 from adapter.stream import topics as kafka_topics
 from adapter.stream.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.stream.engine import Engine
@@ -54,19 +54,19 @@ from adapter.web.server import WebServer
 S = TypeVar("S")
 
 STAGES = ("submit", "confirm", "deliver", "receive")
-BEAT_SECONDS = 60.0
+STUCK_AFTER_SECONDS = 60.0
 """A loop that did not turn for so long is stuck; a restart helps."""
-ABANDONED_MAX = 8
+STUCK_THREADS_MAX = 8
 """Threads stuck in plugins' hooks at which a restart helps."""
-COLLECT_AFTER_OBJECTS = 20_000
+GC_THRESHOLD = 20_000
 """New objects at which the garbage collector looks at them; some megabytes."""
-THREAD_TURN_SECONDS = 0.0005
+THREAD_SWITCH_SECONDS = 0.0005
 """How long a thread may compute before another one that asks for the interpreter gets it; Python's default is 0.005.
 
 The event loop takes turns with up to 32 hook threads. When all of them compute, the default holds the loop up for 6 s
 at a stretch, and its heartbeats with it; this value 1.5 s, and the hooks are not slower.
 """
-_TOLD_EVERY_SECONDS = 10.0
+_WARN_EVERY_SECONDS = 10.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -92,12 +92,12 @@ async def _run(settings: Settings, only: Collection[str]) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run by itself
             loop.add_signal_handler(number, stop.set)
     adapter = Adapter(settings, only)
-    _spare_the_collector()
-    sys.setswitchinterval(THREAD_TURN_SECONDS)
+    _tune_gc()
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     await adapter.run(stop)
 
 
-def _spare_the_collector() -> None:
+def _tune_gc() -> None:
     """Let the garbage collector look seldom, and never again at what was imported and stays.
 
     Hundreds of orders in flight hold so many objects that it starts all the time and finds nothing: it took 3 to 5 % of
@@ -105,7 +105,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
 
 
 class RunningStage(Runs, Protocol):
@@ -127,7 +127,7 @@ class Adapter:
         if unknown or not only:
             named = ", ".join(unknown) or "nothing"
             raise SettingsError(f"--only names {named}; this version has the stages {', '.join(STAGES)}.")
-        _take_advice(settings)
+        _check_settings(settings)
         _check_codecs()
         self._settings = settings
         self._now = now
@@ -138,12 +138,12 @@ class Adapter:
             raise SettingsError("No merchant is configured. Set merchants (ECTICKET_MERCHANTS) or secrets_dir.")
         self._signer = wiring.record_signer(settings, self._merchants)
         self._metrics = Metrics()
-        self._extensions = wiring.make_extensions(settings, self._merchants)
-        _tell_of(self._extensions.plugins)
-        sinks = wiring.make_sinks(self._extensions.plugins) if "deliver" in only else ()
+        self._hook_runner = wiring.make_hook_runner(settings, self._merchants)
+        _log_plugins(self._hook_runner.plugins)
+        sinks = wiring.make_sinks(self._hook_runner.plugins) if "deliver" in only else ()
         if set(only) == {"deliver"} and not sinks:
             raise SettingsError("--only names deliver, and there is no sink. Set one up (docs/sinks.md).")
-        self._deliveries = Deliveries(
+        self._sink_runner = SinkRunner(
             settings,
             sinks,
             self._connection,
@@ -151,14 +151,14 @@ class Adapter:
             observer=self._metrics.sinks,
             now=now,
         )
-        self._metrics.watch_sinks(self._deliveries.lingering)
-        self._metrics.watch_hooks(self._extensions.counters.snapshot, lambda: self._extensions.abandoned_threads)
+        self._metrics.watch_sinks(self._sink_runner.stuck)
+        self._metrics.watch_hooks(self._hook_runner.counters.snapshot, lambda: self._hook_runner.stuck_threads)
         self._only = only
         self._receiving = self._receive_stage()
-        self._fingerprint = _fingerprint(settings, self._extensions)
+        self._fingerprint = _fingerprint(settings, self._hook_runner)
         self._number_history = wiring.number_history(settings, self._connection, self._merchants)
         self._engines: Mapping[str, RunningStage] = {}
-        self._trouble: str | None = "starting"
+        self._startup_problem: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; raises what keeps the adapter from starting, or from going on."""
@@ -173,7 +173,7 @@ class Adapter:
         try:
             if self._receiving is not None:
                 await self._receiving.start()
-            if await self._broker_is_there(stop):
+            if await self._wait_for_broker(stop):
                 self._engines = dict(self._make_engines(provider))
                 await self._run_engines(stop)
         finally:
@@ -181,31 +181,33 @@ class Adapter:
                 await self._receiving.stop(self._settings.shutdown.grace_seconds)
             await self._number_history.close()
             await provider.close()
-            await self._extensions.aclose()
+            await self._hook_runner.aclose()
             await admin.stop()
 
-    async def _broker_is_there(self, stop: asyncio.Event) -> bool:
+    async def _wait_for_broker(self, stop: asyncio.Event) -> bool:
         """Wait for the broker and look for the topics; False when the adapter is stopped meanwhile.
 
         Raises TopicsMissing.
         """
-        told = float("-inf")
+        warned_at = float("-inf")
         while not stop.is_set():
             try:
-                await self._look_for_topics()
-            except BrokerAway as away:
-                self._trouble = f"no broker answers: {away}"
-                if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
-                    _log.warning("waiting for the broker", servers=self._connection.bootstrap_servers, why=str(away))
-                    told = time.monotonic()
+                await self._check_topics()
+            except BrokerUnavailable as error:
+                self._startup_problem = f"no broker answers: {error}"
+                if time.monotonic() - warned_at >= _WARN_EVERY_SECONDS:
+                    _log.warning(
+                        "waiting for the broker", servers=self._connection.bootstrap_servers, reason=str(error)
+                    )
+                    warned_at = time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
             else:
-                self._trouble = None
+                self._startup_problem = None
                 return True
         return False
 
-    async def _look_for_topics(self) -> None:
+    async def _check_topics(self) -> None:
         specs = wiring.topic_specs(self._settings)
         missing = await kafka_topics.missing(self._connection, [spec.name for spec in specs])
         if missing:
@@ -215,7 +217,7 @@ class Adapter:
         for warning in await kafka_topics.warnings(self._connection, specs):
             _log.warning(warning)
 
-    def _make_engines(self, provider: Provider) -> Iterator[tuple[str, RunningStage]]:
+    def _make_engines(self, provider: EcticketClient) -> Iterator[tuple[str, RunningStage]]:
         if "submit" in self._only:
             yield "submit", self._engine(self._submit_stage(provider))
         if "confirm" in self._only:
@@ -232,7 +234,7 @@ class Adapter:
             skips_group=wiring.skips_group(self._settings),
         )
 
-    def _submit_stage(self, provider: Provider) -> SubmitStage:
+    def _submit_stage(self, provider: EcticketClient) -> SubmitStage:
         settings = self._settings
         outcomes = OrderOutcomes(
             topics=wiring.flow_topics(settings),
@@ -249,7 +251,7 @@ class Adapter:
             concurrency=settings.submit.concurrency,
             fingerprint=self._fingerprint,
             merchants=self._merchants,
-            extensions=self._extensions,
+            hook_runner=self._hook_runner,
             ecticket=provider,
             outcomes=outcomes,
             plan_policy=wiring.plan_policy(settings),
@@ -261,7 +263,7 @@ class Adapter:
             longest_wait_seconds=max(LONGEST_DEFERRAL_SECONDS, settings.submit.defer_seconds),
         )
 
-    def _confirm_stage(self, provider: Provider) -> ConfirmStage:
+    def _confirm_stage(self, provider: EcticketClient) -> ConfirmStage:
         settings = self._settings
         return ConfirmStage(
             topics=wiring.flow_topics(settings),
@@ -291,7 +293,7 @@ class Adapter:
             observer=observer,
             now=self._now,
         )
-        paths = {Kind.REFUND: callbacks.PATHS["refund"], Kind.USE_STATUS: callbacks.PATHS["use_status"]}
+        paths = {CallbackKind.REFUND: callbacks.PATHS["refund"], CallbackKind.USE_STATUS: callbacks.PATHS["use_status"]}
         return ReceiveStage(
             callbacks_app(receiver, observer, paths),
             publisher,
@@ -302,42 +304,42 @@ class Adapter:
 
     async def _run_engines(self, stop: asyncio.Event) -> None:
         """Run the engines until stopped; if one of them ends by itself, stop the others and raise what it raised."""
-        await self._deliveries.start()
+        await self._sink_runner.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
-        here = {"stages": [*self._engines], "sinks": [*self._deliveries.lingering()]}
-        _log.info("running", **here, version=_version(), merchants=len(self._merchants.ids))
+        parts = {"stages": [*self._engines], "sinks": [*self._sink_runner.stuck()]}
+        _log.info("running", **parts, version=_version(), merchants=len(self._merchants.ids))
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        _log.info("stopping", asked=stop.is_set())
+        _log.info("stopping", requested=stop.is_set())
         stopping.cancel()
         grace = self._settings.shutdown.grace_seconds
-        await asyncio.gather(self._deliveries.stop(grace), *(engine.stop(grace) for engine in self._engines.values()))
+        await asyncio.gather(self._sink_runner.stop(grace), *(engine.stop(grace) for engine in self._engines.values()))
         await asyncio.gather(*running)
         _log.info("stopped")
 
-    def not_live_because(self) -> Sequence[str]:
+    def liveness_problems(self) -> Sequence[str]:
         """Reasons why a restart would help."""
         now = time.monotonic()
         beats = {name: engine.last_heartbeat for name, engine in self._engines.items()}
-        beats["deliver"] = self._deliveries.last_heartbeat
+        beats["deliver"] = self._sink_runner.last_heartbeat
         stuck = [
             f"the {name} loop has not turned for {now - beat:.0f} s"
             for name, beat in beats.items()
-            if now - beat > BEAT_SECONDS
+            if now - beat > STUCK_AFTER_SECONDS
         ]
-        abandoned = self._extensions.abandoned_threads
-        if abandoned >= ABANDONED_MAX:
-            stuck.append(f"{abandoned} threads are stuck in plugins' hooks")
+        stuck_threads = self._hook_runner.stuck_threads
+        if stuck_threads >= STUCK_THREADS_MAX:
+            stuck.append(f"{stuck_threads} threads are stuck in plugins' hooks")
         return stuck
 
-    def not_ready_because(self) -> Sequence[str]:
+    def readiness_problems(self) -> Sequence[str]:
         """Reasons why no orders can be taken now; ECTicket's health is none of them.
 
         Nor is that of sinks, unless this process does nothing but deliver.
         """
-        if self._trouble is not None:
-            return [self._trouble]
-        engines: Mapping[str, Runs] = self._engines or self._deliveries.engines
+        if self._startup_problem is not None:
+            return [self._startup_problem]
+        engines: Mapping[str, Runs] = self._engines or self._sink_runner.engines
         return [f"the {name} stage {problem}" for name, engine in engines.items() for problem in _problems(engine)]
 
     def info(self) -> Mapping[str, object]:
@@ -346,9 +348,9 @@ class Adapter:
             "version": _version(),
             "stages": {
                 name: sorted(f"{topic}/{partition}" for topic, partition in engine.assigned)
-                for name, engine in {**self._engines, **self._deliveries.engines}.items()
+                for name, engine in {**self._engines, **self._sink_runner.engines}.items()
             },
-            "sinks": list(self._deliveries.lingering()),
+            "sinks": list(self._sink_runner.stuck()),
             "merchants": list(self._merchants.ids),
             "environment": self._settings.provider.environment,
             "fingerprint": self._fingerprint,
@@ -366,16 +368,16 @@ def _problems(engine: Runs) -> Iterator[str]:
         yield from (f"does not read everything: {cause}" for cause in causes)
 
 
-def _take_advice(settings: Settings) -> None:
+def _check_settings(settings: Settings) -> None:
     """Stop for settings nothing can be issued with, and tell those that trade safety away.
 
     Raises SettingsError.
     """
-    advice = advise(settings)
-    problems = [str(each) for each in advice if each.level == "problem"]
+    issues = check_settings(settings)
+    problems = [str(each) for each in issues if each.level == "problem"]
     if problems:
         raise SettingsError(*problems)
-    for each in advice:
+    for each in issues:
         _log.warning(str(each), setting=each.key)
 
 
@@ -385,7 +387,7 @@ def _check_codecs() -> None:
         _log.error("batches in this codec cannot be read", codec=codec, cause=cause, action=REPAIR_CODECS)
 
 
-def _tell_of(plugins: PluginManager) -> None:
+def _log_plugins(plugins: PluginManager) -> None:
     """Who is asked, in which order, and what about it will not stay."""
     _log.info("plugins are asked in this order", plugins=[plugin.name for plugin in plugins.describe()])
     for warning in plugins.warnings:
@@ -415,10 +417,10 @@ def _confirm_policy(settings: Settings) -> ConfirmPolicy:
     )
 
 
-def _fingerprint(settings: Settings, extensions: Extensions) -> str:
+def _fingerprint(settings: Settings, hook_runner: HookRunner) -> str:
     """Everything that decides which numbers an order gets, and what is bought under each."""
     policy = wiring.plan_policy(settings)
-    text = f"{extensions.fingerprint}/{planner_version()}/{policy.family}/{policy.derive}/{policy.prefix}"
+    text = f"{hook_runner.fingerprint}/{planner_version()}/{policy.family}/{policy.derive}/{policy.prefix}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

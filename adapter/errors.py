@@ -70,7 +70,7 @@ class SettingsError(AdapterError):
         self.problems = problems
 
 
-class PluginRefused(AdapterError):
+class PluginRejected(AdapterError):
     """A plugin cannot be used; the message names plugin, hook and cure."""
 
 
@@ -186,7 +186,7 @@ class BreakerOpen(NotSent):
         self.retry_at = retry_at
 
 
-class RefusedUnread(CallError):
+class Throttled(CallError):
     """ECTicket refused before executing anything; `retry_at` says when to come back."""
 
     def __init__(self, message: str, *, retry_at: datetime) -> None:
@@ -208,7 +208,7 @@ class StreamError(AdapterError):
     """The engine cannot go on as it is."""
 
 
-class BrokerAway(StreamError):
+class BrokerUnavailable(StreamError):
     """No broker answers at the configured addresses."""
 
     remedy = Remedy.RETRY

@@ -74,7 +74,7 @@ def _without_values(
     given = event.pop("exc_info", None)
     error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else _second(given)
     if error is not None:
-        event["exception"] = "\n".join(_told(error))
+        event["exception"] = "\n".join(_format_exception(error))
     return event
 
 
@@ -97,11 +97,11 @@ def _second(given: object) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def _told(error: BaseException) -> Iterator[str]:
+def _format_exception(error: BaseException) -> Iterator[str]:
     """The causes first, each with the places it passed, the innermost last."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        yield from _told(cause)
+        yield from _format_exception(cause)
     for frame in traceback.extract_tb(error.__traceback__, limit=-_FRAMES):
         yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
     yield f"{type(error).__name__}: {error}" if isinstance(error, AdapterError) else type(error).__name__

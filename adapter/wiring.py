@@ -15,8 +15,8 @@ from pathlib import Path
 from adapter.errors import HookFailed, SettingsError
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.builtin_sinks import sink_sources
-from adapter.extensions.facade import Extensions
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.values import OrderRecord
 from adapter.flows.number_history import NumberHistory
@@ -27,7 +27,7 @@ from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
-from adapter.provider.client import Provider
+from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
 from adapter.provider.observer import ProviderObserver
 from adapter.provider.transport import TransportKind, make_transport, tls_context
@@ -43,7 +43,7 @@ PARTITIONS = 6
 DAY_MS = 24 * 3600 * 1000
 INTERNAL_RETENTION_DAYS = 7
 """Orders on their way and awaited results: at least this long, and twice as long as they may be on their way."""
-TOLD_RETENTION_DAYS = 30
+EVENT_RETENTION_DAYS = 30
 """What was told, and what a person must look at: a month to notice that a reader was away."""
 TAIL_RECORDS = 20_000
 """Of the newest events so many are read to look up whose a trade number is: a second or two of work."""
@@ -110,13 +110,13 @@ def base_url(settings: Settings) -> str:
     return known.get(settings.provider.environment) or (settings.provider.base_url or "").rstrip("/")
 
 
-def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> Provider:
+def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> EcticketClient:
     """ECTicket; close it in the end. Belongs to one event loop.
 
     Raises SettingsError when `provider.ssl_ca_file` cannot be used.
     """
     provider = settings.provider
-    return Provider(
+    return EcticketClient(
         base_url=base_url(settings),
         family=Family(provider.family),
         transport=make_transport(
@@ -173,10 +173,10 @@ def flow_topics(settings: Settings) -> Topics:
     )
 
 
-def plugin_choice(settings: Settings, *, only: str | None = None) -> Choice:
+def plugin_selection(settings: Settings, *, only: str | None = None) -> PluginSelection:
     """Which plugins the settings ask for; `only` one of them where it is named."""
     plugins = settings.plugins
-    return Choice(
+    return PluginSelection(
         load_any=plugins.load == "all",
         modules=plugins.modules,
         paths=plugins.paths,
@@ -187,34 +187,34 @@ def plugin_choice(settings: Settings, *, only: str | None = None) -> Choice:
 
 
 def plugin_manager(settings: Settings, *, only: str | None = None) -> PluginManager:
-    """The plugins the settings ask for, loaded and configured; refused ones are named in its `refusals`.
+    """The plugins the settings ask for, loaded and configured; refused ones are named in its `rejections`.
 
     Raises SettingsError for mistakes in the catalogue.
     """
     built_in = (*built_in_sources(settings.submit.catalogue), *sink_sources())
-    return PluginManager(plugin_choice(settings, only=only), built_in=built_in)
+    return PluginManager(plugin_selection(settings, only=only), built_in=built_in)
 
 
-def make_extensions(
+def make_hook_runner(
     settings: Settings,
     merchants: MerchantBook,
     *,
     plugins: PluginManager | None = None,
     on_observer_failure: Callable[[HookFailed], None] | None = None,
-) -> Extensions:
+) -> HookRunner:
     """All hooks, ready to be asked; an order that names no merchant is the only merchant's.
 
     Raises SettingsError for mistakes in the catalogue or in plugins' own settings, PluginRefused for a plugin that
     cannot be used.
     """
     loaded = plugins or plugin_manager(settings)
-    loaded.ensure_sound()
+    loaded.raise_if_rejected()
 
     def parse_default(record: OrderRecord) -> Order:
         ids = merchants.ids
         return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
 
-    return Extensions(
+    return HookRunner(
         loaded,
         parse_default=parse_default,
         budget_seconds=settings.plugins.budget_ms / 1000,
@@ -245,8 +245,8 @@ def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication
         spec(topics.orders_paid, internal),
         spec(topics.orders_deferred, internal, **large),
         spec(topics.confirmations, internal),
-        spec(topics.issuances, TOLD_RETENTION_DAYS),
-        spec(topics.tickets, TOLD_RETENTION_DAYS),
-        spec(topics.dead_letters, TOLD_RETENTION_DAYS, **large),
-        spec(topics.reconciliations, TOLD_RETENTION_DAYS),
+        spec(topics.issuances, EVENT_RETENTION_DAYS),
+        spec(topics.tickets, EVENT_RETENTION_DAYS),
+        spec(topics.dead_letters, EVENT_RETENTION_DAYS, **large),
+        spec(topics.reconciliations, EVENT_RETENTION_DAYS),
     )

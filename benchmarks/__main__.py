@@ -27,7 +27,7 @@ from benchmarks import (
     throughput,
     waiting,
 )
-from benchmarks.contenders import ADAPTER, BooksDisagreeError
+from benchmarks.contenders import ADAPTER, ResultsDisagreeError
 from benchmarks.ground import Ground, ground
 from benchmarks.machine import machine
 from benchmarks.processes import NotMeasurableError
@@ -169,7 +169,7 @@ def main() -> int:
         console.print(f"{name:12} {fact}", highlight=False)
     try:
         reports = asyncio.run(_run(asked, facts, console))
-    except (NotMeasurableError, SubjectFailedError, BooksDisagreeError, AdapterError) as error:
+    except (NotMeasurableError, SubjectFailedError, ResultsDisagreeError, AdapterError) as error:
         console.print(str(error), markup=False)
         return FAILED
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ class Arrivals:
     def __init__(
         self, connection: KafkaConnection, topic: str, *, counted: bytes = SUBMITTED, at_most_every: float = 0.02
     ) -> None:
-        self.told: Counter[str] = Counter()
+        self.published: Counter[str] = Counter()
         self.arrived_at: dict[str, float] = {}
         self.others: Counter[str] = Counter()
         self.count = 0
@@ -97,7 +97,7 @@ class Arrivals:
     def _note(self, headers: dict[str, bytes], now: float) -> None:
         if headers["ce_type"] == self._counted:
             order = headers["ce_orderid"].decode()
-            self.told[order] += 1
+            self.published[order] += 1
             self.arrived_at.setdefault(order, now)
             self.count += 1
         else:

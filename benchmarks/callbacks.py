@@ -18,7 +18,7 @@ from adapter.local.ports import free_ports
 from adapter.stream.connection import KafkaConnection
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
-from benchmarks.contenders import BooksDisagreeError
+from benchmarks.contenders import ResultsDisagreeError
 from benchmarks.ground import Ground
 from benchmarks.measuring import percentile
 from benchmarks.notifier import Notifier, Sending, Sent
@@ -45,14 +45,14 @@ async def measure(ground: Ground, console: Console, *, seconds: float, profile: 
         await subject.until_ready()
         await _notify(subject, Sending(port=port, count=WARM_UP, first=0, connections=CONNECTIONS))
         if profile:
-            subject.tell(signal.SIGUSR1)
+            subject.send_signal(signal.SIGUSR1)
         for turn, (name, pace) in enumerate(paces.items()):
             console.print(f"callbacks: {count:,} notifications, {name}", style="dim")
             first = WARM_UP + turn * count
             sending = Sending(port=port, count=count, first=first, connections=CONNECTIONS, per_second=pace)
             rows.append(await _row(name, subject, sending))
         if profile:
-            subject.tell(signal.SIGUSR2)
+            subject.send_signal(signal.SIGUSR2)
         await subject.stop()
     await _compare(ground.connection, given, WARM_UP + count * len(paces))
     await ground.remove_topics(given)
@@ -80,7 +80,7 @@ async def _notify(subject: Subject, sending: Sending) -> Sent:
     sent = await asyncio.to_thread(notifier.send)
     subject.must_run()
     if sent.refused:
-        raise BooksDisagreeError(f"{sent.refused} of {len(sent.each)} notifications were not answered with 200")
+        raise ResultsDisagreeError(f"{sent.refused} of {len(sent.each)} notifications were not answered with 200")
     return sent
 
 
@@ -95,7 +95,7 @@ async def _compare(connection: KafkaConnection, given: Mapping[str, str], count:
     finally:
         await consumer.stop()
     if sum(ends.values()) != count:
-        raise BooksDisagreeError(f"{count} notifications were answered, and {sum(ends.values())} are on the topic")
+        raise ResultsDisagreeError(f"{count} notifications were answered, and {sum(ends.values())} are on the topic")
 
 
 def _aim(rows: list[dict[str, Cell]]) -> Aim:

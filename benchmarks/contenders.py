@@ -22,7 +22,7 @@ from benchmarks.ground import Ground
 from benchmarks.measuring import Moment
 from benchmarks.orders import trade_no_of
 from benchmarks.processes import cpu_seconds
-from benchmarks.stub import Stub, StubBooks
+from benchmarks.stub import Stub, StubResults
 from benchmarks.subjects import Subject, SubjectFailedError
 
 PATIENCE_SECONDS = 60.0
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60.0
 _LAST_ONES_SECONDS = 10.0
 
 
-class BooksDisagreeError(Exception):
+class ResultsDisagreeError(Exception):
     """A contender that promises exactly-once did not keep it; what it measured is worth nothing."""
 
 
@@ -87,19 +87,19 @@ class Running:
             cpu=self.subject.cpu_seconds(),
             others_cpu=stub_cpu + self.ground.broker_cpu_seconds() + cpu_seconds(os.getpid()),
             stub_cpu=stub_cpu,
-            transactions=metrics("ecticket_flush_seconds_count", stage="submit"),
-            transaction_seconds=metrics("ecticket_flush_seconds_sum", stage="submit"),
+            transactions=metrics("ecticket_transaction_duration_seconds_count", stage="submit"),
+            transaction_seconds=metrics("ecticket_transaction_duration_seconds_sum", stage="submit"),
         )
 
-    async def finish(self) -> StubBooks:
+    async def finish(self) -> StubResults:
         """Stop it in good order and compare the books. Raises SubjectFailedError, BooksDisagreeError."""
         await self.subject.stop()
-        books = await asyncio.to_thread(self.stub.books)
+        results = await asyncio.to_thread(self.stub.results)
         if self.contender.way is None:
-            await self.arrivals.until(len(books.numbers), patience=_LAST_ONES_SECONDS, alive=_nothing)
-            if wrong := disagreements(self.arrivals.told, books, Counter(self.arrivals.others)):
-                raise BooksDisagreeError(f"{self.contender.name}: {'; '.join(wrong)}")
-        return books
+            await self.arrivals.until(len(results.numbers), patience=_LAST_ONES_SECONDS, alive=_nothing)
+            if wrong := disagreements(self.arrivals.published, results, Counter(self.arrivals.others)):
+                raise ResultsDisagreeError(f"{self.contender.name}: {'; '.join(wrong)}")
+        return results
 
 
 @asynccontextmanager
@@ -159,18 +159,18 @@ def _starting(
     return subjects.plain_loop(ground, options)
 
 
-def disagreements(submitted: Counter[str], books: StubBooks, others: Counter[str]) -> list[str]:
+def disagreements(submitted: Counter[str], results: StubResults, others: Counter[str]) -> list[str]:
     """What is not as exactly-once has it: each order issued once and told once, and nothing else told.
 
     `submitted` counts the events by order, `others` those of other types.
     """
-    told, issued = {trade_no_of(order) for order in submitted}, Counter(books.numbers)
+    published, issued = {trade_no_of(order) for order in submitted}, Counter(results.numbers)
     wrong = {
         "orders were issued more than once": sum(times > 1 for times in issued.values()),
         "orders were told more than once": sum(times > 1 for times in submitted.values()),
-        "orders were issued and not told": len(issued.keys() - told),
-        "orders were told and not issued": len(told - issued.keys()),
-        "calls were no Issue calls": books.refused,
+        "orders were issued and not told": len(issued.keys() - published),
+        "orders were told and not issued": len(published - issued.keys()),
+        "calls were no Issue calls": results.refused,
         "events were no submitted ones": others.total(),
     }
     return [f"{count} {what}" for what, count in wrong.items() if count]

@@ -18,8 +18,8 @@ from typing import cast
 
 from adapter import IssueType, Line, Order, OrderRecord, TicketItem, hookimpl
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.facade import Extensions
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.flows.order_paid import parse_order_paid
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from benchmarks.orders import order
@@ -96,7 +96,7 @@ def _row(kind: str, found: Sequence[Round], base: Sequence[Round]) -> dict[str, 
 
 
 async def _round(kind: str, records: Sequence[OrderRecord]) -> Round:
-    extensions = _extensions(kind)
+    hook_runner = _hook_runner(kind)
     loop_thread, threads = threading.get_ident(), []
 
     def planned(order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
@@ -107,27 +107,27 @@ async def _round(kind: str, records: Sequence[OrderRecord]) -> Round:
 
     async def work() -> None:
         for record in left:
-            await extensions.prepare(cast("Order", await extensions.parse(record)), planned)
+            await hook_runner.prepare(cast("Order", await hook_runner.parse(record)), planned)
             await asyncio.sleep(0)  # as a handler goes on to its call: the next order has its turn
 
     wall, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    await extensions.aclose()
+    await hook_runner.aclose()
     away = sum(thread != loop_thread for thread in threads)
     return Round(wall=wall / len(records), cpu=cpu / len(records), off_the_loop=away)
 
 
-def _extensions(kind: str) -> Extensions:
+def _hook_runner(kind: str) -> HookRunner:
     plugin = KINDS[kind]
     objects = {} if plugin is None else {"bench": plugin()}
-    plugins = PluginManager(Choice(objects=objects), built_in=built_in_sources())
-    plugins.ensure_sound()
+    plugins = PluginManager(PluginSelection(objects=objects), built_in=built_in_sources())
+    plugins.raise_if_rejected()
 
     def parse_default(record: OrderRecord) -> Order:
         return parse_order_paid(record.value, record.headers, MERCHANT.merchant_id)
 
-    return Extensions(plugins, parse_default=parse_default, budget_seconds=60)
+    return HookRunner(plugins, parse_default=parse_default, budget_seconds=60)
 
 
 def _record(number: int) -> OrderRecord:

@@ -4,8 +4,8 @@
 
 A stub in a process of its own answers every request at once with the same sealed answer, over plain HTTP on loopback.
 Three layers are measured with either engine, in turns, and the best round of each counts: the transport alone (as httpx
-defines it), the wire (departure, deadline, bounded reading), and a whole `Provider.query` (gate, sealing, opening).
-What counts is the ratio on one machine in one run, not the numbers themselves.
+defines it), the wire (departure, deadline, bounded reading), and a whole `EcticketClient.query` (gate, sealing,
+opening). What counts is the ratio on one machine in one run, not the numbers themselves.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.endpoints import Family
 from adapter.protocol.envelope import seal_response
 from adapter.protocol.issue import TradeNo, TradeNoKind
-from adapter.provider.client import CallLimits, Clock, Provider, Purpose
+from adapter.provider.client import CallLimits, EcticketClient, Purpose, TimeSource
+from adapter.provider.exchange import HttpExchange
 from adapter.provider.transport import TransportKind, make_transport
-from adapter.provider.wire import Wire
 
 # ECPay's public test merchant.
 MERCHANT = Merchant(
@@ -68,10 +68,10 @@ class _Stub(asyncio.Protocol):
             self._transport.write(self.answer)
 
 
-def _serve(tell: Connection) -> None:
+def _serve(parent: Connection) -> None:
     async def serve() -> None:
         server = await asyncio.get_running_loop().create_server(_Stub, "127.0.0.1", 0)
-        tell.send(server.sockets[0].getsockname()[1])
+        parent.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(serve())
@@ -92,8 +92,8 @@ def _stub() -> Iterator[str]:
 
 
 def _layers(transport: httpx.AsyncBaseTransport, url: str) -> dict[str, Call]:
-    wire = Wire(transport, base_url=url, limits=LIMITS, clock=Clock())
-    provider = Provider(base_url=url, family=Family.TICKET, transport=transport, limits=LIMITS)
+    exchange = HttpExchange(transport, base_url=url, limits=LIMITS, clock=TimeSource())
+    provider = EcticketClient(base_url=url, family=Family.TICKET, transport=transport, limits=LIMITS)
 
     async def by_transport() -> None:
         response = await transport.handle_async_request(httpx.Request("POST", f"{url}/path", content=BODY))
@@ -103,7 +103,9 @@ def _layers(transport: httpx.AsyncBaseTransport, url: str) -> dict[str, Call]:
 
     return {
         "transport": by_transport,
-        "wire": lambda: wire.post("/path", BODY, headers={}, max_bytes=1_000_000, lease=lambda: None, what="a call"),
+        "exchange": lambda: exchange.post(
+            "/path", BODY, headers={}, max_bytes=1_000_000, authorize_send=lambda: None, what="a call"
+        ),
         "provider": lambda: provider.query(MERCHANT, TRADE_NO, purpose=Purpose.CONFIRM),
     }
 

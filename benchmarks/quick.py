@@ -20,14 +20,14 @@ async def measure(ground: Ground, orders: int) -> Report:
         begin = await run.moment()
         await run.submitted(ground.orders)
         end = await run.moment()
-        books = await run.finish()
-    once = len(books.numbers) == ground.orders == run.arrivals.count
+        results = await run.finish()
+    once = len(results.numbers) == ground.orders == run.arrivals.count
     return Report(
         title="A quick look",
         rows=[
             {
                 "orders": ground.orders,
-                "Issue calls": len(books.numbers),
+                "Issue calls": len(results.numbers),
                 "submitted events": run.arrivals.count,
                 "seconds": end.at - begin.at,
                 "CPU seconds": end.cpu - begin.cpu,

@@ -26,7 +26,7 @@ from adapter.sandbox.settings import SandboxSettings
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
-from benchmarks.contenders import PATIENCE_SECONDS, BooksDisagreeError
+from benchmarks.contenders import PATIENCE_SECONDS, ResultsDisagreeError
 from benchmarks.ground import Ground
 from benchmarks.measuring import percentile
 from benchmarks.paced import send_evenly, waited
@@ -128,17 +128,17 @@ async def _round(ground: Ground, receiver: Receiver, orders: int) -> Round:
                     f"only {arrivals.count} of {orders} orders were issued; {subject.last_lines()}"
                 )
             cpu = subject.cpu_seconds() - before
-            told = await _told(subject, receiver, orders)
+            published = await _delivery_counts(subject, receiver, orders)
             await subject.stop()
-        _compare(sandbox, receiver, orders, told)
+        _compare(sandbox, receiver, orders, published)
         await ground.remove_topics(given)
     times = waited(sent_at, arrivals.arrived_at, first=round(WARM_UP * orders))
     return Round(
         p50=percentile(times, 0.5),
         p99=percentile(times, 0.99),
         cpu_per_1000=1000 * cpu / orders,
-        delivered=told["delivered"],
-        failed=told["failed"] + told["timed_out"],
+        delivered=published["delivered"],
+        failed=published["failed"] + published["timed_out"],
     )
 
 
@@ -201,35 +201,35 @@ async def _until_ready(subject: Subject, *, sinks: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _told(subject: Subject, receiver: Receiver, orders: int) -> Mapping[str, float]:
+async def _delivery_counts(subject: Subject, receiver: Receiver, orders: int) -> Mapping[str, float]:
     """How many deliveries ended how, once all were made or one has failed, or when that does not come."""
     deadline = time.perf_counter() + PATIENCE_SECONDS
     while True:
         metrics = await subject.metrics()
-        told = {
+        published = {
             end: metrics("ecticket_deliveries_total", sink=_SINK, end=end)
             for end in ("delivered", "failed", "timed_out")
         }
-        if not _disagreements(receiver, orders, told) or time.perf_counter() > deadline:
-            return told
+        if not _disagreements(receiver, orders, published) or time.perf_counter() > deadline:
+            return published
         await asyncio.sleep(0.1)
 
 
-def _disagreements(receiver: Receiver, orders: int, told: Mapping[str, float]) -> list[str]:
+def _disagreements(receiver: Receiver, orders: int, published: Mapping[str, float]) -> list[str]:
     """How the sink was not what it was said to be; a healthy one gets two events for each order."""
     delivered = 2 * orders if receiver is Receiver.HEALTHY else 0
     down = receiver in (Receiver.REFUSING, Receiver.SILENT)
     wrong = {
-        f"{told['delivered']:.0f} events were delivered and not {delivered}": told["delivered"] != delivered,
-        "no delivery failed": down and not told["failed"],
+        f"{published['delivered']:.0f} events were delivered and not {delivered}": published["delivered"] != delivered,
+        "no delivery failed": down and not published["failed"],
     }
     return [what for what, is_so in wrong.items() if is_so]
 
 
-def _compare(sandbox: RunningSandbox, receiver: Receiver, orders: int, told: Mapping[str, float]) -> None:
+def _compare(sandbox: RunningSandbox, receiver: Receiver, orders: int, published: Mapping[str, float]) -> None:
     """Each order was issued once, and the sink was what it was said to be. Raises BooksDisagreeError."""
-    wrong = _disagreements(receiver, orders, told)
+    wrong = _disagreements(receiver, orders, published)
     if len(sandbox.books) != orders:
         wrong.append(f"{len(sandbox.books)} issuances are in the books and not {orders}")
     if wrong:
-        raise BooksDisagreeError(f"{receiver}: {'; '.join(wrong)}")
+        raise ResultsDisagreeError(f"{receiver}: {'; '.join(wrong)}")

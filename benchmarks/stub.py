@@ -27,7 +27,7 @@ _BACKLOG = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StubBooks:
+class StubResults:
     """What was asked: the numbers of all answered Issue calls, each call once, and how many other requests came."""
 
     numbers: Sequence[str]
@@ -109,7 +109,7 @@ async def _serve(parent: Connection, port: int, desk: _Desk) -> None:
     def heard() -> None:
         try:
             parent.recv()
-            parent.send(StubBooks(numbers=desk.numbers, refused=desk.refused))
+            parent.send(StubResults(numbers=desk.numbers, refused=desk.refused))
         except (EOFError, OSError):
             loop.remove_reader(parent.fileno())
             over.set()
@@ -147,15 +147,15 @@ class Stub:
         """What all its processes have used so far."""
         return sum(cpu_seconds(process.pid or os.getpid()) for process, _ in self._processes)
 
-    def books(self) -> StubBooks:
+    def results(self) -> StubResults:
         """What was asked so far."""
-        told = []
+        published = []
         for _, connection in self._processes:
             connection.send(None)
-            told.append(cast(StubBooks, connection.recv()))
-        return StubBooks(
-            numbers=[number for books in told for number in books.numbers],
-            refused=sum(books.refused for books in told),
+            published.append(cast(StubResults, connection.recv()))
+        return StubResults(
+            numbers=[number for results in published for number in results.numbers],
+            refused=sum(results.refused for results in published),
         )
 
     def __enter__(self) -> Self:

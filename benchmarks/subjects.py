@@ -103,7 +103,7 @@ class Subject:
         if self.admin is not None and self.process.status != 0:
             raise SubjectFailedError(f"it ended with exit code {self.process.status}; see {self.log}")
 
-    def tell(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         os.kill(self.process.pid, number)
 
@@ -114,8 +114,8 @@ async def adapter(
 ) -> AsyncIterator[Subject]:
     """Run the adapter with these settings, pinned to the measured core, until the end of the `with`."""
     port = free_ports(1)[0]
-    told = {**values, "admin.port": str(port)}
-    variables = {variable(key): value for key, value in told.items()}
+    published = {**values, "admin.port": str(port)}
+    variables = {variable(key): value for key, value in published.items()}
     if profile is not None:
         variables[profiled.FILE] = str(profile)
     process, log = _start(ground, command, variables)

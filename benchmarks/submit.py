@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from benchmarks.capacity import stub_alone
-from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, BooksDisagreeError, Contender
+from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, Contender, ResultsDisagreeError
 from benchmarks.ground import Ground
 from benchmarks.paced import SHARE, Added, Pace, added_latency
 from benchmarks.reporting import Aim, Cell, Report
@@ -70,24 +70,26 @@ class Submitting:
     async def _try(self, contender: Contender, delay_ms: int, in_flight: int) -> None:
         try:
             await self._measure(contender, delay_ms, in_flight)
-        except (SubjectFailedError, BooksDisagreeError) as failure:
+        except (SubjectFailedError, ResultsDisagreeError) as failure:
             self._failed.append((contender, f"At {delay_ms} ms and {in_flight} in flight: {failure}"))
-            self._say(f"  {failure}")
+            self._print(f"  {failure}")
 
     async def _measure(self, contender: Contender, delay_ms: int, in_flight: int) -> None:
         load = planned(contender, delay_ms, in_flight, self._seconds)
-        self._say(f"{contender.name}: {delay_ms} ms, {in_flight} in flight, {load.warm_up:,} + {load.orders:,} orders")
+        self._print(
+            f"{contender.name}: {delay_ms} ms, {in_flight} in flight, {load.warm_up:,} + {load.orders:,} orders"
+        )
         came = self._came[contender, delay_ms, in_flight] = await throughput(self._ground, contender, load)
-        self._say(
+        self._print(
             f"  {came.rates.orders_per_second:,.0f} orders/s, {came.rates.cpu_per_1000:.2f} CPU seconds per 1,000"
         )
         if contender is not ONE_BY_ONE:
             per_second = SHARE * came.rates.orders_per_second
             pace = Pace(delay_ms=delay_ms, in_flight=in_flight, orders_per_second=per_second, seconds=self._seconds)
             added = self._added[contender, delay_ms, in_flight] = await added_latency(self._ground, contender, pace)
-            self._say(f"  at half of that {added.p50_ms:,.0f} ms added, {added.p99_ms:,.0f} ms for one in a hundred")
+            self._print(f"  at half of that {added.p50_ms:,.0f} ms added, {added.p99_ms:,.0f} ms for one in a hundred")
 
-    def _say(self, what: str) -> None:
+    def _print(self, what: str) -> None:
         self._console.print(what, style="dim", highlight=False)
 
     def _row(self, contender: Contender, delay_ms: int, in_flight: int) -> dict[str, Cell]:

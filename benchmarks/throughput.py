@@ -56,9 +56,9 @@ async def profile(ground: Ground, load: Load, file: Path) -> None:
     await ground.have_orders(2 * load.warm_up + load.orders)
     async with running(ground, PROFILED, delay_ms=load.delay_ms, in_flight=load.in_flight, profile=file) as run:
         await run.submitted(load.warm_up)
-        run.subject.tell(signal.SIGUSR1)
+        run.subject.send_signal(signal.SIGUSR1)
         await run.submitted(run.arrivals.count + load.orders)
-        run.subject.tell(signal.SIGUSR2)
+        run.subject.send_signal(signal.SIGUSR2)
         await run.finish()
 
 

@@ -28,37 +28,37 @@ create table if not exists hints (trade_no text, said text);
 """
 
 
-def note(books: sqlite3.Connection, record: ConsumerRecord) -> str | None:
+def note(database: sqlite3.Connection, record: ConsumerRecord) -> str | None:
     """Note what a record tells; None when it was noted before, or is of a type that these books do not keep."""
     attributes = {name: text.decode() for name, text in record.headers}
     kind = attributes.get("ce_type", "")
     if kind not in WORDS and kind not in HINTS:
         return None
-    with books:  # one transaction: the fact's id, and what follows from it
-        if not books.execute("insert or ignore into facts values (?)", [attributes["ce_id"]]).rowcount:
+    with database:  # one transaction: the fact's id, and what follows from it
+        if not database.execute("insert or ignore into facts values (?)", [attributes["ce_id"]]).rowcount:
             return None
         data = json.loads(record.value)
-        return note_issuance(books, data, WORDS[kind]) if kind in WORDS else note_hint(books, data, HINTS[kind])
+        return note_issuance(database, data, WORDS[kind]) if kind in WORDS else note_hint(database, data, HINTS[kind])
 
 
-def note_issuance(books: sqlite3.Connection, data: dict[str, Any], word: str) -> str:
+def note_issuance(database: sqlite3.Connection, data: dict[str, Any], word: str) -> str:
     """What the issuance is now."""
     row = (data["trade_no"], data["order_id"], word)
-    books.execute("insert or replace into issuances values (?, ?, ?)", row)
+    database.execute("insert or replace into issuances values (?, ?, ?)", row)
     return f"{data['order_id']}: {data['trade_no']} is {word}"
 
 
-def note_hint(books: sqlite3.Connection, data: dict[str, Any], hint: str) -> str:
+def note_hint(database: sqlite3.Connection, data: dict[str, Any], hint: str) -> str:
     """What ECPay said of a ticket or of money. It is to be looked up before anything follows from it."""
-    said = hint.format(what=" or ".join(data.get("may_mean", ())) or "changed", **data)
-    books.execute("insert into hints values (?, ?)", (data["trade_no"], said))
-    return f"{data['trade_no']}: {said}"
+    text = hint.format(what=" or ".join(data.get("may_mean", ())) or "changed", **data)
+    database.execute("insert into hints values (?, ?)", (data["trade_no"], text))
+    return f"{data['trade_no']}: {text}"
 
 
 async def main(servers: str, file: str, *topics: str) -> None:
     """Read from where this group has come to, and then whatever is told."""
-    books = sqlite3.connect(file)
-    books.executescript(TABLES)
+    database = sqlite3.connect(file)
+    database.executescript(TABLES)
     reader = AIOKafkaConsumer(
         *(topics or TOPICS),
         bootstrap_servers=servers,
@@ -70,13 +70,13 @@ async def main(servers: str, file: str, *topics: str) -> None:
     try:
         await reader.start()
         async for record in reader:
-            said = note(books, record)
+            text = note(database, record)
             await reader.commit()  # after the books: what is read again is known there
-            if said:
-                print(said, flush=True)
+            if text:
+                print(text, flush=True)
     finally:
         await reader.stop()
-        books.close()
+        database.close()
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from adapter import app
-from adapter.app import ABANDONED_MAX, Adapter
-from adapter.errors import HookFailed, PluginRefused, SettingsError
+from adapter.app import STUCK_THREADS_MAX, Adapter
+from adapter.errors import HookFailed, PluginRejected, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.settings import Settings, load
 from adapter.stream.engine_thread import Runs
@@ -62,39 +62,37 @@ STUCK = """
 async def test_threads_stuck_in_hooks_make_the_adapter_no_longer_alive(plugin: Path) -> None:
     """A restart gets them back; until there are many of them, orders of others are worth more than a restart."""
     adapter = Adapter(settings(plugin, STUCK, plugins__budget_ms="1"))
-    extensions = adapter._extensions
+    hook_runner = adapter._hook_runner
 
     async def stuck(count: int) -> None:
-        ended = await asyncio.gather(*(extensions.parse(RECORD) for _ in range(count)), return_exceptions=True)
+        ended = await asyncio.gather(*(hook_runner.parse(RECORD) for _ in range(count)), return_exceptions=True)
         assert all(isinstance(each, HookFailed) for each in ended)
 
-    await stuck(ABANDONED_MAX - 1)
-    few = list(adapter.not_live_because())
+    await stuck(STUCK_THREADS_MAX - 1)
+    few = list(adapter.liveness_problems())
     await stuck(1)
-    many = list(adapter.not_live_because())
+    many = list(adapter.liveness_problems())
     sys.modules["ecticket_plugin_shop"].gate.set()
     async with asyncio.timeout(10):
-        while extensions.abandoned_threads:  # noqa: ASYNC110  # the threads come back by themselves
+        while hook_runner.stuck_threads:  # noqa: ASYNC110  # the threads come back by themselves
             await asyncio.sleep(0.001)
 
     assert few == []
-    assert many == [f"{ABANDONED_MAX} threads are stuck in plugins' hooks"]
-    assert adapter.not_live_because() == []
+    assert many == [f"{STUCK_THREADS_MAX} threads are stuck in plugins' hooks"]
+    assert adapter.liveness_problems() == []
 
 
-def test_the_start_tells_who_is_asked_in_which_order_and_what_is_amiss(
-    plugin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_start_logs_plugins_in_order_and_warnings(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only `plugins list` would tell, an operator might never read."""
     code = "from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n"
     monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())  # its own may be bound to an earlier configuration
 
-    with capture_logs() as told:
+    with capture_logs() as logged:
         Adapter(settings(plugin, code, plugins__disabled="shopp"))
 
-    (order,) = (entry for entry in told if "plugins" in entry)
+    (order,) = (entry for entry in logged if "plugins" in entry)
     assert order["plugins"] == ["shop", "builtin.sku_is_item_no", "log", "webhook"]
-    warnings = [entry["event"] for entry in told if entry["log_level"] == "warning"]
+    warnings = [entry["event"] for entry in logged if entry["log_level"] == "warning"]
     assert "plugins.disabled names 'shopp', but there is no such plugin. Did you mean 'shop'?" in warnings
 
 
@@ -115,7 +113,7 @@ def test_a_plugin_that_cannot_start_stops_the_adapter(plugin: Path) -> None:
     with pytest.raises(SettingsError, match=r"Plugin 'shop': plugins\.settings\.shop\.token is missing"):
         Adapter(settings(plugin, strict))
     Adapter(settings(plugin, strict, plugins__settings__shop__token="t"))
-    with pytest.raises(PluginRefused, match="Plugin 'shop'"):
+    with pytest.raises(PluginRejected, match="Plugin 'shop'"):
         Adapter(settings(plugin, "1 / 0"))
 
 
@@ -144,11 +142,11 @@ async def test_a_broker_that_is_waited_for_is_named(plugin: Path) -> None:
     """`/readyz` says which one, and what kept it from answering."""
     adapter = Adapter(settings(plugin, STUCK, kafka__bootstrap_servers="127.0.0.1:1"))
     stop = asyncio.Event()
-    waiting = asyncio.create_task(adapter._broker_is_there(stop))
+    waiting = asyncio.create_task(adapter._wait_for_broker(stop))
     async with asyncio.timeout(20):
-        while adapter.not_ready_because() == ["starting"]:  # noqa: ASYNC110  # it offers no event
+        while adapter.readiness_problems() == ["starting"]:  # noqa: ASYNC110  # it offers no event
             await asyncio.sleep(0.01)
-    (reason,) = adapter.not_ready_because()
+    (reason,) = adapter.readiness_problems()
     stop.set()
 
     assert "127.0.0.1:1" in reason
@@ -191,7 +189,7 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
     turns: list[float] = []
     before = sys.getswitchinterval()
     monkeypatch.setattr(Adapter, "run", run)
-    monkeypatch.setattr(app, "_spare_the_collector", lambda: None)
+    monkeypatch.setattr(app, "_tune_gc", lambda: None)
     try:
         await app._run(
             settings(plugin, "from adapter import hookimpl\n\n@hookimpl\ndef accept_order(order):\n    return None\n"),
@@ -200,5 +198,5 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
     finally:
         sys.setswitchinterval(before)
 
-    assert turns == [pytest.approx(app.THREAD_TURN_SECONDS)]
-    assert before > app.THREAD_TURN_SECONDS
+    assert turns == [pytest.approx(app.THREAD_SWITCH_SECONDS)]
+    assert before > app.THREAD_SWITCH_SECONDS

@@ -11,8 +11,8 @@ from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import MEANINGS, pseudonym
 from adapter.settings.groups import CallbackSettings
 from adapter.stream.publisher import WITHIN_SECONDS
-from adapter.web.bounds import Bounds
 from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
+from adapter.web.connection_limits import ConnectionLimits
 
 MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(encoding="utf-8")
 
@@ -38,16 +38,16 @@ def test_every_end_that_is_counted_is_explained() -> None:
 
 def test_the_bounds_are_those_of_the_code() -> None:
     """Numbers in a manual grow old."""
-    bounds = Bounds()
+    limits = ConnectionLimits()
 
     for sentence in (
         f"more than {LARGEST_BODY // 1024} KiB",
         f"within {WITHIN_SECONDS:g} s",
         f"take {REFUSED_AFTER_SECONDS:g} s",
-        f"within {bounds.request_seconds:g} s",
-        f"a head of more than {bounds.head_bytes // 1024} KiB",
-        f"a message of more than {bounds.message_bytes // 1024} KiB",
-        f"{bounds.connections} connections at once",
+        f"within {limits.request_seconds:g} s",
+        f"a head of more than {limits.head_bytes // 1024} KiB",
+        f"a message of more than {limits.message_bytes // 1024} KiB",
+        f"{limits.connections} connections at once",
     ):
         assert re.search(re.sub(r" ", r"\\s+", re.escape(sentence).replace(r"\ ", " ")), MANUAL), sentence
 

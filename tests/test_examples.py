@@ -48,34 +48,34 @@ COMMON: dict[str, object] = {
 }
 
 
-def _told(data: IssuanceData, topic: str) -> ProducerRecord:
+def _issuance_record(data: IssuanceData, topic: str) -> ProducerRecord:
     return issuance_event(data, topic=topic, origin=Origin(topic="orders.paid", partition=0, offset=1), now=NOW)
 
 
 def _submitted(number: str, topic: str, *, order_id: str = "A-1", recovered: bool = False) -> ProducerRecord:
     content = {**COMMON, "order_id": order_id, "trade_no": number, "recovered": recovered}
-    return _told(IssuanceSubmitted.model_validate(content), topic)
+    return _issuance_record(IssuanceSubmitted.model_validate(content), topic)
 
 
 def _issued(number: str, topic: str, *, order_id: str = "A-1") -> ProducerRecord:
     content = {**COMMON, "order_id": order_id, "trade_no": number}
     more = {"recovered": False, "submitted_at": NOW, "queries": 1}
-    return _told(IssuanceIssued.model_validate({**content, **more}), topic)
+    return _issuance_record(IssuanceIssued.model_validate({**content, **more}), topic)
 
 
-def _notified(kind: type[Notified], topic: str, event_id: str, **said: object) -> ProducerRecord:
+def _notified(kind: type[Notified], topic: str, event_id: str, **fields: object) -> ProducerRecord:
     common = {"merchant_id": "3085676", "trade_no": "ONE", "trade_no_kind": "merchant", "ticket_trade_no": None}
-    data = kind.model_validate({**common, "raw": {}, "withheld": (), **said})
+    data = kind.model_validate({**common, "raw": {}, "withheld": (), **fields})
     return notification_event(data, topic=topic, event_id=event_id, now=NOW)
 
 
-async def _tell(kafka: KafkaConnection, *told: ProducerRecord, abort: bool = False) -> None:
+async def _publish(kafka: KafkaConnection, *records: ProducerRecord, abort: bool = False) -> None:
     """Write these in one transaction, which is aborted where that is asked for."""
     producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="tells-of-issuances")
     try:
         await producer.start()
         await producer.begin_transaction()
-        for each in told:
+        for each in records:
             await producer.send_and_wait(each.topic, each.value, key=each.key, headers=list(each.headers))
         await (producer.abort_transaction() if abort else producer.commit_transaction())
     finally:
@@ -83,9 +83,9 @@ async def _tell(kafka: KafkaConnection, *told: ProducerRecord, abort: bool = Fal
 
 
 @asynccontextmanager
-async def _reading(kafka: KafkaConnection, books: Path, topic: str) -> AsyncIterator[asyncio.StreamReader]:
+async def _reading(kafka: KafkaConnection, database: Path, topic: str) -> AsyncIterator[asyncio.StreamReader]:
     """The example at work, ended by Ctrl-C, upon which it leaves its group: what it prints."""
-    command = (sys.executable, str(READ_EVENTS), kafka.bootstrap_servers, str(books), topic)
+    command = (sys.executable, str(READ_EVENTS), kafka.bootstrap_servers, str(database), topic)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -118,17 +118,17 @@ async def test_first_order_sends_an_order_and_follows_it_to_its_end(kafka: Kafka
         sent = await _next_record(kafka, orders)
         order = parse_order_paid(sent.value, (), None)
         number = order.trade_no or ""
-        await _tell(kafka, _submitted("OTHER", issuances), _submitted(number, issuances, order_id=order.order_id))
-        await _tell(kafka, _issued(number, issuances, order_id=order.order_id))
+        await _publish(kafka, _submitted("OTHER", issuances), _submitted(number, issuances, order_id=order.order_id))
+        await _publish(kafka, _issued(number, issuances, order_id=order.order_id))
         out, _ = await asyncio.wait_for(process.communicate(), 60)
     finally:
         if process.returncode is None:
             process.kill()
-    said = out.decode().splitlines()
+    lines = out.decode().splitlines()
 
     assert process.returncode == 0
     assert sent.key == order.order_id.encode()
-    assert [line.split()[:2] for line in said[1:]] == [
+    assert [line.split()[:2] for line in lines[1:]] == [
         ["ecticket.issuance.submitted.v1", number],
         ["ecticket.issuance.issued.v1", number],
     ]
@@ -138,39 +138,39 @@ async def test_read_events_keeps_books_of_each_fact_once(
     kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
 ) -> None:
     """Started again, and told what it knows by a later event of the same id, it notes only what is new."""
-    issuances, books = await topic("issuances"), tmp_path / "books.sqlite"
-    await _tell(kafka, _submitted("NEVER", issuances), abort=True)
-    await _tell(kafka, _submitted("ONE", issuances), replace(_issued("NEVER", issuances), headers=()))
-    async with _reading(kafka, books, issuances) as out:
+    issuances, database = await topic("issuances"), tmp_path / "books.sqlite"
+    await _publish(kafka, _submitted("NEVER", issuances), abort=True)
+    await _publish(kafka, _submitted("ONE", issuances), replace(_issued("NEVER", issuances), headers=()))
+    async with _reading(kafka, database, issuances) as out:
         first = await _line(out)
-    await _tell(kafka, _issued("ONE", issuances), _submitted("ONE", issuances, recovered=True))
-    await _tell(kafka, _submitted("TWO", issuances))
-    async with _reading(kafka, books, issuances) as out:
+    await _publish(kafka, _issued("ONE", issuances), _submitted("ONE", issuances, recovered=True))
+    await _publish(kafka, _submitted("TWO", issuances))
+    async with _reading(kafka, database, issuances) as out:
         later = [await _line(out), await _line(out)]
 
     assert [first, *later] == ["A-1: ONE is submitted", "A-1: ONE is issued", "A-1: TWO is submitted"]
-    with sqlite3.connect(books) as kept:
+    with sqlite3.connect(database) as kept:
         assert kept.execute("select trade_no, is_now from issuances order by trade_no").fetchall() == [
             ("ONE", "issued"),
             ("TWO", "submitted"),
         ]
 
 
-async def test_read_events_notes_what_ecpay_says_of_tickets_once(
+async def test_read_events_notes_ticket_notifications_once(
     kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
 ) -> None:
     """In all that it may mean, since one does not know; sent again, it is noted once."""
-    tickets, books = await topic("tickets"), tmp_path / "books.sqlite"
+    tickets, database = await topic("tickets"), tmp_path / "books.sqlite"
     use: dict[str, object] = {"ticket_ref": None, "use_status": 2, "may_mean": ("redeemed", "refunded")}
     money: dict[str, object] = {"trade_amount": 2400, "refund_amount": 1200, "total_refund_amount": 1200}
     redeemed = _notified(TicketStatusChanged, tickets, "fact-1", **use)
     unknown = _notified(TicketStatusChanged, tickets, "fact-2", **use | {"use_status": None, "may_mean": ()})
     refunded = _notified(OrderRefunded, tickets, "fact-3", **money)
-    await _tell(kafka, redeemed, redeemed, unknown, refunded)
-    async with _reading(kafka, books, tickets) as out:
-        said = [await _line(out) for _ in range(3)]
+    await _publish(kafka, redeemed, redeemed, unknown, refunded)
+    async with _reading(kafka, database, tickets) as out:
+        lines = [await _line(out) for _ in range(3)]
 
-    assert said == [
+    assert lines == [
         "ONE: a ticket was redeemed or refunded, says ECPay (UseStatus 2)",
         "ONE: a ticket was changed, says ECPay (UseStatus None)",
         "ONE: money was given back, says ECPay (RefundAmount 1200)",

@@ -7,7 +7,7 @@ import sys
 import types
 
 import adapter
-from adapter.extensions.calling import ANSWERS
+from adapter.extensions.invocation import ANSWERS
 
 PUBLIC = {
     # the mark, and what hooks are given and answer
@@ -76,6 +76,6 @@ def test_importing_the_package_starts_nothing_heavy() -> None:
     heavy = ("asyncio", "aiokafka", "httpx", "pydantic", "cryptography", "yaml", "starlette", "typer")
     program = f"import sys, adapter; print([name for name in {heavy} if name in sys.modules])"
 
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
-    assert told.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapter import wiring
-from adapter.errors import PluginRefused, SettingsError
+from adapter.errors import PluginRejected, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo
@@ -111,10 +111,10 @@ async def test_an_order_without_merchant_is_the_only_ones(merchants: tuple[str, 
     """With several merchants it stays nobody's, and the flow parks it."""
     keys = {f"merchants__{one}__{name}": "k" * 16 for one in merchants for name in ("hash_key", "hash_iv")}
     settings = _settings(**keys)
-    extensions = wiring.make_extensions(settings, wiring.merchant_book(settings))
+    hook_runner = wiring.make_hook_runner(settings, wiring.merchant_book(settings))
 
-    order = await extensions.parse(_record(b'{"order_id": "A", "lines": [{"sku": "x", "quantity": 1}]}'))
-    await extensions.aclose()
+    order = await hook_runner.parse(_record(b'{"order_id": "A", "lines": [{"sku": "x", "quantity": 1}]}'))
+    await hook_runner.aclose()
 
     assert isinstance(order, Order)
     assert order.merchant_id == found
@@ -125,9 +125,9 @@ def test_a_plugin_that_cannot_be_used_stops_the_start() -> None:
     settings = _settings(plugins__modules="no_such_plugin")
     book = wiring.merchant_book(settings)
 
-    with pytest.raises(PluginRefused, match="no_such_plugin"):
-        wiring.make_extensions(settings, book)
-    wiring.make_extensions(_settings(plugins__modules="no_such_plugin", plugins__load="none"), book)
+    with pytest.raises(PluginRejected, match="no_such_plugin"):
+        wiring.make_hook_runner(settings, book)
+    wiring.make_hook_runner(_settings(plugins__modules="no_such_plugin", plugins__load="none"), book)
 
 
 def test_every_topic_is_specified() -> None:

@@ -17,22 +17,22 @@ from adapter.cli.ecticket import asking, catalogue_products
 from adapter.cli.plugins import own_commands
 from adapter.cli.topics import MAKE_THEM, survey
 from adapter.errors import (
-    BrokerAway,
+    BrokerUnavailable,
     CallError,
     NotAccepted,
-    PluginRefused,
-    RefusedUnread,
+    PluginRejected,
     SettingsError,
     StreamError,
+    Throttled,
 )
 from adapter.extensions.builtin.product_check import differences
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.number_history import TAIL_SECONDS, NumberHistory
 from adapter.flows.submission import PROBED_NUMBERS
 from adapter.protocol.issue import TradeNoKind
-from adapter.provider.client import Provider, Purpose
+from adapter.provider.client import EcticketClient, Purpose
 from adapter.settings import Settings
-from adapter.settings.advice import advise
+from adapter.settings.checks import check_settings
 from adapter.stream.blocked_partitions import skip_command
 from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
 from adapter.stream.reading import read_tail
@@ -49,7 +49,7 @@ from adapter.wiring import (
 )
 
 if TYPE_CHECKING:
-    from adapter.extensions.builtin.entry import Entry
+    from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
     from adapter.extensions.manager import PluginManager
     from adapter.protocol.credentials import Merchant
     from adapter.stream.connection import KafkaConnection
@@ -110,11 +110,11 @@ async def look(settings: Settings, *, make_topics: str = MAKE_THEM) -> AsyncGene
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    advice = advise(settings)
+    issues = check_settings(settings)
     yield ok("settings", "Settings are readable, and no key is unknown.")
-    for found in advice:
+    for found in issues:
         yield Finding(about=found.key, level=found.level, message=str(found))
-    if not any(found.key == "submit.operator" for found in advice):
+    if not any(found.key == "submit.operator" for found in issues):
         yield ok("submit.operator", f"Operator {settings.submit.operator} has a form that ECTicket takes.")
 
 
@@ -162,11 +162,11 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         yield ok("submit.catalogue", f"The catalogue {settings.submit.catalogue} is readable.")
     for sentence in plugins.warnings:
         yield warning("plugins", sentence)
-    for refusal in plugins.refusals:
-        yield problem("plugins", refusal.message)
+    for rejection in plugins.rejections:
+        yield problem("plugins", rejection.message)
     for sentence in own_commands(plugins).problems:
         yield warning("plugins", sentence)
-    if not plugins.refusals:
+    if not plugins.rejections:
         yield ok("plugins", f"Loaded: {', '.join(plugin.name for plugin in plugins.describe())}.")
         yield from _sinks(plugins)
 
@@ -174,7 +174,7 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
 def _sinks(plugins: PluginManager) -> Iterator[Finding]:
     try:
         sinks = make_sinks(plugins)
-    except PluginRefused as refused:
+    except PluginRejected as refused:
         for sentence in str(refused).splitlines():
             yield problem("sinks", sentence)
         return
@@ -210,7 +210,7 @@ async def _broker(settings: Settings, make_topics: str) -> list[Finding]:
         found = await survey(connection, topic_specs(settings))
     except SettingsError as error:
         return [problem("kafka", sentence) for sentence in error.problems]
-    except (BrokerAway, StreamError) as error:
+    except (BrokerUnavailable, StreamError) as error:
         return [problem("kafka", str(error))]
     findings = [ok("kafka", f"A broker answers at {connection.bootstrap_servers}.")]
     if found.missing:
@@ -255,7 +255,7 @@ async def _ecticket(settings: Settings) -> list[Finding]:
         return [problem("provider", sentence) for sentence in error.problems]
 
 
-async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -> Finding:
+async def _answers(settings: Settings, provider: EcticketClient, merchant: Merchant) -> Finding:
     """Ask about a number that nobody used: an answer of any kind shows that keys and clock are right.
 
     Every finding names the merchant whose keys were tried, and the platform where its keys sign.
@@ -267,7 +267,7 @@ async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -
         return problem(
             about, f"{where} does not take envelopes with {whose}: {error} Compare keys and environment, set the clock."
         )
-    except RefusedUnread as error:
+    except Throttled as error:
         return problem(about, f"{where} refuses to be asked with {whose}: {error} Wait, and ask less often.")
     except CallError as error:
         return problem(
@@ -282,7 +282,7 @@ async def _answers(settings: Settings, provider: Provider, merchant: Merchant) -
     return ok(about, f"{where} answers with {whose}; keys and clock are right.")
 
 
-async def _known_numbers(settings: Settings, provider: Provider, merchants: Sequence[Merchant]) -> list[Finding]:
+async def _known_numbers(settings: Settings, provider: EcticketClient, merchants: Sequence[Merchant]) -> list[Finding]:
     """Whether each merchant has a number by which a doubt can be settled: in its settings, or among its events."""
     history = NumberHistory()
     if any(merchant.known_trade_no is None for merchant in merchants):
@@ -299,7 +299,7 @@ async def _read_tail(settings: Settings, history: NumberHistory) -> None:
                 history.take(record)
 
 
-async def _known_number(provider: Provider, merchant: Merchant, known: KnownNumbers) -> Finding:
+async def _known_number(provider: EcticketClient, merchant: Merchant, known: KnownNumbers) -> Finding:
     about = f"known_trade_no {merchant.merchant_id}"
     numbers = known.to_query(merchant, TradeNoKind.MERCHANT)[:PROBED_NUMBERS]
     try:
@@ -329,7 +329,7 @@ def _whose_keys(merchant: Merchant) -> str:
     return f"the keys of merchant {merchant.merchant_id}{platform}"
 
 
-async def _products(settings: Settings, provider: Provider, merchants: Sequence[Merchant]) -> list[Finding]:
+async def _products(settings: Settings, provider: EcticketClient, merchants: Sequence[Merchant]) -> list[Finding]:
     """Query the catalogue's products, the first PRODUCTS of them, for the merchants that ECTicket answers."""
     try:
         catalogue = catalogue_products(settings)
@@ -360,17 +360,17 @@ async def _products(settings: Settings, provider: Provider, merchants: Sequence[
 
 
 async def _product(
-    provider: Provider, merchants: Sequence[Merchant], item_no: str, uses: Mapping[str, Entry]
+    provider: EcticketClient, merchants: Sequence[Merchant], item_no: str, uses: Mapping[str, CatalogueEntry]
 ) -> list[Finding]:
     """One product, by the first merchant that has it; the catalogue does not say which merchant sells it."""
-    refusal = ""
+    rejection = ""
     for merchant in merchants:
         reply = await provider.item(merchant, item_no, purpose=Purpose.DOUBT)
         if reply.rtn_code == RTN_OK:
             return [warning("products", found.message) for found in differences(reply, uses)]
-        refusal = reply.rtn_msg or str(reply.rtn_code)
+        rejection = reply.rtn_msg or str(reply.rtn_code)
     skus = ", ".join(f"'{sku}'" for sku in itertools.islice(uses, 3))
-    told = f"ECTicket does not know product {item_no} (sku {skus}): {refusal}."
+    told = f"ECTicket does not know product {item_no} (sku {skus}): {rejection}."
     return [warning("products", f"{told} Correct item_no in the catalogue, or list the product at ECPay.")]
 
 

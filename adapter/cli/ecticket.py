@@ -12,10 +12,10 @@ import typer
 from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
-    from adapter.extensions.builtin.entry import Entry
+    from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.rules import Violation
-    from adapter.provider.client import Provider
+    from adapter.provider.client import EcticketClient
     from adapter.settings import Settings
 
 
@@ -48,7 +48,7 @@ def refuse_violations(violations: Iterable[Violation]) -> None:
         raise typer.BadParameter(told)
 
 
-def catalogue_products(settings: Settings) -> dict[str, dict[str, Entry]]:
+def catalogue_products(settings: Settings) -> dict[str, dict[str, CatalogueEntry]]:
     """The entries of `submit.catalogue` by item number, then by sku; none without a catalogue.
 
     Raises SettingsError for mistakes in the catalogue.
@@ -60,7 +60,7 @@ def catalogue_products(settings: Settings) -> dict[str, dict[str, Entry]]:
 
 
 @asynccontextmanager
-async def asking(settings: Settings) -> AsyncIterator[Provider]:
+async def asking(settings: Settings) -> AsyncIterator[EcticketClient]:
     """ECTicket, for as long as the block lasts."""
     from adapter.wiring import make_provider
 

@@ -23,14 +23,14 @@ from adapter.cli.surroundings import (
     never_fail_on_odd_characters,
     open_what_is_closed,
 )
-from adapter.errors import AdapterError, InDoubt, NotSent, RefusedUnread, SettingsError, TopicsMissing
+from adapter.errors import AdapterError, InDoubt, NotSent, SettingsError, Throttled, TopicsMissing
 
 FAILED = 1
 WRONG = 2
 INTERRUPTED = 130
 
 _CURES: tuple[tuple[type[AdapterError], str], ...] = (
-    (RefusedUnread, "Nothing was executed. Come back later."),
+    (Throttled, "Nothing was executed. Come back later."),
     (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
     (InDoubt, "Ask again; for an order, query its trade number before anything else is done with it."),
 )

@@ -24,13 +24,13 @@ from adapter.cli.output import note, print_json, print_table
 from adapter.errors import CallError, InDoubt, UnknownMerchant
 
 if TYPE_CHECKING:
-    from adapter.extensions.facade import Extensions
+    from adapter.extensions.hook_runner import HookRunner
     from adapter.extensions.values import Ignore, Skip
     from adapter.issuance.order import Order
     from adapter.issuance.plan import Part
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.issue import IssueReply
-    from adapter.provider.client import Provider
+    from adapter.provider.client import EcticketClient
     from adapter.settings import Settings
     from adapter.settings.merchants import MerchantBook
 
@@ -83,21 +83,21 @@ def issue(
 
 async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, dry_run: bool, as_json: bool) -> int:
     from adapter.extensions.values import Ignore, Skip
-    from adapter.wiring import make_extensions, merchant_book
+    from adapter.wiring import make_hook_runner, merchant_book
 
     book = merchant_book(settings)
     book.check()
-    extensions = make_extensions(settings, book)
+    hook_runner = make_hook_runner(settings, book)
     try:
-        parsed = await _parse(settings, extensions, value)
+        parsed = await _parse(settings, hook_runner, value)
         if isinstance(parsed, Ignore):
             note(f"Plugin {parsed.plugin} ignores this record: {parsed.reason}. Nothing was sent.")
             return 1
         order = _with_merchant(parsed, merchant_id)
         merchant = _merchant(book, order.merchant_id)
-        ready = await _ready(settings, extensions, order)
+        ready = await _ready(settings, hook_runner, order)
     finally:
-        await extensions.aclose()
+        await hook_runner.aclose()
     if isinstance(ready, Skip):
         note(f"Plugin {ready.plugin} says that this order gets no tickets: {ready.reason}. Nothing was sent.")
         return 1
@@ -110,21 +110,21 @@ async def _issue(settings: Settings, value: bytes, merchant_id: str | None, *, d
     return 0 if all(ending.good for ending in endings) else 1
 
 
-async def _parse(settings: Settings, extensions: Extensions, value: bytes) -> Order | Ignore:
+async def _parse(settings: Settings, hook_runner: HookRunner, value: bytes) -> Order | Ignore:
     from adapter.extensions.values import OrderRecord
 
     record = OrderRecord(topic=settings.topics.orders_paid, key=None, value=value, timestamp=datetime.now(UTC))
-    return await extensions.parse(record)
+    return await hook_runner.parse(record)
 
 
-async def _ready(settings: Settings, extensions: Extensions, order: Order) -> Skip | tuple[Part, ...]:
+async def _ready(settings: Settings, hook_runner: HookRunner, order: Order) -> Skip | tuple[Part, ...]:
     from adapter.extensions.values import Skip
     from adapter.issuance.plan import check, plan
     from adapter.protocol.taipei import TAIPEI
     from adapter.wiring import plan_policy
 
     policy = plan_policy(settings)
-    ready = await extensions.prepare(order, lambda order, items: plan(order, items, policy))
+    ready = await hook_runner.prepare(order, lambda order, items: plan(order, items, policy))
     if not isinstance(ready, Skip):
         today = datetime.now(TAIPEI).date()
         check(ready, today)
@@ -148,7 +148,7 @@ def _merchant(book: MerchantBook, merchant_id: str) -> Merchant:
     return merchant
 
 
-async def _settle(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:
+async def _settle(provider: EcticketClient, merchant: Merchant, part: Part, order_id: str) -> Ending:
     """Query the part's number, and issue it only where ECTicket knows nothing of it."""
     from adapter.cli.not_known import look_up
     from adapter.flows.known_numbers import KnownNumbers
@@ -170,10 +170,10 @@ async def _settle(provider: Provider, merchant: Merchant, part: Part, order_id: 
     return Ending(part=part, outcome="not sent", message=told)
 
 
-async def _send(provider: Provider, merchant: Merchant, part: Part, order_id: str) -> Ending:
+async def _send(provider: EcticketClient, merchant: Merchant, part: Part, order_id: str) -> Ending:
     question = f"ecticket-adapter query {'--free ' if part.trade_no.kind == 'free' else ''}{part.trade_no.value}"
     try:
-        reply = await provider.issue(merchant, part.request, subject=order_id, clearance=lambda: None)
+        reply = await provider.issue(merchant, part.request, subject=order_id, authorize_send=lambda: None)
     except InDoubt as error:
         told = f"Tickets may exist: {error} Before anything else: {question}"
         return Ending(part=part, outcome="in doubt", message=told)

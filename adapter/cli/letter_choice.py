@@ -93,7 +93,7 @@ def filters(
 
 def _ensure_known(reason: str | None, stage: str | None) -> None:
     """A misspelt word would be an answer too: nothing is parked for it, so all seems well."""
-    from adapter.extensions.nearest import did_you_mean
+    from adapter.extensions.suggestions import did_you_mean
     from adapter.flows.events import ParkReason
     from adapter.flows.events import Stage as ParkedAt
 

@@ -16,10 +16,10 @@ from typer.main import get_group
 
 from adapter.cli.help import HelpfulGroup
 from adapter.cli.invocation import Invocation
-from adapter.errors import AdapterError, PluginRefused, SettingsError
+from adapter.errors import AdapterError, PluginRejected, SettingsError
 
 if TYPE_CHECKING:
-    from adapter.extensions.calling import Implementation
+    from adapter.extensions.invocation import Implementation
     from adapter.extensions.manager import PluginManager
     from adapter.settings import Settings
 
@@ -38,7 +38,7 @@ class PluginGroup(HelpfulGroup):
         except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
             raise
         except Exception as error:
-            from adapter.extensions.calling import place_in
+            from adapter.extensions.invocation import place_in
 
             where = place_in(self.implementation.function, error.__traceback__)
             raise self._failed(f"raised {type(error).__name__}{where}", ctx) from error
@@ -47,10 +47,10 @@ class PluginGroup(HelpfulGroup):
             raise self._failed("is a coroutine function; call asyncio.run in a plain one", ctx)
         return result
 
-    def _failed(self, what: str, ctx: typer.Context) -> PluginRefused:
+    def _failed(self, what: str, ctx: typer.Context) -> PluginRejected:
         command = f"{ctx.command_path} {ctx.invoked_subcommand}"
         told = f"Plugin '{self.implementation.plugin}': its command `{command}` {what}."
-        return PluginRefused(f"{told} Mend the plugin; --debug in front of its name tells more.")
+        return PluginRejected(f"{told} Mend the plugin; --debug in front of its name tells more.")
 
 
 class OwnAndPluginsCommands(HelpfulGroup):
@@ -72,35 +72,35 @@ def commands_of(plugins: PluginManager, name: str) -> PluginGroup | None:
 
     Raises PluginRefused with plugin, hook and cure.
     """
-    from adapter.extensions.starting import provide
+    from adapter.extensions.start_calls import call_provider_hook
 
     asked = [each for each in plugins.implementations(HOOK) if each.plugin == name]
     if not asked:
         return None
     cli = typer.Typer(name=name, help=f"Commands of plugin {name}.", no_args_is_help=True, cls=PluginGroup)
     for implementation in asked:
-        provide(implementation, {"cli": cli})
+        call_provider_hook(implementation, {"cli": cli})
     try:
         made = get_group(cli)
     except Exception as error:
-        told = asked[0].blamed(f"adds what typer makes no command of: {type(error).__name__}: {error}")
-        raise PluginRefused(f"{told}. Mend the plugin, or put its name into plugins.disabled.") from error
+        told = asked[0].describe(f"adds what typer makes no command of: {type(error).__name__}: {error}")
+        raise PluginRejected(f"{told}. Mend the plugin, or put its name into plugins.disabled.") from error
     assert isinstance(made, PluginGroup)  # noqa: S101  # the class that was asked for
     made.implementation = asked[0]
     return made
 
 
 def _commands_of_plugin(ctx: typer.Context, name: str) -> PluginGroup | None:
-    from adapter.wiring import plugin_choice, plugin_manager
+    from adapter.wiring import plugin_manager, plugin_selection
 
     settings = _settings(ctx, name)
-    choice = plugin_choice(settings)
-    if name not in {source.name for source in choice.sources()}:
+    selection = plugin_selection(settings)
+    if name not in {source.name for source in selection.sources()}:
         return None
-    if name in choice.disabled:
+    if name in selection.disabled:
         ctx.fail(f"Plugin '{name}' is switched off. Take its name out of plugins.disabled.")
     plugins = plugin_manager(settings, only=name)
-    plugins.ensure_sound()
+    plugins.raise_if_rejected()
     found = commands_of(plugins, name)
     if found is None:
         ctx.fail(f"Plugin '{name}' has no commands, since it has no hook {HOOK}.")

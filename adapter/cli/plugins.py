@@ -50,9 +50,9 @@ def list_(invocation: Invocation, json: Json = False) -> int:
         else:
             with redirect_stdout(ours):
                 _show(plugins, commands)
-    for sentence in (*plugins.warnings, *(refusal.message for refusal in plugins.refusals), *commands.problems):
+    for sentence in (*plugins.warnings, *(rejection.message for rejection in plugins.rejections), *commands.problems):
         note(sentence)
-    return 1 if plugins.refusals or commands.problems else 0
+    return 1 if plugins.rejections or commands.problems else 0
 
 
 def reference(invocation: Invocation) -> None:
@@ -74,14 +74,14 @@ def own_commands(plugins: PluginManager) -> OwnCommands:
     """Ask every plugin for its commands."""
     from adapter.cli.plugin_commands import commands_of
     from adapter.cli.program import program
-    from adapter.errors import PluginRefused
+    from adapter.errors import PluginRejected
 
     root = typer.main.get_group(program())
     found, problems = {}, []
     for plugin in plugins.describe():
         try:
             made = commands_of(plugins, plugin.name)
-        except PluginRefused as refused:
+        except PluginRejected as refused:
             problems.append(str(refused))
             continue
         if made is not None and plugin.name in root.commands:
@@ -114,7 +114,8 @@ def _as_json(plugins: PluginManager, commands: OwnCommands) -> Mapping[str, obje
             {"name": hook.name, "kind": hook.kind, "asked": _asked(plugins, hook.name)} for hook in hooks().values()
         ],
         "refused": [
-            {"name": refusal.name, "source": refusal.where, "message": refusal.message} for refusal in plugins.refusals
+            {"name": rejection.name, "source": rejection.where, "message": rejection.message}
+            for rejection in plugins.rejections
         ],
         "warnings": list(plugins.warnings),
         "problems": list(commands.problems),
@@ -129,7 +130,7 @@ def _show(plugins: PluginManager, commands: OwnCommands) -> None:
         (place, found.name, found.version, found.origin, ", ".join(found.hooks), found.where)
         for place, found in enumerate(plugins.describe(), start=1)
     ]
-    refused = [(None, refusal.name, None, "refused", None, refusal.where) for refusal in plugins.refusals]
+    refused = [(None, rejection.name, None, "refused", None, rejection.where) for rejection in plugins.rejections]
     print_table(("", "name", "version", "origin", "hooks", "source"), [*taken, *refused])
     asked = [(hook.name, hook.kind, ", ".join(_asked(plugins, hook.name))) for hook in hooks().values()]
     say("")

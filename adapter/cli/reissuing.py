@@ -206,14 +206,14 @@ async def _planned(settings: Settings, record: Record, merchant_id: str) -> tupl
     from adapter.extensions.values import Ignore, OrderRecord, Skip
     from adapter.flows.event_fields import order_ref_of
     from adapter.issuance.plan import plan
-    from adapter.wiring import make_extensions, merchant_book, plan_policy
+    from adapter.wiring import make_hook_runner, merchant_book, plan_policy
 
     book = merchant_book(settings)
     book.check()
     policy = plan_policy(settings)
-    extensions = make_extensions(settings, book)
+    hook_runner = make_hook_runner(settings, book)
     try:
-        order = await extensions.parse(
+        order = await hook_runner.parse(
             OrderRecord(
                 topic=record.topic,
                 key=record.key,
@@ -226,9 +226,9 @@ async def _planned(settings: Settings, record: Record, merchant_id: str) -> tupl
             raise Refused(f"Plugin {order.plugin} ignores this record: {order.reason}.")
         if not order.merchant_id and book.ids == (merchant_id,):
             order = replace(order, merchant_id=merchant_id)
-        ready = await extensions.prepare(order, lambda order, items: plan(order, items, policy))
+        ready = await hook_runner.prepare(order, lambda order, items: plan(order, items, policy))
     finally:
-        await extensions.aclose()
+        await hook_runner.aclose()
     if isinstance(ready, Skip):
         raise Refused(f"Plugin {ready.plugin} says that this order gets no tickets: {ready.reason}.")
     return ready, order_ref_of(order)

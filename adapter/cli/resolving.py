@@ -119,9 +119,9 @@ async def _resolve(settings: Settings, word: Word) -> int:
             return 1
         history = await _history(settings, found[0][1])
         heard = await _ask(settings, found[0][1], history.known)
-        refusal = _refusal(settings, word, [each for _, each in found], heard, history.owners)
-        if refusal is not None:
-            note(refusal)
+        rejection = _refusal(settings, word, [each for _, each in found], heard, history.owners)
+        if rejection is not None:
+            note(rejection)
             return 1
         note(heard.description)
         return await _tell(settings, letters, word, found)

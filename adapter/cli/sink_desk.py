@@ -61,7 +61,7 @@ class SinkDesk:
         if attempt.pause_seconds is not None:
             self._left_alone_until[again.sink] = time.monotonic() + attempt.pause_seconds
         if attempt.failed:
-            return f"Sink {again.sink} did not take it: it {attempt.why}. Mend the sink or its receiver first."
+            return f"Sink {again.sink} did not take it: it {attempt.reason}. Mend the sink or its receiver first."
         return None
 
     def _thread(self, name: str) -> SinkThread | None:
@@ -82,6 +82,6 @@ class SinkDesk:
 
         if self._provided is None:
             plugins = plugin_manager(self._settings)
-            plugins.ensure_sound()
+            plugins.raise_if_rejected()
             self._provided = {sink.name: sink for sink in make_sinks(plugins)}
         return self._provided

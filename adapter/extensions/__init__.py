@@ -8,19 +8,19 @@ wrong costs its own order a dead letter and nobody else anything.
     sinks            what a notification sink is, is handed and may raise
     values           what hooks are given and answer beyond the issuance's own words
     sources          where plugins come from
-    refusals         what a plugin may not be
+    validation       what a plugin may not be
     plugin_settings  a plugin's own settings, held against its model
-    starting         what plugins do at start, within a time
+    start_calls      what plugins do at start, within a time
     manager          all plugins of a process, in the order in which they are asked
-    shapes           whether an answer is of the promised type, all the way down
+    type_check       whether an answer is of the promised type, all the way down
     counters         calls, failures and seconds of each hook, for metrics
-    calling          one call of one hook: counted, checked, blamed
+    invocation       one call of one hook: counted, checked, described when it fails
     hook_time        what counts against a time budget
-    isolation        worker threads with a time budget
-    decision         an order's way through accept_order, map_item and shape_issue
-    facade           what the flows use
+    budgeted_workers worker threads with a time budget
+    order_hooks      an order's way through accept_order, map_item and shape_issue
+    hook_runner      what the flows use
     provided_sinks   the sinks of all plugins, checked
-    daemon_threads   the threads that a sink has beside its own
+    daemon_executor  the threads that a sink has beside its own
     sink_thread      the thread and loop that a sink runs on
     builtin          the adapter's own mapping, through the same hooks
     builtin_sinks    the adapter's own sinks, likewise

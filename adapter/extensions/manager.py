@@ -4,7 +4,7 @@ pluggy keeps the marks and the order among merchants' plugins (`tryfirst`, `tryl
 pluggy's caller does not say which plugin failed. Built-in plugins come last: the merchant's answer is first.
 
 All are loaded first, then each is configured, and only then is any of them asked anything. One refused plugin does not
-hide the others: `refusals` has them all, and `ensure_sound` stops a start.
+hide the others: `rejections` has them all, and `raise_if_rejected` stops a start.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from pathlib import Path
 import pluggy
 from pydantic import BaseModel, PydanticUserError
 
-from adapter.errors import PluginRefused, SettingsError
+from adapter.errors import PluginRejected, SettingsError
 from adapter.extensions import hookspecs
-from adapter.extensions.calling import Implementation
 from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import DECIDING, PROJECT
-from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.invocation import Implementation
 from adapter.extensions.plugin_settings import content, read_section, schema
-from adapter.extensions.refusals import refuse_unsound
-from adapter.extensions.sources import Origin, Source, code_digest, from_modules, from_objects, from_paths, installed
-from adapter.extensions.starting import START_SECONDS, NotBackYet, provide, within
+from adapter.extensions.sources import (
+    PluginOrigin,
+    Source,
+    code_digest,
+    from_modules,
+    from_objects,
+    from_paths,
+    installed,
+)
+from adapter.extensions.start_calls import START_SECONDS, StillRunning, call_provider_hook, run_with_timeout
+from adapter.extensions.suggestions import did_you_mean
+from adapter.extensions.validation import validate_plugin
 
 SECTIONS = "plugins.settings"
 """The key below which each plugin has its section, by its name."""
@@ -44,13 +52,13 @@ class PluginInfo:
     name: str
     version: str | None
     hooks: tuple[str, ...]
-    origin: Origin
+    origin: PluginOrigin
     where: str
     settings_schema: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PluginSelection:
     """Which plugins are wanted: the settings under `plugins`, as values.
 
     `load_any` False starts with the built-in ones alone. `objects` are plugins by name that need not be found.
@@ -79,7 +87,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class PluginRejection:
     """A plugin that was not taken, and why: name, hook and cure. `by_settings`: its settings are wrong, and not it."""
 
     name: str
@@ -105,31 +113,33 @@ class _Loaded:
 class PluginManager:
     """The plugins of this process. Loading runs plugin code; afterwards nothing changes any more.
 
-    Never raises for a plugin's mistake: see `refusals` and `ensure_sound`.
+    Never raises for a plugin's mistake: see `rejections` and `raise_if_rejected`.
     """
 
-    def __init__(self, choice: Choice, *, built_in: Sequence[Source], start_seconds: float = START_SECONDS) -> None:
+    def __init__(
+        self, selection: PluginSelection, *, built_in: Sequence[Source], start_seconds: float = START_SECONDS
+    ) -> None:
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
         self._start_seconds = start_seconds
         self._loaded: list[_Loaded] = []
-        self._refused: list[Refusal] = []
-        sources = tuple(choice.sources())
-        self._load(choice, sources, built_in)
-        self._configure(choice.settings)
+        self._rejected: list[PluginRejection] = []
+        sources = tuple(selection.sources())
+        self._load(selection, sources, built_in)
+        self._configure(selection.settings)
         self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
         self.warnings = tuple(self._deprecations())
-        if choice.load_any and choice.only is None:
-            self._refused.extend(_sections_of_nobody(choice.settings, (*sources, *built_in)))
-            self.warnings += tuple(_unknown_disabled(choice.disabled, sources, built_in))
-        self._merchants_have = {
+        if selection.load_any and selection.only is None:
+            self._rejected.extend(_unused_sections(selection.settings, (*sources, *built_in)))
+            self.warnings += tuple(_unknown_disabled(selection.disabled, sources, built_in))
+        self._hooks_of_merchant_plugins = {
             name for name, found in self._implementations.items() if not all(each.built_in for each in found)
         }
 
     @property
-    def refusals(self) -> tuple[Refusal, ...]:
+    def rejections(self) -> tuple[PluginRejection, ...]:
         """What was not taken, in the order in which it would have been asked."""
-        return tuple(self._refused)
+        return tuple(self._rejected)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -142,7 +152,7 @@ class PluginManager:
         facts = [
             (
                 each.name,
-                None if each.source.origin is Origin.BUILT_IN else each.source.version,
+                None if each.source.origin is PluginOrigin.BUILT_IN else each.source.version,
                 each.code,
                 *each.content,
             )
@@ -151,24 +161,24 @@ class PluginManager:
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def ensure_sound(self) -> None:
+    def raise_if_rejected(self) -> None:
         """Do nothing, or raise the messages of all that was refused.
 
         Raises PluginRefused, and SettingsError where nothing but settings is wrong.
         """
-        messages = [refusal.message for refusal in self.refusals]
-        if messages and all(refusal.by_settings for refusal in self.refusals):
+        messages = [rejection.message for rejection in self.rejections]
+        if messages and all(rejection.by_settings for rejection in self.rejections):
             raise SettingsError(*messages)
         if messages:
-            raise PluginRefused("\n".join(messages))
+            raise PluginRejected("\n".join(messages))
 
     def implementations(self, hook: str) -> Sequence[Implementation]:
         """The functions for a hook, in the order in which they are called."""
         return self._implementations[hook]
 
-    def merchants_have(self, hook: str) -> bool:
+    def has_merchant_plugin(self, hook: str) -> bool:
         """Whether any plugin that is not built in has this hook."""
-        return hook in self._merchants_have
+        return hook in self._hooks_of_merchant_plugins
 
     def describe(self) -> tuple[PluginInfo, ...]:
         """The plugins in the order in which they are asked."""
@@ -184,17 +194,17 @@ class PluginManager:
             for loaded in self._loaded
         )
 
-    def _load(self, choice: Choice, sources: Sequence[Source], built_in: Sequence[Source]) -> None:
+    def _load(self, selection: PluginSelection, sources: Sequence[Source], built_in: Sequence[Source]) -> None:
         taken: dict[str, Source] = {source.name: source for source in built_in}
-        for source in filter(choice.wants, sources):
+        for source in filter(selection.wants, sources):
             try:
-                _refuse_second(source, taken)
+                _reject_second(source, taken)
                 taken[source.name] = source
                 self._register(source)
-            except PluginRefused as refused:
-                self._refuse(source, str(refused))
+            except PluginRejected as refused:
+                self._reject(source, str(refused))
             except Exception as error:  # noqa: BLE001  # plugin code that runs while it is looked at
-                self._refuse(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Mend it.")
+                self._reject(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Mend it.")
         for source in built_in:
             self._register(source)
 
@@ -202,22 +212,22 @@ class PluginManager:
         plugin = self._plugin(source)
         for loaded in self._loaded:
             if loaded.plugin is plugin:
-                raise PluginRefused(
+                raise PluginRejected(
                     f"Plugin '{source.name}': the same object is there already as '{loaded.name}' "
                     f"({loaded.source.origin}: {loaded.source.where}). Name it in one place only."
                 )
-        refuse_unsound(source.name, plugin, self._pluggy)
+        validate_plugin(source.name, plugin, self._pluggy)
         loaded = _Loaded(source=source, plugin=plugin, code=code_digest(plugin))
         self._pluggy.register(plugin, name=source.name)
         self._loaded.append(loaded)
 
     def _plugin(self, source: Source) -> object:
-        if source.origin is Origin.BUILT_IN:
+        if source.origin is PluginOrigin.BUILT_IN:
             return source.load()
         try:
-            return within(self._start_seconds, source.load)
-        except NotBackYet:
-            raise PluginRefused(
+            return run_with_timeout(self._start_seconds, source.load)
+        except StillRunning:
+            raise PluginRejected(
                 f"Plugin '{source.name}': loading {source.where} has not come back after {self._start_seconds:g} s. "
                 "Let it do at import no more than define things, or put its name into plugins.disabled."
             ) from None
@@ -231,13 +241,13 @@ class PluginManager:
             try:
                 self._loaded.append(self._configured(each, sections.get(each.name), own))
             except SettingsError as wrong:
-                told = "\n".join(f"Plugin '{each.name}': {problem}" for problem in wrong.problems)
-                self._drop(each, told, by_settings=True)
-            except PluginRefused as refused:
+                message = "\n".join(f"Plugin '{each.name}': {problem}" for problem in wrong.problems)
+                self._drop(each, message, by_settings=True)
+            except PluginRejected as refused:
                 self._drop(each, str(refused))
             except Exception as error:  # noqa: BLE001  # a settings model's own code, or a property of the plugin's
-                said = f": {error.message}" if isinstance(error, PydanticUserError) else ""  # speaks of code alone
-                raised = f"reading its settings raised {type(error).__name__}{said}"
+                detail = f": {error.message}" if isinstance(error, PydanticUserError) else ""  # speaks of code alone
+                raised = f"reading its settings raised {type(error).__name__}{detail}"
                 self._drop(each, f"Plugin '{each.name}': {raised}. Mend it, or put its name into plugins.disabled.")
 
     def _configured(
@@ -249,22 +259,22 @@ class PluginManager:
             settings = read_section(f"{SECTIONS}.{loaded.name}", section or {}, _model(loaded.plugin))
             facts = content(settings)  # before the plugin has its hands on them
             for taker in takers:
-                provide(taker, {"settings": settings}, seconds=self._start_seconds)
+                call_provider_hook(taker, {"settings": settings}, seconds=self._start_seconds)
         elif section is not None:
             raise SettingsError(f"it takes no settings, but {SECTIONS}.{loaded.name} is set. Remove that section.")
         return replace(loaded, content=(facts, _named_content(loaded)))
 
     def _drop(self, loaded: _Loaded, message: str, *, by_settings: bool = False) -> None:
         self._pluggy.unregister(loaded.plugin)
-        self._refuse(loaded.source, message, by_settings=by_settings)
+        self._reject(loaded.source, message, by_settings=by_settings)
 
-    def _refuse(self, source: Source, message: str, *, by_settings: bool = False) -> None:
-        refusal = Refusal(name=source.name, where=source.where, message=message, by_settings=by_settings)
-        self._refused.append(refusal)
+    def _reject(self, source: Source, message: str, *, by_settings: bool = False) -> None:
+        rejection = PluginRejection(name=source.name, where=source.where, message=message, by_settings=by_settings)
+        self._rejected.append(rejection)
 
     def _in_order(self, hook: str) -> Iterator[Implementation]:
         """pluggy asks the last one registered first; here the first one named is, and built-in ones are last."""
-        built_in = {loaded.name for loaded in self._loaded if loaded.source.origin is Origin.BUILT_IN}
+        built_in = {loaded.name for loaded in self._loaded if loaded.source.origin is PluginOrigin.BUILT_IN}
         place = {loaded.name: index for index, loaded in enumerate(self._loaded)}
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
         found.sort(key=lambda one: (one.plugin_name in built_in, not one.tryfirst, one.trylast, place[one.plugin_name]))
@@ -282,19 +292,19 @@ class PluginManager:
         for found in self._implementations.values():
             for one in (each for each in found if not each.built_in):
                 if one.hook.deprecated is not None:
-                    yield one.blamed(f"is deprecated: {one.hook.deprecated}")
+                    yield one.describe(f"is deprecated: {one.hook.deprecated}")
                 for argument, instead in one.hook.deprecated_arguments.items():
                     if argument in one.arguments:
-                        yield one.blamed(f"takes {argument}, which is deprecated: {instead}")
+                        yield one.describe(f"takes {argument}, which is deprecated: {instead}")
 
     def _has(self, plugin: str, hook: str) -> bool:
         return any(one.plugin == plugin for one in self._implementations[hook])
 
 
-def _refuse_second(source: Source, taken: dict[str, Source]) -> None:
+def _reject_second(source: Source, taken: dict[str, Source]) -> None:
     first = taken.get(source.name)
     if first is not None:
-        raise PluginRefused(
+        raise PluginRejected(
             f"Plugin '{source.name}': the name is taken twice, by {first.origin} {first.where} and by {source.origin} "
             f"{source.where}. Rename one of them, or remove it."
         )
@@ -309,20 +319,20 @@ def _named_content(loaded: _Loaded) -> str:
     """Raises PluginRefused for what is no text: a method, say, is another one in every process."""
     named: object = getattr(loaded.plugin, "content_fingerprint", "")
     if not isinstance(named, str):
-        raise PluginRefused(
+        raise PluginRejected(
             f"Plugin '{loaded.name}': its content_fingerprint is a {type(named).__name__}, not a text. "
             "Make it a str attribute or a property."
         )
     return named
 
 
-def _sections_of_nobody(sections: Iterable[str], sources: Iterable[Source]) -> Iterator[Refusal]:
+def _unused_sections(sections: Iterable[str], sources: Iterable[Source]) -> Iterator[PluginRejection]:
     """Sections of disabled plugins are fine: whoever disables one wants to enable it again."""
     known = {source.name for source in sources}
     for name in sorted(set(sections) - known):
         cure = did_you_mean(name, known) or " Remove the section, or load the plugin."
         message = f"{SECTIONS}.{name} belongs to no plugin: none is called '{name}'.{cure}"
-        yield Refusal(name=name, where=SECTIONS, message=message, by_settings=True)
+        yield PluginRejection(name=name, where=SECTIONS, message=message, by_settings=True)
 
 
 def _unknown_disabled(disabled: Iterable[str], sources: Sequence[Source], built_in: Sequence[Source]) -> Iterator[str]:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from adapter.errors import SettingsError
-from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -29,7 +29,7 @@ _CONTAINERS: Final[Mapping[str, type]] = {
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), dict),
 }
 """Mistakes that say that a list or a mapping belongs here, and what an empty one is."""
-_TOLD: Final = {
+_OWN_MESSAGES: Final = {
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
     *("too_short", "too_long", "string_too_short", "string_too_long", "string_pattern_mismatch"),
     *("none_required", "literal_error", "enum", "model_type", "string_type", "bool_type", "int_type", "float_type"),
@@ -165,9 +165,9 @@ def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
         known = tuple(_keys(model))
         near = did_you_mean(".".join(str(step) for step in steps if not isinstance(step, int)), known)
         return f"{place} is no setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
-    if kind in _TOLD:
-        said = mistake["msg"]
-        return f"{place}: {said[:1].lower()}{said[1:]}.{_description(steps, model)} Correct it."
+    if kind in _OWN_MESSAGES:
+        message = mistake["msg"]
+        return f"{place}: {message[:1].lower()}{message[1:]}.{_description(steps, model)} Correct it."
     return f"{place} is refused by the plugin's own check.{_description(steps, model)} Correct it."
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.sinks import Sink
-from adapter.extensions.starting import provide
+from adapter.extensions.start_calls import call_provider_hook
 
 HOOK: Final = "notification_sinks"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -39,18 +39,20 @@ def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
     problems: list[str] = []
     for implementation in plugins.implementations(HOOK):
         try:
-            answer = cast("Sequence[object]", provide(implementation, {}))  # of the hook's type: a list or a tuple
-        except PluginRefused as refused:
+            answer = cast(
+                "Sequence[object]", call_provider_hook(implementation, {})
+            )  # of the hook's type: a list or a tuple
+        except PluginRejected as refused:
             problems.append(str(refused))
             continue
         for place, sink in enumerate(answer):
-            mistakes = [implementation.blamed(what) for what in _problems(sink, f"sink {place + 1}", found)]
+            mistakes = [implementation.describe(what) for what in _problems(sink, f"sink {place + 1}", found)]
             problems.extend(mistakes)
             if not mistakes:
                 known = cast("Sink", sink)  # _problems has looked at every attribute that a Sink has
                 found[known.name] = ProvidedSink(name=known.name, plugin=implementation.plugin, sink=known)
     if problems:
-        raise PluginRefused("\n".join(problems))
+        raise PluginRejected("\n".join(problems))
     return tuple(found.values())
 
 

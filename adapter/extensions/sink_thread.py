@@ -2,7 +2,7 @@
 
 A delivery is handed over, and waited for no longer than its time. What runs longer is cancelled and given up; a sink
 that blocks its loop, or does not let itself be cancelled, keeps it for as long as it likes. So deliveries that were
-given up and have not ended are counted (`lingering`), and when there are too many, the sink is not called until one of
+given up and have not ended are counted (`stuck`), and when there are too many, the sink is not called until one of
 them has. A sink that ends its loop (`sys.exit` in a task of its own, `loop.stop()`) gets another one, and what was
 under way has failed. The thread is a daemon, and so are those of `asyncio.to_thread`: a stuck one never holds up the
 exit.
@@ -25,18 +25,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from adapter.extensions.calling import place_in
-from adapter.extensions.daemon_threads import DaemonThreads
+from adapter.extensions.daemon_executor import DaemonExecutor
+from adapter.extensions.invocation import place_in
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
 
 CLOSE_SECONDS: Final = 2.0
 """What a sink's `aclose` may take."""
-ANEW_SECONDS: Final = 0.1
+RESTART_SECONDS: Final = 0.1
 """How long a sink whose loop has ended is without one."""
 
 
-class End(StrEnum):
+class DeliveryOutcome(StrEnum):
     """How an attempt ended."""
 
     DELIVERED = "delivered"
@@ -46,34 +46,34 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """What came of one attempt; for one that failed, `why` is the end of a sentence that begins with the sink.
+class DeliveryAttempt:
+    """What came of one attempt; for one that failed, `reason` is the end of a sentence that begins with the sink.
 
-    `pause_seconds`: the sink asked to be left alone for so long. `in_vain`: trying again is.
+    `pause_seconds`: the sink asked to be left alone for so long. `permanent`: trying again is.
     """
 
-    end: End
-    why: str = ""
+    outcome: DeliveryOutcome
+    reason: str = ""
     pause_seconds: float | None = None
-    in_vain: bool = False
+    permanent: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether the event has still to be delivered."""
-        return self.end in (End.FAILED, End.TIMED_OUT)
+        return self.outcome in (DeliveryOutcome.FAILED, DeliveryOutcome.TIMED_OUT)
 
 
-LOOP_ENDED: Final = Attempt(end=End.FAILED, why="ended its own event loop")
+LOOP_ENDED: Final = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="ended its own event loop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turning:
+class _SinkLoop:
     """One loop of a sink's, and what ends it in good order."""
 
     loop: asyncio.AbstractEventLoop
     closing: asyncio.Event
 
-    def soon(self, function: Callable[..., None], *arguments: object) -> None:
+    def call_soon(self, function: Callable[..., None], *arguments: object) -> None:
         """Call the function there, unless the loop has ended."""
         with contextlib.suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(function, *arguments)
@@ -82,12 +82,12 @@ class _Turning:
 class _Call:
     """One delivery under way on one loop of the sink's, and where its end is reported."""
 
-    def __init__(self, event: Event, turning: _Turning) -> None:
+    def __init__(self, event: Event, sink_loop: _SinkLoop) -> None:
         self.event = event
-        self.turning = turning
+        self.sink_loop = sink_loop
         self.caller = asyncio.get_running_loop()
-        self.future: asyncio.Future[Attempt] = self.caller.create_future()
-        self.task: asyncio.Task[Attempt] | None = None
+        self.future: asyncio.Future[DeliveryAttempt] = self.caller.create_future()
+        self.task: asyncio.Task[DeliveryAttempt] | None = None
         self.given_up = False
 
 
@@ -105,13 +105,13 @@ class SinkThread:
         self._concurrency = concurrency
         self._open: set[_Call] = set()
         self._caller: asyncio.AbstractEventLoop | None = None
-        self._turning: _Turning | None = None
+        self._sink_loop: _SinkLoop | None = None
         self._begun = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._live, name=f"sink-{self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name=f"sink-{self.name}", daemon=True)
 
     @property
-    def lingering(self) -> int:
+    def stuck(self) -> int:
         """Deliveries that were given up and have not ended: the sink is stuck, or was for a moment."""
         return sum(call.given_up for call in tuple(self._open))
 
@@ -120,23 +120,25 @@ class SinkThread:
         self._thread.start()
         self._begun.wait()
 
-    async def deliver(self, event: Event) -> Attempt:
+    async def deliver(self, event: Event) -> DeliveryAttempt:
         """Try once, for at most its time; never raises but when it is cancelled itself."""
-        if self._turning is None:
+        if self._sink_loop is None:
             raise AssertionError(f"sink {self.name} is called before it was started")
-        lingering = self.lingering
-        if lingering >= self._concurrency:
-            why = f"has not ended {lingering} earlier deliveries; it blocks, or ignores being cancelled"
-            return Attempt(end=End.FAILED, why=why)
+        stuck = self.stuck
+        if stuck >= self._concurrency:
+            reason = f"has not ended {stuck} earlier deliveries; it blocks, or ignores being cancelled"
+            return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=reason)
         self._caller = asyncio.get_running_loop()
-        call = _Call(event, self._turning)
+        call = _Call(event, self._sink_loop)
         self._open.add(call)
-        call.turning.soon(self._begin, call)
+        call.sink_loop.call_soon(self._begin, call)
         try:
             async with asyncio.timeout(self._timeout):
                 return await call.future
         except TimeoutError:
-            return Attempt(end=End.TIMED_OUT, why=f"did not deliver within {self._timeout:g} s")
+            return DeliveryAttempt(
+                outcome=DeliveryOutcome.TIMED_OUT, reason=f"did not deliver within {self._timeout:g} s"
+            )
         finally:
             if call.future.cancelled():
                 self._give_up(call)
@@ -144,47 +146,47 @@ class SinkThread:
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Let the sink close what it has opened, and end the thread; one that is stuck is left alone."""
         self._over.set()
-        if self._turning is not None:
-            self._turning.soon(self._turning.closing.set)
+        if self._sink_loop is not None:
+            self._sink_loop.call_soon(self._sink_loop.closing.set)
             await asyncio.to_thread(self._thread.join, seconds + 1.0)
 
     # --- on the caller's loop ----------------------------------------------------------------------------------------
 
     def _give_up(self, call: _Call) -> None:
         call.given_up = True
-        call.turning.soon(self._cancel, call)
+        call.sink_loop.call_soon(self._cancel, call)
 
-    def _lost(self, turning: _Turning) -> None:
+    def _lost(self, sink_loop: _SinkLoop) -> None:
         """What was under way on a loop that has ended will not be reported from there."""
         for call in tuple(self._open):
-            if call.turning is turning:
+            if call.sink_loop is sink_loop:
                 self._ended(call, LOOP_ENDED)
 
-    def _ended(self, call: _Call, attempt: Attempt) -> None:
+    def _ended(self, call: _Call, attempt: DeliveryAttempt) -> None:
         self._open.discard(call)
         if not call.future.done():
             call.future.set_result(attempt)
 
     # --- on the sink's loop ------------------------------------------------------------------------------------------
 
-    def _live(self) -> None:
+    def _run_thread(self) -> None:
         while not self._over.is_set():
             with contextlib.suppress(BaseException):  # whatever the sink has ended its loop by
-                asyncio.run(self._turn())
-            self._over.wait(ANEW_SECONDS)
+                asyncio.run(self._run_loop())
+            self._over.wait(RESTART_SECONDS)
 
-    async def _turn(self) -> None:
-        before, self._turning = self._turning, _Turning(loop=asyncio.get_running_loop(), closing=asyncio.Event())
-        self._turning.loop.set_default_executor(DaemonThreads(self._concurrency, name=f"sink-{self.name}-beside"))
+    async def _run_loop(self) -> None:
+        before, self._sink_loop = self._sink_loop, _SinkLoop(loop=asyncio.get_running_loop(), closing=asyncio.Event())
+        self._sink_loop.loop.set_default_executor(DaemonExecutor(self._concurrency, name=f"sink-{self.name}-beside"))
         self._begun.set()
         if before is not None and self._caller is not None:
             with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
                 self._caller.call_soon_threadsafe(self._lost, before)
         try:
             if not self._over.is_set():
-                await self._turning.closing.wait()
+                await self._sink_loop.closing.wait()
         finally:
-            self._turning.closing.set()  # the sink may have ended this: nothing is begun on a loop that ends
+            self._sink_loop.closing.set()  # the sink may have ended this: nothing is begun on a loop that ends
         close = getattr(self._sink, "aclose", None)
         if close is not None:
             # Whatever it raises: nothing is left to be done about it, and the process ends.
@@ -194,59 +196,66 @@ class SinkThread:
 
     def _begin(self, call: _Call) -> None:
         if call.given_up:  # while the loop was blocked
-            self._report(call, Attempt(end=End.TIMED_OUT))
+            self._report(call, DeliveryAttempt(outcome=DeliveryOutcome.TIMED_OUT))
             return
-        if call.turning.closing.is_set():
+        if call.sink_loop.closing.is_set():
             self._report(call, LOOP_ENDED)
             return
-        call.task = asyncio.get_running_loop().create_task(self._try(call.event))
+        call.task = asyncio.get_running_loop().create_task(self._try_delivery(call.event))
         call.task.add_done_callback(lambda task: self._report(call, _result(task)))
 
     def _cancel(self, call: _Call) -> None:
         if call.task is not None:
             call.task.cancel()
 
-    def _report(self, call: _Call, attempt: Attempt) -> None:
+    def _report(self, call: _Call, attempt: DeliveryAttempt) -> None:
         with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
             call.caller.call_soon_threadsafe(self._ended, call, attempt)
 
-    async def _try(self, event: Event) -> Attempt:
+    async def _try_delivery(self, event: Event) -> DeliveryAttempt:
         try:
-            return await self._ask(event)
+            return await self._call_sink(event)
         except NotDelivered as error:
-            return Attempt(
-                end=End.FAILED,
-                why=error.why,
+            return DeliveryAttempt(
+                outcome=DeliveryOutcome.FAILED,
+                reason=error.reason,
                 pause_seconds=error.seconds if isinstance(error, RetryAfter) else None,
-                in_vain=isinstance(error, Undeliverable),
+                permanent=isinstance(error, Undeliverable),
             )
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # any mistake of a sink, sys.exit() too
             place = place_in(self._sink.deliver, error.__traceback__)
-            return Attempt(end=End.FAILED, why=f"raised {type(error).__name__}{place}")
+            return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=f"raised {type(error).__name__}{place}")
 
-    async def _ask(self, event: Event) -> Attempt:
+    async def _call_sink(self, event: Event) -> DeliveryAttempt:
         wants: Callable[[Event], object] | None = getattr(self._sink, "wants", None)
-        wanted = True if wants is None else wants(event)
-        if not isinstance(wanted, bool):
-            if inspect.iscoroutine(wanted):
-                wanted.close()
-            return Attempt(end=End.FAILED, why=f"returned a {type(wanted).__name__} from wants, not True or False")
-        if not wanted:
-            return Attempt(end=End.UNWANTED)
+        answer_to_wants = True if wants is None else wants(event)
+        if not isinstance(answer_to_wants, bool):
+            if inspect.iscoroutine(answer_to_wants):
+                answer_to_wants.close()
+            return DeliveryAttempt(
+                outcome=DeliveryOutcome.FAILED,
+                reason=f"returned a {type(answer_to_wants).__name__} from wants, not True or False",
+            )
+        if not answer_to_wants:
+            return DeliveryAttempt(outcome=DeliveryOutcome.UNWANTED)
         deliver: Callable[[Event], Coroutine[object, object, object]] = self._sink.deliver
         answer = await deliver(event)
         if answer is not None:
-            return Attempt(
-                end=End.FAILED,
-                why=f"returned a {type(answer).__name__} from deliver, which returns nothing or raises",
+            return DeliveryAttempt(
+                outcome=DeliveryOutcome.FAILED,
+                reason=f"returned a {type(answer).__name__} from deliver, which returns nothing or raises",
             )
-        return Attempt(end=End.DELIVERED)
+        return DeliveryAttempt(outcome=DeliveryOutcome.DELIVERED)
 
 
-def _result(task: asyncio.Task[Attempt]) -> Attempt:
+def _result(task: asyncio.Task[DeliveryAttempt]) -> DeliveryAttempt:
     if task.cancelled():
-        return Attempt(end=End.FAILED, why="was cancelled from within")
+        return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was cancelled from within")
     error = task.exception()
-    return task.result() if error is None else Attempt(end=End.FAILED, why=f"raised {type(error).__name__}")
+    return (
+        task.result()
+        if error is None
+        else DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=f"raised {type(error).__name__}")
+    )

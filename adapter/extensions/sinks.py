@@ -85,13 +85,13 @@ class Sink(Protocol):
 class NotDelivered(Exception):
     """The event was not delivered; it is tried again with the adapter's back-off.
 
-    `why` is the end of a sentence, told in the log and on the dead letter: no secret, no personal data. The text of any
-    other exception is not told, since it may quote anything.
+    `reason` is the end of a sentence, told in the log and on the dead letter: no secret, no personal data. The text of
+    any other exception is not told, since it may quote anything.
     """
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = str(why)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = str(reason)
 
 
 class RetryAfter(NotDelivered):
@@ -100,8 +100,8 @@ class RetryAfter(NotDelivered):
     Raises ValueError for a number of seconds that is none, or below 0.
     """
 
-    def __init__(self, seconds: float, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
         self.seconds = float(seconds)
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"RetryAfter needs a number of seconds from 0 on, and not {seconds!r}.")

@@ -20,14 +20,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.hookspecs import PROJECT
 
 FILE_MODULE: Final = "ecticket_plugin_"
 """Plugins from files are imported under this prefix, so that they never hide a module of another name."""
 
 
-class Origin(StrEnum):
+class PluginOrigin(StrEnum):
     """The kinds of sources, in the order in which their plugins are asked."""
 
     OBJECT = "object"
@@ -47,7 +47,7 @@ class Source:
     """
 
     name: str
-    origin: Origin
+    origin: PluginOrigin
     where: str
     load: Callable[[], object]
     version: str | None = None
@@ -57,7 +57,7 @@ def from_objects(plugins: Mapping[str, object]) -> Iterator[Source]:
     """Plugins that are there already, by name: for tests, and for programs that start the adapter themselves."""
     for name, plugin in plugins.items():
         load = partial(_object, name, name, partial(_itself, plugin))
-        yield Source(name=name, origin=Origin.OBJECT, where=type(plugin).__qualname__, load=load)
+        yield Source(name=name, origin=PluginOrigin.OBJECT, where=type(plugin).__qualname__, load=load)
 
 
 def installed() -> Iterator[Source]:
@@ -66,7 +66,7 @@ def installed() -> Iterator[Source]:
         distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
         yield Source(
             name=point.name,
-            origin=Origin.ENTRY_POINT,
+            origin=PluginOrigin.ENTRY_POINT,
             where=f"{distribution} ({point.value})",
             load=partial(_load_entry_point, point),
             version=point.dist.version if point.dist else None,
@@ -76,14 +76,14 @@ def installed() -> Iterator[Source]:
 def from_modules(names: Iterable[str]) -> Iterator[Source]:
     """`plugins.modules`: `shop.tickets` is a module, `shop.tickets:plugin` an object in one; its text is its name."""
     for name in names:
-        yield Source(name=name, origin=Origin.MODULE, where=name, load=partial(_load_module, name))
+        yield Source(name=name, origin=PluginOrigin.MODULE, where=name, load=partial(_load_module, name))
 
 
 def from_paths(paths: Iterable[str | Path]) -> Iterator[Source]:
     """`plugins.paths`: a file is a plugin; of a folder, each file and package in it whose name has no `_` in front."""
     for path in map(Path, paths):
         for file in _plugin_files(path):
-            yield Source(name=file.stem, origin=Origin.PATH, where=str(file), load=partial(_load_file, file))
+            yield Source(name=file.stem, origin=PluginOrigin.PATH, where=str(file), load=partial(_load_file, file))
 
 
 def code_digest(plugin: object) -> str:
@@ -144,7 +144,7 @@ def _load_entry_point(point: EntryPoint) -> object:
 
 def _load_module(name: str) -> object:
     if not re.fullmatch(r"[\w.]+(:[\w.]+)?", name):
-        raise PluginRefused(
+        raise PluginRejected(
             f"Plugin '{name}': this is no import path. Write plugins.modules entries as shop.tickets, or as "
             "shop.tickets:plugin for an object in the module; files belong into plugins.paths."
         )
@@ -160,7 +160,7 @@ def _import_file(file: Path) -> ModuleType:
     package = file / "__init__.py"
     code = package if package.is_file() else file
     if code.suffix != ".py" or not code.is_file():
-        raise PluginRefused(
+        raise PluginRejected(
             f"Plugin '{file.stem}': {file} is no Python file and no folder with plugins. "
             "Correct plugins.paths, or mount what it names."
         )
@@ -185,17 +185,17 @@ def _object(name: str, target: str, load: Callable[[], object]) -> object:
         plugin = load()
         return plugin() if inspect.isclass(plugin) else plugin
     except ModuleNotFoundError as error:
-        raise PluginRefused(f"Plugin '{name}': {_missing(error, target)}") from error
-    except PluginRefused:
+        raise PluginRejected(f"Plugin '{name}': {_missing(error, target)}") from error
+    except PluginRejected:
         raise
     except BaseException as error:  # whatever plugin code raises, as one sentence
-        raise PluginRefused(
-            f"Plugin '{name}': {target} cannot be loaded: {_told(error)}. "
+        raise PluginRejected(
+            f"Plugin '{name}': {target} cannot be loaded: {_describe_error(error)}. "
             "Mend it, or put its name into plugins.disabled."
         ) from error
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Type and first line: pydantic quotes values in the lines below, and they may be secrets."""
     return ": ".join((type(error).__name__, *str(error).splitlines()[:1]))
 

@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 
 from adapter.errors import OrderError
-from adapter.extensions.sink_thread import Attempt
+from adapter.extensions.sink_thread import DeliveryAttempt
 from adapter.extensions.sinks import Event
 from adapter.flows import dead_letter_causes
 from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
@@ -51,7 +51,7 @@ class SinkCaller(Protocol):
     def name(self) -> str: ...
     @property
     def plugin(self) -> str: ...
-    async def deliver(self, event: Event) -> Attempt: ...
+    async def deliver(self, event: Event) -> DeliveryAttempt: ...
 
 
 class DeliveryObserver(Protocol):
@@ -141,19 +141,19 @@ class DeliverStage:
             return self._dead_letter(record, dead_letter_causes.from_order_error(error, "deliver"), RetryState())
         return self._dead_letter(record, dead_letter_causes.from_exception(error, record, "deliver"), RetryState())
 
-    async def _timed(self, attempting: Awaitable[Attempt]) -> Attempt:
+    async def _timed(self, attempting: Awaitable[DeliveryAttempt]) -> DeliveryAttempt:
         started = time.perf_counter()
         attempt = await attempting
-        self._observer.attempted(self._sink.name, attempt.end.value, time.perf_counter() - started)
+        self._observer.attempted(self._sink.name, attempt.outcome.value, time.perf_counter() - started)
         return attempt
 
     def _failed(
-        self, record: Record, event: Event, retry_state: RetryState, attempt: Attempt
+        self, record: Record, event: Event, retry_state: RetryState, attempt: DeliveryAttempt
     ) -> Outcome | RetryLater[RetryState]:
         now = self._now()
-        retry_state = retry_state.after_attempt(now, attempt.why)
+        retry_state = retry_state.after_attempt(now, attempt.reason)
         at = None
-        if not attempt.in_vain:
+        if not attempt.permanent:
             at = next_retry_at(
                 retry_state,
                 # A timestamp that lies ahead, or is none at all, must not keep the event waiting for ever.
@@ -163,7 +163,7 @@ class DeliverStage:
                 jitter=self._jitter(),
             )
         if at is None:
-            return self._given_up(record, retry_state, f"{attempt.why} (attempt {retry_state.attempts})")
+            return self._given_up(record, retry_state, f"{attempt.reason} (attempt {retry_state.attempts})")
         if attempt.pause_seconds is not None:
             at = self._paused_until = pause_until(
                 attempt.pause_seconds, now=now, paused=self._paused_until, retry_policy=self._retry_policy

@@ -21,7 +21,7 @@ class Ecticket(Protocol):
     """ECTicket as the flows call it; `provider.client.Provider` is the real one and says what each call raises."""
 
     async def issue(
-        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
     ) -> IssueReply: ...
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply: ...

@@ -30,7 +30,7 @@ from adapter.flows.events import (
 )
 from adapter.flows.ports import Clock, Merchants
 from adapter.protocol.credentials import Credentials
-from adapter.protocol.notification import Kind, Notification, Scalar, open_notification, pseudonym, seal_answer
+from adapter.protocol.notification import CallbackKind, Notification, Scalar, open_notification, pseudonym, seal_answer
 from adapter.protocol.taipei import TAIPEI
 from adapter.stream.port import Publisher
 
@@ -68,7 +68,7 @@ class Receiver:
         self._observer = observer
         self._now = now
 
-    async def receive(self, body: bytes, posted_to: Kind) -> bytes:
+    async def receive(self, body: bytes, posted_to: CallbackKind) -> bytes:
         """Publish a notification; what it returns is the whole body of the answer, which says so.
 
         Raises EnvelopeError for what is not to be believed, and StreamError where it could not be published in time;
@@ -105,7 +105,7 @@ def event_id(notification: Notification, now: datetime) -> str:
 
 def event_data(notification: Notification) -> Notified:
     """What is told of a notification."""
-    if notification.kind is Kind.REFUND:
+    if notification.kind is CallbackKind.REFUND:
         return OrderRefunded(
             **_notification_fields(notification),
             trade_amount=notification.trade_amount,

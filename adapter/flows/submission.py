@@ -62,7 +62,7 @@ class PartResult:
 class SubmissionRun:
     """One sitting over the parts of one order.
 
-    `subject` names the order to the breaker; `clearance` is the engine's promise that the partition is still ours.
+    `subject` names the order to the breaker; `authorize_send` is the engine's promise that the partition is still ours.
     `unverified` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
     `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
@@ -79,7 +79,7 @@ class SubmissionRun:
         candidates: Sequence[CandidateNumber] = (),
         merchant: Merchant,
         subject: str,
-        clearance: Callable[[], None],
+        authorize_send: Callable[[], None],
         ecticket: Ecticket,
         policy: SubmitPolicy,
         known: KnownNumbers,
@@ -96,7 +96,7 @@ class SubmissionRun:
         self._final_actions: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
-        self._clearance = clearance
+        self._authorize_send = authorize_send
         self._ecticket = ecticket
         self._policy = policy
         self._known = known
@@ -276,7 +276,7 @@ class SubmissionRun:
                 self._merchant,
                 state.part.request_on(self._now().astimezone(TAIPEI).date()),
                 subject=self._subject,
-                clearance=self._clearance,
+                authorize_send=self._authorize_send,
             )
         except CallError as error:
             return issue_error(error)

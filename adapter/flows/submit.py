@@ -22,7 +22,7 @@ from typing import cast
 import structlog
 
 from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
-from adapter.extensions.facade import Extensions
+from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows import dead_letter_causes
 from adapter.flows.event_fields import OrderRef, order_ref_of
@@ -109,7 +109,7 @@ class SubmitStage:
         concurrency: int,
         fingerprint: str,
         merchants: Merchants,
-        extensions: Extensions,
+        hook_runner: HookRunner,
         ecticket: Ecticket,
         outcomes: OrderOutcomes,
         plan_policy: PlanPolicy,
@@ -129,7 +129,7 @@ class SubmitStage:
         self.max_waiting = 16 * concurrency
         self.fingerprint = fingerprint
         self._merchants = merchants
-        self._extensions = extensions
+        self._hook_runner = hook_runner
         self._ecticket = ecticket
         self._outcomes = outcomes
         self._plan_policy = plan_policy
@@ -183,7 +183,7 @@ class SubmitStage:
         except Exception:
             self._failed_orders[_coordinates(context.record)] = task.order_ref
             raise
-        self._extensions.settled(result.for_plugins)
+        self._hook_runner.settled(result.for_plugins)
         return result.outcome
 
     async def _process(self, task: SubmitTask, context: RecordContext) -> OrderResult:
@@ -226,7 +226,7 @@ class SubmitStage:
             cause = dead_letter_causes.from_exception(error, record, "submit")
             history = history.all_possibly_sent(self._now())
         result = self._outcomes.parked(record, cause, history, order_ref=order_ref)
-        self._extensions.settled(result.for_plugins)
+        self._hook_runner.settled(result.for_plugins)
         return result.outcome
 
     def _readable_history(self, record: Record) -> RecordHistory:
@@ -263,7 +263,7 @@ class SubmitStage:
             result = self._outcomes.parked(context.record, cause, possibly_sent, order_ref=None)
         else:
             result = self._outcomes.ignored(context.record, ignored.ignore)
-        self._extensions.settled(result.for_plugins)
+        self._hook_runner.settled(result.for_plugins)
         return result.outcome
 
     def _remember_senders(self, plan: DeferredPlan) -> None:
@@ -284,7 +284,7 @@ class SubmitStage:
                 "The record is a dead letter that was too large to keep its value, and was copied here without it. "
                 "Replay the dead letter (`ecticket-adapter dead-letters replay`), which reads the order record again."
             )
-        order = await self._extensions.parse(
+        order = await self._hook_runner.parse(
             OrderRecord(
                 topic=record.topic,
                 key=record.key,
@@ -332,7 +332,7 @@ class SubmitStage:
             candidates=self._candidate_numbers(task, initial),
             merchant=merchant,
             subject=f"{task.order_ref.merchant_id}/{task.order_ref.order_id}",
-            clearance=context.authorize_send,
+            authorize_send=context.authorize_send,
             ecticket=self._ecticket,
             policy=self._policy,
             known=self._number_history.known,
@@ -421,7 +421,7 @@ class SubmitStage:
             mapping_changed = _may_be_remapped(task.history, context)
             plan_lost = task.history.plan_lost
             return await self._replan(order, first_seen, since, mapping_changed=mapping_changed, plan_lost=plan_lost)
-        ready = await self._extensions.prepare(order, self._plan)
+        ready = await self._hook_runner.prepare(order, self._plan)
         if isinstance(ready, Skip):
             return ready
         for change in (change for part in ready for change in part.changes):
@@ -434,9 +434,9 @@ class SubmitStage:
         self, order: Order, first_seen: datetime, since: datetime, *, mapping_changed: bool, plan_lost: bool
     ) -> _InitialState | Skip:
         """The parts of an order that may have been sent, to ask about their numbers; skipping and rules apply later."""
-        skip = await self._extensions.accept(order)
+        skip = await self._hook_runner.accept(order)
         try:
-            parts = await self._extensions.parts(order, self._plan)
+            parts = await self._hook_runner.parts(order, self._plan)
         except OrderError as error:
             if skip is None or mapping_changed or isinstance(error, HookFailed):
                 raise

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapter.errors import BreakerOpen, CallError, NotAccepted, NotSent, RefusedUnread
+from adapter.errors import BreakerOpen, CallError, NotAccepted, NotSent, Throttled
 from adapter.protocol.issue import IssueReply
 from adapter.protocol.query_issue_result import IssueStatus, ResultReply
 
@@ -165,7 +165,7 @@ def issue_error(error: CallError) -> IssueAnswer:
             return BreakerIsOpen(retry_at=error.retry_at)
         case NotSent():
             return CallNotSent(detail=str(error))
-        case RefusedUnread():
+        case Throttled():
             return CallThrottled(retry_at=error.retry_at)
         case NotAccepted():
             return EnvelopeRejected(detail=str(error))
@@ -178,7 +178,7 @@ def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:
     match error:
         case BreakerOpen():
             return BreakerIsOpen(retry_at=error.retry_at)
-        case RefusedUnread():
+        case Throttled():
             return QueryUnanswered(detail=str(error), retry_at=error.retry_at)
         case _:
             return QueryUnanswered(detail=str(error))

@@ -23,7 +23,7 @@ from typing import TypeVar
 from adapter.issuance.items import TicketItem
 from adapter.protocol import value_rules
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
-from adapter.protocol.shapes import CHINESE
+from adapter.protocol.value_descriptions import CHINESE
 
 _Value = TypeVar("_Value", IssueRequest, TicketInfo, TicketItem)
 

@@ -58,7 +58,7 @@ def read_json(text: str) -> object:
         return None
     if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
         return None
-    return _mend(value) if "\\ud" in text or "\\uD" in text else value
+    return _repair(value) if "\\ud" in text or "\\uD" in text else value
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -82,14 +82,14 @@ def _deeper_than(depth: int, value: object) -> bool:
     return depth == 0 or any(_deeper_than(depth - 1, entry) for entry in entries)
 
 
-def _mend(value: object) -> object:
+def _repair(value: object) -> object:
     """Replace lone surrogates, which no UTF-8 can carry, in all texts of a JSON value."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):
-        return [_mend(entry) for entry in value]
+        return [_repair(entry) for entry in value]
     if isinstance(value, dict):
-        return {_LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", key): _mend(entry) for key, entry in value.items()}
+        return {_LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", key): _repair(entry) for key, entry in value.items()}
     return value
 
 

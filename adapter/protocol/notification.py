@@ -55,7 +55,7 @@ Value = TypeVar("Value")
 
 
 @unique
-class Kind(StrEnum):
+class CallbackKind(StrEnum):
     """What a notification is about."""
 
     REFUND = "refund"
@@ -73,7 +73,7 @@ class Notification:
     """
 
     request: Request = field(repr=False)
-    kind: Kind
+    kind: CallbackKind
     trade_no: TradeNo | None
     ticket_trade_no: str | None
     ticket_no: str | None = field(repr=False)
@@ -100,7 +100,7 @@ def open_notification(
     find_merchant: Callable[[str], Merchant | None],
     *,
     of_one: Callable[[Credentials], bool],
-    posted_to: Kind,
+    posted_to: CallbackKind,
 ) -> Notification:
     """Open a notification that came to the address of this kind.
 
@@ -154,13 +154,13 @@ def _check_addressee(request: Request, of_one: Callable[[Credentials], bool]) ->
         raise WrongAddressee("The signed text names no merchant, and several have the keys that it is signed with.")
 
 
-def _kind(payload: Payload, posted_to: Kind) -> Kind:
+def _kind(payload: Payload, posted_to: CallbackKind) -> CallbackKind:
     """Told by fields that only one of the two kinds has."""
     refund = any(name in payload for name in _REFUND_FIELDS)
     status = any(name in payload for name in _STATUS_FIELDS)
     if refund == status:
         return posted_to
-    return Kind.REFUND if refund else Kind.USE_STATUS
+    return CallbackKind.REFUND if refund else CallbackKind.USE_STATUS
 
 
 def _trade_no(payload: Payload) -> TradeNo | None:

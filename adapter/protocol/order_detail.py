@@ -16,7 +16,7 @@ from adapter.errors import UnreadableReply
 from adapter.protocol.issue import IssueType, PrintType, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
-from adapter.protocol.report_csv import Line, read_lines, starts_like_json
+from adapter.protocol.report_csv import ReportLine, read_lines, starts_like_json
 from adapter.protocol.taipei import compact_date
 
 
@@ -185,7 +185,7 @@ class OrderRow:
         return _trade_no(self.merchant_trade_no, self.free_trade_no)
 
     @classmethod
-    def from_line(cls, line: Line) -> Self:
+    def from_line(cls, line: ReportLine) -> Self:
         """Read a line of the orders report.
 
         Raises:
@@ -258,7 +258,7 @@ class TicketRow:
         return _trade_no(self.merchant_trade_no, self.free_trade_no)
 
     @classmethod
-    def from_line(cls, line: Line) -> Self:
+    def from_line(cls, line: ReportLine) -> Self:
         """Read a line of the tickets report.
 
         Raises:

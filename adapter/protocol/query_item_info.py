@@ -16,8 +16,8 @@ from adapter.errors import UnreadableReply
 from adapter.protocol.fields import Payload, as_objects, integer, optional_integer, optional_text
 from adapter.protocol.issue import IssueType
 from adapter.protocol.json_text import read_json
-from adapter.protocol.shapes import shown
 from adapter.protocol.taipei import parse_time
+from adapter.protocol.value_descriptions import quoted
 
 _Value = TypeVar("_Value")
 
@@ -120,7 +120,7 @@ def _member(payload: Payload, name: str, of: Callable[[str], _Value]) -> _Value 
     try:
         return of(text)
     except ValueError as error:
-        raise UnreadableReply(f"{name} is none of the documented values; it is {shown(text)}.") from error
+        raise UnreadableReply(f"{name} is none of the documented values; it is {quoted(text)}.") from error
 
 
 def _modify_date(item: Payload) -> datetime | None:
@@ -130,7 +130,7 @@ def _modify_date(item: Payload) -> datetime | None:
         return None
     moment = parse_time(text)
     if moment is None:
-        raise UnreadableReply(f"ModifyDate must be yyyymmdd hh:mm, and it is {shown(text)}.")
+        raise UnreadableReply(f"ModifyDate must be yyyymmdd hh:mm, and it is {quoted(text)}.")
     return moment
 
 

@@ -30,7 +30,7 @@ def starts_like_json(body: bytes) -> bool:
     return body.removeprefix(_BOM).lstrip().startswith(b"{")
 
 
-class Line:
+class ReportLine:
     """One line of a report: cells by header, each read as what its column holds.
 
     A column that the report lacks and an empty cell are both None.
@@ -104,7 +104,7 @@ class Line:
         return UnreadableReply(f"Line {self._number}, {column}: must be {expected}; it is {len(text)} characters long.")
 
 
-def read_lines(body: bytes, columns: Iterable[str], foreign: Iterable[str]) -> tuple[Line, ...]:
+def read_lines(body: bytes, columns: Iterable[str], foreign: Iterable[str]) -> tuple[ReportLine, ...]:
     """Read all lines below the header, each with those of `columns` that the report has.
 
     Raises:
@@ -125,13 +125,13 @@ def _places(header: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
     return {column: found[_plain(column)] for column in columns if _plain(column) in found}
 
 
-def _line(number: int, row: list[str], width: int, places: Mapping[str, int]) -> Line:
+def _line(number: int, row: list[str], width: int, places: Mapping[str, int]) -> ReportLine:
     """Take a row apart, unless its cells may have been shifted or cut off."""
     if len(row) < width or any(row[width:]):
         raise UnreadableReply(
             f"Line {number} has {len(row)} cells, and the header has {width}: cut off or badly quoted."
         )
-    return Line(number, {column: row[place] for column, place in places.items()})
+    return ReportLine(number, {column: row[place] for column, place in places.items()})
 
 
 def _decode(body: bytes) -> str:

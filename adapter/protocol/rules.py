@@ -18,7 +18,7 @@ from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo,
 from adapter.protocol.order_detail import ReportRequest, ReportType
 from adapter.protocol.query_issue_result import ResultRequest
 from adapter.protocol.query_item_info import ItemRequest
-from adapter.protocol.shapes import shape_of, shown
+from adapter.protocol.value_descriptions import describe_shape, quoted
 from adapter.protocol.value_rules import Check
 
 ISSUE_PAGE = "Ticket Issuance, developers.ecpay.com.tw/32163"
@@ -74,8 +74,8 @@ class _Page:
 
     def broken(self, field: str, rule: str, found: object) -> Violation:
         """Report `found` in `field`, hidden where it must be."""
-        told = shape_of(found) if field in _HIDDEN else shown(found)
-        return Violation(field=field, rule=rule, page=self.name, shape=told)
+        description = describe_shape(found) if field in _HIDDEN else quoted(found)
+        return Violation(field=field, rule=rule, page=self.name, shape=description)
 
     # These two answer with tuples: nearly every value keeps its rule, and an empty tuple costs a third of a
     # generator that yields nothing.

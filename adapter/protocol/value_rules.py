@@ -15,7 +15,7 @@ from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from adapter.protocol.issue import PrintType
-from adapter.protocol.shapes import CHINESE
+from adapter.protocol.value_descriptions import CHINESE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

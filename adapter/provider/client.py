@@ -5,8 +5,8 @@ Exists to put the room's parts together: breaker, gate, envelope, wire, and the 
 
 How an answer is judged (contract, section 4), in this order:
 
-    the wire failed                          NotSent or InDoubt, by the departure
-    HTTP status                              200 goes on; RefusedUnread, NotAccepted or InDoubt (`answers.judge`)
+    the wire failed                          NotSent or InDoubt, by the send boundary
+    HTTP status                              200 goes on; RefusedUnread, NotAccepted or InDoubt (`answers.classify`)
     not an envelope, undecryptable, forged   InDoubt
     TransCode ≠ 1                            NotAccepted
     fields missing or of wrong types         InDoubt
@@ -35,7 +35,7 @@ from adapter.errors import (
     InDoubt,
     NotAccepted,
     NotSent,
-    RefusedUnread,
+    Throttled,
 )
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Endpoint, Family, path
@@ -44,15 +44,15 @@ from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKin
 from adapter.protocol.order_detail import ReportRequest, is_envelope
 from adapter.protocol.query_issue_result import ResultReply, ResultRequest
 from adapter.protocol.query_item_info import ItemReply, ItemRequest
-from adapter.provider.answers import Answer, judge
-from adapter.provider.clock import Clock
-from adapter.provider.door import Door
+from adapter.provider.exchange import HttpExchange
+from adapter.provider.fair_rate_limiter import Purpose
+from adapter.provider.http_status import HttpAnswer, classify
 from adapter.provider.limits import CallLimits
-from adapter.provider.observer import CallEnd, CallFinished, ProviderObserver, Unobserved
-from adapter.provider.pace import Purpose
-from adapter.provider.wire import Wire
+from adapter.provider.merchant_channel import MerchantChannel
+from adapter.provider.observer import CallFinished, CallOutcome, NullProviderObserver, ProviderObserver
+from adapter.provider.time_source import TimeSource
 
-__all__ = ["CallLimits", "Clock", "Provider", "Purpose"]
+__all__ = ["CallLimits", "EcticketClient", "Purpose", "TimeSource"]
 
 RTN_OK = 1
 """The only RtnCode that means anything by itself."""
@@ -70,12 +70,12 @@ _HEADERS = {
 }
 _HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # on every page but OrderDetail's (fact sheet 1.6)
 
-_ENDS: tuple[tuple[type[CallError], CallEnd], ...] = (
-    (BreakerOpen, CallEnd.HELD_BACK),
-    (NotSent, CallEnd.NOT_SENT),
-    (RefusedUnread, CallEnd.REFUSED_UNREAD),
-    (NotAccepted, CallEnd.NOT_ACCEPTED),
-    (InDoubt, CallEnd.IN_DOUBT),
+_OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
+    (BreakerOpen, CallOutcome.BREAKER_OPEN),
+    (NotSent, CallOutcome.NOT_SENT),
+    (Throttled, CallOutcome.THROTTLED),
+    (NotAccepted, CallOutcome.NOT_ACCEPTED),
+    (InDoubt, CallOutcome.IN_DOUBT),
 )
 
 
@@ -98,7 +98,7 @@ class _Call:
     payload: Mapping[str, object] = field(repr=False)
     purpose: Purpose
     subject: str | None
-    lease: Callable[[], None]
+    authorize_send: Callable[[], None]
 
     def __str__(self) -> str:
         about = "a control number" if self.subject is None else self.subject
@@ -106,18 +106,19 @@ class _Call:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Watch:
+class _CallTiming:
     """What the observer will be told of a call."""
 
-    asked: float
-    turn: float | None = None
+    started_at: float
+    admitted_at: float | None = None
 
 
-class Provider:
+class EcticketClient:
     """ECTicket, as the flows see it.
 
     `base_url` is scheme and host (`endpoints.STAGE_URL`, `PRODUCTION_URL`, or a custom one); `transport` any of httpx's
-    (see `transport.make_transport` and `wire.Wire`). One instance serves any number of merchants, on one event loop.
+    (see `transport.make_transport` and `exchange.HttpExchange`). One instance serves any number of merchants, on one
+    event loop.
     """
 
     def __init__(
@@ -128,28 +129,28 @@ class Provider:
         transport: httpx.AsyncBaseTransport,
         limits: CallLimits | None = None,
         observer: ProviderObserver | None = None,
-        clock: Clock | None = None,
+        clock: TimeSource | None = None,
     ) -> None:
         self._family = family
         self._limits = limits or CallLimits()
-        self._observer = observer or Unobserved()
-        self._clock = clock or Clock()
-        self._wire = Wire(transport, base_url=base_url, limits=self._limits, clock=self._clock)
-        self._doors: dict[str, Door] = {}
+        self._observer = observer or NullProviderObserver()
+        self._clock = clock or TimeSource()
+        self._exchange = HttpExchange(transport, base_url=base_url, limits=self._limits, clock=self._clock)
+        self._channels: dict[str, MerchantChannel] = {}
 
     async def issue(
-        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
     ) -> IssueReply:
         """Ask for tickets, once.
 
-        `subject` names the order, so that the breaker can tell one bad order from a merchant in trouble. `clearance` is
-        called in the same step as the write and forbids it by raising.
+        `subject` names the order, so that the breaker can tell one bad order from a merchant in trouble.
+        `authorize_send` is called in the same step as the write and forbids it by raising.
 
         Raises:
             NotSent: nothing was written; `BreakerOpen` nothing was tried.
             RefusedUnread, NotAccepted: written, and nothing was executed.
             InDoubt: tickets may exist.
-            LeaseLost: or whatever else `clearance` raised; nothing was written.
+            LeaseLost: or whatever else `authorize_send` raised; nothing was written.
         """
         call = _Call(
             merchant=merchant,
@@ -157,22 +158,22 @@ class Provider:
             payload=request.to_payload(),
             purpose=Purpose.SUBMIT,
             subject=subject,
-            lease=clearance,
+            authorize_send=authorize_send,
         )
-        with self._watched(call) as watch:
-            _, reply = await self._ask(call, watch, IssueReply.from_payload)
+        with self._observed(call) as timing:
+            _, reply = await self._send_and_parse(call, timing, IssueReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, request.trade_no)
-            self._door(merchant.merchant_id).issue_answered(reply.rtn_code)
+            self._channel(merchant.merchant_id).issue_answered(reply.rtn_code)
             return reply
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
         """Ask what became of an issuance; raises as `issue` does, and any error means "no answer"."""
         call = self._query_call(merchant, trade_no, purpose, subject=trade_no.value)
-        with self._watched(call) as watch:
-            answer, reply = await self._ask(call, watch, ResultReply.from_payload)
+        with self._observed(call) as timing:
+            answer, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.trade_no, trade_no)
             if reply.rtn_code == RTN_OK:
-                self._door(merchant.merchant_id).note_accepted_query(answer)
+                self._channel(merchant.merchant_id).note_accepted_query(answer)
             return reply
 
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
@@ -181,8 +182,8 @@ class Provider:
         Its RtnCode shows how ECTicket says "not known". RtnCode 1 would mean that it knows everything: that is no sign
         of health, so it is not noted for `last_accepted`.
         """
-        with self._watched(call := self._control_call(merchant, kind, purpose)) as watch:
-            _, reply = await self._ask(call, watch, ResultReply.from_payload)
+        with self._observed(call := self._control_call(merchant, kind, purpose)) as timing:
+            _, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
             return reply
 
     async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
@@ -193,10 +194,10 @@ class Provider:
             payload=ItemRequest(merchant_id=merchant.merchant_id, item_no=item_no).to_payload(),
             purpose=purpose,
             subject=item_no,
-            lease=_always,
+            authorize_send=_always_authorized,
         )
-        with self._watched(call) as watch:
-            _, reply = await self._ask(call, watch, ItemReply.from_payload)
+        with self._observed(call) as timing:
+            _, reply = await self._send_and_parse(call, timing, ItemReply.from_payload)
             _require_echo(call, reply.rtn_code, reply.item_no, item_no)
             return reply
 
@@ -213,10 +214,10 @@ class Provider:
             payload=request.to_payload(),
             purpose=Purpose.CONFIRM,
             subject="a report",
-            lease=_always,
+            authorize_send=_always_authorized,
         )
-        with self._watched(call) as watch:
-            answer = await self._send(call, watch, max_bytes=MAX_REPORT_BYTES, headers=_HEADERS)
+        with self._observed(call) as timing:
+            answer = await self._send(call, timing, max_bytes=MAX_REPORT_BYTES, headers=_HEADERS)
             if is_envelope(answer.body):
                 raise self._refused_report(call, answer)
             return answer.body
@@ -229,53 +230,55 @@ class Provider:
         arrival; with the earlier end, a yes that ECTicket gave before some instant is never taken for one after it. Of
         several queries the one written last counts.
         """
-        door = self._doors.get(merchant_id)
-        return None if door is None else door.last_accepted
+        channel = self._channels.get(merchant_id)
+        return None if channel is None else channel.last_accepted
 
     async def close(self) -> None:
         """Close every connection; calls still on the wire end in doubt."""
-        await self._wire.close()
+        await self._exchange.close()
 
-    async def _ask(self, call: _Call, watch: _Watch, read: Callable[[Mapping[str, object]], _R]) -> tuple[Answer, _R]:
+    async def _send_and_parse(
+        self, call: _Call, timing: _CallTiming, read: Callable[[Mapping[str, object]], _R]
+    ) -> tuple[HttpAnswer, _R]:
         """Send a call and read the reply in its answer."""
-        answer = await self._send(call, watch, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
+        answer = await self._send(call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
         payload = self._open(call, answer)
         try:
             return answer, read(payload)
         except EnvelopeError as unreadable:
             raise InDoubt(f"{call} brought an answer that cannot be read: {unreadable}") from unreadable
 
-    async def _send(self, call: _Call, watch: _Watch, *, max_bytes: int, headers: dict[str, str]) -> Answer:
+    async def _send(self, call: _Call, timing: _CallTiming, *, max_bytes: int, headers: dict[str, str]) -> HttpAnswer:
         """Bring a call past the breaker and through the gate, seal it, send it, and judge the answer's status."""
-        door = self._door(call.merchant.merchant_id)
-        if door.needs_probe():
-            await self._probe(door, call)
-        async with door.gate.turn(call.purpose):
-            door.refuse_unless_open()
-            return await self._exchange(door, call, watch, max_bytes, headers)
+        channel = self._channel(call.merchant.merchant_id)
+        if channel.needs_probe():
+            await self._probe(channel, call)
+        async with channel.limiter.slot(call.purpose):
+            channel.raise_if_breaker_open()
+            return await self._seal_and_send(channel, call, timing, max_bytes, headers)
 
-    async def _exchange(
-        self, door: Door, call: _Call, watch: _Watch, max_bytes: int, headers: dict[str, str]
-    ) -> Answer:
-        watch.turn = self._clock.steady()
-        answer = await self._wire.post(
+    async def _seal_and_send(
+        self, channel: MerchantChannel, call: _Call, timing: _CallTiming, max_bytes: int, headers: dict[str, str]
+    ) -> HttpAnswer:
+        timing.admitted_at = self._clock.steady()
+        answer = await self._exchange.post(
             path(call.endpoint, self._family),
             seal_request(call.payload, call.merchant, timestamp=int(self._clock.now().timestamp())),
             headers=headers,
             max_bytes=max_bytes,
-            lease=call.lease,
+            authorize_send=call.authorize_send,
             what=str(call),
         )
-        verdict = judge(answer, what=str(call), limits=self._limits, now=self._clock.now())
-        if verdict is None:
+        error = classify(answer, what=str(call), limits=self._limits, now=self._clock.now())
+        if error is None:
             return answer
-        if answer.status == HTTPStatus.FORBIDDEN and isinstance(verdict, RefusedUnread):
-            door.lock_out(verdict.retry_at)
-        if isinstance(verdict, NotAccepted):
+        if answer.status == HTTPStatus.FORBIDDEN and isinstance(error, Throttled):
+            channel.lock_out(error.retry_at)
+        if isinstance(error, NotAccepted):
             self._note_not_accepted(call, f"HTTP {answer.status}")
-        raise verdict
+        raise error
 
-    def _open(self, call: _Call, answer: Answer) -> Mapping[str, object]:
+    def _open(self, call: _Call, answer: HttpAnswer) -> Mapping[str, object]:
         """Open the envelope of a 200."""
         try:
             response = open_response(answer.body, call.merchant)
@@ -283,34 +286,34 @@ class Provider:
             raise InDoubt(f"{call} brought an answer that cannot be trusted: {unreadable}") from unreadable
         if response.payload is None:
             self._note_not_accepted(call, f"TransCode {response.trans_code}")
-            came = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
-            raise NotAccepted(f"{call} was not accepted: {came.rstrip('.')}. Keys, clock or this content are wrong.")
-        self._door(call.merchant.merchant_id).accepted()
+            code = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
+            raise NotAccepted(f"{call} was not accepted: {code.rstrip('.')}. Keys, clock or this content are wrong.")
+        self._channel(call.merchant.merchant_id).accepted()
         return response.payload
 
-    async def _probe(self, door: Door, call: _Call) -> None:
+    async def _probe(self, channel: MerchantChannel, call: _Call) -> None:
         """Find out by a control query whether ECTicket takes this merchant's envelopes again.
 
         Raises:
             BreakerOpen: it does not, or nobody knows.
         """
-        probe = door.begin_probe()
+        probe = channel.begin_probe()
         accepted: bool | None = None
         try:
-            await self._probe_accepted(door, self._control_call(call.merchant, TradeNoKind.MERCHANT, call.purpose))
+            await self._probe_accepted(channel, self._control_call(call.merchant, TradeNoKind.MERCHANT, call.purpose))
             accepted = True
         except CallError as still:
             accepted = False
-            door.end_probe(probe, accepted=False)
-            raise door.closed_off() from still
+            channel.end_probe(probe, accepted=False)
+            raise channel.breaker_open_error() from still
         finally:
-            door.end_probe(probe, accepted=accepted)
+            channel.end_probe(probe, accepted=accepted)
 
-    async def _probe_accepted(self, door: Door, probe: _Call) -> None:
+    async def _probe_accepted(self, channel: MerchantChannel, probe: _Call) -> None:
         """Make a control query past the breaker; any readable answer with TransCode 1 will do."""
-        with self._watched(probe) as watch:
-            async with door.gate.turn(probe.purpose):
-                self._open(probe, await self._exchange(door, probe, watch, MAX_ANSWER_BYTES, _HEADERS_HTML))
+        with self._observed(probe) as timing:
+            async with channel.limiter.slot(probe.purpose):
+                self._open(probe, await self._seal_and_send(channel, probe, timing, MAX_ANSWER_BYTES, _HEADERS_HTML))
 
     def _query_call(self, merchant: Merchant, trade_no: TradeNo, purpose: Purpose, *, subject: str | None) -> _Call:
         return _Call(
@@ -319,14 +322,14 @@ class Provider:
             payload=ResultRequest(merchant_id=merchant.merchant_id, trade_no=trade_no).to_payload(),
             purpose=purpose,
             subject=subject,
-            lease=_always,
+            authorize_send=_always_authorized,
         )
 
     def _control_call(self, merchant: Merchant, kind: TradeNoKind, purpose: Purpose) -> _Call:
         value = "".join(secrets.choice(_CONTROL_ALPHABET) for _ in range(_CONTROL_LENGTH))
         return self._query_call(merchant, TradeNo(kind=kind, value=value), purpose, subject=None)
 
-    def _refused_report(self, call: _Call, answer: Answer) -> CallError:
+    def _refused_report(self, call: _Call, answer: HttpAnswer) -> CallError:
         """Say why an envelope came instead of a report; a report's refusal makes nobody suspect."""
         payload = self._open(call, answer)
         code, message = payload.get("RtnCode"), payload.get("RtnMsg")
@@ -334,49 +337,51 @@ class Provider:
             return InDoubt(f"{call} was answered with RtnCode 1 and no report.")
         return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
 
-    def _note_not_accepted(self, call: _Call, came: str) -> None:
+    def _note_not_accepted(self, call: _Call, code: str) -> None:
         """Let the breaker know. A report says nothing of orders: it may be refused for coming twice in a minute."""
         if call.endpoint is not Endpoint.ORDER_DETAIL:
-            self._door(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, came)
+            self._channel(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, code)
 
-    def _door(self, merchant_id: str) -> Door:
-        door = self._doors.get(merchant_id)
-        if door is None:
-            door = self._doors[merchant_id] = Door(merchant_id, self._limits, self._observer, self._clock)
-        return door
+    def _channel(self, merchant_id: str) -> MerchantChannel:
+        channel = self._channels.get(merchant_id)
+        if channel is None:
+            channel = self._channels[merchant_id] = MerchantChannel(
+                merchant_id, self._limits, self._observer, self._clock
+            )
+        return channel
 
     @contextmanager
-    def _watched(self, call: _Call) -> Iterator[_Watch]:
+    def _observed(self, call: _Call) -> Iterator[_CallTiming]:
         """Tell the observer how a call ended."""
-        watch = _Watch(asked=self._clock.steady())
-        end = CallEnd.ABANDONED
+        timing = _CallTiming(started_at=self._clock.steady())
+        outcome = CallOutcome.CANCELLED
         try:
-            yield watch
-            end = CallEnd.ANSWERED
+            yield timing
+            outcome = CallOutcome.ANSWERED
         except CallError as error:
-            end = next(end for kind, end in _ENDS if isinstance(error, kind))
+            outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
             raise
         finally:
             now = self._clock.steady()
-            turn = now if watch.turn is None else watch.turn
+            admitted_at = now if timing.admitted_at is None else timing.admitted_at
             self._observer.call_finished(
                 CallFinished(
                     merchant_id=call.merchant.merchant_id,
                     endpoint=call.endpoint,
-                    end=end,
-                    waited_seconds=turn - watch.asked,
-                    seconds=now - turn,
+                    outcome=outcome,
+                    waited_seconds=admitted_at - timing.started_at,
+                    seconds=now - admitted_at,
                 )
             )
 
 
-def _require_echo(call: _Call, rtn_code: int, echoed: object, ours: object) -> None:
+def _require_echo(call: _Call, rtn_code: int, echoed: object, expected: object) -> None:
     """Take an answer for ours only when it names what we asked about; a refusal may name nothing.
 
     Raises:
         InDoubt: it names something else, or nothing where it must.
     """
-    if echoed == ours or (echoed is None and rtn_code != RTN_OK):
+    if echoed == expected or (echoed is None and rtn_code != RTN_OK):
         return
     named = "nothing" if echoed is None else "something else"
     raise InDoubt(f"{call} was answered with RtnCode {rtn_code} about {named}: this may be anybody's answer.")
@@ -384,8 +389,8 @@ def _require_echo(call: _Call, rtn_code: int, echoed: object, ours: object) -> N
 
 def _plain(message: str) -> str:
     """Make a message of ECTicket's fit for one line: String(200), printable."""
-    return "".join(letter if letter.isprintable() else " " for letter in message[:200]) or "no message"
+    return "".join(character if character.isprintable() else " " for character in message[:200]) or "no message"
 
 
-def _always() -> None:
+def _always_authorized() -> None:
     """No lease to check: asking changes nothing."""

@@ -14,19 +14,19 @@ from adapter.provider.breaker import BreakerState
 
 
 @unique
-class CallEnd(StrEnum):
+class CallOutcome(StrEnum):
     """How a call ended."""
 
     ANSWERED = "answered"
     """An answer to act on, refusals (RtnCode ≠ 1) included."""
-    HELD_BACK = "held_back"
+    BREAKER_OPEN = "breaker_open"
     """Not tried: the merchant's breaker is open."""
     NOT_SENT = "not_sent"
     """Nothing was written: no connection, or no turn in time."""
-    REFUSED_UNREAD = "refused_unread"
+    THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
     IN_DOUBT = "in_doubt"
-    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
     """The caller gave up: cancelled, or the lease on its partition was lost."""
 
 
@@ -40,7 +40,7 @@ class CallFinished:
 
     merchant_id: str
     endpoint: Endpoint
-    end: CallEnd
+    outcome: CallOutcome
     waited_seconds: float
     seconds: float
 
@@ -55,7 +55,7 @@ class ProviderObserver(Protocol):
         """A merchant's breaker went to another state."""
 
 
-class Unobserved:
+class NullProviderObserver:
     """Nobody looks."""
 
     def call_finished(self, call: CallFinished) -> None:

@@ -6,8 +6,8 @@ a request once, says so beforehand, and hands back what came.
 
 What `direct` promises beyond an ordinary httpx transport:
 
-* `request.extensions["clearance"]`, a function without arguments, is called when a connection is held and in the same
-  step as the write, with no other task in between. What it raises comes out untouched, and nothing was written.
+* `request.extensions["authorize_send"]`, a function without arguments, is called when a connection is held and in the
+  same step as the write, with no other task in between. What it raises comes out untouched, and nothing was written.
 * A failure before that is `ConnectError` or `UnsupportedProtocol`, one after it never is.
 * Nothing is sent twice, redirected, decompressed or remembered (no cookies); nothing is read from the environment.
 * A pooled connection on which something came unasked is not used.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from adapter.provider.direct import DirectTransport
+from adapter.provider.asyncio_transport import AsyncioTransport
 
 
 @unique
@@ -38,7 +38,7 @@ def make_transport(
 ) -> httpx.AsyncBaseTransport:
     """Build one of the engines; `tls` None is `tls_context()`."""
     if kind is TransportKind.DIRECT:
-        return DirectTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds)
+        return AsyncioTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds)
     return httpx.AsyncHTTPTransport(
         verify=tls or tls_context(),
         trust_env=False,

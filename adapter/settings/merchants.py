@@ -20,7 +20,7 @@ from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
-from adapter.protocol.shapes import shown
+from adapter.protocol.value_descriptions import quoted
 from adapter.settings.groups import MerchantSettings
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -186,7 +186,7 @@ def _number_problem(where: str, number: str) -> str | None:
     """What is wrong with a MerchantID or PlatformID: each is String(10) on all pages, and ECPay gives out digits."""
     if re.fullmatch("[0-9]{1,10}", number):
         return None
-    return f"{where}: a MerchantID or PlatformID has 1 to 10 digits, and {shown(number)} does not. Correct the number."
+    return f"{where}: a MerchantID or PlatformID has 1 to 10 digits, and {quoted(number)} does not. Correct the number."
 
 
 def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, MerchantSettings]) -> Credentials:
@@ -201,8 +201,8 @@ def _platform(merchant_id: str, platform_id: str, platforms: Mapping[str, Mercha
     return _credentials(f"platform {platform_id}", platforms[platform_id])
 
 
-def _credentials(whose: str, keys: MerchantSettings) -> Credentials:
+def _credentials(owner: str, keys: MerchantSettings) -> Credentials:
     try:
         return Credentials(hash_key=keys.hash_key.get_secret_value(), hash_iv=keys.hash_iv.get_secret_value())
     except SettingsError as error:
-        raise SettingsError(*(f"The keys of {whose} are not usable: {problem}" for problem in error.problems)) from None
+        raise SettingsError(*(f"The keys of {owner} are not usable: {problem}" for problem in error.problems)) from None

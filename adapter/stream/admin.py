@@ -20,7 +20,7 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from adapter.errors import BrokerAway, StreamError
+from adapter.errors import BrokerUnavailable, StreamError
 from adapter.stream.connection import KafkaConnection
 
 ANSWER_SECONDS = 10.0
@@ -145,7 +145,7 @@ async def admin_session(
             yield Admin(client)
     except AWAY as error:
         advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]
-        raise BrokerAway(await _away(connection, advertised, error, within_seconds)) from error
+        raise BrokerUnavailable(await _away(connection, advertised, error, within_seconds)) from error
     finally:
         await client.close()
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypedDict, TypeVar
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.blocked_partitions import BlockedPartitions, problems_of
 from adapter.stream.commit_metadata import short_fingerprint
 from adapter.stream.connection import KafkaConnection
@@ -227,7 +227,7 @@ class Engine(Generic[S]):
             return False
         try:
             member = await self._await_with_heartbeat(self._kafka.connect(self._stage.group))
-        except (BrokerAway, KafkaClientError) as trouble:
+        except (BrokerUnavailable, KafkaClientError) as trouble:
             self._warn_throttled(f"waiting for the broker: {trouble}")
             return False
         if member is None:
@@ -255,7 +255,7 @@ class Engine(Generic[S]):
         )
         try:
             return await self._await_with_heartbeat(begins) is not None
-        except (BrokerAway, KafkaClientError) as trouble:
+        except (BrokerUnavailable, KafkaClientError) as trouble:
             self._warn_throttled(f"waiting for the broker: {trouble}")
             return False
 
@@ -310,7 +310,7 @@ class Engine(Generic[S]):
             try:
                 ids = await member.topic_ids(self._stage.topics)
                 self._lag = await member.lag(list(self._partitions.partitions))
-            except (KafkaClientError, BrokerAway):
+            except (KafkaClientError, BrokerUnavailable):
                 continue  # whoever reads notices too, and says so
             for owned in list(self._partitions.partitions.values()):
                 if ids.get(owned.partition.topic, owned.topic_id) != owned.topic_id:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError
 
-from adapter.errors import BrokerAway, StreamError
+from adapter.errors import BrokerUnavailable, StreamError
 from adapter.stream.admin import AWAY
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.producers import LARGEST_REQUEST
@@ -55,7 +55,7 @@ async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIte
         try:
             await producer.start()
         except AWAY as error:
-            raise BrokerAway(
+            raise BrokerUnavailable(
                 f"No Kafka broker at {connection.bootstrap_servers} answered. Check that the brokers run, and try "
                 "again."
             ) from error

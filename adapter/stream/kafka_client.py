@@ -38,7 +38,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from adapter.errors import BrokerAway, StreamError
+from adapter.errors import BrokerUnavailable, StreamError
 from adapter.stream.admin import admin_session
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely
@@ -239,7 +239,7 @@ class AioKafkaMember:
         try:
             async with admin_session(self._connection) as cluster:
                 found = await cluster.topics(topics)
-        except BrokerAway:
+        except BrokerUnavailable:
             raise
         except StreamError as error:
             raise KafkaClientError(str(error)) from error
@@ -526,7 +526,7 @@ async def _asking(what: str) -> AsyncIterator[None]:
         async with asyncio.timeout(ANSWER_SECONDS):
             yield
     except (KafkaConnectionError, NodeNotReadyError) as error:
-        raise BrokerAway(f"{what}: no broker answers, or none lets us in") from error
+        raise BrokerUnavailable(f"{what}: no broker answers, or none lets us in") from error
     except TimeoutError as error:
         raise KafkaClientError(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
     except (KafkaError, AssertionError) as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
 from adapter.stream.committer import Committer
 from adapter.stream.observer import StreamObserver
@@ -162,7 +162,7 @@ class PartitionManager(Generic[S]):
                     await member.lease.proven_after(proven_after)
                 self._begun.add(partition)
                 await self._try_take_over(member, partition)
-            except (KafkaClientError, BrokerAway) as trouble:
+            except (KafkaClientError, BrokerUnavailable) as trouble:
                 proven_after = member.lease.clock()
                 self._failures[partition] += 1
                 self.problems_by_partition[partition] = f"{partition} could not be taken over yet: {trouble}"
@@ -291,7 +291,7 @@ class PartitionManager(Generic[S]):
                 owned.commit_due.set()
             member.seek(owned.partition, owned.state.next_offset)
             owned.out_of_range = False
-        except (KafkaClientError, BrokerAway) as trouble:
+        except (KafkaClientError, BrokerUnavailable) as trouble:
             log.warning("%s: %s; dropped, to be taken over anew", owned.partition, trouble)
             self.drop(owned, "trouble")
 
@@ -367,7 +367,7 @@ class PartitionManager(Generic[S]):
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, KafkaClientError | BrokerAway):
+        if isinstance(error, KafkaClientError | BrokerUnavailable):
             log.warning("%s: %s; dropped, to be taken over anew", owned.partition, error)
             self.drop(owned, "trouble")
         elif error is not None:

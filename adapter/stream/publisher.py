@@ -22,7 +22,7 @@ from typing import Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.port import KafkaClientError
 from adapter.stream.producers import (
@@ -137,13 +137,13 @@ class KafkaPublisher:
     async def publish(self, producer_record: ProducerRecord) -> None:
         """See `port.Publisher`. Raises BrokerAway, at once while no broker is to be found, and KafkaTrouble."""
         if self._producer is None and not self._in_touch:
-            raise BrokerAway("No broker is to be found.")
+            raise BrokerUnavailable("No broker is to be found.")
         try:
             async with asyncio.timeout(self._within):
                 while not await self._publish(await self._a_producer(), producer_record):
                     pass
         except TimeoutError as error:
-            raise BrokerAway(f"No broker took the record within {self._within:g} s.") from error
+            raise BrokerUnavailable(f"No broker took the record within {self._within:g} s.") from error
 
     async def _a_producer(self) -> AIOKafkaProducer:
         while (producer := self._producer) is None:

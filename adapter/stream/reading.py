@@ -15,7 +15,7 @@ from datetime import datetime
 from aiokafka import AIOKafkaConsumer, errors
 from aiokafka import TopicPartition as ClientPartition
 
-from adapter.errors import BrokerAway, StreamError, TopicsMissing
+from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
 from adapter.stream.admin import AWAY, admin_session
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
@@ -216,7 +216,7 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
             "it, delete its records up to there (kafka-delete-records), or wait until retention has."
         ) from error
     except AWAY as error:
-        raise BrokerAway(
+        raise BrokerUnavailable(
             f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "
             f"{str(error) or 'time ran out'}. Check that the brokers run, and read again."
         ) from error

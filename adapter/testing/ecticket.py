@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, RefusedUnread
+from adapter.errors import BreakerOpen, CallError, InDoubt, NotAccepted, NotSent, Throttled
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssuedItem, IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus, ResultReply
@@ -97,18 +97,18 @@ class FakeEcticket:
         return [number for kind, number in self.calls if kind == what]
 
     async def issue(
-        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
     ) -> IssueReply:
         number = request.trade_no.value
         self._refuse_unless_open()
         fault = self.faults.pop(0) if self.faults else self.always
         if fault is None or fault.written:
-            clearance()
+            authorize_send()
             self.issues[number] += 1
             self.requests.append(request)
         self._begin("issue", number)
         if self.locked_out_until is not None:
-            raise RefusedUnread("Issue was answered with HTTP 403.", retry_at=self.locked_out_until)
+            raise Throttled("Issue was answered with HTTP 403.", retry_at=self.locked_out_until)
         return self._issued(merchant, request, fault)
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:

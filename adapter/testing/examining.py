@@ -13,21 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from adapter.errors import OrderError, PluginRefused
+from adapter.errors import OrderError, PluginRejected
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.calling import Implementation
-from adapter.extensions.facade import BUDGET_SECONDS
+from adapter.extensions.hook_runner import BUDGET_SECONDS
 from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.invocation import Implementation
 from adapter.extensions.manager import PluginManager
-from adapter.extensions.sources import Origin, Source, from_modules, from_objects, from_paths, installed
-from adapter.extensions.starting import START_SECONDS, NotBackYet, within
+from adapter.extensions.sources import PluginOrigin, Source, from_modules, from_objects, from_paths, installed
+from adapter.extensions.start_calls import START_SECONDS, StillRunning, run_with_timeout
 from adapter.extensions.values import Ignore, OrderRecord
 from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level
 from adapter.testing.model_rules import findings_of_model
 from adapter.testing.orders import MERCHANT
 from adapter.testing.plugins import OnlyObjects, name_of
-from adapter.testing.refused import findings_of_refusals, sentences, why_not_loaded
+from adapter.testing.refused import findings_of_rejections, sentences, why_not_loaded
 from adapter.testing.samples import has_samples, order_of, samples_of
 from adapter.testing.sink_rules import findings_of_sinks
 from adapter.testing.trying import Overrun, findings_of, try_sample
@@ -88,20 +88,20 @@ def examine(source: Source, trial: Trial) -> Examination:
     """Load one plugin and hold it to every rule. Never raises for what the plugin does."""
     examined = Examination(name=source.name, where=source.where)
     try:
-        plugin = within(trial.start_seconds, source.load)
-    except PluginRefused as refused:
+        plugin = run_with_timeout(trial.start_seconds, source.load)
+    except PluginRejected as refused:
         return replace(examined, findings=(why_not_loaded(source, refused),))
-    except NotBackYet:
+    except StillRunning:
         return replace(examined, findings=(_never_loaded(trial.start_seconds),))
     sections = {source.name: trial.settings} if trial.settings else {}
-    choice = OnlyObjects(objects={source.name: plugin}, settings=sections)
-    plugins = PluginManager(choice, built_in=built_in_sources(), start_seconds=trial.start_seconds)
+    selection = OnlyObjects(objects={source.name: plugin}, settings=sections)
+    plugins = PluginManager(selection, built_in=built_in_sources(), start_seconds=trial.start_seconds)
     of_model = _of_model(plugin)
-    if plugins.refusals:
-        by_settings = all(refusal.by_settings for refusal in plugins.refusals)
-        refused_for = tuple(findings_of_refusals(plugins.refusals, plugin, trial.settings))
+    if plugins.rejections:
+        by_settings = all(rejection.by_settings for rejection in plugins.rejections)
+        refused_for = tuple(findings_of_rejections(plugins.rejections, plugin, trial.settings))
         return replace(examined, findings=(*refused_for, *of_model), by_settings=by_settings)
-    (info,) = (info for info in plugins.describe() if info.origin is not Origin.BUILT_IN)
+    (info,) = (info for info in plugins.describe() if info.origin is not PluginOrigin.BUILT_IN)
     tried = _Tried()
     read, unread = _orders_of(plugins, trial)
     trial = replace(trial, orders=(*read, *(order for order in trial.orders if order not in read)))
@@ -154,7 +154,7 @@ def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
     for implementation in plugins.implementations(HOOK):
         try:
             commands_of(plugins, implementation.plugin)
-        except PluginRefused as refused:
+        except PluginRejected as refused:
             yield from sentences(implementation.plugin, str(refused), hook=HOOK)
 
 

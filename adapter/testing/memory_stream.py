@@ -23,9 +23,9 @@ from adapter.extensions.values import OrderRecord
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Family
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.provider.client import Provider
-from adapter.provider.clock import Clock as ProviderClock
+from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
+from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.sandbox.running import RunningSandbox
 from adapter.stream.records import Record
@@ -131,7 +131,7 @@ class MemoryStream:
 
     async def _observed(self, record: Record, *, finish: bool) -> Told:
         told = await (self._finish(record) if finish else self._stages.work(record))
-        await self._stages.extensions.observers_done()
+        await self._stages.hook_runner.observers_done()
         for why in told.why_parked:
             print(f"parked {why}")
         return told
@@ -146,7 +146,7 @@ class MemoryStream:
         return told
 
     async def _aclose(self) -> None:
-        await self._stages.extensions.aclose()
+        await self._stages.hook_runner.aclose()
         if self._transport is not None:
             await self._transport.aclose()
 
@@ -167,11 +167,11 @@ def _tls() -> ssl.SSLContext:
     return tls_context()
 
 
-def _provider(base_url: str, transport: httpx.AsyncBaseTransport, clock: Clock) -> Provider:
-    return Provider(
+def _provider(base_url: str, transport: httpx.AsyncBaseTransport, clock: Clock) -> EcticketClient:
+    return EcticketClient(
         base_url=base_url,
         family=Family.TICKET,
         transport=transport,
         limits=_LIMITS,
-        clock=ProviderClock(now=clock, steady=lambda: (clock() - NOON).total_seconds()),
+        clock=TimeSource(now=clock, steady=lambda: (clock() - NOON).total_seconds()),
     )

@@ -9,14 +9,14 @@ import inspect
 from collections.abc import Iterator, Mapping
 
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.sources import Source, from_objects
 
 Sections = Mapping[str, Mapping[str, object]]
 """Settings of plugins, by plugin name, as below `plugins.settings`."""
 
 
-class OnlyObjects(Choice):
+class OnlyObjects(PluginSelection):
     """The plugins that are given, and no others."""
 
     def sources(self) -> Iterator[Source]:
@@ -31,7 +31,7 @@ def manager_of(plugins: Mapping[str, object], settings: Sections | None = None) 
     settings is wrong.
     """
     found = PluginManager(OnlyObjects(objects=plugins, settings=settings or {}), built_in=built_in_sources())
-    found.ensure_sound()
+    found.raise_if_rejected()
     return found
 
 

@@ -15,18 +15,18 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from adapter.errors import PluginRefused, SettingsError
+from adapter.errors import PluginRejected, SettingsError
 from adapter.extensions.hooks import hooks
-from adapter.extensions.manager import Refusal
+from adapter.extensions.manager import PluginRejection
 from adapter.extensions.plugin_settings import read_section
 from adapter.extensions.sources import Source
-from adapter.extensions.starting import START_SECONDS, NotBackYet, within
+from adapter.extensions.start_calls import START_SECONDS, StillRunning, run_with_timeout
 from adapter.testing.findings import Finding, Level
 
 _NOT_ITS_OWN: Final = (str(Path(__file__).parent.parent), sysconfig.get_paths()["stdlib"], "<frozen")
 
 
-def why_not_loaded(source: Source, refused: PluginRefused) -> Finding:
+def why_not_loaded(source: Source, refused: PluginRejected) -> Finding:
     """The finding about a plugin that cannot be imported."""
     what, cure = _split(source.name, str(refused))
     cause = refused.__cause__
@@ -34,13 +34,13 @@ def why_not_loaded(source: Source, refused: PluginRefused) -> Finding:
     return Finding(level=Level.ERROR, what=f"{what.removesuffix('.')}{place}.", cure=cure)
 
 
-def findings_of_refusals(
-    refusals: Iterable[Refusal], plugin: object, settings: Mapping[str, object]
+def findings_of_rejections(
+    rejections: Iterable[PluginRejection], plugin: object, settings: Mapping[str, object]
 ) -> Iterator[Finding]:
     """One finding for each sentence of the refusals."""
-    for refusal in refusals:
-        for line in refusal.message.splitlines():
-            what, cure = _split(refusal.name, line)
+    for rejection in rejections:
+        for line in rejection.message.splitlines():
+            what, cure = _split(rejection.name, line)
             hook = next((name for name in hooks() if re.search(rf"^(?:Hook )?{name}\b", what)), None)
             if hook == "configure" and "raised" in what:
                 what += _what_configure_says(plugin, settings)
@@ -86,8 +86,8 @@ def _what_configure_says(plugin: object, settings: Mapping[str, object]) -> str:
     if configure is None:
         return ""
     try:
-        return within(START_SECONDS, partial(_said, configure, settings, model))
-    except NotBackYet:
+        return run_with_timeout(START_SECONDS, partial(_said, configure, settings, model))
+    except StillRunning:
         return ""
 
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from adapter.extensions.calling import attempt
-from adapter.extensions.decision import beyond_bounds
+from adapter.extensions.invocation import try_call
 from adapter.extensions.manager import PluginManager
-from adapter.extensions.starting import NotBackYet, within
+from adapter.extensions.order_hooks import beyond_bounds
+from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome
 from adapter.flows.order_paid import parse_order_paid
 from adapter.issuance.items import TicketItem
@@ -64,8 +64,8 @@ def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> O
     However reading breaks is found where `parse_order` itself is tried.
     """
     try:
-        order = within(MAPPING_SECONDS, partial(_read, plugins, record, merchant_id))
-    except NotBackYet:
+        order = run_with_timeout(MAPPING_SECONDS, partial(_read, plugins, record, merchant_id))
+    except StillRunning:
         return None
     if not isinstance(order, Order):
         return order
@@ -77,7 +77,7 @@ def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> O
 def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
     try:
         for plugin in plugins.implementations("parse_order"):
-            answer, problem = attempt(plugin, {"record": record}, beyond_bounds)
+            answer, problem = try_call(plugin, {"record": record}, beyond_bounds)
             if answer is not None or problem is not None:
                 return answer if isinstance(answer, Order | Ignore) else None
         return parse_order_paid(record.value, record.headers, merchant_id)
@@ -112,8 +112,8 @@ def _shaped(plugins: PluginManager, _: Sequence[OrderRecord], own: Sequence[Orde
     policy = PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester")
     for what, order, is_own in _orders(own):
         try:
-            parts = within(MAPPING_SECONDS, partial(_parts, plugins, order, policy))
-        except NotBackYet:
+            parts = run_with_timeout(MAPPING_SECONDS, partial(_parts, plugins, order, policy))
+        except StillRunning:
             return
         for part in parts:
             given = {"order": order, "request": part.request}
@@ -134,7 +134,7 @@ def _items(plugins: PluginManager, order: Order) -> tuple[TicketItem, ...]:
 
 def _mapped_line(plugins: PluginManager, order: Order, line: Line) -> Sequence[TicketItem]:
     for plugin in plugins.implementations("map_item"):
-        found, problem = attempt(plugin, {"order": order, "line": line})
+        found, problem = try_call(plugin, {"order": order, "line": line})
         if problem is not None:
             return ()
         if isinstance(found, Sequence):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import HOOK, provided_sinks
 from adapter.extensions.sinks import Event, Sink
-from adapter.extensions.starting import NotBackYet, within
+from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.testing.events import Events
 from adapter.testing.findings import Finding, Level
 from adapter.testing.refused import sentences
@@ -26,7 +26,7 @@ def findings_of_sinks(plugins: PluginManager, plugin: str) -> Iterator[Finding]:
     """What is wrong with a plugin's sinks; nothing where it has none."""
     try:
         provided = provided_sinks(plugins)
-    except PluginRefused as refused:
+    except PluginRejected as refused:
         yield from sentences(plugin, str(refused), hook=HOOK)
         return
     for each in provided:
@@ -40,8 +40,8 @@ def _findings_of_wants(sink: Sink) -> Iterator[Finding]:
         return
     for event in Events().of_every_type():
         try:
-            problem = within(WANTS_SECONDS, partial(_problem_of_wants, wants, event))
-        except NotBackYet:
+            problem = run_with_timeout(WANTS_SECONDS, partial(_problem_of_wants, wants, event))
+        except StillRunning:
             yield _finding(sink, f"had not answered after {WANTS_SECONDS:g} s", event)
             return
         if problem is not None:

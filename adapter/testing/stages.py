@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final
 
 from adapter.errors import LeaseLost
-from adapter.extensions.facade import Extensions
+from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.values import OrderRecord
 from adapter.flows.confirm import ConfirmStage, PendingQuery
@@ -104,14 +104,14 @@ class Stages:
             signer=self.signer,
         )
         manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
-        self.extensions = Extensions(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
+        self.hook_runner = HookRunner(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
         self.submit = SubmitStage(
             topics=TOPICS,
             group="ecticket-adapter.submit",
             concurrency=8,
-            fingerprint=self.extensions.fingerprint,
+            fingerprint=self.hook_runner.fingerprint,
             merchants=self.book,
-            extensions=self.extensions,
+            hook_runner=self.hook_runner,
             ecticket=self._called,
             outcomes=OrderOutcomes(
                 topics=TOPICS,

@@ -16,10 +16,10 @@ from functools import partial
 from typing import Final, cast
 
 from adapter.errors import OrderError
-from adapter.extensions.calling import Check, Implementation, attempt
-from adapter.extensions.decision import beyond_bounds, forbidden_change
 from adapter.extensions.hookspecs import HookKind
-from adapter.extensions.starting import NotBackYet, within
+from adapter.extensions.invocation import Check, Implementation, try_call
+from adapter.extensions.order_hooks import beyond_bounds, forbidden_change
+from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.protocol.issue import IssueRequest
 from adapter.testing.findings import Finding, Level
 from adapter.testing.samples import Given, Sample
@@ -62,9 +62,9 @@ def try_sample(implementation: Implementation, sample: Sample, budget_seconds: f
     """
     call = partial(_call, implementation, sample.given)
     try:
-        in_a_row = tuple(within(budget_seconds, call) for _ in range(REPEATS))
-        return (*in_a_row, *within(REPEATS * budget_seconds, partial(_at_once, call)))
-    except NotBackYet:
+        in_a_row = tuple(run_with_timeout(budget_seconds, call) for _ in range(REPEATS))
+        return (*in_a_row, *run_with_timeout(REPEATS * budget_seconds, partial(_at_once, call)))
+    except StillRunning:
         raise Overrun from None
 
 
@@ -117,7 +117,7 @@ def _call(implementation: Implementation, sample: Given) -> Try:
     given = copy.deepcopy(dict(sample))
     told: list[str] = []
     try:
-        answer, problem = attempt(_telling(implementation, told), given, _check(implementation, given))
+        answer, problem = try_call(_telling(implementation, told), given, _check(implementation, given))
     except OrderError as raised:
         return Try(raised=raised, changed=_changed(given, sample))
     return Try(answer=answer, problem=problem, says="".join(told[:1]), changed=_changed(given, sample))

@@ -20,11 +20,11 @@ from starlette.routing import Route
 class Health(Protocol):
     """What the admin server is told about the adapter."""
 
-    def not_live_because(self) -> Sequence[str]:
+    def liveness_problems(self) -> Sequence[str]:
         """Reasons why a restart would help; none is good."""
         ...
 
-    def not_ready_because(self) -> Sequence[str]:
+    def readiness_problems(self) -> Sequence[str]:
         """Reasons why no orders can be taken now; none is good."""
         ...
 
@@ -37,10 +37,10 @@ def admin_app(health: Health, registry: CollectorRegistry) -> Starlette:
     """The admin server's application."""
 
     async def livez(_request: Request) -> Response:
-        return _verdict(health.not_live_because())
+        return _health_response(health.liveness_problems())
 
     async def readyz(_request: Request) -> Response:
-        return _verdict(health.not_ready_because())
+        return _health_response(health.readiness_problems())
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -53,6 +53,6 @@ def admin_app(health: Health, registry: CollectorRegistry) -> Starlette:
     )
 
 
-def _verdict(reasons: Sequence[str]) -> Response:
+def _health_response(reasons: Sequence[str]) -> Response:
     body = {"status": "unavailable" if reasons else "ok", "reasons": list(reasons)}
     return JSONResponse(body, status_code=503 if reasons else 200)

@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from adapter.errors import EnvelopeError, StreamError
 from adapter.flows.receive import Receiver, reason
-from adapter.protocol.notification import Kind
+from adapter.protocol.notification import CallbackKind
 from adapter.stream.publisher import KafkaPublisher
-from adapter.web.bounds import Bounds, bounded_protocol
-from adapter.web.refusals import RefusalLog
+from adapter.web.connection_limits import ConnectionLimits, limited_protocol
+from adapter.web.refusal_log import RefusalLog
 from adapter.web.server import WebServer
 
 LARGEST_BODY = 64 * 1024
@@ -45,7 +45,7 @@ class CallbackObserver(Protocol):
     def notification_answered(self, seconds: float) -> None:
         """One was published and answered, so long after the whole request was there."""
 
-    def connection_closed(self, why: str) -> None:
+    def connection_closed(self, reason: str) -> None:
         """A connection went beyond its bounds."""
 
 
@@ -57,10 +57,12 @@ class _CutOffError(Exception):
     """The connection ended before the body did."""
 
 
-class _Door:
+class _NotificationEndpoint:
     """One address: from a request to a notification, and back."""
 
-    def __init__(self, kind: Kind, receiver: Receiver, observer: CallbackObserver, refusals: RefusalLog) -> None:
+    def __init__(
+        self, kind: CallbackKind, receiver: Receiver, observer: CallbackObserver, refusals: RefusalLog
+    ) -> None:
         self._kind = kind
         self._refusals = refusals
         self._receiver = receiver
@@ -77,9 +79,9 @@ class _Door:
         except _CutOffError:
             self._observer.notification_ended(self._kind, "cut-off")
             return
-        await self._notified(body, send)
+        await self._receive_notification(body, send)
 
-    async def _notified(self, body: bytes, send: Send) -> None:
+    async def _receive_notification(self, body: bytes, send: Send) -> None:
         began = time.monotonic()
         try:
             answer = await self._receiver.receive(body, self._kind)
@@ -101,12 +103,18 @@ class _Door:
 
 
 def callbacks_app(
-    receiver: Receiver, observer: CallbackObserver, paths: Mapping[Kind, str], refusals: RefusalLog | None = None
+    receiver: Receiver,
+    observer: CallbackObserver,
+    paths: Mapping[CallbackKind, str],
+    refusals: RefusalLog | None = None,
 ) -> Starlette:
     """The receiver's application; the paths are those that Issue requests carry."""
     refusals = refusals or RefusalLog()
-    doors = [Route(path, _Door(kind, receiver, observer, refusals), methods=["POST"]) for kind, path in paths.items()]
-    app = Starlette(routes=doors, exception_handlers={HTTPException: _other_address(refusals)})
+    routes = [
+        Route(path, _NotificationEndpoint(kind, receiver, observer, refusals), methods=["POST"])
+        for kind, path in paths.items()
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _other_address(refusals)})
     app.router.redirect_slashes = False
     return app
 
@@ -141,21 +149,21 @@ class ReceiveStage:
         *,
         host: str,
         port: int,
-        bounds: Bounds | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._publisher = publisher
         refusals = RefusalLog()
 
-        def closed(why: str) -> None:
-            observer.connection_closed(why)
-            refusals.note(why, "connection")
+        def closed(reason: str) -> None:
+            observer.connection_closed(reason)
+            refusals.note(reason, "connection")
 
         self._server = WebServer(
             app,
             host=host,
             port=port,
             purpose="callbacks",
-            protocol=bounded_protocol(bounds or Bounds(), closed),
+            protocol=limited_protocol(limits or ConnectionLimits(), closed),
         )
         self._stop = asyncio.Event()
 

@@ -21,7 +21,7 @@ from adapter.provider.observer import CallFinished
 from adapter.stream.observer import Gauges
 
 _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
-_FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 
 
 class Metrics:
@@ -35,44 +35,46 @@ class Metrics:
         self.callbacks = CallbackMetrics(self.registry)
         self.sinks = SinkMetrics(self.registry, self.flows)
 
-    def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
+    def watch_hooks(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
         """Show the plugins' hook counters, read when scraped."""
-        self.registry.register(_Hooks(counts, abandoned))
+        self.registry.register(_Hooks(counts, stuck_threads))
 
-    def watch_sinks(self, lingering: Callable[[], Mapping[str, int]]) -> None:
+    def watch_sinks(self, stuck: Callable[[], Mapping[str, int]]) -> None:
         """Show which sinks are stuck, read when scraped."""
-        self.registry.register(_StuckSinks(lingering))
+        self.registry.register(_StuckSinks(stuck))
 
 
 class StreamMetrics:
     """The engine's: records, transactions, partitions, what is open."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._taken = Counter("ecticket_records_taken", "Records read.", ("stage", "topic"), registry=registry)
-        self._settled = Counter("ecticket_records_settled", "Records settled.", ("stage", "topic"), registry=registry)
-        self._published = Counter("ecticket_publications", "Records written.", ("stage",), registry=registry)
-        self._flush = Histogram(
-            "ecticket_flush_seconds",
+        self._consumed = Counter("ecticket_records_consumed", "Records read.", ("stage", "topic"), registry=registry)
+        self._committed = Counter(
+            "ecticket_records_committed", "Records settled.", ("stage", "topic"), registry=registry
+        )
+        self._produced = Counter("ecticket_records_produced", "Records written.", ("stage",), registry=registry)
+        self._transaction_seconds = Histogram(
+            "ecticket_transaction_duration_seconds",
             "Seconds of one transaction.",
             ("stage",),
-            buckets=_FLUSH_BUCKETS,
+            buckets=_TRANSACTION_BUCKETS,
             registry=registry,
         )
-        self._partition_changes = Counter(
-            "ecticket_partition_changes", "Partitions taken over or dropped.", ("stage", "change"), registry=registry
+        self._assignments = Counter(
+            "ecticket_partition_assignments", "Partitions taken over or dropped.", ("stage", "event"), registry=registry
         )
         self._lost = Counter(
             "ecticket_records_lost", "ALARM: deleted before anybody took them.", ("stage", "topic"), registry=registry
         )
-        self._carried = Counter("ecticket_records_carried", "Open records carried on.", ("stage",), registry=registry)
+        self._handed_off = Counter(
+            "ecticket_records_handed_off", "Open records carried on.", ("stage",), registry=registry
+        )
         self._failed = Counter("ecticket_internal_errors", "Mistakes of ours.", ("stage", "where"), registry=registry)
         self._lease = Counter("ecticket_lease_lost", "Sends held back.", ("stage",), registry=registry)
         self._levels = Gauge("ecticket_records", "Records by state, now.", ("stage", "state"), registry=registry)
-        self._behind = Gauge(
-            "ecticket_records_behind", "Not settled or not read yet, now.", ("stage",), registry=registry
-        )
+        self._lag = Gauge("ecticket_consumer_lag", "Not settled or not read yet, now.", ("stage",), registry=registry)
         self._full = Gauge(
-            "ecticket_waiting_room_full", "Topics of which too many records wait, now.", ("stage",), registry=registry
+            "ecticket_delay_queue_full", "Topics of which too many records wait, now.", ("stage",), registry=registry
         )
         self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
         self._unreadable = Gauge(
@@ -83,26 +85,26 @@ class StreamMetrics:
         )
 
     def records_consumed(self, stage: str, topic: str, count: int) -> None:
-        self._taken.labels(stage, topic).inc(count)
+        self._consumed.labels(stage, topic).inc(count)
 
     def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
-        self._settled.labels(stage, topic).inc(count)
-        self._published.labels(stage).inc(produced)
+        self._committed.labels(stage, topic).inc(count)
+        self._produced.labels(stage).inc(produced)
 
     def transaction_took(self, stage: str, seconds: float) -> None:
-        self._flush.labels(stage).observe(seconds)
+        self._transaction_seconds.labels(stage).observe(seconds)
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
-        self._partition_changes.labels(stage, "taken_over").inc()
+        self._assignments.labels(stage, "taken_over").inc()
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        self._partition_changes.labels(stage, reason).inc()
+        self._assignments.labels(stage, reason).inc()
 
     def records_lost(self, stage: str, topic: str, count: int) -> None:
         self._lost.labels(stage, topic).inc(count)
 
     def records_handed_off(self, stage: str, topic: str, count: int) -> None:
-        self._carried.labels(stage).inc(count)
+        self._handed_off.labels(stage).inc(count)
 
     def failed(self, stage: str, topic: str, where: str) -> None:
         self._failed.labels(stage, where).inc()
@@ -115,7 +117,7 @@ class StreamMetrics:
         self._levels.labels(stage, "in_flight").set(gauges.in_flight)
         self._levels.labels(stage, "waiting").set(sum(gauges.waiting.values()))
         self._levels.labels(stage, "finished").set(gauges.finished)
-        self._behind.labels(stage).set(gauges.lag)
+        self._lag.labels(stage).set(gauges.lag)
         self._full.labels(stage).set(len(gauges.full))
         self._partitions.labels(stage).set(gauges.partitions)
         self._unreadable.labels(stage).set(gauges.unreadable)
@@ -126,17 +128,25 @@ class ProviderMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("merchant_id", "endpoint")
-        calls = Counter("ecticket_calls", "Calls to ECTicket by end.", (*labels, "end"), registry=registry)
-        seconds = Histogram(
-            "ecticket_call_seconds", "Seconds of one call.", ("endpoint",), buckets=_CALL_BUCKETS, registry=registry
+        calls = Counter(
+            "ecticket_provider_requests", "Calls to ECTicket by end.", (*labels, "outcome"), registry=registry
         )
-        waited = Counter("ecticket_call_wait_seconds", "Seconds calls waited for a turn.", labels, registry=registry)
+        seconds = Histogram(
+            "ecticket_provider_request_duration_seconds",
+            "Seconds of one call.",
+            ("endpoint",),
+            buckets=_CALL_BUCKETS,
+            registry=registry,
+        )
+        waited = Counter(
+            "ecticket_provider_request_queue_seconds", "Seconds calls waited for a turn.", labels, registry=registry
+        )
         self._calls, self._seconds, self._waited = cache(calls.labels), cache(seconds.labels), cache(waited.labels)
         self._breaker = Gauge("ecticket_breaker_open", "1: not calling for it.", ("merchant_id",), registry=registry)
 
     def call_finished(self, call: CallFinished) -> None:
         endpoint = call.endpoint.name.lower()
-        self._calls(call.merchant_id, endpoint, call.end.value).inc()
+        self._calls(call.merchant_id, endpoint, call.outcome.value).inc()
         self._waited(call.merchant_id, endpoint).inc(call.waited_seconds)
         self._seconds(endpoint).observe(call.seconds)
 
@@ -148,14 +158,14 @@ class FlowMetrics:
     """What became of orders and issuances."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        orders = Counter("ecticket_orders", "Order records settled by ending.", ("ending",), registry=registry)
+        orders = Counter("ecticket_orders", "Order records settled by ending.", ("outcome",), registry=registry)
         issuances = Counter("ecticket_issuances", "Issuances told by event.", ("event", "recovered"), registry=registry)
         self._orders, self._issuances = cache(orders.labels), cache(issuances.labels)
         self._ignored = Counter(
             "ecticket_ignored", "Records that a plugin's parse_order ignored.", ("plugin", "reason"), registry=registry
         )
-        self._parked = Counter("ecticket_parked", "Dead letters.", ("stage", "reason"), registry=registry)
-        self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("why",), registry=registry)
+        self._dead_letters = Counter("ecticket_dead_letters", "Dead letters.", ("stage", "reason"), registry=registry)
+        self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("reason",), registry=registry)
         self._normalised = Counter(
             "ecticket_normalised", "Fields respelt for ECTicket.", ("field", "kind"), registry=registry
         )
@@ -192,7 +202,7 @@ class FlowMetrics:
         self._ignored.labels(plugin, reason).inc()
 
     def parked(self, stage: str, reason: str) -> None:
-        self._parked.labels(stage, reason).inc()
+        self._dead_letters.labels(stage, reason).inc()
 
     def deferred(self, reason: str) -> None:
         self._deferred.labels(reason).inc()
@@ -217,26 +227,28 @@ class CallbackMetrics:
     """ECTicket's notifications, and what else comes to their port."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        ended = Counter("ecticket_notifications", "Notifications by end.", ("posted_to", "end"), registry=registry)
+        outcomes = Counter(
+            "ecticket_notifications", "Notifications by end.", ("posted_to", "outcome"), registry=registry
+        )
         verified = Counter(
             "ecticket_notifications_verified",
             "With a checksum that fits.",
             ("merchant_id", "encoder"),
             registry=registry,
         )
-        self._ended, self._verified = cache(ended.labels), cache(verified.labels)
+        self._outcomes, self._verified = cache(outcomes.labels), cache(verified.labels)
         self._seconds = Histogram(
-            "ecticket_notification_seconds",
+            "ecticket_notification_duration_seconds",
             "Seconds from a whole request to its answer.",
-            buckets=_FLUSH_BUCKETS,
+            buckets=_TRANSACTION_BUCKETS,
             registry=registry,
         )
         self._closed = Counter(
-            "ecticket_callback_connections_closed", "Connections beyond their bounds.", ("why",), registry=registry
+            "ecticket_callback_connections_closed", "Connections beyond their bounds.", ("reason",), registry=registry
         )
 
     def notification_ended(self, posted_to: str, outcome: str) -> None:
-        self._ended(posted_to, outcome).inc()
+        self._outcomes(posted_to, outcome).inc()
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         self._verified(merchant_id, encoder).inc()
@@ -252,34 +264,38 @@ class SinkMetrics:
     """What becomes of deliveries to notification sinks."""
 
     def __init__(self, registry: CollectorRegistry, flows: FlowMetrics) -> None:
-        ends = Counter("ecticket_deliveries", "Deliveries tried by end.", ("sink", "end"), registry=registry)
+        outcomes = Counter("ecticket_deliveries", "Deliveries tried by end.", ("sink", "outcome"), registry=registry)
         seconds = Histogram(
-            "ecticket_delivery_seconds", "Seconds of one try.", ("sink",), buckets=_CALL_BUCKETS, registry=registry
+            "ecticket_delivery_duration_seconds",
+            "Seconds of one try.",
+            ("sink",),
+            buckets=_CALL_BUCKETS,
+            registry=registry,
         )
-        self._ends, self._seconds = cache(ends.labels), cache(seconds.labels)
+        self._outcomes, self._seconds = cache(outcomes.labels), cache(seconds.labels)
         self.parked = flows.parked
 
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
-        self._ends(sink, outcome).inc()
+        self._outcomes(sink, outcome).inc()
         self._seconds(sink).observe(seconds)
 
 
 class _StuckSinks(Collector):
-    def __init__(self, lingering: Callable[[], Mapping[str, int]]) -> None:
-        self._lingering = lingering
+    def __init__(self, stuck: Callable[[], Mapping[str, int]]) -> None:
+        self._stuck = stuck
 
     def collect(self) -> Iterable[Metric]:
         """The deliveries that do not end, now."""
         stuck = GaugeMetricFamily("ecticket_deliveries_stuck", "Given up and not ended, now.", labels=["sink"])
-        for sink, count in self._lingering().items():
+        for sink, count in self._stuck().items():
             stuck.add_metric([sink], count)
         return (stuck,)
 
 
 class _Hooks(Collector):
-    def __init__(self, counts: Callable[[], Iterable[HookCount]], abandoned: Callable[[], int]) -> None:
+    def __init__(self, counts: Callable[[], Iterable[HookCount]], stuck_threads: Callable[[], int]) -> None:
         self._counts = counts
-        self._abandoned = abandoned
+        self._stuck_threads = stuck_threads
 
     def collect(self) -> Iterable[Metric]:
         """The hook counters now."""
@@ -291,5 +307,5 @@ class _Hooks(Collector):
             calls.add_metric([count.plugin, count.hook], count.calls)
             failures.add_metric([count.plugin, count.hook], count.failures)
             seconds.add_metric([count.plugin, count.hook], count.seconds)
-        stuck = GaugeMetricFamily("ecticket_abandoned_threads", "Threads stuck in hooks.", value=self._abandoned())
+        stuck = GaugeMetricFamily("ecticket_hook_stuck_threads", "Threads stuck in hooks.", value=self._stuck_threads())
         return (calls, failures, seconds, stuck)

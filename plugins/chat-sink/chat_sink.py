@@ -100,9 +100,9 @@ class Chat:
 
 def text_of(event: Event) -> str:
     """The event in a line, and its id."""
-    tell = _SENTENCES.get(event.type)
-    told = tell(event.data) if tell else f"{event.type}: {event.subject}"
-    return f"{_escaped(told)} ({event.id})"
+    sentence = _SENTENCES.get(event.type)
+    text = sentence(event.data) if sentence else f"{event.type}: {event.subject}"
+    return f"{_escaped(text)} ({event.id})"
 
 
 def _escaped(text: str) -> str:
@@ -111,22 +111,22 @@ def _escaped(text: str) -> str:
 
 
 def _failed(data: Mapping[str, object]) -> str:
-    said = data["remark"] or f"{data['rtn_msg']} ({data['rtn_code']})"
-    return f"No tickets for order {data['order_id']}, part {data['part']} of {data['parts']}: {said}"
+    reason = data["remark"] or f"{data['rtn_msg']} ({data['rtn_code']})"
+    return f"No tickets for order {data['order_id']}, part {data['part']} of {data['parts']}: {reason}"
 
 
 def _stopped(what: str) -> Callable[[Mapping[str, object]], str]:
-    def tell(data: Mapping[str, object]) -> str:
+    def sentence(data: Mapping[str, object]) -> str:
         return f"Order {data['order_id'] or '(unreadable)'} was {what}, {data['reason']}: {data['message']}"
 
-    return tell
+    return sentence
 
 
 def _about(what: str) -> Callable[[Mapping[str, object]], str]:
-    def tell(data: Mapping[str, object]) -> str:
+    def sentence(data: Mapping[str, object]) -> str:
         return f"{data['ticket_count']} tickets of order {data['order_id']} {what} ({data['trade_no']})"
 
-    return tell
+    return sentence
 
 
 _SENTENCES: Final[Mapping[str, Callable[[Mapping[str, object]], str]]] = {

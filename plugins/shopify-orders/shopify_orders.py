@@ -211,9 +211,11 @@ def _read(value: bytes | None) -> _ShopifyOrder:
         return _ShopifyOrder.model_validate_json(value or b"")
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False, include_context=False)
-        told = [f"{'.'.join(map(str, mistake['loc'])) or 'the record'}: {mistake['type']}" for mistake in mistakes[:5]]
+        problems = [
+            f"{'.'.join(map(str, mistake['loc'])) or 'the record'}: {mistake['type']}" for mistake in mistakes[:5]
+        ]
         raise Unreadable(
-            f"Not an order of Shopify's: {'; '.join(told)}. See which webhook writes to the orders topic."
+            f"Not an order of Shopify's: {'; '.join(problems)}. See which webhook writes to the orders topic."
         ) from None
 
 

@@ -13,7 +13,7 @@ from benchmarks.contenders import ADAPTER, GATHERED, ONE_BY_ONE, disagreements
 from benchmarks.measuring import Moment, between, percentile, slope
 from benchmarks.orders import order_id, trade_no, trade_no_of
 from benchmarks.profiles import report
-from benchmarks.stub import StubBooks
+from benchmarks.stub import StubResults
 from benchmarks.submit import planned
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
@@ -69,10 +69,10 @@ def test_a_straight_line_has_its_own_slope(xs: list[int], a: int, b: int) -> Non
     assert slope([(x, a * x + b) for x in xs]) == pytest.approx(a, abs=1e-6)
 
 
-def test_books_that_agree_leave_nothing_to_say() -> None:
+def test_results_that_agree_have_no_differences() -> None:
     """Each order issued once and told once."""
     submitted = Counter(order_id(number) for number in range(3))
-    state = StubBooks(numbers=[trade_no(number) for number in range(3)], refused=0)
+    state = StubResults(numbers=[trade_no(number) for number in range(3)], refused=0)
 
     assert disagreements(submitted, state, Counter()) == []
 
@@ -89,12 +89,12 @@ def test_books_that_agree_leave_nothing_to_say() -> None:
     ],
 )
 def test_each_disagreement_is_noticed(
-    told: list[int], issued: list[int], refused: int, others: list[str], wrong: str
+    published: list[int], issued: list[int], refused: int, others: list[str], wrong: str
 ) -> None:
     """A benchmark of something that issues twice or loses an order is worth nothing, and says so."""
-    state = StubBooks(numbers=[trade_no(number) for number in issued], refused=refused)
+    state = StubResults(numbers=[trade_no(number) for number in issued], refused=refused)
 
-    assert disagreements(Counter(map(order_id, told)), state, Counter(others)) == [wrong]
+    assert disagreements(Counter(map(order_id, published)), state, Counter(others)) == [wrong]
 
 
 def test_an_order_is_issued_under_the_number_of_its_payment() -> None:
@@ -111,7 +111,7 @@ def test_a_run_is_warm_only_when_all_that_can_be_in_hand_has_gone_by() -> None:
     assert planned(ONE_BY_ONE, 50, 256, 15).in_flight == 1
 
 
-def test_a_profile_tells_what_functions_take_with_and_without_what_they_call() -> None:
+def test_a_profile_shows_what_functions_take_with_and_without_what_they_call() -> None:
     """The way into the program, which is below everything, is left out."""
     stacks = "main:run;adapter/flows/submit.py:f;json/encoder.py:g 3\nmain:run;adapter/flows/submit.py:f 1\n"
 

@@ -12,7 +12,7 @@ import typer
 
 from adapter import hookimpl
 from adapter.cli.plugin_commands import commands_of
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.manager import PluginManager, PluginSelection
 
 from .running import Commands
 
@@ -85,7 +85,7 @@ def test_plugin_that_is_an_object_adds_commands_too() -> None:
         def accept_order(self) -> None:
             return None
 
-    found = PluginManager(Choice(objects={"stock": Stock(), "quiet": Quiet()}), built_in=())
+    found = PluginManager(PluginSelection(objects={"stock": Stock(), "quiet": Quiet()}), built_in=())
     made = commands_of(found, "stock")
 
     assert made is not None

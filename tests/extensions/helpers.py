@@ -9,8 +9,8 @@ from functools import partial
 from adapter import IssueType, Line, Order, OrderRecord, TicketItem
 from adapter.errors import HookFailed
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.facade import Extensions
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -35,16 +35,16 @@ def ticket(quantity: int = 1, item_no: str = "VNS21400") -> TicketItem:
 
 def manager(**plugins: object) -> PluginManager:
     """A manager with these plugins by name."""
-    return PluginManager(Choice(objects=plugins), built_in=built_in_sources())
+    return PluginManager(PluginSelection(objects=plugins), built_in=built_in_sources())
 
 
-def refusal(**plugins: object) -> str:
+def rejection(**plugins: object) -> str:
     """The message of the one plugin that is refused."""
-    (refused,) = manager(**plugins).refusals
+    (refused,) = manager(**plugins).rejections
     return refused.message
 
 
-async def parsed(plugins: Extensions, record: OrderRecord) -> Order:
+async def parsed(plugins: HookRunner, record: OrderRecord) -> Order:
     """The order that a record tells of."""
     found = await plugins.parse(record)
     assert isinstance(found, Order)
@@ -56,16 +56,16 @@ def default_order(record: OrderRecord) -> Order:
     return order(order_id="default")
 
 
-def extensions(**plugins: object) -> Extensions:
+def runner_with(**plugins: object) -> HookRunner:
     """A facade over these plugins, all of which are sound."""
     return limited(60.0, [], **plugins)
 
 
-def limited(seconds: float, failures: list[HookFailed], /, **plugins: object) -> Extensions:
+def limited(seconds: float, failures: list[HookFailed], /, **plugins: object) -> HookRunner:
     """The same with a time budget, and a list that hears of failing observers."""
     found = manager(**plugins)
-    found.ensure_sound()
-    return Extensions(found, parse_default=default_order, budget_seconds=seconds, on_observer_failure=failures.append)
+    found.raise_if_rejected()
+    return HookRunner(found, parse_default=default_order, budget_seconds=seconds, on_observer_failure=failures.append)
 
 
 def item_numbers(parts: Sequence[Part]) -> list[str | None]:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from adapter.errors import SettingsError
 from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.builtin_sinks.log import LogSink
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import provided_sinks
 from extensions.test_sinks import event
 
@@ -21,8 +21,8 @@ SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 
 def names(**settings: Mapping[str, object]) -> list[tuple[str, str]]:
     """Plugin and name of every sink that these settings make."""
-    plugins = PluginManager(Choice(settings=settings), built_in=sink_sources())
-    plugins.ensure_sound()
+    plugins = PluginManager(PluginSelection(settings=settings), built_in=sink_sources())
+    plugins.raise_if_rejected()
     return [(sink.plugin, sink.name) for sink in provided_sinks(plugins)]
 
 
@@ -54,7 +54,7 @@ def test_an_address_that_is_allowed_or_public_or_still_to_be_asked_for_is_no_mis
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected_text"),
     [
         ({"log": {"enable": True}}, "plugins.settings.log.enable is no setting of the plugin. Did you mean 'enabled'?"),
         ({"webhook": {"url": "https://a/"}}, "plugins.settings.webhook.url is no setting of the plugin."),
@@ -84,14 +84,16 @@ def test_an_address_that_is_allowed_or_public_or_still_to_be_asked_for_is_no_mis
         ({"webhook": {"endpoints": {"a b": endpoint()["endpoints"]["shop"]}}}, "a b: this is no name for an endpoint."),  # type: ignore[index]  # as above
     ],
 )
-def test_a_mistake_is_a_sentence_with_plugin_and_key(settings: Mapping[str, Mapping[str, object]], told: str) -> None:
+def test_a_mistake_is_a_sentence_with_plugin_and_key(
+    settings: Mapping[str, Mapping[str, object]], expected_text: str
+) -> None:
     """And never quotes a secret."""
-    plugins = PluginManager(Choice(settings=settings), built_in=sink_sources())
+    plugins = PluginManager(PluginSelection(settings=settings), built_in=sink_sources())
     with pytest.raises(SettingsError) as refused:
-        plugins.ensure_sound()
+        plugins.raise_if_rejected()
 
     text = "\n".join(refused.value.problems)
-    assert told in text
+    assert expected_text in text
     assert all(sentence.startswith("Plugin '") for sentence in text.splitlines())
     assert not [secret for secret in ("hush", "c2hvcnQ", "pass@", SECRET) if secret in text]
 

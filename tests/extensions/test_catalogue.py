@@ -11,10 +11,10 @@ import pytest
 from adapter import InvalidOrder, IssueType, Line, Order, TicketItem, UnmappedItem, Voucher, hookimpl
 from adapter.errors import SettingsError
 from adapter.extensions.builtin import built_in_sources, catalogue_file
-from adapter.extensions.builtin.catalogue import Catalogue
-from adapter.extensions.builtin.entry import FIELDS, Entry
-from adapter.extensions.facade import Extensions
-from adapter.extensions.manager import Choice, PluginManager
+from adapter.extensions.builtin.catalogue import CataloguePlugin
+from adapter.extensions.builtin.catalogue_entry import FIELDS, CatalogueEntry
+from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.manager import PluginManager, PluginSelection
 from extensions.helpers import PLAN, default_order, item_numbers, line, order, ticket
 
 FILE = """\
@@ -50,12 +50,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def catalogue(path: Path) -> Catalogue:
+def catalogue(path: Path) -> CataloguePlugin:
     path.write_text(FILE, encoding="utf-8")
-    return Catalogue.read(path)
+    return CataloguePlugin.read(path)
 
 
-def mapped(catalogue: Catalogue, of: Line, given: Order | None = None) -> TicketItem:
+def mapped(catalogue: CataloguePlugin, of: Line, given: Order | None = None) -> TicketItem:
     (item,) = catalogue.map_item(given or order(), of)
     return item
 
@@ -63,13 +63,13 @@ def mapped(catalogue: Catalogue, of: Line, given: Order | None = None) -> Ticket
 def problems(path: Path, text: str) -> list[str]:
     path.write_text(dedent(text), encoding="utf-8")
     with pytest.raises(SettingsError) as raised:
-        Catalogue.read(path)
+        CataloguePlugin.read(path)
     prefix = f"submit.catalogue: {path}"
     assert all(problem.startswith(prefix) for problem in raised.value.problems)
     return [problem.removeprefix(prefix).removeprefix(", ") for problem in raised.value.problems]
 
 
-def test_sku_becomes_the_item_the_catalogue_says(catalogue: Catalogue) -> None:
+def test_sku_becomes_the_item_the_catalogue_says(catalogue: CataloguePlugin) -> None:
     """Number, name, price, voucher kind and issue type; the quantity is the line's."""
     assert mapped(catalogue, line("PARK", 2, name="in the shop", unit_price=1)) == TicketItem(
         item_no="VQT04959",
@@ -83,7 +83,7 @@ def test_sku_becomes_the_item_the_catalogue_says(catalogue: Catalogue) -> None:
     )
 
 
-def test_what_the_catalogue_leaves_out_comes_from_the_line_and_the_order(catalogue: Catalogue) -> None:
+def test_what_the_catalogue_leaves_out_comes_from_the_line_and_the_order(catalogue: CataloguePlugin) -> None:
     """An entry needs no more than an item number."""
     item = mapped(catalogue, line("on", name="Breakfast", unit_price=250, voucher=Voucher.GIFT))
 
@@ -91,7 +91,9 @@ def test_what_the_catalogue_leaves_out_comes_from_the_line_and_the_order(catalog
     assert item.issue_type is IssueType.ELECTRONIC
 
 
-def test_issue_type_of_the_line_goes_before_the_catalogues_and_that_before_the_orders(catalogue: Catalogue) -> None:
+def test_issue_type_of_the_line_goes_before_the_catalogues_and_that_before_the_orders(
+    catalogue: CataloguePlugin,
+) -> None:
     """The nearest to the purchase wins."""
     paper_order = order(issue_type=IssueType.PAPER)
 
@@ -100,19 +102,19 @@ def test_issue_type_of_the_line_goes_before_the_catalogues_and_that_before_the_o
 
 
 @pytest.mark.parametrize(("sku", "item_no"), [("COFFEE", "00123456"), ("on", "BR103218"), ("010", "CK851236")])
-def test_skus_and_numbers_are_read_as_they_are_written(catalogue: Catalogue, sku: str, item_no: str) -> None:
+def test_skus_and_numbers_are_read_as_they_are_written(catalogue: CataloguePlugin, sku: str, item_no: str) -> None:
     """YAML's own ideas of numbers and truth do not touch them."""
     assert mapped(catalogue, line(sku)).item_no == item_no
 
 
-def test_valid_days_count_from_the_day_of_payment_in_taipei(catalogue: Catalogue) -> None:
+def test_valid_days_count_from_the_day_of_payment_in_taipei(catalogue: CataloguePlugin) -> None:
     """Half past eleven in the evening of the last of February in UTC is March in Taipei."""
     paid = order(paid_at=datetime(2026, 2, 28, 23, 30, tzinfo=UTC))
 
     assert mapped(catalogue, line("COFFEE"), paid).expire_date == date(2027, 3, 1)
 
 
-def test_first_day_counts_only_for_electronic_tickets(catalogue: Catalogue) -> None:
+def test_first_day_counts_only_for_electronic_tickets(catalogue: CataloguePlugin) -> None:
     """It makes them a presale whatever the order says of `immediate`; other types begin on the day of issue."""
     item = mapped(catalogue, line("PARK"))
 
@@ -120,7 +122,7 @@ def test_first_day_counts_only_for_electronic_tickets(catalogue: Catalogue) -> N
     assert mapped(catalogue, line("PARK", issue_type=IssueType.PAPER)).start_date is None
 
 
-def test_days_count_from_the_record_where_paid_at_is_absent(catalogue: Catalogue) -> None:
+def test_days_count_from_the_record_where_paid_at_is_absent(catalogue: CataloguePlugin) -> None:
     """The order's record was written once, so an order that is read again becomes the same tickets."""
     unsaid = order(paid_at=None, received_at=datetime(2026, 2, 28, 23, 30, tzinfo=UTC))
 
@@ -128,7 +130,7 @@ def test_days_count_from_the_record_where_paid_at_is_absent(catalogue: Catalogue
     assert mapped(catalogue, line("COFFEE"), unsaid).expire_date == date(2027, 3, 1)
 
 
-def test_a_first_day_that_is_fixed_or_chosen_does_not_move(catalogue: Catalogue) -> None:
+def test_a_first_day_that_is_fixed_or_chosen_does_not_move(catalogue: CataloguePlugin) -> None:
     """Only a day that is counted from the payment may be moved when the order is sent late."""
     assert not mapped(catalogue, line("SEASON")).start_moves
     assert not mapped(catalogue, line("PARK", start_date=date(2026, 5, 1))).start_moves
@@ -141,7 +143,7 @@ def test_a_last_day_makes_a_gift_voucher(path: Path) -> None:
         "ANY: {item_no: GFT00002, expire_date: 2026-12-31}\n"
         "PAID: {item_no: VQT04959, voucher: pickup}\n"
     )
-    catalogue = Catalogue.read(path)
+    catalogue = CataloguePlugin.read(path)
     week = mapped(catalogue, line("WEEK"))
 
     assert (week.voucher, week.start_moves, week.expire_moves) == (Voucher.GIFT, True, True)
@@ -151,14 +153,14 @@ def test_a_last_day_makes_a_gift_voucher(path: Path) -> None:
     assert (paid.voucher, paid.expire_date) == (Voucher.PICKUP, date(2026, 12, 31))
 
 
-def test_fixed_dates_are_taken_as_they_are(catalogue: Catalogue) -> None:
+def test_fixed_dates_are_taken_as_they_are(catalogue: CataloguePlugin) -> None:
     """They need no paid_at."""
     item = mapped(catalogue, line("SEASON"), order(immediate=False, paid_at=None))
 
     assert (item.start_date, item.expire_date) == (date(2026, 6, 1), date(2026, 8, 31))
 
 
-def test_dates_of_the_line_go_before_the_catalogues(catalogue: Catalogue) -> None:
+def test_dates_of_the_line_go_before_the_catalogues(catalogue: CataloguePlugin) -> None:
     """The customer chose them; valid_days count from a first day where there is one."""
     chosen = line("PARK", start_date=date(2026, 5, 1))
     gift = line("COFFEE", start_date=date(2026, 5, 1))
@@ -170,26 +172,26 @@ def test_dates_of_the_line_go_before_the_catalogues(catalogue: Catalogue) -> Non
     assert mapped(catalogue, dated, later).expire_date == date(2026, 5, 31)
 
 
-def test_days_need_the_day_of_payment(catalogue: Catalogue) -> None:
+def test_days_need_the_day_of_payment(catalogue: CataloguePlugin) -> None:
     """Today would give another answer after a crash past midnight."""
     with pytest.raises(InvalidOrder, match="is dated by valid_days from the day of payment, and the order has no"):
         mapped(catalogue, line("COFFEE"), order(paid_at=None))
 
 
 @pytest.mark.parametrize("paid_at", [datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
-def test_dates_beyond_the_calendar_are_an_invalid_order(catalogue: Catalogue, paid_at: datetime) -> None:
+def test_dates_beyond_the_calendar_are_an_invalid_order(catalogue: CataloguePlugin, paid_at: datetime) -> None:
     """The shop's event decides them, so they may be absurd."""
     with pytest.raises(InvalidOrder, match="after the year 9999"):
         mapped(catalogue, line("COFFEE"), order(paid_at=paid_at))
 
 
-def test_sku_that_is_not_in_the_catalogue_is_unmapped(catalogue: Catalogue) -> None:
+def test_sku_that_is_not_in_the_catalogue_is_unmapped(catalogue: CataloguePlugin) -> None:
     """With a catalogue the catalogue decides, even over a sku that looks like an item number."""
     with pytest.raises(UnmappedItem, match=r"Sku 'VQT04959' is not in the catalogue \(submit.catalogue\)\. Add it"):
         mapped(catalogue, line("VQT04959"))
 
 
-def test_serial_number_of_the_catalogue_has_no_item_number(catalogue: Catalogue) -> None:
+def test_serial_number_of_the_catalogue_has_no_item_number(catalogue: CataloguePlugin) -> None:
     """It is issued under the catalogue's name and price."""
     item = mapped(catalogue, line("SPA"))
 
@@ -197,17 +199,17 @@ def test_serial_number_of_the_catalogue_has_no_item_number(catalogue: Catalogue)
 
 
 @pytest.mark.parametrize(
-    ("sku", "issue_type", "told"),
+    ("sku", "issue_type", "expected_text"),
     [
         ("SPA", IssueType.ELECTRONIC, "ordered as electronic, but its catalogue entry has no item_no"),
         ("COFFEE", IssueType.SERIAL_NUMBER, "neither its catalogue entry nor its line has name and price"),
     ],
 )
 def test_entry_that_does_not_fit_the_ordered_issue_type_is_an_invalid_order(
-    catalogue: Catalogue, sku: str, issue_type: IssueType, told: str
+    catalogue: CataloguePlugin, sku: str, issue_type: IssueType, expected_text: str
 ) -> None:
     """The order chose a type for which the entry was not written."""
-    with pytest.raises(InvalidOrder, match=told):
+    with pytest.raises(InvalidOrder, match=expected_text):
         mapped(catalogue, line(sku, issue_type=issue_type))
 
 
@@ -216,7 +218,7 @@ def test_content_fingerprint_follows_what_the_file_says_and_not_how(path: Path) 
 
     def fingerprint(text: str) -> str:
         path.write_text(text)
-        return Catalogue.read(path).content_fingerprint
+        return CataloguePlugin.read(path).content_fingerprint
 
     one = fingerprint("A: {item_no: AAAA}\nB: {item_no: BBBB, price: 1}\n")
 
@@ -225,7 +227,7 @@ def test_content_fingerprint_follows_what_the_file_says_and_not_how(path: Path) 
 
 
 async def test_catalogue_answers_after_merchants_plugins_and_changes_the_fingerprint(
-    catalogue: Catalogue, path: Path
+    catalogue: CataloguePlugin, path: Path
 ) -> None:
     """As the built-in plugin that is loaded when `submit.catalogue` is set."""
 
@@ -234,20 +236,20 @@ async def test_catalogue_answers_after_merchants_plugins_and_changes_the_fingerp
         def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
             return [ticket(item_no="BUNDLE01")] if line.sku == "PARK" else None
 
-    choice = Choice(objects={"bundle": Bundle()})
-    found = PluginManager(choice, built_in=built_in_sources(path))
-    plugins = Extensions(found, parse_default=default_order)
+    selection = PluginSelection(objects={"bundle": Bundle()})
+    found = PluginManager(selection, built_in=built_in_sources(path))
+    plugins = HookRunner(found, parse_default=default_order)
 
     parts = await plugins.prepare(order(line("PARK"), line("on")), PLAN)
 
     assert isinstance(parts, tuple)
     assert item_numbers(parts) == ["BUNDLE01", "BR103218"]
     assert found.describe()[-1].where == f"catalogue {path}"
-    assert plugins.fingerprint != PluginManager(choice, built_in=built_in_sources()).fingerprint
+    assert plugins.fingerprint != PluginManager(selection, built_in=built_in_sources()).fingerprint
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "expected_text"),
     [
         ("{itemno: VQT04959}", "there is no key 'itemno'. Did you mean 'item_no'?"),
         ("{colour: red}", "there is no key 'colour'. The keys are item_no, name, price"),
@@ -283,16 +285,16 @@ async def test_catalogue_answers_after_merchants_plugins_and_changes_the_fingerp
         ("~", "here should be the fields of sku 'PARK', such as item_no."),
     ],
 )
-def test_mistake_in_an_entry_is_told_with_line_and_sku(path: Path, entry: str, told: str) -> None:
+def test_mistake_in_an_entry_is_reported_with_line_and_sku(path: Path, entry: str, expected_text: str) -> None:
     """The sentence alone is enough to mend the file."""
     (problem,) = problems(path, f"# the first line\nPARK: {entry}\n")
 
     assert problem.startswith("line 2: ")
     assert "'PARK'" in problem
-    assert told in problem
+    assert expected_text in problem
 
 
-def test_every_mistake_of_a_file_is_told_at_once(path: Path) -> None:
+def test_every_mistake_of_a_file_is_reported_at_once(path: Path) -> None:
     """Each at its own line."""
     found = problems(
         path,
@@ -317,7 +319,7 @@ def test_every_mistake_of_a_file_is_told_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected_text"),
     [
         ("", " has no entry. Write one for each sku, or remove the setting."),
         ("{}", " has no entry. Write one for each sku, or remove the setting."),
@@ -330,25 +332,25 @@ def test_every_mistake_of_a_file_is_told_at_once(path: Path) -> None:
     ],
     ids=range(8),
 )
-def test_file_that_is_no_catalogue_is_told(path: Path, text: str, told: str) -> None:
+def test_file_that_is_no_catalogue_is_reported(path: Path, text: str, expected_text: str) -> None:
     """Whatever it is instead; nothing in it is ever run."""
     (problem,) = problems(path, text)
 
-    assert told in problem
+    assert expected_text in problem
 
 
-def test_file_that_cannot_be_read_is_told(path: Path) -> None:
+def test_file_that_cannot_be_read_is_reported(path: Path) -> None:
     """A forgotten mount and a wrong encoding are settings' mistakes."""
     with pytest.raises(SettingsError, match=r"cannot be read: No such file or directory\. Correct the path"):
-        Catalogue.read(path)
+        CataloguePlugin.read(path)
     path.write_bytes("A: {item_no: AAAA, name: 票}".encode("big5"))
     with pytest.raises(SettingsError, match=r"is not UTF-8 text\. Save it as UTF-8"):
-        Catalogue.read(path)
+        CataloguePlugin.read(path)
 
 
 def test_one_read_fields_are_the_entrys_and_all_are_documented() -> None:
     """A field is added in three places, and forgotten in none."""
-    assert tuple(FIELDS) == tuple(Entry.__dataclass_fields__)
+    assert tuple(FIELDS) == tuple(CatalogueEntry.__dataclass_fields__)
     assert all(field in (catalogue_file.__doc__ or "") for field in FIELDS)
 
 
@@ -359,6 +361,6 @@ def test_the_documented_example_is_a_catalogue(path: Path) -> None:
     assert len(problems_or_entries(path, documented)) == 2
 
 
-def problems_or_entries(path: Path, text: str) -> dict[str, Entry]:
+def problems_or_entries(path: Path, text: str) -> dict[str, CatalogueEntry]:
     path.write_text(dedent(text), encoding="utf-8")
     return catalogue_file.read_catalogue(path)

@@ -14,10 +14,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from adapter import SettingsError, hookimpl
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.manager import Choice, PluginManager
-from adapter.extensions.sources import Origin, Source
+from adapter.extensions.manager import PluginManager, PluginSelection
+from adapter.extensions.sources import PluginOrigin, Source
 from extensions.plugins import coroutine, raises
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -54,11 +54,11 @@ class Configured:
     settings_model: type[BaseModel] | None = Bundling
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.received: list[object] = []
 
     @hookimpl
     def configure(self, settings):
-        self.told.append(settings)
+        self.received.append(settings)
 
     @hookimpl
     def map_item(self, order, line):
@@ -72,13 +72,13 @@ class Plain(Configured):
 def started(
     plugins: Mapping[str, object], settings: Mapping[str, Mapping[str, object]], *, seconds: float = 60.0
 ) -> PluginManager:
-    choice = Choice(objects=plugins, settings=settings)
-    return PluginManager(choice, built_in=built_in_sources(), start_seconds=seconds)
+    selection = PluginSelection(objects=plugins, settings=settings)
+    return PluginManager(selection, built_in=built_in_sources(), start_seconds=seconds)
 
 
-def refusals(plugin: object, **section: object) -> list[str]:
+def rejections(plugin: object, **section: object) -> list[str]:
     found = started({"bundles": plugin}, {"bundles": section})
-    return [line for refused in found.refusals for line in refused.message.splitlines()]
+    return [line for refused in found.rejections for line in refused.message.splitlines()]
 
 
 def configuring(answer):
@@ -96,8 +96,8 @@ def test_configure_is_given_the_plugins_model_once() -> None:
 
     found = started({"bundles": plugin}, {"bundles": {"token": SECRET, "lead_days": "5", "server": {"port": "8"}}})
 
-    assert found.refusals == ()
-    (settings,) = plugin.told
+    assert found.rejections == ()
+    (settings,) = plugin.received
     assert isinstance(settings, Bundling)
     assert (settings.token.get_secret_value(), settings.lead_days, settings.server.port) == (SECRET, 5, 8)
 
@@ -108,7 +108,7 @@ def test_without_a_model_configure_is_given_a_mapping_of_its_own() -> None:
 
     started({"bundles": plugin}, {"bundles": section})
 
-    (settings,) = plugin.told
+    (settings,) = plugin.received
     assert settings == {"skus": ["A"]}
     settings["skus"].append("B")
     assert section == {"skus": ["A"]}
@@ -122,7 +122,7 @@ def test_absent_section_is_an_empty_one() -> None:
 
     started({"bundles": plugin}, {})
 
-    assert plugin.told == [{}]
+    assert plugin.received == [{}]
 
 
 def test_configure_comes_before_any_other_question() -> None:
@@ -154,15 +154,15 @@ def test_configure_comes_before_any_other_question() -> None:
 def test_built_in_plugins_are_configured_too() -> None:
     """The adapter's own features use the same hooks."""
     plugin = Configured()
-    own = Source(name="webhook", origin=Origin.BUILT_IN, where="here", load=lambda: plugin)
+    own = Source(name="webhook", origin=PluginOrigin.BUILT_IN, where="here", load=lambda: plugin)
 
-    PluginManager(Choice(load_any=False, settings={"webhook": {"token": SECRET}}), built_in=[own])
+    PluginManager(PluginSelection(load_any=False, settings={"webhook": {"token": SECRET}}), built_in=[own])
 
-    assert len(plugin.told) == 1
+    assert len(plugin.received) == 1
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "expected_text"),
     [
         ({}, "token is missing, and the plugin does not work without it. It is: the shop's token. Set it."),
         ({"lead_dais": 3}, "plugins.settings.bundles.lead_dais is no setting of the plugin. Did you mean 'lead_days'?"),
@@ -177,14 +177,14 @@ def test_built_in_plugins_are_configured_too() -> None:
     ],
 )  # fmt: skip
 def test_mistake_in_a_section_names_plugin_key_and_cure_and_never_the_value(
-    section: dict[str, object], told: str
+    section: dict[str, object], expected_text: str
 ) -> None:
     """The value may be a secret in the wrong place; a validator's own words may quote it."""
-    messages = refusals(Configured(), **({"token": SECRET} if section else {}), **section)
+    messages = rejections(Configured(), **({"token": SECRET} if section else {}), **section)
 
     (message,) = messages
     assert message.startswith("Plugin 'bundles': plugins.settings.bundles.")
-    assert told in message
+    assert expected_text in message
     assert message.endswith(("Correct it.", "Correct the key.", "Set it."))
     assert SECRET not in message
 
@@ -207,9 +207,9 @@ def test_a_text_is_read_only_where_the_model_wants_a_list_or_mapping(
     """A variable and `--set` say everything as text, so only the model knows; nothing there is an empty group."""
     plugin = Configured()
 
-    assert started({"own": plugin}, {"own": {"token": SECRET, **section}}).refusals == ()
+    assert started({"own": plugin}, {"own": {"token": SECRET, **section}}).rejections == ()
 
-    (settings,) = plugin.told
+    (settings,) = plugin.received
     assert isinstance(settings, Bundling)
     assert {name: getattr(settings, name) for name in found} == found
 
@@ -219,12 +219,12 @@ def test_without_a_model_json_is_read_and_other_text_is_not() -> None:
     plugin = Plain()
     started({"own": plugin}, {"own": {"list": "[1]", "word": "{no json", "flow": "[a, b]"}})
 
-    assert plugin.told == [{"list": [1], "word": "{no json", "flow": "[a, b]"}]
+    assert plugin.received == [{"list": [1], "word": "{no json", "flow": "[a, b]"}]
 
 
-def test_every_mistake_of_a_section_is_told_at_once() -> None:
+def test_every_mistake_of_a_section_is_reported_at_once() -> None:
     """Nobody mends one to meet the next."""
-    assert len(refusals(Configured(), lead_days=-1, moode="fast")) == 3
+    assert len(rejections(Configured(), lead_days=-1, moode="fast")) == 3
 
 
 def test_model_may_say_itself_what_becomes_of_keys_it_does_not_know() -> None:
@@ -238,11 +238,11 @@ def test_model_may_say_itself_what_becomes_of_keys_it_does_not_know() -> None:
 
     plugin = Generous()
 
-    assert refusals(plugin, anything=1) == []
-    assert plugin.told == [Open.model_validate({"anything": 1})]
+    assert rejections(plugin, anything=1) == []
+    assert plugin.received == [Open.model_validate({"anything": 1})]
 
 
-def test_a_check_of_the_whole_section_is_told_by_the_sections_own_key() -> None:
+def test_a_check_of_the_whole_section_is_reported_by_the_sections_own_key() -> None:
     """There is no single setting to blame."""
 
     class Together(BaseModel):
@@ -255,7 +255,7 @@ def test_a_check_of_the_whole_section_is_told_by_the_sections_own_key() -> None:
     class Careful(Configured):
         settings_model = Together
 
-    (message,) = refusals(Careful(), a=SECRET)
+    (message,) = rejections(Careful(), a=SECRET)
 
     assert message == "Plugin 'bundles': plugins.settings.bundles is refused by the plugin's own check. Correct it."
 
@@ -274,13 +274,13 @@ def test_model_that_breaks_is_the_plugins_mistake() -> None:
     class Broken(Configured):
         settings_model = Breaks
 
-    (message,) = refusals(Broken(), a=SECRET)
+    (message,) = rejections(Broken(), a=SECRET)
 
     assert message.startswith("Plugin 'bundles': reading its settings raised KeyError. Mend it")
     assert SECRET not in message
 
 
-def test_model_that_pydantic_cannot_use_is_told_in_its_words() -> None:
+def test_model_that_pydantic_cannot_use_is_reported_in_its_words() -> None:
     """They speak of the plugin's code and of no value."""
 
     class Unfinished(BaseModel):
@@ -289,7 +289,7 @@ def test_model_that_pydantic_cannot_use_is_told_in_its_words() -> None:
     class Broken(Configured):
         settings_model = Unfinished
 
-    (message, *_) = refusals(Broken())
+    (message, *_) = rejections(Broken())
 
     assert "reading its settings raised PydanticUserError: `Unfinished` is not fully defined" in message
 
@@ -302,16 +302,16 @@ def test_plugin_that_takes_no_settings_has_no_section() -> None:
         def accept_order(self, order):
             return None
 
-    (message,) = refusals(Simple(), anything=1)
+    (message,) = rejections(Simple(), anything=1)
 
     assert "it takes no settings, but plugins.settings.bundles is set. Remove that section." in message
 
 
-def test_section_of_nobody_stops_the_start_and_names_the_nearest() -> None:
+def test_unused_section_stops_the_start_and_names_the_nearest() -> None:
     """A misspelt section would leave the plugin with its defaults in silence."""
     found = started({"bundles": Plain()}, {"bundle": {}, "zzz": {}})
 
-    assert [refused.message for refused in found.refusals] == [
+    assert [refused.message for refused in found.rejections] == [
         "plugins.settings.bundle belongs to no plugin: none is called 'bundle'. Did you mean 'bundles'?",
         "plugins.settings.zzz belongs to no plugin: none is called 'zzz'. Remove the section, or load the plugin.",
     ]
@@ -320,15 +320,15 @@ def test_section_of_nobody_stops_the_start_and_names_the_nearest() -> None:
 def test_section_of_a_disabled_plugin_may_stay() -> None:
     """Whoever disables a plugin wants to enable it again; and without plugins nothing of theirs is looked at."""
     sections = {"bundles": {"lead_days": "no number"}}
-    disabled = Choice(objects={"bundles": Plain()}, disabled=frozenset({"bundles"}), settings=sections)
-    none = Choice(load_any=False, settings=sections)
+    disabled = PluginSelection(objects={"bundles": Plain()}, disabled=frozenset({"bundles"}), settings=sections)
+    none = PluginSelection(load_any=False, settings=sections)
 
-    assert PluginManager(disabled, built_in=built_in_sources()).refusals == ()
-    assert PluginManager(none, built_in=built_in_sources()).refusals == ()
+    assert PluginManager(disabled, built_in=built_in_sources()).rejections == ()
+    assert PluginManager(none, built_in=built_in_sources()).rejections == ()
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected_text"),
     [
         (raises(ValueError(SECRET)), "raised ValueError at test_configure.py line "),
         (raises(SystemExit(3)), "raised SystemExit at test_configure.py line "),
@@ -338,21 +338,21 @@ def test_section_of_a_disabled_plugin_may_stay() -> None:
         (lambda settings: settings.update(more=1), "raised AttributeError at test_configure.py line "),
     ],
 )
-def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object, told: str) -> None:
+def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object, expected_text: str) -> None:
     """It may quote its settings, so what it says is not repeated."""
-    (message,) = refusals(configuring(answer), token=SECRET)
+    (message,) = rejections(configuring(answer), token=SECRET)
 
-    assert message.startswith(f"Plugin 'bundles': hook configure(settings) {told}")
+    assert message.startswith(f"Plugin 'bundles': hook configure(settings) {expected_text}")
     assert message.endswith("Mend the plugin, or put its name into plugins.disabled.")
     assert SECRET not in message
 
 
 def test_configure_may_say_itself_that_settings_are_wrong() -> None:
     """In its own words, one sentence for each mistake; a file is mended then, and not the plugin."""
-    said = raises(SettingsError("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it."))
-    found = started({"bundles": configuring(said)}, {"bundles": {"token": SECRET}})
+    problem = raises(SettingsError("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it."))
+    found = started({"bundles": configuring(problem)}, {"bundles": {"token": SECRET}})
 
-    (refused,) = found.refusals
+    (refused,) = found.rejections
     assert refused.message.splitlines() == [
         "Plugin 'bundles': days.txt cannot be read. Mount it.",
         "Plugin 'bundles': park.txt is empty. Fill it.",
@@ -362,7 +362,7 @@ def test_configure_may_say_itself_that_settings_are_wrong() -> None:
 
 def test_configure_that_says_nothing_is_wrong_itself() -> None:
     """A refusal without a sentence would stop the start and tell nobody why."""
-    (message,) = refusals(configuring(raises(SettingsError())), token=SECRET)
+    (message,) = rejections(configuring(raises(SettingsError())), token=SECRET)
 
     assert message.startswith("Plugin 'bundles': hook configure(settings) raised SettingsError at ")
 
@@ -371,7 +371,7 @@ def test_configure_that_never_comes_back_is_given_up(gate: threading.Event) -> N
     """An adapter that hangs at start would tell nobody why."""
     found = started({"slow": configuring(lambda settings: gate.wait(30) and None)}, {}, seconds=0.05)
 
-    assert [refused.message.partition(". ")[0] for refused in found.refusals] == [
+    assert [refused.message.partition(". ")[0] for refused in found.rejections] == [
         "Plugin 'slow': hook configure(settings) has not come back after 0.05 s"
     ]
 
@@ -387,7 +387,7 @@ def test_plugin_that_never_comes_back_from_loading_is_given_up(gate: threading.E
 
     assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
     assert (
-        "Plugin 'slow': loading type has not come back after 0.05 s. Let it do at import" in found.refusals[0].message
+        "Plugin 'slow': loading type has not come back after 0.05 s. Let it do at import" in found.rejections[0].message
     )
 
 
@@ -395,7 +395,7 @@ async def test_configure_may_run_a_loop_of_its_own() -> None:
     """Also in an adapter that builds its parts on a running loop."""
     plugin = configuring(lambda settings: asyncio.run(asyncio.sleep(0)))
 
-    assert started({"bundles": plugin}, {}).refusals == ()
+    assert started({"bundles": plugin}, {}).rejections == ()
 
 
 def test_plugin_that_cannot_be_configured_is_not_there_and_others_are() -> None:
@@ -404,7 +404,7 @@ def test_plugin_that_cannot_be_configured_is_not_there_and_others_are() -> None:
 
     assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
     assert [each.plugin for each in found.implementations("map_item")] == ["sound", "builtin.sku_is_item_no"]
-    assert [refused.name for refused in found.refusals] == ["broken"]
+    assert [refused.name for refused in found.rejections] == ["broken"]
 
 
 def test_settings_alone_are_a_settings_error() -> None:
@@ -412,9 +412,9 @@ def test_settings_alone_are_a_settings_error() -> None:
     wrong = {"bundles": {"token": SECRET, "lead_days": -1}}
 
     with pytest.raises(SettingsError, match="lead_days"):
-        started({"bundles": Configured()}, wrong).ensure_sound()
-    with pytest.raises(PluginRefused, match=r"(?s)it has no hook.*lead_days"):
-        started({"empty": object(), "bundles": Configured()}, wrong).ensure_sound()
+        started({"bundles": Configured()}, wrong).raise_if_rejected()
+    with pytest.raises(PluginRejected, match=r"(?s)it has no hook.*lead_days"):
+        started({"empty": object(), "bundles": Configured()}, wrong).raise_if_rejected()
 
 
 def test_fingerprint_follows_the_settings_and_no_secret() -> None:
@@ -422,7 +422,7 @@ def test_fingerprint_follows_the_settings_and_no_secret() -> None:
 
     def fingerprint(**section: object) -> str:
         found = started({"bundles": Configured()}, {"bundles": {"token": SECRET, **section}})
-        found.ensure_sound()
+        found.raise_if_rejected()
         return found.fingerprint
 
     first = fingerprint()
@@ -497,7 +497,7 @@ def test_content_fingerprint_that_is_no_text_is_refused() -> None:
         def accept_order(self, order):
             pass
 
-    (refused,) = started({"asks": Asks()}, {}).refusals
+    (refused,) = started({"asks": Asks()}, {}).rejections
 
     assert refused.message == (
         "Plugin 'asks': its content_fingerprint is a method, not a text. Make it a str attribute or a property."

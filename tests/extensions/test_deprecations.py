@@ -6,7 +6,7 @@ import pytest
 
 from adapter import hookimpl
 from extensions.conftest import Marks
-from extensions.helpers import PLAN, extensions, item_numbers, manager, order, ticket
+from extensions.helpers import PLAN, item_numbers, manager, order, runner_with, ticket
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 # The plugins below are what merchants write, mistakes included.
@@ -24,22 +24,22 @@ class TakesOne:
         return None
 
 
-async def test_deprecated_hook_is_told_by_plugin_and_hook_and_still_counts(mark: Marks) -> None:
+async def test_deprecated_hook_is_reported_by_plugin_and_hook_and_still_counts(mark: Marks) -> None:
     """With what to write instead; pluggy's own warning shows in the tests of whoever wrote the plugin."""
     mark("map_item", DeprecationWarning("Write map_items(order, lines) instead; it goes with 2.0."), None)
 
     with pytest.warns(DeprecationWarning, match="Write map_items"):
         warned = manager(old=TakesBoth()).warnings
     with pytest.warns(DeprecationWarning, match="Write map_items"):
-        parts = await extensions(old=TakesBoth()).parts(order(), PLAN)
+        parts = await runner_with(old=TakesBoth()).parts(order(), PLAN)
 
-    told = "hook map_item(order, line) is deprecated: Write map_items(order, lines) instead; it goes with 2.0."
-    assert warned == (f"Plugin 'old': {told}",)
+    expected_text = "hook map_item(order, line) is deprecated: Write map_items(order, lines) instead; it goes with 2.0."
+    assert warned == (f"Plugin 'old': {expected_text}",)
     assert item_numbers(parts) == ["VNS21400"]
 
 
 @pytest.mark.filterwarnings("ignore:It was never set:DeprecationWarning")
-def test_deprecated_argument_is_told_to_those_who_take_it(mark: Marks) -> None:
+def test_deprecated_argument_is_reported_for_plugins_that_take_it(mark: Marks) -> None:
     """Whoever leaves it out need not know."""
     mark("map_item", None, {"order": DeprecationWarning("It was never set; leave it out.")})
 
@@ -50,6 +50,6 @@ def test_deprecated_argument_is_told_to_those_who_take_it(mark: Marks) -> None:
     )
 
 
-def test_nothing_is_deprecated_unless_somebody_says_so() -> None:
+def test_nothing_is_deprecated_unless_marked() -> None:
     """No warning that everybody has to learn to overlook."""
     assert manager(takes=TakesBoth()).warnings == ()

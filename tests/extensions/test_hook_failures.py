@@ -24,7 +24,7 @@ from adapter import (
     Unreadable,
 )
 from adapter.errors import HookFailed, OrderError
-from extensions.helpers import PLAN, RECORD, extensions, limited, line, order, parsed, ticket
+from extensions.helpers import PLAN, RECORD, limited, line, order, parsed, runner_with, ticket
 from extensions.plugins import coroutine, mapping, parsing, raises, shaping
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -40,7 +40,7 @@ def another_number(request: IssueRequest) -> IssueRequest:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "hook", "told"),
+    ("plugin", "hook", "expected_text"),
     [
         (
             mapping(raises(KeyError("王小明"))),
@@ -77,11 +77,11 @@ def another_number(request: IssueRequest) -> IssueRequest:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook: str, told: str) -> None:
+async def test_broken_plugin_costs_its_order_a_plugin_error(plugin: object, hook: str, expected_text: str) -> None:
     """The error names plugin, hook, and where the mistake is; it repeats nothing that the plugin said."""
-    plugins = extensions(broken=plugin)
+    plugins = runner_with(broken=plugin)
 
-    with pytest.raises(HookFailed, match=told) as raised:
+    with pytest.raises(HookFailed, match=expected_text) as raised:
         await plugins.prepare(order(), PLAN)
 
     failure = raised.value
@@ -117,7 +117,7 @@ class OwnError(InvalidOrder):
 )
 async def test_an_answer_by_error_without_words_gets_a_sentence(error: OrderError, kind: type[OrderError]) -> None:
     """The dead letter names plugin, hook and error, and keeps the reason; nothing has failed."""
-    plugins = extensions(terse=mapping(raises(error)))
+    plugins = runner_with(terse=mapping(raises(error)))
 
     with pytest.raises(kind) as raised:
         await plugins.prepare(order(), PLAN)
@@ -134,13 +134,13 @@ async def test_an_answer_by_error_keeps_its_own_words() -> None:
     error = InvalidOrder("The cart is empty.")
 
     with pytest.raises(InvalidOrder) as raised:
-        await extensions(wordy=mapping(raises(error))).prepare(order(), PLAN)
+        await runner_with(wordy=mapping(raises(error))).prepare(order(), PLAN)
 
     assert raised.value is error
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected_text"),
     [
         (lambda record: {"order_id": "A-1"}, "it is a dict, not an Order or an Ignore or None"),
         (lambda record: order(order_id=17), "order_id is an int, not a str"),
@@ -154,10 +154,12 @@ async def test_an_answer_by_error_keeps_its_own_words() -> None:
         (lambda record: order(reference="票" * 400), "reference is longer than 1024 bytes as JSON"),
     ],
 )
-async def test_parsed_order_is_held_to_the_bounds_of_the_adapters_own_format(answer: object, told: str) -> None:
+async def test_parsed_order_is_held_to_the_bounds_of_the_adapters_own_format(
+    answer: object, expected_text: str
+) -> None:
     """What a plugin reads goes the same way as any other order, so it must fit."""
-    with pytest.raises(HookFailed, match=told):
-        await extensions(shop=parsing(answer)).parse(RECORD)
+    with pytest.raises(HookFailed, match=expected_text):
+        await runner_with(shop=parsing(answer)).parse(RECORD)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ async def test_parsed_order_is_held_to_the_bounds_of_the_adapters_own_format(ans
 )
 async def test_order_errors_raised_by_plugins_are_their_answer(plugins: dict[str, object], error: Exception) -> None:
     """The order is parked for that reason with the plugin's own words, and nothing counts as failed."""
-    found = extensions(**plugins)
+    found = runner_with(**plugins)
 
     with pytest.raises(type(error), match=str(error)):
         await found.prepare(await parsed(found, RECORD), PLAN)
@@ -194,7 +196,7 @@ async def test_blocking_hook_is_given_up_and_others_go_on(gate: threading.Event)
     assert isinstance(stuck, HookFailed)
     assert str(stuck).startswith("Plugin 'slow': hook map_item(order, line) was at work when the 300 ms for the hooks")
     assert isinstance(following, tuple)
-    assert plugins.abandoned_threads == 1
+    assert plugins.stuck_threads == 1
 
 
 async def test_abandoned_thread_calls_no_further_hook(gate: threading.Event) -> None:
@@ -210,7 +212,7 @@ async def test_abandoned_thread_calls_no_further_hook(gate: threading.Event) -> 
         await plugins.prepare(order(line("VQT04959"), line("VNS21400")), PLAN)
     gate.set()
     async with asyncio.timeout(10):
-        while plugins.abandoned_threads:  # noqa: ASYNC110  # the thread comes back by itself
+        while plugins.stuck_threads:  # noqa: ASYNC110  # the thread comes back by itself
             await asyncio.sleep(0.001)
 
     assert calls == ["VQT04959"]

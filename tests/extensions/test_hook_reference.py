@@ -57,7 +57,7 @@ def test_the_example_is_a_plugin_as_it_stands(hook: Hook) -> None:
 
     found = manager(example=plugin)
 
-    assert found.refusals == ()
+    assert found.rejections == ()
     assert "example" in [each.plugin for each in found.implementations(hook.name)]
 
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import HookFailed
+from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
 from adapter.extensions.hook_time import Span, Spent, SystemClocks, ThreadClock, ThreadSpan
-from adapter.extensions.isolation import STALL_SECONDS, Workers
 
 LOOK = 0.02
 SECONDS = st.floats(0, 100)
@@ -124,8 +124,8 @@ async def _looks(clocks: Shown, task: asyncio.Task[bool], seconds: float, *, ste
 async def test_a_blocked_hook_is_given_up_by_the_steady_clock_and_a_stopped_process_is_not_blamed() -> None:
     """The machine stands still for an hour: nothing. The hook blocks for its budget: it is given up."""
     clocks, gate = Shown(), threading.Event()
-    pool = Workers(budget_seconds=0.1, threads=1, name="test", clocks=clocks)
-    task = asyncio.create_task(pool.run(lambda: gate.wait(60), overrun=over_budget))
+    pool = BudgetedWorkers(budget_seconds=0.1, threads=1, name="test", clocks=clocks)
+    task = asyncio.create_task(pool.run(lambda: gate.wait(60), timed_out=over_budget))
     try:
         await _looks(clocks, task, 3600, step=1200)
         assert not task.done()
@@ -133,7 +133,7 @@ async def test_a_blocked_hook_is_given_up_by_the_steady_clock_and_a_stopped_proc
         await _looks(clocks, task, 1, step=0.02)
         with pytest.raises(HookFailed):
             await task
-        assert pool.abandoned == 1
+        assert pool.stuck == 1
     finally:
         gate.set()
 
@@ -144,7 +144,7 @@ async def test_a_loop_that_stood_still_is_logged_with_the_hooks_that_were_at_wor
 ) -> None:
     """Also when the hook that kept the interpreter has returned by the time the loop turns again."""
     clocks, gate = Shown(), threading.Event()
-    pool = Workers(budget_seconds=60.0, threads=2, name="test", clocks=clocks)
+    pool = BudgetedWorkers(budget_seconds=60.0, threads=2, name="test", clocks=clocks)
     began = threading.Semaphore(0)
 
     def held() -> bool:
@@ -152,7 +152,7 @@ async def test_a_loop_that_stood_still_is_logged_with_the_hooks_that_were_at_wor
         return gate.wait(60)
 
     names = ("Plugin 'greedy': hook map_item(order, line)", "Plugin 'b': hook parse_order(record)")
-    tasks = [asyncio.create_task(pool.run(held, overrun=over_budget, at_work=partial(str, name))) for name in names]
+    tasks = [asyncio.create_task(pool.run(held, timed_out=over_budget, at_work=partial(str, name))) for name in names]
     await asyncio.sleep(0)
     began.acquire()
     began.acquire()
@@ -176,8 +176,8 @@ async def test_a_loop_that_stood_still_is_logged_with_the_hooks_that_were_at_wor
 async def test_a_loop_that_turns_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Neither is a hook that merely takes its time."""
     clocks, gate = Shown(), threading.Event()
-    pool = Workers(budget_seconds=3600.0, threads=1, name="test", clocks=clocks)
-    task = asyncio.create_task(pool.run(lambda: gate.wait(60), overrun=over_budget, at_work=lambda: "Plugin 'slow'"))
+    pool = BudgetedWorkers(budget_seconds=3600.0, threads=1, name="test", clocks=clocks)
+    task = asyncio.create_task(pool.run(lambda: gate.wait(60), timed_out=over_budget, at_work=lambda: "Plugin 'slow'"))
     try:
         await _looks(clocks, task, 5 * STALL_SECONDS, step=STALL_SECONDS - 0.5)
     finally:
@@ -195,10 +195,10 @@ def _computes(seconds: float) -> None:
 
 async def test_many_hooks_at_once_are_not_blamed_for_each_other() -> None:
     """On real threads: each needs a fifth of its budget, and twelve times as long while the others compute as well."""
-    pool = Workers(budget_seconds=0.1, threads=16, name="test")
+    pool = BudgetedWorkers(budget_seconds=0.1, threads=16, name="test")
 
     ends = await asyncio.gather(
-        *(pool.run(lambda: _computes(0.02), overrun=over_budget) for _ in range(48)), return_exceptions=True
+        *(pool.run(lambda: _computes(0.02), timed_out=over_budget) for _ in range(48)), return_exceptions=True
     )
 
     assert Counter(map(type, ends)) == {type(None): 48}
@@ -219,14 +219,14 @@ def test_a_hook_that_does_not_come_back_is_given_up(work: str) -> None:
         f"""
         import asyncio, os, threading, time
         from adapter.errors import HookFailed
-        from adapter.extensions.isolation import STALL_SECONDS, Workers
+        from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
 
         async def main():
-            pool = Workers(budget_seconds=0.1, threads=1, name="test")
+            pool = BudgetedWorkers(budget_seconds=0.1, threads=1, name="test")
             try:
-                await pool.run(lambda: {work}, overrun=lambda: HookFailed("x", plugin="p", hook="h"))
+                await pool.run(lambda: {work}, timed_out=lambda: HookFailed("x", plugin="p", hook="h"))
             except HookFailed:
-                print("given up", pool.abandoned, flush=True)
+                print("given up", pool.stuck, flush=True)
                 os._exit(0)
 
         asyncio.run(main())
@@ -266,26 +266,21 @@ def test_a_stopped_process_fails_no_hook() -> None:
         """
         import asyncio, os, subprocess, sys, time
         from adapter.errors import HookFailed
-        from adapter.extensions.isolation import STALL_SECONDS, Workers
+        from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
 
         STOP = "import os, time; os.kill({0}, 19); time.sleep(0.7); os.kill({0}, 18)"
 
         async def main():
-            pool = Workers(budget_seconds=0.4, threads=16, name="test")
+            pool = BudgetedWorkers(budget_seconds=0.4, threads=16, name="test")
             stopper = subprocess.Popen([sys.executable, "-c", STOP.format(os.getpid())])
             ends = []
 
-            async def one():
-                while stopper.poll() is None:
-                    try:
-                        await pool.run(lambda: time.sleep(0.01), overrun=lambda: HookFailed("x", plugin="p", hook="h"))
-                    except HookFailed:
-                        ends.append("failed")
-                    else:
-                        ends.append("done")
+            async def one(): while stopper.poll() is None: try: await pool.run(lambda: time.sleep(0.01),
+                timed_out=lambda: HookFailed("x", plugin="p", hook="h")) except HookFailed: ends.append("failed") else:
+                ends.append("done")
 
             await asyncio.gather(*(one() for _ in range(8)))
-            print(set(ends), pool.abandoned)
+            print(set(ends), pool.stuck)
 
         asyncio.run(main())
         """

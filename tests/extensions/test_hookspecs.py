@@ -63,4 +63,4 @@ def test_examples_run_and_would_be_taken_as_plugins(hook: Hook) -> None:
     assert doctest.DocTestRunner(verbose=False).run(example, clear_globs=False).failed == 0
     plugin = types.ModuleType("example")
     vars(plugin).update(example.globs)
-    assert manager(example=plugin).refusals == ()
+    assert manager(example=plugin).rejections == ()

@@ -9,9 +9,9 @@ import pytest
 
 from adapter import InvalidOrder, OrderOutcome
 from adapter.errors import HookFailed
-from adapter.extensions import facade
+from adapter.extensions import hook_runner
 from adapter.extensions.failure_log import EVERY_SECONDS, FailureLog
-from extensions.helpers import PLAN, default_order, extensions, item_numbers, limited, manager, order
+from extensions.helpers import PLAN, default_order, item_numbers, limited, manager, order, runner_with
 from extensions.plugins import Bundles, coroutine, observing, raises
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -21,10 +21,10 @@ from extensions.plugins import Bundles, coroutine, observing, raises
 OUTCOME = OrderOutcome(merchant_id="3085676", order_id="A-1", reference={"cart": [1]}, parked="unmapped-item")
 
 
-async def test_observers_are_told_in_a_thread_of_their_own() -> None:
+async def test_observers_are_called_in_a_thread_of_their_own() -> None:
     """All of them, in the order of the outcomes; closing waits for them."""
     first, second = Bundles(), Bundles()
-    plugins = extensions(first=first, second=second)
+    plugins = runner_with(first=first, second=second)
     for number in range(3):
         plugins.settled(replace(OUTCOME, order_id=str(number)))
 
@@ -36,14 +36,16 @@ async def test_observers_are_told_in_a_thread_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected_text"),
     [
         (raises(ValueError("王小明")), "raised ValueError"),
         (raises(InvalidOrder("no order is at stake")), "raised InvalidOrder"),
         (coroutine, "returned a coroutine"),
     ],
 )
-async def test_failing_observer_is_counted_and_told_and_felt_by_nobody(answer: object, told: str) -> None:
+async def test_failing_observer_is_counted_and_reported_and_affects_no_order(
+    answer: object, expected_text: str
+) -> None:
     """Other observers hear of the outcome all the same."""
     failures: list[HookFailed] = []
     sound = Bundles()
@@ -54,7 +56,7 @@ async def test_failing_observer_is_counted_and_told_and_felt_by_nobody(answer: o
 
     assert sound.outcomes == [OUTCOME]
     assert [(failure.plugin, failure.hook) for failure in failures] == [("broken", "order_settled")]
-    assert told in str(failures[0])
+    assert expected_text in str(failures[0])
     assert "No order is affected" in str(failures[0])
     assert "replay" not in str(failures[0])
     assert "王小明" not in str(failures[0])
@@ -62,7 +64,7 @@ async def test_failing_observer_is_counted_and_told_and_felt_by_nobody(answer: o
     assert counts == {"broken": (1, 1), "sound": (1, 0)}
 
 
-async def test_what_an_observer_returns_interests_nobody() -> None:
+async def test_what_an_observer_returns_is_ignored() -> None:
     """A lambda that returns something is no mistake."""
     failures: list[HookFailed] = []
     plugins = limited(60.0, failures, chatty=observing(lambda outcome: "thanks"))
@@ -76,7 +78,7 @@ async def test_what_an_observer_returns_interests_nobody() -> None:
 async def test_observer_cannot_change_what_others_hear() -> None:
     """Each gets its own copy of `reference`."""
     sound = Bundles()
-    plugins = extensions(careless=observing(lambda outcome: outcome.reference.clear()), sound=sound)
+    plugins = runner_with(careless=observing(lambda outcome: outcome.reference.clear()), sound=sound)
 
     plugins.settled(OUTCOME)
     await plugins.aclose()
@@ -94,17 +96,15 @@ async def test_blocking_observer_takes_no_time_from_orders(gate: threading.Event
     assert len(item_numbers(await plugins.parts(order(), PLAN))) == 1
     await plugins.aclose()
 
-    assert plugins.abandoned_threads == 1
+    assert plugins.stuck_threads == 1
     assert [failure.plugin for failure in failures] == ["slow"]
     assert "No order is affected" in str(failures[0])
 
 
-async def test_observers_far_behind_are_not_told_everything(
-    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_observers_far_behind_miss_outcomes(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a stuck observer must not fill the memory; what was not told counts as failed."""
-    monkeypatch.setattr(facade, "OBSERVER_BACKLOG", 3)
-    plugins = extensions(slow=observing(lambda outcome: gate.wait(30)))
+    monkeypatch.setattr(hook_runner, "OBSERVER_BACKLOG", 3)
+    plugins = runner_with(slow=observing(lambda outcome: gate.wait(30)))
     for _ in range(5):
         plugins.settled(OUTCOME)
     gate.set()
@@ -114,9 +114,9 @@ async def test_observers_far_behind_are_not_told_everything(
     assert [(each.calls, each.failures) for each in plugins.counters.snapshot()] == [(5, 2)]
 
 
-async def test_observer_failures_are_logged_unless_somebody_else_hears_them(caplog: pytest.LogCaptureFixture) -> None:
+async def test_observer_failures_are_logged_unless_a_callback_receives_them(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing fails in silence."""
-    facade.log_failure(HookFailed("Plugin 'chat': ...", plugin="chat", hook="order_settled"))
+    hook_runner.log_failure(HookFailed("Plugin 'chat': ...", plugin="chat", hook="order_settled"))
 
     assert caplog.messages == ["Plugin 'chat': ..."]
 
@@ -124,7 +124,7 @@ async def test_observer_failures_are_logged_unless_somebody_else_hears_them(capl
 def test_an_observer_that_fails_for_every_order_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """By plugin and hook, with the number of those in between."""
     now = 100.0
-    log = FailureLog(facade.log_failure, monotonic=lambda: now)
+    log = FailureLog(hook_runner.log_failure, monotonic=lambda: now)
     chat, books = (HookFailed(f"{name} failed.", plugin=name, hook="order_settled") for name in ("chat", "books"))
 
     for _ in range(5000):
@@ -144,7 +144,7 @@ def test_an_observer_that_fails_for_every_order_is_logged_once_a_minute(caplog: 
 async def test_failures_of_observers_are_rationed_unless_a_caller_hears_them(caplog: pytest.LogCaptureFixture) -> None:
     """The facade's own log is that of the running adapter."""
     found = manager(broken=observing(raises(ValueError())))
-    plugins = facade.Extensions(found, parse_default=default_order)
+    plugins = hook_runner.HookRunner(found, parse_default=default_order)
     for _ in range(20):
         plugins.settled(OUTCOME)
 

@@ -29,11 +29,11 @@ from adapter import (
     hookimpl,
 )
 from adapter.errors import HookFailed, OrderError, SettingsError
-from adapter.extensions.shapes import plain
+from adapter.extensions.type_check import plain
 from adapter.issuance.plan import Part
 from adapter.protocol.issue import TicketInfo
 from adapter.testing import Level, conformance
-from extensions.helpers import NOON, PLAN, RECORD, extensions, manager, order, parsed, ticket
+from extensions.helpers import NOON, PLAN, RECORD, manager, order, parsed, runner_with, ticket
 from extensions.odd_types import EvilCount, EvilDay, EvilText, EvilTime, Number, OwnZone, UnknownZone
 from extensions.plugins import mapping, parsing, raises, shaping
 
@@ -231,7 +231,7 @@ async def test_an_order_of_odd_types_is_planned_as_the_plain_one() -> None:
             return replace(request, store_id="TAIPEI01")
 
     async def parts(plugin: object) -> tuple[Part, ...]:
-        plugins = extensions(shop=plugin)
+        plugins = runner_with(shop=plugin)
         return await plugins.parts(await parsed(plugins, RECORD), PLAN)
 
     found = await parts(Shop())
@@ -244,7 +244,7 @@ async def test_an_order_of_another_class_goes_on_as_an_order() -> None:
     """Its class would bring its equality along."""
     answer = OwnOrder(order_id="A-1", merchant_id="3085676", lines=(Line(sku="VQT04959", quantity=1),))
 
-    found = await parsed(extensions(shop=parsing(lambda record: answer)), RECORD)
+    found = await parsed(runner_with(shop=parsing(lambda record: answer)), RECORD)
 
     assert type(found) is Order
     assert found.order_id == "A-1"
@@ -260,7 +260,7 @@ async def test_an_order_of_another_class_goes_on_as_an_order() -> None:
 )
 async def test_what_cannot_be_made_plain_is_the_plugins_mistake(answer: Callable[[], object]) -> None:
     """It costs this order alone, and the message does not repeat what the value's code says."""
-    plugins = extensions(shop=parsing(lambda record: order(paid_at=answer())))
+    plugins = runner_with(shop=parsing(lambda record: order(paid_at=answer())))
 
     with pytest.raises(HookFailed) as failed:
         await plugins.parse(RECORD)
@@ -287,7 +287,7 @@ class OwnUnreadable(Unreadable):
 async def test_an_error_on_purpose_is_of_the_adapters_own_class(raised: OrderError, expected: OrderError) -> None:
     """Its text is a plain one, since the dead letter repeats it."""
     with pytest.raises(OrderError) as found:
-        await extensions(shop=parsing(raises(raised))).parse(RECORD)
+        await runner_with(shop=parsing(raises(raised))).parse(RECORD)
 
     assert type(found.value) is type(expected)
     assert found.value.args == expected.args
@@ -297,12 +297,12 @@ async def test_an_error_on_purpose_is_of_the_adapters_own_class(raised: OrderErr
 async def test_an_error_whose_text_raises_says_that_it_did_not_say_why() -> None:
     """The order is parked for the error's reason, and the sentence is the adapter's."""
     with pytest.raises(InvalidOrder, match="did not say why") as found:
-        await extensions(shop=parsing(raises(InvalidOrder(EvilText("x"))))).parse(RECORD)
+        await runner_with(shop=parsing(raises(InvalidOrder(EvilText("x"))))).parse(RECORD)
 
     assert "王小明" not in str(found.value)
 
 
-def test_settings_that_are_wrong_are_told_in_plain_text() -> None:
+def test_settings_that_are_wrong_are_reported_in_plain_text() -> None:
     """The start says them, and does not end in them."""
 
     class Shop:
@@ -310,7 +310,7 @@ def test_settings_that_are_wrong_are_told_in_plain_text() -> None:
         def configure(self, settings: object) -> None:
             raise SettingsError(EvilText("no shop"))
 
-    (refused,) = manager(shop=Shop()).refusals
+    (refused,) = manager(shop=Shop()).rejections
 
     assert refused.by_settings
     assert "no shop" in refused.message

@@ -10,8 +10,8 @@ from textwrap import dedent
 import pytest
 
 from adapter.extensions.builtin import built_in_sources
-from adapter.extensions.manager import Choice, PluginManager
-from adapter.extensions.sources import Origin
+from adapter.extensions.manager import PluginManager, PluginSelection
+from adapter.extensions.sources import PluginOrigin
 from extensions.helpers import order
 
 SOUND = dedent(
@@ -51,8 +51,8 @@ def install(site: Path, name: str, entry_points: str, *, version: str = "1.2.0")
     (info / "entry_points.txt").write_text(f"[ecticket_adapter]\n{dedent(entry_points)}\n")
 
 
-def load(**choice: object) -> PluginManager:
-    return PluginManager(Choice(**choice), built_in=built_in_sources())  # type: ignore[arg-type]  # each test its own
+def load(**selection: object) -> PluginManager:
+    return PluginManager(PluginSelection(**selection), built_in=built_in_sources())  # type: ignore[arg-type]  # each test its own
 
 
 def names(manager: PluginManager) -> list[str]:
@@ -67,8 +67,8 @@ def test_installed_plugins_are_loaded_by_their_entry_points(site: Path) -> None:
     first, *_, last = load().describe()
 
     assert (first.name, first.version, first.hooks) == ("bundles", "1.2.0", ("accept_order",))
-    assert (first.origin, first.where) == (Origin.ENTRY_POINT, "shop-bundles 1.2.0 (shop_bundles)")
-    assert (last.name, last.origin) == ("builtin.sku_is_item_no", Origin.BUILT_IN)
+    assert (first.origin, first.where) == (PluginOrigin.ENTRY_POINT, "shop-bundles 1.2.0 (shop_bundles)")
+    assert (last.name, last.origin) == ("builtin.sku_is_item_no", PluginOrigin.BUILT_IN)
 
 
 def test_one_broken_installed_plugin_leaves_the_others(site: Path) -> None:
@@ -95,7 +95,7 @@ def test_one_broken_installed_plugin_leaves_the_others(site: Path) -> None:
     found = load()
 
     assert names(found) == ["sound", "builtin.sku_is_item_no"]
-    messages = {refused.name: refused.message for refused in found.refusals}
+    messages = {refused.name: refused.message for refused in found.rejections}
     assert set(messages) == {"needs", "breaks", "exits", "syntax", "absent", "nameless"}
     assert (
         "it needs the package package_that_is_not_there, which is not installed here. Install it" in messages["needs"]
@@ -107,14 +107,14 @@ def test_one_broken_installed_plugin_leaves_the_others(site: Path) -> None:
     assert "nothing" in messages["nameless"]
 
 
-def test_two_distributions_with_one_plugin_name_are_told_apart(site: Path) -> None:
+def test_two_distributions_with_one_plugin_name_are_distinguished(site: Path) -> None:
     """The second is refused without being imported, and both are named."""
     (site / "shop_one.py").write_text(SOUND)
     (site / "shop_two.py").write_text("raise AssertionError('was imported')")
     install(site, "shop-one", "bundles = shop_one")
     install(site, "shop-two", "bundles = shop_two")
 
-    (refused,) = load().refusals
+    (refused,) = load().rejections
 
     assert (
         "the name is taken twice, by entry point shop-one 1.2.0 (shop_one) and by entry point shop-two"
@@ -129,10 +129,10 @@ def test_disabled_plugins_are_not_even_imported(site: Path) -> None:
 
     found = load(disabled=frozenset({"breaks"}))
 
-    assert (names(found), found.refusals, found.warnings) == (["builtin.sku_is_item_no"], (), ())
+    assert (names(found), found.rejections, found.warnings) == (["builtin.sku_is_item_no"], (), ())
 
 
-def test_disabling_what_is_not_there_is_told(site: Path) -> None:
+def test_disabling_an_unknown_plugin_is_reported(site: Path) -> None:
     """A misspelt name would leave the plugin on in silence."""
     (site / "shop_bundles.py").write_text(SOUND)
     install(site, "shop-bundles", "bundles = shop_bundles")
@@ -151,7 +151,7 @@ def test_load_none_starts_with_the_built_in_mapping_alone(site: Path) -> None:
 
     found = load(load_any=False, modules=("also_broken",))
 
-    assert (names(found), found.refusals) == (["builtin.sku_is_item_no"], ())
+    assert (names(found), found.rejections) == (["builtin.sku_is_item_no"], ())
 
 
 def test_modules_are_named_by_import_path(site: Path) -> None:
@@ -173,11 +173,11 @@ def test_modules_are_named_by_import_path(site: Path) -> None:
     found = load(modules=("shop_class:Bundles", "shop_plain"))
 
     assert names(found)[:2] == ["shop_class:Bundles", "shop_plain"]
-    assert found.refusals == ()
+    assert found.rejections == ()
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "expected_text"),
     [
         ("shop_absent", "there is no module shop_absent"),
         ("shop_absent.bundles", "there is no module shop_absent"),
@@ -185,11 +185,11 @@ def test_modules_are_named_by_import_path(site: Path) -> None:
         ("", "this is no import path"),
     ],
 )
-def test_module_that_is_not_there_is_refused(module: str, told: str) -> None:
+def test_module_that_is_not_there_is_refused(module: str, expected_text: str) -> None:
     """With the cure that fits."""
-    (refused,) = load(modules=(module,)).refusals
+    (refused,) = load(modules=(module,)).rejections
 
-    assert told in refused.message
+    assert expected_text in refused.message
     assert "plugins.modules" in refused.message
 
 
@@ -211,7 +211,7 @@ def test_paths_are_files_packages_or_folders_of_them(tmp_path: Path) -> None:
 
     found = load(paths=(single, str(folder)))
 
-    assert found.refusals == ()
+    assert found.rejections == ()
     assert names(found)[:3] == ["single", "test-orders", "wide"]
     wide = found.implementations("accept_order")[2]
     assert wide.function(order()) is not None
@@ -223,8 +223,8 @@ def test_path_without_a_plugin_is_refused(tmp_path: Path) -> None:
 
     found = load(paths=(tmp_path / "absent.py", tmp_path / "empty"))
 
-    assert [refused.name for refused in found.refusals] == ["absent", "empty"]
-    assert all("Correct plugins.paths, or mount what it names." in refused.message for refused in found.refusals)
+    assert [refused.name for refused in found.rejections] == ["absent", "empty"]
+    assert all("Correct plugins.paths, or mount what it names." in refused.message for refused in found.rejections)
 
 
 def test_broken_file_leaves_no_half_imported_module(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from adapter import hookimpl
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.provided_sinks import provided_sinks
 from extensions.helpers import manager
 
@@ -77,11 +77,11 @@ def providing(answer):
     return Provides()
 
 
-def refusal(**plugins: object) -> Sequence[str]:
+def rejection(**plugins: object) -> Sequence[str]:
     """The sentences of the refused start."""
     found = manager(**plugins)
-    found.ensure_sound()
-    with pytest.raises(PluginRefused) as refused:
+    found.raise_if_rejected()
+    with pytest.raises(PluginRejected) as refused:
         provided_sinks(found)
     return str(refused.value).splitlines()
 
@@ -106,7 +106,7 @@ async def coroutine():
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected_text"),
     [
         (None, "returned what it may not: it is None, not a list of Sink."),
         (Sound(), "returned what it may not: it is a Sound, not a list of Sink."),
@@ -129,25 +129,25 @@ async def coroutine():
         ([PlainClose()], "whose aclose is no coroutine function"),
     ],
 )
-def test_a_mistake_stops_the_start_with_plugin_hook_and_cure(answer: object, told: str) -> None:
+def test_a_mistake_stops_the_start_with_plugin_hook_and_cure(answer: object, expected_text: str) -> None:
     """One sentence for each."""
-    sentences = refusal(ours=providing(answer))
+    sentences = rejection(ours=providing(answer))
 
     assert all(each.startswith("Plugin 'ours': hook notification_sinks() ") for each in sentences)
-    assert any(told in each for each in sentences)
+    assert any(expected_text in each for each in sentences)
 
 
 def test_a_name_is_taken_once_among_all_plugins() -> None:
     """Two sinks of one name would share a consumer group, and each would get half of the events."""
-    (sentence,) = refusal(one=providing([Sound("chat")]), two=providing([Sound("chat")]))
+    (sentence,) = rejection(one=providing([Sound("chat")]), two=providing([Sound("chat")]))
 
     assert sentence.startswith("Plugin 'two': ")
     assert "which a sink of plugin 'one' has" in sentence
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     """Also those of several plugins."""
-    assert len(refusal(one=providing(None), two=providing([Plain(), Nameless()]))) == 3
+    assert len(rejection(one=providing(None), two=providing([Plain(), Nameless()]))) == 3
 
 
 def test_a_plugin_that_only_delivers_changes_no_number() -> None:

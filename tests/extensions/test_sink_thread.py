@@ -13,7 +13,7 @@ import pytest
 
 from adapter import NotDelivered, RetryAfter, Undeliverable
 from adapter.extensions.provided_sinks import ProvidedSink
-from adapter.extensions.sink_thread import Attempt, End, SinkThread
+from adapter.extensions.sink_thread import DeliveryAttempt, DeliveryOutcome, SinkThread
 from extensions.plugins import coroutine
 from extensions.test_sinks import event
 
@@ -52,7 +52,7 @@ async def at_work(sink: Ours, *, seconds: float = 60.0, concurrency: int = 4) ->
         await thread.close(0.2)
 
 
-async def tried(sink: Ours, **options: float) -> Attempt:
+async def tried(sink: Ours, **options: float) -> DeliveryAttempt:
     async with at_work(sink, **options) as thread:  # type: ignore[arg-type]  # a test's shorthand
         return await thread.deliver(event())
 
@@ -67,7 +67,7 @@ async def test_an_event_is_delivered_on_the_sinks_own_thread() -> None:
     """And the sink closes there what it has opened."""
     sink = Ours()
     async with at_work(sink) as thread:
-        assert await thread.deliver(event()) == Attempt(end=End.DELIVERED)
+        assert await thread.deliver(event()) == DeliveryAttempt(outcome=DeliveryOutcome.DELIVERED)
 
     assert sink.threads == ["sink-ours"]
     assert sink.closed
@@ -77,7 +77,7 @@ async def test_an_event_that_is_not_wanted_is_not_delivered() -> None:
     """`wants` is asked each time, on the same thread."""
     sink = Ours(wants=lambda event: event.type == "other")
 
-    assert (await tried(sink)).end is End.UNWANTED
+    assert (await tried(sink)).outcome is DeliveryOutcome.UNWANTED
     assert sink.threads == []
 
 
@@ -91,49 +91,55 @@ def raising(error: BaseException):
 @pytest.mark.parametrize(
     ("error", "attempt"),
     [
-        (NotDelivered("was full"), Attempt(end=End.FAILED, why="was full")),
-        (RetryAfter(30, "was busy"), Attempt(end=End.FAILED, why="was busy", pause_seconds=30.0)),
-        (Undeliverable("wants none"), Attempt(end=End.FAILED, why="wants none", in_vain=True)),
+        (NotDelivered("was full"), DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was full")),
+        (
+            RetryAfter(30, "was busy"),
+            DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was busy", pause_seconds=30.0),
+        ),
+        (
+            Undeliverable("wants none"),
+            DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="wants none", permanent=True),
+        ),
     ],
 )
-async def test_what_a_sink_says_is_told(error: NotDelivered, attempt: Attempt) -> None:
+async def test_the_reason_of_a_sink_is_reported(error: NotDelivered, attempt: DeliveryAttempt) -> None:
     """In its own words, which it wrote for that."""
     assert await tried(Ours(raising(error))) == attempt
 
 
 @pytest.mark.parametrize("error", [KeyError("王小明"), SystemExit(1), KeyboardInterrupt(), RetryAfter])
-async def test_what_a_sink_raises_otherwise_is_told_by_type_and_place(error: BaseException) -> None:
+async def test_another_exception_of_a_sink_is_reported_by_type_and_line(error: BaseException) -> None:
     """And never by its text; nothing of it ends the thread."""
     sink = Ours(raising(error))
     async with at_work(sink) as thread:
         attempt = await thread.deliver(event())
         assert (await thread.deliver(event())).failed
 
-    assert attempt.end is End.FAILED
-    assert attempt.why.startswith("raised ")
-    assert "at test_sink_thread.py line " in attempt.why
-    assert "王小明" not in attempt.why
+    assert attempt.outcome is DeliveryOutcome.FAILED
+    assert attempt.reason.startswith("raised ")
+    assert "at test_sink_thread.py line " in attempt.reason
+    assert "王小明" not in attempt.reason
 
 
-async def says_false(_event: object) -> bool:
+async def answers_false(_event: object) -> bool:
     return False
 
 
 async def test_an_answer_is_no_delivery() -> None:
     """Whoever returns False means that it failed; and whoever returns anything may."""
-    attempt = await tried(Ours(says_false))
+    attempt = await tried(Ours(answers_false))
 
     assert attempt.failed
-    assert attempt.why == "returned a bool from deliver, which returns nothing or raises"
+    assert attempt.reason == "returned a bool from deliver, which returns nothing or raises"
 
 
-@pytest.mark.parametrize(("wants", "told"), [(lambda _: None, "a NoneType"), (coroutine, "a coroutine")])
-async def test_wanting_is_true_or_false(wants: object, told: str) -> None:
+@pytest.mark.parametrize(("wants", "expected_text"), [(lambda _: None, "a NoneType"), (coroutine, "a coroutine")])
+async def test_wanting_is_true_or_false(wants: object, expected_text: str) -> None:
     """A forgotten return must not cost every event."""
     attempt = await tried(Ours(wants=wants))
 
     assert attempt.failed
-    assert told in attempt.why
+    assert expected_text in attempt.reason
 
 
 async def hangs(_event: object) -> None:
@@ -144,13 +150,13 @@ async def test_a_delivery_that_hangs_is_cancelled_after_its_time() -> None:
     """And nothing of it is left."""
     async with at_work(Ours(hangs), seconds=0.02) as thread:
         attempt = await thread.deliver(event())
-        await until(lambda: thread.lingering == 0)
+        await until(lambda: thread.stuck == 0)
 
-    assert attempt.end is End.TIMED_OUT
-    assert attempt.why == "did not deliver within 0.02 s"
+    assert attempt.outcome is DeliveryOutcome.TIMED_OUT
+    assert attempt.reason == "did not deliver within 0.02 s"
 
 
-async def test_a_sink_that_blocks_its_loop_stops_nobody_elses(gate: threading.Event) -> None:
+async def test_a_sink_that_blocks_its_loop_stops_no_other_loop(gate: threading.Event) -> None:
     """The caller's loop turns, the delivery times out, and another sink delivers; nothing is left in the end."""
 
     async def blocks(_event: object) -> None:
@@ -158,15 +164,15 @@ async def test_a_sink_that_blocks_its_loop_stops_nobody_elses(gate: threading.Ev
 
     async with at_work(Ours(blocks), seconds=0.05, concurrency=2) as stuck, at_work(Ours()) as other:
         first = asyncio.create_task(stuck.deliver(event()))
-        assert (await other.deliver(event())).end is End.DELIVERED
-        assert (await first).end is End.TIMED_OUT
-        assert (await stuck.deliver(event())).end is End.TIMED_OUT
-        assert stuck.lingering == 2
+        assert (await other.deliver(event())).outcome is DeliveryOutcome.DELIVERED
+        assert (await first).outcome is DeliveryOutcome.TIMED_OUT
+        assert (await stuck.deliver(event())).outcome is DeliveryOutcome.TIMED_OUT
+        assert stuck.stuck == 2
         refused = await stuck.deliver(event())
         gate.set()
-        await until(lambda: stuck.lingering == 0)
+        await until(lambda: stuck.stuck == 0)
 
-    assert refused.why == "has not ended 2 earlier deliveries; it blocks, or ignores being cancelled"
+    assert refused.reason == "has not ended 2 earlier deliveries; it blocks, or ignores being cancelled"
 
 
 async def test_a_delivery_that_will_not_be_cancelled_is_counted_until_it_ends() -> None:
@@ -181,10 +187,10 @@ async def test_a_delivery_that_will_not_be_cancelled_is_counted_until_it_ends() 
                 continue
 
     async with at_work(Ours(stubborn), seconds=0.05) as thread:
-        assert (await thread.deliver(event())).end is End.TIMED_OUT
-        assert thread.lingering == 1
+        assert (await thread.deliver(event())).outcome is DeliveryOutcome.TIMED_OUT
+        assert thread.stuck == 1
         ends.set()
-        await until(lambda: thread.lingering == 0)
+        await until(lambda: thread.stuck == 0)
 
 
 async def cancels_itself(_event: object) -> None:
@@ -193,7 +199,7 @@ async def cancels_itself(_event: object) -> None:
 
 async def test_being_cancelled_from_within_is_a_failure() -> None:
     """As by a library's own time-out gone wrong."""
-    assert (await tried(Ours(cancels_itself))).why == "was cancelled from within"
+    assert (await tried(Ours(cancels_itself))).reason == "was cancelled from within"
 
 
 async def test_a_caller_that_is_cancelled_cancels_the_delivery() -> None:
@@ -210,7 +216,7 @@ async def test_a_caller_that_is_cancelled_cancels_the_delivery() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: thread.lingering == 0)
+        await until(lambda: thread.stuck == 0)
 
 
 async def test_closing_does_not_wait_for_a_stuck_sink(gate: threading.Event) -> None:
@@ -220,7 +226,7 @@ async def test_closing_does_not_wait_for_a_stuck_sink(gate: threading.Event) -> 
         gate.wait()
 
     async with at_work(Ours(blocks), seconds=0.02) as thread:
-        assert (await thread.deliver(event())).end is End.TIMED_OUT
+        assert (await thread.deliver(event())).outcome is DeliveryOutcome.TIMED_OUT
 
     assert not gate.is_set()
 
@@ -258,8 +264,8 @@ async def test_a_sink_that_ends_its_loop_is_asked_again_on_another_one(mistake) 
         while loops[0] is loops[-1]:
             attempt = await thread.deliver(event())
 
-        assert attempt.end is End.DELIVERED
-        assert thread.lingering == 0
+        assert attempt.outcome is DeliveryOutcome.DELIVERED
+        assert thread.stuck == 0
 
 
 STUCK_BESIDE_ITS_LOOP = """
@@ -277,7 +283,7 @@ async def main():
     provided = ProvidedSink(name="stuck", plugin="ours", sink=Stuck())
     thread = SinkThread(provided, timeout_seconds=0.01, concurrency=1)
     thread.start()
-    print((await thread.deliver(Events().issued())).end)
+    print((await thread.deliver(Events().issued())).outcome)
     await thread.close()
 
 asyncio.run(main())
@@ -304,5 +310,5 @@ async def test_a_sink_has_threads_beside_its_loop_and_no_more_than_deliveries() 
     async with at_work(sink, concurrency=2) as thread:
         ends = await asyncio.gather(*(thread.deliver(event(id=f"e-{number}")) for number in range(1, 8)))
 
-    assert [attempt.why for attempt in ends] == ["", "was busy", "", "", "", "", ""]
+    assert [attempt.reason for attempt in ends] == ["", "was busy", "", "", "", "", ""]
     assert names <= {"sink-ours-beside-1", "sink-ours-beside-2"}

@@ -33,9 +33,9 @@ def test_the_event_as_json_is_a_cloudevent() -> None:
     """Structured mode: attributes, extensions and data in one object, times in UTC, text as it is."""
     taipei = timezone(timedelta(hours=8))
 
-    told = json.loads(event(time=NOON.astimezone(taipei)).to_json())
+    document = json.loads(event(time=NOON.astimezone(taipei)).to_json())
 
-    assert told == {
+    assert document == {
         "specversion": "1.0",
         "id": "e-1",
         "type": "ecticket.issuance.issued.v1",
@@ -66,7 +66,7 @@ def test_what_a_sink_raises_says_why() -> None:
     """Whoever catches one catches all."""
     for error in (NotDelivered("busy"), RetryAfter(3, "busy"), Undeliverable("busy")):
         assert isinstance(error, NotDelivered)
-        assert error.why == "busy"
+        assert error.reason == "busy"
     assert RetryAfter(3, "busy").seconds == 3.0
 
 

@@ -63,14 +63,14 @@ def test_line_without_an_issue_type_is_invalid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "expected_text"),
     [
         (line(), "without name and unit_price"),
         (line(name="SPA course"), "without unit_price"),
         (line(unit_price=100), "without name,"),
     ],
 )
-def test_serial_number_without_name_or_price_is_invalid(of: Line, told: str) -> None:
+def test_serial_number_without_name_or_price_is_invalid(of: Line, expected_text: str) -> None:
     """It would be issued under nothing."""
-    with pytest.raises(InvalidOrder, match=told):
+    with pytest.raises(InvalidOrder, match=expected_text):
         mapped(order(issue_type=IssueType.SERIAL_NUMBER), of)

@@ -147,12 +147,12 @@ async def test_a_secret_that_is_gone_fails_the_delivery(server: RawServer, tmp_p
     file.write_text(OLD)
     secrets = Secrets([], [file])
     secrets.now()
-    for change, told in ((file.unlink, "No such file"), (lambda: file.write_text("hush"), "holds no secret")):
+    for change, expected_text in ((file.unlink, "No such file"), (lambda: file.write_text("hush"), "holds no secret")):
         change()
         async with posting(server.url, secrets=secrets) as webhook:
-            with pytest.raises(NotDelivered, match=told) as refused:
+            with pytest.raises(NotDelivered, match=expected_text) as refused:
                 await webhook.deliver(event())
-        assert "hush" not in refused.value.why
+        assert "hush" not in refused.value.reason
     assert server.visits == []
 
 
@@ -178,7 +178,7 @@ async def test_nothing_of_an_answer_comes_along_with_the_next_event(server: RawS
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "kind", "seconds", "told"),
+    ("status", "headers", "kind", "seconds", "expected_text"),
     [
         (400, {}, NotDelivered, None, "HTTP 400"),
         (404, {}, NotDelivered, None, "HTTP 404"),
@@ -196,7 +196,12 @@ async def test_nothing_of_an_answer_comes_along_with_the_next_event(server: RawS
     ],
 )
 async def test_an_answer_says_whether_and_when_to_try_again(
-    server: RawServer, status: int, headers: dict[str, str], kind: type[NotDelivered], seconds: int | None, told: str
+    server: RawServer,
+    status: int,
+    headers: dict[str, str],
+    kind: type[NotDelivered],
+    seconds: int | None,
+    expected_text: str,
 ) -> None:
     """2xx is a delivery, 410 the end, everything else is tried again; redirects are not followed."""
     server.behave = answering(status, headers, b"some words")
@@ -204,7 +209,7 @@ async def test_an_answer_says_whether_and_when_to_try_again(
         await delivered(server)
 
     assert type(failed.value) is kind
-    assert told in failed.value.why
+    assert expected_text in failed.value.reason
     assert getattr(failed.value, "seconds", None) == seconds
     assert len(server.visits) == 1
 
@@ -228,7 +233,7 @@ async def test_a_receiver_that_does_not_answer_is_not_waited_for(server: RawServ
                 await webhook.deliver(event())
 
 
-async def test_a_receiver_that_is_away_or_hangs_up_is_told_by_type() -> None:
+async def test_an_unavailable_receiver_or_one_that_hangs_up_is_reported_by_type() -> None:
     """No address and no path, which may hold a token."""
     async with posting(f"http://127.0.0.1:{unused_port()}/token") as webhook:
         with pytest.raises(NotDelivered, match=r"^could not be reached \(ConnectError\)$"):

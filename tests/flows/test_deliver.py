@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adapter import Event
 from adapter.errors import OutcomeTooLarge, TooLarge
-from adapter.extensions.sink_thread import Attempt, End
+from adapter.extensions.sink_thread import DeliveryAttempt, DeliveryOutcome
 from adapter.flows import deliver
 from adapter.flows.deliver import MAX_WAITING, DeliverStage
 from adapter.flows.retry_policy import RetryPolicy, RetryState
@@ -27,11 +27,14 @@ from adapter.testing.clock import NOON, Clock
 from adapter.testing.surroundings import TOPICS, RecordContext
 from adapter.testing.told import header
 
-DELIVERED, UNWANTED = Attempt(end=End.DELIVERED), Attempt(end=End.UNWANTED)
-FAILED = Attempt(end=End.FAILED, why="was answered with HTTP 500")
-TIMED_OUT = Attempt(end=End.TIMED_OUT, why="did not deliver within 30 s")
-GONE = Attempt(end=End.FAILED, why="was answered with HTTP 410", in_vain=True)
-BUSY = Attempt(end=End.FAILED, why="was busy", pause_seconds=30.0)
+DELIVERED, UNWANTED = (
+    DeliveryAttempt(outcome=DeliveryOutcome.DELIVERED),
+    DeliveryAttempt(outcome=DeliveryOutcome.UNWANTED),
+)
+FAILED = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was answered with HTTP 500")
+TIMED_OUT = DeliveryAttempt(outcome=DeliveryOutcome.TIMED_OUT, reason="did not deliver within 30 s")
+GONE = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was answered with HTTP 410", permanent=True)
+BUSY = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was busy", pause_seconds=30.0)
 
 
 class Chat:
@@ -40,11 +43,11 @@ class Chat:
     name = "chat"
     plugin = "ours"
 
-    def __init__(self, *answers: Attempt) -> None:
+    def __init__(self, *answers: DeliveryAttempt) -> None:
         self._answers = list(answers) or [DELIVERED]
         self.given: list[Event] = []
 
-    async def deliver(self, event: Event) -> Attempt:
+    async def deliver(self, event: Event) -> DeliveryAttempt:
         self.given.append(event)
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -68,7 +71,7 @@ class Counted:
 class Desk:
     """The stage of one sink, driven as the engine drives it, by a clock that nobody waits for."""
 
-    def __init__(self, *answers: Attempt, **retry_policy: float) -> None:
+    def __init__(self, *answers: DeliveryAttempt, **retry_policy: float) -> None:
         self.clock = Clock()
         self.chat = Chat(*answers)
         self.counted = Counted()

@@ -72,7 +72,7 @@ async def test_an_ignored_record_is_settled_without_an_event(
 ) -> None:
     """Nothing is sent or published; the metric and the observers get plugin and reason."""
     published = await harness.work(harness.record(value))
-    await harness.extensions.observers_done()
+    await harness.hook_runner.observers_done()
 
     assert published.ignored == reason
     assert _nothing_published(published)

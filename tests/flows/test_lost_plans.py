@@ -34,7 +34,7 @@ async def reissued(harness: Harness) -> Record:
     record = harness.order()
     published = await harness.finish(record)
     work = (await harness.submit.prepare(record)).subject
-    parts = await harness.extensions.parts(work.order, harness.submit._plan)  # type: ignore[union-attr, arg-type]  # a fresh order
+    parts = await harness.hook_runner.parts(work.order, harness.submit._plan)  # type: ignore[union-attr, arg-type]  # a fresh order
     failed = final_failures(_read(published.events), "A-1")
     assert not isinstance(failed, NotReissued)
     again = reissue(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.flows import number_history
 from adapter.flows.number_history import NumberHistory
 from adapter.protocol.issue import TradeNo, TradeNoKind
@@ -181,7 +181,7 @@ async def test_an_order_does_not_wait_for_a_tail_that_does_not_come(monkeypatch:
     assert owner(history) == "A-1"
 
 
-@pytest.mark.parametrize("error", [BrokerAway("no broker"), RuntimeError("a mistake")])
+@pytest.mark.parametrize("error", [BrokerUnavailable("no broker"), RuntimeError("a mistake")])
 async def test_a_tail_that_cannot_be_read_is_logged_and_costs_no_order(error: Exception) -> None:
     """What was read of it counts; the warning does not come at every order."""
     topic = Topic(event())

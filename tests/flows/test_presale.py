@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from adapter import IssueType, Line, Order, TicketItem, hookimpl
-from adapter.extensions.builtin.catalogue import Catalogue
-from adapter.extensions.builtin.entry import Entry
+from adapter.extensions.builtin.catalogue import CataloguePlugin
+from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.issuance.next_step import Unverified
 from adapter.protocol.issue import IssueRequest, TradeNo, TradeNoKind
 from adapter.testing.clock import NOON
@@ -158,8 +158,10 @@ async def test_a_second_record_with_trade_no_buys_no_gift_twice(harness: Harness
 
 def dated_harness() -> Harness:
     """A house whose catalogue begins a ticket one or two days after the payment."""
-    entries = {sku: Entry(item_no="VQT04959", start_after_days=days) for sku, days in (("DAY", 1), ("TWO-DAYS", 2))}
-    return Harness(plugins={"catalogue": Catalogue(entries)})
+    entries = {
+        sku: CatalogueEntry(item_no="VQT04959", start_after_days=days) for sku, days in (("DAY", 1), ("TWO-DAYS", 2))
+    }
+    return Harness(plugins={"catalogue": CataloguePlugin(entries)})
 
 
 PAID = "2026-03-01T23:30:00Z"  # the second of March in Taipei
@@ -284,8 +286,8 @@ async def test_a_shaped_date_is_never_dropped() -> None:
 
 async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
     """Only the catalogue's own day may be moved; the hook's day has come, so the order is invalid."""
-    entries = {"DAY": Entry(item_no="VQT04959", start_after_days=1)}
-    harness = Harness(plugins={"shop": Shapes(start_date=date(2026, 2, 1)), "catalogue": Catalogue(entries)})
+    entries = {"DAY": CatalogueEntry(item_no="VQT04959", start_after_days=1)}
+    harness = Harness(plugins={"shop": Shapes(start_date=date(2026, 2, 1)), "catalogue": CataloguePlugin(entries)})
 
     published = await harness.work(harness.order(line("DAY")))
 
@@ -296,7 +298,7 @@ async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
 async def test_a_replayed_order_counts_from_its_first_record() -> None:
     """The record that a replay writes is younger than the payment, so it dates nothing."""
     maps = Maps()
-    catalogue = Catalogue({"TWO-DAYS": Entry(item_no="VQT04959", start_after_days=2)})
+    catalogue = CataloguePlugin({"TWO-DAYS": CatalogueEntry(item_no="VQT04959", start_after_days=2)})
     harness = Harness(plugins={"shop": maps, "catalogue": catalogue})
     maps.error = RuntimeError("the shop's mapping is broken")
     dead_letter = (await harness.work(harness.order(line("TWO-DAYS")))).letter

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from jsonschema import Draft202012Validator
 
-from adapter.errors import AdapterError, BrokerAway, EnvelopeError, NotAnEnvelope, UnreadableReply
+from adapter.errors import AdapterError, BrokerUnavailable, EnvelopeError, NotAnEnvelope, UnreadableReply
 from adapter.flows.receive import PUBLISHED, REASONS, Receiver
 from adapter.flows.schemas import schema_files
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import open_response, seal_request
-from adapter.protocol.notification import Kind
+from adapter.protocol.notification import CallbackKind
 from adapter.stream.records import ProducerRecord
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
@@ -62,14 +62,18 @@ class _Harness:
             raise self.away
         self.published.append(producer_record)
 
-    def notification_ended(self, posted_to: str, end: str) -> None:
-        self.happened.append(f"{posted_to}: {end}")
+    def notification_ended(self, posted_to: str, outcome: str) -> None:
+        self.happened.append(f"{posted_to}: {outcome}")
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         self.happened.append(f"verified for {merchant_id} under {encoder}")
 
     async def send(
-        self, fields: Mapping[str, object] = STATUS, *, merchant: Merchant = MERCHANT, to: Kind = Kind.USE_STATUS
+        self,
+        fields: Mapping[str, object] = STATUS,
+        *,
+        merchant: Merchant = MERCHANT,
+        to: CallbackKind = CallbackKind.USE_STATUS,
     ) -> bytes:
         payload = {"MerchantID": merchant.merchant_id, **fields}
         return await self.receiver.receive(seal_request(payload, merchant, timestamp=1_700_000_000), to)
@@ -120,7 +124,7 @@ async def test_a_status_change_is_published_with_everything_it_may_mean(harness:
 
 async def test_a_refund_is_published_with_its_amounts(harness: _Harness) -> None:
     """This time, and in all."""
-    await harness.send(REFUND, to=Kind.REFUND)
+    await harness.send(REFUND, to=CallbackKind.REFUND)
 
     assert harness.context["type"] == "ecticket.order.refunded.v1"
     assert (harness.data["refund_amount"], harness.data["total_refund_amount"]) == (200, 500)
@@ -188,9 +192,9 @@ async def test_it_is_published_before_it_is_answered(harness: _Harness) -> None:
 
 async def test_what_could_not_be_published_is_not_answered(harness: _Harness) -> None:
     """ECPay sends it again."""
-    harness.away = BrokerAway("no broker")
+    harness.away = BrokerUnavailable("no broker")
 
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         await harness.send()
 
     assert harness.happened[-1] == "use-status: not-published"
@@ -215,7 +219,7 @@ async def test_what_is_not_believed_is_counted_and_never_published(
     envelope = json.loads(seal_request({"MerchantID": "3085676", **STATUS}, MERCHANT, timestamp=1)) | changed
 
     with pytest.raises(EnvelopeError):
-        await harness.receiver.receive(json.dumps(envelope).encode(), Kind.USE_STATUS)
+        await harness.receiver.receive(json.dumps(envelope).encode(), CallbackKind.USE_STATUS)
 
     assert harness.happened == [f"use-status: {reason}"]
     assert harness.published == []

@@ -182,7 +182,7 @@ async def _parts(harness: Harness, record: Record, **policy: Any) -> tuple[Part,
     prepared = await harness.submit.prepare(record)
     assert isinstance(prepared.subject, SubmitTask)
     assert prepared.subject.order is not None
-    ready = await harness.extensions.prepare(prepared.subject.order, lambda order, items: plan(order, items, settings))
+    ready = await harness.hook_runner.prepare(prepared.subject.order, lambda order, items: plan(order, items, settings))
     assert isinstance(ready, tuple)
     return ready
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapter.errors import BreakerOpen, InDoubt, LeaseLost, RefusedUnread
+from adapter.errors import BreakerOpen, InDoubt, LeaseLost, Throttled
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.submission import PROBED_NUMBERS, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
@@ -92,7 +92,7 @@ class Table:
             candidates=candidates,
             merchant=self.merchant,
             subject="3085676/A-1",
-            clearance=self.context.authorize_send,
+            authorize_send=self.context.authorize_send,
             ecticket=self.ecticket,
             policy=policy or SubmitPolicy(),
             known=self.known,
@@ -306,12 +306,12 @@ async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
     ("error", "why", "counted"),
     [
         (InDoubt("timeout"), WaitReason.UNANSWERED, True),
-        (RefusedUnread("403", retry_at=NOON + timedelta(minutes=30)), WaitReason.UNANSWERED, True),
+        (Throttled("403", retry_at=NOON + timedelta(minutes=30)), WaitReason.UNANSWERED, True),
         (BreakerOpen("open", retry_at=NOON + timedelta(minutes=30)), WaitReason.BREAKER_OPEN, False),
     ],
 )
 async def test_a_question_without_an_answer_proves_nothing(
-    error: InDoubt | RefusedUnread | BreakerOpen, why: WaitReason, counted: bool
+    error: InDoubt | Throttled | BreakerOpen, why: WaitReason, counted: bool
 ) -> None:
     """The part is deferred in doubt, and never sent."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO))
@@ -334,7 +334,7 @@ async def test_the_breaker_gets_the_order_of_the_call() -> None:
     table = Table(planned(*parts_of("A")))
     subjects = []
 
-    async def issue(merchant: object, request: IssueRequest, *, subject: str, clearance: object) -> IssueReply:
+    async def issue(merchant: object, request: IssueRequest, *, subject: str, authorize_send: object) -> IssueReply:
         subjects.append(subject)
         return IssueReply(rtn_code=1, rtn_msg="OK", trade_no=request.trade_no, ticket_trade_no=None, items=())
 

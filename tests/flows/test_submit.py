@@ -147,7 +147,7 @@ async def test_a_plugin_hears_how_it_ended() -> None:
     harness.ecticket.faults = [None, LOST_BEFORE]
 
     await harness.work(harness.order(*THREE_PARTS))
-    await harness.extensions.aclose()
+    await harness.hook_runner.aclose()
 
     (outcome,) = maps.settled
     assert [part.phase for part in outcome.parts] == [Phase.SUBMITTED, Phase.DEFERRED, Phase.SUBMITTED]

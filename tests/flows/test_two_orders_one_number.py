@@ -250,11 +250,11 @@ class Buyers(FakeEcticket):
         self.bought: list[str] = []
 
     async def issue(
-        self, merchant: Merchant, request: IssueRequest, *, subject: str, clearance: Callable[[], None]
+        self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
     ) -> IssueReply:
         before = self.tickets.total()
         try:
-            return await super().issue(merchant, request, subject=subject, clearance=clearance)
+            return await super().issue(merchant, request, subject=subject, authorize_send=authorize_send)
         finally:
             if self.tickets.total() > before:
                 self.bought.append(subject.rpartition("/")[2])

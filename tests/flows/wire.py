@@ -20,9 +20,9 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Endpoint, Family, path
 from adapter.protocol.envelope import Request, open_request, seal_response
-from adapter.provider.client import Provider
-from adapter.provider.clock import Clock as ProviderClock
+from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
+from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, UNKNOWN
@@ -185,13 +185,13 @@ async def wired(
     async with RawServer() as server:
         server.behave = ecticket
 
-        def provider(clock: Clock) -> Provider:
-            return Provider(
+        def provider(clock: Clock) -> EcticketClient:
+            return EcticketClient(
                 base_url=base_url or server.url,
                 family=Family.TICKET,
                 transport=transport,
                 limits=limits,
-                clock=ProviderClock(now=clock, steady=lambda: (clock() - NOON).total_seconds()),
+                clock=TimeSource(now=clock, steady=lambda: (clock() - NOON).total_seconds()),
             )
 
         try:

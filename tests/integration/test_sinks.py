@@ -93,7 +93,7 @@ async def until_listening(worker: Worker, *sinks: str) -> None:
 async def behind(worker: Worker, sink: str) -> float:
     """How far a sink is behind, as its metric says."""
     lines = (await worker.get("/metrics")).text.splitlines()
-    (found,) = (line for line in lines if line.startswith(f'ecticket_records_behind{{stage="sink.{sink}"}}'))
+    (found,) = (line for line in lines if line.startswith(f'ecticket_consumer_lag{{stage="sink.{sink}"}}'))
     return float(found.rpartition(" ")[2])
 
 

@@ -118,24 +118,24 @@ def test_a_changed_planner_is_noticed(
     change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every start by the fingerprint, whether or not VERSION was counted up; the record has the same samples."""
-    settings, extensions = Settings(), Stages().extensions
-    few, before = plans_digest(SAMPLES), _fingerprint(settings, extensions)
+    settings, hook_runner = Settings(), Stages().hook_runner
+    few, before = plans_digest(SAMPLES), _fingerprint(settings, hook_runner)
 
     change(monkeypatch)
 
     assert plans_digest(SAMPLES) != few
-    assert _fingerprint(settings, extensions) != before
+    assert _fingerprint(settings, hook_runner) != before
 
 
 def test_a_new_version_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where no sample shows what has changed."""
-    settings, extensions = Settings(), Stages().extensions
-    before = _fingerprint(settings, extensions)
-    assert _fingerprint(settings, extensions) == before
+    settings, hook_runner = Settings(), Stages().hook_runner
+    before = _fingerprint(settings, hook_runner)
+    assert _fingerprint(settings, hook_runner) == before
 
     monkeypatch.setattr(planner_version, "VERSION", VERSION + 1)
 
-    assert _fingerprint(settings, extensions) != before
+    assert _fingerprint(settings, hook_runner) != before
 
 
 def test_the_digest_does_not_hang_on_this_process() -> None:

@@ -85,6 +85,6 @@ def test_checksum_of_other_keys_is_not_believed() -> None:
         assert matching_encoder(made, TEXT, encode(TEXT, OFFICIAL), KEYS) is None
 
 
-def test_formula_is_blind_to_letter_case() -> None:
+def test_formula_is_case_insensitive() -> None:
     """No defect of ours, and the reason why nothing relies on it."""
     assert check_mac(encode("ABC", OFFICIAL), KEYS) == check_mac(encode("abc", OFFICIAL), KEYS)

@@ -61,7 +61,7 @@ def test_keys_can_be_copied_and_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hash_key", "told"),
+    ("hash_key", "expected_text"),
     [
         ("", "it has 0"),
         ("7b53896b742849d", "it has 15"),
@@ -74,18 +74,18 @@ def test_keys_can_be_copied_and_compared() -> None:
         (None, "it is no text"),
     ],
 )
-def test_keys_of_another_form_are_refused(hash_key: str, told: str) -> None:
+def test_keys_of_another_form_are_refused(hash_key: str, expected_text: str) -> None:
     """The message says which key and what about it, and repeats no character of it."""
     with pytest.raises(SettingsError) as caught:
         Credentials(hash_key=hash_key, hash_iv="37a0ad3c6ffa428b")
 
     assert caught.value.problems == (str(caught.value),)
     assert str(caught.value).startswith("hash_key must be")
-    assert told in str(caught.value)
+    assert expected_text in str(caught.value)
     assert "7b53896b" not in str(caught.value)
 
 
-def test_every_wrong_key_is_told_at_once() -> None:
+def test_every_wrong_key_is_reported_at_once() -> None:
     """Two mistakes, two sentences."""
     with pytest.raises(SettingsError) as caught:
         Credentials(hash_key="short", hash_iv="too")
@@ -137,8 +137,8 @@ def test_no_error_on_receipt_shows_a_key_or_the_payload(body: bytes) -> None:
     error = raised_by(lambda: open_response(body, MERCHANT))
 
     assert isinstance(error, EnvelopeError)
-    told = " ".join(f"{one} {one!r} {vars(one)}" for one in chain_of(error))
-    assert not [secret for secret in (*SECRETS, "0912345678") if secret in told]
+    expected_text = " ".join(f"{one} {one!r} {vars(one)}" for one in chain_of(error))
+    assert not [secret for secret in (*SECRETS, "0912345678") if secret in expected_text]
 
 
 def test_requests_and_replies_hide_the_customer() -> None:

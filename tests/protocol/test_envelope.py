@@ -264,16 +264,16 @@ def test_checksum_is_taken_over_the_text_and_never_over_json_written_again() -> 
 def test_answer_says_under_which_encoder_it_was_believed() -> None:
     """An operator can see the day on which ECPay changes it."""
     text = '{"RtnMsg":"a b!"}'
-    told = []
+    encoders = []
     for encoder in Encoder:
         data, checksum = sent_by(encoder, text)
-        told.append(open_response(_answer(Data=data, CheckMacValue=checksum), MERCHANT).encoder)
+        encoders.append(open_response(_answer(Data=data, CheckMacValue=checksum), MERCHANT).encoder)
     fifth = b"%7B%22RtnMsg%22:%22a+b%21%22}"
     data = encrypt(fifth, KEYS)
     checksum = check_mac(b"%7b%22rtnmsg%22:%22a+b%21%22}", KEYS)
-    told.append(open_response(_answer(Data=data, CheckMacValue=checksum), MERCHANT).encoder)
+    encoders.append(open_response(_answer(Data=data, CheckMacValue=checksum), MERCHANT).encoder)
 
-    assert told == [*(encoder.value for encoder in Encoder), AS_DECRYPTED]
+    assert encoders == [*(encoder.value for encoder in Encoder), AS_DECRYPTED]
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
@@ -411,7 +411,7 @@ def test_every_flipped_bit_of_data_is_refused(merchant: Merchant) -> None:
             open_response(body, merchant)
 
 
-def test_every_flipped_bit_of_the_checksum_is_refused_but_for_letter_case() -> None:
+def test_every_flipped_bit_of_the_checksum_is_refused_except_for_case() -> None:
     """Hex is hex in either case; that is the one change that is let through, and it changes nothing."""
     envelope = json.loads(seal_response(PAYLOAD, MERCHANT, timestamp=NOW))
     checksum: str = envelope["CheckMacValue"]

@@ -65,7 +65,7 @@ def test_what_is_no_array_of_objects_is_unreadable(value: object) -> None:
         objects({"A": value}, "A")
 
 
-def test_messages_tell_the_type_and_never_the_value() -> None:
+def test_messages_name_the_type_and_never_the_value() -> None:
     """What ECTicket sends may be a customer's."""
     for value in ("0912345678x", ["0912345678"], {"0912345678": 1}, 912345678.5):
         with pytest.raises(UnreadableReply) as caught:

@@ -21,7 +21,7 @@ from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder
 from adapter.protocol.envelope import open_response, seal_request, seal_response
 from adapter.protocol.issue import TradeNo, TradeNoKind
-from adapter.protocol.notification import Kind, Notification, open_notification, pseudonym, seal_answer
+from adapter.protocol.notification import CallbackKind, Notification, open_notification, pseudonym, seal_answer
 from adapter.protocol.order_detail import UseStatus
 
 from .samples import (
@@ -64,7 +64,7 @@ def _find(*merchants: Merchant) -> Callable[[str], Merchant | None]:
     return {merchant.merchant_id: merchant for merchant in merchants}.get
 
 
-def _open(body: bytes, *merchants: Merchant, posted_to: Kind = Kind.USE_STATUS) -> Notification:
+def _open(body: bytes, *merchants: Merchant, posted_to: CallbackKind = CallbackKind.USE_STATUS) -> Notification:
     here = merchants or (MERCHANT,)
 
     def of_one(credentials: Credentials) -> bool:
@@ -78,7 +78,7 @@ def _body(payload: Mapping[str, object] = STATUS, merchant: Merchant = MERCHANT,
     return json.dumps({name: value for name, value in envelope.items() if value is not None}).encode()
 
 
-def _told(**fields: object) -> Notification:
+def _notification(**fields: object) -> Notification:
     return _open(_body({"MerchantID": "3085676", **fields}))
 
 
@@ -87,23 +87,23 @@ def _told(**fields: object) -> Notification:
 
 def test_a_refund_is_read() -> None:
     """All that the page's example has."""
-    told = _open(_body(REFUND), posted_to=Kind.REFUND)
+    notification = _open(_body(REFUND), posted_to=CallbackKind.REFUND)
 
-    assert (told.kind, told.trade_no, told.merchant) == (Kind.REFUND, NUMBER, MERCHANT)
-    assert (told.trade_amount, told.total_refund_amount, told.refund_amount) == (1000, 500, 200)
-    assert told.raw == REFUND
-    assert told.withheld == ()
+    assert (notification.kind, notification.trade_no, notification.merchant) == (CallbackKind.REFUND, NUMBER, MERCHANT)
+    assert (notification.trade_amount, notification.total_refund_amount, notification.refund_amount) == (1000, 500, 200)
+    assert notification.raw == REFUND
+    assert notification.withheld == ()
 
 
 def test_a_status_change_is_read_and_its_ticket_is_withheld() -> None:
     """The ticket's number is known, and is neither among the raw values nor in the repr."""
-    told = _open(_body(STATUS))
+    notification = _open(_body(STATUS))
 
-    assert (told.kind, told.trade_no, told.use_status) == (Kind.USE_STATUS, NUMBER, 2)
-    assert (told.ticket_no, told.ticket_trade_no) == ("CB2SY20220302153", "2022030215301234")
-    assert told.raw == {name: value for name, value in STATUS.items() if name != "TicketNo"}
-    assert told.withheld == ("TicketNo",)
-    assert "CB2SY" not in repr(told)
+    assert (notification.kind, notification.trade_no, notification.use_status) == (CallbackKind.USE_STATUS, NUMBER, 2)
+    assert (notification.ticket_no, notification.ticket_trade_no) == ("CB2SY20220302153", "2022030215301234")
+    assert notification.raw == {name: value for name, value in STATUS.items() if name != "TicketNo"}
+    assert notification.withheld == ("TicketNo",)
+    assert "CB2SY" not in repr(notification)
 
 
 @pytest.mark.parametrize(
@@ -120,27 +120,27 @@ def test_a_status_change_is_read_and_its_ticket_is_withheld() -> None:
         ("redeemed", set()),
     ],
 )
-def test_a_disputed_status_may_mean_all_that_anybody_says(number: object, meanings: set[UseStatus]) -> None:
+def test_a_disputed_status_may_mean_all_documented_meanings(number: object, meanings: set[UseStatus]) -> None:
     """ECPay's sample code and ECPay's queries disagree about 1 and 2; nobody is believed alone."""
-    told = _told(UseStatus=number)
+    notification = _notification(UseStatus=number)
 
-    assert set(told.may_mean) == meanings
-    assert told.raw["UseStatus"] == number
+    assert set(notification.may_mean) == meanings
+    assert notification.raw["UseStatus"] == number
 
 
 @pytest.mark.parametrize(
     ("payload", "posted_to", "kind"),
     [
-        (REFUND, Kind.USE_STATUS, Kind.REFUND),
-        (STATUS, Kind.REFUND, Kind.USE_STATUS),
-        ({**STATUS, "RefundAmount": 1}, Kind.REFUND, Kind.REFUND),
-        ({**STATUS, "RefundAmount": 1}, Kind.USE_STATUS, Kind.USE_STATUS),
-        ({"MerchantID": "3085676"}, Kind.REFUND, Kind.REFUND),
-        ({"MerchantID": "3085676"}, Kind.USE_STATUS, Kind.USE_STATUS),
+        (REFUND, CallbackKind.USE_STATUS, CallbackKind.REFUND),
+        (STATUS, CallbackKind.REFUND, CallbackKind.USE_STATUS),
+        ({**STATUS, "RefundAmount": 1}, CallbackKind.REFUND, CallbackKind.REFUND),
+        ({**STATUS, "RefundAmount": 1}, CallbackKind.USE_STATUS, CallbackKind.USE_STATUS),
+        ({"MerchantID": "3085676"}, CallbackKind.REFUND, CallbackKind.REFUND),
+        ({"MerchantID": "3085676"}, CallbackKind.USE_STATUS, CallbackKind.USE_STATUS),
     ],
 )
 def test_the_fields_say_what_it_is_about_and_the_address_where_they_do_not(
-    payload: Mapping[str, object], posted_to: Kind, kind: Kind
+    payload: Mapping[str, object], posted_to: CallbackKind, kind: CallbackKind
 ) -> None:
     """One of ECPay's documents sends both kinds to one address; nothing that is signed is thrown away."""
     assert _open(_body(payload), posted_to=posted_to).kind is kind
@@ -161,35 +161,37 @@ def test_the_fields_say_what_it_is_about_and_the_address_where_they_do_not(
 )
 def test_the_number_is_read_or_left_open(fields: Mapping[str, object], number: TradeNo | None) -> None:
     """What can be no trade number does not become part of a key; as it came it is still there."""
-    assert _told(**fields).trade_no == number
+    assert _notification(**fields).trade_no == number
 
 
 @pytest.mark.parametrize("value", [{}, [], [1], "x", True, 1.5, 10**20, -(10**20), "１"])
 def test_amounts_of_another_form_are_left_open(value: object) -> None:
     """A verified notification is told, whatever is in it; a guess is not."""
-    assert _told(RefundAmount=value).refund_amount is None
+    assert _notification(RefundAmount=value).refund_amount is None
 
 
 def test_what_is_new_is_named_and_not_shown() -> None:
     """A field that nobody has heard of may hold a customer."""
-    told = _told(CustomerName="王小明", WriteOffNo="LEU4loiSZ9TDTWAtxL", ItemName="x" * 201, RtnMsg={"a": 1})
+    notification = _notification(
+        CustomerName="王小明", WriteOffNo="LEU4loiSZ9TDTWAtxL", ItemName="x" * 201, RtnMsg={"a": 1}
+    )
 
-    assert told.raw == {"MerchantID": "3085676"}
-    assert told.withheld == ("CustomerName", "ItemName", "RtnMsg", "WriteOffNo")
+    assert notification.raw == {"MerchantID": "3085676"}
+    assert notification.withheld == ("CustomerName", "ItemName", "RtnMsg", "WriteOffNo")
 
 
 def test_names_that_are_none_are_left_out() -> None:
     """Nobody writes a novel into the names of fields."""
-    told = _told(**{"a b": 1, "x" * 65: 1, "王小明": 1, **{f"F{number}": 1 for number in range(100)}})
+    notification = _notification(**{"a b": 1, "x" * 65: 1, "王小明": 1, **{f"F{number}": 1 for number in range(100)}})
 
-    assert len(told.withheld) == 50
-    assert {name[0] for name in told.withheld} == {"F"}
+    assert len(notification.withheld) == 50
+    assert {name[0] for name in notification.withheld} == {"F"}
 
 
 # -- whose it is ---------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_merchant_is_told_apart() -> None:
+def test_an_unknown_merchant_has_its_own_error() -> None:
     """For the count, not for the answer."""
     with pytest.raises(UnknownAddressee):
         _open(_body(STATUS), OTHER_MERCHANT)
@@ -235,7 +237,7 @@ NAMELESS: Mapping[str, object] = {"TicketNo": "CB2SY20220302153", "UseStatus": 2
 
 
 @pytest.mark.parametrize("sender", [MERCHANT, PLATFORM_MERCHANT])
-def test_a_text_that_names_nobody_is_believed_under_keys_of_one_merchant(sender: Merchant) -> None:
+def test_a_text_without_a_merchant_is_accepted_under_keys_of_one_merchant(sender: Merchant) -> None:
     """They say whose it is, also a platform's when no other merchant here belongs to it."""
     assert _open(_body(NAMELESS, sender), PLATFORM_MERCHANT, OTHER_MERCHANT).use_status == 2
 
@@ -244,12 +246,12 @@ def test_a_text_that_names_nobody_is_believed_under_keys_of_one_merchant(sender:
     "other", [SISTER, Merchant(merchant_id="3085672", credentials=PLATFORM_KEYS)], ids=["sister", "the platform itself"]
 )
 @pytest.mark.parametrize("to", [PLATFORM_MERCHANT, None])
-def test_a_text_that_names_nobody_is_refused_under_keys_of_several(other: Merchant, to: Merchant | None) -> None:
+def test_a_text_without_a_merchant_is_refused_under_keys_of_several(other: Merchant, to: Merchant | None) -> None:
     """It could be for any of them, whichever the envelope names, also for a merchant who is the platform."""
-    envelope_says = (to or other).merchant_id
+    envelope_merchant = (to or other).merchant_id
 
     with pytest.raises(WrongAddressee):
-        _open(_body(NAMELESS, PLATFORM_MERCHANT, MerchantID=envelope_says), PLATFORM_MERCHANT, other)
+        _open(_body(NAMELESS, PLATFORM_MERCHANT, MerchantID=envelope_merchant), PLATFORM_MERCHANT, other)
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------
@@ -328,8 +330,8 @@ def test_a_notification_in_the_shape_of_an_answer_is_read(trans_code: object) ->
 
 
 @fast
-@given(st.binary() | payloads.map(lambda payload: json.dumps(payload).encode()), st.sampled_from(Kind))
-def test_garbage_is_refused_and_breaks_nothing(body: bytes, posted_to: Kind) -> None:
+@given(st.binary() | payloads.map(lambda payload: json.dumps(payload).encode()), st.sampled_from(CallbackKind))
+def test_garbage_is_refused_and_breaks_nothing(body: bytes, posted_to: CallbackKind) -> None:
     """Bytes, and JSON that is no envelope."""
     with pytest.raises(EnvelopeError):
         _open(body, posted_to=posted_to)
@@ -339,8 +341,10 @@ odd = json_values | st.sampled_from([1, "2", "", {}, [{}], True, 10**30, "A/B", 
 
 
 @thorough
-@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), odd, max_size=8), st.sampled_from(Kind))
-def test_any_signed_text_is_read_or_is_somebody_elses(payload: dict[str, object], posted_to: Kind) -> None:
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), odd, max_size=8), st.sampled_from(CallbackKind))
+def test_any_signed_text_is_read_or_belongs_to_another_merchant(
+    payload: dict[str, object], posted_to: CallbackKind
+) -> None:
     """No field of it, however odd, makes it unreadable."""
     error = raised_by(lambda: _open(_body(payload), posted_to=posted_to))
 

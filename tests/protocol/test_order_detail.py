@@ -189,7 +189,7 @@ def test_missing_column_reads_as_none(missing: str) -> None:
     assert read == whole
 
 
-def test_headers_are_recognised_with_guards_spaces_and_full_width_letters() -> None:
+def test_headers_are_recognised_with_guards_spaces_and_full_width_characters() -> None:
     """Spreadsheets and people touch files."""
     header = [" 特店訂單編號 ", "ＥＣＴ訂單編號", "購買人email", "\u3000發行 狀態"]
     (row,) = parse_report(_table(tuple(header), ("A1", "22", "a@b.tw", "發行失敗")), ReportType.ORDERS)
@@ -338,7 +338,7 @@ def test_rows_hide_customer_ticket_and_redemption_code() -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n", b"\xef\xbb\xbf\t "])
-def test_error_envelope_is_told_from_a_report(before: bytes) -> None:
+def test_error_envelope_is_distinguished_from_a_report(before: bytes) -> None:
     """A body that starts with a brace is an envelope, and is opened as one."""
     body = before + seal_response({"RtnCode": 7, "RtnMsg": "查詢區間錯誤"}, MERCHANT, timestamp=NOW)
 

@@ -164,9 +164,9 @@ REQUIRED = {
 def test_customer_fields_are_required_where_the_type_needs_them(name: str) -> None:
     """Mail for convenience stores; name, phone and mail for electronic; none for paper, whoever prints it."""
     example, required = REQUIRED[name]
-    nobody = replace(example, customer_name=None, customer_phone=None, customer_email=None, customer_address=None)
+    anonymous = replace(example, customer_name=None, customer_phone=None, customer_email=None, customer_address=None)
 
-    assert set(broken_fields(nobody)) == required
+    assert set(broken_fields(anonymous)) == required
 
 
 @pytest.mark.parametrize("print_type", list(PrintType))
@@ -197,7 +197,7 @@ def test_call_without_items_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [*NO_ALPHANUMERICS, "A" * 9, None, 7])
-def test_item_number_has_up_to_eight_letters_or_digits(value: object) -> None:
+def test_item_number_has_up_to_eight_alphanumeric_characters(value: object) -> None:
     """Required for all types but serial numbers."""
     assert broken_fields(altered_entry(CONVENIENCE_STORE, item_no=value)) == ["TicketInfo[0].ItemNo"]
 
@@ -363,7 +363,7 @@ def test_violation_names_field_rule_page_and_value() -> None:
     )
 
 
-def test_violation_tells_the_shape_of_personal_values_and_never_the_values() -> None:
+def test_violation_describes_the_shape_of_personal_values_and_never_the_values() -> None:
     """A message on the dead letters, in a log or in an event holds no customer data."""
     request = replace(
         MAILED,
@@ -446,6 +446,6 @@ def test_no_customer_data_in_any_violation(name: str, phone: str, email: str, ad
     """Whatever a customer types, it does not come out of the rules again."""
     marked = {"customer_name": f"甲乙丙{name}", "customer_phone": f"0987{phone}", "customer_email": f"zqzq{email}",
               "customer_address": f"<i>丁戊{address}"}  # fmt: skip
-    told = " ".join(map(str, issue_violations(altered(ELECTRONIC, **marked), today=TODAY)))
+    text = " ".join(map(str, issue_violations(altered(ELECTRONIC, **marked), today=TODAY)))
 
-    assert not [mark for mark in ("甲乙丙", "0987", "zqzq", "丁戊") if mark in told]
+    assert not [mark for mark in ("甲乙丙", "0987", "zqzq", "丁戊") if mark in text]

@@ -95,7 +95,7 @@ def test_checksum_of_every_variant_is_believed_on_receipt(vector: Vector) -> Non
 
 
 @pytest.mark.parametrize("vector", _of("checkmac"))
-def test_checksum_tells_those_encoders_apart_that_the_vector_names(vector: Vector) -> None:
+def test_checksum_distinguishes_the_encoders_that_the_vector_names(vector: Vector) -> None:
     """`discriminates` names exactly the encoders that come to another checksum."""
     made = {encoder: check_mac(encode(vector["plaintext"], encoder), _keys(vector), encoder) for encoder in Encoder}
 

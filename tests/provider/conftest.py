@@ -12,10 +12,10 @@ import pytest
 
 from adapter.protocol.endpoints import Family
 from adapter.provider.breaker import BreakerState
-from adapter.provider.client import Provider
-from adapter.provider.clock import Clock
+from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
 from adapter.provider.observer import CallFinished
+from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 
 from .server import RawServer
@@ -65,9 +65,9 @@ class FakeClock:
         self.steady += seconds
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> TimeSource:
         """The clock to hand to a provider."""
-        return Clock(now=lambda: self.wall, steady=lambda: self.steady)
+        return TimeSource(now=lambda: self.wall, steady=lambda: self.steady)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ class MakeProvider(Protocol):
 
     def __call__(
         self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
-    ) -> Provider: ...
+    ) -> EcticketClient: ...
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: N
 
     def make(
         base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
-    ) -> Provider:
-        return Provider(
+    ) -> EcticketClient:
+        return EcticketClient(
             base_url=base_url,
             family=Family.TICKET,
             transport=transport or default,
@@ -127,6 +127,6 @@ def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: N
 
 
 @pytest.fixture
-def provider(make_provider: MakeProvider, server: RawServer) -> Provider:
+def provider(make_provider: MakeProvider, server: RawServer) -> EcticketClient:
     """A provider that calls the raw server."""
     return make_provider(server.url)

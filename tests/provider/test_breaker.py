@@ -61,7 +61,7 @@ def test_a_refused_control_query_opens_it_at_once(breaker: Breaker) -> None:
     assert breaker.admit(0) is Admission.REFUSED
 
 
-def test_a_lock_out_lasts_as_long_as_told(breaker: Breaker) -> None:
+def test_a_lock_out_lasts_until_its_time(breaker: Breaker) -> None:
     """HTTP 403: thirty minutes, and then a probe."""
     breaker.lock_out(1800)
 

@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from adapter.errors import BreakerOpen, InDoubt, NotAccepted, RefusedUnread
+from adapter.errors import BreakerOpen, InDoubt, NotAccepted, Throttled
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import IssueReply, TradeNoKind
 from adapter.provider.breaker import BreakerState
-from adapter.provider.client import Provider, Purpose
-from adapter.provider.observer import CallEnd
+from adapter.provider.client import EcticketClient, Purpose
+from adapter.provider.observer import CallOutcome
 
 from . import ecticket
 from .conftest import QUICK, FakeClock, MakeProvider, Noted
@@ -24,8 +24,8 @@ from .server import RawServer, Visit
 OPEN, PROBING, CLOSED = BreakerState.OPEN, BreakerState.PROBING, BreakerState.CLOSED
 
 
-async def _issue(provider: Provider, subject: str, merchant: Merchant = MERCHANT) -> IssueReply:
-    return await provider.issue(merchant, ISSUE, subject=subject, clearance=lambda: None)
+async def _issue(provider: EcticketClient, subject: str, merchant: Merchant = MERCHANT) -> IssueReply:
+    return await provider.issue(merchant, ISSUE, subject=subject, authorize_send=lambda: None)
 
 
 async def _refuse(visit: Visit) -> None:
@@ -41,7 +41,7 @@ async def _never(visit: Visit) -> None:
 
 
 @pytest.fixture
-async def open_provider(server: RawServer, provider: Provider) -> Provider:
+async def open_provider(server: RawServer, provider: EcticketClient) -> EcticketClient:
     """A provider whose breaker two refused orders have opened."""
     server.behave = _refuse
     for subject in ("order-1", "order-2"):
@@ -52,7 +52,7 @@ async def open_provider(server: RawServer, provider: Provider) -> Provider:
     return provider
 
 
-async def test_two_refused_orders_hold_the_merchant_back(open_provider: Provider, time: FakeClock) -> None:
+async def test_two_refused_orders_hold_the_merchant_back(open_provider: EcticketClient, time: FakeClock) -> None:
     """The third is not tried, at once, and told when to come back; queries neither."""
     with pytest.raises(BreakerOpen) as caught:
         await _issue(open_provider, "order-3")
@@ -61,7 +61,7 @@ async def test_two_refused_orders_hold_the_merchant_back(open_provider: Provider
         await open_provider.query(MERCHANT, TRADE_NO, purpose=Purpose.CONFIRM)
 
 
-async def test_one_refused_order_holds_nobody_back(server: RawServer, provider: Provider, noted: Noted) -> None:
+async def test_one_refused_order_holds_no_other_back(server: RawServer, provider: EcticketClient, noted: Noted) -> None:
     """It may well be its own content, however often it is tried."""
     server.behave = _refuse
     for _ in range(3):
@@ -74,7 +74,7 @@ async def test_one_refused_order_holds_nobody_back(server: RawServer, provider: 
 
 
 async def test_a_refused_control_query_holds_the_merchant_back(
-    server: RawServer, provider: Provider, noted: Noted
+    server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
     """Its content cannot be at fault."""
     server.behave = _refuse
@@ -85,11 +85,11 @@ async def test_a_refused_control_query_holds_the_merchant_back(
 
 
 async def test_403_holds_the_merchant_back_for_half_an_hour(
-    server: RawServer, provider: Provider, time: FakeClock
+    server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
     """ECPay's rule; whoever calls on is locked out for longer."""
     server.behave = _lock_out
-    with pytest.raises(RefusedUnread):
+    with pytest.raises(Throttled):
         await _issue(provider, "order-1")
     server.behave = _never
     time.pass_by(1799)
@@ -99,7 +99,9 @@ async def test_403_holds_the_merchant_back_for_half_an_hour(
     assert caught.value.retry_at == time.wall + timedelta(seconds=1)
 
 
-async def test_429_and_503_hold_only_their_own_call_back(server: RawServer, provider: Provider, noted: Noted) -> None:
+async def test_429_and_503_hold_only_their_own_call_back(
+    server: RawServer, provider: EcticketClient, noted: Noted
+) -> None:
     """They are about a moment (or a report a minute), not about a merchant."""
     for status in (429, 503):
 
@@ -107,13 +109,13 @@ async def test_429_and_503_hold_only_their_own_call_back(server: RawServer, prov
             await visit.answer(status=status, headers={"Retry-After": "60"})
 
         server.behave = busy
-        with pytest.raises(RefusedUnread):
+        with pytest.raises(Throttled):
             await _issue(provider, f"order-{status}")
 
     assert noted.states == []
 
 
-async def test_another_merchant_is_not_touched(open_provider: Provider, server: RawServer) -> None:
+async def test_another_merchant_is_not_touched(open_provider: EcticketClient, server: RawServer) -> None:
     """Breakers, pace and places are each merchant's own."""
     server.behave = ecticket.healthy
 
@@ -121,7 +123,7 @@ async def test_another_merchant_is_not_touched(open_provider: Provider, server: 
 
 
 async def test_the_first_call_after_the_wait_makes_a_probe_and_goes_on(
-    open_provider: Provider, server: RawServer, time: FakeClock, noted: Noted
+    open_provider: EcticketClient, server: RawServer, time: FakeClock, noted: Noted
 ) -> None:
     """A control query first; when it is accepted, the call itself."""
     server.behave = ecticket.healthy
@@ -134,7 +136,7 @@ async def test_the_first_call_after_the_wait_makes_a_probe_and_goes_on(
 
 
 async def test_a_failed_probe_holds_back_for_longer(
-    open_provider: Provider, server: RawServer, time: FakeClock
+    open_provider: EcticketClient, server: RawServer, time: FakeClock
 ) -> None:
     """Only the probe was sent, and the wait has doubled."""
     server.behave = _refuse
@@ -148,7 +150,7 @@ async def test_a_failed_probe_holds_back_for_longer(
 
 
 async def test_a_probe_that_is_locked_out_waits_as_long_as_the_lock_out(
-    open_provider: Provider, server: RawServer, time: FakeClock
+    open_provider: EcticketClient, server: RawServer, time: FakeClock
 ) -> None:
     """The lock-out counts more than the growing wait."""
     server.behave = _lock_out
@@ -160,7 +162,7 @@ async def test_a_probe_that_is_locked_out_waits_as_long_as_the_lock_out(
 
 
 async def test_a_probe_in_doubt_is_no_accepted_probe(
-    open_provider: Provider, server: RawServer, time: FakeClock
+    open_provider: EcticketClient, server: RawServer, time: FakeClock
 ) -> None:
     """Only TransCode 1 closes."""
 
@@ -176,7 +178,7 @@ async def test_a_probe_in_doubt_is_no_accepted_probe(
 
 
 async def test_while_a_probe_is_on_its_way_all_others_are_held_back(
-    open_provider: Provider, server: RawServer, time: FakeClock
+    open_provider: EcticketClient, server: RawServer, time: FakeClock
 ) -> None:
     """One at a time."""
     go_on = asyncio.Event()
@@ -197,7 +199,7 @@ async def test_while_a_probe_is_on_its_way_all_others_are_held_back(
 
 
 async def test_a_cancelled_probe_leaves_the_next_caller_to_make_it(
-    open_provider: Provider, server: RawServer, time: FakeClock, noted: Noted
+    open_provider: EcticketClient, server: RawServer, time: FakeClock, noted: Noted
 ) -> None:
     """A shutdown in the middle of a probe, or an order that gave up."""
 
@@ -213,7 +215,7 @@ async def test_a_cancelled_probe_leaves_the_next_caller_to_make_it(
     server.behave = ecticket.healthy
 
     assert (await _issue(open_provider, "order-4")).rtn_code == 1
-    assert noted.calls[-4].end is CallEnd.ABANDONED
+    assert noted.calls[-4].outcome is CallOutcome.CANCELLED
 
 
 async def test_a_call_that_stood_in_line_while_the_breaker_opened_is_not_sent(
@@ -235,15 +237,15 @@ async def test_a_call_that_stood_in_line_while_the_breaker_opened_is_not_sent(
     ends = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(end) for end in ends].count(BreakerOpen) == 1
-    assert [type(end) for end in ends].count(RefusedUnread) == 2
+    assert [type(end) for end in ends].count(Throttled) == 2
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "adapter.provider.door"]
+    return [record.getMessage() for record in caplog.records if record.name == "adapter.provider.merchant_channel"]
 
 
 async def test_a_breaker_that_opens_is_logged(
-    open_provider: Provider, server: RawServer, time: FakeClock, caplog: pytest.LogCaptureFixture
+    open_provider: EcticketClient, server: RawServer, time: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once when it opens and once when it closes; the merchant, the code and the time are named."""
     with pytest.raises(BreakerOpen):
@@ -257,7 +259,7 @@ async def test_a_breaker_that_opens_is_logged(
 
 
 async def test_an_opening_breaker_names_merchant_and_code(
-    server: RawServer, provider: Provider, caplog: pytest.LogCaptureFixture
+    server: RawServer, provider: EcticketClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first refused envelope is a line, and the opening is another; more of the same is none."""
     server.behave = _refuse
@@ -273,11 +275,11 @@ async def test_an_opening_breaker_names_merchant_and_code(
 
 
 async def test_a_lock_out_is_logged_as_one(
-    server: RawServer, provider: Provider, caplog: pytest.LogCaptureFixture
+    server: RawServer, provider: EcticketClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """HTTP 403 is ECPay's rule, and no fault of the keys."""
     server.behave = _lock_out
-    with pytest.raises(RefusedUnread):
+    with pytest.raises(Throttled):
         await _issue(provider, "order-1")
 
     (opened,) = _warnings(caplog)
@@ -285,7 +287,7 @@ async def test_a_lock_out_is_logged_as_one(
 
 
 async def test_the_first_refused_issue_of_a_merchant_is_logged(
-    server: RawServer, provider: Provider, time: FakeClock, caplog: pytest.LogCaptureFixture
+    server: RawServer, provider: EcticketClient, time: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By its code and without ECTicket's words; again only after an acceptance, and not within ten minutes."""
 

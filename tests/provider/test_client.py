@@ -16,26 +16,26 @@ from typing import NoReturn
 
 import pytest
 
-from adapter.errors import CallError, InDoubt, LeaseLost, NotAccepted, NotSent, RefusedUnread
+from adapter.errors import CallError, InDoubt, LeaseLost, NotAccepted, NotSent, Throttled
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import IssueReply, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
-from adapter.provider.client import MAX_ANSWER_BYTES, Provider, Purpose
-from adapter.provider.observer import CallEnd
+from adapter.provider.client import MAX_ANSWER_BYTES, EcticketClient, Purpose
+from adapter.provider.observer import CallOutcome
 
 from . import ecticket
 from .conftest import QUICK, FakeClock, MakeProvider, Noted
 from .ecticket import CUSTOMER, HASH_IV, HASH_KEY, ISSUE, MERCHANT, TRADE_NO, sealed
 from .server import Behaviour, RawServer, Visit, unused_port
 
-_Ask = Callable[[Provider], Awaitable[object]]
+_Ask = Callable[[EcticketClient], Awaitable[object]]
 
 
-async def _issue(provider: Provider, subject: str = "order-1") -> IssueReply:
-    return await provider.issue(MERCHANT, ISSUE, subject=subject, clearance=lambda: None)
+async def _issue(provider: EcticketClient, subject: str = "order-1") -> IssueReply:
+    return await provider.issue(MERCHANT, ISSUE, subject=subject, authorize_send=lambda: None)
 
 
-async def _query(provider: Provider) -> object:
+async def _query(provider: EcticketClient) -> object:
     return await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)
 
 
@@ -46,7 +46,7 @@ def ask(request: pytest.FixtureRequest) -> _Ask:
     return chosen
 
 
-def _says(body: bytes = b"", *, status: int = 200, cut: int = 0, **headers: str) -> Behaviour:
+def _responds(body: bytes = b"", *, status: int = 200, cut: int = 0, **headers: str) -> Behaviour:
     """Answer with these bytes, whatever was asked."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -60,7 +60,7 @@ def _says(body: bytes = b"", *, status: int = 200, cut: int = 0, **headers: str)
 
 def _replies(**payload: object) -> Behaviour:
     """Answer with a proper envelope around a payload."""
-    return _says(sealed(payload))
+    return _responds(sealed(payload))
 
 
 def _writes(raw: bytes) -> Behaviour:
@@ -107,22 +107,24 @@ IN_DOUBT: dict[str, Behaviour] = {
     "reset after the request": _resets,
     "closed after the request": _closes,
     "half a head": _writes(b"HTTP/1.1 200 OK\r\nContent-"),
-    "half a body": _says(sealed({"RtnCode": 1}), cut=10),
+    "half a body": _responds(sealed({"RtnCode": 1}), cut=10),
     "half a chunked body": _writes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"),
     "not HTTP": _writes(b"\x16\x03\x01\x02\x00 what?\r\n\r\n"),
     "endless head": _writes(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000),
-    "garbage called gzip": _says(b"not gzip at all", Content_Encoding="gzip"),
-    "half a gzip": _says(gzip.compress(sealed({"RtnCode": 1}))[:-9], Content_Encoding="gzip"),
-    "a gzip that inflates without end": _says(gzip.compress(b"{" * (MAX_ANSWER_BYTES + 1)), Content_Encoding="gzip"),
-    "an encoding nobody asked for": _says(zlib.compress(sealed({"RtnCode": 1})), Content_Encoding="deflate"),
-    "a larger answer than allowed": _says(b"{" + b" " * MAX_ANSWER_BYTES),
-    "no body": _says(),
-    "not JSON": _says(b"<html>Service maintenance</html>"),
-    "no envelope": _says(b'{"hello": "world"}'),
-    "an envelope without TransCode": _says(json.dumps({"MerchantID": "3085676", "Data": "x"}).encode()),
-    "an envelope for another merchant": _says(sealed({"RtnCode": 1}, merchant=ecticket.OTHER)),
-    "undecryptable": _says(sealed({"RtnCode": 1}).replace(b'"Data":"', b'"Data":"AAAA')),
-    "wrong checksum": _says(_wrong_checksum()),
+    "garbage called gzip": _responds(b"not gzip at all", Content_Encoding="gzip"),
+    "half a gzip": _responds(gzip.compress(sealed({"RtnCode": 1}))[:-9], Content_Encoding="gzip"),
+    "a gzip that inflates without end": _responds(
+        gzip.compress(b"{" * (MAX_ANSWER_BYTES + 1)), Content_Encoding="gzip"
+    ),
+    "an encoding nobody asked for": _responds(zlib.compress(sealed({"RtnCode": 1})), Content_Encoding="deflate"),
+    "a larger answer than allowed": _responds(b"{" + b" " * MAX_ANSWER_BYTES),
+    "no body": _responds(),
+    "not JSON": _responds(b"<html>Service maintenance</html>"),
+    "no envelope": _responds(b'{"hello": "world"}'),
+    "an envelope without TransCode": _responds(json.dumps({"MerchantID": "3085676", "Data": "x"}).encode()),
+    "an envelope for another merchant": _responds(sealed({"RtnCode": 1}, merchant=ecticket.OTHER)),
+    "undecryptable": _responds(sealed({"RtnCode": 1}).replace(b'"Data":"', b'"Data":"AAAA')),
+    "wrong checksum": _responds(_wrong_checksum()),
     "no RtnCode": _replies(RtnMsg="ok", MerchantTradeNo=TRADE_NO.value),
     "RtnCode that is no number": _replies(RtnCode="yes", MerchantTradeNo=TRADE_NO.value),
     "yes about another number": _replies(RtnCode=1, MerchantTradeNo="CBX999", Status=1),
@@ -131,25 +133,25 @@ IN_DOUBT: dict[str, Behaviour] = {
     "yes about nothing": _replies(RtnCode=1, MerchantTradeNo="", Status=1),
     "no about another number": _replies(RtnCode=2, MerchantTradeNo="CBX999"),
     **{
-        f"HTTP {status}": _says(sealed({"RtnCode": 1, "MerchantTradeNo": TRADE_NO.value}), status=status)
+        f"HTTP {status}": _responds(sealed({"RtnCode": 1, "MerchantTradeNo": TRADE_NO.value}), status=status)
         for status in (201, 206, 402, 408, 409, 500, 502, 503, 504)
     },
 }
 
 NOT_ACCEPTED: dict[str, Behaviour] = {
-    "TransCode 0": _says(sealed(None, trans_code=0)),
-    "TransCode 999": _says(sealed(None, trans_code=999)),
-    "TransCode 0 with a payload": _says(sealed({"RtnCode": 1}, trans_code=0)),
-    **{f"HTTP {status}": _says(status=status) for status in (301, 302, 307, 400, 401, 404, 405, 413, 415, 422)},
+    "TransCode 0": _responds(sealed(None, trans_code=0)),
+    "TransCode 999": _responds(sealed(None, trans_code=999)),
+    "TransCode 0 with a payload": _responds(sealed({"RtnCode": 1}, trans_code=0)),
+    **{f"HTTP {status}": _responds(status=status) for status in (301, 302, 307, 400, 401, 404, 405, 413, 415, 422)},
 }
 
-REFUSED_UNREAD: dict[str, tuple[Behaviour, float]] = {
-    "HTTP 403": (_says(status=403), 1800),
-    "HTTP 403 with seconds": (_says(status=403, Retry_After="120"), 120),
-    "HTTP 429": (_says(status=429), 60),
-    "HTTP 429 with seconds": (_says(status=429, Retry_After="5"), 5),
-    "HTTP 503 with seconds": (_says(status=503, Retry_After="5"), 5),
-    "HTTP 503 with more seconds than allowed": (_says(status=503, Retry_After="86400"), 3600),
+THROTTLED: dict[str, tuple[Behaviour, float]] = {
+    "HTTP 403": (_responds(status=403), 1800),
+    "HTTP 403 with seconds": (_responds(status=403, Retry_After="120"), 120),
+    "HTTP 429": (_responds(status=429), 60),
+    "HTTP 429 with seconds": (_responds(status=429, Retry_After="5"), 5),
+    "HTTP 503 with seconds": (_responds(status=503, Retry_After="5"), 5),
+    "HTTP 503 with more seconds than allowed": (_responds(status=503, Retry_After="86400"), 3600),
 }
 
 
@@ -159,17 +161,17 @@ def _no_secrets() -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        told: BaseException | None = error
-        while told is not None:
+        cause: BaseException | None = error
+        while cause is not None:
             for secret in (HASH_KEY, HASH_IV, CUSTOMER, "0912345678", "ming@example.com"):
-                assert secret not in f"{told} {told!r} {told.args}"
-            told = told.__cause__ or told.__context__
+                assert secret not in f"{cause} {cause!r} {cause.args}"
+            cause = cause.__cause__ or cause.__context__
         raise
 
 
 @pytest.mark.parametrize("behave", IN_DOUBT.values(), ids=list(IN_DOUBT))
 async def test_everything_unclear_is_in_doubt(
-    behave: Behaviour, ask: _Ask, server: RawServer, provider: Provider, noted: Noted
+    behave: Behaviour, ask: _Ask, server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
     """The request went out, and what came is no answer to act on."""
     server.behave = behave
@@ -177,13 +179,13 @@ async def test_everything_unclear_is_in_doubt(
     with pytest.raises(InDoubt), _no_secrets():
         await ask(provider)
     assert len(server.visits) == 1
-    assert noted.calls[-1].end is CallEnd.IN_DOUBT
+    assert noted.calls[-1].outcome is CallOutcome.IN_DOUBT
     assert provider.last_accepted(MERCHANT.merchant_id) is None
 
 
 @pytest.mark.parametrize("behave", NOT_ACCEPTED.values(), ids=list(NOT_ACCEPTED))
 async def test_what_took_nothing_in_is_not_accepted(
-    behave: Behaviour, ask: _Ask, server: RawServer, provider: Provider, noted: Noted
+    behave: Behaviour, ask: _Ask, server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
     """Nothing was executed; settings, clock or content are wrong."""
     server.behave = behave
@@ -191,27 +193,29 @@ async def test_what_took_nothing_in_is_not_accepted(
     with pytest.raises(NotAccepted), _no_secrets():
         await ask(provider)
     assert len(server.visits) == 1
-    assert noted.calls[-1].end is CallEnd.NOT_ACCEPTED
+    assert noted.calls[-1].outcome is CallOutcome.NOT_ACCEPTED
 
 
-@pytest.mark.parametrize(("behave", "seconds"), REFUSED_UNREAD.values(), ids=list(REFUSED_UNREAD))
-async def test_what_was_refused_unread_says_when_to_come_back(
-    behave: Behaviour, seconds: float, ask: _Ask, server: RawServer, provider: Provider, time: FakeClock
+@pytest.mark.parametrize(("behave", "seconds"), THROTTLED.values(), ids=list(THROTTLED))
+async def test_what_was_throttled_has_a_retry_time(
+    behave: Behaviour, seconds: float, ask: _Ask, server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
     """Before execution: nothing was sent, as far as tickets go."""
     server.behave = behave
 
-    with pytest.raises(RefusedUnread) as caught, _no_secrets():
+    with pytest.raises(Throttled) as caught, _no_secrets():
         await ask(provider)
     assert caught.value.retry_at == time.wall + timedelta(seconds=seconds)
 
 
-async def test_a_retry_after_may_be_a_date(ask: _Ask, server: RawServer, provider: Provider, time: FakeClock) -> None:
+async def test_a_retry_after_may_be_a_date(
+    ask: _Ask, server: RawServer, provider: EcticketClient, time: FakeClock
+) -> None:
     """RFC 9110 allows both forms."""
     until = time.wall + timedelta(seconds=77)
-    server.behave = _says(status=503, Retry_After=format_datetime(until, usegmt=True))
+    server.behave = _responds(status=503, Retry_After=format_datetime(until, usegmt=True))
 
-    with pytest.raises(RefusedUnread) as caught:
+    with pytest.raises(Throttled) as caught:
         await ask(provider)
     assert caught.value.retry_at == until
 
@@ -220,7 +224,7 @@ async def test_a_refused_connection_is_not_sent(ask: _Ask, make_provider: MakePr
     """Nobody listens."""
     with pytest.raises(NotSent), _no_secrets():
         await ask(make_provider(f"http://127.0.0.1:{unused_port()}"))
-    assert noted.calls[-1].end is CallEnd.NOT_SENT
+    assert noted.calls[-1].outcome is CallOutcome.NOT_SENT
 
 
 async def test_a_name_that_does_not_resolve_is_not_sent(
@@ -282,37 +286,37 @@ async def test_a_place_that_does_not_become_free_is_not_sent(
 
 
 async def test_a_lost_lease_passes_through_with_nothing_written(
-    server: RawServer, provider: Provider, noted: Noted
+    server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
     """The partition is another's: the engine's own error comes out, and ECTicket never hears of the call."""
     lost = LeaseLost("the partition is another's")
 
-    def clearance() -> None:
+    def authorize_send() -> None:
         raise lost
 
     with pytest.raises(LeaseLost) as caught:
-        await provider.issue(MERCHANT, ISSUE, subject="order-1", clearance=clearance)
+        await provider.issue(MERCHANT, ISSUE, subject="order-1", authorize_send=authorize_send)
     await server.until(lambda: server.open_connections == 0)
 
     assert caught.value is lost
     assert server.bytes_received == 0
-    assert noted.calls[-1].end is CallEnd.ABANDONED
+    assert noted.calls[-1].outcome is CallOutcome.CANCELLED
 
 
-async def test_our_number_with_rtn_code_1_is_a_reply(server: RawServer, provider: Provider, noted: Noted) -> None:
+async def test_our_number_with_rtn_code_1_is_a_reply(server: RawServer, provider: EcticketClient, noted: Noted) -> None:
     """Submitted."""
     server.behave = ecticket.healthy
 
     reply = await _issue(provider)
 
     assert (reply.rtn_code, reply.trade_no, reply.ticket_trade_no) == (1, TRADE_NO, "2022030215301234")
-    assert noted.calls[-1].end is CallEnd.ANSWERED
+    assert noted.calls[-1].outcome is CallOutcome.ANSWERED
     assert noted.calls[-1].endpoint is Endpoint.ISSUE
 
 
 @pytest.mark.parametrize("echo", [{}, {"MerchantTradeNo": ""}, {"MerchantTradeNo": TRADE_NO.value}])
 async def test_a_refusal_is_a_reply_whether_or_not_it_names_the_number(
-    echo: dict[str, object], server: RawServer, provider: Provider
+    echo: dict[str, object], server: RawServer, provider: EcticketClient
 ) -> None:
     """RtnCode ≠ 1 is an outcome and no error."""
     server.behave = _replies(RtnCode=10200047, RtnMsg="repeated", **echo)
@@ -320,7 +324,7 @@ async def test_a_refusal_is_a_reply_whether_or_not_it_names_the_number(
     assert (await _issue(provider)).rtn_code == 10200047
 
 
-async def test_a_gift_order_is_recognised_by_its_own_number(server: RawServer, provider: Provider) -> None:
+async def test_a_gift_order_is_recognised_by_its_own_number(server: RawServer, provider: EcticketClient) -> None:
     """FreeTradeNo echoed, MerchantTradeNo empty."""
     free = TradeNo(kind=TradeNoKind.FREE, value="CBXGIFT1")
     server.behave = lambda visit: ecticket.answer(visit, ecticket.known)
@@ -330,17 +334,19 @@ async def test_a_gift_order_is_recognised_by_its_own_number(server: RawServer, p
     assert (reply.trade_no, reply.status) == (free, IssueStatus.ISSUED)
 
 
-async def test_an_answer_may_come_as_text_html_or_gzip(server: RawServer, provider: Provider) -> None:
+async def test_an_answer_may_come_as_text_html_or_gzip(server: RawServer, provider: EcticketClient) -> None:
     """JSON is JSON whatever its Content-Type; a proxy that compresses unasked is borne with."""
     payload = ecticket.known({"MerchantTradeNo": TRADE_NO.value})
-    server.behave = _says(
+    server.behave = _responds(
         gzip.compress(sealed(payload)), Content_Type="text/html; charset=utf-8", Content_Encoding="gzip"
     )
 
     assert (await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)).rtn_code == 1
 
 
-async def test_the_request_is_what_the_pages_ask_for(server: RawServer, provider: Provider, time: FakeClock) -> None:
+async def test_the_request_is_what_the_pages_ask_for(
+    server: RawServer, provider: EcticketClient, time: FakeClock
+) -> None:
     """Path, headers, seconds since 1970, and our payload sealed under the merchant's keys."""
     server.behave = ecticket.healthy
     await _issue(provider)
@@ -355,7 +361,7 @@ async def test_the_request_is_what_the_pages_ask_for(server: RawServer, provider
     assert request.timestamp == int(time.wall.timestamp())
 
 
-async def test_control_numbers_are_well_formed_and_never_the_same(server: RawServer, provider: Provider) -> None:
+async def test_control_numbers_are_well_formed_and_never_the_same(server: RawServer, provider: EcticketClient) -> None:
     """Twenty capital letters and digits fit both kinds of numbers."""
     server.behave = ecticket.healthy
     for kind in TradeNoKind:
@@ -369,7 +375,7 @@ async def test_control_numbers_are_well_formed_and_never_the_same(server: RawSer
     assert all(len(number) == 20 and number.isalnum() and number.isupper() for number in numbers)
 
 
-async def test_an_item_is_asked_for_and_recognised(server: RawServer, provider: Provider) -> None:
+async def test_an_item_is_asked_for_and_recognised(server: RawServer, provider: EcticketClient) -> None:
     """The echo of an item's number is held to the same rule."""
     server.behave = _replies(RtnCode=1, RtnMsg="", ItemNo="VQT04959", ItemName="咖啡", ItemStatus="1")
 
@@ -379,7 +385,7 @@ async def test_an_item_is_asked_for_and_recognised(server: RawServer, provider: 
 
 
 async def test_business_last_accepted_is_the_instant_its_request_left(
-    server: RawServer, provider: Provider, time: FakeClock
+    server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
     """Not when the answer came: a yes may be older than its arrival."""
     left = time.wall
@@ -396,11 +402,11 @@ async def test_business_last_accepted_is_the_instant_its_request_left(
     assert provider.last_accepted(ecticket.OTHER.merchant_id) is None
 
 
-async def _known(provider: Provider) -> None:
+async def _known(provider: EcticketClient) -> None:
     await provider.query(MERCHANT, TRADE_NO, purpose=Purpose.DOUBT)
 
 
-async def test_other_endpoints_say_nothing_about_queries(server: RawServer, provider: Provider) -> None:
+async def test_other_endpoints_say_nothing_about_queries(server: RawServer, provider: EcticketClient) -> None:
     """RtnCode 1 of Issue and QueryItemInfo comes also while QueryIssueResult alone is down."""
     server.behave = ecticket.healthy
     await _issue(provider)
@@ -410,7 +416,9 @@ async def test_other_endpoints_say_nothing_about_queries(server: RawServer, prov
     assert provider.last_accepted(MERCHANT.merchant_id) is None
 
 
-async def test_refusals_and_control_queries_are_no_accepted_business(server: RawServer, provider: Provider) -> None:
+async def test_refusals_and_control_queries_are_no_accepted_business(
+    server: RawServer, provider: EcticketClient
+) -> None:
     """Refusing everything proves nothing, and knowing a random number proves that something is wrong."""
     server.behave = lambda visit: ecticket.answer(visit, ecticket.known)
     await provider.control(MERCHANT, TradeNoKind.MERCHANT, purpose=Purpose.DOUBT)
@@ -421,7 +429,7 @@ async def test_refusals_and_control_queries_are_no_accepted_business(server: Raw
 
 
 async def test_a_clock_set_back_leaves_no_accepted_business_in_the_future(
-    server: RawServer, provider: Provider, time: FakeClock
+    server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
     """The call written last counts, not the one with the latest time on it."""
     server.behave = lambda visit: ecticket.answer(visit, ecticket.known)
@@ -435,7 +443,7 @@ async def test_a_clock_set_back_leaves_no_accepted_business_in_the_future(
 
 
 async def test_a_call_that_left_earlier_and_answered_later_does_not_count_back(
-    server: RawServer, provider: Provider, time: FakeClock
+    server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
     """Two calls overtaking each other."""
     gate = asyncio.Event()
@@ -456,19 +464,21 @@ async def test_a_call_that_left_earlier_and_answered_later_does_not_count_back(
     assert provider.last_accepted(MERCHANT.merchant_id) == time.wall
 
 
-async def test_the_observer_is_told_of_every_call(server: RawServer, provider: Provider, noted: Noted) -> None:
+async def test_the_observer_is_notified_of_every_call(
+    server: RawServer, provider: EcticketClient, noted: Noted
+) -> None:
     """Endpoint, end and merchant, whether or not it went well."""
     server.behave = ecticket.healthy
     await _issue(provider)
     await provider.control(MERCHANT, TradeNoKind.FREE, purpose=Purpose.DOUBT)
 
-    assert [(call.endpoint, call.end, call.merchant_id) for call in noted.calls] == [
-        (Endpoint.ISSUE, CallEnd.ANSWERED, "3085676"),
-        (Endpoint.QUERY_ISSUE_RESULT, CallEnd.ANSWERED, "3085676"),
+    assert [(call.endpoint, call.outcome, call.merchant_id) for call in noted.calls] == [
+        (Endpoint.ISSUE, CallOutcome.ANSWERED, "3085676"),
+        (Endpoint.QUERY_ISSUE_RESULT, CallOutcome.ANSWERED, "3085676"),
     ]
 
 
-async def test_closing_closes_the_connections(server: RawServer, provider: Provider) -> None:
+async def test_closing_closes_the_connections(server: RawServer, provider: EcticketClient) -> None:
     """Nothing is left behind."""
     server.behave = ecticket.healthy
     await _issue(provider)

@@ -7,9 +7,9 @@ import pytest
 
 from adapter.errors import CallError, InDoubt, NotSent
 from adapter.provider import client
-from adapter.provider.clock import Clock
-from adapter.provider.departure import NEVER_WRITTEN
-from adapter.provider.wire import Wire
+from adapter.provider.exchange import HttpExchange
+from adapter.provider.send_boundary import NEVER_WRITTEN
+from adapter.provider.time_source import TimeSource
 
 from .conftest import QUICK
 
@@ -36,19 +36,19 @@ def _bare(kind: type[Exception]) -> Exception:
 class _Failing(httpx.AsyncBaseTransport):
     """Fails before or after it began to write."""
 
-    calls_clearance = True
+    calls_authorize_send = True
 
     def __init__(self, failure: Exception, *, begun: bool) -> None:
         self._failure, self._begun = failure, begun
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._begun:
-            request.extensions["clearance"]()
+            request.extensions["authorize_send"]()
         raise self._failure
 
 
 class _Foreign(httpx.AsyncBaseTransport):
-    """Fails, and knows nothing of clearance."""
+    """Fails, and knows nothing of authorize_send."""
 
     def __init__(self, failure: Exception) -> None:
         self._failure = failure
@@ -58,8 +58,8 @@ class _Foreign(httpx.AsyncBaseTransport):
 
 
 async def _call(transport: httpx.AsyncBaseTransport) -> None:
-    wire = Wire(transport, base_url="http://ecticket.example", limits=QUICK, clock=Clock())
-    await wire.post("/", b"", headers={}, max_bytes=1, lease=lambda: None, what="a call")
+    exchange = HttpExchange(transport, base_url="http://ecticket.example", limits=QUICK, clock=TimeSource())
+    await exchange.post("/", b"", headers={}, max_bytes=1, authorize_send=lambda: None, what="a call")
 
 
 def test_the_list_is_not_empty() -> None:
@@ -80,12 +80,14 @@ async def test_every_exception_of_httpx_is_judged_by_the_departure(kind: type[Ex
 
 
 @pytest.mark.parametrize("kind", HTTPX, ids=lambda kind: kind.__name__)
-async def test_a_transport_that_cannot_tell_is_believed_only_where_httpx_promises(kind: type[Exception]) -> None:
+async def test_a_transport_that_cannot_call_authorize_send_is_trusted_only_where_httpx_promises(
+    kind: type[Exception],
+) -> None:
     """No connection, no place in the pool, no such protocol: not sent. All else: in doubt."""
     with pytest.raises(NotSent if issubclass(kind, NEVER_WRITTEN) else InDoubt):
         await _call(_Foreign(_bare(kind)))
 
 
-def test_every_error_of_a_call_has_an_end_the_observer_is_told() -> None:
+def test_every_error_of_a_call_has_an_outcome_for_the_observer() -> None:
     """A new error cannot be forgotten in the metrics."""
-    assert {kind for kind, _ in client._ENDS} == _subclasses(CallError) - {CallError}
+    assert {kind for kind, _ in client._OUTCOMES} == _subclasses(CallError) - {CallError}

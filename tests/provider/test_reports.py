@@ -8,7 +8,7 @@ import pytest
 
 from adapter.errors import InDoubt, NotAccepted
 from adapter.protocol.order_detail import ReportRequest, ReportType
-from adapter.provider.client import MAX_REPORT_BYTES, Provider
+from adapter.provider.client import MAX_REPORT_BYTES, EcticketClient
 
 from . import ecticket
 from .conftest import Noted
@@ -31,7 +31,7 @@ def _answering(server: RawServer, body: bytes) -> None:
     server.behave = behave
 
 
-async def test_a_report_comes_as_it_is(server: RawServer, provider: Provider) -> None:
+async def test_a_report_comes_as_it_is(server: RawServer, provider: EcticketClient) -> None:
     """Bytes, BOM and all; and its page lists no Accept header."""
     _answering(server, CSV)
 
@@ -41,7 +41,7 @@ async def test_a_report_comes_as_it_is(server: RawServer, provider: Provider) ->
     assert ecticket.opened(server.visits[0]).payload["BeginDate"] == "20260101"
 
 
-async def test_a_report_may_be_large_but_not_endless(server: RawServer, provider: Provider) -> None:
+async def test_a_report_may_be_large_but_not_endless(server: RawServer, provider: EcticketClient) -> None:
     """Ten times what other answers may have."""
     _answering(server, b"x" * (2 * 1024 * 1024))
     assert len(await provider.report(MERCHANT, REQUEST)) == 2 * 1024 * 1024
@@ -51,7 +51,7 @@ async def test_a_report_may_be_large_but_not_endless(server: RawServer, provider
         await provider.report(MERCHANT, REQUEST)
 
 
-async def test_a_refusal_in_place_of_a_report_tells_its_code(server: RawServer, provider: Provider) -> None:
+async def test_a_refusal_in_place_of_a_report_has_its_code(server: RawServer, provider: EcticketClient) -> None:
     """One report a minute: the second is refused, and the message says how."""
     _answering(server, sealed({"RtnCode": 4711, "RtnMsg": "once\na minute"}))
 
@@ -59,8 +59,8 @@ async def test_a_refusal_in_place_of_a_report_tells_its_code(server: RawServer, 
         await provider.report(MERCHANT, REQUEST)
 
 
-async def test_an_unaccepted_envelope_of_a_report_makes_nobody_suspect(
-    server: RawServer, provider: Provider, noted: Noted
+async def test_an_unaccepted_envelope_of_a_report_makes_no_order_suspect(
+    server: RawServer, provider: EcticketClient, noted: Noted
 ) -> None:
     """However often: reports are no orders, and the breaker stays closed."""
     _answering(server, sealed(None, trans_code=0))
@@ -72,7 +72,9 @@ async def test_an_unaccepted_envelope_of_a_report_makes_nobody_suspect(
 
 
 @pytest.mark.parametrize("body", [b"{", b"{}", sealed({"RtnCode": 1, "RtnMsg": ""}), sealed({})[:-5]])
-async def test_an_envelope_that_says_nothing_is_in_doubt(body: bytes, server: RawServer, provider: Provider) -> None:
+async def test_an_envelope_that_says_nothing_is_in_doubt(
+    body: bytes, server: RawServer, provider: EcticketClient
+) -> None:
     """Neither a report nor a refusal."""
     _answering(server, body)
 

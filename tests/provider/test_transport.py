@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from adapter.errors import InDoubt, LeaseLost, NotSent
-from adapter.provider.answers import Answer
-from adapter.provider.clock import Clock
-from adapter.provider.direct import DirectTransport
+from adapter.provider.asyncio_transport import AsyncioTransport
+from adapter.provider.exchange import HttpExchange
+from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits
+from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
-from adapter.provider.wire import Wire
 
 from .conftest import QUICK
 from .server import RawServer, Visit, self_signed, unused_port
@@ -32,24 +32,26 @@ async def _arrival() -> None:
         await asyncio.sleep(0)
 
 
-def _nothing_to_check() -> None:
+def _always_authorized() -> None:
     """Hold every lease."""
 
 
-def _wire(transport: httpx.AsyncBaseTransport, url: str, limits: CallLimits = QUICK) -> Wire:
-    return Wire(transport, base_url=url, limits=limits, clock=Clock())
+def _exchange(transport: httpx.AsyncBaseTransport, url: str, limits: CallLimits = QUICK) -> HttpExchange:
+    return HttpExchange(transport, base_url=url, limits=limits, clock=TimeSource())
 
 
-async def _post(wire: Wire, body: bytes = b"question", lease: Callable[[], None] = _nothing_to_check) -> Answer:
-    return await wire.post(
-        "/path", body, headers={"Accept": "text/html"}, max_bytes=100_000, lease=lease, what="a call"
+async def _post(
+    exchange: HttpExchange, body: bytes = b"question", authorize_send: Callable[[], None] = _always_authorized
+) -> HttpAnswer:
+    return await exchange.post(
+        "/path", body, headers={"Accept": "text/html"}, max_bytes=100_000, authorize_send=authorize_send, what="a call"
     )
 
 
 @pytest.fixture
-def wire(transport: httpx.AsyncBaseTransport, server: RawServer) -> Wire:
+def exchange(transport: httpx.AsyncBaseTransport, server: RawServer) -> HttpExchange:
     """A wire to the raw server."""
-    return _wire(transport, server.url)
+    return _exchange(transport, server.url)
 
 
 class _Lost:
@@ -65,11 +67,11 @@ class _Lost:
         raise self.error
 
 
-async def test_the_request_goes_out_as_httpx_made_it(server: RawServer, wire: Wire) -> None:
+async def test_the_request_goes_out_as_httpx_made_it(server: RawServer, exchange: HttpExchange) -> None:
     """No header is added, changed or compressed on the way."""
     server.behave = _echo
 
-    answer = await _post(wire)
+    answer = await _post(exchange)
 
     assert (answer.status, answer.body) == (200, b"answer to question")
     first, *headers = server.visits[0].head.decode().split("\r\n")
@@ -77,12 +79,12 @@ async def test_the_request_goes_out_as_httpx_made_it(server: RawServer, wire: Wi
     assert sorted(header.partition(":")[0].lower() for header in headers) == ["accept", "content-length", "host"]
 
 
-async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, wire: Wire) -> None:
+async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, exchange: HttpExchange) -> None:
     """Asked for when a connection is held and before the first byte; its own error comes out, as the same object."""
     lost = _Lost(server)
 
     with pytest.raises(LeaseLost) as caught:
-        await _post(wire, lease=lost)
+        await _post(exchange, authorize_send=lost)
     await server.until(lambda: server.connections == 1 and server.open_connections == 0)
 
     assert caught.value is lost.error
@@ -90,39 +92,41 @@ async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, wire: Wire)
     assert server.bytes_received == 0
 
 
-async def test_a_lost_lease_lets_not_one_byte_out_on_a_used_connection_either(server: RawServer, wire: Wire) -> None:
+async def test_a_lost_lease_lets_not_one_byte_out_on_a_used_connection_either(
+    server: RawServer, exchange: HttpExchange
+) -> None:
     """The same on a connection from the pool; and the next call is none the worse for it."""
     server.behave = _echo
-    await _post(wire, b"first")
+    await _post(exchange, b"first")
     before, lost = server.bytes_received, _Lost(server)
 
     with pytest.raises(LeaseLost):
-        await _post(wire, b"second", lease=lost)
-    answer = await _post(wire, b"third")
+        await _post(exchange, b"second", authorize_send=lost)
+    answer = await _post(exchange, b"third")
 
     assert lost.seen == [(1, before)]
     assert answer.body == b"answer to third"
     assert [visit.body for visit in server.visits] == [b"first", b"third"]
 
 
-async def test_the_lease_is_asked_for_once_and_before_the_first_byte(server: RawServer, wire: Wire) -> None:
+async def test_the_lease_is_asked_for_once_and_before_the_first_byte(server: RawServer, exchange: HttpExchange) -> None:
     """A connection is held by then, and nothing has been written."""
     server.behave = _echo
     asked: list[int] = []
 
-    await _post(wire, lease=lambda: asked.append(server.bytes_received))
+    await _post(exchange, authorize_send=lambda: asked.append(server.bytes_received))
 
     assert asked == [0]
 
 
 async def test_the_fast_engine_writes_headers_and_body_in_one_piece(server: RawServer, tls: ssl.SSLContext) -> None:
-    """So nothing can come between clearance and the last byte of a usual request."""
-    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
+    """So nothing can come between authorize_send and the last byte of a usual request."""
+    transport = AsyncioTransport(tls=tls, keep_alive_seconds=3.0)
     pieces: list[int] = []
     server.behave = _echo
     server.changed = _Counting(server, pieces)
 
-    await _post(_wire(transport, server.url))
+    await _post(_exchange(transport, server.url))
     await transport.aclose()
 
     assert len({size for size in pieces if size}) == 1
@@ -140,31 +144,31 @@ class _Counting(asyncio.Event):
         super().set()
 
 
-async def test_connections_are_used_again(server: RawServer, wire: Wire) -> None:
+async def test_connections_are_used_again(server: RawServer, exchange: HttpExchange) -> None:
     """Ten calls, one connection."""
     server.behave = _echo
     for _ in range(10):
-        await _post(wire)
+        await _post(exchange)
 
     assert server.connections == 1
 
 
-async def test_an_idle_connection_is_not_used_for_longer_than_told(
+async def test_an_idle_connection_is_not_used_longer_than_the_keep_alive(
     server: RawServer, kind: TransportKind, tls: ssl.SSLContext
 ) -> None:
     """Shorter than the server's patience, so that it does not close while we write."""
     server.behave = _echo
     transport = make_transport(kind, tls=tls, keep_alive_seconds=0.02)
-    wire = _wire(transport, server.url)
-    await _post(wire)
+    exchange = _exchange(transport, server.url)
+    await _post(exchange)
     await asyncio.sleep(0.06)  # the engine's own clock cannot be moved
-    await _post(wire)
+    await _post(exchange)
     await transport.aclose()
 
     assert server.connections == 2
 
 
-async def test_a_connection_the_server_closed_while_idle_is_not_used(server: RawServer, wire: Wire) -> None:
+async def test_a_connection_the_server_closed_while_idle_is_not_used(server: RawServer, exchange: HttpExchange) -> None:
     """The usual end of an idle connection costs no call."""
 
     async def answer_and_close(visit: Visit) -> None:
@@ -173,31 +177,31 @@ async def test_a_connection_the_server_closed_while_idle_is_not_used(server: Raw
 
     server.behave = answer_and_close
     for _ in range(3):
-        await _post(wire)
+        await _post(exchange)
         await server.until(lambda: server.open_connections == 0)
         await _arrival()
 
     assert len(server.visits) == 3
 
 
-async def test_an_answer_nobody_asked_for_is_taken_by_nobody(server: RawServer, wire: Wire) -> None:
+async def test_an_unrequested_answer_is_not_used(server: RawServer, exchange: HttpExchange) -> None:
     """What lies on a pooled connection from before is not the answer to the next call."""
 
     server.behave = _echo
-    await _post(wire, b"first")
+    await _post(exchange, b"first")
     await server.visits[0].answer(b"stale")
     await _arrival()
     try:
-        answer = await _post(wire, b"second")
+        answer = await _post(exchange, b"second")
     except NotSent:
         await server.until(lambda: server.open_connections == 0)
         assert [visit.body for visit in server.visits] == [b"first"]
     else:
         assert answer.body == b"answer to second"
-    assert (await _post(wire, b"third")).body == b"answer to third"
+    assert (await _post(exchange, b"third")).body == b"answer to third"
 
 
-async def test_nothing_is_sent_twice(server: RawServer, wire: Wire) -> None:
+async def test_nothing_is_sent_twice(server: RawServer, exchange: HttpExchange) -> None:
     """A connection that dies under a request is a doubt, even a used one: no engine tries again by itself."""
 
     async def die_on_second(visit: Visit) -> None:
@@ -207,53 +211,53 @@ async def test_nothing_is_sent_twice(server: RawServer, wire: Wire) -> None:
             visit.reset()
 
     server.behave = die_on_second
-    await _post(wire, b"first")
+    await _post(exchange, b"first")
     with pytest.raises(InDoubt):
-        await _post(wire, b"second")
+        await _post(exchange, b"second")
 
     assert [visit.body for visit in server.visits] == [b"first", b"second"]
 
 
-async def test_redirections_are_not_followed(server: RawServer, wire: Wire) -> None:
+async def test_redirections_are_not_followed(server: RawServer, exchange: HttpExchange) -> None:
     """Where ECTicket lives is a setting, not an answer."""
 
     async def redirect(visit: Visit) -> None:
         await visit.answer(status=307, headers={"Location": "/elsewhere"})
 
     server.behave = redirect
-    answer = await _post(wire)
+    answer = await _post(exchange)
 
     assert answer.status == 307
     assert len(server.visits) == 1
 
 
-async def test_cookies_are_not_kept(server: RawServer, wire: Wire) -> None:
+async def test_cookies_are_not_kept(server: RawServer, exchange: HttpExchange) -> None:
     """Every call is the first one."""
 
     async def set_cookie(visit: Visit) -> None:
         await visit.answer(headers={"Set-Cookie": "a=b"})
 
     server.behave = set_cookie
-    await _post(wire)
-    await _post(wire)
+    await _post(exchange)
+    await _post(exchange)
 
     assert b"cookie" not in server.visits[1].head.lower()
 
 
 async def test_the_environments_proxies_are_not_used(
-    server: RawServer, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    server: RawServer, exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process inherits does not decide where money goes."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     server.behave = _echo
 
-    assert (await _post(wire)).status == 200
+    assert (await _post(exchange)).status == 200
 
 
-async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer, wire: Wire) -> None:
+async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer, exchange: HttpExchange) -> None:
     """Its connection is closed; the next call never sees the answer that comes too late."""
-    call = asyncio.create_task(_post(wire, b"first"))
+    call = asyncio.create_task(_post(exchange, b"first"))
     await server.until(lambda: len(server.visits) == 1)
     call.cancel()
     await asyncio.wait([call])
@@ -261,12 +265,12 @@ async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer
     server.behave = _echo
 
     assert call.cancelled()
-    assert (await _post(wire, b"second")).body == b"answer to second"
+    assert (await _post(exchange, b"second")).body == b"answer to second"
     assert server.connections == 2
 
 
 async def test_a_call_cancelled_in_the_middle_of_its_answer_closes_its_connection(
-    server: RawServer, wire: Wire
+    server: RawServer, exchange: HttpExchange
 ) -> None:
     """Half an answer read is a connection nobody can use again."""
 
@@ -275,7 +279,7 @@ async def test_a_call_cancelled_in_the_middle_of_its_answer_closes_its_connectio
         server.changed.set()
 
     server.behave = half
-    call = asyncio.create_task(_post(wire, b"first"))
+    call = asyncio.create_task(_post(exchange, b"first"))
     await server.until(lambda: len(server.visits) == 1)
     await _arrival()
     call.cancel()
@@ -285,35 +289,35 @@ async def test_a_call_cancelled_in_the_middle_of_its_answer_closes_its_connectio
     assert call.cancelled()
 
 
-async def test_calls_cancelled_at_any_step_never_mix_up_answers(server: RawServer, wire: Wire) -> None:
+async def test_calls_cancelled_at_any_step_never_mix_up_answers(server: RawServer, exchange: HttpExchange) -> None:
     """Forty calls, each cancelled some steps further on; a call that comes through has its own answer."""
     server.behave = _echo
     for steps in range(40):
-        call = asyncio.create_task(_post(wire, b"cancelled %d" % steps))
+        call = asyncio.create_task(_post(exchange, b"cancelled %d" % steps))
         for _ in range(steps):
             await asyncio.sleep(0)
         call.cancel()
         await asyncio.wait([call])
         assert call.cancelled() or call.result().body == b"answer to cancelled %d" % steps
 
-        assert (await _post(wire, b"next %d" % steps)).body == b"answer to next %d" % steps
+        assert (await _post(exchange, b"next %d" % steps)).body == b"answer to next %d" % steps
 
 
-async def test_after_closing_nothing_is_sent(server: RawServer, wire: Wire) -> None:
+async def test_after_closing_nothing_is_sent(server: RawServer, exchange: HttpExchange) -> None:
     """A closed transport says so; it does not open again by itself."""
     server.behave = _echo
-    await _post(wire)
-    await wire.close()
+    await _post(exchange)
+    await exchange.close()
     await server.until(lambda: server.open_connections == 0)
 
 
 async def test_the_fast_engine_sends_nothing_after_closing(server: RawServer, tls: ssl.SSLContext) -> None:
     """Nothing was written, so nothing can have happened."""
-    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
+    transport = AsyncioTransport(tls=tls, keep_alive_seconds=3.0)
     await transport.aclose()
 
     with pytest.raises(NotSent):
-        await _post(_wire(transport, server.url))
+        await _post(_exchange(transport, server.url))
     assert server.connections == 0
 
 
@@ -326,14 +330,14 @@ async def tls_server(tmp_path: Path) -> AsyncIterator[tuple[RawServer, Path]]:
         yield running, cert_file
 
 
-async def test_a_certificate_nobody_vouches_for_gets_nothing(
+async def test_a_certificate_without_a_trusted_issuer_gets_nothing(
     tls_server: tuple[RawServer, Path], transport: httpx.AsyncBaseTransport
 ) -> None:
     """Certificates are verified: nothing is sent, and the setting that says whom to trust is named."""
     server, _ = tls_server
 
     with pytest.raises(NotSent, match=r"certificate is not trusted \(self.signed certificate\).*provider\.ssl_ca_file"):
-        await _post(_wire(transport, server.url))
+        await _post(_exchange(transport, server.url))
     assert server.bytes_received == 0
 
 
@@ -344,7 +348,7 @@ async def test_a_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Pat
         transport = make_transport(kind, tls=tls_context(cert_file))
 
         with pytest.raises(NotSent, match="not valid here") as caught:
-            await _post(_wire(transport, running.url))
+            await _post(_exchange(transport, running.url))
         await transport.aclose()
 
     assert "ssl_ca_file" not in str(caught.value)
@@ -354,22 +358,24 @@ async def test_a_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Pat
     ("address", "cause"),
     [("http://127.0.0.1:1", "the connection was refused"), ("http://nowhere.invalid", "cannot be resolved")],
 )
-async def test_why_nobody_was_reached_is_said(transport: httpx.AsyncBaseTransport, address: str, cause: str) -> None:
+async def test_the_cause_of_a_failed_connection_is_reported(
+    transport: httpx.AsyncBaseTransport, address: str, cause: str
+) -> None:
     """What an operator can do differs: an address, or a name."""
     with pytest.raises(NotSent, match=cause):
-        await _post(_wire(transport, address))
+        await _post(_exchange(transport, address))
 
 
 async def test_a_ca_file_vouches_for_a_server(tls_server: tuple[RawServer, Path], kind: TransportKind) -> None:
     """With the CA at hand the same server is called, and a lost lease is as silent as without TLS."""
     server, cert_file = tls_server
     transport = make_transport(kind, tls=tls_context(cert_file))
-    wire = _wire(transport, server.url)
+    exchange = _exchange(transport, server.url)
 
-    assert (await _post(wire)).body == b"answer to question"
+    assert (await _post(exchange)).body == b"answer to question"
     before = server.bytes_received
     with pytest.raises(LeaseLost):
-        await _post(wire, lease=_Lost(server))
+        await _post(exchange, authorize_send=_Lost(server))
     await transport.aclose()
     assert server.bytes_received == before
 
@@ -384,7 +390,7 @@ def test_tls_is_verified_and_not_old() -> None:
 
 
 async def test_any_transport_of_httpxs_can_be_plugged_in() -> None:
-    """One that knows nothing of clearance is asked only after the lease was."""
+    """One that knows nothing of authorize_send is asked only after the lease was."""
     steps: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -392,7 +398,7 @@ async def test_any_transport_of_httpxs_can_be_plugged_in() -> None:
         return httpx.Response(200, content=b"fine")
 
     answer = await _post(
-        _wire(httpx.MockTransport(handler), "http://ecticket.example"), lease=lambda: steps.append("lease")
+        _exchange(httpx.MockTransport(handler), "http://ecticket.example"), authorize_send=lambda: steps.append("lease")
     )
 
     assert answer.body == b"fine"
@@ -400,43 +406,43 @@ async def test_any_transport_of_httpxs_can_be_plugged_in() -> None:
 
 
 class _Claiming(httpx.AsyncBaseTransport):
-    """Claims to ask for clearance, and does so as often as told."""
+    """Claims to call authorize_send, and does so as often as told."""
 
-    calls_clearance = True
+    calls_authorize_send = True
 
     def __init__(self, times: int) -> None:
         self._times = times
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         for _ in range(self._times):
-            request.extensions["clearance"]()
+            request.extensions["authorize_send"]()
         return httpx.Response(200, content=b"fine")
 
 
-async def test_a_plugged_transport_may_ask_for_clearance_itself() -> None:
-    """It says so by `calls_clearance`."""
-    assert (await _post(_wire(_Claiming(1), "http://ecticket.example"))).body == b"fine"
+async def test_a_plugged_transport_may_call_authorize_send_itself() -> None:
+    """It says so by `calls_authorize_send`."""
+    assert (await _post(_exchange(_Claiming(1), "http://ecticket.example"))).body == b"fine"
 
 
 @pytest.mark.parametrize("times", [0, 2])
 async def test_a_transport_that_breaks_its_word_is_in_doubt(times: int) -> None:
     """Never asked: nobody knows when it wrote. Asked twice: it wrote twice, or meant to."""
     with pytest.raises(InDoubt):
-        await _post(_wire(_Claiming(times), "http://ecticket.example"))
+        await _post(_exchange(_Claiming(times), "http://ecticket.example"))
 
 
 async def test_a_connection_that_comes_too_late_is_not_written_to() -> None:
     """Time is up, the caller is being told so, and just then the transport would write."""
 
     class Late(httpx.AsyncBaseTransport):
-        calls_clearance = True
+        calls_authorize_send = True
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                request.extensions["clearance"]()
+                request.extensions["authorize_send"]()
             raise AssertionError("it was allowed to write")
 
     with pytest.raises(NotSent):
-        await _post(_wire(Late(), "http://ecticket.example"))
+        await _post(_exchange(Late(), "http://ecticket.example"))

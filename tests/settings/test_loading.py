@@ -173,7 +173,7 @@ def test_an_address_of_ecticket_may_have_a_port_and_a_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected_text"),
     [
         ("a: 1\n---\nhush: 2\n", "second document begins in line 2"),
         ("a: 1\n...\nhush: 2\n", "line 3 stands behind the end"),
@@ -195,13 +195,13 @@ def test_an_address_of_ecticket_may_have_a_port_and_a_path() -> None:
         ("a: !!int\n", "not what it looks like"),
     ],
 )
-def test_what_is_no_yaml_is_said_in_our_own_words(text: str, says: str) -> None:
+def test_invalid_yaml_is_reported_in_our_own_words(text: str, expected_text: str) -> None:
     """One clear sentence with the line: YAML's own words are about tokens and quote what may be a key."""
     with pytest.raises(UnreadableText) as refused:
         read_yaml(text, Settings)
 
     message = str(refused.value)
-    assert says in message
+    assert expected_text in message
     assert not any(word in message for word in ("hush", "a word}", "a word]", "<", "expected", "constructor"))
 
 
@@ -510,10 +510,10 @@ def test_lists_on_the_command_line_are_read(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_a_value_that_cannot_be_read_is_one_sentence(overrides: dict[str, str], problem: str) -> None:
     """It names the setting and never its value."""
-    (told,) = _problems(overrides=overrides)
+    (message,) = _problems(overrides=overrides)
 
-    assert problem in told
-    assert "secret" not in told
+    assert problem in message
+    assert "secret" not in message
 
 
 @pytest.mark.parametrize("text", ["*hunter2", "!hunter2 ", "@hunter2", "%hunter2", "a: hunter2", "{hunter2"])

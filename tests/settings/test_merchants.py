@@ -210,16 +210,16 @@ def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         book.check()
 
-    told = "\n".join(caught.value.problems)
+    messages = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 4
-    assert "merchant 1 are not usable: hash_key must be 16 ASCII characters, and it has 6" in told
-    assert "Merchant 2 names platform nobody, for which no keys are set" in told
-    assert "hash_iv is missing" in told
-    assert "it is not UTF-8 text" in told
-    assert not any(key in told for key in ("topsec", "sixteen-chars-no", KEY, IV))
+    assert "merchant 1 are not usable: hash_key must be 16 ASCII characters, and it has 6" in messages
+    assert "Merchant 2 names platform nobody, for which no keys are set" in messages
+    assert "hash_iv is missing" in messages
+    assert "it is not UTF-8 text" in messages
+    assert not any(key in messages for key in ("topsec", "sixteen-chars-no", KEY, IV))
 
 
-def test_whoever_cannot_be_read_is_missing_and_nobody_else() -> None:
+def test_only_merchants_that_cannot_be_read_are_missing() -> None:
     """A book that was never whole still finds those whose keys are good."""
     book = MerchantBook({"1": _keys(1, "nobody"), "2": _keys(2)}, {})
 

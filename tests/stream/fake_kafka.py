@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.port import (
     Commit,
     KafkaClientError,
@@ -335,7 +335,7 @@ class FakeKafka:
     async def connect(self, group: str) -> FakeMember:
         await asyncio.sleep(0)
         if self._cluster.away:
-            raise BrokerAway("no broker answers")
+            raise BrokerUnavailable("no broker answers")
         return FakeMember(self._cluster, self._places, group)
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from provider.server import self_signed
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.admin import admin_session
 from adapter.stream.connection import KafkaConnection
 
@@ -18,7 +18,7 @@ from .advertising import broker_that_advertises
 
 async def _complaint(servers: str, **more: object) -> str:
     connection = KafkaConnection(bootstrap_servers=servers, **more)  # type: ignore[arg-type]  # each test's own
-    with pytest.raises(BrokerAway) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         async with admin_session(connection, within_seconds=5.0) as cluster:
             await cluster.topics(["orders.paid"])
     return str(caught.value)
@@ -72,6 +72,6 @@ async def test_work_may_take_longer_than_an_answer(answered: KafkaConnection) ->
 
 async def test_work_that_takes_too_long_is_given_up(answered: KafkaConnection) -> None:
     """Its bound may also be the shorter one."""
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         async with admin_session(answered, within_seconds=60, work_seconds=0.05):
             await asyncio.sleep(60)

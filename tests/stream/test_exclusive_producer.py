@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, TransactionalIdAuthorizationFailed
 
-from adapter.errors import BrokerAway, StreamError
+from adapter.errors import BrokerUnavailable, StreamError
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.exclusive_producer import exclusive_producer
 
@@ -50,7 +50,7 @@ async def test_a_start_that_is_cancelled_closes_the_producer(
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
-        (KafkaConnectionError(), BrokerAway),
+        (KafkaConnectionError(), BrokerUnavailable),
         (TransactionalIdAuthorizationFailed(), StreamError),
         (AssertionError(), AssertionError),
     ],

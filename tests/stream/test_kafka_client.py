@@ -15,7 +15,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from conftest import MakesTopics
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.kafka_client import AioKafka, AioKafkaMember
@@ -214,7 +214,7 @@ async def read(member: AioKafkaMember, partition: TopicPartition) -> list[Record
 
 async def test_an_absent_broker_is_named(group: str) -> None:
     """Not a time-out, not a stack of the client's own errors."""
-    with pytest.raises(BrokerAway, match="no broker answers"):
+    with pytest.raises(BrokerUnavailable, match="no broker answers"):
         await AioKafka(KafkaConnection(bootstrap_servers="127.0.0.1:1")).connect(group)
 
 

@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateTopicsRequest
 from conftest import MakesTopics
 
-from adapter.errors import BrokerAway, TopicsMissing
+from adapter.errors import BrokerUnavailable, TopicsMissing
 from adapter.stream import topics
 from adapter.stream.admin import ANSWER_SECONDS, CREATE_SECONDS, admin_session
 from adapter.stream.connection import KafkaConnection
@@ -119,13 +119,13 @@ async def test_nobody_there_is_said_with_the_reason(unused_port: int) -> None:
     """A refused connection is not a missing topic; the message has address and cause."""
     connection = KafkaConnection(bootstrap_servers=f"127.0.0.1:{unused_port}")
 
-    with pytest.raises(BrokerAway, match=rf"127\.0\.0\.1:{unused_port} .*[Cc]onnect"):
+    with pytest.raises(BrokerUnavailable, match=rf"127\.0\.0\.1:{unused_port} .*[Cc]onnect"):
         await topics.missing(connection, ["orders"])
 
 
 async def test_a_peer_that_never_answers_is_given_up(nobody: KafkaConnection) -> None:
     """What takes connections and says nothing is away, too, and within the bound."""
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         async with admin_session(nobody, within_seconds=0.2):
             pass
 

@@ -31,7 +31,7 @@ from adapter import (
 )
 from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import HookKind
-from adapter.extensions.sources import Origin, Source
+from adapter.extensions.sources import PluginOrigin, Source
 from adapter.testing import Finding, Level, Orders, conformance, order_record
 from adapter.testing.examining import Trial, examine, sources_of
 from adapter.testing.pytest_plugin import Conforms
@@ -319,7 +319,7 @@ def test_what_was_found_before_a_hook_got_stuck_is_told_too(gate: threading.Even
 
 def test_a_plugin_that_never_finishes_loading_is_told(gate: threading.Event) -> None:
     """And the check ends."""
-    source = Source(name="slow", origin=Origin.MODULE, where="slow", load=gate.wait)
+    source = Source(name="slow", origin=PluginOrigin.MODULE, where="slow", load=gate.wait)
     (found,) = examine(source, Trial(start_seconds=0.05)).findings
 
     assert found.what == "Loading it has not come back after 0.05 s."
@@ -460,7 +460,7 @@ def test_an_installed_plugin_is_found_by_its_projects_name_too(tmp_path: Path, m
 
     for name in ("family-tickets", "family_tickets"):
         (source,) = sources_of(name)
-        assert (source.name, source.origin) == ("family_tickets", Origin.ENTRY_POINT)
+        assert (source.name, source.origin) == ("family_tickets", PluginOrigin.ENTRY_POINT)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

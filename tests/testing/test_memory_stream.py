@@ -16,7 +16,7 @@ from adapter import (
     Unreadable,
     hookimpl,
 )
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.sandbox import RunningSandbox
 from adapter.testing import LOST_AFTER, LOST_BEFORE, REFUSED, Clock, MemoryStream, Orders, order_record
 from adapter.testing.pytest_plugin import MakesStreams
@@ -145,7 +145,7 @@ def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
         @hookimpl
         def map_itm(self, line: Line) -> None: ...
 
-    with pytest.raises(PluginRefused, match="Did you mean 'map_item'"):
+    with pytest.raises(PluginRejected, match="Did you mean 'map_item'"):
         MemoryStream(Misspelt())
 
 

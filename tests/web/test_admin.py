@@ -20,10 +20,10 @@ class _Health:
     live: Sequence[str] = ()
     ready: Sequence[str] = ()
 
-    def not_live_because(self) -> Sequence[str]:
+    def liveness_problems(self) -> Sequence[str]:
         return self.live
 
-    def not_ready_because(self) -> Sequence[str]:
+    def readiness_problems(self) -> Sequence[str]:
         return self.ready
 
     def info(self) -> Mapping[str, object]:
@@ -87,7 +87,7 @@ async def test_a_taken_port_is_a_settings_error() -> None:
     await first.stop()
 
 
-async def test_of_two_that_start_at_once_on_one_port_one_is_told() -> None:
+async def test_of_two_that_start_at_once_on_one_port_one_fails() -> None:
     """Both can bind it as long as neither listens; none may believe that it serves when it does not."""
     free = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")
     await free.start()

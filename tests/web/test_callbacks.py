@@ -12,13 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from adapter.errors import BrokerAway
+from adapter.errors import BrokerUnavailable
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.envelope import seal_response
-from adapter.web.bounds import Bounds
 from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
-from adapter.web.refusals import RefusalLog
-from web.door import (
+from adapter.web.connection_limits import ConnectionLimits
+from adapter.web.refusal_log import RefusalLog
+from web.http_client import (
     ALONE,
     MERCHANT,
     PATHS,
@@ -26,11 +26,11 @@ from web.door import (
     REFUND,
     STATUS,
     USE_STATUS,
-    Door,
+    CallbackServer,
     answered,
-    open_door,
     reply,
     request,
+    running_callback_server,
     sealed,
     until,
 )
@@ -42,14 +42,14 @@ TYPES = {
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def callback_server() -> AsyncIterator[CallbackServer]:
     """A port that publishes at once."""
-    async with open_door() as door:
-        yield door
+    async with running_callback_server() as callback_server:
+        yield callback_server
 
 
-def _types(door: Door) -> list[bytes]:
-    return [value or b"" for event in door.published for name, value in event.headers if name == "ce_type"]
+def _types(callback_server: CallbackServer) -> list[bytes]:
+    return [value or b"" for event in callback_server.published for name, value in event.headers if name == "ce_type"]
 
 
 # -- what is believed ----------------------------------------------------------------------------------------------
@@ -57,66 +57,70 @@ def _types(door: Door) -> list[bytes]:
 
 @pytest.mark.parametrize("path", PATHS.values())
 @pytest.mark.parametrize("event_type", TYPES)
-async def test_a_notification_is_published_and_answered(door: Door, path: str, event_type: bytes) -> None:
+async def test_a_notification_is_published_and_answered(
+    callback_server: CallbackServer, path: str, event_type: bytes
+) -> None:
     """By what it says, at either address: one of ECPay's documents sends both kinds to one."""
-    status, body = await door.post(sealed(TYPES[event_type]), path)
+    status, body = await callback_server.post(sealed(TYPES[event_type]), path)
 
     assert status == 200
     assert reply(body).payload == {"RtnCode": 1, "RtnMsg": "成功"}
-    assert _types(door) == [event_type]
-    assert door.ends == {"published": 1, "answered": 1}
+    assert _types(callback_server) == [event_type]
+    assert callback_server.outcomes == {"published": 1, "answered": 1}
 
 
 @pytest.mark.parametrize("merchant", [ALONE, MERCHANT, Merchant(merchant_id="3085676", credentials=PLATFORM)])
-async def test_platform_keys_and_merchant_keys_are_both_believed(door: Door, merchant: Merchant) -> None:
+async def test_platform_keys_and_merchant_keys_are_both_believed(
+    callback_server: CallbackServer, merchant: Merchant
+) -> None:
     """And the answer is under the same."""
-    status, body = await door.post(sealed(STATUS, merchant))
+    status, body = await callback_server.post(sealed(STATUS, merchant))
 
     assert status == 200
     assert reply(body, merchant).payload == {"RtnCode": 1, "RtnMsg": "成功"}
 
 
-async def test_a_notification_in_the_shape_of_an_answer_is_believed(door: Door) -> None:
+async def test_a_notification_in_the_shape_of_an_answer_is_believed(callback_server: CallbackServer) -> None:
     """RpHeader and TransCode, as ECPay's sample code has it."""
-    status, _ = await door.post(seal_response(STATUS, ALONE, timestamp=1_700_000_000))
+    status, _ = await callback_server.post(seal_response(STATUS, ALONE, timestamp=1_700_000_000))
 
-    assert (status, len(door.published)) == (200, 1)
+    assert (status, len(callback_server.published)) == (200, 1)
 
 
 @pytest.mark.parametrize(
     "content_type",
     ["application/json", "text/html; charset=utf-8", "application/x-www-form-urlencoded", "", "nonsense"],
 )
-async def test_the_content_type_is_not_looked_at(door: Door, content_type: str) -> None:
+async def test_the_content_type_is_not_looked_at(callback_server: CallbackServer, content_type: str) -> None:
     """The body is right or it is not."""
-    status, _ = await door.post(sealed(), content_type=content_type)
+    status, _ = await callback_server.post(sealed(), content_type=content_type)
 
     assert status == 200
 
 
-async def test_a_body_without_a_length_is_read(door: Door) -> None:
+async def test_a_body_without_a_length_is_read(callback_server: CallbackServer) -> None:
     """In chunks, one of them cut in the middle."""
     body = sealed()
     head = request(b"", f"{USE_STATUS}?x=1", transfer_encoding="chunked", content_length="")
     chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:])]
 
-    status, _ = await door.say(head, chunks[0][:5], chunks[0][5:] + chunks[1], b"0\r\n\r\n")
+    status, _ = await callback_server.send_raw(head, chunks[0][:5], chunks[0][5:] + chunks[1], b"0\r\n\r\n")
 
-    assert (status, len(door.published)) == (200, 1)
+    assert (status, len(callback_server.published)) == (200, 1)
 
 
-async def test_duplicates_are_published_again_under_the_same_id(door: Door) -> None:
+async def test_duplicates_are_published_again_under_the_same_id(callback_server: CallbackServer) -> None:
     """Readers drop what they have seen; nothing is remembered here."""
     for _ in range(3):
-        assert (await door.post(sealed()))[0] == 200
+        assert (await callback_server.post(sealed()))[0] == 200
 
-    ids = [value for event in door.published for name, value in event.headers if name == "ce_id"]
+    ids = [value for event in callback_server.published for name, value in event.headers if name == "ce_id"]
     assert (len(ids), len(set(ids))) == (3, 1)
 
 
-async def test_one_connection_serves_many_requests(door: Door) -> None:
+async def test_one_connection_serves_many_requests(callback_server: CallbackServer) -> None:
     """One after another, some of them refused."""
-    reader, writer = await door.connect()
+    reader, writer = await callback_server.connect()
     statuses = []
     for body in (sealed(), b"garbage", sealed(), b"x" * (LARGEST_BODY + 1), sealed()):
         writer.write(request(body))
@@ -126,26 +130,26 @@ async def test_one_connection_serves_many_requests(door: Door) -> None:
     assert statuses == [200, 400, 200, 413, 200]
 
 
-async def test_nothing_is_answered_before_it_is_published(door: Door) -> None:
+async def test_nothing_is_answered_before_it_is_published(callback_server: CallbackServer) -> None:
     """The answer waits for the record."""
-    door.open.clear()
-    asking = asyncio.create_task(door.post(sealed()))
-    await until(lambda: door.waiting == 1)
+    callback_server.open.clear()
+    asking = asyncio.create_task(callback_server.post(sealed()))
+    await until(lambda: callback_server.waiting == 1)
     assert not asking.done()
 
-    door.open.set()
+    callback_server.open.set()
 
     assert (await asking)[0] == 200
 
 
-async def test_many_at_once_are_all_published(door: Door) -> None:
+async def test_many_at_once_are_all_published(callback_server: CallbackServer) -> None:
     """More than are handled at a time."""
     bodies = [sealed({**STATUS, "TicketNo": f"CB{number}"}) for number in range(200)]
 
-    answers = await asyncio.gather(*(door.post(body) for body in bodies))
+    answers = await asyncio.gather(*(callback_server.post(body) for body in bodies))
 
     assert {status for status, _ in answers} == {200}
-    assert len({event.value for event in door.published}) == 200
+    assert len({event.value for event in callback_server.published}) == 200
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------
@@ -181,20 +185,22 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_what_is_not_to_be_believed_is_refused_and_never_published(door: Door, what: str) -> None:
+async def test_what_is_not_to_be_believed_is_refused_and_never_published(
+    callback_server: CallbackServer, what: str
+) -> None:
     """Always with the same answer and no sooner than always, whatever was wrong; the count knows what it was."""
     body, reason = REFUSED[what]
     began = time.monotonic()
 
-    answer = await door.post(body)
+    answer = await callback_server.post(body)
 
     assert answer == (400, b"Bad Request")
     assert time.monotonic() - began >= REFUSED_AFTER_SECONDS
-    assert door.ends == {reason: 1}
-    assert door.published == []
+    assert callback_server.outcomes == {reason: 1}
+    assert callback_server.published == []
 
 
-async def test_every_changed_piece_of_data_is_refused(door: Door) -> None:
+async def test_every_changed_piece_of_data_is_refused(callback_server: CallbackServer) -> None:
     """A letter of base64 for another one, wherever it is."""
     data = WHOLE["Data"]
     changed = [
@@ -202,10 +208,10 @@ async def test_every_changed_piece_of_data_is_refused(door: Door) -> None:
         for place in range(len(data))
     ]
 
-    answers = await asyncio.gather(*(door.post(body) for body in changed))
+    answers = await asyncio.gather(*(callback_server.post(body) for body in changed))
 
     assert {status for status, _ in answers} == {400}
-    assert door.published == []
+    assert callback_server.published == []
 
 
 @pytest.mark.parametrize(
@@ -223,25 +229,27 @@ async def test_every_changed_piece_of_data_is_refused(door: Door) -> None:
         ("GET", "/livez", 404),
     ],
 )
-async def test_other_methods_and_paths_are_nobodys(door: Door, method: str, path: str, status: int) -> None:
+async def test_other_methods_and_paths_are_not_found(
+    callback_server: CallbackServer, method: str, path: str, status: int
+) -> None:
     """Two addresses, one method."""
-    reader, writer = await door.connect()
+    reader, writer = await callback_server.connect()
     writer.write(request(sealed(), path, method))
     head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
 
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"server:" not in head
-    assert door.published == []
+    assert callback_server.published == []
 
 
 @pytest.mark.parametrize("noise", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"])
-async def test_what_is_no_http_is_turned_away(door: Door, noise: bytes) -> None:
+async def test_what_is_no_http_is_turned_away(callback_server: CallbackServer, noise: bytes) -> None:
     """TLS on a port without, and worse."""
-    status, _ = await door.say(noise)
+    status, _ = await callback_server.send_raw(noise)
 
     assert status == 400
-    assert door.published == []
+    assert callback_server.published == []
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------
@@ -253,37 +261,37 @@ def _of_size(size: int) -> bytes:
     return body + b" " * (size - len(body))
 
 
-async def test_a_body_as_large_as_may_be_is_read(door: Door) -> None:
+async def test_a_body_as_large_as_may_be_is_read(callback_server: CallbackServer) -> None:
     """64 KiB."""
-    assert (await door.post(_of_size(LARGEST_BODY)))[0] == 200
+    assert (await callback_server.post(_of_size(LARGEST_BODY)))[0] == 200
 
 
 @pytest.mark.parametrize("size", [LARGEST_BODY + 1, 4 * LARGEST_BODY])
-async def test_a_larger_body_is_refused(door: Door, size: int) -> None:
+async def test_a_larger_body_is_refused(callback_server: CallbackServer, size: int) -> None:
     """Its length is believed, and it is not read."""
-    status, body = await door.post(_of_size(size))
+    status, body = await callback_server.post(_of_size(size))
 
     assert (status, body) == (413, b"Request Entity Too Large")
-    assert door.ends == {"too-large": 1}
-    assert door.published == []
+    assert callback_server.outcomes == {"too-large": 1}
+    assert callback_server.published == []
 
 
-async def test_a_larger_body_is_refused_before_it_comes(door: Door) -> None:
+async def test_a_larger_body_is_refused_before_it_comes(callback_server: CallbackServer) -> None:
     """By its length alone."""
     head = request(b"", content_length="99999999999")
 
-    assert (await door.say(head))[0] == 413
+    assert (await callback_server.send_raw(head))[0] == 413
 
 
-async def test_a_larger_body_without_a_length_is_refused(door: Door) -> None:
+async def test_a_larger_body_without_a_length_is_refused(callback_server: CallbackServer) -> None:
     """As soon as it is too long."""
     head = request(b"", transfer_encoding="chunked", content_length="")
     chunk = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
 
-    status, _ = await door.say(head, *[chunk] * 9, b"0\r\n\r\n")
+    status, _ = await callback_server.send_raw(head, *[chunk] * 9, b"0\r\n\r\n")
 
     assert status == 413
-    assert door.published == []
+    assert callback_server.published == []
 
 
 @pytest.mark.parametrize(
@@ -299,8 +307,8 @@ async def test_a_larger_body_without_a_length_is_refused(door: Door) -> None:
 )
 async def test_a_request_without_end_is_cut_off(endless: bytes) -> None:
     """Whatever part of it has none: little of it is kept, and the connection ends long before the time is over."""
-    async with open_door(Bounds(request_seconds=300)) as door:
-        reader, writer = await door.connect()
+    async with running_callback_server(ConnectionLimits(request_seconds=300)) as callback_server:
+        reader, writer = await callback_server.connect()
         try:
             writer.write(endless)
             await writer.drain()
@@ -311,20 +319,20 @@ async def test_a_request_without_end_is_cut_off(endless: bytes) -> None:
         finally:
             writer.close()
 
-        assert door.closed == {"too-much": 1}
-        assert door.published == []
+        assert callback_server.closed == {"too-much": 1}
+        assert callback_server.published == []
 
 
 @pytest.mark.parametrize("large", [{"x": "y" * 20_000}, {f"x{number}": "y" * 100 for number in range(200)}])
 async def test_a_head_that_is_too_large_is_refused_also_when_it_comes_at_once(
-    door: Door, large: Mapping[str, str]
+    callback_server: CallbackServer, large: Mapping[str, str]
 ) -> None:
     """With the body behind it, as one packet after another that were waiting to be read."""
-    status, _ = await door.post(sealed(), **large)
+    status, _ = await callback_server.post(sealed(), **large)
 
     assert status == 0
-    assert door.closed == {"too-much": 1}
-    assert door.published == []
+    assert callback_server.closed == {"too-much": 1}
+    assert callback_server.published == []
 
 
 @pytest.mark.parametrize(
@@ -334,35 +342,35 @@ async def test_a_head_that_is_too_large_is_refused_also_when_it_comes_at_once(
 )
 async def test_a_request_that_does_not_go_on_is_cut_off(beginning: bytes) -> None:
     """The time is from the connection to the last byte."""
-    async with open_door(Bounds(request_seconds=0.2)) as door:
-        status, _ = await door.say(beginning)
+    async with running_callback_server(ConnectionLimits(request_seconds=0.2)) as callback_server:
+        status, _ = await callback_server.send_raw(beginning)
 
         assert status == 0
-        assert door.closed == {"too-slow": 1}
-        assert door.published == []
+        assert callback_server.closed == {"too-slow": 1}
+        assert callback_server.published == []
 
 
-async def test_a_second_request_has_no_more_time_than_the_first(door: Door) -> None:
+async def test_a_second_request_has_no_more_time_than_the_first(callback_server: CallbackServer) -> None:
     """Also behind one that was too large, of which the rest is still coming."""
-    async with open_door(Bounds(request_seconds=0.2)) as door:
+    async with running_callback_server(ConnectionLimits(request_seconds=0.2)) as callback_server:
         for first, status in ((request(sealed()), 200), (request(_of_size(LARGEST_BODY + 1)), 413)):
-            reader, writer = await door.connect()
+            reader, writer = await callback_server.connect()
             writer.write(first)
             assert (await answered(reader))[0] == status
             writer.write(b"POST")
             assert (await answered(reader))[0] == 0
             writer.close()
 
-        assert door.closed == {"too-slow": 2}
+        assert callback_server.closed == {"too-slow": 2}
 
 
 async def test_a_slow_publication_is_not_a_slow_request() -> None:
     """Once the whole request is here, its time is over no more."""
-    async with open_door(Bounds(request_seconds=0.1)) as door:
-        door.open.clear()
-        asking = asyncio.create_task(door.post(sealed()))
+    async with running_callback_server(ConnectionLimits(request_seconds=0.1)) as callback_server:
+        callback_server.open.clear()
+        asking = asyncio.create_task(callback_server.post(sealed()))
         await asyncio.wait({asking}, timeout=0.3)
-        door.open.set()
+        callback_server.open.set()
 
         assert (await asking)[0] == 200
 
@@ -375,45 +383,53 @@ async def _ask_for_nothing(client: socket.socket, server_end: HttpToolsProtocol,
     await until(lambda: server_end.cycle.response_complete or server_end.flow.write_paused)
 
 
-async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
+async def test_an_unread_answer_is_not_kept_for_ever() -> None:
     """Its connection is one of few; so it is closed, and another is served in its place."""
-    async with open_door(Bounds(connections=1, answer_seconds=1)) as door, door.reluctant() as (client, server_end):
+    async with (
+        running_callback_server(ConnectionLimits(connections=1, answer_seconds=1)) as callback_server,
+        callback_server.reluctant() as (client, server_end),
+    ):
         while not server_end.flow.write_paused:
             await _ask_for_nothing(client, server_end)
         await _ask_for_nothing(client, server_end)
 
-        await until(lambda: bool(door.closed))
+        await until(lambda: bool(callback_server.closed))
 
-        assert door.closed == {"too-slow": 1}
-        assert (await door.post(sealed()))[0] == 200
+        assert callback_server.closed == {"too-slow": 1}
+        assert (await callback_server.post(sealed()))[0] == 200
 
 
 async def test_a_closing_connection_does_not_wait_for_ever_for_its_last_answer_to_be_read() -> None:
     """It counts until it is gone."""
-    async with open_door(Bounds(connections=1, request_seconds=1)) as door, door.reluctant() as (client, server_end):
+    async with (
+        running_callback_server(ConnectionLimits(connections=1, request_seconds=1)) as callback_server,
+        callback_server.reluctant() as (client, server_end),
+    ):
         while server_end.transport.get_write_buffer_size() == 0:
             await _ask_for_nothing(client, server_end)
         await _ask_for_nothing(client, server_end, connection="close")
         assert server_end.transport.is_closing()
 
-        await until(lambda: bool(door.closed))
+        await until(lambda: bool(callback_server.closed))
 
-        assert door.closed == {"too-slow": 1}
-        assert (await door.post(sealed()))[0] == 200
+        assert callback_server.closed == {"too-slow": 1}
+        assert (await callback_server.post(sealed()))[0] == 200
 
 
-async def test_few_requests_may_be_sent_ahead_of_their_answers(door: Door) -> None:
+async def test_few_requests_may_be_sent_ahead_of_their_answers(callback_server: CallbackServer) -> None:
     """Each one that waits takes a hundred times the room that it took on the wire."""
-    assert [status for status, _ in await _said_at_once(door, 1 + Bounds().requests_ahead)] == [404] * 17
-    assert door.closed == {}
+    assert [status for status, _ in await _sent_at_once(callback_server, 1 + ConnectionLimits().requests_ahead)] == [
+        404
+    ] * 17
+    assert callback_server.closed == {}
 
-    await _said_at_once(door, 10_000)
+    await _sent_at_once(callback_server, 10_000)
 
-    assert door.closed == {"too-much": 1}
+    assert callback_server.closed == {"too-much": 1}
 
 
-async def _said_at_once(door: Door, count: int) -> list[tuple[int, bytes]]:
-    reader, writer = await door.connect()
+async def _sent_at_once(callback_server: CallbackServer, count: int) -> list[tuple[int, bytes]]:
+    reader, writer = await callback_server.connect()
     try:
         writer.write(request(b"", "/") * count)
         return [answer for answer in [await answered(reader) for _ in range(count)] if answer[0]]
@@ -421,30 +437,30 @@ async def _said_at_once(door: Door, count: int) -> list[tuple[int, bytes]]:
         writer.close()
 
 
-async def test_half_a_body_is_counted_and_not_published(door: Door) -> None:
+async def test_half_a_body_is_counted_and_not_published(callback_server: CallbackServer) -> None:
     """The client went away."""
-    _, writer = await door.connect()
+    _, writer = await callback_server.connect()
     writer.write(request(sealed())[:-20])
     await writer.drain()
     writer.close()
 
-    await until(lambda: bool(door.ends))
-    assert door.ends == {"cut-off": 1}
-    assert door.published == []
+    await until(lambda: bool(callback_server.outcomes))
+    assert callback_server.outcomes == {"cut-off": 1}
+    assert callback_server.published == []
 
 
 async def test_more_connections_than_may_be_are_closed() -> None:
     """The ones that are there are served on."""
-    async with open_door(Bounds(connections=3)) as door:
-        held = [await door.connect() for _ in range(3)]
+    async with running_callback_server(ConnectionLimits(connections=3)) as callback_server:
+        held = [await callback_server.connect() for _ in range(3)]
         for reader, writer in held:
             writer.write(request(sealed()))
             assert (await answered(reader))[0] == 200
 
-        turned_away = await door.post(sealed())
+        turned_away = await callback_server.post(sealed())
 
         assert turned_away == (0, b"")
-        assert door.closed == {"too-many": 1}
+        assert callback_server.closed == {"too-many": 1}
         for reader, writer in held:
             writer.write(request(sealed()))
             assert (await answered(reader))[0] == 200
@@ -454,35 +470,37 @@ async def test_more_connections_than_may_be_are_closed() -> None:
 # -- trouble of our own --------------------------------------------------------------------------------------------
 
 
-async def test_what_cannot_be_published_is_an_error(door: Door) -> None:
+async def test_what_cannot_be_published_is_an_error(callback_server: CallbackServer) -> None:
     """ECPay sends it again."""
-    door.away = BrokerAway("no broker")
+    callback_server.publish_error = BrokerUnavailable("no broker")
 
-    assert await door.post(sealed()) == (503, b"Service Unavailable")
-    assert door.ends == {"not-published": 1}
+    assert await callback_server.post(sealed()) == (503, b"Service Unavailable")
+    assert callback_server.outcomes == {"not-published": 1}
 
 
-async def test_a_mistake_of_ours_is_an_error_and_is_not_shown(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mistake_of_ours_is_an_error_and_is_not_shown(
+    callback_server: CallbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counted and logged; the stranger sees the status."""
-    monkeypatch.setattr(door, "notification_verified", lambda *_: 1 / 0)
+    monkeypatch.setattr(callback_server, "notification_verified", lambda *_: 1 / 0)
 
     with capture_logs() as logs:
-        assert await door.post(sealed()) == (500, b"Internal Server Error")
+        assert await callback_server.post(sealed()) == (500, b"Internal Server Error")
 
-    assert door.ends == {"internal-error": 1}
+    assert callback_server.outcomes == {"internal-error": 1}
     assert [line["event"] for line in logs] == ["a notification could not be received"]
 
 
-async def test_stopping_answers_what_is_here(door: Door) -> None:
+async def test_stopping_answers_what_is_here(callback_server: CallbackServer) -> None:
     """A request under way is published and answered; no new one is taken."""
-    door.open.clear()
-    asking = asyncio.create_task(door.post(sealed()))
-    await until(lambda: door.waiting == 1)
+    callback_server.open.clear()
+    asking = asyncio.create_task(callback_server.post(sealed()))
+    await until(lambda: callback_server.waiting == 1)
 
-    stopping = asyncio.create_task(door.stop())
-    await until(lambda: not door.listens())
+    stopping = asyncio.create_task(callback_server.stop())
+    await until(lambda: not callback_server.listens())
     assert not asking.done()
-    door.open.set()
+    callback_server.open.set()
     await stopping
 
     assert (await asking)[0] == 200
@@ -491,15 +509,15 @@ async def test_stopping_answers_what_is_here(door: Door) -> None:
 # -- what an operator reads ----------------------------------------------------------------------------------------
 
 
-async def test_refusals_are_logged_without_their_content_and_not_each(door: Door) -> None:
+async def test_refusals_are_logged_without_their_content_and_not_each(callback_server: CallbackServer) -> None:
     """One line for each reason and address in a minute; what a stranger sent is in none of them."""
     with capture_logs() as lines:
         for _ in range(3):
-            assert (await door.post(b"secret-body"))[0] == 400
-            assert (await door.post(sealed(), "/secret-path"))[0] == 404
-        assert (await door.say(request(b"", USE_STATUS, method="GET")))[0] == 405
-        assert (await door.post(b"x" * (LARGEST_BODY + 1)))[0] == 413
-        assert (await door.post(sealed(MerchantID="9999999")))[0] == 400
+            assert (await callback_server.post(b"secret-body"))[0] == 400
+            assert (await callback_server.post(sealed(), "/secret-path"))[0] == 404
+        assert (await callback_server.send_raw(request(b"", USE_STATUS, method="GET")))[0] == 405
+        assert (await callback_server.post(b"x" * (LARGEST_BODY + 1)))[0] == 413
+        assert (await callback_server.post(sealed(MerchantID="9999999")))[0] == 400
 
     refused = [(line["reason"], line["address"]) for line in lines if "refused" in line["event"]]
     assert refused == [

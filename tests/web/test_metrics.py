@@ -10,14 +10,14 @@ from prometheus_client import generate_latest
 from adapter.extensions.counters import HookCounters
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
-from adapter.provider.observer import CallEnd, CallFinished
+from adapter.provider.observer import CallFinished, CallOutcome
 from adapter.stream.observer import Gauges
 from adapter.web.metrics import Metrics
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
-def _told_everything() -> Metrics:
+def _observed_everything() -> Metrics:
     metrics = Metrics()
     stream, provider, flows = metrics.stream, metrics.provider, metrics.flows
     stream.records_consumed("submit", "orders.paid", 3)
@@ -33,7 +33,9 @@ def _told_everything() -> Metrics:
         "submit",
         Gauges(open=9, in_flight=4, waiting={"a": 2, "b": 1}, finished=1, lag=12, partitions=6, full=frozenset("a")),
     )
-    call = CallFinished(merchant_id="1", endpoint=Endpoint.ISSUE, end=CallEnd.IN_DOUBT, waited_seconds=0.5, seconds=0.2)
+    call = CallFinished(
+        merchant_id="1", endpoint=Endpoint.ISSUE, outcome=CallOutcome.IN_DOUBT, waited_seconds=0.5, seconds=0.2
+    )
     provider.call_finished(call)
     provider.breaker_changed("1", BreakerState.OPEN)
     flows.order_settled("submitted")
@@ -63,29 +65,29 @@ def _shown(metrics: Metrics) -> str:
     return generate_latest(metrics.registry).decode()
 
 
-def test_metrics_count_what_observers_are_told() -> None:
+def test_metrics_count_what_observers_receive() -> None:
     """One value of each kind, as a scraper sees it."""
-    shown = _shown(_told_everything())
+    shown = _shown(_observed_everything())
 
     for line in (
-        'ecticket_records_taken_total{stage="submit",topic="orders.paid"} 3.0',
-        'ecticket_publications_total{stage="submit"} 5.0',
+        'ecticket_records_consumed_total{stage="submit",topic="orders.paid"} 3.0',
+        'ecticket_records_produced_total{stage="submit"} 5.0',
         'ecticket_records_lost_total{stage="submit",topic="orders.paid"} 7.0',
         'ecticket_records{stage="submit",state="waiting"} 3.0',
-        'ecticket_records_behind{stage="submit"} 12.0',
-        'ecticket_waiting_room_full{stage="submit"} 1.0',
+        'ecticket_consumer_lag{stage="submit"} 12.0',
+        'ecticket_delay_queue_full{stage="submit"} 1.0',
         'ecticket_unverified_records_total{stage="submit",trust="invalid"} 1.0',
-        'ecticket_calls_total{end="in_doubt",endpoint="issue",merchant_id="1"} 1.0',
+        'ecticket_provider_requests_total{endpoint="issue",merchant_id="1",outcome="in_doubt"} 1.0',
         'ecticket_breaker_open{merchant_id="1"} 1.0',
         'ecticket_issuances_total{event="submitted",recovered="true"} 1.0',
         'ecticket_ignored_total{plugin="shop",reason="cancelled"} 1.0',
-        'ecticket_parked_total{reason="unmapped-item",stage="map"} 1.0',
-        'ecticket_notifications_total{end="wrong-checksum",posted_to="refund"} 1.0',
+        'ecticket_dead_letters_total{reason="unmapped-item",stage="map"} 1.0',
+        'ecticket_notifications_total{outcome="wrong-checksum",posted_to="refund"} 1.0',
         'ecticket_notifications_verified_total{encoder="escape_data_string",merchant_id="1"} 1.0',
-        'ecticket_callback_connections_closed_total{why="too-slow"} 1.0',
+        'ecticket_callback_connections_closed_total{reason="too-slow"} 1.0',
         'ecticket_hook_failures_total{hook="map_item",plugin="bundles"} 1.0',
-        "ecticket_abandoned_threads 2.0",
-        'ecticket_deliveries_total{end="delivered",sink="chat"} 1.0',
+        "ecticket_hook_stuck_threads 2.0",
+        'ecticket_deliveries_total{outcome="delivered",sink="chat"} 1.0',
         'ecticket_deliveries_stuck{sink="chat"} 3.0',
     ):
         assert line in shown
@@ -101,8 +103,8 @@ def test_a_closed_breaker_shows_as_zero() -> None:
 
 def test_the_manual_has_every_metric_and_no_other() -> None:
     """`docs/metrics.md` is complete and current."""
-    families = re.findall(r"^# TYPE (\w+) \w+$", _shown(_told_everything()), re.MULTILINE)
-    told = {name for name in families if not name.endswith("_created")}
+    families = re.findall(r"^# TYPE (\w+) \w+$", _shown(_observed_everything()), re.MULTILINE)
+    exposed = {name for name in families if not name.endswith("_created")}
     written = set(re.findall(r"`(ecticket_\w+)`", MANUAL.read_text(encoding="utf-8")))
 
-    assert told == written
+    assert exposed == written

@@ -9,9 +9,9 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from adapter.extensions.builtin.catalogue import Catalogue
+from adapter.extensions.builtin.catalogue import CataloguePlugin
 from adapter.extensions.builtin.sku_is_item_no import SkuIsItemNo
-from adapter.extensions.sources import Origin, Source
+from adapter.extensions.sources import PluginOrigin, Source
 
 
 def built_in_sources(catalogue: Path | None = None) -> tuple[Source, ...]:
@@ -21,11 +21,11 @@ def built_in_sources(catalogue: Path | None = None) -> tuple[Source, ...]:
     """
     if catalogue is None:
         return (_source("builtin.sku_is_item_no", "the sku is the item number", SkuIsItemNo()),)
-    return (_source("builtin.catalogue", f"catalogue {catalogue}", Catalogue.read(catalogue)),)
+    return (_source("builtin.catalogue", f"catalogue {catalogue}", CataloguePlugin.read(catalogue)),)
 
 
 def _source(name: str, where: str, plugin: object) -> Source:
-    return Source(name=name, origin=Origin.BUILT_IN, where=where, load=lambda: plugin, version=_own_version())
+    return Source(name=name, origin=PluginOrigin.BUILT_IN, where=where, load=lambda: plugin, version=_own_version())
 
 
 def _own_version() -> str | None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Self
 
 from adapter.errors import InvalidOrder, UnmappedItem
+from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.extensions.builtin.catalogue_file import read_catalogue
-from adapter.extensions.builtin.entry import Entry
 from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
 from adapter.issuance.items import TicketItem
@@ -27,10 +27,10 @@ from adapter.protocol.issue import IssueType
 from adapter.protocol.taipei import TAIPEI
 
 
-class Catalogue:
+class CataloguePlugin:
     """The built-in plugin that is there when a catalogue is configured; it knows its skus and no others."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, entries: Mapping[str, CatalogueEntry]) -> None:
         self._entries = entries
         self.content_fingerprint = _digest(entries)
 
@@ -56,7 +56,7 @@ class Catalogue:
         return [_item(order, line, entry, issue_type)]
 
 
-def _item(order: Order, line: Line, entry: Entry, issue_type: IssueType) -> TicketItem:
+def _item(order: Order, line: Line, entry: CatalogueEntry, issue_type: IssueType) -> TicketItem:
     start = _first_day(order, line, entry) if issue_type is IssueType.ELECTRONIC else None
     start_moves = start is not None and line.start_date is None and entry.start_after_days is not None
     return TicketItem(
@@ -73,7 +73,7 @@ def _item(order: Order, line: Line, entry: Entry, issue_type: IssueType) -> Tick
     )
 
 
-def _refuse_unfit(line: Line, entry: Entry, issue_type: IssueType) -> None:
+def _refuse_unfit(line: Line, entry: CatalogueEntry, issue_type: IssueType) -> None:
     """The issue type may come from the order, so some of what an entry must have shows only here."""
     if issue_type is not IssueType.SERIAL_NUMBER:
         if entry.item_no is None:
@@ -88,13 +88,13 @@ def _refuse_unfit(line: Line, entry: Entry, issue_type: IssueType) -> None:
         )
 
 
-def _first_day(order: Order, line: Line, entry: Entry) -> date | None:
+def _first_day(order: Order, line: Line, entry: CatalogueEntry) -> date | None:
     if line.start_date is not None or entry.start_after_days is None:
         return line.start_date or entry.start_date
     return _later(_day_of_payment(order, line, "start_after_days"), entry.start_after_days, line)
 
 
-def _last_day(order: Order, line: Line, entry: Entry, start: date | None) -> date | None:
+def _last_day(order: Order, line: Line, entry: CatalogueEntry, start: date | None) -> date | None:
     if line.expire_date is not None or entry.valid_days is None:
         return line.expire_date or entry.expire_date
     return _later(start or _day_of_payment(order, line, "valid_days"), entry.valid_days, line)
@@ -124,7 +124,7 @@ def _beyond_the_calendar(line: Line) -> InvalidOrder:
     return InvalidOrder(f"The dates of sku '{line.sku}' would lie after the year 9999. Correct paid_at or start_date.")
 
 
-def _digest(entries: Mapping[str, Entry]) -> str:
+def _digest(entries: Mapping[str, CatalogueEntry]) -> str:
     """Of what the entries say, whatever their order, comments and spelling in the file."""
     digest = hashlib.sha256()
     for sku in sorted(entries):

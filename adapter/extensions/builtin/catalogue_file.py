@@ -27,15 +27,15 @@ from typing import Final
 import yaml
 
 from adapter.errors import SettingsError
-from adapter.extensions.builtin.entry import FIELDS, Entry, Mistake
-from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.builtin.catalogue_entry import FIELDS, CatalogueEntry, Mistake
+from adapter.extensions.suggestions import did_you_mean
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: large catalogues are read about ten times as fast."""
 _NULL: Final = "tag:yaml.org,2002:null"
 
 
-def read_catalogue(path: Path) -> dict[str, Entry]:
+def read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
     """The catalogue by sku, in the file's order.
 
     Raises SettingsError with one sentence for each mistake.
@@ -56,7 +56,7 @@ class _Sheet:
         self.problems: list[str] = []
         self._path = path
 
-    def entries(self) -> Iterator[tuple[str, Entry]]:
+    def entries(self) -> Iterator[tuple[str, CatalogueEntry]]:
         """What can be read, skus with a mistake left out."""
         root = self._root()
         for sku, key, value in self._pairs(root, "a mapping from sku to item") if root is not None else ():
@@ -64,9 +64,9 @@ class _Sheet:
             fields = {name: self._value(sku, name, where, node) for name, where, node in self._fields(sku, key, value)}
             if len(self.problems) > before:
                 continue
-            entry = Entry(**fields)  # type: ignore[arg-type]  # FIELDS reads each field as its type
+            entry = CatalogueEntry(**fields)  # type: ignore[arg-type]  # FIELDS reads each field as its type
             for problem in entry.problems():
-                self._say(key, f"sku '{sku}': {problem}")
+                self._report(key, f"sku '{sku}': {problem}")
             yield sku, entry
 
     def _root(self) -> yaml.Node | None:
@@ -89,18 +89,18 @@ class _Sheet:
                 yield name, where, node
             else:
                 known = did_you_mean(name, FIELDS) or f" The keys are {', '.join(FIELDS)}."
-                self._say(where, f"sku '{sku}': there is no key '{name}'.{known}")
+                self._report(where, f"sku '{sku}': there is no key '{name}'.{known}")
 
     def _value(self, sku: str, name: str, where: yaml.Node, node: yaml.Node) -> object:
         if not isinstance(node, yaml.ScalarNode):
-            self._say(where, f"sku '{sku}': {name} must be a single value.")
+            self._report(where, f"sku '{sku}': {name} must be a single value.")
             return None
         if node.tag == _NULL:
             return None
         try:
             return FIELDS[name](node.value)
         except Mistake as mistake:
-            self._say(where, f"sku '{sku}': {name} {mistake}")
+            self._report(where, f"sku '{sku}': {name} {mistake}")
             return None
 
     def _pairs(
@@ -108,17 +108,17 @@ class _Sheet:
     ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         """The keys of a mapping as they are written, each with its node and its value's; twice is a mistake."""
         if not isinstance(node, yaml.MappingNode):
-            self._say(place or node, f"here should be {what}.")
+            self._report(place or node, f"here should be {what}.")
             return
         seen: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or not key.value:
-                self._say(key, "a key must be a single word or text.")
+                self._report(key, "a key must be a single word or text.")
             elif key.value in seen:
-                self._say(key, f"'{key.value}' is there already, in line {seen[key.value]}; remove one.")
+                self._report(key, f"'{key.value}' is there already, in line {seen[key.value]}; remove one.")
             else:
                 seen[key.value] = key.start_mark.line + 1
                 yield key.value, key, value
 
-    def _say(self, node: yaml.Node, problem: str) -> None:
+    def _report(self, node: yaml.Node, problem: str) -> None:
         self.problems.append(f"submit.catalogue: {self._path}, line {node.start_mark.line + 1}: {problem}")

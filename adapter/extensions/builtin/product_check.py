@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from adapter.extensions.builtin.entry import Entry
+from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.issuance.order import Voucher
 from adapter.protocol.query_item_info import ItemReply, ItemStatus, TicketType
 
-Uses = Mapping[str, Entry]
+Uses = Mapping[str, CatalogueEntry]
 """The catalogue's entries of one product, by sku."""
 
 
@@ -25,9 +25,9 @@ class Difference:
     message: str
 
 
-def products(catalogue: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+def products(catalogue: Mapping[str, CatalogueEntry]) -> dict[str, dict[str, CatalogueEntry]]:
     """The catalogue's entries by item number, then by sku; serial numbers name no product."""
-    found: dict[str, dict[str, Entry]] = {}
+    found: dict[str, dict[str, CatalogueEntry]] = {}
     for sku, entry in catalogue.items():
         if entry.item_no is not None:
             found.setdefault(entry.item_no, {})[sku] = entry
@@ -46,7 +46,7 @@ def differences(reply: ItemReply, uses: Uses) -> Iterator[Difference]:
         yield from _of_entry(reply, sku, entry)
 
 
-def _of_entry(reply: ItemReply, sku: str, entry: Entry) -> Iterator[Difference]:
+def _of_entry(reply: ItemReply, sku: str, entry: CatalogueEntry) -> Iterator[Difference]:
     if reply.ticket_type is TicketType.GIFT and entry.kind is not Voucher.GIFT:
         unless = "" if entry.voucher else ", unless the order's line gives expire_date"
         yield Difference(

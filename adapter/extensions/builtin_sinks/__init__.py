@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from adapter.extensions.builtin_sinks.log import LogPlugin
 from adapter.extensions.builtin_sinks.webhook_plugin import WebhookPlugin
-from adapter.extensions.sources import Origin, Source
+from adapter.extensions.sources import PluginOrigin, Source
 
 
 def sink_sources() -> tuple[Source, ...]:
@@ -22,5 +22,5 @@ def sink_sources() -> tuple[Source, ...]:
 
 def _source(name: str, where: str, plugin: object) -> Source:
     return Source(
-        name=name, origin=Origin.BUILT_IN, where=where, load=lambda: plugin, version=version("ecticket-adapter")
+        name=name, origin=PluginOrigin.BUILT_IN, where=where, load=lambda: plugin, version=version("ecticket-adapter")
     )

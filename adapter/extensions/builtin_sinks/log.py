@@ -16,7 +16,7 @@ COLLECTED = "ecticket.ticket.collected."
 """How the types begin whose data hold redemption codes."""
 
 
-class LogSettings(BaseModel):
+class LogSinkSettings(BaseModel):
     """`plugins.settings.log`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -38,7 +38,7 @@ class LogSink:
 
     async def deliver(self, event: Event) -> None:
         """Write it."""
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "event_id": event.id,
             "event_type": event.type,
             "source": event.source,
@@ -47,20 +47,20 @@ class LogSink:
             **event.extensions,
         }
         if self._with_data and not event.type.startswith(COLLECTED):
-            told["data"] = dict(event.data)
-        self._log.info("an event", **told)
+            fields["data"] = dict(event.data)
+        self._log.info("an event", **fields)
 
 
 class LogPlugin:
     """The built-in plugin `log`."""
 
-    settings_model = LogSettings
+    settings_model = LogSinkSettings
 
     def __init__(self) -> None:
-        self._settings = LogSettings()
+        self._settings = LogSinkSettings()
 
     @hookimpl
-    def configure(self, settings: LogSettings) -> None:
+    def configure(self, settings: LogSinkSettings) -> None:
         """Take the settings."""
         self._settings = settings
 

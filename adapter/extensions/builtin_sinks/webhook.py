@@ -69,7 +69,7 @@ class Webhook:
                 response = await self._post(body, self._headers(event, body))
         except TimeoutError:
             raise NotDelivered(f"was not answered within {self._timeout:g} s") from None
-        self._judge(response)
+        self._raise_for_status(response)
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -104,7 +104,7 @@ class Webhook:
         try:
             return await self._post_to_one_of(addresses, body, headers)
         except httpx.HTTPError as error:
-            raise NotDelivered(f"could not be reached ({_why(error)})") from None
+            raise NotDelivered(f"could not be reached ({_describe_error(error)})") from None
 
     async def _post_to_one_of(
         self, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
@@ -144,7 +144,7 @@ class Webhook:
             await response.aclose()
         return response
 
-    def _judge(self, response: httpx.Response) -> None:
+    def _raise_for_status(self, response: httpx.Response) -> None:
         status = response.status_code
         if response.is_success:
             return
@@ -177,7 +177,7 @@ def _retry_after(text: str | None, now: float) -> float | None:
     return max(0.0, (until - datetime.fromtimestamp(now, UTC)).total_seconds())
 
 
-def _why(error: httpx.HTTPError) -> str:
+def _describe_error(error: httpx.HTTPError) -> str:
     """The type of the failure; for a certificate also the setting that says whom to trust."""
     cause: BaseException | None = error
     while cause is not None:

@@ -124,7 +124,7 @@ def test_an_order_without_an_issue_type_is_an_invalid_order(bundles: Bundles, or
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("A: [{item_no: VQT04959, quantty: 2}]", "A.0.quantty"),
         ("A: [{quantity: 2}]", "item_no is missing"),
@@ -139,13 +139,13 @@ def test_an_order_without_an_issue_type_is_an_invalid_order(bundles: Bundles, or
         ("A: [{item_no: X,\n item_no: Y}]\n", "lines 1 and 2 have the same key"),
     ],
 )
-def test_a_mistake_in_the_file_is_told(bundles: Bundles, content: str, said: str) -> None:
+def test_a_mistake_in_the_file_is_reported(bundles: Bundles, content: str, message: str) -> None:
     """With the place."""
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         bundles(content)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     """With its name."""
     with pytest.raises(SettingsError, match=r"missing\.yaml cannot be read"):
         CatalogueBundles().configure(Settings(file=tmp_path / "missing.yaml"))
@@ -165,9 +165,9 @@ def test_the_fingerprint_changes_with_the_content_and_not_with_its_spelling(bund
 def test_a_family_day_is_issued(settings: dict[str, object], orders: Orders, memory_stream: MakesStreams) -> None:
     """All the way to the event."""
     stream = memory_stream(bundles=CatalogueBundles(), settings={"bundles": settings})
-    told = stream.finish(orders.electronic(Line(sku="FAMILY-DAY", quantity=1)))
+    result = stream.finish(orders.electronic(Line(sku="FAMILY-DAY", quantity=1)))
 
-    assert told.event("issued").data["ticket_count"] == 5
+    assert result.event("issued").data["ticket_count"] == 5
 
 
 def test_it_keeps_the_rules_of_plugins(settings: dict[str, object], orders: Orders, conforms: Conforms) -> None:

@@ -75,23 +75,23 @@ def deliver(chat: Chat, event: Event) -> None:
     asyncio.run(once())
 
 
-def test_what_is_told_is_a_text(webhook: Webhook, events: Events) -> None:
+def test_the_message_is_a_text(webhook: Webhook, events: Events) -> None:
     """JSON with one field, which Slack and Discord both understand."""
     event = events.failed(order_id="A-7", rtn_msg="Inventory shortage", rtn_code=10200001)
     deliver(Chat(settings(webhook.url)), event)
 
-    said = f"No tickets for order A-7, part 1 of 1: Inventory shortage (10200001) ({event.id})"
-    assert webhook.heard == [{"text": said}]
+    expected = f"No tickets for order A-7, part 1 of 1: Inventory shortage (10200001) ({event.id})"
+    assert webhook.heard == [{"text": expected}]
 
 
-def test_every_type_of_event_can_be_told(events: Events) -> None:
+def test_every_type_of_event_can_be_sent(events: Events) -> None:
     """Also one that this plugin has never heard of."""
     for event in events.of_every_type():
         assert event.id in text_of(event)
     assert "7" in text_of(Event(id="7", type="new.v1", source="/s", subject="X", time=datetime.now(UTC), data={}))
 
 
-def test_what_a_shop_wrote_becomes_no_link_and_calls_nobody(events: Events) -> None:
+def test_what_a_shop_wrote_becomes_no_link_and_mentions_no_user(events: Events) -> None:
     """Order numbers are the shop's own."""
     assert "&lt;!channel&gt; &amp;" in text_of(events.failed(order_id="<!channel> &"))
 
@@ -140,22 +140,22 @@ def test_what_the_chat_does_not_take_is_not_delivered(webhook: Webhook, events: 
         deliver(Chat(settings(webhook.url)), events.failed())
 
 
-def test_a_chat_that_is_not_there_is_told_without_its_address(webhook: Webhook, events: Events) -> None:
+def test_a_missing_chat_is_reported_without_its_address(webhook: Webhook, events: Events) -> None:
     """The address is the secret."""
     webhook.close()
 
-    with pytest.raises(NotDelivered, match="ConnectError") as told:
+    with pytest.raises(NotDelivered, match="ConnectError") as caught:
         deliver(Chat(settings(webhook.url)), events.failed())
-    assert "secret" not in str(told.value)
-    assert told.value.__cause__ is None
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("wrong", [{"webhook_url": "chat.example"}, {"webhook_url": "https://x", "nme": "x"}, {}])
 def test_wrong_settings_are_refused_without_the_secret(wrong: dict[str, object]) -> None:
     """By the model."""
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as caught:
         Settings.model_validate(wrong)
-    assert "chat.example" not in str(told.value)
+    assert "chat.example" not in str(caught.value)
 
 
 def test_the_address_does_not_show() -> None:

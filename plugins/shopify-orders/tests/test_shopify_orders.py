@@ -177,12 +177,12 @@ def test_orders_of_real_shops_get_their_tickets(case: str, trade_no: str, memory
     """A tip, a fee typed in by hand, a note attribute that is a number, a partial refund."""
     found = record((CASES / f"{case}.json").read_bytes())
     order = parsed(found)
-    told = memory_stream(ShopifyOrders()).finish(found)
+    result = memory_stream(ShopifyOrders()).finish(found)
 
     assert [(line.sku, line.quantity) for line in order.lines] == [("VQT04959", 1)]
     assert (order.trade_no, order.customer.name) == (trade_no, "王小明")
-    assert told.kinds == ["submitted", "issued"]
-    assert told.event("issued").data["trade_no"] == trade_no
+    assert result.kinds == ["submitted", "issued"]
+    assert result.event("issued").data["trade_no"] == trade_no
 
 
 def test_what_was_refunded_gets_no_ticket() -> None:
@@ -209,9 +209,9 @@ def test_test_orders_are_skipped_where_a_setting_says_so(skipped: bool, memory_s
     """They are orders, so the event says that they got no tickets."""
     stream = memory_stream(shopify_orders=ShopifyOrders(), settings={"shopify_orders": {"skip_test_orders": skipped}})
 
-    told = stream.finish(webhook(test=True))
+    result = stream.finish(webhook(test=True))
 
-    assert told.kinds == (["skipped"] if skipped else ["submitted", "issued"])
+    assert result.kinds == (["skipped"] if skipped else ["submitted", "issued"])
     assert stream.finish(webhook(id=7)).kinds == ["submitted", "issued"]
 
 
@@ -239,13 +239,13 @@ def test_what_is_no_order_is_unreadable(value: bytes | None) -> None:
         parsed(record(value))
 
 
-def test_no_value_of_the_webhook_is_told() -> None:
+def test_no_value_of_the_webhook_is_in_the_message() -> None:
     """Nearly all of them may be personal."""
-    with pytest.raises(Unreadable) as told:
+    with pytest.raises(Unreadable) as caught:
         parsed(webhook(email=["ming@example.com"], line_items="0912345678"))
 
-    assert "ming" not in str(told.value)
-    assert "0912" not in str(told.value)
+    assert "ming" not in str(caught.value)
+    assert "0912" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_phones_are_taiwanese_mobile_numbers_where_they_can_be(given: str | None
         (None, None, None),
     ],
 )
-def test_names_are_put_together_as_they_are_said(first: str | None, last: str | None, expected: str | None) -> None:
+def test_names_are_joined_in_spoken_order(first: str | None, last: str | None, expected: str | None) -> None:
     """Of the customer, and of an address, whose `name` Shopify makes of the same two with the given name first."""
     person = {"first_name": first, "last_name": last}
     name = f"{first or ''} {last or ''}".strip() or None
@@ -357,7 +357,7 @@ def test_each_shop_has_its_merchant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"currency": "USD"}, "TWD"),
         ({"financial_status": "pending"}, "not paid"),
@@ -370,9 +370,9 @@ def test_each_shop_has_its_merchant() -> None:
         ({"line_items": [{**LINE, "properties": [{"name": "ticket_type", "value": "gold"}]}]}, "none of"),
     ],
 )
-def test_what_cannot_become_tickets_is_an_invalid_order(changes: dict[str, object], said: str) -> None:
+def test_what_cannot_become_tickets_is_an_invalid_order(changes: dict[str, object], message: str) -> None:
     """With the line and what to do."""
-    with pytest.raises(InvalidOrder, match=said):
+    with pytest.raises(InvalidOrder, match=message):
         parsed(webhook(**changes))
 
 
@@ -384,10 +384,10 @@ def test_too_many_lines_do_not_fit() -> None:
 
 def test_a_webhook_is_issued(memory_stream: MakesStreams) -> None:
     """All the way to the event, with the reference in it."""
-    told = memory_stream(ShopifyOrders()).finish(webhook())
+    result = memory_stream(ShopifyOrders()).finish(webhook())
 
-    assert told.kinds == ["submitted", "issued"]
-    assert told.event("issued").data["reference"] == {"shop": SHOP, "name": "#1001", "test": False}
+    assert result.kinds == ["submitted", "issued"]
+    assert result.event("issued").data["reference"] == {"shop": SHOP, "name": "#1001", "test": False}
 
 
 def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:

@@ -33,7 +33,7 @@ def test_other_orders_are_none(policy: SkipPolicy, orders: Orders, reference: ob
     assert policy.accept_order(orders.electronic(reference=reference)) is None
 
 
-def test_nobody_is_skipped_by_an_empty_list_of_prefixes(orders: Orders) -> None:
+def test_no_order_is_skipped_by_an_empty_list_of_prefixes(orders: Orders) -> None:
     """No prefix is no prefix of anything."""
     plugin = SkipPolicy()
     plugin.configure(Settings(test_prefixes=(), test_reference=None))
@@ -67,18 +67,18 @@ def test_excluded_lines_become_no_tickets_and_the_rest_goes_on(
 ) -> None:
     """All the way to the event, the setting read as the adapter reads it."""
     stream = memory_stream(skip_policy=policy, settings={"skip_policy": {"skus": ["SHIP-*"]}})
-    told = stream.finish(orders.electronic(SHIPPING, TICKET, FREE))
+    result = stream.finish(orders.electronic(SHIPPING, TICKET, FREE))
 
-    assert told.event("issued").data["ticket_count"] == 2
+    assert result.event("issued").data["ticket_count"] == 2
 
 
-def test_a_skipped_order_is_told(policy: SkipPolicy, orders: Orders, memory_stream: MakesStreams) -> None:
+def test_a_skipped_order_is_published(policy: SkipPolicy, orders: Orders, memory_stream: MakesStreams) -> None:
     """With plugin and reason, and nothing was sent."""
     stream = memory_stream(skip_policy=policy)
-    told = stream.finish(orders.electronic(order_id="TEST-8"))
+    result = stream.finish(orders.electronic(order_id="TEST-8"))
 
-    assert told.kinds == ["skipped"]
-    assert told.event("skipped").data["reason"] == "a test order"
+    assert result.kinds == ["skipped"]
+    assert result.event("skipped").data["reason"] == "a test order"
     assert stream.ecticket.requests == []
 
 

@@ -224,7 +224,7 @@ def test_meta_of_a_line_says_its_day_and_kind() -> None:
     ("first", "last", "expected"),
     [("小明", "王", "王小明"), ("Alice", "Chen", "Alice Chen"), ("", "王小明", "王小明"), ("", "", None)],
 )
-def test_names_are_put_together_as_they_are_said(first: str, last: str, expected: str | None) -> None:
+def test_names_are_joined_in_spoken_order(first: str, last: str, expected: str | None) -> None:
     """Chinese names begin with the family's."""
     person = {**ADDRESS, "first_name": first, "last_name": last}
 
@@ -253,7 +253,7 @@ def test_each_shop_has_its_merchant(source: str, merchant_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"currency": "USD"}, "TWD"),
         ({"line_items": [{**LINE, "subtotal": "2400.50"}]}, "cents"),
@@ -263,9 +263,9 @@ def test_each_shop_has_its_merchant(source: str, merchant_id: str) -> None:
         ({"line_items": [{**LINE, "meta_data": [{"key": "ticket_type", "value": "gold"}]}]}, "none of"),
     ],
 )
-def test_what_cannot_become_tickets_is_an_invalid_order(changes: dict[str, object], said: str) -> None:
+def test_what_cannot_become_tickets_is_an_invalid_order(changes: dict[str, object], message: str) -> None:
     """With the line and what to do."""
-    with pytest.raises(InvalidOrder, match=said):
+    with pytest.raises(InvalidOrder, match=message):
         parsed(webhook(**changes))
 
 
@@ -287,9 +287,9 @@ def test_a_webhook_is_issued(memory_stream: MakesStreams) -> None:
     stream = memory_stream(WooCommerceOrders())
 
     assert stream.finish(webhook(status="on-hold")).ignored == "status on-hold"
-    told = stream.finish(webhook())
-    assert told.kinds == ["submitted", "issued"]
-    assert told.event("issued").data["reference"] == {"shop": SHOP, "number": "W-727"}
+    result = stream.finish(webhook())
+    assert result.kinds == ["submitted", "issued"]
+    assert result.event("issued").data["reference"] == {"shop": SHOP, "number": "W-727"}
 
 
 def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:

@@ -13,31 +13,31 @@ from typing import Final, Protocol
 from pluggy import HookimplOpts
 from pydantic import BaseModel
 
-from adapter.errors import PluginRefused
+from adapter.errors import PluginRejected
 from adapter.extensions.hooks import Hook, hooks
 from adapter.extensions.hookspecs import PROJECT
-from adapter.extensions.nearest import did_you_mean
 from adapter.extensions.sources import FILE_MODULE
+from adapter.extensions.suggestions import did_you_mean
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 _HOW_TO_MARK: Final = "Mark a function that bears a hook's name with @hookimpl; the hooks are {known}."
 
 
-class FindsMarks(Protocol):
+class HookMarkReader(Protocol):
     """The part of pluggy's manager that reads the mark `@hookimpl`."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> HookimplOpts | None: ...
 
 
-def refuse_unsound(name: str, plugin: object, marks: FindsMarks) -> None:
+def validate_plugin(name: str, plugin: object, marks: HookMarkReader) -> None:
     """Raise PluginRefused with one sentence for each mistake of the plugin, or do nothing."""
     problems = tuple(_problems(plugin, marks))
     if problems:
-        raise PluginRefused("\n".join(f"Plugin '{name}': {problem}" for problem in problems))
+        raise PluginRejected("\n".join(f"Plugin '{name}': {problem}" for problem in problems))
 
 
-def _problems(plugin: object, marks: FindsMarks) -> Iterator[str]:
+def _problems(plugin: object, marks: HookMarkReader) -> Iterator[str]:
     found = 0
     for attribute in dir(plugin):
         options = marks.parse_hookimpl_opts(plugin, attribute)

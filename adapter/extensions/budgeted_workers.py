@@ -1,7 +1,7 @@
 """Worker threads with a time budget: a merchant's hook may be slow or stuck, the loop must not be.
 
 A thread cannot be ended from outside. So a thread whose job ran over its budget is given up: the caller gets an error
-at once, another thread takes its place, and the stuck one is counted in `abandoned` until it comes back by itself and
+at once, another thread takes its place, and the stuck one is counted in `stuck` until it comes back by itself and
 ends. All are daemon threads, so that a stuck one never holds up the exit. Why not `ThreadPoolExecutor`: it joins its
 threads at exit, and gives up nothing.
 
@@ -32,7 +32,7 @@ from adapter.extensions.hookspecs import KINDS
 
 T = TypeVar("T")
 
-ABANDONED_LIMIT: Final = 256
+STUCK_LIMIT: Final = 256
 """Stuck threads at which no further job is taken; `/livez` complains long before."""
 
 LOOK_SECONDS: Final = 0.02
@@ -70,17 +70,17 @@ class _Job(Generic[T]):
     """Work for a thread, and where its result goes."""
 
     def __init__(
-        self, work: Callable[[], T], overrun: Callable[[], HookFailed | None], at_work: Callable[[], str | None]
+        self, work: Callable[[], T], timed_out: Callable[[], HookFailed | None], at_work: Callable[[], str | None]
     ) -> None:
         self.work = work
         self.at_work = at_work
-        self.overrun = overrun
+        self.timed_out = timed_out
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()
         self.context = contextvars.copy_context()
         self.began: _Began | None = None
         self.spent = Spent()
-        self.abandoned = False
+        self.stuck = False
 
     def run(self, began: _Began) -> Callable[[], None]:
         """Do the work, in the thread; what comes back is to be called on the loop."""
@@ -102,9 +102,9 @@ class _Thread:
         self.inbox: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._finished = finished
         self._clocks = clocks
-        threading.Thread(target=self._live, name=name, daemon=True).start()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         clock = self._clocks.this_thread()
         while (job := self.inbox.get()) is not None:
             settle = job.run(_Began(clock, self._clocks.wall()))
@@ -114,7 +114,7 @@ class _Thread:
             del job, settle  # an idle thread keeps no customer data
 
 
-class _Looked:
+class _LastCheck:
     """What the clocks of the process showed when the jobs were looked at last; belongs to the loop's thread."""
 
     def __init__(self, clocks: HookClocks) -> None:
@@ -144,7 +144,7 @@ class _Looked:
         return 0.0 if self._thread is None else self._thread.queued()
 
 
-class Workers:
+class BudgetedWorkers:
     """At most `threads` jobs at once, each with `budget_seconds` to spend; further jobs wait their turn."""
 
     def __init__(
@@ -153,7 +153,7 @@ class Workers:
         budget_seconds: float,
         threads: int,
         name: str,
-        abandoned_limit: int = ABANDONED_LIMIT,
+        stuck_limit: int = STUCK_LIMIT,
         clocks: HookClocks | None = None,
     ) -> None:
         self.budget_seconds = budget_seconds
@@ -161,20 +161,20 @@ class Workers:
         self._look_seconds = max(_LEAST_LOOK_SECONDS, min(LOOK_SECONDS, budget_seconds / LOOKS_PER_BUDGET))
         self._running: set[_Job[object]] = set()
         self._watch: asyncio.TimerHandle | None = None
-        self._looked = _Looked(self._clocks)
+        self._last_check = _LastCheck(self._clocks)
         self._limit = threads
-        self._abandoned_limit = abandoned_limit
+        self._stuck_limit = stuck_limit
         self._names = (f"{name}-{number}" for number in itertools.count(1))
         self._idle: list[_Thread] = []
         self._waiting: deque[_Job[object]] = deque()
         self._ended: list[Callable[[], str | None]] = []
         self._busy = 0
         self._given_up: set[_Job[object]] = set()
-        self._last_overrun: HookFailed | None = None
+        self._last_timeout: HookFailed | None = None
         self._closed = False
 
     @property
-    def abandoned(self) -> int:
+    def stuck(self) -> int:
         """Threads given up and not yet back."""
         return len(self._given_up)
 
@@ -182,18 +182,18 @@ class Workers:
         self,
         work: Callable[[], T],
         *,
-        overrun: Callable[[], HookFailed | None],
+        timed_out: Callable[[], HookFailed | None],
         at_work: Callable[[], str | None] = lambda: None,
     ) -> T:
         """What `work` returns or raises, done in a thread, with the caller's context variables.
 
         `at_work` names the hook that the thread is in, or was in last.
 
-        Raises what `overrun` returns when the budget is over (None: go on waiting), and HookFailed at once when too
+        Raises what `timed_out` returns when the budget is over (None: go on waiting), and HookFailed at once when too
         many threads are stuck.
         """
         self._refuse_when_stuck()
-        job = _Job(work, overrun, at_work)
+        job = _Job(work, timed_out, at_work)
         if self._busy < self._limit:
             self._start(job)  # type: ignore[arg-type]  # a job of T is handled as one of object; only its future is read
         else:
@@ -212,25 +212,27 @@ class Workers:
         self._running.add(job)
         if self._watch is None:
             self._ended.clear()
-            self._looked.begin()
-            self._watch = job.loop.call_later(self._look_seconds, self._look)
+            self._last_check.begin()
+            self._watch = job.loop.call_later(self._look_seconds, self._check_running)
         thread.inbox.put(job)
 
-    def _look(self) -> None:
+    def _check_running(self) -> None:
         """Count what each running job has spent, and give up the threads of those that have spent too much."""
         self._watch = None
         jobs = [(job, job.began, job.began.look()) for job in self._running if job.began is not None]
-        span = self._looked.span(self._look_seconds, hooks=len(jobs), queued=sum(each.queued for _, _, each in jobs))
-        self._tell_of_stall(span.wall - span.planned)
+        span = self._last_check.span(
+            self._look_seconds, hooks=len(jobs), queued=sum(each.queued for _, _, each in jobs)
+        )
+        self._warn_of_stall(span.wall - span.planned)
         for job, began, thread in jobs:
-            wall = max(0.0, min(span.wall, self._looked.at - began.wall))
+            wall = max(0.0, min(span.wall, self._last_check.at - began.wall))
             job.spent.add(replace(span, wall=wall), thread)
             if job.spent.seconds >= self.budget_seconds:
                 self._over_budget(job)
         if self._running:
-            self._watch = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
+            self._watch = asyncio.get_running_loop().call_later(self._look_seconds, self._check_running)
 
-    def _tell_of_stall(self, seconds: float) -> None:
+    def _warn_of_stall(self, seconds: float) -> None:
         """Warn when the loop did not turn for long, and name the hooks that were at work meanwhile."""
         ended, self._ended = self._ended, []
         if seconds < STALL_SECONDS:
@@ -245,21 +247,21 @@ class Workers:
             )
 
     def _over_budget(self, job: _Job[object]) -> None:
-        failure = job.overrun()
+        failure = job.timed_out()
         if failure is None:
             job.spent = Spent()
             return
-        job.abandoned = True
+        job.stuck = True
         self._running.discard(job)
         self._given_up.add(job)
-        self._last_overrun = failure
+        self._last_timeout = failure
         if not job.future.done():
             job.future.set_exception(failure)
         self._release()
 
     def _finish(self, thread: _Thread, job: _Job[object], settle: Callable[[], None]) -> None:
         self._ended.append(job.at_work)
-        if job.abandoned:
+        if job.stuck:
             self._given_up.discard(job)
             thread.inbox.put(None)
             return
@@ -282,11 +284,11 @@ class Workers:
                 return
 
     def _refuse_when_stuck(self) -> None:
-        last = self._last_overrun
-        if last is None or self.abandoned < self._abandoned_limit:
+        last = self._last_timeout
+        if last is None or self.stuck < self._stuck_limit:
             return
         raise HookFailed(
-            f"Plugin '{last.plugin}' was not asked: {self.abandoned} threads are stuck in hooks, the last one in its "
+            f"Plugin '{last.plugin}' was not asked: {self.stuck} threads are stuck in hooks, the last one in its "
             f"{last.hook}. Fix or disable it, and restart the adapter. {KINDS[last.hook].aftermath}",
             plugin=last.plugin,
             hook=last.hook,

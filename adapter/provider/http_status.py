@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from adapter.errors import CallError, InDoubt, NotAccepted, RefusedUnread
+from adapter.errors import CallError, InDoubt, NotAccepted, Throttled
 from adapter.provider.limits import CallLimits
 
 NOT_ACCEPTED = frozenset({400, 401, 404, 405, 413, 415, 422}) | frozenset(range(300, 400))
@@ -20,7 +20,7 @@ NOT_ACCEPTED = frozenset({400, 401, 404, 405, 413, 415, 422}) | frozenset(range(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """One whole answer.
 
     `headers` finds a name in any letter case. `sent_at` is when its request began to be written, and `sent_steady` the
@@ -34,31 +34,31 @@ class Answer:
     sent_steady: float
 
 
-def judge(answer: Answer, *, what: str, limits: CallLimits, now: datetime) -> CallError | None:
+def classify(answer: HttpAnswer, *, what: str, limits: CallLimits, now: datetime) -> CallError | None:
     """Say what an answer's status means: None for 200, else the error to raise; `what` names the call in it."""
     if answer.status == HTTPStatus.OK:
         return None
-    came = f"{what} was answered with HTTP {answer.status}"
-    wait = _held_back_seconds(answer, limits, now)
+    answered = f"{what} was answered with HTTP {answer.status}"
+    wait = _retry_after_of(answer, limits, now)
     if wait is not None:
         retry_at = now + timedelta(seconds=wait)
-        return RefusedUnread(f"{came}: refused unread. Again at {retry_at:%H:%M:%S} UTC.", retry_at=retry_at)
+        return Throttled(f"{answered}: refused unread. Again at {retry_at:%H:%M:%S} UTC.", retry_at=retry_at)
     if answer.status in NOT_ACCEPTED:
-        return NotAccepted(f"{came}: nothing was accepted. Check provider.environment, base_url and family.")
-    return InDoubt(f"{came}, which says nothing about its effect. Ask before anything else.")
+        return NotAccepted(f"{answered}: nothing was accepted. Check provider.environment, base_url and family.")
+    return InDoubt(f"{answered}, which says nothing about its effect. Ask before anything else.")
 
 
-def _held_back_seconds(answer: Answer, limits: CallLimits, now: datetime) -> float | None:
+def _retry_after_of(answer: HttpAnswer, limits: CallLimits, now: datetime) -> float | None:
     """How long a refused-unread call has to wait; None when the status does not say that it was one."""
-    told = retry_after_seconds(answer.headers, now)
-    unsaid = {
+    wait = retry_after_seconds(answer.headers, now)
+    defaults = {
         HTTPStatus.FORBIDDEN: limits.lock_out_seconds,
         HTTPStatus.TOO_MANY_REQUESTS: limits.busy_seconds,
         HTTPStatus.SERVICE_UNAVAILABLE: None,
     }
-    if answer.status not in unsaid:
+    if answer.status not in defaults:
         return None
-    return unsaid[HTTPStatus(answer.status)] if told is None else min(told, limits.max_retry_after_seconds)
+    return defaults[HTTPStatus(answer.status)] if wait is None else min(wait, limits.max_retry_after_seconds)
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:

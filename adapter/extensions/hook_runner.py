@@ -18,12 +18,12 @@ from functools import partial
 from typing import Final, TypeVar
 
 from adapter.errors import HookFailed
-from adapter.extensions.calling import Calls, Implementation
+from adapter.extensions.budgeted_workers import BudgetedWorkers
 from adapter.extensions.counters import HookCounters
-from adapter.extensions.decision import Decision, Plan
 from adapter.extensions.failure_log import FailureLog
-from adapter.extensions.isolation import Workers
+from adapter.extensions.invocation import HookCalls, Implementation
 from adapter.extensions.manager import PluginManager
+from adapter.extensions.order_hooks import OrderHooks, Plan
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
 from adapter.issuance.order import Order
 from adapter.issuance.plan import Part
@@ -46,7 +46,7 @@ def log_failure(failure: HookFailed, withheld: int = 0) -> None:
     _log.warning("%s%s", failure, f" It failed {withheld} times more since the last such line." if withheld else "")
 
 
-class Extensions:
+class HookRunner:
     """All plugins of this process, ready to be asked.
 
     `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` hears of
@@ -66,9 +66,9 @@ class Extensions:
         self._plugins = plugins
         self._parse_default = parse_default
         self._on_observer_failure = on_observer_failure or FailureLog(log_failure)
-        self._workers = Workers(budget_seconds=budget_seconds, threads=threads, name="hooks")
-        self._observers = Workers(budget_seconds=budget_seconds, threads=1, name="observers")
-        self._telling: set[asyncio.Task[None]] = set()
+        self._order_workers = BudgetedWorkers(budget_seconds=budget_seconds, threads=threads, name="hooks")
+        self._observers = BudgetedWorkers(budget_seconds=budget_seconds, threads=1, name="observers")
+        self._notifications: set[asyncio.Task[None]] = set()
 
     @property
     def fingerprint(self) -> str:
@@ -81,16 +81,16 @@ class Extensions:
         return self._plugins
 
     @property
-    def abandoned_threads(self) -> int:
+    def stuck_threads(self) -> int:
         """Threads that are stuck in hooks now."""
-        return self._workers.abandoned + self._observers.abandoned
+        return self._order_workers.stuck + self._observers.stuck
 
     async def parse(self, record: OrderRecord) -> Order | Ignore:
         """The order a record tells of, or why a plugin ignores it.
 
         Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
         """
-        parsed = await self._decide(("parse_order",), lambda decision: decision.parse(record))
+        parsed = await self._run_order_hooks(("parse_order",), lambda order_hooks: order_hooks.parse(record))
         order = self._parse_default(record) if parsed is None else parsed
         return replace(order, received_at=order.received_at or record.timestamp) if isinstance(order, Order) else order
 
@@ -100,67 +100,69 @@ class Extensions:
         Raises HookFailed, UnmappedItem and the other order errors of mapping, and what `plan` raises.
         """
 
-        def decide(decision: Decision) -> Skip | tuple[Part, ...]:
-            return decision.accept(order) or decision.parts(order, plan)
+        def run(order_hooks: OrderHooks) -> Skip | tuple[Part, ...]:
+            return order_hooks.accept(order) or order_hooks.parts(order, plan)
 
-        return await self._decide(("accept_order", "map_item", "shape_issue"), decide)
+        return await self._run_order_hooks(("accept_order", "map_item", "shape_issue"), run)
 
     async def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The shaped parts alone: for an order that may have been sent, whose numbers must be known first.
 
         Raises as `prepare` does.
         """
-        return await self._decide(("map_item", "shape_issue"), lambda decision: decision.parts(order, plan))
+        return await self._run_order_hooks(
+            ("map_item", "shape_issue"), lambda order_hooks: order_hooks.parts(order, plan)
+        )
 
     async def accept(self, order: Order) -> Skip | None:
         """Whether the order is to be skipped, asked alone once it is known that nothing was sent.
 
         Raises as `prepare` does.
         """
-        return await self._decide(("accept_order",), lambda decision: decision.accept(order))
+        return await self._run_order_hooks(("accept_order",), lambda order_hooks: order_hooks.accept(order))
 
     def settled(self, outcome: OrderOutcome) -> None:
         """Tell the observers, in their own time. Never raises and never waits."""
         for observer in self._plugins.implementations("order_settled"):
-            if len(self._telling) >= OBSERVER_BACKLOG:
+            if len(self._notifications) >= OBSERVER_BACKLOG:
                 self.counters.add(observer.plugin, observer.hook.name, seconds=0.0, failed=True)
                 continue
-            task = asyncio.ensure_future(self._tell(observer, _own(outcome)))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            task = asyncio.ensure_future(self._notify(observer, _copy_for_observer(outcome)))
+            self._notifications.add(task)
+            task.add_done_callback(self._notifications.discard)
 
     async def observers_done(self) -> None:
         """Let the observers hear what they have not heard yet, at most for two budgets."""
-        if self._telling:
-            await asyncio.wait(self._telling, timeout=2 * self._observers.budget_seconds)
+        if self._notifications:
+            await asyncio.wait(self._notifications, timeout=2 * self._observers.budget_seconds)
 
     async def aclose(self) -> None:
         """Let the observers hear what they have not heard yet, at most for two budgets; then end the idle threads."""
         await self.observers_done()
-        for task in self._telling:
+        for task in self._notifications:
             task.cancel()
-        self._workers.close()
+        self._order_workers.close()
         self._observers.close()
 
-    async def _decide(self, hooks: tuple[str, ...], decide: Callable[[Decision], T]) -> T:
+    async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T]) -> T:
         """One visit to a thread for all these hooks, or none where only built-in ones have a say."""
-        calls = Calls(self.counters)
-        decision = Decision(self._plugins, calls)
-        if not any(self._plugins.merchants_have(hook) for hook in hooks):
-            return decide(decision)
-        overrun = partial(calls.overrun, self._workers.budget_seconds)
-        return await self._workers.run(partial(decide, decision), overrun=overrun, at_work=calls.at_work)
+        calls = HookCalls(self.counters)
+        order_hooks = OrderHooks(self._plugins, calls)
+        if not any(self._plugins.has_merchant_plugin(hook) for hook in hooks):
+            return run(order_hooks)
+        timed_out = partial(calls.timed_out, self._order_workers.budget_seconds)
+        return await self._order_workers.run(partial(run, order_hooks), timed_out=timed_out, at_work=calls.at_work)
 
-    async def _tell(self, observer: Implementation, outcome: OrderOutcome) -> None:
-        calls = Calls(self.counters)
-        tell = partial(calls.call, observer, {"outcome": outcome})
-        overrun = partial(calls.overrun, self._observers.budget_seconds)
+    async def _notify(self, observer: Implementation, outcome: OrderOutcome) -> None:
+        calls = HookCalls(self.counters)
+        call = partial(calls.call, observer, {"outcome": outcome})
+        timed_out = partial(calls.timed_out, self._observers.budget_seconds)
         try:
-            await self._observers.run(tell, overrun=overrun, at_work=calls.at_work)
+            await self._observers.run(call, timed_out=timed_out, at_work=calls.at_work)
         except HookFailed as failure:
             self._on_observer_failure(failure)
 
 
-def _own(outcome: OrderOutcome) -> OrderOutcome:
+def _copy_for_observer(outcome: OrderOutcome) -> OrderOutcome:
     """The outcome for one observer: what it does to `reference` reaches nobody else."""
     return replace(outcome, reference=copy.deepcopy(outcome.reference))

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
-from adapter.errors import PluginRefused
-from adapter.extensions.calling import Implementation, attempt
+from adapter.errors import PluginRejected
+from adapter.extensions.invocation import Implementation, try_call
 
 T = TypeVar("T")
 
@@ -25,11 +25,11 @@ START_SECONDS: Final = 60.0
 """What one plugin may take to be loaded, and then for each hook that is called at start."""
 
 
-class NotBackYet(Exception):  # becomes a sentence of PluginRefused and is never seen outside
+class StillRunning(Exception):  # becomes a sentence of PluginRefused and is never seen outside
     """The time is over and the work is not."""
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
     """What `work` returns or raises, done in a thread; what it prints is no data, and goes to standard error.
 
     Raises NotBackYet when it takes longer; its thread then goes on by itself and holds up no exit.
@@ -50,11 +50,13 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         thread.start()
         thread.join(seconds)
     if not done:
-        raise NotBackYet
+        raise StillRunning
     return done[0]()
 
 
-def provide(implementation: Implementation, given: Mapping[str, object], *, seconds: float = START_SECONDS) -> object:
+def call_provider_hook(
+    implementation: Implementation, given: Mapping[str, object], *, seconds: float = START_SECONDS
+) -> object:
     """What one plugin answers to a hook of kind provide; of the promised type.
 
     Raises PluginRefused with plugin, hook and cure; SettingsError where `configure` says that settings are wrong.
@@ -62,12 +64,12 @@ def provide(implementation: Implementation, given: Mapping[str, object], *, seco
     if implementation.built_in:
         return implementation.function(*(given[name] for name in implementation.arguments))
     try:
-        answer, problem = within(seconds, partial(attempt, implementation, given))
-    except NotBackYet:
+        answer, problem = run_with_timeout(seconds, partial(try_call, implementation, given))
+    except StillRunning:
         problem = f"has not come back after {seconds:g} s"
     if problem is not None:
         cure = "Mend the plugin, or put its name into plugins.disabled."
-        raise PluginRefused(f"{implementation.blamed(problem)}. {cure}")
+        raise PluginRejected(f"{implementation.describe(problem)}. {cure}")
     return answer
 
 

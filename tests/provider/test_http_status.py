@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.errors import CallError, InDoubt, NotAccepted, RefusedUnread
-from adapter.provider.answers import Answer, judge, retry_after_seconds
+from adapter.errors import CallError, InDoubt, NotAccepted, Throttled
+from adapter.provider.http_status import HttpAnswer, classify, retry_after_seconds
 from adapter.provider.limits import CallLimits
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -19,13 +19,13 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def _judge(status: int, **headers: str) -> CallError | None:
     named = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
-    answer = Answer(status=status, headers=named, body=b"", sent_at=NOW, sent_steady=0)
-    return judge(answer, what="a call", limits=CallLimits(), now=NOW)
+    answer = HttpAnswer(status=status, headers=named, body=b"", sent_at=NOW, sent_steady=0)
+    return classify(answer, what="a call", limits=CallLimits(), now=NOW)
 
 
-def _held_back(verdict: CallError | None) -> float:
-    assert isinstance(verdict, RefusedUnread)
-    return (verdict.retry_at - NOW).total_seconds()
+def _held_back(error: CallError | None) -> float:
+    assert isinstance(error, Throttled)
+    return (error.retry_at - NOW).total_seconds()
 
 
 def test_only_200_goes_on() -> None:
@@ -47,13 +47,13 @@ def test_every_other_status_is_in_doubt(status: int) -> None:
     assert isinstance(_judge(status), InDoubt)
 
 
-def test_403_locks_out_for_thirty_minutes_or_as_told() -> None:
+def test_403_locks_out_for_thirty_minutes_or_for_retry_after() -> None:
     """ECPay's rule for too many calls."""
     assert _held_back(_judge(403)) == 1800
     assert _held_back(_judge(403, Retry_After="120")) == 120
 
 
-def test_429_waits_as_told_or_a_minute() -> None:
+def test_429_waits_for_retry_after_or_a_minute() -> None:
     """Refused before execution, whether or not it says for how long."""
     assert _held_back(_judge(429)) == 60
     assert _held_back(_judge(429, Retry_After="7")) == 7

@@ -23,12 +23,12 @@ _KINDS = {
 }
 
 
-def shape_of(value: object) -> str:
+def describe_shape(value: object) -> str:
     """Describe a value by its length and kinds of characters.
 
-    >>> shape_of("09-1234 abc")
+    >>> describe_shape("09-1234 abc")
     '11 characters: 3 letters, 6 digits, 1 white space, 1 other'
-    >>> shape_of("王小明"), shape_of(""), shape_of(None)
+    >>> describe_shape("王小明"), describe_shape(""), describe_shape(None)
     ('3 characters: 3 Chinese', 'empty', 'missing')
     """
     if value is None:
@@ -42,12 +42,12 @@ def shape_of(value: object) -> str:
     return f"{len(value)} characters: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Show a value that is neither personal nor secret, cut to what fits a log line.
 
-    >>> shown("A B"), shown(None), shown(9), shown(date(2024, 1, 2)), shown(())
+    >>> quoted("A B"), quoted(None), quoted(9), quoted(date(2024, 1, 2)), quoted(())
     ("'A B'", 'missing', '9', '2024-01-02', 'empty')
-    >>> shown("x" * 50)
+    >>> quoted("x" * 50)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'... (50 characters)"
     """
     if value is None:

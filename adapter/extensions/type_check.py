@@ -63,7 +63,7 @@ def plain(value: object, expected: object) -> tuple[object, str | None]:
     return found, None
 
 
-def mismatch(value: object, expected: object) -> str | None:
+def type_mismatch(value: object, expected: object) -> str | None:
     """None when `value` can be had as an `expected`, else how it cannot."""
     _, wrong = plain(value, expected)
     return wrong

@@ -25,7 +25,7 @@ CALLBACK_PORTS = (None, 80, 443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class SettingsIssue:
     """One thing about one setting: `message` says what is so and what follows, `cure` what to do."""
 
     level: Literal["problem", "warning"]
@@ -37,7 +37,7 @@ class Advice:
         return f"{self.message} {self.cure}"
 
 
-def advise(settings: Settings) -> tuple[Advice, ...]:
+def check_settings(settings: Settings) -> tuple[SettingsIssue, ...]:
     """All advice on these settings, problems and warnings mixed, by group."""
     return (
         *_operator(settings),
@@ -51,15 +51,15 @@ def advise(settings: Settings) -> tuple[Advice, ...]:
     )
 
 
-def _problem(key: str, message: str, cure: str) -> Advice:
-    return Advice(level="problem", key=key, message=message, cure=cure)
+def _problem(key: str, message: str, cure: str) -> SettingsIssue:
+    return SettingsIssue(level="problem", key=key, message=message, cure=cure)
 
 
-def _warning(key: str, message: str, cure: str) -> Advice:
-    return Advice(level="warning", key=key, message=message, cure=cure)
+def _warning(key: str, message: str, cure: str) -> SettingsIssue:
+    return SettingsIssue(level="warning", key=key, message=message, cure=cure)
 
 
-def _operator(settings: Settings) -> Iterator[Advice]:
+def _operator(settings: Settings) -> Iterator[SettingsIssue]:
     operator, store_id = settings.submit.operator, settings.submit.store_id
     variable = f"submit.operator ({ENV_PREFIX}SUBMIT__OPERATOR)"
     if operator is None:
@@ -86,7 +86,7 @@ def _operator(settings: Settings) -> Iterator[Advice]:
         )
 
 
-def _merchants(settings: Settings) -> Iterator[Advice]:
+def _merchants(settings: Settings) -> Iterator[SettingsIssue]:
     if not settings.merchants and settings.secrets_dir is None:
         yield _problem(
             "merchants",
@@ -95,7 +95,7 @@ def _merchants(settings: Settings) -> Iterator[Advice]:
         )
 
 
-def _waiting_times(settings: Settings) -> Iterator[Advice]:
+def _waiting_times(settings: Settings) -> Iterator[SettingsIssue]:
     """Lower waiting times trade safety for speed and lean on ECPay's uniqueness rule (contract, section 4)."""
     submit = settings.submit
     for key, seconds, then in (
@@ -112,7 +112,7 @@ def _waiting_times(settings: Settings) -> Iterator[Advice]:
             )
 
 
-def _give_up(settings: Settings) -> Iterator[Advice]:
+def _give_up(settings: Settings) -> Iterator[SettingsIssue]:
     submit = settings.submit
     give_up = submit.give_up_after_hours * 3600
     for key, seconds in (
@@ -138,7 +138,7 @@ def _give_up(settings: Settings) -> Iterator[Advice]:
         )
 
 
-def _confirming(settings: Settings) -> Iterator[Advice]:
+def _confirming(settings: Settings) -> Iterator[SettingsIssue]:
     confirm = settings.confirm
     if confirm.first_query_seconds >= confirm.delayed_after_seconds:
         yield _warning(
@@ -160,7 +160,7 @@ def _confirming(settings: Settings) -> Iterator[Advice]:
             )
 
 
-def _calls(settings: Settings) -> Iterator[Advice]:
+def _calls(settings: Settings) -> Iterator[SettingsIssue]:
     provider, grace = settings.provider, settings.shutdown.grace_seconds
     if grace < provider.timeout_seconds:
         yield _warning(
@@ -179,7 +179,7 @@ def _calls(settings: Settings) -> Iterator[Advice]:
         )
 
 
-def _kafka(settings: Settings) -> Iterator[Advice]:
+def _kafka(settings: Settings) -> Iterator[SettingsIssue]:
     kafka = settings.kafka
     least, most = SESSION_SECONDS
     if not least <= kafka.session_timeout_seconds <= most:
@@ -206,7 +206,7 @@ def _kafka(settings: Settings) -> Iterator[Advice]:
         )
 
 
-def _callbacks(settings: Settings) -> Iterator[Advice]:
+def _callbacks(settings: Settings) -> Iterator[SettingsIssue]:
     callbacks = settings.callbacks
     if callbacks.public_url is None:
         return

@@ -9,12 +9,12 @@ import logging
 from datetime import datetime, timedelta
 
 from adapter.errors import BreakerOpen
-from adapter.provider.answers import Answer
 from adapter.provider.breaker import Admission, Breaker, BreakerState
-from adapter.provider.clock import Clock
-from adapter.provider.gate import Gate
+from adapter.provider.call_limiter import CallLimiter
+from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits
 from adapter.provider.observer import ProviderObserver
+from adapter.provider.time_source import TimeSource
 
 REFUSAL_LOG_SECONDS = 600.0
 """From one logged refusal of a merchant to the next, where acceptances come in between."""
@@ -22,24 +22,24 @@ REFUSAL_LOG_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 
-class Door:
+class MerchantChannel:
     """Made at a merchant's first call. The breaker counts in seconds of a steady clock, errors tell wall time."""
 
-    def __init__(self, merchant_id: str, limits: CallLimits, observer: ProviderObserver, clock: Clock) -> None:
+    def __init__(self, merchant_id: str, limits: CallLimits, observer: ProviderObserver, clock: TimeSource) -> None:
         self.merchant_id = merchant_id
-        self.gate = Gate(
+        self.limiter = CallLimiter(
             calls_per_second=limits.max_calls_per_second,
             concurrent_calls=limits.max_concurrent_calls,
             max_wait_seconds=limits.max_wait_seconds,
         )
         self._last_accepted: tuple[float, datetime] | None = None
         self._breaker = Breaker(first_wait=limits.first_probe_seconds, longest_wait=limits.max_probe_seconds)
-        self._told_state = self._breaker.state
+        self._reported_state = self._breaker.state
         self._observer = observer
         self._clock = clock
-        self._came = ""
-        self._envelopes = FirstRefusals(merchant_id, "envelope", clock)
-        self._issues = FirstRefusals(merchant_id, "issue", clock)
+        self._last_code = ""
+        self._envelopes = FirstRefusalLog(merchant_id, "envelope", clock)
+        self._issues = FirstRefusalLog(merchant_id, "issue", clock)
 
     def needs_probe(self) -> bool:
         """Whether the caller has to make the breaker's probe before its own call.
@@ -49,19 +49,19 @@ class Door:
         """
         admission = self._breaker.admit(self._clock.steady())
         if admission is Admission.REFUSED:
-            raise self.closed_off()
+            raise self.breaker_open_error()
         return admission is Admission.PROBE
 
-    def refuse_unless_open(self) -> None:
+    def raise_if_breaker_open(self) -> None:
         """Refuse a call whose turn came after the breaker had opened.
 
         Raises:
             BreakerOpen: it has.
         """
         if self._breaker.state is not BreakerState.CLOSED:
-            raise self.closed_off()
+            raise self.breaker_open_error()
 
-    def closed_off(self) -> BreakerOpen:
+    def breaker_open_error(self) -> BreakerOpen:
         """Make the error of a call that is not tried."""
         seconds = max(0.0, self._breaker.retry_at - self._clock.steady())
         retry_at = self._clock.now() + timedelta(seconds=seconds)
@@ -76,7 +76,7 @@ class Door:
         """When the last query began to be written that was answered with RtnCode 1."""
         return None if self._last_accepted is None else self._last_accepted[1]
 
-    def note_accepted_query(self, answer: Answer) -> None:
+    def note_accepted_query(self, answer: HttpAnswer) -> None:
         """Keep an answer with RtnCode 1, unless its request left before that of one we have.
 
         "Before" on the steady clock: a wall clock that was ahead and is set right must not leave a yes in the future.
@@ -96,26 +96,26 @@ class Door:
         else:
             self._issues.note(f"RtnCode {rtn_code}")
 
-    def not_accepted(self, kind: str, subject: str | None, came: str) -> None:
-        """An envelope was not accepted; `subject` None is a control query, `came` is ECTicket's code."""
-        self._envelopes.note(f"{kind}: {came}")
-        self._came = came
+    def not_accepted(self, kind: str, subject: str | None, code: str) -> None:
+        """An envelope was not accepted; `subject` None is a control query, `code` is ECTicket's code."""
+        self._envelopes.note(f"{kind}: {code}")
+        self._last_code = code
         if subject is None:
             self._breaker.control_not_accepted(self._clock.steady())
         else:
             self._breaker.not_accepted(kind, subject, self._clock.steady())
-        self._tell()
+        self._report_state()
 
     def lock_out(self, until: datetime) -> None:
         """ECTicket answered HTTP 403."""
-        self._came = "HTTP 403, a lock-out"
+        self._last_code = "HTTP 403, a lock-out"
         self._breaker.lock_out(self._clock.steady() + (until - self._clock.now()).total_seconds())
-        self._tell()
+        self._report_state()
 
     def begin_probe(self) -> int:
         """Take the one probe; from now on every other call is refused."""
         probe = self._breaker.begin_probe(self._clock.steady())
-        self._tell()
+        self._report_state()
         return probe
 
     def end_probe(self, probe: int, *, accepted: bool | None) -> None:
@@ -126,19 +126,19 @@ class Door:
             self._breaker.probe_accepted(probe)
         else:
             self._breaker.probe_failed(probe, self._clock.steady())
-        self._tell()
+        self._report_state()
 
-    def _tell(self) -> None:
-        before, state = self._told_state, self._breaker.state
+    def _report_state(self) -> None:
+        before, state = self._reported_state, self._breaker.state
         if state is before:
             return
-        self._told_state = state
+        self._reported_state = state
         self._observer.breaker_changed(self.merchant_id, state)
         if before is BreakerState.CLOSED:
-            error = self.closed_off()
+            error = self.breaker_open_error()
             _log.warning(
                 "breaker opened (%s): %s If this stays so, check keys, clock and provider.environment: run check.",
-                self._came,
+                self._last_code,
                 error,
                 extra={"merchant_id": self.merchant_id, "retry_at": error.retry_at.isoformat()},
             )
@@ -146,34 +146,34 @@ class Door:
             _log.info("breaker closed: ECTicket takes calls of merchant %s again", self.merchant_id)
 
 
-class FirstRefusals:
+class FirstRefusalLog:
     """Logs the first refusal of a merchant, and the first after an acceptance; once in ten minutes at most.
 
     Later ones are counted by the metrics and told by each order's own events. No text of ECTicket's is logged, which
     may quote an order.
     """
 
-    def __init__(self, merchant_id: str, what: str, clock: Clock) -> None:
+    def __init__(self, merchant_id: str, what: str, clock: TimeSource) -> None:
         self._merchant_id = merchant_id
         self._what = what
         self._clock = clock
-        self._going_on = False
+        self._refusing = False
         self._logged_at = float("-inf")
 
-    def note(self, came: str) -> None:
+    def note(self, code: str) -> None:
         """One was refused, with this code."""
         now = self._clock.steady()
-        if not self._going_on and now - self._logged_at >= REFUSAL_LOG_SECONDS:
+        if not self._refusing and now - self._logged_at >= REFUSAL_LOG_SECONDS:
             self._logged_at = now
             _log.warning(
                 "first refusal: ECTicket refused an %s of merchant %s (%s)",
                 self._what,
                 self._merchant_id,
-                came,
+                code,
                 extra={"merchant_id": self._merchant_id},
             )
-        self._going_on = True
+        self._refusing = True
 
     def ended(self) -> None:
         """One was accepted."""
-        self._going_on = False
+        self._refusing = False

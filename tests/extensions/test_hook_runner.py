@@ -14,16 +14,16 @@ from adapter import (
     hookimpl,
 )
 from adapter.errors import DoesNotFit
-from adapter.extensions.facade import Extensions
+from adapter.extensions.hook_runner import HookRunner
 from adapter.issuance.plan import Part
-from extensions.helpers import PLAN, RECORD, extensions, item_numbers, line, order, parsed, ticket
+from extensions.helpers import PLAN, RECORD, item_numbers, line, order, parsed, runner_with, ticket
 from extensions.plugins import Bundles, mapping, parsing
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 # The plugins below are what merchants write, mistakes included.
 
 
-async def prepared(plugins: Extensions, given: Order) -> tuple[Part, ...]:
+async def prepared(plugins: HookRunner, given: Order) -> tuple[Part, ...]:
     parts = await plugins.prepare(given, PLAN)
     assert isinstance(parts, tuple)
     return parts
@@ -31,7 +31,7 @@ async def prepared(plugins: Extensions, given: Order) -> tuple[Part, ...]:
 
 async def test_happy_chain_from_record_to_shaped_parts() -> None:
     """Parsed, mapped by the merchant where it knows the sku and by the built-in rule where not, planned and shaped."""
-    plugins = extensions(bundles=Bundles())
+    plugins = runner_with(bundles=Bundles())
 
     (part,) = await prepared(plugins, await parsed(plugins, replace(RECORD, topic="shop")))
 
@@ -42,15 +42,15 @@ async def test_happy_chain_from_record_to_shaped_parts() -> None:
 
 async def test_record_that_no_plugin_knows_is_read_by_the_default_parser() -> None:
     """The default parser is the last parse_order."""
-    assert (await parsed(extensions(bundles=Bundles()), RECORD)).order_id == "default"
-    assert (await parsed(extensions(), RECORD)).order_id == "default"
+    assert (await parsed(runner_with(bundles=Bundles()), RECORD)).order_id == "default"
+    assert (await parsed(runner_with(), RECORD)).order_id == "default"
 
 
 async def test_skipped_order_is_not_mapped_and_names_who_skipped_it() -> None:
     """The `skipped` event tells plugin and reason."""
     bundles = Bundles()
 
-    skip = await extensions(bundles=bundles).prepare(order(order_id="TEST"), PLAN)
+    skip = await runner_with(bundles=bundles).prepare(order(order_id="TEST"), PLAN)
 
     assert skip == Skip("test order", plugin="bundles")
     assert [hook for hook, _ in bundles.threads] == ["accept_order"]
@@ -58,7 +58,7 @@ async def test_skipped_order_is_not_mapped_and_names_who_skipped_it() -> None:
 
 async def test_possibly_sent_order_is_mapped_before_it_is_accepted() -> None:
     """Its numbers must be known even if it is to be skipped."""
-    plugins = extensions(bundles=Bundles())
+    plugins = runner_with(bundles=Bundles())
     skipped = order(order_id="TEST")
 
     assert item_numbers(await plugins.parts(skipped, PLAN)) == ["VQT04959"]
@@ -70,7 +70,7 @@ async def test_all_decisions_of_an_order_take_one_visit_to_a_thread() -> None:
     """One hop for accepting, mapping all lines and shaping; never the loop's own thread."""
     bundles = Bundles()
 
-    await prepared(extensions(bundles=bundles), order(line("FAMILY"), line("VQT04959")))
+    await prepared(runner_with(bundles=bundles), order(line("FAMILY"), line("VQT04959")))
 
     assert [hook for hook, _ in bundles.threads] == ["accept_order", "map_item", "map_item", "shape_issue"]
     assert len({thread for _, thread in bundles.threads}) == 1
@@ -91,7 +91,7 @@ async def test_no_thread_is_used_when_only_built_in_plugins_have_a_say(monkeypat
         threads.append(threading.get_ident())
         return PLAN(given, items)
 
-    started = (extensions(), extensions(observes=OnlyObserves()))
+    started = (runner_with(), runner_with(observes=OnlyObserves()))
     monkeypatch.setattr(threading, "Thread", None)
     for plugins in started:
         await plugins.parse(RECORD)
@@ -110,7 +110,7 @@ async def test_merchants_answer_comes_before_the_built_in_one() -> None:
         def map_item(self, order, line):
             return [ticket(item_no="LAST0001")]
 
-    assert item_numbers(await prepared(extensions(last=Last()), order())) == ["LAST0001"]
+    assert item_numbers(await prepared(runner_with(last=Last()), order())) == ["LAST0001"]
 
 
 def answering(item_no: str, *, first: bool = False, last: bool = False) -> object:
@@ -133,21 +133,21 @@ def answering(item_no: str, *, first: bool = False, last: bool = False) -> objec
 )
 async def test_plugins_are_asked_in_the_order_in_which_they_are_named(plugins: dict[str, object], winner: str) -> None:
     """The first answer wins; `tryfirst` and `trylast` move a plugin among the merchants'."""
-    assert item_numbers(await prepared(extensions(**plugins), order())) == [winner]
+    assert item_numbers(await prepared(runner_with(**plugins), order())) == [winner]
 
 
 async def test_shaping_is_a_chain() -> None:
     """Each plugin gets the answer of the one before it."""
 
     class Adds:
-        def __init__(self, letter: str) -> None:
-            self.letter = letter
+        def __init__(self, suffix: str) -> None:
+            self.suffix = suffix
 
         @hookimpl
         def shape_issue(self, request):
-            return replace(request, store_id=(request.store_id or "S") + self.letter)
+            return replace(request, store_id=(request.store_id or "S") + self.suffix)
 
-    (part,) = await prepared(extensions(a=Adds("A"), b=Adds("B")), order())
+    (part,) = await prepared(runner_with(a=Adds("A"), b=Adds("B")), order())
 
     assert part.request.store_id == "SAB"
 
@@ -162,7 +162,7 @@ async def test_items_of_a_part_follow_its_shaped_request() -> None:
                 request, ticket_info=tuple(replace(info, item_no="SWAP0001") for info in request.ticket_info)
             )
 
-    (part,) = await prepared(extensions(swaps=Swaps()), order())
+    (part,) = await prepared(runner_with(swaps=Swaps()), order())
 
     assert [item.item_no for item in part.items] == ["SWAP0001"]
 
@@ -171,14 +171,14 @@ async def test_what_planning_raises_reaches_the_flow() -> None:
     """Planning is not a plugin's fault, wherever it runs."""
     too_many = order(line(quantity=101), trade_no="PAID0001")
 
-    for plugins in (extensions(), extensions(bundles=Bundles())):
+    for plugins in (runner_with(), runner_with(bundles=Bundles())):
         with pytest.raises(DoesNotFit):
             await plugins.prepare(too_many, PLAN)
 
 
-async def test_counters_tell_calls_failures_and_seconds_of_each_hook() -> None:
+async def test_counters_count_calls_failures_and_seconds_of_each_hook() -> None:
     """For the metrics, by plugin and hook; built-in ones too."""
-    plugins = extensions(bundles=Bundles())
+    plugins = runner_with(bundles=Bundles())
     await plugins.prepare(order(line("FAMILY"), line("VQT04959")), PLAN)
 
     counts = {(each.plugin, each.hook): each for each in plugins.counters.snapshot()}
@@ -201,7 +201,7 @@ async def test_reference_that_a_plugin_changes_stays_as_it_was() -> None:
         order.reference["cart"].clear()  # type: ignore[index]  # as a careless plugin does
         shown.append(order.reference)
 
-    await extensions(careless=mapping(defaces)).prepare(given, PLAN)
+    await runner_with(careless=mapping(defaces)).prepare(given, PLAN)
 
     assert shown == [{"cart": []}]
     assert given.reference == {"cart": [1, 2]}
@@ -231,7 +231,7 @@ async def test_no_hook_sees_what_an_earlier_one_did_to_the_order() -> None:
         def map_item(self, order, line):
             seen.append(dict(order.reference))
 
-    plugins = extensions(careless=Careless(), neighbour=Neighbour())
+    plugins = runner_with(careless=Careless(), neighbour=Neighbour())
     await plugins.prepare(order(reference={"cart": [1]}), PLAN)
 
     assert seen == [{"cart": [1]}] * 3
@@ -240,7 +240,7 @@ async def test_no_hook_sees_what_an_earlier_one_did_to_the_order() -> None:
 async def test_reference_that_a_plugin_parsed_is_no_longer_its_own() -> None:
     """What the plugin keeps of it and changes later reaches no event."""
     kept = {"cart": [1]}
-    found = await parsed(extensions(shop=parsing(lambda record: order(reference=kept))), RECORD)
+    found = await parsed(runner_with(shop=parsing(lambda record: order(reference=kept))), RECORD)
     kept["cart"].append(2)
 
     assert found.reference == {"cart": [1]}

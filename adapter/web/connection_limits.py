@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class ConnectionLimits:
     """`request_seconds` from the connection, or the answer before, to the last byte of the request.
 
     `answer_seconds` from there until the answer is out of our hands. `requests_ahead` were sent before the answer to an
@@ -35,13 +35,13 @@ class _TooMuchError(Exception):
     """Ends the parser, which would make a request of all that has come."""
 
 
-def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
+def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
     """uvicorn's protocol within bounds; a connection beyond them is closed, and `on_closed` hears why.
 
     That is `too-many`, `too-slow` or `too-much`.
     """
 
-    class BoundedProtocol(HttpToolsProtocol):
+    class LimitedProtocol(HttpToolsProtocol):
         """One connection."""
 
         _deadline: asyncio.TimerHandle | None = None
@@ -50,10 +50,10 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
-            if len(self.connections) > bounds.connections:
+            if len(self.connections) > limits.connections:
                 self._close("too-many")
             else:
-                self._end_after(bounds.request_seconds)
+                self._end_after(limits.request_seconds)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_never()
@@ -62,13 +62,13 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
         def data_received(self, data: bytes) -> None:
             self._received += len(data)
             super().data_received(data)
-            too_much = self._received > (bounds.head_bytes if self._in_head else bounds.message_bytes)
+            too_much = self._received > (limits.head_bytes if self._in_head else limits.message_bytes)
             if too_much and not self.transport.is_closing():
                 self._close("too-much")
 
         def on_headers_complete(self) -> None:
             head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            if head > bounds.head_bytes or len(self.pipeline) >= bounds.requests_ahead:
+            if head > limits.head_bytes or len(self.pipeline) >= limits.requests_ahead:
                 self._close("too-much")
                 raise _TooMuchError
             self._in_head = False
@@ -78,12 +78,12 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
             self._in_head, self._received = True, 0
             super().on_message_complete()
             answered = self.cycle.response_complete  # before the whole request was here, as too large ones are
-            self._end_after(bounds.request_seconds if answered else bounds.answer_seconds)
+            self._end_after(limits.request_seconds if answered else limits.answer_seconds)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self in self.connections:  # also one that is closing: it stays until all is read, be it for ever
-                self._end_after(bounds.request_seconds)
+                self._end_after(limits.request_seconds)
 
         def _end_after(self, seconds: float) -> None:
             self._end_never()
@@ -94,9 +94,9 @@ def bounded_protocol(bounds: Bounds, on_closed: Callable[[str], None]) -> type[H
                 self._deadline.cancel()
                 self._deadline = None
 
-        def _close(self, why: str) -> None:
+        def _close(self, reason: str) -> None:
             """At once: whoever sends slowly would read slowly too."""
-            on_closed(why)
+            on_closed(reason)
             self.transport.abort()
 
-    return BoundedProtocol
+    return LimitedProtocol

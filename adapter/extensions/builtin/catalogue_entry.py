@@ -12,7 +12,7 @@ from datetime import date
 from typing import Final, TypeVar
 
 from adapter.extensions.builtin.issue_types import ISSUE_TYPES
-from adapter.extensions.nearest import did_you_mean
+from adapter.extensions.suggestions import did_you_mean
 from adapter.issuance.order import Voucher
 from adapter.protocol.issue import IssueType
 from adapter.protocol.value_rules import ITEM_NAME, ITEM_NO, TICKET_PRICE
@@ -26,7 +26,7 @@ class Mistake(Exception):  # becomes a sentence of SettingsError and is never se
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """What one sku stands for; `catalogue_file` says what each field means. None: left out."""
 
     item_no: str | None = None
@@ -147,4 +147,4 @@ FIELDS: Final[Mapping[str, Callable[[str], object]]] = {
     "expire_date": _day,
     "valid_days": _days(0),
 }
-"""How each field of `Entry` is read from what is written."""
+"""How each field of `CatalogueEntry` is read from what is written."""

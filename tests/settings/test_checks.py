@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapter.settings import Settings, known_keys, load
-from adapter.settings.advice import Advice, advise
+from adapter.settings.checks import SettingsIssue, check_settings
 
 GOOD = {
     "submit.operator": "web",
@@ -23,20 +23,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def _advice(**changes: str) -> tuple[Advice, ...]:
-    return advise(load(None, {**GOOD, **{key.replace("__", "."): value for key, value in changes.items()}}))
+def _issues(**changes: str) -> tuple[SettingsIssue, ...]:
+    return check_settings(load(None, {**GOOD, **{key.replace("__", "."): value for key, value in changes.items()}}))
 
 
 def test_good_settings_need_no_advice() -> None:
     """Defaults, an operator and a merchant are all a start needs."""
-    assert _advice() == ()
+    assert _issues() == ()
 
 
 def test_nothing_set_names_what_a_start_needs() -> None:
     """Operator and merchants have no defaults; the cure names the variables."""
-    found = advise(Settings())
+    found = check_settings(Settings())
 
-    assert [(advice.level, advice.key) for advice in found] == [
+    assert [(issues.level, issues.key) for issues in found] == [
         ("problem", "submit.operator"),
         ("problem", "merchants"),
     ]
@@ -63,9 +63,9 @@ def test_nothing_set_names_what_a_start_needs() -> None:
 )
 def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
     """Each of these would make ECTicket refuse every order, issue one twice, or tell nobody of a refund."""
-    (advice,) = _advice(**{key.replace(".", "__"): value})
+    (issues,) = _issues(**{key.replace(".", "__"): value})
 
-    assert (advice.level, advice.key) == ("problem", key)
+    assert (issues.level, issues.key) == ("problem", key)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_what_cannot_work_is_a_problem(key: str, value: str) -> None:
 )
 def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
     """It starts all the same; whoever reads the warning knows what is traded for what."""
-    found = _advice(**changes)
+    found = _issues(**changes)
 
-    assert key in [advice.key for advice in found]
-    assert {advice.level for advice in found} == {"warning"}
+    assert key in [issues.key for issues in found]
+    assert {issues.level for issues in found} == {"warning"}
 
 
 @pytest.mark.parametrize(
@@ -114,20 +114,20 @@ def test_what_is_unwise_is_a_warning(changes: dict[str, str], key: str) -> None:
 )
 def test_what_is_fine_is_left_alone(changes: dict[str, str]) -> None:
     """No warning that people learn to overlook."""
-    assert _advice(**changes) == ()
+    assert _issues(**changes) == ()
 
 
-def test_speed_for_safety_is_said_as_what_it_is() -> None:
+def test_settings_that_trade_safety_for_speed_are_warned_about() -> None:
     """Contract, section 4: lower waiting times lean on ECPay's uniqueness rule, and `check` says so."""
-    (advice,) = _advice(submit__reissue_after_seconds="300")
+    (issues,) = _issues(submit__reissue_after_seconds="300")
 
-    assert "never accepted twice" in str(advice)
+    assert "never accepted twice" in str(issues)
 
 
 def test_advice_is_about_settings_that_exist() -> None:
     """Keys in advice are keys of the reference."""
     known = {key for key, _, _ in known_keys()}
-    found = [*advise(Settings()), *_advice(submit__reissue_after_seconds="1", shutdown__grace_seconds="1")]
+    found = [*check_settings(Settings()), *_issues(submit__reissue_after_seconds="1", shutdown__grace_seconds="1")]
 
-    assert {advice.key for advice in found} <= known
-    assert all(str(advice).endswith(".") for advice in found)
+    assert {issues.key for issues in found} <= known
+    assert all(str(issues).endswith(".") for issues in found)

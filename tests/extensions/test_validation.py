@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from adapter import Line, Order, TicketItem, hookimpl
-from adapter.errors import PluginRefused
-from extensions.helpers import manager, refusal
+from adapter.errors import PluginRejected
+from extensions.helpers import manager, rejection
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 # The plugins below are what merchants write, mistakes included.
@@ -114,7 +114,7 @@ class CannotStart:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "told"),
+    ("plugin", "expected_text"),
     [
         (Misspelt(), "there is no hook map_items. Did you mean 'map_item'? The hooks are configure, "),
         (WrongArgument(), "hook map_item has no argument lines. Did you mean 'line'? Write def map_item(order, line)."),
@@ -139,30 +139,30 @@ class CannotStart:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else "",
 )
-def test_broken_plugin_is_refused_by_name_with_a_cure(plugin: object, told: str) -> None:
+def test_broken_plugin_is_refused_by_name_with_a_cure(plugin: object, expected_text: str) -> None:
     """The message alone is enough to mend the plugin."""
-    message = refusal(bundles=plugin)
+    message = rejection(bundles=plugin)
 
     assert message.startswith("Plugin 'bundles': ")
-    assert told.removeprefix("CannotStart ") in message
+    assert expected_text.removeprefix("CannotStart ") in message
 
 
-def test_every_mistake_of_a_plugin_is_told_at_once() -> None:
+def test_every_mistake_of_a_plugin_is_reported_at_once() -> None:
     """Nobody mends one mistake to meet the next."""
 
     class TwoMistakes(Misspelt, Coroutine):
         pass
 
-    assert len(refusal(bundles=TwoMistakes()).splitlines()) == 2
+    assert len(rejection(bundles=TwoMistakes()).splitlines()) == 2
 
 
 def test_one_refused_plugin_does_not_hide_another() -> None:
     """All refusals are there, and stop the start together."""
     found = manager(first=Misspelt(), second=Empty(), third=types.SimpleNamespace())
 
-    assert [refused.name for refused in found.refusals] == ["first", "second", "third"]
-    with pytest.raises(PluginRefused, match=r"(?s)'first'.*'second'.*'third'"):
-        found.ensure_sound()
+    assert [refused.name for refused in found.rejections] == ["first", "second", "third"]
+    with pytest.raises(PluginRejected, match=r"(?s)'first'.*'second'.*'third'"):
+        found.raise_if_rejected()
 
 
 def test_the_same_object_twice_is_refused() -> None:
@@ -175,7 +175,7 @@ def test_the_same_object_twice_is_refused() -> None:
 
     plugin = Sound()
 
-    assert "the same object is there already as 'first'" in refusal(first=plugin, second=plugin)
+    assert "the same object is there already as 'first'" in rejection(first=plugin, second=plugin)
 
 
 def test_hook_of_a_later_version_may_be_marked_optional() -> None:
@@ -186,7 +186,7 @@ def test_hook_of_a_later_version_may_be_marked_optional() -> None:
         def order_cancelled(self, order):
             return None
 
-    assert manager(modern=FromTheFuture()).refusals == ()
+    assert manager(modern=FromTheFuture()).rejections == ()
 
 
 def test_a_hook_imported_into_a_plugin_is_not_its_own() -> None:
@@ -199,7 +199,7 @@ def test_a_hook_imported_into_a_plugin_is_not_its_own() -> None:
         def accept_order(self, order):
             return None
 
-    assert manager(borrows=Borrows()).refusals == ()
+    assert manager(borrows=Borrows()).rejections == ()
 
 
 def test_looking_for_hooks_runs_no_property() -> None:
@@ -214,4 +214,4 @@ def test_looking_for_hooks_runs_no_property() -> None:
         def accept_order(self, order):
             return None
 
-    assert manager(lazy=Lazy()).refusals == ()
+    assert manager(lazy=Lazy()).rejections == ()

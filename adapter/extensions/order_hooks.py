@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from adapter.errors import UnmappedItem
-from adapter.extensions.calling import Calls, Check, Implementation
+from adapter.extensions.invocation import Check, HookCalls, Implementation
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.issuance.items import TicketItem
 from adapter.issuance.normalisation import Change, normalised_item, normalised_request
@@ -42,10 +42,10 @@ class Implementations(Protocol):
     def implementations(self, hook: str) -> Sequence[Implementation]: ...
 
 
-class Decision:
+class OrderHooks:
     """The hook calls that decide about one order, in the order in which they are made."""
 
-    def __init__(self, plugins: Implementations, calls: Calls) -> None:
+    def __init__(self, plugins: Implementations, calls: HookCalls) -> None:
         self._plugins = plugins
         self._calls = calls
 
@@ -82,7 +82,7 @@ class Decision:
         request = part.request
         for plugin in self._plugins.implementations("shape_issue"):
             given = {"order": order, "request": request}
-            answer = self._calls.call(plugin, _shown(given, plugin), partial(forbidden_change, request))
+            answer = self._calls.call(plugin, _copy_for_plugin(given, plugin), partial(forbidden_change, request))
             request = cast("IssueRequest", answer)
         request, changes = normalised_request(request)
         return part if request is part.request else _with_request(part, request, changes)
@@ -91,13 +91,13 @@ class Decision:
         self, hook: str, check: Check | None, **given: object
     ) -> tuple[Implementation, object] | tuple[None, None]:
         for plugin in self._plugins.implementations(hook):
-            answer = self._calls.call(plugin, _shown(given, plugin), check)
+            answer = self._calls.call(plugin, _copy_for_plugin(given, plugin), check)
             if answer is not None:
                 return plugin, answer
         return None, None
 
 
-def _shown(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, object]:
+def _copy_for_plugin(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, object]:
     """What is given, for this plugin's eyes: nothing it does to it reaches an event. Ours do nothing to it."""
     order = given.get("order")
     if plugin.built_in or not isinstance(order, Order) or order.reference is None:

@@ -17,7 +17,7 @@ from textwrap import dedent
 import pytest
 
 from adapter.errors import HookFailed
-from adapter.extensions.isolation import Workers
+from adapter.extensions.budgeted_workers import BudgetedWorkers
 
 LONG = 60.0
 SHORT = 0.02
@@ -31,7 +31,7 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def overrun() -> HookFailed:
+def timed_out() -> HookFailed:
     return HookFailed("over budget", plugin="slow", hook="map_item")
 
 
@@ -39,8 +39,8 @@ def never() -> HookFailed:
     raise AssertionError("nothing ran over its budget")
 
 
-def workers(*, budget: float = LONG, threads: int = 2, abandoned_limit: int = 256) -> Workers:
-    return Workers(budget_seconds=budget, threads=threads, name="test", abandoned_limit=abandoned_limit)
+def workers(*, budget: float = LONG, threads: int = 2, stuck_limit: int = 256) -> BudgetedWorkers:
+    return BudgetedWorkers(budget_seconds=budget, threads=threads, name="test", stuck_limit=stuck_limit)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_job_runs_in_a_daemon_thread_of_its_own() -> None:
     """Never on the loop, and never holding up the exit."""
-    thread = await workers().run(threading.current_thread, overrun=never)
+    thread = await workers().run(threading.current_thread, timed_out=never)
 
     assert thread is not threading.current_thread()
     assert thread.daemon
@@ -62,7 +62,7 @@ async def test_threads_are_used_again() -> None:
     """One after another, jobs need one thread."""
     pool = workers()
 
-    threads = {(await pool.run(threading.current_thread, overrun=never)).name for _ in range(5)}
+    threads = {(await pool.run(threading.current_thread, timed_out=never)).name for _ in range(5)}
 
     assert threads == {"test-1"}
 
@@ -74,7 +74,7 @@ async def test_what_the_job_raises_reaches_the_caller() -> None:
         raise LookupError("here")
 
     with pytest.raises(LookupError, match="here"):
-        await workers().run(breaks, overrun=never)
+        await workers().run(breaks, timed_out=never)
 
 
 async def test_context_variables_come_along() -> None:
@@ -82,7 +82,7 @@ async def test_context_variables_come_along() -> None:
     current: contextvars.ContextVar[str] = contextvars.ContextVar("current")
     current.set("A-1")
 
-    assert await workers().run(current.get, overrun=never) == "A-1"
+    assert await workers().run(current.get, timed_out=never) == "A-1"
 
 
 async def test_stuck_job_is_given_up_and_counted_until_it_comes_back(gate: threading.Event) -> None:
@@ -90,11 +90,11 @@ async def test_stuck_job_is_given_up_and_counted_until_it_comes_back(gate: threa
     pool = workers(budget=SHORT)
 
     with pytest.raises(HookFailed, match="over budget"):
-        await pool.run(gate.wait, overrun=overrun)
+        await pool.run(gate.wait, timed_out=timed_out)
 
-    assert pool.abandoned == 1
+    assert pool.stuck == 1
     gate.set()
-    await until(lambda: pool.abandoned == 0)
+    await until(lambda: pool.stuck == 0)
 
 
 async def test_stuck_job_takes_no_place_from_others(gate: threading.Event) -> None:
@@ -102,8 +102,8 @@ async def test_stuck_job_takes_no_place_from_others(gate: threading.Event) -> No
     pool = workers(budget=SHORT, threads=1)
 
     stuck, following = await asyncio.gather(
-        pool.run(gate.wait, overrun=overrun),
-        pool.run(lambda: threading.current_thread().name, overrun=lambda: None),
+        pool.run(gate.wait, timed_out=timed_out),
+        pool.run(lambda: threading.current_thread().name, timed_out=lambda: None),
         return_exceptions=True,
     )
 
@@ -121,7 +121,7 @@ async def test_no_more_jobs_at_once_than_threads(gate: threading.Event) -> None:
         gate.wait(10)
         return number
 
-    tasks = [asyncio.create_task(pool.run(lambda number=number: job(number), overrun=never)) for number in range(5)]  # type: ignore[misc]
+    tasks = [asyncio.create_task(pool.run(lambda number=number: job(number), timed_out=never)) for number in range(5)]  # type: ignore[misc]
     await until(lambda: len(running) == 2)
     assert sorted(running) == [0, 1]
     gate.set()
@@ -130,7 +130,7 @@ async def test_no_more_jobs_at_once_than_threads(gate: threading.Event) -> None:
 
 
 async def test_budget_is_not_counted_before_a_hook_was_called() -> None:
-    """`overrun` without a culprit gives no verdict: a slow machine is no plugin's fault."""
+    """`timed_out` without a culprit gives no verdict: a slow machine is no plugin's fault."""
     asked: list[None] = []
     release = threading.Event()
 
@@ -141,40 +141,40 @@ async def test_budget_is_not_counted_before_a_hook_was_called() -> None:
 
     pool = workers(budget=0.001)
 
-    assert await pool.run(lambda: release.wait(10), overrun=slow_machine)
-    assert pool.abandoned == 0
+    assert await pool.run(lambda: release.wait(10), timed_out=slow_machine)
+    assert pool.stuck == 0
 
 
 async def test_caller_that_goes_away_leaves_the_thread_usable(gate: threading.Event) -> None:
     """A cancelled order, as at a rebalance, must not cost a thread."""
     pool = workers(threads=1)
-    task = asyncio.create_task(pool.run(gate.wait, overrun=never))
-    waiting = asyncio.create_task(pool.run(gate.wait, overrun=never))
+    task = asyncio.create_task(pool.run(gate.wait, timed_out=never))
+    waiting = asyncio.create_task(pool.run(gate.wait, timed_out=never))
     await asyncio.sleep(0)
     task.cancel()
     waiting.cancel()
     gate.set()
 
-    assert await pool.run(lambda: threading.current_thread().name, overrun=never) == "test-1"
+    assert await pool.run(lambda: threading.current_thread().name, timed_out=never) == "test-1"
 
 
 async def test_too_many_stuck_threads_refuse_further_jobs(gate: threading.Event) -> None:
     """A plugin that always blocks must not fill the memory with threads."""
-    pool = workers(budget=SHORT, abandoned_limit=2)
+    pool = workers(budget=SHORT, stuck_limit=2)
     for _ in range(2):
         with pytest.raises(HookFailed):
-            await pool.run(gate.wait, overrun=overrun)
+            await pool.run(gate.wait, timed_out=timed_out)
 
     with pytest.raises(
         HookFailed, match="'slow' was not asked: 2 threads are stuck in hooks, the last one in its map_item"
     ):
-        await pool.run(gate.wait, overrun=overrun)
+        await pool.run(gate.wait, timed_out=timed_out)
 
 
 async def test_idle_threads_end_when_closed() -> None:
     """Nothing is left behind."""
     pool = workers()
-    thread = await pool.run(threading.current_thread, overrun=never)
+    thread = await pool.run(threading.current_thread, timed_out=never)
 
     pool.close()
 
@@ -191,7 +191,7 @@ async def test_busy_threads_end_after_their_job_when_closed(gate: threading.Even
         threads.append(threading.current_thread())
         gate.wait(10)
 
-    task = asyncio.create_task(pool.run(job, overrun=never))
+    task = asyncio.create_task(pool.run(job, timed_out=never))
     await until(lambda: bool(threads))
     pool.close()
     gate.set()
@@ -209,11 +209,11 @@ async def test_idle_thread_keeps_nothing_of_its_last_job() -> None:
 
     async def visit() -> None:
         order = Order()
-        await pool.run(lambda: order, overrun=never)
+        await pool.run(lambda: order, timed_out=never)
 
     pool = workers()
     await visit()
-    await pool.run(lambda: None, overrun=never)
+    await pool.run(lambda: None, timed_out=never)
     gc.collect()
 
     assert not [each for each in gc.get_objects() if isinstance(each, Order)]
@@ -225,14 +225,14 @@ def test_stuck_thread_does_not_hold_up_the_exit() -> None:
         """
         import asyncio, threading
         from adapter.errors import HookFailed
-        from adapter.extensions.isolation import Workers
+        from adapter.extensions.budgeted_workers import BudgetedWorkers
 
         async def main():
-            pool = Workers(budget_seconds=0.01, threads=1, name="test")
+            pool = BudgetedWorkers(budget_seconds=0.01, threads=1, name="test")
             try:
-                await pool.run(threading.Event().wait, overrun=lambda: HookFailed("slow", plugin="p", hook="h"))
+                await pool.run(threading.Event().wait, timed_out=lambda: HookFailed("slow", plugin="p", hook="h"))
             except HookFailed:
-                print("given up", pool.abandoned)
+                print("given up", pool.stuck)
 
         asyncio.run(main())
         """
@@ -251,6 +251,6 @@ async def test_stop_iteration_is_an_error_like_any_other() -> None:
 
     one = workers(threads=1)
     with pytest.raises(RuntimeError, match="raised StopIteration"):
-        await asyncio.wait_for(one.run(stops, overrun=never), 10)
+        await asyncio.wait_for(one.run(stops, timed_out=never), 10)
 
-    assert await one.run(lambda: 7, overrun=never) == 7
+    assert await one.run(lambda: 7, timed_out=never) == 7

@@ -9,7 +9,7 @@ is furthest behind its share goes next (start-time fair queueing: every grant mo
 a purpose that wakes up starts level with the others). So a purpose that waits gets at least its share, a busy one
 borrows what the others leave idle, and nobody saves up credit by sleeping.
 
-Refuses to know clocks (times are seconds on any steady clock, handed in), tasks and timers: `gate` has those.
+Refuses to know clocks (times are seconds on any steady clock, handed in), tasks and timers: `limiter` has those.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BURST_SECONDS = 0.1
 _ALMOST_ONE = 1 - 1e-9  # adding up fractions of a token must not miss the whole one
 
 
-class Pace:
+class FairRateLimiter:
     """The queue before ECTicket of one merchant in one process.
 
     `calls_per_second` 0 is unlimited; `concurrent_calls` is the number of places.
@@ -49,53 +49,53 @@ class Pace:
         self._rate = calls_per_second
         self._burst = max(1.0, calls_per_second * BURST_SECONDS)
         self._tokens = self._burst
-        self._counted_at = now
-        self._places = concurrent_calls
-        self._numbers = count(1)
+        self._refilled_at = now
+        self._free_slots = concurrent_calls
+        self._request_ids = count(1)
         self._queues: dict[Purpose, dict[int, None]] = {purpose: {} for purpose in Purpose}
-        self._turns = dict.fromkeys(Purpose, 0.0)
-        self._turn = 0.0
+        self._virtual_times = dict.fromkeys(Purpose, 0.0)
+        self._virtual_time = 0.0
 
-    def ask(self, purpose: Purpose) -> int:
-        """Stand in line; the answer is the ticket that `grant` will name."""
+    def enqueue(self, purpose: Purpose) -> int:
+        """Stand in line; the answer is the ticket that `admit` will name."""
         if not self._queues[purpose]:
-            self._turns[purpose] = max(self._turns[purpose], self._turn)
-        ticket = next(self._numbers)
-        self._queues[purpose][ticket] = None
-        return ticket
+            self._virtual_times[purpose] = max(self._virtual_times[purpose], self._virtual_time)
+        request_id = next(self._request_ids)
+        self._queues[purpose][request_id] = None
+        return request_id
 
-    def enter_at_once(self, purpose: Purpose, now: float) -> bool:
+    def admit_at_once(self, purpose: Purpose, now: float) -> bool:
         """Take a place and a token where both are there and nobody stands in line; False when one has to.
 
-        The same as `ask` and `grant` in one, for the usual case.
+        The same as `ask` and `admit` in one, for the usual case.
         """
-        if not self._places or self._waiting():
+        if not self._free_slots or self._waiting():
             return False
-        self._count_tokens(now)
+        self._refill(now)
         if not self._has_token():
             return False
-        self._turn = max(self._turns[purpose], self._turn)
-        self._account_for(purpose)
+        self._virtual_time = max(self._virtual_times[purpose], self._virtual_time)
+        self._charge(purpose)
         return True
 
-    def withdraw(self, ticket: int) -> None:
-        """Step out of line; a ticket that was granted already has to be given back with `give_back` instead."""
+    def cancel(self, request_id: int) -> None:
+        """Step out of line; a ticket that was granted already has to be given back with `release` instead."""
         for queue in self._queues.values():
-            queue.pop(ticket, None)
+            queue.pop(request_id, None)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """A granted call ended: its place is free."""
-        self._places += 1
+        self._free_slots += 1
 
-    def grant(self, now: float) -> Iterator[int]:
-        """Name the tickets whose turn has come, in order; each holds a place until `give_back`."""
-        self._count_tokens(now)
-        while self._places and self._has_token() and (waiting := self._waiting()):
-            yield self._take(min(waiting, key=self._turns.__getitem__))
+    def admit(self, now: float) -> Iterator[int]:
+        """Name the tickets whose turn has come, in order; each holds a place until `release`."""
+        self._refill(now)
+        while self._free_slots and self._has_token() and (waiting := self._waiting()):
+            yield self._admit_next(min(waiting, key=self._virtual_times.__getitem__))
 
     def wake_at(self, now: float) -> float | None:
-        """When `grant` will next have something to say, all else equal; None when time alone changes nothing."""
-        if not self._places or not self._waiting():
+        """When `admit` will next have something to say, all else equal; None when time alone changes nothing."""
+        if not self._free_slots or not self._waiting():
             return None
         return now if self._has_token() else now + (1 - self._tokens) / self._rate
 
@@ -103,22 +103,22 @@ class Pace:
         """Estimate the seconds until a call that stands in line now gets its token, given who else waits."""
         if not self._rate:
             return 0.0
-        self._count_tokens(now)
+        self._refill(now)
         active = sum(SHARES[other] for other, queue in self._queues.items() if queue or other is purpose)
         missing = len(self._queues[purpose]) + 1 - self._tokens
         return max(0.0, missing * active / (SHARES[purpose] * self._rate))
 
-    def _take(self, purpose: Purpose) -> int:
-        ticket = next(iter(self._queues[purpose]))
-        del self._queues[purpose][ticket]
-        self._turn = self._turns[purpose]
-        self._account_for(purpose)
-        return ticket
+    def _admit_next(self, purpose: Purpose) -> int:
+        request_id = next(iter(self._queues[purpose]))
+        del self._queues[purpose][request_id]
+        self._virtual_time = self._virtual_times[purpose]
+        self._charge(purpose)
+        return request_id
 
-    def _account_for(self, purpose: Purpose) -> None:
-        """Let a call in at `_turn`."""
-        self._turns[purpose] = self._turn + 1 / SHARES[purpose]
-        self._places -= 1
+    def _charge(self, purpose: Purpose) -> None:
+        """Let a call in at `_virtual_time`."""
+        self._virtual_times[purpose] = self._virtual_time + 1 / SHARES[purpose]
+        self._free_slots -= 1
         if self._rate:
             self._tokens -= 1
 
@@ -128,7 +128,7 @@ class Pace:
     def _has_token(self) -> bool:
         return not self._rate or self._tokens >= _ALMOST_ONE
 
-    def _count_tokens(self, now: float) -> None:
-        earned = max(0.0, now - self._counted_at) * self._rate
+    def _refill(self, now: float) -> None:
+        earned = max(0.0, now - self._refilled_at) * self._rate
         self._tokens = min(self._burst, self._tokens + earned)
-        self._counted_at = now
+        self._refilled_at = now

@@ -1,12 +1,12 @@
 """The instant at which a request leaves: the line between "nothing can have happened" and "anything can have".
 
 Exists because that line decides about money, and no exception's name draws it reliably: a connection may be found
-closed before or after the first byte, a time-out may come on either side. So the transport calls `clear` in the same
-step in which it writes, and whatever happens to the call is judged by whether that was passed.
+closed before or after the first byte, a time-out may come on either side. So the transport calls `authorize_send` in
+the same step in which it writes, and whatever happens to the call is judged by whether that was passed.
 
-`clear` checks the caller's lease (architecture section 2: "seal the envelope, then, as close to the write as the client
-allows, check that this partition is still ours, then write"), and sets the deadline over from waiting for a connection
-to waiting for the answer. Refuses to know sockets and tickets.
+`authorize_send` checks the caller's lease (architecture section 2: "seal the envelope, then, as close to the write as
+the client allows, check that this partition is still ours, then write"), and sets the deadline over from waiting for a
+connection to waiting for the answer. Refuses to know sockets and tickets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import datetime
 import httpx
 
 from adapter.errors import InDoubt, NotSent
-from adapter.provider.clock import Clock
+from adapter.provider.time_source import TimeSource
 
 NEVER_WRITTEN: tuple[type[httpx.HTTPError], ...] = (
     httpx.ConnectError,
@@ -31,33 +31,33 @@ NEVER_WRITTEN: tuple[type[httpx.HTTPError], ...] = (
 """What httpx raises only before a request is written; believed where a transport cannot tell the departure."""
 
 
-class Departure:
+class SendBoundary:
     """The departure of one request.
 
-    `lease` is called last before the write and may raise to forbid it. `deadline` guards the whole call: until the
-    departure it limits the wait for a connection, from then on the `answer_seconds` for the whole answer.
-    `told_by_transport` False means that the transport cannot say when it writes, so that `clear` was called before it
-    was even asked. `at` and `at_steady` are the instant, once it is past.
+    `authorize_send` is called last before the write and may raise to forbid it. `deadline` guards the whole call: until
+    the departure it limits the wait for a connection, from then on the `answer_seconds` for the whole answer.
+    `called_by_transport` False means that the transport cannot say when it writes, so that `authorize_send` was called
+    before it was even asked. `at` and `at_steady` are the instant, once it is past.
     """
 
     def __init__(
         self,
         *,
-        lease: Callable[[], None],
+        authorize_send: Callable[[], None],
         deadline: asyncio.Timeout,
         answer_seconds: float,
-        clock: Clock,
-        told_by_transport: bool,
+        clock: TimeSource,
+        called_by_transport: bool,
     ) -> None:
         self.at: datetime | None = None
         self.at_steady = 0.0
-        self._lease = lease
+        self._authorize_send = authorize_send
         self._deadline = deadline
         self._answer_seconds = answer_seconds
         self._clock = clock
-        self._told_by_transport = told_by_transport
+        self._called_by_transport = called_by_transport
 
-    def clear(self) -> None:
+    def authorize_send(self) -> None:
         """Allow the write that follows in the same step, or forbid it by raising.
 
         Raises:
@@ -71,35 +71,39 @@ class Departure:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
         except RuntimeError as over:
             raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
-        self._lease()
+        self._authorize_send()
         self.at, self.at_steady = self._clock.now(), self._clock.steady()
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
         tunnel = getattr(info.get("request"), "method", None) == b"CONNECT"
         if event.endswith(".send_request_headers.started") and not tunnel:
-            self.clear()
+            self.authorize_send()
 
-    def verdict(self, failure: Exception, what: str) -> NotSent | InDoubt:
+    def classify_failure(self, failure: Exception, what: str) -> NotSent | InDoubt:
         """Say what a failed call means; `what` names the call in the message."""
         if self._nothing_written(failure):
-            return NotSent(f"{what} was not sent: {_told(failure)}. Nothing can have happened; try again later.")
-        return InDoubt(f"{what} was sent and brought no usable answer: {_told(failure)}. Ask before anything else.")
+            return NotSent(
+                f"{what} was not sent: {_describe_failure(failure)}. Nothing can have happened; try again later."
+            )
+        return InDoubt(
+            f"{what} was sent and brought no usable answer: {_describe_failure(failure)}. Ask before anything else."
+        )
 
     def _nothing_written(self, failure: Exception) -> bool:
-        if self._told_by_transport:
+        if self._called_by_transport:
             return self.at is None
         return isinstance(failure, NEVER_WRITTEN)
 
 
-def _told(failure: Exception) -> str:
+def _describe_failure(failure: Exception) -> str:
     """Tell a failure in our own words; a library's may quote what was received."""
     if isinstance(failure, TimeoutError):
         return "time was up"
     chain = tuple(_causes(failure))
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _untrusted(cause)
+            return _describe_untrusted(cause)
         if isinstance(cause, socket.gaierror):
             return "the name of the host cannot be resolved (DNS)"
         if isinstance(cause, ConnectionRefusedError):
@@ -126,12 +130,12 @@ _NOT_THE_CA = frozenset({9, 10, 62, 64})
 """OpenSSL's verify codes that no other CA helps against: not yet valid, expired, another host, another address."""
 
 
-def _untrusted(cause: ssl.SSLCertVerificationError) -> str:
+def _describe_untrusted(cause: ssl.SSLCertVerificationError) -> str:
     """Why the server's certificate was not taken, and which setting says whom to trust."""
-    said = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
+    reason = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
     if getattr(cause, "verify_code", None) in _NOT_THE_CA:
-        return f"the server's certificate is not valid here ({said}); check the clock and the address that is called"
+        return f"the server's certificate is not valid here ({reason}); check the clock and the address that is called"
     return (
-        f"the server's certificate is not trusted ({said}); set provider.ssl_ca_file to a PEM file with the "
+        f"the server's certificate is not trusted ({reason}); set provider.ssl_ca_file to a PEM file with the "
         "certificate of the authority that signed it"
     )

@@ -9,31 +9,35 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapter.errors import InDoubt, NotSent
-from adapter.provider.answers import Answer
-from adapter.provider.clock import Clock
-from adapter.provider.direct import MAX_HEAD_BYTES, PAUSE_ABOVE_BYTES, DirectTransport
-from adapter.provider.wire import Wire
+from adapter.provider.asyncio_transport import MAX_HEAD_BYTES, PAUSE_ABOVE_BYTES, AsyncioTransport
+from adapter.provider.exchange import HttpExchange
+from adapter.provider.http_status import HttpAnswer
+from adapter.provider.time_source import TimeSource
 
 from .conftest import QUICK
 from .server import RawServer, Visit
 
 
 @pytest.fixture
-async def wire(server: RawServer, tls: ssl.SSLContext) -> AsyncIterator[Wire]:
+async def exchange(server: RawServer, tls: ssl.SSLContext) -> AsyncIterator[HttpExchange]:
     """A wire to the raw server."""
-    made = Wire(DirectTransport(tls=tls, keep_alive_seconds=3.0), base_url=server.url, limits=QUICK, clock=Clock())
+    made = HttpExchange(
+        AsyncioTransport(tls=tls, keep_alive_seconds=3.0), base_url=server.url, limits=QUICK, clock=TimeSource()
+    )
     yield made
     await made.close()
 
 
-async def _post(wire: Wire, body: bytes = b"question", *, max_bytes: int = 4_000_000) -> Answer:
-    return await wire.post("/path", body, headers={}, max_bytes=max_bytes, lease=lambda: None, what="a call")
+async def _post(exchange: HttpExchange, body: bytes = b"question", *, max_bytes: int = 4_000_000) -> HttpAnswer:
+    return await exchange.post(
+        "/path", body, headers={}, max_bytes=max_bytes, authorize_send=lambda: None, what="a call"
+    )
 
 
-def _says(server: RawServer, *pieces: bytes, close: bool = False) -> None:
+def _responds(server: RawServer, *pieces: bytes, close: bool = False) -> None:
     """Let the server answer with these bytes, each piece on its own."""
 
-    async def say(visit: Visit) -> None:
+    async def respond(visit: Visit) -> None:
         for piece in pieces:
             visit.writer.write(piece)
             await visit.writer.drain()
@@ -41,7 +45,7 @@ def _says(server: RawServer, *pieces: bytes, close: bool = False) -> None:
         if close:
             visit.close()
 
-    server.behave = say
+    server.behave = respond
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -63,36 +67,36 @@ SIZED = OK + b"Content-Length: 4\r\n\r\nfine"
     ids=["at-once", "byte-by-byte", "chunked", "trailer", "interim", "ends-with-connection", "closed", "http-1.0"],
 )
 async def test_an_answer_is_read_however_it_comes(
-    server: RawServer, wire: Wire, pieces: tuple[bytes, ...], closes: bool
+    server: RawServer, exchange: HttpExchange, pieces: tuple[bytes, ...], closes: bool
 ) -> None:
     """In one piece or many, sized, chunked, or ended by the connection; and the next call has its own answer."""
-    _says(server, *pieces, close=closes)
+    _responds(server, *pieces, close=closes)
 
     for _ in range(3):
-        answer = await _post(wire)
+        answer = await _post(exchange)
 
         assert (answer.status, answer.body) == (200, b"fine")
 
 
 @pytest.mark.parametrize(
-    ("said", "connections"),
+    ("response", "connections"),
     [(SIZED, 1), (SIZED.replace(OK, OK + b"Connection: close\r\n"), 3), (SIZED + SIZED, 3), (SIZED + b"x", 3)],
     ids=["kept", "to-be-closed", "a-second-answer", "a-byte-too-many"],
 )
 async def test_a_connection_is_used_again_only_after_a_clean_end(
-    server: RawServer, wire: Wire, said: bytes, connections: int
+    server: RawServer, exchange: HttpExchange, response: bytes, connections: int
 ) -> None:
     """What comes behind an answer is nobody's, and its connection is closed."""
-    _says(server, said)
+    _responds(server, response)
 
     for _ in range(3):
-        assert (await _post(wire)).body == b"fine"
+        assert (await _post(exchange)).body == b"fine"
 
     assert server.connections == connections
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Le",
@@ -106,40 +110,42 @@ async def test_a_connection_is_used_again_only_after_a_clean_end(
     ],
     ids=["nothing", "half-head", "half-body", "half-chunk", "no-chunk", "not-http", "two-lengths", "upgrade", "long"],
 )
-async def test_what_is_no_whole_answer_is_in_doubt(server: RawServer, wire: Wire, said: bytes) -> None:
+async def test_what_is_no_whole_answer_is_in_doubt(server: RawServer, exchange: HttpExchange, response: bytes) -> None:
     """The request was written, so nobody knows; and its connection is gone."""
-    _says(server, said, close=True)
+    _responds(server, response, close=True)
 
     with pytest.raises(InDoubt):
-        await _post(wire)
+        await _post(exchange)
     await server.until(lambda: server.open_connections == 0)
 
 
-async def test_an_answer_cut_off_by_our_own_closing_is_in_doubt(server: RawServer, wire: Wire) -> None:
+async def test_an_answer_cut_off_by_our_own_closing_is_in_doubt(server: RawServer, exchange: HttpExchange) -> None:
     """It would have ended with the connection, but it was not the server that ended it."""
-    _says(server, OK + b"\r\nfi")
-    call = asyncio.create_task(_post(wire))
+    _responds(server, OK + b"\r\nfi")
+    call = asyncio.create_task(_post(exchange))
     await server.until(lambda: len(server.visits) == 1)
     await asyncio.sleep(0.02)  # the half reaches us: seen or not, it is no whole answer
 
-    await wire.close()
+    await exchange.close()
 
     with pytest.raises(InDoubt):
         await call
 
 
-async def test_a_large_answer_comes_through_and_a_too_large_one_does_not(server: RawServer, wire: Wire) -> None:
+async def test_a_large_answer_comes_through_and_a_too_large_one_does_not(
+    server: RawServer, exchange: HttpExchange
+) -> None:
     """More than is held unread at once, up to what the caller allows."""
     size = 3 * PAUSE_ABOVE_BYTES
-    _says(server, OK + b"Content-Length: %d\r\n\r\n" % size, b"x" * size)
+    _responds(server, OK + b"Content-Length: %d\r\n\r\n" % size, b"x" * size)
 
-    assert len((await _post(wire)).body) == size
+    assert len((await _post(exchange)).body) == size
     with pytest.raises(InDoubt):
-        await _post(wire, max_bytes=size - 1)
+        await _post(exchange, max_bytes=size - 1)
 
 
-async def test_head_and_body_go_out_in_one_piece(server: RawServer, wire: Wire) -> None:
-    """So nothing can come between clearance and the last byte of a usual request."""
+async def test_head_and_body_go_out_in_one_piece(server: RawServer, exchange: HttpExchange) -> None:
+    """So nothing can come between authorize_send and the last byte of a usual request."""
     sizes: list[int] = []
 
     async def note(visit: Visit) -> None:
@@ -148,7 +154,7 @@ async def test_head_and_body_go_out_in_one_piece(server: RawServer, wire: Wire) 
 
     server.behave = note
     server.changed = _Counting(server)
-    await _post(wire)
+    await _post(exchange)
 
     assert set(server.changed.seen) - {0} == set(sizes)
 
@@ -166,30 +172,30 @@ class _Counting(asyncio.Event):
         super().set()
 
 
-async def test_after_closing_nothing_is_sent(server: RawServer, wire: Wire) -> None:
+async def test_after_closing_nothing_is_sent(server: RawServer, exchange: HttpExchange) -> None:
     """A closed transport says so; nothing was written, so nothing can have happened."""
-    await wire.close()
+    await exchange.close()
 
     with pytest.raises(NotSent):
-        await _post(wire)
+        await _post(exchange)
     assert server.connections == 0
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:1"])
-async def test_whom_nobody_can_call_nothing_is_sent_to(tls: ssl.SSLContext, url: str) -> None:
+async def test_nothing_is_sent_to_an_invalid_address(tls: ssl.SSLContext, url: str) -> None:
     """Not HTTP, no host, nobody there: not sent."""
-    transport = DirectTransport(tls=tls, keep_alive_seconds=3.0)
+    transport = AsyncioTransport(tls=tls, keep_alive_seconds=3.0)
 
     with pytest.raises(NotSent):
-        await _post(Wire(transport, base_url=url, limits=QUICK, clock=Clock()))
+        await _post(HttpExchange(transport, base_url=url, limits=QUICK, clock=TimeSource()))
     await transport.aclose()
 
 
 async def test_an_idle_connection_is_closed_when_it_is_too_old(server: RawServer, tls: ssl.SSLContext) -> None:
     """Without another call, too: a server's places are not held for nothing."""
-    _says(server, SIZED)
-    transport = DirectTransport(tls=tls, keep_alive_seconds=0.02)
-    await _post(Wire(transport, base_url=server.url, limits=QUICK, clock=Clock()))
+    _responds(server, SIZED)
+    transport = AsyncioTransport(tls=tls, keep_alive_seconds=0.02)
+    await _post(HttpExchange(transport, base_url=server.url, limits=QUICK, clock=TimeSource()))
 
     await server.until(lambda: server.open_connections == 0)
     await transport.aclose()

@@ -7,8 +7,8 @@ and a cancelled call closes its connection.
 
 It keeps the promises of `transport`, and how:
 
-* Clearance is asked for and head and body are written in one plain function, `_Connection.ask`: there is no `await` in
-  it, so nothing can come between. What clearance raises comes out untouched, with nothing written.
+* `authorize_send` is called and head and body are written in one plain function, `_Connection.send_request`: there is
+  no `await` in it, so nothing can come between. What authorize_send raises comes out untouched, with nothing written.
 * Whatever fails before that is `httpx.ConnectError`, and nothing after it is.
 * A connection is used again only when its answer is whole, its request was written whole, the server keeps it open, and
   not one byte came behind the answer. What comes on an idle connection closes it: it is nobody's answer.
@@ -33,28 +33,28 @@ PAUSE_ABOVE_BYTES = 256 * 1024
 _Origin = tuple[str, str, int]
 
 
-class DirectTransport(httpx.AsyncBaseTransport):
+class AsyncioTransport(httpx.AsyncBaseTransport):
     """httpx's interface, with connections of its own.
 
     `keep_alive_seconds` is how long an idle connection may be used again; it must be shorter than the server's.
     Belongs to one event loop.
     """
 
-    calls_clearance = True
+    calls_authorize_send = True
 
     def __init__(self, *, tls: ssl.SSLContext, keep_alive_seconds: float) -> None:
         self._tls = tls
         self._pool = _Pool(keep_alive_seconds)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request and wait for the head of its answer; honours the extension `clearance`."""
-        written = _written(request, await request.aread())
+        """Send one request and wait for the head of its answer; honours the extension `authorize_send`."""
+        data = _serialized(request, await request.aread())
         origin = _origin(request.url)
-        connection = self._pool.take(origin) or await self._connect(origin)
+        connection = self._pool.acquire(origin) or await self._connect(origin)
         try:
-            answer = connection.ask(written, request.extensions.get("clearance"))
+            answer = connection.send_request(data, request.extensions.get("authorize_send"))
             while not answer.has_head:
-                await answer.news()
+                await answer.wait_for_data()
         except BaseException:
             connection.close()
             raise
@@ -97,7 +97,7 @@ class _Pool:
         """Forget a connection."""
         self._open.discard(connection)
 
-    def take(self, origin: _Origin) -> _Connection | None:
+    def acquire(self, origin: _Origin) -> _Connection | None:
         """The connection that was used last, so that the others can grow too old."""
         idle = self._idle.get(origin)
         oldest = asyncio.get_running_loop().time() - self._keep_alive_seconds
@@ -108,7 +108,7 @@ class _Pool:
             connection.close()
         return None
 
-    def give_back(self, connection: _Connection) -> None:
+    def release(self, connection: _Connection) -> None:
         """Keep a connection for the next call."""
         loop = asyncio.get_running_loop()
         self._idle.setdefault(connection.origin, deque()).append((connection, loop.time()))
@@ -138,19 +138,19 @@ class _Pool:
         self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old) if still else None
 
 
-class _Answer:
+class _Response:
     """What has come of one answer so far."""
 
     def __init__(self) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_head = False
-        self.whole = False
+        self.complete = False
         self.unread = bytearray()
         self._failure: httpx.TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    async def news(self) -> None:
+    async def wait_for_data(self) -> None:
         """Wait until more has come. Raises httpx.TransportError when nothing more can."""
         if self._failure is not None:
             raise self._failure
@@ -162,7 +162,7 @@ class _Answer:
 
     def fail(self, failure: httpx.TransportError) -> None:
         """Nothing more comes."""
-        if not self.whole and self._failure is None:
+        if not self.complete and self._failure is None:
             self._failure = failure
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(failure)
@@ -184,11 +184,11 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
-        self._answer: _Answer | None = None
+        self._answer: _Response | None = None
         self._head_bytes = 0
         self._ends_with_connection = False
-        self._stays = False
-        self._spoilt = False
+        self._keep_alive = False
+        self._unusable = False
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -196,21 +196,21 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open, free, and nothing lies on it that was not asked for."""
         open_still = self._transport is not None and not self._transport.is_closing()
-        return open_still and self._answer is None and not self._spoilt
+        return open_still and self._answer is None and not self._unusable
 
-    def ask(self, written: bytes, clearance: Callable[[], None] | None) -> _Answer:
-        """Write a whole request, if `clearance` does not forbid it by raising.
+    def send_request(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
+        """Write a whole request, if `authorize_send` does not forbid it by raising.
 
         Raises httpx.ConnectError: the connection was lost before; nothing was written.
         """
         if not self.usable or self._transport is None:
             raise httpx.ConnectError("the connection was lost before anything was written to it")
-        if clearance is not None:
-            clearance()
-        self._answer = _Answer()
+        if authorize_send is not None:
+            authorize_send()
+        self._answer = _Response()
         self._head_bytes = 0
         self._ends_with_connection = True
-        self._transport.write(written)
+        self._transport.write(data)
         return self._answer
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         """The body was read: more may come."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -235,19 +235,19 @@ class _Connection(asyncio.Protocol):
         """Something came."""
         answer = self._answer
         if answer is None:
-            self._spoil()
+            self._mark_unusable()
             return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as failure:
-            self._spoil()
+            self._mark_unusable()
             answer.fail(httpx.RemoteProtocolError(type(failure).__name__))
         if not answer.has_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._spoil()
+                self._mark_unusable()
                 answer.fail(httpx.RemoteProtocolError("the answer's head is too long"))
-        elif answer.whole:
+        elif answer.complete:
             self._end(answer)
         elif len(answer.unread) > PAUSE_ABOVE_BYTES and self._transport is not None:
             self._transport.pause_reading()
@@ -260,7 +260,7 @@ class _Connection(asyncio.Protocol):
         if answer is None:
             return
         if exc is None and answer.has_head and self._ends_with_connection:
-            answer.whole = True
+            answer.complete = True
             answer.wake()
         elif exc is None:
             answer.fail(httpx.RemoteProtocolError("the server closed the connection before the answer was whole"))
@@ -273,8 +273,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins; behind a whole one that is one too many."""
-        if self._answer is None or self._answer.whole:
-            self._spoilt = True
+        if self._answer is None or self._answer.complete:
+            self._unusable = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One line of the head, or of the trailer of a chunked body, which says nothing to us."""
@@ -287,7 +287,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there; a 1xx is none, the answer is still to come."""
         status = self._parser.get_status_code()
-        if self._answer is None or self._answer.whole:
+        if self._answer is None or self._answer.complete:
             return
         if status >= 200:
             self._answer.status = status
@@ -297,36 +297,36 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._answer is not None and not self._answer.whole:
+        if self._answer is not None and not self._answer.complete:
             self._answer.unread += body
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        if self._answer is not None and self._answer.has_head and not self._answer.whole:
-            self._answer.whole = True
-            self._stays = self._parser.should_keep_alive()  # only here does llhttp know
+        if self._answer is not None and self._answer.has_head and not self._answer.complete:
+            self._answer.complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # only here does llhttp know
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
-    def _end(self, answer: _Answer) -> None:
+    def _end(self, answer: _Response) -> None:
         """A whole answer frees the connection, or is its end."""
         self._answer = None
         unwritten = self._transport is None or self._transport.get_write_buffer_size() > 0
-        if self._spoilt or unwritten or not self._stays:
+        if self._unusable or unwritten or not self._keep_alive:
             self.close()
         elif self.usable:
-            self._pool.give_back(self)
+            self._pool.release(self)
 
-    def _spoil(self) -> None:
+    def _mark_unusable(self) -> None:
         """Never use it again."""
-        self._spoilt = True
+        self._unusable = True
         self.close()
 
 
 class _Stream(httpx.AsyncByteStream):
     """The body of an answer as it comes in; closing it early closes its connection."""
 
-    def __init__(self, answer: _Answer, connection: _Connection) -> None:
+    def __init__(self, answer: _Response, connection: _Connection) -> None:
         self._answer = answer
         self._connection = connection
 
@@ -337,15 +337,15 @@ class _Stream(httpx.AsyncByteStream):
                 piece = bytes(answer.unread)
                 answer.unread.clear()
                 yield piece
-            elif answer.whole:
+            elif answer.complete:
                 return
             else:
-                self._connection.read_on()
-                await answer.news()
+                self._connection.resume_reading()
+                await answer.wait_for_data()
 
     async def aclose(self) -> None:
         """Close the connection, unless the answer is whole and the connection free, or busy with another, already."""
-        if not self._answer.whole:
+        if not self._answer.complete:
             self._connection.close()
 
 
@@ -356,7 +356,7 @@ def _origin(url: httpx.URL) -> _Origin:
     return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
-def _written(request: httpx.Request, body: bytes) -> bytes:
+def _serialized(request: httpx.Request, body: bytes) -> bytes:
     """The request as it goes over the wire; httpx has refused what could break out of a header."""
     lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
     return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (request.method.encode("ascii"), request.url.raw_path, b"".join(lines), body)

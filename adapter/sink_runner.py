@@ -26,7 +26,7 @@ from adapter.stream.engine_thread import Aside, Runs
 from adapter.stream.observer import StreamObserver
 
 
-class Deliveries:
+class SinkRunner:
     """The sinks, from `start` to `stop`; without sinks nothing is started."""
 
     def __init__(
@@ -50,10 +50,10 @@ class Deliveries:
             stage = _stage(settings, sink, observer, now, signer)
             return Engine(stage, connection, observer=stream, now=now, skips_group=wiring.skips_group(settings))
 
-        makes: dict[str, Callable[[], Runs]] = {
+        factories: dict[str, Callable[[], Runs]] = {
             f"sink.{thread.name}": partial(engine, thread) for thread in self._threads
         }
-        self._aside = Aside("deliveries", makes)
+        self._aside = Aside("deliveries", factories)
         self._started = False
 
     @property
@@ -66,9 +66,9 @@ class Deliveries:
         """When the engines' loop last turned (`time.monotonic`); now, while there is none."""
         return self._aside.last_heartbeat if self._started else time.monotonic()
 
-    def lingering(self) -> Mapping[str, int]:
+    def stuck(self) -> Mapping[str, int]:
         """By sink, the deliveries that were given up and have not ended."""
-        return {thread.name: thread.lingering for thread in self._threads}
+        return {thread.name: thread.stuck for thread in self._threads}
 
     async def start(self) -> None:
         """Begin to deliver."""

@@ -33,7 +33,7 @@ from adapter.errors import (
 from adapter.extensions.counters import HookCounters
 from adapter.extensions.hooks import Hook
 from adapter.extensions.hookspecs import DECIDING, HookKind
-from adapter.extensions.shapes import plain
+from adapter.extensions.type_check import plain
 
 ANSWERS: Final[tuple[type[OrderError], ...]] = (
     Unreadable,
@@ -49,7 +49,7 @@ Check = Callable[[object], str | None]
 """Looks at an answer of the right type, None apart: what else is wrong with it, as `returned ...`, or None."""
 
 
-class Abandoned(Exception):  # nothing went wrong here: nobody waits for this thread any more
+class ThreadAbandoned(Exception):  # nothing went wrong here: nobody waits for this thread any more
     """Ends an abandoned thread at its next call; nobody sees it."""
 
 
@@ -68,22 +68,22 @@ class Implementation:
         """Whose hook it is: "Plugin 'x': hook map_item(order, line)"."""
         return f"Plugin '{self.plugin}': hook {self.hook.signature}"
 
-    def blamed(self, what: str) -> str:
+    def describe(self, what: str) -> str:
         """The sentence that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
         return f"{self.named} {what}"
 
     def failed(self, what: str) -> HookFailed:
         """The same as an error that parks the order."""
-        return HookFailed(self.blamed(what), plugin=self.plugin, hook=self.hook.name)
+        return HookFailed(self.describe(what), plugin=self.plugin, hook=self.hook.name)
 
 
-class Calls:
+class HookCalls:
     """The hook calls made for one order, one after another, perhaps in a worker thread that is given up meanwhile."""
 
     def __init__(self, counters: HookCounters) -> None:
         self._counters = counters
         self._lock = threading.Lock()
-        self._abandoned = False
+        self._thread_abandoned = False
         self._current: Implementation | None = None
 
     def call(self, implementation: Implementation, given: Mapping[str, object], check: Check | None = None) -> object:
@@ -104,7 +104,7 @@ class Calls:
             self._end(implementation, time.perf_counter() - started, failed=failed)
         return answer
 
-    def overrun(self, budget_seconds: float) -> HookFailed | None:
+    def timed_out(self, budget_seconds: float) -> HookFailed | None:
         """Give the thread up, from outside: no further hook is called in it. Blames the merchant's hook called last.
 
         None, and nothing is given up, where no merchant's hook has been called yet: the machine was slow.
@@ -113,7 +113,7 @@ class Calls:
             culprit = self._current
             if culprit is None:
                 return None
-            self._abandoned = True
+            self._thread_abandoned = True
         self._counters.add(culprit.plugin, culprit.hook.name, seconds=budget_seconds, failed=True)
         return culprit.failed(
             f"was at work when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
@@ -128,19 +128,19 @@ class Calls:
 
     def _begin(self, implementation: Implementation) -> None:
         with self._lock:
-            if self._abandoned:
-                raise Abandoned
+            if self._thread_abandoned:
+                raise ThreadAbandoned
             if not implementation.built_in:
                 self._current = implementation
 
     def _end(self, implementation: Implementation, seconds: float, *, failed: bool) -> None:
         with self._lock:
-            if self._abandoned:
-                raise Abandoned
+            if self._thread_abandoned:
+                raise ThreadAbandoned
             self._counters.add(implementation.plugin, implementation.hook.name, seconds=seconds, failed=failed)
 
 
-def attempt(
+def try_call(
     implementation: Implementation, given: Mapping[str, object], check: Check | None = None
 ) -> tuple[object, str | None]:
     """What the plugin answers, in plain types, and None; or None and what is wrong: "raised KeyError at x.py line 12".
@@ -159,7 +159,7 @@ def attempt(
 def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
     if implementation.built_in:  # ours: held by the type checker, and its failures are our bugs
         return implementation.function(*(given[name] for name in implementation.arguments))
-    answer, problem = attempt(implementation, given, check)
+    answer, problem = try_call(implementation, given, check)
     if problem is None:
         return answer
     raise implementation.failed(f"{problem}. Fix the plugin. {implementation.hook.kind.aftermath}")
@@ -178,7 +178,7 @@ def _plain_error(error: BaseException, implementation: Implementation) -> BaseEx
     kind = next(each for each in ANSWERS if isinstance(error, each))
     text = _text(error)
     if text.strip() in ("", "None"):
-        return _worded(error, kind, implementation)
+        return _with_sentence(error, kind, implementation)
     is_plain = type(error) is kind and all(type(argument) is str for argument in error.args)
     return error if is_plain else kind(text)
 
@@ -190,11 +190,11 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-def _worded(error: BaseException, kind: type[OrderError], implementation: Implementation) -> OrderError:
+def _with_sentence(error: BaseException, kind: type[OrderError], implementation: Implementation) -> OrderError:
     """The answer with a sentence in place of the one that is missing: a dead letter must say where it comes from."""
     place = place_in(implementation.function, error.__traceback__)
     return kind(
-        implementation.blamed(
+        implementation.describe(
             f"raised {type(error).__name__}{place} and did not say why. Look at the order; and give the error a "
             "sentence that says what is wrong with it."
         )

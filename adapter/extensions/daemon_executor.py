@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DaemonThreads(ThreadPoolExecutor):
+class DaemonExecutor(ThreadPoolExecutor):
     """At most `most` threads, started when needed; what comes beyond waits. A pool only by name: loops ask for one."""
 
     def __init__(self, most: int, *, name: str) -> None:
@@ -34,7 +34,7 @@ class DaemonThreads(ThreadPoolExecutor):
         self._jobs.put(partial(_do, future, partial(fn, *args, **kwargs)))
         if not self._free.acquire(blocking=False) and self._started < self._most:
             self._started += 1
-            threading.Thread(target=self._live, name=f"{self._name}-{self._started}", daemon=True).start()
+            threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -42,7 +42,7 @@ class DaemonThreads(ThreadPoolExecutor):
         for _ in range(self._started):
             self._jobs.put(None)
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # an idle thread keeps no event

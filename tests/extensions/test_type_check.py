@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from adapter import Customer, IssueType, Order, Skip, TicketItem
-from adapter.extensions.shapes import mismatch
+from adapter.extensions.type_check import type_mismatch
 from extensions.helpers import NOON, line, order, ticket
 
 ITEMS: object = Sequence[TicketItem] | None
@@ -35,11 +35,11 @@ def broken(value: object, **fields: object) -> object:
 )
 def test_right_type_passes(value: object, expected: object) -> None:
     """Nothing is said of it."""
-    assert mismatch(value, expected) is None
+    assert type_mismatch(value, expected) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "expected", "told"),
+    ("value", "expected", "expected_text"),
     [
         ("test", Skip | None, "it is a str, not a Skip or None"),
         (True, Skip | None, "it is a bool, not a Skip or None"),
@@ -62,17 +62,17 @@ def test_right_type_passes(value: object, expected: object) -> None:
         ),
     ],
 )
-def test_wrong_type_is_told_by_place_and_never_by_value(value: object, expected: object, told: str) -> None:
+def test_wrong_type_is_reported_by_path_and_never_by_value(value: object, expected: object, expected_text: str) -> None:
     """Values may be personal; places and types are not."""
-    assert mismatch(value, expected) == told
+    assert type_mismatch(value, expected) == expected_text
 
 
 def test_enums_are_not_their_text() -> None:
     """An IssueType is a text, but a text is no IssueType."""
-    assert mismatch(IssueType.PAPER, IssueType) is None
-    assert mismatch("2", IssueType) == "it is a str, not an IssueType"
+    assert type_mismatch(IssueType.PAPER, IssueType) is None
+    assert type_mismatch("2", IssueType) == "it is a str, not an IssueType"
 
 
 def test_aware_times_of_any_zone_pass() -> None:
     """Only the zone must be there."""
-    assert mismatch(datetime(2026, 1, 1, tzinfo=UTC), datetime) is None
+    assert type_mismatch(datetime(2026, 1, 1, tzinfo=UTC), datetime) is None

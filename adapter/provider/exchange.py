@@ -1,8 +1,8 @@
 """One POST over a transport: what goes out, how long it may take, how much may come back.
 
-Exists to be the only place where an exception of an HTTP library is caught. Every call ends here in a whole `Answer`,
-in `NotSent` or in `InDoubt`; only what the lease raised passes through as it is. Refuses to know merchants, envelopes
-and what a status means.
+Exists to be the only place where an exception of an HTTP library is caught. Every call ends here in a whole
+`HttpAnswer`, in `NotSent` or in `InDoubt`; only what the lease raised passes through as it is. Refuses to know
+merchants, envelopes and what a status means.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from adapter.errors import InDoubt
-from adapter.provider.answers import Answer
-from adapter.provider.clock import Clock
-from adapter.provider.departure import Departure
+from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits
+from adapter.provider.send_boundary import SendBoundary
+from adapter.provider.time_source import TimeSource
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
 """All that a transport of httpx's interface may raise when a call fails; time-outs and TLS errors are OSErrors."""
@@ -25,18 +25,20 @@ FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieCo
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class Wire:
+class HttpExchange:
     """Posts to one server through one transport.
 
-    A transport that calls `request.extensions["clearance"]` itself, just before it writes, says so with an attribute
-    `calls_clearance = True`; ours does, and httpx's own is helped by its trace extension. For any other the clearance
-    is asked for just before the transport is, and what it failed of is believed by httpx's exceptions.
+    A transport that calls `request.extensions["authorize_send"]` itself, just before it writes, says so with an
+    attribute `calls_authorize_send = True`; ours does, and httpx's own is helped by its trace extension. For any other
+    authorize_send is asked for just before the transport is, and what it failed of is believed by httpx's exceptions.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, base_url: str, limits: CallLimits, clock: Clock) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, *, base_url: str, limits: CallLimits, clock: TimeSource
+    ) -> None:
         self._transport = transport
-        self._tells_departure = isinstance(transport, httpx.AsyncHTTPTransport) or bool(
-            getattr(transport, "calls_clearance", False)
+        self._transport_calls_it = isinstance(transport, httpx.AsyncHTTPTransport) or bool(
+            getattr(transport, "calls_authorize_send", False)
         )
         self._base_url = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
@@ -44,33 +46,40 @@ class Wire:
         self._clock = clock
 
     async def post(
-        self, path: str, body: bytes, *, headers: dict[str, str], max_bytes: int, lease: Callable[[], None], what: str
-    ) -> Answer:
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: dict[str, str],
+        max_bytes: int,
+        authorize_send: Callable[[], None],
+        what: str,
+    ) -> HttpAnswer:
         """Send `body` and read the whole answer.
 
-        `lease` is called once, just before the first byte is written; what it raises passes through, and nothing was
-        written. `what` names the call in messages.
+        `authorize_send` is called once, just before the first byte is written; what it raises passes through, and
+        nothing was written. `what` names the call in messages.
 
         Raises:
             NotSent: nothing was written.
             InDoubt: writing had begun, and no whole answer of at most `max_bytes` bytes came in time.
         """
         deadline = asyncio.timeout(self._limits.connect_timeout_seconds)
-        departure = Departure(
-            lease=lease,
+        boundary = SendBoundary(
+            authorize_send=authorize_send,
             deadline=deadline,
             answer_seconds=self._limits.timeout_seconds,
             clock=self._clock,
-            told_by_transport=self._tells_departure,
+            called_by_transport=self._transport_calls_it,
         )
-        request = self._request(path, body, headers, departure)
+        request = self._request(path, body, headers, boundary)
         try:
             async with deadline:
-                return await self._exchange(request, departure, max_bytes, what)
+                return await self._send_and_read(request, boundary, max_bytes, what)
         except FAILURES as failure:
-            raise departure.verdict(failure, what) from failure
+            raise boundary.classify_failure(failure, what) from failure
 
-    def _request(self, path: str, body: bytes, headers: dict[str, str], departure: Departure) -> httpx.Request:
+    def _request(self, path: str, body: bytes, headers: dict[str, str], boundary: SendBoundary) -> httpx.Request:
         """Make the request with its own headers, as httpx would, but with each address parsed only once.
 
         Parsing it and adding the headers to a `content` take httpx longer than everything else it does for a call.
@@ -83,8 +92,8 @@ class Wire:
             headers=[(b"Host", url.netloc), *_encoded(headers), (b"Content-Length", b"%d" % len(body))],
             stream=httpx.ByteStream(body),
             extensions={
-                "clearance": departure.clear,
-                "trace": departure.trace,
+                "authorize_send": boundary.authorize_send,
+                "trace": boundary.trace,
                 "timeout": {"connect": connect, "pool": connect, "read": answer, "write": answer},
             },
         )
@@ -95,22 +104,24 @@ class Wire:
             url = self._urls[path] = httpx.URL(self._base_url + path)
         return url
 
-    async def _exchange(self, request: httpx.Request, departure: Departure, max_bytes: int, what: str) -> Answer:
-        if not self._tells_departure:
-            departure.clear()
+    async def _send_and_read(
+        self, request: httpx.Request, boundary: SendBoundary, max_bytes: int, what: str
+    ) -> HttpAnswer:
+        if not self._transport_calls_it:
+            boundary.authorize_send()
         response = await self._transport.handle_async_request(request)
         try:
             body = await _read(response, max_bytes)
         finally:
             await response.aclose()
-        if departure.at is None:
-            raise InDoubt(f"{what} was sent by a transport that never asked for clearance; it must not be used.")
-        return Answer(
+        if boundary.at is None:
+            raise InDoubt(f"{what} was sent by a transport that never called authorize_send; it must not be used.")
+        return HttpAnswer(
             status=response.status_code,
             headers=response.headers,
             body=body,
-            sent_at=departure.at,
-            sent_steady=departure.at_steady,
+            sent_at=boundary.at,
+            sent_steady=boundary.at_steady,
         )
 
     async def close(self) -> None:

@@ -17,10 +17,10 @@ from adapter.errors import AdapterError
 from adapter.flows.receive import Receiver
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import Response, open_response, seal_request
-from adapter.protocol.notification import Kind
+from adapter.protocol.notification import CallbackKind
 from adapter.stream.records import ProducerRecord
-from adapter.web.bounds import Bounds, bounded_protocol
 from adapter.web.callbacks import callbacks_app
+from adapter.web.connection_limits import ConnectionLimits, limited_protocol
 from adapter.web.server import WebServer
 
 PLATFORM = Credentials(hash_key="b15bd8514fed472c", hash_iv="9c8458263def47cd")
@@ -53,8 +53,8 @@ REFUND: Mapping[str, object] = {
     "TotalRefundAmount": 500,
     "RefundAmount": 200,
 }
-PATHS = {Kind.REFUND: "/callbacks/ecticket/refund", Kind.USE_STATUS: "/callbacks/ecticket/use-status"}
-USE_STATUS = PATHS[Kind.USE_STATUS]
+PATHS = {CallbackKind.REFUND: "/callbacks/ecticket/refund", CallbackKind.USE_STATUS: "/callbacks/ecticket/use-status"}
+USE_STATUS = PATHS[CallbackKind.USE_STATUS]
 
 
 def sealed(payload: Mapping[str, object] = STATUS, merchant: Merchant = ALONE, **changed: object) -> bytes:
@@ -64,14 +64,14 @@ def sealed(payload: Mapping[str, object] = STATUS, merchant: Merchant = ALONE, *
 
 
 @dataclass
-class Door:
+class CallbackServer:
     """The port; what it published, and what it counted."""
 
     port: int = 0
     published: list[ProducerRecord] = field(default_factory=list)
-    ends: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
-    away: AdapterError | None = None
+    publish_error: AdapterError | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """Publishing waits for it."""
     waiting: int = 0
@@ -90,23 +90,23 @@ class Door:
         self.waiting += 1
         await self.open.wait()
         self.waiting -= 1
-        if self.away is not None:
-            raise self.away
+        if self.publish_error is not None:
+            raise self.publish_error
         self.published.append(producer_record)
 
-    def notification_ended(self, posted_to: str, end: str) -> None:
-        self.ends[end] += 1
+    def notification_ended(self, posted_to: str, outcome: str) -> None:
+        self.outcomes[outcome] += 1
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
         """Not looked at here."""
 
     def notification_answered(self, seconds: float) -> None:
-        self.ends["answered"] += 1
+        self.outcomes["answered"] += 1
 
-    def connection_closed(self, why: str) -> None:
-        self.closed[why] += 1
+    def connection_closed(self, reason: str) -> None:
+        self.closed[reason] += 1
 
-    async def say(self, *pieces: bytes) -> tuple[int, bytes]:
+    async def send_raw(self, *pieces: bytes) -> tuple[int, bytes]:
         """Send these bytes over a connection of their own; the status and body of what is answered."""
         reader, writer = await self.connect()
         try:
@@ -144,7 +144,7 @@ class Door:
 
     async def post(self, body: bytes, path: str = USE_STATUS, **headers: str) -> tuple[int, bytes]:
         """Post a whole request."""
-        return await self.say(request(body, path, **headers))
+        return await self.send_raw(request(body, path, **headers))
 
 
 def request(body: bytes, path: str = USE_STATUS, method: str = "POST", **headers: str) -> bytes:
@@ -177,24 +177,28 @@ def reply(body: bytes, merchant: Merchant = ALONE) -> Response:
 
 
 @asynccontextmanager
-async def open_door(bounds: Bounds | None = None) -> AsyncIterator[Door]:
+async def running_callback_server(limits: ConnectionLimits | None = None) -> AsyncIterator[CallbackServer]:
     """A port that publishes at once."""
-    door = Door()
-    door.open.set()
+    callback_server = CallbackServer()
+    callback_server.open.set()
     receiver = Receiver(
-        topic="ecticket.tickets", merchants=door, publisher=door, observer=door, now=lambda: datetime.now(UTC)
+        topic="ecticket.tickets",
+        merchants=callback_server,
+        publisher=callback_server,
+        observer=callback_server,
+        now=lambda: datetime.now(UTC),
     )
     server = WebServer(
-        callbacks_app(receiver, door, PATHS),
+        callbacks_app(receiver, callback_server, PATHS),
         host="127.0.0.1",
         port=0,
         purpose="callbacks",
-        protocol=bounded_protocol(bounds or Bounds(), door.connection_closed),
+        protocol=limited_protocol(limits or ConnectionLimits(), callback_server.connection_closed),
     )
     await server.start()
-    door.port, door.server = server.port, server
+    callback_server.port, callback_server.server = server.port, server
     try:
-        yield door
+        yield callback_server
     finally:
-        door.open.set()
-        await door.stop()
+        callback_server.open.set()
+        await callback_server.stop()

@@ -17,7 +17,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class TimeSource:
     """`now` is aware wall time, for envelopes and errors; `steady` counts seconds and is never set."""
 
     now: Callable[[], datetime] = _utc_now

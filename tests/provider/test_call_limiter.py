@@ -7,16 +7,16 @@ import asyncio
 import pytest
 
 from adapter.errors import NotSent
-from adapter.provider.gate import Gate
-from adapter.provider.pace import Purpose
+from adapter.provider.call_limiter import CallLimiter
+from adapter.provider.fair_rate_limiter import Purpose
 
 
-def _gate(*, rate: float = 0, places: int = 1, max_wait: float = 0.1) -> Gate:
-    return Gate(calls_per_second=rate, concurrent_calls=places, max_wait_seconds=max_wait)
+def _limiter(*, rate: float = 0, slots: int = 1, max_wait: float = 0.1) -> CallLimiter:
+    return CallLimiter(calls_per_second=rate, concurrent_calls=slots, max_wait_seconds=max_wait)
 
 
-async def _pass(gate: Gate, purpose: Purpose = Purpose.SUBMIT) -> None:
-    async with gate.turn(purpose):
+async def _pass(limiter: CallLimiter, purpose: Purpose = Purpose.SUBMIT) -> None:
+    async with limiter.slot(purpose):
         pass
 
 
@@ -26,36 +26,36 @@ async def _next_step() -> None:
 
 async def test_a_free_place_is_taken_without_waiting() -> None:
     """The common case does not even yield to the loop."""
-    gate = _gate(places=2)
+    limiter = _limiter(slots=2)
 
-    async with gate.turn(Purpose.SUBMIT), gate.turn(Purpose.DOUBT):
+    async with limiter.slot(Purpose.SUBMIT), limiter.slot(Purpose.DOUBT):
         pass
 
 
 async def test_a_call_that_would_wait_too_long_is_refused_at_once() -> None:
     """One call in ten seconds: the second is not sent, and does not hold its order up either."""
-    gate = _gate(rate=0.1, places=5)
-    await _pass(gate)
+    limiter = _limiter(rate=0.1, slots=5)
+    await _pass(limiter)
 
     with pytest.raises(NotSent, match="nothing was tried"):
-        await _pass(gate)
+        await _pass(limiter)
 
 
 async def test_a_call_that_waits_too_long_for_a_place_is_not_sent() -> None:
     """A bulkhead full of slow calls lets go of who stands before it."""
-    gate = _gate(max_wait=0.02)
+    limiter = _limiter(max_wait=0.02)
 
-    async with gate.turn(Purpose.SUBMIT):
+    async with limiter.slot(Purpose.SUBMIT):
         with pytest.raises(NotSent, match="stood in line"):
-            await _pass(gate)
-    await _pass(gate)
+            await _pass(limiter)
+    await _pass(limiter)
 
 
 async def test_the_next_call_goes_when_a_place_is_free() -> None:
     """Whoever leaves lets the next one in."""
-    gate = _gate(max_wait=5)
-    async with gate.turn(Purpose.SUBMIT):
-        waiting = asyncio.create_task(_pass(gate))
+    limiter = _limiter(max_wait=5)
+    async with limiter.slot(Purpose.SUBMIT):
+        waiting = asyncio.create_task(_pass(limiter))
         await _next_step()
         assert not waiting.done()
 
@@ -64,20 +64,20 @@ async def test_the_next_call_goes_when_a_place_is_free() -> None:
 
 async def test_the_next_call_goes_when_its_token_comes() -> None:
     """Fifty a second with five at once: the sixth waits for the clock, not for somebody to leave."""
-    gate = _gate(rate=50, places=100, max_wait=5)
+    limiter = _limiter(rate=50, slots=100, max_wait=5)
     loop = asyncio.get_running_loop()
     begun = loop.time()
 
-    await asyncio.gather(*(_pass(gate) for _ in range(8)))
+    await asyncio.gather(*(_pass(limiter) for _ in range(8)))
 
     assert loop.time() - begun >= 0.055
 
 
 async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
     """Cancelled while standing in line: the one behind gets the place."""
-    gate = _gate(max_wait=5)
-    async with gate.turn(Purpose.SUBMIT):
-        first, second = asyncio.create_task(_pass(gate)), asyncio.create_task(_pass(gate))
+    limiter = _limiter(max_wait=5)
+    async with limiter.slot(Purpose.SUBMIT):
+        first, second = asyncio.create_task(_pass(limiter)), asyncio.create_task(_pass(limiter))
         await _next_step()
         first.cancel()
         await _next_step()
@@ -88,23 +88,23 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
 
 async def test_a_waiter_cancelled_just_before_its_turn_does_not_take_the_place_along() -> None:
     """Cancelled, and then its turn comes before it woke up to step out of line."""
-    gate = _gate(max_wait=5)
-    async with gate.turn(Purpose.SUBMIT):
-        first = asyncio.create_task(_pass(gate))
+    limiter = _limiter(max_wait=5)
+    async with limiter.slot(Purpose.SUBMIT):
+        first = asyncio.create_task(_pass(limiter))
         await _next_step()
         first.cancel()
 
     await asyncio.wait([first])
-    await _pass(gate)
+    await _pass(limiter)
 
 
 async def test_a_waiter_cancelled_just_after_its_turn_gives_the_place_back() -> None:
     """Its turn came, and it is cancelled before it woke up to use it."""
-    gate = _gate(max_wait=5)
-    async with gate.turn(Purpose.SUBMIT):
-        first = asyncio.create_task(_pass(gate))
+    limiter = _limiter(max_wait=5)
+    async with limiter.slot(Purpose.SUBMIT):
+        first = asyncio.create_task(_pass(limiter))
         await _next_step()
     first.cancel()
 
     await asyncio.wait([first])
-    await _pass(gate)
+    await _pass(limiter)
