@@ -18,8 +18,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from adapter.stream.compression import CODECS
 from adapter.stream.records import ProducerRecord
-from adapter.testing.stages import Stages
-from adapter.testing.surroundings import RecordContext
+from adapter.testing.fakes import FakeRecordContext
+from adapter.testing.harness import StageHarness
 from benchmarks.orders import order
 from benchmarks.reporting import Report
 
@@ -56,10 +56,10 @@ async def measure(rounds: int = ROUNDS) -> Report:
 
 
 async def _published(number: int) -> Sequence[ProducerRecord]:
-    stages = Stages()
+    stages = StageHarness()
     record = stages.record(order(number))
     prepared = await stages.submit.prepare(record)
-    outcome = await stages.submit.handle(prepared.subject, RecordContext(record))
+    outcome = await stages.submit.handle(prepared.subject, FakeRecordContext(record))
     return outcome.records
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adapter.demo.guest import remove
+from adapter.demo.temporary_topics import remove
 from adapter.local.broker import LocalKafka
 from adapter.settings import Settings, load
 from adapter.settings.groups import TopicSettings

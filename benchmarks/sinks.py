@@ -229,7 +229,7 @@ def _disagreements(receiver: Receiver, orders: int, published: Mapping[str, floa
 def _compare(sandbox: RunningSandbox, receiver: Receiver, orders: int, published: Mapping[str, float]) -> None:
     """Each order was issued once, and the sink was what it was said to be. Raises BooksDisagreeError."""
     wrong = _disagreements(receiver, orders, published)
-    if len(sandbox.books) != orders:
-        wrong.append(f"{len(sandbox.books)} issuances are in the books and not {orders}")
+    if len(sandbox.order_store) != orders:
+        wrong.append(f"{len(sandbox.order_store)} issuances are in the books and not {orders}")
     if wrong:
         raise ResultsDisagreeError(f"{receiver}: {'; '.join(wrong)}")

@@ -17,7 +17,7 @@ from adapter.stream.partition_state import PartitionState
 from adapter.stream.recovery import RecoveredState
 
 
-class UnreservedBooks(PartitionState):
+class UnreservedPartitionState(PartitionState):
     """Books that reserve nothing ahead."""
 
     def __init__(self, name: str, recovered: RecoveredState, *, ahead: int, **facts: str) -> None:
@@ -26,5 +26,5 @@ class UnreservedBooks(PartitionState):
 
 
 if __name__ == "__main__":
-    vars(partition_manager)["PartitionState"] = UnreservedBooks
+    vars(partition_manager)["PartitionState"] = UnreservedPartitionState
     sys.exit(main())

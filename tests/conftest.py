@@ -30,7 +30,7 @@ settings.register_profile("any load", deadline=None, suppress_health_check=[Heal
 settings.load_profile("any load")
 
 
-class MakesTopics(Protocol):
+class TopicFactory(Protocol):
     """Makes a topic with a name that no other test has, and returns the name."""
 
     async def __call__(
@@ -101,7 +101,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaConnection]:
 
 
 @pytest.fixture
-async def topic(kafka: KafkaConnection) -> AsyncIterator[MakesTopics]:
+async def topic(kafka: KafkaConnection) -> AsyncIterator[TopicFactory]:
     """Makes topics that are removed after the test."""
     made: list[str] = []
 

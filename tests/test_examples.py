@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.flows.events import (
     IssuanceData,
@@ -109,7 +109,9 @@ async def _next_record(kafka: KafkaConnection, topic: str) -> ConsumerRecord:
         await reader.stop()
 
 
-async def test_first_order_sends_an_order_and_follows_it_to_its_end(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_first_order_sends_an_order_and_follows_it_to_its_end(
+    kafka: KafkaConnection, topic: TopicFactory
+) -> None:
     """What it sends is an order that can be read, and it ends with the event that ends the order."""
     orders, issuances = await topic("orders"), await topic("issuances")
     command = (sys.executable, str(FIRST_ORDER), kafka.bootstrap_servers, orders, issuances)
@@ -134,9 +136,7 @@ async def test_first_order_sends_an_order_and_follows_it_to_its_end(kafka: Kafka
     ]
 
 
-async def test_read_events_keeps_books_of_each_fact_once(
-    kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
-) -> None:
+async def test_read_events_stores_each_fact_once(kafka: KafkaConnection, topic: TopicFactory, tmp_path: Path) -> None:
     """Started again, and told what it knows by a later event of the same id, it notes only what is new."""
     issuances, database = await topic("issuances"), tmp_path / "books.sqlite"
     await _publish(kafka, _submitted("NEVER", issuances), abort=True)
@@ -157,7 +157,7 @@ async def test_read_events_keeps_books_of_each_fact_once(
 
 
 async def test_read_events_notes_ticket_notifications_once(
-    kafka: KafkaConnection, topic: MakesTopics, tmp_path: Path
+    kafka: KafkaConnection, topic: TopicFactory, tmp_path: Path
 ) -> None:
     """In all that it may mean, since one does not know; sent again, it is noted once."""
     tickets, database = await topic("tickets"), tmp_path / "books.sqlite"

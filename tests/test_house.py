@@ -79,7 +79,7 @@ def test_only_settings_reads_the_environment() -> None:
         assert "os.environ" not in path.read_text(encoding="utf-8"), path
 
 
-def test_modules_say_why_they_exist() -> None:
+def test_modules_have_docstrings() -> None:
     """Every module opens with a docstring."""
     for path in _modules():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

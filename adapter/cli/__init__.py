@@ -9,6 +9,6 @@
 Starting must be quick (`--help` in less than half a second), so a command imports the rooms it needs when it runs.
 """
 
-from adapter.cli.entry import main
+from adapter.cli.main import main
 
 __all__ = ["main"]

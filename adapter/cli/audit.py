@@ -11,13 +11,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from adapter.cli.output import one_line, say
+from adapter.cli.output import one_line, print_line
 
 
-def audit(event: str, facts: Mapping[str, object], *, told: str, as_json: bool) -> None:
-    """Tell it: `told` for people, `facts` (None left out) for machines, one JSON object on one line."""
+def audit(event: str, facts: Mapping[str, object], *, text: str, as_json: bool) -> None:
+    """Tell it: `text` for people, `facts` (None left out) for machines, one JSON object on one line."""
     given = {name: value for name, value in facts.items() if value is not None}
-    say(json.dumps(given, ensure_ascii=False) if as_json else one_line(told))
+    print_line(json.dumps(given, ensure_ascii=False) if as_json else one_line(text))
     if not sys.stderr.isatty():
         _log(event, given)
 

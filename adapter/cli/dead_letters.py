@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapter.cli.context import CommandContext, Json, command, flag
+from adapter.cli.dead_letter_filters import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters, is_meant
 from adapter.cli.help import group
-from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.letter_choice import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters, is_meant
-from adapter.cli.output import clean, note, print_entry, print_facts, print_json, print_table, say
-from adapter.cli.replaying import replay
-from adapter.cli.skipping import skip
+from adapter.cli.output import clean, note, print_entry, print_facts, print_json, print_line, print_table
+from adapter.cli.replay import replay
+from adapter.cli.skip import skip
 
 if TYPE_CHECKING:
     from adapter.flows.dead_letter_view import DeadLetter
@@ -41,19 +41,19 @@ def add(app: typer.Typer, *, panel: str) -> None:
         "ecticket-adapter dead-letters replay A-1001",
     )
     skipping = ('ecticket-adapter dead-letters skip orders.paid/3/41 --why "disk error, the shop sends them again"',)
-    letters = group(
+    dead_letters = group(
         "Look at records that a person must look at, and send them back to work.",
         (listing[0], showing[0], replaying[0]),
     )
-    command(letters, "list", examples=listing)(list_)
-    command(letters, "show", examples=showing)(show)
-    command(letters, "replay", examples=replaying)(replay)
-    command(letters, "skip", examples=skipping)(skip)
-    app.add_typer(letters, name="dead-letters", rich_help_panel=panel)
+    command(dead_letters, "list", examples=listing)(list_)
+    command(dead_letters, "show", examples=showing)(show)
+    command(dead_letters, "replay", examples=replaying)(replay)
+    command(dead_letters, "skip", examples=skipping)(skip)
+    app.add_typer(dead_letters, name="dead-letters", rich_help_panel=panel)
 
 
 def list_(
-    invocation: Invocation,
+    context: CommandContext,
     reason: Reason = None,
     stage: Stage = None,
     sink: Sink = None,
@@ -67,18 +67,21 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the dead letters that nobody has dealt with, the latest at the end, and how many there are of each kind."""
-    asked = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
-    letters, still_open = asyncio.run(_read(invocation.settings()))
+    given_filters = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
+    dead_letters, still_open = asyncio.run(_read(context.settings()))
     chosen = [
-        (place, letter)
-        for place, letter in enumerate(letters, 1)
-        if asked.want(letter) and (all_ or letter.name in still_open)
+        (number, dead_letter)
+        for number, dead_letter in enumerate(dead_letters, 1)
+        if given_filters.matches(dead_letter) and (all_ or dead_letter.name in still_open)
     ]
     shown = chosen[-(last or (len(chosen) if json else SHOWN)) :]
     if json:
-        told = [{"place": place, "open": letter.name in still_open, **_plain(letter)} for place, letter in shown]
+        entries = [
+            {"place": number, "open": dead_letter.name in still_open, **_plain(dead_letter)}
+            for number, dead_letter in shown
+        ]
         reasons, stages = (dict(counts.most_common()) for counts in _counts(chosen))
-        print_json({"letters": told, "by_reason": reasons, "by_stage": stages})
+        print_json({"letters": entries, "by_reason": reasons, "by_stage": stages})
         return
     _print(chosen, shown, still_open)
     if len(chosen) > len(shown):
@@ -86,13 +89,13 @@ def list_(
 
 
 def show(
-    invocation: Invocation,
+    context: CommandContext,
     which: Annotated[str, typer.Argument(metavar="WHICH", help=WHICH_HELP)],
     value: Annotated[bool, flag("--value", "Show value and plan too; they hold customer data.")] = False,
     json: Json = False,
 ) -> int:
     """Show one dead letter with its headers, the latest of that name; exit code 1 when there is none."""
-    found = asyncio.run(_find(invocation.settings(), which))
+    found = asyncio.run(_find(context.settings(), which))
     if found is None:
         note(f"There is no dead letter {which}. See: ecticket-adapter dead-letters list --all")
         return 1
@@ -106,8 +109,10 @@ def show(
 
 def _counts(chosen: Sequence[tuple[int, DeadLetter]]) -> tuple[Counter[str], Counter[str]]:
     """How many letters there are for each reason, and at each stage."""
-    letters = [letter for _, letter in chosen]
-    return Counter(letter.reason or NONE for letter in letters), Counter(letter.stage or NONE for letter in letters)
+    dead_letters = [dead_letter for _, dead_letter in chosen]
+    return Counter(dead_letter.reason or NONE for dead_letter in dead_letters), Counter(
+        dead_letter.stage or NONE for dead_letter in dead_letters
+    )
 
 
 def _print(
@@ -116,15 +121,22 @@ def _print(
     if not chosen:
         note("There are no such dead letters.")
         return
-    for place, letter in shown:
-        title = "  ".join(filter(None, (letter.reason or "(no reason)", letter.order_id or letter.key)))
-        replays = f"replayed {letter.replay_count}×" if letter.replay_count else None
-        done = None if letter.name in still_open else "dealt with"
-        sink = letter.sink and f"sink {letter.sink}"
-        where = (letter.stage, sink, letter.origin, letter.failed_at or _written(letter), replays, done)
-        print_entry(str(place), title, letter.message, " · ".join(filter(None, where)))
+    for number, dead_letter in shown:
+        title = "  ".join(filter(None, (dead_letter.reason or "(no reason)", dead_letter.order_id or dead_letter.key)))
+        replays = f"replayed {dead_letter.replay_count}×" if dead_letter.replay_count else None
+        done = None if dead_letter.name in still_open else "dealt with"
+        sink = dead_letter.sink and f"sink {dead_letter.sink}"
+        where = (
+            dead_letter.stage,
+            sink,
+            dead_letter.origin,
+            dead_letter.failed_at or _written(dead_letter),
+            replays,
+            done,
+        )
+        print_entry(str(number), title, dead_letter.message, " · ".join(filter(None, where)))
     for heading, counts in zip(("reason", "stage"), _counts(chosen), strict=True):
-        say("")
+        print_line("")
         _print_histogram(heading, counts)
 
 
@@ -134,65 +146,69 @@ def _print_histogram(heading: str, counts: Counter[str]) -> None:
     print_table((heading, "letters", ""), bars)
 
 
-def _print_record(record: Record, letter: DeadLetter, *, value: bool) -> None:
+def _print_record(record: Record, dead_letter: DeadLetter, *, value: bool) -> None:
     from adapter.flows.dead_letter_view import header_texts, text_of
     from adapter.flows.record_history import PLAN
 
     size = "none" if record.value is None else f"{len(record.value)} bytes"
-    print_facts((("letter", letter.name), ("time", _written(letter)), ("key", letter.key), ("value", size)))
-    say("")
+    print_facts(
+        (("letter", dead_letter.name), ("time", _written(dead_letter)), ("key", dead_letter.key), ("value", size))
+    )
+    print_line("")
     print_table(("header", "value"), [pair for pair in header_texts(record.headers) if value or pair[0] != PLAN])
     if value and record.value is not None:
-        say("")
-        say(clean(text_of(record.value)))
+        print_line("")
+        print_line(clean(text_of(record.value)))
     elif not value:
         note("Value and plan are not shown, since they hold customer data; --value shows them.")
 
 
-def _print_what_to_do(letter: DeadLetter) -> None:
+def _print_what_to_do(dead_letter: DeadLetter) -> None:
     """The commands that deal with this very letter."""
-    note(f"Replay it: ecticket-adapter dead-letters replay {letter.name}")
-    if letter.reason == "unresolved":
-        for trade_no in letter.trade_nos:
+    note(f"Replay it: ecticket-adapter dead-letters replay {dead_letter.name}")
+    if dead_letter.reason == "unresolved":
+        for trade_no in dead_letter.trade_nos:
             note(f'Say what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
 
 
-def _record_json(record: Record, letter: DeadLetter, *, value: bool) -> dict[str, object]:
+def _record_json(record: Record, dead_letter: DeadLetter, *, value: bool) -> dict[str, object]:
     from adapter.flows.dead_letter_view import header_texts, text_of
     from adapter.flows.record_history import PLAN
 
-    told = {
-        **_plain(letter),
+    entries = {
+        **_plain(dead_letter),
         "headers": [list(pair) for pair in header_texts(record.headers) if value or pair[0] != PLAN],
     }
     if value:
-        told["value"] = None if record.value is None else text_of(record.value)
-    return told
+        entries["value"] = None if record.value is None else text_of(record.value)
+    return entries
 
 
-def _plain(letter: DeadLetter) -> dict[str, object]:
-    return {**asdict(letter), "timestamp": letter.timestamp.isoformat()}
+def _plain(dead_letter: DeadLetter) -> dict[str, object]:
+    return {**asdict(dead_letter), "timestamp": dead_letter.timestamp.isoformat()}
 
 
-def _written(letter: DeadLetter) -> str:
-    return f"{letter.timestamp:%Y-%m-%dT%H:%M:%SZ}"
+def _written(dead_letter: DeadLetter) -> str:
+    return f"{dead_letter.timestamp:%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[str]]:
     """All letters, the oldest first, and the names of those that nobody has dealt with."""
-    from adapter.cli.letter_pile import letters_of
+    from adapter.cli.dead_letter_store import open_dead_letters
 
-    async with letters_of(settings) as letters:
-        return letters.all, letters.open
+    async with open_dead_letters(settings) as dead_letters:
+        return dead_letters.all, dead_letters.open
 
 
 async def _find(settings: Settings, which: str) -> tuple[Record, DeadLetter] | None:
-    from adapter.cli.letter_pile import collect, read_letters
+    from adapter.cli.dead_letter_store import collect, read_dead_letters
 
-    letters = await read_letters(settings)
-    named = [letter for place, letter in enumerate(letters, 1) if is_meant(which, letter, place)]
+    dead_letters = await read_dead_letters(settings)
+    named = [dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(which, dead_letter, number)]
     if not named:
         return None
     meant = named[-1]
-    records = await collect(settings, lambda record, letter: (record, letter) if letter.name == meant.name else None)
+    records = await collect(
+        settings, lambda record, dead_letter: (record, dead_letter) if dead_letter.name == meant.name else None
+    )
     return records[0] if records else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapter.cli.invocation import Invocation, command, flag
+from adapter.cli.context import CommandContext, command, flag
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,7 +24,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 
 def demo(
-    invocation: Invocation,
+    context: CommandContext,
     orders: Annotated[int, typer.Option(metavar="N", min=1, max=20_000, help="How many sample orders.")] = 200,
     keep: Annotated[bool, flag("--keep", "Leave everything running at the end, until Ctrl-C.")] = False,
 ) -> int:
@@ -40,7 +40,7 @@ def demo(
     from adapter.local.broker import LocalKafka
 
     console = Console()
-    broker = _given_broker(invocation)
+    broker = _given_broker(context)
     with _Steps(console) as steps:
         if broker is None:
             LocalKafka(progress=steps).prepare()  # here, where Ctrl-C ends a download at once
@@ -48,9 +48,9 @@ def demo(
     return 0 if done else 1
 
 
-def _given_broker(invocation: Invocation) -> str | None:
+def _given_broker(context: CommandContext) -> str | None:
     """The broker somebody asked for; the default address is nobody's choice."""
-    kafka = invocation.settings().kafka
+    kafka = context.settings().kafka
     return kafka.bootstrap_servers if "bootstrap_servers" in kafka.model_fields_set else None
 
 

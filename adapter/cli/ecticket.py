@@ -43,9 +43,9 @@ def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
 
 def refuse_violations(violations: Iterable[Violation]) -> None:
     """Refuse a question that breaks a field rule before it is asked, as wrong usage."""
-    told = " ".join(str(violation) for violation in violations)
-    if told:
-        raise typer.BadParameter(told)
+    message = " ".join(str(violation) for violation in violations)
+    if message:
+        raise typer.BadParameter(message)
 
 
 def catalogue_products(settings: Settings) -> dict[str, dict[str, CatalogueEntry]]:
@@ -60,7 +60,7 @@ def catalogue_products(settings: Settings) -> dict[str, dict[str, CatalogueEntry
 
 
 @asynccontextmanager
-async def asking(settings: Settings) -> AsyncIterator[EcticketClient]:
+async def ecticket_client(settings: Settings) -> AsyncIterator[EcticketClient]:
     """ECTicket, for as long as the block lasts."""
     from adapter.wiring import make_provider
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
-class HelpfulCommand(TyperCommand):
+class AdapterCommand(TyperCommand):
     """A command whose `--help` is shown as the flag it is."""
 
     def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]  # the base is private
@@ -17,7 +17,7 @@ class HelpfulCommand(TyperCommand):
         return _as_flag(super().get_help_option(ctx))
 
 
-class HelpfulGroup(TyperGroup):
+class AdapterGroup(TyperGroup):
     """A group of commands whose `--help` is shown as the flag it is."""
 
     def get_help_option(self, ctx: typer.Context) -> TyperOption | None:  # type: ignore[override]  # the base is private
@@ -33,7 +33,7 @@ def _as_flag(option: TyperOption | None) -> TyperOption | None:
 
 def group(help: str, examples: tuple[str, ...]) -> typer.Typer:
     """A group of commands; without one of them it shows its help."""
-    return typer.Typer(no_args_is_help=True, help=help, epilog=examples_text(examples), cls=HelpfulGroup)
+    return typer.Typer(no_args_is_help=True, help=help, epilog=examples_text(examples), cls=AdapterGroup)
 
 
 def examples_text(examples: tuple[str, ...]) -> str:

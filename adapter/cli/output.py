@@ -26,7 +26,7 @@ KEY_AND_VALUE = 2
 """A table of so many columns gains nothing by being shown as blocks."""
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """A line on standard output."""
     print(text, flush=True)
 
@@ -53,26 +53,26 @@ def one_line(text: str) -> str:
 
 
 def print_json(value: object, *, to: TextIO | None = None) -> None:
-    """The value as JSON, readable by people too; on standard output, or as `only_ours` has it."""
+    """The value as JSON, readable by people too; on standard output, or as `capture_plugin_output` has it."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str), file=to, flush=True)
 
 
 @contextmanager
-def only_ours() -> Iterator[TextIO]:
+def capture_plugin_output() -> Iterator[TextIO]:
     """Standard output for this command's own words alone, which are written to what this gives.
 
     Whatever else is printed goes to standard error, for the rest of the process too: a plugin may have a thread that
     goes on printing, or write past Python, and what a program reads from here must stay JSON.
     """
-    ours = sys.stdout
+    output = sys.stdout
     try:
-        number, errors = ours.fileno(), sys.stderr.fileno()
+        number, errors = output.fileno(), sys.stderr.fileno()
     except (OSError, ValueError):  # kept in memory, as tests do
         with redirect_stdout(sys.stderr):
-            yield ours
+            yield output
         return
-    ours.flush()
-    with open(os.dup(number), "w", encoding=ours.encoding, errors=ours.errors) as kept, redirect_stdout(sys.stderr):
+    output.flush()
+    with open(os.dup(number), "w", encoding=output.encoding, errors=output.errors) as kept, redirect_stdout(sys.stderr):
         os.dup2(errors, number)
         yield kept
 
@@ -98,7 +98,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         return
     for place, row in enumerate(given):
         if place:
-            say("")
+            print_line("")
         print_facts((name, cell or None) for name, cell in zip(columns, row, strict=True))
 
 
@@ -121,7 +121,7 @@ def print_marked(mark: str, style: str, text: str) -> None:
 
     console = _console()
     if not console.is_terminal:
-        say(f"{mark}{clean(text)}")
+        print_line(f"{mark}{clean(text)}")
         return
     line = Table.grid()
     line.add_row(Text(mark, style=style), Text(clean(text), overflow="fold"))
@@ -158,7 +158,7 @@ def _print(console: Console, what: Table) -> None:
         return
     with console.capture() as printed:
         console.print(what)
-    say("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    print_line("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
 def _console() -> Console:

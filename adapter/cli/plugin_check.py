@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapter.cli.invocation import Invocation, Json, command
-from adapter.cli.output import note, only_ours, print_json, print_marked, say
+from adapter.cli.context import CommandContext, Json, command
+from adapter.cli.output import capture_plugin_output, note, print_json, print_line, print_marked
 
 if TYPE_CHECKING:
     from adapter.extensions.values import OrderRecord
     from adapter.issuance.order import Order
     from adapter.settings import Settings
-    from adapter.testing.examining import Trial
+    from adapter.testing.conformance_suite import CheckInputs
     from adapter.testing.findings import Examination
 
 FAILED = 1
@@ -51,30 +51,30 @@ def add(plugins: typer.Typer) -> None:
 
 
 def check(
-    invocation: Invocation, plugin: Target, order: OwnOrders = None, header: Headers = None, json: Json = False
+    context: CommandContext, plugin: Target, order: OwnOrders = None, header: Headers = None, json: Json = False
 ) -> int:
     """Hold a plugin to every rule: that it can be loaded, that its hooks answer rightly, in time, and the same twice.
 
     Works also when it cannot be imported, and says what to mend. It is given its section of plugins.settings. Nothing
     is sent anywhere. Exit code 1 when something is wrong with the plugin, 2 when only its settings are.
     """
-    from adapter.testing.examining import examine, sources_of
+    from adapter.testing.conformance_suite import examine, sources_of
 
-    settings = invocation.settings()
+    settings = context.settings()
     sections = settings.plugins.settings
-    with only_ours() as ours:
-        trial = _trial(settings, order or [], _headers(header or []))
+    with capture_plugin_output() as output:
+        inputs = _inputs(settings, order or [], _headers(header or []))
         examined = [
-            examine(source, replace(trial, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
+            examine(source, replace(inputs, settings=sections.get(source.name, {}))) for source in sources_of(plugin)
         ]
         if json:
             passed = all(each.passed for each in examined)
-            print_json({"passed": passed, "plugins": [_as_json(each) for each in examined]}, to=ours)
+            print_json({"passed": passed, "plugins": [_as_json(each) for each in examined]}, to=output)
         else:
-            with contextlib.redirect_stdout(ours):
+            with contextlib.redirect_stdout(output):
                 for each in examined:
                     _show(each)
-    return _verdict(examined)
+    return _exit_code(examined)
 
 
 def _headers(given: list[str]) -> dict[str, str]:
@@ -85,14 +85,14 @@ def _headers(given: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in given)}
 
 
-def _trial(settings: Settings, files: list[Path], headers: Mapping[str, str]) -> Trial:
+def _inputs(settings: Settings, files: list[Path], headers: Mapping[str, str]) -> CheckInputs:
     """What the plugin is tried with: its author's events, and as what the settings' other plugins read them."""
-    from adapter.testing.examining import Trial
+    from adapter.testing.conformance_suite import CheckInputs
     from adapter.testing.orders import MERCHANT, order_record
 
     records = [order_record(file.read_bytes(), headers=headers) for file in files]
     only = next(iter(settings.merchants)) if len(settings.merchants) == 1 else MERCHANT
-    return Trial(
+    return CheckInputs(
         records=records,
         orders=_read_by_others(settings, records, only),
         merchant_id=only,
@@ -113,7 +113,7 @@ def _read_by_others(settings: Settings, records: Sequence[OrderRecord], merchant
     return tuple(order for order in read if isinstance(order, Order))
 
 
-def _verdict(examined: list[Examination]) -> int:
+def _exit_code(examined: list[Examination]) -> int:
     failed = [each for each in examined if not each.passed]
     if not failed:
         return 0
@@ -136,10 +136,10 @@ def _as_json(examined: Examination) -> Mapping[str, object]:
 
 def _show(examined: Examination) -> None:
     """One line for each hook that is fine, then what was found."""
-    say(f"{examined.name} ({examined.where})")
-    told_of = {found.hook for found in examined.findings}
+    print_line(f"{examined.name} ({examined.where})")
+    hooks_with_findings = {found.hook for found in examined.findings}
     for hook in examined.hooks:
-        if hook not in told_of:
+        if hook not in hooks_with_findings:
             _line("ok", hook)
     for found in examined.findings:
         _line(found.level, " ".join(filter(None, (f"{found.hook}:" if found.hook else "", found.what, found.cure))))

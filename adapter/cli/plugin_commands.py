@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from adapter.cli.help import HelpfulGroup
-from adapter.cli.invocation import Invocation
+from adapter.cli.context import CommandContext
+from adapter.cli.help import AdapterGroup
 from adapter.errors import AdapterError, PluginRejected, SettingsError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HOOK = "add_commands"
 
 
-class PluginGroup(HelpfulGroup):
+class PluginGroup(AdapterGroup):
     """The commands of one plugin: what they raise is the plugin's mistake, and said to be."""
 
     implementation: Implementation
@@ -49,11 +49,11 @@ class PluginGroup(HelpfulGroup):
 
     def _failed(self, what: str, ctx: typer.Context) -> PluginRejected:
         command = f"{ctx.command_path} {ctx.invoked_subcommand}"
-        told = f"Plugin '{self.implementation.plugin}': its command `{command}` {what}."
-        return PluginRejected(f"{told} Mend the plugin; --debug in front of its name tells more.")
+        message = f"Plugin '{self.implementation.plugin}': its command `{command}` {what}."
+        return PluginRejected(f"{message} Mend the plugin; --debug in front of its name tells more.")
 
 
-class OwnAndPluginsCommands(HelpfulGroup):
+class RootGroup(AdapterGroup):
     """The adapter's own commands, and behind them those of plugins."""
 
     def get_command(  # type: ignore[override]  # the base is private
@@ -63,8 +63,8 @@ class OwnAndPluginsCommands(HelpfulGroup):
 
         Raises SettingsError or PluginRefused where a plugin's commands cannot be had.
         """
-        own = cast("TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name))  # nobody adds others
-        return own or _commands_of_plugin(ctx, cmd_name)
+        command = cast("TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name))  # nobody adds others
+        return command or _commands_of_plugin(ctx, cmd_name)
 
 
 def commands_of(plugins: PluginManager, name: str) -> PluginGroup | None:
@@ -74,19 +74,19 @@ def commands_of(plugins: PluginManager, name: str) -> PluginGroup | None:
     """
     from adapter.extensions.start_calls import call_provider_hook
 
-    asked = [each for each in plugins.implementations(HOOK) if each.plugin == name]
-    if not asked:
+    implementations = [each for each in plugins.implementations(HOOK) if each.plugin == name]
+    if not implementations:
         return None
     cli = typer.Typer(name=name, help=f"Commands of plugin {name}.", no_args_is_help=True, cls=PluginGroup)
-    for implementation in asked:
+    for implementation in implementations:
         call_provider_hook(implementation, {"cli": cli})
     try:
         made = get_group(cli)
     except Exception as error:
-        told = asked[0].describe(f"adds what typer makes no command of: {type(error).__name__}: {error}")
-        raise PluginRejected(f"{told}. Mend the plugin, or put its name into plugins.disabled.") from error
+        message = implementations[0].describe(f"adds what typer makes no command of: {type(error).__name__}: {error}")
+        raise PluginRejected(f"{message}. Mend the plugin, or put its name into plugins.disabled.") from error
     assert isinstance(made, PluginGroup)  # noqa: S101  # the class that was asked for
-    made.implementation = asked[0]
+    made.implementation = implementations[0]
     return made
 
 
@@ -109,7 +109,7 @@ def _commands_of_plugin(ctx: typer.Context, name: str) -> PluginGroup | None:
 
 def _settings(ctx: typer.Context, name: str) -> Settings:
     """The settings by what stands before the plugin's name."""
-    given = Invocation()
+    given = CommandContext()
     given.add(ctx.params.get("config"), ctx.params.get("set_"), debug=False)
     try:
         return given.settings()

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from adapter.cli.invocation import Invocation, command
-from adapter.cli.output import note, say
-from adapter.cli.surroundings import naming
+from adapter.cli.context import CommandContext, command
+from adapter.cli.output import note, print_line
+from adapter.cli.system_errors import with_path
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The project's name: small letters, digits and hyphens.")]
 Into = Annotated[Path, typer.Option("--into", metavar="DIR", help="The folder in which the project's folder is made.")]
@@ -24,16 +24,16 @@ def add(plugins: typer.Typer) -> None:
     command(plugins, "new", examples=examples)(new)
 
 
-def new(invocation: Invocation, name: Name, into: Into = Path()) -> None:
+def new(context: CommandContext, name: Name, into: Into = Path()) -> None:
     """Write a new plugin: a project with a hook, a test that passes, and all that is needed to install it.
 
     Nothing is overwritten: a folder that is there already stops it.
     """
-    from adapter.testing.starter import module_name, write_project
+    from adapter.testing.scaffold import module_name, write_project
 
-    with naming(into / name):
+    with with_path(into / name):
         folder = write_project(name, into)
     module = module_name(name)
     for file in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
-        say(str(folder / file))
+        print_line(str(folder / file))
     note(f"Next: cd {folder}, run pytest, change {module}.py, and ecticket-adapter plugins check {module}.py.")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from adapter.cli import plugin_check, plugin_new
+from adapter.cli.context import CommandContext, Json, command
 from adapter.cli.help import group
-from adapter.cli.invocation import Invocation, Json, command
-from adapter.cli.output import note, only_ours, print_json, print_table, say
+from adapter.cli.output import capture_plugin_output, note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from adapter.extensions.manager import PluginManager
@@ -21,62 +21,62 @@ if TYPE_CHECKING:
 def add(app: typer.Typer, *, panel: str) -> None:
     """Add the group."""
     listing = ("ecticket-adapter plugins list", "ecticket-adapter plugins list --set plugins.paths=family.py")
-    telling = "ecticket-adapter plugins reference > hooks.md"
+    printing = "ecticket-adapter plugins reference > hooks.md"
     plugins = group(
         "Look at plugins: merchants' own code for mapping and notifications.\n\n"
         "Commands that a plugin adds are below its name: ecticket-adapter PLUGIN --help.",
-        (listing[0], telling),
+        (listing[0], printing),
     )
     command(plugins, "list", examples=listing)(list_)
-    command(plugins, "reference", examples=(telling,))(reference)
+    command(plugins, "reference", examples=(printing,))(reference)
     plugin_check.add(plugins)
     plugin_new.add(plugins)
     app.add_typer(plugins, name="plugins", rich_help_panel=panel)
 
 
-def list_(invocation: Invocation, json: Json = False) -> int:
+def list_(context: CommandContext, json: Json = False) -> int:
     """List the plugins, in the order in which they are asked; exit code 1 when one was refused.
 
     Plugins are loaded and configured for it, as at a start.
     """
     from adapter.wiring import plugin_manager
 
-    settings = invocation.settings()
-    with only_ours() as ours:
+    settings = context.settings()
+    with capture_plugin_output() as output:
         plugins = plugin_manager(settings)
-        commands = own_commands(plugins)
+        commands = plugin_commands_of(plugins)
         if json:
-            print_json(_as_json(plugins, commands), to=ours)
+            print_json(_as_json(plugins, commands), to=output)
         else:
-            with redirect_stdout(ours):
+            with redirect_stdout(output):
                 _show(plugins, commands)
     for sentence in (*plugins.warnings, *(rejection.message for rejection in plugins.rejections), *commands.problems):
         note(sentence)
     return 1 if plugins.rejections or commands.problems else 0
 
 
-def reference(invocation: Invocation) -> None:
+def reference(context: CommandContext) -> None:
     """Print every hook with its kind, meaning and example, and what hooks are given, as Markdown."""
-    from adapter.cli.hook_views import markdown
+    from adapter.cli.reference_hooks import markdown
 
-    say(markdown().rstrip("\n"))
+    print_line(markdown().rstrip("\n"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnCommands:
+class PluginCommands:
     """The commands that plugins add: by plugin, each with a line of help; and what is wrong with some plugins'."""
 
     found: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
-def own_commands(plugins: PluginManager) -> OwnCommands:
+def plugin_commands_of(plugins: PluginManager) -> PluginCommands:
     """Ask every plugin for its commands."""
+    from adapter.cli.commands import build_app
     from adapter.cli.plugin_commands import commands_of
-    from adapter.cli.program import program
     from adapter.errors import PluginRejected
 
-    root = typer.main.get_group(program())
+    root = typer.main.get_group(build_app())
     found, problems = {}, []
     for plugin in plugins.describe():
         try:
@@ -91,10 +91,10 @@ def own_commands(plugins: PluginManager) -> OwnCommands:
             )
         elif made is not None:
             found[plugin.name] = {name: each.get_short_help_str() for name, each in made.commands.items()}
-    return OwnCommands(found=found, problems=tuple(problems))
+    return PluginCommands(found=found, problems=tuple(problems))
 
 
-def _as_json(plugins: PluginManager, commands: OwnCommands) -> Mapping[str, object]:
+def _as_json(plugins: PluginManager, commands: PluginCommands) -> Mapping[str, object]:
     from adapter.extensions.hooks import hooks
 
     return {
@@ -111,7 +111,7 @@ def _as_json(plugins: PluginManager, commands: OwnCommands) -> Mapping[str, obje
             for found in plugins.describe()
         ],
         "hooks": [
-            {"name": hook.name, "kind": hook.kind, "asked": _asked(plugins, hook.name)} for hook in hooks().values()
+            {"name": hook.name, "kind": hook.kind, "asked": _callers(plugins, hook.name)} for hook in hooks().values()
         ],
         "refused": [
             {"name": rejection.name, "source": rejection.where, "message": rejection.message}
@@ -123,7 +123,7 @@ def _as_json(plugins: PluginManager, commands: OwnCommands) -> Mapping[str, obje
     }
 
 
-def _show(plugins: PluginManager, commands: OwnCommands) -> None:
+def _show(plugins: PluginManager, commands: PluginCommands) -> None:
     from adapter.extensions.hooks import hooks
 
     taken = [
@@ -132,14 +132,16 @@ def _show(plugins: PluginManager, commands: OwnCommands) -> None:
     ]
     refused = [(None, rejection.name, None, "refused", None, rejection.where) for rejection in plugins.rejections]
     print_table(("", "name", "version", "origin", "hooks", "source"), [*taken, *refused])
-    asked = [(hook.name, hook.kind, ", ".join(_asked(plugins, hook.name))) for hook in hooks().values()]
-    say("")
-    print_table(("hook", "kind", "asked in this order"), [row for row in asked if row[-1]])
-    called = [(f"{plugin} {name}", told) for plugin, found in commands.found.items() for name, told in found.items()]
+    called_hooks = [(hook.name, hook.kind, ", ".join(_callers(plugins, hook.name))) for hook in hooks().values()]
+    print_line("")
+    print_table(("hook", "kind", "asked in this order"), [row for row in called_hooks if row[-1]])
+    called = [
+        (f"{plugin} {name}", help_line) for plugin, found in commands.found.items() for name, help_line in found.items()
+    ]
     if called:
-        say("")
+        print_line("")
         print_table(("command", "what it does"), called)
 
 
-def _asked(plugins: PluginManager, hook: str) -> list[str]:
+def _callers(plugins: PluginManager, hook: str) -> list[str]:
     return [implementation.plugin for implementation in plugins.implementations(hook)]

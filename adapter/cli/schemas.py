@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from adapter.cli.context import CommandContext, command
 from adapter.cli.help import group
-from adapter.cli.invocation import Invocation, command
-from adapter.cli.output import note, say
-from adapter.cli.surroundings import naming
+from adapter.cli.output import note, print_line
+from adapter.cli.system_errors import with_path
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the schemas.")]
 
@@ -26,7 +26,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
     app.add_typer(schemas, name="schemas", rich_help_panel=panel)
 
 
-def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
+def write(context: CommandContext, folder: Folder = Path("schemas")) -> None:
     """Write a file for each schema, and an AsyncAPI document of all topics and events.
 
     The document takes its examples from DIR, where they lie as SCHEMA/examples/valid*.json.
@@ -36,12 +36,12 @@ def write(invocation: Invocation, folder: Folder = Path("schemas")) -> None:
     files = published_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        with naming(folder / name):
+        with with_path(folder / name):
             (folder / name).write_text(text, encoding="utf-8")
-        say(str(folder / name))
+        print_line(str(folder / name))
 
 
-def check(invocation: Invocation, folder: Folder = Path("schemas")) -> int:
+def check(context: CommandContext, folder: Folder = Path("schemas")) -> int:
     """Tell which files differ from what this version writes; exit code 1 when any does."""
     from adapter.cli.schema_folder import published_files
 
@@ -53,7 +53,7 @@ def check(invocation: Invocation, folder: Folder = Path("schemas")) -> int:
         note(f"Write them anew with: ecticket-adapter schemas write {shlex.quote(str(folder))}")
     if differences or foreign:
         return 1
-    say(f"The schemas in {folder} are current.")
+    print_line(f"The schemas in {folder} are current.")
     return 0
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapter.cli.invocation import Invocation, Json, command, flag
-from adapter.cli.output import note, print_json, print_marked, print_table, say
+from adapter.cli.context import CommandContext, Json, command, flag
+from adapter.cli.output import note, print_json, print_line, print_marked, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Survey:
             name, _, rest = sentence.removeprefix("Topic ").partition(" ")
             topics.setdefault(rest if sentence.startswith("Topic ") else sentence, []).append(name)
         return tuple(
-            sentence if sentence in self.warnings else _told(names, sentence) for sentence, names in topics.items()
+            sentence if sentence in self.warnings else _grouped(names, sentence) for sentence, names in topics.items()
         )
 
     def state(self, name: str) -> str:
@@ -70,7 +70,7 @@ class Survey:
         return "exists" if name in self.found else "missing"
 
 
-def _told(names: Sequence[str], rest: str) -> str:
+def _grouped(names: Sequence[str], rest: str) -> str:
     also = f" The same is so of {', '.join(names[1:])}." if len(names) > 1 else ""
     return f"Topic {names[0]} {rest}{also}"
 
@@ -90,7 +90,7 @@ async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, mak
 
 
 def topics(
-    invocation: Invocation,
+    context: CommandContext,
     create: Create = False,
     partitions: Partitions = 6,
     replication: Replication = -1,
@@ -102,7 +102,7 @@ def topics(
     """
     from adapter.wiring import kafka_connection, topic_specs
 
-    settings = invocation.settings()
+    settings = context.settings()
     specs = topic_specs(settings, partitions=partitions, replication=replication)
     found = asyncio.run(survey(kafka_connection(settings), specs, make=create))
     if json:
@@ -110,7 +110,7 @@ def topics(
     else:
         _print(found)
     if found.missing:
-        note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{invocation.same_config}")
+        note(f"Missing: {', '.join(found.missing)}. Make them with: {MAKE_THEM}{context.same_config}")
     return 1 if found.missing else 0
 
 
@@ -122,7 +122,7 @@ def _print(found: Survey) -> None:
     print_table(("topic", "state", "partitions", "replication"), rows)
     for place, warning in enumerate(found.grouped_warnings):
         if place == 0:
-            say("")
+            print_line("")
         print_marked("warning  ", "yellow", warning)
 
 

@@ -16,7 +16,7 @@ Ending = Literal["issued", "failed at submit", "failed at confirm", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class OrderKind:
     """One kind of sample order.
 
     `share` is its part of a thousand orders; at least one of each kind is made. `parts` is the number of issuances it
@@ -28,71 +28,71 @@ class Kind:
     name: str
     share: int
     ending: Ending
-    why: str
+    reason: str
     parts: int = 1
     marked: str | None = None
-    trouble: Mapping[str, object] | None = None
+    fault: Mapping[str, object] | None = None
     recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class SampleOrder:
     """One sample order: its number, kind and the record's value."""
 
     order_id: str
-    kind: Kind
+    kind: OrderKind
     value: bytes
 
 
 _PLAIN = "ECTicket's job makes the tickets"
 
-KINDS: tuple[Kind, ...] = (
-    Kind(name="convenience store", share=160, ending="issued", why=_PLAIN),
-    Kind(name="paper", share=110, ending="issued", why="issued at once, asked at once"),
-    Kind(name="electronic", share=190, ending="issued", why=_PLAIN),
-    Kind(name="electronic, pre-sale", share=60, ending="issued", why="usable from a later day"),
-    Kind(name="serial number", share=130, ending="issued", why=_PLAIN),
-    Kind(name="gift vouchers", share=80, ending="issued", why="under a FreeTradeNo; they expire"),
-    Kind(name="mixed, splits in two", share=70, ending="issued", parts=2, why="one issue type per call"),
-    Kind(name="pre-sale beside immediate", share=30, ending="issued", parts=2, why="one IsImmediate per call"),
-    Kind(name="20 tickets at the till", share=20, ending="issued", parts=3, why="at most 8 tickets per call"),
-    Kind(
+KINDS: tuple[OrderKind, ...] = (
+    OrderKind(name="convenience store", share=160, ending="issued", reason=_PLAIN),
+    OrderKind(name="paper", share=110, ending="issued", reason="issued at once, asked at once"),
+    OrderKind(name="electronic", share=190, ending="issued", reason=_PLAIN),
+    OrderKind(name="electronic, pre-sale", share=60, ending="issued", reason="usable from a later day"),
+    OrderKind(name="serial number", share=130, ending="issued", reason=_PLAIN),
+    OrderKind(name="gift vouchers", share=80, ending="issued", reason="under a FreeTradeNo; they expire"),
+    OrderKind(name="mixed, splits in two", share=70, ending="issued", parts=2, reason="one issue type per call"),
+    OrderKind(name="pre-sale beside immediate", share=30, ending="issued", parts=2, reason="one IsImmediate per call"),
+    OrderKind(name="20 tickets at the till", share=20, ending="issued", parts=3, reason="at most 8 tickets per call"),
+    OrderKind(
         name="answer lost after effect",
         share=40,
         ending="issued",
-        why="in doubt; asked and found: not sent again",
+        reason="in doubt; asked and found: not sent again",
         marked="LOSTAFTER",
-        trouble={"fault": "answer_lost_after"},
+        fault={"fault": "answer_lost_after"},
         recovered=True,
     ),
-    Kind(
+    OrderKind(
         name="answer lost before effect",
         share=25,
         ending="issued",
-        why="in doubt; asked, not known when the wait is over: sent again",
+        reason="in doubt; asked, not known when the wait is over: sent again",
         marked="LOSTBEFORE",
-        trouble={"fault": "answer_lost_before"},
+        fault={"fault": "answer_lost_before"},
     ),
-    Kind(
+    OrderKind(
         name="late effect",
         share=25,
         ending="issued",
-        why="in doubt; asked, found later: not sent again",
+        reason="in doubt; asked, found later: not sent again",
         marked="LATE",
-        trouble={"fault": "late_effect", "seconds": 1.5},
+        fault={"fault": "late_effect", "seconds": 1.5},
         recovered=True,
     ),
-    Kind(name="delisted item", share=20, ending="failed at submit", why="refused at submit; stays unknown"),
-    Kind(
+    OrderKind(name="delisted item", share=20, ending="failed at submit", reason="refused at submit; stays unknown"),
+    OrderKind(
         name="job that fails",
         share=20,
         ending="failed at confirm",
-        why="submitted; ECTicket's job failed",
+        reason="submitted; ECTicket's job failed",
         marked="JOBFAILS",
-        trouble={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
+        fault={"fault": "job_fails", "remark": "the transaction amount must match the total of the products"},
     ),
-    Kind(name="invalid order", share=15, ending="parked", why="no mobile number; nothing sent"),
-    Kind(name="unreadable record", share=5, ending="parked", why="not JSON; nothing sent"),
+    OrderKind(name="invalid order", share=15, ending="parked", reason="no mobile number; nothing sent"),
+    OrderKind(name="unreadable record", share=5, ending="parked", reason="not JSON; nothing sent"),
 )
 
 _NAMES = ("王小明", "陳 美玲", "林志豪", "Alice Chen", "José O’Neil", "Ｂｏｂ　Ｌｉｎ")
@@ -101,7 +101,7 @@ _PICKUP = ("VQT04959", "VNS21400", "BR103218", "CK851236", "CHF80957", "VTMT5062
 _GIFT = ("GFT00001", "GFT00002", "GFT00003")
 
 
-def sample_orders(count: int, *, today: date, seed: int = 1) -> Sequence[Sample]:
+def sample_orders(count: int, *, today: date, seed: int = 1) -> Sequence[SampleOrder]:
     """About `count` orders of all kinds, shuffled; at least one of each kind."""
     chance = random.Random(seed)  # a repeatable demo, not a secret
     kinds = [kind for kind in KINDS for _ in range(max(1, round(kind.share * count / 1000)))]
@@ -110,26 +110,26 @@ def sample_orders(count: int, *, today: date, seed: int = 1) -> Sequence[Sample]
     return [_sample(f"DEMO-{number:05}", kind, chance, today) for number, kind in enumerate(kinds, 1)]
 
 
-def troubles(samples: Sequence[Sample]) -> list[dict[str, object]]:
+def sandbox_faults(samples: Sequence[SampleOrder]) -> list[dict[str, object]]:
     """The sandbox's faults for these orders: each marked order meets its trouble once."""
     found = []
     for kind in KINDS:
         count = sum(1 for sample in samples if sample.kind is kind)
-        if kind.trouble is not None and count:
-            found.append({**kind.trouble, "endpoint": "issue", "trade_no_prefix": kind.marked, "count": count})
+        if kind.fault is not None and count:
+            found.append({**kind.fault, "endpoint": "issue", "trade_no_prefix": kind.marked, "count": count})
     return found
 
 
-def _exactly(kinds: list[Kind], count: int) -> list[Kind]:
+def _exactly(kinds: list[OrderKind], count: int) -> list[OrderKind]:
     """Trim or fill with the first, plainest kind, so that `--orders N` means N."""
     while len(kinds) > count:
         kinds.remove(max(kinds, key=kinds.count))
     return kinds + [KINDS[0]] * (count - len(kinds))
 
 
-def _sample(order_id: str, kind: Kind, chance: random.Random, today: date) -> Sample:
+def _sample(order_id: str, kind: OrderKind, chance: random.Random, today: date) -> SampleOrder:
     if kind.name == "unreadable record":
-        return Sample(order_id=order_id, kind=kind, value=b'{"order_id": "' + order_id.encode() + b'", "lines": [')
+        return SampleOrder(order_id=order_id, kind=kind, value=b'{"order_id": "' + order_id.encode() + b'", "lines": [')
     number = {"trade_no": kind.marked + order_id[-5:]} if kind.marked else {}
     order = {
         "order_id": order_id,
@@ -143,7 +143,7 @@ def _sample(order_id: str, kind: Kind, chance: random.Random, today: date) -> Sa
         "reference": {"cart": chance.randrange(10**6)},
         **_CONTENTS.get(kind.name, _electronic)(chance, today),
     }
-    return Sample(order_id=order_id, kind=kind, value=json.dumps(order, ensure_ascii=False).encode())
+    return SampleOrder(order_id=order_id, kind=kind, value=json.dumps(order, ensure_ascii=False).encode())
 
 
 def _line(sku: str, quantity: int, **more: object) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A dead letter as people see it: its headers in words, whose order it is, and under which numbers.
 
 Read leniently, since a letter that cannot be shown helps nobody. What is done about a letter rests on the strict
-readers (`history`, `deferred`, `confirmation`) and never on this one. Refuses to show customer data: value and plan are
+readers (`record_history`, `plan_codec`, `confirmation`) and never on this one. No customer data: value and plan are
 kept apart for whoever asks for them.
 """
 

@@ -84,7 +84,7 @@ class RecordHistory:
     def all_possibly_sent(self, at: datetime | None) -> RecordHistory:
         """The same journey, remembering that *every* part may have been sent at `at`, whatever its plan knows of each.
 
-        Whoever takes the plan up tells that by a moment later than any in it (`carried.resume`), which a clock that is
+        The reader recognises it by a moment later than any in it (`plan_codec.resume`), which a clock that is
         behind the one that wrote the plan must not hide.
         """
         known = self.possibly_sent_at
@@ -180,7 +180,7 @@ def within_bounds(history: RecordHistory, record: Record, now: datetime, *, long
     What a record says happened before it was read, so the order was not first seen later than now; nor was it seen
     before its record was written. It waits no longer than the writer meant by the writer's own clock, and no longer
     than an adapter ever waits. Times of sending stay, since they are compared with those in the plan; whoever resumes
-    the plan bounds them (`carried.resume`).
+    the plan bounds them (`plan_codec.resume`).
     """
     written_at = history.origin_timestamp
     first_seen = history.first_seen if written_at > now else max(history.first_seen, written_at)

@@ -195,7 +195,7 @@ _NOT_FAILED = {
 def _last_event_names(of_part: Iterable[PublishedEvent], events: Iterable[PublishedEvent]) -> dict[str, str]:
     """The last word about each of the part's numbers, which stand in the order of their first ones.
 
-    By the order in which it was `told` and not by the time: machines' clocks differ. A number that failed may be taken
+    By the order of publishing and not by the time: machines' clocks differ. A number that failed may be taken
     in after that (the shop sent the order again), so `submitted` is a word like any other.
     """
     names = {event.trade_no: event.name for event in events}

@@ -9,7 +9,7 @@ nor do headers of others: a dead letter that a person copies to another topic st
 
     ecticket-signature: v1.{key id}.{HMAC, base64url}
 
-Does not decide what a record without a valid signature may still say (`journey.unsigned_history`).
+Does not decide what a record without a valid signature may still say (`record_history.unsigned_history`).
 """
 
 from __future__ import annotations

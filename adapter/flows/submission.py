@@ -63,7 +63,7 @@ class SubmissionRun:
     """One sitting over the parts of one order.
 
     `subject` names the order to the breaker; `authorize_send` is the engine's promise that the partition is still ours.
-    `unverified` may be lifted by whoever runs the sitting, once a turn says that the order is proven. `others` are the
+    `unverified` is lifted by the caller of the run once a step says that the order is proven. `candidates` are the
     numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
     `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
     order a number belongs to: what another order has is neither sent nor published as this order's. `on_difference` is

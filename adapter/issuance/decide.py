@@ -106,7 +106,7 @@ class SubmitPolicy:
     """What deciding is told by the settings `submit.*`.
 
     `reissue_after_seconds` and `refusal_final_after_seconds` are the waiting times; `attempts` is how often an envelope
-    may be unaccepted while others are; `patience_seconds` is the longest wait in place instead of being deferred.
+    may be unaccepted while others are; `wait_in_place_seconds` is the longest wait in place instead of being deferred.
     """
 
     reissue_after_seconds: float = 600.0
@@ -115,7 +115,7 @@ class SubmitPolicy:
     attempts: int = 5
     query_first: QueryFirst = QueryFirst.WHEN_POSSIBLY_SENT
     give_up_after_seconds: float = 86_400.0
-    patience_seconds: float = 3.0
+    wait_in_place_seconds: float = 3.0
 
 
 def ready_at(state: PartState, policy: SubmitPolicy) -> datetime:
@@ -253,8 +253,8 @@ def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) 
 
 def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
     """Wait here for moments, in a later sitting for longer, and no more once the order is too old."""
-    patience = timedelta(seconds=policy.patience_seconds)
-    if hold.until is not None and hold.until - now <= patience and state.failed_calls <= FAILED_CALLS_IN_PLACE:
+    wait_in_place = timedelta(seconds=policy.wait_in_place_seconds)
+    if hold.until is not None and hold.until - now <= wait_in_place and state.failed_calls <= FAILED_CALLS_IN_PLACE:
         return Wait(until=hold.until, reason=hold.reason)
     if (now - state.first_seen_at).total_seconds() >= policy.give_up_after_seconds:
         return parked(ParkReason.UNRESOLVED if state.possibly_sent else ParkReason.GAVE_UP, state)

@@ -9,7 +9,7 @@ a turn left, every part has left its sitting: submitted, failed, deferred or par
 An *unproven* order is one whose plan was made again after a crash, only to learn its numbers (contract, section 4).
 None of its parts is sent before every one of them was asked about and is trustworthily not known. Once ECTicket knows
 one of them while the mapping has changed meanwhile, or a plugin would now skip the order, the others' numbers and
-contents may be different ones by now, so they are nobody's to send. Being unproven travels with the plan (`deferred`),
+contents may be different ones by now, so they are not sent. Being unverified travels with the plan (`plan_codec`),
 since ECTicket may be late in knowing.
 
 An order *came before* when ECTicket has a number of it that certainly nobody sent for this record: an earlier record of
@@ -65,7 +65,7 @@ class Step:
     """The part at `index` is next, with `action`.
 
     Send, for an unproven order, says that it is proven: of today's plan nothing is at ECTicket but what is submitted by
-    now. Where the order is not remapped, or other plans are nowhere (`other_plans`), skipping and field rules may be
+    now. Where the mapping is the same, or no other plan is known (`previous_mappings`), skipping and field rules may be
     applied.
     """
 

@@ -55,7 +55,7 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 
 
 def unresolved(trade_no: TradeNo, clause: str) -> str:
-    """The message for tickets that may exist; `clause` is a clause that says why nobody knows."""
+    """The message for tickets that may exist; `clause` says why it is not known."""
     return _UNRESOLVED.format(number=number_name(trade_no), value=trade_no.value, reason=clause, query=_query(trade_no))
 
 

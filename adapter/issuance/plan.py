@@ -1,7 +1,7 @@
 """The plan: an order as one or more parts, each one Issue call with its number and its complete request.
 
 Exists because everything that is later asked, sent again, confirmed or told hangs on the part's number: the plan is
-made once and travels with the order (`deferred`). Refuses to know what has already happened to a part (`state`).
+made once and travels with the order (`plan_codec`). Refuses to know what has already happened to a part (`state`).
 """
 
 from __future__ import annotations

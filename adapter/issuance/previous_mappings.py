@@ -150,7 +150,7 @@ class PreviousMappingCheck:
         return min((_step(number, now) for number in batch_size), key=lambda step: step[0])[1]
 
     def observe(self, query: CandidateQuery | None, result: QueryAnswer | LastAccepted, now: datetime) -> Self:
-        """The same after something came: an answer to what was `query`, or a fact that nobody asked for."""
+        """The same after something came: an answer to `query`, or a fact that nobody asked for."""
         match query, result:
             case QueryCandidate(), Known():
                 found = tuple(number for number in self.numbers if number.trade_no == query.trade_no)

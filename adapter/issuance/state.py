@@ -7,7 +7,7 @@
        └────────────────────────┴──► failed ◄─┘
 
 A *sitting* is one go at the order: from taking it up until every part is settled, deferred or parked. What a sitting
-learned by asking (`Evidence`, `Hold`) ends with it; the `PartHistory` travels with the order (`deferred`).
+learned by asking (`Evidence`, `Hold`) ends with it; the `PartHistory` travels with the order (`plan_codec`).
 
 Exists because the phases decide whether money is spent twice. Refuses to know what to do next (`decide`).
 """

@@ -63,7 +63,7 @@ class LocalKafka:
         self._jars: tuple[Path, ...] = ()
         self._process: Supervised | None = None
         self._busy = threading.Lock()
-        self._stop_asked = threading.Event()
+        self._stop_requested = threading.Event()
         self.ready_after_seconds = 0.0
         """How long the last start took, formatting included and fetching excluded."""
 
@@ -106,7 +106,7 @@ class LocalKafka:
         from another thread meanwhile.
         """
         with self._busy:
-            self._stop_asked.clear()
+            self._stop_requested.clear()
             if self.pid is not None:
                 raise LocalKafkaError(f"The local Kafka already runs at {self.bootstrap_servers}; stop() it first.")
             self.prepare()
@@ -120,7 +120,7 @@ class LocalKafka:
 
         A directory that was given stays as it is. Stopping what does not run is fine.
         """
-        self._stop_asked.set()
+        self._stop_requested.set()
         with self._busy:
             self._end(_STOP_SECONDS)
             self._remove_own()
@@ -197,15 +197,15 @@ class LocalKafka:
 
     def _serve(self, properties: Path, port: int) -> None:
         """Run the broker and return when it says that it started and accepts connections."""
-        told_before = self.log.stat().st_size if self.log.exists() else 0
+        log_size = self.log.stat().st_size if self.log.exists() else 0
         broker = self._run("kafka.Kafka", str(properties))
 
         def ready_or_dead() -> bool:
-            return broker.status is not None or (_STARTED in self._told_since(told_before) and is_open(port))
+            return broker.status is not None or (_STARTED in self._log_since(log_size) and is_open(port))
 
         self._wait(ready_or_dead, "to serve clients")
         if broker.status is not None:
-            if _PORT_TAKEN in self._told_since(told_before):
+            if _PORT_TAKEN in self._log_since(log_size):
                 raise _PortTakenError
             raise self._failure(f"died while starting (exit status {broker.status})")
 
@@ -223,12 +223,12 @@ class LocalKafka:
         """Wait for `done`, for so long as a start may take, and no longer than until `stop` is called."""
         deadline = time.monotonic() + self._ready_within
         while not done():
-            if self._stop_asked.wait(_LOOK_SECONDS):
+            if self._stop_requested.wait(_LOOK_SECONDS):
                 raise LocalKafkaError("The local Kafka was stopped before it was ready.")
             if time.monotonic() > deadline:
                 raise self._failure(f"needed more than {self._ready_within:g} s {purpose}")
 
-    def _told_since(self, position: int) -> str:
+    def _log_since(self, position: int) -> str:
         with self.log.open("rb") as log:
             log.seek(position)
             return log.read().decode("utf-8", errors="replace")
@@ -237,9 +237,9 @@ class LocalKafka:
         """An error that shows the log's end and says where the rest is; the log stays, even in a folder of our own."""
         if self._directory is None or not self.log.exists():
             return LocalKafkaError(f"The local Kafka {what}.")
-        lines = [line for line in self._told_since(0).splitlines() if not line.startswith(_STACK_FRAME)]
-        told = "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
-        return LocalKafkaError(f"The local Kafka {what}. The end of its log, {self.log}:\n{told}")
+        lines = [line for line in self._log_since(0).splitlines() if not line.startswith(_STACK_FRAME)]
+        text = "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
+        return LocalKafkaError(f"The local Kafka {what}. The end of its log, {self.log}:\n{text}")
 
     def _end(self, grace_seconds: float) -> None:
         """Have no process any more."""

@@ -21,7 +21,7 @@ from adapter.errors import LocalKafkaError
 from adapter.local.progress import Progress
 from adapter.local.repositories import repositories
 
-_AT_ONCE = 6
+_CONCURRENCY = 6
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 20
@@ -84,7 +84,7 @@ def _resolve(context: MavenContext, coordinates: Sequence[str]) -> list[Artifact
 
 
 def _download(artifacts: list[Artifact], progress: Progress) -> Iterator[Path]:
-    pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="local-kafka-jars")
+    pool = ThreadPoolExecutor(max_workers=_CONCURRENCY, thread_name_prefix="local-kafka-jars")
     try:
         pending = [pool.submit(_one, artifact) for artifact in artifacts]
         for done, future in enumerate(as_completed(pending), start=1):

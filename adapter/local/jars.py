@@ -83,8 +83,8 @@ def _fetch(home: Path, progress: Progress) -> tuple[Path, ...]:
         from adapter.local.fetching import fetch
     except ImportError as error:
         raise LocalKafkaError(EXTRA_MISSING.format(name=error.name)) from error
-    for leftover in home.parent.glob(f"{home.name}.*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for partial in home.parent.glob(f"{home.name}.*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=".partial", dir=home.parent))
     try:
         progress.step(f"fetching Apache Kafka {KAFKA_VERSION} (about 45 MB, only this once, kept in {home})")

@@ -29,12 +29,12 @@ class Lines:
 
     def step(self, what: str) -> None:
         """Say what begins."""
-        self._say(f"local kafka: {what}")
+        self._print(f"local kafka: {what}")
 
     def fetched(self, name: str, done: int, of: int) -> None:
         """Say every tenth file and the last one."""
         if done % 10 == 0 or done == of:
-            self._say(f"local kafka: {done} of {of} files are here")
+            self._print(f"local kafka: {done} of {of} files are here")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

@@ -22,9 +22,9 @@ What ECPay has not documented is assumed, named so and changeable: every code bu
 what a repeated number is told, what notifications look like. The manual is `docs/sandbox.md`.
 """
 
-from adapter.sandbox.desk import Desk
 from adapter.sandbox.running import RunningSandbox, serve
 from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.simulator import Simulator
 from adapter.sandbox.web import create_app
 
-__all__ = ["Desk", "RunningSandbox", "SandboxSettings", "create_app", "serve"]
+__all__ = ["RunningSandbox", "SandboxSettings", "Simulator", "create_app", "serve"]

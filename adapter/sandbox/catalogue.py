@@ -22,7 +22,7 @@ ITEM_NO: Final = re.compile(r"[0-9A-Za-z]{1,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class CatalogueItem:
     """One item as QueryItemInfo describes it; `price` is the face value of one ticket in NT$."""
 
     item_no: str
@@ -43,14 +43,18 @@ INSTRUCTIONS: Final = (
 """Several entries per issue type are allowed (spec, QueryItemInfo)."""
 
 
-def _pickup(item_no: str, name: str, price: int, *, listed: bool = True) -> Item:
+def _pickup(item_no: str, name: str, price: int, *, listed: bool = True) -> CatalogueItem:
     kind = TicketType.PICKUP
-    return Item(item_no=item_no, name=name, ticket_type=kind, price=price, listed=listed, instructions=INSTRUCTIONS)
+    return CatalogueItem(
+        item_no=item_no, name=name, ticket_type=kind, price=price, listed=listed, instructions=INSTRUCTIONS
+    )
 
 
-def _gift(item_no: str, name: str, price: int, *, listed: bool = True) -> Item:
+def _gift(item_no: str, name: str, price: int, *, listed: bool = True) -> CatalogueItem:
     kind = TicketType.GIFT
-    return Item(item_no=item_no, name=name, ticket_type=kind, price=price, listed=listed, instructions=INSTRUCTIONS)
+    return CatalogueItem(
+        item_no=item_no, name=name, ticket_type=kind, price=price, listed=listed, instructions=INSTRUCTIONS
+    )
 
 
 BUILT_IN_ITEMS: Final = (
@@ -70,22 +74,22 @@ BUILT_IN_ITEMS: Final = (
 """What every sandbox sells at start: six pickup and three gift items on the shelf, one of each delisted."""
 
 
-class Catalogue:
+class ItemCatalogue:
     """The items by number; at most `max_items` of them, so that memory stays bounded."""
 
-    def __init__(self, items: Iterable[Item], *, max_items: int) -> None:
+    def __init__(self, items: Iterable[CatalogueItem], *, max_items: int) -> None:
         self._items = {item.item_no: item for item in items}
         self._max_items = max_items
 
-    def find(self, item_no: str) -> Item | None:
+    def find(self, item_no: str) -> CatalogueItem | None:
         """The item of that number, listed or not."""
         return self._items.get(item_no)
 
-    def items(self) -> tuple[Item, ...]:
+    def items(self) -> tuple[CatalogueItem, ...]:
         """Every item, in the order they came."""
         return tuple(self._items.values())
 
-    def put(self, item_no: str, change: Mapping[str, object], now: datetime) -> Item:
+    def put(self, item_no: str, change: Mapping[str, object], now: datetime) -> CatalogueItem:
         """Change an item, or make one (`ticket_type` then is required), from the JSON of `PUT /_/items/{item_no}`.
 
         Raises:
@@ -99,12 +103,14 @@ class Catalogue:
             problems.append(f"the catalogue is full: it holds {self._max_items} items")
         if problems:
             raise SettingsError(*problems)
-        fresh = Item(item_no=item_no, name=item_no, ticket_type=TicketType.PICKUP, price=100, instructions=INSTRUCTIONS)
+        fresh = CatalogueItem(
+            item_no=item_no, name=item_no, ticket_type=TicketType.PICKUP, price=100, instructions=INSTRUCTIONS
+        )
         self._items[item_no] = replace(known or fresh, **_values(change), modified_at=now)  # type: ignore[arg-type] # each value was checked by its field's test
         return self._items[item_no]
 
 
-def describe(item: Item) -> dict[str, object]:
+def describe(item: CatalogueItem) -> dict[str, object]:
     """The item as `/_/items` shows it."""
     return {
         "item_no": item.item_no,

@@ -41,7 +41,7 @@ class Reason(StrEnum):
     UNKNOWN_TRADE_NO = "unknown_trade_no"
     REPORT_TOO_SOON = "report_too_soon"
     MAINTENANCE = "maintenance"
-    BOOKS_FULL = "books_full"
+    ORDER_STORE_FULL = "order_store_full"
 
 
 ASSUMED: Final[Mapping[Reason, int]] = MappingProxyType(
@@ -63,13 +63,13 @@ ASSUMED: Final[Mapping[Reason, int]] = MappingProxyType(
         Reason.UNKNOWN_TRADE_NO: 99900010,
         Reason.REPORT_TOO_SOON: 99900020,
         Reason.MAINTENANCE: 99900030,
-        Reason.BOOKS_FULL: 99900040,
+        Reason.ORDER_STORE_FULL: 99900040,
     }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class CallRefusal:
     """A call that is not carried out: the reason decides the number, the message says it in words."""
 
     reason: Reason

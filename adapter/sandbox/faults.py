@@ -1,6 +1,6 @@
 """Which calls and notifications are hit by which fault: matching, chance, counts and lock-outs; time is an argument.
 
-Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`behaviours.py`);
+Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`fault_types.py`);
 a fault whose slot is already taken does not see the call. Each sending of a notification counts as a call. Chance is
 drawn from one seeded generator per fault, so the same calls in the same order are hit again, whatever other faults
 there are.
@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from adapter.sandbox.behaviours import (
-    PLACES,
+from adapter.sandbox.fault_types import (
+    TARGETS,
     AcceptRepeats,
     AnswerFault,
     Behaviour,
+    CorruptedChecksum,
     DelayedNotification,
     DuplicateNotification,
+    FaultTarget,
     JobFails,
     JobFault,
     JobNeverFinishes,
@@ -31,14 +33,12 @@ from adapter.sandbox.behaviours import (
     Outage,
     Slow,
     TamperedNotification,
-    TopicPartition,
-    WrongChecksum,
     kind_of,
     slot_of,
 )
 from adapter.sandbox.notifications import NotificationKind
 
-NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, WrongChecksum)
+NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, CorruptedChecksum)
 """What is done to an accepted envelope; one that is not accepted is turned away as always."""
 
 
@@ -46,14 +46,14 @@ NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, W
 class Call:
     """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
 
-    endpoint: TopicPartition
+    endpoint: FaultTarget
     merchant_id: str | None
     trade_no: str | None
     readable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class FaultRule:
     """One order to misbehave: what, to which calls, and how often.
 
     `arrivals` counts, from 1, the calls that fit all the matchers; `count` is how often the fault fires at most.
@@ -63,7 +63,7 @@ class Fault:
     rate: float = 1.0
     count: int | None = None
     arrivals: frozenset[int] | None = None
-    endpoint: TopicPartition | None = None
+    endpoint: FaultTarget | None = None
     merchant_id: str | None = None
     trade_no: str | None = None
     trade_no_prefix: str | None = None
@@ -72,7 +72,7 @@ class Fault:
         """Whether this fault may hit that call at all."""
         trade_no = call.trade_no or ""
         return (
-            call.endpoint in PLACES[type(self.behaviour)]
+            call.endpoint in TARGETS[type(self.behaviour)]
             and self.endpoint in (None, call.endpoint)
             and self.merchant_id in (None, call.merchant_id)
             and self.trade_no in (None, call.trade_no)
@@ -86,7 +86,7 @@ class Fault:
 class ArmedFault:
     """A fault with its memory: how many calls it saw and how many it hit; an outage begins at the first it saw."""
 
-    fault: Fault
+    fault: FaultRule
     chance: Random
     seen: int = 0
     fired: int = 0
@@ -124,7 +124,7 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
+class InjectedFaults:
     """All that goes wrong with one call or one sending; nothing does by default."""
 
     answer: AnswerFault | None = None
@@ -146,11 +146,11 @@ class Faults:
     locks: dict[str, Lock] = field(default_factory=dict)
     fired: Counter[str] = field(default_factory=Counter)
 
-    def arm(self, *faults: Fault, seed: int | None = None) -> None:
+    def arm(self, *faults: FaultRule, seed: int | None = None) -> None:
         """Put these faults in force instead of those before; lock-outs that were running end."""
         self.seed = self.seed if seed is None else seed
         self.armed = tuple(
-            ArmedFault(fault=fault, chance=Random(f"{self.seed}/{place}")) for place, fault in enumerate(faults)
+            ArmedFault(fault=fault, chance=Random(f"{self.seed}/{index}")) for index, fault in enumerate(faults)
         )
         self.locks.clear()
 
@@ -158,38 +158,38 @@ class Faults:
         """Behave from now on; what was already set in motion (a late effect) still comes."""
         self.arm()
 
-    def strike(self, call: Call, now: datetime) -> Strike:
+    def inject(self, call: Call, now: datetime) -> InjectedFaults:
         """Say what goes wrong with this call, and count it."""
         if lock := self._lock(call, now):
-            return Strike(lock=lock)
-        strike, taken = Strike(), set[str]()
+            return InjectedFaults(lock=lock)
+        injected, taken = InjectedFaults(), set[str]()
         for armed in self.armed:
             behaviour = armed.fault.behaviour
             if slot_of(behaviour) in taken or not armed.fires(call, now):
                 continue
             taken.add(slot_of(behaviour))
             self.fired[kind_of(behaviour)] += 1
-            strike = self._struck(strike, behaviour, call, now)
-        return strike
+            injected = self._with_fault(injected, behaviour, call, now)
+        return injected
 
-    def _struck(self, strike: Strike, behaviour: Behaviour, call: Call, now: datetime) -> Strike:
+    def _with_fault(self, injected: InjectedFaults, behaviour: Behaviour, call: Call, now: datetime) -> InjectedFaults:
         match behaviour:
             case Slow():
-                return replace(strike, slow=behaviour)
+                return replace(injected, slow=behaviour)
             case JobNeverFinishes() | JobFails():
-                return replace(strike, job=behaviour)
+                return replace(injected, job=behaviour)
             case AcceptRepeats():
-                return replace(strike, accept_repeats=True)
+                return replace(injected, accept_repeats=True)
             case DuplicateNotification(copies=copies):
-                return replace(strike, copies=copies)
+                return replace(injected, copies=copies)
             case TamperedNotification():
-                return replace(strike, tampered=True)
+                return replace(injected, tampered=True)
             case DelayedNotification(seconds=seconds):
-                return replace(strike, departure_seconds=seconds)
+                return replace(injected, departure_seconds=seconds)
             case LockOut():
-                return replace(strike, lock=self._lock_out(behaviour, call, now))
+                return replace(injected, lock=self._lock_out(behaviour, call, now))
             case _:
-                return replace(strike, answer=behaviour)
+                return replace(injected, answer=behaviour)
 
     def _lock(self, call: Call, now: datetime) -> Lock | None:
         if isinstance(call.endpoint, NotificationKind):  # ECTicket is locked out of nothing itself

@@ -16,8 +16,8 @@ from typing import Final
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.order_detail import UseStatus
 from adapter.protocol.query_item_info import TicketType
-from adapter.sandbox.books import BookedOrder, Ticket
 from adapter.sandbox.codes import SUCCESS
+from adapter.sandbox.order_store import StoredOrder, Ticket
 
 
 @unique
@@ -35,7 +35,7 @@ USE_STATUS_NUMBERS: Final[Mapping[UseStatus, int]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notification:
+class OutgoingNotification:
     """One fact to be told: where to, about which order, and the payload of Data."""
 
     kind: NotificationKind
@@ -47,13 +47,13 @@ class Notification:
     data: Mapping[str, object] = field(hash=False)
 
 
-def use_status_notification(order: BookedOrder, ticket: Ticket, status: UseStatus) -> Notification | None:
+def use_status_notification(order: StoredOrder, ticket: Ticket, status: UseStatus) -> OutgoingNotification | None:
     """The change of one ticket's state; None when the order named no UseStatusNotifyURL."""
     url = order.request.use_status_notify_url
     if url is None:
         return None
     trade_no = order.request.trade_no
-    return Notification(
+    return OutgoingNotification(
         kind=NotificationKind.USE_STATUS,
         url=url,
         merchant_id=order.request.merchant_id,
@@ -71,7 +71,9 @@ def use_status_notification(order: BookedOrder, ticket: Ticket, status: UseStatu
     )
 
 
-def refund_notification(order: BookedOrder, *, amount: int, total: int, extra_fields: bool) -> Notification | None:
+def refund_notification(
+    order: StoredOrder, *, amount: int, total: int, extra_fields: bool
+) -> OutgoingNotification | None:
     """The money of a refund, `total` with all refunds before; None without RefundNotifyURL or a pickup voucher.
 
     "When a pickup voucher order is refunded, the ECTicket Server will actively notify" (spec, Issue, RefundNotifyURL).
@@ -80,7 +82,7 @@ def refund_notification(order: BookedOrder, *, amount: int, total: int, extra_fi
     if url is None or all(line.ticket_type is TicketType.GIFT for line in order.lines):
         return None
     extra = {"TicketTradeNo": order.ticket_trade_no} if extra_fields else {}
-    return Notification(
+    return OutgoingNotification(
         kind=NotificationKind.REFUND,
         url=url,
         merchant_id=order.request.merchant_id,

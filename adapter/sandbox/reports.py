@@ -30,8 +30,8 @@ from adapter.protocol.order_detail import (
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.protocol.query_item_info import TicketType
 from adapter.protocol.taipei import TAIPEI
-from adapter.sandbox.books import BookedOrder, Ticket, tickets
-from adapter.sandbox.uses import Tally, Use, Uses
+from adapter.sandbox.order_store import StoredOrder, Ticket, tickets
+from adapter.sandbox.ticket_states import Tally, TicketStates, TicketUse
 
 _Value = TypeVar("_Value", bound=Enum)
 
@@ -55,11 +55,11 @@ _USE_STATUS: Final = _words(USE_STATUS_WORDS)
 
 
 def report_chunks(
-    orders: Iterable[BookedOrder], uses: Uses, report_type: ReportType, now: datetime, encoding: str
+    orders: Iterable[StoredOrder], ticket_states: TicketStates, report_type: ReportType, now: datetime, encoding: str
 ) -> Iterator[bytes]:
     """The bytes of a report, in pieces; what the encoding lacks is written as `?`."""
     columns = ORDER_COLUMNS if report_type is ReportType.ORDERS else TICKET_COLUMNS
-    rows = (row for order in orders for row in _rows(order, uses, report_type, now))
+    rows = (row for order in orders for row in _rows(order, ticket_states, report_type, now))
     header = _csv([dict(zip(columns, columns, strict=True))], columns)
     yield header.encode(encoding, errors="replace")
     following = "utf-8" if encoding == "utf-8-sig" else encoding
@@ -73,18 +73,20 @@ def _csv(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
-def _rows(order: BookedOrder, uses: Uses, report_type: ReportType, now: datetime) -> Iterator[dict[str, object]]:
+def _rows(
+    order: StoredOrder, ticket_states: TicketStates, report_type: ReportType, now: datetime
+) -> Iterator[dict[str, object]]:
     today = now.astimezone(TAIPEI).date()
     issued = order.status(now) is IssueStatus.ISSUED
     if report_type is ReportType.ORDERS:
-        yield _order_row(order, uses.tally(order, today) if issued else _NO_TICKETS, now)
+        yield _order_row(order, ticket_states.tally(order, today) if issued else _NO_TICKETS, now)
     elif issued:
         for ticket in tickets(order):
-            row = _ticket_row(ticket, uses.status(order, ticket, today), uses.of(order, ticket))
+            row = _ticket_row(ticket, ticket_states.status(order, ticket, today), ticket_states.of(order, ticket))
             yield {**_common(order), **row}
 
 
-def _common(order: BookedOrder) -> dict[str, object]:
+def _common(order: StoredOrder) -> dict[str, object]:
     request = order.request
     trade_no = request.trade_no
     pickup = any(line.ticket_type is TicketType.PICKUP for line in order.lines)
@@ -103,7 +105,7 @@ def _common(order: BookedOrder) -> dict[str, object]:
     }
 
 
-def _order_row(order: BookedOrder, tally: Tally, now: datetime) -> dict[str, object]:
+def _order_row(order: StoredOrder, tally: Tally, now: datetime) -> dict[str, object]:
     common = _common(order)
     counts, amounts = tally.counts, tally.amounts
     return {
@@ -125,7 +127,7 @@ def _order_row(order: BookedOrder, tally: Tally, now: datetime) -> dict[str, obj
     }
 
 
-def _ticket_row(ticket: Ticket, status: UseStatus, use: Use | None) -> dict[str, object]:
+def _ticket_row(ticket: Ticket, status: UseStatus, use: TicketUse | None) -> dict[str, object]:
     line = ticket.line
     used_at = f"{use.at.astimezone(TAIPEI):%Y/%m/%d %H:%M}" if use else ""
     return {

@@ -18,17 +18,17 @@ from uvicorn.server import ServerState
 
 from adapter.errors import SettingsError
 from adapter.protocol.issue import TradeNoKind
-from adapter.sandbox.books import Books
-from adapter.sandbox.box_office import Declined, Done
-from adapter.sandbox.catalogue import Catalogue
+from adapter.sandbox.catalogue import ItemCatalogue
 from adapter.sandbox.connection import SandboxProtocol
-from adapter.sandbox.desk import Desk
 from adapter.sandbox.faults import Faults
-from adapter.sandbox.outbox import Outbox
-from adapter.sandbox.sender import Sender
+from adapter.sandbox.notification_queue import NotificationQueue
+from adapter.sandbox.notification_sender import NotificationSender
+from adapter.sandbox.order_store import OrderStore
+from adapter.sandbox.redemption import Declined, Done
 from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.simulator import Simulator
 from adapter.sandbox.stats import Stats
-from adapter.sandbox.uses import Act
+from adapter.sandbox.ticket_states import Act
 from adapter.sandbox.web import Now, application, utc_now
 
 
@@ -44,41 +44,41 @@ class RunningSandbox:
     def __init__(self, settings: SandboxSettings | None = None, *, now: Now = utc_now) -> None:
         self.settings = settings or SandboxSettings(port=0)
         self._now = now
-        self._desk = Desk(self.settings)
+        self._simulator = Simulator(self.settings)
         self._state = ServerState()
         self._server: asyncio.Server | None = None
-        self._sender = Sender(self._desk.outbox, self.settings, self._now)
+        self._sender = NotificationSender(self._simulator.notification_queue, self.settings, self._now)
         self._sending: asyncio.Task[None] | None = None
 
     @property
-    def books(self) -> Books:
+    def order_store(self) -> OrderStore:
         """Every order; late effects whose time has come included."""
-        self._desk.catch_up(self._now())
-        return self._desk.books
+        self._simulator.catch_up(self._now())
+        return self._simulator.order_store
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> ItemCatalogue:
         """The items."""
-        return self._desk.catalogue
+        return self._simulator.catalogue
 
     @property
     def faults(self) -> Faults:
         """The faults in force; `arm` and `clear` change them."""
-        return self._desk.faults
+        return self._simulator.faults
 
     @property
     def stats(self) -> Stats:
         """The counters."""
-        return self._desk.stats
+        return self._simulator.stats
 
     @property
-    def outbox(self) -> Outbox:
+    def notification_queue(self) -> NotificationQueue:
         """The notifications, those under way and what was answered."""
-        return self._desk.outbox
+        return self._simulator.notification_queue
 
-    async def all_told(self) -> None:
+    async def all_delivered(self) -> None:
         """Wait until every notification is answered or given up; as long as it serves."""
-        await self._sender.all_told()
+        await self._sender.all_delivered()
 
     def redeem(
         self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
@@ -156,11 +156,11 @@ class RunningSandbox:
 
     def _use(self, act: Act, merchant_id: str, trade_no: str, ticket_no: str | None, kind: TradeNoKind | None) -> Done:
         now = self._now()
-        self._desk.catch_up(now)
-        key = self._desk.box_office.find(merchant_id, trade_no, kind)
+        self._simulator.catch_up(now)
+        key = self._simulator.redemptions.find(merchant_id, trade_no, kind)
         if key is None:
             raise ValueError(f"no order of merchant {merchant_id} has the number {trade_no}")
-        done = self._desk.box_office.carry_out(act, key, ticket_no, now)
+        done = self._simulator.redemptions.carry_out(act, key, ticket_no, now)
         match done:
             case Declined(message=message):
                 raise ValueError(message)
@@ -169,7 +169,7 @@ class RunningSandbox:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            application(self._desk, self._now),
+            application(self._simulator, self._now),
             http=SandboxProtocol,
             ws="none",
             loop="none",

@@ -15,29 +15,29 @@ from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
 from adapter.protocol.query_item_info import ItemStatus
 from adapter.protocol.rules import item_violations, report_violations, result_violations
 from adapter.protocol.taipei import TAIPEI
-from adapter.sandbox.behaviours import JobFails, JobNeverFinishes
-from adapter.sandbox.books import BookedOrder, Books, Job
-from adapter.sandbox.catalogue import Catalogue
-from adapter.sandbox.codes import SUCCESS, Reason, Refusal
-from adapter.sandbox.faults import Strike
-from adapter.sandbox.judging import Judge, field_refusal
-from adapter.sandbox.reading import read_issue, read_item, read_report, read_result
+from adapter.sandbox.catalogue import ItemCatalogue
+from adapter.sandbox.codes import SUCCESS, CallRefusal, Reason
+from adapter.sandbox.fault_types import JobFails, JobNeverFinishes
+from adapter.sandbox.faults import InjectedFaults
+from adapter.sandbox.issue_validation import IssueValidator, field_refusal
+from adapter.sandbox.order_store import Job, OrderStore, StoredOrder
+from adapter.sandbox.payload_parsing import read_issue, read_item, read_report, read_result
 from adapter.sandbox.reports import report_chunks
 from adapter.sandbox.settings import SandboxSettings
-from adapter.sandbox.uses import Uses
+from adapter.sandbox.ticket_states import TicketStates
 
 Payload: TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class CsvReport:
     """A CSV file, made while it is sent."""
 
     chunks: Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ServiceCall:
     """One accepted envelope: where it was sent, by whom, and what it says."""
 
     endpoint: Endpoint
@@ -50,54 +50,58 @@ class Asked:
 class Services:
     """The honest ECTicket: rules, books and catalogue."""
 
-    def __init__(self, settings: SandboxSettings, books: Books, uses: Uses, catalogue: Catalogue) -> None:
+    def __init__(
+        self, settings: SandboxSettings, store: OrderStore, ticket_states: TicketStates, catalogue: ItemCatalogue
+    ) -> None:
         self._settings = settings
-        self._books = books
-        self._uses = uses
+        self._store = store
+        self._ticket_states = ticket_states
         self._catalogue = catalogue
-        self._judge = Judge(settings, catalogue)
+        self._validator = IssueValidator(settings, catalogue)
         self._last_report: dict[str, datetime] = {}
 
-    def carry_out(self, asked: Asked, strike: Strike, now: datetime) -> Payload | Report | Refusal:
+    def carry_out(
+        self, call: ServiceCall, injected: InjectedFaults, now: datetime
+    ) -> Payload | CsvReport | CallRefusal:
         """Do what is asked, now."""
-        if asked.payload.get("MerchantID") != asked.merchant_id:
+        if call.payload.get("MerchantID") != call.merchant_id:
             message = "MerchantID inside Data is not the envelope's"
-            return Refusal(reason=Reason.MERCHANT_MISMATCH, message=message)
-        match asked.endpoint:
+            return CallRefusal(reason=Reason.MERCHANT_MISMATCH, message=message)
+        match call.endpoint:
             case Endpoint.ISSUE:
-                return self._issue(asked, strike, now)
+                return self._issue(call, injected, now)
             case Endpoint.QUERY_ISSUE_RESULT:
-                return self._query(asked, now)
+                return self._query(call, now)
             case Endpoint.QUERY_ITEM_INFO:
-                return self._item(asked)
+                return self._item(call)
             case Endpoint.ORDER_DETAIL:
-                return self._report(asked, now)
+                return self._report(call, now)
 
-    def _issue(self, asked: Asked, strike: Strike, now: datetime) -> Payload | Refusal:
-        request = read_issue(asked.payload)
-        if isinstance(request, Refusal):
+    def _issue(self, call: ServiceCall, injected: InjectedFaults, now: datetime) -> Payload | CallRefusal:
+        request = read_issue(call.payload)
+        if isinstance(request, CallRefusal):
             return request
-        lines = self._judge.lines(request, asked.family, now.astimezone(TAIPEI).date())
-        if isinstance(lines, Refusal):
+        lines = self._validator.lines(request, call.family, now.astimezone(TAIPEI).date())
+        if isinstance(lines, CallRefusal):
             return lines
-        if self._books.knows((asked.merchant_id, request.trade_no)) and not strike.accept_repeats:
-            return Refusal(
+        if self._store.knows((call.merchant_id, request.trade_no)) and not injected.accept_repeats:
+            return CallRefusal(
                 reason=Reason.REPEATED_TRADE_NO, message=f"{request.trade_no.kind.field_name} was used before"
             )
         visible_at = now + timedelta(seconds=self._settings.visible_after_seconds)
-        job = self._job(request, strike, now)
-        order = self._books.enter(
-            request, lines, received_at=now, visible_at=visible_at, job=job, platform_id=asked.platform_id
+        job = self._job(request, injected, now)
+        order = self._store.add(
+            request, lines, received_at=now, visible_at=visible_at, job=job, platform_id=call.platform_id
         )
         if order is None:
-            return Refusal(reason=Reason.BOOKS_FULL, message="the sandbox holds as many orders as it may")
+            return CallRefusal(reason=Reason.ORDER_STORE_FULL, message="the sandbox holds as many orders as it may")
         return _issued(order)
 
-    def _job(self, request: IssueRequest, strike: Strike, now: datetime) -> Job:
+    def _job(self, request: IssueRequest, injected: InjectedFaults, now: datetime) -> Job:
         # "For paper tickets, [...] will execute the issuance immediately upon calling the API" (spec, Issue).
         seconds = 0.0 if request.issue_type is IssueType.PAPER else self._settings.job_seconds
         ends_at = now + timedelta(seconds=seconds)
-        match strike.job:
+        match injected.job:
             case JobNeverFinishes():
                 return Job(ends_at=None)
             case JobFails(remark=remark):
@@ -105,31 +109,31 @@ class Services:
             case None:
                 return Job(ends_at=ends_at)
 
-    def _query(self, asked: Asked, now: datetime) -> Payload | Refusal:
-        request = read_result(asked.payload)
-        if isinstance(request, Refusal):
+    def _query(self, call: ServiceCall, now: datetime) -> Payload | CallRefusal:
+        request = read_result(call.payload)
+        if isinstance(request, CallRefusal):
             return request
         if refusal := field_refusal(result_violations(request)):
             return refusal
-        order = self._books.visible((asked.merchant_id, request.trade_no), now)
+        order = self._store.visible((call.merchant_id, request.trade_no), now)
         if order is None:
-            return Refusal(reason=Reason.UNKNOWN_TRADE_NO, message="no order has this number")
+            return CallRefusal(reason=Reason.UNKNOWN_TRADE_NO, message="no order has this number")
         answer = {"Status": int(order.status(now)), "Remark": order.remark(now)}
         return {"RtnCode": SUCCESS, "RtnMsg": "成功", **_both_numbers(request.trade_no), **answer}
 
-    def _item(self, asked: Asked) -> Payload | Refusal:
-        request = read_item(asked.payload)
-        if isinstance(request, Refusal):
+    def _item(self, call: ServiceCall) -> Payload | CallRefusal:
+        request = read_item(call.payload)
+        if isinstance(request, CallRefusal):
             return request
         if refusal := field_refusal(item_violations(request)):
             return refusal
         item = self._catalogue.find(request.item_no)
         if item is None:
-            return Refusal(reason=Reason.ITEM_UNKNOWN, message=f"ItemNo {request.item_no} does not exist")
+            return CallRefusal(reason=Reason.ITEM_UNKNOWN, message=f"ItemNo {request.item_no} does not exist")
         return {
             "RtnCode": SUCCESS,
             "RtnMsg": "success",
-            "MerchantID": asked.merchant_id,
+            "MerchantID": call.merchant_id,
             "ItemNo": item.item_no,
             "ItemName": item.name,
             "TicketType": item.ticket_type.value,
@@ -139,22 +143,24 @@ class Services:
             "InstructionsList": [{"IssueType": kind.value, "Description": text} for kind, text in item.instructions],
         }
 
-    def _report(self, asked: Asked, now: datetime) -> Report | Refusal:
-        request = read_report(asked.payload)
-        if isinstance(request, Refusal):
+    def _report(self, call: ServiceCall, now: datetime) -> CsvReport | CallRefusal:
+        request = read_report(call.payload)
+        if isinstance(request, CallRefusal):
             return request
         if refusal := field_refusal(report_violations(request)):
             return refusal
-        last, interval = self._last_report.get(asked.merchant_id), self._settings.report_interval_seconds
+        last, interval = self._last_report.get(call.merchant_id), self._settings.report_interval_seconds
         if last is not None and now - last < timedelta(seconds=interval):
-            return Refusal(reason=Reason.REPORT_TOO_SOON, message=f"one report in {interval:g} seconds per MerchantID")
-        self._last_report[asked.merchant_id] = now
-        orders = self._books.received(asked.merchant_id, request.begin_date, request.end_date, now)
+            return CallRefusal(
+                reason=Reason.REPORT_TOO_SOON, message=f"one report in {interval:g} seconds per MerchantID"
+            )
+        self._last_report[call.merchant_id] = now
+        orders = self._store.received(call.merchant_id, request.begin_date, request.end_date, now)
         encoding = self._settings.report_encoding
-        return Report(chunks=report_chunks(orders, self._uses, request.report_type, now, encoding))
+        return CsvReport(chunks=report_chunks(orders, self._ticket_states, request.report_type, now, encoding))
 
 
-def _issued(order: BookedOrder) -> Payload:
+def _issued(order: StoredOrder) -> Payload:
     return {
         "RtnCode": SUCCESS,
         "RtnMsg": "success",

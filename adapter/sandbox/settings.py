@@ -15,9 +15,9 @@ from typing import Final, Literal
 from adapter.errors import SettingsError
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.encoding import Encoder
-from adapter.sandbox.books import SEQUENCE_LIMIT
-from adapter.sandbox.catalogue import BUILT_IN_ITEMS, Item
+from adapter.sandbox.catalogue import BUILT_IN_ITEMS, CatalogueItem
 from adapter.sandbox.codes import code_table
+from adapter.sandbox.order_store import SEQUENCE_LIMIT
 
 # Public test accounts of ECPay's stage, published on its pages 29911, 40321 and 36326 and in its AI skill repository
 # (fact sheet 7).  They open nothing but the test host.
@@ -60,7 +60,7 @@ class SandboxSettings:
     """0 takes any free port."""
     merchants: tuple[Merchant, ...] = PUBLIC_TEST_MERCHANTS
     """Who may call; a merchant may be listed once for itself and once for each platform."""
-    items: tuple[Item, ...] = BUILT_IN_ITEMS
+    items: tuple[CatalogueItem, ...] = BUILT_IN_ITEMS
     """What is on sale at start."""
     stores: Mapping[str, bool] = field(default_factory=lambda: BUILT_IN_STORES)
     """Known branches and whether each is active."""
@@ -111,7 +111,9 @@ class SandboxSettings:
     keep_alive_seconds: int = 75
     """How long an idle connection stays open."""
     max_orders: int = 200_000
-    """Orders the books hold, pending late effects included; then Issue is refused (`books_full`). About 2 kB each."""
+    """Orders the books hold, pending late effects included; then Issue is refused (`order_store_full`). About 2 kB
+    each.
+    """
     max_items: int = 10_000
     """Items the catalogue holds."""
     max_body_bytes: int = 262_144

@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from adapter.protocol.endpoints import Endpoint, Family, path
 from adapter.sandbox.connection import connection_of, gone_within
-from adapter.sandbox.desk import Closed, Desk, Download, Reply
-from adapter.sandbox.operator import operator_routes
-from adapter.sandbox.origin import OwnPagesOnly
+from adapter.sandbox.control_api import control_routes
+from adapter.sandbox.csrf import SameOriginOnly
 from adapter.sandbox.page import page_routes
 from adapter.sandbox.settings import SandboxSettings
+from adapter.sandbox.simulator import Closed, Download, Reply, Simulator
 
 Now: TypeAlias = Callable[[], datetime]
 
@@ -42,54 +42,54 @@ def utc_now() -> datetime:
 
 def create_app(settings: SandboxSettings, *, now: Now = utc_now) -> Starlette:
     """A sandbox as an ASGI application; only `RunningSandbox` and `serve` can lose answers and send notifications."""
-    return application(Desk(settings), now)
+    return application(Simulator(settings), now)
 
 
-def application(desk: Desk, now: Now) -> Starlette:
+def application(simulator: Simulator, now: Now) -> Starlette:
     """The ASGI application in front of a desk."""
-    ecticket = Route("/{rest:path}", EcticketEndpoint(desk, now))
-    own_pages_only = Middleware(OwnPagesOnly, host=desk.settings.host)
-    operator = Mount("/_", routes=operator_routes(desk, now), middleware=[own_pages_only])
-    return Starlette(routes=[*page_routes(), operator, ecticket])
+    ecticket = Route("/{rest:path}", EcticketEndpoint(simulator, now))
+    same_origin_only = Middleware(SameOriginOnly, host=simulator.settings.host)
+    control_api = Mount("/_", routes=control_routes(simulator, now), middleware=[same_origin_only])
+    return Starlette(routes=[*page_routes(), control_api, ecticket])
 
 
 class EcticketEndpoint:
     """Everything that is not the operator's: an ASGI application, because only those see the connection."""
 
-    def __init__(self, desk: Desk, now: Now) -> None:
-        self._desk = desk
+    def __init__(self, simulator: Simulator, now: Now) -> None:
+        self._simulator = simulator
         self._now = now
-        self._strict = desk.settings.strict_paths
-        self._paths = _PATHS if self._strict else {name.lower(): place for name, place in _PATHS.items()}
+        self._strict = simulator.settings.strict_paths
+        self._paths = _PATHS if self._strict else {name.lower(): target for name, target in _PATHS.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call, or do not."""
-        place = self._paths.get(scope["path"] if self._strict else scope["path"].lower())
-        if place is None or scope["method"] != "POST":
-            await _bare(404 if place is None else 405)(scope, receive, send)
+        target = self._paths.get(scope["path"] if self._strict else scope["path"].lower())
+        if target is None or scope["method"] != "POST":
+            await _bare(404 if target is None else 405)(scope, receive, send)
             return
-        body = await _read(receive, self._desk.settings.max_body_bytes)
+        body = await _read(receive, self._simulator.settings.max_body_bytes)
         if body is None:
             return
-        if len(body) > self._desk.settings.max_body_bytes:
+        if len(body) > self._simulator.settings.max_body_bytes:
             await _bare(413)(scope, receive, send)
             return
-        await self._answer(*place, body, scope, receive, send)
+        await self._answer(*target, body, scope, receive, send)
 
     async def _answer(
         self, endpoint: Endpoint, family: Family, body: bytes, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        turn = self._desk.take(endpoint, family, body, self._now())
-        if turn.after_seconds and await gone_within(receive, turn.after_seconds):
+        response = self._simulator.respond(endpoint, family, body, self._now())
+        if response.after_seconds and await gone_within(receive, response.after_seconds):
             return
-        match turn.answer:
+        match response.answer:
             case Closed(reset=reset):
                 connection_of(scope).close(reset=reset)
                 await gone_within(receive, _CLOSING_SECONDS)
             case Download(chunks=chunks):
                 await StreamingResponse(_stream(chunks), headers=_CSV)(scope, receive, send)
             case Reply(status=status, body=answer, retry_after=retry_after):
-                headers: dict[str, str] = {"content-type": self._desk.settings.answer_type}
+                headers: dict[str, str] = {"content-type": self._simulator.settings.answer_type}
                 if retry_after is not None:
                     headers["retry-after"] = str(retry_after)
                 await Response(answer, status, headers)(scope, receive, send)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapter.testing.clock import NOON, Clock
+    from adapter.testing.conformance_suite import conformance
     from adapter.testing.ecticket import (
         LOST_AFTER,
         LOST_BEFORE,
@@ -41,12 +42,11 @@ if TYPE_CHECKING:
         Fault,
     )
     from adapter.testing.events import Events
-    from adapter.testing.examining import conformance
     from adapter.testing.findings import Finding, Level
     from adapter.testing.memory_stream import MemoryStream
     from adapter.testing.orders import Orders, order_paid, order_record
-    from adapter.testing.pytest_plugin import Conforms, MakesManagers, MakesStreams
-    from adapter.testing.told import Told, ToldEvent
+    from adapter.testing.outcome_reader import OrderEvents, OutcomeEvent
+    from adapter.testing.pytest_plugin import ConformanceCheck, MemoryStreamFactory, PluginManagerFactory
 
 _HOMES = {
     "clock": ("NOON", "Clock"),
@@ -61,12 +61,12 @@ _HOMES = {
         "Fault",
     ),
     "events": ("Events",),
-    "examining": ("conformance",),
+    "conformance_suite": ("conformance",),
     "findings": ("Finding", "Level"),
     "memory_stream": ("MemoryStream",),
     "orders": ("Orders", "order_paid", "order_record"),
-    "pytest_plugin": ("Conforms", "MakesManagers", "MakesStreams"),
-    "told": ("ToldEvent", "Told"),
+    "pytest_plugin": ("ConformanceCheck", "PluginManagerFactory", "MemoryStreamFactory"),
+    "outcome_reader": ("OutcomeEvent", "OrderEvents"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -79,18 +79,18 @@ __all__ = [
     "REFUSED",
     "REFUSED_AFTER",
     "Clock",
-    "Conforms",
+    "ConformanceCheck",
     "Events",
     "FakeEcticket",
     "Fault",
     "Finding",
     "Level",
-    "MakesManagers",
-    "MakesStreams",
     "MemoryStream",
+    "MemoryStreamFactory",
+    "OrderEvents",
     "Orders",
-    "Told",
-    "ToldEvent",
+    "OutcomeEvent",
+    "PluginManagerFactory",
     "conformance",
     "order_paid",
     "order_record",

@@ -19,7 +19,7 @@ from adapter.sandbox.web import Now, utc_now
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS: Final = 120.0
+TIMEOUT_SECONDS: Final = 120.0
 """Nothing here takes so long; what does is stuck, and a test that hangs says nothing."""
 
 
@@ -40,14 +40,14 @@ class BackgroundLoop:
 
         Raises TimeoutError.
         """
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT_SECONDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop the loop and wait for its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(TIMEOUT_SECONDS)
         self._loop.close()
 
 

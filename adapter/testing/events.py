@@ -34,8 +34,8 @@ from adapter.flows.events import (
 )
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.clock import NOON
+from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS
 
 _ISSUANCE: Final[Mapping[str, object]] = {
     "merchant_id": MERCHANT,

@@ -24,8 +24,8 @@ class Finding:
     cure: str
 
     def __str__(self) -> str:
-        place = f"{self.hook}: " if self.hook else ""
-        return f"{self.level}: {place}{self.what} {self.cure}"
+        location = f"{self.hook}: " if self.hook else ""
+        return f"{self.level}: {location}{self.what} {self.cure}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The whole way of an order in memory: a record goes in, what the adapter tells of it comes out.
 
     stream = MemoryStream(my_plugin)
-    told = stream.finish(orders.electronic())
-    assert told.kinds == ["submitted", "issued"]
+    result = stream.run(orders.electronic())
+    assert result.types == ["submitted", "issued"]
 
 Plugins, planning, field rules, doubts and events are the adapter's own. In place of Kafka there is this, in place of
 ECTicket there is `stream.ecticket`, or a sandbox behind a real socket, and time passes at once when somebody waits.
@@ -32,10 +32,10 @@ from adapter.stream.records import Record
 from adapter.testing.background import BackgroundLoop
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import FakeEcticket
+from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT, Content, order_bytes
+from adapter.testing.outcome_reader import OrderEvents
 from adapter.testing.plugins import Sections, by_name
-from adapter.testing.stages import Stages
-from adapter.testing.told import Told
 
 KNOWN_TRADE_NO = "LONGAGO1"
 """What the merchant's first issuance had, long ago; ECTicket has it, so that doubts can be settled."""
@@ -67,7 +67,7 @@ class MemoryStream:
         known = [_known_to(sandbox, merchant_id) for merchant_id in merchants] if sandbox else []
         self._transport = make_transport(TransportKind.DIRECT, tls=_tls()) if sandbox else None
         calling = partial(_provider, sandbox.base_url, self._transport) if sandbox and self._transport else None
-        self._stages = Stages(
+        self._harness = StageHarness(
             *merchants,
             plugins=by_name(*plugins, **named),
             settings=settings,
@@ -76,27 +76,27 @@ class MemoryStream:
             known_trade_no=KNOWN_TRADE_NO,
         )
         for merchant in known:
-            self._stages.book.add(replace(merchant, known_trade_no=KNOWN_TRADE_NO))
-        self._stages.ecticket.usual_status = IssueStatus.ISSUED
+            self._harness.merchants.add(replace(merchant, known_trade_no=KNOWN_TRADE_NO))
+        self._harness.ecticket.usual_status = IssueStatus.ISSUED
         self._loop = BackgroundLoop().__enter__()
 
     @property
     def clock(self) -> Clock:
         """The time for everything."""
-        return self._stages.clock
+        return self._harness.clock
 
     @property
     def ecticket(self) -> FakeEcticket:
         """The ECTicket in memory: what it was asked, and what it is to do wrong; unused where there is a sandbox."""
-        return self._stages.ecticket
+        return self._harness.ecticket
 
-    def submit(self, order: Content | OrderRecord | Record) -> Told:
+    def submit(self, order: Content | OrderRecord | Record) -> OrderEvents:
         """One sitting over an order, or over a deferred record when it is due: what is told, and what goes on later."""
-        return self._loop.run(self._observed(self._record(order), finish=False))
+        return self._loop.run(self._observed(self._record(order), to_the_end=False))
 
-    def finish(self, order: Content | OrderRecord | Record) -> Told:
+    def run(self, order: Content | OrderRecord | Record) -> OrderEvents:
         """All that is told of an order: deferred as often as it needs, its results awaited to the end."""
-        return self._loop.run(self._observed(self._record(order), finish=True))
+        return self._loop.run(self._observed(self._record(order), to_the_end=True))
 
     def close(self) -> None:
         """End threads and connections."""
@@ -117,7 +117,7 @@ class MemoryStream:
         if isinstance(order, Record):
             return order
         if isinstance(order, OrderRecord):
-            record = self._stages.record(order.value, key=order.key)
+            record = self._harness.record(order.value, key=order.key)
             return Record(
                 topic=order.topic,
                 partition=record.partition,
@@ -127,26 +127,26 @@ class MemoryStream:
                 value=order.value,
                 headers=order.headers,
             )
-        return self._stages.record(order_bytes(order), key=b"shop-key")
+        return self._harness.record(order_bytes(order), key=b"shop-key")
 
-    async def _observed(self, record: Record, *, finish: bool) -> Told:
-        told = await (self._finish(record) if finish else self._stages.work(record))
-        await self._stages.hook_runner.observers_done()
-        for why in told.why_parked:
+    async def _observed(self, record: Record, *, to_the_end: bool) -> OrderEvents:
+        result = await (self._run_to_end(record) if to_the_end else self._harness.work(record))
+        await self._harness.hook_runner.observers_done()
+        for why in result.why_parked:
             print(f"parked {why}")
-        return told
+        return result
 
-    async def _finish(self, record: Record) -> Told:
-        told = await self._stages.finish(record)
-        awaited = list(told.confirmations)
+    async def _run_to_end(self, record: Record) -> OrderEvents:
+        result = await self._harness.run(record)
+        awaited = list(result.confirmations)
         while awaited:
-            result, _ = await self._stages.await_result(awaited.pop(0))
-            awaited += result.confirmations
-            told.add(result)
-        return told
+            confirmation_result, _ = await self._harness.await_result(awaited.pop(0))
+            awaited += confirmation_result.confirmations
+            result.add(confirmation_result)
+        return result
 
     async def _aclose(self) -> None:
-        await self._stages.hook_runner.aclose()
+        await self._harness.hook_runner.aclose()
         if self._transport is not None:
             await self._transport.aclose()
 

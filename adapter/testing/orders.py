@@ -136,24 +136,24 @@ def order_paid(order: Order) -> dict[str, object]:
     """The order in the adapter's own format (`schemas/order-paid.v1.json`); what it does not say is left out."""
     customer = order.customer
     people = {"name": customer.name, "phone": customer.phone, "email": customer.email, "address": customer.address}
-    return _said(
+    return _without_none(
         order_id=order.order_id,
         merchant_id=order.merchant_id or None,
         trade_no=order.trade_no,
         paid_at=order.paid_at.isoformat() if order.paid_at else None,
         reference=order.reference,
-        issue_type=_word(order.issue_type),
-        print_by=_word(order.print_type),
+        issue_type=_name_of(order.issue_type),
+        print_by=_name_of(order.print_type),
         immediate=order.immediate,
         store_id=order.store_id,
         operator=order.operator,
-        customer=_said(**people),
+        customer=_without_none(**people),
         lines=[_line(line) for line in order.lines],
     )
 
 
 def _line(line: Line) -> dict[str, object]:
-    return _said(
+    return _without_none(
         sku=line.sku,
         quantity=line.quantity,
         name=line.name,
@@ -161,16 +161,16 @@ def _line(line: Line) -> dict[str, object]:
         voucher=line.voucher.value,
         start_date=line.start_date.isoformat() if line.start_date else None,
         expire_date=line.expire_date.isoformat() if line.expire_date else None,
-        issue_type=_word(line.issue_type),
+        issue_type=_name_of(line.issue_type),
         immediate=line.immediate,
     )
 
 
-def _word(kind: IssueType | PrintType | None) -> str | None:
+def _name_of(kind: IssueType | PrintType | None) -> str | None:
     return None if kind is None else kind.name.lower()
 
 
-def _said(**fields: object) -> dict[str, object]:
+def _without_none(**fields: object) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 

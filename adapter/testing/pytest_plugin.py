@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adapter.testing.plugins import Sections
 
 
-class MakesManagers(Protocol):
+class PluginManagerFactory(Protocol):
     """Makes a manager of plugin objects, which may be named, with their settings by name.
 
     Raises PluginRefused and SettingsError for what the adapter would refuse.
@@ -30,7 +30,7 @@ class MakesManagers(Protocol):
     def __call__(self, *plugins: object, settings: Sections | None = None, **named: object) -> PluginManager: ...
 
 
-class MakesStreams(Protocol):
+class MemoryStreamFactory(Protocol):
     """Makes a memory stream with plugin objects, which may be named, and their settings by name.
 
     `merchants` are the configured ones, the public test merchant unless others are named. Calls go to `sandbox` where
@@ -47,7 +47,7 @@ class MakesStreams(Protocol):
     ) -> MemoryStream: ...
 
 
-class Conforms(Protocol):
+class ConformanceCheck(Protocol):
     """Fails the test, with all that was found, unless the plugin passes the conformance suite.
 
     What may be given is what `conformance` takes.
@@ -97,7 +97,7 @@ def sandbox(clock: Clock) -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def plugin_manager() -> MakesManagers:
+def plugin_manager() -> PluginManagerFactory:
     """Takes plugins in as the adapter does at start."""
 
     def make(*plugins: object, settings: Sections | None = None, **named: object) -> PluginManager:
@@ -109,7 +109,7 @@ def plugin_manager() -> MakesManagers:
 
 
 @pytest.fixture
-def memory_stream(clock: Clock) -> Iterator[MakesStreams]:
+def memory_stream(clock: Clock) -> Iterator[MemoryStreamFactory]:
     """Takes orders through the adapter with plugins, in memory."""
     with ExitStack() as made:
 
@@ -133,7 +133,7 @@ def memory_stream(clock: Clock) -> Iterator[MakesStreams]:
 
 
 @pytest.fixture
-def conforms() -> Conforms:
+def conforms() -> ConformanceCheck:
     """Holds a plugin to everything the adapter asks of plugins."""
 
     def check(

@@ -16,7 +16,7 @@ from adapter.extensions.sinks import Event, Sink
 from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.testing.events import Events
 from adapter.testing.findings import Finding, Level
-from adapter.testing.refused import sentences
+from adapter.testing.load_findings import sentences
 
 WANTS_SECONDS: Final = 2.0
 """What `wants` may take for one event; the sink's loop stands still meanwhile."""

@@ -78,7 +78,7 @@ def test_results_that_agree_have_no_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "issued", "refused", "others", "wrong"),
+    ("published", "issued", "refused", "others", "wrong"),
     [
         ([1, 2], [1, 2, 2], 0, [], "1 orders were issued more than once"),
         ([1, 2, 2], [1, 2], 0, [], "1 orders were told more than once"),

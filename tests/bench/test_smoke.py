@@ -13,7 +13,7 @@ from benchmarks.ground import ground
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
-async def test_a_quick_run_submits_each_order_once_and_its_books_agree(kafka: KafkaConnection) -> None:
+async def test_a_quick_run_submits_each_order_once_and_its_results_agree(kafka: KafkaConnection) -> None:
     """Stub, orders, adapter, reader and books fit together."""
     async with ground(kafka.bootstrap_servers) as here:
         report = await quick.measure(here, 300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from adapter.flows import ports, submit
-from adapter.testing.surroundings import Book
+from adapter.testing.fakes import FakeMerchants
 from benchmarks.bulkhead import SILENT
 from benchmarks.sealing import MERCHANT
 from benchmarks.without_bulkheads import no_bulkhead
@@ -13,7 +13,7 @@ from benchmarks.without_bulkheads import no_bulkhead
 
 def test_without_bulkheads_two_merchants_share_all_places() -> None:
     """What is replaced is what the submit stage calls, with the same arguments."""
-    both = Book(MERCHANT.merchant_id, SILENT)
+    both = FakeMerchants(MERCHANT.merchant_id, SILENT)
 
     assert vars(submit)["bulkhead_of"] is ports.bulkhead_of
     assert len(inspect.signature(no_bulkhead).parameters) == len(inspect.signature(ports.bulkhead_of).parameters)

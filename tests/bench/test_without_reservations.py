@@ -6,15 +6,15 @@ import inspect
 
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.recovery import RecoveredState
-from benchmarks.without_reservations import UnreservedBooks
+from benchmarks.without_reservations import UnreservedPartitionState
 
 
-def test_books_without_reservations_are_opened_like_any_others_and_reserve_nothing() -> None:
+def test_state_without_reservations_is_built_like_any_other_and_reserves_nothing() -> None:
     """Every fact that the engine gives its books is taken, whatever they are by now; any offset may be sent at once."""
     wanted = inspect.signature(PartitionState.__init__).parameters.values()
     facts = {each.name: each.name for each in wanted if each.kind is each.KEYWORD_ONLY and each.name != "ahead"}
 
-    state = UnreservedBooks("orders/0", RecoveredState(offset=0), ahead=512, **facts)
+    state = UnreservedPartitionState("orders/0", RecoveredState(offset=0), ahead=512, **facts)
     state.open(7)
 
     assert not PartitionState("orders/0", RecoveredState(offset=0), ahead=512, **facts).reserved(7)

@@ -15,7 +15,7 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from adapter.sandbox import SandboxSettings
 
-from .house import House, open_house
+from .harness import BrowserHarness, open_harness
 from .page import Page
 
 _NOT_RUN = "BROWSER TEST NOT RUN"
@@ -52,16 +52,16 @@ def chromium() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def harness() -> Iterator[BrowserHarness]:
     """A sandbox, and a merchant that takes its notifications, on a loop of their own."""
-    with open_house(SandboxSettings(port=0)) as opened:
+    with open_harness(SandboxSettings(port=0)) as opened:
         yield opened
 
 
 @pytest.fixture
-def page(chromium: Chrome, house: House) -> Iterator[Page]:
+def page(chromium: Chrome, harness: BrowserHarness) -> Iterator[Page]:
     """The sandbox's page, just opened; when the test ends, nothing may stand in the browser's console."""
-    page = Page(chromium, house.base_url)
+    page = Page(chromium, harness.base_url)
     page.set_up(width=1280, height=900, scheme="light")
     page.open()
     yield page

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 _Found = TypeVar("_Found")
 
@@ -123,7 +123,7 @@ class Page:
 
     def _until(self, look: Callable[[], _Found | None], what: str) -> _Found:
         wait: WebDriverWait[Chrome] = WebDriverWait(
-            self._browser, PATIENCE_SECONDS, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException]
+            self._browser, TIMEOUT_SECONDS, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException]
         )
         try:
             return wait.until(lambda _browser: look() or False)

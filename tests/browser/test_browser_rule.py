@@ -25,7 +25,7 @@ def test_without_a_browser_its_tests_are_skipped_and_say_so(tmp_path: Path) -> N
     assert "1 skipped" in run.stdout
 
 
-def test_where_nothing_can_be_installed_that_is_said(tmp_path: Path) -> None:
+def test_where_nothing_can_be_installed_that_is_reported(tmp_path: Path) -> None:
     """`make test` goes on."""
     run = subprocess.run(
         ["/bin/sh", HERE / "chromium.sh"], capture_output=True, text=True, env={"PATH": str(tmp_path)}, check=False

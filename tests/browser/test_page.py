@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import pytest
 from sandbox.helpers import START, electronic, paper, serial
-from sandbox.test_books import line, request
+from sandbox.test_order_store import line, request
 
 from adapter.protocol.envelope import Request as Opened
-from adapter.sandbox.books import Job, tickets
+from adapter.sandbox.order_store import Job, tickets
 
-from .house import House
+from .harness import BrowserHarness
 from .page import Page
 
 ONE = [{"ItemNo": "VQT04959", "TicketAmount": 1}]
 
 
-def ticket_nos(house: House) -> list[str]:
+def ticket_nos(harness: BrowserHarness) -> list[str]:
     return [
         ticket.number
-        for key in house.sandbox.books.numbers()
-        for order in house.sandbox.books.issuances(key)
+        for key in harness.sandbox.order_store.numbers()
+        for order in harness.sandbox.order_store.issuances(key)
         for ticket in tickets(order)
     ]
 
 
-def test_orders_appear_and_are_issued_while_one_looks(page: Page, house: House) -> None:
+def test_orders_appear_and_are_issued_while_one_looks(page: Page, harness: BrowserHarness) -> None:
     """Without a reload."""
     page.shows("No orders yet", "#orders-none")
 
-    house.issue(electronic("LIVE1"))
+    harness.issue(electronic("LIVE1"))
     page.shows("LIVE1", "#orders")
     page.shows("in progress", "#orders")
-    house.clock.advance(60)
+    harness.clock.advance(60)
 
     page.shows("issued", "#orders")
     assert "1 unused · NT$ 1,200" in page.text("#orders")
 
 
-def test_a_ticket_is_redeemed_by_a_click_and_the_merchant_is_told(page: Page, house: House) -> None:
+def test_a_ticket_is_redeemed_by_a_click_and_the_merchant_is_notified(page: Page, harness: BrowserHarness) -> None:
     """The page shows its new state and the answer; the notification has the right checksum."""
-    house.issue(paper("A1", **house.urls))
-    first, second = ticket_nos(house)
+    harness.issue(paper("A1", **harness.urls))
+    first, second = ticket_nos(harness)
     page.click("A1")
 
     page.click(f"Redeem ticket {first}")
 
     page.shows("redeemed", "#tickets .gone")
     page.shows("1 ticket redeemed, 1 notification on the way.", "#said")
-    (told,) = house.told(1)
-    assert (told["MerchantTradeNo"], told["TicketNo"], told["UseStatus"]) == ("A1", first, 2)
-    (opened,) = house.receiver.opened()
+    (notification,) = harness.notifications(1)
+    assert (notification["MerchantTradeNo"], notification["TicketNo"], notification["UseStatus"]) == ("A1", first, 2)
+    (opened,) = harness.receiver.opened()
     assert isinstance(opened, Opened)
     page.shows("answered", "#told")
     page.shows("✓ RtnCode 1", "#told")
@@ -57,42 +57,42 @@ def test_a_ticket_is_redeemed_by_a_click_and_the_merchant_is_told(page: Page, ho
     page.shows("1 unused · 1 redeemed", "#orders")
 
 
-def test_a_ticket_is_refunded_by_a_click_and_its_money_told(page: Page, house: House) -> None:
+def test_a_ticket_is_refunded_by_a_click_and_its_money_notified(page: Page, harness: BrowserHarness) -> None:
     """To the two addresses of the order."""
-    house.issue(paper("A1", **house.urls))
-    first, _ = ticket_nos(house)
+    harness.issue(paper("A1", **harness.urls))
+    first, _ = ticket_nos(harness)
     page.click("A1")
 
     page.click(f"Refund ticket {first}")
 
     page.shows("refunded", "#tickets .gone")
-    payloads = house.told(2)
-    assert sorted(house.receiver.paths) == ["/refund", "/use"]
+    payloads = harness.notifications(2)
+    assert sorted(harness.receiver.paths) == ["/refund", "/use"]
     assert {"TradeAmount": 2400, "TotalRefundAmount": 1200, "RefundAmount": 1200}.items() <= next(
         each.items() for each in payloads if "RefundAmount" in each
     )
     page.shows("NT$ 1,200 back, NT$ 1,200 of NT$ 2,400 in all", "#told")
 
 
-def test_a_whole_order_is_used_at_once(page: Page, house: House) -> None:
+def test_a_whole_order_is_used_at_once(page: Page, harness: BrowserHarness) -> None:
     """All that is left of it."""
-    house.issue(paper("A1", **house.urls))
+    harness.issue(paper("A1", **harness.urls))
     page.click("A1")
 
     page.click("Redeem all 2")
 
     page.shows("2 redeemed", "#orders")
     page.shows("2 tickets redeemed, 2 notifications on the way.", "#said")
-    assert len(house.told(2)) == 2
+    assert len(harness.notifications(2)) == 2
     assert page.names("#order button") == []
 
 
-def test_what_cannot_be_done_is_said(page: Page, house: House) -> None:
+def test_what_cannot_be_done_is_shown(page: Page, harness: BrowserHarness) -> None:
     """Here the ticket can be used from New Year on; the sandbox declines, and the page says why."""
     later = [{"ItemNo": "VQT04959", "TicketAmount": 1, "StartDate": "20240101"}]
-    house.issue(electronic("A1", IsImmediate="2", TicketInfo=later))
-    house.clock.advance(60)
-    (ticket_no,) = ticket_nos(house)
+    harness.issue(electronic("A1", IsImmediate="2", TicketInfo=later))
+    harness.clock.advance(60)
+    (ticket_no,) = ticket_nos(harness)
     page.click("A1")
 
     page.click(f"Redeem ticket {ticket_no}")
@@ -102,22 +102,22 @@ def test_what_cannot_be_done_is_said(page: Page, house: House) -> None:
     assert "409" in complaint
 
 
-def test_an_answer_that_is_none_is_shown_with_the_next_attempt(page: Page, house: House) -> None:
+def test_an_answer_that_is_none_is_shown_with_the_next_attempt(page: Page, harness: BrowserHarness) -> None:
     """So one sees why one's receiver is asked again, and when."""
-    house.receiver.answer = lambda _: b"1|OK"
-    house.issue(paper("A1", TicketInfo=ONE, **house.urls))
+    harness.receiver.answer = lambda _: b"1|OK"
+    harness.issue(paper("A1", TicketInfo=ONE, **harness.urls))
     page.click("A1")
 
-    page.click(f"Redeem ticket {ticket_nos(house)[0]}")
+    page.click(f"Redeem ticket {ticket_nos(harness)[0]}")
 
     page.shows("waiting, again at", "#told")
     page.shows("✗ 1|OK, where ECTicket asks for the envelope with RtnCode 1", "#told")
 
 
-def test_of_thousands_the_newest_are_shown_and_any_can_be_found(page: Page, house: House) -> None:
+def test_of_thousands_the_newest_are_shown_and_any_can_be_found(page: Page, harness: BrowserHarness) -> None:
     """By a part of its number."""
     for place in range(3_000):
-        house.sandbox.books.enter(
+        harness.sandbox.order_store.add(
             request(f"N{place:04}"), (line(),), received_at=START, visible_at=START, job=Job(ends_at=START)
         )
     page.open()
@@ -134,33 +134,33 @@ def test_of_thousands_the_newest_are_shown_and_any_can_be_found(page: Page, hous
 
 
 @pytest.mark.parametrize("fragment", ["#%", "#nothing"])
-def test_an_address_that_names_no_order_shows_what_there_is(page: Page, house: House, fragment: str) -> None:
+def test_an_address_that_names_no_order_shows_what_there_is(page: Page, harness: BrowserHarness, fragment: str) -> None:
     """A link that was cut off, say."""
     page.open(fragment)
 
-    house.issue(paper("A1"))
+    harness.issue(paper("A1"))
 
     page.shows("A1", "#orders")
 
 
-def test_faults_in_force_are_shown_and_cleared_by_a_click(page: Page, house: House) -> None:
+def test_faults_in_force_are_shown_and_cleared_by_a_click(page: Page, harness: BrowserHarness) -> None:
     """With how often they fired."""
-    house.put("faults", {"faults": [{"fault": "job_fails", "trade_no": "BAD1"}]})
+    harness.put("faults", {"faults": [{"fault": "job_fails", "trade_no": "BAD1"}]})
     page.shows("job fails, trade no BAD1", "#faults")
-    house.issue(paper("BAD1"))
+    harness.issue(paper("BAD1"))
     page.shows("1×", "#faults")
     page.shows("failed", "#orders")
 
     page.click("Clear all")
 
     page.shows("The sandbox behaves.", "#said")
-    assert house.sandbox.faults.armed == ()
+    assert harness.sandbox.faults.armed == ()
 
 
-def test_nothing_of_the_customer_is_on_the_page(page: Page, house: House) -> None:
+def test_nothing_of_the_customer_is_on_the_page(page: Page, harness: BrowserHarness) -> None:
     """A sandbox may be shown to others, and is fed with real orders all the same."""
     customer = {"CustomerName": "王珊珊", "CustomerPhone": "0912345678", "CustomerEmail": "abc@gmail.com"}
-    house.issue(paper("A1", CustomerAddress="臺北市", **customer, **house.urls))
+    harness.issue(paper("A1", CustomerAddress="臺北市", **customer, **harness.urls))
     page.click("A1")
     page.click("Redeem all 2")
     page.shows("answered", "#told")
@@ -170,10 +170,10 @@ def test_nothing_of_the_customer_is_on_the_page(page: Page, house: House) -> Non
     assert [value for value in (*customer.values(), "臺北市") if value in source] == []
 
 
-def test_names_are_text_and_never_markup(page: Page, house: House) -> None:
+def test_names_are_text_and_never_markup(page: Page, harness: BrowserHarness) -> None:
     """An item may be called anything."""
-    house.put("items/EVIL0001", {"ticket_type": "pickup", "name": "<b id=evil>x</b>"})
-    house.issue(paper("A1", TicketInfo=[{"ItemNo": "EVIL0001", "TicketAmount": 1}]))
+    harness.put("items/EVIL0001", {"ticket_type": "pickup", "name": "<b id=evil>x</b>"})
+    harness.issue(paper("A1", TicketInfo=[{"ItemNo": "EVIL0001", "TicketAmount": 1}]))
 
     page.shows("<b id=evil>x</b> × 1", "#orders")
 
@@ -182,14 +182,14 @@ def test_names_are_text_and_never_markup(page: Page, house: House) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (1900, 1000), (360, 740)])
-def test_it_can_be_read_and_reached(page: Page, house: House, width: int, height: int, scheme: str) -> None:
+def test_it_can_be_read_and_reached(page: Page, harness: BrowserHarness, width: int, height: int, scheme: str) -> None:
     """On a desk and on a phone, light and dark: enough contrast, nothing sticks out, everything has a name."""
     page.set_up(width=width, height=height, scheme="dark" if scheme == "dark" else "light")
-    house.put("faults", {"faults": [{"fault": "job_fails", "trade_no": "BAD1"}, {"fault": "tampered_notification"}]})
-    house.receiver.answer = lambda _: 500
-    long_number = paper("CBX20260302153064851ABCDE", **house.urls)
+    harness.put("faults", {"faults": [{"fault": "job_fails", "trade_no": "BAD1"}, {"fault": "tampered_notification"}]})
+    harness.receiver.answer = lambda _: 500
+    long_number = paper("CBX20260302153064851ABCDE", **harness.urls)
     for order in (electronic("BAD1"), electronic("WAITS1"), serial("S1"), long_number):
-        house.issue(order)
+        harness.issue(order)
     page.shows("CBX20260302153064851ABCDE", "#orders")
     findings = [page.faint_texts(), page.nameless(), page.sticks_out()]
     page.click("CBX20260302153064851ABCDE")
@@ -201,10 +201,10 @@ def test_it_can_be_read_and_reached(page: Page, house: House, width: int, height
     assert findings == [[], [], False] * 2
 
 
-def test_on_a_phone_one_thing_is_shown_at_a_time(page: Page, house: House) -> None:
+def test_on_a_phone_one_thing_is_shown_at_a_time(page: Page, harness: BrowserHarness) -> None:
     """The list, then the order, and back; the notifications beside."""
     page.set_up(width=390, height=844, scheme="light")
-    house.issue(paper("A1", **house.urls))
+    harness.issue(paper("A1", **harness.urls))
     page.click("A1")
     page.click("Redeem all 2")
     page.shows("answered", "#told")

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from chaos.day import Day, live_through
-from chaos.protections import PROTECTIONS, live_with, live_without, noticed
-from chaos.weather import PROFILES, plan
+from chaos.protections import PROTECTIONS, noticed, run_with, run_without
+from chaos.run import ChaosRun, run_plan
+from chaos.scenario import PROFILES, plan
 
 CONSOLE = Console(width=150, highlight=False)
 
@@ -41,23 +41,23 @@ def main() -> int:
 
 async def _seeds(asked: argparse.Namespace, kept: Path) -> int:
     """Every seed; the weathers of one seed side by side, each with a broker of its own to kill."""
-    days: list[Day] = []
+    runs: list[ChaosRun] = []
     with ExitStack() as brokers:
-        of_weather = {name: brokers.enter_context(LocalKafka()) for name in asked.weather}
+        of_scenario = {name: brokers.enter_context(LocalKafka()) for name in asked.scenario}
         for seed in asked.seeds:
-            lived = await asyncio.gather(*(_one(of_weather[name], name, seed, asked, kept) for name in asked.weather))
-            for day in lived:
-                CONSOLE.print(str(day.plan), f"faults {dict(day.faults)}", *day.wrong, sep="\n  ")
-            days += lived
-    CONSOLE.print(_table(days))
-    return sum(len(day.wrong) for day in days)
+            lived = await asyncio.gather(*(_one(of_scenario[name], name, seed, asked, kept) for name in asked.scenario))
+            for run in lived:
+                CONSOLE.print(str(run.plan), f"faults {dict(run.faults)}", *run.wrong, sep="\n  ")
+            runs += lived
+    CONSOLE.print(_table(runs))
+    return sum(len(run.wrong) for run in runs)
 
 
-async def _one(broker: LocalKafka, name: str, seed: int, asked: argparse.Namespace, kept: Path) -> Day:
+async def _one(broker: LocalKafka, name: str, seed: int, asked: argparse.Namespace, kept: Path) -> ChaosRun:
     the_plan = plan(PROFILES[name], seed, orders=asked.orders, rounds=asked.rounds)
     folder = kept / f"{name}-{seed}"
     folder.mkdir()
-    return await live_through(the_plan, _connection(broker), folder, broker=broker)
+    return await run_plan(the_plan, _connection(broker), folder, broker=broker)
 
 
 async def _protections(asked: argparse.Namespace, kept: Path) -> int:
@@ -72,13 +72,13 @@ async def _protections(asked: argparse.Namespace, kept: Path) -> int:
             sound_folder.mkdir()
             weak_folder.mkdir()
             sound, weak = await asyncio.gather(
-                live_with(name, _connection(broker), sound_folder, orders=asked.orders),
-                live_without(name, _connection(broker), weak_folder, orders=asked.orders),
+                run_with(name, _connection(broker), sound_folder, orders=asked.orders),
+                run_without(name, _connection(broker), weak_folder, orders=asked.orders),
             )
             found = noticed(name, weak)
             wrong += len(sound.wrong) + (0 if found else 1)
-            told = f"{len(found)} {protection.noticed}"
-            table.add_row(name, protection.what, str(len(sound.wrong)), told, found[0] if found else "NOT NOTICED")
+            text = f"{len(found)} {protection.noticed}"
+            table.add_row(name, protection.what, str(len(sound.wrong)), text, found[0] if found else "NOT NOTICED")
     CONSOLE.print(table)
     return wrong
 
@@ -106,28 +106,35 @@ def _range(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def _table(days: Sequence[Day]) -> Table:
+def _table(runs: Sequence[ChaosRun]) -> Table:
     table = Table(title="Every order once", caption="blows: kind, and the calls on the wire at that moment")
-    for heading in ("weather", "seed", "records", "issuances", "recovered", "parked", "untold", "seconds"):
-        table.add_column(heading, justify="left" if heading == "weather" else "right")
+    for heading in ("scenario", "seed", "records", "issuances", "recovered", "parked", "not_published", "seconds"):
+        table.add_column(heading, justify="left" if heading == "scenario" else "right")
     table.add_column("blows")
     for heading in ("lost", "double", "repeated", "untrue"):
         table.add_column(heading, justify="right", style="bold")
-    for day in days:
-        table.add_row(*_facts(day))
+    for run in runs:
+        table.add_row(*_facts(run))
     return table
 
 
-def _facts(day: Day) -> tuple[str, ...]:
-    books = day.books
-    named = (books.lost, books.double, books.repeated)
-    untrue = len(day.wrong) - sum(map(len, named))
-    counts = (day.records, day.issuances, day.recovered, day.parked, len(books.untold), round(day.seconds))
+def _facts(run: ChaosRun) -> tuple[str, ...]:
+    disagreements = run.disagreements
+    named = (disagreements.lost, disagreements.double, disagreements.repeated)
+    untrue = len(run.wrong) - sum(map(len, named))
+    counts = (
+        run.records,
+        run.issuances,
+        run.recovered,
+        run.parked,
+        len(disagreements.not_published),
+        round(run.seconds),
+    )
     return (
-        day.plan.weather.name,
-        str(day.plan.seed),
+        run.plan.scenario.name,
+        str(run.plan.seed),
         *map(str, counts),
-        " ".join(day.hit),
+        " ".join(run.hit),
         *(str(len(sentences)) for sentences in named),
         str(untrue),
     )

@@ -29,8 +29,8 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.evidence import Evidence, NegativeAnswer
 from adapter.issuance.state import Hold, PartState, WaitReason
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
-from adapter.sandbox.faults import Fault
+from adapter.sandbox.fault_types import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
+from adapter.sandbox.faults import FaultRule
 from adapter.sandbox.settings import SandboxSettings
 from adapter.stream import kafka_client
 from adapter.stream.connection import KafkaConnection
@@ -39,34 +39,34 @@ from adapter.stream.lease import HeartbeatLease
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
-from chaos.day import Day, live_through
-from chaos.weather import LAGGING, Kind, Plan, Weather, plan
+from chaos.run import ChaosRun, run_plan
+from chaos.scenario import LAGGING, FaultKind, Plan, Scenario, plan
 
 _PROMPT = SandboxSettings(port=0, job_seconds=0.3)
-_REPEATS = Fault(behaviour=AcceptRepeats())
+_REPEATS = FaultRule(behaviour=AcceptRepeats())
 
 
-def _slow(seconds: float) -> Fault:
-    return Fault(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
+def _slow(seconds: float) -> FaultRule:
+    return FaultRule(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
 
 
-def _lost(rate: float) -> Fault:
-    return Fault(behaviour=AnswerLostAfter(), rate=rate, endpoint=Endpoint.ISSUE)
+def _lost(rate: float) -> FaultRule:
+    return FaultRule(behaviour=AnswerLostAfter(), rate=rate, endpoint=Endpoint.ISSUE)
 
 
-def _not_now(rate: float, *, retry_after_seconds: int, count: int | None = None) -> Fault:
+def _not_now(rate: float, *, retry_after_seconds: int, count: int | None = None) -> FaultRule:
     busy = ServerError(status=503, retry_after_seconds=retry_after_seconds)
-    return Fault(behaviour=busy, rate=rate, endpoint=Endpoint.ISSUE, count=count)
+    return FaultRule(behaviour=busy, rate=rate, endpoint=Endpoint.ISSUE, count=count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """`off` takes it away from this process; in `weather` its absence shows in the books as `noticed`."""
+    """`off` takes it away from this process; in `scenario` its absence shows in the books as `noticed`."""
 
     what: str
     """What it is, in a sentence."""
     off: Callable[[], None]
-    weather: Weather
+    scenario: Scenario
     noticed: Literal["lost", "double", "repeated"]
 
 
@@ -91,7 +91,7 @@ def _no_fencing() -> None:
 def _no_seek_back() -> None:
     """Reading goes on where the client happens to be, not where the books do."""
 
-    def stay(self: AioKafkaMember, place: TopicPartition, offset: int) -> None:
+    def stay(self: AioKafkaMember, index: TopicPartition, offset: int) -> None:
         return None
 
     _replace(AioKafkaMember, "seek", by=stay)
@@ -183,11 +183,11 @@ PROTECTIONS = {
     "fencing": Protection(
         what="starting a partition's writer ends what its earlier owner could still commit",
         off=_no_fencing,
-        weather=Weather(
+        scenario=Scenario(
             name="fencing",
             sandbox=_PROMPT,
             faults=(_slow(1.5),),
-            blows=(Kind.FREEZE, Kind.FREEZE, Kind.FREEZE),
+            scheduled_faults=(FaultKind.FREEZE, FaultKind.FREEZE, FaultKind.FREEZE),
             processes=2,
         ),
         noticed="repeated",
@@ -195,11 +195,11 @@ PROTECTIONS = {
     "seek-back": Protection(
         what="reading goes on where the books do, after whatever happened",
         off=_no_seek_back,
-        weather=Weather(
+        scenario=Scenario(
             name="seek-back",
             sandbox=_PROMPT,
             faults=(_slow(0.5),),
-            blows=(Kind.FENCE, Kind.FENCE, Kind.FENCE),
+            scheduled_faults=(FaultKind.FENCE, FaultKind.FENCE, FaultKind.FENCE),
             processes=1,
         ),
         noticed="lost",
@@ -207,11 +207,11 @@ PROTECTIONS = {
     "reservation": Protection(
         what="nothing is sent before a commit says that it may be",
         off=_no_reservation,
-        weather=Weather(
+        scenario=Scenario(
             name="reservation",
             sandbox=_PROMPT,
             faults=(_REPEATS, _slow(0.8)),
-            blows=(Kind.KILL, Kind.KILL),
+            scheduled_faults=(FaultKind.KILL, FaultKind.KILL),
             processes=2,
         ),
         noticed="double",
@@ -219,29 +219,29 @@ PROTECTIONS = {
     "lease": Protection(
         what="a process whose heartbeats are not answered sends nothing",
         off=_no_lease,
-        weather=Weather(
+        scenario=Scenario(
             name="lease",
             sandbox=_PROMPT,
             # The first orders sleep for two seconds before they are sent again: those of the zombie wake up with it.
             faults=(_REPEATS, _not_now(1.0, retry_after_seconds=2, count=100)),
-            blows=(Kind.FREEZE,),
+            scheduled_faults=(FaultKind.FREEZE,),
             settings={"submit.reissue_after_seconds": "1", "provider.keep_alive_seconds": "60"},
             processes=2,
             per_second=100,
             gap=(0.1, 0.1),
             after_faults=80,
-            wakes_when_told=True,
+            wakes_when_published=True,
         ),
         noticed="double",
     ),
     "query before resend": Protection(
         what="what may have been sent is asked about before it is sent again",
         off=_no_query,
-        weather=Weather(
+        scenario=Scenario(
             name="query before resend",
             sandbox=_PROMPT,
             faults=(_REPEATS, _lost(0.2)),
-            blows=(),
+            scheduled_faults=(),
             processes=1,
         ),
         noticed="double",
@@ -249,11 +249,11 @@ PROTECTIONS = {
     "waiting before resend": Protection(
         what="what ECTicket does not know is sent again only when it has had the time to learn of it",
         off=_no_waiting,
-        weather=Weather(
+        scenario=Scenario(
             name="waiting before resend",
             sandbox=replace(LAGGING, visible_after_seconds=2.0),
             faults=(_REPEATS, _lost(0.2)),
-            blows=(),
+            scheduled_faults=(),
             processes=1,
         ),
         noticed="double",
@@ -261,20 +261,20 @@ PROTECTIONS = {
     "control query": Protection(
         what="an answer counts as 'not known' only when a number that nobody knows gets the same one",
         off=_no_control,
-        weather=Weather(
+        scenario=Scenario(
             name="control query",
             sandbox=_PROMPT,
             faults=(
                 _REPEATS,
                 _lost(0.2),
-                Fault(
+                FaultRule(
                     behaviour=Maintenance(rtn_code=5000, message="Being processed."),
                     endpoint=Endpoint.QUERY_ISSUE_RESULT,
                     trade_no_prefix="OURS",
                     rate=0.9,
                 ),
             ),
-            blows=(Kind.CLEAR,),
+            scheduled_faults=(FaultKind.CLEAR,),
             settings={"submit.trade_no_prefix": "OURS", "submit.reissue_after_seconds": "1"},
             processes=1,
             gap=(20.0, 20.0),
@@ -284,11 +284,11 @@ PROTECTIONS = {
     "proof of life": Protection(
         what="an answer counts as 'not known' only when QueryIssueResult knows a number that exists",
         off=_any_proof_of_life,
-        weather=Weather(
+        scenario=Scenario(
             name="proof of life",
             sandbox=_PROMPT,
-            faults=(_REPEATS, _lost(0.2), Fault(behaviour=QueryOutage(seconds=3.0, every_seconds=5.0))),
-            blows=(),
+            faults=(_REPEATS, _lost(0.2), FaultRule(behaviour=QueryOutage(seconds=3.0, every_seconds=5.0))),
+            scheduled_faults=(),
             settings={"submit.reissue_after_seconds": "1"},
             processes=1,
         ),
@@ -297,14 +297,14 @@ PROTECTIONS = {
     "plan travelling": Protection(
         what="an order that is carried on keeps its plan",
         off=_no_plan,
-        weather=Weather(
+        scenario=Scenario(
             name="plan travelling",
             sandbox=_PROMPT,
             faults=(
                 _REPEATS,
                 _not_now(0.3, retry_after_seconds=4),
             ),
-            blows=(),
+            scheduled_faults=(),
             processes=1,
         ),
         noticed="double",
@@ -316,28 +316,28 @@ SEEDS = (1, 2, 3)
 """What a missing protection does hangs on moments, so it may go unnoticed on one day; not on all of them."""
 
 
-async def live_without(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> Day:
+async def run_without(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> ChaosRun:
     """Live through the protection's weather without it: until a day on which that is noticed, or through all days."""
     command = (sys.executable, "-m", "chaos.weakened", name, "run")
     for seed in SEEDS:
         today = folder / str(seed)
         today.mkdir()
-        day = await live_through(_plan(name, seed, orders), kafka, today, command=command, patience=3.0)
-        if noticed(name, day):
+        run = await run_plan(_plan(name, seed, orders), kafka, today, command=command, patience=3.0)
+        if noticed(name, run):
             break
-    return day
+    return run
 
 
-async def live_with(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> Day:
+async def run_with(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> ChaosRun:
     """Live through the first of these days with it: the adapter as it is."""
-    return await live_through(_plan(name, SEEDS[0], orders), kafka, folder)
+    return await run_plan(_plan(name, SEEDS[0], orders), kafka, folder)
 
 
-def noticed(name: str, day: Day) -> tuple[str, ...]:
+def noticed(name: str, run: ChaosRun) -> tuple[str, ...]:
     """The sentences of the books that the protection's absence shows in."""
-    sentences: tuple[str, ...] = getattr(day.books, PROTECTIONS[name].noticed)
+    sentences: tuple[str, ...] = getattr(run.disagreements, PROTECTIONS[name].noticed)
     return sentences
 
 
 def _plan(name: str, seed: int, orders: int) -> Plan:
-    return plan(PROTECTIONS[name].weather, seed, orders=orders)
+    return plan(PROTECTIONS[name].scenario, seed, orders=orders)

@@ -15,8 +15,8 @@ import pytest
 
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from chaos.day import Day, live_through
-from chaos.weather import PROFILES, Kind, plan
+from chaos.run import ChaosRun, run_plan
+from chaos.scenario import PROFILES, FaultKind, plan
 
 SEED = int(os.environ.get("CHAOS_SEED", "3"))
 ORDERS = 500
@@ -36,22 +36,22 @@ async def test_every_order_becomes_tickets_once_whatever_happens(
 ) -> None:
     """Three processes, killed, stopped, frozen and fenced, on brokers that are killed, at an ECTicket at its worst."""
 
-    async def day(name: str, broker: LocalKafka) -> Day:
+    async def run(name: str, broker: LocalKafka) -> ChaosRun:
         kafka = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
         folder = tmp_path / name
         folder.mkdir()
-        return await live_through(plan(PROFILES[name], SEED, orders=ORDERS), kafka, folder, broker=broker)
+        return await run_plan(plan(PROFILES[name], SEED, orders=ORDERS), kafka, folder, broker=broker)
 
-    days = await asyncio.gather(*(day(name, broker) for name, broker in brokers.items()))
+    runs = await asyncio.gather(*(run(name, broker) for name, broker in brokers.items()))
 
-    for lived in days:
+    for lived in runs:
         print(
             f"\n{lived.plan}: {lived.issuances} issuances, {lived.recovered} recovered, {lived.seconds:.0f} s", end=""
         )
         print(f"\n  {' '.join(lived.hit)}; faults {dict(lived.faults)}", end="")
-    assert [sentence for lived in days for sentence in lived.wrong] == []
-    for lived in days:
+    assert [sentence for lived in runs for sentence in lived.wrong] == []
+    for lived in runs:
         dealt = {each.partition(":")[0] for each in lived.hit}
-        assert dealt == {kind.value for kind in lived.plan.weather.blows}
+        assert dealt == {kind.value for kind in lived.plan.scenario.scheduled_faults}
         assert lived.recovered > 0
-        assert Kind.KILL in dealt
+        assert FaultKind.KILL in dealt

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from adapter.stream.connection import KafkaConnection
-from chaos.day import Day
-from chaos.protections import PROTECTIONS, live_without, noticed
+from chaos.protections import PROTECTIONS, noticed, run_without
+from chaos.run import ChaosRun
 
 ORDERS = 120
 AT_ONCE = 4
@@ -24,15 +24,15 @@ async def test_every_missing_protection_is_noticed(kafka: KafkaConnection, tmp_p
     """Each by what it is for: tickets that exist twice, events told twice, or orders without an end."""
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def without(name: str) -> Day:
+    async def without(name: str) -> ChaosRun:
         async with room:
             folder = tmp_path / name
             folder.mkdir()
-            return await live_without(name, kafka, folder, orders=ORDERS)
+            return await run_without(name, kafka, folder, orders=ORDERS)
 
-    days = dict(zip(PROTECTIONS, await asyncio.gather(*map(without, PROTECTIONS)), strict=True))
+    runs = dict(zip(PROTECTIONS, await asyncio.gather(*map(without, PROTECTIONS)), strict=True))
 
-    found = {name: noticed(name, day) for name, day in days.items()}
+    found = {name: noticed(name, run) for name, run in runs.items()}
     for name, sentences in found.items():
         print(f"\nwithout {name}: {len(sentences)} {PROTECTIONS[name].noticed}, such as {sentences[:1]}", end="")
     assert [name for name, sentences in found.items() if not sentences] == []

@@ -15,7 +15,7 @@ from adapter.settings.groups import TopicSettings
 from adapter.stream.connection import KafkaConnection
 from adapter.testing.background import sandbox_in_a_thread
 
-from .running import KEYS, MERCHANT, NOBODY_LISTENS, Commands, remove
+from .command_runner import CLOSED_PORT, KEYS, MERCHANT, Commands, remove
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def ecticket() -> Iterator[RunningSandbox]:
 def settings_for(base_url: str) -> dict[str, object]:
     """Settings with one merchant and an operator, a broker that is not there, and this ECTicket."""
     return {
-        "kafka": {"bootstrap_servers": NOBODY_LISTENS},
+        "kafka": {"bootstrap_servers": CLOSED_PORT},
         "merchants": {MERCHANT.merchant_id: KEYS},
         "provider": {"environment": "custom", "base_url": base_url, "connect_timeout_seconds": 2},
         "submit": {"operator": "web"},
@@ -48,7 +48,7 @@ def settings_for(base_url: str) -> dict[str, object]:
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Commands:
     """Runs commands against an ECTicket and a broker that are not there."""
     commands = Commands(capsys, tmp_path / "settings.yaml")
-    commands.settings(settings_for(f"http://{NOBODY_LISTENS}"))
+    commands.settings(settings_for(f"http://{CLOSED_PORT}"))
     return commands
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from adapter.cli.letter_choice import Filters, is_meant
+from adapter.cli.dead_letter_filters import Filters, is_meant
 from adapter.flows.dead_letter_view import DeadLetter, header_texts, read_dead_letter
 from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.events import Origin, record_origin
@@ -21,7 +21,7 @@ from adapter.stream.connection import KafkaConnection
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.topics import TopicSpec, create
 
-from .running import Commands, remove
+from .command_runner import Commands, remove
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECRET = "王小明"
@@ -51,7 +51,7 @@ UNMAPPED = DeadLetterCause(
     reason="unmapped-item", stage="map", message="No ticket is known for sku x. Add it.", plugin="shop"
 )
 GAVE_UP = DeadLetterCause(reason="gave-up", stage="submit", message="Never sent. Replay it.")
-LETTERS = (
+DEAD_LETTERS = (
     _parked("A-1", UNMAPPED, offset=1),
     _parked("A-2", GAVE_UP, offset=2),
     _parked("B-3", UNMAPPED, offset=3, merchant_id="2000132"),
@@ -60,32 +60,32 @@ LETTERS = (
 )
 
 
-def _record(letter: ProducerRecord, offset: int = 0) -> Record:
+def _record(dead_letter: ProducerRecord, offset: int = 0) -> Record:
     return Record(
         topic="dead",
         partition=2,
         offset=offset,
         timestamp=NOW,
-        key=letter.key,
-        value=letter.value,
-        headers=letter.headers,
+        key=dead_letter.key,
+        value=dead_letter.value,
+        headers=dead_letter.headers,
     )
 
 
-def test_a_letter_says_what_its_headers_say() -> None:
+def test_a_dead_letter_shows_what_its_headers_say() -> None:
     """Everything but value and plan."""
-    letter = read_dead_letter(_record(LETTERS[0], 7))
+    dead_letter = read_dead_letter(_record(DEAD_LETTERS[0], 7))
 
-    assert (letter.reason, letter.stage, letter.plugin) == ("unmapped-item", "map", "shop")
-    assert (letter.name, letter.origin, letter.key) == ("dead/2/7", "orders.paid/0/1", "A-1")
-    assert (letter.merchant_id, letter.failed_at) == ("3085676", "2026-03-01T12:00:00.000Z")
-    assert SECRET not in repr(letter)
+    assert (dead_letter.reason, dead_letter.stage, dead_letter.plugin) == ("unmapped-item", "map", "shop")
+    assert (dead_letter.name, dead_letter.origin, dead_letter.key) == ("dead/2/7", "orders.paid/0/1", "A-1")
+    assert (dead_letter.merchant_id, dead_letter.failed_at) == ("3085676", "2026-03-01T12:00:00.000Z")
+    assert SECRET not in repr(dead_letter)
 
 
-@pytest.mark.parametrize("letter", LETTERS[3:])
-def test_any_record_is_a_letter(letter: ProducerRecord) -> None:
+@pytest.mark.parametrize("dead_letter", DEAD_LETTERS[3:])
+def test_any_record_is_a_dead_letter(dead_letter: ProducerRecord) -> None:
     """Whatever somebody put there is shown as far as it goes."""
-    assert read_dead_letter(_record(letter)).stage is None
+    assert read_dead_letter(_record(dead_letter)).stage is None
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def _of_a_shop(order_id: str, value: bytes = b"<order/>") -> DeadLetter:
 
 def test_the_parsed_ids_count_for_shops_with_a_format_of_their_own() -> None:
     """`dead-letters list|show|replay ORDER` and `--merchant` find the order, whatever its value is."""
-    letter = _of_a_shop("SO-77")
+    dead_letter = _of_a_shop("SO-77")
 
-    assert (letter.order_id, letter.merchant_id) == ("SO-77", "3085676")
-    assert is_meant("SO-77", letter, 1)
-    assert Filters(merchant="3085676").want(letter)
+    assert (dead_letter.order_id, dead_letter.merchant_id) == ("SO-77", "3085676")
+    assert is_meant("SO-77", dead_letter, 1)
+    assert Filters(merchant="3085676").matches(dead_letter)
 
 
 @pytest.mark.parametrize("value", [b'{"order_id": "gid://7"}', b"gid://7"])
@@ -154,17 +154,17 @@ def test_headers_are_readable() -> None:
 
 
 @pytest.mark.parametrize("which", ["3", "dead/2/7", "2/7", "orders.paid/0/1"])
-def test_a_letter_is_named_in_four_ways(which: str) -> None:
+def test_a_dead_letter_is_named_in_four_ways(which: str) -> None:
     """Its place in the list, its own coordinates, with or without the topic, or its origin's."""
-    letter = read_dead_letter(_record(LETTERS[0], 7))
+    dead_letter = read_dead_letter(_record(DEAD_LETTERS[0], 7))
 
-    assert is_meant(which, letter, 3)
-    assert not is_meant("4", letter, 3)
-    assert not is_meant("orders.paid/0/2", letter, 3)
+    assert is_meant(which, dead_letter, 3)
+    assert not is_meant("4", dead_letter, 3)
+    assert not is_meant("orders.paid/0/2", dead_letter, 3)
 
 
 @pytest.fixture(scope="module")
-def letters(kafka: KafkaConnection) -> Iterator[str]:
+def dead_letters(kafka: KafkaConnection) -> Iterator[str]:
     """The topic that holds the letters."""
     topic = f"dead-letters-{uuid.uuid4().hex[:12]}"
     asyncio.run(_publish(kafka, topic))
@@ -173,9 +173,9 @@ def letters(kafka: KafkaConnection) -> Iterator[str]:
 
 
 @pytest.fixture
-def on_broker(run: Commands, kafka: KafkaConnection, letters: str) -> Commands:
+def on_broker(run: Commands, kafka: KafkaConnection, dead_letters: str) -> Commands:
     """Commands with a broker that holds the letters."""
-    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": {"dead_letters": letters}})
+    run.settings({"kafka": {"bootstrap_servers": kafka.bootstrap_servers}, "topics": {"dead_letters": dead_letters}})
     return run
 
 
@@ -184,40 +184,48 @@ async def _publish(kafka: KafkaConnection, topic: str) -> None:
     producer = AIOKafkaProducer(**kafka.client_options())
     try:
         await producer.start()
-        for letter in LETTERS:
-            await producer.send_and_wait(topic, key=letter.key, value=letter.value, headers=list(letter.headers))
+        for dead_letter in DEAD_LETTERS:
+            await producer.send_and_wait(
+                topic, key=dead_letter.key, value=dead_letter.value, headers=list(dead_letter.headers)
+            )
     finally:
         await producer.stop()
 
 
-def test_letters_are_listed_and_counted(on_broker: Commands) -> None:
+def test_dead_letters_are_listed_and_counted(on_broker: Commands) -> None:
     """Reason, stage, key, time, place, message; and how many for each reason."""
-    told = on_broker("dead-letters", "list")
+    result = on_broker("dead-letters", "list")
 
-    assert told.code == 0
-    assert "No ticket is known for sku x." in told.out
-    assert "orders.paid/0/2" in told.out
-    assert "unmapped-item  2" in told.out
-    assert SECRET not in told.out
-    assert "\x1b" not in told.out
+    assert result.code == 0
+    assert "No ticket is known for sku x." in result.out
+    assert "orders.paid/0/2" in result.out
+    assert "unmapped-item  2" in result.out
+    assert SECRET not in result.out
+    assert "\x1b" not in result.out
 
 
-def test_no_letters_are_a_sentence(on_broker: Commands) -> None:
+def test_no_dead_letters_are_a_sentence(on_broker: Commands) -> None:
     """And no empty table."""
-    told = on_broker("dead-letters", "list", "--reason", "too-large")
+    result = on_broker("dead-letters", "list", "--reason", "too-large")
 
-    assert (told.code, told.out) == (0, "")
-    assert "There are no such dead letters." in told.err
+    assert (result.code, result.out) == (0, "")
+    assert "There are no such dead letters." in result.err
 
 
-def test_letters_as_json(on_broker: Commands) -> None:
+def test_dead_letters_as_json(on_broker: Commands) -> None:
     """The same, for machines."""
-    told = on_broker("dead-letters", "list", "--json").json
-    letters = told["letters"]
+    result = on_broker("dead-letters", "list", "--json").json
+    dead_letters = result["dead_letters"]
 
-    assert isinstance(letters, list)
-    assert [letter["reason"] for letter in letters] == ["unmapped-item", "gave-up", "unmapped-item", "unreadable", None]
-    assert told["by_reason"] == {"unmapped-item": 2, "gave-up": 1, "unreadable": 1, "(none)": 1}
+    assert isinstance(dead_letters, list)
+    assert [dead_letter["reason"] for dead_letter in dead_letters] == [
+        "unmapped-item",
+        "gave-up",
+        "unmapped-item",
+        "unreadable",
+        None,
+    ]
+    assert result["by_reason"] == {"unmapped-item": 2, "gave-up": 1, "unreadable": 1, "(none)": 1}
 
 
 @pytest.mark.parametrize(
@@ -231,23 +239,23 @@ def test_letters_as_json(on_broker: Commands) -> None:
         (("--last", "2"), [4, 5]),
     ],
 )
-def test_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...], places: list[int]) -> None:
+def test_dead_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...], places: list[int]) -> None:
     """All filters apply; places stay those of the whole list, so that `show` finds them."""
-    letters = on_broker("dead-letters", "list", "--json", *filters).json["letters"]
+    dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["dead_letters"]
 
-    assert isinstance(letters, list)
-    assert [letter["place"] for letter in letters] == places
+    assert isinstance(dead_letters, list)
+    assert [dead_letter["place"] for dead_letter in dead_letters] == places
 
 
-def test_one_letter_is_shown_without_customer_data(on_broker: Commands) -> None:
+def test_one_dead_letter_is_shown_without_customer_data(on_broker: Commands) -> None:
     """Headers in words; value and plan only with `--value`."""
-    told = on_broker("dead-letters", "show", "orders.paid/0/2")
+    result = on_broker("dead-letters", "show", "orders.paid/0/2")
 
-    assert told.code == 0
-    assert "Never sent. Replay it." in told.out
-    assert "kafka_dlt-original-offset" in told.out
-    assert SECRET not in told.out
-    assert "--value" in told.err
+    assert result.code == 0
+    assert "Never sent. Replay it." in result.out
+    assert "kafka_dlt-original-offset" in result.out
+    assert SECRET not in result.out
+    assert "--value" in result.err
 
 
 def test_value_and_plan_are_shown_when_asked_for(on_broker: Commands) -> None:
@@ -257,31 +265,31 @@ def test_value_and_plan_are_shown_when_asked_for(on_broker: Commands) -> None:
     assert "value" not in on_broker("dead-letters", "show", "2", "--json").json
 
 
-def test_a_letter_nobody_can_read_is_shown(on_broker: Commands) -> None:
+def test_an_unreadable_dead_letter_is_shown(on_broker: Commands) -> None:
     """Bytes that a terminal would obey are not sent to it."""
-    told = on_broker("dead-letters", "show", "4", "--value")
+    result = on_broker("dead-letters", "show", "4", "--value")
 
-    assert told.code == 0
-    assert "\x1b" not in told.out
+    assert result.code == 0
+    assert "\x1b" not in result.out
     assert on_broker("dead-letters", "show", "5", "--value").code == 0
 
 
-def test_a_letter_that_is_not_there_is_1(on_broker: Commands) -> None:
+def test_a_missing_dead_letter_is_1(on_broker: Commands) -> None:
     """And where to look."""
-    told = on_broker("dead-letters", "show", "99")
+    result = on_broker("dead-letters", "show", "99")
 
-    assert told.code == 1
-    assert "There is no dead letter 99." in told.err
+    assert result.code == 1
+    assert "There is no dead letter 99." in result.err
 
 
 def test_a_missing_topic_is_named(run: Commands, kafka: KafkaConnection) -> None:
     """With the command that makes it."""
-    told = run(
+    result = run(
         "dead-letters", "list",
         "--set", f"kafka.bootstrap_servers={kafka.bootstrap_servers}",
         "--set", "topics.dead_letters=no-such-topic",
     )  # fmt: skip
 
-    assert told.code == 1
-    assert "no-such-topic" in told.err
-    assert "topics --create" in told.err
+    assert result.code == 1
+    assert "no-such-topic" in result.err
+    assert "topics --create" in result.err

@@ -112,13 +112,13 @@ def test_an_order_id_cannot_look_like_another_entry(capsys: pytest.CaptureFixtur
     assert not any(line.strip().startswith("forged") for line in capsys.readouterr().out.splitlines())
 
 
-def test_an_audit_line_that_nobody_takes_stops_no_work(
+def test_an_audit_line_that_cannot_be_written_stops_no_work(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replay goes on, although standard error is on a full disk."""
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stderr", full)
-        audit("replayed", {"letter": "a/0/1"}, told="replayed  a/0/1\nforged", as_json=False)
+        audit("replayed", {"letter": "a/0/1"}, text="replayed  a/0/1\nforged", as_json=False)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 

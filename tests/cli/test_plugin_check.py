@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import Commands, Result, in_own_process
+from .command_runner import Commands, Result, in_own_process
 
 GOOD = """
 from adapter import Skip, hookimpl
@@ -55,9 +55,9 @@ def plugin(tmp_path: Path) -> Path:
     return tmp_path / "shop.py"
 
 
-def findings(told: Result) -> list[dict[str, str]]:
+def findings(result: Result) -> list[dict[str, str]]:
     """What was found about the only plugin."""
-    plugins = told.json["plugins"]
+    plugins = result.json["plugins"]
     assert isinstance(plugins, list)
     (only,) = plugins
     found = only["findings"]
@@ -68,50 +68,50 @@ def findings(told: Result) -> list[dict[str, str]]:
 def test_a_good_plugin_passes(run: Commands, plugin: Path) -> None:
     """Exit code 0, and each hook is named."""
     plugin.write_text(GOOD)
-    told = run("plugins", "check", str(plugin))
+    result = run("plugins", "check", str(plugin))
 
-    assert told.code == 0
-    assert "ok       accept_order" in told.out
+    assert result.code == 0
+    assert "ok       accept_order" in result.out
 
 
 def test_it_is_data_too(run: Commands, plugin: Path) -> None:
     """JSON, and nothing else on standard output."""
     plugin.write_text(GOOD)
-    told = run("plugins", "check", str(plugin), "--json")
+    result = run("plugins", "check", str(plugin), "--json")
 
-    assert told.json["passed"] is True
-    assert findings(told) == []
+    assert result.json["passed"] is True
+    assert findings(result) == []
 
 
 def test_what_a_plugin_prints_is_no_part_of_it(run: Commands, plugin: Path) -> None:
     """It goes to standard error."""
     plugin.write_text(f"print('hello')\n{GOOD}")
-    told = run("plugins", "check", str(plugin), "--json")
+    result = run("plugins", "check", str(plugin), "--json")
 
-    assert told.json["passed"] is True
-    assert "hello" in told.err
+    assert result.json["passed"] is True
+    assert "hello" in result.err
 
 
 def test_a_broken_plugin_fails_with_hook_and_cure(run: Commands, plugin: Path) -> None:
     """Exit code 1."""
     plugin.write_text(BROKEN)
-    told = run("plugins", "check", str(plugin), "--json")
+    result = run("plugins", "check", str(plugin), "--json")
 
-    assert told.code == 1
-    assert {found["hook"] for found in findings(told)} == {"map_item"}
-    assert any("raised AttributeError at shop.py line 6" in found["what"] for found in findings(told))
-    assert all(found["cure"] for found in findings(told))
+    assert result.code == 1
+    assert {found["hook"] for found in findings(result)} == {"map_item"}
+    assert any("raised AttributeError at shop.py line 6" in found["what"] for found in findings(result))
+    assert all(found["cure"] for found in findings(result))
 
 
 @pytest.mark.parametrize("content", ["import no_such_package\n", "def (:\n", "raise SystemExit\n", "x = 1\n"])
-def test_a_plugin_that_cannot_be_taken_in_is_told_why(run: Commands, plugin: Path, content: str) -> None:
+def test_why_a_plugin_is_rejected_is_reported(run: Commands, plugin: Path, content: str) -> None:
     """Exit code 1 and a sentence, no traceback."""
     plugin.write_text(content)
-    told = run("plugins", "check", str(plugin))
+    result = run("plugins", "check", str(plugin))
 
-    assert told.code == 1
-    assert "error" in told.out
-    assert "Traceback" not in told.out + told.err
+    assert result.code == 1
+    assert "error" in result.out
+    assert "Traceback" not in result.out + result.err
 
 
 def test_hooks_in_a_class_of_a_file_are_pointed_at(run: Commands, plugin: Path) -> None:
@@ -120,21 +120,21 @@ def test_hooks_in_a_class_of_a_file_are_pointed_at(run: Commands, plugin: Path) 
         "from adapter import hookimpl\n\nclass Other:\n    pass\n\n"
         "class Shop:\n    @hookimpl\n    def map_item(self, order, line):\n        return None\n"
     )
-    told = run("plugins", "check", str(plugin), "--json")
+    result = run("plugins", "check", str(plugin), "--json")
 
-    (found,) = findings(told)
+    (found,) = findings(result)
     assert found["what"] == "It has no hook."
     assert "shop:Shop" in str(found["cure"])
     assert "entry point" in str(found["cure"])
 
 
 @pytest.mark.parametrize("target", ["no_such_module", "./no_such_file.py", "no such thing"])
-def test_what_is_not_there_is_told(run: Commands, target: str) -> None:
+def test_a_missing_plugin_is_reported(run: Commands, target: str) -> None:
     """With what to write instead."""
-    told = run("plugins", "check", target)
+    result = run("plugins", "check", target)
 
-    assert told.code == 1
-    assert "error" in told.out
+    assert result.code == 1
+    assert "error" in result.out
 
 
 def test_settings_are_given_as_at_a_start(run: Commands, plugin: Path) -> None:
@@ -147,19 +147,19 @@ def test_settings_are_given_as_at_a_start(run: Commands, plugin: Path) -> None:
 def test_wrong_settings_are_not_the_plugins_fault(run: Commands, plugin: Path) -> None:
     """Exit code 2, as for any wrong setting."""
     plugin.write_text(CONFIGURED)
-    told = run("plugins", "check", str(plugin))
+    result = run("plugins", "check", str(plugin))
 
-    assert told.code == 2
-    assert "plugins.settings.shop.prefix is missing" in told.out
+    assert result.code == 2
+    assert "plugins.settings.shop.prefix is missing" in result.out
 
 
 def test_the_budget_is_the_settings_one(run: Commands, plugin: Path) -> None:
     """A hook that never comes back fails it, and the command ends."""
     plugin.write_text(STUCK)
-    told = run("plugins", "check", str(plugin), "--set", "plugins.budget_ms=50")
+    result = run("plugins", "check", str(plugin), "--set", "plugins.budget_ms=50")
 
-    assert told.code == 1
-    assert "still at work after 50 ms" in told.out
+    assert result.code == 1
+    assert "still at work after 50 ms" in result.out
 
 
 def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Pa
     order.write_text(json.dumps({"order_id": "M-1", "lines": [{"sku": "MINE", "quantity": 1}]}))
     foreign = tmp_path / "foreign.json"
     foreign.write_text("{}")
-    told = run("plugins", "check", str(plugin), "--order", str(order), "--order", str(foreign), "--json")
+    result = run("plugins", "check", str(plugin), "--order", str(order), "--order", str(foreign), "--json")
 
-    assert any("a line of your order M-1" in found["what"] for found in findings(told))
+    assert any("a line of your order M-1" in found["what"] for found in findings(result))
 
 
 def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plugin: Path, tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plug
 @pytest.mark.parametrize("header", ["event", "=order"])
 def test_a_header_is_a_name_and_a_value(run: Commands, plugin: Path, header: str) -> None:
     """Exit code 2, and what was given."""
-    told = run("plugins", "check", str(plugin), "--header", header)
+    result = run("plugins", "check", str(plugin), "--header", header)
 
-    assert told.code == 2
-    assert f"--header takes NAME=VALUE, and not {header!r}." in told.err
+    assert result.code == 2
+    assert f"--header takes NAME=VALUE, and not {header!r}." in result.err
 
 
 def test_every_plugin_of_a_folder_is_checked(run: Commands, tmp_path: Path) -> None:
@@ -207,10 +207,10 @@ def test_every_plugin_of_a_folder_is_checked(run: Commands, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "good.py").write_text(GOOD)
     (folder / "wrong.py").write_text(BROKEN)
-    told = run("plugins", "check", str(folder), "--json")
+    result = run("plugins", "check", str(folder), "--json")
 
-    assert told.code == 1
-    plugins = told.json["plugins"]
+    assert result.code == 1
+    plugins = result.json["plugins"]
     assert isinstance(plugins, list)
     assert {each["name"]: each["passed"] for each in plugins} == {"good": True, "wrong": False}
 
@@ -222,11 +222,11 @@ def test_a_plugin_must_be_named(run: Commands) -> None:
 
 def test_new_writes_a_project(run: Commands, tmp_path: Path) -> None:
     """And says what it wrote, and what to do next."""
-    told = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
+    result = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
 
-    assert told.code == 0
-    assert str(tmp_path / "family-tickets" / "family_tickets.py") in told.out.splitlines()
-    assert "Next: cd" in told.err
+    assert result.code == 0
+    assert str(tmp_path / "family-tickets" / "family_tickets.py") in result.out.splitlines()
+    assert "Next: cd" in result.err
     assert run("plugins", "check", str(tmp_path / "family-tickets" / "family_tickets.py")).code == 0
 
 
@@ -240,10 +240,10 @@ def test_new_refuses_a_name_that_cannot_be_one(run: Commands, tmp_path: Path, na
 def test_new_overwrites_nothing(run: Commands, tmp_path: Path) -> None:
     """Exit code 2 the second time."""
     run("plugins", "new", "family-tickets", "--into", str(tmp_path))
-    told = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
+    result = run("plugins", "new", "family-tickets", "--into", str(tmp_path))
 
-    assert told.code == 2
-    assert "nothing is overwritten" in told.err
+    assert result.code == 2
+    assert "nothing is overwritten" in result.err
 
 
 PRINTS = """
@@ -266,10 +266,10 @@ def test_json_stays_json_whatever_a_plugin_prints(plugin: Path, words: tuple[str
     """While it is looked at and afterwards, and not through Python either."""
     plugin.write_text(PRINTS + GOOD)
 
-    told = in_own_process(*(word.format(plugin) for word in words), "--json")
+    result = in_own_process(*(word.format(plugin) for word in words), "--json")
 
-    assert told.returncode == 0
-    assert "shop" in [each["name"] for each in json.loads(told.stdout)["plugins"]]
+    assert result.returncode == 0
+    assert "shop" in [each["name"] for each in json.loads(result.stdout)["plugins"]]
 
 
 READS = """
@@ -317,14 +317,14 @@ def test_an_order_of_ones_own_goes_through_every_hook(
     (tmp_path / "reads.py").write_text(READS)
     (tmp_path / "event.json").write_text(EVENT)
     others = () if together else ("--set", f"plugins.paths={tmp_path / 'reads.py'}")
-    told = run(
+    result = run(
         *("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--header", "event=paid"),
         *("--json", *others),
     )
 
-    assert told.code == 1
+    assert result.code == 1
     for hook, what in (("accept_order", "your order W-7"), ("shape_issue", "part 1 of your order W-7")):
-        (found,) = (each for each in findings(told) if each["hook"] == hook)
+        (found,) = (each for each in findings(result) if each["hook"] == hook)
         assert "raised KeyError" in found["what"]
         assert what in found["what"]
 
@@ -333,20 +333,20 @@ def test_an_order_of_ones_own_is_the_configured_merchants(run: Commands, plugin:
     """As it is when the adapter runs; and what parks it is said."""
     plugin.write_text(READS.lstrip() + MAPS)
     (tmp_path / "event.json").write_text(EVENT.replace("W-7", "W-8").replace("VQT04959", "FAMILY"))
-    told = run(
+    result = run(
         "plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--header", "event=paid", "--json"
     )
 
-    assert told.code == 0
-    (found,) = (each for each in findings(told) if each["hook"] == "map_item")
+    assert result.code == 0
+    (found,) = (each for each in findings(result) if each["hook"] == "map_item")
     assert found["level"] == "note"
     assert "a line of your order W-8 as unmapped-item: Not in the list of merchant 3085676" in found["what"]
 
 
-def test_an_event_that_nothing_reads_is_said(run: Commands, plugin: Path, tmp_path: Path) -> None:
+def test_an_event_that_nothing_reads_is_reported(run: Commands, plugin: Path, tmp_path: Path) -> None:
     """Else one would think that the hooks had been tried with it."""
     plugin.write_text(MAPS)
     (tmp_path / "event.json").write_text(EVENT)
-    told = run("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--json")
+    result = run("plugins", "check", str(plugin), "--order", str(tmp_path / "event.json"), "--json")
 
-    assert any("Record 1 of yours is no order" in found["what"] for found in findings(told))
+    assert any("Record 1 of yours is no order" in found["what"] for found in findings(result))

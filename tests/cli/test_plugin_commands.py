@@ -14,7 +14,7 @@ from adapter import hookimpl
 from adapter.cli.plugin_commands import commands_of
 from adapter.extensions.manager import PluginManager, PluginSelection
 
-from .running import Commands
+from .command_runner import Commands
 
 SOUND = """
     import typer
@@ -67,9 +67,9 @@ def plugin(folder: Path, name: str, code: str) -> str:
 
 def test_command_of_a_plugin_runs_configured_below_its_name(run: Commands, shop: str) -> None:
     """What it prints is its own, and a number that it returns is the exit code."""
-    told = run("--set", shop, "--set", "plugins.settings.shop.days=9", "shop", "stock", "--sku", "A")
+    expected = run("--set", shop, "--set", "plugins.settings.shop.days=9", "shop", "stock", "--sku", "A")
 
-    assert (told.code, told.out, told.err) == (3, "A lasts 9 days\n", "")
+    assert (expected.code, expected.out, expected.err) == (3, "A lasts 9 days\n", "")
 
 
 def test_plugin_that_is_an_object_adds_commands_too() -> None:
@@ -100,7 +100,7 @@ def test_commands_of_a_plugin_are_listed_by_its_help(run: Commands, shop: str) -
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "told"),
+    ("command", "code", "expected"),
     [
         ("raises", 1, "Plugin 'shop': its command `ecticket-adapter shop raises` raised KeyError at shop.py line "),
         ("later", 1, "`ecticket-adapter shop later` is a coroutine function; call asyncio.run in a plain one."),
@@ -108,14 +108,14 @@ def test_commands_of_a_plugin_are_listed_by_its_help(run: Commands, shop: str) -
         ("stick", 2, "No such command 'stick'. Did you mean 'stock'? See: ecticket-adapter shop --help"),
     ],
 )
-def test_what_goes_wrong_in_a_command_is_told_as_the_plugins(
-    run: Commands, shop: str, command: str, code: int, told: str
+def test_an_error_in_a_command_is_reported_as_the_plugins(
+    run: Commands, shop: str, command: str, code: int, expected: str
 ) -> None:
     """Nobody reports a plugin's mistake as one of the adapter's."""
     ended = run("--set", shop, "shop", command)
 
     assert ended.code == code
-    assert told in ended.err
+    assert expected in ended.err
     assert "王小明" not in ended.err
     assert "Traceback" not in ended.err
 
@@ -126,7 +126,7 @@ def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         ("1 / 0", "broken.py cannot be loaded: ZeroDivisionError"),
         (
@@ -144,8 +144,8 @@ def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None
         ),
     ],
 )
-def test_plugin_that_cannot_add_commands_is_told_where_it_is_named_and_nowhere_else(
-    run: Commands, tmp_path: Path, code: str, told: str
+def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
+    run: Commands, tmp_path: Path, code: str, expected: str
 ) -> None:
     """Its group and `plugins list` say it; other commands, and other plugins' commands, work."""
     broken = plugin(tmp_path, "broken", code)
@@ -155,8 +155,8 @@ def test_plugin_that_cannot_add_commands_is_told_where_it_is_named_and_nowhere_e
     named, listed = run("--set", broken, "broken", "x"), run("plugins", "list", "--set", broken)
 
     assert (named.code, listed.code) == (1, 1)
-    assert told in named.err
-    assert told in listed.err
+    assert expected in named.err
+    assert expected in listed.err
     assert all("Mend" in err for err in (named.err, listed.err))
     assert run("--set", broken, "--help").code == 0
     assert run("--set", broken, "settings", "show").code == 0
@@ -164,7 +164,7 @@ def test_plugin_that_cannot_add_commands_is_told_where_it_is_named_and_nowhere_e
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         (("plugins.disabled=shop",), "Plugin 'shop' is switched off. Take its name out of plugins.disabled."),
         (("plugins.settings.shop.dais=1",), "shop.dais is no setting of the plugin. Did you mean 'days'?"),
@@ -173,13 +173,13 @@ def test_plugin_that_cannot_add_commands_is_told_where_it_is_named_and_nowhere_e
     ],
 )  # fmt: skip
 def test_commands_that_cannot_be_had_are_wrong_usage_or_settings(
-    run: Commands, shop: str, more: tuple[str, ...], told: str
+    run: Commands, shop: str, more: tuple[str, ...], expected: str
 ) -> None:
     """Exit code 2, and what to do."""
     ended = run("--set", shop, *(word for setting in more for word in ("--set", setting)), "shop", "stock")
 
     assert ended.code == 2
-    assert told in ended.err
+    assert expected in ended.err
 
 
 def test_plugin_without_commands_says_so(run: Commands, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_plugin_without_commands_says_so(run: Commands, tmp_path: Path) -> None:
     assert "Plugin 'quiet' has no commands, since it has no hook add_commands." in run("--set", quiet, "quiet").err
 
 
-def test_plugin_named_as_a_command_of_ours_is_told_that_it_hides(run: Commands, tmp_path: Path) -> None:
+def test_a_plugin_with_the_name_of_a_command_is_reported_as_hidden(run: Commands, tmp_path: Path) -> None:
     """The adapter's own command stays what it is."""
     hidden = plugin(tmp_path, "check", SOUND)
 

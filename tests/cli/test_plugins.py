@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import Commands
+from .command_runner import Commands
 
 
 def test_built_in_plugins_are_listed(run: Commands) -> None:
@@ -34,7 +34,7 @@ def test_merchants_plugins_are_listed_in_the_order_in_which_they_are_asked(run: 
     ]
 
 
-def test_the_listing_tells_all_that_is_known_of_a_plugin(run: Commands, tmp_path: Path) -> None:
+def test_the_listing_shows_everything_known_about_a_plugin(run: Commands, tmp_path: Path) -> None:
     """Name, version, hooks with their kinds and who is asked first, source, commands, settings schema."""
     first, last = tmp_path / "first.py", tmp_path / "last.py"
     first.write_text("from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n")
@@ -81,11 +81,11 @@ def test_refused_plugins_stand_in_the_table_too(run: Commands) -> None:
 
 def test_a_refused_plugin_is_named_with_its_cure(run: Commands) -> None:
     """Exit code 1; JSON stays JSON."""
-    told = run("plugins", "list", "--json", "--set", "plugins.modules=no_such_plugin")
+    result = run("plugins", "list", "--json", "--set", "plugins.modules=no_such_plugin")
 
-    assert told.code == 1
-    assert "there is no module no_such_plugin" in told.err
-    refused = told.json["refused"]
+    assert result.code == 1
+    assert "there is no module no_such_plugin" in result.err
+    refused = result.json["refused"]
     assert isinstance(refused, list)
     assert refused[0]["name"] == "no_such_plugin"
 
@@ -106,19 +106,17 @@ HOOK = "from adapter import hookimpl\n@hookimpl\n"
         (f"settings_model = 7\n{HOOK}def map_item(line): pass", "its settings_model is no pydantic model. Make it"),
     ],
 )  # fmt: skip
-def test_a_broken_plugin_is_told_by_the_listing_and_stops_the_start(
-    run: Commands, tmp_path: Path, code: str, sentence: str
-) -> None:
+def test_a_broken_plugin_is_listed_and_stops_the_start(run: Commands, tmp_path: Path, code: str, sentence: str) -> None:
     """Plugin, hook and cure in one sentence, exit code 1, and no traceback."""
     (tmp_path / "shop.py").write_text(code)
     option = f"plugins.paths={tmp_path / 'shop.py'}"
 
     for words in (("plugins", "list"), ("run",)):
-        told = run(*words, "--set", option)
+        result = run(*words, "--set", option)
 
-        assert told.code == 1
-        assert f"Plugin 'shop': {sentence}" in told.err.replace(f"{tmp_path / 'shop.py'} cannot", "cannot")
-        assert "Traceback" not in told.err
+        assert result.code == 1
+        assert f"Plugin 'shop': {sentence}" in result.err.replace(f"{tmp_path / 'shop.py'} cannot", "cannot")
+        assert "Traceback" not in result.err
 
 
 def test_what_a_plugin_prints_while_it_is_loaded_is_no_data(run: Commands, tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_what_a_plugin_prints_while_it_is_loaded_is_no_data(run: Commands, tmp_p
     assert listed.err == "hello\nhello again\n"
 
 
-def test_the_second_plugin_of_a_name_is_told_with_both_places(run: Commands, tmp_path: Path) -> None:
+def test_the_second_plugin_of_a_name_is_reported_with_both_places(run: Commands, tmp_path: Path) -> None:
     """Which of the two is meant, nobody but a person can say."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -139,11 +137,11 @@ def test_the_second_plugin_of_a_name_is_told_with_both_places(run: Commands, tmp
     option = f"plugins.paths=[{tmp_path / 'a'}, {tmp_path / 'b'}]"
 
     for words in (("plugins", "list"), ("run",)):
-        told = run(*words, "--set", option)
+        result = run(*words, "--set", option)
 
-        assert told.code == 1
-        assert "Plugin 'shop': the name is taken twice, by path" in told.err
-        assert f"{tmp_path / 'b' / 'shop.py'}. Rename one of them, or remove it." in told.err
+        assert result.code == 1
+        assert "Plugin 'shop': the name is taken twice, by path" in result.err
+        assert f"{tmp_path / 'b' / 'shop.py'}. Rename one of them, or remove it." in result.err
 
 
 def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: Path) -> None:
@@ -154,10 +152,10 @@ def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: 
     )
     options = ("--set", f"plugins.paths={tmp_path / 'shop.py'}", "--set", "plugins.settings.shop.tokn=hush")
 
-    told, listed = run("run", *options), run("plugins", "list", *options)
+    result, listed = run("run", *options), run("plugins", "list", *options)
 
-    assert (told.code, listed.code) == (2, 1)
-    for err in (told.err, listed.err):
+    assert (result.code, listed.code) == (2, 1)
+    for err in (result.err, listed.err):
         assert "Plugin 'shop': plugins.settings.shop.token is missing" in err
         assert "plugins.settings.shop.tokn is no setting of the plugin. Did you mean 'token'?" in err
         assert "hush" not in err
@@ -167,7 +165,7 @@ def test_a_wrong_catalogue_is_a_settings_error(run: Commands, tmp_path: Path) ->
     """Exit code 2, one line per mistake."""
     catalogue = tmp_path / "catalogue.yaml"
     catalogue.write_text("A: {item_no: '!'}\nB: {pric: 5}\n")
-    told = run("plugins", "list", "--set", f"submit.catalogue={catalogue}")
+    result = run("plugins", "list", "--set", f"submit.catalogue={catalogue}")
 
-    assert told.code == 2
-    assert len(told.err.splitlines()) >= 2
+    assert result.code == 2
+    assert len(result.err.splitlines()) >= 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import Commands
+from .command_runner import Commands
 
 
 def test_what_was_written_is_current(run: Commands, tmp_path: Path) -> None:
@@ -28,17 +28,17 @@ def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
     (tmp_path / "order-lost.v1.json").write_text("{}")
     (tmp_path / "asyncapi.yaml").write_text("asyncapi: '2.0.0'")
 
-    told = run("schemas", "check", str(tmp_path))
+    result = run("schemas", "check", str(tmp_path))
 
-    assert told.code == 1
-    assert "order-paid.v1.json differs" in told.err
-    assert "order-parked.v1.json is missing" in told.err
-    assert "order-lost.v1.json is no schema" in told.err
-    assert "asyncapi.yaml differs" in told.err
-    assert f"ecticket-adapter schemas write {tmp_path}" in told.err
+    assert result.code == 1
+    assert "order-paid.v1.json differs" in result.err
+    assert "order-parked.v1.json is missing" in result.err
+    assert "order-lost.v1.json is no schema" in result.err
+    assert "asyncapi.yaml differs" in result.err
+    assert f"ecticket-adapter schemas write {tmp_path}" in result.err
 
 
-def test_writing_anew_is_advised_where_it_helps(run: Commands, tmp_path: Path) -> None:
+def test_writing_again_is_advised_where_it_helps(run: Commands, tmp_path: Path) -> None:
     """Not for a file that is no schema; and the advice can be pasted whatever the folder's name."""
     folder = tmp_path / "our schemas"
     run("schemas", "write", str(folder))
@@ -78,11 +78,11 @@ def test_an_example_that_is_not_json_is_named(run: Commands, tmp_path: Path, ver
     examples.mkdir(parents=True)
     (examples / "valid.json").write_text("{")
 
-    told = run("schemas", verb, str(tmp_path))
+    result = run("schemas", verb, str(tmp_path))
 
-    assert told.code == 2
-    assert f"The example {examples / 'valid.json'} is not JSON" in told.err
-    assert "Mend it or remove it." in told.err
+    assert result.code == 2
+    assert f"The example {examples / 'valid.json'} is not JSON" in result.err
+    assert "Mend it or remove it." in result.err
     assert not list(tmp_path.glob("*.json"))
 
 
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_written_is_named(run: Commands, tmp_path: Path)
     """A file in the way is a sentence."""
     (tmp_path / "schemas").write_text("")
 
-    told = run("schemas", "write", str(tmp_path / "schemas"))
+    result = run("schemas", "write", str(tmp_path / "schemas"))
 
-    assert told.code == 1
-    assert str(tmp_path / "schemas") in told.err
+    assert result.code == 1
+    assert str(tmp_path / "schemas") in result.err

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapter.cli.settings_views import entries, markdown
+from adapter.cli.reference_settings import entries, markdown
 from adapter.settings import known_keys, load
 
-from .running import KEYS, MERCHANT, Commands
+from .command_runner import KEYS, MERCHANT, Commands
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 

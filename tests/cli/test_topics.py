@@ -10,7 +10,7 @@ from adapter.cli.topics import Survey
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.topics import TopicSpec, create
 
-from .running import Commands
+from .command_runner import Commands
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> C
     return run
 
 
-def _states(told: dict[str, object]) -> dict[str, str]:
-    topics = told["topics"]
+def _states(result: dict[str, object]) -> dict[str, str]:
+    topics = result["topics"]
     assert isinstance(topics, list)
     return {topic["name"]: topic["state"] for topic in topics}
 
@@ -29,12 +29,12 @@ def _states(told: dict[str, object]) -> dict[str, str]:
 def test_missing_topics_are_named_with_the_command_that_makes_them(on_broker: Commands, names: dict[str, str]) -> None:
     """Exit code 1; asking makes nothing."""
     for _ in range(2):
-        told = on_broker("topics")
+        result = on_broker("topics")
 
-        assert told.code == 1
-        assert all(name in told.out for name in names.values())
-        assert names["orders_paid"] in told.err
-        assert f"ecticket-adapter topics --create --config {on_broker.config}" in told.err
+        assert result.code == 1
+        assert all(name in result.out for name in names.values())
+        assert names["orders_paid"] in result.err
+        assert f"ecticket-adapter topics --create --config {on_broker.config}" in result.err
 
 
 def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kafka: KafkaConnection) -> None:
@@ -55,14 +55,16 @@ def test_missing_topics_are_made(on_broker: Commands, names: dict[str, str], kaf
     assert [topic["partitions"] for topic in topics] == [1, 2, 2, 2, 2, 2, 2]
 
 
-def test_what_can_lose_something_is_said(on_broker: Commands, names: dict[str, str], kafka: KafkaConnection) -> None:
+def test_settings_that_can_lose_records_are_reported(
+    on_broker: Commands, names: dict[str, str], kafka: KafkaConnection
+) -> None:
     """A retention of one hour on the orders' topic is a warning below the table."""
     spec = TopicSpec(name=names["orders_paid"], partitions=1, config={"retention.ms": "3600000"})
     asyncio.run(create(kafka, [spec]))
 
-    told = on_broker("topics")
+    result = on_broker("topics")
 
-    assert f"Topic {names['orders_paid']} has retention.ms=3600000" in told.out
+    assert f"Topic {names['orders_paid']} has retention.ms=3600000" in result.out
 
 
 def test_what_was_made_is_not_complained_of(on_broker: Commands) -> None:
@@ -75,7 +77,7 @@ def test_what_was_made_is_not_complained_of(on_broker: Commands) -> None:
     assert all("replication factor 1" in warning for warning in warnings)
 
 
-def test_the_same_warning_is_told_once() -> None:
+def test_the_same_warning_is_printed_once() -> None:
     """Seven topics on one broker are one thing to know."""
     warnings = ("Topic a has no copy.", "Topic b has no copy.", "Topic a is short.", "Nobody knows c.")
     found = Survey(specs=(), found={}, warnings=warnings)
@@ -89,16 +91,16 @@ def test_the_same_warning_is_told_once() -> None:
 
 def test_no_broker_is_1(run: Commands) -> None:
     """What was tried, and what to look at."""
-    told = run("topics")
+    result = run("topics")
 
-    assert told.code == 1
-    assert "No Kafka broker answers" in told.err
-    assert "kafka.bootstrap_servers" in told.err
+    assert result.code == 1
+    assert "No Kafka broker answers" in result.err
+    assert "kafka.bootstrap_servers" in result.err
 
 
 def test_a_wrong_address_is_2(run: Commands) -> None:
     """A setting that cannot be right is told as one."""
-    told = run("topics", "--set", "kafka.bootstrap_servers=nowhere")
+    result = run("topics", "--set", "kafka.bootstrap_servers=nowhere")
 
-    assert told.code == 2
-    assert "host:port" in told.err
+    assert result.code == 2
+    assert "host:port" in result.err

@@ -14,17 +14,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
 from adapter.demo import run
-from adapter.demo.books import Books
-from adapter.demo.stage import Stage
+from adapter.demo.environment import Environment
+from adapter.demo.result_check import ResultCheck
 from adapter.settings import load
 from adapter.stream.connection import KafkaConnection
 
-NOBODY = "http://127.0.0.1:1"
+CLOSED_PORT = "http://127.0.0.1:1"
 
 
 async def test_the_demo_accounts_for_every_order(kafka: KafkaConnection) -> None:
     """Fifteen orders, one of each kind, on the tests' broker, of which nothing is left; no proxy is asked."""
-    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), NOBODY)
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), CLOSED_PORT)
     environment = {**os.environ, **proxies, "ECTICKET_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
 
     done = subprocess.run(  # noqa: ASYNC221  # nothing else runs here
@@ -53,7 +53,7 @@ async def test_a_broker_that_does_not_answer_leaves_no_producer_open(monkeypatch
     stage = SimpleNamespace(settings=load(None, {"kafka.bootstrap_servers": "127.0.0.1:1"}))
 
     with pytest.raises(KafkaConnectionError):
-        await run._send(cast(Stage, stage), [], Books([], issuances="issuances"))
+        await run._send(cast(Environment, stage), [], ResultCheck([], issuances="issuances"))
 
     assert [producer._closed for producer in started] == [True]
 

@@ -21,8 +21,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from adapter import Line
-from adapter.testing import Conforms, MakesStreams, order_record
-from adapter.testing.told import header
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, order_record
+from adapter.testing.outcome_reader import header
 from docs.pages import File, steps
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-formats.md").read_text(encoding="utf-8")
@@ -116,24 +116,24 @@ def avro(registry: Registry, **changes: object) -> bytes:
     return bytes(value)
 
 
-def test_an_avro_order_is_issued(registry: Registry, tmp_path: Path, memory_stream: MakesStreams) -> None:
+def test_an_avro_order_is_issued(registry: Registry, tmp_path: Path, memory_stream: MemoryStreamFactory) -> None:
     """Its schema is fetched once; a cancelled order and a tombstone are ignored."""
     stream = memory_stream(
         shop_avro=load("shop_avro", tmp_path), settings={"shop_avro": {"registry_url": registry.url}}
     )
 
-    told = stream.finish(avro(registry))
+    result = stream.run(avro(registry))
 
-    assert told.kinds == ["submitted", "issued"]
-    assert (told.event("issued").data["order_id"], told.event("issued").data["ticket_count"]) == ("A-1", 2)
-    assert stream.finish(avro(registry, number="A-2")).kinds == ["submitted", "issued"]
-    assert stream.finish(avro(registry, state="CANCELLED")).ignored == "cancelled"
-    assert stream.finish(order_record(None)).ignored == "tombstone"
+    assert result.types == ["submitted", "issued"]
+    assert (result.event("issued").data["order_id"], result.event("issued").data["ticket_count"]) == ("A-1", 2)
+    assert stream.run(avro(registry, number="A-2")).types == ["submitted", "issued"]
+    assert stream.run(avro(registry, state="CANCELLED")).ignored == "cancelled"
+    assert stream.run(order_record(None)).ignored == "tombstone"
     assert len(registry.fetched) == 1
 
 
 def test_an_avro_order_waits_for_a_person_while_the_registry_is_down(
-    registry: Registry, tmp_path: Path, memory_stream: MakesStreams
+    registry: Registry, tmp_path: Path, memory_stream: MemoryStreamFactory
 ) -> None:
     """It is parked, nothing is sent, and a later try of the same record is issued."""
     stream = memory_stream(
@@ -142,13 +142,13 @@ def test_an_avro_order_waits_for_a_person_while_the_registry_is_down(
     value = avro(registry)
     registry.answers = False
 
-    told = stream.finish(value)
+    result = stream.run(value)
 
-    assert told.reason == "plugin-error"
-    assert "parse_order" in header(told.letter, "ecticket-message")
+    assert result.reason == "plugin-error"
+    assert "parse_order" in header(result.dead_letter, "ecticket-message")
     assert stream.ecticket.requests == []
     registry.answers = True
-    assert stream.finish(value).kinds == ["submitted", "issued"]
+    assert stream.run(value).types == ["submitted", "issued"]
 
 
 def _message() -> Any:
@@ -187,27 +187,27 @@ def protobuf(registry: Registry, order_paid: Any) -> bytes:
 
 
 def test_a_protobuf_order_is_issued(
-    registry: Registry, order_paid: Any, tmp_path: Path, memory_stream: MakesStreams
+    registry: Registry, order_paid: Any, tmp_path: Path, memory_stream: MemoryStreamFactory
 ) -> None:
     """Without asking the registry; what is no such message is unreadable."""
     stream = memory_stream(shop_protobuf=load("shop_protobuf", tmp_path))
     value = protobuf(registry, order_paid)
     registry.fetched.clear()
 
-    told = stream.finish(value)
-    broken = stream.finish(value[:-3])
+    result = stream.run(value)
+    broken = stream.run(value[:-3])
 
-    assert told.kinds == ["submitted", "issued"]
-    assert told.event("issued").data["ticket_count"] == 2
+    assert result.types == ["submitted", "issued"]
+    assert result.event("issued").data["ticket_count"] == 2
     assert broken.reason == "unreadable"
-    assert "王" not in header(broken.letter, "ecticket-message")
-    assert stream.finish(order_record(None)).ignored == "tombstone"
+    assert "王" not in header(broken.dead_letter, "ecticket-message")
+    assert stream.run(order_record(None)).ignored == "tombstone"
     assert registry.fetched == []
 
 
 @pytest.mark.parametrize("name", ["shop_avro", "shop_protobuf"])
 def test_the_plugins_keep_the_rules(
-    name: str, registry: Registry, order_paid: Any, tmp_path: Path, conforms: Conforms
+    name: str, registry: Registry, order_paid: Any, tmp_path: Path, conforms: ConformanceCheck
 ) -> None:
     """The conformance suite, with an order of each format."""
     settings = {"registry_url": registry.url} if name == "shop_avro" else {}
@@ -221,11 +221,13 @@ def test_the_plugins_keep_the_rules(
         assert order.lines == (Line(sku="VQT04959", quantity=2),)
 
 
-def test_without_a_plugin_each_is_named(registry: Registry, order_paid: Any, memory_stream: MakesStreams) -> None:
+def test_without_a_plugin_each_is_named(
+    registry: Registry, order_paid: Any, memory_stream: MemoryStreamFactory
+) -> None:
     """The dead letter says that a registry's framing is there, and which schema."""
     stream = memory_stream()
     for known, value in enumerate((avro(registry), protobuf(registry, order_paid)), 1):
-        message = header(stream.finish(value).letter, "ecticket-message")
+        message = header(stream.run(value).dead_letter, "ecticket-message")
 
         assert f"schema id {known}" in message
         assert "own-formats.md" in message

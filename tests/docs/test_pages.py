@@ -13,7 +13,7 @@ from docs.pages import Command, File, Reader, fits, steps
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
-def test_the_tutorial_happens_as_it_is_told(tmp_path: Path) -> None:
+def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
     """Every file as it stands there, every command in its order, and what each prints."""
     fresh = fresh_environment(tmp_path / "venv")
     (tmp_path / "work").mkdir()

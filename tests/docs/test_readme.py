@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from adapter import TicketItem
-from adapter.cli.program import program
+from adapter.cli.commands import build_app
 from adapter.demo.orders import sample_orders
 from adapter.settings.loading import load
 
@@ -80,7 +80,7 @@ def test_the_plugin_maps_a_line() -> None:
 @pytest.mark.parametrize("words", list(_shown_commands()), ids=" ".join)
 def test_every_command_exists(words: list[str]) -> None:
     """Each command that is shown exists, with each of its options."""
-    command = get_command(program())
+    command = get_command(build_app())
     context, options = typer.Context(command), set(_COMMON)
     for word in words:
         if isinstance(command, TyperGroup) and not word.startswith("-"):

@@ -49,14 +49,14 @@ def test_these_are_the_examples() -> None:
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
 def test_its_own_tests_pass_where_it_is_installed(plugin: Path, installed: Fresh, tmp_path: Path) -> None:
     """Not as a file that lies about, but as what pip made of it."""
-    told = installed.must(
+    result = installed.must(
         *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'own'}"),
         *("--override-ini", "pythonpath=", "-W", "error", "-p", "no:asyncio", plugin / "tests"),
         cwd=plugin,
     )
 
-    assert re.search(r"[0-9]+ passed in", told)
-    assert "skipped" not in told
+    assert re.search(r"[0-9]+ passed in", result)
+    assert "skipped" not in result
 
 
 def test_the_adapter_finds_all_of_them(installed: Fresh, tmp_path: Path) -> None:

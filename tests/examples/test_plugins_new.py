@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapter.errors import SettingsError
-from adapter.testing.starter import project_files, refuse_name, write_project
+from adapter.testing.scaffold import project_files, refuse_name, write_project
 from examples.fresh import fresh_environment
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import adapter
 from adapter.cli import main
-from adapter.cli.hook_views import example, markdown
+from adapter.cli.reference_hooks import example, markdown
 from adapter.extensions.hooks import Hook, hooks
 from extensions.conftest import Marks
 from extensions.helpers import manager

@@ -27,10 +27,10 @@ from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
+from adapter.testing.fakes import TOPICS, FakeMerchants
+from adapter.testing.harness import StageHarness
 from adapter.testing.orders import MERCHANT
-from adapter.testing.stages import Stages
-from adapter.testing.surroundings import TOPICS, Book
-from adapter.testing.told import Reader, Told, header, read_event
+from adapter.testing.outcome_reader import OrderEvents, OutcomeReader, header, read_event
 from flows.fakes import CUSTOMER, OTHER_MERCHANT
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -50,16 +50,16 @@ _HEADERS = {
 _DEAD_LETTERS = Draft202012Validator(DEAD_LETTER_HEADERS, format_checker=FormatChecker())
 
 
-class StrictReader(Reader):
+class StrictReader(OutcomeReader):
     """Reads as any reader, and holds what it reads to what is promised."""
 
-    def read(self, outcome: Outcome) -> Told:
+    def read(self, outcome: Outcome) -> OrderEvents:
         """The outcome, each record in its topic."""
         for producer_record in outcome.records:
             if producer_record.topic == TOPICS.issuances:
                 _check_contract(producer_record)
         published = super().read(outcome)
-        for dead_letter in published.letters:
+        for dead_letter in published.dead_letters:
             _check_dead_letter(dead_letter)
         return published
 
@@ -106,7 +106,7 @@ def with_headers(record: Record, *headers: tuple[str, bytes | None]) -> Record:
     return replace(record, headers=(*record.headers, *headers))
 
 
-SIGNER = RecordSigner(KeyRing(Book(MERCHANT, OTHER_MERCHANT)))
+SIGNER = RecordSigner(KeyRing(FakeMerchants(MERCHANT, OTHER_MERCHANT)))
 """Signs as every house does: all merchants have the public test keys."""
 
 
@@ -152,8 +152,8 @@ KNOWN_TRADE_NO = "LONGAGO1"
 """A number of long ago that ECTicket has and the settings name."""
 
 
-class Harness(Stages):
-    """Both stages around one ECTicket, for two merchants unless others are named; see `Stages`.
+class Harness(StageHarness):
+    """Both stages around one ECTicket, for two merchants unless others are named; see `StageHarness`.
 
     They are no new merchants unless `known_trade_no` is None.
     """

@@ -20,9 +20,9 @@ from adapter.provider.client import Purpose
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
+from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, RecordContext
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import Harness, derived, line, replayed, signed, with_headers
 
@@ -34,13 +34,13 @@ def value_of(confirmation: Record) -> Mapping[str, object]:
     return value
 
 
-async def submitted(harness: Harness, *lines: dict[str, object], **content: object) -> tuple[Told, Record]:
+async def submitted(harness: Harness, *lines: dict[str, object], **content: object) -> tuple[OrderEvents, Record]:
     """A submitted order, and its only confirmation."""
     published = await harness.work(harness.order(*lines, **content))
     (confirmation,) = published.confirmations
     harness.ecticket.calls.clear()
     harness.ecticket.purposes.clear()
-    harness.heard.all.clear()
+    harness.observer.all.clear()
     return published, confirmation
 
 
@@ -62,9 +62,9 @@ async def test_tickets_that_exist_are_published(harness: Harness) -> None:
     assert [issued.attributes[name] for name in same] == [first.attributes[name] for name in same]
     assert issued.id != first.id
     assert times == [pytest.approx(30, abs=0.1)]
-    assert (result.confirmations, result.letters) == ([], [])
+    assert (result.confirmations, result.dead_letters) == ([], [])
     assert harness.ecticket.purposes == {Purpose.CONFIRM: 1}
-    assert harness.heard.all == [("issuance_published", "issued", "False")]
+    assert harness.observer.all == [("issuance_published", "issued", "False")]
 
 
 async def test_a_job_that_failed_is_published_with_its_remark(harness: Harness) -> None:
@@ -77,7 +77,7 @@ async def test_a_job_that_failed_is_published_with_its_remark(harness: Harness) 
     failed = result.event("failed")
     published = [failed.data[name] for name in ("stage", "remark", "rtn_code", "rtn_msg", "trade_no")]
     assert published == ["confirm", "Inventory shortage", None, None, derived()]
-    assert result.kinds == ["failed"]
+    assert result.types == ["failed"]
 
 
 async def test_recovered_is_published_as_it_was_when_it_was_submitted(harness: Harness) -> None:
@@ -126,7 +126,7 @@ async def test_a_job_in_progress_is_asked_about_at_growing_intervals(harness: Ha
 
     result, times = await harness.await_result(confirmation)
 
-    assert result.kinds == ["delayed"]
+    assert result.types == ["delayed"]
     assert times == [pytest.approx(seconds, abs=1) for seconds in (30, 60, 120, 240, 480, 600)]
 
 
@@ -156,11 +156,11 @@ async def test_everything_that_is_no_result_is_asked_again(harness: Harness) -> 
     result, queried_at = await harness.ask_again(confirmation, _still(waiting))
 
     assert queried_at >= harness.ecticket.breaker_until > held_back_at
-    assert isinstance(result, Told)
+    assert isinstance(result, OrderEvents)
     assert result.event("issued").data["queries"] == 3
 
 
-def _still(result: Told | PendingQuery) -> PendingQuery:
+def _still(result: OrderEvents | PendingQuery) -> PendingQuery:
     assert isinstance(result, PendingQuery)
     return result
 
@@ -168,17 +168,17 @@ def _still(result: Told | PendingQuery) -> PendingQuery:
 async def test_a_merchant_that_is_not_configured_is_waited_for(harness: Harness) -> None:
     """Its keys may come back; ECTicket has the issuance all the same."""
     _, confirmation = await submitted(harness)
-    merchant = harness.book.find(MERCHANT)
-    harness.book.remove(MERCHANT)
+    merchant = harness.merchants.find(MERCHANT)
+    harness.merchants.remove(MERCHANT)
     waiting, _ = await harness.ask(confirmation)
     assert merchant is not None
-    harness.book.add(merchant)
+    harness.merchants.add(merchant)
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
 
     result, _ = await harness.ask_again(confirmation, _still(waiting))
 
-    assert isinstance(result, Told)
-    assert result.kinds == ["issued"]
+    assert isinstance(result, OrderEvents)
+    assert result.types == ["issued"]
 
 
 # --- delayed ----------------------------------------------------------------------------------------------------------
@@ -212,8 +212,8 @@ async def test_a_delayed_issuance_is_asked_about_at_long_intervals_until_it_is_i
     result, _ = await harness.ask_again(rewritten, _still(waiting))
 
     assert asked_again_at - queried_at == pytest.approx(timedelta(seconds=600), abs=timedelta(seconds=1))
-    assert isinstance(result, Told)
-    assert result.kinds == ["issued"]
+    assert isinstance(result, OrderEvents)
+    assert result.types == ["issued"]
     assert result.event("issued").data["queries"] == 9
 
 
@@ -225,7 +225,7 @@ async def test_after_a_day_a_person_must_look(harness: Harness) -> None:
     result, times = await harness.await_result(rewritten)
 
     submitted_at = published.event("submitted").attributes["time"]
-    parked, dead_letter = result.event("parked"), result.letter
+    parked, dead_letter = result.event("parked"), result.dead_letter
     message = header(dead_letter, "ecticket-message")
     assert parked.data == {
         "order_id": "A-1",
@@ -246,7 +246,7 @@ async def test_after_a_day_a_person_must_look(harness: Harness) -> None:
         header(dead_letter, "ecticket-possibly-sent-at") == header(dead_letter, "ecticket-first-seen") == submitted_at
     )
     assert times[-1] == pytest.approx(86_400, abs=1)
-    assert harness.heard.of("parked") == [("confirm", "unresolved")]
+    assert harness.observer.of("parked") == [("confirm", "unresolved")]
 
 
 async def test_two_parts_of_one_order_that_stay_unresolved_are_two_facts() -> None:
@@ -290,7 +290,7 @@ async def test_a_delayed_one_that_is_handed_off_is_not_published_again(harness: 
     handed_off = _handed_off(harness, rewritten, _still(waiting))
 
     assert value_of(handed_off)["delayed"] is True
-    assert (await harness.await_result(handed_off))[0].kinds == ["parked"]
+    assert (await harness.await_result(handed_off))[0].types == ["parked"]
 
 
 async def test_what_is_overdue_when_it_is_handed_off_waits_for_one_more_interval(harness: Harness) -> None:
@@ -304,7 +304,9 @@ async def test_what_is_overdue_when_it_is_handed_off_waits_for_one_more_interval
 
 
 def _handed_off(harness: Harness, record: Record, waiting: PendingQuery) -> Record:
-    (handed_off,) = harness.reader.read(harness.confirm.hand_off(record, waiting, RecordContext(record))).confirmations
+    (handed_off,) = harness.reader.read(
+        harness.confirm.hand_off(record, waiting, FakeRecordContext(record))
+    ).confirmations
     return handed_off
 
 
@@ -330,7 +332,7 @@ async def test_a_restart_spreads_what_is_overdue(harness: Harness, late: float, 
 
 
 async def _due(harness: Harness, record: Record, fraction: float) -> datetime:
-    harness.fraction = fraction
+    harness.jitter_share = fraction
     due = (await harness.confirm.prepare(record)).not_before
     assert due is not None
     return due
@@ -352,7 +354,7 @@ async def test_a_replayed_confirmation_is_asked_about_for_another_day() -> None:
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
     first = (await harness.await_result(rewritten))[0]
     harness.clock.passes(100_000)
-    again = replayed(first.letter, topic=TOPICS.confirmations, clock=harness.clock)
+    again = replayed(first.dead_letter, topic=TOPICS.confirmations, clock=harness.clock)
     replayed_at = harness.clock()
 
     second, times = await harness.await_result(again)
@@ -360,13 +362,13 @@ async def test_a_replayed_confirmation_is_asked_about_for_another_day() -> None:
     assert len(times) == 7
     assert harness.clock() - replayed_at == pytest.approx(timedelta(seconds=3_600), abs=timedelta(seconds=1))
     assert second.event("parked").id != first.event("parked").id
-    assert header(second.letter, "ecticket-dead-letter") == f"{TOPICS.dead_letters}/2/{first.letter.offset}"
-    names = [name for name, _ in second.letter.headers]
+    assert header(second.dead_letter, "ecticket-dead-letter") == f"{TOPICS.dead_letters}/2/{first.dead_letter.offset}"
+    names = [name for name, _ in second.dead_letter.headers]
     assert len(names) == len(set(names))
-    assert header(second.letter, "ecticket-replays") == "1"
-    assert header(second.letter, "ecticket-offset") == str(rewritten.offset)
-    assert header(second.letter, "ecticket-first-seen") == rfc3339(replayed_at)
-    assert header(second.letter, "ecticket-possibly-sent-at") == published.event("submitted").attributes["time"]
+    assert header(second.dead_letter, "ecticket-replays") == "1"
+    assert header(second.dead_letter, "ecticket-offset") == str(rewritten.offset)
+    assert header(second.dead_letter, "ecticket-first-seen") == rfc3339(replayed_at)
+    assert header(second.dead_letter, "ecticket-possibly-sent-at") == published.event("submitted").attributes["time"]
 
 
 async def test_awaited_issuances_of_several_merchants_have_bulkheads() -> None:
@@ -384,7 +386,7 @@ async def test_a_replayed_confirmation_stays_one_when_it_is_handed_off() -> None
     harness = Harness(confirming=ConfirmPolicy(give_up_after_seconds=3_600))
     published, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
-    dead_letter = (await harness.await_result(rewritten))[0].letter
+    dead_letter = (await harness.await_result(rewritten))[0].dead_letter
     harness.clock.passes(100_000)
     again = replayed(dead_letter, topic=TOPICS.confirmations, clock=harness.clock)
     waiting, _ = await harness.ask(again)
@@ -409,12 +411,12 @@ async def test_what_is_no_confirmation_is_a_dead_letter(harness: Harness, value:
     with pytest.raises(Unreadable) as caught:
         await harness.confirm.prepare(record)
 
-    result = harness.reader.read(harness.confirm.on_error(record, caught.value, RecordContext(record)))
+    result = harness.reader.read(harness.confirm.on_error(record, caught.value, FakeRecordContext(record)))
 
     parked = result.event("parked")
     assert (parked.data["reason"], parked.data["stage"], parked.data["order_id"]) == ("unreadable", "confirm", None)
     assert parked.attributes["orderref"] == f"{TOPICS.confirmations}/2/{record.offset}"
-    assert (result.letter.key, result.letter.value) == (b"k", value)
+    assert (result.dead_letter.key, result.dead_letter.value) == (b"k", value)
     assert harness.ecticket.calls == []
 
 
@@ -443,7 +445,7 @@ async def test_a_confirmation_without_a_valid_signature_is_counted_and_queried(h
         prepared = await harness.confirm.prepare(record)
         assert prepared.subject.awaited.submitted_at == value_submitted_at(confirmation)
 
-    assert harness.heard.of("untrusted_headers") == [("confirm", "unsigned"), ("confirm", "unsigned")]
+    assert harness.observer.of("untrusted_headers") == [("confirm", "unsigned"), ("confirm", "unsigned")]
 
 
 def value_submitted_at(confirmation: Record) -> datetime:
@@ -458,10 +460,10 @@ async def test_a_confirmation_with_a_broken_header_is_a_dead_letter(harness: Har
     with pytest.raises(Unreadable, match="ecticket-replays") as caught:
         await harness.confirm.prepare(broken)
 
-    result = harness.reader.read(harness.confirm.on_error(broken, caught.value, RecordContext(broken)))
+    result = harness.reader.read(harness.confirm.on_error(broken, caught.value, FakeRecordContext(broken)))
 
     assert result.event("parked").data["order_id"] == "A-1"
-    assert has_header(result.letter, "ecticket-possibly-sent-at")
+    assert has_header(result.dead_letter, "ecticket-possibly-sent-at")
 
 
 def breaks(*_: object, **__: object) -> None:
@@ -477,9 +479,9 @@ async def test_an_internal_error_is_named_by_type_and_code_location(
 
     monkeypatch.setattr(harness.ecticket, "query", breaks)
     with pytest.raises(RuntimeError) as caught:
-        await harness.confirm.handle(prepared.subject, RecordContext(confirmation))
+        await harness.confirm.handle(prepared.subject, FakeRecordContext(confirmation))
 
-    result = harness.reader.read(harness.confirm.on_error(confirmation, caught.value, RecordContext(confirmation)))
+    result = harness.reader.read(harness.confirm.on_error(confirmation, caught.value, FakeRecordContext(confirmation)))
 
     parked = result.event("parked")
     assert (parked.data["reason"], parked.data["order_id"]) == ("internal-error", "A-1")
@@ -492,7 +494,7 @@ async def test_an_outcome_that_no_topic_takes_is_too_large(harness: Harness) -> 
     _, confirmation = await submitted(harness)
 
     error = OutcomeTooLarge("42")
-    result = harness.reader.read(harness.confirm.on_error(confirmation, error, RecordContext(confirmation)))
+    result = harness.reader.read(harness.confirm.on_error(confirmation, error, FakeRecordContext(confirmation)))
 
     assert result.event("parked").data["reason"] == "too-large"
 
@@ -502,14 +504,16 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(
 ) -> None:
     """The record does not stay open; the issuance counts as possibly sent."""
     _, confirmation = await submitted(harness)
-    monkeypatch.setattr(confirm, "dead_letter", breaks)
+    monkeypatch.setattr(confirm, "dead_letter_record", breaks)
 
-    result = harness.reader.read(harness.confirm.on_error(confirmation, RuntimeError("x"), RecordContext(confirmation)))
+    result = harness.reader.read(
+        harness.confirm.on_error(confirmation, RuntimeError("x"), FakeRecordContext(confirmation))
+    )
 
     assert result.event("parked").data["reason"] == "internal-error"
-    assert (result.letter.key, result.letter.value) == (None, None)
-    assert header(result.letter, "ecticket-offset") == str(confirmation.offset)
-    assert has_header(result.letter, "ecticket-possibly-sent-at")
+    assert (result.dead_letter.key, result.dead_letter.value) == (None, None)
+    assert header(result.dead_letter, "ecticket-offset") == str(confirmation.offset)
+    assert has_header(result.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_confirmation_of_another_version_can_be_read(harness: Harness) -> None:

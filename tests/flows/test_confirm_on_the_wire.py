@@ -15,7 +15,7 @@ from adapter.issuance.confirm import ConfirmPolicy
 from adapter.provider.transport import TransportKind
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.failures import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, trans_code
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import derived
@@ -41,7 +41,7 @@ async def _submitted(wire: Wired, order_id: str = "A-1", **content: object) -> R
     return confirmation
 
 
-async def _to_its_end(wire: Wired, confirmation: Record) -> tuple[Told, list[float]]:
+async def _to_its_end(wire: Wired, confirmation: Record) -> tuple[OrderEvents, list[float]]:
     """All that is told of an issuance, and when it was asked about, in seconds since the story began."""
     published, times = await wire.harness.await_result(confirmation)
     while published.confirmations:
@@ -69,7 +69,7 @@ async def test_status_1_is_issued(kind: TransportKind) -> None:
 
         published, times = await _to_its_end(wire, confirmation)
 
-        assert published.kinds == ["issued"]
+        assert published.types == ["issued"]
         assert times == [30]
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 1)
 
@@ -91,7 +91,7 @@ async def test_status_2_is_failed_with_its_remark() -> None:
 
         published, _ = await _to_its_end(wire, confirmation)
 
-        assert published.kinds == ["failed"]
+        assert published.types == ["failed"]
         failed = published.event("failed").data
         assert (failed["stage"], failed["remark"], failed["rtn_code"]) == ("confirm", "sold out", None)
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 1)
@@ -110,7 +110,7 @@ async def test_everything_else_is_asked_again(what: str) -> None:
 
         published, times = await _to_its_end(wire, confirmation)
 
-        assert published.kinds == ["issued"]
+        assert published.types == ["issued"]
         assert times == [30, 60]
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 2)
 
@@ -127,7 +127,7 @@ async def test_what_is_refused_before_execution_is_asked_again_when_its_time_has
 
         published, times = await _to_its_end(wire, confirmation)
 
-        assert published.kinds == ["issued"]
+        assert published.types == ["issued"]
         assert times[-1] >= 30 + seconds
         assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 2)
 
@@ -142,14 +142,14 @@ async def test_a_refused_connect_is_asked_again() -> None:
             await server.__aexit__(None, None, None)
             _job(wire, ISSUED)
             waiting, _ = await wire.harness.ask(confirmation)
-            assert not isinstance(waiting, Told)
+            assert not isinstance(waiting, OrderEvents)
 
             async with RawServer(port=port) as again:
                 again.behave = wire.ecticket
                 result, _ = await wire.harness.ask_again(confirmation, waiting)
 
-            assert isinstance(result, Told)
-            assert result.kinds == ["issued"]
+            assert isinstance(result, OrderEvents)
+            assert result.types == ["issued"]
             assert (wire.issue_calls, wire.ecticket.queries.total()) == (1, 1)
 
 
@@ -168,11 +168,11 @@ async def test_trans_code_for_all_holds_the_merchants_questions_back_until_it_is
         ends = [
             await wire.harness.ask_again(confirmation, waiting)
             for confirmation, (waiting, _) in zip(confirmations, first, strict=True)
-            if not isinstance(waiting, Told)
+            if not isinstance(waiting, OrderEvents)
         ]
 
         assert asked == 2
-        assert [end.kinds for end, _ in ends if isinstance(end, Told)] == [["issued"]] * 5
+        assert [end.types for end, _ in ends if isinstance(end, OrderEvents)] == [["issued"]] * 5
         assert wire.issue_calls == 5
 
 
@@ -188,8 +188,8 @@ async def test_one_merchants_lock_out_does_not_hold_anothers_questions_back() ->
         waiting = [(await wire.harness.ask(each))[0] for each in locked]
         ends = [(await wire.harness.ask(each))[0] for each in free]
 
-        assert not any(isinstance(each, Told) for each in waiting)
-        assert [end.kinds for end in ends if isinstance(end, Told)] == [["issued"]] * 3
+        assert not any(isinstance(each, OrderEvents) for each in waiting)
+        assert [end.types for end in ends if isinstance(end, OrderEvents)] == [["issued"]] * 3
         assert (wire.harness.clock() - NOON).total_seconds() == 30
         assert wire.ecticket.queries.total() == 1 + 3
 
@@ -207,15 +207,15 @@ async def test_a_maintenance_is_a_delay_and_no_failure() -> None:
         (confirmation,) = delayed.confirmations
         waiting, queried_at = await wire.harness.ask(confirmation)
         while (queried_at - NOON).total_seconds() < 7_200:
-            assert not isinstance(waiting, Told)
+            assert not isinstance(waiting, OrderEvents)
             waiting, queried_at = await wire.harness.ask_again(confirmation, waiting)
         wire.ecticket.maintenance = False
-        assert not isinstance(waiting, Told)
+        assert not isinstance(waiting, OrderEvents)
         result, _ = await wire.harness.ask_again(confirmation, waiting)
 
-        assert delayed.kinds == ["delayed"]
-        assert isinstance(result, Told)
-        assert result.kinds == ["issued"]
+        assert delayed.types == ["delayed"]
+        assert isinstance(result, OrderEvents)
+        assert result.types == ["issued"]
         assert wire.issue_calls == 1
 
 
@@ -228,9 +228,9 @@ async def test_after_a_day_without_a_result_a_person_must_look(what: str) -> Non
 
         published, times = await _to_its_end(wire, confirmation)
 
-        assert published.kinds == ["delayed", "parked"]
-        assert header(published.letter, "ecticket-reason") == "unresolved"
-        assert has_header(published.letter, "ecticket-possibly-sent-at")
+        assert published.types == ["delayed", "parked"]
+        assert header(published.dead_letter, "ecticket-reason") == "unresolved"
+        assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
         assert times[:6] == [30, 60, 120, 240, 480, 600]
         assert times[-1] >= 7_200
         assert all(later - earlier <= 600 for earlier, later in pairwise(times))

@@ -11,7 +11,7 @@ from adapter.errors import UnmappedItem
 from adapter.protocol.issue import IssueType
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER
-from adapter.testing.surroundings import TOPICS
+from adapter.testing.fakes import TOPICS
 from flows.harness import Harness, derived, replayed
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -60,7 +60,7 @@ async def test_every_hook_learns_the_day(harness: Harness, plugin: CountsDays) -
     """Of its order's record, in Taipei."""
     published = await harness.work(harness.order())
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert set(plugin.days) == {DAY}
     assert len(plugin.days) == 3
 
@@ -74,9 +74,9 @@ async def test_after_a_crash_past_midnight_the_day_is_the_same(harness: Harness,
     harness.use(days=plugin)
     harness.clock.time += timedelta(days=2)
 
-    published = await harness.finish(record, possibly_sent_since=since)
+    published = await harness.run(record, possibly_sent_since=since)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert published.event("submitted").data["items"] == [{"item_no": "I0301", "name": None, "quantity": 1}]
     assert harness.ecticket.tickets == {derived(): 1}
     assert set(plugin.days) == {DAY}
@@ -85,11 +85,11 @@ async def test_after_a_crash_past_midnight_the_day_is_the_same(harness: Harness,
 async def test_a_replay_a_week_later_counts_from_the_same_day(harness: Harness, plugin: CountsDays) -> None:
     """It may have been sent before, so that its numbers must not move."""
     plugin.on_error = True
-    dead_letter = (await harness.work(harness.order())).letter
+    dead_letter = (await harness.work(harness.order())).dead_letter
     plugin.on_error = False
     harness.clock.time += timedelta(days=7)
 
-    published = await harness.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
+    published = await harness.run(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert set(plugin.days) == {DAY}

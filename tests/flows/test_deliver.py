@@ -24,8 +24,8 @@ from adapter.stream.committer import HAND_OFF_ABOVE
 from adapter.stream.records import NotRead, ProducerRecord, Record, moment_of
 from adapter.stream.stage import Outcome, RetryLater
 from adapter.testing.clock import NOON, Clock
-from adapter.testing.surroundings import TOPICS, RecordContext
-from adapter.testing.told import header
+from adapter.testing.fakes import TOPICS, FakeRecordContext
+from adapter.testing.outcome_reader import header
 
 DELIVERED, UNWANTED = (
     DeliveryAttempt(outcome=DeliveryOutcome.DELIVERED),
@@ -68,7 +68,7 @@ class Counted:
         self.dead_letters.append((stage, reason))
 
 
-class Desk:
+class Simulator:
     """The stage of one sink, driven as the engine drives it, by a clock that nobody waits for."""
 
     def __init__(self, *answers: DeliveryAttempt, **retry_policy: float) -> None:
@@ -90,7 +90,7 @@ class Desk:
     async def once(self, record: Record, retry_state: RetryState | None = None) -> Outcome | RetryLater[RetryState]:
         """One turn, at the time it is now."""
         prepared = await self.stage.prepare(record)
-        return await self.stage.handle(retry_state or prepared.subject, RecordContext(record))
+        return await self.stage.handle(retry_state or prepared.subject, FakeRecordContext(record))
 
     async def to_the_end(self, record: Record) -> tuple[Outcome, list[float]]:
         """All turns, each when it is due; and when they were, in seconds since noon."""
@@ -150,7 +150,7 @@ def as_record(producer_record: ProducerRecord) -> Record:
 
 async def test_an_event_that_is_delivered_is_settled_without_a_log_line() -> None:
     """The sink is handed it once, and its offset is all that is committed."""
-    desk = Desk()
+    desk = Simulator()
 
     assert await desk.to_the_end(event_record()) == (Outcome(), [0.0])
     assert [event.id for event in desk.chat.given] == ["event-1"]
@@ -159,7 +159,7 @@ async def test_an_event_that_is_delivered_is_settled_without_a_log_line() -> Non
 
 async def test_an_event_that_is_not_wanted_is_settled_too() -> None:
     """And counted apart."""
-    desk = Desk(UNWANTED)
+    desk = Simulator(UNWANTED)
 
     assert (await desk.to_the_end(event_record()))[0] == Outcome()
     assert desk.counted.ends == ["unwanted"]
@@ -167,7 +167,7 @@ async def test_an_event_that_is_not_wanted_is_settled_too() -> None:
 
 async def test_events_of_one_key_go_one_after_another() -> None:
     """The lane is the record's key, on both topics; those without one go as they like."""
-    stage = Desk().stage
+    stage = Simulator().stage
 
     lanes = [
         (await stage.prepare(record)).lane for record in (event_record(1), event_record(2), event_record(3, key=None))
@@ -180,7 +180,7 @@ async def test_events_of_one_key_go_one_after_another() -> None:
 
 async def test_a_delivery_that_fails_is_retried_later_and_later() -> None:
     """Until the sink has it; it is handed the same event under the same id each time."""
-    desk = Desk(FAILED, TIMED_OUT, FAILED, FAILED, DELIVERED)
+    desk = Simulator(FAILED, TIMED_OUT, FAILED, FAILED, DELIVERED)
 
     outcome, times = await desk.to_the_end(event_record())
 
@@ -192,7 +192,7 @@ async def test_a_delivery_that_fails_is_retried_later_and_later() -> None:
 
 async def test_an_event_that_is_never_accepted_is_a_dead_letter_after_a_day() -> None:
     """With the sink's name, so that it is delivered to that sink again; no order is told as parked."""
-    desk = Desk(FAILED)
+    desk = Simulator(FAILED)
 
     outcome, times = await desk.to_the_end(event_record())
 
@@ -221,7 +221,7 @@ async def test_an_event_that_is_never_accepted_is_a_dead_letter_after_a_day() ->
 
 async def test_what_is_in_vain_is_given_up_at_once() -> None:
     """Only the sink can say that."""
-    desk = Desk(GONE)
+    desk = Simulator(GONE)
 
     outcome, times = await desk.to_the_end(event_record())
 
@@ -231,7 +231,7 @@ async def test_what_is_in_vain_is_given_up_at_once() -> None:
 
 async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
     """Not only with the event that it did not take: nothing is tried before the time it said."""
-    desk = Desk(BUSY, DELIVERED)
+    desk = Simulator(BUSY, DELIVERED)
     first = await desk.once(event_record(1))
     assert isinstance(first, RetryLater)
     assert first.not_before == NOON + timedelta(seconds=30)
@@ -249,7 +249,7 @@ async def test_a_sink_that_asks_for_it_is_left_alone() -> None:
 
 async def test_a_sink_that_asks_for_no_pause_is_not_asked_without_one() -> None:
     """`Retry-After: 0` is what some servers say to everything."""
-    again = await Desk(replace(BUSY, pause_seconds=0.0)).once(event_record())
+    again = await Simulator(replace(BUSY, pause_seconds=0.0)).once(event_record())
 
     assert isinstance(again, RetryLater)
     assert again.not_before == NOON + timedelta(seconds=1)
@@ -257,7 +257,7 @@ async def test_a_sink_that_asks_for_no_pause_is_not_asked_without_one() -> None:
 
 async def test_what_is_no_event_is_passed_over_and_counted() -> None:
     """The sink never sees it."""
-    desk = Desk()
+    desk = Simulator()
 
     assert await desk.once(event_record(value=b"not JSON")) == Outcome()
     assert desk.chat.given == []
@@ -266,12 +266,12 @@ async def test_what_is_no_event_is_passed_over_and_counted() -> None:
 
 async def test_what_cannot_wait_on_is_a_dead_letter_before_its_time() -> None:
     """A commit names only so many open records; the event is kept."""
-    desk = Desk(FAILED)
+    desk = Simulator(FAILED)
     later = await desk.once(event_record())
     assert isinstance(later, RetryLater)
 
-    dead_letter = dead_letter_of(desk.stage.hand_off(event_record(), later.subject, RecordContext(event_record())))
-    never_tried = dead_letter_of(desk.stage.hand_off(event_record(), RetryState(), RecordContext(event_record())))
+    dead_letter = dead_letter_of(desk.stage.hand_off(event_record(), later.subject, FakeRecordContext(event_record())))
+    never_tried = dead_letter_of(desk.stage.hand_off(event_record(), RetryState(), FakeRecordContext(event_record())))
 
     assert header(dead_letter, "ecticket-reason") == "sink-failed"
     message = "it was tried (attempt 1) and was answered with HTTP 500; too many other events wait"
@@ -299,9 +299,9 @@ def test_what_may_wait_fits_into_a_commit(offsets: int) -> None:
 
 async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
     """It can be delivered after all, when the adapter is mended."""
-    desk = Desk()
+    desk = Simulator()
     for error, reason in ((RuntimeError("王小明"), "internal-error"), (OutcomeTooLarge("too large"), "too-large")):
-        dead_letter = dead_letter_of(desk.stage.on_error(event_record(), error, RecordContext(event_record())))
+        dead_letter = dead_letter_of(desk.stage.on_error(event_record(), error, FakeRecordContext(event_record())))
 
         assert (header(dead_letter, "ecticket-reason"), header(dead_letter, "ecticket-sink")) == (reason, "chat")
         assert "王小明" not in header(dead_letter, "ecticket-message")
@@ -310,10 +310,12 @@ async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
 
 async def test_an_event_that_was_not_read_is_a_dead_letter_of_its_coordinates() -> None:
     """Its batch inflates too far, say; the sink is not called, and the events behind it are delivered."""
-    desk = Desk()
+    desk = Simulator()
     bomb = replace(event_record(), value=None, headers=(), not_read=NotRead(first=3, last=9, why="too large"))
 
-    dead_letter = dead_letter_of(desk.stage.on_error(bomb, TooLarge("Not read. Send it again."), RecordContext(bomb)))
+    dead_letter = dead_letter_of(
+        desk.stage.on_error(bomb, TooLarge("Not read. Send it again."), FakeRecordContext(bomb))
+    )
 
     assert header(dead_letter, "ecticket-reason") == "too-large"
     assert (header(dead_letter, "ecticket-sink"), header(dead_letter, "ecticket-offsets")) == ("chat", "3-9")
@@ -325,19 +327,21 @@ async def test_a_dead_letter_that_cannot_be_built_is_the_coordinates_alone(monke
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    desk = Desk()
-    monkeypatch.setattr(deliver, "dead_letter", breaks)
+    desk = Simulator()
+    monkeypatch.setattr(deliver, "dead_letter_record", breaks)
 
-    dead_letter = dead_letter_of(desk.stage.on_error(event_record(), RuntimeError("x"), RecordContext(event_record())))
+    dead_letter = dead_letter_of(
+        desk.stage.on_error(event_record(), RuntimeError("x"), FakeRecordContext(event_record()))
+    )
 
     assert (dead_letter.key, dead_letter.value) == (None, None)
     assert (header(dead_letter, "ecticket-sink"), header(dead_letter, "ecticket-stage")) == ("chat", "deliver")
 
 
-@pytest.mark.parametrize("told_at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(8999, 12, 31, tzinfo=UTC)])
+@pytest.mark.parametrize("published_at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(8999, 12, 31, tzinfo=UTC)])
 async def test_an_event_with_an_odd_timestamp_is_given_up_in_time(published_at: datetime) -> None:
     """Neither at its first failure nor never."""
-    desk = Desk(FAILED)
+    desk = Simulator(FAILED)
 
     outcome, pauses = await desk.to_the_end(replace(event_record(), timestamp=published_at))
 
@@ -359,6 +363,6 @@ def test_no_record_ends_a_delivery(
     all_headers = (*event_record().headers, *headers)
     record = replace(event_record(), key=key, value=value, headers=all_headers, timestamp=timestamp, odd_timestamp=odd)
     for attempt in (DELIVERED, GONE):
-        assert isinstance(asyncio.run(Desk(attempt).once(record)), Outcome)
-    dead_letter = dead_letter_of(Desk().stage.on_error(record, RuntimeError("x"), RecordContext(record)))
+        assert isinstance(asyncio.run(Simulator(attempt).once(record)), Outcome)
+    dead_letter = dead_letter_of(Simulator().stage.on_error(record, RuntimeError("x"), FakeRecordContext(record)))
     assert header(dead_letter, "ecticket-reason") == "internal-error"

@@ -10,17 +10,17 @@ import pytest
 from adapter.flows.event_reader import decode_event
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
+from adapter.testing.fakes import FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import RecordContext
-from adapter.testing.told import ToldEvent
+from adapter.testing.outcome_reader import OutcomeEvent
 from flows.harness import Harness, derived
 
 
-async def submitted(harness: Harness) -> tuple[Record, ToldEvent]:
+async def submitted(harness: Harness) -> tuple[Record, OutcomeEvent]:
     """The record of a `submitted` event, and the event as the house reads it."""
     record = harness.order(order_id="王-1")
     prepared = await harness.submit.prepare(record)
-    outcome = await harness.submit.handle(prepared.subject, RecordContext(record))
+    outcome = await harness.submit.handle(prepared.subject, FakeRecordContext(record))
     (producer_record,) = (each for each in outcome.records if each.topic == "ecticket.issuances")
     return harness.reader.published(producer_record), harness.reader.read(outcome).event("submitted")
 

@@ -23,9 +23,9 @@ from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT
+from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import SERIAL, SIGNER, Harness, derived, line, plan_of, replayed, signed, with_headers
 
@@ -99,7 +99,7 @@ def _issued(harness: Harness) -> list[str]:
 
 
 def _trusts(harness: Harness) -> list[str]:
-    return [trust for _, trust in harness.heard.of("untrusted_headers")]
+    return [trust for _, trust in harness.observer.of("untrusted_headers")]
 
 
 # --- a plan that nobody signed ----------------------------------------------------------------------------------------
@@ -112,9 +112,9 @@ async def test_a_forged_plan_buys_nothing(plan: bytes, topic: str) -> None:
     harness = Harness(MERCHANT)
     record = with_headers(harness.order(), ("ecticket-plan", plan))
 
-    published = await harness.finish(replace(record, topic=topic))
+    published = await harness.run(replace(record, topic=topic))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert _issued(harness) == [derived()]
     assert harness.ecticket.requests[0].refund_notify_url is None
     assert _trusts(harness) == [Trust.UNSIGNED]
@@ -128,8 +128,8 @@ async def test_a_forged_plan_over_no_order_is_unreadable() -> None:
     published = await harness.work(record)
 
     assert published.event("parked").data["reason"] == "unreadable"
-    assert (published.letter.key, published.letter.value) == (record.key, record.value)
-    assert not has_header(published.letter, "ecticket-plan")
+    assert (published.dead_letter.key, published.dead_letter.value) == (record.key, record.value)
+    assert not has_header(published.dead_letter, "ecticket-plan")
     assert _issued(harness) == []
 
 
@@ -141,18 +141,18 @@ async def test_an_invented_signature_changes_nothing(signature: bytes | None) ->
     """Not its form but the key makes it valid."""
     harness = Harness(MERCHANT)
 
-    published = await harness.finish(
+    published = await harness.run(
         with_headers(harness.order(), ("ecticket-plan", FORGED), ("ecticket-signature", signature))
     )
 
     assert _issued(harness) == [derived()]
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
 
 
 async def _deferred(harness: Harness, **order: object) -> Record:
     """An order that could not be sent, on the deferred topic with its plan."""
     harness.ecticket.faults = [NOT_SENT] * 9
-    later = (await harness.work(harness.order(**order))).later
+    later = (await harness.work(harness.order(**order))).deferred_record
     harness.ecticket.faults = []
     return later
 
@@ -162,7 +162,7 @@ async def test_a_signed_plan_is_not_moved_to_another_record() -> None:
     harness = Harness(MERCHANT)
     first, second = await _deferred(harness, order_id="A-1"), await _deferred(harness, order_id="A-2")
 
-    published = await harness.finish(replace(second, headers=first.headers))
+    published = await harness.run(replace(second, headers=first.headers))
 
     assert _issued(harness) == [derived(order_id="A-2")]
     assert published.event("submitted").data["order_id"] == "A-2"
@@ -176,9 +176,9 @@ async def test_a_signed_record_without_one_of_its_headers_is_not_signed(name: st
     later = await _deferred(harness)
     truncated = replace(later, headers=tuple(each for each in later.headers if each[0] != name))
 
-    published = await harness.finish(truncated)
+    published = await harness.run(truncated)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert _issued(harness) == [derived()]
     assert _trusts(harness) == [Trust.INVALID]
 
@@ -191,9 +191,9 @@ async def test_a_signed_record_is_what_it_is_on_every_topic(topic: str) -> None:
     plan = plan_of(later)
     copied = replace(later, topic=topic, headers=(("kcat", b"1"), *reversed(later.headers)))
 
-    published = await harness.finish(copied)
+    published = await harness.run(copied)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert [handed_off.part.trade_no.value for handed_off in plan.parts] == _issued(harness)
     assert published.event("submitted").attributes["orderref"] == header(later, "ecticket-topic") + "/2/1"
     assert _trusts(harness) == []
@@ -203,10 +203,10 @@ async def test_a_value_that_was_corrected_by_hand_counts() -> None:
     """A person who mends the value of a dead letter breaks its signature; what it says is then mapped, and queried."""
     harness = Harness(MERCHANT)
     harness.ecticket.faults = [LOST_BEFORE]
-    later = (await harness.work(harness.order())).later
+    later = (await harness.work(harness.order())).deferred_record
     value = json.dumps({**json.loads(later.value or b""), "lines": [line(quantity=1)]}).encode()
 
-    published = await harness.finish(replace(later, value=value))
+    published = await harness.run(replace(later, value=value))
 
     assert published.event("submitted").data["ticket_count"] == 1
     assert harness.ecticket.calls[:2] == [("issue", derived()), ("query", derived())]
@@ -222,7 +222,7 @@ async def test_possibly_sent_counts_with_any_signature(moment: str | None) -> No
     harness.ecticket.has(derived())
     record = with_headers(harness.order(), ("ecticket-possibly-sent-at", None if moment is None else moment.encode()))
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
     assert published.event("submitted").data["recovered"] is True
     assert _issued(harness) == []
@@ -234,9 +234,9 @@ async def test_a_forged_possibly_sent_delays_an_order_by_the_waiting_time_and_no
     harness = Harness(MERCHANT)
     began = harness.clock()
 
-    published = await harness.finish(with_headers(harness.order(), ("ecticket-possibly-sent-at", moment.encode())))
+    published = await harness.run(with_headers(harness.order(), ("ecticket-possibly-sent-at", moment.encode())))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.clock() - began <= timedelta(seconds=SubmitPolicy().reissue_after_seconds + 120)
 
 
@@ -246,9 +246,9 @@ async def test_a_part_that_is_done_is_not_sent_again_when_the_plan_is_not_believ
     harness.ecticket.has(derived(part=2))
     record = with_headers(harness.order(line(), line("SPA", 1, **SERIAL)), ("ecticket-parts-done", b"1"))
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
-    assert "submitted" in published.kinds
+    assert "submitted" in published.types
     assert (published.event("submitted").data["part"], published.event("submitted").data["recovered"]) == (2, True)
     assert harness.ecticket.issues[derived(part=2)] == 0
 
@@ -259,8 +259,8 @@ async def test_a_record_holds_how_many_parts_of_its_order_are_done() -> None:
     harness.ecticket.faults = [None, *[NOT_SENT] * 9]
     published = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
 
-    assert header(published.later, "ecticket-parts-done") == "1"
-    assert not has_header(published.later, "ecticket-possibly-sent-at")
+    assert header(published.deferred_record, "ecticket-parts-done") == "1"
+    assert not has_header(published.deferred_record, "ecticket-possibly-sent-at")
 
 
 # --- a time that nobody signed, or a wrong clock ----------------------------------------------------------------------
@@ -311,11 +311,11 @@ async def test_a_wrong_clock_neither_gives_up_early_nor_late() -> None:
         record = right.order()
         skewed.clock.passes(days * 86_400)
         skewed.ecticket.faults = [NOT_SENT] * 9
-        later = (await skewed.work(record)).later
+        later = (await skewed.work(record)).deferred_record
         right.ecticket.faults = [NOT_SENT] * 20_000
         began = right.clock()
 
-        published = await right.finish(later)
+        published = await right.run(later)
 
         assert published.event("parked").data["reason"] == "gave-up", reads
         waited = right.clock() - began
@@ -327,12 +327,12 @@ async def test_doubt_of_a_fast_clock_waits_its_time_and_no_more() -> None:
     ahead, right = Harness(MERCHANT), Harness(MERCHANT)
     ahead.clock.passes(30 * 86_400)
     ahead.ecticket.faults = [LOST_BEFORE]
-    later = (await ahead.work(ahead.order())).later
+    later = (await ahead.work(ahead.order())).deferred_record
     began = right.clock()
 
-    published = await right.finish(later)
+    published = await right.run(later)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert timedelta(seconds=600) <= right.clock() - began <= timedelta(seconds=780)
 
 
@@ -342,10 +342,10 @@ async def test_a_replay_under_a_fast_clock_still_doubts_every_part() -> None:
     ahead.clock.passes(30 * 86_400)
     ahead.ecticket.silent = True
     ahead.ecticket.faults = [LOST_AFTER] * 2
-    dead_letter = (await ahead.finish(ahead.order())).letter
+    dead_letter = (await ahead.run(ahead.order())).dead_letter
     right.ecticket.has(derived())
 
-    published = await right.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=ahead.clock))
+    published = await right.run(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=ahead.clock))
 
     assert published.event("submitted").data["recovered"] is True
     assert _issued(right) == []
@@ -375,9 +375,9 @@ async def test_counters_and_origin_of_an_unsigned_record_do_not_count() -> None:
     genuine = await harness.work(harness.record(b"{"))
     forged = with_headers(
         harness.record(b"{"),
-        ("ecticket-topic", header(genuine.letter, "ecticket-topic").encode()),
-        ("ecticket-partition", header(genuine.letter, "ecticket-partition").encode()),
-        ("ecticket-offset", header(genuine.letter, "ecticket-offset").encode()),
+        ("ecticket-topic", header(genuine.dead_letter, "ecticket-topic").encode()),
+        ("ecticket-partition", header(genuine.dead_letter, "ecticket-partition").encode()),
+        ("ecticket-offset", header(genuine.dead_letter, "ecticket-offset").encode()),
         ("ecticket-attempts", b"9"),
         ("ecticket-replays", b"9"),
         ("ecticket-order-id", b"VICTIM-1"),
@@ -389,7 +389,10 @@ async def test_counters_and_origin_of_an_unsigned_record_do_not_count() -> None:
     assert published.event("parked").id != genuine.event("parked").id
     assert published.event("parked").data["order_id"] is None
     assert published.event("parked").attributes["orderref"] == f"{forged.topic}/{forged.partition}/{forged.offset}"
-    assert (header(published.letter, "ecticket-attempts"), header(published.letter, "ecticket-replays")) == ("0", "0")
+    assert (header(published.dead_letter, "ecticket-attempts"), header(published.dead_letter, "ecticket-replays")) == (
+        "0",
+        "0",
+    )
 
 
 OWN_NAMES = st.sampled_from(
@@ -410,9 +413,9 @@ async def test_no_header_loses_an_order_or_issues_another(headers: tuple[tuple[s
     """Whatever headers a record has, its order is issued once under its number; only a wait may come before it."""
     harness = Harness(MERCHANT)
 
-    published = await harness.finish(with_headers(harness.order(), *headers))
+    published = await harness.run(with_headers(harness.order(), *headers))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert _issued(harness) == [derived()]
 
 
@@ -435,10 +438,10 @@ async def test_unverified_records_are_counted_each_and_logged_now_and_then() -> 
 # --- a plan that is signed is checked all the same --------------------------------------------------------------------
 
 
-async def _resumed(harness: Harness, plan: bytes) -> Told:
+async def _resumed(harness: Harness, plan: bytes) -> OrderEvents:
     """What comes of an order record with this plan and a valid signature."""
     record = with_headers(harness.order(), ("ecticket-plan", plan), ("ecticket-merchant-id", MERCHANT.encode()))
-    return await harness.finish(signed(record))
+    return await harness.run(signed(record))
 
 
 def _derived_part(number: int, of: int, **more: object) -> dict[str, object]:
@@ -467,7 +470,7 @@ async def test_a_plan_that_no_adapter_could_have_made_is_unreadable(plan: bytes)
 
     assert published.event("parked").data["reason"] == "unreadable"
     assert _issued(harness) == []
-    assert header(published.letter, "ecticket-plan") == plan.decode()
+    assert header(published.dead_letter, "ecticket-plan") == plan.decode()
 
 
 async def test_a_resumed_plan_is_checked_against_every_field_rule() -> None:
@@ -512,7 +515,7 @@ async def test_notification_urls_come_from_the_settings_and_never_from_a_plan() 
 
     published = await _resumed(harness, _plan(_derived_part(1, 1), order_id="A-1"))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     (request,) = harness.ecticket.requests
     assert (request.refund_notify_url, request.use_status_notify_url) == (url, url)
     assert b"notify_url" not in _header_bytes(await _deferred(harness, order_id="A-9"), "ecticket-plan")
@@ -529,20 +532,20 @@ async def test_the_keys_of_one_merchant_sign_no_plan_of_another() -> None:
         harness.order(merchant_id=MERCHANT), ("ecticket-plan", FORGED), ("ecticket-merchant-id", MERCHANT.encode())
     )
 
-    published = await harness.finish(signed(record, OTHER_MERCHANT))
+    published = await harness.run(signed(record, OTHER_MERCHANT))
 
     assert _issued(harness) == [derived()]
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert _trusts(harness) == [Trust.OTHER_MERCHANT]
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
-async def _parked(harness: Harness) -> Told:
+async def _parked(harness: Harness) -> OrderEvents:
     harness.ecticket.faults = [LOST_BEFORE]
     harness.ecticket.silent = True
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
     harness.ecticket.silent = False
     return published
 
@@ -552,15 +555,17 @@ async def test_a_dead_letter_that_is_copied_back_by_hand_goes_on(topic: str) -> 
     """With its plan, by any tool that keeps key, value and headers; what comes of it is another fact."""
     harness = Harness(MERCHANT)
     parked = await _parked(harness)
-    copied = replace(parked.letter, topic=topic, offset=99, headers=(*parked.letter.headers, ("x-copied-by", b"me")))
+    copied = replace(
+        parked.dead_letter, topic=topic, offset=99, headers=(*parked.dead_letter.headers, ("x-copied-by", b"me"))
+    )
     harness.ecticket.silent = True
 
-    again = await harness.finish(copied)
+    again = await harness.run(copied)
 
     assert _trusts(harness) == []
     assert again.event("parked").attributes["orderref"] == parked.event("parked").attributes["orderref"]
     assert again.event("parked").id != parked.event("parked").id
-    assert header(again.letter, "ecticket-dead-letter") == f"{topic}/2/99"
+    assert header(again.dead_letter, "ecticket-dead-letter") == f"{topic}/2/99"
 
 
 async def test_the_same_parking_has_the_same_id() -> None:
@@ -578,7 +583,7 @@ async def test_a_graver_parking_of_the_same_record_has_another_id() -> None:
     harness = Harness(MERCHANT, OTHER_MERCHANT)
     record = harness.order(line("no item number of ECTicket"), merchant_id=MERCHANT)
     first = await harness.work(record)
-    harness.book.remove(MERCHANT)
+    harness.merchants.remove(MERCHANT)
 
     second = await harness.work(record)
 
@@ -590,14 +595,14 @@ async def test_two_dead_letters_of_one_order_have_two_ids() -> None:
     """Each part is parked in a sitting of its own, for the same reason; readers must hear of both."""
     harness = Harness(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.faults = [LOST_BEFORE, LOST_BEFORE]
-    later = (await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))).later
+    later = (await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))).deferred_record
     plan = json.loads(header(later, "ecticket-plan"))
     ids = []
     for part in plan["parts"]:
         alone = json.dumps({**plan, "parts": [part]}).encode()
         headers = tuple((name, alone if name == "ecticket-plan" else value) for name, value in later.headers)
         harness.ecticket.silent = True
-        published = await harness.finish(signed(replace(later, headers=headers)))
+        published = await harness.run(signed(replace(later, headers=headers)))
         ids.append(published.event("parked").id)
         assert published.event("parked").data["reason"] == "unresolved"
 
@@ -624,7 +629,7 @@ async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinar
 
     again = replay(forged, topics=TOPICS, now=harness.clock(), signer=SIGNER)
     assert isinstance(again, ReplayRecord)
-    published = await harness.finish(harness.reader.published(again.producer_record))
+    published = await harness.run(harness.reader.published(again.producer_record))
 
     assert (again.replays, again.mapped_again) == (1, True)
     assert "FORGED1" not in _issued(harness)
@@ -653,9 +658,9 @@ async def test_a_dead_letter_without_its_value_is_marked_when_it_is_parked_again
     """Copied back by hand and parked again, it still names the record that a replay reads the value from."""
     harness = Harness(MERCHANT)
     large = harness.record(b" " * 3_000_000)
-    first = (await harness.work(large)).letter
+    first = (await harness.work(large)).dead_letter
 
-    second = (await harness.work(replace(first, topic=TOPICS.orders_paid, offset=50))).letter
+    second = (await harness.work(replace(first, topic=TOPICS.orders_paid, offset=50))).dead_letter
 
     for dead_letter in (first, second):
         assert dead_letter.value is None
@@ -671,7 +676,7 @@ async def test_parsed_ids_travel_with_the_order() -> None:
     harness = Harness(MERCHANT)
     parked = await _parked(harness)
 
-    for record in (parked.letter, await _deferred(harness, order_id="A-2")):
+    for record in (parked.dead_letter, await _deferred(harness, order_id="A-2")):
         assert header(record, "ecticket-merchant-id") == MERCHANT
         assert header(record, "ecticket-order-id") == json.loads(record.value or b"")["order_id"]
 
@@ -688,7 +693,7 @@ async def test_an_order_that_breaks_the_adapter_is_named(monkeypatch: pytest.Mon
     published = await harness.work(harness.order(order_id="A-5"))
 
     assert published.event("parked").data["order_id"] == "A-5"
-    assert header(published.letter, "ecticket-order-id") == "A-5"
+    assert header(published.dead_letter, "ecticket-order-id") == "A-5"
     assert harness.submit._failed_orders == {}
 
 

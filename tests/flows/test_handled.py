@@ -12,7 +12,7 @@ from adapter.flows.dead_letter_view import DeadLetter
 from adapter.flows.handled import handled_dead_letters
 from adapter.flows.published_events import PublishedEvent, may_concern, read_published_event
 from adapter.stream.records import Record
-from adapter.testing.surroundings import TOPICS
+from adapter.testing.fakes import TOPICS
 from flows.harness import SERIAL, Harness, derived, line
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

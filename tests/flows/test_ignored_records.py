@@ -16,9 +16,9 @@ from extensions.odd_types import Number
 from adapter import Customer, Ignore, IssueType, Line, Order, OrderOutcome, OrderRecord, hookimpl, read_order
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
+from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import CUSTOMER, MERCHANT
-from adapter.testing.surroundings import TOPICS, RecordContext
-from adapter.testing.told import Told, header
+from adapter.testing.outcome_reader import OrderEvents, header
 from adapter.web.metrics import Metrics
 from flows.harness import Harness, derived, replayed, with_headers
 
@@ -52,8 +52,8 @@ def _value(state: str) -> bytes:
     return json.dumps({"state": state, "customer": "王小明"}).encode()
 
 
-def _nothing_published(published: Told) -> bool:
-    return not (published.events or published.deferred or published.confirmations or published.letters)
+def _nothing_published(published: OrderEvents) -> bool:
+    return not (published.events or published.deferred_records or published.confirmations or published.dead_letters)
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ async def test_an_ignored_record_is_settled_without_an_event(
     assert published.ignored == reason
     assert _nothing_published(published)
     assert harness.ecticket.calls == []
-    assert harness.heard.of("ignored") == [("shop", reason)]
-    assert harness.heard.of("order_settled") == [("ignored",)]
+    assert harness.observer.of("ignored") == [("shop", reason)]
+    assert harness.observer.of("order_settled") == [("ignored",)]
     assert [(each.ignored, each.plugin, each.order_id) for each in shop.outcomes] == [(reason, "shop", None)]
 
 
@@ -122,11 +122,11 @@ async def test_after_a_crash_under_another_mapping_it_is_unresolved(harness: Har
     published = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
 
     assert published.ignored is None
-    assert (published.reason, header(published.letter, "ecticket-plugin")) == ("unresolved", "shop")
-    assert "tickets may exist" in header(published.letter, "ecticket-message")
-    assert header(published.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert (published.reason, header(published.dead_letter, "ecticket-plugin")) == ("unresolved", "shop")
+    assert "tickets may exist" in header(published.dead_letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
     assert published.event("parked").data["reason"] == "unresolved"
-    assert published.letter.value == record.value
+    assert published.dead_letter.value == record.value
 
 
 async def test_a_record_marked_possibly_sent_is_not_ignored(harness: Harness) -> None:
@@ -139,8 +139,8 @@ async def test_a_record_marked_possibly_sent_is_not_ignored(harness: Harness) ->
 async def test_a_replayed_record_that_was_never_sent_can_be_ignored(harness: Harness, shop: Shop) -> None:
     """A shop's old cancelled orders leave the dead letters once its plugin ignores them."""
     shop.ignored = set()
-    harness.book.remove(MERCHANT)
-    dead_letter = (await harness.work(harness.record(_value("cancelled")))).letter
+    harness.merchants.remove(MERCHANT)
+    dead_letter = (await harness.work(harness.record(_value("cancelled")))).dead_letter
     shop.ignored = {"cancelled"}
 
     again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock, signer=harness.signer)
@@ -154,14 +154,14 @@ async def test_an_order_under_way_is_not_lost_to_a_plugin_that_ignores_it_now(ha
     """Its record carries the plan, so it is not parsed again."""
     shop.ignored = set()
     harness.ecticket.faults = [NOT_SENT] * 9
-    deferred = (await harness.work(harness.record(_value("cancelled")))).later
+    deferred = (await harness.work(harness.record(_value("cancelled")))).deferred_record
     parsed = shop.parsed
     harness.ecticket.faults = []
     shop.ignored = {"cancelled"}
 
-    published = await harness.finish(deferred)
+    published = await harness.run(deferred)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.tickets == {derived(): 1}
     assert shop.parsed == parsed
 
@@ -170,7 +170,7 @@ async def test_a_record_with_an_untrusted_plan_is_not_ignored(harness: Harness, 
     """Its signature is not valid, so the plan is not followed; parts of the order may be issued all the same."""
     shop.ignored = set()
     harness.ecticket.faults = [NOT_SENT] * 9
-    deferred = (await harness.work(harness.record(_value("cancelled")))).later
+    deferred = (await harness.work(harness.record(_value("cancelled")))).deferred_record
     unsigned = replace(deferred, headers=tuple(each for each in deferred.headers if each[0] != "ecticket-signature"))
     shop.ignored = {"cancelled"}
 
@@ -184,10 +184,10 @@ async def test_an_ignored_record_that_waits_too_long_is_not_handed_on(harness: H
     record = harness.record(_value("cancelled"))
     prepared = await harness.submit.prepare(record)
 
-    outcome = harness.submit.hand_off(record, prepared.subject, RecordContext(record, NOON + timedelta(seconds=1)))
+    outcome = harness.submit.hand_off(record, prepared.subject, FakeRecordContext(record, NOON + timedelta(seconds=1)))
 
     assert outcome.records == ()
-    assert harness.heard.of("deferred") == []
+    assert harness.observer.of("deferred") == []
 
 
 async def test_many_reasons_are_counted_as_other(shop: Shop) -> None:
@@ -200,7 +200,7 @@ async def test_many_reasons_are_counted_as_other(shop: Shop) -> None:
         await harness.work(harness.record(_value(state)))
     await harness.work(harness.record(_value("order 3")))
 
-    counted = [reason for _, reason in harness.heard.of("ignored")]
+    counted = [reason for _, reason in harness.observer.of("ignored")]
     assert len(set(counted)) == 51
     assert counted.count("other") == 11
     assert counted[-1] == "order 3"
@@ -234,7 +234,7 @@ async def test_other_answers_are_still_refused(answer: object) -> None:
     published = await harness.work(harness.record(b"{}"))
 
     assert published.reason == "plugin-error"
-    assert "Ignore" in header(published.letter, "ecticket-message")
+    assert "Ignore" in header(published.dead_letter, "ecticket-message")
 
 
 async def test_a_dead_letter_without_its_value_is_not_taken_for_a_tombstone(harness: Harness, shop: Shop) -> None:
@@ -244,7 +244,7 @@ async def test_a_dead_letter_without_its_value_is_not_taken_for_a_tombstone(harn
     published = await harness.work(record)
 
     assert (published.ignored, published.reason) == (None, "unreadable")
-    assert "dead-letters replay" in header(published.letter, "ecticket-message")
+    assert "dead-letters replay" in header(published.dead_letter, "ecticket-message")
     assert shop.parsed == 0
 
 
@@ -264,7 +264,7 @@ async def test_a_plugin_reads_the_adapters_own_format_out_of_an_envelope() -> No
 
     assert published.event("parked").data["order_id"] == "A-1"
     assert broken.reason == "unreadable"
-    assert "order_id" in header(broken.letter, "ecticket-message")
+    assert "order_id" in header(broken.dead_letter, "ecticket-message")
 
 
 async def test_a_reason_without_a_hash_is_counted_as_its_text() -> None:
@@ -280,8 +280,8 @@ async def test_a_reason_without_a_hash_is_counted_as_its_text() -> None:
 
     assert published.ignored == "cancelled"
     assert _nothing_published(published)
-    assert harness.heard.of("ignored") == [("shop", "cancelled")]
-    assert type(harness.heard.of("ignored")[0][1]) is str
+    assert harness.observer.of("ignored") == [("shop", "cancelled")]
+    assert type(harness.observer.of("ignored")[0][1]) is str
 
 
 async def test_an_order_number_without_a_hash_is_issued_as_its_text() -> None:

@@ -7,8 +7,8 @@ import pytest
 from adapter.flows.known_numbers import CONFIRMED_KEPT, DROPPED_KEPT, UNCONFIRMED_KEPT, KnownNumbers
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.testing.fakes import FakeMerchants
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Book
 
 PICKUP, GIFT = TradeNoKind.MERCHANT, TradeNoKind.FREE
 
@@ -18,7 +18,7 @@ def number(value: str, kind: TradeNoKind = PICKUP) -> TradeNo:
 
 
 def merchant(known_trade_no: str | None = None) -> Merchant:
-    found = Book(MERCHANT, known_trade_no=known_trade_no).find(MERCHANT)
+    found = FakeMerchants(MERCHANT, known_trade_no=known_trade_no).find(MERCHANT)
     assert found is not None
     return found
 

@@ -10,9 +10,9 @@ from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, NOT_SENT, REFUSED
+from adapter.testing.fakes import TOPICS, FakeMerchants, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Book, RecordContext
-from adapter.testing.told import header
+from adapter.testing.outcome_reader import header
 from flows.harness import SERIAL, Harness, line
 from flows.test_reissue import ORDER_REF, _read
 
@@ -23,8 +23,8 @@ REPLACED = Merchant(
 
 def start_with_replaced_keys(harness: Harness) -> None:
     """A process that starts after the merchant's keys were replaced, and never knew the old ones."""
-    harness.book.add(REPLACED)
-    harness.signer = RecordSigner(KeyRing(harness.book))
+    harness.merchants.add(REPLACED)
+    harness.signer = RecordSigner(KeyRing(harness.merchants))
     harness.use()
 
 
@@ -32,7 +32,7 @@ async def reissued(harness: Harness) -> Record:
     """The deferred record of an order that was refused, and that `reissue` gives its second number."""
     harness.ecticket.faults = [REFUSED]
     record = harness.order()
-    published = await harness.finish(record)
+    published = await harness.run(record)
     work = (await harness.submit.prepare(record)).subject
     parts = await harness.hook_runner.parts(work.order, harness.submit._plan)  # type: ignore[union-attr, arg-type]  # a fresh order
     failed = final_failures(_read(published.events), "A-1")
@@ -56,10 +56,10 @@ async def failed_next_to_a_deferred_part(harness: Harness, *, attempts: int) -> 
     harness.ecticket.refuses_repeats = True
     harness.ecticket.faults = [REFUSED, *[NOT_SENT] * attempts]
     published = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
-    while "failed" not in published.kinds:
-        published = await harness.work(published.deferred[0])
+    while "failed" not in published.types:
+        published = await harness.work(published.deferred_records[0])
     harness.ecticket.faults = []
-    return published.deferred[0]
+    return published.deferred_records[0]
 
 
 async def test_a_part_that_was_published_as_failed_is_not_issued_later() -> None:
@@ -68,10 +68,10 @@ async def test_a_part_that_was_published_as_failed_is_not_issued_later() -> None
     record = await failed_next_to_a_deferred_part(harness, attempts=2000)
     start_with_replaced_keys(harness)
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
-    assert [event.kind for event in published.events] == ["parked"]
-    assert header(published.letter, "ecticket-reason") == "unresolved"
+    assert [event.type for event in published.events] == ["parked"]
+    assert header(published.dead_letter, "ecticket-reason") == "unresolved"
     assert harness.ecticket.tickets.total() == 0
 
 
@@ -82,13 +82,13 @@ async def test_what_was_reissued_is_not_issued_under_its_first_number() -> None:
     harness.ecticket.visible_after = 3600.0
     harness.ecticket.faults = [LOST_AFTER]
     while not harness.ecticket.issues[derive_trade_no(MERCHANT, "A-1", 1, reissue=1)]:
-        record = (await harness.work(record)).later
+        record = (await harness.work(record)).deferred_record
     harness.ecticket.visible_after = 0.0
     start_with_replaced_keys(harness)
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
-    assert header(published.letter, "ecticket-reason") == "unresolved"
+    assert header(published.dead_letter, "ecticket-reason") == "unresolved"
     assert harness.ecticket.tickets.total() == 1
 
 
@@ -98,9 +98,9 @@ async def test_a_reissue_that_was_never_sent_is_not_sent_under_the_first_number(
     record = await reissued(harness)
     start_with_replaced_keys(harness)
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
-    assert header(published.letter, "ecticket-reason") == "unresolved"
+    assert header(published.dead_letter, "ecticket-reason") == "unresolved"
     assert harness.ecticket.tickets.total() == 0
 
 
@@ -111,11 +111,11 @@ async def test_a_record_that_is_handed_on_keeps_that_its_plan_was_lost() -> None
     start_with_replaced_keys(harness)
 
     prepared = await harness.submit.prepare(record)
-    (handed_on,) = harness.submit.hand_off(record, prepared.subject, RecordContext(record)).records
-    published = await harness.finish(harness.reader.published(handed_on))
+    (handed_on,) = harness.submit.hand_off(record, prepared.subject, FakeRecordContext(record)).records
+    published = await harness.run(harness.reader.published(handed_on))
 
     assert dict(handed_on.headers)["ecticket-plan-lost"] == b"true"
-    assert header(published.letter, "ecticket-reason") == "unresolved"
+    assert header(published.dead_letter, "ecticket-reason") == "unresolved"
     assert harness.ecticket.tickets.total() == 0
 
 
@@ -124,14 +124,14 @@ async def test_a_dead_letter_with_such_a_plan_is_not_replayed_without_its_key() 
     harness = Harness(MERCHANT)
     harness.ecticket.refuses_repeats = True
     harness.ecticket.faults = [REFUSED, *[NOT_SENT] * 100_000]
-    published = await harness.finish(harness.order(line(), line("SPA", 1, **SERIAL)))
-    book = Book(MERCHANT)
+    published = await harness.run(harness.order(line(), line("SPA", 1, **SERIAL)))
+    book = FakeMerchants(MERCHANT)
     book.add(REPLACED)
 
-    refused = replay(published.letter, topics=TOPICS, now=harness.clock(), signer=RecordSigner(KeyRing(book)))
+    refused = replay(published.dead_letter, topics=TOPICS, now=harness.clock(), signer=RecordSigner(KeyRing(book)))
 
     assert isinstance(refused, NotReplayed)
     assert "keys.signing_key" in refused.reason
     assert not isinstance(
-        replay(published.letter, topics=TOPICS, now=harness.clock(), signer=harness.signer), NotReplayed
+        replay(published.dead_letter, topics=TOPICS, now=harness.clock(), signer=harness.signer), NotReplayed
     )

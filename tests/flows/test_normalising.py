@@ -9,7 +9,7 @@ from adapter import IssueRequest, IssueType, Line, Order, PrintType, TicketItem,
 from adapter.errors import NotSent
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import NOT_SENT
-from adapter.testing.told import header
+from adapter.testing.outcome_reader import header
 from flows.fakes import CUSTOMER
 from flows.harness import Harness, derived, plan_of
 
@@ -38,13 +38,13 @@ async def test_what_is_sent_is_respelt_and_counted(harness: Harness) -> None:
     published = await harness.work(harness.order(customer=ODD))
 
     (request,) = harness.ecticket.requests
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert (request.customer_name, request.customer_phone, request.customer_email) == (
         "Jose O'Neil",
         "0912345678",
         "ming@example.com",
     )
-    assert set(harness.heard.of("normalised")) == {
+    assert set(harness.observer.of("normalised")) == {
         ("CustomerName", "blanks"),
         ("CustomerName", "punctuation"),
         ("CustomerName", "accents"),
@@ -64,18 +64,18 @@ async def test_a_plugins_output_is_respelt_too() -> None:
     assert [(entry.item_no, entry.ticket_amount) for entry in request.ticket_info] == [("VQT04959", 4)]
     assert (request.print_type, request.customer_name, request.operator) == (None, "王小明", "Angela")
     assert published.event("submitted").data["items"] == [{"item_no": "VQT04959", "name": None, "quantity": 4}]
-    assert ("ItemNo", "full_width") in harness.heard.of("normalised")
+    assert ("ItemNo", "full_width") in harness.observer.of("normalised")
 
 
 async def test_what_still_breaks_a_rule_is_an_invalid_order(harness: Harness) -> None:
     """A landline in any form is no mobile number; nothing is sent, and the message shows no digit of it."""
     published = await harness.work(harness.order(customer={**CUSTOMER, "phone": "(02) 2345-6789"}))
 
-    message = header(published.letter, "ecticket-message")
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    message = header(published.dead_letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
     assert "CustomerPhone" in message
     assert "2345" not in message
-    assert harness.heard.of("normalised") == []
+    assert harness.observer.of("normalised") == []
     assert harness.ecticket.calls == []
 
 
@@ -87,7 +87,7 @@ async def test_numbers_do_not_depend_on_the_spelling(harness: Harness) -> None:
 
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.requests == []
-    assert harness.heard.of("normalised") == []
+    assert harness.observer.of("normalised") == []
 
 
 async def test_the_plan_that_travels_is_respelt(harness: Harness) -> None:
@@ -95,7 +95,7 @@ async def test_the_plan_that_travels_is_respelt(harness: Harness) -> None:
     harness.ecticket.always = NOT_SENT
     published = await harness.work(harness.order(customer=ODD))
 
-    (handed_off,) = plan_of(published.later).parts
+    (handed_off,) = plan_of(published.deferred_record).parts
     assert isinstance(NOT_SENT.answer, NotSent)
     assert handed_off.part.request.customer_phone == "0912345678"
-    assert json.loads(header(published.later, "ecticket-plan"))["customer"]["name"] == ["Jose O'Neil"]
+    assert json.loads(header(published.deferred_record, "ecticket-plan"))["customer"]["name"] == ["Jose O'Neil"]

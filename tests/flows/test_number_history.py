@@ -17,8 +17,8 @@ from adapter.flows.number_history import NumberHistory
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, REFUSED
+from adapter.testing.fakes import FakeMerchants
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Book
 from flows.harness import Harness, derived
 
 N = TradeNo(kind=TradeNoKind.MERCHANT, value="CBX1")
@@ -62,7 +62,7 @@ class Topic:
 
 def taken(*records: Record) -> NumberHistory:
     """A history that has read these records."""
-    history = NumberHistory(merchants=Book(MERCHANT))
+    history = NumberHistory(merchants=FakeMerchants(MERCHANT))
     for record in records:
         history.take(record)
     return history
@@ -75,7 +75,7 @@ def owner(history: NumberHistory) -> str | None:
 
 def candidates(history: NumberHistory) -> tuple[TradeNo, ...]:
     """The numbers that a proof of life would query."""
-    merchant = Book(MERCHANT).find(MERCHANT)
+    merchant = FakeMerchants(MERCHANT).find(MERCHANT)
     assert merchant is not None
     return history.known.to_query(merchant, N.kind)
 
@@ -221,7 +221,7 @@ async def test_ordinary_orders_never_look() -> None:
     harness.ecticket.faults = [LOST_AFTER]
     published = await harness.work(harness.order(order_id="A-2"))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert len(topic.reads) == 1
 
 
@@ -232,9 +232,9 @@ async def test_after_a_restart_the_tail_names_a_number_for_the_proof_of_life() -
     harness.use()
     harness.ecticket.faults = [REFUSED]
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
-    assert published.kinds == ["failed"]
+    assert published.types == ["failed"]
     assert derived("A-0") in harness.ecticket.asked("query")
 
 
@@ -247,8 +247,8 @@ async def test_a_forged_number_proves_nothing() -> None:
 
     published = await harness.work(harness.order())
     for _ in range(15):
-        assert published.nothing_but_deferred
-        published = await harness.work(published.later)
+        assert published.only_deferred
+        published = await harness.work(published.deferred_record)
 
     assert harness.ecticket.issues == {derived(): 1}
     assert N.value in harness.ecticket.asked("query")

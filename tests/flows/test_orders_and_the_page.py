@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import TradeNoKind
 from adapter.protocol.taipei import TAIPEI
-from adapter.sandbox.catalogue import Catalogue
-from adapter.sandbox.judging import Judge
-from adapter.sandbox.reading import read_issue
+from adapter.sandbox.catalogue import ItemCatalogue
+from adapter.sandbox.issue_validation import IssueValidator
+from adapter.sandbox.payload_parsing import read_issue
 from adapter.sandbox.settings import SandboxSettings
 from adapter.testing.clock import NOON
-from adapter.testing.told import header
+from adapter.testing.outcome_reader import header
 from flows.harness import Harness, derived
 
 TODAY = NOON.astimezone(TAIPEI).date()
 SETTINGS = SandboxSettings(port=0)
-JUDGE = Judge(SETTINGS, Catalogue(SETTINGS.items, max_items=100))
+JUDGE = IssueValidator(SETTINGS, ItemCatalogue(SETTINGS.items, max_items=100))
 PICKUPS, GIFTS = ("VQT04959", "VNS21400", "BR103218"), ("GFT00001", "GFT00002")
 TYPES = ("convenience_store", "paper", "electronic", "serial_number")
 PEOPLE = (
@@ -71,8 +71,8 @@ def test_what_is_sent_is_accepted_whole_and_once(bought: list[dict[str, object]]
     published = asyncio.run(harness.work(harness.order(*bought, **content)))
 
     requests = harness.ecticket.requests
-    if published.letters:
-        reason = header(published.letter, "ecticket-reason")
+    if published.dead_letters:
+        reason = header(published.dead_letter, "ecticket-reason")
         assert (reason, bool(content["trade_no"]), requests) == ("does-not-fit", True, [])
         return
     for request in requests:

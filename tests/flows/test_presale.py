@@ -17,8 +17,8 @@ from adapter.issuance.next_step import Unverified
 from adapter.protocol.issue import IssueRequest, TradeNo, TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT
-from adapter.testing.surroundings import TOPICS
-from adapter.testing.told import header
+from adapter.testing.fakes import TOPICS
+from adapter.testing.outcome_reader import header
 from flows.fakes import Maps
 from flows.harness import Harness, derived, line, plan_of, replayed
 
@@ -94,8 +94,8 @@ async def test_a_contradiction_parks_the_order_with_nothing_sent(
     """`invalid-order`; the message names the page."""
     published = await harness.work(harness.order(*lines, **content))
 
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
-    assert "developers.ecpay.com.tw/32163" in header(published.letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
+    assert "developers.ecpay.com.tw/32163" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.calls == []
 
 
@@ -136,7 +136,7 @@ async def test_trade_no_goes_to_the_call_that_needs_it(harness: Harness) -> None
         TradeNo(kind=TradeNoKind.MERCHANT, value="PAY1"),
         TradeNo(kind=TradeNoKind.FREE, value=derived(part=2)),
     ]
-    assert published.kinds == ["submitted", "submitted"]
+    assert published.types == ["submitted", "submitted"]
 
 
 async def test_a_second_record_with_trade_no_buys_no_gift_twice(harness: Harness) -> None:
@@ -145,11 +145,11 @@ async def test_a_second_record_with_trade_no_buys_no_gift_twice(harness: Harness
     first = await harness.work(harness.order(gift, line(), trade_no="PAY1"))
     harness.ecticket.calls.clear()
 
-    again = await harness.finish(harness.order(gift, line(), trade_no="PAY1"))
+    again = await harness.run(harness.order(gift, line(), trade_no="PAY1"))
 
     assert harness.ecticket.calls[0] == ("query", "PAY1")
     assert harness.ecticket.tickets == {"PAY1": 1, derived(part=2): 1}
-    assert again.kinds == ["submitted", "submitted"]
+    assert again.types == ["submitted", "submitted"]
     assert {event.attributes["id"] for event in again.events} == {event.attributes["id"] for event in first.events}
 
 
@@ -198,7 +198,7 @@ async def test_an_order_that_waits_past_its_first_day_begins_tomorrow() -> None:
     harness.clock.time = NOON + timedelta(days=20)
     harness.ecticket.always = None
 
-    published = await harness.work(published.later)
+    published = await harness.work(published.deferred_record)
 
     (request,) = harness.ecticket.requests[-1:]
     assert sent_dates(request) == ("2", ["20260322"])
@@ -226,10 +226,10 @@ async def test_the_plan_that_travels_knows_which_days_move() -> None:
 
     published = await harness.work(harness.order(line("DAY"), paid_at="2026-03-01T12:00:00+08:00"))
 
-    (handed_off,) = plan_of(published.later).parts
+    (handed_off,) = plan_of(published.deferred_record).parts
     assert handed_off.part.items[0].start_moves
     assert handed_off.part.request.ticket_info[0].start_date == date(2026, 3, 2)
-    assert plan_of(published.later).unverified in (None, Unverified())
+    assert plan_of(published.deferred_record).unverified in (None, Unverified())
 
 
 async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
@@ -239,8 +239,8 @@ async def test_an_odd_time_of_the_record_dates_no_ticket() -> None:
 
     published = await harness.work(odd)
 
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
-    assert "paid_at" in header(published.letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
+    assert "paid_at" in header(published.dead_letter, "ecticket-message")
 
 
 # --- plugins ----------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ async def test_a_line_may_contradict_its_plugin() -> None:
 
     published = await harness.work(harness.order(line(immediate=True)))
 
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
     assert harness.ecticket.calls == []
 
 
@@ -279,8 +279,8 @@ async def test_a_shaped_date_is_never_dropped() -> None:
     shapes.fields = {"is_immediate": False}
     await harness.work(harness.order(order_id="A-2"))
 
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
-    assert "IsImmediate is 1" in header(published.letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
+    assert "IsImmediate is 1" in header(published.dead_letter, "ecticket-message")
     assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260401"])]
 
 
@@ -291,8 +291,8 @@ async def test_a_day_that_a_hook_has_set_does_not_move() -> None:
 
     published = await harness.work(harness.order(line("DAY")))
 
-    assert header(published.letter, "ecticket-reason") == "invalid-order"
-    assert "StartDate" in header(published.letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-reason") == "invalid-order"
+    assert "StartDate" in header(published.dead_letter, "ecticket-message")
 
 
 async def test_a_replayed_order_counts_from_its_first_record() -> None:
@@ -301,11 +301,11 @@ async def test_a_replayed_order_counts_from_its_first_record() -> None:
     catalogue = CataloguePlugin({"TWO-DAYS": CatalogueEntry(item_no="VQT04959", start_after_days=2)})
     harness = Harness(plugins={"shop": maps, "catalogue": catalogue})
     maps.error = RuntimeError("the shop's mapping is broken")
-    dead_letter = (await harness.work(harness.order(line("TWO-DAYS")))).letter
+    dead_letter = (await harness.work(harness.order(line("TWO-DAYS")))).dead_letter
     maps.error = None
     harness.clock.time = NOON + timedelta(days=5)
     again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock)
 
-    await harness.finish(replace(again, timestamp=harness.clock()))
+    await harness.run(replace(again, timestamp=harness.clock()))
 
     assert [sent_dates(request) for request in harness.ecticket.requests] == [("2", ["20260307"])]

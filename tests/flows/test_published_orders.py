@@ -29,7 +29,7 @@ async def test_valid_orders_are_issued_and_invalid_ones_parked(name: str, conten
 
     published = await harness.work(harness.record(content))
 
-    assert set(published.kinds) == {"submitted" if name.startswith("valid") and name != "valid-least" else "parked"}
+    assert set(published.types) == {"submitted" if name.startswith("valid") and name != "valid-least" else "parked"}
 
 
 class ShopRules:

@@ -21,7 +21,7 @@ from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED, REFUSED_AFTER
-from adapter.testing.told import Told, header
+from adapter.testing.outcome_reader import OrderEvents, header
 from flows.harness import THREE_PARTS, Harness, plan_of, with_headers
 
 FAULTS = (None, None, LOST_AFTER, LOST_BEFORE, NOT_SENT, NOT_ACCEPTED, REFUSED, REFUSED_AFTER)
@@ -33,7 +33,7 @@ class RandomOrder:
 
     seed: int
     harness: Harness = field(init=False)
-    published: Told = field(default_factory=Told)
+    published: OrderEvents = field(default_factory=OrderEvents)
     parts: int = 0
     crashes: int = 0
 
@@ -60,14 +60,14 @@ class RandomOrder:
                 fenced, mapping_changed = self.harness.clock(), mapping_changed or chance.random() < 0.2
                 continue
             self.published.add(published)
-            if not published.deferred:
+            if not published.deferred_records:
                 return
-            record, fenced, mapping_changed = published.later, None, False
+            record, fenced, mapping_changed = published.deferred_record, None, False
         raise AssertionError("the order does not end")
 
     async def _run(
         self, record: Record, fenced: datetime | None, mapping_changed: bool, chance: random.Random
-    ) -> Told | None:
+    ) -> OrderEvents | None:
         """One sitting; None: the process dies at one of its sends, or when all is done and nothing is committed."""
         dies = self.crashes > 0 and chance.random() < 0.3
         self.crashes -= dies
@@ -93,11 +93,11 @@ class RandomOrder:
         wrong = [f"{number} was issued {times} times" for number, times in tickets.items() if times > 1]
         settled = []
         for event in self.published.events:
-            if event.kind in ("submitted", "failed"):
+            if event.type in ("submitted", "failed"):
                 settled.append(event.data["part"])
-                if tickets[str(event.data["trade_no"])] != (event.kind == "submitted"):
-                    wrong.append(f"told as {event.kind}, with {tickets[str(event.data['trade_no'])]} issuances")
-        for dead_letter in self.published.letters:
+                if tickets[str(event.data["trade_no"])] != (event.type == "submitted"):
+                    wrong.append(f"told as {event.type}, with {tickets[str(event.data['trade_no'])]} issuances")
+        for dead_letter in self.published.dead_letters:
             for handed_off in plan_of(dead_letter).parts:
                 settled.append(handed_off.part.number)
                 if header(dead_letter, "ecticket-reason") != "unresolved" and tickets[handed_off.part.trade_no.value]:
@@ -114,7 +114,7 @@ async def test_after_random_failures_events_and_tickets_agree() -> None:
         day = RandomOrder(seed)
         await day.live()
         assert day.disagreements() == [], f"seed {seed}"
-        ends.update(day.published.kinds)
+        ends.update(day.published.types)
 
     assert set(ends) == {"submitted", "failed", "parked"}
 
@@ -123,7 +123,7 @@ async def test_the_comparison_of_events_and_tickets_finds_differences(monkeypatc
     """A house whose new processes forget that the old ones may have sent issues twice, and is found out."""
     work = Harness.work
 
-    async def forgetful(self: Harness, record: Record, *, lost_after: int | None = None, **_: object) -> Told:
+    async def forgetful(self: Harness, record: Record, *, lost_after: int | None = None, **_: object) -> OrderEvents:
         return await work(self, record, lost_after=lost_after)
 
     monkeypatch.setattr(Harness, "work", forgetful)
@@ -156,6 +156,6 @@ async def test_whatever_a_record_holds_it_has_one_outcome(
 
     published = await harness.work(record)
 
-    assert published.kinds == ["parked"]
-    assert (published.letter.key, published.letter.value) == (key, value)
+    assert published.types == ["parked"]
+    assert (published.dead_letter.key, published.dead_letter.value) == (key, value)
     assert harness.ecticket.calls == []

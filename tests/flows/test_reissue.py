@@ -30,9 +30,9 @@ from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import Record
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import REFUSED
+from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS
-from adapter.testing.told import Told, ToldEvent, header
+from adapter.testing.outcome_reader import OrderEvents, OutcomeEvent, header
 from flows.harness import SERIAL, Harness, derived, line, plan_of
 
 ORDER_REF = OrderRef(merchant_id=MERCHANT, order_id="A-1", reference={"cart": 7})
@@ -54,10 +54,10 @@ def _event(kind: str, trade_no: str, *, minute: int, part: int = 1, parts: int =
     )
 
 
-def _read(events: Sequence[ToldEvent]) -> list[PublishedEvent]:
+def _read(events: Sequence[OutcomeEvent]) -> list[PublishedEvent]:
     return [
         PublishedEvent(
-            name=event.kind,
+            name=event.type,
             merchant_id=MERCHANT,
             order_id="A-1",
             trade_no=str(event.data["trade_no"]),
@@ -131,12 +131,12 @@ def test_the_order_of_publishing_counts_and_not_the_clocks() -> None:
 async def test_a_failed_order_that_the_shop_sent_again_is_not_reissued_while_it_is_under_way(harness: Harness) -> None:
     """ECTicket takes the number of a refused call: with another number besides there would be two sets of tickets."""
     harness.ecticket.faults = [REFUSED]
-    failed = await harness.finish(harness.order())
+    failed = await harness.run(harness.order())
 
     again = await harness.work(harness.order())
     found = final_failures(_read([*failed.events, *again.events]), "A-1")
 
-    assert (failed.kinds, again.kinds) == (["failed"], ["submitted"])
+    assert (failed.types, again.types) == (["failed"], ["submitted"])
     assert isinstance(found, NotReissued)
     assert f"under way under {derived()}" in found.reason
 
@@ -169,11 +169,11 @@ def test_an_order_is_named_by_its_id_or_a_number() -> None:
 # --- the next number --------------------------------------------------------------------------------------------------
 
 
-async def _failed(harness: Harness, *lines: dict[str, object], **content: object) -> tuple[Record, Told]:
+async def _failed(harness: Harness, *lines: dict[str, object], **content: object) -> tuple[Record, OrderEvents]:
     """An order whose first part was finally refused."""
     harness.ecticket.faults = [REFUSED]
     record = harness.order(*lines, **content)
-    return record, await harness.finish(record)
+    return record, await harness.run(record)
 
 
 async def _parts(harness: Harness, record: Record, **policy: Any) -> tuple[Part, ...]:
@@ -221,7 +221,7 @@ async def test_the_next_number_is_counted_on_from_the_last(
 # --- stories ----------------------------------------------------------------------------------------------------------
 
 
-async def _reissued(harness: Harness, record: Record, published: Told, which: str = "A-1") -> Record:
+async def _reissued(harness: Harness, record: Record, published: OrderEvents, which: str = "A-1") -> Record:
     found = final_failures(_read(published.events), which)
     assert isinstance(found, tuple)
     again = reissue(
@@ -243,9 +243,9 @@ async def test_a_failed_order_is_issued_under_its_new_number(harness: Harness) -
     record, published = await _failed(harness)
 
     again = await _reissued(harness, record, published)
-    result = await harness.finish(again)
+    result = await harness.run(again)
 
-    assert published.kinds == ["failed"]
+    assert published.types == ["failed"]
     assert result.event("submitted").data["trade_no"] == _again(1)
     assert result.event("submitted").attributes["orderref"] == published.event("failed").attributes["orderref"]
     assert header(again, "ecticket-offset") == str(record.offset)
@@ -257,8 +257,8 @@ async def test_a_reissue_that_is_run_twice_issues_once(harness: Harness) -> None
     """The second finds the same number, asks about it and tells the same fact."""
     record, published = await _failed(harness)
 
-    first = await harness.finish(await _reissued(harness, record, published))
-    second = await harness.finish(await _reissued(harness, record, published))
+    first = await harness.run(await _reissued(harness, record, published))
+    second = await harness.run(await _reissued(harness, record, published))
 
     assert first.event("submitted").id == second.event("submitted").id
     assert second.event("submitted").data["recovered"] is True
@@ -269,11 +269,11 @@ async def test_the_old_number_of_what_was_reissued_is_free(harness: Harness) -> 
     """What remains: a second record of the order is sent under it, and taken in besides what was reissued."""
     harness.ecticket.refuses_repeats = True
     record, published = await _failed(harness)
-    await harness.finish(await _reissued(harness, record, published))
+    await harness.run(await _reissued(harness, record, published))
 
     again = await harness.work(harness.order())
 
-    assert again.kinds == ["submitted"]
+    assert again.types == ["submitted"]
     assert harness.ecticket.tickets == {_again(1): 1, derived(): 1}
 
 
@@ -292,7 +292,7 @@ async def test_a_payments_number_is_followed_by_a_derived_one(harness: Harness) 
     """ECPay takes no number twice."""
     record, published = await _failed(harness, trade_no="PAID1")
 
-    result = await harness.finish(await _reissued(harness, record, published, "PAID1"))
+    result = await harness.run(await _reissued(harness, record, published, "PAID1"))
 
     assert result.event("submitted").data["trade_no"] == _again(1)
 

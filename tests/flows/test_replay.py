@@ -18,9 +18,9 @@ from adapter.issuance.plan_codec import DeferredPlan, encode_plan
 from adapter.protocol.issue import IssueType
 from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.testing.ecticket import LOST_BEFORE, NOT_SENT, REFUSED
+from adapter.testing.fakes import TOPICS
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.harness import SERIAL, Harness, derived, line, plan_of, replayed
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -271,7 +271,7 @@ async def test_a_plan_stays_behind_only_where_it_was_never_used(
 async def _plan_after(harness: Harness, faults: tuple[object, ...]) -> DeferredPlan:
     harness.ecticket.faults = list(faults)  # type: ignore[arg-type]
     published = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
-    return plan_of(published.later)
+    return plan_of(published.deferred_record)
 
 
 def test_a_plan_that_cannot_be_read_is_kept() -> None:
@@ -295,8 +295,8 @@ class FixableMapping:
         return [TicketItem(item_no=self._item_no, quantity=line.quantity, issue_type=IssueType.ELECTRONIC)]
 
 
-def _back(harness: Harness, published: Told) -> Record:
-    return replayed(published.letter, topic=TOPICS.orders_deferred, clock=harness.clock)
+def _back(harness: Harness, published: OrderEvents) -> Record:
+    return replayed(published.dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock)
 
 
 async def test_a_fixed_mapping_takes_effect() -> None:
@@ -305,10 +305,10 @@ async def test_a_fixed_mapping_takes_effect() -> None:
     first = await harness.work(harness.order(line("tea for two")))
     harness.use(shop=FixableMapping("BR103218"))
 
-    published = await harness.finish(_back(harness, first))
+    published = await harness.run(_back(harness, first))
 
     assert first.event("parked").data["reason"] == "unmapped-item"
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.requests[0].ticket_info[0].item_no == "BR103218"
     assert harness.ecticket.tickets == {derived(): 1}
 
@@ -320,11 +320,11 @@ async def test_an_order_that_is_parked_again_unsent_is_as_certain_as_before() ->
 
     second = await harness.work(_back(harness, first))
 
-    assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unmapped-item"
-    assert "tickets may exist" not in header(second.letter, "ecticket-message")
-    assert not has_header(second.letter, "ecticket-possibly-sent-at")
-    assert not has_header(second.letter, "ecticket-possibly-sent-by")
-    assert header(second.letter, "ecticket-replays") == "1"
+    assert second.event("parked").data["reason"] == header(second.dead_letter, "ecticket-reason") == "unmapped-item"
+    assert "tickets may exist" not in header(second.dead_letter, "ecticket-message")
+    assert not has_header(second.dead_letter, "ecticket-possibly-sent-at")
+    assert not has_header(second.dead_letter, "ecticket-possibly-sent-by")
+    assert header(second.dead_letter, "ecticket-replays") == "1"
     assert harness.ecticket.calls == []
 
 
@@ -336,7 +336,7 @@ async def test_a_record_that_stays_unreadable_is_as_certain_as_before() -> None:
     second = await harness.work(_back(harness, first))
 
     assert second.event("parked").data["reason"] == "unreadable"
-    assert not has_header(second.letter, "ecticket-possibly-sent-at")
+    assert not has_header(second.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_what_was_doubtful_before_the_replay_stays_so() -> None:
@@ -349,22 +349,22 @@ async def test_what_was_doubtful_before_the_replay_stays_so() -> None:
     second = await harness.work(_back(harness, first))
 
     assert first.event("parked").data["reason"] == second.event("parked").data["reason"] == "unresolved"
-    assert has_header(second.letter, "ecticket-possibly-sent-at")
+    assert has_header(second.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_an_order_verified_as_unknown_is_free_to_be_mapped_again() -> None:
     """It was possibly sent, is proven not to be, and breaks a rule: no plan binds it, so that the mending counts."""
     harness = Harness(policy=SubmitPolicy())
     harness.use(shop=FixableMapping("too-long-for-ecticket"))
-    wrong = await harness.finish(harness.order(line("tea for two")), possibly_sent_since=EARLIER)
+    wrong = await harness.run(harness.order(line("tea for two")), possibly_sent_since=EARLIER)
     harness.use(shop=FixableMapping("BR103218"))
 
-    published = await harness.finish(_back(harness, wrong))
+    published = await harness.run(_back(harness, wrong))
 
     assert wrong.event("parked").data["reason"] == InvalidOrder.reason
-    assert not has_header(wrong.letter, "ecticket-plan")
-    assert not has_header(wrong.letter, "ecticket-possibly-sent-at")
-    assert published.kinds == ["submitted"]
+    assert not has_header(wrong.dead_letter, "ecticket-plan")
+    assert not has_header(wrong.dead_letter, "ecticket-possibly-sent-at")
+    assert published.types == ["submitted"]
     assert harness.ecticket.requests[0].ticket_info[0].item_no == "BR103218"
 
 
@@ -373,13 +373,13 @@ async def test_an_order_replayed_twice_without_effect_is_still_mapped_again() ->
     harness = Harness()
     harness.use(shop=FixableMapping("too-long-for-ecticket"))
     first = await harness.work(harness.order(line("tea for two")))
-    second = await harness.finish(_back(harness, first))
+    second = await harness.run(_back(harness, first))
     harness.use(shop=FixableMapping("BR103218"))
 
-    third = await harness.finish(_back(harness, second))
+    third = await harness.run(_back(harness, second))
 
     assert [published.event("parked").data["reason"] for published in (first, second)] == ["invalid-order"] * 2
-    assert third.kinds == ["submitted"]
+    assert third.types == ["submitted"]
     assert third.event("submitted").attributes["orderid"] == "A-1"
     assert harness.ecticket.issues == {derived(): 1}
 
@@ -391,7 +391,7 @@ async def test_an_order_issued_by_hand_meanwhile_is_recognised() -> None:
     harness.use(shop=FixableMapping())
     harness.ecticket.has(derived())
 
-    published = await harness.finish(_back(harness, first))
+    published = await harness.run(_back(harness, first))
 
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.issues == {}
@@ -410,14 +410,14 @@ async def test_a_refused_order_issued_by_hand_a_minute_ago_is_not_published_as_f
     """Its refusal would be final by now, but not since the replay: ECTicket may still be about to show it."""
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.faults = [REFUSED]
-    later = (await harness.work(harness.order())).later
+    later = (await harness.work(harness.order())).deferred_record
     harness.ecticket.silent = True
-    parked = await harness.finish(later)
+    parked = await harness.run(later)
     harness.ecticket.silent = False
     harness.ecticket.visible_after = 300
     harness.ecticket.has(derived())
 
-    published = await harness.finish(_back(harness, parked))
+    published = await harness.run(_back(harness, parked))
 
     assert parked.event("parked").data["reason"] == "unresolved"
     assert published.event("submitted").data["recovered"] is True
@@ -430,8 +430,8 @@ async def test_a_dead_letter_replayed_twice_issues_once_and_publishes_the_same_e
     first = await harness.work(harness.order(line("tea for two")))
     harness.use(shop=FixableMapping())
 
-    once = await harness.finish(_back(harness, first))
-    twice = await harness.finish(_back(harness, first))
+    once = await harness.run(_back(harness, first))
+    twice = await harness.run(_back(harness, first))
 
     assert once.event("submitted").id == twice.event("submitted").id
     assert harness.ecticket.issues == {derived(): 1}
@@ -442,19 +442,19 @@ async def test_a_handed_off_order_of_an_unknown_merchant_is_mapped_again_once_it
     harness = Harness()
     harness.use(shop=FixableMapping("VNS21400"))
     harness.ecticket.always = NOT_SENT
-    later = (await harness.work(harness.order(line("tea for two")))).later
-    merchant = harness.book.find(MERCHANT)
+    later = (await harness.work(harness.order(line("tea for two")))).deferred_record
+    merchant = harness.merchants.find(MERCHANT)
     assert merchant is not None
-    harness.book.remove(MERCHANT)
+    harness.merchants.remove(MERCHANT)
     parked = await harness.work(later)
-    harness.book.add(merchant)
+    harness.merchants.add(merchant)
     harness.ecticket.always = None
     harness.use(shop=FixableMapping("BR103218"))
 
-    published = await harness.finish(_back(harness, parked))
+    published = await harness.run(_back(harness, parked))
 
     assert parked.event("parked").data["reason"] == "unknown-merchant"
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.requests[-1].ticket_info[0].item_no == "BR103218"
 
 
@@ -470,18 +470,18 @@ def test_the_doubt_of_a_replay_alone_is_a_doubt_of_its_own() -> None:
 
 async def test_a_replayed_order_is_issued_when_the_command_announces_it(harness: Harness) -> None:
     """`possibly_sent_at` and the waiting time of the settings are the moment that `dead-letters replay` prints."""
-    harness.book.remove(MERCHANT)
-    dead_letter = (await harness.work(harness.order())).letter
+    harness.merchants.remove(MERCHANT)
+    dead_letter = (await harness.work(harness.order())).dead_letter
     again = replay(dead_letter, topics=TOPICS, now=harness.clock())
     assert isinstance(again, ReplayRecord)
     assert again.possibly_sent_at is not None
     fresh = Harness(MERCHANT)
     fresh.clock.time = harness.clock()
 
-    published = await fresh.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=fresh.clock))
+    published = await fresh.run(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=fresh.clock))
 
     waited = (fresh.clock() - again.possibly_sent_at).total_seconds()
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert SubmitPolicy().reissue_after_seconds <= waited < SubmitPolicy().reissue_after_seconds + 120
 
 

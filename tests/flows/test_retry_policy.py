@@ -47,7 +47,7 @@ def test_half_of_a_wait_is_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_ago", "tried_for", "wait"),
+    ("published_ago", "tried_for", "wait"),
     [
         (DAY - 10, DAY - 10, 10.0),  # the last attempt is made when the time is over
         (DAY, DAY, None),

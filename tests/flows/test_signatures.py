@@ -13,10 +13,10 @@ from adapter.flows.signatures import PREFIX, SIGNATURE, RecordSigner, SigningKey
 from adapter.flows.signing_keys import ACCEPT_OLD_SECONDS, REFRESH_SECONDS, SETTLE_SECONDS, KeyRing
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import ProducerRecord, Record
-from adapter.testing.surroundings import Book
+from adapter.testing.fakes import FakeMerchants
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-SIGNER = RecordSigner(KeyRing(Book("3085676")))
+SIGNER = RecordSigner(KeyRing(FakeMerchants("3085676")))
 OWN_KEY = "k" * 40
 OTHER_KEY = "n" * 40
 
@@ -210,8 +210,8 @@ class Keys:
     def __init__(self, *own: str, merchants: tuple[str, ...] = ("1",), clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.own = own
-        self.book = Book(*merchants)
-        self.ring = KeyRing(self.book, own=lambda: self.own, monotonic=self.clock)
+        self.merchants = FakeMerchants(*merchants)
+        self.ring = KeyRing(self.merchants, own=lambda: self.own, monotonic=self.clock)
 
     def signs_with(self, merchant_id: str | None = None) -> SigningKey:
         key = self.ring.signing(merchant_id)
@@ -232,7 +232,7 @@ class Keys:
     def rotate(self, merchant_id: str, dead_letter: str) -> None:
         """The merchant's keys are replaced in the settings."""
         credentials = Credentials(hash_key=dead_letter * 16, hash_iv=dead_letter * 16)
-        self.book.add(Merchant(merchant_id=merchant_id, credentials=credentials))
+        self.merchants.add(Merchant(merchant_id=merchant_id, credentials=credentials))
 
 
 def test_own_keys_sign_for_every_merchant_and_the_first_signs() -> None:
@@ -289,7 +289,7 @@ def test_an_old_key_is_accepted_for_a_while_only() -> None:
 def test_a_key_that_still_signs_is_not_forgotten_however_short_old_keys_are_kept() -> None:
     """Its successor signs after `SETTLE_SECONDS` only; until then no other merchant's key may take its place."""
     keys = Keys(merchants=("1", "2"))
-    keys.ring = KeyRing(keys.book, own=lambda: (), accept_old_seconds=0.0, monotonic=keys.clock)
+    keys.ring = KeyRing(keys.merchants, own=lambda: (), accept_old_seconds=0.0, monotonic=keys.clock)
     old = keys.signs_with("1")
     keys.rotate("1", "b")
     signing = []
@@ -356,7 +356,7 @@ def test_a_merchant_that_is_added_or_removed_changes_nothing_for_others() -> Non
     """Nor are the records of the removed one worthless at once."""
     keys = Keys(merchants=("1", "2"))
     first, second = keys.signs_with("1"), keys.signs_with("2")
-    keys.book.remove("2")
+    keys.merchants.remove("2")
     keys.rotate("3", "c")
     keys.passes(2 * REFRESH_SECONDS)
 
@@ -368,7 +368,7 @@ def test_a_merchant_that_is_added_or_removed_changes_nothing_for_others() -> Non
 
 def test_without_any_key_nothing_is_signed() -> None:
     """Nor believed: what comes is treated as unsigned."""
-    signer = RecordSigner(KeyRing(Book()))
+    signer = RecordSigner(KeyRing(FakeMerchants()))
 
     assert signer.sign(PLAN).headers == PLAN.headers[:-1]
     assert signer.verify(_record(PLAN)).trust is Trust.UNKNOWN_KEY

@@ -25,8 +25,8 @@ from adapter.protocol.query_issue_result import ResultReply
 from adapter.provider.client import Purpose
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, LOST_BEFORE, NOT_SENT, REFUSED, UNKNOWN, FakeEcticket
+from adapter.testing.fakes import FakeMerchants, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Book, RecordContext
 from flows.harness import KNOWN_TRADE_NO, Harness, derived
 
 LONG_AGO = NOON - timedelta(seconds=700)
@@ -58,7 +58,7 @@ def planned(*parts: Part, **past: object) -> list[PartState]:
 
 
 def _merchant(merchant_id: str, known_trade_no: str | None = None) -> Merchant:
-    merchant = Book(merchant_id, known_trade_no=known_trade_no).find(merchant_id)
+    merchant = FakeMerchants(merchant_id, known_trade_no=known_trade_no).find(merchant_id)
     assert merchant is not None
     return merchant
 
@@ -82,7 +82,7 @@ class Table:
         self.known = KnownNumbers()
         self.slept: list[float] = []
         self.speaks_after: int | None = None
-        self.context = RecordContext(Harness().order())
+        self.context = FakeRecordContext(Harness().order())
         self.merchant = _merchant(MERCHANT, known_trade_no)
         if known_trade_no is not None:
             self.ecticket.had(known_trade_no, known_kind)
@@ -240,7 +240,7 @@ async def test_a_probe_queries_a_few_numbers_at_most() -> None:
     assert end.action.reason is WaitReason.PROBE_FAILED
 
 
-async def test_without_a_known_number_nothing_is_proven() -> None:
+async def test_without_a_known_number_nothing_is_verified() -> None:
     """RtnCode 1 of Issue and QueryItemInfo says nothing about QueryIssueResult."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
 

@@ -30,9 +30,9 @@ from adapter.testing.ecticket import (
     UNKNOWN,
     Fault,
 )
+from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, RecordContext
-from adapter.testing.told import has_header, header
+from adapter.testing.outcome_reader import has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
 from flows.harness import KNOWN_TRADE_NO, SERIAL, THREE_PARTS, Harness, derived, line, plan_of, with_headers
 
@@ -67,8 +67,8 @@ async def test_a_paid_order_is_submitted_and_its_result_awaited(harness: Harness
     assert submitted.attributes["orderref"] == f"orders.paid/2/{record.offset}"
     (confirmation,) = published.confirmations
     assert (confirmation.topic, confirmation.key) == (TOPICS.confirmations, submitted.key.encode())
-    assert published.deferred == published.letters == []
-    assert harness.heard.all == [("issuance_published", "submitted", "False"), ("order_settled", "submitted")]
+    assert published.deferred_records == published.dead_letters == []
+    assert harness.observer.all == [("issuance_published", "submitted", "False"), ("order_settled", "submitted")]
 
 
 async def test_what_is_sent_is_what_was_bought(harness: Harness) -> None:
@@ -101,14 +101,14 @@ async def test_an_order_of_several_parts_is_one_outcome(harness: Harness) -> Non
     """Each part its own issuance, `part` of `parts`, counted from 1; the order counts once."""
     published = await harness.work(harness.order(*THREE_PARTS))
 
-    assert [(event.kind, event.data["part"], event.data["parts"]) for event in published.events] == [
+    assert [(event.type, event.data["part"], event.data["parts"]) for event in published.events] == [
         ("submitted", 1, 3),
         ("submitted", 2, 3),
         ("submitted", 3, 3),
     ]
     assert [event.data["trade_no"] for event in published.events] == [derived(part=part) for part in (1, 2, 3)]
     assert len(published.confirmations) == 3
-    assert harness.heard.of("order_settled") == [("submitted",)]
+    assert harness.observer.of("order_settled") == [("submitted",)]
 
 
 async def test_the_trace_of_the_order_goes_on(harness: Harness) -> None:
@@ -124,7 +124,7 @@ async def test_the_trace_of_the_order_goes_on(harness: Harness) -> None:
 async def test_orders_of_one_merchants_order_share_a_lane(harness: Harness) -> None:
     """Merchant and order id name the lane; a deferred record is in its order's."""
     harness.ecticket.faults = [NOT_ACCEPTED]
-    deferred = (await harness.work(harness.order())).later
+    deferred = (await harness.work(harness.order())).deferred_record
 
     lanes = [
         (await harness.submit.prepare(record)).lane
@@ -140,7 +140,7 @@ async def test_orders_of_one_merchants_order_share_a_lane(harness: Harness) -> N
     assert len(set(lanes)) == 3
 
 
-async def test_a_plugin_hears_how_it_ended() -> None:
+async def test_a_plugin_gets_the_outcome() -> None:
     """`order_settled` gets every part's phase."""
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
@@ -203,12 +203,12 @@ async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(ha
     await harness.work(harness.order())
 
     again = await harness.work(harness.order(*THREE_PARTS))
-    published = await harness.finish(again.later)
+    published = await harness.run(again.deferred_record)
 
     assert again.event("submitted").data["recovered"] is True
-    assert published.kinds == ["parked"]
+    assert published.types == ["parked"]
     assert published.event("parked").data["reason"] == "unresolved"
-    assert "an earlier record of its order was issued" in header(published.letters[0], "ecticket-message")
+    assert "an earlier record of its order was issued" in header(published.dead_letters[0], "ecticket-message")
     assert harness.ecticket.tickets == {derived(): 1}
     assert harness.clock() - NOON >= timedelta(seconds=600)
 
@@ -220,7 +220,7 @@ async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(harn
     harness.ecticket.faults = [LOST_AFTER]
 
     again = await harness.work(harness.order(*THREE_PARTS))
-    published = await harness.finish(again.later)
+    published = await harness.run(again.deferred_record)
 
     assert again.event("submitted").data["recovered"] is True
     assert published.event("parked").data["reason"] == "unresolved"
@@ -239,10 +239,10 @@ async def test_a_second_record_in_an_outage_of_queries_buys_nothing_besides(
 
     published = await harness.work(harness.order(*THREE_PARTS))
     for _ in range(3):
-        published = await harness.work(published.later)
+        published = await harness.work(published.deferred_record)
     harness.ecticket.outages.clear()
     harness.ecticket.faults = []
-    again = await harness.finish(published.later)
+    again = await harness.run(published.deferred_record)
 
     assert again.event("submitted").data["recovered"] is True
     assert again.event("parked").data["reason"] == "unresolved"
@@ -256,9 +256,9 @@ async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_
     harness.ecticket.refuses_repeats = True
     await harness.work(harness.order())
 
-    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=harness.clock())
+    published = await harness.run(harness.order(*THREE_PARTS), possibly_sent_since=harness.clock())
 
-    assert published.kinds == ["submitted"] * 3
+    assert published.types == ["submitted"] * 3
     assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
 
 
@@ -280,11 +280,11 @@ async def test_a_second_record_waits_for_what_the_first_has_still_to_do(harness:
     first = await harness.work(harness.order(*THREE_PARTS))
 
     again = await harness.work(harness.order(*THREE_PARTS))
-    rest = await harness.finish(first.later)
-    published = await harness.finish(again.later)
+    rest = await harness.run(first.deferred_record)
+    published = await harness.run(again.deferred_record)
 
-    assert (first.kinds, again.kinds, rest.kinds) == (["submitted"], ["submitted"], ["submitted"] * 2)
-    assert published.kinds == ["submitted"] * 2
+    assert (first.types, again.types, rest.types) == (["submitted"], ["submitted"], ["submitted"] * 2)
+    assert published.types == ["submitted"] * 2
     assert [event.data["recovered"] for event in (*rest.events, *published.events)] == [False, False, True, True]
     assert set(harness.ecticket.tickets.values()) == {1}
 
@@ -297,9 +297,9 @@ async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(harnes
     harness.ecticket.faults = [REFUSED]
 
     first = await harness.work(harness.order())
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
+    assert first.only_deferred
     failed = published.event("failed")
     assert (failed.data["stage"], failed.data["rtn_code"], failed.data["rtn_msg"], failed.data["remark"]) == (
         "submit",
@@ -307,8 +307,8 @@ async def test_a_refusal_is_final_only_when_it_is_trustworthily_not_known(harnes
         "Inventory shortage",
         None,
     )
-    assert published.kinds == ["failed"]
-    assert published.confirmations == published.letters == []
+    assert published.types == ["failed"]
+    assert published.confirmations == published.dead_letters == []
     assert harness.ecticket.issues == {derived(): 1}
     assert harness.clock() - NOON >= timedelta(seconds=600)
     assert harness.ecticket.asked("control")
@@ -320,7 +320,7 @@ async def test_a_refused_order_is_handed_off_with_all_that_is_known(harness: Har
     harness.ecticket.faults = [REFUSED]
     record = with_headers(harness.order(), ("x-shop", b"1"), ("ecticket-reason", b"stale"))
 
-    later = (await harness.work(record)).later
+    later = (await harness.work(record)).deferred_record
 
     assert (later.key, later.value, later.headers[0]) == (record.key, record.value, ("x-shop", b"1"))
     assert not has_header(later, "ecticket-reason")
@@ -342,9 +342,9 @@ async def test_refused_and_yet_taken_in_is_recovered(harness: Harness) -> None:
     harness.ecticket.faults = [REFUSED_AFTER]
     harness.ecticket.visible_after = 300
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.issues == {derived(): 1}
 
@@ -355,10 +355,10 @@ async def test_in_a_maintenance_nothing_fails_and_nothing_is_sent_again(harness:
 
     published = await harness.work(harness.order())
     for _ in range(60):
-        assert published.nothing_but_deferred
-        published = await harness.work(published.later)
+        assert published.only_deferred
+        published = await harness.work(published.deferred_record)
     harness.ecticket.maintenance = False
-    published = await harness.finish(published.later)
+    published = await harness.run(published.deferred_record)
 
     assert harness.clock() - NOON > timedelta(hours=1)
     assert harness.ecticket.issues == {derived(): 1}
@@ -372,11 +372,11 @@ async def test_an_outage_of_queries_alone_proves_nothing(harness: Harness) -> No
 
     published = await harness.work(harness.order())
     for number in range(30):
-        assert published.nothing_but_deferred
-        assert (await harness.work(harness.order(order_id=f"B-{number}"))).kinds == ["submitted"]
-        published = await harness.work(published.later)
+        assert published.only_deferred
+        assert (await harness.work(harness.order(order_id=f"B-{number}"))).types == ["submitted"]
+        published = await harness.work(published.deferred_record)
     harness.ecticket.outages = {}
-    published = await harness.finish(published.later)
+    published = await harness.run(published.deferred_record)
 
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.issues[derived()] == 1
@@ -389,11 +389,11 @@ async def test_an_outage_of_queries_alone_sends_nothing_again(harness: Harness) 
 
     published = await harness.work(harness.order())
     for number in range(30):
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         await harness.work(harness.order(order_id=f"B-{number}"))
-        published = await harness.work(published.later)
+        published = await harness.work(published.deferred_record)
     harness.ecticket.outages = {}
-    published = await harness.finish(published.later)
+    published = await harness.run(published.deferred_record)
 
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.tickets[derived()] == 1
@@ -403,7 +403,7 @@ async def test_an_outage_of_issue_alone_fails_only_on_evidence(harness: Harness)
     """Queries work and do not know the number: the refusal becomes final after its waiting time, as any other."""
     harness.ecticket.outages = {"issue": BUSY}
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
     assert published.event("failed").data["rtn_code"] == BUSY
     assert harness.clock() - NOON >= timedelta(seconds=600)
@@ -415,15 +415,15 @@ async def test_a_number_of_this_process_proves_that_queries_work() -> None:
     harness.ecticket.faults = [REFUSED]
     published = await harness.work(harness.order())
     for _ in range(15):
-        assert published.nothing_but_deferred
-        published = await harness.work(published.later)
+        assert published.only_deferred
+        published = await harness.work(published.deferred_record)
     waited = harness.clock() - NOON
     await harness.work(harness.order(order_id="A-2"))
 
-    published = await harness.finish(published.later)
+    published = await harness.run(published.deferred_record)
 
     assert waited > timedelta(seconds=600)
-    assert published.kinds == ["failed"]
+    assert published.types == ["failed"]
     assert derived("A-2") in harness.ecticket.asked("query")
 
 
@@ -434,9 +434,9 @@ async def test_a_result_that_was_awaited_proves_that_queries_work() -> None:
     await harness.ask(confirmation)
     harness.ecticket.faults = [REFUSED]
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
-    assert published.kinds == ["failed"]
+    assert published.types == ["failed"]
 
 
 async def test_a_doubt_of_a_new_merchant_waits_and_names_what_is_missing() -> None:
@@ -445,12 +445,12 @@ async def test_a_doubt_of_a_new_merchant_waits_and_names_what_is_missing() -> No
     harness.ecticket.faults = [REFUSED]
 
     with capture_logs() as logs:
-        published = await harness.finish(harness.order())
+        published = await harness.run(harness.order())
 
     assert published.event("parked").data["reason"] == "unresolved"
     assert f"merchants.{MERCHANT}.known_trade_no" in str(published.event("parked").data["message"])
-    assert len(harness.heard.of("no_known_number")) > 10
-    assert set(harness.heard.of("deferred")) == {("refusal_not_final",), ("no_known_number",)}
+    assert len(harness.observer.of("no_known_number")) > 10
+    assert set(harness.observer.of("deferred")) == {("refusal_not_final",), ("no_known_number",)}
     warned = [line for line in logs if "known_trade_no" in line["event"]]
     assert 1 <= len(warned) <= 7
     assert {line["merchant_id"] for line in warned} == {MERCHANT}
@@ -462,11 +462,11 @@ async def test_a_listed_code_means_again_later() -> None:
     harness.ecticket.faults = [Fault((10_500_009, "Busy"))]
 
     first = await harness.work(harness.order())
-    published = await harness.work(first.later)
+    published = await harness.work(first.deferred_record)
 
-    assert first.nothing_but_deferred
-    assert header(first.later, "ecticket-attempts") == "1"
-    assert not has_header(first.later, "ecticket-possibly-sent-at")
+    assert first.only_deferred
+    assert header(first.deferred_record, "ecticket-attempts") == "1"
+    assert not has_header(first.deferred_record, "ecticket-possibly-sent-at")
     assert published.event("submitted").data["recovered"] is False
     assert harness.ecticket.asked("query") == []
 
@@ -492,9 +492,9 @@ async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_o
     harness.ecticket.faults = [LOST_BEFORE]
 
     first = await harness.work(harness.order())
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
+    assert first.only_deferred
     assert published.event("submitted").data["recovered"] is False
     assert published.event("submitted").data["trade_no"] == derived()
     assert harness.ecticket.issues == {derived(): 2}
@@ -509,7 +509,7 @@ async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(harnes
     harness.ecticket.faults = [LOST_AFTER]
     harness.ecticket.visible_after = 590
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
     assert published.event("submitted").data["recovered"] is True
     assert harness.ecticket.issues == {derived(): 1}
@@ -522,9 +522,9 @@ async def test_a_silent_ecticket_leaves_the_doubt_open(harness: Harness) -> None
 
     published = await harness.work(harness.order())
     for _ in range(20):
-        published = await harness.work(published.later)
+        published = await harness.work(published.deferred_record)
 
-    assert published.nothing_but_deferred
+    assert published.only_deferred
     assert harness.ecticket.issues == {derived(): 1}
 
 
@@ -534,9 +534,9 @@ async def test_an_ecticket_that_knows_every_number_is_an_alarm() -> None:
     harness.ecticket.faults = [LOST_BEFORE]
     harness.ecticket.knows_everything = True
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
-    assert set(harness.heard.of("control_known")) == {(MERCHANT,)}
+    assert set(harness.observer.of("control_known")) == {(MERCHANT,)}
     assert published.event("parked").data["reason"] == "unresolved"
     assert "claims to know a random number" in str(published.event("parked").data["message"])
     assert harness.ecticket.issues == {derived(): 1}
@@ -549,9 +549,9 @@ async def test_an_order_that_may_have_been_sent_is_unresolved_at_last() -> None:
     harness.ecticket.silent = True
     record = harness.order()
 
-    published = await harness.finish(record)
+    published = await harness.run(record)
 
-    parked, dead_letter = published.event("parked"), published.letter
+    parked, dead_letter = published.event("parked"), published.dead_letter
     assert parked.data == {
         "order_id": "A-1",
         "reason": "unresolved",
@@ -588,11 +588,11 @@ async def test_an_order_that_could_never_be_sent_is_given_up() -> None:
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.always = NOT_SENT
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
     assert published.event("parked").data["reason"] == "gave-up"
-    assert "no tickets exist" in header(published.letter, "ecticket-message")
-    assert not has_header(published.letter, "ecticket-possibly-sent-at")
+    assert "no tickets exist" in header(published.dead_letter, "ecticket-message")
+    assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
     assert harness.ecticket.issues == {}
 
 
@@ -602,15 +602,15 @@ async def test_an_open_breaker_counts_no_attempts(harness: Harness) -> None:
 
     published = await harness.work(harness.order(*THREE_PARTS))
     for more in range(1, 6):
-        assert published.nothing_but_deferred
-        assert header(published.later, "ecticket-attempts") == "0"
-        assert not has_header(published.later, "ecticket-possibly-sent-at")
+        assert published.only_deferred
+        assert header(published.deferred_record, "ecticket-attempts") == "0"
+        assert not has_header(published.deferred_record, "ecticket-possibly-sent-at")
         harness.ecticket.breaker_until = NOON + timedelta(minutes=30 + more)
-        published = await harness.work(published.later)
-    published = await harness.finish(published.later)
+        published = await harness.work(published.deferred_record)
+    published = await harness.run(published.deferred_record)
 
-    assert published.kinds == ["submitted"] * 3
-    assert ("breaker_open",) in harness.heard.of("deferred")
+    assert published.types == ["submitted"] * 3
+    assert ("breaker_open",) in harness.observer.of("deferred")
 
 
 async def test_a_lock_out_counts_no_attempts(harness: Harness) -> None:
@@ -619,9 +619,9 @@ async def test_a_lock_out_counts_no_attempts(harness: Harness) -> None:
 
     published = await harness.work(harness.order())
 
-    assert published.nothing_but_deferred
-    assert header(published.later, "ecticket-attempts") == "0"
-    assert not has_header(published.later, "ecticket-possibly-sent-at")
+    assert published.only_deferred
+    assert header(published.deferred_record, "ecticket-attempts") == "0"
+    assert not has_header(published.deferred_record, "ecticket-possibly-sent-at")
     assert harness.ecticket.asked("query") == []
 
 
@@ -635,9 +635,9 @@ async def test_a_locked_out_merchants_order_is_written_once_for_the_whole_lock_o
 
     published = await harness.work(harness.order(*THREE_PARTS[:parts]))
 
-    assert published.nothing_but_deferred
-    assert header(published.later, "ecticket-not-before") == rfc3339(ends)
-    assert (await harness.work(published.later)).kinds == ["submitted"] * parts
+    assert published.only_deferred
+    assert header(published.deferred_record, "ecticket-not-before") == rfc3339(ends)
+    assert (await harness.work(published.deferred_record)).types == ["submitted"] * parts
 
 
 async def test_an_order_that_met_the_lock_out_itself_is_due_when_it_ends(harness: Harness) -> None:
@@ -646,7 +646,7 @@ async def test_an_order_that_met_the_lock_out_itself_is_due_when_it_ends(harness
 
     published = await harness.work(harness.order())
 
-    assert header(published.later, "ecticket-not-before") == rfc3339(NOON + timedelta(minutes=30))
+    assert header(published.deferred_record, "ecticket-not-before") == rfc3339(NOON + timedelta(minutes=30))
 
 
 async def test_a_lock_out_without_an_end_is_looked_at_each_hour(harness: Harness) -> None:
@@ -655,7 +655,9 @@ async def test_a_lock_out_without_an_end_is_looked_at_each_hour(harness: Harness
 
     published = await harness.work(harness.order())
 
-    assert header(published.later, "ecticket-not-before") == rfc3339(NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS))
+    assert header(published.deferred_record, "ecticket-not-before") == rfc3339(
+        NOON + timedelta(seconds=LONGEST_DEFERRAL_SECONDS)
+    )
 
 
 async def test_each_of_several_merchants_has_a_bulkhead_of_its_own() -> None:
@@ -675,7 +677,7 @@ async def test_a_deferred_order_may_be_handed_off_and_holds_what_was_sent(harnes
     """The engine hands it on while it waits for long, and does not doubt it when it comes back."""
     harness.ecticket.breaker_until = NOON + timedelta(minutes=30)
     record = harness.order()
-    fresh, later = await harness.submit.prepare(record), (await harness.work(record)).later
+    fresh, later = await harness.submit.prepare(record), (await harness.work(record)).deferred_record
     prepared = await harness.submit.prepare(later)
 
     assert (fresh.may_hand_off, fresh.resumes) == (True, False)
@@ -692,9 +694,9 @@ async def test_a_short_throttling_is_waited_for_in_the_same_run(harness: Harness
         harness.ecticket.locked_out_until = None
 
     harness.submit._sleep = unlock
-    published = harness.reader.read(await harness.submit.handle(prepared.subject, RecordContext(harness.order())))
+    published = harness.reader.read(await harness.submit.handle(prepared.subject, FakeRecordContext(harness.order())))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert sum(harness.ecticket.issues.values()) == 2
 
 
@@ -702,13 +704,13 @@ async def test_an_envelope_that_is_refused_alone_is_dead_lettered(harness: Harne
     """ "an order that stays alone with it for `submit.attempts` while the control query is fine"."""
     harness.ecticket.always = NOT_ACCEPTED
 
-    published = await harness.finish(harness.order())
+    published = await harness.run(harness.order())
 
     assert published.event("parked").data["reason"] == "refused-envelope"
     assert harness.ecticket.issues == {derived(): SubmitPolicy().attempts}
     assert harness.ecticket.asked("control") == ["merchant"]
-    assert not has_header(published.letter, "ecticket-possibly-sent-at")
-    assert header(published.letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
+    assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
+    assert header(published.dead_letter, "ecticket-attempts") == str(SubmitPolicy().attempts - 1)
 
 
 async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fault(harness: Harness) -> None:
@@ -718,8 +720,8 @@ async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fa
 
     published = await harness.work(harness.order())
     for _ in range(20):
-        assert published.nothing_but_deferred
-        published = await harness.work(published.later)
+        assert published.only_deferred
+        published = await harness.work(published.deferred_record)
 
 
 # --- in several parts -------------------------------------------------------------------------------------------------
@@ -731,21 +733,21 @@ async def test_each_part_ends_for_itself_and_all_in_one_outcome(harness: Harness
     record = harness.order(*THREE_PARTS)
 
     first = await harness.work(record)
-    rest = await harness.finish(first.later)
+    rest = await harness.run(first.deferred_record)
 
-    assert first.kinds == ["submitted"]
+    assert first.types == ["submitted"]
     assert len(first.confirmations) == 1
-    plan = plan_of(first.later)
+    plan = plan_of(first.deferred_record)
     assert [(part.part.number, part.part.of) for part in plan.parts] == [(2, 3), (3, 3)]
     assert plan.parts_done == 1
-    assert [(event.kind, event.data["part"], event.data["parts"]) for event in rest.events] == [
+    assert [(event.type, event.data["part"], event.data["parts"]) for event in rest.events] == [
         ("failed", 2, 3),
         ("submitted", 3, 3),
     ]
     assert [event.data["trade_no"] for event in rest.events] == [derived(part=2), derived(part=3)]
     assert {event.attributes["orderref"] for event in rest.events} == {f"orders.paid/2/{record.offset}"}
     assert harness.ecticket.tickets == {derived(part=1): 1, derived(part=3): 1}
-    assert sorted(set(harness.heard.of("order_settled"))) == [("deferred",), ("failed",), ("submitted",)]
+    assert sorted(set(harness.observer.of("order_settled"))) == [("deferred",), ("failed",), ("submitted",)]
 
 
 async def test_a_refusal_in_front_does_not_stop_the_parts_behind(harness: Harness) -> None:
@@ -755,7 +757,7 @@ async def test_a_refusal_in_front_does_not_stop_the_parts_behind(harness: Harnes
     published = await harness.work(harness.order(*THREE_PARTS))
 
     assert [event.data["part"] for event in published.events] == [3]
-    assert [part.part.number for part in plan_of(published.later).parts] == [1, 2]
+    assert [part.part.number for part in plan_of(published.deferred_record).parts] == [1, 2]
 
 
 async def test_parts_that_are_parked_show_how_many_were_done() -> None:
@@ -765,14 +767,14 @@ async def test_parts_that_are_parked_show_how_many_were_done() -> None:
     first = await harness.work(harness.order(*THREE_PARTS))
     harness.ecticket.silent = True
 
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert published.kinds == ["parked"]
+    assert published.types == ["parked"]
     assert published.event("parked").data["parts_done"] == 1
-    assert plan_of(published.letter).parts_done == 1
-    assert [part.part.number for part in plan_of(published.letter).parts] == [2, 3]
-    assert derived(part=2) in header(published.letter, "ecticket-message")
-    assert derived(part=3) in header(published.letter, "ecticket-message")
+    assert plan_of(published.dead_letter).parts_done == 1
+    assert [part.part.number for part in plan_of(published.dead_letter).parts] == [2, 3]
+    assert derived(part=2) in header(published.dead_letter, "ecticket-message")
+    assert derived(part=3) in header(published.dead_letter, "ecticket-message")
 
 
 async def test_parts_parked_for_several_reasons_show_the_gravest() -> None:
@@ -783,10 +785,10 @@ async def test_parts_parked_for_several_reasons_show_the_gravest() -> None:
     first = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
     harness.ecticket.silent = True
 
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert published.event("parked").data["reason"] == header(published.letter, "ecticket-reason") == "unresolved"
-    assert [part.part.number for part in plan_of(published.letter).parts] == [1, 2]
+    assert published.event("parked").data["reason"] == header(published.dead_letter, "ecticket-reason") == "unresolved"
+    assert [part.part.number for part in plan_of(published.dead_letter).parts] == [1, 2]
 
 
 # --- the lease and the engine's carrying ------------------------------------------------------------------------------
@@ -807,7 +809,7 @@ async def test_a_lease_lost_between_parts_leaves_the_rest_to_the_next_owner(harn
         await harness.work(record, lost_after=1)
     harness.clock.passes(10)
 
-    published = await harness.finish(record, possibly_sent_since=harness.clock())
+    published = await harness.run(record, possibly_sent_since=harness.clock())
 
     recovered = {event.data["part"]: event.data["recovered"] for event in published.events}
     assert recovered == {1: True, 2: False, 3: False}
@@ -818,7 +820,7 @@ async def test_each_send_asks_for_the_lease(harness: Harness) -> None:
     """Every Issue call, also a second one, goes through the grant; questions do not."""
     harness.ecticket.faults = [LOST_BEFORE]
     record = harness.order(*THREE_PARTS)
-    context = RecordContext(record)
+    context = FakeRecordContext(record)
 
     await harness.submit.handle((await harness.submit.prepare(record)).subject, context)
 
@@ -828,14 +830,14 @@ async def test_each_send_asks_for_the_lease(harness: Harness) -> None:
 async def test_a_handed_off_order_keeps_plan_and_clocks(harness: Harness) -> None:
     """Handed on by the engine: nothing was tried, so attempts stay; it may have been sent, as the grant says."""
     harness.ecticket.faults = [LOST_BEFORE]
-    later = (await harness.work(harness.order())).later
+    later = (await harness.work(harness.order())).deferred_record
     prepared = await harness.submit.prepare(later)
     harness.clock.passes(30)
     fenced = harness.clock()
 
     handed_off = harness.reader.read(
-        harness.submit.hand_off(later, prepared.subject, RecordContext(later, possibly_sent_since=fenced))
-    ).later
+        harness.submit.hand_off(later, prepared.subject, FakeRecordContext(later, possibly_sent_since=fenced))
+    ).deferred_record
 
     same = ("ecticket-plan", "ecticket-attempts", "ecticket-first-seen", "ecticket-offset", "ecticket-timestamp")
     assert [header(handed_off, name) for name in same] == [header(later, name) for name in same]
@@ -855,7 +857,9 @@ async def test_an_order_that_is_not_started_waits_longer_each_time(
     prepared = await harness.submit.prepare(record)
     harness.clock.passes(waited)
 
-    handed_off = harness.reader.read(harness.submit.hand_off(record, prepared.subject, RecordContext(record))).later
+    handed_off = harness.reader.read(
+        harness.submit.hand_off(record, prepared.subject, FakeRecordContext(record))
+    ).deferred_record
 
     due = datetime.fromisoformat(header(handed_off, "ecticket-not-before"))
     assert least <= (due - harness.clock()).total_seconds() <= most
@@ -865,7 +869,7 @@ async def test_what_may_have_been_sent_is_handed_off_by_a_clock_that_is_behind(h
     """Part 1 is in doubt, by a clock that was five minutes ahead; part 2 was sent, and then the lease was lost."""
     harness.ecticket.faults = [LOST_BEFORE, NOT_SENT]
     harness.ecticket.always = NOT_SENT
-    later = (await harness.work(harness.order(*THREE_PARTS[:2]))).later
+    later = (await harness.work(harness.order(*THREE_PARTS[:2]))).deferred_record
     harness.ecticket.always = None
     harness.clock.time = NOON - timedelta(minutes=5)
     prepared = await harness.submit.prepare(later)
@@ -873,11 +877,11 @@ async def test_what_may_have_been_sent_is_handed_off_by_a_clock_that_is_behind(h
     harness.ecticket.has(derived(part=2))
 
     outcome = harness.submit.hand_off(
-        later, prepared.subject, RecordContext(later, possibly_sent_since=harness.clock())
+        later, prepared.subject, FakeRecordContext(later, possibly_sent_since=harness.clock())
     )
-    published = await harness.finish(harness.reader.read(outcome).later)
+    published = await harness.run(harness.reader.read(outcome).deferred_record)
 
-    assert published.kinds == ["submitted"] * 2
+    assert published.types == ["submitted"] * 2
     assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2)}
 
 
@@ -886,7 +890,9 @@ async def test_a_new_order_that_is_handed_off_is_new_afterwards(harness: Harness
     record = harness.order()
     prepared = await harness.submit.prepare(record)
 
-    handed_off = harness.reader.read(harness.submit.hand_off(record, prepared.subject, RecordContext(record))).later
+    handed_off = harness.reader.read(
+        harness.submit.hand_off(record, prepared.subject, FakeRecordContext(record))
+    ).deferred_record
     published = await harness.work(handed_off)
 
     assert not has_header(handed_off, "ecticket-plan")
@@ -903,11 +909,11 @@ async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome
     harness.ecticket.takes_in = (IssuedItem(item_no="VQT04959", item_name=None, ticket_price=None, ticket_amount=1),)
 
     with capture_logs() as logs:
-        published = await harness.finish(harness.order())
+        published = await harness.run(harness.order())
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert published.event("submitted").data["ticket_count"] == 2
-    assert harness.heard.of("ticket_data_differs") == [(MERCHANT,)]
+    assert harness.observer.of("ticket_data_differs") == [(MERCHANT,)]
     (alarm,) = [line for line in logs if line["log_level"] == "error"]
     assert (alarm["trade_no"], alarm["order_id"]) == (derived(), "A-1")
     assert alarm["differences"] == ["VQT04959: asked for 2, issued 1"]
@@ -917,13 +923,13 @@ async def test_no_ticket_data_raises_no_alarm(harness: Harness) -> None:
     """Absent or unreadable, it cannot be compared."""
     harness.ecticket.takes_in = ()
 
-    assert (await harness.finish(harness.order(*THREE_PARTS))).kinds == ["submitted"] * 3
-    assert harness.heard.of("ticket_data_differs") == []
+    assert (await harness.run(harness.order(*THREE_PARTS))).types == ["submitted"] * 3
+    assert harness.observer.of("ticket_data_differs") == []
 
 
 async def test_the_tickets_asked_for_raise_no_alarm(harness: Harness) -> None:
     """Every type of ticket, and an item in several lines."""
-    published = await harness.finish(harness.order(*THREE_PARTS, line()))
+    published = await harness.run(harness.order(*THREE_PARTS, line()))
 
-    assert published.kinds == ["submitted"] * 3
-    assert harness.heard.of("ticket_data_differs") == []
+    assert published.types == ["submitted"] * 3
+    assert harness.observer.of("ticket_data_differs") == []

@@ -19,9 +19,9 @@ from adapter.issuance.next_step import Unverified
 from adapter.protocol.issue import TradeNoKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_ACCEPTED, NOT_SENT, REFUSED_AFTER
+from adapter.testing.fakes import TOPICS, FakeMerchants
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, Book
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.fakes import CUSTOMER, OTHER_MERCHANT, Maps
 from flows.harness import (
     KNOWN_TRADE_NO,
@@ -56,11 +56,11 @@ async def test_after_a_crash_an_unknown_order_waits_with_its_plan() -> None:
 
     first = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
     maps.item_no = "CK851236"
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
-    assert plan_of(first.later).unverified == Unverified()
-    assert header(first.later, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert first.only_deferred
+    assert plan_of(first.deferred_record).unverified == Unverified()
+    assert header(first.deferred_record, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
     assert maps.asked == 1
     assert published.event("submitted").data["recovered"] is False
     assert harness.ecticket.requests[0].ticket_info[0].item_no == "VQT04959"
@@ -73,13 +73,13 @@ async def test_after_a_crash_no_part_is_sent_before_all_are_verified(harness: Ha
     harness.ecticket.silent_about = {derived(part=3)}
     published = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
     for _ in range(15):
-        published = await harness.work(published.later)
+        published = await harness.work(published.deferred_record)
     assert harness.ecticket.issues == {}
     harness.ecticket.silent_about = set()
 
-    published = await harness.finish(published.later)
+    published = await harness.run(published.deferred_record)
 
-    assert published.kinds == ["submitted"] * 3
+    assert published.types == ["submitted"] * 3
     assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
 
 
@@ -89,7 +89,7 @@ async def test_after_a_crash_breaker_waits_do_not_count_either(harness: Harness)
 
     published = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
 
-    assert header(published.later, "ecticket-attempts") == "0"
+    assert header(published.deferred_record, "ecticket-attempts") == "0"
 
 
 async def test_after_a_crash_skipping_waits_for_the_proof() -> None:
@@ -99,9 +99,9 @@ async def test_after_a_crash_skipping_waits_for_the_proof() -> None:
     maps.skip = Skip("sold at the door")
 
     first = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
+    assert first.only_deferred
     assert published.event("skipped").data["reason"] == "sold at the door"
     assert published.event("skipped").data["plugin"] == "shop"
     assert harness.ecticket.issues == {}
@@ -117,7 +117,7 @@ async def test_after_a_crash_a_known_order_is_not_skipped() -> None:
 
     published = await harness.work(harness.order(line("MINE")), possibly_sent_since=NOON)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
 
 
 async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
@@ -129,7 +129,7 @@ async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
 
     published = await harness.work(record, possibly_sent_since=NOON)
 
-    assert published.kinds == ["skipped"]
+    assert published.types == ["skipped"]
     assert harness.ecticket.calls == []
 
 
@@ -145,9 +145,9 @@ async def test_after_a_crash_under_another_mapping_what_cannot_be_planned_is_unr
 
     for each in (published, skipped):
         assert each.event("parked").data["reason"] == "unresolved"
-        assert "a pair of shoes" in header(each.letter, "ecticket-message")
-        assert "tickets may exist" in header(each.letter, "ecticket-message")
-        assert header(each.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+        assert "a pair of shoes" in header(each.dead_letter, "ecticket-message")
+        assert "tickets may exist" in header(each.dead_letter, "ecticket-message")
+        assert header(each.dead_letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
 
 
 async def test_after_a_crash_a_hook_that_fails_now_proves_nothing_about_then() -> None:
@@ -172,15 +172,15 @@ async def test_after_a_crash_an_order_of_a_merchant_that_is_gone_is_unresolved(n
     record = harness.order(merchant_id=MERCHANT if names_it else None)
     harness.ecticket.has(derived())
     if names_it:
-        harness.book.remove(MERCHANT)
+        harness.merchants.remove(MERCHANT)
     else:
-        harness.book = Book(MERCHANT, OTHER_MERCHANT)
+        harness.merchants = FakeMerchants(MERCHANT, OTHER_MERCHANT)
         harness.use()
 
     published = await harness.work(record, possibly_sent_since=NOON)
 
     assert published.event("parked").data["reason"] == "unresolved"
-    assert "tickets may exist" in header(published.letter, "ecticket-message")
+    assert "tickets may exist" in header(published.dead_letter, "ecticket-message")
 
 
 async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_before(harness: Harness) -> None:
@@ -191,8 +191,8 @@ async def test_after_a_crash_under_the_same_mapping_bad_orders_are_as_bad_as_bef
     assert unmapped.event("parked").data["reason"] == "unmapped-item"
     assert poison.event("parked").data["reason"] == "unreadable"
     for published in (unmapped, poison):
-        assert "tickets may exist" not in header(published.letter, "ecticket-message")
-        assert has_header(published.letter, "ecticket-possibly-sent-at")
+        assert "tickets may exist" not in header(published.dead_letter, "ecticket-message")
+        assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(harness: Harness) -> None:
@@ -205,9 +205,9 @@ async def test_a_record_that_cannot_be_read_any_more_warns_of_tickets(harness: H
     ]
 
     for each in published:
-        assert header(each.letter, "ecticket-reason") == "unreadable"
-        assert "tickets may exist" in header(each.letter, "ecticket-message")
-        assert has_header(each.letter, "ecticket-possibly-sent-at")
+        assert header(each.dead_letter, "ecticket-reason") == "unreadable"
+        assert "tickets may exist" in header(each.dead_letter, "ecticket-message")
+        assert has_header(each.dead_letter, "ecticket-possibly-sent-at")
 
 
 @pytest.mark.parametrize("known", [1, 2, 3])
@@ -219,17 +219,17 @@ async def test_after_a_crash_and_another_mapping_a_known_part_parks_the_rest(har
 
     assert published.event("submitted").data["part"] == known
     assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 1)
-    assert "the mapping has changed since" in header(published.letter, "ecticket-message")
-    assert [part.part.number for part in plan_of(published.letter).parts] == [n for n in (1, 2, 3) if n != known]
-    assert published.deferred == []
+    assert "the mapping has changed since" in header(published.dead_letter, "ecticket-message")
+    assert [part.part.number for part in plan_of(published.dead_letter).parts] == [n for n in (1, 2, 3) if n != known]
+    assert published.deferred_records == []
     assert harness.ecticket.issues == {}
 
 
 async def test_after_a_crash_and_another_mapping_an_unknown_order_is_sent(harness: Harness) -> None:
     """Once all its numbers are proven; a changed mapping alone parks nothing."""
-    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert published.kinds == ["submitted"] * 3
+    assert published.types == ["submitted"] * 3
 
 
 async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_mapping(harness: Harness) -> None:
@@ -237,7 +237,7 @@ async def test_after_a_crash_a_known_part_lets_the_others_go_on_under_the_same_m
     harness.ecticket.has(derived(part=1))
 
     first = await harness.work(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
-    rest = await harness.finish(first.later)
+    rest = await harness.run(first.deferred_record)
 
     assert [event.data["part"] for event in first.events] == [1]
     assert [(event.data["part"], event.data["parts"]) for event in rest.events] == [(2, 3), (3, 3)]
@@ -250,11 +250,11 @@ async def test_after_a_crash_field_rules_wait_for_the_proof(harness: Harness) ->
     harness.clock.passes(86_400)
 
     first = await harness.work(record, possibly_sent_since=harness.clock())
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
+    assert first.only_deferred
     assert published.event("parked").data["reason"] == "invalid-order"
-    assert "ExpireDate" in header(published.letter, "ecticket-message")
+    assert "ExpireDate" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 
@@ -266,7 +266,7 @@ async def test_after_a_crash_a_known_order_may_break_rules(harness: Harness) -> 
 
     published = await harness.work(record, possibly_sent_since=harness.clock())
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
 
 
 EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date": "2026-03-01"}))
@@ -285,11 +285,11 @@ async def test_after_a_crash_a_part_that_breaks_rules_next_to_a_known_one_is_unr
     if known_at_once:
         fenced -= timedelta(seconds=700)
 
-    published = await harness.finish(record, possibly_sent_since=fenced)
+    published = await harness.run(record, possibly_sent_since=fenced)
 
     assert published.event("submitted").data["part"] == 1
     assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 1)
-    assert "ExpireDate" in header(published.letter, "ecticket-message")
+    assert "ExpireDate" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 
@@ -298,14 +298,14 @@ async def test_after_a_crash_a_deferred_plan_is_queried_and_not_mapped_again() -
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
     harness.ecticket.faults = [NOT_ACCEPTED]
-    later = (await harness.work(harness.order(line("MINE")))).later
+    later = (await harness.work(harness.order(line("MINE")))).deferred_record
     harness.clock.passes(100)
 
     first = await harness.work(later, possibly_sent_since=harness.clock(), fingerprint_changed=True)
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
-    assert plan_of(first.later).unverified is None
+    assert first.only_deferred
+    assert plan_of(first.deferred_record).unverified is None
     assert maps.asked == 1
     assert harness.ecticket.issues == {derived(): 2}
     assert published.event("submitted").data["recovered"] is False
@@ -316,10 +316,10 @@ async def test_after_a_crash_and_hours_without_answers_it_is_unresolved() -> Non
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.silent = True
 
-    published = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
+    published = await harness.run(harness.order(*THREE_PARTS), possibly_sent_since=NOON)
 
     assert published.event("parked").data["reason"] == "unresolved"
-    assert len(plan_of(published.letter).parts) == 3
+    assert len(plan_of(published.dead_letter).parts) == 3
     assert harness.ecticket.issues == {}
 
 
@@ -340,12 +340,12 @@ async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_b
     """Two parts were sent and the second arrived; today's mapping makes one. A person is told which number exists."""
     harness.ecticket.has(derived(part=part), kind)
 
-    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert published.kinds == ["parked"]
+    assert published.types == ["parked"]
     assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 0)
-    assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(published.letter, "ecticket-message")
-    assert f"MerchantTradeNo {derived()} stayed unsent" in header(published.letter, "ecticket-message")
+    assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(published.dead_letter, "ecticket-message")
+    assert f"MerchantTradeNo {derived()} stayed unsent" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 
@@ -357,19 +357,19 @@ async def test_after_a_crash_all_other_numbers_are_asked_about_twice_once_the_wa
 
     first = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)
     asked_at_once = _others_asked(harness, derived())
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
+    assert first.only_deferred
     assert asked_at_once == {}
     assert _others_asked(harness, derived()) == {derived(part=part): 4 for part in range(2, 21)}
     assert len(harness.ecticket.calls) < 100
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.issues == {derived(): 1}
 
 
 async def test_after_a_crash_under_the_same_mapping_no_other_number_is_asked_about(harness: Harness) -> None:
     """The plan is the same, so there are none."""
-    await harness.finish(harness.order(), possibly_sent_since=NOON)
+    await harness.run(harness.order(), possibly_sent_since=NOON)
 
     assert _others_asked(harness, derived()) == {}
 
@@ -380,10 +380,10 @@ async def test_after_a_crash_an_order_with_a_number_of_its_own_may_have_been_sen
     """Whoever parsed it then saw none."""
     harness.ecticket.has(derived())
 
-    published = await harness.finish(harness.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert published.kinds == ["parked"]
-    assert derived() in header(published.letter, "ecticket-message")
+    assert published.types == ["parked"]
+    assert derived() in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 
@@ -393,17 +393,17 @@ async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_
     harness = Harness(plugins={"shop": maps})
     harness.ecticket.has(derived(part=2))
     maps.skip = Skip("sold at the door")
-    skipped = await harness.finish(harness.order(line("MINE")), possibly_sent_since=NOON, fingerprint_changed=True)
+    skipped = await harness.run(harness.order(line("MINE")), possibly_sent_since=NOON, fingerprint_changed=True)
     maps.skip = None
     expired = harness.order(line(voucher="gift", expire_date="2026-03-01"))
     harness.clock.passes(86_400)
 
-    invalid = await harness.finish(expired, possibly_sent_since=harness.clock(), fingerprint_changed=True)
+    invalid = await harness.run(expired, possibly_sent_since=harness.clock(), fingerprint_changed=True)
 
     for published in (skipped, invalid):
-        assert published.kinds == ["parked"]
+        assert published.types == ["parked"]
         assert published.event("parked").data["reason"] == "unresolved"
-        assert derived(part=2) in header(published.letter, "ecticket-message")
+        assert derived(part=2) in header(published.dead_letter, "ecticket-message")
 
 
 async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from_being_settled(
@@ -412,9 +412,9 @@ async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from
     """One answer in seven is lost: each is asked for again, and the sitting still gets through dozens of questions."""
     harness.ecticket.every_lost = 7
 
-    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert len(harness.ecticket.calls) < 300
 
 
@@ -424,29 +424,29 @@ async def test_after_a_crash_another_plans_number_that_cannot_be_asked_about_hol
     harness.ecticket.silent_about = {derived(part=7)}
     published = await harness.work(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
     for _ in range(15):
-        published = await harness.work(published.later)
-    held_back = published.later
-    given_up = await harness.finish(held_back)
+        published = await harness.work(published.deferred_record)
+    held_back = published.deferred_record
+    given_up = await harness.run(held_back)
     harness.ecticket.silent_about = set()
 
-    sent = await harness.finish(held_back)
+    sent = await harness.run(held_back)
 
     assert plan_of(held_back).unverified == Unverified(mapping_changed=True)
     assert given_up.event("parked").data["reason"] == "unresolved"
-    assert sent.kinds == ["submitted"]
+    assert sent.types == ["submitted"]
     assert harness.ecticket.issues == {derived(): 1}
 
 
 async def test_after_a_crash_what_was_parked_because_of_another_plan_is_not_sent_by_a_replay(harness: Harness) -> None:
     """Asked about again, with the same answer; nor is a part that was parked beside a known one."""
     harness.ecticket.has(derived(part=2))
-    one_part = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
-    three_parts = await harness.finish(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
+    one_part = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    three_parts = await harness.run(harness.order(*THREE_PARTS), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    for dead_letter in (one_part.letter, three_parts.letter):
-        again = await harness.finish(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
-        assert again.kinds == ["parked"]
-        assert derived(part=2) in header(again.letter, "ecticket-message")
+    for dead_letter in (one_part.dead_letter, three_parts.dead_letter):
+        again = await harness.run(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
+        assert again.types == ["parked"]
+        assert derived(part=2) in header(again.dead_letter, "ecticket-message")
 
     assert harness.ecticket.issues == {}
 
@@ -458,9 +458,9 @@ async def test_after_a_crash_all_candidate_numbers_are_settled_however_long_a_ca
     """Hundreds of such orders at once: a call may wait up to ten seconds, and ten numbers do not fit into a minute."""
     harness.ecticket.seconds = seconds
 
-    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.issues == {derived(): 1}
     assert harness.clock() - NOON < timedelta(hours=2)
 
@@ -471,10 +471,10 @@ async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took
     """What is sent was asked about within a minute, whatever the pace: two seconds a call here."""
     harness.ecticket.seconds = 2.0
 
-    published = await harness.finish(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
+    published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
 
     numbers = [number for kind, number in harness.ecticket.calls if kind in ("query", "issue")]
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert numbers[-4:] == [derived(), KNOWN_TRADE_NO, derived(), derived()]
     assert harness.ecticket.calls[-1] == ("issue", derived())
 
@@ -484,9 +484,9 @@ async def test_after_a_crash_twenty_parts_are_verified_although_answers_are_slow
     harness.ecticket.seconds = 1.5
     record = harness.order(*[line(f"VQT{number:05}", 100) for number in range(20)])
 
-    published = await harness.finish(record, possibly_sent_since=NOON)
+    published = await harness.run(record, possibly_sent_since=NOON)
 
-    assert published.kinds == ["submitted"] * 20
+    assert published.types == ["submitted"] * 20
     assert set(harness.ecticket.tickets.values()) == {1}
     assert harness.clock() - NOON < timedelta(minutes=20)
     for part in range(1, 21):
@@ -498,9 +498,9 @@ async def test_after_a_crash_twenty_parts_are_verified_although_answers_are_slow
 # --- replayed ---------------------------------------------------------------------------------------------------------
 
 
-async def _given_up(harness: Harness) -> Told:
+async def _given_up(harness: Harness) -> OrderEvents:
     harness.ecticket.always = NOT_SENT
-    return await harness.finish(harness.order())
+    return await harness.run(harness.order())
 
 
 async def test_a_replayed_order_counts_as_possibly_sent_and_keeps_its_plan() -> None:
@@ -509,18 +509,18 @@ async def test_a_replayed_order_counts_as_possibly_sent_and_keeps_its_plan() -> 
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600), plugins={"shop": maps})
     harness.ecticket.always = NOT_SENT
     record = harness.order(line("MINE"))
-    dead_letter = (await harness.finish(record)).letter
+    dead_letter = (await harness.run(record)).dead_letter
     harness.ecticket.always = None
     again = replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock)
     replayed_at = harness.clock()
 
     first = await harness.work(again)
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert first.nothing_but_deferred
-    assert header(first.later, "ecticket-replays") == "1"
-    assert header(first.later, "ecticket-attempts") == "1"
-    assert header(first.later, "ecticket-first-seen") == header(again, "ecticket-first-seen")
+    assert first.only_deferred
+    assert header(first.deferred_record, "ecticket-replays") == "1"
+    assert header(first.deferred_record, "ecticket-attempts") == "1"
+    assert header(first.deferred_record, "ecticket-first-seen") == header(again, "ecticket-first-seen")
     assert harness.clock() - replayed_at >= timedelta(seconds=600)
     assert maps.asked == 1
     assert published.event("submitted").attributes["orderref"] == f"orders.paid/2/{record.offset}"
@@ -533,13 +533,13 @@ async def test_a_replayed_order_that_is_parked_again_is_another_fact() -> None:
     first = await _given_up(harness)
     harness.ecticket.silent = True
 
-    second = await harness.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=harness.clock))
+    second = await harness.run(replayed(first.dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
     assert second.event("parked").id != first.event("parked").id
-    assert second.event("parked").data["reason"] == header(second.letter, "ecticket-reason") == "unresolved"
-    names = [name for name, _ in second.letter.headers]
+    assert second.event("parked").data["reason"] == header(second.dead_letter, "ecticket-reason") == "unresolved"
+    names = [name for name, _ in second.dead_letter.headers]
     assert len(names) == len(set(names))
-    assert header(second.letter, "ecticket-replays") == "1"
+    assert header(second.dead_letter, "ecticket-replays") == "1"
 
 
 async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unverified() -> None:
@@ -547,14 +547,14 @@ async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unverified() 
     maps = Maps()
     maps.error = KeyError("x")
     harness = Harness(plugins={"shop": maps})
-    dead_letter = (await harness.work(harness.order(line("MINE")))).letter
+    dead_letter = (await harness.work(harness.order(line("MINE")))).dead_letter
     maps.error = None
 
     first = await harness.work(replayed(dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
-    published = await harness.finish(first.later)
+    published = await harness.run(first.deferred_record)
 
-    assert plan_of(first.later).unverified == Unverified(mapping_changed=True)
-    assert published.kinds == ["submitted"]
+    assert plan_of(first.deferred_record).unverified == Unverified(mapping_changed=True)
+    assert published.types == ["submitted"]
 
 
 async def test_a_replay_does_not_skip_the_rest_of_an_order_that_is_partly_issued() -> None:
@@ -563,25 +563,25 @@ async def test_a_replay_does_not_skip_the_rest_of_an_order_that_is_partly_issued
     harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("sold at the door")
     harness.ecticket.has(derived())
-    first = await harness.finish(harness.order(line("MINE"), line("SPA", 1, **SERIAL)), possibly_sent_since=NOON)
+    first = await harness.run(harness.order(line("MINE"), line("SPA", 1, **SERIAL)), possibly_sent_since=NOON)
 
-    again = await harness.finish(replayed(first.letter, topic=TOPICS.orders_deferred, clock=harness.clock))
+    again = await harness.run(replayed(first.dead_letter, topic=TOPICS.orders_deferred, clock=harness.clock))
 
-    assert first.kinds == ["submitted", "parked"]
-    assert again.kinds == ["parked"]
+    assert first.types == ["submitted", "parked"]
+    assert again.types == ["parked"]
     assert (again.event("parked").data["reason"], again.event("parked").data["parts_done"]) == ("unresolved", 1)
-    assert "would skip the order by now (sold at the door)" in header(again.letter, "ecticket-message")
+    assert "would skip the order by now (sold at the door)" in header(again.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 
 async def test_an_omitted_value_does_not_matter_to_an_order_with_a_plan(harness: Harness) -> None:
     """All that is needed is in the plan, the customer's data included."""
     harness.ecticket.faults = [LOST_BEFORE]
-    later = (await harness.work(harness.order())).later
+    later = (await harness.work(harness.order())).deferred_record
 
-    published = await harness.finish(signed(replace(later, value=None)))
+    published = await harness.run(signed(replace(later, value=None)))
 
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert harness.ecticket.requests[-1].customer_phone == CUSTOMER["phone"]
 
 
@@ -619,9 +619,9 @@ async def test_whatever_happens_each_part_is_published_once_and_issued_once(
         harness.clock.passes(20)
         fenced = harness.clock()
 
-    published = await harness.finish(record, possibly_sent_since=fenced)
+    published = await harness.run(record, possibly_sent_since=fenced)
 
     assert sorted(str(event.data["part"]) for event in published.events) == ["1", "2", "3"]
-    assert set(published.kinds) == {"submitted"}
+    assert set(published.types) == {"submitted"}
     assert harness.ecticket.tickets == {derived(part=part): 1 for part in (1, 2, 3)}
-    assert published.letters == []
+    assert published.dead_letters == []

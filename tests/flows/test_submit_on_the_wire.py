@@ -19,7 +19,7 @@ from adapter.issuance.decide import SubmitPolicy
 from adapter.provider.transport import TransportKind
 from adapter.testing.clock import NOON
 from adapter.testing.ecticket import BUSY
-from adapter.testing.told import Told, has_header, header
+from adapter.testing.outcome_reader import OrderEvents, has_header, header
 from flows.failures import IN_DOUBT, NOT_ACCEPTED, REFUSED_UNREAD, TOO_LATE, about, expected, trans_code
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import derived, plan_of
@@ -34,18 +34,18 @@ def _passed(wire: Wired) -> float:
     return (wire.harness.clock() - NOON).total_seconds()
 
 
-def _is_marked_possibly_sent(published: Told) -> bool:
+def _is_marked_possibly_sent(published: OrderEvents) -> bool:
     """Whether the deferred order says that it may have been sent: header and plan agree."""
-    (handed_off,) = plan_of(published.later).parts
+    (handed_off,) = plan_of(published.deferred_record).parts
     past = handed_off.history
-    headers_shown = has_header(published.later, "ecticket-possibly-sent-at")
+    headers_shown = has_header(published.deferred_record, "ecticket-possibly-sent-at")
     assert headers_shown == (past.possibly_sent_since is not None or past.refusal is not None)
     return headers_shown
 
 
-async def _once(wire: Wired, published: Told, *, recovered: bool) -> None:
+async def _once(wire: Wired, published: OrderEvents, *, recovered: bool) -> None:
     """The order was told as submitted, and ECTicket issued once."""
-    assert published.kinds == ["submitted"]
+    assert published.types == ["submitted"]
     assert published.event("submitted").data["recovered"] is recovered
     assert len(published.confirmations) == 1
     assert dict(wire.ecticket.tickets) == {derived(): 1}
@@ -69,7 +69,7 @@ async def test_a_keep_alive_that_the_server_closed_costs_nothing() -> None:
     async with wired() as wire:
         for number in range(3):
             published = await wire.harness.work(wire.harness.order(order_id=f"A-{number}"))
-            assert published.kinds == ["submitted"]
+            assert published.types == ["submitted"]
             wire.server.visits[-1].close()
             await wire.server.until(lambda: wire.server.open_connections == 0)
 
@@ -86,13 +86,13 @@ async def test_a_refused_connect_is_retried_later_as_never_sent() -> None:
     port = unused_port()
     async with wired(base_url=f"http://127.0.0.1:{port}") as wire:
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
         assert wire.issue_calls == 0
 
         async with RawServer(port=port) as server:
             server.behave = wire.ecticket
-            published = await wire.harness.finish(published.later)
+            published = await wire.harness.run(published.deferred_record)
 
         await _once(wire, published, recovered=False)
         assert wire.issue_calls == 1
@@ -103,11 +103,11 @@ async def test_an_order_that_could_not_be_sent_for_a_day_is_given_up_as_never_se
     """Nobody listens: `gave-up`, which says that there are no tickets."""
     policy = SubmitPolicy(give_up_after_seconds=600)
     async with wired(base_url=f"http://127.0.0.1:{unused_port()}", policy=policy) as wire:
-        published = await wire.harness.finish(wire.harness.order())
+        published = await wire.harness.run(wire.harness.order())
 
-        assert published.kinds == ["parked"]
-        assert header(published.letter, "ecticket-reason") == "gave-up"
-        assert not has_header(published.letter, "ecticket-possibly-sent-at")
+        assert published.types == ["parked"]
+        assert header(published.dead_letter, "ecticket-reason") == "gave-up"
+        assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_name_that_does_not_resolve_is_retried_later_as_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,12 +121,12 @@ async def test_a_name_that_does_not_resolve_is_retried_later_as_never_sent(monke
         with monkeypatch.context() as dns:
             dns.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
             published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
 
         async with RawServer(port=port) as server:
             server.behave = wire.ecticket
-            published = await wire.harness.finish(published.later)
+            published = await wire.harness.run(published.deferred_record)
 
         await _once(wire, published, recovered=False)
         assert wire.issue_calls == 1
@@ -139,7 +139,7 @@ async def test_a_connect_that_times_out_is_retried_later_as_never_sent() -> None
         async with wired(base_url=mute.url.replace("http:", "https:"), limits=hasty) as wire:
             published = await wire.harness.work(wire.harness.order())
 
-            assert published.nothing_but_deferred
+            assert published.only_deferred
             assert not _is_marked_possibly_sent(published)
             assert mute.connections > 1
             assert mute.visits == []
@@ -159,13 +159,13 @@ async def test_an_order_without_a_pooled_connection_is_retried_later_as_never_se
         first = asyncio.create_task(wire.harness.work(wire.harness.order(order_id="A-0")))
         await wire.server.until(lambda: wire.issue_calls == 1)
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
         assert wire.issue_calls == 1
         answered.set()
-        assert (await first).kinds == ["submitted"]
+        assert (await first).types == ["submitted"]
 
-        assert (await wire.harness.finish(published.later)).kinds == ["submitted"]
+        assert (await wire.harness.run(published.deferred_record)).types == ["submitted"]
         assert dict(wire.ecticket.issues) == {derived("A-0"): 1, derived(): 1}
 
 
@@ -186,12 +186,12 @@ async def test_a_refusal_is_published_as_failed_when_it_is_final() -> None:
     async with wired() as wire:
         wire.ecticket.faults = [Fault(properly, refused=True)]
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert _is_marked_possibly_sent(published)
 
-        published = await wire.harness.finish(published.later)
+        published = await wire.harness.run(published.deferred_record)
 
-        assert published.kinds == ["failed"]
+        assert published.types == ["failed"]
         failed = published.event("failed").data
         assert (failed["stage"], failed["rtn_code"], failed["rtn_msg"]) == ("submit", REFUSAL, "Inventory shortage")
         assert _passed(wire) >= REISSUE_AFTER
@@ -203,10 +203,10 @@ async def test_a_code_listed_in_retry_rtn_codes_means_again_later() -> None:
     async with wired(policy=SubmitPolicy(retry_rtn_codes=frozenset({REFUSAL}))) as wire:
         wire.ecticket.faults = [Fault(properly, refused=True)] * 2
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
 
-        await _once(wire, await wire.harness.finish(published.later), recovered=False)
+        await _once(wire, await wire.harness.run(published.deferred_record), recovered=False)
         assert wire.issue_calls == 3
         assert wire.ecticket.queries.total() == 0
 
@@ -222,11 +222,11 @@ async def test_what_is_refused_before_execution_is_sent_when_its_time_has_come(
     async with wired() as wire:
         wire.ecticket.faults = [Fault(answers)]
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
-        assert header(published.later, "ecticket-attempts") == "0"
+        assert header(published.deferred_record, "ecticket-attempts") == "0"
 
-        published = await wire.harness.finish(published.later)
+        published = await wire.harness.run(published.deferred_record)
 
         await _once(wire, published, recovered=False)
         assert wire.issue_calls == 2
@@ -240,10 +240,10 @@ async def test_a_throttled_query_waits_for_its_retry_after_too() -> None:
         wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
         wire.ecticket.query_faults = [Fault(expected(status=429, Retry_After="900"))]
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert _is_marked_possibly_sent(published)
 
-        await _once(wire, await wire.harness.finish(published.later), recovered=True)
+        await _once(wire, await wire.harness.run(published.deferred_record), recovered=True)
         assert wire.ecticket.queries.total() == 2
         assert _passed(wire) >= 900
 
@@ -258,11 +258,11 @@ async def test_403_locks_out_only_that_merchant() -> None:
             await harness.work(harness.order(order_id=f"F-{number}", merchant_id=OTHER_MERCHANT)) for number in range(5)
         ]
 
-        assert all(published.nothing_but_deferred for published in locked)
-        assert all(published.kinds == ["submitted"] for published in free)
+        assert all(published.only_deferred for published in locked)
+        assert all(published.types == ["submitted"] for published in free)
         assert wire.issue_calls == 1 + 5
         for published in locked:
-            assert (await harness.finish(published.later)).kinds == ["submitted"]
+            assert (await harness.run(published.deferred_record)).types == ["submitted"]
         assert wire.issue_calls == 1 + 5 + 5
         assert wire.tickets == 10
 
@@ -276,11 +276,11 @@ async def test_an_envelope_that_is_not_accepted_is_sent_again_later(answers: Ans
     async with wired() as wire:
         wire.ecticket.faults = [Fault(answers)]
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert not _is_marked_possibly_sent(published)
-        assert header(published.later, "ecticket-attempts") == "1"
+        assert header(published.deferred_record, "ecticket-attempts") == "1"
 
-        await _once(wire, await wire.harness.finish(published.later), recovered=False)
+        await _once(wire, await wire.harness.run(published.deferred_record), recovered=False)
         assert wire.issue_calls == 2
         assert wire.ecticket.queries.total() == 0
 
@@ -290,14 +290,14 @@ async def test_an_order_that_stays_alone_with_it_is_dead_lettered(answers: Answe
     """The control query is fine, so it is this order's content; nobody else is held up."""
     async with wired(policy=SubmitPolicy(attempts=3)) as wire:
         wire.ecticket.always = Fault(answers)
-        published = await wire.harness.finish(wire.harness.order())
+        published = await wire.harness.run(wire.harness.order())
 
-        assert published.kinds == ["parked"]
-        assert header(published.letter, "ecticket-reason") == "refused-envelope"
-        assert not has_header(published.letter, "ecticket-possibly-sent-at")
+        assert published.types == ["parked"]
+        assert header(published.dead_letter, "ecticket-reason") == "refused-envelope"
+        assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
         assert (wire.issue_calls, wire.tickets) == (3, 0)
         wire.ecticket.always = None
-        assert (await wire.harness.work(wire.harness.order(order_id="A-2"))).kinds == ["submitted"]
+        assert (await wire.harness.work(wire.harness.order(order_id="A-2"))).types == ["submitted"]
 
 
 async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_accepted() -> None:
@@ -306,16 +306,16 @@ async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_a
         harness = wire.harness
         wire.ecticket.for_all = Fault(trans_code(0))
         deferred = [await harness.work(harness.order(order_id=f"A-{number}")) for number in range(6)]
-        assert all(published.nothing_but_deferred for published in deferred)
+        assert all(published.only_deferred for published in deferred)
         assert wire.issue_calls == 2
         for _ in range(20):
-            deferred = [await harness.work(published.later) for published in deferred]
-            assert all(published.nothing_but_deferred for published in deferred)
+            deferred = [await harness.work(published.deferred_record) for published in deferred]
+            assert all(published.only_deferred for published in deferred)
         assert wire.issue_calls == 2
         wire.ecticket.for_all = None
-        ends = [await harness.finish(published.later) for published in deferred]
+        ends = [await harness.run(published.deferred_record) for published in deferred]
 
-        assert all(published.kinds == ["submitted"] for published in ends)
+        assert all(published.types == ["submitted"] for published in ends)
         assert wire.issue_calls == 2 + 6
         assert wire.tickets == 6
 
@@ -340,11 +340,11 @@ async def test_in_doubt_and_not_known_is_issued_again_under_the_same_number_afte
     async with wired(limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what])]
         published = await wire.harness.work(wire.harness.order())
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert _is_marked_possibly_sent(published)
         assert wire.issue_calls == 1
 
-        published = await wire.harness.finish(published.later)
+        published = await wire.harness.run(published.deferred_record)
 
         await _once(wire, published, recovered=False)
         assert dict(wire.ecticket.issues) == {derived(): 2}
@@ -360,11 +360,11 @@ async def test_a_server_that_does_not_even_read_leaves_a_doubt() -> None:
         await wire.server.until(lambda: wire.server.connections == 1)
         wire.server.deaf = False
         published = await submission
-        assert published.nothing_but_deferred
+        assert published.only_deferred
         assert _is_marked_possibly_sent(published)
         assert wire.issue_calls == 0
 
-        await _once(wire, await wire.harness.finish(published.later), recovered=False)
+        await _once(wire, await wire.harness.run(published.deferred_record), recovered=False)
         assert wire.issue_calls == 1
         assert _passed(wire) >= REISSUE_AFTER
 
@@ -377,10 +377,10 @@ async def test_a_question_without_a_good_answer_changes_nothing(what: str) -> No
         wire.ecticket.query_faults = [Fault(IN_DOUBT[what])] * 40
         published = await wire.harness.work(wire.harness.order())
         while wire.ecticket.query_faults:
-            assert published.nothing_but_deferred
+            assert published.only_deferred
             assert _is_marked_possibly_sent(published)
-            published = await wire.harness.work(published.later)
-        published = await wire.harness.finish(published.later) if published.deferred else published
+            published = await wire.harness.work(published.deferred_record)
+        published = await wire.harness.run(published.deferred_record) if published.deferred_records else published
 
         await _once(wire, published, recovered=True)
         assert wire.issue_calls == 1
@@ -391,11 +391,11 @@ async def test_a_doubt_that_is_not_settled_for_a_day_is_unresolved() -> None:
     async with wired(policy=SubmitPolicy(give_up_after_seconds=3_600)) as wire:
         wire.ecticket.always = Fault(IN_DOUBT["HTTP 500"], effect=True)
         wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 10_000
-        published = await wire.harness.finish(wire.harness.order())
+        published = await wire.harness.run(wire.harness.order())
 
-        assert published.kinds == ["parked"]
-        assert header(published.letter, "ecticket-reason") == "unresolved"
-        assert has_header(published.letter, "ecticket-possibly-sent-at")
+        assert published.types == ["parked"]
+        assert header(published.dead_letter, "ecticket-reason") == "unresolved"
+        assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
         assert wire.issue_calls == 1
 
 
@@ -427,18 +427,18 @@ async def test_in_a_maintenance_nothing_is_called_failed_and_what_was_issued_is_
             what: await harness.work(order(order_id=what))
             for what in ("lost, issued", "lost", "refused, issued", "refused")
         }
-        assert all(published.nothing_but_deferred for published in before.values())
+        assert all(published.only_deferred for published in before.values())
         wire.ecticket.query_faults = []
         wire.ecticket.maintenance = True
         published = before | {"came in it": await harness.work(order(order_id="came in it"))}
         for _ in range(60):
-            published = {what: await harness.work(each.later) for what, each in published.items()}
-            assert all(each.nothing_but_deferred for each in published.values())
+            published = {what: await harness.work(each.deferred_record) for what, each in published.items()}
+            assert all(each.only_deferred for each in published.values())
         wire.ecticket.maintenance = False
         calls_before = dict(wire.ecticket.issues)
-        ends = {what: await harness.finish(each.later) for what, each in published.items()}
+        ends = {what: await harness.run(each.deferred_record) for what, each in published.items()}
 
-        assert {what: end.kinds for what, end in ends.items()} == {
+        assert {what: end.types for what, end in ends.items()} == {
             "lost, issued": ["submitted"],
             "lost": ["submitted"],
             "refused, issued": ["submitted"],
@@ -459,10 +459,10 @@ async def test_a_maintenance_with_a_listed_code_ends_with_every_order_submitted(
         wire.ecticket.maintenance = True
         published = [await harness.work(harness.order(order_id=f"A-{number}")) for number in range(5)]
         for _ in range(30):
-            assert all(each.nothing_but_deferred for each in published)
-            published = [await harness.work(each.later) for each in published]
+            assert all(each.only_deferred for each in published)
+            published = [await harness.work(each.deferred_record) for each in published]
         wire.ecticket.maintenance = False
-        ends = [await harness.finish(each.later) for each in published]
+        ends = [await harness.run(each.deferred_record) for each in published]
 
-        assert all(end.kinds == ["submitted"] for end in ends)
+        assert all(end.types == ["submitted"] for end in ends)
         assert set(wire.ecticket.tickets.values()) == {1}

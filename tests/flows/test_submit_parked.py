@@ -26,9 +26,9 @@ from adapter.stream.port import TopicPartition
 from adapter.stream.record_batches import ReadBudget, RecordReader
 from adapter.stream.records import NotRead
 from adapter.testing.ecticket import LOST_BEFORE
+from adapter.testing.fakes import TOPICS, FakeRecordContext
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import TOPICS, RecordContext
-from adapter.testing.told import has_header, header
+from adapter.testing.outcome_reader import has_header, header
 from flows.fakes import CUSTOMER
 from flows.harness import SERIAL, THREE_PARTS, Harness, described, line, plan_of, signed, with_headers
 
@@ -62,8 +62,8 @@ async def test_a_poison_record_is_a_dead_letter(
     assert (parked.data["order_id"], parked.data["reason"], parked.data["stage"]) == (None, "unreadable", "parse")
     assert parked.key == parked.attributes["orderref"] == f"orders.paid/2/{record.offset}"
     assert parked.attributes["source"] == "/ecticket-adapter"
-    assert (published.letter.key, published.letter.value) == (b"k", value)
-    assert header(published.letter, "ecticket-message") == parked.data["message"]
+    assert (published.dead_letter.key, published.dead_letter.value) == (b"k", value)
+    assert header(published.dead_letter, "ecticket-message") == parked.data["message"]
     assert harness.ecticket.calls == []
 
 
@@ -71,7 +71,7 @@ async def test_the_next_order_is_unharmed(harness: Harness) -> None:
     """A dead letter is nobody else's business."""
     await harness.work(harness.record(b"\x00"))
 
-    assert (await harness.work(harness.order())).kinds == ["submitted"]
+    assert (await harness.work(harness.order())).types == ["submitted"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_the_only_merchant_need_not_be_named() -> None:
     assert (await harness.work(harness.record(b"<xml/>"))).event("submitted").data["merchant_id"] == MERCHANT
 
 
-@pytest.mark.parametrize(("name", "told"), [("AB\ud800", "AB?"), ("券" * 2_000_000, "券" * 255)])
+@pytest.mark.parametrize(("name", "published"), [("AB\ud800", "AB?"), ("券" * 2_000_000, "券" * 255)])
 async def test_a_name_that_cannot_be_published_costs_no_event(name: str, published: str) -> None:
     """It decides nothing; but the tickets are bought before they are told."""
 
@@ -159,7 +159,7 @@ async def test_one_violation_parks_the_whole_order(harness: Harness) -> None:
     for phrase in ("part 2 of 3", "ItemName", "part 3 of 3", "PrintType", "developers.ecpay.com.tw/32163"):
         assert phrase in str(parked.data["message"])
     assert harness.ecticket.calls == []
-    assert not has_header(published.letter, "ecticket-plan")
+    assert not has_header(published.dead_letter, "ecticket-plan")
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ async def test_what_cannot_be_planned_is_a_dead_letter(
     """Under its own reason, with nothing asked and nothing sent."""
     published = await harness.work(harness.order(**content))
 
-    assert published.event("parked").data["reason"] == header(published.letter, "ecticket-reason") == reason
-    assert header(published.letter, "ecticket-stage") == "map"
+    assert published.event("parked").data["reason"] == header(published.dead_letter, "ecticket-reason") == reason
+    assert header(published.dead_letter, "ecticket-stage") == "map"
     assert harness.ecticket.calls == []
 
 
@@ -189,7 +189,7 @@ async def test_an_order_too_large_is_refused_before_anything_is_bought(harness: 
     published = await harness.work(record)
 
     assert published.event("parked").data["reason"] == "too-large"
-    assert published.letter.value == record.value
+    assert published.dead_letter.value == record.value
     assert harness.ecticket.calls == []
 
 
@@ -236,8 +236,8 @@ async def test_a_failing_hook_is_named_and_not_quoted(plugin: object, hook: str)
     parked = published.event("parked")
     assert (parked.data["reason"], parked.data["plugin"]) == ("plugin-error", "boutique")
     assert parked.data["stage"] == ("parse" if hook == "parse_order" else "map")
-    assert header(published.letter, "ecticket-plugin") == "boutique"
-    assert f"hook {hook}" in header(published.letter, "ecticket-message")
+    assert header(published.dead_letter, "ecticket-plugin") == "boutique"
+    assert f"hook {hook}" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.calls == []
 
 
@@ -249,47 +249,47 @@ async def test_an_internal_error_is_named_by_type_and_code_location(
     def find(_: str) -> None:
         raise RuntimeError(f"broke on {CUSTOMER['phone']}")
 
-    monkeypatch.setattr(harness.book, "find", find)
+    monkeypatch.setattr(harness.merchants, "find", find)
     prepared = await harness.submit.prepare(harness.order())
     with pytest.raises(RuntimeError) as caught:
-        await harness.submit.handle(prepared.subject, RecordContext(harness.order()))
+        await harness.submit.handle(prepared.subject, FakeRecordContext(harness.order()))
     monkeypatch.undo()
     record = harness.order()
 
-    published = harness.reader.read(harness.submit.on_error(record, caught.value, RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, caught.value, FakeRecordContext(record)))
 
     parked = published.event("parked")
     assert (parked.data["reason"], parked.data["stage"]) == ("internal-error", "submit")
     assert "RuntimeError at test_submit_parked.py:" in str(parked.data["message"])
     assert "broke on" not in str(parked.data["message"])
-    assert header(published.letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
+    assert header(published.dead_letter, "ecticket-possibly-sent-at") == "2026-03-01T04:00:00.000Z"
 
 
 async def test_an_outcome_that_no_topic_takes_is_too_large(harness: Harness) -> None:
     """The engine asks for a smaller one: a dead letter that says that tickets may exist."""
     record = harness.order()
 
-    published = harness.reader.read(harness.submit.on_error(record, OutcomeTooLarge("42"), RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, OutcomeTooLarge("42"), FakeRecordContext(record)))
 
     assert published.event("parked").data["reason"] == "too-large"
-    assert "tickets may exist" in header(published.letter, "ecticket-message")
-    assert has_header(published.letter, "ecticket-possibly-sent-at")
+    assert "tickets may exist" in header(published.dead_letter, "ecticket-message")
+    assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_merchant_that_is_gone_parks_its_deferred_orders_with_their_plans(harness: Harness) -> None:
     """In doubt, so tickets may exist; the parts done before are counted."""
     harness.ecticket.faults = [None, LOST_BEFORE]
     first = await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))
-    harness.book.remove(MERCHANT)
+    harness.merchants.remove(MERCHANT)
 
-    published = await harness.work(first.later)
+    published = await harness.work(first.deferred_record)
 
     parked = published.event("parked")
     assert (parked.data["reason"], parked.data["parts_done"]) == ("unresolved", 1)
     assert "is not configured" in str(parked.data["message"])
     assert "tickets may exist" in str(parked.data["message"])
-    assert [part.part.number for part in plan_of(published.letter).parts] == [2]
-    assert has_header(published.letter, "ecticket-possibly-sent-at")
+    assert [part.part.number for part in plan_of(published.dead_letter).parts] == [2]
+    assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 # --- the last resort --------------------------------------------------------------------------------------------------
@@ -304,15 +304,15 @@ async def test_a_record_is_parked_by_its_coordinates_if_its_dead_letter_cannot_b
         raise OverflowError
 
     record = harness.order()
-    monkeypatch.setattr(order_outcomes, "dead_letter", breaks)
+    monkeypatch.setattr(order_outcomes, "dead_letter_record", breaks)
 
-    published = harness.reader.read(harness.submit.on_error(record, RuntimeError("x"), RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, RuntimeError("x"), FakeRecordContext(record)))
 
     assert published.event("parked").data["reason"] == "internal-error"
-    assert (published.letter.key, published.letter.value) == (None, None)
-    assert header(published.letter, "ecticket-topic") == record.topic
-    assert header(published.letter, "ecticket-offset") == str(record.offset)
-    assert has_header(published.letter, "ecticket-possibly-sent-at")
+    assert (published.dead_letter.key, published.dead_letter.value) == (None, None)
+    assert header(published.dead_letter, "ecticket-topic") == record.topic
+    assert header(published.dead_letter, "ecticket-offset") == str(record.offset)
+    assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 async def test_a_dead_letter_that_cannot_be_signed_is_written_unsigned(
@@ -326,7 +326,7 @@ async def test_a_dead_letter_that_cannot_be_signed_is_written_unsigned(
     record = harness.order()
     monkeypatch.setattr(RecordSigner, "sign", breaks)
 
-    dead_letter, _event = harness.submit.on_error(record, RuntimeError("x"), RecordContext(record)).records
+    dead_letter, _event = harness.submit.on_error(record, RuntimeError("x"), FakeRecordContext(record)).records
 
     assert dict(dead_letter.headers)["ecticket-reason"] == b"internal-error"
     assert "ecticket-possibly-sent-at" in dict(dead_letter.headers)
@@ -338,10 +338,10 @@ async def test_a_dead_letter_that_its_topic_refuses_is_parked_by_its_coordinates
     record = harness.order()
     error = OutcomeTooLarge("too large", again=True)
 
-    published = harness.reader.read(harness.submit.on_error(record, error, RecordContext(record)))
+    published = harness.reader.read(harness.submit.on_error(record, error, FakeRecordContext(record)))
 
     assert published.event("parked").data["reason"] == "too-large"
-    assert (published.letter.key, published.letter.value) == (None, None)
+    assert (published.dead_letter.key, published.dead_letter.value) == (None, None)
 
 
 async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(harness: Harness) -> None:
@@ -351,12 +351,12 @@ async def test_a_record_that_was_not_read_is_parked_by_its_coordinates(harness: 
     )
 
     published = harness.reader.read(
-        harness.submit.on_error(record, TooLarge("Not read. Send it again."), RecordContext(record))
+        harness.submit.on_error(record, TooLarge("Not read. Send it again."), FakeRecordContext(record))
     )
 
     assert published.event("parked").data["reason"] == "too-large"
-    assert header(published.letter, "ecticket-offsets") == "41-41"
-    assert not has_header(published.letter, "ecticket-possibly-sent-at")
+    assert header(published.dead_letter, "ecticket-offsets") == "41-41"
+    assert not has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', '{"a": ["\\udfff"]}', '{"\\ud83d": 1}'])
@@ -373,7 +373,7 @@ async def test_half_a_character_in_a_plan_is_unreadable(harness: Harness, text: 
     published = await harness.work(signed(record))
 
     assert published.event("parked").data["reason"] == "unreadable"
-    assert has_header(published.letter, "ecticket-possibly-sent-at")
+    assert has_header(published.dead_letter, "ecticket-possibly-sent-at")
 
 
 # --- any record at all ------------------------------------------------------------------------------------------------
@@ -405,14 +405,16 @@ RECORDS = st.builds(
 )
 def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: str) -> None:
     """Whatever bytes a producer writes: each record gets an outcome, all are committed, and the engine goes on."""
-    place = TopicPartition(topic, 0)
-    read = RecordReader(batch(*records, codec=codec), place, position=0, aborted=(), budget=ReadBudget(2**30)).take(100)
+    source = TopicPartition(topic, 0)
+    read = RecordReader(batch(*records, codec=codec), source, position=0, aborted=(), budget=ReadBudget(2**30)).take(
+        100
+    )
 
     async def submit_poisoned() -> None:
         cluster = FakeCluster()
         cluster.largest = 2**30
-        cluster.logs[place].extend(read)
-        kafka, connection = FakeKafka(cluster, (place,)), KafkaConnection(bootstrap_servers="fake:1")
+        cluster.logs[source].extend(read)
+        kafka, connection = FakeKafka(cluster, (source,)), KafkaConnection(bootstrap_servers="fake:1")
         harness = Harness()
         engine: Engine[Any] = (
             Engine(harness.confirm, connection, kafka=kafka)
@@ -421,7 +423,7 @@ def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: st
         )
         running = asyncio.create_task(engine.run())
         await until(
-            lambda: running.done() or (place in cluster.commits and cluster.commits[place].offset == len(read)), 20
+            lambda: running.done() or (source in cluster.commits and cluster.commits[source].offset == len(read)), 20
         )
         assert not running.done()
         await engine.stop(1)

@@ -26,8 +26,8 @@ from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
 from adapter.testing.clock import NOON, Clock
 from adapter.testing.ecticket import BUSY, UNKNOWN
+from adapter.testing.fakes import FakeMerchants
 from adapter.testing.orders import MERCHANT
-from adapter.testing.surroundings import Book
 from flows.fakes import OTHER_MERCHANT
 from flows.harness import KNOWN_TRADE_NO, Harness
 
@@ -94,7 +94,7 @@ class WireEcticket:
         self.query_faults: list[Fault | None] = []
         self.statuses: dict[str, tuple[int, str]] = {}
         self.maintenance = False
-        self._merchants = Book(MERCHANT, OTHER_MERCHANT)
+        self._merchants = FakeMerchants(MERCHANT, OTHER_MERCHANT)
 
     async def __call__(self, visit: Visit) -> None:
         """Answer one request."""

@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from integration.house import Worker
-from integration.told import SLOW_MACHINE
+from integration.cluster import Worker
+from integration.event_log import SLOW_MACHINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

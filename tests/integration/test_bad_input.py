@@ -13,8 +13,8 @@ from pathlib import Path
 from aiokafka import ConsumerRecord
 
 from adapter.stream.connection import KafkaConnection
-from integration.house import House, open_house
-from integration.shop import Shop
+from integration.cluster import Cluster, open_cluster
+from integration.order_source import OrderSource
 
 Headers = Sequence[tuple[str, bytes | None]]
 OWN: Headers = (("x-shop", b"first"), ("x-shop", b"second"), ("content-type", b"application/json"))
@@ -26,22 +26,22 @@ class Bad:
 
     reason: str
     stage: str
-    says: str
+    message_part: str
     value: bytes | None
     headers: Headers = OWN
     on: str = "orders_paid"
     key: bytes | None = b"some key"
 
 
-def _bad_records(shop: Shop) -> list[Bad]:
-    good = shop.order().value
+def _bad_records(order_source: OrderSource) -> list[Bad]:
+    good = order_source.order().value
     order = json.loads(good)
 
     def but(**changes: object) -> bytes:
         return json.dumps({**order, **changes}).encode()
 
-    def unreadable(value: bytes | None, says: str, headers: Headers = OWN, on: str = "orders_paid") -> Bad:
-        return Bad(reason="unreadable", stage="parse", says=says, value=value, headers=headers, on=on)
+    def unreadable(value: bytes | None, message_part: str, headers: Headers = OWN, on: str = "orders_paid") -> Bad:
+        return Bad(reason="unreadable", stage="parse", message_part=message_part, value=value, headers=headers, on=on)
 
     wrong_phone = {**order["customer"], "phone": "02-2655-1775"}
     unknown = {"sku": "not-an-item", "quantity": 1}
@@ -62,15 +62,17 @@ def _bad_records(shop: Shop) -> list[Bad]:
         unreadable(but(reference=json.loads("[" * 190 + "]" * 190)), "reference"),
         unreadable(b"", "empty"),
         unreadable(None, "empty"),
-        Bad(reason="unreadable", stage="parse", says="empty", value=None, key=None),
-        Bad(reason="unknown-merchant", stage="map", says="3085676", value=but(merchant_id="1234567")),
-        Bad(reason="invalid-order", stage="map", says="CustomerPhone", value=but(customer=wrong_phone)),
-        Bad(reason="unmapped-item", stage="map", says="'not-an-item'", value=but(lines=[unknown])),
-        Bad(reason="does-not-fit", stage="map", says="trade_no", value=but(trade_no="PAID1", lines=[
+        Bad(reason="unreadable", stage="parse", message_part="empty", value=None, key=None),
+        Bad(reason="unknown-merchant", stage="map", message_part="3085676", value=but(merchant_id="1234567")),
+        Bad(reason="invalid-order", stage="map", message_part="CustomerPhone", value=but(customer=wrong_phone)),
+        Bad(reason="unmapped-item", stage="map", message_part="'not-an-item'", value=but(lines=[unknown])),
+        Bad(reason="does-not-fit", stage="map", message_part="trade_no", value=but(trade_no="PAID1", lines=[
             {"sku": "VQT04959", "quantity": 60}, {"sku": "VNS21400", "quantity": 60}])),
-        Bad(reason="too-large", stage="parse", says="bytes", value=huge),
-        Bad(reason="unreadable", stage="confirm", says="confirmation", value=good, on="confirmations"),
-        Bad(reason="unreadable", stage="confirm", says="confirmation", value=None, on="confirmations", key=None),
+        Bad(reason="too-large", stage="parse", message_part="bytes", value=huge),
+        Bad(reason="unreadable", stage="confirm", message_part="confirmation", value=good, on="confirmations"),
+        Bad(
+            reason="unreadable", stage="confirm", message_part="confirmation", value=None, on="confirmations", key=None
+        ),
     ]  # fmt: skip
 
 
@@ -78,48 +80,51 @@ async def test_every_broken_record_is_a_dead_letter_and_the_orders_behind_it_are
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """Good and bad in turn in one partition: the good are issued, the bad parked with all that the contract says."""
-    shop = Shop(seed=5)
-    bad = _bad_records(shop)
-    good = shop.orders(len(bad))
-    async with open_house(kafka, tmp_path) as house:
-        worker = await house.start()
+    order_source = OrderSource(seed=5)
+    bad = _bad_records(order_source)
+    good = order_source.orders(len(bad))
+    async with open_cluster(kafka, tmp_path) as cluster:
+        worker = await cluster.start()
         refs: list[str] = []
         for each, order in zip(bad, good, strict=True):
-            refs += await house.put([(each.key, each.value, each.headers)], partition=0, on=each.on)
-            await house.feed([order], partition=0)
-        await house.all_told(seconds=60)
+            refs += await cluster.put([(each.key, each.value, each.headers)], partition=0, on=each.on)
+            await cluster.feed([order], partition=0)
+        await cluster.all_delivered(seconds=60)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert house.sandbox.books.number_count == sum(order.parts or 0 for order in good)
-        letters = {_origin(letter): letter for letter in house.told.by_topic[house.topic("dead_letters")]}
-        assert Counter(house.told.kinds(ref)["parked"] for ref in refs) == {1: len(bad)}
-        assert letters.keys() == set(refs)
-        assert {ref: _mistakes(house, each, ref, letters[ref]) for ref, each in zip(refs, bad, strict=True)} == {
-            ref: [] for ref in refs
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert cluster.sandbox.order_store.number_count == sum(order.parts or 0 for order in good)
+        dead_letters = {
+            _origin(dead_letter): dead_letter
+            for dead_letter in cluster.event_log.by_topic[cluster.topic("dead_letters")]
         }
+        assert Counter(cluster.event_log.types(ref)["parked"] for ref in refs) == {1: len(bad)}
+        assert dead_letters.keys() == set(refs)
+        assert {
+            ref: _differences(cluster, each, ref, dead_letters[ref]) for ref, each in zip(refs, bad, strict=True)
+        } == {ref: [] for ref in refs}
         assert await worker.dismiss() == 0
 
 
-def _origin(letter: ConsumerRecord) -> str:
-    headers = dict(letter.headers)
+def _origin(dead_letter: ConsumerRecord) -> str:
+    headers = dict(dead_letter.headers)
     return "/".join(headers[f"ecticket-{name}"].decode() for name in ("topic", "partition", "offset"))
 
 
-def _mistakes(house: House, bad: Bad, ref: str, letter: ConsumerRecord) -> list[str]:
+def _differences(cluster: Cluster, bad: Bad, ref: str, dead_letter: ConsumerRecord) -> list[str]:
     """What is not as the contract, section 2.3, says; no mistakes is what is wanted."""
-    names = Counter(name for name, _ in letter.headers if name.startswith(("ecticket-", "kafka_dlt-")))
-    headers = {name: value for name, value in letter.headers if names[name]}
+    names = Counter(name for name, _ in dead_letter.headers if name.startswith(("ecticket-", "kafka_dlt-")))
+    headers = {name: value for name, value in dead_letter.headers if names[name]}
     text = {name: value.decode() for name, value in headers.items() if name.startswith("ecticket-")}
     topic, partition, offset = ref.rsplit("/", 2)
-    (event,) = (event for event in house.told.of(ref) if event.kind == "parked")
+    (event,) = (event for event in cluster.event_log.of(ref) if event.type == "parked")
     facts = {
         "each header once": set(names.values()) == {1},
-        "key and value as they came": (letter.key, letter.value) == (bad.key, bad.value),
-        "the shop's headers as they came": [h for h in letter.headers if not names[h[0]]] == _own(bad.headers),
+        "key and value as they came": (dead_letter.key, dead_letter.value) == (bad.key, bad.value),
+        "the shop's headers as they came": [h for h in dead_letter.headers if not names[h[0]]] == _own(bad.headers),
         f"stage is {text['ecticket-stage']}": text["ecticket-stage"] == bad.stage,
         f"reason is {text['ecticket-reason']}": text["ecticket-reason"] == bad.reason,
-        f"message: {text['ecticket-message']}": _tells(text["ecticket-message"], bad.says),
+        f"message: {text['ecticket-message']}": _message_has(text["ecticket-message"], bad.message_part),
         "failed at some time": _is_time(text["ecticket-failed-at"]) and _is_time(text["ecticket-timestamp"]),
         "attempts and replays are numbers": text["ecticket-attempts"].isdigit() and text["ecticket-replays"].isdigit(),
         "no plugin is named": "ecticket-plugin" not in text,
@@ -143,7 +148,7 @@ def _own(headers: Headers) -> list[tuple[str, bytes]]:
     return [(name, value or b"") for name, value in headers if not name.startswith("ecticket-")]
 
 
-def _tells(message: str, what: str) -> bool:
+def _message_has(message: str, what: str) -> bool:
     """What happened and what to do: two sentences at least."""
     return what in message and message.rstrip().endswith(".") and message.count(". ") >= 1
 

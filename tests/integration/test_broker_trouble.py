@@ -14,12 +14,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from adapter.local.broker import LocalKafka
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import AcceptRepeats, Slow
-from adapter.sandbox.faults import Fault
+from adapter.sandbox.fault_types import AcceptRepeats, Slow
+from adapter.sandbox.faults import FaultRule
 from adapter.stream.commit_metadata import CommitMetadata, encode
 from adapter.stream.connection import KafkaConnection
-from integration.house import PARTITIONS, House, Worker, open_house, until
-from integration.shop import Shop
+from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster, until
+from integration.order_source import OrderSource
 
 pytestmark = pytest.mark.broker
 
@@ -36,16 +36,16 @@ async def own_kafka(local_kafka_ready: None) -> AsyncIterator[LocalKafka]:
     await asyncio.to_thread(broker.stop)
 
 
-def _forgetful(house: House, *, slow: float = 0.0) -> None:
+def _forgetful(cluster: Cluster, *, slow: float = 0.0) -> None:
     """An ECTicket that issues again whatever it is sent again."""
-    faults = [Fault(behaviour=AcceptRepeats())]
+    faults = [FaultRule(behaviour=AcceptRepeats())]
     if slow:
-        faults.append(Fault(behaviour=Slow(seconds=slow), endpoint=Endpoint.ISSUE))
-    house.sandbox.faults.arm(*faults)
+        faults.append(FaultRule(behaviour=Slow(seconds=slow), endpoint=Endpoint.ISSUE))
+    cluster.sandbox.faults.arm(*faults)
 
 
 def _events(worker: Worker) -> str:
-    return "\n".join(str(line["event"]) for line in worker.said)
+    return "\n".join(str(line["event"]) for line in worker.log_lines)
 
 
 async def _until_not_ready(worker: Worker) -> list[str]:
@@ -59,13 +59,13 @@ async def _until_not_ready(worker: Worker) -> list[str]:
 async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kafka: LocalKafka, tmp_path: Path) -> None:
     """Killed with calls on the wire: alive, not ready, said; all by itself ready again, each event told once."""
     connection = KafkaConnection(bootstrap_servers=own_kafka.bootstrap_servers)
-    async with open_house(
+    async with open_cluster(
         connection, tmp_path, kafka__session_timeout_seconds="2", kafka__transaction_timeout_seconds="3"
-    ) as house:
-        _forgetful(house, slow=0.6)
-        shop = Shop(seed=23)
-        worker = await house.start()
-        await house.feed(shop.orders(300))
+    ) as cluster:
+        _forgetful(cluster, slow=0.6)
+        order_source = OrderSource(seed=23)
+        worker = await cluster.start()
+        await cluster.feed(order_source.orders(300))
         await worker.until_on_the_wire(20)
 
         await asyncio.to_thread(own_kafka.kill)
@@ -73,43 +73,43 @@ async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kaf
         reasons = await _until_not_ready(worker)
         unready_after = time.monotonic() - killed
         await until(lambda: not worker.on_the_wire, seconds=10)
-        begun = house.sandbox.books.number_count
+        begun = cluster.sandbox.order_store.number_count
         await asyncio.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - killed)))
-        assert house.sandbox.books.number_count == begun
+        assert cluster.sandbox.order_store.number_count == begun
         assert (await worker.get("/livez")).status_code == 200
         assert "no broker answers; what is in hand waits" in _events(worker)
         assert "in touch with the brokers again" not in _events(worker)
         await asyncio.to_thread(own_kafka.start)
         await worker.until_ready()
-        await house.feed(shop.orders(20))
-        await house.all_told(seconds=60)
+        await cluster.feed(order_source.orders(20))
+        await cluster.all_delivered(seconds=60)
 
         assert set(reasons) <= {
             f"the {stage} stage is out of touch with the brokers" for stage in ("submit", "confirm", "receive")
         }
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
         assert "in touch with the brokers again" in _events(worker)
         assert "never retrieved" not in _events(worker)
         assert worker.process.returncode is None
         assert await worker.dismiss() == 0
-        in_all = house.sandbox.books.number_count
+        in_all = cluster.sandbox.order_store.number_count
         assert begun < in_all
         print(f"\nnot ready {unready_after:.1f} s after the broker was killed; {begun} of {in_all} issuances by then")
 
 
-async def _mirror_the_group(house: House) -> None:
+async def _mirror_the_group(cluster: Cluster) -> None:
     """Commit for the submit group what a mirrored cluster's group had: an early offset, and a note of over there."""
-    group = f"{house.settings['kafka.group_prefix']}.submit"
+    group = f"{cluster.settings['kafka.group_prefix']}.submit"
     note = encode(
         CommitMetadata(
             cluster_id="elsewhere", committed=1, reserved_until=1, other_fingerprint_until=0, fingerprint="there"
         )
     )
-    consumer = AIOKafkaConsumer(**house.kafka.client_options(), group_id=group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**cluster.kafka.client_options(), group_id=group, enable_auto_commit=False)
     try:
         await consumer.start()
-        places = [TopicPartition(house.topic("orders_paid"), number) for number in range(PARTITIONS)]
+        places = [TopicPartition(cluster.topic("orders_paid"), number) for number in range(PARTITIONS)]
         consumer.assign(places)
         await consumer.commit({place: OffsetAndMetadata(1, note) for place in places})
     finally:
@@ -118,30 +118,31 @@ async def _mirror_the_group(house: House) -> None:
 
 async def test_offsets_of_another_cluster_issue_nothing_twice(kafka: KafkaConnection, tmp_path: Path) -> None:
     """Orders that this group had not settled, as it seems: ECTicket is asked for each before anything is sent."""
-    async with open_house(kafka, tmp_path) as house:
-        _forgetful(house)
-        worker = await house.start()
-        refs = await house.feed(Shop(seed=29).orders(80))
-        await house.all_told(seconds=60)
-        assert house.disagreements() == []
+    async with open_cluster(kafka, tmp_path) as cluster:
+        _forgetful(cluster)
+        worker = await cluster.start()
+        refs = await cluster.feed(OrderSource(seed=29).orders(80))
+        await cluster.all_delivered(seconds=60)
+        assert cluster.disagreements() == []
         assert await worker.dismiss() == 0
-        asked, issued = _calls(house, Endpoint.QUERY_ISSUE_RESULT), _calls(house, Endpoint.ISSUE)
-        once = {ref: Counter(event.id for event in house.told.of(ref)) for ref in refs}
+        asked, issued = _calls(cluster, Endpoint.QUERY_ISSUE_RESULT), _calls(cluster, Endpoint.ISSUE)
+        once = {ref: Counter(event.id for event in cluster.event_log.of(ref)) for ref in refs}
 
-        await _mirror_the_group(house)
-        worker = await house.start()
+        await _mirror_the_group(cluster)
+        worker = await cluster.start()
         again = [ref for ref in refs if int(ref.rpartition("/")[2]) >= 1]
         twice = {ref: Counter(dict.fromkeys(once[ref], 2)) for ref in again}
-        assert await house.reader.until(
-            lambda: all(Counter(event.id for event in house.told.of(ref)) == twice[ref] for ref in again), seconds=60
+        assert await cluster.reader.until(
+            lambda: all(Counter(event.id for event in cluster.event_log.of(ref)) == twice[ref] for ref in again),
+            seconds=60,
         )
         assert await worker.dismiss() == 0
 
-        assert house.sandbox.books.repeated() == ()
-        assert _calls(house, Endpoint.ISSUE) == issued
-        assert _calls(house, Endpoint.QUERY_ISSUE_RESULT) > asked
+        assert cluster.sandbox.order_store.repeated() == ()
+        assert _calls(cluster, Endpoint.ISSUE) == issued
+        assert _calls(cluster, Endpoint.QUERY_ISSUE_RESULT) > asked
         assert "the note was written for another cluster" in _events(worker)
 
 
-def _calls(house: House, endpoint: Endpoint) -> int:
-    return sum(house.sandbox.stats.calls[endpoint].values())
+def _calls(cluster: Cluster, endpoint: Endpoint) -> int:
+    return sum(cluster.sandbox.stats.calls[endpoint].values())

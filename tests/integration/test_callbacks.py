@@ -19,8 +19,8 @@ from adapter.local.broker import LocalKafka
 from adapter.local.ports import free_ports
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.stream.connection import KafkaConnection
-from integration.house import MERCHANT, NO_TLS, House, open_house, until
-from integration.told import all_there
+from integration.cluster import MERCHANT, NO_TLS, Cluster, open_cluster, until
+from integration.event_log import all_there
 
 SCHEMA = Draft202012Validator(json.loads(schema_files()["ticket-status-changed.v1.json"]))
 
@@ -75,19 +75,19 @@ def _sealed(number: str, *, forged: bool) -> bytes:
 
 
 @asynccontextmanager
-async def _ecpay(house: House, *, ready: bool = True) -> AsyncIterator[Ecpay]:
+async def _ecpay(cluster: Cluster, *, ready: bool = True) -> AsyncIterator[Ecpay]:
     """A worker that receives, and who notifies it."""
     (port,) = free_ports(1)
-    worker = await house.start(ready=ready, callbacks__port=str(port))
+    worker = await cluster.start(ready=ready, callbacks__port=str(port))
     await until(lambda: "listening for notifications" in worker.log.read_text(), seconds=60)
     async with Ecpay(f"http://127.0.0.1:{port}/callbacks/ecticket/use-status") as ecpay:
         yield ecpay
 
 
-async def _told(house: House) -> list[tuple[str, str]]:
+async def _events(cluster: Cluster) -> list[tuple[str, str]]:
     """Trade number and id of every event of tickets that a committed reader finds."""
     found = []
-    for record in await all_there(house.kafka, house.topic("tickets")):
+    for record in await all_there(cluster.kafka, cluster.topic("tickets")):
         data = json.loads(record.value)
         SCHEMA.validate(data)
         assert b"TN" not in record.value
@@ -95,39 +95,39 @@ async def _told(house: House) -> list[tuple[str, str]]:
     return found
 
 
-async def test_what_was_answered_is_told_even_when_the_process_dies_with_the_answer(
+async def test_what_was_answered_is_published_even_when_the_process_dies_with_the_answer(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """kill -9 right behind the answers; forged ones among them are refused and told by nobody."""
-    async with open_house(kafka, tmp_path) as house, _ecpay(house) as ecpay:
+    async with open_cluster(kafka, tmp_path) as cluster, _ecpay(cluster) as ecpay:
         tries = [ecpay.notify(f"N{number}", forged=number % 5 == 0) for number in range(150)]
         await asyncio.gather(*tries)
-        info = (await house.workers[0].get("/info")).json()
-        await house.workers[0].kill()
+        info = (await cluster.workers[0].get("/info")).json()
+        await cluster.workers[0].kill()
 
-        told = await _told(house)
+        events = await _events(cluster)
 
         assert ecpay.answers == {"200": 120, "forged 400": 30}
-        assert {number for number, _ in told} == ecpay.accepted
-        assert len(told) == 120
+        assert {number for number, _ in events} == ecpay.accepted
+        assert len(events) == 120
         assert sorted(info["stages"]) == ["confirm", "receive", "submit"]
 
 
 async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnection, tmp_path: Path) -> None:
     """Exit code 0 in the middle of notifications; those that found nobody come again to the next process."""
-    async with open_house(kafka, tmp_path) as house, _ecpay(house) as ecpay:
+    async with open_cluster(kafka, tmp_path) as cluster, _ecpay(cluster) as ecpay:
         coming = [asyncio.create_task(ecpay.insist(f"N{number}")) for number in range(400)]
         await until(lambda: len(ecpay.accepted) > 50, seconds=30)
 
-        code = await house.workers[0].dismiss()
+        code = await cluster.workers[0].dismiss()
         before = len(ecpay.accepted)
-        await house.restart(house.workers[0])
+        await cluster.restart(cluster.workers[0])
         await asyncio.gather(*coming)
-        told = await _told(house)
+        events = await _events(cluster)
 
         assert code == 0
         assert before < 400
-        assert {number for number, _ in told} == ecpay.accepted
+        assert {number for number, _ in events} == ecpay.accepted
         assert len(ecpay.accepted) == 400
 
 
@@ -140,9 +140,9 @@ async def test_a_broker_that_is_restarted_loses_no_notification(local_kafka_read
     await asyncio.to_thread(broker.start)
     try:
         connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
-        async with open_house(connection, tmp_path) as house:
+        async with open_cluster(connection, tmp_path) as cluster:
             await asyncio.to_thread(broker.kill)
-            async with _ecpay(house, ready=False) as ecpay:
+            async with _ecpay(cluster, ready=False) as ecpay:
                 sending = asyncio.create_task(_send_all_along(ecpay))
                 await until(lambda: ecpay.answers["503"] >= 10, seconds=30)
                 await asyncio.to_thread(broker.restart)
@@ -153,13 +153,13 @@ async def test_a_broker_that_is_restarted_loses_no_notification(local_kafka_read
                 await until(lambda: ecpay.answers["503"] > errors, seconds=30)
                 await asyncio.to_thread(broker.restart)
                 sent = await sending
-                told = await _told(house)
+                events = await _events(cluster)
 
-                assert sent == ecpay.accepted == {number for number, _ in told}
-                assert len({event_id for _, event_id in told}) == len(sent)
+                assert sent == ecpay.accepted == {number for number, _ in events}
+                assert len({event_id for _, event_id in events}) == len(sent)
                 assert ecpay.answers["forged 400"] > 0
                 assert set(ecpay.answers) <= {"200", "503", "forged 400"}
-                assert await house.workers[0].dismiss() == 0
+                assert await cluster.workers[0].dismiss() == 0
     finally:
         await asyncio.to_thread(broker.stop)
 

@@ -15,8 +15,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import Consumer, Message, Producer
 
 from adapter.stream.connection import KafkaConnection
-from integration.house import House, open_house
-from integration.shop import PaidOrder, Shop
+from integration.cluster import Cluster, open_cluster
+from integration.order_source import OrderSource, PaidOrder
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 KEPT_IN = {"orders_deferred": "lz4", "confirmations": "snappy", "issuances": "gzip", "dead_letters": "zstd"}
@@ -31,24 +31,24 @@ async def test_every_codec_of_another_client_is_read_and_what_is_written_is_read
 
     The topics that the adapter reads back are kept by the broker in another codec than the adapter writes.
     """
-    shop = Shop(seed=31)
-    async with open_house(kafka, tmp_path, kafka__compression="zstd") as house:
-        await _keep_in(house)
-        worker = await house.start()
+    order_source = OrderSource(seed=31)
+    async with open_cluster(kafka, tmp_path, kafka__compression="zstd") as cluster:
+        await _keep_in(cluster)
+        worker = await cluster.start()
         expected = 0
         for codec in CODECS:
             for topic in ("orders_paid", "orders_deferred"):
-                orders = shop.orders(8)
+                orders = order_source.orders(8)
                 expected += sum(order.parts or 0 for order in orders)
-                await asyncio.to_thread(_produce, house, topic, orders, codec)
-        await house.all_told(seconds=90)
+                await asyncio.to_thread(_produce, cluster, topic, orders, codec)
+        await cluster.all_delivered(seconds=90)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert house.sandbox.books.number_count == expected
-        assert Counter(event.kind for event in house.told.events) == {"submitted": expected, "issued": expected}
-        read = await asyncio.to_thread(_consume, house, 2 * expected)
-        assert Counter(message.topic() for message in read) == {house.topic("issuances"): 2 * expected}
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert cluster.sandbox.order_store.number_count == expected
+        assert Counter(event.type for event in cluster.event_log.events) == {"submitted": expected, "issued": expected}
+        read = await asyncio.to_thread(_consume, cluster, 2 * expected)
+        assert Counter(message.topic() for message in read) == {cluster.topic("issuances"): 2 * expected}
         assert await worker.dismiss() == 0
 
 
@@ -56,24 +56,24 @@ async def test_the_adapter_writes_the_codec_of_its_setting(
     kafka: KafkaConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `kafka.compression` the batches on a topic that keeps what producers write are of that codec."""
-    orders = [Shop(seed=32).order()]
-    async with open_house(kafka, tmp_path, kafka__compression="lz4") as house:
-        worker = await house.start()
-        await house.feed(orders, partition=0)
-        await house.all_told(seconds=60)
-        codecs = await _codecs_on(house, house.topic("issuances"), monkeypatch)
+    orders = [OrderSource(seed=32).order()]
+    async with open_cluster(kafka, tmp_path, kafka__compression="lz4") as cluster:
+        worker = await cluster.start()
+        await cluster.feed(orders, partition=0)
+        await cluster.all_delivered(seconds=60)
+        codecs = await _codecs_on(cluster, cluster.topic("issuances"), monkeypatch)
 
         assert codecs == {"lz4"}
         assert await worker.dismiss() == 0
 
 
-async def _keep_in(house: House) -> None:
-    admin = AIOKafkaAdminClient(**house.kafka.client_options())
+async def _keep_in(cluster: Cluster) -> None:
+    admin = AIOKafkaAdminClient(**cluster.kafka.client_options())
     try:
         await admin.start()
         await admin.alter_configs(
             [
-                ConfigResource(ConfigResourceType.TOPIC, house.topic(name), {"compression.type": codec})
+                ConfigResource(ConfigResourceType.TOPIC, cluster.topic(name), {"compression.type": codec})
                 for name, codec in KEPT_IN.items()
             ]
         )
@@ -81,10 +81,10 @@ async def _keep_in(house: House) -> None:
         await admin.close()
 
 
-def _produce(house: House, topic: str, orders: Sequence[PaidOrder], codec: str) -> None:
+def _produce(cluster: Cluster, topic: str, orders: Sequence[PaidOrder], codec: str) -> None:
     producer = Producer(
         {
-            "bootstrap.servers": house.kafka.bootstrap_servers,
+            "bootstrap.servers": cluster.kafka.bootstrap_servers,
             "compression.type": codec,
             "linger.ms": 50,
             "enable.idempotence": True,
@@ -93,25 +93,25 @@ def _produce(house: House, topic: str, orders: Sequence[PaidOrder], codec: str) 
 
     def written(error: object, message: Message) -> None:
         assert error is None, error
-        house.refs[f"{message.topic()}/{message.partition()}/{message.offset()}"] = parts[message.key()]
+        cluster.refs[f"{message.topic()}/{message.partition()}/{message.offset()}"] = parts[message.key()]
 
     parts: dict[bytes | None, int | None] = {order.order_id.encode(): order.parts for order in orders}
     for order in orders:
-        house.secrets |= set(order.secrets)
-        producer.produce(house.topic(topic), order.value, order.order_id.encode(), on_delivery=written)
+        cluster.secrets |= set(order.secrets)
+        producer.produce(cluster.topic(topic), order.value, order.order_id.encode(), on_delivery=written)
     assert producer.flush(30) == 0
 
 
-def _consume(house: House, count: int) -> list[Message]:
+def _consume(cluster: Cluster, count: int) -> list[Message]:
     consumer = Consumer(
         {
-            "bootstrap.servers": house.kafka.bootstrap_servers,
-            "group.id": f"{house.settings['kafka.group_prefix']}.reader",
+            "bootstrap.servers": cluster.kafka.bootstrap_servers,
+            "group.id": f"{cluster.settings['kafka.group_prefix']}.reader",
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
         }
     )
-    consumer.subscribe([house.topic("issuances")])
+    consumer.subscribe([cluster.topic("issuances")])
     read: list[Message] = []
     try:
         while len(read) < count:
@@ -124,7 +124,7 @@ def _consume(house: House, count: int) -> list[Message]:
     return read
 
 
-async def _codecs_on(house: House, topic: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+async def _codecs_on(cluster: Cluster, topic: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The codecs of the topic's batches, as a fetch brings them; markers of transactions are batches too, left out."""
     seen: set[str] = set()
 
@@ -137,7 +137,7 @@ async def _codecs_on(house: House, topic: str, monkeypatch: pytest.MonkeyPatch) 
         return MemoryRecords(fetched)
 
     monkeypatch.setattr("aiokafka.consumer.fetcher.MemoryRecords", noted)
-    consumer = AIOKafkaConsumer(topic, **house.kafka.client_options(), auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(topic, **cluster.kafka.client_options(), auto_offset_reset="earliest")
     try:
         await consumer.start()
         async with asyncio.timeout(20):

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import AnswerLostBefore, JobFails, JobNeverFinishes
-from adapter.sandbox.faults import Fault
+from adapter.sandbox.fault_types import AnswerLostBefore, JobFails, JobNeverFinishes
+from adapter.sandbox.faults import FaultRule
 from adapter.stream.connection import KafkaConnection
+from integration.cluster import MERCHANT, Cluster, Worker, open_cluster
 from integration.commands import begin, run
-from integration.house import MERCHANT, House, Worker, open_house
-from integration.shop import PaidOrder, Shop, line
-from integration.told import SLOW_MACHINE
+from integration.event_log import SLOW_MACHINE
+from integration.order_source import OrderSource, PaidOrder, line
 
-MENDED = """
+FIXED = """
 from adapter import IssueType, TicketItem, hookimpl
 
 @hookimpl
@@ -26,13 +26,13 @@ def map_item(order, line):
 """
 
 
-async def _told(house: House, refs: list[str], kinds: dict[str, int], *, seconds: float = 60) -> None:
+async def _until_published(cluster: Cluster, refs: list[str], types: dict[str, int], *, seconds: float = 60) -> None:
     """Wait until this was told of each of these orders, and then until nothing more comes."""
-    told = await house.reader.until(
-        lambda: all(house.told.kinds(ref) >= Counter(kinds) for ref in refs), seconds=seconds
+    result = await cluster.reader.until(
+        lambda: all(cluster.event_log.types(ref) >= Counter(types) for ref in refs), seconds=seconds
     )
-    assert told, {ref: house.told.kinds(ref) for ref in refs}
-    await house.reader.quiet(2.0)
+    assert result, {ref: cluster.event_log.types(ref) for ref in refs}
+    await cluster.reader.quiet(2.0)
 
 
 def _number(order: PaidOrder, reissue: int = 0) -> str:
@@ -52,72 +52,72 @@ async def _killed_in_the_middle(worker: Worker, after: int) -> int:
     return after + rest.count(b"\n")
 
 
-async def test_orders_parked_by_a_broken_mapping_are_issued_once_when_it_is_mended_and_they_are_replayed(
+async def test_orders_parked_by_a_broken_mapping_are_issued_once_after_a_fix_and_a_replay(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """One was issued by hand meanwhile; the replay is killed -9 in the middle and run again: each letter once."""
-    shop = Shop(seed=31)
-    orders = [shop.order(issue_type="electronic", lines=[line("tea for two", 2)]) for _ in range(12)]
-    plugin = tmp_path / "mended.py"
-    plugin.write_text(MENDED, encoding="utf-8")
-    async with open_house(kafka, tmp_path) as house:
-        broken = await house.start()
-        refs = await house.feed(orders)
-        await _told(house, refs, {"parked": 1})
+    order_source = OrderSource(seed=31)
+    orders = [order_source.order(issue_type="electronic", lines=[line("tea for two", 2)]) for _ in range(12)]
+    plugin = tmp_path / "fixed.py"
+    plugin.write_text(FIXED, encoding="utf-8")
+    async with open_cluster(kafka, tmp_path) as cluster:
+        broken = await cluster.start()
+        refs = await cluster.feed(orders)
+        await _until_published(cluster, refs, {"parked": 1})
         assert await broken.dismiss() == 0
-        mended = await house.start(plugins__paths=json.dumps([str(plugin)]))
-        assert await mended.dismiss() == 0
+        fixed = await cluster.start(plugins__paths=json.dumps([str(plugin)]))
+        assert await fixed.dismiss() == 0
         by_hand = tmp_path / "order.json"
         by_hand.write_bytes(orders[3].value)
-        issued = await run(mended, "issue", str(by_hand))
+        issued = await run(fixed, "issue", str(by_hand))
         assert issued.code == 0, issued.err
 
-        printed = await _killed_in_the_middle(mended, after=4)
-        rest = await run(mended, "dead-letters", "replay", "--reason", "unmapped-item", "--json")
-        third = await run(mended, "dead-letters", "replay", "--all")
-        await house.reader.until(lambda: len(_replayed(house)) >= len(orders), seconds=20)
-        await house.reader.quiet(1.0)
+        printed = await _killed_in_the_middle(fixed, after=4)
+        rest = await run(fixed, "dead-letters", "replay", "--reason", "unmapped-item", "--json")
+        third = await run(fixed, "dead-letters", "replay", "--all")
+        await cluster.reader.until(lambda: len(_replayed(cluster)) >= len(orders), seconds=20)
+        await cluster.reader.quiet(1.0)
         assert (rest.code, third.code, third.out) == (0, 0, "")
-        assert sorted(_replayed(house)) == sorted(order.order_id.encode() for order in orders)
+        assert sorted(_replayed(cluster)) == sorted(order.order_id.encode() for order in orders)
         assert 1 <= len(rest.lines) <= len(orders) - 4
         assert len(orders) - printed - len(rest.lines) in (0, 1), "a letter was taken whose line the kill has swallowed"
 
-        await house.restart(mended)
-        await _told(house, refs, {"parked": 1, "submitted": 1, "issued": 1})
+        await cluster.restart(fixed)
+        await _until_published(cluster, refs, {"parked": 1, "submitted": 1, "issued": 1})
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert all(house.told.kinds(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in refs)
-        assert house.sandbox.books.number_count == len(orders)
-        recovered = [ref for ref in refs for event in house.told.of(ref) if event.data.get("recovered") is True]
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert all(cluster.event_log.types(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in refs)
+        assert cluster.sandbox.order_store.number_count == len(orders)
+        recovered = [ref for ref in refs for event in cluster.event_log.of(ref) if event.data.get("recovered") is True]
         assert Counter(recovered) == {refs[3]: 2}
-        assert {event.number for event in house.told.of(refs[3])} - {None} == {_number(orders[3])}
-        listed = json.loads((await run(mended, "dead-letters", "list", "--json")).out)
+        assert {event.number for event in cluster.event_log.of(refs[3])} - {None} == {_number(orders[3])}
+        listed = json.loads((await run(fixed, "dead-letters", "list", "--json")).out)
         assert (listed["letters"], listed["by_reason"]) == ([], {})
         print(f"\n{printed} letters were told before the kill, {len(rest.lines)} after it, {len(orders)} in all")
 
 
-def _replayed(house: House) -> list[bytes]:
+def _replayed(cluster: Cluster) -> list[bytes]:
     """The keys of the orders on the deferred topic, as nobody has taken them up yet."""
-    return [record.key for record in house.told.by_topic[house.topic("orders_deferred")]]
+    return [record.key for record in cluster.event_log.by_topic[cluster.topic("orders_deferred")]]
 
 
 async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """Twice at the same moment, once more while it is under way, and once more when it was issued."""
-    shop = Shop(seed=32)
-    order = shop.order(trade_no="FAILS1")
-    async with open_house(kafka, tmp_path) as house:
-        house.sandbox.faults.arm(Fault(behaviour=JobFails(remark="sold out"), trade_no="FAILS1"))
-        worker = await house.start()
-        (ref,) = await house.feed([order])
-        await _told(house, [ref], {"submitted": 1, "failed": 1})
+    order_source = OrderSource(seed=32)
+    order = order_source.order(trade_no="FAILS1")
+    async with open_cluster(kafka, tmp_path) as cluster:
+        cluster.sandbox.faults.arm(FaultRule(behaviour=JobFails(remark="sold out"), trade_no="FAILS1"))
+        worker = await cluster.start()
+        (ref,) = await cluster.feed([order])
+        await _until_published(cluster, [ref], {"submitted": 1, "failed": 1})
 
         dry = await run(worker, "reissue", "FAILS1", "--dry-run", "--json")
         pair = await asyncio.gather(run(worker, "reissue", "FAILS1"), run(worker, "reissue", order.order_id))
         third = await run(worker, "reissue", order.order_id)
-        await _told(house, [ref], {"submitted": 2, "failed": 1, "issued": 1})
+        await _until_published(cluster, [ref], {"submitted": 2, "failed": 1, "issued": 1})
         after = await run(worker, "reissue", order.order_id)
 
         assert [each["trade_no"] for each in dry.lines] == [_number(order, 1)]
@@ -125,65 +125,65 @@ async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
         assert (third.code, after.code) == (1, 1)
         assert _number(order, 1) in third.err, "under way, or issued by then on a slow machine"
         assert f"was issued under {_number(order, 1)}" in after.err
-        assert house.told.kinds(ref) == {"submitted": 2, "failed": 1, "issued": 1}
-        assert [event.number for event in house.told.of(ref)][2:] == [_number(order, 1)] * 2
-        assert house._against_the_sandbox() == []
-        assert house.sandbox.books.number_count == 2
-        assert list(house.told._wrong_events()) == []
+        assert cluster.event_log.types(ref) == {"submitted": 2, "failed": 1, "issued": 1}
+        assert [event.number for event in cluster.event_log.of(ref)][2:] == [_number(order, 1)] * 2
+        assert cluster._against_the_sandbox() == []
+        assert cluster.sandbox.order_store.number_count == 2
+        assert list(cluster.event_log._wrong_events()) == []
 
 
-async def test_what_nobody_could_find_out_is_resolved_by_a_person(kafka: KafkaConnection, tmp_path: Path) -> None:
+async def test_an_unresolved_order_is_resolved_by_a_person(kafka: KafkaConnection, tmp_path: Path) -> None:
     """As issued against ECTicket's word, as failed with it; what failed so is reissued. A second time says so."""
-    shop = Shop(seed=33)
+    order_source = OrderSource(seed=33)
     hours = str(8 / 3600)
-    async with open_house(
+    async with open_cluster(
         kafka,
         tmp_path,
         submit__give_up_after_hours=hours,
         confirm__give_up_after_hours=hours,
         confirm__delayed_after_seconds="3",
         confirm__delayed_interval_seconds="1",
-    ) as house:
-        house.sandbox.faults.arm(
-            Fault(behaviour=JobNeverFinishes(), trade_no="NEVER1"),
-            Fault(behaviour=AnswerLostBefore(), trade_no="LOST1", endpoint=Endpoint.ISSUE),
+    ) as cluster:
+        cluster.sandbox.faults.arm(
+            FaultRule(behaviour=JobNeverFinishes(), trade_no="NEVER1"),
+            FaultRule(behaviour=AnswerLostBefore(), trade_no="LOST1", endpoint=Endpoint.ISSUE),
         )
-        worker = await house.start()
-        never, lost = await house.feed([shop.order(trade_no=number) for number in ("NEVER1", "LOST1")])
-        await _told(house, [never, lost], {"parked": 1})
+        worker = await cluster.start()
+        never, lost = await cluster.feed([order_source.order(trade_no=number) for number in ("NEVER1", "LOST1")])
+        await _until_published(cluster, [never, lost], {"parked": 1})
 
         seen = ("resolve", "NEVER1", "--as", "issued", "--why", "seen in the console")
         refused = await run(worker, *seen)
         forced = await run(worker, *seen, "--against-ecticket", "--json")
         again = await run(worker, *seen)
         await _until_resolved(worker, "LOST1")
-        await _told(house, [never], {"issued": 1})
-        await _told(house, [lost], {"failed": 1})
+        await _until_published(cluster, [never], {"issued": 1})
+        await _until_published(cluster, [lost], {"failed": 1})
 
         assert (refused.code, forced.code, again.code) == (1, 0, 1)
         assert "in progress" in refused.err
         assert forced.lines[0]["told"] == ["issued"]
         assert "No open dead letter holds" in again.err
-        assert house.told.kinds(never) == {"submitted": 1, "delayed": 1, "parked": 1, "issued": 1}
-        assert house.told.kinds(lost) == {"parked": 1, "failed": 1}
-        (failed,) = (event for event in house.told.of(lost) if event.kind == "failed")
+        assert cluster.event_log.types(never) == {"submitted": 1, "delayed": 1, "parked": 1, "issued": 1}
+        assert cluster.event_log.types(lost) == {"parked": 1, "failed": 1}
+        (failed,) = (event for event in cluster.event_log.of(lost) if event.type == "failed")
         assert (failed.data["stage"], failed.data["remark"]) == ("submit", "ECPay: never arrived")
 
-        house.sandbox.faults.clear()
-        anew = await run(worker, "reissue", "LOST1", "--json")
-        await _told(house, [lost], {"submitted": 1, "issued": 1})
-        assert anew.code == 0, anew.err
-        assert list(house.told._wrong_events()) == []
-        assert house._against_the_sandbox() == []
-        assert house.sandbox.books.number_count == 2
-        assert anew.lines[0]["trade_no"] in {event.number for event in house.told.of(lost)}
+        cluster.sandbox.faults.clear()
+        reissued = await run(worker, "reissue", "LOST1", "--json")
+        await _until_published(cluster, [lost], {"submitted": 1, "issued": 1})
+        assert reissued.code == 0, reissued.err
+        assert list(cluster.event_log._wrong_events()) == []
+        assert cluster._against_the_sandbox() == []
+        assert cluster.sandbox.order_store.number_count == 2
+        assert reissued.lines[0]["trade_no"] in {event.number for event in cluster.event_log.of(lost)}
 
 
 async def _until_resolved(worker: Worker, trade_no: str) -> None:
     """What was sent a moment ago may still come: until that is over, the command refuses."""
     async with asyncio.timeout(30 * SLOW_MACHINE):
         while True:
-            told = await run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")
-            if told.code == 0:
+            result = await run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")
+            if result.code == 0:
                 return
-            assert "still come" in told.err, told.err
+            assert "still come" in result.err, result.err

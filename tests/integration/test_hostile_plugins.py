@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from adapter.stream.connection import KafkaConnection
+from integration.cluster import Cluster, Worker, open_cluster
 from integration.commands import run
-from integration.house import House, Worker, open_house
-from integration.shop import PICKUP, PaidOrder, Shop, line
+from integration.order_source import PICKUP, OrderSource, PaidOrder, line
 
 AT_START = {
     "misspelt": "from adapter import hookimpl\n@hookimpl\ndef map_itme(order, line):\n    return None\n",
@@ -30,7 +30,7 @@ def configure(settings):
 """,
 }
 """Plugins that must not start, by name."""
-SAID = {
+LOGGED = {
     "misspelt": "map_item",
     "wants_more": "price",
     "asynchronous": "coroutine",
@@ -79,7 +79,7 @@ def order_settled(outcome):
 def notification_sinks():
     return [Sink()]
 """
-MENDED = """
+FIXED = """
 from adapter import IssueType, TicketItem, hookimpl
 
 @hookimpl
@@ -102,23 +102,23 @@ async def test_plugins_that_must_not_start_stop_the_start_with_a_sentence_each(
         (plugins / f"{name}.py").write_text(code, encoding="utf-8")
     (tmp_path / "breaks.py").write_text("", encoding="utf-8")
     paths = json.dumps([str(plugins), str(tmp_path / "breaks.py")])
-    async with open_house(kafka, tmp_path, plugins__paths=paths) as house:
-        refs = await house.feed(Shop(seed=61).orders(5))
-        worker = await house.start(ready=False)
+    async with open_cluster(kafka, tmp_path, plugins__paths=paths) as cluster:
+        refs = await cluster.feed(OrderSource(seed=61).orders(5))
+        worker = await cluster.start(ready=False)
 
         assert await worker.process.wait() == 1
-        said = worker.log.read_text(encoding="utf-8").splitlines()
-        for name, word in SAID.items():
-            assert any(f"'{name}'" in sentence and word in sentence for sentence in said), (name, said)
-        assert any("'breaks'" in sentence and "twice" in sentence for sentence in said), said
+        log_lines = worker.log.read_text(encoding="utf-8").splitlines()
+        for name, word in LOGGED.items():
+            assert any(f"'{name}'" in sentence and word in sentence for sentence in log_lines), (name, log_lines)
+        assert any("'breaks'" in sentence and "twice" in sentence for sentence in log_lines), log_lines
 
-        await house.start(plugins__load="none")
-        await house.all_told(seconds=60)
-        assert house.disagreements() == []
-        assert all(house.told.kinds(ref)["issued"] for ref in refs)
+        await cluster.start(plugins__load="none")
+        await cluster.all_delivered(seconds=60)
+        assert cluster.disagreements() == []
+        assert all(cluster.event_log.types(ref)["issued"] for ref in refs)
 
 
-async def test_every_order_is_accounted_for_among_hostile_plugins_and_mending_brings_them_back(
+async def test_every_order_is_accounted_for_among_hostile_plugins_and_a_fix_brings_them_back(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """What a plugin broke is on the dead letters, with plugin and hook; others are issued; replayed, all are."""
@@ -127,28 +127,32 @@ async def test_every_order_is_accounted_for_among_hostile_plugins_and_mending_br
     for name, does in HOSTILE.items():
         (plugins / f"{name}.py").write_text(_HOOK.format(sku=name.upper(), does=does), encoding="utf-8")
     (plugins / "observers.py").write_text(OBSERVERS, encoding="utf-8")
-    shop = Shop(seed=63)
-    good = shop.orders(40)
-    hostile = {name: [_order(shop, name) for _ in range(EACH)] for name in HOSTILE}
-    async with open_house(kafka, tmp_path, plugins__paths=str(plugins), plugins__budget_ms="1000") as house:
-        worker = await house.start()
+    order_source = OrderSource(seed=63)
+    good = order_source.orders(40)
+    hostile = {name: [_order(order_source, name) for _ in range(EACH)] for name in HOSTILE}
+    async with open_cluster(kafka, tmp_path, plugins__paths=str(plugins), plugins__budget_ms="1000") as cluster:
+        worker = await cluster.start()
         fed: dict[str, list[str]] = {}
         for number, (name, orders) in enumerate(hostile.items()):
-            fed[name] = await house.feed(orders)
-            fed.setdefault("", []).extend(await house.feed(good[number * 5 : number * 5 + 5]))
-        await house.all_told(seconds=90)
+            fed[name] = await cluster.feed(orders)
+            fed.setdefault("", []).extend(await cluster.feed(good[number * 5 : number * 5 + 5]))
+        await cluster.all_delivered(seconds=90)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
         for name in HOSTILE:
-            parked = [event for ref in fed[name] for event in house.told.of(ref)]
-            assert [(event.kind, event.data["reason"], event.data["plugin"]) for event in parked] == [
+            parked = [event for ref in fed[name] for event in cluster.event_log.of(ref)]
+            assert [(event.type, event.data["reason"], event.data["plugin"]) for event in parked] == [
                 ("parked", "plugin-error", name)
             ] * EACH
             assert all("map_item" in str(event.data["message"]) for event in parked)
-        assert all(house.told.kinds(ref)["issued"] and not house.told.kinds(ref)["parked"] for ref in fed[""])
         assert all(
-            event.data["reference"] != {"cart": "mine"} for event in house.told.events if "reference" in event.data
+            cluster.event_log.types(ref)["issued"] and not cluster.event_log.types(ref)["parked"] for ref in fed[""]
+        )
+        assert all(
+            event.data["reference"] != {"cart": "mine"}
+            for event in cluster.event_log.events
+            if "reference" in event.data
         )
         assert (await worker.get("/livez")).status_code == 200
         assert _failures(worker, (await worker.get("/metrics")).text) >= {*HOSTILE, "observers"}
@@ -158,27 +162,29 @@ async def test_every_order_is_accounted_for_among_hostile_plugins_and_mending_br
             if file.suffix == ".py":
                 file.unlink()
         skus = sorted(name.upper() for name in HOSTILE)
-        (plugins / "mended.py").write_text(MENDED.format(skus=skus), encoding="utf-8")
-        await house.restart(worker)
+        (plugins / "fixed.py").write_text(FIXED.format(skus=skus), encoding="utf-8")
+        await cluster.restart(worker)
         await worker.until_ready()
         replayed = await run(worker, "dead-letters", "replay", "--reason", "plugin-error", "--json")
         assert replayed.code == 0, replayed.err
         broken = [ref for name in HOSTILE for ref in fed[name]]
-        assert await house.reader.until(lambda: all(house.told.kinds(ref)["issued"] for ref in broken), seconds=60)
-        await house.reader.quiet(1.0)
+        assert await cluster.reader.until(
+            lambda: all(cluster.event_log.types(ref)["issued"] for ref in broken), seconds=60
+        )
+        await cluster.reader.quiet(1.0)
 
         assert len(replayed.lines) == len(broken)
-        assert house.disagreements() == []
-        assert all(house.told.kinds(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in broken)
-        assert _issued(house) == Counter(event.number for event in house.told.events if event.kind == "submitted"), (
-            "ECTicket has what was told, and once"
-        )
+        assert cluster.disagreements() == []
+        assert all(cluster.event_log.types(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in broken)
+        assert _issued(cluster) == Counter(
+            event.number for event in cluster.event_log.events if event.type == "submitted"
+        ), "ECTicket has what was told, and once"
         assert await worker.dismiss() == 0
 
 
-def _order(shop: Shop, plugin: str) -> PaidOrder:
+def _order(order_source: OrderSource, plugin: str) -> PaidOrder:
     """Two lines, of which the second one is the plugin's."""
-    return shop.order(issue_type="electronic", lines=[line(PICKUP[0]), line(plugin.upper())])
+    return order_source.order(issue_type="electronic", lines=[line(PICKUP[0]), line(plugin.upper())])
 
 
 def _failures(worker: Worker, metrics: str) -> set[str]:
@@ -187,10 +193,10 @@ def _failures(worker: Worker, metrics: str) -> set[str]:
     return {each.split('plugin="')[1].split('"')[0] for each in lines if not each.endswith(" 0.0")}
 
 
-def _issued(house: House) -> Counter[str | None]:
+def _issued(cluster: Cluster) -> Counter[str | None]:
     return Counter(
         {
-            trade_no.value: len(house.sandbox.books.issuances((merchant_id, trade_no)))
-            for merchant_id, trade_no in house.sandbox.books.numbers()
+            trade_no.value: len(cluster.sandbox.order_store.issuances((merchant_id, trade_no)))
+            for merchant_id, trade_no in cluster.sandbox.order_store.numbers()
         }
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import TradeNo, TradeNoKind
-from adapter.sandbox.behaviours import ServerError, Slow
-from adapter.sandbox.faults import Fault
+from adapter.sandbox.fault_types import ServerError, Slow
+from adapter.sandbox.faults import FaultRule
 from adapter.stream.connection import KafkaConnection
-from integration.house import MERCHANT, open_house, until
-from integration.shop import PICKUP, Shop, line
+from integration.cluster import MERCHANT, open_cluster, until
+from integration.order_source import PICKUP, OrderSource, line
 
 PLUGIN = """
 import json, time
@@ -67,9 +67,9 @@ async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
     """Orders in the shop's own words become tickets; what a plugin says of a customer in its error is not repeated."""
     plugin = tmp_path / "our_shop.py"
     plugin.write_text(PLUGIN)
-    shop = Shop(seed=23)
-    async with open_house(kafka, tmp_path, plugins__paths=str(plugin), plugins__budget_ms="1000") as house:
-        worker = await house.start()
+    order_source = OrderSource(seed=23)
+    async with open_cluster(kafka, tmp_path, plugins__paths=str(plugin), plugins__budget_ms="1000") as cluster:
+        worker = await cluster.start()
         own = {
             "no": "OWN-1",
             "cart": {"FAMILY-DAY": 2},
@@ -78,37 +78,39 @@ async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
             "mail": "a@example.com",
         }
         headers = [("event", b"shop.order")]
-        (parsed,) = await house.put([(b"OWN-1", json.dumps(own).encode(), headers)], parts=[1], partition=0)
-        skipped, broken, endless, *good = await house.feed(
+        (parsed,) = await cluster.put([(b"OWN-1", json.dumps(own).encode(), headers)], parts=[1], partition=0)
+        skipped, broken, endless, *good = await cluster.feed(
             [
-                shop.order(operator="tester"),
-                shop.order(issue_type="electronic", lines=[line("BROKEN")]),
-                shop.order(issue_type="electronic", lines=[line("ENDLESS")]),
-                shop.order(issue_type="electronic", lines=[line("FAMILY-DAY")]),
-                *shop.orders(10),
+                order_source.order(operator="tester"),
+                order_source.order(issue_type="electronic", lines=[line("BROKEN")]),
+                order_source.order(issue_type="electronic", lines=[line("ENDLESS")]),
+                order_source.order(issue_type="electronic", lines=[line("FAMILY-DAY")]),
+                *order_source.orders(10),
             ],
             partition=0,
         )
-        (ignored,) = await house.put([(b"OWN-1", None, headers)], partition=0)
-        del house.refs[ignored]  # it has no end to wait for
-        (behind,) = await house.feed(shop.orders(1), partition=0)
-        await house.all_told(seconds=40)
+        (ignored,) = await cluster.put([(b"OWN-1", None, headers)], partition=0)
+        del cluster.refs[ignored]  # it has no end to wait for
+        (behind,) = await cluster.feed(order_source.orders(1), partition=0)
+        await cluster.all_delivered(seconds=40)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert house.told.of(ignored) == []
-        assert house.told.kinds(behind)["parked"] == 0
-        assert house.told.kinds(parsed) == {"submitted": 1, "issued": 1}
-        (issued,) = (event for event in house.told.of(parsed) if event.kind == "issued")
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert cluster.event_log.of(ignored) == []
+        assert cluster.event_log.types(behind)["parked"] == 0
+        assert cluster.event_log.types(parsed) == {"submitted": 1, "issued": 1}
+        (issued,) = (event for event in cluster.event_log.of(parsed) if event.type == "issued")
         assert (issued.data["order_id"], issued.data["ticket_count"]) == ("OWN-1", 10)
-        (skip,) = house.told.of(skipped)
-        assert (skip.kind, skip.data["reason"], skip.data["plugin"]) == ("skipped", "a test order", "our_shop")
+        (skip,) = cluster.event_log.of(skipped)
+        assert (skip.type, skip.data["reason"], skip.data["plugin"]) == ("skipped", "a test order", "our_shop")
         for ref in (broken, endless):
-            (parked,) = house.told.of(ref)
-            assert (parked.kind, parked.data["reason"], parked.data["plugin"]) == ("parked", "plugin-error", "our_shop")
-        letters = [dict(letter.headers) for letter in house.told.by_topic[house.topic("dead_letters")]]
-        assert [letter["ecticket-plugin"] for letter in letters] == [b"our_shop", b"our_shop"]
-        assert all(house.told.kinds(ref)["parked"] == 0 for ref in good)
+            (parked,) = cluster.event_log.of(ref)
+            assert (parked.type, parked.data["reason"], parked.data["plugin"]) == ("parked", "plugin-error", "our_shop")
+        dead_letters = [
+            dict(dead_letter.headers) for dead_letter in cluster.event_log.by_topic[cluster.topic("dead_letters")]
+        ]
+        assert [dead_letter["ecticket-plugin"] for dead_letter in dead_letters] == [b"our_shop", b"our_shop"]
+        assert all(cluster.event_log.types(ref)["parked"] == 0 for ref in good)
         assert await worker.dismiss() == 0
 
 
@@ -118,34 +120,34 @@ async def test_a_mapping_that_changed_after_a_crash_parks_what_it_can_no_longer_
     """One part is at ECTicket under the old mapping: it is told; the other is parked, and not bought anew."""
     plugin = tmp_path / "mapping.py"
     plugin.write_text(FIRST_MAPPING)
-    shop = Shop(seed=29)
-    order = shop.order(issue_type="electronic", lines=[line("BUNDLE")], parts=2)
+    order_source = OrderSource(seed=29)
+    order = order_source.order(issue_type="electronic", lines=[line("BUNDLE")], parts=2)
     numbers = [derive_trade_no(MERCHANT.merchant_id, order.order_id, part) for part in (1, 2)]
-    async with open_house(kafka, tmp_path, plugins__paths=str(plugin)) as house:
-        slow = Fault(behaviour=Slow(seconds=1), endpoint=Endpoint.ISSUE)
-        fails = Fault(behaviour=ServerError(status=500), endpoint=Endpoint.ISSUE, trade_no=numbers[1])
-        house.sandbox.faults.arm(slow, fails)
-        worker = await house.start()
-        (ref,) = await house.feed([order])
-        await until(lambda: house.sandbox.faults.fired["server_error"] > 0, seconds=20)
+    async with open_cluster(kafka, tmp_path, plugins__paths=str(plugin)) as cluster:
+        slow = FaultRule(behaviour=Slow(seconds=1), endpoint=Endpoint.ISSUE)
+        fails = FaultRule(behaviour=ServerError(status=500), endpoint=Endpoint.ISSUE, trade_no=numbers[1])
+        cluster.sandbox.faults.arm(slow, fails)
+        worker = await cluster.start()
+        (ref,) = await cluster.feed([order])
+        await until(lambda: cluster.sandbox.faults.fired["server_error"] > 0, seconds=20)
         assert await worker.kill() == 1
-        house.sandbox.faults.clear()
+        cluster.sandbox.faults.clear()
 
         plugin.write_text(SECOND_MAPPING)
-        await house.restart(worker)
-        (behind,) = await house.feed([shop.order(issue_type="electronic", lines=[line(PICKUP[0])])])
-        await house.all_told(seconds=60)
-        assert await house.reader.until(lambda: house.told.kinds(ref)["issued"] == 1, seconds=10)
+        await cluster.restart(worker)
+        (behind,) = await cluster.feed([order_source.order(issue_type="electronic", lines=[line(PICKUP[0])])])
+        await cluster.all_delivered(seconds=60)
+        assert await cluster.reader.until(lambda: cluster.event_log.types(ref)["issued"] == 1, seconds=10)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert house.told.kinds(ref) == {"submitted": 1, "issued": 1, "parked": 1}
-        assert house.told.kinds(behind) == {"submitted": 1, "issued": 1}
-        kinds = {event.kind: event for event in house.told.of(ref)}
-        assert (kinds["issued"].number, kinds["issued"].data["recovered"]) == (numbers[0], True)
-        assert kinds["parked"].data["reason"] == "unresolved"
-        assert numbers[1] in str(kinds["parked"].data["message"])
-        assert kinds["parked"].data["parts_done"] == 1
-        assert not house.sandbox.books.knows(
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert cluster.event_log.types(ref) == {"submitted": 1, "issued": 1, "parked": 1}
+        assert cluster.event_log.types(behind) == {"submitted": 1, "issued": 1}
+        types = {event.type: event for event in cluster.event_log.of(ref)}
+        assert (types["issued"].number, types["issued"].data["recovered"]) == (numbers[0], True)
+        assert types["parked"].data["reason"] == "unresolved"
+        assert numbers[1] in str(types["parked"].data["message"])
+        assert types["parked"].data["parts_done"] == 1
+        assert not cluster.sandbox.order_store.knows(
             (MERCHANT.merchant_id, TradeNo(kind=TradeNoKind.MERCHANT, value=numbers[1]))
         )

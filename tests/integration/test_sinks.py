@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapter.stream.connection import KafkaConnection
+from integration.cluster import PARTITIONS, RUN, Cluster, Worker, open_cluster, until
 from integration.commands import run
-from integration.house import PARTITIONS, RUN, House, Worker, open_house, until
-from integration.shop import Shop
+from integration.order_source import OrderSource
 
 SINKS = """
 import asyncio, time
@@ -33,7 +33,7 @@ class Writes:
 
 class Raises(Writes):
     async def deliver(self, event):
-        if (FOLDER / "mended").exists():
+        if (FOLDER / "fixed").exists():
             return await super().deliver(event)
         raise RuntimeError(f"no {event.data}")
 
@@ -72,7 +72,7 @@ def sinks_at(folder: Path, *names: str) -> str:
     return str(plugin)
 
 
-def told_to(folder: Path, sink: str) -> list[list[str]]:
+def delivered_to(folder: Path, sink: str) -> list[list[str]]:
     """What a sink was told, in order: id, type, key and order record."""
     file = folder / sink
     return [line.split("\t") for line in file.read_text().splitlines()] if file.exists() else []
@@ -104,22 +104,22 @@ async def until_behind(worker: Worker, sink: str, events: int) -> None:
             await asyncio.sleep(0.2)
 
 
-def published(house: House) -> list[str]:
+def published(cluster: Cluster) -> list[str]:
     """The id of every event on the topic."""
-    records = house.told.by_topic[house.topic("issuances")]
+    records = cluster.event_log.by_topic[cluster.topic("issuances")]
     return [dict(record.headers)["ce_id"].decode() for record in records]
 
 
-def out_of_order(told: Sequence[Sequence[str]], house: House) -> list[str]:
+def out_of_order(delivered: Sequence[Sequence[str]], cluster: Cluster) -> list[str]:
     """The keys whose events were first told in another order than that of their topic."""
     topic: defaultdict[str, list[str]] = defaultdict(list)
-    for record in house.told.by_topic[house.topic("issuances")]:
+    for record in cluster.event_log.by_topic[cluster.topic("issuances")]:
         topic[record.key.decode()].append(dict(record.headers)["ce_id"].decode())
-    heard: defaultdict[str, list[str]] = defaultdict(list)
-    for event_id, _, key, _ in told:
-        if event_id not in heard[key]:
-            heard[key].append(event_id)
-    return [key for key, ids in heard.items() if [each for each in topic[key] if each in ids] != ids]
+    ids_by_key: defaultdict[str, list[str]] = defaultdict(list)
+    for event_id, _, key, _ in delivered:
+        if event_id not in ids_by_key[key]:
+            ids_by_key[key].append(event_id)
+    return [key for key, ids in ids_by_key.items() if [each for each in topic[key] if each in ids] != ids]
 
 
 async def test_a_sink_hears_everything_while_all_others_are_broken_and_no_order_feels_it(
@@ -128,45 +128,46 @@ async def test_a_sink_hears_everything_while_all_others_are_broken_and_no_order_
     """One raises, one blocks its loop, one hangs, one exits, two answer nonsense: for the whole run."""
     broken = ("raises", "blocks", "hangs", "exits", "answers", "maybe")
     plugin = sinks_at(tmp_path, "writes", *broken)
-    async with open_house(kafka, tmp_path, plugins__paths=plugin, deliver__timeout_seconds="0.5") as house:
-        worker = await house.start()
+    async with open_cluster(kafka, tmp_path, plugins__paths=plugin, deliver__timeout_seconds="0.5") as cluster:
+        worker = await cluster.start()
         await until_listening(worker, "writes", *broken)
-        refs = await house.feed(Shop(seed=41).orders(60))
-        await house.all_told(seconds=60)
-        await until(lambda: len(told_to(tmp_path, "writes")) >= len(published(house)), seconds=60)
+        refs = await cluster.feed(OrderSource(seed=41).orders(60))
+        await cluster.all_delivered(seconds=60)
+        await until(lambda: len(delivered_to(tmp_path, "writes")) >= len(published(cluster)), seconds=60)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        told = told_to(tmp_path, "writes")
-        assert Counter(event_id for event_id, *_ in told) == Counter(published(house))
-        assert out_of_order(told, house) == []
-        assert {ref for *_, ref in told} == set(refs)
-        assert [name for name in broken if told_to(tmp_path, name)] == []
-        await asyncio.gather(*(until_behind(worker, name, len(told)) for name in broken))
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        delivered = delivered_to(tmp_path, "writes")
+        assert Counter(event_id for event_id, *_ in delivered) == Counter(published(cluster))
+        assert out_of_order(delivered, cluster) == []
+        assert {ref for *_, ref in delivered} == set(refs)
+        assert [name for name in broken if delivered_to(tmp_path, name)] == []
+        await asyncio.gather(*(until_behind(worker, name, len(delivered)) for name in broken))
         assert (await worker.get("/livez")).status_code == 200
         assert (await worker.get("/readyz")).status_code == 200
-        assert house.told.by_topic[house.topic("dead_letters")] == []
+        assert cluster.event_log.by_topic[cluster.topic("dead_letters")] == []
         assert await worker.dismiss() == 0
 
 
 async def test_no_event_is_lost_when_the_adapter_dies_in_the_middle(kafka: KafkaConnection, tmp_path: Path) -> None:
     """kill -9 while events are being delivered: each is told at least once, in the order of its key."""
     plugin = sinks_at(tmp_path, "writes")
-    async with open_house(kafka, tmp_path, plugins__paths=plugin) as house:
-        worker = await house.start()
+    async with open_cluster(kafka, tmp_path, plugins__paths=plugin) as cluster:
+        worker = await cluster.start()
         await until_listening(worker, "writes")
-        await house.feed(Shop(seed=43).orders(60))
-        await until(lambda: len(told_to(tmp_path, "writes")) >= 40, seconds=60)
+        await cluster.feed(OrderSource(seed=43).orders(60))
+        await until(lambda: len(delivered_to(tmp_path, "writes")) >= 40, seconds=60)
         await worker.kill()
-        await house.restart(worker)
-        await house.all_told(seconds=60)
+        await cluster.restart(worker)
+        await cluster.all_delivered(seconds=60)
         await until(
-            lambda: {event_id for event_id, *_ in told_to(tmp_path, "writes")} >= set(published(house)), seconds=60
+            lambda: {event_id for event_id, *_ in delivered_to(tmp_path, "writes")} >= set(published(cluster)),
+            seconds=60,
         )
 
-        assert house.disagreements() == []
-        assert out_of_order(told_to(tmp_path, "writes"), house) == []
-        assert {event_id for event_id, *_ in told_to(tmp_path, "writes")} == set(published(house))
+        assert cluster.disagreements() == []
+        assert out_of_order(delivered_to(tmp_path, "writes"), cluster) == []
+        assert {event_id for event_id, *_ in delivered_to(tmp_path, "writes")} == set(published(cluster))
         assert await worker.dismiss() == 0
 
 
@@ -175,30 +176,30 @@ async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when
 ) -> None:
     """Nobody is told `parked`; the replay tells that sink alone, and every event once."""
     plugin = sinks_at(tmp_path, "writes", "raises")
-    async with open_house(kafka, tmp_path, plugins__paths=plugin) as house:
-        worker = await house.start(deliver__give_up_after_hours="0.0005", deliver__first_retry_seconds="0.2")
+    async with open_cluster(kafka, tmp_path, plugins__paths=plugin) as cluster:
+        worker = await cluster.start(deliver__give_up_after_hours="0.0005", deliver__first_retry_seconds="0.2")
         await until_listening(worker, "writes", "raises")
-        refs = await house.feed(Shop(seed=47).orders(5))
-        await house.all_told(seconds=60)
+        refs = await cluster.feed(OrderSource(seed=47).orders(5))
+        await cluster.all_delivered(seconds=60)
 
-        def letters() -> list[dict[str, bytes]]:
-            return [dict(each.headers) for each in house.told.by_topic[house.topic("dead_letters")]]
+        def dead_letters() -> list[dict[str, bytes]]:
+            return [dict(each.headers) for each in cluster.event_log.by_topic[cluster.topic("dead_letters")]]
 
-        assert await house.reader.until(lambda: len(letters()) >= len(published(house)), seconds=60)
-        assert {letter["ecticket-sink"] for letter in letters()} == {b"raises"}
-        assert {letter["ecticket-reason"] for letter in letters()} == {b"sink-failed"}
-        assert all(house.told.kinds(ref)["parked"] == 0 for ref in refs)
-        heard = told_to(tmp_path, "writes")
+        assert await cluster.reader.until(lambda: len(dead_letters()) >= len(published(cluster)), seconds=60)
+        assert {dead_letter["ecticket-sink"] for dead_letter in dead_letters()} == {b"raises"}
+        assert {dead_letter["ecticket-reason"] for dead_letter in dead_letters()} == {b"sink-failed"}
+        assert all(cluster.event_log.types(ref)["parked"] == 0 for ref in refs)
+        delivered = delivered_to(tmp_path, "writes")
 
-        (tmp_path / "mended").touch()
+        (tmp_path / "fixed").touch()
         replayed = await run(worker, "dead-letters", "replay", "--stage", "deliver", "--sink", "raises", "--json")
         again = await run(worker, "dead-letters", "replay", "--stage", "deliver", "--json")
 
         assert replayed.code == 0, replayed.err
         assert {json.dumps(line["target"]) for line in replayed.lines} == {'"sink raises"'}
         assert again.lines == []
-        assert Counter(event_id for event_id, *_ in told_to(tmp_path, "raises")) == Counter(published(house))
-        assert told_to(tmp_path, "writes") == heard
+        assert Counter(event_id for event_id, *_ in delivered_to(tmp_path, "raises")) == Counter(published(cluster))
+        assert delivered_to(tmp_path, "writes") == delivered
         assert await worker.dismiss() == 0
 
 
@@ -207,26 +208,26 @@ async def test_a_new_sink_begins_with_the_next_event(kafka: KafkaConnection, tmp
 
     Sinks may be in processes of their own, which are ready when they have their partitions.
     """
-    async with open_house(kafka, tmp_path, command=(*RUN, "--only", "submit,confirm")) as house:
-        await house.start()
-        house.command = (*RUN, "--only", "deliver")
-        first = await house.start(plugins__paths=sinks_at(tmp_path, "writes"))
+    async with open_cluster(kafka, tmp_path, command=(*RUN, "--only", "submit,confirm")) as cluster:
+        await cluster.start()
+        cluster.command = (*RUN, "--only", "deliver")
+        first = await cluster.start(plugins__paths=sinks_at(tmp_path, "writes"))
         await until_listening(first, "writes")
-        old = await house.feed(Shop(seed=53).orders(5))
-        await house.all_told(seconds=60)
-        await until(lambda: len(told_to(tmp_path, "writes")) == len(published(house)), seconds=60)
-        before = len(published(house))
+        old = await cluster.feed(OrderSource(seed=53).orders(5))
+        await cluster.all_delivered(seconds=60)
+        await until(lambda: len(delivered_to(tmp_path, "writes")) == len(published(cluster)), seconds=60)
+        before = len(published(cluster))
         assert await first.dismiss() == 0
-        (tmp_path / "mended").touch()
-        second = await house.start(plugins__paths=sinks_at(tmp_path, "writes", "raises"))
+        (tmp_path / "fixed").touch()
+        second = await cluster.start(plugins__paths=sinks_at(tmp_path, "writes", "raises"))
         await until_listening(second, "writes", "raises")
-        await house.feed(Shop(seed=59).orders(5))
-        await house.all_told(seconds=60)
-        await until(lambda: len(told_to(tmp_path, "raises")) == len(published(house)) - before, seconds=60)
-        await until(lambda: len(told_to(tmp_path, "writes")) == len(published(house)), seconds=60)
+        await cluster.feed(OrderSource(seed=59).orders(5))
+        await cluster.all_delivered(seconds=60)
+        await until(lambda: len(delivered_to(tmp_path, "raises")) == len(published(cluster)) - before, seconds=60)
+        await until(lambda: len(delivered_to(tmp_path, "writes")) == len(published(cluster)), seconds=60)
 
-        assert {ref for *_, ref in told_to(tmp_path, "raises")}.isdisjoint(old)
-        assert Counter(event_id for event_id, *_ in told_to(tmp_path, "writes")) == Counter(published(house))
-        (running,) = [said for said in second.said if said["event"] == "running"]
+        assert {ref for *_, ref in delivered_to(tmp_path, "raises")}.isdisjoint(old)
+        assert Counter(event_id for event_id, *_ in delivered_to(tmp_path, "writes")) == Counter(published(cluster))
+        (running,) = [line for line in second.log_lines if line["event"] == "running"]
         assert (running["stages"], running["sinks"]) == ([], ["writes", "raises"])
         assert await second.dismiss() == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
-from integration.house import RUN, House, Worker, environment_of, launch, open_house, settings_for, until
-from integration.shop import Shop
+from integration.cluster import RUN, Cluster, Worker, environment_of, launch, open_cluster, settings_for, until
+from integration.order_source import OrderSource
 
 
 async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
@@ -19,7 +19,7 @@ async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
     return code, (await asyncio.to_thread(log.read_text, encoding="utf-8")).splitlines()
 
 
-async def test_wrong_settings_are_told_one_sentence_each_and_end_with_exit_code_2(tmp_path: Path) -> None:
+async def test_wrong_settings_are_one_sentence_each_and_end_with_exit_code_2(tmp_path: Path) -> None:
     """Every mistake at once, each with the nearest known name; no traceback, and no broker is needed."""
     misspelt = {"submit.concurency": "5", "provider.timeout_second": "5"}
     impossible = {
@@ -48,10 +48,10 @@ async def test_missing_topics_are_named_with_the_command_that_makes_them(
     code, lines = await _run(settings, tmp_path / "log")
 
     assert code == 1
-    said = " ".join(lines)
-    assert [name for key, name in settings.items() if key.startswith("topics.") and name not in said] == []
-    assert "ecticket-adapter topics --create" in said
-    assert "Traceback" not in said
+    text = " ".join(lines)
+    assert [name for key, name in settings.items() if key.startswith("topics.") and name not in text] == []
+    assert "ecticket-adapter topics --create" in text
+    assert "Traceback" not in text
 
 
 async def test_an_absent_broker_is_waited_for_at_the_start_and_in_the_middle(
@@ -61,37 +61,37 @@ async def test_an_absent_broker_is_waited_for_at_the_start_and_in_the_middle(
     broker = LocalKafka(tmp_path / "kafka")
     await asyncio.to_thread(broker.start)
     try:
-        async with open_house(KafkaConnection(bootstrap_servers=broker.bootstrap_servers), tmp_path) as house:
-            await _outages(house, broker)
+        async with open_cluster(KafkaConnection(bootstrap_servers=broker.bootstrap_servers), tmp_path) as cluster:
+            await _outages(cluster, broker)
     finally:
         await asyncio.to_thread(broker.stop)
 
 
-async def _outages(house: House, broker: LocalKafka) -> None:
+async def _outages(cluster: Cluster, broker: LocalKafka) -> None:
     await asyncio.to_thread(broker.kill)
-    worker = await house.start(ready=False)
+    worker = await cluster.start(ready=False)
     await _until_unready(worker)
     await asyncio.sleep(1)
     assert await _health(worker) == (200, 503)
-    assert any("waiting for the broker" in str(line["event"]) for line in worker.said)
+    assert any("waiting for the broker" in str(line["event"]) for line in worker.log_lines)
     await asyncio.to_thread(broker.restart)
     await worker.until_ready()
-    shop = Shop(seed=11)
-    await house.feed(shop.orders(60))
-    feeding = asyncio.create_task(house.feed(shop.orders(120), per_second=30))
+    order_source = OrderSource(seed=11)
+    await cluster.feed(order_source.orders(60))
+    feeding = asyncio.create_task(cluster.feed(order_source.orders(120), per_second=30))
     await asyncio.sleep(2)
 
     await asyncio.to_thread(broker.kill)
-    await asyncio.sleep(float(house.settings["kafka.session_timeout_seconds"]) + 2)
+    await asyncio.sleep(float(cluster.settings["kafka.session_timeout_seconds"]) + 2)
     during = await _health(worker)
     await asyncio.to_thread(broker.restart)
     await feeding
     await worker.until_ready()
-    await house.all_told(seconds=90)
+    await cluster.all_delivered(seconds=90)
 
     assert during == (200, 503)
-    assert house.disagreements() == []
-    assert await house.uncommitted() == []
+    assert cluster.disagreements() == []
+    assert await cluster.uncommitted() == []
     assert await worker.dismiss() == 0
 
 

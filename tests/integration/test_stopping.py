@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.behaviours import AcceptRepeats, Slow
-from adapter.sandbox.faults import Fault
+from adapter.sandbox.fault_types import AcceptRepeats, Slow
+from adapter.sandbox.faults import FaultRule
 from adapter.stream.connection import KafkaConnection
-from integration.house import House, open_house
-from integration.shop import Shop
+from integration.cluster import Cluster, open_cluster
+from integration.order_source import OrderSource
 
 
-def _slow_and_forgetful(house: House, seconds: float) -> None:
+def _slow_and_forgetful(cluster: Cluster, seconds: float) -> None:
     """Every Issue is answered late, and a repeated one issues again."""
-    slow = Fault(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
-    house.sandbox.faults.arm(Fault(behaviour=AcceptRepeats()), slow)
+    slow = FaultRule(behaviour=Slow(seconds=seconds), endpoint=Endpoint.ISSUE)
+    cluster.sandbox.faults.arm(FaultRule(behaviour=AcceptRepeats()), slow)
 
 
 @pytest.mark.parametrize(("grace", "answer_after"), [(8.0, 1.0), (1.5, 3.0)], ids=["in-time", "too-late"])
@@ -28,39 +28,40 @@ async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_
     kafka: KafkaConnection, tmp_path: Path, grace: float, answer_after: float
 ) -> None:
     """Exit code 0 within the grace. Calls that end in time leave no doubt behind; the others are asked about."""
-    async with open_house(kafka, tmp_path, shutdown__grace_seconds=str(grace)) as house:
-        _slow_and_forgetful(house, answer_after)
-        worker = await house.start()
-        await house.feed(Shop(seed=7).orders(120))
+    async with open_cluster(kafka, tmp_path, shutdown__grace_seconds=str(grace)) as cluster:
+        _slow_and_forgetful(cluster, answer_after)
+        worker = await cluster.start()
+        await cluster.feed(OrderSource(seed=7).orders(120))
         await worker.until_on_the_wire(30)
 
         on_the_wire, began = worker.on_the_wire, time.monotonic()
         code = await worker.dismiss()
         took = time.monotonic() - began
-        begun_by_the_first = house.sandbox.books.number_count
-        house.sandbox.faults.arm(Fault(behaviour=AcceptRepeats()))
-        await house.start()
-        await house.all_told(seconds=60)
+        begun_by_the_first = cluster.sandbox.order_store.number_count
+        cluster.sandbox.faults.arm(FaultRule(behaviour=AcceptRepeats()))
+        await cluster.start()
+        await cluster.all_delivered(seconds=60)
 
         assert code == 0
         assert took < grace + 4
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        recovered = sum(1 for e in house.told.events if e.kind == "submitted" and e.data["recovered"])
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        recovered = sum(1 for e in cluster.event_log.events if e.type == "submitted" and e.data["recovered"])
         print(
             f"\nSIGTERM with {on_the_wire} calls on the wire: exit {code} after {took:.1f} s of {grace:g} s grace; "
-            f"{begun_by_the_first} of {house.sandbox.books.number_count} issuances were there, {recovered} recovered"
+            f"{begun_by_the_first} of {cluster.sandbox.order_store.number_count} issuances were there, {recovered} "
+            "recovered"
         )
         assert (recovered > 0) == (answer_after > grace)
 
 
 async def test_a_zombie_issues_nothing_twice(kafka: KafkaConnection, tmp_path: Path) -> None:
     """SIGSTOP for longer than the session, twice, with calls on the wire; then it wakes up among its successor's."""
-    async with open_house(kafka, tmp_path) as house:
-        session = float(house.settings["kafka.session_timeout_seconds"])
-        _slow_and_forgetful(house, 0.8)
-        zombie, other = await asyncio.gather(house.start(), house.start())
-        feeding = asyncio.create_task(house.feed(Shop(seed=9).orders(300), per_second=20))
+    async with open_cluster(kafka, tmp_path) as cluster:
+        session = float(cluster.settings["kafka.session_timeout_seconds"])
+        _slow_and_forgetful(cluster, 0.8)
+        zombie, other = await asyncio.gather(cluster.start(), cluster.start())
+        feeding = asyncio.create_task(cluster.feed(OrderSource(seed=9).orders(300), per_second=20))
         frozen = []
         for _ in range(2):
             await zombie.until_on_the_wire(3)
@@ -70,11 +71,11 @@ async def test_a_zombie_issues_nothing_twice(kafka: KafkaConnection, tmp_path: P
             zombie.send(signal.SIGCONT)
             await asyncio.sleep(1)
         await feeding
-        await house.all_told(seconds=60)
+        await cluster.all_delivered(seconds=60)
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
         assert zombie.process.returncode is None
         assert [await zombie.dismiss(), await other.dismiss()] == [0, 0]
-        recovered = sum(1 for e in house.told.events if e.kind == "submitted" and e.data["recovered"])
+        recovered = sum(1 for e in cluster.event_log.events if e.type == "submitted" and e.data["recovered"])
         print(f"\nfrozen for {session + 2:g} s each with {frozen} calls on the wire; recovered {recovered}")

@@ -8,50 +8,53 @@ from pathlib import Path
 
 from adapter.protocol.endpoints import Endpoint
 from adapter.stream.connection import KafkaConnection
-from integration.house import open_house
-from integration.shop import Shop
+from integration.cluster import open_cluster
+from integration.order_source import OrderSource
 
 
-async def test_a_thousand_orders_are_issued_once_and_told_once_also_when_they_come_again(
+async def test_a_thousand_orders_are_issued_and_published_once_even_when_repeated(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """0 lost, 0 issued twice, each event once; the same orders again issue nothing and tell the same facts."""
-    orders = Shop(seed=1).orders(1000)
+    orders = OrderSource(seed=1).orders(1000)
     expected = sum(order.parts or 0 for order in orders)
-    async with open_house(
+    async with open_cluster(
         kafka,
         tmp_path,
         submit__concurrency="256",
         kafka__session_timeout_seconds="10",
         kafka__transaction_timeout_seconds="15",
-    ) as house:
-        worker = await house.start()
+    ) as cluster:
+        worker = await cluster.start()
         began = time.monotonic()
-        await house.feed(orders)
-        await house.reader.until(lambda: house.told.count("submitted") >= expected, seconds=60)
+        await cluster.feed(orders)
+        await cluster.reader.until(lambda: cluster.event_log.count("submitted") >= expected, seconds=60)
         submitted_after = time.monotonic() - began
-        await house.all_told(seconds=60)
-        issuances = house.sandbox.books.number_count
+        await cluster.all_delivered(seconds=60)
+        issuances = cluster.sandbox.order_store.number_count
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
         assert issuances == expected
-        assert house.sandbox.stats.calls[Endpoint.ISSUE] == {"accepted": issuances}
-        assert Counter(event.kind for event in house.told.events) == {"submitted": issuances, "issued": issuances}
+        assert cluster.sandbox.stats.calls[Endpoint.ISSUE] == {"accepted": issuances}
+        assert Counter(event.type for event in cluster.event_log.events) == {
+            "submitted": issuances,
+            "issued": issuances,
+        }
 
-        again = await house.feed(orders)
+        again = await cluster.feed(orders)
         began = time.monotonic()
-        await house.all_told(seconds=60)
+        await cluster.all_delivered(seconds=60)
         again_after = time.monotonic() - began - 1.0
 
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        assert house.sandbox.books.number_count == issuances
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        assert cluster.sandbox.order_store.number_count == issuances
         ids: defaultdict[str, set[str]] = defaultdict(set)
-        for event in house.told.events:
+        for event in cluster.event_log.events:
             ids[event.id].add(event.ref)
         assert {len(refs) for refs in ids.values()} == {2}
-        recovered = [event.data["recovered"] for ref in again for event in house.told.of(ref)]
+        recovered = [event.data["recovered"] for ref in again for event in cluster.event_log.of(ref)]
         assert recovered == [True] * (2 * issuances)
         assert await worker.dismiss() == 0
         print(

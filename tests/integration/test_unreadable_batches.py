@@ -17,9 +17,9 @@ from adapter.errors import StreamError
 from adapter.local.broker import LocalKafka
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_one, read_to_end
+from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster
 from integration.commands import run
-from integration.house import PARTITIONS, House, Worker, open_house
-from integration.shop import Shop
+from integration.order_source import OrderSource
 
 BOMBS_MIB = {GZIP: 200, SNAPPY: 18, LZ4: 200, ZSTD: 200}
 """By codec; what a broker takes by default on the wire. Snappy compresses zeros only to a twentieth."""
@@ -37,33 +37,33 @@ def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
 async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalKafka, tmp_path: Path) -> None:
     """The other partitions are read on; `/readyz`, a metric and `check` name the batch; `dead-letters skip` ends it."""
     connection = KafkaConnection(bootstrap_servers=own_kafka.bootstrap_servers)
-    shop = Shop(seed=41)
-    async with open_house(connection, tmp_path) as house:
-        topic = house.topic("orders_paid")
-        before = await house.feed(shop.orders(2), partition=0)
+    order_source = OrderSource(seed=41)
+    async with open_cluster(connection, tmp_path) as cluster:
+        topic = cluster.topic("orders_paid")
+        before = await cluster.feed(order_source.orders(2), partition=0)
         lost = await send_raw(connection, topic, batch(Written(value=b"lost"), Written(value=b"too")), partition=0)
-        await house.feed(shop.orders(3), partition=0)
+        await cluster.feed(order_source.orders(3), partition=0)
         _damage(own_kafka, topic, b"lost")
-        worker = await house.start(ready=False)
+        worker = await cluster.start(ready=False)
         ref = f"{topic}/0/{lost[0]}"
-        house.refs[ref] = None
+        cluster.refs[ref] = None
 
         reasons = await _until_not_ready_for(worker, ref)
         for partition in range(1, PARTITIONS):
-            await house.feed(shop.orders(5), partition=partition)
-        await _until_submitted(house, 2 + 5 * (PARTITIONS - 1))
+            await cluster.feed(order_source.orders(5), partition=partition)
+        await _until_submitted(cluster, 2 + 5 * (PARTITIONS - 1))
         checked = await run(worker, "check")
         readable = await run(worker, "dead-letters", "skip", before[0], "--why", "a mistake")
         unknown = await run(worker, "dead-letters", "skip", f"{topic}/0/99", "--why", "a mistake")
         absent = await run(worker, "dead-letters", "skip", f"{topic}/77/0", "--why", "a mistake")
-        wrong = await run(worker, "dead-letters", "skip", f"{house.topic('dead_letters')}/0/0", "--why", "a mistake")
+        wrong = await run(worker, "dead-letters", "skip", f"{cluster.topic('dead_letters')}/0/0", "--why", "a mistake")
         metrics = (await worker.get("/metrics")).text
         with pytest.raises(StreamError, match=ref):
             [record async for record in read_to_end(connection, [topic])]
         alone = await read_one(connection, topic, 0, lost[0])
         skipped = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad", "--json")
         again = await run(worker, "dead-letters", "skip", ref, "--why", "the disk was bad")
-        await house.all_told(seconds=60)
+        await cluster.all_delivered(seconds=60)
         await worker.until_ready()
 
         assert "checksum" in reasons
@@ -75,25 +75,25 @@ async def test_a_damaged_batch_is_waited_for_and_then_given_up(own_kafka: LocalK
         assert 'ecticket_unreadable_partitions{stage="submit"} 1.0' in metrics
         assert (skipped.code, skipped.lines[0]["first"], skipped.lines[0]["last"]) == (0, lost[0], lost[0] + 1)
         assert again.code == 0
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
-        (letter,) = house.told.by_topic[house.topic("dead_letters")]
-        headers = {name: value.decode() for name, value in letter.headers if name.startswith("ecticket-")}
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
+        (dead_letter,) = cluster.event_log.by_topic[cluster.topic("dead_letters")]
+        headers = {name: value.decode() for name, value in dead_letter.headers if name.startswith("ecticket-")}
         assert (headers["ecticket-reason"], headers["ecticket-offsets"]) == ("unreadable", f"{lost[0]}-{lost[0] + 1}")
         assert "the disk was bad" in headers["ecticket-message"]
-        warned = [line for line in worker.said if ref in str(line) and line["level"] == "error"]
+        warned = [line for line in worker.log_lines if ref in str(line) and line["level"] == "error"]
         assert 0 < len(warned) < 10
         assert await worker.dismiss() == 0
 
 
 async def test_an_order_with_an_odd_timestamp_and_header_is_an_order(kafka: KafkaConnection, tmp_path: Path) -> None:
     """.NET's first year, a time before 1970, a header name that is not UTF-8: each order is issued all the same."""
-    shop = Shop(seed=43)
-    async with open_house(kafka, tmp_path) as house:
-        worker = await house.start()
-        topic = house.topic("orders_paid")
+    order_source = OrderSource(seed=43)
+    async with open_cluster(kafka, tmp_path) as cluster:
+        worker = await cluster.start()
+        topic = cluster.topic("orders_paid")
         for partition, timestamp_ms in enumerate((-62_135_596_800_000, -(2**62), -2)):
-            order = shop.order()
+            order = order_source.order()
             written = Written(
                 key=order.order_id.encode(),
                 value=order.value,
@@ -101,37 +101,37 @@ async def test_an_order_with_an_odd_timestamp_and_header_is_an_order(kafka: Kafk
                 headers=[(b"\xff\xfe", None), (b"", b"\xff")],
             )
             (offset,) = await send_raw(kafka, topic, batch(written, codec=LZ4), partition=partition)
-            house.refs[f"{topic}/{partition}/{offset}"] = order.parts
-        await house.all_told(seconds=60)
+            cluster.refs[f"{topic}/{partition}/{offset}"] = order.parts
+        await cluster.all_delivered(seconds=60)
 
-        assert house.disagreements() == []
-        assert {event.kind for event in house.told.events} == {"submitted", "issued"}
-        assert await house.uncommitted() == []
+        assert cluster.disagreements() == []
+        assert {event.type for event in cluster.event_log.events} == {"submitted", "issued"}
+        assert await cluster.uncommitted() == []
         assert await worker.dismiss() == 0
 
 
 async def test_bombs_are_parked_by_their_coordinates(kafka: KafkaConnection, tmp_path: Path) -> None:
     """Each codec: memory stays bounded, nobody has to act, and the orders beside and behind are issued."""
-    shop = Shop(seed=42)
-    async with open_house(kafka, tmp_path) as house:
-        worker = await house.start()
-        await house.feed(shop.orders(4))
-        await house.all_told(seconds=60)
+    order_source = OrderSource(seed=42)
+    async with open_cluster(kafka, tmp_path) as cluster:
+        worker = await cluster.start()
+        await cluster.feed(order_source.orders(4))
+        await cluster.all_delivered(seconds=60)
         before = _most_memory_mib(worker)
         for partition, (codec, mebibytes) in enumerate(BOMBS_MIB.items()):
             bomb = Written(key=b"bomb", value=b'{"order_id":"' + bytes(mebibytes << 20))
             wire = await asyncio.to_thread(batch, bomb, codec=codec)
-            (offset,) = await send_raw(kafka, house.topic("orders_paid"), wire, partition=partition)
-            house.refs[f"{house.topic('orders_paid')}/{partition}/{offset}"] = None
-        await house.feed(shop.orders(20))
-        await house.all_told(seconds=90)
+            (offset,) = await send_raw(kafka, cluster.topic("orders_paid"), wire, partition=partition)
+            cluster.refs[f"{cluster.topic('orders_paid')}/{partition}/{offset}"] = None
+        await cluster.feed(order_source.orders(20))
+        await cluster.all_delivered(seconds=90)
 
-        letters = house.told.by_topic[house.topic("dead_letters")]
-        reasons = Counter(dict(letter.headers)["ecticket-reason"] for letter in letters)
+        dead_letters = cluster.event_log.by_topic[cluster.topic("dead_letters")]
+        reasons = Counter(dict(dead_letter.headers)["ecticket-reason"] for dead_letter in dead_letters)
         assert reasons == {b"too-large": len(BOMBS_MIB)}
-        assert [letter.value for letter in letters] == [None] * len(BOMBS_MIB)
-        assert house.disagreements() == []
-        assert await house.uncommitted() == []
+        assert [dead_letter.value for dead_letter in dead_letters] == [None] * len(BOMBS_MIB)
+        assert cluster.disagreements() == []
+        assert await cluster.uncommitted() == []
         assert _most_memory_mib(worker) - before < MOST_MORE_MIB
         assert await worker.dismiss() == 0
 
@@ -156,8 +156,10 @@ async def _until_not_ready_for(worker: Worker, ref: str) -> str:
             await asyncio.sleep(0.1)
 
 
-async def _until_submitted(house: House, orders: int) -> None:
-    ended = await house.reader.until(lambda: len({event.ref for event in house.told.events}) >= orders, seconds=60)
+async def _until_submitted(cluster: Cluster, orders: int) -> None:
+    ended = await cluster.reader.until(
+        lambda: len({event.ref for event in cluster.event_log.events}) >= orders, seconds=60
+    )
     assert ended
 
 

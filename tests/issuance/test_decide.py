@@ -193,7 +193,7 @@ def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: C
 
 
 @pytest.mark.parametrize(
-    ("story", "result"),
+    ("scenario", "result"),
     [
         (Scenario(), CallThrottled(retry_at=at(1800))),
         (possibly_sent(), QueryUnanswered(detail="HTTP 429", retry_at=at(1800))),

@@ -165,7 +165,7 @@ def test_an_unanswered_question_is_put_again() -> None:
 )
 def test_a_run_ends_however_often_calls_fail(result: CallResult) -> None:
     """Nobody keeps an order in flight by failing quickly."""
-    scenario, policy = Scenario(), SubmitPolicy(patience_seconds=1e9)
+    scenario, policy = Scenario(), SubmitPolicy(wait_in_place_seconds=1e9)
     scenario.policy = policy
     for _ in range(50):
         scenario.comes(result)

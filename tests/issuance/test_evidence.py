@@ -46,7 +46,7 @@ def chain(*links: tuple[str, object]) -> Evidence:
 
 
 @pytest.mark.parametrize(
-    ("what", "evidence", "now", "link"),
+    ("what", "evidence", "now", "step"),
     [
         ("nothing is known yet", chain(), 600, EvidenceStep.QUERY),
         ("one answer is not enough", chain(question(600)), 601, EvidenceStep.CONTROL),
@@ -83,9 +83,9 @@ def chain(*links: tuple[str, object]) -> Evidence:
          chain(question(600), control(601), accepted(605), question(604)), 606, EvidenceStep.LIVENESS),
     ],
 )  # fmt: skip
-def test_the_evidence_names_its_missing_step(what: str, evidence: Evidence, now: float, link: EvidenceStep) -> None:
+def test_the_evidence_names_its_missing_step(what: str, evidence: Evidence, now: float, step: EvidenceStep) -> None:
     """Question, control with the same code, RtnCode 1 for a known number, question after the waiting: in a minute."""
-    assert evidence.missing_step(ready_at=READY, now=at(now)) is link, what
+    assert evidence.missing_step(ready_at=READY, now=at(now)) is step, what
 
 
 def test_steady_traffic_does_not_push_the_end_away() -> None:

@@ -198,14 +198,14 @@ def content_with(*links: EvidenceStep) -> Callable[..., EvidenceStep]:
 
 def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """While everything is refused, "I do not know this number" means nothing."""
-    monkeypatch.setattr(Evidence, "next_link", content_with())
+    monkeypatch.setattr(Evidence, "missing_step", content_with())
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=False)
 
 
 def test_a_control_alone_does_not_see_a_maintenance(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a maintenance a random number is refused with the very same code."""
-    monkeypatch.setattr(Evidence, "next_link", content_with(EvidenceStep.CONTROL))
+    monkeypatch.setattr(Evidence, "missing_step", content_with(EvidenceStep.CONTROL))
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=False)
 
@@ -216,7 +216,7 @@ def test_rtn_code_1_from_before_a_maintenance_does_not_see_it_either(monkeypatch
     Other orders are served for two minutes after the attempt, and then nobody is. The watch holds the contract's three
     things word by word and finds all of them, so the part is sent again; it is refused, as all are, and told as failed.
     """
-    monkeypatch.setattr(Evidence, "next_link", content_with(EvidenceStep.CONTROL))
+    monkeypatch.setattr(Evidence, "missing_step", content_with(EvidenceStep.CONTROL))
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=True)
 
@@ -231,6 +231,6 @@ def test_another_endpoints_rtn_code_1_does_not_see_that_queries_are_down(world: 
 
 def test_the_watch_sees_a_resend_without_grounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where luck keeps the tickets single, a resend on less than the contract's three things is found."""
-    monkeypatch.setattr(Evidence, "next_link", content_with())
+    monkeypatch.setattr(Evidence, "missing_step", content_with())
 
     assert "without a trustworthy not-known" in broken_promise(World(lost_before=0.9))

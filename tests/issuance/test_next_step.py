@@ -276,7 +276,7 @@ YOUNG, OLD = at(-100), at(-700)
 """Possibly sent until then: the waiting time is not over, or it is."""
 
 
-@pytest.mark.parametrize("unproven", [Unverified(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
+@pytest.mark.parametrize("unverified", [Unverified(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
 def test_whatever_becomes_of_the_parts_an_unverified_order_is_sent_on_full_proof_only(unverified: Unverified) -> None:
     """Every combination of three parts that are known, proven, too young to be proven, or cannot be asked about."""
     for fates in product(("known", "proven", "young", "unreachable"), repeat=3):
@@ -319,7 +319,7 @@ def test_a_part_that_waits_for_another_one_is_no_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unproven", "expected"),
+    ("unverified", "expected"),
     [(REMAPPED, "the mapping has changed since"), (SKIPPED, "a plugin would skip the order by now")],
 )
 def test_the_message_names_why_a_part_was_not_sent(unverified: Unverified, expected: str) -> None:

@@ -17,7 +17,7 @@ REFUSAL = IssueRefusal(code=9, message="0912345678 is no number", at=T0)
 
 
 @pytest.mark.parametrize(
-    ("reason", "past", "expected"),
+    ("reason", "history", "expected"),
     [
         (ParkReason.GAVE_UP, PartHistory(), ["certainly was not", "no tickets exist", "replay"]),
         (ParkReason.REFUSED_ENVELOPE, PartHistory(unaccepted=5), ["5 times", "no tickets exist", "mend it"]),

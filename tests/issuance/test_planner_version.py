@@ -20,7 +20,7 @@ from adapter.issuance.planner_version import SAMPLES, VERSION, plans_digest
 from adapter.protocol import rules
 from adapter.protocol.issue import IssueType
 from adapter.settings import Settings
-from adapter.testing.stages import Stages
+from adapter.testing.harness import StageHarness
 
 RECORDED = Path(__file__).parent / "planner_versions.json"
 MANY = 500
@@ -118,7 +118,7 @@ def test_a_changed_planner_is_noticed(
     change: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every start by the fingerprint, whether or not VERSION was counted up; the record has the same samples."""
-    settings, hook_runner = Settings(), Stages().hook_runner
+    settings, hook_runner = Settings(), StageHarness().hook_runner
     few, before = plans_digest(SAMPLES), _fingerprint(settings, hook_runner)
 
     change(monkeypatch)
@@ -129,7 +129,7 @@ def test_a_changed_planner_is_noticed(
 
 def test_a_new_version_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where no sample shows what has changed."""
-    settings, hook_runner = Settings(), Stages().hook_runner
+    settings, hook_runner = Settings(), StageHarness().hook_runner
     before = _fingerprint(settings, hook_runner)
     assert _fingerprint(settings, hook_runner) == before
 

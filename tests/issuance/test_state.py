@@ -65,7 +65,7 @@ REFUSAL = IssueRefusal(code=9, message="no", at=at(5))
 
 
 @pytest.mark.parametrize(
-    ("past", "possibly_sent_since", "phase", "since"),
+    ("history", "possibly_sent_since", "phase", "since"),
     [
         (None, None, Phase.PLANNED, None),
         (None, at(10), Phase.IN_DOUBT, at(10)),

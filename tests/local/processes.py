@@ -52,7 +52,7 @@ def parent(script: str, environment: Mapping[str, str] | None = None) -> subproc
     )
 
 
-def told(process: subprocess.Popen[str]) -> list[str]:
+def failure(process: subprocess.Popen[str]) -> list[str]:
     """The next line that the process prints, in words."""
     assert process.stdout is not None
     return process.stdout.readline().split()

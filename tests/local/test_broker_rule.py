@@ -58,18 +58,18 @@ def outcome(suite: Path, **settings: str) -> str:
 
 def test_without_a_network_broker_tests_are_skipped_and_say_so(suite: Path) -> None:
     """At a desk that is offline the others still run."""
-    said = outcome(suite)
+    output = outcome(suite)
 
-    assert "3 skipped" in said
-    assert "BROKER TEST NOT RUN" in said
-    assert "could not be fetched" in said
+    assert "3 skipped" in output
+    assert "BROKER TEST NOT RUN" in output
+    assert "could not be fetched" in output
 
 
 def test_under_ci_a_broker_test_that_did_not_run_has_failed(suite: Path) -> None:
     """Nobody takes a green run for a tested one; what needs no broker may still be skipped."""
-    said = outcome(suite, CI="true")
+    output = outcome(suite, CI="true")
 
-    assert "1 skipped" in said
-    assert "ERROR test_some.py::test_is_skipped_by_hand" in said
-    assert "ERROR test_some.py::test_asks_for_the_broker" in said
-    assert "which CI=true makes a failure" in said
+    assert "1 skipped" in output
+    assert "ERROR test_some.py::test_is_skipped_by_hand" in output
+    assert "ERROR test_some.py::test_asks_for_the_broker" in output
+    assert "which CI=true makes a failure" in output

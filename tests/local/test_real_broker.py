@@ -18,7 +18,7 @@ from adapter.stream import topics
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.reading import read_to_end
 from adapter.stream.topics import TopicSpec
-from local.processes import comes_true, goes, is_gone, parent, told
+from local.processes import comes_true, failure, goes, is_gone, parent
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("local_kafka_ready")]
 
@@ -82,7 +82,7 @@ async def test_nothing_is_left_when_the_parent_goes(tmp_path: Path, how: signal.
         "HOME": os.environ.get("HOME", str(tmp_path)),
     }
     process = await asyncio.to_thread(parent, SCRIPT, environment)
-    pid, directory, address = await asyncio.to_thread(told, process)
+    pid, directory, address = await asyncio.to_thread(failure, process)
     assert await topics.missing(KafkaConnection(bootstrap_servers=address), ["orders"]) == ("orders",)
 
     process.send_signal(how)
@@ -95,15 +95,15 @@ async def test_nothing_is_left_when_the_parent_goes(tmp_path: Path, how: signal.
     assert await asyncio.to_thread(comes_true, lambda: not Path(directory).exists())
 
 
-def test_a_broker_that_will_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_the_log_of_a_broker_that_does_not_start_is_shown(tmp_path: Path) -> None:
     """Data of another node: the error has the broker's reason, without its stack, and the log's path."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=another\n", encoding="utf-8")
 
-    with pytest.raises(LocalKafkaError) as told_why:
+    with pytest.raises(LocalKafkaError) as failure:
         LocalKafka(tmp_path).start()
 
-    message = str(told_why.value)
+    message = str(failure.value)
     assert "died while starting" in message
     assert "node id" in message
     assert "\tat " not in message

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapter.local.supervised import Supervised
-from local.processes import goes, is_gone, parent, told
+from local.processes import failure, goes, is_gone, parent
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 IGNORES_TERM = [
@@ -44,7 +44,7 @@ def test_the_command_ends_with_its_parent(tmp_path: Path, how: signal.Signals, t
     folder = tmp_path / "data"
     folder.mkdir()
     process = parent(SCRIPT.format(folder=str(folder), command=SLEEPS, then=then))
-    command, watchdog = map(int, told(process))
+    command, watchdog = map(int, failure(process))
 
     process.send_signal(how)
     process.wait()

@@ -158,7 +158,7 @@ class ModelProducer:
 
 
 @dataclass(slots=True, eq=False)
-class Desk:
+class Simulator:
     """A partition held: the real holding, its writer, and the task of the flush under way."""
 
     partition: TopicPartition
@@ -220,7 +220,7 @@ class Process:
     protections: Protections
     cut_off: bool = False
     assigned: frozenset[TopicPartition] = frozenset()
-    desks: dict[TopicPartition, Desk] = field(default_factory=dict)
+    desks: dict[TopicPartition, Simulator] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     lease: ModelLease = field(init=False)
     loop: SteppedLoop = field(init=False)
@@ -316,7 +316,7 @@ class Process:
             max_open=100,
         )
         producer.owned = owned
-        self.desks[partition] = Desk(partition, owned, producer)
+        self.desks[partition] = Simulator(partition, owned, producer)
 
     def _believed(self, recovered: RecoveredState, own: OwnSends | None) -> RecoveredState:
         if not self.protections.own_commit and own is not None:
@@ -329,7 +329,7 @@ class Process:
             recovered = replace(recovered, other_fingerprint_until=0)
         return recovered
 
-    def drop(self, desk: Desk) -> None:
+    def drop(self, desk: Simulator) -> None:
         """Let a partition go at once: tasks and outcomes that are not committed stay as leftovers."""
         self._note(f"lets {desk.partition} go")
         del self.desks[desk.partition]
@@ -338,7 +338,7 @@ class Process:
         self.loop.do(lambda: self.scheduler.release(desk.owned))
         self._own_sends[desk.partition] = desk.owned.own_sends(self.clock.now)
 
-    def release(self, desk: Desk, *, flushes: bool) -> None:
+    def release(self, desk: Simulator, *, flushes: bool) -> None:
         """Let a partition go in good order; without the last flush where it takes too long."""
         desk.owned.close_gate()
         if desk.flight is not None:
@@ -359,7 +359,7 @@ class Process:
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def read(self, desk: Desk) -> None:
+    def read(self, desk: Simulator) -> None:
         """Take the records in hand that have come since; what may be handled begins, what is due, too."""
         ahead = [each for each in self.broker.logs[desk.partition] if each.offset >= desk.owned.state.next_offset]
         items = self.loop.do(lambda: self.intake.open(desk.owned, ahead))
@@ -369,7 +369,7 @@ class Process:
         """What is due by now goes on."""
         self.loop.settle()
 
-    def hand_off_oldest(self, desk: Desk) -> None:
+    def hand_off_oldest(self, desk: Simulator) -> None:
         """Hand the oldest record on that no call can be on the wire for."""
         if self.loop.do(lambda: self.scheduler.hand_off_oldest(desk.owned, 1)):
             self._note(f"carries the oldest of {desk.partition} on")
@@ -522,7 +522,7 @@ class Process:
 
     # --- flushing ----------------------------------------------------------------------------------------------------
 
-    def begin_flush(self, desk: Desk, *, final: bool = False) -> None:
+    def begin_flush(self, desk: Simulator, *, final: bool = False) -> None:
         """Send the flush that is due on its way."""
         if desk.flight is None:
             desk.flushing = self.loop.begin(self.committer._commit(desk.owned, final=final))
@@ -530,14 +530,14 @@ class Process:
                 batch = desk.flight.batch
                 self._note(f"flushes {desk.partition}: commits {batch.offset}, settles {sorted(batch.outcomes)}")
 
-    def land_flush(self, desk: Desk) -> None:
+    def land_flush(self, desk: Simulator) -> None:
         """The flush under way gets to the broker, and the answer back."""
         if desk.flight is not None:
             if desk.flight.fate is Fate.UNDER_WAY:
                 self.broker.land(desk.flight, self.clock.now)
             self.flush_ends(desk)
 
-    def flush_ends(self, desk: Desk, *, heard: bool = True) -> None:
+    def flush_ends(self, desk: Simulator, *, heard: bool = True) -> None:
         """The answer to a flush comes: settle, or drop the partition; the same where none comes."""
         flight, flushing = desk.flight, desk.flushing
         if flight is None or flushing is None:

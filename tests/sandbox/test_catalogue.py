@@ -6,14 +6,14 @@ import pytest
 
 from adapter.errors import SettingsError
 from adapter.protocol.query_item_info import TicketType
-from adapter.sandbox.catalogue import BUILT_IN_ITEMS, Catalogue
+from adapter.sandbox.catalogue import BUILT_IN_ITEMS, ItemCatalogue
 
 from .helpers import START
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
-    return Catalogue(BUILT_IN_ITEMS, max_items=len(BUILT_IN_ITEMS) + 1)
+def catalogue() -> ItemCatalogue:
+    return ItemCatalogue(BUILT_IN_ITEMS, max_items=len(BUILT_IN_ITEMS) + 1)
 
 
 def test_there_are_items_of_both_kinds_on_and_off_the_shelf() -> None:
@@ -23,7 +23,7 @@ def test_there_are_items_of_both_kinds_on_and_off_the_shelf() -> None:
     assert kinds == {(kind, listed) for kind in TicketType for listed in (True, False)}
 
 
-def test_an_item_goes_off_the_shelf_and_says_when(catalogue: Catalogue) -> None:
+def test_an_item_goes_off_the_shelf_and_says_when(catalogue: ItemCatalogue) -> None:
     """All else about it stays."""
     before = catalogue.find("VQT04959")
 
@@ -34,7 +34,7 @@ def test_an_item_goes_off_the_shelf_and_says_when(catalogue: Catalogue) -> None:
     assert catalogue.find("VQT04959") is after
 
 
-def test_a_new_item_needs_its_kind(catalogue: Catalogue) -> None:
+def test_a_new_item_needs_its_kind(catalogue: ItemCatalogue) -> None:
     """The kind decides which trade number is used, so it is never guessed."""
     with pytest.raises(SettingsError, match="ticket_type"):
         catalogue.put("NEW00001", {"listed": True}, START)
@@ -45,7 +45,7 @@ def test_a_new_item_needs_its_kind(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("item_no", "change", "told"),
+    ("item_no", "change", "expected"),
     [
         ("VQT04959", {"lsited": False}, "unknown field 'lsited'; allowed: listed"),
         ("VQT04959", {"listed": 0}, "listed must be true or false"),
@@ -59,18 +59,18 @@ def test_a_new_item_needs_its_kind(catalogue: Catalogue) -> None:
     ],
 )
 def test_a_wrong_change_is_refused_and_changes_nothing(
-    catalogue: Catalogue, item_no: str, change: dict[str, object], told: str
+    catalogue: ItemCatalogue, item_no: str, change: dict[str, object], expected: str
 ) -> None:
     """Each mistake in a sentence."""
     before = catalogue.items()
 
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=expected):
         catalogue.put(item_no, change, START)
 
     assert catalogue.items() == before
 
 
-def test_a_full_catalogue_takes_no_new_item(catalogue: Catalogue) -> None:
+def test_a_full_catalogue_takes_no_new_item(catalogue: ItemCatalogue) -> None:
     """Memory is bounded."""
     catalogue.put("NEW00001", {"ticket_type": "gift"}, START)
 

@@ -22,7 +22,7 @@ def test_a_number_can_be_changed_by_the_name_of_its_reason() -> None:
     assert {**table, Reason.REPEATED_TRADE_NO: ASSUMED[Reason.REPEATED_TRADE_NO]} == ASSUMED
 
 
-def test_every_mistake_in_the_changes_is_told() -> None:
+def test_every_mistake_in_the_changes_is_reported() -> None:
     """A misspelt reason names the nearest one; 1 is refused."""
     with pytest.raises(SettingsError) as caught:
         code_table({"repeated_tradeno": 3, "qqq": 4, "field": 1})

@@ -30,7 +30,7 @@ async def test_both_families_find_all_endpoints(
 
 @pytest.mark.parametrize(("strict", "status"), [(False, 200), (True, 404)])
 @pytest.mark.parametrize("path", ["/api/ticket/issue", "/API/Ticket/ISSUE", "/api/Issuance/Issue"])
-async def test_paths_are_case_insensitive_unless_told_otherwise(
+async def test_paths_are_case_insensitive_unless_set_otherwise(
     start: Start, strict: bool, status: int, path: str
 ) -> None:
     """As ASP.NET is; assumed, so it can be switched."""

@@ -92,12 +92,12 @@ async def test_a_bad_envelope_is_answered_with_a_trans_code(client: Client, name
     assert envelope["TransMsg"]
     assert (envelope["Data"], envelope["CheckMacValue"]) == ("", "")
     assert envelope["RpHeader"] == {"Timestamp": NOW}
-    assert len(client.sandbox.books) == 0
+    assert len(client.sandbox.order_store) == 0
     assert client.sandbox.stats.refusals == {reason: 1}
 
 
 @pytest.mark.parametrize("endpoint", Endpoint)
-async def test_every_endpoint_has_the_same_door(client: Client, endpoint: Endpoint) -> None:
+async def test_every_endpoint_has_the_same_envelope_check(client: Client, endpoint: Endpoint) -> None:
     """OrderDetail, too, answers a bad envelope with an envelope."""
     response = await client.send(endpoint, changed(CheckMacValue="0" * 64))
 

@@ -30,7 +30,7 @@ async def test_a_lost_answer_closes_the_connection(client: Client, fault: str, b
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         await client.issue(paper())
 
-    assert len(client.sandbox.books) == booked
+    assert len(client.sandbox.order_store) == booked
     assert (await client.query("A1"))["RtnCode"] == (1 if booked else ASSUMED[Reason.UNKNOWN_TRADE_NO])
 
 
@@ -50,7 +50,7 @@ async def test_a_connection_ends_with_fin_or_with_rst(client: Client, reset: boo
     writer.close()
 
     assert (received, ended) == (b"", ends_with)
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_slow_answer_comes_after_its_effect(client: Client) -> None:
@@ -61,7 +61,7 @@ async def test_a_slow_answer_comes_after_its_effect(client: Client) -> None:
     with pytest.raises(httpx.ReadTimeout):
         await client.http.post(f"{client.sandbox.base_url}/api/Ticket/Issue", content=body, timeout=0.1)
 
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_slow_answer_is_a_good_one(client: Client) -> None:
@@ -97,7 +97,7 @@ async def test_a_late_effect_comes_to_nothing_when_its_number_was_used_meanwhile
     assert (await client.issue(paper()))["RtnCode"] == 1
     clock.advance(30)
 
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
     assert (await client.stats())["late_effects"] == {"done": 0, "refused": 1, "pending": 0}
 
 
@@ -148,12 +148,12 @@ async def test_a_server_error_comes_with_or_without_the_effect(
     response = await client.post(Endpoint.ISSUE, paper())
 
     assert (response.status_code, response.headers.get("retry-after")) == (status, retry_after)
-    assert len(client.sandbox.books) == booked
+    assert len(client.sandbox.order_store) == booked
 
 
-@pytest.mark.parametrize(("retry_after", "told"), [(True, ["1800", "900"]), (False, [None, None])])
+@pytest.mark.parametrize(("retry_after", "expected"), [(True, ["1800", "900"]), (False, [None, None])])
 async def test_a_lock_out_answers_403_until_it_is_over(
-    client: Client, clock: Clock, retry_after: bool, told: list[str | None]
+    client: Client, clock: Clock, retry_after: bool, expected: list[str | None]
 ) -> None:
     """For all calls of this merchant and no other's, with nothing carried out."""
     await client.arm({"fault": "lock_out", "seconds": 1800, "retry_after": retry_after, "count": 1})
@@ -167,7 +167,7 @@ async def test_a_lock_out_answers_403_until_it_is_over(
     third = await client.issue(paper())
 
     assert (first.status_code, second.status_code) == (403, 403)
-    assert [each.headers.get("retry-after") for each in (first, second)] == told
+    assert [each.headers.get("retry-after") for each in (first, second)] == expected
     assert (others["RtnCode"], third["RtnCode"]) == (1, 1)
 
 
@@ -183,7 +183,7 @@ async def test_garbage_is_answered_after_the_effect(client: Client, options: dic
     assert response.status_code == 200
     assert len(response.content) == length
     assert "body" not in options or response.content == str(options["body"]).encode()
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_wrong_checksum_comes_on_a_readable_answer(client: Client) -> None:
@@ -195,7 +195,7 @@ async def test_a_wrong_checksum_comes_on_a_readable_answer(client: Client) -> No
     with pytest.raises(WrongChecksum):
         open_response(response.content, MERCHANT)
     assert response.json()["TransCode"] == 1
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_job_that_never_finishes_stays_in_progress(client: Client, clock: Clock) -> None:
@@ -209,7 +209,7 @@ async def test_a_job_that_never_finishes_stays_in_progress(client: Client, clock
 
 
 @pytest.mark.parametrize(("options", "remark"), [({"remark": "不行"}, "不行"), ({}, "Error, please ensure")])
-async def test_a_job_that_fails_tells_why(
+async def test_a_job_that_fails_gives_its_reason(
     client: Client, clock: Clock, options: dict[str, object], remark: str
 ) -> None:
     """Received first, then failed with the Remark."""
@@ -242,7 +242,7 @@ async def test_in_maintenance_everything_is_refused(
     await client.arm({"fault": "maintenance", **options})
 
     assert (await client.call(endpoint, payload))["RtnCode"] == code
-    assert len(client.sandbox.books) == 0
+    assert len(client.sandbox.order_store) == 0
 
 
 async def test_maintenance_can_answer_as_for_an_unknown_number(client: Client) -> None:
@@ -274,7 +274,7 @@ async def test_issue_alone_can_be_out_of_order(client: Client) -> None:
 
     assert (await client.issue(paper("A2")))["RtnCode"] == ASSUMED[Reason.MAINTENANCE]
     assert (await client.query("A1"))["RtnCode"] == 1
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_an_envelope_can_be_not_accepted(client: Client) -> None:
@@ -284,10 +284,10 @@ async def test_an_envelope_can_be_not_accepted(client: Client) -> None:
     opened = client.opened(await client.post(Endpoint.ISSUE, paper()))
 
     assert (opened.trans_code, opened.trans_msg, opened.payload) == (7, "no", None)
-    assert len(client.sandbox.books) == 0
+    assert len(client.sandbox.order_store) == 0
 
 
-async def test_a_report_can_be_lost_and_spoilt(client: Client) -> None:
+async def test_a_report_can_be_lost_and_corrupted(client: Client) -> None:
     """Faults know no difference between an envelope and a file."""
     await client.arm(
         {"fault": "answer_lost_after", "endpoint": "order_detail", "count": 1},
@@ -324,7 +324,7 @@ async def test_faults_are_set_shown_and_cleared(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"not json", "must be JSON"),
         (b"[" * 100_000, "must be JSON"),
@@ -332,7 +332,7 @@ async def test_faults_are_set_shown_and_cleared(client: Client) -> None:
         (b" " * 1_048_577, "must not be larger than"),
     ],
 )
-async def test_wrong_faults_are_refused_and_change_nothing(client: Client, body: bytes, told: str) -> None:
+async def test_wrong_faults_are_refused_and_change_nothing(client: Client, body: bytes, expected: str) -> None:
     """HTTP 400 with sentences; the faults before stay in force."""
     url = f"{client.sandbox.base_url}/_/faults"
     await client.arm({"fault": "maintenance"})
@@ -340,7 +340,7 @@ async def test_wrong_faults_are_refused_and_change_nothing(client: Client, body:
     answer = await client.http.put(url, content=body)
 
     assert answer.status_code == 400
-    assert told in answer.json()["problems"][0]
+    assert expected in answer.json()["problems"][0]
     assert [fault["fault"] for fault in (await client.http.get(url)).json()["faults"]] == ["maintenance"]
 
 

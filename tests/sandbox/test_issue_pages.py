@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueRequest
 from adapter.protocol.taipei import compact_date
-from adapter.sandbox.catalogue import Catalogue
-from adapter.sandbox.judging import Judge
-from adapter.sandbox.reading import read_issue
+from adapter.sandbox.catalogue import ItemCatalogue
+from adapter.sandbox.issue_validation import IssueValidator
+from adapter.sandbox.payload_parsing import read_issue
 from adapter.sandbox.settings import SandboxSettings
 
 TODAY = date(2024, 3, 1)
 DAYS = {name: TODAY + timedelta(days=days) for name, days in (("past", -1), ("today", 0), ("soon", 1), ("later", 9))}
 GIFTS = {"GFT00001": True, "GFT00002": True, "VQT04959": False, "BR103218": False}
 SETTINGS = SandboxSettings(port=0)
-JUDGE = Judge(SETTINGS, Catalogue(SETTINGS.items, max_items=100))
+JUDGE = IssueValidator(SETTINGS, ItemCatalogue(SETTINGS.items, max_items=100))
 
 
 def entries(serial: bool) -> st.SearchStrategy[list[dict[str, object]]]:

@@ -219,7 +219,7 @@ async def test_a_broken_rule_is_refused_and_nothing_is_booked(client: Client, na
 
     assert answer["RtnCode"] == ASSUMED[reason], answer
     assert 0 < len(str(answer["RtnMsg"])) <= 200
-    assert len(client.sandbox.books) == 0
+    assert len(client.sandbox.order_store) == 0
     assert client.sandbox.stats.refusals == {reason: 1}
 
 
@@ -229,7 +229,7 @@ async def test_what_keeps_the_rules_is_accepted(client: Client, name: str) -> No
     answer = await client.issue(KEPT[name])
 
     assert answer["RtnCode"] == 1, answer
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_refusal_never_repeats_a_customers_data(client: Client) -> None:
@@ -251,7 +251,7 @@ async def test_a_trade_number_is_accepted_once_for_ever(client: Client, clock: C
     answer = await client.issue(second)
 
     assert answer["RtnCode"] == ASSUMED[Reason.REPEATED_TRADE_NO]
-    assert len(client.sandbox.books) == 1
+    assert len(client.sandbox.order_store) == 1
 
 
 async def test_a_failed_issues_number_is_used_up(client: Client, clock: Clock) -> None:
@@ -276,12 +276,12 @@ async def test_a_merchant_and_a_free_number_of_the_same_text_are_two(client: Cli
     assert (await client.issue(gifts(FreeTradeNo="X1")))["RtnCode"] == 1
 
 
-async def test_full_books_refuse(start: Start) -> None:
+async def test_a_full_order_store_refuses(start: Start) -> None:
     """Memory is bounded, and the bound is told."""
     client = await start(SandboxSettings(port=0, max_orders=1))
     await client.issue(paper("A1"))
 
-    assert (await client.issue(paper("A2")))["RtnCode"] == ASSUMED[Reason.BOOKS_FULL]
+    assert (await client.issue(paper("A2")))["RtnCode"] == ASSUMED[Reason.ORDER_STORE_FULL]
 
 
 async def test_serial_numbers_can_be_closed(start: Start) -> None:

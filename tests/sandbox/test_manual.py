@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from adapter.sandbox import Desk, SandboxSettings
-from adapter.sandbox.behaviours import KINDS
-from adapter.sandbox.fault_document import MATCHERS
+from adapter.sandbox import SandboxSettings, Simulator
+from adapter.sandbox.control_api import control_routes
+from adapter.sandbox.fault_json import MATCHERS
+from adapter.sandbox.fault_types import KINDS
 from adapter.sandbox.notifications import NotificationKind
-from adapter.sandbox.operator import operator_routes
 
 from .helpers import Clock
 
@@ -41,6 +41,6 @@ def test_every_setting_of_notifications_is_in_the_manual() -> None:
 
 def test_every_address_of_the_operators_is_in_the_manual() -> None:
     """With the path as it is."""
-    paths = {route.path.replace("{act}", "redeem") for route in operator_routes(Desk(SandboxSettings()), Clock())}
+    paths = {route.path.replace("{act}", "redeem") for route in control_routes(Simulator(SandboxSettings()), Clock())}
 
     assert [path for path in sorted(paths) if f"/_{path}`" not in MANUAL] == []

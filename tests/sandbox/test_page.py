@@ -43,7 +43,7 @@ async def test_what_the_page_refers_to_is_there(client: Client) -> None:
         await get(client, path)
 
 
-async def test_the_script_makes_no_markup_of_what_it_is_told(client: Client) -> None:
+async def test_the_script_makes_no_markup_of_what_it_receives(client: Client) -> None:
     """Text goes into text nodes; there is no other way in it."""
     script = (await get(client, "/_/page.js")).text
 

@@ -32,7 +32,7 @@ async def test_without_settings_it_takes_a_free_port_of_loopback() -> None:
         assert first.base_url != second.base_url
 
 
-async def test_a_taken_port_is_told_in_a_sentence(client: Client) -> None:
+async def test_a_taken_port_is_reported_in_a_sentence(client: Client) -> None:
     """Not by a traceback."""
     port = httpx.URL(client.sandbox.base_url).port or 0
 
@@ -73,20 +73,20 @@ async def test_closing_breaks_what_is_under_way(clock: Clock) -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_the_books_can_be_read_in_the_same_process(client: Client, clock: Clock) -> None:
+async def test_the_order_store_can_be_read_in_the_same_process(client: Client, clock: Clock) -> None:
     """With late effects whose time has come."""
     await client.arm({"fault": "late_effect", "seconds": 5})
     with pytest.raises(httpx.RemoteProtocolError):
         await client.issue(paper())
 
-    counts = [len(client.sandbox.books)]
+    counts = [len(client.sandbox.order_store)]
     clock.advance(5)
-    counts.append(len(client.sandbox.books))
+    counts.append(len(client.sandbox.order_store))
 
     assert counts == [0, 1]
 
 
-async def test_elsewhere_an_answer_cannot_be_lost_and_that_is_said(clock: Clock) -> None:
+async def test_elsewhere_an_answer_cannot_be_lost_and_that_is_reported(clock: Clock) -> None:
     """Another server gives no access to the connection; a fault must not be ignored."""
     app = create_app(SandboxSettings(), now=clock)
     assert isinstance(app, Starlette)
@@ -99,7 +99,7 @@ async def test_elsewhere_an_answer_cannot_be_lost_and_that_is_said(clock: Clock)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_of_its_own_says_where_it_is_and_ends_when_told(number: signal.Signals) -> None:
+def test_a_process_of_its_own_prints_its_address_and_ends_on_a_signal(number: signal.Signals) -> None:
     """Exit 0, nothing on standard error."""
     with subprocess.Popen(
         [sys.executable, "-c", SERVE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -133,4 +133,4 @@ async def test_hundreds_of_orders_at_once_are_all_booked(client: Client) -> None
 
     assert {payload["RtnCode"] for payload in payloads} == {1}
     assert len({payload["TicketTradeNo"] for payload in payloads}) == 300
-    assert (client.sandbox.books.number_count, client.sandbox.books.repeated()) == (300, ())
+    assert (client.sandbox.order_store.number_count, client.sandbox.order_store.repeated()) == (300, ())

@@ -17,7 +17,7 @@ def test_the_defaults_are_loopback_and_the_public_test_merchants() -> None:
     assert {merchant.merchant_id for merchant in settings.merchants} == {"3085676", "3362787", "3361934"}
 
 
-def test_every_value_out_of_range_is_told() -> None:
+def test_every_value_out_of_range_is_reported() -> None:
     """One sentence per mistake, each naming the setting."""
     with pytest.raises(SettingsError) as caught:
         SandboxSettings(port=70_000, job_seconds=-1, max_orders=0, merchants=PUBLIC_TEST_MERCHANTS[:1] * 2)

@@ -102,7 +102,7 @@ async def test_the_issue_examples_are_accepted(example: Client, name: str) -> No
         ("serial number", IssueStatus.IN_PROGRESS, IssueStatus.ISSUED),
     ],
 )
-async def test_the_query_example_tells_how_the_job_goes(
+async def test_the_query_example_shows_how_the_job_goes(
     example: Client, clock: Clock, name: str, at_once: IssueStatus, later: IssueStatus
 ) -> None:
     """Paper is issued during the call, all else by a job."""

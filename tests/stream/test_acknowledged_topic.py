@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.errors import StreamError
 from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim, open_acknowledged_topic
@@ -59,7 +59,7 @@ class Table:
 
 
 @pytest.fixture
-async def table(kafka: KafkaConnection, topic: MakesTopics) -> Table:
+async def table(kafka: KafkaConnection, topic: TopicFactory) -> Table:
     """Ten records, 0 to 9."""
     table = Table(kafka, await topic(), await topic("target", config={"max.message.bytes": "100000"}))
     async with _producing(kafka) as producer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.initial_offsets import commit_latest_offsets
@@ -94,7 +94,7 @@ async def _nothing() -> None:
 
 
 async def test_the_end_of_every_partition_is_committed_on_a_real_broker(
-    kafka: KafkaConnection, topic: MakesTopics
+    kafka: KafkaConnection, topic: TopicFactory
 ) -> None:
     """Once; and a group that has a member is left alone."""
     name = await topic("events", partitions=3)

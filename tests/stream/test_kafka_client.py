@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.errors import BrokerUnavailable
 from adapter.stream.connection import KafkaConnection
@@ -91,7 +91,7 @@ async def joined(member: AioKafkaMember, topic: str) -> None:
 
 
 async def test_publications_and_the_offset_are_one_transaction(
-    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+    member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
     """Also a publication with neither key nor value, which Kafka takes and a dead letter may be."""
     source, sink = await topic("in"), await topic("out")
@@ -112,7 +112,7 @@ async def test_publications_and_the_offset_are_one_transaction(
     assert sorted(await everything(quick, sink, 3), key=str) == [(None, None), (b"k", None), (b"k", b"v")]
 
 
-async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topic: MakesTopics) -> None:
+async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topic: TopicFactory) -> None:
     """What the earlier one still tries is not written, and it says so."""
     source, sink = await topic("in"), await topic("out")
     partition = TopicPartition(source, 0)
@@ -133,7 +133,7 @@ async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topi
 @pytest.mark.usefixtures("nothing_overlooked")
 @pytest.mark.parametrize("kind", [ProduceRequest, TxnOffsetCommitRequest, AddPartitionsToTxnRequest, EndTxnRequest])
 async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_behind(
-    kafka: KafkaConnection, group: str, topic: MakesTopics, monkeypatch: pytest.MonkeyPatch, kind: type[object]
+    kafka: KafkaConnection, group: str, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch, kind: type[object]
 ) -> None:
     """It is given up after twice its time, whatever it waits for; what then comes of it is nobody's news."""
     impatient = KafkaConnection(
@@ -155,7 +155,7 @@ async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_beh
 
 
 async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
-    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+    member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
     """The writer is used up; the next one is good."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
@@ -178,7 +178,7 @@ async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
 
 
 async def test_a_member_reads_only_what_it_is_asked_to(
-    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+    member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
     """Other partitions keep their records; a seek forgets what was fetched."""
     source = await topic("in", partitions=2)
@@ -219,7 +219,7 @@ async def test_an_absent_broker_is_named(group: str) -> None:
 
 
 async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
-    member: AioKafkaMember, topic: MakesTopics
+    member: AioKafkaMember, topic: TopicFactory
 ) -> None:
     """As long as a transaction with an offset is open, there is no answer; the fence of a new writer ends it."""
     partition = TopicPartition(await topic("in"), 0)
@@ -237,7 +237,7 @@ async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
 
 
 async def test_what_no_client_can_write_is_named_and_nothing_is_written(
-    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+    member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
     """Half a character in a header's name, or no bytes at all: its stage is asked for another outcome."""
     source, sink = await topic("in"), await topic("out")
@@ -257,7 +257,7 @@ async def test_what_no_client_can_write_is_named_and_nothing_is_written(
 
 
 async def test_a_header_without_a_value_stays_one(
-    member: AioKafkaMember, topic: MakesTopics, quick: KafkaConnection
+    member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
     """Kafka tells nothing from empty, and so does every copy of a record."""
     source, sink = await topic("in"), await topic("out")
@@ -302,7 +302,7 @@ class Copies:
         return Outcome(records=(ProducerRecord(topic=self._sink, key=key, value=value),))
 
 
-async def test_odd_records_get_through_one_by_one(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
+async def test_odd_records_get_through_one_by_one(topic: TopicFactory, quick: KafkaConnection, group: str) -> None:
     """Tombstones, empty ones, and one that is too large for where it should go: each has its outcome."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
     async with producing(quick) as producer:
@@ -337,7 +337,7 @@ class TellsTwice(Copies):
 
 
 async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(
-    topic: MakesTopics, quick: KafkaConnection, group: str
+    topic: TopicFactory, quick: KafkaConnection, group: str
 ) -> None:
     """A topic that takes less than a batch of the client's: of 301 only the outcome that does not fit is replaced."""
     source, other = await topic("in"), await topic("other")
@@ -363,7 +363,7 @@ async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(
     assert Counter(value for _, value in beside) == {b"small": 300, b"Outco": 1}
 
 
-async def test_a_second_process_stands_by(topic: MakesTopics, quick: KafkaConnection, group: str) -> None:
+async def test_a_second_process_stands_by(topic: TopicFactory, quick: KafkaConnection, group: str) -> None:
     """One partition, two members: one has it, the other says that it stands by."""
     source, sink = await topic("in"), await topic("out")
     engines = [Engine(Copies(group, source, sink), quick) for _ in range(2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
@@ -60,7 +60,7 @@ class Copies:
         raise error
 
 
-async def test_odd_records_reach_the_stage_and_the_engine_goes_on(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_odd_records_reach_the_stage_and_the_engine_goes_on(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Timestamps of any size, header names that are not UTF-8, nothing at all: none ends the engine."""
     source, sink = await topic(config=ANY_TIMESTAMP), await topic()
     for codec in (0, ZSTD):
@@ -80,7 +80,7 @@ async def test_odd_records_reach_the_stage_and_the_engine_goes_on(kafka: KafkaCo
     assert by_offset[2].headers == ((r"\xff\xfe", b"1"), ("", None), ("h" * 300, b"\xff"))
 
 
-async def test_odd_records_can_be_read_by_the_commands(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_odd_records_can_be_read_by_the_commands(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """`explain`, `reissue` and the dead letters read them too, one by one and to the end."""
     source = await topic(config=ANY_TIMESTAMP)
     await send_raw(kafka, source, batch(*ODD))

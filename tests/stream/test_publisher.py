@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from conftest import MakesTopics
-from integration.told import all_there
+from conftest import TopicFactory
+from integration.event_log import all_there
 
 from adapter.errors import BrokerUnavailable
 from adapter.local.broker import LocalKafka
@@ -46,7 +46,7 @@ async def _there(connection: KafkaConnection, topic: str) -> list[str]:
     return [record.value.decode() for record in await all_there(connection, topic)]
 
 
-async def test_what_is_published_is_there(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_what_is_published_is_there(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Once, with its key and headers; many at once."""
     name = await topic(partitions=3)
     async with _publishing(kafka) as publisher:
@@ -57,7 +57,9 @@ async def test_what_is_published_is_there(kafka: KafkaConnection, topic: MakesTo
         assert sorted(await _there(kafka, name)) == sorted(str(number) for number in range(300))
 
 
-async def test_a_record_that_the_topic_does_not_take_harms_no_other(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_a_record_that_the_topic_does_not_take_harms_no_other(
+    kafka: KafkaConnection, topic: TopicFactory
+) -> None:
     """The client counts the refused record and the broker does not, so it begins anew."""
     name = await topic(config={"max.message.bytes": "2000"})
     async with _publishing(kafka) as publisher:
@@ -72,7 +74,7 @@ async def test_a_record_that_the_topic_does_not_take_harms_no_other(kafka: Kafka
     assert await _there(kafka, name) == ["before", "after"]
 
 
-async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """A hundred notifications at once, each of which the topic takes."""
     name = await topic(config={"max.message.bytes": "2000"})
     async with _publishing(kafka) as publisher:

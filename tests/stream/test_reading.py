@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.errors import TopicsMissing
 from adapter.stream.connection import KafkaConnection
@@ -41,12 +41,12 @@ def values(records: Sequence[Record]) -> list[bytes | None]:
     return [record.value for record in records]
 
 
-async def test_an_empty_topic_ends_at_once(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_an_empty_topic_ends_at_once(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Nothing there is an answer."""
     assert await read(kafka, await topic(partitions=3)) == []
 
 
-async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """However long the topic is; from an offset on that was read before, and ignoring one of a topic made anew."""
     name = await topic(partitions=2)
     async with producing(kafka) as producer:
@@ -64,7 +64,7 @@ async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnec
         assert len(await tail(1_000, {})) == 35
 
 
-async def test_a_record_is_read_as_it_was_written(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_a_record_is_read_as_it_was_written(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Key, value, headers and an aware timestamp; absent ones are None."""
     name, stamp = await topic(), datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
     milliseconds = int(stamp.timestamp() * 1000)
@@ -81,7 +81,7 @@ async def test_a_record_is_read_as_it_was_written(kafka: KafkaConnection, topic:
     assert datetime.now(UTC) - second.timestamp < timedelta(minutes=5)
 
 
-async def test_every_partition_of_every_topic_is_read_in_order(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_every_partition_of_every_topic_is_read_in_order(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """All of it, and the records of a partition in their order."""
     names = [await topic(partitions=3), await topic(partitions=1)]
     async with producing(kafka) as producer:
@@ -98,7 +98,7 @@ async def test_every_partition_of_every_topic_is_read_in_order(kafka: KafkaConne
 
 
 async def test_aborted_records_do_not_show_and_markers_do_not_hold_up(
-    kafka: KafkaConnection, topic: MakesTopics
+    kafka: KafkaConnection, topic: TopicFactory
 ) -> None:
     """Committed, aborted, committed, and aborted last: the read ends behind the last marker."""
     name = await topic()
@@ -114,7 +114,7 @@ async def test_aborted_records_do_not_show_and_markers_do_not_hold_up(
     assert [record.offset for record in records] == [0, 4]
 
 
-async def test_a_topic_of_nothing_but_aborted_records_ends(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_a_topic_of_nothing_but_aborted_records_ends(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """No record ever comes, and the read is over all the same."""
     name = await topic(partitions=2)
     async with producing(kafka, transactional_id=name) as producer:
@@ -125,7 +125,7 @@ async def test_a_topic_of_nothing_but_aborted_records_ends(kafka: KafkaConnectio
     assert await read(kafka, name) == []
 
 
-async def test_an_open_transaction_ends_the_read(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_an_open_transaction_ends_the_read(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """What is not committed yet is not waited for."""
     name = await topic()
     async with producing(kafka) as plain, producing(kafka, transactional_id=name) as producer:
@@ -139,7 +139,7 @@ async def test_an_open_transaction_ends_the_read(kafka: KafkaConnection, topic: 
     assert values(await read(kafka, name)) == [b"before", b"open", b"behind"]
 
 
-async def test_what_comes_during_the_read_does_not_belong_to_it(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_what_comes_during_the_read_does_not_belong_to_it(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """The end is where the topic ended when the read began."""
     name = await topic()
     async with producing(kafka) as producer:
@@ -153,7 +153,7 @@ async def test_what_comes_during_the_read_does_not_belong_to_it(kafka: KafkaConn
     assert seen == [b"1", b"2"]
 
 
-async def test_following_goes_on_where_reading_ends(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_following_goes_on_where_reading_ends(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """What is there comes first, then what is written meanwhile."""
     name = await topic()
     async with asyncio.timeout(20), producing(kafka) as producer, aclosing(follow(kafka, [name])) as records:
@@ -165,7 +165,7 @@ async def test_following_goes_on_where_reading_ends(kafka: KafkaConnection, topi
     assert values([first, second]) == [b"1", b"2"]
 
 
-async def test_reading_what_does_not_exist_is_refused_by_name(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_reading_what_does_not_exist_is_refused_by_name(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """A misspelt topic is no empty topic."""
     there = await topic()
 
@@ -173,7 +173,7 @@ async def test_reading_what_does_not_exist_is_refused_by_name(kafka: KafkaConnec
         await read(kafka, there, "never-made")
 
 
-async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Of each partition from its first record on that is not older; one without any such is over at once."""
     name, noon = await topic(partitions=2), datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     async with producing(kafka) as producer:
@@ -186,7 +186,7 @@ async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: MakesT
     assert values(found) == [b"1", b"2"]
 
 
-async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """And nothing where there is none: a marker, beyond the end, another partition."""
     name = await topic()
     async with producing(kafka, transactional_id=name) as producer:

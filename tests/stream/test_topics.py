@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateTopicsRequest
-from conftest import MakesTopics
+from conftest import TopicFactory
 
 from adapter.errors import BrokerUnavailable, TopicsMissing
 from adapter.stream import topics
@@ -34,7 +34,7 @@ def nobody() -> Iterator[KafkaConnection]:
         yield KafkaConnection(bootstrap_servers=f"127.0.0.1:{server.getsockname()[1]}")
 
 
-async def test_missing_topics_are_named_in_the_order_asked(kafka: KafkaConnection, topic: MakesTopics) -> None:
+async def test_missing_topics_are_named_in_the_order_asked(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Looking does not make topics, and those that exist are not named."""
     there, first, second = await topic(), unique("z"), unique("a")
 

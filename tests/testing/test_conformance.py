@@ -33,8 +33,8 @@ from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.sources import PluginOrigin, Source
 from adapter.testing import Finding, Level, Orders, conformance, order_record
-from adapter.testing.examining import Trial, examine, sources_of
-from adapter.testing.pytest_plugin import Conforms
+from adapter.testing.conformance_suite import CheckInputs, examine, sources_of
+from adapter.testing.pytest_plugin import ConformanceCheck
 from adapter.testing.samples import has_samples
 
 # mypy: disable-error-code="no-untyped-call"
@@ -65,7 +65,7 @@ def only(plugin: object, **given: object) -> Finding:
 def test_a_plugin_that_does_everything_right_has_no_finding() -> None:
     """Every hook about an order, called hundreds of times."""
     (source,) = sources_of(Quiet())
-    examined = examine(source, Trial())
+    examined = examine(source, CheckInputs())
 
     assert examined.findings == ()
     assert examined.hooks == ("parse_order", "accept_order", "map_item", "shape_issue", "order_settled")
@@ -126,7 +126,7 @@ def test_whatever_is_raised_is_a_finding_and_ends_no_check(error: type[BaseExcep
     assert f"raised {error.__name__}" in errors(Hands(Picky(raises(error("no")))))[0].what
 
 
-def test_an_exception_is_told_with_its_text_its_line_and_what_it_was_for() -> None:
+def test_an_exception_is_reported_with_its_text_its_line_and_its_sample() -> None:
     """The values are the suite's own, so that nothing is hidden."""
     found = only(mapping(raises(KeyError("FAMILY-DAY"))))
 
@@ -138,7 +138,7 @@ def test_an_exception_is_told_with_its_text_its_line_and_what_it_was_for() -> No
     assert "Return None for what is not yours" in found.cure
 
 
-def test_who_changes_what_is_frozen_is_told_what_to_do_instead() -> None:
+def test_a_plugin_that_changes_a_frozen_value_learns_what_to_do_instead() -> None:
     """The values are frozen, so that the attempt fails; which says little to whoever made it."""
 
     def change(order: Order, line: Line) -> None:
@@ -156,7 +156,7 @@ def test_sys_exit_is_an_exception_like_any_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plugin", "said"),
+    ("plugin", "text"),
     [
         (mapping(lambda order, line: "VQT04959"), "a str, not a list of TicketItem"),
         (mapping(lambda order, line: [line]), "a Line, not a TicketItem"),
@@ -166,11 +166,11 @@ def test_sys_exit_is_an_exception_like_any_other() -> None:
         (shaping(lambda request: None), "returned None"),
     ],
 )
-def test_an_answer_of_another_type_is_told(plugin: object, said: str) -> None:
+def test_an_answer_of_another_type_is_reported(plugin: object, text: str) -> None:
     """In the adapter's own words."""
     found = only(plugin)
 
-    assert said in found.what
+    assert text in found.what
     assert "see docs/hooks.md" in found.cure
 
 
@@ -183,7 +183,7 @@ def test_a_request_may_not_be_changed_in_what_the_plan_decided() -> None:
     assert "changed the merchant" in found.what
 
 
-def test_an_observer_that_raises_is_told() -> None:
+def test_an_observer_that_raises_is_reported() -> None:
     """No order would feel it, and its author would hear of it only in the log."""
     assert "raised AttributeError" in only(observing(lambda outcome: outcome.order_id.lower())).what
 
@@ -260,7 +260,7 @@ def test_force_is_found_too() -> None:
     }
 
 
-def test_a_hook_that_does_not_come_back_is_told_once(gate: threading.Event) -> None:
+def test_a_hook_that_does_not_return_is_reported_once(gate: threading.Event) -> None:
     """It is not called again: each call would take the whole budget."""
     calls = []
 
@@ -304,7 +304,7 @@ def test_a_mapping_that_never_comes_back_holds_up_no_other_hook(
     assert only(Stuck(), budget_seconds=0.05).hook == "map_item"
 
 
-def test_what_was_found_before_a_hook_got_stuck_is_told_too(gate: threading.Event) -> None:
+def test_findings_before_a_hook_got_stuck_are_reported_too(gate: threading.Event) -> None:
     """Whoever mends one wants to know of the others."""
 
     def answer(order: Order, line: Line) -> None:
@@ -317,10 +317,10 @@ def test_what_was_found_before_a_hook_got_stuck_is_told_too(gate: threading.Even
     assert "raised KeyError" in raised.what
 
 
-def test_a_plugin_that_never_finishes_loading_is_told(gate: threading.Event) -> None:
+def test_a_plugin_that_never_finishes_loading_is_reported(gate: threading.Event) -> None:
     """And the check ends."""
     source = Source(name="slow", origin=PluginOrigin.MODULE, where="slow", load=gate.wait)
-    (found,) = examine(source, Trial(start_seconds=0.05)).findings
+    (found,) = examine(source, CheckInputs(start_seconds=0.05)).findings
 
     assert found.what == "Loading it has not come back after 0.05 s."
 
@@ -428,7 +428,7 @@ def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
         ("import sys\nsys.exit(3)\n", "cannot be loaded: SystemExit: 3, at shop.py line 2."),
     ],
 )
-def test_a_plugin_that_cannot_be_imported_is_told_with_the_line(tmp_path: Path, content: str, what: str) -> None:
+def test_a_plugin_that_cannot_be_imported_is_reported_with_the_line(tmp_path: Path, content: str, what: str) -> None:
     """And what to mend."""
     file = tmp_path / "shop.py"
     file.write_text(content)
@@ -517,7 +517,7 @@ def test_a_secret_that_shows_is_found(model: type[BaseModel]) -> None:
     assert (found.hook, found.cure) == ("configure", "Make it a SecretStr: api_key: SecretStr.")
 
 
-def test_a_model_that_cannot_be_looked_at_is_told() -> None:
+def test_a_model_that_cannot_be_inspected_is_reported() -> None:
     """Its own code takes part."""
 
     class Odd(BaseModel):
@@ -543,7 +543,7 @@ def test_settings_are_given_and_held_against_the_model() -> None:
     assert "token_cuont is no setting of the plugin" in only(Configured(Fine), settings={"token_cuont": 5}).what
 
 
-def test_what_configure_says_is_told() -> None:
+def test_the_text_of_a_configure_error_is_reported() -> None:
     """The adapter repeats no text of a plugin's exceptions; here it is what one looks for."""
     found = only(Configured(Fine, configure=raises(ValueError("bundles.yaml, line 3: no such item"))))
 
@@ -551,7 +551,7 @@ def test_what_configure_says_is_told() -> None:
     assert found.what.endswith(" It says: bundles.yaml, line 3: no such item.")
 
 
-def test_what_configure_says_of_settings_is_no_fault_of_the_plugin() -> None:
+def test_a_settings_error_of_configure_is_no_fault_of_the_plugin() -> None:
     """It stands by itself, as at start."""
     found = only(Configured(Fine, configure=raises(SettingsError("days.txt cannot be read. Mount it."))))
 
@@ -604,7 +604,7 @@ class Hands:
 
 
 @pytest.mark.parametrize(
-    ("sinks", "said"),
+    ("sinks", "text"),
     [
         ([Sink()], []),
         ([], []),
@@ -615,28 +615,28 @@ class Hands:
         ([None], ["without a name", "deliver is no coroutine function"]),
     ],
 )
-def test_sinks_are_as_the_adapter_asks_at_start(sinks: list[object], said: list[str]) -> None:
+def test_sinks_are_as_the_adapter_asks_at_start(sinks: list[object], text: list[str]) -> None:
     """In its own words."""
     found = errors(Hands(*sinks))
 
-    assert len(found) == len(said)
-    assert all(part in finding.what for part, finding in zip(said, found, strict=True))
+    assert len(found) == len(text)
+    assert all(part in finding.what for part, finding in zip(text, found, strict=True))
     assert all(finding.hook == "notification_sinks" for finding in found)
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "text"),
     [(lambda event: event.data["rtn_code"] is None, "raised KeyError"), (lambda event: event.type, "returned a str")],
 )
-def test_wants_answers_for_every_type_of_event(answer: Callable[[Event], object], said: str) -> None:
+def test_wants_answers_for_every_type_of_event(answer: Callable[[Event], object], text: str) -> None:
     """Also for those that it does not expect."""
     found = errors(Hands(Picky(answer)))
 
     assert found
-    assert all(said in finding.what and "for an event of type ecticket." in finding.what for finding in found)
+    assert all(text in finding.what and "for an event of type ecticket." in finding.what for finding in found)
 
 
-def test_wants_that_does_not_come_back_is_told_once(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wants_that_does_not_return_is_reported_once(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check ends, whatever a plugin does."""
     monkeypatch.setattr("adapter.testing.sink_rules.WANTS_SECONDS", 0.05)
 
@@ -664,13 +664,13 @@ def test_commands_that_cannot_be_made_are_found() -> None:
 # --- the fixture ------------------------------------------------------------------------------------------------------
 
 
-def test_the_fixture_lets_a_good_plugin_pass(conforms: Conforms) -> None:
+def test_the_fixture_lets_a_good_plugin_pass(conforms: ConformanceCheck) -> None:
     """Notes do not fail a test."""
     conforms(Bundles())
     conforms(mapping(lambda order, line: None))
 
 
-def test_the_fixture_fails_with_everything_that_was_found(conforms: Conforms) -> None:
+def test_the_fixture_fails_with_everything_that_was_found(conforms: ConformanceCheck) -> None:
     """What and cure."""
     with pytest.raises(pytest.fail.Exception, match=r"error: map_item: It raised KeyError.*Look before you use"):
         conforms(mapping(raises(KeyError("x"))))

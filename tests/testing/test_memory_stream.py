@@ -19,8 +19,8 @@ from adapter import (
 from adapter.errors import PluginRejected
 from adapter.sandbox import RunningSandbox
 from adapter.testing import LOST_AFTER, LOST_BEFORE, REFUSED, Clock, MemoryStream, Orders, order_record
-from adapter.testing.pytest_plugin import MakesStreams
-from adapter.testing.told import header
+from adapter.testing.outcome_reader import header
+from adapter.testing.pytest_plugin import MemoryStreamFactory
 
 
 class Shop:
@@ -59,83 +59,85 @@ class Shop:
         self.outcomes.append(outcome)
 
 
-def test_an_order_is_submitted_and_issued(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_an_order_is_submitted_and_issued(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """Without a plugin, with the fake ECTicket."""
     stream = memory_stream()
-    told = stream.finish(orders.electronic())
+    result = stream.run(orders.electronic())
 
-    assert told.kinds == ["submitted", "issued"]
+    assert result.types == ["submitted", "issued"]
     assert stream.ecticket.tickets.total() == 1
 
 
 def test_every_kind_of_order_is_issued_at_the_sandbox(
-    memory_stream: MakesStreams, orders: Orders, sandbox: RunningSandbox
+    memory_stream: MemoryStreamFactory, orders: Orders, sandbox: RunningSandbox
 ) -> None:
     """Over a real socket, with every rule of ECPay's pages."""
     stream = memory_stream(sandbox=sandbox)
-    kinds = {order.order_id: stream.finish(order).kinds for order in orders.of_every_kind()}
+    kinds = {order.order_id: stream.run(order).types for order in orders.of_every_kind()}
 
     assert all(set(found) == {"submitted", "issued"} for found in kinds.values()), kinds
-    assert sandbox.books.number_count == sum(len(found) for found in kinds.values()) / 2
+    assert sandbox.order_store.number_count == sum(len(found) for found in kinds.values()) / 2
 
 
-def test_a_plugin_maps_parses_and_skips(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_a_plugin_maps_parses_and_skips(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """Every hook is asked as in the adapter, and observers have heard when the call returns."""
     shop = Shop()
     stream = memory_stream(shop)
-    parsed = stream.finish(order_record(b"OWN-1", headers={"event": "shop.order"}))
-    skipped = stream.finish(orders.electronic(order_id="TEST-1"))
+    parsed = stream.run(order_record(b"OWN-1", headers={"event": "shop.order"}))
+    skipped = stream.run(orders.electronic(order_id="TEST-1"))
 
     assert parsed.event("issued").data["ticket_count"] == 8
     assert skipped.event("skipped").data["plugin"] == "Shop"
     assert [outcome.skipped for outcome in shop.outcomes] == [None, "test order"]
 
 
-def test_what_a_plugin_breaks_is_a_dead_letter(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_what_a_plugin_breaks_is_a_dead_letter(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """It names the plugin by the name it was given."""
-    told = memory_stream(bundles=Shop()).finish(orders.electronic(Line(sku="BROKEN", quantity=1)))
+    result = memory_stream(bundles=Shop()).run(orders.electronic(Line(sku="BROKEN", quantity=1)))
 
-    assert told.kinds == ["parked"]
-    assert told.reason == "plugin-error"
-    assert "Plugin 'bundles': hook map_item(order, line) raised KeyError" in header(told.letter, "ecticket-message")
+    assert result.types == ["parked"]
+    assert result.reason == "plugin-error"
+    assert "Plugin 'bundles': hook map_item(order, line) raised KeyError" in header(
+        result.dead_letter, "ecticket-message"
+    )
 
 
-def test_an_unreadable_record_is_a_dead_letter_in_the_plugins_words(memory_stream: MakesStreams) -> None:
+def test_an_unreadable_record_is_a_dead_letter_in_the_plugins_words(memory_stream: MemoryStreamFactory) -> None:
     """Raising Unreadable is an answer."""
-    told = memory_stream(Shop()).submit(order_record(None, headers={"event": "shop.order"}))
+    result = memory_stream(Shop()).submit(order_record(None, headers={"event": "shop.order"}))
 
-    assert told.reason == "unreadable"
+    assert result.reason == "unreadable"
 
 
-def test_an_answer_that_was_lost_is_asked_for(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_an_answer_that_was_lost_is_asked_for(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """The fake misbehaves when told; nothing is bought twice."""
     stream = memory_stream()
     stream.ecticket.faults = [LOST_AFTER]
-    told = stream.finish(orders.electronic())
+    result = stream.run(orders.electronic())
 
-    assert told.event("issued").data["recovered"] is True
+    assert result.event("issued").data["recovered"] is True
     assert set(stream.ecticket.tickets.values()) == {1}
 
 
-def test_a_doubt_goes_on_as_a_deferred_record(memory_stream: MakesStreams, orders: Orders, clock: Clock) -> None:
+def test_a_doubt_goes_on_as_a_deferred_record(memory_stream: MemoryStreamFactory, orders: Orders, clock: Clock) -> None:
     """One sitting hands it on; the record of it is taken up when it is due, and time passes at once."""
     stream = memory_stream()
     stream.ecticket.faults = [LOST_BEFORE]
     began = clock()
-    told = stream.submit(orders.electronic())
-    assert told.nothing_but_deferred
+    result = stream.submit(orders.electronic())
+    assert result.only_deferred
 
-    assert stream.finish(told.later).kinds == ["submitted", "issued"]
+    assert stream.run(result.deferred_record).types == ["submitted", "issued"]
     assert (clock() - began).total_seconds() >= 600
 
 
-def test_a_refusal_ends_as_failed(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_a_refusal_ends_as_failed(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """With ECTicket's own words."""
     stream = memory_stream()
     stream.ecticket.faults = [REFUSED]
-    told = stream.finish(orders.electronic())
+    result = stream.run(orders.electronic())
 
-    assert told.event("failed").data["rtn_msg"] == "Inventory shortage"
+    assert result.event("failed").data["rtn_msg"] == "Inventory shortage"
 
 
 def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
@@ -149,9 +151,9 @@ def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
         MemoryStream(Misspelt())
 
 
-async def test_it_works_inside_a_running_loop(memory_stream: MakesStreams, orders: Orders) -> None:
+async def test_it_works_inside_a_running_loop(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """Whoever tests with coroutines may use it too."""
-    assert memory_stream().finish(orders.electronic()).kinds == ["submitted", "issued"]
+    assert memory_stream().run(orders.electronic()).types == ["submitted", "issued"]
 
 
 class Refuses:
@@ -163,51 +165,51 @@ class Refuses:
 
 
 def test_why_an_order_was_parked_is_printed_and_shown(
-    memory_stream: MakesStreams, orders: Orders, capsys: pytest.CaptureFixture[str]
+    memory_stream: MemoryStreamFactory, orders: Orders, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """pytest shows the `repr` in an assertion that fails, and what was printed below it."""
-    told = memory_stream(Refuses()).finish(orders.electronic())
+    result = memory_stream(Refuses()).run(orders.electronic())
 
-    for text in (repr(told), capsys.readouterr().out, *told.why_parked):
+    for text in (repr(result), capsys.readouterr().out, *result.why_parked):
         assert "as unmapped-item (map" in text
         assert "is in no season" in text
 
 
-def test_what_is_not_there_is_said_with_the_reason(memory_stream: MakesStreams, orders: Orders) -> None:
+def test_what_is_not_there_is_reported_with_the_reason(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
     """`told.event("submitted")` of a parked order says why there is none, and so do the others."""
-    told = memory_stream(Refuses()).finish(orders.electronic())
+    result = memory_stream(Refuses()).run(orders.electronic())
 
     with pytest.raises(AssertionError, match=r"not one 'submitted' event but 0: .*parked as unmapped-item"):
-        told.event("submitted")
+        result.event("submitted")
     with pytest.raises(AssertionError, match="not one deferred record but 0"):
-        _ = told.later
+        _ = result.deferred_record
     with pytest.raises(AssertionError, match="not one dead letter but 0"):
-        _ = memory_stream().finish(orders.electronic()).letter
+        _ = memory_stream().run(orders.electronic()).dead_letter
 
 
 def test_several_merchants_each_have_their_orders(
-    memory_stream: MakesStreams, orders: Orders, sandbox: RunningSandbox
+    memory_stream: MemoryStreamFactory, orders: Orders, sandbox: RunningSandbox
 ) -> None:
     """At the sandbox with its own keys for each; an order that names none of them is parked."""
     two = ("3085676", "3362787")
     for stream in (memory_stream(merchants=two), memory_stream(merchants=two, sandbox=sandbox)):
         for merchant in two:
-            told = stream.finish(orders.electronic(merchant_id=merchant))
-            assert told.kinds == ["submitted", "issued"]
-            assert told.event("issued").data["merchant_id"] == merchant
-        assert stream.finish(orders.electronic(merchant_id="")).reason == "unknown-merchant"
-        assert stream.finish(orders.electronic(merchant_id="1")).reason == "unknown-merchant"
+            result = stream.run(orders.electronic(merchant_id=merchant))
+            assert result.types == ["submitted", "issued"]
+            assert result.event("issued").data["merchant_id"] == merchant
+        assert stream.run(orders.electronic(merchant_id="")).reason == "unknown-merchant"
+        assert stream.run(orders.electronic(merchant_id="1")).reason == "unknown-merchant"
 
 
-def test_a_merchant_that_the_sandbox_does_not_know_is_said(
-    memory_stream: MakesStreams, sandbox: RunningSandbox
+def test_a_merchant_that_the_sandbox_does_not_know_is_reported(
+    memory_stream: MemoryStreamFactory, sandbox: RunningSandbox
 ) -> None:
     """Else every order would be in doubt."""
     with pytest.raises(ValueError, match=r"does not know merchant 1; it knows 3085676, 3362787"):
         memory_stream(merchants=["1"], sandbox=sandbox)
 
 
-def test_what_is_no_order_is_said(memory_stream: MakesStreams) -> None:
+def test_what_is_no_order_is_reported(memory_stream: MemoryStreamFactory) -> None:
     """With what it may be."""
     with pytest.raises(TypeError, match="not a list"):
-        memory_stream().finish(["VQT04959"])  # type: ignore[arg-type]  # the mistake
+        memory_stream().run(["VQT04959"])  # type: ignore[arg-type]  # the mistake

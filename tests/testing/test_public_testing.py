@@ -21,16 +21,16 @@ PUBLIC = {
     "Events",
     # the way of an order, and what is told of it
     "MemoryStream",
-    "Told",
-    "ToldEvent",
+    "OrderEvents",
+    "OutcomeEvent",
     # the conformance suite
     "conformance",
     "Finding",
     "Level",
     # the types of fixtures
-    "MakesManagers",
-    "MakesStreams",
-    "Conforms",
+    "PluginManagerFactory",
+    "MemoryStreamFactory",
+    "ConformanceCheck",
     # an ECTicket that misbehaves when told
     "FakeEcticket",
     "Fault",
@@ -56,7 +56,7 @@ def test_every_public_name_is_there() -> None:
         assert getattr(adapter.testing, name) is not None
 
 
-def test_a_name_nobody_knows_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     """As of any module."""
     assert not hasattr(adapter.testing, "no_such_name")
 
@@ -76,6 +76,6 @@ def test_what_pytest_loads_everywhere_imports_nothing_heavy() -> None:
         f"print([name for name in {HEAVY} if name in set(sys.modules) - before])"
     )
 
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
-    assert told.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"

@@ -10,7 +10,7 @@ import pytest
 from catalogue_bundles import CatalogueBundles, Settings
 
 from adapter import InvalidOrder, IssueType, Line, Order, SettingsError, TicketItem, Voucher
-from adapter.testing import Conforms, MakesStreams, Orders
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, Orders
 
 BUNDLES = """
 FAMILY-DAY:
@@ -86,13 +86,13 @@ def test_a_date_on_the_line_goes_before_the_rule(bundles: Bundles, orders: Order
 
 
 def test_only_electronic_tickets_have_a_first_day(
-    bundles: Bundles, orders: Orders, memory_stream: MakesStreams, settings: dict[str, object]
+    bundles: Bundles, orders: Orders, memory_stream: MemoryStreamFactory, settings: dict[str, object]
 ) -> None:
     """One makes them presale tickets, whatever the order says; ECTicket takes none for other kinds."""
     line = Line(sku="SUMMER-PASS", quantity=1)
     stream = memory_stream(bundles=CatalogueBundles(), settings={"bundles": settings})
 
-    assert stream.finish(orders.electronic(line)).kinds == ["submitted", "issued"]
+    assert stream.run(orders.electronic(line)).types == ["submitted", "issued"]
     (request,) = stream.ecticket.requests
     assert (request.ticket_info[0].start_date, request.is_immediate) == (date(2026, 3, 8), False)
     assert mapped(bundles(BUNDLES), orders.paper(line))[0].start_date is None
@@ -162,15 +162,17 @@ def test_the_fingerprint_changes_with_the_content_and_not_with_its_spelling(bund
     assert before != other
 
 
-def test_a_family_day_is_issued(settings: dict[str, object], orders: Orders, memory_stream: MakesStreams) -> None:
+def test_a_family_day_is_issued(
+    settings: dict[str, object], orders: Orders, memory_stream: MemoryStreamFactory
+) -> None:
     """All the way to the event."""
     stream = memory_stream(bundles=CatalogueBundles(), settings={"bundles": settings})
-    result = stream.finish(orders.electronic(Line(sku="FAMILY-DAY", quantity=1)))
+    result = stream.run(orders.electronic(Line(sku="FAMILY-DAY", quantity=1)))
 
     assert result.event("issued").data["ticket_count"] == 5
 
 
-def test_it_keeps_the_rules_of_plugins(settings: dict[str, object], orders: Orders, conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(settings: dict[str, object], orders: Orders, conforms: ConformanceCheck) -> None:
     """The conformance suite, with orders of its own skus."""
     own = [orders.electronic(Line(sku=sku, quantity=3)) for sku in ("FAMILY-DAY", "SUMMER-PASS", "GIFT-BOX")]
 

@@ -15,7 +15,7 @@ from chat_sink import FAILED, PARKED, PAUSE_MAX_SECONDS, PAUSE_SECONDS, Chat, Ch
 from pydantic import SecretStr, ValidationError
 
 from adapter import Event, NotDelivered, RetryAfter
-from adapter.testing import Conforms, Events
+from adapter.testing import ConformanceCheck, Events
 
 
 class Webhook:
@@ -163,6 +163,6 @@ def test_the_address_does_not_show() -> None:
     assert "hook" not in repr(Settings(webhook_url=SecretStr("https://chat.example/hook")).webhook_url)
 
 
-def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(conforms: ConformanceCheck) -> None:
     """The conformance suite, its sink included."""
     conforms(ChatSink(), settings={"webhook_url": "https://chat.example/hook"})

@@ -10,7 +10,7 @@ import pytest
 from outbox_orders import OutboxOrders, Settings
 
 from adapter import Ignore, Line, Order, OrderRecord, Unreadable
-from adapter.testing import Conforms, MakesStreams, order_record
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, order_record
 
 CUSTOMER: Mapping[str, object] = {"name": "王小明", "phone": "0912345678", "email": "ming@example.com"}
 ORDER: Mapping[str, object] = {
@@ -181,17 +181,17 @@ def test_an_event_without_an_order_is_unreadable(document: object, cause: str) -
 
 
 @pytest.mark.parametrize("make", [lambda: TEXT, lambda: CHANGE, lambda: with_schema(CHANGE)])
-def test_an_event_is_issued_once(make: Callable[[], object], memory_stream: MakesStreams) -> None:
+def test_an_event_is_issued_once(make: Callable[[], object], memory_stream: MemoryStreamFactory) -> None:
     """All the way; the delete that follows in the outbox is ignored."""
     stream = memory_stream(OutboxOrders())
 
-    assert stream.finish(record(make())).kinds == ["submitted", "issued"]
-    assert stream.finish(record({**CHANGE, "op": "d", "before": ROW, "after": None})).ignored == "operation d"
-    assert stream.finish(record(None)).ignored == "tombstone"
+    assert stream.run(record(make())).types == ["submitted", "issued"]
+    assert stream.run(record({**CHANGE, "op": "d", "before": ROW, "after": None})).ignored == "operation d"
+    assert stream.run(record(None)).ignored == "tombstone"
     assert stream.ecticket.tickets.total() == 1
 
 
-def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(conforms: ConformanceCheck) -> None:
     """The conformance suite, with events of an outbox."""
     own = [record(document) for document in (*FORMS.values(), *(document for document, _ in IGNORED.values()))]
     conforms(OutboxOrders(), records=own)

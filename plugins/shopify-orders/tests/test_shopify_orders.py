@@ -11,7 +11,7 @@ import pytest
 from shopify_orders import Settings, ShopifyOrders
 
 from adapter import DoesNotFit, Ignore, InvalidOrder, IssueType, Order, OrderRecord, Skip, Unreadable
-from adapter.testing import Conforms, MakesStreams, Orders, order_record
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, Orders, order_record
 
 SHOP = "park.myshopify.com"
 CASES = Path(__file__).parent / "cases"
@@ -173,15 +173,15 @@ def test_a_product_without_a_sku_is_parked_unless_a_setting_leaves_it_out() -> N
         ("partially-refunded", "CBX20260302153064851"),
     ],
 )
-def test_orders_of_real_shops_get_their_tickets(case: str, trade_no: str, memory_stream: MakesStreams) -> None:
+def test_orders_of_real_shops_get_their_tickets(case: str, trade_no: str, memory_stream: MemoryStreamFactory) -> None:
     """A tip, a fee typed in by hand, a note attribute that is a number, a partial refund."""
     found = record((CASES / f"{case}.json").read_bytes())
     order = parsed(found)
-    result = memory_stream(ShopifyOrders()).finish(found)
+    result = memory_stream(ShopifyOrders()).run(found)
 
     assert [(line.sku, line.quantity) for line in order.lines] == [("VQT04959", 1)]
     assert (order.trade_no, order.customer.name) == (trade_no, "王小明")
-    assert result.kinds == ["submitted", "issued"]
+    assert result.types == ["submitted", "issued"]
     assert result.event("issued").data["trade_no"] == trade_no
 
 
@@ -205,14 +205,14 @@ def test_a_refund_of_money_alone_leaves_all_tickets() -> None:
 
 
 @pytest.mark.parametrize("skipped", [True, False])
-def test_test_orders_are_skipped_where_a_setting_says_so(skipped: bool, memory_stream: MakesStreams) -> None:
+def test_test_orders_are_skipped_where_a_setting_says_so(skipped: bool, memory_stream: MemoryStreamFactory) -> None:
     """They are orders, so the event says that they got no tickets."""
     stream = memory_stream(shopify_orders=ShopifyOrders(), settings={"shopify_orders": {"skip_test_orders": skipped}})
 
-    result = stream.finish(webhook(test=True))
+    result = stream.run(webhook(test=True))
 
-    assert result.kinds == (["skipped"] if skipped else ["submitted", "issued"])
-    assert stream.finish(webhook(id=7)).kinds == ["submitted", "issued"]
+    assert result.types == (["skipped"] if skipped else ["submitted", "issued"])
+    assert stream.run(webhook(id=7)).types == ["submitted", "issued"]
 
 
 def test_other_orders_are_not_taken_for_test_orders(orders: Orders) -> None:
@@ -382,14 +382,14 @@ def test_too_many_lines_do_not_fit() -> None:
         parsed(webhook(*[LINE] * 201))
 
 
-def test_a_webhook_is_issued(memory_stream: MakesStreams) -> None:
+def test_a_webhook_is_issued(memory_stream: MemoryStreamFactory) -> None:
     """All the way to the event, with the reference in it."""
-    result = memory_stream(ShopifyOrders()).finish(webhook())
+    result = memory_stream(ShopifyOrders()).run(webhook())
 
-    assert result.kinds == ["submitted", "issued"]
+    assert result.types == ["submitted", "issued"]
     assert result.event("issued").data["reference"] == {"shop": SHOP, "name": "#1001", "test": False}
 
 
-def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(conforms: ConformanceCheck) -> None:
     """The conformance suite, with webhooks."""
     conforms(ShopifyOrders(), records=[webhook(), webhook(*[LINE] * 200), record(None), record(b"[]")])

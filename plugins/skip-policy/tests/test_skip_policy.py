@@ -6,7 +6,7 @@ import pytest
 from skip_policy import Settings, SkipPolicy
 
 from adapter import Line, Skip, Voucher
-from adapter.testing import Conforms, MakesStreams, Orders
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, Orders
 
 SHIPPING = Line(sku="SHIP-FAST", quantity=1, unit_price=80)
 FREE = Line(sku="VQT04959", quantity=1, unit_price=0)
@@ -63,26 +63,26 @@ def test_free_lines_can_be_tickets(orders: Orders) -> None:
 
 
 def test_excluded_lines_become_no_tickets_and_the_rest_goes_on(
-    policy: SkipPolicy, orders: Orders, memory_stream: MakesStreams
+    policy: SkipPolicy, orders: Orders, memory_stream: MemoryStreamFactory
 ) -> None:
     """All the way to the event, the setting read as the adapter reads it."""
     stream = memory_stream(skip_policy=policy, settings={"skip_policy": {"skus": ["SHIP-*"]}})
-    result = stream.finish(orders.electronic(SHIPPING, TICKET, FREE))
+    result = stream.run(orders.electronic(SHIPPING, TICKET, FREE))
 
     assert result.event("issued").data["ticket_count"] == 2
 
 
-def test_a_skipped_order_is_published(policy: SkipPolicy, orders: Orders, memory_stream: MakesStreams) -> None:
+def test_a_skipped_order_is_published(policy: SkipPolicy, orders: Orders, memory_stream: MemoryStreamFactory) -> None:
     """With plugin and reason, and nothing was sent."""
     stream = memory_stream(skip_policy=policy)
-    result = stream.finish(orders.electronic(order_id="TEST-8"))
+    result = stream.run(orders.electronic(order_id="TEST-8"))
 
-    assert result.kinds == ["skipped"]
+    assert result.types == ["skipped"]
     assert result.event("skipped").data["reason"] == "a test order"
     assert stream.ecticket.requests == []
 
 
-def test_it_keeps_the_rules_of_plugins(orders: Orders, conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(orders: Orders, conforms: ConformanceCheck) -> None:
     """The conformance suite, with orders it skips."""
     own = [orders.electronic(order_id="TEST-9"), orders.electronic(SHIPPING, FREE, TICKET)]
 

@@ -10,7 +10,7 @@ import pytest
 from woocommerce_orders import Settings, WooCommerceOrders
 
 from adapter import DoesNotFit, Ignore, InvalidOrder, IssueType, Order, OrderRecord, Unreadable
-from adapter.testing import Conforms, MakesStreams, order_record
+from adapter.testing import ConformanceCheck, MemoryStreamFactory, order_record
 
 SHOP = "park.example"
 TRADE_NO = "_wooecpay_payment_merchant_trade_no"
@@ -282,17 +282,17 @@ def test_too_many_lines_do_not_fit() -> None:
         parsed(webhook(*[LINE] * 201))
 
 
-def test_a_webhook_is_issued(memory_stream: MakesStreams) -> None:
+def test_a_webhook_is_issued(memory_stream: MemoryStreamFactory) -> None:
     """All the way to the event, with the reference in it; before it is paid, nothing is published."""
     stream = memory_stream(WooCommerceOrders())
 
-    assert stream.finish(webhook(status="on-hold")).ignored == "status on-hold"
-    result = stream.finish(webhook())
-    assert result.kinds == ["submitted", "issued"]
+    assert stream.run(webhook(status="on-hold")).ignored == "status on-hold"
+    result = stream.run(webhook())
+    assert result.types == ["submitted", "issued"]
     assert result.event("issued").data["reference"] == {"shop": SHOP, "number": "W-727"}
 
 
-def test_it_keeps_the_rules_of_plugins(conforms: Conforms) -> None:
+def test_it_keeps_the_rules_of_plugins(conforms: ConformanceCheck) -> None:
     """The conformance suite, with webhooks."""
     own = [webhook(), webhook(*[LINE] * 200), webhook(status="trash"), record(None), record(b"[]")]
     conforms(WooCommerceOrders(), records=own)

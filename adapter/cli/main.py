@@ -1,0 +1,111 @@
+"""Where the process begins, and the one place that turns errors into sentences and exit codes.
+
+0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. An error is told on standard error: what happened, then
+what to do. A traceback shows with `--debug` only.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import typer
+from typer.main import get_command
+
+from adapter.cli.commands import NAME, build_app
+from adapter.cli.context import CommandContext
+from adapter.cli.output import clean, note
+from adapter.cli.system_errors import (
+    discard_unwritable_output,
+    explain,
+    reopen_closed_streams,
+    replace_unencodable_characters,
+)
+from adapter.errors import AdapterError, InDoubt, NotSent, SettingsError, Throttled, TopicsMissing
+
+FAILED = 1
+WRONG = 2
+INTERRUPTED = 130
+
+_CURES: tuple[tuple[type[AdapterError], str], ...] = (
+    (Throttled, "Nothing was executed. Come back later."),
+    (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
+    (InDoubt, "Ask again; for an order, query its trade number before anything else is done with it."),
+)
+"""What to do about errors of ECTicket's calls, whose own sentences say only what happened: they are made for flows."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit code; `arguments` are those after the program's name."""
+    context = CommandContext()
+    reopen_closed_streams()
+    replace_unencodable_characters()
+    try:
+        return _run_and_report(arguments, context)
+    finally:
+        discard_unwritable_output()
+
+
+def _run_and_report(arguments: Sequence[str] | None, context: CommandContext) -> int:
+    """Run the command; what goes wrong is told on standard error."""
+    try:
+        code = _run(arguments, context)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has left
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the top of the process: whatever it is becomes a sentence
+        if context.debug:
+            with suppress(OSError):  # standard error may be what is broken
+                traceback.print_exception(error)
+        else:
+            _print_errors(_sentences(error, context))
+        return WRONG if isinstance(error, SettingsError) else getattr(error, "exit_code", FAILED)
+    return code
+
+
+def _run(arguments: Sequence[str] | None, context: CommandContext) -> int:
+    command = get_command(build_app())
+    given = None if arguments is None else list(arguments)
+    code = command.main(args=given, prog_name=NAME, standalone_mode=False, obj=context)
+    return code if isinstance(code, int) else 0
+
+
+def _sentences(error: Exception, context: CommandContext) -> Iterable[str]:
+    """What happened and what to do, for people."""
+    if isinstance(error, SettingsError):
+        return error.problems
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    if isinstance(error, typer.Abort):
+        return ("The input ended too early.",)
+    if isinstance(error, TopicsMissing) and context.config is not None:
+        return (str(error), f"The command needs the same settings:{context.same_config}")
+    if isinstance(error, AdapterError):
+        cure = next((cure for kind, cure in _CURES if isinstance(error, kind)), None)
+        return (str(error), cure) if cure else (str(error),)
+    around = explain(error)
+    if around is not None:
+        return around
+    return (
+        f"This should not have happened: {type(error).__name__}.",
+        "Run it again with --debug, and report what shows.",
+    )
+
+
+def _usage(error: typer.TyperException) -> Iterable[str]:
+    context = getattr(error, "ctx", None)
+    text = error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "")
+    message = " ".join(text.split())  # choices come one to a line
+    if not message:  # the help has just been shown instead
+        return ()
+    end = "" if message.endswith((".", "?")) else "."
+    return (f"{message}{end} See: {context.command_path if context else NAME} --help",)
+
+
+def _print_errors(sentences: Iterable[str]) -> None:
+    for line in "\n".join(sentences).splitlines():
+        note(f"{NAME}: {clean(line)}")

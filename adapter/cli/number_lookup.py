@@ -1,0 +1,99 @@
+"""What ECTicket knows of a number, for people's commands: "not known" only on the grounds that the flows believe.
+
+Does not read topics; whoever calls brings the numbers that are known to exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapter.flows.ports import Ecticket
+    from adapter.protocol.credentials import Merchant
+    from adapter.protocol.issue import TradeNo
+    from adapter.protocol.query_issue_result import ResultReply
+
+RTN_OK = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberLookup:
+    """What ECTicket knows: `known` is its reply with RtnCode 1; `not_known` is proven; neither is doubt.
+
+    `lacks_known_number`: nothing speaks against "not known" but that no number is known to exist that would prove it.
+    `said` is a sentence for people.
+    """
+
+    known: ResultReply | None = None
+    not_known: bool = False
+    lacks_known_number: bool = False
+    message: str = ""
+
+
+async def look_up(
+    ecticket: Ecticket,
+    merchant: Merchant,
+    number: TradeNo,
+    known_numbers: Sequence[TradeNo],
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> NumberLookup:
+    """Query the number twice, a control with the same code, and a known number between them, all within a minute.
+
+    In an outage of QueryIssueResult every number is refused, known ones too. Raises CallError.
+    """
+    from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
+    from adapter.provider.client import Purpose
+
+    evidence = Evidence()
+
+    async def query() -> tuple[ResultReply, Evidence]:
+        queried_at = now()
+        reply = await ecticket.query(merchant, number, purpose=Purpose.DOUBT)
+        answer = NegativeAnswer(queried_at=queried_at, answered_at=now(), code=reply.rtn_code)
+        return reply, evidence.with_query(answer)
+
+    began_at = now()
+    reply, evidence = await query()
+    if reply.rtn_code == RTN_OK:
+        return NumberLookup(known=reply)
+    queried_at = now()
+    control = await ecticket.control(merchant, number.kind, purpose=Purpose.DOUBT)
+    evidence = evidence.with_control(NegativeAnswer(queried_at=queried_at, answered_at=now(), code=control.rtn_code))
+    refused = f"ECTicket answers RtnCode {reply.rtn_code} ({reply.rtn_msg}) for {number.value}"
+    if control.rtn_code != reply.rtn_code:
+        return NumberLookup(message=f"{refused} and {control.rtn_code} for a random number, which proves nothing.")
+    others = [each for each in known_numbers if each != number]
+    if not others:
+        cure = f"No number of merchant {merchant.merchant_id} is known to exist: set its known_trade_no."
+        return NumberLookup(
+            lacks_known_number=True, message=f"{refused}, and nothing shows that QueryIssueResult works. {cure}"
+        )
+    if not await _queries_work(ecticket, merchant, others):
+        return NumberLookup(
+            message=f"{refused}, and QueryIssueResult does not know numbers that should exist either. Try again later."
+        )
+    evidence = evidence.with_accepted(now())
+    second, evidence = await query()
+    if second.rtn_code == RTN_OK:
+        return NumberLookup(known=second)
+    if second.rtn_code != reply.rtn_code:
+        return NumberLookup(message=f"{refused}, and {second.rtn_code} a moment later, which proves nothing.")
+    if evidence.missing_step(ready_at=began_at, now=now()) is not EvidenceStep.COMPLETE:
+        return NumberLookup(message=f"{refused}, but its answers took more than a minute, which proves nothing.")
+    message = f"ECTicket does not know {number.value} (RtnCode {reply.rtn_code}: {reply.rtn_msg})."
+    return NumberLookup(not_known=True, message=message)
+
+
+async def _queries_work(ecticket: Ecticket, merchant: Merchant, numbers: Sequence[TradeNo]) -> bool:
+    """Whether QueryIssueResult answers RtnCode 1 for one of the numbers that should exist."""
+    from adapter.flows.submission import PROBED_NUMBERS
+    from adapter.provider.client import Purpose
+
+    for number in numbers[:PROBED_NUMBERS]:
+        if (await ecticket.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
+            return True
+    return False

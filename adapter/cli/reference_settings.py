@@ -1,0 +1,187 @@
+"""The settings as they are shown: those in force without secrets, and the reference of all.
+
+The reference is read off the models, so that it cannot be wrong; `docs/settings.md` is this text, held current by a
+test.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from adapter.settings import Settings, known_keys, variable
+from adapter.settings.groups import Group, MerchantSettings
+
+HIDDEN = "(hidden)"
+_ADDRESSES = (("provider", "base_url"), ("callbacks", "public_url"))
+"""Settings that are addresses, which can hold a login."""
+
+INTRODUCTION = """\
+# Settings
+
+<!-- Written by `ecticket-adapter settings reference`; change the descriptions in adapter/settings/groups.py. -->
+
+Every setting can be given in four places; what is further left counts more:
+the command line (`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (keys of
+merchants and platforms only, below `secrets_dir`), and the settings file (`--config settings.yaml` or
+`ECTICKET_CONFIG`):
+
+```yaml
+submit:
+  operator: web
+```
+
+A key that nobody knows is an error that names the nearest known one. `ecticket-adapter settings show` shows what is in
+force, `ecticket-adapter check` what is missing or unwise.
+
+In the settings file, put merchant ids and other texts that look like numbers in quotes: `"3085676":`. A key that is
+there twice is an error that names both lines. A group whose lines are all commented out is an empty group. `--set` and
+variables hand over a text unchanged (`[::1]:9092`, a password that begins with `{`); only where a group belongs, such
+as `ECTICKET_MERCHANTS`, is it read as JSON or YAML. A variable that is empty is an error. No two topics are equal.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingEntry:
+    """One setting in the reference."""
+
+    key: str
+    variable: str
+    type: str
+    default: str
+    meaning: str
+
+    def as_json(self) -> dict[str, str]:
+        """As plain values, without Markdown's marks."""
+        return {name: value.replace("`", "") for name, value in asdict(self).items()}
+
+
+def settings_in_force(settings: Settings) -> dict[str, object]:
+    """The settings in force as plain values, secrets hidden."""
+    plain = settings.model_dump(mode="json")
+    _hide_secrets(plain, settings)
+    for group, name in _ADDRESSES:
+        plain[group][name] = _without_login(plain[group][name])
+    plain["plugins"]["settings"] = _without_text(plain["plugins"]["settings"])
+    return plain
+
+
+def _without_login(address: str | None) -> str | None:
+    """An address without the user and password that may stand in it."""
+    return address and re.sub(r"(?<=//)[^/@?#]*@", f"{HIDDEN}@", address)
+
+
+def entries() -> Iterator[SettingEntry]:
+    """Every setting, in the order of the settings file."""
+    for key, field, _ in known_keys():
+        yield SettingEntry(
+            key=key,
+            variable=variable(key),
+            type=_type(field),
+            default=_default(field.default),
+            meaning=field.description or "",
+        )
+
+
+def markdown() -> str:
+    """The reference as Markdown: one table for each group."""
+    sections = [INTRODUCTION]
+    for group, found in groupby(entries(), key=lambda entry: entry.key.rpartition(".")[0]):
+        head = "| setting | variable | type | default | meaning |\n|---|---|---|---|---|"
+        sections.append("\n".join((_heading(group), "", head, *map(_row, found), "")))
+    return "\n".join(sections)
+
+
+def _row(entry: SettingEntry) -> str:
+    cells = (f"`{entry.key}`", f"`{entry.variable}`", entry.type, entry.default, entry.meaning)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _hide_secrets(plain: dict[str, object], model: BaseModel) -> None:
+    for name in type(model).model_fields:
+        value, below = getattr(model, name), plain[name]
+        if isinstance(value, SecretStr):
+            plain[name] = HIDDEN
+        elif isinstance(value, BaseModel) and isinstance(below, dict):
+            _hide_secrets(below, value)
+        elif isinstance(value, Mapping) and isinstance(below, dict):
+            for key, entry in value.items():
+                if isinstance(entry, BaseModel):
+                    _hide_secrets(below[key], entry)
+
+
+def _without_text(value: object) -> object:
+    """Plugins' settings may hold secrets that only the plugin knows as such, so no text of theirs is shown."""
+    if isinstance(value, dict):
+        return {key: _without_text(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_text(entry) for entry in value]
+    return HIDDEN if isinstance(value, str) else value
+
+
+def _heading(group: str) -> str:
+    if not group:
+        return "## Merchants and secrets"
+    model = Settings.model_fields[group].annotation
+    return f"## {group}\n\n{_first_line(model)}"
+
+
+def _first_line(model: object) -> str:
+    return (getattr(model, "__doc__", None) or "").partition("\n")[0]
+
+
+_PLAIN_TYPES: Mapping[object, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    Path: "path",
+    SecretStr: "secret",
+}
+
+
+def _type(field: FieldInfo) -> str:
+    """The type in words, with its choices or bounds."""
+    words = _type_words(field.annotation)
+    bounds = [
+        f"{sign} {bound:g}"
+        for constraint in field.metadata
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if (bound := getattr(constraint, name, None)) is not None
+    ]
+    return ", ".join((words, *bounds))
+
+
+def _type_words(annotation: object) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_words(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_words(argument) for argument in arguments if argument is not types.NoneType)
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple:
+        return f"list of {_type_words(arguments[0])}, comma-separated"
+    if origin is dict and arguments[1] is MerchantSettings:
+        return "id → keys (JSON)"
+    return "mapping (JSON)" if origin is dict else _PLAIN_TYPES.get(annotation, "")
+
+
+def _default(value: object) -> str:
+    if value in (None, PydanticUndefined, "", (), {}):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    assert not isinstance(value, Group)  # noqa: S101  # known_keys goes into groups
+    return f"`{value}`"

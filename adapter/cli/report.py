@@ -1,0 +1,171 @@
+"""`report`: ECTicket's own list of orders or tickets, shown without customers or saved as it came."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from adapter.cli.context import CommandContext, Json, MerchantId, command
+from adapter.cli.ecticket import ecticket_client, pick_merchant, refuse_violations
+from adapter.cli.output import note, print_json, print_table
+from adapter.cli.system_errors import with_path
+
+if TYPE_CHECKING:
+    from adapter.protocol.credentials import Merchant
+    from adapter.protocol.order_detail import OrderRow, ReportRequest, TicketRow
+    from adapter.settings import Settings
+
+STANDARD_OUTPUT = "-"
+NOT_SHOWN = frozenset({"customer_name", "customer_phone", "customer_email", "ticket_no", "write_off_no"})
+"""Customers' data, and numbers that redeem a ticket: only in the file that `--output` writes."""
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "orders": {
+        "trade_no": "trade no",
+        "ticket_trade_no": "ticket trade no",
+        "issue_status": "status",
+        "issued_at": "issued at",
+        "issue_type": "type",
+        "ticket_count": "tickets",
+        "trade_amount": "amount",
+        "redeemed_count": "redeemed",
+        "refunded_count": "refunded",
+        "remark": "remark",
+    },
+    "tickets": {
+        "trade_no": "trade no",
+        "ticket_trade_no": "ticket trade no",
+        "item_no": "item no",
+        "item_name": "name",
+        "ticket_price": "price",
+        "use_status": "status",
+        "issued_at": "issued at",
+        "redeemed_at": "redeemed at",
+        "refunded_at": "refunded at",
+        "expires_on": "expires on",
+    },
+}
+"""What the table shows of a row, under which heading; a column with nothing or 0 in all rows is left out.
+
+`trade_no` is whichever of the two numbers a row has. `--json` has all columns.
+"""
+
+
+def add(app: typer.Typer, *, panel: str) -> None:
+    """Add the command."""
+    examples = (
+        "ecticket-adapter report --type orders --from 2026-03-01 --to 2026-03-31",
+        "ecticket-adapter report --type tickets --from 2026-03-01 --to 2026-03-31 -o tickets.csv",
+        "ecticket-adapter report --type orders --from 2026-03-01 --to 2026-03-31 -o - | wc -l",
+    )
+    command(app, "report", examples=examples, panel=panel)(report)
+
+
+def report(
+    context: CommandContext,
+    kind: Annotated[Literal["orders", "tickets"], typer.Option("--type", help="What its lines are.")],
+    begin: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="First day of issue (Taipei)."),
+    ],
+    end: Annotated[
+        datetime,
+        typer.Option("--to", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last day of issue; 3 months at most."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Save the CSV as it came, - for standard output; it holds customer data.",
+        ),
+    ] = None,
+    merchant: MerchantId = None,
+    json: Json = False,
+) -> None:
+    """Download ECTicket's report and show its lines, or save it; one download per merchant and minute.
+
+    What is shown leaves out customers, ticket numbers and redemption codes.
+    """
+    from adapter.protocol.order_detail import ReportRequest, ReportType, parse_report
+    from adapter.protocol.rules import report_violations
+
+    settings = context.settings()
+    who = pick_merchant(settings, merchant)
+    request = ReportRequest(
+        merchant_id=who.merchant_id,
+        report_type=ReportType[kind.upper()],
+        begin_date=begin.date(),
+        end_date=end.date(),
+    )
+    refuse_violations(report_violations(request))
+    body = asyncio.run(_download(settings, who, request))
+    if output is not None:
+        _save(body, output)  # before it is read: a report that we cannot read is the more worth keeping
+    rows = parse_report(body, request.report_type)
+    if output is not None:
+        note(f"{_target(output)}: {_count(rows)} It holds customer data.")
+    elif json:
+        print_json([_plain(row) for row in rows])
+    else:
+        _print(rows, COLUMNS[kind])
+
+
+def _save(body: bytes, output: Path) -> None:
+    """Write the bytes as they came: into a file, or to standard output past Python's encoding of text."""
+    if str(output) == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(body)
+        sys.stdout.flush()
+        return
+    with with_path(output):
+        output.write_bytes(body)
+
+
+def _target(output: Path) -> str:
+    return "standard output" if str(output) == STANDARD_OUTPUT else str(output)
+
+
+def _print(rows: Sequence[OrderRow | TicketRow], columns: Mapping[str, str]) -> None:
+    lines = [_line(row, columns) for row in rows]
+    filled = [column for column in range(len(columns)) if any(line[column] for line in lines)]
+    if lines:
+        headings = tuple(columns.values())
+        print_table([headings[column] for column in filled], [[line[column] for column in filled] for line in lines])
+    note(_count(rows))
+
+
+def _line(row: OrderRow | TicketRow, columns: Iterable[str]) -> list[object]:
+    """A row as people read it: one trade number, and times without what is the same in all of them."""
+    trade_no = row.merchant_trade_no or (row.free_trade_no and f"{row.free_trade_no} (free)")
+    return [trade_no if column == "trade_no" else _short(getattr(row, column)) for column in columns]
+
+
+def _short(value: object) -> object:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else _value(value)
+
+
+def _count(rows: Sequence[object]) -> str:
+    return "1 line." if len(rows) == 1 else f"{len(rows)} lines."
+
+
+def _plain(row: OrderRow | TicketRow) -> dict[str, object]:
+    return {field.name: _value(getattr(row, field.name)) for field in fields(row) if field.name not in NOT_SHOWN}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.name.lower()
+    return value.isoformat() if isinstance(value, date) else value
+
+
+async def _download(settings: Settings, merchant: Merchant, request: ReportRequest) -> bytes:
+    async with ecticket_client(settings) as provider:
+        return await provider.report(merchant, request)

@@ -1,0 +1,104 @@
+"""What the stages need around them: the topics' names, merchants, the engine's word about a record, somebody who looks.
+
+All of it in memory, and as plain as it can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Final
+
+from adapter.errors import LeaseLost
+from adapter.flows.ports import Topics
+from adapter.protocol.credentials import Merchant
+from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
+from adapter.settings.groups import TopicSettings
+from adapter.stream.records import Record
+
+_NAMES: Final = TopicSettings().model_dump()
+TOPICS: Final = Topics(**{field.name: _NAMES[field.name] for field in fields(Topics)})
+"""The topics, by the names they have unless the settings say otherwise."""
+
+
+@dataclass(slots=True)
+class FakeRecordContext:
+    """The engine's word about one record; after `lost_after` sends the lease is lost."""
+
+    record: Record
+    possibly_sent_since: datetime | None = None
+    fingerprint_changed: bool = False
+    lost_after: int | None = None
+    sends: int = 0
+
+    def authorize_send(self) -> None:
+        """Let a send begin, or not."""
+        if self.lost_after is not None and self.sends >= self.lost_after:
+            raise LeaseLost("the partition may have another owner by now")
+        self.sends += 1
+
+
+class FakeMerchants:
+    """The merchants, by id; all have the public test keys, and the same `known_trade_no` in their settings."""
+
+    def __init__(self, *ids: str, known_trade_no: str | None = None) -> None:
+        credentials = PUBLIC_TEST_MERCHANTS[0].credentials
+        self._known = {
+            each: Merchant(merchant_id=each, credentials=credentials, known_trade_no=known_trade_no) for each in ids
+        }
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._known)
+
+    def find(self, merchant_id: str) -> Merchant | None:
+        return self._known.get(merchant_id)
+
+    def add(self, merchant: Merchant) -> None:
+        """Somebody puts a merchant into the settings."""
+        self._known[merchant.merchant_id] = merchant
+
+    def remove(self, merchant_id: str) -> None:
+        """Somebody takes a merchant out of the settings."""
+        del self._known[merchant_id]
+
+
+class RecordingObserver:
+    """An observer that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, ...]] = []
+
+    def of(self, what: str) -> list[tuple[str, ...]]:
+        """What it was told of a kind."""
+        return [entry[1:] for entry in self.all if entry[0] == what]
+
+    def order_settled(self, outcome: str) -> None:
+        self.all.append(("order_settled", outcome))
+
+    def issuance_published(self, event: str, *, recovered: bool) -> None:
+        self.all.append(("issuance_published", event, str(recovered)))
+
+    def ignored(self, plugin: str, reason: str) -> None:
+        self.all.append(("ignored", plugin, reason))
+
+    def parked(self, stage: str, reason: str) -> None:
+        self.all.append(("parked", stage, reason))
+
+    def deferred(self, reason: str) -> None:
+        self.all.append(("deferred", reason))
+
+    def untrusted_headers(self, stage: str, trust: str) -> None:
+        self.all.append(("untrusted_headers", stage, trust))
+
+    def control_known(self, merchant_id: str) -> None:
+        self.all.append(("control_known", merchant_id))
+
+    def normalised(self, field: str, kind: str) -> None:
+        self.all.append(("normalised", field, kind))
+
+    def no_known_number(self, merchant_id: str) -> None:
+        self.all.append(("no_known_number", merchant_id))
+
+    def ticket_data_differs(self, merchant_id: str) -> None:
+        self.all.append(("ticket_data_differs", merchant_id))

@@ -1,0 +1,214 @@
+"""Both stages of the adapter around one ECTicket, in memory, driven as the engine drives them.
+
+What runs is the adapter's own: plugins, planning, field rules, deciding, events. What is not here is Kafka, and time
+passes only when somebody waits. It refuses to know what an order looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+from adapter.errors import LeaseLost
+from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.manager import PluginManager
+from adapter.extensions.values import OrderRecord
+from adapter.flows.confirm import ConfirmStage, PendingQuery
+from adapter.flows.number_history import NumberHistory
+from adapter.flows.order_outcomes import OrderOutcomes
+from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.ports import Ecticket
+from adapter.flows.signatures import RecordSigner
+from adapter.flows.signing_keys import KeyRing
+from adapter.flows.submit import SubmitStage
+from adapter.issuance.confirm import ConfirmPolicy
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.order import Order
+from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome, RetryLater
+from adapter.testing.clock import NOON, Clock
+from adapter.testing.ecticket import FakeEcticket
+from adapter.testing.fakes import TOPICS, FakeMerchants, FakeRecordContext, RecordingObserver
+from adapter.testing.orders import MERCHANT
+from adapter.testing.outcome_reader import OrderEvents, OutcomeReader
+from adapter.testing.plugins import Sections, manager_of
+
+BUDGET_SECONDS: Final = 30.0
+"""For the hooks of one order: long, since it is not what is tested, and a loaded machine must not fail a test."""
+_ENDLESS: Final = 3_000
+
+
+@cache
+def _without_plugins() -> PluginManager:
+    return manager_of({})
+
+
+class StageHarness:
+    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
+
+    `settings` are the plugins' own, by name. `calling` makes another ECTicket than the one in memory, and `clock` is
+    the time for all of them. `known_trade_no` is a number of long ago that ECTicket has and the settings name, for
+    every merchant; without it the merchants are new, and a doubt about their first order waits for another number.
+
+    Raises PluginRefused, SettingsError.
+    """
+
+    def __init__(
+        self,
+        *merchants: str,
+        plugins: Mapping[str, object] | None = None,
+        settings: Sections | None = None,
+        policy: SubmitPolicy | None = None,
+        confirming: ConfirmPolicy | None = None,
+        calling: Callable[[Clock], Ecticket] | None = None,
+        clock: Clock | None = None,
+        reader: Callable[[Clock], OutcomeReader] = OutcomeReader,
+        known_trade_no: str | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.ecticket = FakeEcticket(self.clock)
+        self._endpoint: Ecticket = calling(self.clock) if calling else self.ecticket
+        self.merchants = FakeMerchants(*(merchants or (MERCHANT,)), known_trade_no=known_trade_no)
+        if known_trade_no is not None:
+            for merchant_id in self.merchants.ids:
+                self.ecticket.had(known_trade_no, merchant_id=merchant_id)
+        self.signer = RecordSigner(KeyRing(self.merchants))
+        self.observer = RecordingObserver()
+        self.reader = reader(self.clock)
+        self.jitter_share = 0.0
+        self._policy = policy or SubmitPolicy()
+        self._confirming = confirming or ConfirmPolicy()
+        self._settings = settings or {}
+        self.use(**(plugins or {}))
+
+    def use(self, **plugins: object) -> None:
+        """Start a new process with these plugins: what the old one remembered is gone.
+
+        Raises PluginRefused, SettingsError.
+        """
+        number_history = NumberHistory(self.reader.tail, self.merchants)
+        self.confirm = ConfirmStage(
+            topics=TOPICS,
+            group="ecticket-adapter.confirm",
+            concurrency=8,
+            merchants=self.merchants,
+            ecticket=self._endpoint,
+            policy=self._confirming,
+            observer=self.observer,
+            now=self.clock,
+            jitter=lambda: self.jitter_share,
+            number_history=number_history,
+            signer=self.signer,
+        )
+        manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
+        self.hook_runner = HookRunner(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
+        self.submit = SubmitStage(
+            topics=TOPICS,
+            group="ecticket-adapter.submit",
+            concurrency=8,
+            fingerprint=self.hook_runner.fingerprint,
+            merchants=self.merchants,
+            hook_runner=self.hook_runner,
+            ecticket=self._endpoint,
+            outcomes=OrderOutcomes(
+                topics=TOPICS,
+                defer_seconds=60,
+                confirm=self._confirming,
+                merchants=self.merchants,
+                observer=self.observer,
+                now=self.clock,
+                signer=self.signer,
+            ),
+            plan_policy=PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester"),
+            policy=self._policy,
+            observer=self.observer,
+            now=self.clock,
+            sleep=self.clock.sleep,
+            number_history=number_history,
+            signer=self.signer,
+        )
+
+    def _parse(self, record: OrderRecord) -> Order:
+        only = self.merchants.ids[0] if len(self.merchants.ids) == 1 else None
+        return parse_order_paid(record.value, record.headers, only)
+
+    # --- records ---
+
+    def record(self, value: bytes | None, *, key: bytes | None = None, topic: str = TOPICS.orders_paid) -> Record:
+        """A record at the end of a topic."""
+        return self.reader.published(ProducerRecord(topic=topic, key=key, value=value))
+
+    # --- what the engine does ---
+
+    async def work(
+        self,
+        record: Record,
+        *,
+        possibly_sent_since: datetime | None = None,
+        fingerprint_changed: bool = False,
+        lost_after: int | None = None,
+    ) -> OrderEvents:
+        """Take a record of an order from prepared to outcome, when it is due; the rest is the grant's.
+
+        Raises LeaseLost.
+        """
+        context = FakeRecordContext(record, possibly_sent_since, fingerprint_changed, lost_after)
+        before = len(self.observer.of("ignored"))
+        result = self.reader.read(await self._outcome(record, context))
+        result.ignored = next((reason for _, reason in self.observer.of("ignored")[before:]), None)
+        return result
+
+    async def _outcome(self, record: Record, context: FakeRecordContext) -> Outcome:
+        try:
+            prepared = await self.submit.prepare(record)
+            if prepared.not_before is not None and prepared.not_before > self.clock():
+                self.clock.time = prepared.not_before
+            return await self.submit.handle(prepared.subject, context)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001  # as the engine does
+            return self.submit.on_error(record, error, context)
+
+    async def run(
+        self, record: Record, *, possibly_sent_since: datetime | None = None, fingerprint_changed: bool = False
+    ) -> OrderEvents:
+        """Work on an order, deferred as often as it needs, until it has ended."""
+        result = await self.work(
+            record, possibly_sent_since=possibly_sent_since, fingerprint_changed=fingerprint_changed
+        )
+        for _ in range(_ENDLESS):
+            if not result.deferred_records:
+                return result
+            result.add(await self.work(result.deferred_records[0]))
+        whys = ", ".join(dict.fromkeys(why for (why,) in self.observer.of("deferred")))
+        raise AssertionError(
+            f"The order is deferred again and again ({whys}). Give it a fault that ends, or let it give up."
+        )
+
+    async def ask(self, record: Record) -> tuple[OrderEvents | PendingQuery, datetime]:
+        """Take a confirmation up and ask once, when it is due: what is told, or what waits on; and when it asked."""
+        prepared = await self.confirm.prepare(record)
+        return await self.ask_again(record, prepared.subject)
+
+    async def ask_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
+        """Ask about what waits, when it is due."""
+        self.clock.time = max(self.clock.time, waiting.due)
+        queried_at = self.clock()
+        result = await self.confirm.handle(waiting, FakeRecordContext(record))
+        if isinstance(result, RetryLater):
+            if result.not_before != result.subject.due:
+                raise AssertionError("The engine would ask at another time than the stage means.")
+            return result.subject, queried_at
+        return self.reader.read(result), queried_at
+
+    async def await_result(self, record: Record) -> tuple[OrderEvents, list[float]]:
+        """Ask as often as needed until something is told; when it was asked, in seconds since the story began."""
+        result, queried_at = await self.ask(record)
+        times = [(queried_at - NOON).total_seconds()]
+        while isinstance(result, PendingQuery):
+            result, queried_at = await self.ask_again(record, result)
+            times.append((queried_at - NOON).total_seconds())
+        return result, times

@@ -1,0 +1,168 @@
+"""One hook tried with one sample: several times, from two threads at once, and looked at from all sides.
+
+The judgement is the adapter's own (`calling`, `decision`). What is said of it is more than the adapter would say in
+production, where an exception's text may quote a customer: here every value is the suite's.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, cast
+
+from adapter.errors import OrderError
+from adapter.extensions.hookspecs import HookKind
+from adapter.extensions.invocation import Check, Implementation, try_call
+from adapter.extensions.order_hooks import beyond_bounds, forbidden_change
+from adapter.extensions.start_calls import StillRunning, run_with_timeout
+from adapter.protocol.issue import IssueRequest
+from adapter.testing.findings import Finding, Level
+from adapter.testing.samples import Given, Sample
+
+REPEATS: Final = 2
+"""How often a hook is called in a row with the same arguments, and then from so many threads at once."""
+
+RAISED_TEXT_MAX: Final = 200
+"""Characters of an exception's text that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """What one call came to: an answer, or an order error raised on purpose; or what is wrong with it.
+
+    `says` is the text of an exception that is such a problem: a word of one sample, where the problem is that of many.
+    """
+
+    answer: object = None
+    raised: OrderError | None = None
+    problem: str | None = None
+    raised_text: str = ""
+    changed: tuple[str, ...] = ()
+
+    def same_as(self, other: TrialResult) -> bool:
+        """Whether the plugin said the same."""
+        if self.raised is not None or other.raised is not None:
+            return (type(self.raised), str(self.raised)) == (type(other.raised), str(other.raised))
+        return self.answer == other.answer
+
+
+class TrialTimeout(Exception):  # becomes a finding and is never seen outside
+    """A call took longer than the budget; its thread is still at it."""
+
+
+def try_sample(implementation: Implementation, sample: Sample, budget_seconds: float) -> tuple[TrialResult, ...]:
+    """The hook's answers to one sample, each to arguments of its own.
+
+    Raises Overrun.
+    """
+    call = partial(_call, implementation, sample.given)
+    try:
+        in_a_row = tuple(run_with_timeout(budget_seconds, call) for _ in range(REPEATS))
+        return (*in_a_row, *run_with_timeout(REPEATS * budget_seconds, partial(_at_once, call)))
+    except StillRunning:
+        raise TrialTimeout from None
+
+
+def findings_of(implementation: Implementation, tries: tuple[TrialResult, ...]) -> Iterator[Finding]:
+    """What is wrong with the answers, each thing once."""
+    hook = implementation.hook
+    for problem in dict.fromkeys(one.problem for one in tries if one.problem):
+        yield Finding(level=Level.ERROR, hook=hook.name, what=f"It {problem}", cure=_cure(implementation, problem))
+    for name in dict.fromkeys(name for one in tries for name in one.changed):
+        yield Finding(
+            level=Level.ERROR,
+            hook=hook.name,
+            what=f"It changes the {name} that it is given",
+            cure="Answer with a new value (dataclasses.replace) and leave what is given as it is.",
+        )
+    if _is_fickle(implementation, tries):
+        yield Finding(
+            level=Level.ERROR,
+            hook=hook.name,
+            what="It answers differently when it is asked again",
+            cure="Answer from the arguments and from what was read at start alone: no clock, no chance, no counter, "
+            "nothing that threads share. After a crash the same order must become the same tickets.",
+        )
+
+
+def _is_fickle(implementation: Implementation, tries: tuple[TrialResult, ...]) -> bool:
+    if implementation.hook.kind is HookKind.OBSERVE or any(one.problem for one in tries):
+        return False
+    return not all(one.same_as(tries[0]) for one in tries)
+
+
+def _at_once(call: Callable[[], TrialResult]) -> tuple[TrialResult, ...]:
+    """The answers to calls that begin together, each in a thread of its own."""
+    start = threading.Barrier(REPEATS)
+    found: list[TrialResult] = []
+
+    def run() -> None:
+        start.wait()
+        found.append(call())
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(REPEATS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return tuple(found)
+
+
+def _call(implementation: Implementation, sample: Given) -> TrialResult:
+    given = copy.deepcopy(dict(sample))
+    raised_texts: list[str] = []
+    try:
+        answer, problem = try_call(
+            _recording_errors(implementation, raised_texts), given, _check(implementation, given)
+        )
+    except OrderError as raised:
+        return TrialResult(raised=raised, changed=_changed(given, sample))
+    return TrialResult(
+        answer=answer, problem=problem, raised_text="".join(raised_texts[:1]), changed=_changed(given, sample)
+    )
+
+
+def _changed(given: Given, before: Given) -> tuple[str, ...]:
+    return tuple(name for name in before if given[name] != before[name])
+
+
+def _recording_errors(implementation: Implementation, raised_texts: list[str]) -> Implementation:
+    """The same, with the text of what it raises kept in `told`."""
+
+    @functools.wraps(implementation.function)
+    def function(*arguments: object) -> object:
+        try:
+            return implementation.function(*arguments)
+        except BaseException as error:
+            raised_texts.append(textwrap.shorten(str(error), RAISED_TEXT_MAX))
+            raise
+
+    return replace(implementation, function=function)
+
+
+def _check(implementation: Implementation, given: Given) -> Check | None:
+    """What the adapter looks at beyond the type."""
+    if implementation.hook.name == "parse_order":
+        return beyond_bounds
+    if implementation.hook.name == "shape_issue":
+        return partial(forbidden_change, cast("IssueRequest", given["request"]))
+    return None
+
+
+def _cure(implementation: Implementation, problem: str) -> str:
+    hook = implementation.hook
+    if not problem.startswith("raised"):
+        return f"Answer as the hook promises: def {hook.signature}, see docs/hooks.md."
+    if problem.startswith("raised FrozenInstanceError"):
+        return "What a hook is given cannot be changed. Answer with a new value (dataclasses.replace)."
+    if hook.kind is HookKind.OBSERVE:
+        return "Look before you use what may be None; what an observer raises is only logged."
+    return (
+        "Look before you use what may be missing. Return None for what is not yours, and for an order that is wrong "
+        "raise InvalidOrder or another of the adapter's order errors, with a sentence for whoever mends it."
+    )

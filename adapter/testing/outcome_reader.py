@@ -1,0 +1,179 @@
+"""What an outcome tells, read from its records as readers of the topics read them.
+
+It refuses to judge: whether the right thing was told is for a test to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.stage import Outcome
+from adapter.testing.clock import Clock
+from adapter.testing.fakes import TOPICS
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeEvent:
+    """One event: `type` is the type's last word but one, `attributes` are CloudEvents' own."""
+
+    type: str
+    key: str
+    attributes: Mapping[str, str]
+    data: Mapping[str, object]
+
+    @property
+    def id(self) -> str:
+        """The id by which readers know what they have seen."""
+        return self.attributes["id"]
+
+
+@dataclass(slots=True, repr=False)
+class OrderEvents:
+    """An outcome, read. Its `repr`, which pytest shows, says why an order was parked or goes on."""
+
+    events: list[OutcomeEvent] = field(default_factory=list)
+    deferred_records: list[Record] = field(default_factory=list)
+    confirmations: list[Record] = field(default_factory=list)
+    dead_letters: list[Record] = field(default_factory=list)
+    ignored: str | None = None
+    """The reason of the Ignore that a plugin's parse_order answered with."""
+
+    @property
+    def types(self) -> list[str]:
+        """What was told."""
+        return [event.type for event in self.events]
+
+    @property
+    def why_parked(self) -> list[str]:
+        """What each dead letter says: reason, stage, plugin, and what happened."""
+        return [_why(dead_letter) for dead_letter in self.dead_letters]
+
+    def __repr__(self) -> str:
+        """Short, the causes first: pytest cuts it off."""
+        parts = [f"parked {why}" for why in self.why_parked]
+        parts += [f"ignored: {self.ignored}"] if self.ignored else []
+        parts += [f"deferred: {len(self.deferred_records)}"] if self.deferred_records else []
+        return (
+            f"<OrderEvents {', '.join(self.types) or 'no event'}; {'; '.join(parts)}>"
+            if parts
+            else f"<OrderEvents {self.types}>"
+        )
+
+    def event(self, type_name: str) -> OutcomeEvent:
+        """The only event of a kind. Raises AssertionError where there is none, or more."""
+        return self._only(f"{type_name!r} event", [event for event in self.events if event.type == type_name])
+
+    @property
+    def deferred_record(self) -> Record:
+        """The order carried on, the only record. Raises AssertionError where there is none, or more."""
+        return self._only("deferred record", self.deferred_records)
+
+    @property
+    def dead_letter(self) -> Record:
+        """The only dead letter. Raises AssertionError where there is none, or more."""
+        return self._only("dead letter", self.dead_letters)
+
+    def _only(self, what: str, found: list[_T]) -> _T:
+        if len(found) != 1:
+            raise AssertionError(f"There is not one {what} but {len(found)}: {self!r}")
+        return found[0]
+
+    @property
+    def reason(self) -> str:
+        """Why the only dead letter is one: `unmapped-item`, `plugin-error` and so on."""
+        return header(self.dead_letter, "ecticket-reason")
+
+    @property
+    def only_deferred(self) -> bool:
+        """Whether the order only goes on."""
+        return len(self.deferred_records) == 1 and not (self.events or self.dead_letters or self.confirmations)
+
+    def add(self, other: OrderEvents) -> None:
+        """Read on."""
+        self.events += other.events
+        self.confirmations += other.confirmations
+        self.dead_letters += other.dead_letters
+        self.ignored = self.ignored or other.ignored
+        self.deferred_records = other.deferred_records
+
+
+class OutcomeReader:
+    """Gives each publication its place in its topic, and looks at it as its readers would."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends: Counter[str] = Counter()
+        self._issuances: list[Record] = []
+
+    def read(self, outcome: Outcome) -> OrderEvents:
+        """The outcome, each record in its topic."""
+        result = OrderEvents()
+        for producer_record in outcome.records:
+            if producer_record.topic == TOPICS.issuances:
+                result.events.append(read_event(producer_record))
+                self._issuances.append(self.published(producer_record))
+            else:
+                kept = {
+                    TOPICS.orders_deferred: result.deferred_records,
+                    TOPICS.confirmations: result.confirmations,
+                    TOPICS.dead_letters: result.dead_letters,
+                }
+                kept[producer_record.topic].append(self.published(producer_record))
+        return result
+
+    async def tail(self, offsets: Mapping[int, int]) -> AsyncGenerator[Record, None]:
+        """The events on the issuances topic, for each partition from the given offset on."""
+        for record in list(self._issuances):
+            if record.offset >= offsets.get(record.partition, 0):
+                yield record
+
+    def published(self, producer_record: ProducerRecord, topic: str | None = None) -> Record:
+        """The record as the next reader gets it; `topic` where it is copied to another one, as a replay does."""
+        topic = topic or producer_record.topic
+        self._ends[topic] += 1
+        return Record(
+            topic=topic,
+            partition=2,
+            offset=self._ends[topic],
+            timestamp=self._clock(),
+            key=producer_record.key,
+            value=producer_record.value,
+            headers=producer_record.headers,
+        )
+
+
+def _why(dead_letter: Record) -> str:
+    texts = {name: (value or b"").decode("utf-8", "replace") for name, value in dead_letter.headers}
+    plugin = f", plugin {texts['ecticket-plugin']}" if "ecticket-plugin" in texts else ""
+    where = f"{texts.get('ecticket-stage')}{plugin}"
+    return f"as {texts.get('ecticket-reason')} ({where}): {texts.get('ecticket-message')}"
+
+
+def read_event(producer_record: ProducerRecord) -> OutcomeEvent:
+    """The event that a publication is."""
+    headers = {name: (value or b"").decode() for name, value in producer_record.headers}
+    attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
+    return OutcomeEvent(
+        type=attributes["type"].split(".")[-2],
+        key=(producer_record.key or b"").decode(),
+        attributes=attributes,
+        data=json.loads(producer_record.value or b""),
+    )
+
+
+def header(record: Record, name: str) -> str:
+    """The text of the only header of that name."""
+    (value,) = (value for each, value in record.headers if each == name)
+    return (value or b"").decode()
+
+
+def has_header(record: Record, name: str) -> bool:
+    """Whether there is such a header."""
+    return any(each == name for each, _ in record.headers)

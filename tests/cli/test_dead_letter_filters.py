@@ -1,0 +1,181 @@
+"""Which letters are meant: filters, names, and what is left out of a replay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import pytest
+import typer
+
+from adapter.cli.dead_letter_filters import Filters, Selection, filters, is_meant, moment, select
+from adapter.flows.dead_letter_view import DeadLetter
+from adapter.flows.events import ParkReason, Stage
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def _dead_letter(offset: int, **changes: object) -> DeadLetter:
+    dead_letter = DeadLetter(
+        topic="dead",
+        partition=0,
+        offset=offset,
+        timestamp=NOON + timedelta(minutes=offset),
+        key=f"key-{offset}",
+        reason="unmapped-item",
+        stage="map",
+        message=None,
+        plugin=None,
+        sink=None,
+        merchant_id="1",
+        order_id=f"A-{offset}",
+        trade_nos=(f"TRADENO{offset}",),
+        failed_at=None,
+        origin=f"orders.paid/0/{40 + offset}",
+        order_record=f"orders.paid/0/{40 + offset}",
+        attempts="0",
+        replays="0",
+        possibly_sent_at=None,
+        value_bytes=1,
+    )
+    return replace(dead_letter, **changes)  # type: ignore[arg-type]
+
+
+DEAD_LETTERS = (
+    _dead_letter(0),
+    _dead_letter(1, reason="unresolved", stage="confirm"),
+    _dead_letter(2, merchant_id="2"),
+    _dead_letter(3, replays="3"),
+    _dead_letter(4, replays="many", sink="chat"),
+)
+ALL = frozenset(dead_letter.name for dead_letter in DEAD_LETTERS)
+
+
+def _chosen(
+    *which: str,
+    still_open: frozenset[str] = ALL,
+    max_replays: int = 3,
+    limit: int | None = None,
+    filters: Filters = Filters(),  # noqa: B008  # frozen
+) -> Selection:
+    return select(DEAD_LETTERS, still_open, which=which, filters=filters, max_replays=max_replays, limit=limit)
+
+
+def _offsets(selection: Selection) -> list[int]:
+    return [dead_letter.offset for dead_letter in selection.chosen]
+
+
+@pytest.mark.parametrize(
+    ("asked", "offsets"),
+    [
+        (Filters(), [0, 1, 2, 4]),
+        (Filters(reason="unresolved"), [1]),
+        (Filters(stage="map"), [0, 2, 4]),
+        (Filters(merchant="2"), [2]),
+        (Filters(sink="chat"), [4]),
+        (Filters(reason="unmapped-item", merchant="1"), [0, 4]),
+        (Filters(since=NOON + timedelta(minutes=1)), [1, 2, 4]),
+        (Filters(until=NOON + timedelta(minutes=1)), [0]),
+        (Filters(reason="gave-up"), []),
+    ],
+)
+def test_filters_choose(asked: Filters, offsets: list[int]) -> None:
+    """All of them apply; from a time on, and up to one."""
+    assert _offsets(_chosen(filters=asked)) == offsets
+
+
+@pytest.mark.parametrize("which", ["1", "A-0", "TRADENO0", "dead/0/0", "0/0", "orders.paid/0/40"])
+def test_names_choose(which: str) -> None:
+    """Place, order, trade number, coordinates."""
+    assert _offsets(_chosen(which)) == [0]
+
+
+def test_names_and_filters_go_together() -> None:
+    """Several names mean each of them; a filter narrows them."""
+    assert _offsets(_chosen("A-0", "A-1", "A-2", filters=Filters(merchant="1"))) == [0, 1]
+
+
+def test_a_short_number_is_a_place() -> None:
+    """Whatever orders are called."""
+    assert not is_meant("17", _dead_letter(0, order_id="17"), 1)
+    assert is_meant("20260001", _dead_letter(0, order_id="20260001"), 1)
+
+
+def test_what_was_replayed_too_often_is_left_out_by_name() -> None:
+    """With the number of times; more can be allowed."""
+    selection = _chosen()
+
+    assert [(dead_letter.offset, "3 times" in why) for dead_letter, why in selection.left_out] == [(3, True)]
+    assert _offsets(_chosen(max_replays=4)) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_dealt_with_is_not_chosen() -> None:
+    """Nor told of, unless somebody named nothing but it."""
+    still_open = ALL - {DEAD_LETTERS[0].name}
+
+    assert _offsets(_chosen(still_open=still_open)) == [1, 2, 4]
+    assert [dead_letter.offset for dead_letter, _ in _chosen("A-0", "A-1", still_open=still_open).left_out] == [0]
+    assert [dead_letter.offset for dead_letter, _ in _chosen(still_open=still_open).left_out] == [3]
+
+
+def test_the_oldest_come_first_when_there_is_a_limit() -> None:
+    """What was left out does not count."""
+    assert _offsets(_chosen(limit=3)) == [0, 1, 2]
+
+
+def test_unknown_names_are_reported() -> None:
+    """A misspelt order is no order without letters."""
+    assert _chosen("A-0", "B-9", "99").unknown == ("B-9", "99")
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-03-01T08:00Z", datetime(2026, 3, 1, 8, 0, tzinfo=UTC)),
+        ("2026-03-01T08:00+08:00", datetime(2026, 3, 1, 0, 0, tzinfo=UTC)),
+        ("2026-03-01 08:00", datetime(2026, 3, 1, 8, 0, tzinfo=UTC)),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("90m", NOON - timedelta(minutes=90)),
+        ("2h", NOON - timedelta(hours=2)),
+        ("3d", NOON - timedelta(days=3)),
+    ],
+)
+def test_times_are_read(text: str, time: datetime) -> None:
+    """ISO 8601, UTC where nothing else is said; or how long ago."""
+    assert moment(text, NOON) == time
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "3y", "2026-13-01", "-2h", "999999w"])
+def test_what_is_no_time_is_wrong_usage(text: str) -> None:
+    """With two that are."""
+    with pytest.raises(typer.BadParameter, match="2h, 3d"):
+        moment(text, NOON)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (
+            {"reason": "unmaped-item"},
+            "--reason does not know 'unmaped-item'. Did you mean 'unmapped-item'? It takes unr",
+        ),
+        ({"stage": "sumbit"}, "--stage does not know 'sumbit'. Did you mean 'submit'? It takes parse, map, submit,"),
+    ],
+)
+def test_a_misspelt_word_is_wrong_usage(word: dict[str, str], expected: str) -> None:
+    """Nothing is parked for it, and that would look as if all were well."""
+    nothing = dict.fromkeys(("reason", "stage", "sink", "merchant", "since", "until"))
+
+    with pytest.raises(typer.BadParameter) as wrong:
+        filters(**(nothing | word))
+    assert expected in str(wrong.value)
+
+
+@pytest.mark.parametrize("reason", get_args(ParkReason))
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_every_reason_and_stage_can_be_asked_for(reason: str, stage: str) -> None:
+    """Those that dead letters have."""
+    asked = filters(reason=reason, stage=stage, sink=None, merchant=None, since=None, until=None)
+
+    assert (asked.reason, asked.stage) == (reason, stage)

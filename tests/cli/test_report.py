@@ -1,0 +1,120 @@
+"""`report` shows ECTicket's list without customers, or saves it as it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from adapter.protocol.taipei import TAIPEI
+from adapter.sandbox import RunningSandbox
+from adapter.sandbox.fault_types import Maintenance
+from adapter.sandbox.faults import FaultRule
+
+from .command_runner import Commands
+
+TODAY = datetime.now(TAIPEI).date().isoformat()
+PERSONAL = ("王小明", "0900000000", "customer@example.com")
+
+
+@pytest.fixture
+def issued(ask: Commands, tmp_path: Path) -> Commands:
+    """ECTicket with one electronic order in its books."""
+    order = tmp_path / "order.json"
+    order.write_text(
+        '{"order_id": "A-1", "trade_no": "CBX20260302153064851", "issue_type": "electronic",'
+        ' "customer": {"name": "王小明", "phone": "0900000000", "email": "customer@example.com"},'
+        ' "lines": [{"sku": "VQT04959", "quantity": 2}]}',
+        encoding="utf-8",
+    )
+    assert ask("issue", str(order)).code == 0
+    return ask
+
+
+def _report(commands: Commands, kind: str, *more: str, begin: str = TODAY) -> tuple[int, str, str]:
+    result = commands("report", "--type", kind, "--from", begin, "--to", TODAY, *more)
+    return result.code, result.out, result.err
+
+
+@pytest.mark.parametrize(("kind", "lines"), [("orders", "1 line"), ("tickets", "2 lines")])
+def test_lines_are_shown_without_customers(issued: Commands, kind: str, lines: str) -> None:
+    """Numbers and what became of them, no names."""
+    code, out, err = _report(issued, kind)
+
+    assert (code, err) == (0, f"{lines}.\n")
+    assert "CBX20260302153064851" in out
+    assert not any(secret in out for secret in PERSONAL)
+
+
+@pytest.mark.parametrize("kind", ["orders", "tickets"])
+def test_lines_as_json(issued: Commands, kind: str) -> None:
+    """Every column but customers, ticket numbers and redemption codes; words as in events."""
+    rows = json.loads(_report(issued, kind, "--json")[1])
+
+    assert rows[0]["issue_type"] == "electronic"
+    assert {"customer_name", "ticket_no", "write_off_no"}.isdisjoint(rows[0])
+
+
+def test_the_report_is_saved_as_it_came(issued: Commands, tmp_path: Path) -> None:
+    """Byte for byte, customers included, which the note says."""
+    code, out, err = _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
+
+    assert (code, out) == (0, "")
+    assert "1 line." in err
+    assert "customer data" in err
+    assert "王小明" in (tmp_path / "orders.csv").read_bytes().decode("utf-8-sig")
+
+
+@pytest.mark.parametrize("minus", [("-o", "-"), ("--output=-",)])
+def test_the_report_goes_to_standard_output_as_it_came(
+    issued: Commands, minus: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Byte for byte, and everything else on standard error; `-` is no file."""
+    _report(issued, "orders", "-o", str(tmp_path / "orders.csv"))
+    arguments = ("--type", "orders", "--from", TODAY, "--to", TODAY, *minus)
+    command = [sys.executable, "-m", "adapter", "--config", str(issued.config), "report", *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert done.stdout == (tmp_path / "orders.csv").read_bytes()
+    assert b"1 line." in done.stderr
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence(issued: Commands, tmp_path: Path) -> None:
+    """The path is named."""
+    code, _, err = _report(issued, "orders", "-o", str(tmp_path / "nowhere" / "orders.csv"))
+
+    assert code == 1
+    assert "nowhere" in err
+
+
+def test_a_period_too_long_is_wrong_usage(run: Commands) -> None:
+    """Three months at most; nobody is asked."""
+    code, _, err = _report(run, "orders", begin="2020-01-01")
+
+    assert code == 2
+    assert "3 months" in err
+
+
+def test_a_refused_report_says_why(ask: Commands, ecticket: RunningSandbox, tmp_path: Path) -> None:
+    """An envelope instead of a report is a failure with ECTicket's own code and words, and no file."""
+    ecticket.faults.arm(FaultRule(behaviour=Maintenance(rtn_code=777, message="Closed today.")))
+    code, _, err = _report(ask, "orders", "-o", str(tmp_path / "orders.csv"))
+
+    assert code == 1
+    assert "777" in err
+    assert "Closed today." in err
+    assert not (tmp_path / "orders.csv").exists()

@@ -1,0 +1,215 @@
+"""`resolve` and `reissue` where there is nothing to do, or it was said wrongly; what they do is told end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from flows.harness import Harness
+
+from adapter.flows.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
+from adapter.issuance.decide import SubmitPolicy
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.stream.connection import KafkaConnection
+from adapter.stream.reading import read_to_end
+from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.topics import TopicSpec, create
+from adapter.testing.ecticket import LOST_BEFORE
+
+from .command_runner import MERCHANT, Commands
+from .conftest import settings_for
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TOPICS = ("orders_paid", "orders_deferred", "confirmations", "issuances", "dead_letters")
+ORDER = {
+    "order_id": "A-1",
+    "issue_type": "electronic",
+    "customer": {"name": "王小明", "phone": "0912345678", "email": "ming@example.com"},
+    "lines": [{"sku": "VQT04959", "quantity": 2}],
+    "trade_no": "PAID1",
+}
+FAILED = IssuanceFailed(
+    merchant_id=MERCHANT.merchant_id,
+    order_id="A-1",
+    reference=None,
+    trade_no="PAID1",
+    trade_no_kind="merchant",
+    issue_type="electronic",
+    part=1,
+    parts=1,
+    items=({"item_no": "VQT04959", "name": None, "quantity": 2},),  # type: ignore[arg-type]  # pydantic reads it
+    ticket_count=2,
+    ticket_trade_no=None,
+    stage="submit",
+    rtn_code=10_200_001,
+    rtn_msg="Inventory shortage",
+    remark=None,
+)
+NEW = derive_trade_no(MERCHANT.merchant_id, "A-1", 1, reissue=1)
+
+
+@pytest.fixture
+def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+    """Commands with topics that are there, and empty."""
+    group = {"bootstrap_servers": kafka.bootstrap_servers, "group_prefix": names["orders_paid"]}
+    run.settings({**settings_for("http://127.0.0.1:1"), "kafka": group, "topics": names})
+    asyncio.run(create(kafka, [TopicSpec(name=names[name], partitions=1, config={}) for name in TOPICS]))
+    return run
+
+
+@pytest.fixture
+def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
+    """An order of which was told that it failed, and whose record is gone."""
+    origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
+    asyncio.run(_put(kafka, issuance_event(FAILED, topic=names["issuances"], origin=origin, now=NOW)))
+    return on_broker
+
+
+async def _put(kafka: KafkaConnection, record: ProducerRecord) -> None:
+    producer = AIOKafkaProducer(**kafka.client_options())
+    try:
+        await producer.start()
+        await producer.send_and_wait(record.topic, record.value, record.key, headers=list(record.headers))
+    finally:
+        await producer.stop()
+
+
+def _on(kafka: KafkaConnection, topic: str) -> list[Record]:
+    async def read() -> list[Record]:
+        return [record async for record in read_to_end(kafka, [topic])]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("resolve", "X1", "--as", "lost", "--why", "x"), "issued or failed"),
+        (("resolve", "X1", "--as", "issued", "--why", " "), "1 to 200 characters"),
+        (("resolve", "X1", "--as", "issued", "--why", "x" * 201), "1 to 200 characters"),
+        (("resolve", "X1", "--as", "issued"), "--why"),
+        (("resolve",), "TRADE_NO"),
+        (("reissue",), "ORDER_ID|TRADE_NO"),
+    ],
+)
+def test_wrong_options_are_wrong_usage(run: Commands, arguments: tuple[str, ...], expected: str) -> None:
+    """Nothing is asked and nothing is read."""
+    result = run(*arguments)
+
+    assert result.code == 2
+    assert expected in result.err
+
+
+def test_a_number_in_no_dead_letter_cannot_be_resolved(on_broker: Commands) -> None:
+    """ECTicket is not even asked."""
+    result = on_broker("resolve", "X1", "--as", "issued", "--why", "x")
+
+    assert (result.code, result.out) == (1, "")
+    assert "No open dead letter holds the number X1." in result.err
+
+
+def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
+    on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """The issuances topic says whose the number is; ECTicket, which nobody reaches here, would say "issued"."""
+    harness = Harness()
+    asyncio.run(harness.run(harness.order(order_id="A-1", trade_no="PAID1")))
+    dead_letter = asyncio.run(harness.run(harness.order(order_id="B-1", trade_no="PAID1"))).dead_letter
+    data = FAILED.model_dump(exclude={"stage", "rtn_code", "rtn_msg", "remark"})
+    origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
+    submitted = IssuanceSubmitted(**data, recovered=False)
+    asyncio.run(_put(kafka, issuance_event(submitted, topic=names["issuances"], origin=origin, now=NOW)))
+    asyncio.run(_put(kafka, _as_published(dead_letter, names)))
+
+    issued = on_broker("resolve", "PAID1", "--as", "issued", "--why", "ECTicket has it")
+    other = on_broker("resolve", "PAID1", "--order", "A-1", "--as", "failed", "--why", "x")
+    failed = on_broker("resolve", "PAID1", "--order", "B-1", "--as", "failed", "--why", "paid with A-1", "--json")
+
+    assert (issued.code, other.code, failed.code) == (1, 1, 0)
+    assert "order A-1's" in issued.err
+    assert (failed.json["order_id"], failed.json["told"]) == ("B-1", ["failed"])
+
+
+def test_two_orders_with_one_number_are_not_resolved_together(
+    on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
+) -> None:
+    """Both are in dead letters: the command wants to know which one is meant."""
+    for order in ("A-1", "B-1"):
+        harness = Harness(policy=SubmitPolicy(give_up_after_seconds=60))
+        harness.ecticket.always = LOST_BEFORE
+        dead_letter = asyncio.run(harness.run(harness.order(order_id=order, trade_no="PAID1"))).dead_letter
+        asyncio.run(_put(kafka, _as_published(dead_letter, names)))
+
+    result = on_broker("resolve", "PAID1", "--as", "issued", "--why", "x")
+
+    assert result.code == 2
+    assert "--order: A-1, B-1" in " ".join(result.err.split())
+
+
+def _as_published(dead_letter: Record, names: dict[str, str]) -> ProducerRecord:
+    headers = tuple((name, value or b"") for name, value in dead_letter.headers)
+    return ProducerRecord(topic=names["dead_letters"], key=dead_letter.key, value=dead_letter.value, headers=headers)
+
+
+def test_an_order_without_events_cannot_be_reissued(on_broker: Commands) -> None:
+    """Neither an order nor a number."""
+    result = on_broker("reissue", "A-1")
+
+    assert result.code == 1
+    assert "Nothing was told of A-1" in result.err
+
+
+def test_an_order_without_a_record_is_requested_as_a_file(failed: Commands) -> None:
+    """With the option that takes it."""
+    result = failed("reissue", "A-1")
+
+    assert result.code == 1
+    assert "--order FILE" in result.err
+
+
+def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
+    failed: Commands, kafka: KafkaConnection, names: dict[str, str], tmp_path: Path
+) -> None:
+    """First shown, then written, then found under way: once, with its coordinates and its new number."""
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps(ORDER), encoding="utf-8")
+
+    dry = failed("reissue", "PAID1", "--order", str(file), "--dry-run")
+    done = failed("reissue", "PAID1", "--order", str(file), "--json")
+    again = failed("reissue", "A-1", "--order", str(file))
+
+    assert (dry.code, done.code, again.code) == (0, 0, 1)
+    assert "would be reissued  order A-1, part 1 of 1 under " + NEW in dry.out
+    assert done.json == {
+        "outcome": "reissued",
+        "merchant_id": MERCHANT.merchant_id,
+        "order_id": "A-1",
+        "part": 1,
+        "parts": 1,
+        "trade_no": NEW,
+        "trade_no_kind": "merchant",
+        "reissue": 1,
+        "ticket_count": 2,
+        "target": names["orders_deferred"],
+    }
+    assert f"reissued already, under {NEW}" in again.err
+    (record,) = _on(kafka, names["orders_deferred"])
+    headers = dict(record.headers)
+    assert (record.key, json.loads(record.value or b"")) == (b"A-1", ORDER)
+    assert (headers["ecticket-topic"], headers["ecticket-offset"]) == (names["orders_paid"].encode(), b"41")
+    assert "王小明" not in done.out + done.err
+
+
+def test_another_orders_file_is_refused(failed: Commands, tmp_path: Path) -> None:
+    """Nothing is issued for somebody else."""
+    file = tmp_path / "order.json"
+    file.write_text(json.dumps({**ORDER, "order_id": "A-2"}), encoding="utf-8")
+
+    result = failed("reissue", "A-1", "--order", str(file))
+
+    assert result.code == 1
+    assert "not that of order A-1" in result.err
