@@ -61,10 +61,9 @@ __all__ = [
 
 
 def read_order(value: bytes, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Order:
-    """Read an order in the adapter's own format (`schemas/order-paid.v1.json`), as the adapter reads a record's value.
+    """Read an order in the adapter's own format (`schemas/order-paid.v1.json`).
 
-    For a `parse_order` that takes such an order out of an envelope. An order that names no merchant gets the only one
-    that is configured.
+    For a `parse_order` that unpacks an envelope. An order without a merchant gets the only one that is configured.
 
     Raises Unreadable.
     """

@@ -63,7 +63,7 @@ class AdapterError(Exception):
 
 
 class SettingsError(AdapterError):
-    """Settings are wrong; `problems` holds one sentence per mistake."""
+    """The settings are wrong; `problems` has one sentence for each error."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))

@@ -1,6 +1,6 @@
-"""The reference of hooks, as Markdown: read off the specifications and the public names, so that it cannot be wrong.
+"""The reference of hooks, as Markdown, generated from the specifications and the public names.
 
-`docs/hooks.md` is this text, held current by a test. A new hook, or a new public name, is in it by being there.
+`docs/hooks.md` is this text; a test compares them. It contains each new hook and each new public name automatically.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ INTRODUCTION = """\
 <!-- Written by `ecticket-adapter plugins reference`; change the docstrings in adapter/extensions/hookspecs.py. -->
 """
 VALUES = """\
-## What hooks are given, and what they answer
+## Arguments and answers
 
-All of these are imported from `adapter`; what is a value is frozen.
+All are imported from `adapter`; values are frozen.
 """
-_OF_THE_MODULE = ("The module refuses", "This page is written")
-"""How paragraphs begin that speak of the source and not of the hooks."""
 
 
 def markdown() -> str:
@@ -67,13 +65,13 @@ def _gap(before: str, statement: str) -> str:
 
 
 def _general() -> str:
-    paragraphs = inspect.cleandoc(hookspecs.__doc__ or "").split("\n\n")
-    return "\n\n".join(each for each in paragraphs if not each.startswith(_OF_THE_MODULE)) + "\n"
+    changes = "How hooks change: [writing-a-plugin.md](writing-a-plugin.md#how-hooks-change)."
+    return f"{inspect.cleandoc(hookspecs.__doc__ or '')}\n\n{changes}\n"
 
 
 def _kinds() -> str:
     rows = "".join(f"| *{kind}* | {kind.meaning} | {kind.on_failure} |\n" for kind in HookKind)
-    return f"## Kinds\n\n| kind | answers | a failure |\n|---|---|---|\n{rows}"
+    return f"## Kinds\n\n| kind | answers | failure |\n|---|---|---|\n{rows}"
 
 
 def _glance() -> str:
@@ -81,7 +79,7 @@ def _glance() -> str:
         f"| [`{hook.signature}`](#{hook.name}) | *{hook.kind}* | {_first_line(hook.documentation)} |\n"
         for hook in hooks().values()
     )
-    return f"## All hooks\n\nIn the order in which an order meets them.\n\n| hook | kind | |\n|---|---|---|\n{rows}"
+    return f"## All hooks\n\nIn the order in which the adapter calls them.\n\n| hook | kind | |\n|---|---|---|\n{rows}"
 
 
 def _hook(hook: Hook) -> str:
@@ -89,7 +87,7 @@ def _hook(hook: Hook) -> str:
     parts = [
         f"## `{hook.name}`",
         f"```python\ndef {hook.written}\n```",
-        f"*{hook.kind}*. {hook.kind.meaning} On failure: {_lowered(hook.kind.on_failure)}",
+        f"Kind: [*{hook.kind}*](#kinds).",
         *_deprecations(hook),
         text,
         f"```python\n{example(hook).rstrip()}\n```",
@@ -132,8 +130,8 @@ def _function(name: str) -> str:
 
 
 def _fields(value: type[DataclassInstance]) -> str:
-    rows = "\n".join(f"| `{each.name}` | `{_cell(str(each.type))}` | {_default(each)} |" for each in fields(value))
-    return f"| field | type | default |\n|---|---|---|\n{rows}"
+    """The fields as they are written in the class."""
+    return "\n".join(("```python", *(f"{each.name}: {each.type}{_default(each)}" for each in fields(value)), "```"))
 
 
 def _members(value: type) -> str:
@@ -149,8 +147,8 @@ def _members(value: type) -> str:
 
 def _default(field: Field[object]) -> str:
     if field.default is MISSING:
-        return "" if field.default_factory is MISSING else "empty"
-    return f"`{_cell(field.default.name if isinstance(field.default, Enum) else repr(field.default))}`"
+        return "" if field.default_factory is MISSING else " = ..."
+    return f" = {field.default if isinstance(field.default, Enum) else repr(field.default)}"
 
 
 def _errors() -> str:
@@ -161,19 +159,11 @@ def _errors() -> str:
         f"| `{name}` | `{each.reason}` | {_first_line(each.__doc__ or '')} |\n" for name, each in errors.items()
     )
     return (
-        "## What a hook may raise\n\nRaised by a hook that decides about an order, these are its answer: the order is "
-        "parked for that reason, with\nthe error's own words, so those hold no customer data. All are `OrderError`.\n\n"
+        "## Errors that are answers\n\nIf a hook that decides about an order raises one of these, the order is parked "
+        "for that reason, with\nthe error's message, so it holds no customer data. All are `OrderError`.\n\n"
         f"| error | reason | |\n|---|---|---|\n{rows}"
     )
 
 
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
-
-
-def _lowered(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

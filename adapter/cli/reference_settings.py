@@ -1,7 +1,6 @@
-"""The settings as they are shown: those in force without secrets, and the reference of all.
+"""The settings for display: those in force, without secrets, and the reference of all.
 
-The reference is read off the models, so that it cannot be wrong; `docs/settings.md` is this text, held current by a
-test.
+The reference is generated from the models. `docs/settings.md` is this text; a test compares them.
 """
 
 from __future__ import annotations
@@ -30,23 +29,21 @@ INTRODUCTION = """\
 
 <!-- Written by `ecticket-adapter settings reference`; change the descriptions in adapter/settings/groups.py. -->
 
-Every setting can be given in four places; what is further left counts more:
-the command line (`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (keys of
-merchants and platforms only, below `secrets_dir`), and the settings file (`--config settings.yaml` or
-`ECTICKET_CONFIG`):
+Every setting can be given in four places, in this order of precedence: the command line
+(`--set submit.operator=web`), the environment (`ECTICKET_SUBMIT__OPERATOR=web`), secret files (keys of merchants and
+platforms only, in `secrets_dir`), and the settings file (`--config settings.yaml` or `ECTICKET_CONFIG`):
 
 ```yaml
 submit:
   operator: web
 ```
 
-A key that nobody knows is an error that names the nearest known one. `ecticket-adapter settings show` shows what is in
-force, `ecticket-adapter check` what is missing or unwise.
+An unknown key is an error that names the nearest known one. `ecticket-adapter settings show` shows the values in force,
+`ecticket-adapter check` what is missing or unwise.
 
-In the settings file, put merchant ids and other texts that look like numbers in quotes: `"3085676":`. A key that is
-there twice is an error that names both lines. A group whose lines are all commented out is an empty group. `--set` and
-variables hand over a text unchanged (`[::1]:9092`, a password that begins with `{`); only where a group belongs, such
-as `ECTICKET_MERCHANTS`, is it read as JSON or YAML. A variable that is empty is an error. No two topics are equal.
+In the settings file, quote merchant ids and other texts that look like numbers: `"3085676":`. A repeated key is an
+error. A group without lines is an empty group. `--set` and variables take a text unchanged (`[::1]:9092`); only groups,
+such as `ECTICKET_MERCHANTS`, are read as JSON or YAML. An empty variable is an error. Each topic needs its own name.
 """
 
 

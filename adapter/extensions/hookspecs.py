@@ -1,34 +1,30 @@
-"""The hooks: every place where a merchant's own code may have a say, and what its answer means there.
+"""The hooks: where a merchant's own code takes part, and what its answer means.
 
-This page is written for whoever writes a plugin. A plugin is a module, a class or an object with functions that bear a
-hook's name and the mark `@hookimpl`. A hook takes the arguments it needs, by their names here, and leaves out the rest.
+A plugin is a module, a class or an object with functions that have a hook's name and the mark `@hookimpl`. A hook takes
+only the arguments that it needs, by their names here.
 
     from adapter import hookimpl
 
-Hooks are plain functions, and pure ones: they answer from their arguments and from what the plugin read at start. The
-same order may be asked about again after a crash and must then get the same answer, since trade numbers follow from it.
-So a hook asks no clock. The day to count from is `order.received_on`, the day in Taipei on which the order's record was
-written: it is the same whenever the order is mapped. What must not lie in the past when the order is sent is said by
-`TicketItem(start_moves=True)`.
-They run in worker threads, several at once, within a time budget (`plugins.budget_ms`) that `parse_order` of all
-plugins shares, and once more all other hooks of an order. The CPU time of the hook's thread counts, and the time in
-which it blocks; waiting for the interpreter while others use it does not. Hooks of kind provide are called at start,
-one after another, and have a minute each. A coroutine function is refused.
+Hooks are plain, pure functions: they answer from their arguments and from what the plugin read at start. After a crash
+the same order may be mapped again and must get the same answer, because trade numbers depend on it. So a hook reads no
+clock. It counts from `order.received_on`, the day in Taipei on which the order's record was written. A start date that
+must not lie in the past is marked `TicketItem(start_moves=True)`. A coroutine function is rejected. The adapter turns
+subclasses in an answer into their plain types.
 
-The budget ends no hook that keeps the interpreter: code in C that does not give it up, such as `re.match` with an
-expression that backtracks without end, stops the whole process with its heartbeats, until it returns or the liveness
-probe has it restarted. Then the order is read again, and stops the next process. So bound what such code is given, and
-use expressions that cannot backtrack so. The log warns of a stop of 3 seconds and names the hooks that were at work.
+Hooks run in worker threads, several at once, within a time budget (`plugins.budget_ms`): one for `parse_order` of all
+plugins, one for all other hooks of an order. The thread's CPU time and blocking count; waiting for the interpreter does
+not. Hooks of kind provide run at start, one after another, with a minute each.
 
-Two attributes of a plugin say more about it. `settings_model`, a pydantic model, is what its own settings must look
-like (see `configure`). `content_fingerprint` belongs to a plugin whose answers depend on more than its code and its
-settings, such as a file it reads at start: a text that changes when that content does.
+The budget cannot stop C code that keeps the interpreter, such as `re.match` with an expression that backtracks without
+end. It stops the whole process with its heartbeats, and after a restart the same order stops the next process. So limit
+the input of such code. The log warns of a stop of 3 seconds and names the running hooks.
 
-Each hook is of one kind, and the kind says what a failure means: an exception, an answer of another type, or time that
-ran out. The errors `Unreadable`, `UnknownMerchant`, `UnmappedItem`, `InvalidOrder`, `DoesNotFit` and `TradeNoMissing`
-are no failure but an answer: the order is parked for that reason, with the error's own message.
+A plugin may have two attributes: `settings_model`, a pydantic model of its settings (see `configure`), and
+`content_fingerprint`, a text that changes with other data on which its answers depend, such as a file read at start.
 
-The module refuses to know how hooks are found and called.
+A hook fails if it raises, returns a wrong type or exceeds its time; its kind decides what this means. The errors
+`Unreadable`, `UnknownMerchant`, `UnmappedItem`, `InvalidOrder`, `DoesNotFit` and `TradeNoMissing` are answers, not
+failures: the order is parked for that reason, with the error's message.
 """
 
 from __future__ import annotations
@@ -60,7 +56,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 class HookKind(StrEnum):
-    """How the answers of several plugins are put together, and what a failure costs."""
+    """How the answers of several plugins are combined, and what a failure means."""
 
     PROVIDE = "provide"
     CHOOSE = "choose"
@@ -69,37 +65,37 @@ class HookKind(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """How answers are put together."""
+        """How answers are combined."""
         return _MEANINGS[self][0]
 
     @property
     def on_failure(self) -> str:
-        """What a failure costs."""
+        """What a failure means."""
         return _MEANINGS[self][1]
 
     @property
     def aftermath(self) -> str:
-        """What is to be done about the order once the plugin is fixed; the last sentence of a failure's message."""
+        """What to do about the order when the plugin is fixed; the last sentence of a failure's message."""
         if self is HookKind.OBSERVE:
             return "No order is affected."
         return "Then replay the order (`ecticket-adapter dead-letters replay --reason plugin-error`)."
 
 
 _MEANINGS: Final = {
-    HookKind.PROVIDE: ("Asked once at start; every plugin's answer counts.", "What was to be started does not start."),
+    HookKind.PROVIDE: ("Called once at start; every answer counts.", "The start stops."),
     HookKind.CHOOSE: (
-        "Plugins are asked one after another; the first answer that is not None counts.",
-        "The order is parked as `plugin-error`; others go on.",
+        "Plugins are called one after another; the first answer that is not None counts.",
+        "The order is parked as `plugin-error`; other orders are not affected.",
     ),
     HookKind.CHAIN: (
-        "Every plugin is asked, each with the answer of the one before it.",
-        "The order is parked as `plugin-error`; others go on.",
+        "Each plugin receives the answer of the previous one.",
+        "The order is parked as `plugin-error`; other orders are not affected.",
     ),
-    HookKind.OBSERVE: ("Every plugin is told; nothing is expected back.", "Counted and logged; no order feels it."),
+    HookKind.OBSERVE: ("Every plugin is called; answers are ignored.", "Logged and counted; no order is affected."),
 }
 
 DECIDING: Final = frozenset({HookKind.CHOOSE, HookKind.CHAIN})
-"""The kinds of hooks that say what an order becomes."""
+"""The kinds of hooks that decide what an order becomes."""
 
 KINDS: Final[dict[str, HookKind]] = {}
 """The kind of each hook, filled by the marks below."""
@@ -111,9 +107,9 @@ def _hook(
     warn_on_impl: Warning | None = None,
     warn_on_impl_args: Mapping[str, Warning] | None = None,
 ) -> Callable[[_F], _F]:
-    """Mark a specification; the warnings say what becomes of the hook, or of some of its arguments.
+    """Mark a specification; the warnings deprecate the hook or some of its arguments.
 
-    See `docs/evolving-hooks.md`.
+    "How hooks change" in docs/writing-a-plugin.md has the rules.
     """
 
     def mark(specification: _F) -> _F:
@@ -130,32 +126,29 @@ def _hook(
 
 @_hook(HookKind.PROVIDE)
 def configure(settings: BaseModel | Mapping[str, object]) -> None:
-    """Take the plugin's own settings.
+    """Receive the plugin's own settings.
 
     Called once, after all plugins are loaded and before any other hook. `settings` is the section
-    `plugins.settings.<plugin>` of the adapter's settings: an instance of the plugin's `settings_model`, or a read-only
-    mapping where it declares none; an absent section is an empty one. Nothing is expected back: keep what you need.
+    `plugins.settings.<plugin>`: an instance of the plugin's `settings_model`, or a read-only mapping if there is none;
+    a missing section is empty. No answer is expected.
 
-    The model is validated first, and a mistake stops the start with the setting's name and never its value. Keys it
-    does not know are mistakes, unless its `model_config` says something about `extra`. Make secrets `SecretStr`: what
-    is not secret counts as part of the mapping, which must not change when a password does.
+    The model is validated first. An error stops the start and names the setting, never its value. Unknown keys are
+    errors unless the model's `model_config` sets `extra`. Make secrets `SecretStr`: all other settings are part of the
+    mapping's fingerprint, which must not change with a password.
 
-    What the model cannot know, such as a file that is not there, is said by raising `SettingsError`, with one sentence
-    for each mistake: these stop the start in the plugin's own words, so they hold no secret. Of any other exception
-    only type and line are told, since it is a mistake of the plugin's.
+    Report errors that the model cannot find, such as a missing file, with `SettingsError` and one sentence for each.
+    They are shown, so they contain no secret. Of any other exception only type and line are shown.
 
     >>> from pathlib import Path
-    >>> from pydantic import BaseModel, Field, SecretStr
+    >>> from pydantic import BaseModel, SecretStr
     >>> from adapter import SettingsError, hookimpl
     >>> class Settings(BaseModel):
-    ...     token: SecretStr = Field(SecretStr(""), description="the shop's token")
-    ...     lead_days: int = 3
-    ...     closed_days: Path | None = Field(None, description="a file with a day on each line")
+    ...     token: SecretStr = SecretStr("")
+    ...     closed_days: Path | None = None
     >>> settings_model = Settings
     >>> @hookimpl
     ... def configure(settings):
-    ...     global lead_days, closed
-    ...     lead_days = settings.lead_days
+    ...     global closed
     ...     try:
     ...         closed = settings.closed_days.read_text().split() if settings.closed_days else []
     ...     except OSError as error:
@@ -165,44 +158,30 @@ def configure(settings: BaseModel | Mapping[str, object]) -> None:
 
 @_hook(HookKind.PROVIDE)
 def notification_sinks() -> Sequence[Sink]:
-    """Hand over the sinks that take events to somewhere else.
+    """Provide the sinks that deliver events to other systems.
 
-    Called once at start, after the plugin got its settings. A list of objects that are `Sink`s, empty where there is
-    none. Each sink has a consumer group of its own and runs on a thread of its own; an event is delivered at least once
-    and tried again as long as `deliver` raises. docs/sinks.md is the manual.
+    Called once at start, after `configure`. The answer is a list of `Sink` objects. The manual is docs/sinks.md.
 
-    >>> from adapter import RetryAfter, hookimpl
-    >>> class Chat:
-    ...     name = "chat"
-    ...
-    ...     def __init__(self, say):
-    ...         self.say = say
-    ...
-    ...     def wants(self, event):
-    ...         return event.type == "ecticket.issuance.failed.v1"
+    >>> from adapter import hookimpl
+    >>> class Printer:
+    ...     name = "printer"
     ...
     ...     async def deliver(self, event):
-    ...         if not await self.say(f"No tickets for order {event.data['order_id']} ({event.id})"):
-    ...             raise RetryAfter(30, "the chat is busy")
-    >>> async def say(text):
-    ...     print(text)
-    ...     return True
+    ...         print(event.type, event.id)
     >>> @hookimpl
     ... def notification_sinks():
-    ...     return [Chat(say)]
+    ...     return [Printer()]
     """
     return ()
 
 
 @_hook(HookKind.PROVIDE)
 def add_commands(cli: Typer) -> None:
-    """Add commands of the plugin's own to the command line.
+    """Add commands to the command line.
 
-    Called when somebody names the plugin as a command, `ecticket-adapter <plugin> ...`, or lists plugins; never when
-    the adapter runs. By then the plugin is configured. `cli` is the plugin's own group, to which commands are added as
-    to any `typer.Typer`; what a command returns is the exit code, where it is a number. Nothing is expected back.
-
-    A failure costs this plugin's commands and no others: it is said where they are named, and by `plugins list`.
+    Called when the plugin's name is used as a command, `ecticket-adapter <plugin> ...`, and by `plugins list`; never
+    while the adapter runs. The plugin is configured before. `cli` is the plugin's own `typer.Typer` group; a number
+    that a command returns is the exit code. No answer is expected. A failure affects only the commands of this plugin.
 
     >>> import typer
     >>> from adapter import hookimpl
@@ -210,7 +189,7 @@ def add_commands(cli: Typer) -> None:
     ... def add_commands(cli):
     ...     @cli.command()
     ...     def skus(prefix: str = "") -> None:
-    ...         \"\"\"List the bundles that begin so.\"\"\"
+    ...         \"\"\"List the bundles with this prefix.\"\"\"
     ...         for sku in ("FAMILY-DAY", "FAMILY-NIGHT"):
     ...             if sku.startswith(prefix):
     ...                 typer.echo(sku)
@@ -219,16 +198,15 @@ def add_commands(cli: Typer) -> None:
 
 @_hook(HookKind.CHOOSE)
 def parse_order(record: OrderRecord) -> Order | Ignore | None:
-    """Read the merchant's own event.
+    """Read a record in the merchant's own format.
 
-    Called first, once for each record of the orders topic. An `Order` is what the record says. An `Ignore` says that
-    the record is no order to issue, for example a cancelled or a draft order: the adapter settles and counts it, and
-    publishes nothing. None leaves the record to the next plugin and at last to the adapter, which reads
-    `schemas/order-paid.v1.json`. The record's value may be None. `read_order(value)` reads an order in the adapter's
-    own format, for a plugin that takes it out of an envelope.
+    Called first, once for each record of the orders topic; the record's value may be None. Answer with an `Order`; with
+    `Ignore` if the record is no order to issue, such as a cancelled order (the adapter settles and counts it, and
+    publishes nothing); or with None for the next plugin, and finally for the adapter, which reads
+    `schemas/order-paid.v1.json`. `read_order(value)` reads that format, for a plugin that unpacks an envelope.
 
-    A record that may have been sent under other plugins or settings is not ignored but parked as `unresolved`, since
-    tickets may exist for it. A record that carries its plan is not parsed again.
+    A record that may have been sent under other plugins or settings is not ignored but parked as `unresolved`, because
+    tickets may exist. A record that carries its plan is not parsed again.
 
     >>> import json
     >>> from adapter import Ignore, Line, Order, Unreadable, hookimpl
@@ -242,7 +220,7 @@ def parse_order(record: OrderRecord) -> Order | Ignore | None:
     ...     if paid.get("state") == "cancelled":
     ...         return Ignore("cancelled")
     ...     if "no" not in paid:
-    ...         raise Unreadable("The shop's event has no field `no`. See the shop's event log.")
+    ...         raise Unreadable("The shop's event has no field `no`. Check the shop's event log.")
     ...     lines = tuple(Line(sku=sku, quantity=quantity) for sku, quantity in paid["cart"].items())
     ...     return Order(order_id=paid["no"], merchant_id="3085676", lines=lines)
     """
@@ -251,10 +229,10 @@ def parse_order(record: OrderRecord) -> Order | Ignore | None:
 
 @_hook(HookKind.CHOOSE)
 def accept_order(order: Order) -> Skip | None:
-    """Say that an order gets no tickets.
+    """Decide whether an order gets tickets.
 
-    Called before mapping. None goes on; a `Skip` publishes `ecticket.order.skipped.v1` with its reason, and nothing is
-    sent. After a crash it is asked again, and its answer counts only where none of the order's tickets is known.
+    Called before mapping. None continues. `Skip` publishes `ecticket.order.skipped.v1` with its reason, and nothing is
+    sent. After a crash the hook is called again, and its answer counts only if no ticket of the order is known.
 
     >>> from adapter import Skip, hookimpl
     >>> @hookimpl
@@ -266,11 +244,11 @@ def accept_order(order: Order) -> Skip | None:
 
 @_hook(HookKind.CHOOSE)
 def map_item(order: Order, line: Line) -> Sequence[TicketItem] | None:
-    """Say which tickets one line stands for.
+    """Map one line to tickets.
 
-    Called for each line, in their order. A list of items is the answer for this line, where an empty one says that the
-    line has no tickets; the quantities are those of the tickets, so multiply by `line.quantity`. None leaves it to the
-    next plugin and at last to the catalogue, or to the rule that the sku is the item number.
+    Called for each line, in order. Answer with a list of the line's tickets, empty for none. Quantities are numbers of
+    tickets, so multiply by `line.quantity`. None leaves the line to the next plugin, and finally to the catalogue or to
+    the rule that the sku is the item number.
 
     >>> from adapter import IssueType, TicketItem, hookimpl
     >>> @hookimpl
@@ -289,9 +267,8 @@ def map_item(order: Order, line: Line) -> Sequence[TicketItem] | None:
 def shape_issue(order: Order, request: IssueRequest) -> IssueRequest:
     """Change the call to ECTicket before it is checked and sent.
 
-    Called for each part of the order, after planning. The answer is a request, the given one where nothing is to
-    change; it goes on to the next plugin. Trade number, merchant and quantities must stay as they are. Field rules are
-    checked afterwards.
+    Called for each part of the order, after planning. Answer with the changed or the given request; the next plugin
+    receives it. Trade number, merchant and quantities must not change. Field rules are checked afterwards.
 
     >>> from dataclasses import replace
     >>> from adapter import hookimpl
@@ -304,11 +281,11 @@ def shape_issue(order: Order, request: IssueRequest) -> IssueRequest:
 
 @_hook(HookKind.OBSERVE)
 def order_settled(outcome: OrderOutcome) -> None:
-    """Learn what became of an order record.
+    """Observe the outcome of an order record.
 
-    Called when an order record's outcome is decided: its parts were submitted or refused, go on later, or the order
-    was ignored, skipped or parked. It can be told more than once, after a crash for example. Whether tickets were
-    issued in the end comes later, as an event: that is for a notification sink.
+    Called when the outcome is decided: parts are submitted, refused or deferred, or the order is ignored, skipped or
+    parked. It may be called more than once, for example after a crash. Whether tickets are issued is known later and
+    published as an event; use a notification sink for that.
 
     >>> from adapter import hookimpl
     >>> parked = []

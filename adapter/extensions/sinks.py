@@ -20,10 +20,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event, a CloudEvent as it is on its topic; `schemas/` says what each type's `data` holds. No customer data.
+    """One published event (CloudEvents); `schemas/` describes the `data` of each type. No customer data.
 
-    `id` is the same however often the fact is told. `data` is this delivery's own. `extensions` are the attributes
-    beyond CloudEvents' own, such as `orderid`, `orderref` and `traceparent`.
+    `id` is the same each time the fact is published. `data` is a copy for this delivery. `extensions` are further
+    attributes, such as `orderid`, `orderref` and `traceparent`.
     """
 
     id: str
@@ -58,35 +58,31 @@ class Event:
 
 
 class Sink(Protocol):
-    """What `notification_sinks` hands over.
+    """An object that `notification_sinks` provides.
 
-    `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. It becomes part
-    of the sink's consumer group, so another name is another sink, which begins at the latest event.
+    `name`: 1 to 50 letters, digits, `-` and `_`, the first a letter or digit; unique among all sinks. It is part of the
+    consumer group, so a new name is a new sink, which starts at the latest event.
 
-    Two methods are optional. `wants(event) -> bool`, a plain function: False for an event that is not for this sink.
-    `async aclose() -> None`: called once at the end, to close what the sink has opened.
+    Optional methods: `wants(event) -> bool`, a plain function, returns False for an event that is not for this sink.
+    `async aclose() -> None` is called once at the end.
     """
 
     @property
     def name(self) -> str: ...
 
     async def deliver(self, event: Event) -> None:
-        """Take the event to where it belongs; once this returns, the event is delivered.
+        """Deliver the event; when this returns, it is delivered.
 
-        Called on the sink's own loop, several times at once (`deliver.concurrency`), for at most
-        `deliver.timeout_seconds`. Whatever it raises means that the event was not delivered; it is tried again, later
-        and later, for `deliver.give_up_after_hours`, and then goes to the dead letters.
-
-        Raises NotDelivered, RetryAfter or Undeliverable where it has something to say about it.
+        Raises NotDelivered, RetryAfter or Undeliverable.
         """
         ...
 
 
 class NotDelivered(Exception):
-    """The event was not delivered; it is tried again with the adapter's back-off.
+    """The event was not delivered; the adapter retries it.
 
-    `reason` is the end of a sentence, told in the log and on the dead letter: no secret, no personal data. The text of
-    any other exception is not told, since it may quote anything.
+    `why` ends a sentence in the log and in the dead letter: no secret, no personal data. The text of any other
+    exception is not shown, because it may quote anything.
     """
 
     def __init__(self, reason: str) -> None:
@@ -95,9 +91,9 @@ class NotDelivered(Exception):
 
 
 class RetryAfter(NotDelivered):
-    """The event was not delivered, and nothing else of this sink is to be tried for so many seconds.
+    """The event was not delivered, and the sink pauses for this many seconds.
 
-    Raises ValueError for a number of seconds that is none, or below 0.
+    Raises ValueError unless `seconds` is a number of 0 or more.
     """
 
     def __init__(self, seconds: float, reason: str) -> None:
@@ -108,4 +104,4 @@ class RetryAfter(NotDelivered):
 
 
 class Undeliverable(NotDelivered):
-    """The event was not delivered and never will be: it goes to the dead letters at once."""
+    """The event can never be delivered: it goes to the dead letters at once."""

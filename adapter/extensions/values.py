@@ -14,10 +14,10 @@ from adapter.protocol.issue import TradeNo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRecord:
-    """A record of the orders topic as it came, before anybody has read it.
+    """A record of the orders topic, not parsed yet.
 
-    `key` and `value` are the record's bytes, None where Kafka has null. `headers` keep their order and may repeat.
-    `timestamp` is the record's own, aware; a record that comes again has that of its first time.
+    `key` and `value` are bytes, None for Kafka's null. `headers` keep their order and may repeat. `timestamp` is aware;
+    a record that comes again keeps its first timestamp.
     """
 
     topic: str
@@ -29,9 +29,10 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """No tickets for this order, on purpose; `reason` is told in the `skipped` event, so it holds no customer data.
+    """No tickets for this order, on purpose; `reason` is published in the `skipped` event, so it holds no customer
+    data.
 
-    `plugin` is filled in by the adapter.
+    The adapter sets `plugin`.
 
     Raises ValueError for an empty reason.
     """
@@ -46,11 +47,10 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """The record is no order to issue: a cancelled or draft order, a tombstone, another kind of event.
+    """The record is no order to issue, such as a cancelled order, a draft or a tombstone.
 
-    The adapter settles and counts the record, and publishes nothing. `reason` becomes the label of a metric, so write
-    one of a few fixed texts (`cancelled`, `draft`) without customer data or order numbers. The adapter fills in
-    `plugin`.
+    The adapter settles and counts the record and publishes nothing. `reason` is a metric label: use a few fixed texts
+    (`cancelled`, `draft`) without customer data or order numbers. The adapter sets `plugin`.
 
     Raises ValueError for an empty reason.
     """
@@ -65,9 +65,9 @@ class Ignore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartOutcome:
-    """How far one part of an order has come: `number` `of` all parts, counted from 1.
+    """The state of one part of an order: `number` of `of` parts, from 1.
 
-    `recovered`: found at ECTicket by asking, after an answer was lost or a process died.
+    `recovered`: found at ECTicket by a query, after a lost answer or a crash.
     """
 
     number: int
@@ -80,12 +80,12 @@ class PartOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderOutcome:
-    """What became of one order record, without customer data.
+    """The outcome of one order record, without customer data.
 
-    Exactly one of these holds: `ignored` or `skipped` has the reason a plugin gave; `parked` has the dead letter's
-    reason, such as `unmapped-item`; or none of them, and `parts` tell. Parts may come along with `parked`, and a part
-    that is taken up again later has the phase `deferred`. `merchant_id` and `order_id` are None where the record could
-    not be read or was ignored; `plugin` is the one that ignored the record, skipped the order or was at fault.
+    At most one of these is set: `ignored` or `skipped` with a plugin's reason, `parked` with the dead letter's reason,
+    such as `unmapped-item`. `parts` may accompany `parked`; a part that is resumed later has the phase `deferred`.
+    `merchant_id` and `order_id` are None if the record could not be read or was ignored. `plugin` is the one that
+    ignored, skipped or failed.
     """
 
     merchant_id: str | None

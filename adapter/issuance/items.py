@@ -16,17 +16,16 @@ from adapter.protocol.issue import IssueType
 class TicketItem:
     """`quantity` tickets of one product.
 
-    `item_no` is ECTicket's product number (8 letters and digits), needed for all issue types but serial numbers, which
-    instead need `name` (4 to 20 characters) and `price` (whole New Taiwan dollars). Of other types the name is told in
-    events alone, up to 255 characters of it.
+    `item_no` is ECTicket's product number (8 letters and digits), required except for serial numbers. These require
+    `name` (4 to 20 characters) and `price` (whole New Taiwan dollars). For other types, `name` (up to 255 characters)
+    only appears in events.
 
-    `start_date` makes an electronic ticket a presale: it is usable from that day. Other types are always usable at
-    once, so there it is not sent. `immediate` only confirms this; a contradiction parks the order. None leaves it to
-    the line and the order. `expire_date` is the last day of a gift voucher. `voucher` is a gift if it is left out and
-    `expire_date` is given, else a pickup.
+    `start_date` makes an electronic ticket a presale, usable from that day; for other types it is not sent. `immediate`
+    only confirms this; a contradiction parks the order, None leaves it to the line and the order. `expire_date` is the
+    last day of a gift voucher. `voucher` defaults to gift if `expire_date` is given, else to pickup.
 
-    `start_moves`: ECTicket takes no start before tomorrow. If `start_date` has come when the order is sent, the next
-    day is sent instead. `expire_moves`: `expire_date` then moves by as many days.
+    `start_moves`: ECTicket accepts no start before tomorrow, so if `start_date` has come when the order is sent, the
+    next day is sent. `expire_moves`: `expire_date` then moves by as many days.
 
     Raises ValueError for a quantity below 1.
     """

@@ -21,7 +21,7 @@ REFERENCE_MAX_BYTES = 1024
 
 
 class Voucher(StrEnum):
-    """What a ticket stands for at ECTicket."""
+    """The kind of a ticket at ECTicket: pickup voucher or gift voucher."""
 
     PICKUP = "pickup"
     """Pickup voucher (提貨券): paid for; its call carries a MerchantTradeNo."""
@@ -71,7 +71,7 @@ def refuse_less_than_one(quantity: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Whom the tickets are for. Each field is needed only where the issue type needs it; `repr` shows none."""
+    """The person who gets the tickets. Each field is needed only if the issue type needs it; `repr` shows none."""
 
     name: str | None = field(default=None, repr=False)
     phone: str | None = field(default=None, repr=False)
@@ -83,9 +83,8 @@ class Customer:
 class Line:
     """One line of the order: `quantity` pieces of the shop's product `sku`.
 
-    `unit_price` is in whole New Taiwan dollars. `issue_type` and `immediate` override the order's. `voucher` is a gift
-    if it is left out and `expire_date` is given, else a pickup. What the line stands for at ECTicket is decided by
-    mapping.
+    `unit_price` is in whole New Taiwan dollars. `issue_type` and `immediate` override the order's. `voucher` defaults
+    to gift if `expire_date` is given, else to pickup. Mapping decides which tickets the line means.
 
     Raises ValueError for a quantity below 1.
     """
@@ -109,11 +108,11 @@ class Line:
 class Order:
     """A paid order.
 
-    `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's, when ECPay took the
-    payment), `reference` any JSON that every event about this order repeats. `immediate` is the default for the
-    lines and matters to electronic tickets only: None leaves it to `start_date`, without which a ticket is usable at
-    once. `received_at` is the time of the order's record; the adapter fills it in. It stands in for `paid_at`.
-    `received_on` is its day in Taipei: a hook counts from it, and never from a clock.
+    `order_id` is the shop's number, `trade_no` the ECPay number to issue under (the payment's if ECPay took the
+    payment), `reference` any JSON, copied into each event of the order. `immediate` is the default for the lines, for
+    electronic tickets only: None leaves it to `start_date`. The adapter sets `received_at`, the time of the order's
+    record, which replaces a missing `paid_at`. `received_on` is its day in Taipei: hooks count from it, never from a
+    clock.
     """
 
     order_id: str

@@ -59,7 +59,7 @@ _TRADE_NO_FIELDS = {TradeNoKind.MERCHANT: "MerchantTradeNo", TradeNoKind.FREE: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeNo:
-    """The number of an issuance: letters and digits, unique per merchant, not to be used again even after a failure."""
+    """The number of an issuance: letters and digits, unique per merchant, not reused even after a failure."""
 
     kind: TradeNoKind
     value: str
@@ -86,9 +86,9 @@ class TradeNo:
 class TicketInfo:
     """One entry of TicketInfo: how many tickets of which item.
 
-    `item_no` String(8) names a listed product (all types but serial numbers); `item_name` String(20) and `ticket_price`
-    (NT$, whole) describe a serial number's product instead. `start_date` only for electronic tickets that are not
-    immediately usable; `expire_date` exactly for gift vouchers.
+    `item_no` String(8) names a listed product (all types except serial numbers); `item_name` String(20) and
+    `ticket_price` (NT$, whole) describe a serial number's product. `start_date` only for electronic presale tickets;
+    `expire_date` for gift vouchers, and only for them.
     """
 
     item_no: str | None = None
@@ -112,10 +112,10 @@ class TicketInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueRequest:
-    """Everything one Issue call says; the customer's data stay out of `repr`.
+    """The content of one Issue call; `repr` shows no customer data.
 
     `is_immediate` (electronic only): usable at once, else from each item's `start_date`. `store_id` None means the head
-    office. `payment_provider` only in family `issuance`: "1" paid through ECPay, "2" otherwise.
+    office. `payment_provider` only in family `issuance`: "1" paid through ECPay, else "2".
     """
 
     merchant_id: str

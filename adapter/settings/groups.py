@@ -75,47 +75,47 @@ class Group(BaseModel):
 
 
 class KafkaSettings(Group):
-    """How the broker is reached."""
+    """How to reach the broker."""
 
     bootstrap_servers: str = "localhost:9092"
-    """Brokers to start from: `host:port`, comma-separated."""
+    """First brokers to contact: `host:port`, comma-separated."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How connections to the broker are secured."""
+    """Protection of the connections to the broker."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """SASL mechanism; needed with SASL_PLAINTEXT and SASL_SSL."""
+    """Required with SASL_PLAINTEXT and SASL_SSL."""
     sasl_username: str | None = None
     """SASL user name."""
     sasl_password: SecretStr | None = None
     """SASL password."""
     ssl_ca_file: Path | None = None
-    """Certificates to trust (PEM); the system's when absent."""
+    """Trusted certificates (PEM); default: the system's."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    """Codec of the batches that the adapter writes. It reads all of them, whatever this says."""
+    """Codec of the batches that the adapter writes. It reads all codecs."""
     group_prefix: str = "ecticket-adapter"
-    """Consumer groups are `{group_prefix}.submit`, `.confirm`, `.sink.{name}`; transactional ids begin so too."""
+    """Consumer groups are `{group_prefix}.submit`, `.confirm`, `.sink.{name}`; transactional ids begin with it too."""
     session_timeout_seconds: Seconds = 10.0
-    """Seconds without a heartbeat after which the broker gives a process's partitions to others."""
+    """Seconds without a heartbeat after which the broker assigns a process's partitions to others."""
     transaction_timeout_seconds: Seconds = 15.0
-    """Seconds after which the broker aborts a transaction; a stopped process holds readers up no longer than this."""
+    """Seconds after which the broker aborts a transaction; a stopped process blocks readers no longer than this."""
 
 
 class TopicSettings(Group):
-    """The names of the topics."""
+    """Names of the topics."""
 
     orders_paid: Topic = "orders.paid"
-    """In: order-paid events of the shop."""
+    """In: the shop's order-paid events."""
     orders_deferred: Topic = "ecticket.orders.deferred"
-    """Internal: orders carried forward, to be taken up again. Holds customer data."""
+    """Internal: orders to be resumed later. Holds customer data."""
     confirmations: Topic = "ecticket.confirmations"
-    """Internal: submitted issuances whose result is awaited."""
+    """Internal: submitted issuances that wait for their result."""
     issuances: Topic = "ecticket.issuances"
-    """Out: the public life of each issuance."""
+    """Out: events of each issuance."""
     tickets: Topic = "ecticket.tickets"
     """Out: redeemed, refunded and collected tickets."""
     dead_letters: Topic = "ecticket.dead-letters"
-    """Out: records that a person must look at. Holds customer data."""
+    """Out: records that need a person. Holds customer data."""
     reconciliations: Topic = "ecticket.reconciliations"
-    """Out: differences between what was published and ECPay's report."""
+    """Out: differences between published events and ECPay's report."""
 
     @model_validator(mode="after")
     def _all_different(self) -> TopicSettings:
@@ -136,29 +136,29 @@ class ProviderSettings(Group):
     """How ECTicket is called."""
 
     environment: Literal["stage", "production", "custom"] = "stage"
-    """Which ECTicket is called; `custom` needs `base_url`."""
+    """Which ECTicket to call; `custom` needs `base_url`."""
     base_url: str | None = None
     """Address of a custom ECTicket (a sandbox, a proxy), plain http allowed; only with `environment: custom`."""
     family: Literal["ticket", "issuance"] = "ticket"
     """ECPay's product family: `ticket` calls /api/Ticket/Issue, `issuance` calls /api/issuance/issue."""
     payment_provider: Literal["1", "2"] | None = None
-    """Family `issuance` only: 1 ECPay took the payment, 2 somebody else did."""
+    """Family `issuance` only: 1 if ECPay took the payment, else 2."""
     timeout_seconds: Seconds = 15.0
-    """Seconds to wait for an answer once the request is written; after that the call is in doubt."""
+    """Seconds to wait for an answer after the request is written; then the call is in doubt."""
     connect_timeout_seconds: Seconds = 5.0
-    """Seconds to wait for a connection; after that nothing was sent."""
+    """Seconds to wait for a connection; then the call counts as not sent."""
     keep_alive_seconds: SecondsOrZero = 3.0
-    """Seconds an idle connection is kept; keep it below the server's, or closed connections turn into doubts."""
+    """Seconds to keep an idle connection; less than the server's time, or closed connections cause doubts."""
     max_calls_per_second: Annotated[float, Field(ge=0)] = 50.0
-    """Calls per second, per merchant and process; 0 is unlimited."""
+    """Calls per second, per merchant and process; 0 means unlimited."""
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 256
-    """Calls on the wire at once, per merchant and process."""
+    """Concurrent calls, per merchant and process."""
     lock_out_seconds: Seconds = 1800.0
-    """Seconds a merchant is left alone after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
+    """Seconds without calls for a merchant after HTTP 403 without Retry-After (ECPay's rule: 30 minutes)."""
     transport: Literal["direct", "httpx"] = "direct"
-    """HTTP engine below httpx's interface; `direct` is several times faster than httpx's own."""
+    """HTTP transport; `direct` is several times faster than httpx's own."""
     ssl_ca_file: Path | None = None
-    """Certificates to trust (PEM); the system's when absent."""
+    """Trusted certificates (PEM); default: the system's."""
 
     @model_validator(mode="after")
     def _address(self) -> ProviderSettings:
@@ -179,16 +179,16 @@ class ProviderSettings(Group):
 
 
 class MerchantSettings(Group):
-    """One merchant's (or platform's) keys."""
+    """Keys of one merchant or platform."""
 
     hash_key: SecretStr
-    """HashKey as ECPay gave it: 16 characters."""
+    """ECPay's HashKey: 16 characters."""
     hash_iv: SecretStr
-    """HashIV as ECPay gave it: 16 characters."""
+    """ECPay's HashIV: 16 characters."""
     platform_id: str | None = None
-    """The platform this merchant is bound to; its keys are then used for signing."""
+    """The platform of this merchant; its keys then sign the calls."""
     known_trade_no: str | None = None
-    """A trade number of this merchant that ECTicket has: QueryIssueResult must know it, else doubt waits."""
+    """A trade number of this merchant that QueryIssueResult knows; without one, doubts wait."""
 
 
 class SubmitSettings(Group):
@@ -197,74 +197,74 @@ class SubmitSettings(Group):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Orders in flight per process."""
     operator: str | None = None
-    """Operator on record at ECTicket, 1 to 10 half-width letters and digits; `check` and start-up ask for it."""
+    """Operator registered at ECTicket, 1 to 10 half-width letters and digits; required by `check` and at start."""
     store_id: str | None = None
-    """Branch that issues (2 to 20 letters and digits); head office when absent."""
+    """Branch that issues (2 to 20 letters and digits); default: the head office."""
     derive_trade_no: Literal["never", "serial_and_gift", "always"] | None = None
-    """When a part that `trade_no` does not number gets one; default `serial_and_gift` (family `issuance`: `always`)."""
+    """Which parts without `trade_no` get a derived one; default `serial_and_gift` (family `issuance`: `always`)."""
     trade_no_prefix: Annotated[str, Field(max_length=4, pattern=r"^[A-Za-z0-9]*$")] = ""
     """Prefix of derived trade numbers, up to 4 letters and digits."""
     reissue_after_seconds: SecondsOrZero = 600.0
-    """Seconds after an unanswered Issue before a trustworthy "not known" sends it again; lower is faster, less safe."""
+    """Seconds from an unanswered Issue until a proven "not known" sends it again; shorter is less safe."""
     refusal_final_after_seconds: SecondsOrZero = 600.0
-    """Seconds after a refused Issue before a trustworthy "not known" makes it final; lower is faster, less safe."""
+    """Seconds from a refused Issue until a proven "not known" makes it final; shorter is less safe."""
     retry_rtn_codes: Numbers = ()
-    """RtnCodes of Issue that mean "nothing happened, try later"; ECPay documents none."""
+    """RtnCodes of Issue that mean "nothing happened, retry later"; ECPay documents none."""
     attempts: Annotated[int, Field(ge=1)] = 5
-    """Times an order alone with an unaccepted envelope is tried before it is parked as refused-envelope."""
+    """Attempts for an order whose envelope alone is rejected; then it is parked as `refused-envelope`."""
     query_first: Literal["when_possibly_sent", "always"] = "when_possibly_sent"
-    """Whether ECTicket is asked before every Issue, or where one may have been sent, and before an order's several."""
+    """When ECTicket is queried before Issue: always, or only if the order may have been sent or has several parts."""
     defer_seconds: Seconds = 60.0
-    """Seconds a deferred order waits before it is taken up again."""
+    """Seconds until a deferred order is resumed."""
     give_up_after_hours: Hours = 24.0
-    """Hours after which an unsettled order goes to the dead letters."""
+    """Hours after which an open order goes to the dead letters."""
     catalogue: Path | None = None
-    """YAML file: sku to item number, name, price, voucher, issue type, validity. Without it sku is the item number."""
+    """YAML file: sku to item number, name, price, voucher, issue type, validity; default: sku is item number."""
 
 
 class ConfirmSettings(Group):
-    """How the result of a submitted issuance is awaited."""
+    """How the adapter waits for the result of a submitted issuance."""
 
     first_query_seconds: SecondsOrZero = 30.0
-    """Seconds from submission to the first question; paper is asked at once."""
+    """Seconds from submission to the first query; none for paper."""
     query_interval_seconds: Seconds = 30.0
-    """Seconds to the next question, doubling up to eight times as long."""
+    """Seconds to the next query, doubled up to eight times as long."""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Questions on the wire at once, per process."""
+    """Concurrent queries per process."""
     delayed_after_seconds: Seconds = 600.0
-    """Seconds from submission after which an issuance is told as delayed."""
+    """Seconds from submission until an issuance is published as delayed."""
     delayed_interval_seconds: Seconds = 600.0
-    """Seconds between questions about a delayed issuance."""
+    """Seconds between queries for a delayed issuance."""
     give_up_after_hours: Hours = 24.0
-    """Hours after which an issuance without a result goes to the dead letters as unresolved."""
+    """Hours after which an issuance without a result goes to the dead letters as `unresolved`."""
 
 
 class DeliverSettings(Group):
     """How events are delivered to notification sinks."""
 
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Deliveries under way at once, per sink and process; those of one issuance go one after another."""
+    """Concurrent deliveries per sink and process; those of one issuance run one after another."""
     timeout_seconds: Seconds = 30.0
-    """Seconds a sink may take for one event; after that it is tried again."""
+    """Seconds a sink may take for one event; then it is retried."""
     first_retry_seconds: Seconds = 1.0
-    """Seconds until a delivery that failed is tried again, doubling from time to time, jittered."""
+    """Seconds until the first retry of a failed delivery; doubled for each retry, jittered."""
     longest_retry_seconds: Seconds = 300.0
-    """Seconds between two tries, at most."""
+    """Longest wait between two retries, in seconds."""
     give_up_after_hours: Hours = 24.0
-    """Hours since an event was told after which it goes to the dead letters, once it was tried for an hour."""
+    """Hours from an event until it goes to the dead letters, after at least one hour of retries."""
 
 
 class CallbackSettings(Group):
     """Where ECTicket's notifications arrive."""
 
     enabled: bool = True
-    """Whether notifications are received."""
+    """Whether the receiver runs."""
     host: str = "0.0.0.0"  # noqa: S104  # ECPay calls from outside the pod
     """Address the receiver listens on."""
     port: Port = 8600
     """Port the receiver listens on."""
     public_url: str | None = None
-    """Public address of the receiver; Issue requests then carry it plus the path as their notification URLs."""
+    """Public address of the receiver. Issue requests contain it plus the path as notification URLs."""
 
     PATHS: ClassVar[Mapping[str, str]] = {
         "refund": "/callbacks/ecticket/refund",
@@ -293,45 +293,45 @@ class AdminSettings(Group):
 
 
 class PluginSettings(Group):
-    """Which plugins are loaded, and how long their hooks may take."""
+    """Which plugins are loaded, and the time of their hooks."""
 
     load: Literal["all", "none"] = "all"
-    """`none` starts without any merchant's plugin."""
+    """`none` starts without plugins."""
     modules: Names = ()
     """Modules to load as plugins, by import path."""
     paths: Names = ()
     """Files or folders to load as plugins."""
     disabled: Names = ()
-    """Names of plugins not to load."""
+    """Plugins not to load, by name."""
     settings: dict[str, dict[str, object]] = {}
-    """Each plugin's own settings, by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` is one plugin's."""
+    """Settings of each plugin, by plugin name; `ECTICKET_PLUGINS__SETTINGS__BUNDLES='{...}'` sets one plugin's."""
     budget_ms: Annotated[int, Field(ge=1)] = 2000
-    """Milliseconds of CPU time and blocking for the hooks of one order: `parse_order` together, all others together."""
+    """Milliseconds of CPU time and blocking for an order's hooks: once for `parse_order`, once for all others."""
 
 
 class KeySettings(Group):
-    """Which keys sign records, and how long replaced keys are accepted."""
+    """Keys that sign records."""
 
     signing_key: SecretStr | None = None
     """Keys for `ecticket-signature`, one per line; the first one signs. Or the file `signing_key` in `secrets_dir`."""
     accept_old_seconds: SecondsOrZero = 604_800.0
-    """Seconds for which a process still accepts signatures under a signing key that is no longer set."""
+    """Seconds in which a process still accepts signatures of a removed signing key."""
 
 
 class ShutdownSettings(Group):
     """How the adapter stops."""
 
     grace_seconds: SecondsOrZero = 25.0
-    """Seconds after SIGTERM in which what is in flight may finish; keep it below the pod's."""
+    """Seconds after SIGTERM to finish work in flight; less than the pod's grace period."""
 
 
 class LogSettings(Group):
-    """What is logged, and how."""
+    """The log."""
 
     format: Literal["json", "console"] = "json"
     """`json` for machines, `console` for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged."""
+    """Lowest level to log."""
 
 
 class EnvironmentSource(EnvSettingsSource):
@@ -366,11 +366,11 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     provider: ProviderSettings = ProviderSettings()
     merchants: dict[str, MerchantSettings] = {}
-    """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; or files below `secrets_dir`."""
+    """Merchants by MerchantID: `hash_key`, `hash_iv`, `platform_id`, `known_trade_no`; or files in `secrets_dir`."""
     platforms: dict[str, MerchantSettings] = {}
     """Platforms by PlatformID, with `hash_key` and `hash_iv`."""
     secrets_dir: Path | None = None
-    """Folder with `merchants/{merchant_id}/hash_key` and `hash_iv` (or `platforms/`); changes are picked up."""
+    """Folder with `merchants/{merchant_id}/hash_key` and `hash_iv` (or `platforms/`); changes are reloaded."""
     submit: SubmitSettings = SubmitSettings()
     confirm: ConfirmSettings = ConfirmSettings()
     deliver: DeliverSettings = DeliverSettings()

@@ -31,11 +31,12 @@ def test_the_reference_is_current(capsys: pytest.CaptureFixture[str]) -> None:
 
 @each_hook
 def test_every_hook_is_in_the_reference(hook: Hook) -> None:
-    """With how it is written, what its kind means, when it is called, and an example."""
+    """With its signature, its kind, when it is called, and an example; the kinds are explained once."""
     section = markdown().partition(f"\n## `{hook.name}`\n")[2].partition("\n## ")[0]
 
     assert f"def {hook.written}" in section
-    assert hook.kind.meaning in section
+    assert f"[*{hook.kind}*](#kinds)" in section
+    assert f"| *{hook.kind}* | {hook.kind.meaning} | {hook.kind.on_failure} |" in markdown()
     assert "\nCalled " in section
     assert example(hook).rstrip() in section
 
