@@ -275,9 +275,15 @@ def test_a_stopped_process_fails_no_hook() -> None:
             stopper = subprocess.Popen([sys.executable, "-c", STOP.format(os.getpid())])
             ends = []
 
-            async def one(): while stopper.poll() is None: try: await pool.run(lambda: time.sleep(0.01),
-                timed_out=lambda: HookFailed("x", plugin="p", hook="h")) except HookFailed: ends.append("failed") else:
-                ends.append("done")
+            async def one():
+                while stopper.poll() is None:
+                    try:
+                        late = lambda: HookFailed("x", plugin="p", hook="h")
+                        await pool.run(lambda: time.sleep(0.01), timed_out=late)
+                    except HookFailed:
+                        ends.append("failed")
+                    else:
+                        ends.append("done")
 
             await asyncio.gather(*(one() for _ in range(8)))
             print(set(ends), pool.stuck)
