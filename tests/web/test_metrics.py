@@ -43,6 +43,7 @@ def _observed_everything() -> Metrics:
     flows.ignored("shop", "cancelled")
     flows.parked("map", "unmapped-item")
     flows.deferred("doubt")
+    flows.normalised("phone", "phone_form")
     flows.control_known("1")
     flows.untrusted_headers("submit", "invalid")
     flows.no_known_number("1")
@@ -108,3 +109,17 @@ def test_the_manual_has_every_metric_and_no_other() -> None:
     written = set(re.findall(r"`(ecticket_\w+)`", MANUAL.read_text(encoding="utf-8")))
 
     assert exposed == written
+
+
+def test_the_manual_has_the_labels_of_every_metric() -> None:
+    """Each row names the labels that the metric has."""
+    rows = re.findall(r"^\| (?P<names>`ecticket_[^|]*) \|(?P<labels>[^|]*)\|", MANUAL.read_text("utf-8"), re.MULTILINE)
+    written = {
+        name.removesuffix("_total"): set(re.findall(r"`(\w+)`", labels))
+        for names, labels in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+    for family in _observed_everything().registry.collect():
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert written[family.name] == labels, family.name
