@@ -160,7 +160,7 @@ def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
 
 def _deprecated(plugins: PluginManager) -> Iterator[Finding]:
     for warning in plugins.warnings:
-        yield Finding(level=Level.WARNING, what=warning, cure="See docs/evolving-hooks.md.")
+        yield Finding(level=Level.WARNING, what=warning, cure='See "How hooks change" in docs/writing-a-plugin.md.')
 
 
 class _Tried:
