@@ -67,6 +67,8 @@ def read_order(value: bytes, headers: tuple[tuple[str, bytes | None], ...] = ())
 
     Raises Unreadable.
     """
-    from adapter.flows.order_paid import parse_order_paid  # it needs pydantic, which most plugins' tests do not
+    from adapter.flows.messages.order_paid import (
+        parse_order_paid,  # it needs pydantic, which most plugins' tests do not
+    )
 
     return parse_order_paid(value, headers, None)

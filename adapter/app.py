@@ -27,7 +27,7 @@ from adapter.errors import BrokerUnavailable, SettingsError, TopicsMissing
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
-from adapter.flows.events import Notified
+from adapter.flows.messages.events import Notified
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Clock
 from adapter.flows.receive import Receiver
@@ -35,16 +35,17 @@ from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.planner_version import planner_version
+from adapter.kafka import topics as kafka_topics
+from adapter.kafka.client import AioKafka
+from adapter.kafka.compression import REPAIR_CODECS, unreadable_codecs
+from adapter.kafka.publisher import KafkaPublisher
 from adapter.protocol.notification import CallbackKind
 from adapter.provider.client import EcticketClient
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
 from adapter.sink_runner import SinkRunner
-from adapter.stream import topics as kafka_topics
-from adapter.stream.compression import REPAIR_CODECS, unreadable_codecs
 from adapter.stream.engine import Engine
-from adapter.stream.engine_thread import Runs
-from adapter.stream.publisher import KafkaPublisher
+from adapter.stream.engine_thread import StageRunner
 from adapter.stream.stage import Stage
 from adapter.web.admin import admin_app
 from adapter.web.callbacks import ReceiveStage, callbacks_app
@@ -108,7 +109,7 @@ def _tune_gc() -> None:
     gc.set_threshold(GC_THRESHOLD, 10, 10)
 
 
-class RunningStage(Runs, Protocol):
+class RunningStage(StageRunner, Protocol):
     """A stage as the app sees it: `stream.engine.Engine` behind a topic, `web.callbacks.ReceiveStage` behind a port."""
 
     @property
@@ -228,7 +229,7 @@ class Adapter:
     def _engine(self, stage: Stage[S]) -> Engine[S]:
         return Engine(
             stage,
-            self._connection,
+            AioKafka(self._connection),
             observer=self._metrics.stream,
             now=self._now,
             skips_group=wiring.skips_group(self._settings),
@@ -339,7 +340,7 @@ class Adapter:
         """
         if self._startup_problem is not None:
             return [self._startup_problem]
-        engines: Mapping[str, Runs] = self._engines or self._sink_runner.engines
+        engines: Mapping[str, StageRunner] = self._engines or self._sink_runner.engines
         return [f"the {name} stage {problem}" for name, engine in engines.items() for problem in _problems(engine)]
 
     def info(self) -> Mapping[str, object]:
@@ -357,7 +358,7 @@ class Adapter:
         }
 
 
-def _problems(engine: Runs) -> Iterator[str]:
+def _problems(engine: StageRunner) -> Iterator[str]:
     """What keeps this engine from taking records, with the cause where it is known."""
     causes = engine.problems
     if not engine.in_touch:

@@ -16,13 +16,14 @@ from adapter import wiring
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sink_thread import SinkThread
 from adapter.flows.deliver import DeliverStage, DeliveryObserver
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock
 from adapter.flows.retry_policy import RetryPolicy, RetryState
-from adapter.flows.signatures import RecordSigner
+from adapter.kafka.client import AioKafka
+from adapter.kafka.connection import KafkaConnection
 from adapter.settings import Settings
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.engine_thread import Aside, Runs
+from adapter.stream.engine_thread import EngineThread, StageRunner
 from adapter.stream.observer import StreamObserver
 
 
@@ -48,23 +49,25 @@ class SinkRunner:
             # A signer of its own: the engines of the sinks run on another thread.
             signer = wiring.record_signer(settings, wiring.merchant_book(settings))
             stage = _stage(settings, sink, observer, now, signer)
-            return Engine(stage, connection, observer=stream, now=now, skips_group=wiring.skips_group(settings))
+            return Engine(
+                stage, AioKafka(connection), observer=stream, now=now, skips_group=wiring.skips_group(settings)
+            )
 
-        factories: dict[str, Callable[[], Runs]] = {
+        factories: dict[str, Callable[[], StageRunner]] = {
             f"sink.{thread.name}": partial(engine, thread) for thread in self._threads
         }
-        self._aside = Aside("deliveries", factories)
+        self._engine_thread = EngineThread("deliveries", factories)
         self._started = False
 
     @property
-    def engines(self) -> Mapping[str, Runs]:
+    def engines(self) -> Mapping[str, StageRunner]:
         """The sinks' engines by stage; none before the start."""
-        return self._aside.engines
+        return self._engine_thread.engines
 
     @property
     def last_heartbeat(self) -> float:
         """When the engines' loop last turned (`time.monotonic`); now, while there is none."""
-        return self._aside.last_heartbeat if self._started else time.monotonic()
+        return self._engine_thread.last_heartbeat if self._started else time.monotonic()
 
     def stuck(self) -> Mapping[str, int]:
         """By sink, the deliveries that were given up and have not ended."""
@@ -75,13 +78,13 @@ class SinkRunner:
         if self._threads:
             for thread in self._threads:
                 thread.start()
-            await self._aside.start()
+            await self._engine_thread.start()
             self._started = True
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more, let deliveries end within the grace, commit; then let the sinks close what they have opened."""
         if self._started:
-            await self._aside.stop(grace_seconds)
+            await self._engine_thread.stop(grace_seconds)
             await asyncio.gather(*(thread.close() for thread in self._threads))
 
 

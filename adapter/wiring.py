@@ -19,13 +19,16 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.extensions.values import OrderRecord
+from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.number_history import NumberHistory
-from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Topics
-from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_tail
+from adapter.kafka.topics import TopicSpec
 from adapter.protocol.endpoints import PRODUCTION_URL, STAGE_URL, Family
 from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
@@ -34,9 +37,6 @@ from adapter.provider.transport import TransportKind, make_transport, tls_contex
 from adapter.settings import Settings
 from adapter.settings.merchants import MerchantBook
 from adapter.settings.signing_key import SigningKeyTexts
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import read_tail
-from adapter.stream.topics import TopicSpec
 
 PARTITIONS = 6
 """Partitions of a topic that is made without saying how many: as many processes can share its work."""

@@ -12,7 +12,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from adapter.wiring import PARTITIONS
 
 SUBMITTED = b"ecticket.issuance.submitted.v1"

@@ -14,8 +14,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 
-from adapter.local.ports import free_ports
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.kafka.connection import KafkaConnection
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.contenders import ResultsDisagreeError

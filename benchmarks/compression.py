@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from adapter.stream.compression import CODECS
+from adapter.kafka.compression import CODECS
 from adapter.stream.records import ProducerRecord
 from adapter.testing.fakes import FakeRecordContext
 from adapter.testing.harness import StageHarness

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adapter.demo.temporary_topics import remove
-from adapter.local.broker import LocalKafka
+from adapter.dev.demo.temporary_topics import remove
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka import topics
+from adapter.kafka.connection import KafkaConnection
 from adapter.settings import Settings, load
 from adapter.settings.groups import TopicSettings
-from adapter.stream import topics
-from adapter.stream.connection import KafkaConnection
 from adapter.wiring import PARTITIONS, topic_specs
 from benchmarks.orders import produce
 from benchmarks.processes import cpu_seconds, pin, require_proc, share_out_cores

@@ -20,7 +20,7 @@ from adapter import IssueType, Line, Order, OrderRecord, TicketItem, hookimpl
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
-from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.messages.order_paid import parse_order_paid
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from benchmarks.orders import order
 from benchmarks.reporting import Aim, Report

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from adapter.local.jars import KAFKA_VERSION
+from adapter.dev.local_kafka.jars import KAFKA_VERSION
 from benchmarks.orders import order
 
 _YARDSTICK_ORDERS = 50_000

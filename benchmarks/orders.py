@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaProducer
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 
 _NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")
 _ITEMS = ("VQT04959", "VNS21400", "BR103218", "CK851236")

@@ -20,9 +20,9 @@ from enum import StrEnum
 
 from rich.console import Console
 
-from adapter.local.ports import free_ports
-from adapter.sandbox.running import RunningSandbox
-from adapter.sandbox.settings import SandboxSettings
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.dev.sandbox.running import RunningSandbox
+from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapter.local.ports import free_ports
-from adapter.local.supervised import Supervised
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.dev.local_kafka.supervised import Supervised
 from adapter.settings import variable
 from benchmarks import profiled
 from benchmarks.ground import Ground

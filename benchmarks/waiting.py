@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
-from adapter.flows.events import Item
-from adapter.stream.connection import KafkaConnection
+from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
+from adapter.flows.messages.events import Item
+from adapter.kafka.connection import KafkaConnection
 from benchmarks import subjects
 from benchmarks.ground import Ground
 from benchmarks.orders import order_id, trade_no

@@ -18,10 +18,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import HealthCheck, settings
 from unclosed import watch_clients
 
+from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.errors import LocalKafkaError
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.topics import TopicSpec, create
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import TopicSpec, create
 
 _NOT_RUN = "BROKER TEST NOT RUN"
 

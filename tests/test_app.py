@@ -21,7 +21,7 @@ from adapter.app import STUCK_THREADS_MAX, Adapter
 from adapter.errors import HookFailed, PluginRejected, SettingsError
 from adapter.extensions.values import OrderRecord
 from adapter.settings import Settings, load
-from adapter.stream.engine_thread import Runs
+from adapter.stream.engine_thread import StageRunner
 
 RECORD = OrderRecord(topic="orders.paid", key=None, value=b"{}", timestamp=datetime(2026, 3, 1, tzinfo=UTC))
 
@@ -177,7 +177,7 @@ def test_readiness_names_the_cause(engine: dict[str, object], reasons: list[str]
     """Of each stage: what keeps it from reading, and why."""
     state = {"in_touch": True, "assigned": frozenset({("orders", 0)}), "standing_by": False, "problems": [], **engine}
 
-    assert list(app._problems(cast("Runs", SimpleNamespace(**state)))) == reasons
+    assert list(app._problems(cast(StageRunner, SimpleNamespace(**state)))) == reasons
 
 
 async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:

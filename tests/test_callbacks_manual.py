@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapter.flows.receive import PUBLISHED, REASONS
+from adapter.kafka.publisher import WITHIN_SECONDS
 from adapter.protocol.credentials import Credentials
 from adapter.protocol.notification import MEANINGS, pseudonym
 from adapter.settings.groups import CallbackSettings
-from adapter.stream.publisher import WITHIN_SECONDS
 from adapter.web.callbacks import LARGEST_BODY, REFUSED_AFTER_SECONDS
 from adapter.web.connection_limits import ConnectionLimits
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from adapter.flows.events import EVENTS, ParkReason
-from adapter.flows.header_schemas import EVENT_HEADERS
+from adapter.flows.messages.events import EVENTS, ParkReason
+from adapter.flows.messages.header_schemas import EVENT_HEADERS
 from adapter.settings.groups import TopicSettings
 
 ROOT = Path(__file__).parent.parent

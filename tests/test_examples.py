@@ -15,7 +15,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from conftest import TopicFactory
 
-from adapter.flows.events import (
+from adapter.flows.messages.events import (
     IssuanceData,
     IssuanceIssued,
     IssuanceSubmitted,
@@ -27,8 +27,8 @@ from adapter.flows.events import (
     issuance_event,
     notification_event,
 )
-from adapter.flows.order_paid import parse_order_paid
-from adapter.stream.connection import KafkaConnection
+from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.kafka.connection import KafkaConnection
 from adapter.stream.records import ProducerRecord
 
 ROOT = Path(__file__).parent.parent

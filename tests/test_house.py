@@ -1,9 +1,10 @@
-"""The picture of the house in `docs/architecture.md` is what the imports say."""
+"""The table of `docs/architecture.md` is what the imports say: they point one way, and there are no cycles."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,72 +12,102 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "adapter"
 
+CORE = {"issuance", "protocol", "stream", "provider", "extensions"}
+
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "protocol": {"errors"},
-    "issuance": {"protocol", "errors"},
-    "stream": {"errors"},
-    "provider": {"protocol", "errors"},
-    "extensions": {"issuance", "protocol", "errors"},
-    "flows": {"issuance", "protocol", "stream", "provider", "extensions", "errors"},
-    "web": {"flows", "issuance", "protocol", "stream", "provider", "extensions", "errors"},
-    "settings": {"protocol", "errors"},
-    "sandbox": {"protocol", "errors"},
-    "local": {"errors"},
+    "protocol": set(),
+    "issuance": {"protocol"},
+    "provider": {"protocol"},
+    "extensions": {"issuance", "protocol"},
+    "stream": set(),
+    "kafka": {"stream"},
+    "flows": CORE,
+    "operations": CORE | {"flows"},
+    "web": CORE | {"flows"},
+    "settings": {"protocol"},
 }
-"""What each room may import; `app`, `cli` and `testing` put rooms together and may import all of them."""
+"""What each package may import besides itself, `errors` and the public names in `adapter/__init__.py`."""
 
-PUTS_TOGETHER = {"app", "cli", "sink_runner", "demo", "log", "wiring", "testing", "__init__", "__main__"}
+BUILDERS = {"app", "wiring", "sink_runner", "log"}
+"""They put the packages above together."""
+
+MAY_IMPORT |= {package: {*MAY_IMPORT} | BUILDERS for package in BUILDERS}
+MAY_IMPORT["dev"] = {*MAY_IMPORT}
+MAY_IMPORT["testing"] = {*MAY_IMPORT}
+MAY_IMPORT["cli"] = {*MAY_IMPORT}
+MAY_IMPORT["__main__"] = {"cli"}
+
+NOT_HERE = {
+    "stream": {"aiokafka"},
+    "operations": {"typer", "rich"},
+    "protocol": {"asyncio", "httpx", "aiokafka"},
+    "issuance": {"asyncio", "httpx", "aiokafka"},
+}
+"""Libraries that a package does without, so that its code stays pure or free of a terminal."""
 
 
 def _modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def _room(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imported_rooms(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
+NAMES = {_name(path) for path in _modules()}
+
+
+def _imported(path: Path, *, at_import: bool = False) -> Iterator[str]:
+    """The modules that this one imports; `at_import`: only those which it imports when it is imported."""
+    for node in _nodes(ast.parse(path.read_text(encoding="utf-8")), at_import=at_import):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            names = [node.module or ""]
-            if node.module == "adapter":
-                names = [f"adapter.{alias.name}" for alias in node.names]
+            for alias in node.names:
+                member = f"{node.module}.{alias.name}"
+                yield member if member in NAMES else str(node.module)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            if name == "adapter" or name.startswith("adapter."):
-                yield name.removeprefix("adapter").lstrip(".").split(".")[0] or "__init__"
+            yield from (alias.name for alias in node.names)
+
+
+def _nodes(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not (at_import and (later or for_types)):
+            yield node
+            yield from _nodes(node, at_import=at_import)
+
+
+def _package(module: str) -> str:
+    return module.split(".")[1]
 
 
 @pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
-    """A room imports only the rooms below it."""
-    room = _room(path)
-    allowed = MAY_IMPORT.get(room)
+    """A package imports only what the table allows; what it does without appears nowhere in it."""
+    if path == PACKAGE / "__init__.py":
+        return
+    package = _package(_name(path))
+    imported = set(_imported(path))
+    own = {_package(module) for module in imported if module.startswith("adapter.")}
 
-    assert room in PUTS_TOGETHER or allowed is not None, f"{room} has no place in the picture"
-    if allowed is not None:
-        assert set(_imported_rooms(path)) - {room} <= allowed
+    assert own - {package, "errors"} <= MAY_IMPORT[package]
+    assert not {module.split(".")[0] for module in imported} & NOT_HERE.get(package, set())
 
 
-def test_no_lower_package_imports_what_puts_the_parts_together() -> None:
-    """`app` and `cli` are imported by nothing below them."""
-    for path in _modules():
-        if _room(path) not in PUTS_TOGETHER:
-            assert not set(_imported_rooms(path)) & (PUTS_TOGETHER - {"__init__"}), path
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Every module can be imported first."""
+    graph = {_name(path): set(_imported(path, at_import=True)) & NAMES - {_name(path)} for path in _modules()}
+
+    assert list(TopologicalSorter(graph).static_order())
 
 
 def test_only_settings_reads_the_environment() -> None:
-    """Parts receive values; the environment is read in one room."""
+    """Parts receive values; one package reads the environment."""
     for path in _modules():
-        if _room(path) in {"settings", "local", "demo"}:
-            continue  # the last two start processes, which inherit an environment
-        assert "os.environ" not in path.read_text(encoding="utf-8"), path
+        if _package(f"{_name(path)}.") not in {"settings", "dev"}:  # `dev` starts processes, which inherit it
+            assert "os.environ" not in path.read_text(encoding="utf-8"), path
 
 
 def test_modules_have_docstrings() -> None:

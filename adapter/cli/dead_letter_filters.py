@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 if TYPE_CHECKING:
-    from adapter.flows.dead_letter_view import DeadLetter
+    from adapter.operations.dead_letter_view import DeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -94,8 +94,8 @@ def filters(
 def _ensure_known(reason: str | None, stage: str | None) -> None:
     """A misspelt word would be an answer too: nothing is parked for it, so all seems well."""
     from adapter.extensions.suggestions import did_you_mean
-    from adapter.flows.events import ParkReason
-    from adapter.flows.events import Stage as ParkedAt
+    from adapter.flows.messages.events import ParkReason
+    from adapter.flows.messages.events import Stage as ParkedAt
 
     for value, option, known in ((reason, "--reason", get_args(ParkReason)), (stage, "--stage", get_args(ParkedAt))):
         if value is not None and value not in known:

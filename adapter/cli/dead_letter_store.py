@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from adapter.cli.output import counting, note
 
 if TYPE_CHECKING:
-    from adapter.flows.dead_letter_view import DeadLetter
+    from adapter.operations.dead_letter_view import DeadLetter
     from adapter.settings import Settings
     from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim
     from adapter.stream.records import Record
@@ -69,12 +69,13 @@ async def read_dead_letters(settings: Settings) -> tuple[DeadLetter, ...]:
 @asynccontextmanager
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
     """The letters, and the pile that they are taken from."""
+    from adapter.kafka.client import AioKafka
     from adapter.stream.acknowledged_topic import open_acknowledged_topic
     from adapter.wiring import kafka_connection
 
     dead_letters = await read_dead_letters(settings)
     async with open_acknowledged_topic(
-        kafka_connection(settings),
+        AioKafka(kafka_connection(settings)),
         topic=settings.topics.dead_letters,
         group=f"{settings.kafka.group_prefix}.dead-letters",
         records=[(dead_letter.partition, dead_letter.offset) for dead_letter in dead_letters],
@@ -106,8 +107,8 @@ async def collect(settings: Settings, keep: Callable[[Record, DeadLetter], T | N
 
 async def each_dead_letter(settings: Settings) -> AsyncGenerator[tuple[Record, DeadLetter], None]:
     """Each letter with its record, those of one partition in order."""
-    from adapter.flows.dead_letter_view import read_dead_letter
-    from adapter.stream.reading import read_to_end
+    from adapter.kafka.reader import read_to_end
+    from adapter.operations.dead_letter_view import read_dead_letter
     from adapter.wiring import kafka_connection
 
     async with aclosing(read_to_end(kafka_connection(settings), [settings.topics.dead_letters])) as records:
@@ -119,9 +120,9 @@ async def _handled_by_events(
     settings: Settings, dead_letters: Collection[DeadLetter], partitions: Collection[int]
 ) -> frozenset[str]:
     """The names of those letters that later events show to be dealt with, in partitions whose commits are forgotten."""
-    from adapter.flows.handled import handled_dead_letters
-    from adapter.flows.published_events import read_published_event
-    from adapter.stream.reading import read_to_end
+    from adapter.flows.messages.published_events import read_published_event
+    from adapter.kafka.reader import read_to_end
+    from adapter.operations.handled import handled_dead_letters
     from adapter.wiring import kafka_connection
 
     unsure = [dead_letter for dead_letter in dead_letters if dead_letter.partition in partitions]

@@ -18,7 +18,7 @@ from adapter.cli.replay import replay
 from adapter.cli.skip import skip
 
 if TYPE_CHECKING:
-    from adapter.flows.dead_letter_view import DeadLetter
+    from adapter.operations.dead_letter_view import DeadLetter
     from adapter.settings import Settings
     from adapter.stream.records import Record
 
@@ -147,8 +147,8 @@ def _print_histogram(heading: str, counts: Counter[str]) -> None:
 
 
 def _print_record(record: Record, dead_letter: DeadLetter, *, value: bool) -> None:
-    from adapter.flows.dead_letter_view import header_texts, text_of
-    from adapter.flows.record_history import PLAN
+    from adapter.flows.messages.record_history import PLAN
+    from adapter.operations.dead_letter_view import header_texts, text_of
 
     size = "none" if record.value is None else f"{len(record.value)} bytes"
     print_facts(
@@ -172,8 +172,8 @@ def _print_what_to_do(dead_letter: DeadLetter) -> None:
 
 
 def _record_json(record: Record, dead_letter: DeadLetter, *, value: bool) -> dict[str, object]:
-    from adapter.flows.dead_letter_view import header_texts, text_of
-    from adapter.flows.record_history import PLAN
+    from adapter.flows.messages.record_history import PLAN
+    from adapter.operations.dead_letter_view import header_texts, text_of
 
     entries = {
         **_plain(dead_letter),

@@ -36,8 +36,8 @@ def demo(
     """
     from rich.console import Console
 
-    from adapter.demo.run import run_demo
-    from adapter.local.broker import LocalKafka
+    from adapter.dev.demo.run import run_demo
+    from adapter.dev.local_kafka.broker import LocalKafka
 
     console = Console()
     broker = _given_broker(context)

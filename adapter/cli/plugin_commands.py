@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_group
 
 from adapter.cli.context import CommandContext
 from adapter.cli.help import AdapterGroup
 from adapter.errors import AdapterError, PluginRejected, SettingsError
+from adapter.extensions.command_hook import HOOK, plugin_commands
 
 if TYPE_CHECKING:
     from adapter.extensions.invocation import Implementation
     from adapter.extensions.manager import PluginManager
     from adapter.settings import Settings
-
-HOOK = "add_commands"
 
 
 class PluginGroup(AdapterGroup):
@@ -32,7 +30,7 @@ class PluginGroup(AdapterGroup):
     implementation: Implementation
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # the base is private
-        """Run the command. Raises PluginRefused for whatever it raises that is not meant for the command line."""
+        """Run the command. Raises PluginRejected for whatever it raises that is not meant for the command line."""
         try:
             result = super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
@@ -70,24 +68,15 @@ class RootGroup(AdapterGroup):
 def commands_of(plugins: PluginManager, name: str) -> PluginGroup | None:
     """The group with a plugin's commands, None for a plugin that adds none.
 
-    Raises PluginRefused with plugin, hook and cure.
+    Raises PluginRejected with plugin, hook and cure.
     """
-    from adapter.extensions.start_calls import call_provider_hook
-
-    implementations = [each for each in plugins.implementations(HOOK) if each.plugin == name]
-    if not implementations:
+    found = plugin_commands(plugins, name, cls=PluginGroup)
+    if found is None:
         return None
-    cli = typer.Typer(name=name, help=f"Commands of plugin {name}.", no_args_is_help=True, cls=PluginGroup)
-    for implementation in implementations:
-        call_provider_hook(implementation, {"cli": cli})
-    try:
-        made = get_group(cli)
-    except Exception as error:
-        message = implementations[0].describe(f"adds what typer makes no command of: {type(error).__name__}: {error}")
-        raise PluginRejected(f"{message}. Mend the plugin, or put its name into plugins.disabled.") from error
-    assert isinstance(made, PluginGroup)  # noqa: S101  # the class that was asked for
-    made.implementation = implementations[0]
-    return made
+    group, implementation = found
+    assert isinstance(group, PluginGroup)  # noqa: S101  # the class that was asked for
+    group.implementation = implementation
+    return group
 
 
 def _commands_of_plugin(ctx: typer.Context, name: str) -> PluginGroup | None:

@@ -29,14 +29,14 @@ from adapter.extensions.builtin.product_check import differences
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.number_history import TAIL_SECONDS, NumberHistory
 from adapter.flows.submission import PROBED_NUMBERS
+from adapter.kafka.compression import CODECS, REPAIR_CODECS, unreadable_codecs
+from adapter.kafka.reader import read_tail
+from adapter.kafka.unreadable_batches import find_unreadable
 from adapter.protocol.issue import TradeNoKind
 from adapter.provider.client import EcticketClient, Purpose
 from adapter.settings import Settings
 from adapter.settings.checks import check_settings
 from adapter.stream.blocked_partitions import skip_command
-from adapter.stream.compression import CODECS, REPAIR_CODECS, unreadable_codecs
-from adapter.stream.reading import read_tail
-from adapter.stream.unreadable_batches import find_unreadable
 from adapter.wiring import (
     TAIL_RECORDS,
     base_url,
@@ -51,8 +51,8 @@ from adapter.wiring import (
 if TYPE_CHECKING:
     from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
     from adapter.extensions.manager import PluginManager
+    from adapter.kafka.connection import KafkaConnection
     from adapter.protocol.credentials import Merchant
-    from adapter.stream.connection import KafkaConnection
 
 RTN_OK = 1
 PRODUCTS = 100

@@ -17,10 +17,10 @@ from adapter.cli.context import CommandContext, Json, MerchantId, command, flag
 from adapter.cli.output import counting, note
 
 if TYPE_CHECKING:
-    from adapter.flows.event_fields import OrderRef
-    from adapter.flows.published_events import PublishedEvent
-    from adapter.flows.reissue import FailedPart, Reissue
+    from adapter.flows.messages.event_fields import OrderRef
+    from adapter.flows.messages.published_events import PublishedEvent
     from adapter.issuance.plan import Part
+    from adapter.operations.reissue import FailedPart, Reissue
     from adapter.settings import Settings
     from adapter.stream.records import Record
 
@@ -91,7 +91,7 @@ def reissue_(
 
 async def _reissue(settings: Settings, request: ReissueRequest) -> None:
     """Read what was told, prepare the order, and then, as the only one who does, look again and write."""
-    from adapter.stream.exclusive_producer import exclusive_producer
+    from adapter.kafka.exclusive_producer import exclusive_producer
     from adapter.wiring import kafka_connection
 
     merchant_id, order_id = await _order_named(settings, request)
@@ -108,7 +108,7 @@ async def _reissue(settings: Settings, request: ReissueRequest) -> None:
 
 async def _order_named(settings: Settings, request: ReissueRequest) -> tuple[str, str]:
     """Merchant and id of the order. Raises Refused when nothing was told of it, a usage error when two are meant."""
-    from adapter.flows.reissue import orders_named
+    from adapter.operations.reissue import orders_named
 
     events = await _events(settings, request.which, request.merchant_id)
     named = sorted((merchant or "", order or "") for merchant, order in orders_named(events, request.which))
@@ -123,7 +123,7 @@ async def _order_named(settings: Settings, request: ReissueRequest) -> tuple[str
 
 
 async def _prepared(settings: Settings, request: ReissueRequest, merchant_id: str, order_id: str) -> Reissue:
-    from adapter.flows.reissue import NotReissued, difference, final_failures, reissue
+    from adapter.operations.reissue import NotReissued, difference, final_failures, reissue
     from adapter.wiring import merchant_book, record_signer
 
     events = await _events(settings, order_id, merchant_id)
@@ -155,8 +155,8 @@ async def _prepared(settings: Settings, request: ReissueRequest, merchant_id: st
 
 async def _events(settings: Settings, text: str, merchant_id: str | None) -> list[PublishedEvent]:
     """What was told of an order id or a trade number."""
-    from adapter.flows.published_events import may_concern, read_published_event
-    from adapter.stream.reading import read_to_end
+    from adapter.flows.messages.published_events import may_concern, read_published_event
+    from adapter.kafka.reader import read_to_end
     from adapter.wiring import kafka_connection
 
     events = []
@@ -173,8 +173,8 @@ async def _events(settings: Settings, text: str, merchant_id: str | None) -> lis
 async def _order_record(settings: Settings, request: ReissueRequest, failure: FailedPart) -> Record:
     """The order as it came, from its topic or from a file."""
     from adapter.errors import TopicsMissing
-    from adapter.flows.reissue import origin_of
-    from adapter.stream.reading import read_one
+    from adapter.kafka.reader import read_one
+    from adapter.operations.reissue import origin_of
     from adapter.stream.records import Record
     from adapter.wiring import kafka_connection
 
@@ -204,7 +204,7 @@ async def _order_record(settings: Settings, request: ReissueRequest, failure: Fa
 async def _planned(settings: Settings, record: Record, merchant_id: str) -> tuple[tuple[Part, ...], OrderRef]:
     """The order's parts under today's mapping. Raises Refused when a plugin skips it, OrderError when it has none."""
     from adapter.extensions.values import Ignore, OrderRecord, Skip
-    from adapter.flows.event_fields import order_ref_of
+    from adapter.flows.messages.event_fields import order_ref_of
     from adapter.issuance.plan import plan
     from adapter.wiring import make_hook_runner, merchant_book, plan_policy
 
@@ -244,8 +244,8 @@ def _check(parts: Sequence[Part]) -> None:
 
 async def _refuse_if_under_way(settings: Settings, trade_nos: Sequence[str], found: Sequence[FailedPart]) -> None:
     """Raises Refused when an earlier reissue has not ended yet: it waits on the deferred topic, or in a dead letter."""
-    from adapter.flows.reissue import plan_contains
-    from adapter.stream.reading import read_to_end
+    from adapter.kafka.reader import read_to_end
+    from adapter.operations.reissue import plan_contains
     from adapter.wiring import kafka_connection
 
     topics, since = settings.topics, min(failure.event.at for failure in found) - CLOCKS_DIFFER

@@ -36,10 +36,10 @@ from adapter.cli.sink_redelivery import SinkRedelivery
 
 if TYPE_CHECKING:
     from adapter.cli.dead_letter_store import DeadLetters
-    from adapter.flows.dead_letter_view import DeadLetter
+    from adapter.flows.messages.signatures import RecordSigner
     from adapter.flows.ports import Topics
-    from adapter.flows.replay import NotReplayed, ReplayRecord, SinkDelivery
-    from adapter.flows.signatures import RecordSigner
+    from adapter.operations.dead_letter_view import DeadLetter
+    from adapter.operations.replay import NotReplayed, ReplayRecord, SinkDelivery
     from adapter.settings import Settings
     from adapter.stream.acknowledged_topic import PartitionClaim
     from adapter.stream.records import Record
@@ -131,7 +131,7 @@ async def _replay(settings: Settings, options: ReplayOptions) -> int:
 
 async def _replay_chosen(settings: Settings, selection: Selection, replayer: Replayer, report: ReplayReport) -> None:
     from adapter.cli.dead_letter_store import each_dead_letter
-    from adapter.flows.replay import NotReplayed
+    from adapter.operations.replay import NotReplayed
     from adapter.wiring import flow_topics, merchant_book, record_signer
 
     if not selection.chosen:
@@ -160,8 +160,8 @@ async def _replay_record(
 ) -> ReplayRecord | SinkDelivery | NotReplayed:
     """What goes back, with the value of the record that was parked where the letter has lost its own."""
     from adapter.errors import TopicsMissing
-    from adapter.flows.replay import needs_origin, replay
-    from adapter.stream.reading import read_one
+    from adapter.kafka.reader import read_one
+    from adapter.operations.replay import needs_origin, replay
     from adapter.wiring import kafka_connection
 
     needed, origin = needs_origin(record, signer=signer), None
@@ -205,7 +205,7 @@ class Replayer:
         self, dead_letter: DeadLetter, replayed_record: ReplayRecord | SinkDelivery, *, at_once: bool
     ) -> None:
         """Replay this letter, now or together with the next ones."""
-        from adapter.flows.replay import SinkDelivery
+        from adapter.operations.replay import SinkDelivery
 
         claim = await self._taking(dead_letter.partition)
         if not claim.is_open(dead_letter.offset):

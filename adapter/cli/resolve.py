@@ -18,12 +18,12 @@ from adapter.errors import CallError
 
 if TYPE_CHECKING:
     from adapter.cli.dead_letter_store import DeadLetters
-    from adapter.flows.dead_letter_view import DeadLetter
     from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.number_history import NumberHistory
     from adapter.flows.number_owners import NumberOwners
     from adapter.flows.ports import Ecticket
-    from adapter.flows.resolve import EcticketAnswer, PendingIssuance, Resolution, Resolved
+    from adapter.operations.dead_letter_view import DeadLetter
+    from adapter.operations.resolve import EcticketAnswer, PendingIssuance, Resolution, Resolved
     from adapter.protocol.credentials import Merchant
     from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
@@ -87,7 +87,7 @@ def resolve_(
     ECTicket is asked first, and what it contradicts is refused. The events are those that would have been told, and
     the dead letter is dealt with; other parts of its order go on in a new one.
     """
-    from adapter.flows.resolve import Resolution
+    from adapter.operations.resolve import Resolution
 
     if as_ not in tuple(Resolution):
         raise typer.BadParameter(f"--as takes issued or failed, and not {as_!r}.")
@@ -135,7 +135,7 @@ async def _find_pending(
     Raises a usage error when they are of two merchants or of two orders.
     """
     from adapter.cli.dead_letter_store import collect
-    from adapter.flows.resolve import find_pending
+    from adapter.operations.resolve import find_pending
 
     names = {
         dead_letter.name
@@ -165,7 +165,7 @@ async def _find_pending(
 async def _history(settings: Settings, found: PendingIssuance) -> NumberHistory:
     """Whose the number is, and which numbers of its merchant should exist, as far as the issuances topic tells."""
     from adapter.flows.number_history import NumberHistory
-    from adapter.stream.reading import read_to_end
+    from adapter.kafka.reader import read_to_end
     from adapter.wiring import kafka_connection, merchant_book
 
     merchants = merchant_book(settings)
@@ -190,7 +190,7 @@ def _refusal(
     owners: NumberOwners,
 ) -> str | None:
     """Why it is not told: what ECTicket's word forbids."""
-    from adapter.flows.resolve import objection
+    from adapter.operations.resolve import objection
 
     if request.against_ecticket:
         return None
@@ -211,7 +211,7 @@ def _refusal(
 async def _query_status(settings: Settings, found: PendingIssuance, known: KnownNumbers) -> EcticketAnswer:
     """What ECTicket says of the number now; nothing certain when it cannot be asked."""
     from adapter.cli.ecticket import ecticket_client, pick_merchant
-    from adapter.flows.resolve import EcticketAnswer
+    from adapter.operations.resolve import EcticketAnswer
 
     merchant = pick_merchant(settings, found.merchant_id)
     async with ecticket_client(settings) as provider:
@@ -232,7 +232,7 @@ async def query_status(
     """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it."""
     from adapter.cli.number_lookup import look_up
     from adapter.flows.known_numbers import KnownNumbers
-    from adapter.flows.resolve import EcticketAnswer
+    from adapter.operations.resolve import EcticketAnswer
 
     number = found.trade_no
     numbers = (known or KnownNumbers()).to_query(merchant, number.kind)
@@ -243,7 +243,7 @@ async def query_status(
 
 
 def _known_status(trade_no: str, reply: ResultReply) -> EcticketAnswer:
-    from adapter.flows.resolve import EcticketAnswer
+    from adapter.operations.resolve import EcticketAnswer
 
     remark = f" ({reply.remark})" if reply.remark else ""
     status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "something unreadable"
@@ -257,7 +257,7 @@ async def _publish(
     found: Sequence[tuple[DeadLetter, PendingIssuance]],
 ) -> int:
     """Each letter in one transaction with what is told of it; of several, the same facts under the same ids."""
-    from adapter.flows.resolve import resolve
+    from adapter.operations.resolve import resolve
     from adapter.stream.stage import Outcome
     from adapter.wiring import flow_topics, merchant_book, record_signer
 

@@ -88,7 +88,7 @@ def sandbox(
     `PUT /_/faults` arms faults; `GET /_/orders`, `/_/notifications` and `/_/stats` show its books. All of it is in
     docs/sandbox.md.
     """
-    from adapter.sandbox import SandboxSettings, serve
+    from adapter.dev.sandbox import SandboxSettings, serve
 
     settings = SandboxSettings(
         host=host,

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from adapter.errors import SettingsError
-from adapter.flows.asyncapi import ASYNCAPI, Topic, asyncapi_document
-from adapter.flows.schemas import schema_files
+from adapter.flows.messages.asyncapi import ASYNCAPI, Topic, asyncapi_document
+from adapter.flows.messages.schemas import schema_files
 from adapter.settings.groups import Settings, TopicSettings
 from adapter.wiring import topic_specs
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from adapter.extensions.provided_sinks import ProvidedSink
     from adapter.extensions.sink_thread import SinkThread
-    from adapter.flows.replay import SinkDelivery
+    from adapter.operations.replay import SinkDelivery
     from adapter.settings import Settings
 
 

@@ -17,9 +17,9 @@ from adapter.cli.context import CommandContext, flag
 from adapter.cli.output import note
 
 if TYPE_CHECKING:
+    from adapter.kafka.connection import KafkaConnection
     from adapter.settings import Settings
     from adapter.stream.blockages import SkipRequest
-    from adapter.stream.connection import KafkaConnection
     from adapter.stream.port import TopicPartition, UnreadableBatch
 
 WHY_MAX_CHARACTERS = 500
@@ -102,7 +102,7 @@ async def _skip(
     settings: Settings, partition: TopicPartition, offset: int, why: str
 ) -> tuple[UnreadableBatch, SkipRequest] | str:
     """What was given up, or why nothing was."""
-    from adapter.stream.unreadable_batches import request_skip
+    from adapter.kafka.unreadable_batches import request_skip
     from adapter.wiring import kafka_connection, skips_group
 
     connection = kafka_connection(settings)
@@ -119,6 +119,6 @@ async def _skip(
 
 
 async def _problem(connection: KafkaConnection, partition: TopicPartition, offset: int) -> UnreadableBatch | None:
-    from adapter.stream.reading import first_unreadable
+    from adapter.kafka.reader import first_unreadable
 
     return (await first_unreadable(connection, {partition: offset}, seconds=LOOK_SECONDS)).get(partition)

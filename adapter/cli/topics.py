@@ -14,9 +14,9 @@ from adapter.cli.output import note, print_json, print_line, print_marked, print
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from adapter.stream.admin import TopicDescription
-    from adapter.stream.connection import KafkaConnection
-    from adapter.stream.topics import TopicSpec
+    from adapter.kafka.admin import TopicDescription
+    from adapter.kafka.connection import KafkaConnection
+    from adapter.kafka.topics import TopicSpec
 
 MAKE_THEM = "ecticket-adapter topics --create"
 
@@ -80,8 +80,8 @@ async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, mak
 
     Raises BrokerAway, StreamError and TopicsMissing as `stream.topics` does.
     """
-    from adapter.stream.admin import admin_session
-    from adapter.stream.topics import create, warnings
+    from adapter.kafka.admin import admin_session
+    from adapter.kafka.topics import create, warnings
 
     created = await create(connection, specs) if make else ()
     async with admin_session(connection) as cluster:

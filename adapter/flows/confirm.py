@@ -17,10 +17,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from adapter.errors import CallError, OrderError
-from adapter.flows import dead_letter_causes
-from adapter.flows.confirmation import Confirmation, confirmation_record, read_confirmation
-from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.events import (
+from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
+from adapter.flows.messages import dead_letter_causes
+from adapter.flows.messages.confirmation import Confirmation, confirmation_record, read_confirmation
+from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.events import (
     IssuanceData,
     IssuanceDelayed,
     IssuanceFailed,
@@ -30,12 +31,11 @@ from adapter.flows.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
+from adapter.flows.messages.order_paid import ISSUE_TYPES
+from adapter.flows.messages.record_history import RecordHistory, due_within, encoded_headers, verified_history
+from adapter.flows.messages.signatures import RecordSigner, Trust
 from adapter.flows.number_history import NumberHistory, OrderNumbers
-from adapter.flows.order_paid import ISSUE_TYPES
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.flows.record_history import RecordHistory, due_within, encoded_headers, verified_history
-from adapter.flows.signatures import RecordSigner, Trust
 from adapter.flows.signing_keys import KeyRing
 from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.actions import Failed, Park, ParkReason

@@ -22,14 +22,14 @@ import structlog
 from adapter.errors import OrderError
 from adapter.extensions.sink_thread import DeliveryAttempt
 from adapter.extensions.sinks import Event
-from adapter.flows import dead_letter_causes
-from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.event_reader import decode_event
 from adapter.flows.last_resort import bare_dead_letter, is_rejected_again
+from adapter.flows.messages import dead_letter_causes
+from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.event_reader import decode_event
+from adapter.flows.messages.record_history import unsigned_history
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock
-from adapter.flows.record_history import unsigned_history
 from adapter.flows.retry_policy import RetryPolicy, RetryState, next_retry_at, pause_until
-from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 

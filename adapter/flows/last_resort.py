@@ -12,11 +12,18 @@ from datetime import datetime
 import structlog
 
 from adapter.errors import OutcomeTooLarge
-from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.events import OrderParked, ParkReason, Stage, order_event, parking_distinctions, record_origin
+from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.events import (
+    OrderParked,
+    ParkReason,
+    Stage,
+    order_event,
+    parking_distinctions,
+    record_origin,
+)
+from adapter.flows.messages.record_history import RecordHistory
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Topics
-from adapter.flows.record_history import RecordHistory
-from adapter.flows.signatures import RecordSigner
 from adapter.stream.records import NotRead, ProducerRecord, Record
 from adapter.stream.stage import Outcome
 

@@ -21,9 +21,9 @@ import structlog
 
 from adapter.errors import StreamError
 from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.messages.published_events import PublishedEvent, read_published_event
 from adapter.flows.number_owners import NumberOwners
 from adapter.flows.ports import Merchants
-from adapter.flows.published_events import PublishedEvent, read_published_event
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no

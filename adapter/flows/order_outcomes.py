@@ -15,11 +15,11 @@ import structlog
 
 from adapter.errors import OrderError
 from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
-from adapter.flows import events
-from adapter.flows.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
-from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.event_fields import OrderRef, issuance_fields
-from adapter.flows.events import (
+from adapter.flows.messages import events
+from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
+from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.event_fields import OrderRef, issuance_fields
+from adapter.flows.messages.events import (
     IssuanceFailed,
     IssuanceSubmitted,
     OrderParked,
@@ -28,9 +28,9 @@ from adapter.flows.events import (
     order_event,
     parking_distinctions,
 )
+from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
-from adapter.flows.record_history import RecordHistory, encoded_headers, foreign_headers
-from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submission import PartResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted

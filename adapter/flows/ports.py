@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from adapter.flows.events import EventData
+from adapter.flows.messages.events import EventData
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import ResultReply

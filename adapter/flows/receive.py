@@ -20,8 +20,8 @@ from adapter.errors import (
     WrongAddressee,
     WrongChecksum,
 )
-from adapter.flows.event_fields import kind_name
-from adapter.flows.events import (
+from adapter.flows.messages.event_fields import kind_name
+from adapter.flows.messages.events import (
     Notified,
     OrderRefunded,
     TicketStatusChanged,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from adapter.flows.signatures import SigningKey, signing_key
+from adapter.flows.messages.signatures import SigningKey, signing_key
 from adapter.protocol.credentials import Merchant
 
 SETTLE_SECONDS: Final = 300.0

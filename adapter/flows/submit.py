@@ -24,14 +24,14 @@ import structlog
 from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.values import Ignore, OrderRecord, Skip
-from adapter.flows import dead_letter_causes
-from adapter.flows.event_fields import OrderRef, order_ref_of
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
+from adapter.flows.messages import dead_letter_causes
+from adapter.flows.messages.event_fields import OrderRef, order_ref_of
+from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, RunResult
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.flows.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
-from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submission import PartResult, Sleep, SubmissionRun
 from adapter.flows.untrusted_headers import UntrustedHeaders

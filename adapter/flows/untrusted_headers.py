@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
+from adapter.flows.messages.signatures import Trust
 from adapter.flows.ports import Clock, FlowObserver
-from adapter.flows.signatures import Trust
 from adapter.stream.records import Record
 
 _LOG_EVERY: Final = timedelta(seconds=10)

@@ -1,5 +1,5 @@
 """Records in, records out, offsets: an engine that never heard of tickets.
 
-`environment.py` and `records.py` are what others see; `engine.py` runs a stage. How exactly-once comes about is told at
+`stage.py` and `records.py` are what others see; `engine.py` runs a stage. How exactly-once comes about is told at
 the top of `engine.py`.
 """

@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 from adapter.errors import StreamError
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
 from adapter.stream.committer import MOST_TRANSACTION_BYTES
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.kafka_client import AioKafka
 from adapter.stream.partition_state import CommitBatch, PartitionState
 from adapter.stream.port import (
     BatchTooLarge,
     Commit,
+    Kafka,
     KafkaClientError,
     Member,
     RecordsTooLarge,
@@ -223,13 +222,13 @@ class PartitionClaim:
 
 @asynccontextmanager
 async def open_acknowledged_topic(
-    connection: KafkaConnection, *, topic: str, group: str, records: Iterable[tuple[int, int]]
+    kafka: Kafka, *, topic: str, group: str, records: Iterable[tuple[int, int]]
 ) -> AsyncIterator[AcknowledgedTopic]:
-    """The pile of the `records` that were read of `topic`, each a partition and an offset, as `group` remembers it.
+    """The `records` that were read of `topic`, each a partition and an offset, as `group` remembers it.
 
     Raises BrokerAway, KafkaTrouble.
     """
-    member = await AioKafka(connection).connect(group)
+    member = await kafka.connect(group)
     try:
         yield AcknowledgedTopic(member, topic, records)
     finally:

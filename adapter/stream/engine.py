@@ -34,10 +34,8 @@ from typing import Generic, TypedDict, TypeVar
 from adapter.errors import BrokerUnavailable
 from adapter.stream.blocked_partitions import BlockedPartitions, problems_of
 from adapter.stream.commit_metadata import short_fingerprint
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.initial_offsets import commit_latest_offsets
 from adapter.stream.intake import Intake
-from adapter.stream.kafka_client import AioKafka
 from adapter.stream.observer import Gauges, NullObserver, StreamObserver
 from adapter.stream.owned_partition import OwnedPartition
 from adapter.stream.partition_manager import PartitionManager
@@ -103,25 +101,23 @@ def _utc_now() -> datetime:
 
 
 class Engine(Generic[S]):
-    """Runs `stage` against the brokers of `connection`, in this process, until stopped.
+    """Runs `stage` in this process until stopped. `kafka` is the client; it makes the engine's members of the group.
 
-    `now` is the clock that waiting records go by. `kafka` is the client; aiokafka when None. `skips_group`: see
-    `blocked_partitions`.
+    `now` is the clock that waiting records go by. `skips_group`: see `blocked_partitions`.
     """
 
     def __init__(
         self,
         stage: Stage[S],
-        connection: KafkaConnection,
+        kafka: Kafka,
         *,
         observer: StreamObserver | None = None,
         now: Callable[[], datetime] = _utc_now,
-        kafka: Kafka | None = None,
         skips_group: str | None = None,
     ) -> None:
         self._stage = stage
         self._observer: StreamObserver = observer or NullObserver()
-        self._kafka: Kafka = kafka or AioKafka(connection)
+        self._kafka = kafka
         self._scheduler = RecordScheduler(stage, self._observer, now, self._fail)
         self._intake = Intake(stage, self._scheduler, self._observer)
         self._partitions = PartitionManager(

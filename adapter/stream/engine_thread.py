@@ -25,7 +25,7 @@ _MARGIN_SECONDS = 5.0
 """What ending may take beyond the grace: leaving the group, and being cancelled."""
 
 
-class Runs(Protocol):
+class StageRunner(Protocol):
     """An engine, as it is run here; `engine.Engine` is the one there is."""
 
     @property
@@ -40,15 +40,15 @@ class Runs(Protocol):
     async def stop(self, grace_seconds: float) -> None: ...
 
 
-class Aside:
+class EngineThread:
     """The engines that `makes` makes, by name, run on a thread called `name`; started once and stopped once."""
 
     def __init__(
-        self, name: str, makes: Mapping[str, Callable[[], Runs]], *, run_again_seconds: float = RUN_AGAIN_SECONDS
+        self, name: str, makes: Mapping[str, Callable[[], StageRunner]], *, run_again_seconds: float = RUN_AGAIN_SECONDS
     ) -> None:
         self._makes = makes
         self._run_again_seconds = run_again_seconds
-        self._engines: dict[str, Runs] = {}
+        self._engines: dict[str, StageRunner] = {}
         self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._ended: Future[None] = Future()
         self._grace = 0.0
@@ -56,7 +56,7 @@ class Aside:
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
 
     @property
-    def engines(self) -> Mapping[str, Runs]:
+    def engines(self) -> Mapping[str, StageRunner]:
         """The engines as they are now."""
         return dict(self._engines)
 
@@ -96,7 +96,7 @@ class Aside:
         await asyncio.gather(*(engine.stop(self._grace) for engine in self._engines.values()))
         await asyncio.gather(*running)
 
-    async def _keep(self, name: str, make: Callable[[], Runs], stopping: asyncio.Event) -> None:
+    async def _keep(self, name: str, make: Callable[[], StageRunner], stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
                 engine = self._engines[name] = make()

@@ -1,6 +1,6 @@
 """What the engine needs of a Kafka client, and what such a client promises: the edge where another one can move in.
 
-It refuses to know any client. `kafka_client.py` keeps these promises with aiokafka; the engine's tests keep them in
+It refuses to know any client. `client.py` keeps these promises with aiokafka; the engine's tests keep them in
 memory.
 """
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from adapter.sandbox.running import RunningSandbox
-from adapter.sandbox.settings import SandboxSettings
-from adapter.sandbox.web import Now, utc_now
+from adapter.dev.sandbox.running import RunningSandbox
+from adapter.dev.sandbox.settings import SandboxSettings
+from adapter.dev.sandbox.web import Now, utc_now
 
 T = TypeVar("T")
 

@@ -15,6 +15,8 @@ from typing import Final
 
 from adapter.errors import OrderError, PluginRejected
 from adapter.extensions.builtin import built_in_sources
+from adapter.extensions.command_hook import HOOK as COMMAND_HOOK
+from adapter.extensions.command_hook import plugin_commands
 from adapter.extensions.hook_runner import BUDGET_SECONDS
 from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.invocation import Implementation
@@ -149,13 +151,11 @@ def _of_model(plugin: object) -> tuple[Finding, ...]:
 
 
 def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
-    from adapter.cli.plugin_commands import HOOK, commands_of  # the command line, which most plugins have no part in
-
-    for implementation in plugins.implementations(HOOK):
+    for implementation in plugins.implementations(COMMAND_HOOK):
         try:
-            commands_of(plugins, implementation.plugin)
+            plugin_commands(plugins, implementation.plugin)
         except PluginRejected as refused:
-            yield from sentences(implementation.plugin, str(refused), hook=HOOK)
+            yield from sentences(implementation.plugin, str(refused), hook=COMMAND_HOOK)
 
 
 def _deprecated(plugins: PluginManager) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from itertools import count
 from typing import Final
 
 from adapter.extensions.sinks import Event
-from adapter.flows.event_reader import decode_event
-from adapter.flows.events import (
+from adapter.flows.messages.event_reader import decode_event
+from adapter.flows.messages.events import (
     EVENTS,
     EventData,
     IssuanceData,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
+from adapter.dev.sandbox.settings import PUBLIC_TEST_MERCHANTS
 from adapter.errors import LeaseLost
 from adapter.flows.ports import Topics
 from adapter.protocol.credentials import Merchant
-from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
 from adapter.settings.groups import TopicSettings
 from adapter.stream.records import Record
 

@@ -16,11 +16,11 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.values import OrderRecord
 from adapter.flows.confirm import ConfirmStage, PendingQuery
+from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
-from adapter.flows.order_paid import parse_order_paid
 from adapter.flows.ports import Ecticket
-from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy

@@ -19,6 +19,7 @@ from typing import Self
 
 import httpx
 
+from adapter.dev.sandbox.running import RunningSandbox
 from adapter.extensions.values import OrderRecord
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.endpoints import Family
@@ -27,7 +28,6 @@ from adapter.provider.client import EcticketClient
 from adapter.provider.limits import CallLimits
 from adapter.provider.time_source import TimeSource
 from adapter.provider.transport import TransportKind, make_transport, tls_context
-from adapter.sandbox.running import RunningSandbox
 from adapter.stream.records import Record
 from adapter.testing.background import BackgroundLoop
 from adapter.testing.clock import NOON, Clock

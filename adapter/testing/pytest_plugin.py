@@ -15,8 +15,8 @@ import pytest
 
 if TYPE_CHECKING:
     from adapter import Order, OrderRecord
+    from adapter.dev.sandbox import RunningSandbox
     from adapter.extensions.manager import PluginManager
-    from adapter.sandbox import RunningSandbox
     from adapter.testing import Clock, Events, MemoryStream, Orders
     from adapter.testing.plugins import Sections
 

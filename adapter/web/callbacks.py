@@ -24,7 +24,6 @@ from starlette.types import Receive, Scope, Send
 from adapter.errors import EnvelopeError, StreamError
 from adapter.flows.receive import Receiver, reason
 from adapter.protocol.notification import CallbackKind
-from adapter.stream.publisher import KafkaPublisher
 from adapter.web.connection_limits import ConnectionLimits, limited_protocol
 from adapter.web.refusal_log import RefusalLog
 from adapter.web.server import WebServer
@@ -34,6 +33,16 @@ REFUSED_AFTER_SECONDS = 0.1
 """From the whole request to a refusal: longer than any reason for one takes to find."""
 
 _log = structlog.stdlib.get_logger(__name__)
+
+
+class RunningPublisher(Protocol):
+    """The part of the publisher that the server runs and watches."""
+
+    @property
+    def in_touch(self) -> bool: ...
+    @property
+    def last_heartbeat(self) -> float: ...
+    async def run(self, stop: asyncio.Event) -> None: ...
 
 
 class CallbackObserver(Protocol):
@@ -144,7 +153,7 @@ class ReceiveStage:
     def __init__(
         self,
         app: Starlette,
-        publisher: KafkaPublisher,
+        publisher: RunningPublisher,
         observer: CallbackObserver,
         *,
         host: str,

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from benchmarks import bulkhead, callbacks, quick, sinks
 from benchmarks.ground import ground
 

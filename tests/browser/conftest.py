@@ -13,7 +13,7 @@ import pytest
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from adapter.sandbox import SandboxSettings
+from adapter.dev.sandbox import SandboxSettings
 
 from .harness import BrowserHarness, open_harness
 from .page import Page

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TypeVar
 
 import httpx
-from sandbox.helpers import MERCHANT, Clock, Payload
-from sandbox.receiver import Receiver
+from dev.sandbox.helpers import MERCHANT, Clock, Payload
+from dev.sandbox.receiver import Receiver
 
+from adapter.dev.sandbox import RunningSandbox, SandboxSettings
 from adapter.protocol.endpoints import Endpoint, Family, path
 from adapter.protocol.envelope import open_response, seal_request
-from adapter.sandbox import RunningSandbox, SandboxSettings
 
 TIMEOUT_SECONDS = 30
 

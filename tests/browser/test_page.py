@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sandbox.helpers import START, electronic, paper, serial
-from sandbox.test_order_store import line, request
+from dev.sandbox.helpers import START, electronic, paper, serial
+from dev.sandbox.test_order_store import line, request
 
+from adapter.dev.sandbox.order_store import Job, tickets
 from adapter.protocol.envelope import Request as Opened
-from adapter.sandbox.order_store import Job, tickets
 
 from .harness import BrowserHarness
 from .page import Page

@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka.connection import KafkaConnection
 from chaos.protections import PROTECTIONS, noticed, run_with, run_without
 from chaos.run import ChaosRun, run_plan
 from chaos.scenario import PROFILES, plan

@@ -17,7 +17,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from integration.cluster import PARTITIONS, Cluster, Worker, until
 
-from adapter.local.broker import LocalKafka
+from adapter.dev.local_kafka.broker import LocalKafka
 from chaos.scenario import FaultKind, Plan, ScheduledFault
 
 PLUGIN = "our_mapping.py"

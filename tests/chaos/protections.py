@@ -18,9 +18,12 @@ from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 
+from adapter.dev.sandbox.fault_types import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.flows import submit
-from adapter.flows.record_history import RecordHistory, verified_history
-from adapter.flows.signatures import Verified
+from adapter.flows.messages.record_history import RecordHistory, verified_history
+from adapter.flows.messages.signatures import Verified
 from adapter.flows.submission import SubmissionRun
 from adapter.issuance import decide
 from adapter.issuance.actions import Action, Send
@@ -28,14 +31,11 @@ from adapter.issuance.answers import ProbeAnswered
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.evidence import Evidence, NegativeAnswer
 from adapter.issuance.state import Hold, PartState, WaitReason
+from adapter.kafka import client
+from adapter.kafka.client import AioKafkaMember
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.lease import HeartbeatLease
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import AcceptRepeats, AnswerLostAfter, Maintenance, QueryOutage, ServerError, Slow
-from adapter.sandbox.faults import FaultRule
-from adapter.sandbox.settings import SandboxSettings
-from adapter.stream import kafka_client
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.kafka_client import AioKafkaMember
-from adapter.stream.lease import HeartbeatLease
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
@@ -85,7 +85,7 @@ def _no_fencing() -> None:
     def unfenced(*, transactional_id: str, **options: object) -> object:
         return AIOKafkaProducer(transactional_id=f"{transactional_id}.{uuid.uuid4().hex}", **options)
 
-    _replace(kafka_client, "AIOKafkaProducer", by=unfenced)
+    _replace(client, "AIOKafkaProducer", by=unfenced)
 
 
 def _no_seek_back() -> None:

@@ -20,8 +20,8 @@ from integration.event_log import Event
 from integration.order_source import OrderSource, PaidOrder, line
 
 from adapter import Line, TicketItem
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka.connection import KafkaConnection
 from chaos.fault_schedule import PLUGIN, FaultSchedule, running
 from chaos.result_check import Disagreements, check_results
 from chaos.scenario import Plan

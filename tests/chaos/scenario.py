@@ -13,8 +13,7 @@ from enum import StrEnum, unique
 
 from integration.order_source import PICKUP
 
-from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import (
+from adapter.dev.sandbox.fault_types import (
     AcceptRepeats,
     AnswerLostAfter,
     AnswerLostBefore,
@@ -26,8 +25,9 @@ from adapter.sandbox.fault_types import (
     ServerError,
     Slow,
 )
-from adapter.sandbox.faults import FaultRule
-from adapter.sandbox.settings import SandboxSettings
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.dev.sandbox.settings import SandboxSettings
+from adapter.protocol.endpoints import Endpoint
 
 
 @unique

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka.connection import KafkaConnection
 from chaos.run import ChaosRun, run_plan
 from chaos.scenario import PROFILES, FaultKind, plan
 

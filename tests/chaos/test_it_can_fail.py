@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from chaos.protections import PROTECTIONS, noticed, run_without
 from chaos.run import ChaosRun
 

@@ -13,8 +13,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adapter.cli import main
-from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.sandbox.settings import PUBLIC_TEST_MERCHANTS
+from adapter.kafka.connection import KafkaConnection
 
 MERCHANT = PUBLIC_TEST_MERCHANTS[0]
 KEYS = {"hash_key": MERCHANT.credentials.hash_key, "hash_iv": MERCHANT.credentials.hash_iv}

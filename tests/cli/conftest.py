@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from adapter.sandbox import RunningSandbox, SandboxSettings
+from adapter.dev.sandbox import RunningSandbox, SandboxSettings
+from adapter.kafka.connection import KafkaConnection
 from adapter.settings.groups import TopicSettings
-from adapter.stream.connection import KafkaConnection
 from adapter.testing.background import sandbox_in_a_thread
 
 from .command_runner import CLOSED_PORT, KEYS, MERCHANT, Commands, remove

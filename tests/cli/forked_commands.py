@@ -40,7 +40,7 @@ class Child:
 def main() -> int:
     """Run them all."""
     import adapter.app  # what most commands import, so that a child does not
-    import adapter.demo.run
+    import adapter.dev.demo.run
     import adapter.testing.conformance_suite  # noqa: F401
 
     wanted = json.loads(sys.argv[1])

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from aiokafka import codec
 
+from adapter.dev.sandbox import RunningSandbox
+from adapter.dev.sandbox.fault_types import Garbage, LockOut, Maintenance
+from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox import RunningSandbox
-from adapter.sandbox.fault_types import Garbage, LockOut, Maintenance
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 
 from .command_runner import MERCHANT, Commands, Result
 from .conftest import settings_for

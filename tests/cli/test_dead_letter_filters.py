@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from adapter.cli.dead_letter_filters import Filters, Selection, filters, is_meant, moment, select
-from adapter.flows.dead_letter_view import DeadLetter
-from adapter.flows.events import ParkReason, Stage
+from adapter.flows.messages.events import ParkReason, Stage
+from adapter.operations.dead_letter_view import DeadLetter
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

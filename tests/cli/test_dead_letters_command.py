@@ -13,13 +13,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from adapter.cli.dead_letter_filters import Filters, is_meant
-from adapter.flows.dead_letter_view import DeadLetter, header_texts, read_dead_letter
-from adapter.flows.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.events import Origin, record_origin
-from adapter.flows.record_history import RecordHistory
-from adapter.stream.connection import KafkaConnection
+from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
+from adapter.flows.messages.events import Origin, record_origin
+from adapter.flows.messages.record_history import RecordHistory
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import TopicSpec, create
+from adapter.operations.dead_letter_view import DeadLetter, header_texts, read_dead_letter
 from adapter.stream.records import ProducerRecord, Record
-from adapter.stream.topics import TopicSpec, create
 
 from .command_runner import Commands, remove
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from adapter.dev.sandbox import RunningSandbox
+from adapter.dev.sandbox.fault_types import AnswerLostAfter, Maintenance, QueryOutage
+from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox import RunningSandbox
-from adapter.sandbox.fault_types import AnswerLostAfter, Maintenance, QueryOutage
-from adapter.sandbox.faults import FaultRule
 
 from .command_runner import MERCHANT, Commands, Result
 

@@ -6,9 +6,9 @@ import pytest
 from flows.harness import Harness, derived
 
 from adapter.cli.resolve import query_status
-from adapter.flows.resolve import EcticketAnswer, PendingIssuance, find_pending
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
+from adapter.operations.resolve import EcticketAnswer, PendingIssuance, find_pending
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.testing.ecticket import LOST_BEFORE, UNKNOWN
 from adapter.testing.orders import MERCHANT

@@ -16,14 +16,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from flows.harness import SIGNER, Harness, derived
 
-from adapter.flows.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
-from adapter.flows.events import OrderSkipped, Origin, order_event
-from adapter.flows.record_history import RecordHistory
+from adapter.flows.messages.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
+from adapter.flows.messages.events import OrderSkipped, Origin, order_event
+from adapter.flows.messages.record_history import RecordHistory
 from adapter.issuance.decide import SubmitPolicy
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import read_to_end
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_to_end
+from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.records import ProducerRecord, Record
-from adapter.stream.topics import TopicSpec, create
 from adapter.testing.ecticket import LOST_BEFORE
 
 from .command_runner import MERCHANT, Commands, Result, in_own_process

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from adapter.dev.sandbox import RunningSandbox
+from adapter.dev.sandbox.fault_types import Maintenance
+from adapter.dev.sandbox.faults import FaultRule
 from adapter.protocol.taipei import TAIPEI
-from adapter.sandbox import RunningSandbox
-from adapter.sandbox.fault_types import Maintenance
-from adapter.sandbox.faults import FaultRule
 
 from .command_runner import Commands
 

@@ -11,13 +11,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from flows.harness import Harness
 
-from adapter.flows.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
+from adapter.flows.messages.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import read_to_end
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_to_end
+from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.records import ProducerRecord, Record
-from adapter.stream.topics import TopicSpec, create
 from adapter.testing.ecticket import LOST_BEFORE
 
 from .command_runner import MERCHANT, Commands

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 
 from .command_runner import Commands
 

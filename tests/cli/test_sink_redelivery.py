@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapter.cli.sink_redelivery import SinkRedelivery
-from adapter.flows.replay import SinkDelivery
+from adapter.operations.replay import SinkDelivery
 from adapter.settings import load
 from adapter.testing import Events
 

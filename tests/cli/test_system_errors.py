@@ -25,9 +25,9 @@ from typer.core import TyperCommand, TyperGroup
 from adapter.cli.commands import build_app
 from adapter.cli.output import note
 from adapter.cli.system_errors import explain, with_path
+from adapter.dev.local_kafka.jars import cache_directory
+from adapter.dev.sandbox import RunningSandbox
 from adapter.errors import LocalKafkaError
-from adapter.local.jars import cache_directory
-from adapter.sandbox import RunningSandbox
 from adapter.testing.background import BackgroundLoop
 
 from .command_runner import MERCHANT, Commands, in_own_process

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from adapter.cli.topics import Survey
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.topics import TopicSpec, create
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import TopicSpec, create
 
 from .command_runner import Commands
 

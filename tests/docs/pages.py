@@ -25,7 +25,7 @@ from typing import IO
 
 from examples.fresh import Fresh
 
-from adapter.local.ports import free_ports
+from adapter.dev.local_kafka.ports import free_ports
 
 _BLOCK = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"\b8700\b")

@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from adapter import TicketItem
 from adapter.cli.commands import build_app
-from adapter.demo.orders import sample_orders
+from adapter.dev.demo.orders import sample_orders
 from adapter.settings.loading import load
 
 ROOT = Path(__file__).parents[2]

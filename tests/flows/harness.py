@@ -12,18 +12,18 @@ from dataclasses import replace
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from adapter.flows.dead_letter_view import header_texts
-from adapter.flows.events import EVENTS
-from adapter.flows.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
+from adapter.flows.messages.events import EVENTS
+from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
+from adapter.flows.messages.schemas import schema_files
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Ecticket
-from adapter.flows.replay import ReplayRecord, replay
-from adapter.flows.schemas import schema_files
-from adapter.flows.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.operations.dead_letter_view import header_texts
+from adapter.operations.replay import ReplayRecord, replay
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock

@@ -12,7 +12,7 @@ import pytest
 from adapter.errors import OutcomeTooLarge, Unreadable
 from adapter.flows import confirm
 from adapter.flows.confirm import PendingQuery
-from adapter.flows.events import rfc3339
+from adapter.flows.messages.events import rfc3339
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from adapter.flows.record_history import shown_id
-from adapter.flows.replay import NotReplayed, ReplayRecord, needs_origin, replay
-from adapter.flows.signatures import Trust
+from adapter.flows.messages.record_history import shown_id
+from adapter.flows.messages.signatures import Trust
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
+from adapter.operations.replay import NotReplayed, ReplayRecord, needs_origin, replay
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, LOST_BEFORE, NOT_SENT
 from adapter.testing.fakes import TOPICS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from adapter.flows.reissue import NotReissued, final_failures, reissue
-from adapter.flows.replay import NotReplayed, replay
-from adapter.flows.signatures import RecordSigner
+from operations.test_reissue import ORDER_REF, _read
+
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.operations.reissue import NotReissued, final_failures, reissue
+from adapter.operations.replay import NotReplayed, replay
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import Record
 from adapter.testing.ecticket import LOST_AFTER, NOT_SENT, REFUSED
@@ -14,7 +16,6 @@ from adapter.testing.fakes import TOPICS, FakeMerchants, FakeRecordContext
 from adapter.testing.orders import MERCHANT
 from adapter.testing.outcome_reader import header
 from flows.harness import SERIAL, Harness, line
-from flows.test_reissue import ORDER_REF, _read
 
 REPLACED = Merchant(
     merchant_id=MERCHANT, credentials=Credentials(hash_key="n" * 16, hash_iv="m" * 16), known_trade_no="LONGAGO1"

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from adapter.errors import Unreadable
-from adapter.flows.event_value import BOM, Headers
-from adapter.flows.order_paid import parse_order_paid
+from adapter.flows.messages.event_value import BOM, Headers
+from adapter.flows.messages.order_paid import parse_order_paid
 from adapter.issuance.order import Customer, Line, Order, Voucher
 from flows.from_schema import values_of
 

@@ -1,6 +1,6 @@
 """Orders of every mixture, from the record to ECTicket's own rules: what is sent is accepted, whole, and once.
 
-The judge is the sandbox's, which `tests/sandbox/test_issue_pages.py` holds to the page "Ticket Issuance".
+The judge is the sandbox's, which `tests/dev/sandbox/test_issue_pages.py` holds to the page "Ticket Issuance".
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapter.dev.sandbox.catalogue import ItemCatalogue
+from adapter.dev.sandbox.issue_validation import IssueValidator
+from adapter.dev.sandbox.payload_parsing import read_issue
+from adapter.dev.sandbox.settings import SandboxSettings
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import TradeNoKind
 from adapter.protocol.taipei import TAIPEI
-from adapter.sandbox.catalogue import ItemCatalogue
-from adapter.sandbox.issue_validation import IssueValidator
-from adapter.sandbox.payload_parsing import read_issue
-from adapter.sandbox.settings import SandboxSettings
 from adapter.testing.clock import NOON
 from adapter.testing.outcome_reader import header
 from flows.harness import Harness, derived

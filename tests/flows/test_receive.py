@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from adapter.errors import AdapterError, BrokerUnavailable, EnvelopeError, NotAnEnvelope, UnreadableReply
+from adapter.flows.messages.schemas import schema_files
 from adapter.flows.receive import PUBLISHED, REASONS, Receiver
-from adapter.flows.schemas import schema_files
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.protocol.envelope import open_response, seal_request
 from adapter.protocol.notification import CallbackKind

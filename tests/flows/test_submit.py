@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from adapter import Skip
 from adapter.errors import LeaseLost
-from adapter.flows.events import rfc3339
+from adapter.flows.messages.events import rfc3339
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, QueryFirst, SubmitPolicy
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssuedItem, TradeNoKind

@@ -16,14 +16,13 @@ from stream.fake_kafka import FakeCluster, FakeKafka
 from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, hookimpl
 from adapter.errors import OutcomeTooLarge, TooLarge
 from adapter.flows import order_outcomes
-from adapter.flows.header_schemas import DEAD_LETTER_HEADERS
-from adapter.flows.signatures import RecordSigner
+from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS
+from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.submit import MAX_ORDER_BYTES
+from adapter.kafka.record_batches import ReadBudget, RecordReader
 from adapter.protocol.issue import IssueType
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.port import TopicPartition
-from adapter.stream.record_batches import ReadBudget, RecordReader
 from adapter.stream.records import NotRead
 from adapter.testing.ecticket import LOST_BEFORE
 from adapter.testing.fakes import TOPICS, FakeRecordContext
@@ -414,12 +413,10 @@ def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: st
         cluster = FakeCluster()
         cluster.largest = 2**30
         cluster.logs[source].extend(read)
-        kafka, connection = FakeKafka(cluster, (source,)), KafkaConnection(bootstrap_servers="fake:1")
+        kafka = FakeKafka(cluster, (source,))
         harness = Harness()
         engine: Engine[Any] = (
-            Engine(harness.confirm, connection, kafka=kafka)
-            if topic == TOPICS.confirmations
-            else Engine(harness.submit, connection, kafka=kafka)
+            Engine(harness.confirm, kafka) if topic == TOPICS.confirmations else Engine(harness.submit, kafka)
         )
         running = asyncio.create_task(engine.run())
         await until(

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapter.flows.confirmation import read_confirmation
+from adapter.flows.messages.confirmation import read_confirmation
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import IssueReply, IssueRequest

@@ -27,12 +27,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
-from adapter.local.ports import free_ports
-from adapter.sandbox.running import RunningSandbox
-from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS, SandboxSettings
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.dev.sandbox.running import RunningSandbox
+from adapter.dev.sandbox.settings import PUBLIC_TEST_MERCHANTS, SandboxSettings
+from adapter.kafka import topics
+from adapter.kafka.connection import KafkaConnection
 from adapter.settings import load
-from adapter.stream import topics
-from adapter.stream.connection import KafkaConnection
 from adapter.wiring import topic_specs
 from integration.event_log import EventLog, EventReader
 from integration.order_source import PaidOrder

@@ -20,7 +20,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from jsonschema import Draft202012Validator, FormatChecker
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 FORMATS = FormatChecker(formats=["date"])

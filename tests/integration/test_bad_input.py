@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiokafka import ConsumerRecord
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import Cluster, open_cluster
 from integration.order_source import OrderSource
 

@@ -12,12 +12,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from adapter.local.broker import LocalKafka
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.dev.sandbox.fault_types import AcceptRepeats, Slow
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import AcceptRepeats, Slow
-from adapter.sandbox.faults import FaultRule
 from adapter.stream.commit_metadata import CommitMetadata, encode
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster, until
 from integration.order_source import OrderSource
 

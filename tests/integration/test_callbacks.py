@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 from jsonschema import Draft202012Validator
 
-from adapter.flows.schemas import schema_files
-from adapter.local.broker import LocalKafka
-from adapter.local.ports import free_ports
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.flows.messages.schemas import schema_files
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.envelope import open_response, seal_request
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import MERCHANT, NO_TLS, Cluster, open_cluster, until
 from integration.event_log import all_there
 

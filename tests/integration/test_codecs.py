@@ -14,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.record.memory_records import MemoryRecords
 from confluent_kafka import Consumer, Message, Producer
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import Cluster, open_cluster
 from integration.order_source import OrderSource, PaidOrder
 

@@ -7,11 +7,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from adapter.dev.sandbox.fault_types import AnswerLostBefore, JobFails, JobNeverFinishes
+from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import AnswerLostBefore, JobFails, JobNeverFinishes
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import MERCHANT, Cluster, Worker, open_cluster
 from integration.commands import begin, run
 from integration.event_log import SLOW_MACHINE

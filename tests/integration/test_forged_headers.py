@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flows.test_forged_headers import FAR, PLANS
 
+from adapter.dev.sandbox.fault_types import NotAcceptedEnvelope
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import NotAcceptedEnvelope
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import open_cluster
 from integration.order_source import OrderSource
 

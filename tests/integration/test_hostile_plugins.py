@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import Cluster, Worker, open_cluster
 from integration.commands import run
 from integration.order_source import PICKUP, OrderSource, PaidOrder, line

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adapter.dev.sandbox.fault_types import AnswerLostBefore, Maintenance, QueryOutage
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import AnswerLostBefore, Maintenance, QueryOutage
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import Cluster, open_cluster
 from integration.event_log import SLOW_MACHINE
 from integration.order_source import OrderSource

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from adapter.dev.sandbox.fault_types import ServerError, Slow
+from adapter.dev.sandbox.faults import FaultRule
 from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from adapter.protocol.issue import TradeNo, TradeNoKind
-from adapter.sandbox.fault_types import ServerError, Slow
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import MERCHANT, open_cluster, until
 from integration.order_source import PICKUP, OrderSource, line
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from adapter.local.ports import free_ports
-from adapter.sandbox.fault_types import DelayedNotification, DuplicateNotification, TamperedNotification
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.ports import free_ports
+from adapter.dev.sandbox.fault_types import DelayedNotification, DuplicateNotification, TamperedNotification
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import MERCHANT, SANDBOX, Cluster, open_cluster
 from integration.event_log import all_there
 from integration.order_source import OrderSource

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import PARTITIONS, RUN, Cluster, Worker, open_cluster, until
 from integration.commands import run
 from integration.order_source import OrderSource

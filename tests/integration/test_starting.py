@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.kafka.connection import KafkaConnection
 from integration.cluster import RUN, Cluster, Worker, environment_of, launch, open_cluster, settings_for, until
 from integration.order_source import OrderSource
 

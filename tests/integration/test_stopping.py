@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from adapter.dev.sandbox.fault_types import AcceptRepeats, Slow
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import AcceptRepeats, Slow
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import Cluster, open_cluster
 from integration.order_source import OrderSource
 

@@ -6,8 +6,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import open_cluster
 from integration.order_source import OrderSource
 

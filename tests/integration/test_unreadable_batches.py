@@ -13,10 +13,10 @@ import pytest
 from stream.batch_bytes import GZIP, LZ4, SNAPPY, ZSTD, Written, batch
 from stream.raw_batches import send_raw
 
+from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.errors import StreamError
-from adapter.local.broker import LocalKafka
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.reading import read_one, read_to_end
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_one, read_to_end
 from integration.cluster import PARTITIONS, Cluster, Worker, open_cluster
 from integration.commands import run
 from integration.order_source import OrderSource

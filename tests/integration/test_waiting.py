@@ -6,10 +6,10 @@ import asyncio
 import time
 from pathlib import Path
 
+from adapter.dev.sandbox.fault_types import JobFails, JobNeverFinishes, LockOut, NotAcceptedEnvelope
+from adapter.dev.sandbox.faults import FaultRule
+from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
-from adapter.sandbox.fault_types import JobFails, JobNeverFinishes, LockOut, NotAcceptedEnvelope
-from adapter.sandbox.faults import FaultRule
-from adapter.stream.connection import KafkaConnection
 from integration.cluster import MERCHANT, OTHER_MERCHANT, Cluster, merchants, open_cluster
 from integration.event_log import SLOW_MACHINE
 from integration.order_source import OrderSource

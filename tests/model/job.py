@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from adapter.flows.record_history import RecordHistory, history_headers, read_history
+from adapter.flows.messages.record_history import RecordHistory, history_headers, read_history
 from adapter.issuance.actions import Action, Defer, Failed, Finish, Park
 from adapter.issuance.answers import CallResult, LastAccepted, QueryAnswer
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from adapter.errors import LeaseLost
-from adapter.flows.record_history import read_history
+from adapter.flows.messages.record_history import read_history
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, Probe, Query, Send, Wait
 from adapter.issuance.answers import (
     Accepted,

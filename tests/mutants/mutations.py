@@ -24,6 +24,8 @@ STREAM = "tests/stream/"
 ISSUANCE = "tests/issuance/"
 FLOWS = "tests/flows/"
 PROVIDER = "tests/provider/"
+KAFKA = "tests/kafka/"
+OPERATIONS = "tests/operations/"
 
 
 def _stream(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
@@ -38,12 +40,25 @@ def _flows(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
     return _mutation(f"flows: {name}", f"adapter/flows/{module}.py", old, new, FLOWS, tests)
 
 
+def _kafka(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"kafka: {name}", f"adapter/kafka/{module}.py", old, new, KAFKA, tests)
+
+
+def _operations(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
+    return _mutation(f"operations: {name}", f"adapter/operations/{module}.py", old, new, OPERATIONS, tests)
+
+
 def _provider(name: str, module: str, old: str, new: str, *tests: str) -> Mutation:
     return _mutation(f"provider: {name}", f"adapter/provider/{module}.py", old, new, PROVIDER, tests)
 
 
 def _mutation(name: str, file: str, old: str, new: str, folder: str, tests: tuple[str, ...]) -> Mutation:
-    return Mutation(name=name, file=file, old=old, new=new, tests=tuple(f"{folder}test_{test}.py" for test in tests))
+    return Mutation(name=name, file=file, old=old, new=new, tests=tuple(_test_file(folder, test) for test in tests))
+
+
+def _test_file(folder: str, test: str) -> str:
+    within, _, name = test.rpartition("/")
+    return f"{folder}{within}{'/' if within else ''}test_{name}.py"
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -147,14 +162,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "    if False:\n",
         "commit_metadata",
     ),
-    _stream(
+    _kafka(
         "the lease counts from the answer",
         "lease",
         "                self.prove(sent, generation)\n",
         "                self.prove(self._clock(), generation)\n",
         "lease",
     ),
-    _stream(
+    _kafka(
         "a heartbeat answered with an error proves the lease",
         "lease",
         "isinstance(request, _PROOFS) and response.error_code == _NO_ERROR",
@@ -282,9 +297,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "hand_off_quota",
         "        self._left -= count\n",
         "",
-        "moves",
+        "hand_off_quota",
     ),
-    _stream(
+    _kafka(
         "snappy inflates without a limit",
         "inflation",
         "    if cramjam.snappy.decompress_raw_len(block) > limit:\n",
@@ -418,7 +433,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     # --- flows: what is honoured, published and remembered -----------------------------------------------------------
     _flows(
         "an order whose plan was lost is sent again",
-        "record_history",
+        "messages/record_history",
         "    return is_claimed or any(_is_reissued(plan) for plan in plans)\n",
         "    return False\n",
         "lost_plans",
@@ -432,31 +447,31 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _flows(
         "headers without a signature are honoured",
-        "signatures",
+        "messages/signatures",
         "        return self.trust is Trust.VALID\n",
         "        return self.trust is not Trust.INVALID\n",
         "forged_headers",
     ),
     _flows(
         "unsigned headers do not even count as possibly sent",
-        "record_history",
+        "messages/record_history",
         "    return history.possibly_sent(max(moments, default=now))\n",
         "    return history\n",
         "forged_headers",
     ),
     _flows(
         "one merchant's keys sign another one's plan",
-        "signatures",
+        "messages/signatures",
         "        if not self.valid or self.key is None or self.key.merchant_id in (None, merchant_id):\n",
         "        if True:\n",
-        "signatures",
+        "messages/signatures",
     ),
     _flows(
         "the signature leaves the value out",
-        "signatures",
+        "messages/signatures",
         "    yield _field(value)\n",
         "",
-        "signatures",
+        "messages/signatures",
     ),
     _flows(
         "a number of another order is sent",
@@ -468,11 +483,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _flows(
         "a replay forgets that tickets may exist",
-        "record_history",
+        "messages/record_history",
         "replays=self.replays + 1, not_before=None)",
         "replays=self.replays + 1, not_before=None, possibly_sent_at=None)",
-        "record_history",
-        "replay",
+        "messages/record_history",
+        "../operations/replay",
     ),
     _flows(
         "a deferred order forgets that it may have been sent",

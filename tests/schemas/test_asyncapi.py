@@ -13,9 +13,9 @@ import yaml
 from jsonschema import Draft7Validator
 
 from adapter.cli.schema_folder import published_files
-from adapter.flows import asyncapi, schemas
-from adapter.flows.asyncapi import ASYNCAPI, Topic, asyncapi_document
-from adapter.flows.events import EVENTS, EventData, TopicRole
+from adapter.flows.messages import asyncapi, schemas
+from adapter.flows.messages.asyncapi import ASYNCAPI, Topic, asyncapi_document
+from adapter.flows.messages.events import EVENTS, EventData, TopicRole
 from adapter.settings.groups import TopicSettings
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"

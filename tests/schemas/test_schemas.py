@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from adapter.cli.schema_folder import published_files
 from adapter.errors import Unreadable
-from adapter.flows.events import EVENTS, EventData
-from adapter.flows.order_paid import parse_order_paid
-from adapter.flows.schemas import ORDER_PAID, schema_files
+from adapter.flows.messages.events import EVENTS, EventData
+from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.flows.messages.schemas import ORDER_PAID, schema_files
 
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 FORMATS = FormatChecker(formats=["date"])

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from adapter.stream.commit_metadata import CommitMetadata, decode
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import ProducerRecord, Record
@@ -103,7 +102,6 @@ async def running(
     """An engine at work, stopped at the end whatever happens."""
     engine = Engine(
         stage,
-        KafkaConnection(bootstrap_servers="fake:1"),
         **{"kafka": FakeKafka(cluster, partitions), **options},  # type: ignore[arg-type]  # a test's shorthand
     )
     task = asyncio.create_task(engine.run())

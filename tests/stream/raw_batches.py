@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaProducer
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.connection import KafkaConnection
 
 
 async def send_raw(connection: KafkaConnection, topic: str, *batches: bytes, partition: int = 0) -> list[int]:

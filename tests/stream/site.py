@@ -21,14 +21,15 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 from aiokafka.structs import OffsetAndMetadata
 
+from adapter.kafka.client import AioKafka
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_to_end
+from adapter.kafka.topics import TopicSpec, create
 from adapter.stream.commit_metadata import CommitMetadata, decode
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import NullObserver
-from adapter.stream.reading import read_to_end
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
-from adapter.stream.topics import TopicSpec, create
 
 SLOW_MACHINE = 4.0
 """How much slower than ours a machine may be before a test gives up; what is waited for is a fact, not a time."""
@@ -122,7 +123,7 @@ class Site:
     @asynccontextmanager
     async def at_work(self, *, grace: float = 3.0) -> AsyncIterator[Engine[bytes]]:
         """An engine at work, with its partitions in hand at first; stopped at the end."""
-        engine = Engine(SendsOnce(self), self.connection, observer=self.counts)
+        engine = Engine(SendsOnce(self), AioKafka(self.connection), observer=self.counts)
         self.engines.append(engine)
         task = asyncio.create_task(engine.run())
         try:
@@ -135,7 +136,7 @@ class Site:
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[Engine[bytes]]:
         """Another engine of the group, as in a second process; whatever the group gives it or not."""
-        engine = Engine(SendsOnce(self), self.connection, observer=self.counts)
+        engine = Engine(SendsOnce(self), AioKafka(self.connection), observer=self.counts)
         task = asyncio.create_task(engine.run())
         try:
             await until(lambda: task.done() or engine.in_touch, seconds=20)

@@ -14,11 +14,12 @@ from aiokafka.structs import OffsetAndMetadata
 from conftest import TopicFactory
 
 from adapter.errors import StreamError
+from adapter.kafka.client import AioKafka
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.reader import read_to_end
 from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim, open_acknowledged_topic
 from adapter.stream.commit_metadata import CommitMetadata, encode, new_owner, short_fingerprint
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.port import BatchTooLarge, TopicPartition
-from adapter.stream.reading import read_to_end
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from stream.fake_kafka import FakeCluster, FakeMember, FakeTransactionalProducer
@@ -42,7 +43,9 @@ class Table:
     @asynccontextmanager
     async def pile(self) -> AsyncIterator[AcknowledgedTopic]:
         partitions = [(record.partition, record.offset) for record in await self.read()]
-        async with open_acknowledged_topic(self.kafka, topic=self.topic, group=self.group, records=partitions) as pile:
+        async with open_acknowledged_topic(
+            AioKafka(self.kafka), topic=self.topic, group=self.group, records=partitions
+        ) as pile:
             yield pile
 
     async def open(self) -> list[int]:

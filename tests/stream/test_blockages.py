@@ -20,7 +20,6 @@ from adapter.stream.blockages import (
     write_request,
 )
 from adapter.stream.commit_metadata import LIMIT
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.port import Commit, TopicPartition, UnreadableBatch
@@ -285,7 +284,7 @@ async def test_a_request_that_cannot_be_read_does_not_end_the_engine(
     cluster.append(PAID, "a", "b")
     cluster.unreadable[PAID] = (1, 1)
     kafka = Refuses(cluster, (PAID,))
-    engine = Engine(Broken(), KafkaConnection(bootstrap_servers="fake:1"), kafka=kafka, skips_group=SKIPS)
+    engine = Engine(Broken(), kafka, skips_group=SKIPS)
     task = asyncio.create_task(engine.run())
     await until(lambda: "no access to the group" in caplog.text)
     del cluster.unreadable[PAID]

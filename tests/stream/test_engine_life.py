@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from adapter.errors import OffsetNotOpen
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.records import Record
@@ -95,7 +94,7 @@ async def test_what_is_in_flight_after_the_grace_is_cancelled_and_possibly_sent(
 
 async def test_stopping_before_running_is_fine(cluster: FakeCluster) -> None:
     """Nobody has to know which came first."""
-    engine = Engine(StageOfTests(), KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster))
+    engine = Engine(StageOfTests(), FakeKafka(cluster))
     await engine.stop(1)
     await engine.run()
 
@@ -137,7 +136,7 @@ async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeClu
 
     cluster.append(PAID, "a", "b")
     stage = StageOfTests(wait)
-    engine = Engine(stage, KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+    engine = Engine(stage, FakeKafka(cluster, [PAID]))
     task = asyncio.create_task(engine.run())
     await until(lambda: len(stage.handled) == 2)
     commit = cluster.commits[PAID]
@@ -162,7 +161,7 @@ async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(clus
             return replace(await super().prepare(record), not_before="tomorrow")  # type: ignore[arg-type]
 
     cluster.append(PAID, "a")
-    engine = Engine(Odd(), KafkaConnection(bootstrap_servers="fake:1"), kafka=FakeKafka(cluster, [PAID]))
+    engine = Engine(Odd(), FakeKafka(cluster, [PAID]))
 
     with pytest.raises(OffsetNotOpen, match="given to two tasks"):
         await asyncio.wait_for(engine.run(), 5)

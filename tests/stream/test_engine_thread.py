@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
-from adapter.stream.engine_thread import Aside
+from adapter.stream.engine_thread import EngineThread
 from adapter.stream.stage import Outcome, RecordContext
 from stream.engine_stories import PAID, StageOfTests, told, until
 from stream.fake_kafka import FakeCluster, FakeKafka
@@ -46,14 +45,14 @@ async def test_engines_run_aside_and_are_stopped_with_their_grace() -> None:
         made.append(FakeEngine())
         return made[-1]
 
-    aside = Aside("aside", {"one": make, "two": make})
-    before = aside.last_heartbeat
-    await aside.start()
+    engine_thread = EngineThread("aside", {"one": make, "two": make})
+    before = engine_thread.last_heartbeat
+    await engine_thread.start()
     await until(lambda: all(engine.thread for engine in made) and len(made) == 2)
-    assert list(aside.engines) == ["one", "two"]
-    await until(lambda: aside.last_heartbeat > before)
+    assert list(engine_thread.engines) == ["one", "two"]
+    await until(lambda: engine_thread.last_heartbeat > before)
 
-    await aside.stop(3.5)
+    await engine_thread.stop(3.5)
 
     assert {engine.thread for engine in made} == {"aside"}
     assert [engine.grace for engine in made] == [3.5, 3.5]
@@ -74,10 +73,10 @@ async def test_an_engine_that_ends_by_itself_is_run_again_and_the_others_go_on()
         other.append(FakeEngine())
         return other[-1]
 
-    aside = Aside("aside", {"fails": fails_at_first, "other": make}, run_again_seconds=0.01)
-    await aside.start()
+    engine_thread = EngineThread("aside", {"fails": fails_at_first, "other": make}, run_again_seconds=0.01)
+    await engine_thread.start()
     await until(lambda: len(made) == 2 and made[1].thread)
-    await aside.stop(0)
+    await engine_thread.stop(0)
 
     assert len(other) == 1
     assert other[0].grace == 0
@@ -93,13 +92,12 @@ async def test_an_engine_of_ours_works_aside(cluster: FakeCluster) -> None:
         return told(subject)
 
     def make() -> Engine[str]:
-        connection = KafkaConnection(bootstrap_servers="fake:1")
-        return Engine(StageOfTests(handle), connection, kafka=FakeKafka(cluster, [PAID]))
+        return Engine(StageOfTests(handle), FakeKafka(cluster, [PAID]))
 
-    aside = Aside("aside", {"test": make})
-    await aside.start()
+    engine_thread = EngineThread("aside", {"test": make})
+    await engine_thread.start()
     await until(lambda: len(cluster.told) == 2)
-    await aside.stop(1.0)
+    await engine_thread.stop(1.0)
 
     assert set(seen) == {"aside"}
     assert cluster.commits[PAID].offset == 2

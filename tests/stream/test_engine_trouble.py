@@ -13,7 +13,6 @@ import pytest
 from adapter.errors import LeaseLost
 from adapter.stream import committer, scheduler
 from adapter.stream import engine as engine_module
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.observer import NullObserver
 from adapter.stream.port import KafkaClientError
@@ -487,7 +486,7 @@ async def test_a_session_that_ends_quickly_makes_the_next_one_wait_longer(
 
     monkeypatch.setattr(asyncio, "sleep", sleeps)
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    engine = Engine(StageOfTests(), KafkaConnection(bootstrap_servers="fake:1"), kafka=Fails(cluster, (PAID,)))
+    engine = Engine(StageOfTests(), Fails(cluster, (PAID,)))
     running = asyncio.create_task(engine.run())
     try:
         async with asyncio.timeout(10):

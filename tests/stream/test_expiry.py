@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from adapter.local import broker as broker_module
-from adapter.local.broker import LocalKafka
-from adapter.local.properties import server_properties
-from adapter.stream.connection import KafkaConnection
+from adapter.dev.local_kafka import broker as broker_module
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.dev.local_kafka.properties import server_properties
+from adapter.kafka.connection import KafkaConnection
 from stream.site import SLOW_MACHINE, Site, named
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]

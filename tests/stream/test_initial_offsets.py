@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import TopicFactory
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.client import AioKafka
+from adapter.kafka.connection import KafkaConnection
 from adapter.stream.initial_offsets import commit_latest_offsets
-from adapter.stream.kafka_client import AioKafka
 from adapter.stream.port import TopicPartition
 from stream.engine_stories import DEFERRED, PAID, PAID_TOO, StageOfTests, note_at, running, until
 from stream.fake_kafka import FakeCluster, FakeKafka

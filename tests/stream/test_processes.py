@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.topics import TopicSpec, create
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topics import TopicSpec, create
 from stream.crew import Crew, Told
 from stream.remote import Remote
 

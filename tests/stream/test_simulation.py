@@ -15,7 +15,6 @@ import pytest
 
 from adapter.stream import engine as engine_module
 from adapter.stream import scheduler
-from adapter.stream.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import ProducerRecord, Record
@@ -93,7 +92,7 @@ class World:
     async def hire(self) -> None:
         sender = Sender(self.remote, self.chance)
         kafka = FakeKafka(self.cluster)
-        engine = Engine(sender, KafkaConnection(bootstrap_servers="fake:1"), kafka=kafka)
+        engine = Engine(sender, kafka)
         members = len(self.cluster.members)
         self.engines.append((engine, asyncio.create_task(engine.run()), sender))
         while len(self.cluster.members) == members:  # noqa: ASYNC110  # nobody signals joining

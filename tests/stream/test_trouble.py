@@ -18,11 +18,11 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from adapter.stream import kafka_client
+from adapter.kafka import client
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.fetched_records import FETCH_AT_ONCE
+from adapter.kafka.stable_offsets import StableOffsetFetchRequest
 from adapter.stream.commit_metadata import CommitMetadata, encode
-from adapter.stream.connection import KafkaConnection
-from adapter.stream.fetched_records import FETCH_AT_ONCE
-from adapter.stream.stable_offsets import StableOffsetFetchRequest
 from stream.site import SLOW_MACHINE, Site, named, until
 from stream.spoiled import Spoiler
 
@@ -100,7 +100,7 @@ async def test_partitions_that_are_added_are_read_without_waiting_for_the_client
     quick: KafkaConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By whichever process of a fleet gets them, from their first record on; the client itself looks once a minute."""
-    monkeypatch.setattr(kafka_client, "METADATA_MAX_AGE_MS", 3_600_000)
+    monkeypatch.setattr(client, "METADATA_MAX_AGE_MS", 3_600_000)
     site = await a_site(quick)
     async with site.at_work() as engine, site.beside() as other:
         await site.add_partitions(4)

@@ -19,7 +19,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from adapter.stream.connection import KafkaConnection
+from adapter.kafka.client import AioKafka
+from adapter.kafka.connection import KafkaConnection
 from adapter.stream.engine import Engine
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
@@ -90,7 +91,7 @@ async def main(task: dict[str, str]) -> None:
         session_timeout_seconds=float(task["session"]),
         transaction_timeout_seconds=float(task["transaction"]),
     )
-    engine = Engine(stage, connection)
+    engine = Engine(stage, AioKafka(connection))
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
     loop.add_signal_handler(signal.SIGTERM, lambda: stops.append(asyncio.ensure_future(engine.stop(5))))

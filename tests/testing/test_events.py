@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.flows.events import EVENTS, Notified
+from adapter.flows.messages.events import EVENTS, Notified
 from adapter.testing import NOON, Events
 from adapter.testing.events import SAMPLES
 

@@ -16,8 +16,8 @@ from adapter import (
     Unreadable,
     hookimpl,
 )
+from adapter.dev.sandbox import RunningSandbox
 from adapter.errors import PluginRejected
-from adapter.sandbox import RunningSandbox
 from adapter.testing import LOST_AFTER, LOST_BEFORE, REFUSED, Clock, MemoryStream, Orders, order_record
 from adapter.testing.outcome_reader import header
 from adapter.testing.pytest_plugin import MemoryStreamFactory

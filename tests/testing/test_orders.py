@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter import Line, Order
-from adapter.flows.order_paid import parse_order_paid
+from adapter.dev.sandbox.settings import PUBLIC_TEST_MERCHANTS
+from adapter.flows.messages.order_paid import parse_order_paid
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy, check
 from adapter.issuance.plan import plan as make_plan
-from adapter.sandbox.settings import PUBLIC_TEST_MERCHANTS
 from adapter.testing import NOON, Orders, order_record
 from adapter.testing.orders import MERCHANT
 

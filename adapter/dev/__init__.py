@@ -1,0 +1,1 @@
+"""What never runs in production: the sandbox, the local Kafka and the demo."""

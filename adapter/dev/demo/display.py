@@ -1,0 +1,89 @@
+"""What the demo shows: a live picture while it runs, then a table of what happened to each kind of order and why.
+
+Both are meant to be read at 80 columns, and use more where there are more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from adapter.dev.demo.orders import OrderKind
+
+DISPLAY_COLUMNS = 100
+"""The picture grows no wider than this; a bar across a whole screen says no more."""
+
+_ROWS: Mapping[str, tuple[str, str]] = {
+    "orders": ("white", "paid, and sent to Kafka"),
+    "submitted": ("cyan", "ECTicket has the issuance"),
+    "waiting": ("yellow", "for ECTicket's job to finish"),
+    "in doubt": ("magenta", "asked about before anything else"),
+    "issued": ("green", "the tickets exist"),
+    "failed": ("red", "no tickets, and none will come"),
+    "parked": ("bright_red", "a person must look at it"),
+}
+"""Each state with its colour and what it means."""
+
+
+def live_display(counts: Mapping[str, int], *, orders: int, issuances: int, seconds: float) -> RenderableType:
+    """The picture at one moment: a bar for each state, how far the run is, and at what rate.
+
+    `orders` are all there will be, and `issuances` what they become; the bars are drawn against them, so that they only
+    move when something happens.
+    """
+    bars = Table.grid(padding=(0, 2), expand=True)
+    for justify, ratio in (("left", None), ("right", None), ("left", 1), ("left", None)):
+        bars.add_column(justify="right" if justify == "right" else "left", ratio=ratio, no_wrap=True)
+    for name, (colour, meaning) in _ROWS.items():
+        most = orders if name == "orders" else issuances
+        bar = ProgressBar(total=max(1, most), completed=counts[name], complete_style=colour, finished_style=colour)
+        bars.add_row(Text(name, style=colour), str(counts[name]), bar, Text(meaning, style="dim"))
+    flow = Text("orders.paid → adapter → ECTicket (sandbox) → ecticket.issuances", style="bold")
+    settled = counts["accounted for"]
+    rate = settled / seconds if seconds > 0 else 0.0
+    foot = Text(f"{settled} of {orders} orders accounted for · {rate:.1f} a second · {seconds:.0f} s", style="dim")
+    return Constrain(Panel(Group(flow, Text(), bars, Text(), foot), title="ecticket-adapter demo"), DISPLAY_COLUMNS)
+
+
+def ending_table(by_kind: Sequence[tuple[OrderKind, Counter[str]]]) -> Table:
+    """What became of each kind of order, and why; what should not have happened is red."""
+    table = Table(title="What became of each kind of order", title_justify="left", title_style="bold")
+    table.box, table.pad_edge = SIMPLE_HEAD, False
+    table.add_column("kind")
+    table.add_column("orders", justify="right")
+    table.add_column("became")
+    table.add_column("because")
+    for kind, endings in by_kind:
+        as_expected = set(endings) == {kind.ending}
+        table.add_row(
+            kind.name,
+            str(endings.total()),
+            _became(kind, endings, as_expected=as_expected),
+            kind.reason if as_expected else f"expected: {kind.ending}",
+            style=None if as_expected else "bold red",
+        )
+    return table
+
+
+def _became(kind: OrderKind, endings: Counter[str], *, as_expected: bool) -> Text:
+    if not as_expected:
+        return Text(", ".join(f"{count} {ending}" for ending, count in endings.items()))
+    state = kind.ending.partition(" ")[0]
+    return Text(state, style=_ROWS[state][0])
+
+
+def verdict(disagreements: Sequence[str], *, orders: int, tickets: int, seconds: float) -> RenderableType:
+    """The last word: everything accounted for, or each disagreement by name."""
+    if not disagreements:
+        text = f"All {orders} orders are accounted for, in {seconds:.0f} s.\n"
+        return Text(f"{text}{tickets} tickets: none missing, none issued twice.", style="bold green")
+    lines = [f"{len(disagreements)} disagreements between what was told and the books:", *disagreements[:20]]
+    return Text("\n".join(lines), style="bold red")

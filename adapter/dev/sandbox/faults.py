@@ -1,0 +1,203 @@
+"""Which calls and notifications are hit by which fault: matching, chance, counts and lock-outs; time is an argument.
+
+Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`fault_types.py`);
+a fault whose slot is already taken does not see the call. Each sending of a notification counts as a call. Chance is
+drawn from one seeded generator per fault, so the same calls in the same order are hit again, whatever other faults
+there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+from adapter.dev.sandbox.fault_types import (
+    TARGETS,
+    AcceptRepeats,
+    AnswerFault,
+    Behaviour,
+    CorruptedChecksum,
+    DelayedNotification,
+    DuplicateNotification,
+    FaultTarget,
+    JobFails,
+    JobFault,
+    JobNeverFinishes,
+    LateEffect,
+    LockOut,
+    Maintenance,
+    NotAcceptedEnvelope,
+    Outage,
+    Slow,
+    TamperedNotification,
+    kind_of,
+    slot_of,
+)
+from adapter.dev.sandbox.notifications import NotificationKind
+
+NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, CorruptedChecksum)
+"""What is done to an accepted envelope; one that is not accepted is turned away as always."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
+
+    endpoint: FaultTarget
+    merchant_id: str | None
+    trade_no: str | None
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRule:
+    """One order to misbehave: what, to which calls, and how often.
+
+    `arrivals` counts, from 1, the calls that fit all the matchers; `count` is how often the fault fires at most.
+    """
+
+    behaviour: Behaviour
+    rate: float = 1.0
+    count: int | None = None
+    arrivals: frozenset[int] | None = None
+    endpoint: FaultTarget | None = None
+    merchant_id: str | None = None
+    trade_no: str | None = None
+    trade_no_prefix: str | None = None
+
+    def fits(self, call: Call) -> bool:
+        """Whether this fault may hit that call at all."""
+        trade_no = call.trade_no or ""
+        return (
+            call.endpoint in TARGETS[type(self.behaviour)]
+            and self.endpoint in (None, call.endpoint)
+            and self.merchant_id in (None, call.merchant_id)
+            and self.trade_no in (None, call.trade_no)
+            and (self.trade_no_prefix is None or trade_no.startswith(self.trade_no_prefix))
+            and (call.merchant_id is not None or not isinstance(self.behaviour, LockOut))
+            and (call.readable or not isinstance(self.behaviour, NEEDS_ENVELOPE))
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ArmedFault:
+    """A fault with its memory: how many calls it saw and how many it hit; an outage begins at the first it saw."""
+
+    fault: FaultRule
+    chance: Random
+    seen: int = 0
+    fired: int = 0
+    began: datetime | None = None
+
+    def fires(self, call: Call, now: datetime) -> bool:
+        """Count the call, and say whether this fault hits it."""
+        fault = self.fault
+        if not fault.fits(call):
+            return False
+        self.seen += 1
+        if isinstance(fault.behaviour, Outage) and not self._is_out(fault.behaviour, now):
+            return False
+        if fault.count is not None and self.fired >= fault.count:
+            return False
+        if fault.arrivals is not None and self.seen not in fault.arrivals:
+            return False
+        if self.chance.random() >= fault.rate:
+            return False
+        self.fired += 1
+        return True
+
+    def _is_out(self, outage: Outage, now: datetime) -> bool:
+        self.began = self.began or now
+        elapsed = (now - self.began).total_seconds()
+        return (elapsed % outage.every_seconds if outage.every_seconds else elapsed) < outage.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A merchant that is answered with 403 until then; `retry_after` says whether it is told how long."""
+
+    until: datetime
+    retry_after: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InjectedFaults:
+    """All that goes wrong with one call or one sending; nothing does by default."""
+
+    answer: AnswerFault | None = None
+    slow: Slow | None = None
+    job: JobFault | None = None
+    accept_repeats: bool = False
+    lock: Lock | None = None
+    copies: int = 1
+    tampered: bool = False
+    departure_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults in force. `fired` counts by name since the start, over every set of faults there was."""
+
+    seed: int = 0
+    armed: tuple[ArmedFault, ...] = ()
+    locks: dict[str, Lock] = field(default_factory=dict)
+    fired: Counter[str] = field(default_factory=Counter)
+
+    def arm(self, *faults: FaultRule, seed: int | None = None) -> None:
+        """Put these faults in force instead of those before; lock-outs that were running end."""
+        self.seed = self.seed if seed is None else seed
+        self.armed = tuple(
+            ArmedFault(fault=fault, chance=Random(f"{self.seed}/{index}")) for index, fault in enumerate(faults)
+        )
+        self.locks.clear()
+
+    def clear(self) -> None:
+        """Behave from now on; what was already set in motion (a late effect) still comes."""
+        self.arm()
+
+    def inject(self, call: Call, now: datetime) -> InjectedFaults:
+        """Say what goes wrong with this call, and count it."""
+        if lock := self._lock(call, now):
+            return InjectedFaults(lock=lock)
+        injected, taken = InjectedFaults(), set[str]()
+        for armed in self.armed:
+            behaviour = armed.fault.behaviour
+            if slot_of(behaviour) in taken or not armed.fires(call, now):
+                continue
+            taken.add(slot_of(behaviour))
+            self.fired[kind_of(behaviour)] += 1
+            injected = self._with_fault(injected, behaviour, call, now)
+        return injected
+
+    def _with_fault(self, injected: InjectedFaults, behaviour: Behaviour, call: Call, now: datetime) -> InjectedFaults:
+        match behaviour:
+            case Slow():
+                return replace(injected, slow=behaviour)
+            case JobNeverFinishes() | JobFails():
+                return replace(injected, job=behaviour)
+            case AcceptRepeats():
+                return replace(injected, accept_repeats=True)
+            case DuplicateNotification(copies=copies):
+                return replace(injected, copies=copies)
+            case TamperedNotification():
+                return replace(injected, tampered=True)
+            case DelayedNotification(seconds=seconds):
+                return replace(injected, departure_seconds=seconds)
+            case LockOut():
+                return replace(injected, lock=self._lock_out(behaviour, call, now))
+            case _:
+                return replace(injected, answer=behaviour)
+
+    def _lock(self, call: Call, now: datetime) -> Lock | None:
+        if isinstance(call.endpoint, NotificationKind):  # ECTicket is locked out of nothing itself
+            return None
+        lock = self.locks.get(call.merchant_id or "")
+        return lock if lock and now < lock.until else None
+
+    def _lock_out(self, lock_out: LockOut, call: Call, now: datetime) -> Lock:
+        lock = Lock(until=now + timedelta(seconds=lock_out.seconds), retry_after=lock_out.retry_after)
+        self.locks[call.merchant_id or ""] = lock
+        return lock

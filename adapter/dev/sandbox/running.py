@@ -1,0 +1,204 @@
+"""A sandbox on a real socket: inside this process for tests and the demonstration, or as the process itself.
+
+uvicorn's HTTP protocol runs under an accept loop of our own, because uvicorn's server takes the process's signals for
+itself and needs a tenth of a second to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from adapter.dev.sandbox.catalogue import ItemCatalogue
+from adapter.dev.sandbox.connection import SandboxProtocol
+from adapter.dev.sandbox.faults import Faults
+from adapter.dev.sandbox.notification_queue import NotificationQueue
+from adapter.dev.sandbox.notification_sender import NotificationSender
+from adapter.dev.sandbox.order_store import OrderStore
+from adapter.dev.sandbox.redemption import Declined, Done
+from adapter.dev.sandbox.settings import SandboxSettings
+from adapter.dev.sandbox.simulator import Simulator
+from adapter.dev.sandbox.stats import Stats
+from adapter.dev.sandbox.ticket_states import Act
+from adapter.dev.sandbox.web import Now, application, utc_now
+from adapter.errors import SettingsError
+from adapter.protocol.issue import TradeNoKind
+
+
+class RunningSandbox:
+    """A sandbox that serves as long as the `async with` lasts.
+
+        async with RunningSandbox() as sandbox:
+            ...  # call sandbox.base_url, look at sandbox.books
+
+    Without settings it takes any free port of loopback. `now` may be any clock that gives aware times.
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None, *, now: Now = utc_now) -> None:
+        self.settings = settings or SandboxSettings(port=0)
+        self._now = now
+        self._simulator = Simulator(self.settings)
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._sender = NotificationSender(self._simulator.notification_queue, self.settings, self._now)
+        self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def order_store(self) -> OrderStore:
+        """Every order; late effects whose time has come included."""
+        self._simulator.catch_up(self._now())
+        return self._simulator.order_store
+
+    @property
+    def catalogue(self) -> ItemCatalogue:
+        """The items."""
+        return self._simulator.catalogue
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force; `arm` and `clear` change them."""
+        return self._simulator.faults
+
+    @property
+    def stats(self) -> Stats:
+        """The counters."""
+        return self._simulator.stats
+
+    @property
+    def notification_queue(self) -> NotificationQueue:
+        """The notifications, those under way and what was answered."""
+        return self._simulator.notification_queue
+
+    async def all_delivered(self) -> None:
+        """Wait until every notification is answered or given up; as long as it serves."""
+        await self._sender.all_delivered()
+
+    def redeem(
+        self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
+    ) -> Done:
+        """Redeem one ticket of an order, or every one that can be, as `POST /_/orders/.../redeem` does.
+
+        To be called on the loop that serves; from another thread, use the POST.
+
+        Raises:
+            ValueError: it cannot be done; the sentence says why, and nothing was done.
+        """
+        return self._use(Act.REDEEM, merchant_id, trade_no, ticket_no, kind)
+
+    def refund(
+        self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
+    ) -> Done:
+        """Refund, in the same way. Raises as `redeem` does."""
+        return self._use(Act.REFUND, merchant_id, trade_no, ticket_no, kind)
+
+    @property
+    def base_url(self) -> str:
+        """Where the sandbox answers, without a slash at the end.
+
+        Raises:
+            RuntimeError: it does not serve.
+        """
+        if self._server is None:
+            raise RuntimeError("the sandbox does not serve: enter it with `async with` first")
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            SettingsError: nothing can listen at that host and port.
+        """
+        config = self._config()
+        config.load()
+
+        def accept() -> SandboxProtocol:
+            return SandboxProtocol(config=config, server_state=self._state, app_state={})
+
+        host, port = self.settings.host, self.settings.port
+        try:
+            self._server = await asyncio.get_running_loop().create_server(accept, host, port)
+        except OSError as error:
+            raise SettingsError(
+                f"nothing can listen at {host}:{port} ({error.strerror}); choose another port"
+            ) from error
+        self._sending = asyncio.create_task(self._sender.run(), name="sandbox-notifications")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, as `aclose`."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop listening and sending, break the connections there are, and wait for their handlers to notice."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks)
+        await self._server.wait_closed()
+        self._server = None
+        if self._sending is not None:
+            self._sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sending
+
+    def _use(self, act: Act, merchant_id: str, trade_no: str, ticket_no: str | None, kind: TradeNoKind | None) -> Done:
+        now = self._now()
+        self._simulator.catch_up(now)
+        key = self._simulator.redemptions.find(merchant_id, trade_no, kind)
+        if key is None:
+            raise ValueError(f"no order of merchant {merchant_id} has the number {trade_no}")
+        done = self._simulator.redemptions.carry_out(act, key, ticket_no, now)
+        match done:
+            case Declined(message=message):
+                raise ValueError(message)
+            case Done():
+                return done
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            application(self._simulator, self._now),
+            http=SandboxProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=self.settings.keep_alive_seconds,
+        )
+
+
+def serve(settings: SandboxSettings, *, ready: Callable[[str], None] = lambda _base_url: None) -> None:
+    """Serve until SIGINT or SIGTERM, then return; `ready` is told the base URL once the socket listens.
+
+    For the main thread of a process. Keys cannot be pickled, so a process that is spawned for this builds its settings
+    itself.
+
+    Raises:
+        SettingsError: nothing can listen at that host and port.
+    """
+    asyncio.run(_serve(settings, ready))
+
+
+async def _serve(settings: SandboxSettings, ready: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: there, Ctrl-C ends asyncio.run by itself
+            loop.add_signal_handler(number, stop.set)
+    async with RunningSandbox(settings) as sandbox:
+        ready(sandbox.base_url)
+        await stop.wait()

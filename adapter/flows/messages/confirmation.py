@@ -1,0 +1,83 @@
+"""A submitted issuance whose result is awaited: the record on the confirmations topic, with all that confirming needs.
+
+Internal to the adapter, yet durable for days: what an older version wrote must be readable, so fields are only added,
+with defaults; and what a newer one wrote, too, since both run while a new version is rolled out or back, so unknown
+fields are passed over. It holds no customer data.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adapter.errors import Unreadable
+from adapter.flows.messages.events import IssuanceData, Moment, Origin, issuance_key
+from adapter.stream.records import ProducerRecord
+
+
+class OriginData(BaseModel):
+    """Coordinates of the order record."""
+
+    model_config = ConfigDict(frozen=True)
+    topic: str
+    partition: int
+    offset: int
+
+
+class AwaitedIssuance(IssuanceData):
+    """What its later events will say of the issuance; unlike theirs, its data are open."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Confirmation(BaseModel):
+    """One awaited issuance."""
+
+    model_config = ConfigDict(frozen=True)
+    issuance: AwaitedIssuance
+    recovered: bool
+    submitted_at: Moment
+    queries: Annotated[int, Field(ge=0)] = 0
+    delayed: bool = False
+    not_before: Moment
+    origin: OriginData
+    traceparent: str | None = None
+
+    @property
+    def order_record(self) -> Origin:
+        """Where the order came from."""
+        return Origin(topic=self.origin.topic, partition=self.origin.partition, offset=self.origin.offset)
+
+    def updated(self, *, queries: int, delayed: bool, not_before: datetime) -> Confirmation:
+        """The same issuance, later."""
+        return self.model_copy(update={"queries": queries, "delayed": delayed, "not_before": not_before})
+
+
+def confirmation_record(
+    confirmation: Confirmation, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
+) -> ProducerRecord:
+    """The confirmation as a record for `topic`; `headers` are what it brings along from the dead letters."""
+    key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
+    return ProducerRecord(
+        topic=topic,
+        key=key.encode(),
+        value=confirmation.model_dump_json().encode(),
+        headers=(("content-type", b"application/json"), *headers),
+    )
+
+
+def read_confirmation(value: bytes | None) -> Confirmation:
+    """The confirmation in a record's value.
+
+    Raises Unreadable when it is none.
+    """
+    try:
+        return Confirmation.model_validate_json(value or b"")
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, mistake["loc"])) or mistake["type"] for mistake in error.errors())
+        raise Unreadable(
+            f"Not a confirmation of this adapter's ({fields}). Something else wrote to the confirmations topic; "
+            f"find it and take its right to write away."
+        ) from None

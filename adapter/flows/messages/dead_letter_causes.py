@@ -1,0 +1,97 @@
+"""From an error to the verdict on a dead letter: the reason by the error's class, and words that quote nobody's data.
+
+Contract, section 2.3. Exists so that both stories say the same of the same mistake. A mistake of the adapter's own is
+told by type and place, since its text may hold anything.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from pathlib import PurePath
+from typing import cast
+
+import structlog
+
+from adapter.errors import HookFailed, OrderError, OutcomeTooLarge
+from adapter.extensions.values import Ignore
+from adapter.flows.messages import events
+from adapter.flows.messages.dead_letters import DeadLetterCause
+from adapter.stream.records import Record
+
+_MAY_EXIST = (
+    "It may have been sent before all the same, so tickets may exist: look it up at ECPay before it is bought anew."
+)
+_TOO_LARGE = (
+    "What this record yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
+    "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record "
+    "(`ecticket-adapter dead-letters replay --reason too-large`)."
+)
+_DEAD_LETTER_TOO_LARGE = (
+    "The dead letter of this event is larger than its topic takes, so the sink's reason is not told. Raise "
+    "max.message.bytes of the dead letters, mend the sink, then deliver the event "
+    "(`ecticket-adapter dead-letters replay --stage deliver`)."
+)
+_INTERNAL = (
+    "The adapter itself failed on this record ({mistake}); tickets may exist. Report it with the adapter's version; "
+    "once that is mended, replay the record (`ecticket-adapter dead-letters replay --reason internal-error`)."
+)
+
+_NOT_DELIVERED = (
+    "The adapter itself failed on this event ({mistake}), so the sink was not told; orders and tickets are as it "
+    "says. Report it with the adapter's version; once that is mended, deliver the event "
+    "(`ecticket-adapter dead-letters replay --stage deliver`)."
+)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def from_order_error(error: OrderError, stage: events.Stage) -> DeadLetterCause:
+    """The verdict on a record that cannot become tickets as it stands."""
+    plugin = error.plugin if isinstance(error, HookFailed) else None
+    reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
+    return DeadLetterCause(reason=reason, stage=stage, message=str(error), plugin=plugin)
+
+
+def ignored_too_late(ignore: Ignore) -> DeadLetterCause:
+    """The verdict on a record that a plugin ignores now and that may have been sent as an order before."""
+    message = (
+        f"Plugin '{ignore.plugin}' ignores this record ({ignore.reason}), but an earlier version of the plugins or of "
+        "their settings may have sent it as an order, so tickets may exist. Look the order up at ECPay. If it has no "
+        "tickets, nothing else is to be done."
+    )
+    return DeadLetterCause(reason="unresolved", stage="parse", message=message, plugin=ignore.plugin)
+
+
+def from_exception(error: Exception, record: Record, stage: events.Stage) -> DeadLetterCause:
+    """The verdict on a record that broke the adapter, which is logged, or whose outcome no topic takes."""
+    if isinstance(error, OutcomeTooLarge):
+        return DeadLetterCause(
+            reason="too-large", stage=stage, message=_DEAD_LETTER_TOO_LARGE if stage == "deliver" else _TOO_LARGE
+        )
+    mistake = f"{type(error).__name__}{_code_location(error)}"
+    _log.error(
+        "a record broke the adapter",
+        stage=stage,
+        error=mistake,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+    )
+    message = _NOT_DELIVERED if stage == "deliver" else _INTERNAL
+    return DeadLetterCause(reason="internal-error", stage=stage, message=message.format(mistake=mistake))
+
+
+def with_tickets_warning(cause: DeadLetterCause) -> DeadLetterCause:
+    """The verdict with the warning that tickets may exist."""
+    return replace(cause, message=f"{cause.message} {_MAY_EXIST}")
+
+
+def as_unresolved(cause: DeadLetterCause) -> DeadLetterCause:
+    """The verdict on an order that may have been sent, under numbers that nobody can find out any more."""
+    return replace(with_tickets_warning(cause), reason="unresolved")
+
+
+def _code_location(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

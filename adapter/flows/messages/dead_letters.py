@@ -1,0 +1,109 @@
+"""A dead letter: the record as it came, with headers that say what happened, what to do, and what may have been sent.
+
+Contract, section 2.3. Spring's `kafka_dlt-*` headers come along in Spring's own encodings (big-endian integers), so
+that existing tools show where a record came from. Customer data stays in the value and the plan, where it came from;
+the message has none.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.flows.messages.events import ParkReason, Stage, rfc3339
+from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, foreign_headers, history_headers
+from adapter.flows.messages.signatures import RecordSigner
+from adapter.stream.records import ProducerRecord, Record
+
+RECORD_MAX_BYTES = 2 * 1024 * 1024
+"""What the dead-letter topic takes (contract, section 2)."""
+_FITS = RECORD_MAX_BYTES - 16 * 1024
+"""Bytes of key, value and headers that leave room for the framing of record and batch."""
+MESSAGE_MAX_CHARACTERS = 2000
+SINK = "ecticket-sink"
+OFFSETS = "ecticket-offsets"
+"""First and last offset that the dead letter of a record without content stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterCause:
+    """Why a record is parked: `message` is one sentence on what happened and one on what to do.
+
+    `sink` is the one that did not take an event, at stage deliver.
+    """
+
+    reason: ParkReason
+    stage: Stage
+    message: str
+    plugin: str | None = None
+    sink: str | None = None
+
+
+def dead_letter_record(
+    record: Record,
+    cause: DeadLetterCause,
+    history: RecordHistory,
+    *,
+    topic: str,
+    now: datetime,
+    signer: RecordSigner | None = None,
+) -> ProducerRecord:
+    """The record for the dead letters, without what the topic would not take.
+
+    First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
+    would stop its partition for good. The signature covers what is left.
+    """
+    versions = tuple(_ever_smaller(record, tuple(_added(cause, history, now)), topic))
+    dead_letter = next((dead_letter for dead_letter in versions if _size(dead_letter) <= _FITS), versions[-1])
+    return dead_letter if signer is None else signer.sign(dead_letter, history.merchant_id)
+
+
+def _ever_smaller(record: Record, added: tuple[tuple[str, bytes], ...], topic: str) -> Iterator[ProducerRecord]:
+    headers = (*foreign_headers(record.headers), *added)
+    omitted = () if VALUE_OMITTED in dict(added) else ((VALUE_OMITTED, b"true"),)
+    if record.not_read is not None:
+        range_ = f"{record.not_read.first}-{record.not_read.last}"
+        headers = added = (*added, (OFFSETS, range_.encode()), *omitted)
+    yield ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
+    if record.value is not None:
+        headers, added = (*headers, *omitted), (*added, *omitted)
+    yield ProducerRecord(topic=topic, key=record.key, value=None, headers=headers)
+    yield ProducerRecord(topic=topic, key=None, value=None, headers=added)
+    least = tuple(header for header in added if header[0] != PLAN)
+    yield ProducerRecord(topic=topic, key=None, value=None, headers=least)
+
+
+def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Iterable[tuple[str, bytes]]:
+    message = cause.message[:MESSAGE_MAX_CHARACTERS]
+    texts = {
+        "ecticket-stage": cause.stage,
+        "ecticket-reason": cause.reason,
+        "ecticket-message": message,
+        "ecticket-failed-at": rfc3339(now),
+        **history_headers(history),
+    }
+    if cause.plugin is not None:
+        texts["ecticket-plugin"] = cause.plugin
+    if cause.sink is not None:
+        texts[SINK] = cause.sink
+    texts.pop("ecticket-not-before", None)
+    for name, text in texts.items():
+        yield name, text.encode("utf-8", "replace")
+    yield "kafka_dlt-original-topic", history.origin.topic.encode()
+    yield "kafka_dlt-original-partition", struct.pack(">i", history.origin.partition)
+    yield "kafka_dlt-original-offset", struct.pack(">q", history.origin.offset)
+    yield "kafka_dlt-original-timestamp", struct.pack(">q", _milliseconds(history))
+    yield "kafka_dlt-exception-message", message.encode("utf-8", "replace")
+
+
+def _milliseconds(history: RecordHistory) -> int:
+    """The origin's timestamp as its topic keeps it."""
+    odd = history.odd_origin_timestamp
+    return int(history.origin_timestamp.timestamp() * 1000) if odd is None else odd
+
+
+def _size(dead_letter: ProducerRecord) -> int:
+    headers = sum(len(name.encode()) + len(text or b"") for name, text in dead_letter.headers)
+    return len(dead_letter.key or b"") + len(dead_letter.value or b"") + headers

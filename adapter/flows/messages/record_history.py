@@ -1,0 +1,395 @@
+"""What an order record brings along when it has been on its way before: the `ecticket-*` headers, read and written.
+
+Deferred records and dead letters carry them. With a valid signature (`signatures`) they are honoured on every topic, so
+a person may copy a dead letter back by hand; a header that cannot be read then makes the record unreadable, because
+guessing "never sent" from it would buy tickets on a guess. Without a valid signature only the safe direction counts:
+that the order may have been sent.
+
+Does not decide what is done next; it only remembers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from adapter.errors import Unreadable
+from adapter.flows.messages.events import Origin, record_origin, rfc3339
+from adapter.flows.messages.signatures import PREFIX, Trust, Verified
+from adapter.issuance.json_reader import YEARS
+from adapter.issuance.plan_codec import decode_plan
+from adapter.issuance.times import later
+from adapter.stream.records import Record, moment_of
+
+PLAN = "ecticket-plan"
+TIMESTAMP = "ecticket-timestamp"
+POSSIBLY_SENT_AT = "ecticket-possibly-sent-at"
+PARTS_DONE = "ecticket-parts-done"
+PLAN_LOST = "ecticket-plan-lost"
+STAGE = "ecticket-stage"
+DEAD_LETTER = "ecticket-dead-letter"
+ORDER_ID = "ecticket-order-id"
+MERCHANT_ID = "ecticket-merchant-id"
+VALUE_OMITTED = "ecticket-value-omitted"
+POSSIBLY_SENT_BY = "ecticket-possibly-sent-by"
+BY_REPLAY = "replay"
+TRACE = "traceparent"
+ID_MAX_CHARACTERS = 200
+_SPRING_PREFIX = "kafka_dlt-"
+_NEXT_MOMENT_SECONDS = 0.001
+_PARTITION_MAX = 2**31 - 1
+_OFFSET_MAX = 2**63 - 1
+_ODD_TIMESTAMP = re.compile(r"-?[0-9]{1,19}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordHistory:
+    """The way of one order so far. Times are aware, UTC."""
+
+    origin: Origin
+    origin_timestamp: datetime
+    first_seen: datetime
+    attempts: int = 0
+    replays: int = 0
+    possibly_sent_at: datetime | None = None
+    only_by_replay: bool = False
+    """It counts as possibly sent for no other reason than that it was replayed."""
+    parts_done: int = 0
+    """How many of the order's parts have events of their own. A reader that may not honour the plan still learns from
+    it that a part of this order was sent."""
+    not_before: datetime | None = None
+    plan: bytes | None = None
+    plan_lost: bool = False
+    """See `lost_plan`: whatever becomes of this record, its order is queried and never sent."""
+    order_id: str | None = None
+    merchant_id: str | None = None
+    dead_letter: Origin | None = None
+    """The dead letter that this record was before; the next `parked` event of the order has another id."""
+    value_omitted: bool = False
+    """The dead letter was too large for the record's value; the record that it came from may still have it."""
+    traceparent: str | None = None
+    odd_origin_timestamp: int | None = None
+    """See `Record.odd_timestamp`; of the first origin."""
+
+    def possibly_sent(self, at: datetime | None) -> RecordHistory:
+        """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
+        moments = [moment for moment in (self.possibly_sent_at, at) if moment is not None]
+        return replace(
+            self, possibly_sent_at=max(moments, default=None), only_by_replay=self.only_by_replay and at is None
+        )
+
+    def all_possibly_sent(self, at: datetime | None) -> RecordHistory:
+        """The same journey, remembering that *every* part may have been sent at `at`, whatever its plan knows of each.
+
+        The reader recognises it by a moment later than any in it (`plan_codec.resume`), which a clock that is
+        behind the one that wrote the plan must not hide.
+        """
+        known = self.possibly_sent_at
+        return self.possibly_sent(at if at is None or known is None else max(at, later(known, _NEXT_MOMENT_SECONDS)))
+
+    def before_sending(self) -> RecordHistory:
+        """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""
+        return replace(self, possibly_sent_at=None, only_by_replay=False) if self.only_by_replay else self
+
+    def never_sent(self) -> RecordHistory:
+        """The same journey where it is proven that nothing was ever sent: nobody is bound to the plan any more."""
+        return replace(self, possibly_sent_at=None, only_by_replay=False, parts_done=0, plan=None)
+
+    def of_order(self, merchant_id: str, order_id: str) -> RecordHistory:
+        """The same journey, of an order whose ids are known: dead letters and deferred records show them."""
+        return replace(self, merchant_id=shown_id(merchant_id) or self.merchant_id, order_id=shown_id(order_id))
+
+    def replayed(self, now: datetime) -> RecordHistory:
+        """The journey that begins with a replay: all clocks are reset, and what may have been sent is not forgotten."""
+        return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
+
+
+def read_history(record: Record, now: datetime) -> RecordHistory:
+    """The record's journey as its headers say; a record without `ecticket-*` headers is at its beginning.
+
+    Raises Unreadable naming the header that cannot be read.
+    """
+    return _history_from(record, dict(_texts(record.headers)), now)
+
+
+def unsigned_history(record: Record, now: datetime) -> RecordHistory:
+    """The journey of a record whose headers carry no valid signature: its beginning, and that it may have been sent.
+
+    Every header that says so counts, also one that cannot be read. A number of finished parts says so too.
+    """
+    claims = dict(record.headers)
+    history = _history_from(record, {}, now)
+    if POSSIBLY_SENT_AT not in claims and PARTS_DONE not in claims:
+        return history
+    moments = [_claimed_moment(value, now) for name, value in record.headers if name == POSSIBLY_SENT_AT]
+    return history.possibly_sent(max(moments, default=now))
+
+
+def verified_history(
+    record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
+) -> tuple[RecordHistory, Verified]:
+    """What a record's headers are believed of its way so far, and why no more than that.
+
+    `leniently` leaves out headers that cannot be read, for the record's dead letter.
+
+    Raises Unreadable, unless `leniently`, naming the signed header that cannot be read.
+    """
+    if not verified.valid:
+        return _without_plan(record, verified, now), verified
+    history = read_history_leniently(record, now) if leniently else read_history(record, now)
+    if history.plan is not None:
+        verified = verified.of_merchant(history.merchant_id or "")
+    if not verified.valid:
+        return _without_plan(record, verified, now), verified
+    return within_bounds(history, record, now, longest_wait=longest_wait), verified
+
+
+def _without_plan(record: Record, verified: Verified, now: datetime) -> RecordHistory:
+    history = unsigned_history(record, now)
+    if not lost_plan(record, verified):
+        return history
+    return replace(history, plan_lost=True, possibly_sent_at=history.possibly_sent_at or now)
+
+
+def lost_plan(record: Record, verified: Verified) -> bool:
+    """Whether a key that is not known here signed that parts have events, or that a number was reissued.
+
+    Mapped again, the order would get the numbers back that it had first. A part that was published as failed would be
+    issued, and what was reissued would be issued a second time.
+    """
+    if verified.trust is not Trust.UNKNOWN_KEY:
+        return False
+    plans = [value or b"" for name, value in record.headers if name == PLAN]
+    is_claimed = any(name in (PARTS_DONE, PLAN_LOST) for name, _ in record.headers)
+    return is_claimed or any(_is_reissued(plan) for plan in plans)
+
+
+def _is_reissued(plan: bytes) -> bool:
+    try:
+        return any(deferred.part.reissue for deferred in decode_plan(plan).parts)
+    except Unreadable:
+        return False
+
+
+def within_bounds(history: RecordHistory, record: Record, now: datetime, *, longest_wait: timedelta) -> RecordHistory:
+    """The journey without times that no adapter with the right clock could have written.
+
+    What a record says happened before it was read, so the order was not first seen later than now; nor was it seen
+    before its record was written. It waits no longer than the writer meant by the writer's own clock, and no longer
+    than an adapter ever waits. Times of sending stay, since they are compared with those in the plan; whoever resumes
+    the plan bounds them (`plan_codec.resume`).
+    """
+    written_at = history.origin_timestamp
+    first_seen = history.first_seen if written_at > now else max(history.first_seen, written_at)
+    not_before, sent_at = history.not_before, history.possibly_sent_at
+    return replace(
+        history,
+        first_seen=min(first_seen, now),
+        not_before=None if not_before is None else due_within(not_before, record, now, longest_wait),
+        possibly_sent_at=sent_at if sent_at is None or history.plan is not None else min(sent_at, now),
+    )
+
+
+def due_within(not_before: datetime, record: Record, now: datetime, longest_wait: timedelta) -> datetime:
+    """When a record is due that names a time: after the longest wait at most, whatever clock its writer had.
+
+    A record from the future was written by a fast clock, so it waits as long as was meant by that clock, from now on.
+    The topic's own time does not shorten a wait otherwise: a broker's clock may be slow.
+    """
+    written_at = max(record.timestamp, now)
+    meant = min(max(not_before - written_at, timedelta(0)), longest_wait)
+    return min(not_before, now + meant)
+
+
+def _claimed_moment(value: bytes | None, now: datetime) -> datetime:
+    """When an unsigned record says that it was sent; now where that cannot be read, or is still to come."""
+    try:
+        moment = _moment({POSSIBLY_SENT_AT: (value or b"").decode("utf-8")}, POSSIBLY_SENT_AT)
+    except (Unreadable, UnicodeDecodeError):
+        moment = None
+    return now if moment is None else min(moment, now)
+
+
+def read_history_leniently(record: Record, now: datetime) -> RecordHistory:
+    """The journey of a record for which `read_history` raised: all that can be read, for its dead letter.
+
+    A possibly-sent header that cannot be read counts as sent now: somebody knew that tickets may exist.
+    """
+    texts: dict[str, str] = {}
+    for name, value in record.headers:
+        try:
+            read = dict(_texts(((name, value),)))
+            if name in _READERS:
+                _READERS[name](read, name)
+        except Unreadable:
+            read = {name: rfc3339(now)} if name == POSSIBLY_SENT_AT else {}
+        texts.update(read)
+    return _history_from(record, texts, now)
+
+
+def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> RecordHistory:
+    origin_timestamp, odd = _timestamp(texts, TIMESTAMP) or (record.timestamp, record.odd_timestamp)
+    return RecordHistory(
+        origin=_origin(record, texts),
+        origin_timestamp=origin_timestamp,
+        odd_origin_timestamp=odd,
+        first_seen=_moment(texts, "ecticket-first-seen") or now,
+        attempts=_number(texts, "ecticket-attempts") or 0,
+        replays=_number(texts, "ecticket-replays") or 0,
+        possibly_sent_at=_moment(texts, POSSIBLY_SENT_AT),
+        only_by_replay=texts.get(POSSIBLY_SENT_BY) == BY_REPLAY,
+        parts_done=_number(texts, PARTS_DONE) or 0,
+        not_before=_moment(texts, "ecticket-not-before"),
+        plan=texts[PLAN].encode() if PLAN in texts else None,
+        plan_lost=PLAN_LOST in texts,
+        order_id=texts.get(ORDER_ID),
+        merchant_id=texts.get(MERCHANT_ID),
+        dead_letter=record_origin(record) if STAGE in texts else _coordinates(texts.get(DEAD_LETTER)),
+        value_omitted=VALUE_OMITTED in texts,
+        traceparent=_traceparent(record.headers),
+    )
+
+
+def history_headers(history: RecordHistory) -> dict[str, str]:
+    """The journey as headers, each present only where there is something to say."""
+    headers = {
+        "ecticket-topic": history.origin.topic,
+        "ecticket-partition": str(history.origin.partition),
+        "ecticket-offset": str(history.origin.offset),
+        TIMESTAMP: timestamp_text(history.origin_timestamp, history.odd_origin_timestamp),
+        "ecticket-first-seen": rfc3339(history.first_seen),
+        "ecticket-attempts": str(history.attempts),
+        "ecticket-replays": str(history.replays),
+    }
+    if history.possibly_sent_at is not None:
+        headers[POSSIBLY_SENT_AT] = rfc3339(history.possibly_sent_at)
+        if history.only_by_replay:
+            headers[POSSIBLY_SENT_BY] = BY_REPLAY
+    if history.parts_done:
+        headers[PARTS_DONE] = str(history.parts_done)
+    if history.plan_lost:
+        headers[PLAN_LOST] = "true"
+    if history.not_before is not None:
+        headers["ecticket-not-before"] = rfc3339(history.not_before)
+    if history.order_id:
+        headers[ORDER_ID] = history.order_id
+    if history.merchant_id:
+        headers[MERCHANT_ID] = history.merchant_id
+    if history.dead_letter is not None:
+        headers[DEAD_LETTER] = str(history.dead_letter)
+    if history.value_omitted:
+        headers[VALUE_OMITTED] = "true"
+    if history.plan is not None:
+        headers[PLAN] = history.plan.decode()
+    return headers
+
+
+def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
+    """A record's timestamp in a header: RFC 3339, or the topic's own number where no such time says it."""
+    return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
+
+
+def encoded_headers(history: RecordHistory) -> tuple[tuple[str, bytes], ...]:
+    """The journey as a record's headers."""
+    return tuple((name, text.encode()) for name, text in history_headers(history).items())
+
+
+def shown_id(text: str) -> str:
+    """An id as it stands in a header: UTF-8, one line, without invisible characters, of bounded length.
+
+    A plugin may read any id. Ids of the contract's form (1 to 64 characters) stay as they are.
+    """
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
+
+
+def foreign_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
+    """The headers as the shop sent them: ours and Spring's are left out, since they are replaced and never repeated."""
+    return tuple(header for header in headers if not header[0].startswith((PREFIX, _SPRING_PREFIX)))
+
+
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:
+    """The `ecticket-*` headers as text."""
+    texts = []
+    for name, value in headers:
+        if not name.startswith(PREFIX):
+            continue
+        try:
+            texts.append((name, (value or b"").decode("utf-8")))
+        except UnicodeDecodeError:
+            raise Unreadable(
+                f"The header {name} is not UTF-8 text. Send the record again with a readable one."
+            ) from None
+    return tuple(texts)
+
+
+def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
+    topic = texts.get("ecticket-topic")
+    partition, offset = _number(texts, "ecticket-partition"), _number(texts, "ecticket-offset")
+    if topic and partition is not None and offset is not None:
+        return Origin(topic=topic, partition=partition, offset=offset)
+    return record_origin(record)
+
+
+def _coordinates(text: str | None) -> Origin | None:
+    """`topic/partition/offset`; None where there is none, or another text."""
+    topic, _, rest = (text or "").partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (topic and all(each.isascii() and each.isdigit() and len(each) <= 19 for each in (partition, offset))):
+        return None
+    return Origin(topic=topic, partition=int(partition), offset=int(offset))
+
+
+def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
+    if name not in texts:
+        return None
+    try:
+        moment = datetime.fromisoformat(texts[name])
+        if moment.tzinfo is not None and moment.year in YEARS:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Unreadable(f"The header {name} is no RFC 3339 time with a zone from {YEARS.start} on. Fix or remove it.")
+
+
+def _timestamp(texts: Mapping[str, str], name: str) -> tuple[datetime, int | None] | None:
+    """`Record.timestamp` and `Record.odd_timestamp`, as `timestamp_text` wrote them."""
+    text = texts.get(name, "")
+    if _ODD_TIMESTAMP.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+        return moment_of(int(text))
+    moment = _moment(texts, name)
+    return None if moment is None else (moment, None)
+
+
+def _number(texts: Mapping[str, str], name: str) -> int | None:
+    text = texts.get(name)
+    if text is None:
+        return None
+    largest = _PARTITION_MAX if name == "ecticket-partition" else _OFFSET_MAX
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= largest):
+        raise Unreadable(f"The header {name} is no decimal number up to {largest}. Mend or remove it.")
+    return int(text)
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
+    "ecticket-partition": _number,
+    "ecticket-offset": _number,
+    "ecticket-attempts": _number,
+    "ecticket-replays": _number,
+    PARTS_DONE: _number,
+    TIMESTAMP: _timestamp,
+    "ecticket-first-seen": _moment,
+    POSSIBLY_SENT_AT: _moment,
+    "ecticket-not-before": _moment,
+}
+
+
+def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The trace context (W3C), from Kafka's header or the CloudEvents extension; a broken one is only dropped."""
+    for name, value in headers:
+        text = (value or b"").decode("latin-1") if name.lower() in (TRACE, f"ce_{TRACE}") else ""
+        if _TRACEPARENT.fullmatch(text):
+            return text
+    return None

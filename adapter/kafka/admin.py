@@ -1,0 +1,217 @@
+"""One short talk with the brokers about topics: asked, answered, closed, and over within a bound.
+
+It exists to keep the untyped client away from those who only want facts, and because the client's own admin class makes
+topics by merely asking for them where brokers allow that; here nothing is made that was not asked for. It refuses to
+judge what it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from adapter.errors import BrokerUnavailable, StreamError
+from adapter.kafka.connection import KafkaConnection
+
+ANSWER_SECONDS = 10.0
+"""How long a whole talk may take that only asks."""
+
+CREATE_SECONDS = 60.0
+"""How long brokers may take to make topics: they write to disk and elect leaders, which a busy machine does slowly."""
+
+_TOPIC = 2  # the resource type of topics in DescribeConfigs
+_PROBE_SECONDS = 3.0
+_THERE = (errors.NoError.errno, errors.LeaderNotAvailableError.errno)
+_MADE = (errors.NoError.errno, errors.TopicAlreadyExistsError.errno)
+_NO_SUCH_TOPIC = (errors.UnknownTopicOrPartitionError.errno, errors.InvalidTopicError.errno)
+AWAY = (
+    OSError,
+    TimeoutError,
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.RequestTimedOutError,
+    errors.StaleMetadata,
+)
+"""What the client raises when nobody is there, or not in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """A topic as it should be: its name, how many partitions, and the settings that matter (`retention.ms` and so on).
+
+    `replication` is how many brokers keep each partition; -1 leaves it to the brokers' default.
+    """
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    replication: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicDescription:
+    """A topic as the brokers describe it; `ready` when every partition has a leader."""
+
+    name: str
+    partitions: tuple[int, ...]
+    replication: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicRejection:
+    """Why the brokers would not make a topic: the name of Kafka's error, and what the broker said."""
+
+    name: str
+    message: str
+
+
+class Admin:
+    """What can be asked; made by `admin_session`."""
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client = client
+
+    async def topics(self, names: Collection[str]) -> dict[str, TopicDescription]:
+        """Those of `names` that exist. Raises StreamError when the brokers will not say."""
+        answer = await self._ask(MetadataRequest(list(names), allow_auto_topic_creation=False))
+        found = {}
+        for topic in answer["topics"]:
+            code, name = topic["error_code"], topic["topic"]
+            if code in _NO_SUCH_TOPIC:
+                continue
+            if code not in _THERE:
+                raise StreamError(_unspoken(name, errors.for_code(code).__name__))
+            found[name] = _facts(name, topic["partitions"])
+        return found
+
+    async def create(self, specs: Collection[TopicSpec]) -> dict[str, TopicRejection]:
+        """Ask for topics to be made; returns those that were refused. One that exists by now is as good as made."""
+        wanted = [_wanted(spec) for spec in specs]
+        answer = await self._ask(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
+        return {
+            topic["topic"]: TopicRejection(
+                name=errors.for_code(topic["error_code"]).__name__,
+                message=topic.get("error_message") or "",
+            )
+            for topic in answer["topic_errors"]
+            if topic["error_code"] not in _MADE
+        }
+
+    async def settings(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        """The settings of existing topics, defaults included; a topic whose settings may not be seen is left out."""
+        answer = await self._ask(DescribeConfigsRequest([(_TOPIC, name, None) for name in names], False))
+        return {
+            resource["resource_name"]: {
+                entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
+            }
+            for resource in answer["resources"]
+            if resource["error_code"] == errors.NoError.errno
+        }
+
+    async def _ask(self, request: object) -> Any:  # the client has no types; what comes is read field by field above
+        controller = self._client.cluster.controller  # makes topics where brokers do not pass such requests on
+        node = self._client.get_random_node() if controller is None else controller.nodeId
+        response = await self._client.send(node, request)
+        return response.to_object()
+
+
+@asynccontextmanager
+async def admin_session(
+    connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS, work_seconds: float | None = None
+) -> AsyncIterator[Admin]:
+    """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address.
+
+    With `work_seconds`, a broker has to answer within `within_seconds`, and then has that long for its work.
+    """
+    request_seconds = within_seconds if work_seconds is None else work_seconds
+    client = AIOKafkaClient(**connection.client_options(), request_timeout_ms=int(request_seconds * 1000))
+    try:
+        async with asyncio.timeout(within_seconds) as bound:
+            await client.bootstrap()
+            if work_seconds is not None:
+                bound.reschedule(asyncio.get_running_loop().time() + work_seconds)
+            yield Admin(client)
+    except AWAY as error:
+        advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]
+        raise BrokerUnavailable(await _away(connection, advertised, error, within_seconds)) from error
+    finally:
+        await client.close()
+
+
+async def _away(
+    connection: KafkaConnection, advertised: Collection[tuple[str, int]], error: Exception, within_seconds: float
+) -> str:
+    """The client only logs why it could not connect; try each address once more, and say what it answers.
+
+    `advertised` are the addresses that the brokers gave for themselves, which clients use for everything but the start.
+    """
+    given = [(host, port) for host, port, _ in collect_hosts(connection.bootstrap_servers)]
+    learnt = sorted(set(advertised) - set(given))
+    probe_ms = int(min(within_seconds, _PROBE_SECONDS) * 1000)
+    tried = await asyncio.gather(*(_reason(connection, host, port, probe_ms) for host, port in (*given, *learnt)))
+    reasons = [reason for reason in tried[: len(given)] if reason]
+    unreachable = [reason for reason in tried[len(given) :] if reason]
+    if unreachable and len(reasons) < len(given):
+        return (
+            f"A Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}) and advertises "
+            f"an address that cannot be reached from here: {'; '.join(unreachable)}. "
+            "Correct the broker's advertised.listeners, or make that host and port reachable (DNS, network policy)."
+        )
+    told = "; ".join((*reasons, *unreachable)) or str(error) or type(error).__name__
+    return (
+        f"No Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}): {told}. "
+        "Check kafka.bootstrap_servers and its security settings, and that the broker runs and advertises an address "
+        "that can be reached from here."
+    )
+
+
+async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: int) -> str:
+    """Why this address cannot be used; empty when it can."""
+    options = connection.client_options()
+    del options["bootstrap_servers"]
+    try:
+        probe = await create_conn(host, port, request_timeout_ms=probe_ms, **options)
+    except (*AWAY, errors.KafkaError) as error:
+        return f"{host}:{port} {_cause(error)}"
+    probe.close()
+    return ""
+
+
+def _cause(error: BaseException) -> str:
+    """In the client's words; for a certificate also the setting that says whom to trust."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"has a certificate that is not trusted ({cause.verify_message}); see kafka.ssl_ca_file"
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
+
+
+def _wanted(spec: TopicSpec) -> tuple[object, ...]:
+    """The request's own order of fields; the empty one would say which broker holds which partition."""
+    return (spec.name, spec.partitions, spec.replication, [], list(spec.config.items()))
+
+
+def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
+    return TopicDescription(
+        name=name,
+        partitions=tuple(sorted(partition["partition"] for partition in partitions)),
+        replication=min((len(partition["replicas"]) for partition in partitions), default=0),
+        ready=bool(partitions) and all(partition["error_code"] == 0 for partition in partitions),
+    )
+
+
+def _unspoken(name: str, error: str) -> str:
+    return f"The brokers will not describe the topic {name} ({error}). Allow this user to Describe it (ACL)."

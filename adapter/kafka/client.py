@@ -1,0 +1,533 @@
+"""Kafka through aiokafka 0.14: the one place of the engine that knows this client, its habits and its traps.
+
+It keeps the promises of `port.py` and refuses to decide anything. What had to be known:
+
+* aiokafka hands out records before its listener has finished, logs and swallows what a listener raises, and does not
+  call it in `stop()`. So the listener only tells the engine, and raises nothing.
+* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted. And `earliest` goes on after lost
+  records without a word, so it is told to reset nothing by itself: where reading starts, the take-over says.
+* `getmany` without partitions means all of them; with some it leaves the others' prefetched records alone, where
+  pausing would throw them away and fetch them again.
+* A failed batch shows in the futures of `send` only. Nearly everything is retried for ever, so whatever must end is
+  given an end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    IllegalOperation,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    NotCoordinatorForGroupError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from adapter.errors import BrokerUnavailable, StreamError
+from adapter.kafka.admin import admin_session
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
+from adapter.kafka.fetched_records import to_record as _record
+from adapter.kafka.lease import HeartbeatLease
+from adapter.kafka.producers import (
+    ALONE,
+    LARGEST_REQUEST,
+    LEAVE_SECONDS,
+    TEAR_DOWN_SECONDS,
+    TOO_LARGE,
+    close_producer,
+    completes_within,
+    patch_pending_batches,
+    retrieve_exception,
+)
+from adapter.kafka.record_batches import ReadBudget
+from adapter.kafka.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
+from adapter.kafka.topic_ids import TopicIdsRequest, counts_in, ids_in
+from adapter.stream.port import (
+    BatchTooLarge,
+    Commit,
+    KafkaClientError,
+    OffsetOutOfRange,
+    OffsetRange,
+    RecordsTooLarge,
+    TopicPartition,
+    UnreadableBatch,
+)
+from adapter.stream.records import ProducerRecord, Record
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+"""How long a question to a broker may take before it is asked anew from the beginning."""
+
+METADATA_MAX_AGE_MS = 60_000
+"""How often the client looks for new partitions by itself; `topic_ids` finds them sooner."""
+
+REBALANCE_PER_SESSION = 3
+"""The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
+
+_UNWRITABLE = (TypeError, ValueError)
+"""What the client raises for a publication that it cannot write, such as a text that no UTF-8 can hold."""
+_BATCH_BYTES = 128 * 1024
+_BATCH_STEP = 4
+_LEAST_BATCH_BYTES = 512
+_NOWHERE = ClientPartition("-", 0)
+_COORDINATOR_MOVED = frozenset(
+    error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
+)
+_ASK_AGAIN_SECONDS = 0.05
+_WAY_OFF = 2**31 - 1
+
+
+class BatchBytes:
+    """How large a batch of records the writers of a process send: smaller ones once a topic has refused one.
+
+    Clients are not told a topic's `max.message.bytes`, which bounds batches and not records.
+    """
+
+    def __init__(self) -> None:
+        self.most = _BATCH_BYTES
+
+    def shrink(self, refused: int) -> None:
+        """Send smaller batches than those of which one was refused; in the end each record goes alone."""
+        smaller = refused // _BATCH_STEP if refused > _LEAST_BATCH_BYTES else ALONE
+        if smaller < self.most:
+            self.most = smaller
+            log.warning(
+                "a topic takes no batch of %s bytes (max.message.bytes); batches are at most %s bytes from now on",
+                refused,
+                smaller,
+            )
+
+
+class AioKafka:
+    """Makes members of consumer groups; see `port.Kafka`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._batch_bytes = BatchBytes()
+        self._options: dict[str, object] | None = None
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """Seconds that the group waits for a member in a rebalance."""
+        return REBALANCE_PER_SESSION * self._connection.session_timeout_seconds
+
+    async def connect(self, group: str) -> AioKafkaMember:
+        """See `port.Kafka`. Raises BrokerAway, KafkaTrouble."""
+        if self._options is None:
+            self._options = self._connection.client_options()
+        cluster_id = await self._cluster_id(self._options)
+        consumer = self._consumer(group, self._options)
+        lease = HeartbeatLease(self._connection.session_timeout_seconds, self.rebalance_timeout)
+        member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options, self._batch_bytes)
+        try:
+            async with _asking("connecting"):
+                await consumer.start()
+            member.budget = decode_safely(consumer)
+            lease.watch(consumer._coordinator)
+        except BaseException:
+            await member.leave()
+            raise
+        return member
+
+    def _consumer(self, group: str, options: Mapping[str, object]) -> AIOKafkaConsumer:
+        session_ms = round(self._connection.session_timeout_seconds * 1000)
+        rebalance_ms = session_ms * REBALANCE_PER_SESSION
+        return AIOKafkaConsumer(
+            **options,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(session_ms // 6, 100),
+            rebalance_timeout_ms=rebalance_ms,
+            # A join is answered when the rebalance ends, so no request may be given up earlier than that.
+            request_timeout_ms=rebalance_ms + session_ms,
+            # Being alive is what heartbeats say; a stage whose places are all taken reads nothing for a long time.
+            max_poll_interval_ms=_WAY_OFF,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        )
+
+    async def _cluster_id(self, options: Mapping[str, object]) -> str:
+        admin = AIOKafkaAdminClient(**options, request_timeout_ms=round(ANSWER_SECONDS * 1000))
+        try:
+            async with _asking("asking for the cluster's id"):
+                await admin.start()
+                return str((await admin.describe_cluster()).get("cluster_id") or "")
+        finally:
+            await completes_within(admin.close(), LEAVE_SECONDS)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Passes on what the group decides."""
+
+    def __init__(self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]) -> None:
+        self._revoked = revoked
+        self._assigned = assigned
+
+    async def on_partitions_revoked(self, revoked: Collection[ClientPartition]) -> None:
+        await self._revoked()
+
+    async def on_partitions_assigned(self, assigned: Collection[ClientPartition]) -> None:
+        self._assigned()
+
+
+class AioKafkaMember:
+    """One consumer in its group; see `port.Member`."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        lease: HeartbeatLease,
+        group: str,
+        cluster_id: str,
+        connection: KafkaConnection,
+        options: Mapping[str, object],
+        batch_bytes: BatchBytes | None = None,
+    ) -> None:
+        self._consumer = consumer
+        self._lease = lease
+        self._group = group
+        self._cluster_id = cluster_id
+        self._connection = connection
+        self._options = options
+        self._batch_bytes = batch_bytes or BatchBytes()
+        self._endings: set[asyncio.Task[None]] = set()
+        self.budget = ReadBudget()
+
+    @property
+    def lease(self) -> HeartbeatLease:
+        """How certain its partitions are."""
+        return self._lease
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's name for itself."""
+        return self._cluster_id
+
+    def join(
+        self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        """See `port.Member`."""
+        self._consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions assigned to it."""
+        return frozenset(TopicPartition(*partition) for partition in self._consumer.assignment())
+
+    async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        try:
+            async with admin_session(self._connection) as cluster:
+                found = await cluster.topics(topics)
+        except BrokerUnavailable:
+            raise
+        except StreamError as error:
+            raise KafkaClientError(str(error)) from error
+        return frozenset(
+            TopicPartition(name, partition) for name, facts in found.items() for partition in facts.partitions
+        )
+
+    async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        offsets = {
+            ClientPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata)
+            for partition, commit in commits.items()
+        }
+        async with _asking("committing before anybody has joined"):
+            try:
+                # Without a generation, which a member has only once it has joined: a group with members refuses that.
+                await self._consumer._coordinator.commit_offsets(None, offsets)
+            except CommitFailedError:
+                return False
+        return True
+
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109  # a poll's end is no failure
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        """See `port.Member`. Raises KafkaTrouble, OutOfRange, UnreadableBatch."""
+        wanted = [ClientPartition(*partition) for partition in partitions] or [_NOWHERE]
+        self.budget.renew()
+        try:
+            batches = await self._consumer.getmany(*wanted, timeout_ms=round(timeout * 1000), max_records=FETCH_AT_ONCE)
+        except OffsetOutOfRangeError as error:
+            (positions,) = error.args
+            raise OffsetOutOfRange(TopicPartition(*partition) for partition in positions) from error
+        except UnreadableBatch:
+            raise
+        except Exception as error:  # whatever the client raises, a new member may do without
+            raise KafkaClientError(f"reading failed: {error!r}") from error
+        return {TopicPartition(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """See `port.Member`."""
+        subscription = self._consumer._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment.state_value(ClientPartition(*partition)) if assignment else None
+        return int(state.position) if state is not None and state.has_valid_position else None
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See `port.Member`. Raises KafkaTrouble."""
+        try:
+            self._consumer.seek(ClientPartition(*partition), offset)
+        except KafkaError as error:
+            raise KafkaClientError(f"seeking in {partition} failed: {error!r}") from error
+
+    async def committed(self, partition: TopicPartition) -> Commit | None:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        async with _asking(f"asking for the committed offset of {partition}"):
+            while True:
+                offset, metadata, error_code = await self._ask_committed(partition)
+                if not error_code:
+                    break
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        return Commit(offset=offset, metadata=metadata) if offset >= 0 else None
+
+    async def _ask_committed(self, partition: TopicPartition) -> tuple[int, str, int]:
+        coordinator = self._consumer._coordinator
+        await coordinator.ensure_coordinator_known()
+        answer = committed_in(await coordinator._send_req(StableOffsetFetchRequest(self._group, *partition)))
+        error_code = answer[2]
+        if error_code in _COORDINATOR_MOVED:
+            coordinator.coordinator_dead()
+        elif error_code not in (0, UNSTABLE_OFFSET_COMMIT):
+            raise KafkaClientError(f"the committed offset of {partition} was refused with code {error_code}")
+        return answer
+
+    async def offset_range(self, partition: TopicPartition) -> OffsetRange:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        wanted = [ClientPartition(*partition)]
+        # The id first: should the topic be made anew meanwhile, the range is that of a log with yet another id.
+        ids = await self.topic_ids([partition.topic])
+        async with _asking(f"asking for the ends of {partition}"):
+            starts = await self._consumer.beginning_offsets(wanted)
+            ends = await self._consumer.end_offsets(wanted)
+        return OffsetRange(start=starts[partition], end=ends[partition], topic_id=ids.get(partition.topic, ""))
+
+    async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        wanted = [ClientPartition(*partition) for partition in partitions]
+        async with _asking("asking how much is left to read"):
+            ends = await self._consumer.end_offsets(wanted) if wanted else {}
+        positions = {partition: self.position(partition) for partition in partitions}
+        return {
+            partition: max(0, ends[ClientPartition(*partition)] - position)
+            for partition, position in positions.items()
+            if position is not None
+        }
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        client = self._consumer._client
+        async with _asking(f"asking for the ids of {', '.join(topics)}"):
+            answer = await client.send(client.get_random_node(), TopicIdsRequest(topics))
+        if any(count > len(client.cluster.partitions_for_topic(topic) or ()) for topic, count in counts_in(answer)):
+            # What the client finds then makes it join the group again, whose leader deals the new partitions out.
+            client.force_metadata_update().add_done_callback(retrieve_exception)
+        return ids_in(answer)
+
+    async def start_producer(self, partition: TopicPartition) -> AioKafkaTransactionalProducer:
+        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        timeout_ms = round(self._connection.transaction_timeout_seconds * 1000)
+        producer = AIOKafkaProducer(
+            **self._options,
+            transactional_id=f"{self._group}.{partition.topic}.{partition.partition}",
+            transaction_timeout_ms=timeout_ms,
+            request_timeout_ms=timeout_ms,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=LARGEST_REQUEST,
+            max_batch_size=self._batch_bytes.most,
+            compression_type=self._connection.compression_type,
+        )
+        patch_pending_batches(producer)
+        transactional = AioKafkaTransactionalProducer(
+            producer, self._group, partition, timeout_ms / 1000, self._endings, self._batch_bytes
+        )
+        try:
+            async with _asking(f"starting the writer of {partition}"):
+                await producer.start()
+        except BaseException:
+            transactional.abort()
+            raise
+        return transactional
+
+    async def leave(self) -> None:
+        """See `port.Member`."""
+        if not await completes_within(self._consumer.stop(), LEAVE_SECONDS):
+            await self._tear_down()
+        if self._endings:
+            await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
+
+    async def _tear_down(self) -> None:
+        """End what aiokafka's `stop` would, when it waits for a broker that does not answer."""
+        coordinator = self._consumer._coordinator
+        for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
+            task = getattr(coordinator, name, None)
+            if task is not None:
+                task.cancel()
+        if self._consumer._fetcher is not None:
+            await completes_within(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
+        await completes_within(self._consumer._client.close(), TEAR_DOWN_SECONDS)
+
+
+class AioKafkaTransactionalProducer:
+    """One transactional producer; see `port.TransactionalProducer`."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        group: str,
+        partition: TopicPartition,
+        transaction_timeout: float,
+        endings: set[asyncio.Task[None]],
+        batch_bytes: BatchBytes | None = None,
+    ) -> None:
+        self._batch_bytes = batch_bytes or BatchBytes()
+        self._its_batches = self._batch_bytes.most
+        self._producer = producer
+        self._endings = endings
+        self._transaction_timeout = transaction_timeout
+        self._group = group
+        self._partition = ClientPartition(*partition)
+        self._open = False
+
+    @property
+    def first(self) -> bool:
+        """See `port.TransactionalProducer`."""
+        return bool(self._producer._txn_manager.producer_epoch == 0)
+
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
+        """See `port.TransactionalProducer`. Raises PublicationsTooLarge, KafkaTrouble."""
+        try:
+            # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
+            async with asyncio.timeout(2 * self._transaction_timeout):
+                await self._transact(producer_records, OffsetAndMetadata(offset, metadata))
+        except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
+            # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
+            for *_, future in self._producer._txn_manager._pending_txn_offsets:
+                future.add_done_callback(retrieve_exception)
+            raise KafkaClientError(f"the transaction failed: {error!r}") from error
+
+    async def _transact(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> None:
+        await self._producer.begin_transaction()
+        self._open = True
+        results = await self._send(producer_records, commit)
+        unwritable = {
+            at for at, result in enumerate(results[: len(producer_records)]) if isinstance(result, _UNWRITABLE)
+        }
+        if unwritable:
+            raise RecordsTooLarge(unwritable)
+        too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
+        if too_large:
+            # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
+            raise self._refused(producer_records, too_large)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        await self._producer.commit_transaction()
+        self._open = False
+
+    def _refused(
+        self, producer_records: Sequence[ProducerRecord], refused: set[int]
+    ) -> RecordsTooLarge | BatchTooLarge:
+        """Topics refuse batches, and say nothing about the records in them: only who was alone in one is judged."""
+        by_topic = Counter(producer_records[at].topic for at in refused)
+        alone = {
+            at
+            for at in refused
+            if self._its_batches == ALONE
+            or producer_records[at].size >= self._its_batches
+            or by_topic[producer_records[at].topic] == 1
+        }
+        if alone != refused:
+            self._batch_bytes.shrink(self._its_batches)
+        if alone:
+            return RecordsTooLarge(alone)
+        return BatchTooLarge(f"a topic takes no batch of {self._its_batches} bytes; smaller ones are tried")
+
+    async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
+        """The result of each publication and of the commit, at last; each may be an exception."""
+        sent: list[asyncio.Future[object]] = []
+        try:
+            for producer_record in producer_records:
+                sent.append(await self._send_one(producer_record))
+        except BaseException:
+            for future in sent:
+                future.cancel()
+            raise
+        offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
+        return await asyncio.gather(*sent, offsets, return_exceptions=True)
+
+    async def _send_one(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
+        try:
+            if producer_record.key is None and producer_record.value is None:
+                return await self._send_empty(producer_record)
+            future: asyncio.Future[object] = await self._producer.send(
+                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
+            )
+        except (*TOO_LARGE, *_UNWRITABLE) as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        return future
+
+    async def _send_empty(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
+        """Neither key nor value: Kafka takes that, and a dead letter may be one, but aiokafka's `send` does not."""
+        partitions = await self._producer.partitions_for(producer_record.topic)
+        batch = self._producer.create_batch()
+        batch.append(timestamp=None, key=None, value=None, headers=list(producer_record.headers))
+        future: asyncio.Future[object] = await self._producer.send_batch(
+            batch, producer_record.topic, partition=random.choice(sorted(partitions))
+        )
+        return future
+
+    def close(self) -> None:
+        """See `port.TransactionalProducer`."""
+        ending = asyncio.ensure_future(self._end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    def abort(self) -> None:
+        """See `port.TransactionalProducer`."""
+        self._open = True
+        self.close()
+
+    async def _end(self) -> None:
+        # A transaction under way is for the broker and the next owner to end.
+        await close_producer(self._producer, abort=self._open)
+
+
+@asynccontextmanager
+async def _asking(what: str) -> AsyncIterator[None]:
+    """Give a question an end, and its failure one of our names."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except (KafkaConnectionError, NodeNotReadyError) as error:
+        raise BrokerUnavailable(f"{what}: no broker answers, or none lets us in") from error
+    except TimeoutError as error:
+        raise KafkaClientError(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
+    except (KafkaError, AssertionError) as error:
+        raise KafkaClientError(f"{what}: {error!r}") from error

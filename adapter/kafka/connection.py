@@ -1,0 +1,134 @@
+"""How brokers are reached: one value for every client of this room, checked before anything connects.
+
+It refuses to know where its values come from. The names in its complaints are those of the `kafka` settings.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka.helpers import create_ssl_context
+
+from adapter.errors import SettingsError
+from adapter.kafka.compression import CODECS
+
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaConnection:
+    """Addresses, security and the two time-outs that decide how fast a dead process is noticed.
+
+    `bootstrap_servers` is `host:port`, comma-separated. `ssl_ca_file` (PEM) replaces the system's trusted certificates.
+    `compression` is the codec of the batches that the adapter writes, or `none`; every codec is read.
+    Raises SettingsError with every mistake at once.
+    """
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_ca_file: Path | None = None
+    compression: str = "none"
+    session_timeout_seconds: float = 10.0
+    transaction_timeout_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        problems = tuple(self._problems())
+        if problems:
+            raise SettingsError(*problems)
+
+    @property
+    def uses_sasl(self) -> bool:
+        """Whether clients log in."""
+        return self.security_protocol.startswith("SASL_")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    def client_options(self) -> dict[str, object]:
+        """Keyword arguments that every aiokafka client takes: addresses, TLS and login.
+
+        Raises SettingsError when `ssl_ca_file` cannot be used.
+        """
+        options: dict[str, object] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+        }
+        if self.uses_tls:
+            options["ssl_context"] = self._ssl_context()
+        if self.uses_sasl:
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_plain_username"] = self.sasl_username
+            options["sasl_plain_password"] = self.sasl_password
+        return options
+
+    @property
+    def compression_type(self) -> str | None:
+        """The codec as aiokafka's producers take it; None for none."""
+        return None if self.compression == "none" else self.compression
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context: ssl.SSLContext = create_ssl_context(cafile=self.ssl_ca_file)
+        except OSError as error:  # SSLError is one
+            raise SettingsError(
+                f"kafka.ssl_ca_file {self.ssl_ca_file} cannot be used: {error}. Give a file of certificates in PEM."
+            ) from error
+        return context
+
+    def _problems(self) -> Iterator[str]:
+        yield from _address_problems(self.bootstrap_servers)
+        if self.security_protocol not in SECURITY_PROTOCOLS:
+            known = ", ".join(SECURITY_PROTOCOLS)
+            yield f"kafka.security_protocol is {self.security_protocol!r}; it is one of {known}."
+        else:
+            yield from self._sasl_problems()
+            yield from self._tls_problems()
+        if self.compression not in ("none", *CODECS):
+            yield f"kafka.compression is {self.compression!r}; it is one of none, {', '.join(CODECS)}."
+        for name in ("session_timeout_seconds", "transaction_timeout_seconds"):
+            seconds = getattr(self, name)
+            if not 0 < seconds < float("inf"):
+                yield f"kafka.{name} is {seconds}; it is a number of seconds above 0."
+
+    def _sasl_problems(self) -> Iterator[str]:
+        given = {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_username": self.sasl_username,
+            "sasl_password": self.sasl_password,
+        }
+        for name, value in given.items():
+            if self.uses_sasl and not value:
+                yield f"kafka.{name} is missing; kafka.security_protocol {self.security_protocol} needs it."
+            if not self.uses_sasl and value:
+                yield (
+                    f"kafka.{name} is given but kafka.security_protocol {self.security_protocol} does not log in; "
+                    "set it to SASL_SSL or SASL_PLAINTEXT, or leave the login out."
+                )
+        if self.uses_sasl and self.sasl_mechanism and self.sasl_mechanism not in SASL_MECHANISMS:
+            yield f"kafka.sasl_mechanism is {self.sasl_mechanism!r}; it is one of {', '.join(SASL_MECHANISMS)}."
+
+    def _tls_problems(self) -> Iterator[str]:
+        if self.ssl_ca_file is not None and not self.uses_tls:
+            yield (
+                f"kafka.ssl_ca_file is given but kafka.security_protocol {self.security_protocol} does not encrypt; "
+                "set it to SSL or SASL_SSL, or leave the file out."
+            )
+
+
+def _address_problems(bootstrap_servers: str) -> Iterator[str]:
+    for address in bootstrap_servers.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            yield (
+                f"kafka.bootstrap_servers has {address.strip()!r}; each of its comma-separated addresses is host:port, "
+                "such as localhost:9092."
+            )

@@ -1,0 +1,112 @@
+"""Gives a started aiokafka consumer our decoder of record batches.
+
+aiokafka 0.14 has no setting for that. Its fetcher names the decoder, and the object that holds a fetch, in two methods.
+So this consumer's fetcher gets those methods with our classes in place of aiokafka's. No other consumer of the process
+is affected, and a test with a real broker notices when a new version of aiokafka differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import FunctionType, MethodType
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer import fetcher as fetchers
+from aiokafka.structs import ConsumerRecord
+
+from adapter.kafka.record_batches import ReadBudget, RecordReader
+from adapter.stream.port import TopicPartition
+from adapter.stream.records import Record, moment_of
+
+FETCH_AT_ONCE = 500
+"""Records that one poll hands out, at most."""
+
+_METHODS = ("_proc_fetch_request", "fetched_records")
+_NO_TIMESTAMP = -1
+
+
+def decode_safely(consumer: AIOKafkaConsumer) -> ReadBudget:
+    """Let this started consumer decode batches with `RecordReader`; returns the budget to renew at each poll."""
+    budget = ReadBudget()
+    fetcher = consumer._fetcher
+
+    def reader(
+        partition: ClientPartition,
+        fetched: _Fetched,
+        aborted: Iterable[tuple[int, int]] | None,
+        offset: int,
+        *_: object,
+    ) -> _PartitionReader:
+        return _PartitionReader(
+            fetched.data, TopicPartition(*partition), position=offset, aborted=aborted or (), budget=budget
+        )
+
+    names = {
+        **vars(fetchers),
+        "MemoryRecords": _Fetched,
+        "PartitionRecords": reader,
+        "FetchResult": _FetchResult,
+    }
+    for name in _METHODS:
+        method: FunctionType = getattr(type(fetcher), name)
+        ours = FunctionType(method.__code__, names, name, method.__defaults__, method.__closure__)
+        setattr(fetcher, name, MethodType(ours, fetcher))
+    return budget
+
+
+class _Fetched:
+    """The bytes of one partition in the answer to a fetch; in place of aiokafka's `MemoryRecords`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def has_next(self) -> bool:
+        """Whether there is anything to decode; what is wrong with it, the decoder says."""
+        return bool(self.data)
+
+    def size_in_bytes(self) -> int:
+        return len(self.data)
+
+
+class _PartitionReader(RecordReader):
+    """A reader as aiokafka's fetcher sees it; in place of `PartitionRecords`."""
+
+    @property
+    def next_fetch_offset(self) -> int:
+        return self.position
+
+
+class _FetchResult(fetchers.FetchResult):  # type: ignore[misc]  # aiokafka has no types
+    """A fetch that keeps what one poll does not take."""
+
+    def getall(self, max_records: int | None = None) -> list[Record]:
+        """Return the next records. Raises UnreadableBatch."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        reader: _PartitionReader = self._partition_records  # type: ignore[has-type]  # aiokafka has no types
+        records = reader.take(max_records or FETCH_AT_ONCE)
+        self._update_position()
+        if reader.ended:
+            self._partition_records = None
+        return records
+
+
+def to_record(read: ConsumerRecord | Record) -> Record:
+    """Return the client's record as ours; total: whatever the record holds, it does not raise.
+
+    With `decode_safely` they are ours already.
+    """
+    if isinstance(read, Record):
+        return read
+    timestamp, odd_timestamp = moment_of(_NO_TIMESTAMP if read.timestamp is None else read.timestamp)
+    return Record(
+        topic=read.topic,
+        partition=read.partition,
+        offset=read.offset,
+        timestamp=timestamp,
+        key=read.key,
+        value=read.value,
+        headers=tuple((name.encode("utf-8", "backslashreplace").decode(), value) for name, value in read.headers),
+        odd_timestamp=odd_timestamp,
+    )

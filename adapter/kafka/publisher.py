@@ -1,0 +1,198 @@
+"""Records that answer no record, such as what came in over HTTP: published one by one, at least once, in bounded time.
+
+It exists because somebody waits for the answer outside: a writer in a transaction of the engine's could make them wait
+for as long as a broker is away. It refuses to keep anything: what was not acknowledged in time is given back as a
+failure, and whoever sent it sends it again.
+
+aiokafka's idempotent producer tries for ever, and after a failure that is none of the broker's going away it counts
+records that the broker does not. So whenever a record was not acknowledged, whatever the reason, the producer is ended
+with all it holds, and a new one is started.
+
+Records that are published at the same time share a batch, and a topic may refuse a batch of records that it takes one
+by one (`max.message.bytes`). From the first such refusal on, each record goes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Literal
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation, KafkaError
+
+from adapter.errors import BrokerUnavailable
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.producers import (
+    ALONE,
+    LARGEST_REQUEST,
+    TOO_LARGE,
+    close_producer,
+    patch_pending_batches,
+    retrieve_exception,
+)
+from adapter.stream.port import KafkaClientError
+from adapter.stream.records import ProducerRecord
+
+WITHIN_SECONDS = 4.0
+"""How long a record may take, the wait for a broker included; ECPay is told to send again within 5 s."""
+_LOOK_SECONDS = 2.0
+"""How often the brokers are asked whether they are there, when nothing is published."""
+_START_SECONDS = 5.0
+_AGAIN_SECONDS = 0.25
+_BATCH_BYTES = 128 * 1024
+_FAILURES = (KafkaError, IllegalOperation, AssertionError)
+
+log = logging.getLogger(__name__)
+
+
+class KafkaPublisher:
+    """See `port.Publisher`; publishes while `run` runs."""
+
+    def __init__(self, connection: KafkaConnection, *, within_seconds: float = WITHIN_SECONDS) -> None:
+        self._connection = connection
+        self._within = within_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._there = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._in_touch = False
+        self._last_heartbeat: float | None = None
+        self._batch_bytes = self._its_batch_bytes = _BATCH_BYTES
+
+    @property
+    def last_heartbeat(self) -> float:
+        """When `run` last turned (`time.monotonic`); now, before its start, which waits for a broker without end."""
+        return time.monotonic() if self._last_heartbeat is None else self._last_heartbeat
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether a broker answered a moment ago."""
+        return self._in_touch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep a producer until `stop`; what is on its way then is given a moment to arrive."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                batch_bytes = self._batch_bytes
+                producer = await self._start(batch_bytes)
+                if producer is None:
+                    await asyncio.wait({stopping}, timeout=_AGAIN_SECONDS)
+                else:
+                    await self._serve(producer, batch_bytes, stopping)
+        finally:
+            stopping.cancel()
+
+    async def _start(self, batch_bytes: int) -> AIOKafkaProducer | None:
+        """A producer that has found a broker, or None."""
+        self._beat(in_touch=self._in_touch)
+        timeout_ms = round(self._within * 1000)
+        producer = AIOKafkaProducer(
+            **self._connection.client_options(),
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=timeout_ms,
+            max_request_size=LARGEST_REQUEST,
+            max_batch_size=batch_bytes,
+            compression_type=self._connection.compression_type,
+        )
+        patch_pending_batches(producer)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await producer.start()
+        except (*_FAILURES, OSError, TimeoutError) as error:
+            self._beat(in_touch=False)
+            log.debug("no producer yet: %r", error)
+            await close_producer(producer, abort=True)
+            return None
+        except BaseException:
+            await close_producer(producer, abort=True)
+            raise
+        return producer
+
+    async def _serve(self, producer: AIOKafkaProducer, batch_bytes: int, stopping: asyncio.Task[Literal[True]]) -> None:
+        """Publish with this producer until it breaks or all is to end."""
+        self._beat(in_touch=True)
+        self._broken.clear()
+        self._producer = producer
+        self._its_batch_bytes = batch_bytes
+        self._there.set()
+        breaking = asyncio.create_task(self._broken.wait())
+        try:
+            waiting = {breaking, stopping}
+            while not (await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+                self._beat(in_touch=await self._answers(producer))
+        finally:
+            breaking.cancel()
+            self._take_away()
+            await close_producer(producer, abort=self._broken.is_set())
+
+    async def _answers(self, producer: AIOKafkaProducer) -> bool:
+        """Whether a broker answers now."""
+        asking: asyncio.Future[bool] = producer.client.force_metadata_update()
+        done, _ = await asyncio.wait({asking}, timeout=_LOOK_SECONDS)
+        return bool(done) and asking.result()
+
+    async def publish(self, producer_record: ProducerRecord) -> None:
+        """See `port.Publisher`. Raises BrokerAway, at once while no broker is to be found, and KafkaTrouble."""
+        if self._producer is None and not self._in_touch:
+            raise BrokerUnavailable("No broker is to be found.")
+        try:
+            async with asyncio.timeout(self._within):
+                while not await self._publish(await self._a_producer(), producer_record):
+                    pass
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"No broker took the record within {self._within:g} s.") from error
+
+    async def _a_producer(self) -> AIOKafkaProducer:
+        while (producer := self._producer) is None:
+            await self._there.wait()
+        return producer
+
+    async def _publish(self, producer: AIOKafkaProducer, producer_record: ProducerRecord) -> bool:
+        """False when the topic refused a batch that the record may have shared: the next producer sends it alone."""
+        batch_bytes = self._its_batch_bytes
+        try:
+            sent = await producer.send(
+                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
+            )
+            sent.add_done_callback(retrieve_exception)  # nobody may be waiting any more by then
+            await asyncio.shield(sent)  # others may wait for the same batch
+        except TOO_LARGE as error:
+            self._break(producer, repr(error))
+            if producer_record.size >= batch_bytes:
+                raise KafkaClientError(
+                    f"{producer_record.topic} takes no record of {producer_record.size} bytes"
+                ) from error
+            self._batch_bytes = ALONE
+            return False
+        except KafkaClientError:
+            # Abandoned with its producer. If that was for another record's batch, this one goes alone as well.
+            if self._batch_bytes < batch_bytes:
+                return False
+            raise
+        except _FAILURES as error:
+            self._break(producer, repr(error))
+            raise KafkaClientError(f"publishing to {producer_record.topic} failed: {error!r}") from error
+        except asyncio.CancelledError:
+            self._break(producer, "no acknowledgement in time")
+            raise
+        return True
+
+    def _break(self, producer: AIOKafkaProducer, why: str) -> None:
+        """Have this producer replaced: all that is on its way with it fails together, and it gets nothing more."""
+        if producer is self._producer:
+            log.warning("a record could not be published, so the producer is replaced: %s", why)
+            self._take_away()
+            self._broken.set()
+
+    def _take_away(self) -> None:
+        self._there.clear()
+        self._producer = None
+
+    def _beat(self, *, in_touch: bool) -> None:
+        self._last_heartbeat = time.monotonic()
+        if in_touch != self._in_touch:
+            self._in_touch = in_touch
+            log.info("the publisher is in touch with the brokers" if in_touch else "the publisher finds no broker")

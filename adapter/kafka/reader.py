@@ -1,0 +1,248 @@
+"""Reads topics without a consumer group: from their beginning to where they end now, or on and on.
+
+For people and tests who want to see what is there; `read_committed`, so records of open and aborted transactions do not
+show. It refuses to commit, to own partitions, and to make topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka import TopicPartition as ClientPartition
+
+from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
+from adapter.kafka.admin import AWAY, admin_session
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
+from adapter.kafka.read_progress import PartitionPosition, ReadProgress
+from adapter.stream.port import TopicPartition, UnreadableBatch
+from adapter.stream.records import Record
+
+_LOOK_MS = 50
+_BROKER_WAITS_MS = 25
+_SILENCE_SECONDS = 30.0
+
+
+async def read_to_end(
+    connection: KafkaConnection, topics: Collection[str], *, since: datetime | None = None
+) -> AsyncGenerator[Record, None]:
+    """Every committed record of `topics`, from the earliest to where each partition ends at the time of the call.
+
+    `since` (aware): of each partition from its first record on that is not older. An open transaction ends its
+    partition: what lies behind its first record is not committed yet. Records of one partition come in order, those of
+    different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer for 30 s, and StreamError when
+    they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
+    """
+    async with _reader(connection, topics) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        begins = await _begins(reader.consumer, reader.partitions, ends, since)
+        async with aclosing(_between(reader, begins, ends)) as records:
+            async for record in records:
+                yield record
+
+
+async def read_tail(
+    connection: KafkaConnection, topic: str, offsets: Mapping[int, int], *, newest: int
+) -> AsyncGenerator[Record, None]:
+    """The committed records among the `newest` offsets of a topic, up to where each partition ends at the call.
+
+    The partitions share that number evenly. `offsets` names for some of them where to begin, if that is later; one
+    beyond the end is that of a topic since deleted, and is ignored. Order, errors and closing are as of `read_to_end`.
+    """
+    async with _reader(connection, [topic]) as reader:
+        ends = await reader.consumer.end_offsets(reader.partitions)
+        firsts = await reader.consumer.beginning_offsets(reader.partitions)
+        each = max(1, newest // max(1, len(reader.partitions)))
+        begins = {
+            partition: max(
+                firsts[partition], end - each, known if (known := offsets.get(partition.partition, 0)) <= end else 0
+            )
+            for partition, end in ends.items()
+        }
+        async with aclosing(_between(reader, begins, ends)) as records:
+            async for record in records:
+                yield record
+
+
+async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
+    """Every committed record of `topics` from the earliest on, and then each new one as it comes, without end.
+
+    Raises TopicsMissing and StreamError; brokers that go away later are waited for. Bound it (`asyncio.timeout`), and
+    close the iterator (`contextlib.aclosing`) when leaving it.
+    """
+    async with _reader(connection, topics) as reader:
+        while True:
+            for batch in (await reader.poll((), timeout_ms=1000)).values():
+                for record in batch:
+                    yield record
+
+
+async def read_one(connection: KafkaConnection, topic: str, partition: int, offset: int) -> Record | None:
+    """The committed record at these coordinates; None when it is not there, any more or at all, or cannot be read.
+
+    Raises as `read_to_end` does.
+    """
+    wanted = ClientPartition(topic, partition)
+    async with _reader(connection, [topic]) as reader:
+        consumer = reader.consumer
+        if wanted not in reader.partitions:
+            return None
+        begins, ends = await consumer.beginning_offsets([wanted]), await consumer.end_offsets([wanted])
+        if not begins[wanted] <= offset < ends[wanted]:
+            return None
+        try:
+            async with aclosing(_between(reader, {wanted: offset}, {wanted: offset + 1})) as records:
+                async for record in records:
+                    return record
+        except UnreadableBatch:
+            return None
+    return None
+
+
+async def first_unreadable(
+    connection: KafkaConnection, starts: Mapping[TopicPartition, int], *, seconds: float
+) -> Mapping[TopicPartition, UnreadableBatch]:
+    """The first batch of each place that cannot be read, from these offsets on, as far as reading comes in time.
+
+    Raises as `read_to_end` does.
+    """
+    found: dict[TopicPartition, UnreadableBatch] = {}
+    if not starts:
+        return found
+    async with _reader(connection, sorted({partition.topic for partition in starts})) as reader:
+        wanted = [partition for partition in reader.partitions if TopicPartition(*partition) in starts]
+        begins, ends = await reader.consumer.beginning_offsets(wanted), await reader.consumer.end_offsets(wanted)
+        positions = {partition: max(begins[partition], starts[TopicPartition(*partition)]) for partition in wanted}
+        _seek(reader, positions)
+        until = time.monotonic() + seconds
+        while (ahead := {each: at for each, at in positions.items() if at < ends[each]}) and time.monotonic() < until:
+            try:
+                await reader.poll(ahead, timeout_ms=_LOOK_MS)
+                positions = {partition: await reader.consumer.position(partition) for partition in ahead}
+            except UnreadableBatch as problem:
+                found[problem.partition] = problem
+                positions = {each: at for each, at in ahead.items() if TopicPartition(*each) != problem.partition}
+                _seek(reader, positions)  # what this poll had read of the others is lost
+    return found
+
+
+def _seek(reader: _Reader, positions: Mapping[ClientPartition, int]) -> None:
+    for partition, offset in positions.items():
+        reader.consumer.seek(partition, offset)
+
+
+async def _between(
+    reader: _Reader, begins: Mapping[ClientPartition, int], ends: Mapping[ClientPartition, int]
+) -> AsyncGenerator[Record, None]:
+    """Every committed record of each partition from one offset up to, and without, another."""
+    consumer = reader.consumer
+    for partition, begin in begins.items():
+        consumer.seek(partition, begin)
+    remaining = ReadProgress[ClientPartition](begins, ends)
+    answered_at = time.monotonic()
+    while remaining.partitions:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
+            positions = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
+        for partition, batch in batches.items():
+            for record in batch:
+                if remaining.includes(partition, record.offset):
+                    yield record
+        now = time.monotonic()
+        answered_at = now if remaining.update(positions) else answered_at
+        if now - answered_at > _SILENCE_SECONDS:
+            raise TimeoutError
+
+
+async def _begins(
+    consumer: AIOKafkaConsumer,
+    partitions: Collection[ClientPartition],
+    ends: Mapping[ClientPartition, int],
+    since: datetime | None,
+) -> dict[ClientPartition, int]:
+    """Where each partition's reading begins: at its end where nothing is as young as `since`."""
+    if since is None:
+        return dict(await consumer.beginning_offsets(partitions))
+    milliseconds = int(since.timestamp() * 1000)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+    return {
+        partition: ends[partition] if found[partition] is None else min(found[partition].offset, ends[partition])
+        for partition in partitions
+    }
+
+
+class _Reader:
+    """A started consumer without a group, and the partitions it was given."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: list[ClientPartition]) -> None:
+        self.consumer = consumer
+        self.partitions = partitions
+        self._budget = decode_safely(consumer)
+
+    async def poll(
+        self, partitions: Collection[ClientPartition], *, timeout_ms: int
+    ) -> Mapping[ClientPartition, list[Record]]:
+        """Some records of these partitions, or of all when none are named. Raises UnreadableBatch."""
+        self._budget.renew()
+        batches = await self.consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE)
+        return {partition: [to_record(read) for read in batch] for partition, batch in batches.items()}
+
+
+@asynccontextmanager
+async def _reader(connection: KafkaConnection, topics: Collection[str]) -> AsyncIterator[_Reader]:
+    """A reader of all partitions of these topics; the client's errors become ours."""
+    partitions = await _partitions(connection, topics)
+    consumer = AIOKafkaConsumer(
+        **connection.client_options(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=_BROKER_WAITS_MS,
+    )
+    try:
+        await consumer.start()
+        consumer.assign(partitions)
+        await asyncio.sleep(0)  # a task that is cancelled before it ran at all makes the client's `stop` raise
+        yield _Reader(consumer, partitions)
+    except UnreadableBatch as error:
+        raise StreamError(
+            f"{error}. What it holds cannot be told, so nothing is concluded from this topic. Repair "
+            "it, delete its records up to there (kafka-delete-records), or wait until retention has."
+        ) from error
+    except AWAY as error:
+        raise BrokerUnavailable(
+            f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "
+            f"{str(error) or 'time ran out'}. Check that the brokers run, and read again."
+        ) from error
+    except errors.KafkaError as error:
+        raise StreamError(
+            f"The brokers refuse to let {', '.join(topics)} be read: {error}. Allow this user to Read it (ACL)."
+        ) from error
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> list[ClientPartition]:
+    async with admin_session(connection) as cluster:
+        found = await cluster.topics(topics)
+    absent = [name for name in topics if name not in found]
+    if absent:
+        raise TopicsMissing(
+            f"There is no topic {', '.join(absent)} at {connection.bootstrap_servers}. "
+            "Check its name, or make it with: ecticket-adapter topics --create"
+        )
+    return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
+
+
+async def _sight(consumer: AIOKafkaConsumer, partition: ClientPartition) -> PartitionPosition:
+    return PartitionPosition(
+        position=await consumer.position(partition),
+        answered_ms=consumer.last_poll_timestamp(partition),
+        stable_end=consumer.last_stable_offset(partition),
+    )

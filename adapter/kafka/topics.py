@@ -1,0 +1,90 @@
+"""Are the topics there, how to make them, and what about the existing ones can lose something.
+
+Nothing here relies on topics that make themselves. It refuses to know which topics there should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+
+from adapter.errors import TopicsMissing
+from adapter.kafka.admin import CREATE_SECONDS, Admin, TopicRejection, TopicSpec, admin_session
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.topic_settings import durability_warnings
+
+__all__ = ["TopicSpec", "create", "existing", "missing", "warnings"]
+
+_LOOK_SECONDS = 0.05
+_NOT_ALLOWED = {"TopicAuthorizationFailedError", "ClusterAuthorizationFailedError"}
+
+
+async def existing(connection: KafkaConnection, names: Collection[str]) -> frozenset[str]:
+    """Those of `names` that are topics. Raises BrokerAway, and StreamError when the brokers will not say."""
+    async with admin_session(connection) as cluster:
+        return frozenset(await cluster.topics(names))
+
+
+async def missing(connection: KafkaConnection, names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that are no topics, in the order given. Raises as `existing` does."""
+    found = await existing(connection, names)
+    return tuple(dict.fromkeys(name for name in names if name not in found))
+
+
+async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:
+    """Make the topics that are not there yet; returns the names of these when all of them can be used.
+
+    Topics that exist stay as they are, also those that somebody else makes at the same moment. Raises BrokerAway, and
+    TopicsMissing when brokers refuse to make one, with what they said.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    async with admin_session(connection, work_seconds=CREATE_SECONDS) as cluster:
+        found = await cluster.topics(wanted)
+        absent = [spec for name, spec in wanted.items() if name not in found]
+        if not absent:
+            return ()
+        refused = await cluster.create(absent)
+        await _usable(cluster, [name for name in wanted if name not in refused])
+        if refused:
+            raise TopicsMissing("\n".join(_refusal(name, refusal) for name, refusal in refused.items()))
+        return tuple(spec.name for spec in absent)
+
+
+async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:
+    """One sentence for each setting of an existing topic that can lose something; missing topics are passed over.
+
+    Raises BrokerAway, and StreamError when the brokers will not say what exists.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    async with admin_session(connection) as cluster:
+        found = await cluster.topics(wanted)
+        settings = await cluster.settings(found) if found else {}
+    sentences: list[str] = []
+    for name, facts in found.items():
+        if name in settings:
+            sentences += durability_warnings(wanted[name], facts, settings[name])
+        else:
+            sentences.append(
+                f"The settings of topic {name} cannot be read, so nobody knows whether it can lose something; "
+                "allow this user to DescribeConfigs on it (ACL)."
+            )
+    return tuple(sentences)
+
+
+async def _usable(cluster: Admin, names: Collection[str]) -> None:
+    """Wait until every partition has a leader; the talk's own bound ends this."""
+    while True:
+        found = await cluster.topics(names)
+        if all(name in found and found[name].ready for name in names):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _refusal(name: str, refusal: TopicRejection) -> str:
+    cure = (
+        "allow this user to Create topics (ACL), or have them made by someone who may"
+        if refusal.name in _NOT_ALLOWED
+        else "change what is asked for, or have it made by hand"
+    )
+    said = f": {refusal.message.rstrip('.')}" if refusal.message else ""
+    return f"The topic {name} is missing, and the brokers refuse to make it ({refusal.name}{said}); {cure}."

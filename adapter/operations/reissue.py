@@ -1,0 +1,223 @@
+"""Reissuing: what finally failed is bought anew, under the next derived number (contract, section 11).
+
+Begins with what was told, since nothing is left of an issuance once it was told as failed. A part is reissued only
+where the last word of every number it ever had is `failed`. The next number is derived as ever, so that running the
+command twice finds the same one, and the second order is asked about before it is sent.
+
+Refuses to read topics and to ask plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from adapter.flows.messages.event_fields import OrderRef, issuance_fields
+from adapter.flows.messages.events import Origin, record_origin
+from adapter.flows.messages.published_events import PublishedEvent
+from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
+from adapter.flows.messages.signatures import RecordSigner
+from adapter.issuance.plan import Part, renumbered
+from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
+from adapter.issuance.state import PartHistory
+from adapter.issuance.trade_numbers import derive_trade_no
+from adapter.stream.records import ProducerRecord, Record
+
+_MOST_REISSUES = 100
+_COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPart:
+    """A part whose every number failed: `trade_nos` are they, and `event` the last word about it."""
+
+    merchant_id: str
+    order_id: str
+    order_record: str | None
+    part: int
+    parts: int
+    trade_nos: tuple[str, ...]
+    event: PublishedEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReissued:
+    """Why nothing is reissued, and what to do instead."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reissue:
+    """The parts under their new numbers, and the deferred record that carries them."""
+
+    parts: tuple[Part, ...]
+    producer_record: ProducerRecord
+
+
+def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[FailedPart, ...] | NotReissued:
+    """The parts of one order that finally failed; only the one under `which` where that is a trade number.
+
+    `events` is all that was told of the order; what was told of one number stands in the order in which it was told.
+    """
+    about = sorted((event for event in events if event.trade_no is not None), key=lambda event: event.at)
+    parts = {event.data.get("part") for event in about if which in (event.trade_no, event.order_id)}
+    found, refused = [], []
+    for number in sorted(part for part in parts if isinstance(part, int)):
+        of_part = [event for event in about if event.data.get("part") == number]
+        if not any(event.name == "failed" for event in of_part):
+            continue
+        last = _last_event_names(of_part, events)
+        not_failed = {trade_no: kind for trade_no, kind in last.items() if kind != "failed"}
+        if not_failed:
+            refused += [
+                _NOT_FAILED[kind].format(part=number, trade_no=trade_no) for trade_no, kind in not_failed.items()
+            ]
+        else:
+            found.append(_failed_part(of_part, tuple(last)))
+    if found:
+        return tuple(found)
+    return NotReissued(reason=" ".join(refused) or _NOTHING_FAILED.format(which=which))
+
+
+def orders_named(events: Iterable[PublishedEvent], which: str) -> frozenset[tuple[str | None, str | None]]:
+    """Merchant and order id of each order that `which` names, as its id or by a trade number."""
+    return frozenset(
+        (event.merchant_id, event.order_id) for event in events if which in (event.trade_no, event.order_id)
+    )
+
+
+def next_part(part: Part, failed: FailedPart, *, prefix: str) -> Part:
+    """The part under its next number, counted on from the last reissue."""
+    derived = _derived(failed, prefix)
+    counted = max((count for count in range(_MOST_REISSUES) if derived(count) in failed.trade_nos), default=0)
+    count = max(counted, len(failed.trade_nos) - 1)
+    return renumbered(replace(part, reissue=count), order_id=failed.order_id, prefix=prefix)
+
+
+def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *, changed_items: bool) -> str | None:
+    """Why today's plan is not the one that failed; None where it is.
+
+    `changed_items`: other items than those that failed are meant.
+    """
+    if (order_ref.merchant_id, order_ref.order_id) != (failed.merchant_id, failed.order_id):
+        return (
+            f"The order record is not that of order {failed.order_id} of merchant {failed.merchant_id}. "
+            "Give the right one with --order."
+        )
+    if len(parts) != failed.parts:
+        return (
+            f"The order has {len(parts)} parts under today's mapping, and had {failed.parts}: which of them failed "
+            "cannot be said. Undo the change of the mapping, or have the shop send a new order."
+        )
+    data = issuance_fields(order_ref, parts[failed.part - 1], ticket_trade_no=None)
+    now: Mapping[str, object] = {**data, "items": [dict(item) for item in data["items"]]}
+    changed = [name for name in _COMPARED if now[name] != failed.event.data.get(name)]
+    if not changed or (changed_items and "trade_no_kind" not in changed):
+        return None
+    return (
+        f"Part {failed.part} is another one under today's mapping than the one that failed ({', '.join(changed)}). "
+        "Undo the change of the mapping, or say --changed-items if that is what is to be issued now."
+    )
+
+
+def reissue(
+    order_record: Record,
+    parts: Sequence[Part],
+    found: Sequence[FailedPart],
+    order_ref: OrderRef,
+    *,
+    prefix: str,
+    topic: str,
+    now: datetime,
+    settled: int,
+    signer: RecordSigner | None = None,
+) -> Reissue:
+    """The deferred record that carries the failed parts on; `settled` of the order's other parts were told.
+
+    The numbers count as possibly sent: somebody may have run the same command before.
+    """
+    renumbered_parts = tuple(next_part(parts[failed.part - 1], failed, prefix=prefix) for failed in found)
+    plan = DeferredPlan(
+        order_id=order_ref.order_id,
+        merchant_id=order_ref.merchant_id,
+        reference=order_ref.reference,
+        parts_done=settled,
+        parts=tuple(DeferredPart(part=part, history=PartHistory()) for part in renumbered_parts),
+    )
+    history = RecordHistory(
+        origin=origin_of(found[0].order_record) or record_origin(order_record),
+        origin_timestamp=order_record.timestamp,
+        odd_origin_timestamp=order_record.odd_timestamp,
+        first_seen=now,
+        possibly_sent_at=now,
+        not_before=now,
+        parts_done=settled,
+        plan=encode_plan(plan),
+    ).of_order(order_ref.merchant_id, order_ref.order_id)
+    producer_record = ProducerRecord(
+        topic=topic,
+        key=order_record.key,
+        value=order_record.value,
+        headers=(*foreign_headers(order_record.headers), *encoded_headers(history)),
+    )
+    signed = producer_record if signer is None else signer.sign(producer_record, order_ref.merchant_id)
+    return Reissue(parts=renumbered_parts, producer_record=signed)
+
+
+def origin_of(order_record: str | None) -> Origin | None:
+    """The coordinates in `topic/partition/offset`; None where there are none."""
+    topic, _, rest = (order_record or "").partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (topic and partition.isdigit() and offset.isdigit()):
+        return None
+    return Origin(topic=topic, partition=int(partition), offset=int(offset))
+
+
+def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:
+    """Whether a deferred record's plan holds one of the numbers."""
+    plans = [value or b"" for name, value in record.headers if name == "ecticket-plan"]
+    return any(trade_no.encode() in plan for plan in plans for trade_no in trade_nos)
+
+
+_NOTHING_FAILED = (
+    "Nothing that was told says that anything of {which} failed. What is unresolved is not failed: "
+    "see ecticket-adapter dead-letters list."
+)
+_NOT_FAILED = {
+    "issued": "Part {part} was issued under {trade_no}.",
+    "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
+    "delayed": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
+}
+
+
+def _last_event_names(of_part: Iterable[PublishedEvent], events: Iterable[PublishedEvent]) -> dict[str, str]:
+    """The last word about each of the part's numbers, which stand in the order of their first ones.
+
+    By the order of publishing and not by the time: machines' clocks differ. A number that failed may be taken
+    in after that (the shop sent the order again), so `submitted` is a word like any other.
+    """
+    names = {event.trade_no: event.name for event in events}
+    return {number: names[number] for number in dict.fromkeys(event.trade_no or "" for event in of_part)}
+
+
+def _failed_part(events: Sequence[PublishedEvent], trade_nos: tuple[str, ...]) -> FailedPart:
+    last = [event for event in events if event.name == "failed"][-1]
+    part, parts = last.data.get("part"), last.data.get("parts")
+    return FailedPart(
+        merchant_id=last.merchant_id or "",
+        order_id=last.order_id or "",
+        order_record=last.order_record,
+        part=part if isinstance(part, int) else 1,
+        parts=parts if isinstance(parts, int) else 1,
+        trade_nos=trade_nos,
+        event=last,
+    )
+
+
+def _derived(failed: FailedPart, prefix: str) -> Callable[[int], str]:
+    def number(count: int) -> str:
+        return derive_trade_no(failed.merchant_id, failed.order_id, failed.part, prefix=prefix, reissue=count)
+
+    return number

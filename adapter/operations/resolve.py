@@ -1,0 +1,261 @@
+"""A person has looked: an issuance that nobody could find out about is told as issued or as failed.
+
+The facts are told as the flows would have told them, under the same ids, so that readers who have heard one of them
+hear nothing new. What a person says is held against what ECTicket says first. Other parts of the order that lie in the
+same dead letter go on in a new one.
+
+Refuses to ask, and to know where the letters are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+
+from adapter.errors import OrderError
+from adapter.flows.messages.confirmation import Confirmation, read_confirmation
+from adapter.flows.messages.dead_letters import MESSAGE_MAX_CHARACTERS
+from adapter.flows.messages.event_fields import issuance_fields, order_ref_of
+from adapter.flows.messages.events import (
+    IssuanceData,
+    IssuanceFailed,
+    IssuanceIssued,
+    IssuanceSubmitted,
+    issuance_event,
+    rfc3339,
+)
+from adapter.flows.messages.record_history import PARTS_DONE, PLAN, read_history
+from adapter.flows.messages.signatures import SIGNATURE, RecordSigner
+from adapter.flows.ports import Topics
+from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, decode_plan, encode_plan
+from adapter.operations.replay import header_text
+from adapter.protocol.issue import TradeNo, TradeNoKind
+from adapter.protocol.query_issue_result import IssueStatus
+from adapter.stream.records import ProducerRecord, Record
+
+
+@unique
+class Resolution(StrEnum):
+    """What a person found."""
+
+    ISSUED = "issued"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcticketAnswer:
+    """What ECTicket says of the number: a status, or that it does not know it; neither where nothing is certain.
+
+    `message_text` is a sentence for people.
+    """
+
+    status: IssueStatus | None = None
+    not_known: bool = False
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingIssuance:
+    """An issuance that lies in a dead letter, awaited or as an open part of an order."""
+
+    dead_letter: Record
+    merchant_id: str
+    trade_no: TradeNo
+    possibly_sent_at: datetime | None
+    confirmation: Confirmation | None = None
+    plan: DeferredPlan | None = None
+
+    @property
+    def order_id(self) -> str:
+        """The order of the issuance."""
+        return self.confirmation.issuance.order_id if self.confirmation is not None else _plan(self).order_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What is published instead of the letter; `left` are the numbers that go on in a new one."""
+
+    producer_records: tuple[ProducerRecord, ...]
+    event_names: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+
+def find_pending(dead_letter: Record, trade_no: str) -> PendingIssuance | None:
+    """The issuance of that number in a dead letter, None where it holds no such one.
+
+    Raises OrderError: the letter should hold it, and cannot be read.
+    """
+    if header_text(dead_letter, "ecticket-stage") == "confirm":
+        return _pending_confirmation(dead_letter, trade_no)
+    if header_text(dead_letter, PLAN) is None:
+        return None
+    history = read_history(dead_letter, dead_letter.timestamp)
+    plan = decode_plan(history.plan or b"")
+    for deferred in plan.parts:
+        if deferred.part.trade_no.value == trade_no:
+            return PendingIssuance(
+                dead_letter=dead_letter,
+                merchant_id=plan.merchant_id,
+                trade_no=deferred.part.trade_no,
+                possibly_sent_at=history.possibly_sent_at,
+                plan=plan,
+            )
+    return None
+
+
+def objection(
+    resolution: Resolution,
+    pending: PendingIssuance,
+    answer: EcticketAnswer,
+    *,
+    now: datetime,
+    settles_after: timedelta,
+    other_order: str | None = None,
+) -> str | None:
+    """Why ECTicket's word does not let the issuance be told so; None where it does.
+
+    `settles_after`: how long after the last Issue its effect may still come. `other_order` has the number: what
+    ECTicket knows of it is not this order's.
+    """
+    if other_order is not None:
+        if resolution is Resolution.FAILED:
+            return None
+        return f"{answer.description} But that number is order {other_order}'s, and not order {pending.order_id}'s."
+    if resolution is Resolution.ISSUED:
+        return None if answer.status is IssueStatus.ISSUED else f"{answer.description} That is not issued."
+    if answer.status is IssueStatus.FAILED:
+        return None
+    if not answer.not_known:
+        return f"{answer.description} That is not failed."
+    settled_at = pending.possibly_sent_at and pending.possibly_sent_at + settles_after
+    if settled_at is not None and now < settled_at:
+        until = rfc3339(settled_at)
+        return f"{answer.description} It may have been sent a short time ago, though, and still come until {until}."
+    return None
+
+
+def resolve(
+    pending: PendingIssuance,
+    resolution: Resolution,
+    reason: str,
+    *,
+    topics: Topics,
+    now: datetime,
+    signer: RecordSigner | None = None,
+) -> Resolved:
+    """What is told of the issuance, and what becomes of the rest of its letter.
+
+    The rest is signed if the letter was: a person vouches for the issuance that they name, and for nothing else.
+
+    Raises Unreadable when the letter's headers cannot be read.
+    """
+    history = read_history(pending.dead_letter, now)
+    if pending.confirmation is not None:
+        facts = list(_of_confirmation(pending.confirmation, resolution, reason))
+        origin, traceparent = pending.confirmation.order_record, pending.confirmation.traceparent
+    else:
+        facts = list(_of_part(pending, resolution, reason, now))
+        origin, traceparent = history.origin, history.traceparent
+    events = [
+        issuance_event(fact, topic=topics.topic_for(type(fact)), origin=origin, now=now, traceparent=traceparent)
+        for fact in facts
+    ]
+    rest = _rest(pending, resolution, topics, signer)
+    return Resolved(
+        producer_records=(*events, *rest),
+        event_names=tuple(fact.TYPE.split(".")[-2] for fact in facts),
+        remaining=tuple(deferred.part.trade_no.value for deferred in _other_parts(pending)),
+    )
+
+
+def _pending_confirmation(dead_letter: Record, trade_no: str) -> PendingIssuance | None:
+    try:
+        confirmation = read_confirmation(dead_letter.value)
+    except OrderError:
+        return None
+    issuance = confirmation.issuance
+    if issuance.trade_no != trade_no:
+        return None
+    return PendingIssuance(
+        dead_letter=dead_letter,
+        merchant_id=issuance.merchant_id,
+        trade_no=TradeNo(kind=TradeNoKind(issuance.trade_no_kind), value=trade_no),
+        possibly_sent_at=confirmation.submitted_at,
+        confirmation=confirmation,
+    )
+
+
+def _of_confirmation(confirmation: Confirmation, resolution: Resolution, reason: str) -> Iterator[IssuanceData]:
+    """`submitted` was told when the confirmation was written."""
+    issuance = dict(confirmation.issuance)
+    if resolution is Resolution.FAILED:
+        yield IssuanceFailed(**issuance, stage="confirm", rtn_code=None, rtn_msg=None, remark=reason)
+    else:
+        yield IssuanceIssued(
+            **issuance,
+            recovered=confirmation.recovered,
+            submitted_at=confirmation.submitted_at,
+            queries=confirmation.queries + 1,
+        )
+
+
+def _of_part(pending: PendingIssuance, resolution: Resolution, reason: str, now: datetime) -> Iterator[IssuanceData]:
+    """Nothing was told of this part yet; the refusal is ECTicket's last word of it, where there was one."""
+    deferred, plan = _part(pending), _plan(pending)
+    issuance = issuance_fields(order_ref_of(plan), deferred.part, ticket_trade_no=None)
+    if resolution is Resolution.FAILED:
+        refusal = deferred.history.refusal
+        yield IssuanceFailed(
+            **issuance,
+            stage="submit",
+            rtn_code=refusal.code if refusal else None,
+            rtn_msg=refusal.message if refusal else None,
+            remark=reason,
+        )
+    else:
+        yield IssuanceSubmitted(**issuance, recovered=True)
+        yield IssuanceIssued(**issuance, recovered=True, submitted_at=now, queries=1)
+
+
+def _plan(pending: PendingIssuance) -> DeferredPlan:
+    if pending.plan is None:
+        raise TypeError("an issuance that is no part of a plan is awaited")
+    return pending.plan
+
+
+def _part(pending: PendingIssuance) -> DeferredPart:
+    return next(deferred for deferred in _plan(pending).parts if deferred.part.trade_no == pending.trade_no)
+
+
+def _other_parts(pending: PendingIssuance) -> tuple[DeferredPart, ...]:
+    parts = pending.plan.parts if pending.plan is not None else ()
+    return tuple(deferred for deferred in parts if deferred.part.trade_no != pending.trade_no)
+
+
+def _rest(
+    pending: PendingIssuance, resolution: Resolution, topics: Topics, signer: RecordSigner | None
+) -> Iterator[ProducerRecord]:
+    """The letter without the issuance; none where nothing is left of it."""
+    other_parts = _other_parts(pending)
+    if not other_parts:
+        return
+    plan = _plan(pending)
+    left = replace(plan, parts=other_parts, parts_done=plan.parts_done + 1)
+    message = header_text(pending.dead_letter, "ecticket-message") or ""
+    message_text = f"{pending.trade_no.value} was resolved as {resolution} since; this is about the rest. {message}"
+    changed = {
+        PLAN: encode_plan(left),
+        PARTS_DONE: str(left.parts_done).encode(),
+        "ecticket-message": message_text[:MESSAGE_MAX_CHARACTERS].encode(),
+    }
+    kept = ((name, value or b"") for name, value in pending.dead_letter.headers if name not in {*changed, SIGNATURE})
+    rest = ProducerRecord(
+        topic=topics.dead_letters,
+        key=pending.dead_letter.key,
+        value=pending.dead_letter.value,
+        headers=(*kept, *changed.items()),
+    )
+    is_signed = signer is not None and signer.verify(pending.dead_letter).of_merchant(plan.merchant_id).valid
+    yield signer.sign(rest, plan.merchant_id) if signer is not None and is_signed else rest

@@ -1,0 +1,24 @@
+"""Plain lines for those who wait without a terminal."""
+
+from __future__ import annotations
+
+import io
+
+from adapter.dev.local_kafka.progress import Lines
+
+
+def test_plain_lines_show_steps_and_every_tenth_file() -> None:
+    """A log is not flooded, and the last file is told."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+
+    lines.step("fetching")
+    for done in range(1, 24):
+        lines.fetched("some.jar", done, 23)
+
+    assert stream.getvalue().splitlines() == [
+        "local kafka: fetching",
+        "local kafka: 10 of 23 files are here",
+        "local kafka: 20 of 23 files are here",
+        "local kafka: 23 of 23 files are here",
+    ]

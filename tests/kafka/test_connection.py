@@ -1,0 +1,102 @@
+"""What a connection refuses before anything connects, and what it hands to the clients."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from adapter.errors import SettingsError
+from adapter.kafka.connection import KafkaConnection
+
+
+def test_a_plain_connection_needs_nothing_but_addresses() -> None:
+    """Without security settings, clients get addresses and PLAINTEXT and nothing else."""
+    connection = KafkaConnection(bootstrap_servers="a:9092, b:9093")
+
+    assert connection.client_options() == {"bootstrap_servers": "a:9092, b:9093", "security_protocol": "PLAINTEXT"}
+
+
+def test_the_login_goes_to_the_clients_under_their_names() -> None:
+    """SASL over TLS: mechanism, user, password, and a context that verifies the broker."""
+    options = KafkaConnection(
+        bootstrap_servers="a:9092",
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username="adapter",
+        sasl_password="secret",
+    ).client_options()
+    context = options.pop("ssl_context")
+
+    assert options == {
+        "bootstrap_servers": "a:9092",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "adapter",
+        "sasl_plain_password": "secret",
+    }
+    assert isinstance(context, ssl.SSLContext)
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_the_password_does_not_show() -> None:
+    """Neither its repr nor its complaints hold the password."""
+    connection = KafkaConnection(
+        bootstrap_servers="a:9092",
+        security_protocol="SASL_SSL",
+        sasl_mechanism="PLAIN",
+        sasl_username="adapter",
+        sasl_password="secret",
+    )
+
+    assert "secret" not in repr(connection)
+    with pytest.raises(SettingsError) as refused:
+        KafkaConnection(bootstrap_servers="a:9092", sasl_password="secret")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"bootstrap_servers": ""}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "a:9092,"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "a"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "a:0"}, ["bootstrap_servers"]),
+        ({"bootstrap_servers": "a:70000"}, ["bootstrap_servers"]),
+        ({"security_protocol": "TLS"}, ["security_protocol"]),
+        ({"security_protocol": "SASL_SSL"}, ["sasl_mechanism", "sasl_username", "sasl_password"]),
+        (
+            {
+                "security_protocol": "SASL_PLAINTEXT",
+                "sasl_mechanism": "GSSAPI",
+                "sasl_username": "a",
+                "sasl_password": "b",
+            },
+            ["sasl_mechanism"],
+        ),
+        ({"sasl_username": "a", "sasl_password": "b"}, ["sasl_username", "sasl_password"]),
+        ({"ssl_ca_file": Path("ca.pem")}, ["ssl_ca_file"]),
+        ({"session_timeout_seconds": 0.0}, ["session_timeout_seconds"]),
+        ({"transaction_timeout_seconds": float("nan")}, ["transaction_timeout_seconds"]),
+    ],
+)
+def test_every_mistake_gets_a_sentence_that_names_its_setting(options: dict[str, object], named: list[str]) -> None:
+    """Contradictions are refused when the value is made, all at once."""
+    with pytest.raises(SettingsError) as refused:
+        KafkaConnection(**{"bootstrap_servers": "a:9092", **options})  # type: ignore[arg-type]  # mistakes on purpose
+
+    assert [problem.split(" ", 1)[0] for problem in refused.value.problems] == [f"kafka.{name}" for name in named]
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_used_are_refused_by_name(tmp_path: Path, content: str | None) -> None:
+    """A missing or unreadable CA file is a mistake in the settings and not a broker that is away."""
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content, encoding="utf-8")
+    connection = KafkaConnection(bootstrap_servers="a:9092", security_protocol="SSL", ssl_ca_file=ca_file)
+
+    with pytest.raises(SettingsError, match=r"ca\.pem cannot be used"):
+        connection.client_options()

@@ -1,0 +1,128 @@
+"""A record by itself is acknowledged by the broker or given back within a bound, and outages end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from conftest import TopicFactory
+from integration.event_log import all_there
+from stream.site import until
+
+from adapter.dev.local_kafka.broker import LocalKafka
+from adapter.errors import BrokerUnavailable
+from adapter.kafka.connection import KafkaConnection
+from adapter.kafka.publisher import WITHIN_SECONDS, KafkaPublisher
+from adapter.kafka.topics import TopicSpec, create
+from adapter.stream.port import KafkaClientError
+from adapter.stream.records import ProducerRecord
+
+pytestmark = pytest.mark.usefixtures("nothing_overlooked")
+
+WITHIN = 1.5
+
+
+@asynccontextmanager
+async def _publishing(connection: KafkaConnection) -> AsyncIterator[KafkaPublisher]:
+    """A publisher that runs."""
+    publisher, stop = KafkaPublisher(connection, within_seconds=WITHIN), asyncio.Event()
+    running = asyncio.create_task(publisher.run(stop))
+    try:
+        yield publisher
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 10)
+
+
+def _record(topic: str, value: str) -> ProducerRecord:
+    return ProducerRecord(topic=topic, key=b"3085676/A", value=value.encode(), headers=(("ce_id", value.encode()),))
+
+
+async def _there(connection: KafkaConnection, topic: str) -> list[str]:
+    """Everything that a committed reader finds now."""
+    return [record.value.decode() for record in await all_there(connection, topic)]
+
+
+async def test_what_is_published_is_there(kafka: KafkaConnection, topic: TopicFactory) -> None:
+    """Once, with its key and headers; many at once."""
+    name = await topic(partitions=3)
+    async with _publishing(kafka) as publisher:
+        await until(lambda: publisher.in_touch, seconds=20)
+        await asyncio.gather(*(publisher.publish(_record(name, f"{number}")) for number in range(300)))
+
+        assert publisher.in_touch
+        assert sorted(await _there(kafka, name)) == sorted(str(number) for number in range(300))
+
+
+async def test_a_record_that_the_topic_does_not_take_harms_no_other(
+    kafka: KafkaConnection, topic: TopicFactory
+) -> None:
+    """The client counts the refused record and the broker does not, so it begins anew."""
+    name = await topic(config={"max.message.bytes": "2000"})
+    async with _publishing(kafka) as publisher:
+        await until(lambda: publisher.in_touch, seconds=20)
+        await publisher.publish(_record(name, "before"))
+
+        with pytest.raises(KafkaClientError):
+            await publisher.publish(_record(name, "x" * 5000))
+
+        await publisher.publish(_record(name, "after"))
+
+    assert await _there(kafka, name) == ["before", "after"]
+
+
+async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnection, topic: TopicFactory) -> None:
+    """A hundred notifications at once, each of which the topic takes."""
+    name = await topic(config={"max.message.bytes": "2000"})
+    async with _publishing(kafka) as publisher:
+        await until(lambda: publisher.in_touch, seconds=20)
+        await asyncio.gather(*(publisher.publish(_record(name, f"{number:0>900}")) for number in range(100)))
+
+    assert sorted(map(int, await _there(kafka, name))) == list(range(100))
+
+
+async def test_without_a_broker_it_says_so_at_once() -> None:
+    """Nobody waits for what is known to be away; and the publisher ends all the same."""
+    async with _publishing(KafkaConnection(bootstrap_servers="127.0.0.1:9")) as publisher:
+        with pytest.raises(BrokerUnavailable):
+            await publisher.publish(_record("tickets", "x"))
+
+        assert not publisher.in_touch
+
+
+def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made with the process and started when a broker is there, which may be hours later."""
+    publisher = KafkaPublisher(KafkaConnection(bootstrap_servers="127.0.0.1:9"))
+    later = time.monotonic() + 7200
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+    assert publisher.last_heartbeat == later
+
+
+def test_nobody_waits_for_longer_than_the_contract_says() -> None:
+    """ECPay is told to send again within 5 s."""
+    assert WITHIN_SECONDS < 5
+
+
+@pytest.mark.broker
+async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready: None) -> None:
+    """Killed while somebody publishes; what was acknowledged is there."""
+    with LocalKafka() as broker:
+        connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
+        await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])
+        async with _publishing(connection) as publisher:
+            await until(lambda: publisher.in_touch, seconds=20)
+            await publisher.publish(_record("tickets", "before"))
+            await asyncio.to_thread(broker.kill)
+            with pytest.raises((BrokerUnavailable, KafkaClientError)):
+                await publisher.publish(_record("tickets", "during"))
+            await until(lambda: not publisher.in_touch, seconds=20)
+
+            await asyncio.to_thread(broker.restart)
+            await until(lambda: publisher.in_touch, seconds=20)
+            await publisher.publish(_record("tickets", "after"))
+
+        assert {"before", "after"} <= set(await _there(connection, "tickets"))
