@@ -1,4 +1,4 @@
-"""Send one paid order, and show what is told of it until its tickets exist.
+"""Send one paid order, and print its events until its tickets exist.
 
 python examples/first_order.py BOOTSTRAP_SERVERS [ORDERS_TOPIC [ISSUANCES_TOPIC]]
 """
@@ -39,7 +39,7 @@ async def main(servers: str, orders: str = "orders.paid", issuances: str = "ecti
         await sender.start()
         value = json.dumps(order, ensure_ascii=False).encode()
         await sender.send_and_wait(orders, value, key=str(order["order_id"]).encode())
-        print(f"{order['order_id']} is on {orders}; what is told of it on {issuances}:")
+        print(f"{order['order_id']} is on {orders}; its events on {issuances}:")
         async for event in reader:
             attributes = {name: text.decode() for name, text in event.headers}
             if attributes.get("ce_orderid") == order["order_id"]:
