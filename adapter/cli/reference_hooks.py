@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from itertools import pairwise
@@ -75,11 +75,10 @@ def _kinds() -> str:
 
 
 def _glance() -> str:
-    rows = "".join(
-        f"| [`{hook.signature}`](#{hook.name}) | *{hook.kind}* | {_first_line(hook.documentation)} |\n"
-        for hook in hooks().values()
+    lines = "".join(
+        f"* [`{hook.signature}`](#{hook.name}): {_first_line(hook.documentation)}\n" for hook in hooks().values()
     )
-    return f"## All hooks\n\nIn the order in which the adapter calls them.\n\n| hook | kind | |\n|---|---|---|\n{rows}"
+    return f"## All hooks\n\nIn the order in which the adapter calls them.\n\n{lines}"
 
 
 def _hook(hook: Hook) -> str:
@@ -126,7 +125,12 @@ def _value(name: str, value: type) -> str:
 def _function(name: str) -> str:
     """A function that hooks may call, as it is written."""
     function = getattr(adapter, name)
-    return f"### `{name}`\n\n```python\ndef {name}{inspect.signature(function)}\n```\n\n{inspect.getdoc(function)}\n"
+    return f"### `{name}`\n\n```python\ndef {name}{_signature(function)}\n```\n\n{inspect.getdoc(function)}\n"
+
+
+def _signature(function: Callable[..., object]) -> str:
+    """As it is written; postponed annotations are in quotes."""
+    return str(inspect.signature(function)).replace("'", "")
 
 
 def _fields(value: type[DataclassInstance]) -> str:
@@ -138,7 +142,7 @@ def _members(value: type) -> str:
     """What a class that is no plain value has: its attributes, and its functions as they are written."""
     attributes = [f"* `{name}: {kind}`" for name, kind in inspect.get_annotations(value).items() if name[0] != "_"]
     functions = [
-        f"* `{name}{inspect.signature(function)}`: {_first_line(inspect.getdoc(function) or '')}".rstrip(": ")
+        f"* `{name}{_signature(function)}`: {_first_line(inspect.getdoc(function) or '')}".rstrip(": ")
         for name, function in vars(value).items()
         if inspect.isfunction(function) and name[0] != "_"
     ]
@@ -155,13 +159,11 @@ def _errors() -> str:
     errors: Mapping[str, type[OrderError]] = {
         name: found for name, found in _public() if issubclass(found, OrderError) and found is not OrderError
     }
-    rows = "".join(
-        f"| `{name}` | `{each.reason}` | {_first_line(each.__doc__ or '')} |\n" for name, each in errors.items()
-    )
+    lines = "".join(f"* `{name}`: `{each.reason}`\n" for name, each in errors.items())
     return (
         "## Errors that are answers\n\nIf a hook that decides about an order raises one of these, the order is parked "
-        "for that reason, with\nthe error's message, so it holds no customer data. All are `OrderError`.\n\n"
-        f"| error | reason | |\n|---|---|---|\n{rows}"
+        "for the\n[reason](events.md#dead-letter-reasons), with the error's message, so it holds no customer data. "
+        f"All are `OrderError`.\n\n{lines}"
     )
 
 

@@ -22,9 +22,8 @@ the input of such code. The log warns of a stop of 3 seconds and names the runni
 A plugin may have two attributes: `settings_model`, a pydantic model of its settings (see `configure`), and
 `content_fingerprint`, a text that changes with other data on which its answers depend, such as a file read at start.
 
-A hook fails if it raises, returns a wrong type or exceeds its time; its kind decides what this means. The errors
-`Unreadable`, `UnknownMerchant`, `UnmappedItem`, `InvalidOrder`, `DoesNotFit` and `TradeNoMissing` are answers, not
-failures: the order is parked for that reason, with the error's message.
+A hook fails if it raises, returns a wrong type or exceeds its time; its kind decides what this means. An `OrderError`
+is an answer, not a failure: the order is parked for its reason.
 """
 
 from __future__ import annotations
