@@ -137,8 +137,8 @@ async def test_first_order_sends_an_order_and_follows_it_to_its_end(
 
 
 async def test_read_events_stores_each_fact_once(kafka: KafkaConnection, topic: TopicFactory, tmp_path: Path) -> None:
-    """Started again, and told what it knows by a later event of the same id, it notes only what is new."""
-    issuances, database = await topic("issuances"), tmp_path / "books.sqlite"
+    """Started again, and with a later event of a known id, it stores only what is new."""
+    issuances, database = await topic("issuances"), tmp_path / "events.sqlite"
     await _publish(kafka, _submitted("NEVER", issuances), abort=True)
     await _publish(kafka, _submitted("ONE", issuances), replace(_issued("NEVER", issuances), headers=()))
     async with _reading(kafka, database, issuances) as out:
@@ -159,8 +159,8 @@ async def test_read_events_stores_each_fact_once(kafka: KafkaConnection, topic: 
 async def test_read_events_notes_ticket_notifications_once(
     kafka: KafkaConnection, topic: TopicFactory, tmp_path: Path
 ) -> None:
-    """In all that it may mean, since one does not know; sent again, it is noted once."""
-    tickets, database = await topic("tickets"), tmp_path / "books.sqlite"
+    """With all that it may mean; an event that is published again is stored once."""
+    tickets, database = await topic("tickets"), tmp_path / "events.sqlite"
     use: dict[str, object] = {"ticket_ref": None, "use_status": 2, "may_mean": ("redeemed", "refunded")}
     money: dict[str, object] = {"trade_amount": 2400, "refund_amount": 1200, "total_refund_amount": 1200}
     redeemed = _notified(TicketStatusChanged, tickets, "fact-1", **use)
@@ -171,7 +171,7 @@ async def test_read_events_notes_ticket_notifications_once(
         lines = [await _line(out) for _ in range(3)]
 
     assert lines == [
-        "ONE: a ticket was redeemed or refunded, says ECPay (UseStatus 2)",
-        "ONE: a ticket was changed, says ECPay (UseStatus None)",
-        "ONE: money was given back, says ECPay (RefundAmount 1200)",
+        "ONE: ECPay reports a ticket as redeemed or refunded (UseStatus 2)",
+        "ONE: ECPay reports a ticket as changed (UseStatus None)",
+        "ONE: ECPay reports a refund (RefundAmount 1200)",
     ]
