@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests start hundreds of Python processes: each would compile the adapter again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo quick test browser chaos mutants bench docs lint format clean
 
 help: ## Show what can be made
@@ -27,11 +30,10 @@ browser:
 	@sh tests/browser/chromium.sh
 
 quick: $(READY) ## Tests without broker and browser, with fewer examples; less than two minutes
-	$(BIN)/pytest -q -n 2 -m 'not broker and not browser'
+	QUICK_TESTS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not broker and not browser and not slow'
 
 test: lint browser ## Everything, the real broker and a real browser included
-	$(BIN)/pytest -n 2 -m 'not broker'
-	$(BIN)/pytest -m broker
+	$(BIN)/pytest -n 3 --dist worksteal
 
 chaos: $(READY) ## Ten days of bad luck in a row, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10

@@ -16,6 +16,7 @@ from typing import Protocol
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import HealthCheck, settings
+from quick import EXAMPLES, QUICK
 from unclosed import watch_clients
 
 from adapter.dev.local_kafka.broker import LocalKafka
@@ -27,7 +28,8 @@ _NOT_RUN = "BROKER TEST NOT RUN"
 
 # A test proves what the code does, not how busy the machine is.
 settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any load")
+settings.register_profile("quick", settings.get_profile("any load"), max_examples=EXAMPLES)
+settings.load_profile("quick" if QUICK else "any load")
 
 
 class TopicFactory(Protocol):

@@ -8,6 +8,7 @@ interpreter and every import have met, and twenty commands cost little more than
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -43,6 +44,7 @@ def main() -> int:
     import adapter.dev.demo.run
     import adapter.testing.conformance_suite  # noqa: F401
 
+    gc.freeze()  # else the collector of each child looks, at the child's end, through all that is imported here
     wanted = json.loads(sys.argv[1])
     waiting = list(enumerate(wanted["commands"]))
     running: dict[int, Child] = {}
@@ -59,11 +61,11 @@ def main() -> int:
             for stream, (read, write) in pipes.items():
                 os.close(write)
                 reading.register(read, selectors.EVENT_READ, (running[pid], stream))
-        _query_status(reading, 0.05)
+        _read_output(reading, 0.05)
         for pid, child in list(running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                _query_status(reading, 0)
+                _read_output(reading, 0)
                 del running[pid]
                 out, err = (child.output[stream].decode(errors="replace") for stream in (1, 2))
                 results[child.number] = (os.waitstatus_to_exitcode(status), out, err)
@@ -76,9 +78,9 @@ def main() -> int:
     return 0
 
 
-def _query_status(reading: selectors.BaseSelector, seconds: float) -> None:
+def _read_output(reading: selectors.BaseSelector, seconds: float) -> None:
     """Take in what the children say; all that is there when `seconds` is 0."""
-    while ready := reading.select(seconds) if reading.get_map() else ():
+    while ready := reading.select(seconds):
         for key, _ in ready:
             child, stream = key.data
             came = os.read(key.fd, 1 << 16)

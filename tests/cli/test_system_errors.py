@@ -155,7 +155,17 @@ WRONG: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+QUICK_ONES = {"closed streams", "few open files"}
+"""Those of them that `make quick` tries."""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(wrong, id=name, marks=() if name in QUICK_ONES else pytest.mark.slow)
+        for name, wrong in WRONG.items()
+    ],
+)
 def test_no_surroundings_look_like_a_defect(
     wrong: dict[str, typing.Any], command_environment: CommandEnvironment
 ) -> None:
@@ -163,6 +173,7 @@ def test_no_surroundings_look_like_a_defect(
     assert_no_defect(command_environment.run(**wrong))
 
 
+@pytest.mark.slow
 def test_servers_that_cannot_be_used_look_like_no_defect(
     command_environment: CommandEnvironment, tmp_path: Path
 ) -> None:
@@ -195,6 +206,7 @@ BROKEN_ENTRY_POINTS = {
 }
 
 
+@pytest.mark.slow
 def test_unreadable_keys_look_like_no_defect(command_environment: CommandEnvironment, tmp_path: Path) -> None:
     """A key's file that is a folder, one that is no text, and one that is missing are named."""
     keys = tmp_path / "secrets" / "merchants"
@@ -212,6 +224,7 @@ def test_unreadable_keys_look_like_no_defect(command_environment: CommandEnviron
     assert "3/hash_key is missing" in results["query T1"][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BROKEN_ENTRY_POINTS.values(), ids=BROKEN_ENTRY_POINTS.keys())
 def test_a_broken_package_beside_is_named(text: bytes, command_environment: CommandEnvironment, tmp_path: Path) -> None:
     """Libraries read every package's entry points at their start; which one is broken is said by every command."""

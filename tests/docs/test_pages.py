@@ -13,6 +13,7 @@ from docs.pages import Command, File, Reader, fits, steps
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
     """Every file as it stands there, every command in its order, and what each prints."""
     fresh = fresh_environment(tmp_path / "venv")

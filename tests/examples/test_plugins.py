@@ -46,7 +46,13 @@ def test_these_are_the_examples() -> None:
     ]
 
 
-@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        pytest.param(plugin, id=plugin.name, marks=() if plugin.name == "chat-sink" else pytest.mark.slow)
+        for plugin in PLUGINS
+    ],
+)
 def test_its_own_tests_pass_where_it_is_installed(plugin: Path, installed: Fresh, tmp_path: Path) -> None:
     """Not as a file that lies about, but as what pip made of it."""
     result = installed.must(
@@ -59,6 +65,7 @@ def test_its_own_tests_pass_where_it_is_installed(plugin: Path, installed: Fresh
     assert "skipped" not in result
 
 
+@pytest.mark.slow
 def test_the_adapter_finds_all_of_them(installed: Fresh, tmp_path: Path) -> None:
     """By their entry points, side by side; the one that needs a file is given one."""
     bundles = tmp_path / "bundles.yaml"

@@ -12,6 +12,7 @@ from adapter.testing.scaffold import project_files, refuse_name, write_project
 from examples.fresh import fresh_environment
 
 
+@pytest.mark.slow
 def test_the_project_installs_and_its_test_passes_and_the_adapter_takes_it(tmp_path: Path) -> None:
     """In a fresh environment, by the words of its README."""
     fresh = fresh_environment(tmp_path / "venv")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,12 +75,15 @@ def test_the_reference_says_what_is_deprecated(mark: Marks) -> None:
 @each_hook
 def test_every_hook_has_a_test(hook: Hook) -> None:
     """Some test has a plugin with this hook: a hook nobody has tried is none."""
-    assert hook.name in set(_hooks_of_tests())
+    assert hook.name in _hooks_of_tests()
 
 
-def _hooks_of_tests() -> Iterator[str]:
+@cache
+def _hooks_of_tests() -> frozenset[str]:
     """The names of the functions that are marked as hooks in the tests, beside the generated ones."""
-    for path in TESTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any("hookimpl" in ast.dump(mark) for mark in node.decorator_list):
-                yield node.name
+    return frozenset(
+        node.name
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and any("hookimpl" in ast.dump(mark) for mark in node.decorator_list)
+    )

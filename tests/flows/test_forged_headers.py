@@ -14,6 +14,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from quick import examples
 from structlog.testing import capture_logs
 
 from adapter.flows.messages.record_history import shown_id
@@ -408,7 +409,7 @@ VALUES = (
 
 
 @given(st.lists(st.tuples(OWN_NAMES, VALUES), max_size=6).map(tuple))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_no_header_loses_an_order_or_issues_another(headers: tuple[tuple[str, bytes | None], ...]) -> None:
     """Whatever headers a record has, its order is issued once under its number; only a wait may come before it."""
     harness = Harness(MERCHANT)

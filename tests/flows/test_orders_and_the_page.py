@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.dev.sandbox.catalogue import ItemCatalogue
 from adapter.dev.sandbox.issue_validation import IssueValidator
@@ -64,7 +65,7 @@ ORDERS = st.fixed_dictionaries(
 
 
 @given(bought=st.lists(lines(), min_size=1, max_size=4), content=ORDERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_sent_is_accepted_whole_and_once(bought: list[dict[str, object]], content: dict[str, object]) -> None:
     """Every ticket is in exactly one accepted call; only a second paid call under one trade_no does not fit."""
     harness = Harness()

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.errors import LeaseLost
 from adapter.issuance.decide import SubmitPolicy
@@ -146,7 +147,7 @@ VALUES = st.none() | st.binary(max_size=20) | st.sampled_from([b"{}", b"1", b"20
 
 
 @given(value=VALUES, headers=st.lists(st.tuples(OURS, VALUES), max_size=4), key=st.none() | st.binary(max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 async def test_whatever_a_record_holds_it_has_one_outcome(
     value: bytes | None, headers: list[tuple[str, bytes | None]], key: bytes | None
 ) -> None:

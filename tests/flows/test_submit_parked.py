@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import examples
 from stream.batch_bytes import CODECS, Written, batch
 from stream.engine_stories import until
 from stream.fake_kafka import FakeCluster, FakeKafka
@@ -396,7 +397,7 @@ RECORDS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     records=st.lists(RECORDS, min_size=1, max_size=4),
     codec=st.sampled_from((0, *CODECS)),

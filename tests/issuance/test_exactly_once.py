@@ -15,6 +15,7 @@ from datetime import datetime
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.decide import QueryFirst, SubmitPolicy
@@ -71,7 +72,7 @@ def how_it_ends(life: Life) -> str:
 
 @given(world=WORLDS, seed=SEEDS, first=st.sampled_from(QueryFirst))
 @example(world=CHAOS, seed=7, first=QueryFirst.WHEN_POSSIBLY_SENT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_part_has_one_end_and_no_ticket_twice(world: World, seed: int, first: QueryFirst) -> None:
     """Whatever the network, the server and the processes do, within the waiting times."""
     how_it_ends(Life(world=world, policy=replace(POLICY, query_first=first), seed=seed))

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.errors import Unreadable
 from adapter.issuance.next_step import Unverified
@@ -147,7 +148,7 @@ def plans(draw: st.DrawFn) -> DeferredPlan:
 
 @given(deferred=plans())
 # Slow drawing is the machine's, and no test fails on time.
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_plan_comes_out_as_it_went_in(deferred: DeferredPlan) -> None:
     """Each request exactly, so that what is sent again is what was sent before."""
     assert decode_plan(encode_plan(deferred)) == deferred

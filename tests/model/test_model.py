@@ -17,6 +17,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from quick import examples
 
 from . import stories
 from .machine import OwnersAndEcticket
@@ -24,7 +25,7 @@ from .promises import Broken
 from .protections import ALL_ON
 from .world import World
 
-EXAMPLES = 120
+EXAMPLES = examples(120)
 LONG = int(os.environ.get("ECTICKET_MODEL_EXAMPLES", "0"))
 SEARCH = settings(
     stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not LONG, database=None

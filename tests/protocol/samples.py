@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.protocol.checksum import check_mac
 from adapter.protocol.cipher import encrypt
@@ -124,7 +125,7 @@ EXAMPLES = {
 NO_ALPHANUMERICS = ["", " ", "A B", "A-1", "A_1", "王", "Ａ１", "é", "٣", "²", "A\n", "\nA", "<b>", "\ud800", "a\x00"]
 """Texts that are no half-width letters or digits, although some of them look like it."""
 
-fast = settings(max_examples=50, deadline=None)
+fast = settings(max_examples=examples(50), deadline=None)
 """For properties that cost microseconds."""
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))

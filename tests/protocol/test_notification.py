@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.errors import (
     EnvelopeError,
@@ -57,7 +58,7 @@ STATUS: Mapping[str, object] = {
 }
 FIELDS = (*REFUND, *STATUS, "FreeTradeNo", "RtnCode", "CustomerName")
 
-thorough = settings(max_examples=150, deadline=None)
+thorough = settings(max_examples=examples(150), deadline=None)
 
 
 def _find(*merchants: Merchant) -> Callable[[str], Merchant | None]:

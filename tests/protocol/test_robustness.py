@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.errors import EnvelopeError, UnreadableReply
 from adapter.protocol.encoding import Encoder
@@ -34,7 +35,7 @@ from .samples import (
     wire_payloads,
 )
 
-thorough = settings(max_examples=80, deadline=None)
+thorough = settings(max_examples=examples(80), deadline=None)
 
 READERS: tuple[Callable[[Payload], object], ...] = (
     IssueReply.from_payload,
@@ -123,7 +124,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
 headers = st.lists(st.sampled_from(ORDER_COLUMNS + TICKET_COLUMNS) | cells, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(headers, st.lists(st.lists(cells, max_size=6), max_size=3), st.sampled_from(["utf-8", "utf-8-sig", "cp950"]))
 def test_any_table_is_read_or_unreadable(header: list[str], rows: list[list[str]], charset: str) -> None:
     """Real headers over unreal cells, quoted by nobody."""

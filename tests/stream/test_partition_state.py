@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from quick import examples
 
 from adapter.stream.commit_metadata import CommitMetadata, decode, new_owner
 from adapter.stream.partition_state import CommitBatch, PartitionState
@@ -563,7 +564,7 @@ class OwnersThatComeBack(Owners):
         self.take_over("one", process, orderly=end == "orderly")
 
 
-OwnersThatDie.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
-OwnersThatComeBack.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+OwnersThatDie.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=60, deadline=None)
+OwnersThatComeBack.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=30, deadline=None)
 TestOwnersThatDie = OwnersThatDie.TestCase
 TestOwnersThatComeBack = OwnersThatComeBack.TestCase

@@ -33,7 +33,7 @@ SETTINGS = "[pytest]\nmarkers =\n    broker: real Kafka\nasyncio_default_fixture
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A test suite with our fixtures, on a machine without network and without a cache."""
-    for file in ("conftest.py", "unclosed.py"):
+    for file in ("conftest.py", "quick.py", "unclosed.py"):
         shutil.copy(ROOT / "tests" / file, tmp_path)
     (tmp_path / "test_some.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(SETTINGS, encoding="utf-8")

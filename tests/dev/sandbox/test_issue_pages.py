@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import examples
 
 from adapter.dev.sandbox.catalogue import ItemCatalogue
 from adapter.dev.sandbox.issue_validation import IssueValidator
@@ -133,7 +134,7 @@ def sent(payload: Mapping[str, object]) -> dict[str, object]:
     return {**{name: "" if value is None else value for name, value in payload.items()}, "TicketInfo": dated}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(payload=payloads())
 def test_the_sandbox_accepts_exactly_what_the_page_accepts(payload: dict[str, object]) -> None:
     """A payload is booked if it breaks no sentence of the page, and refused if it breaks one."""
