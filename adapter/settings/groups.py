@@ -1,7 +1,6 @@
-"""The settings themselves: groups, types, units, defaults and what each one means.
+"""The settings: groups, types, units, defaults and descriptions.
 
-The attribute docstrings are the reference: `settings reference` and the README print them. Refuses to know where values
-come from (`loading`) and what they are for (`app`).
+The attribute docstrings are the reference that `settings reference` prints. `loading` reads the values.
 """
 
 from __future__ import annotations
@@ -65,11 +64,11 @@ def _not_only_dots(name: str) -> str:
 
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"), AfterValidator(_not_only_dots)]
-"""A name that Kafka takes."""
+"""A name that Kafka accepts."""
 
 
 class Group(BaseModel):
-    """A group of settings, closed: an unknown key is a mistake."""
+    """A group of settings; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -335,16 +334,16 @@ class LogSettings(Group):
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """The environment: pydantic-settings' own source, with JSON read as everywhere else in the settings."""
+    """The environment: pydantic-settings' own source, with JSON as in all other settings."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: str) -> object:
-        """A mapping or list; what a setting reads by itself stays a text. Raises ValueError."""
+        """Return a mapping or list; a setting with its own parser gets the text. Raises ValueError."""
         if field is not None and NoDecode in field.metadata:
             return value
         return structure(value, object if field is None else field.annotation)
 
     def __call__(self) -> dict[str, object]:
-        """What the environment says, groups that are null as empty groups."""
+        """Return the values of the environment; a group that is null is an empty group."""
         content = filled(super().__call__(), self.settings_cls)
         assert isinstance(content, dict)  # noqa: S101  # a mapping stays one
         return content
@@ -385,11 +384,11 @@ class Settings(BaseSettings):
 
     @property
     def above_files(self) -> Mapping[str, frozenset[str]]:
-        """Ids (by `merchants` and `platforms`) whose keys come from command line or environment, so outrank files."""
+        """Ids (by `merchants` and `platforms`) whose keys come from the command line or environment: they outrank files."""
         return self._above_files
 
     def outranking_files(self, ids: Mapping[str, frozenset[str]]) -> Settings:
-        """These settings, knowing which keys outrank the secret files."""
+        """Return a copy that knows which keys outrank the secret files."""
         known = self.model_copy()
         known._above_files = ids
         return known
@@ -403,7 +402,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, file; `load` hands the file's content in under a name no setting has."""
+        """Command line, environment, file; `load` passes the file's content under a name that no setting has."""
         assert isinstance(init_settings, InitSettingsSource)  # noqa: S101  # pydantic-settings' own default class
         given = dict(init_settings.init_kwargs)
         from_file = given.pop(FILE_CONTENT, {})
