@@ -384,7 +384,7 @@ class Settings(BaseSettings):
 
     @property
     def above_files(self) -> Mapping[str, frozenset[str]]:
-        """Ids (by `merchants` and `platforms`) whose keys come from the command line or environment: they outrank files."""
+        """Ids (by `merchants` and `platforms`) whose keys from the command line or environment outrank files."""
         return self._above_files
 
     def outranking_files(self, ids: Mapping[str, frozenset[str]]) -> Settings:
