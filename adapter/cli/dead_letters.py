@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapter.cli.context import CommandContext, Json, command, flag
-from adapter.cli.dead_letter_filters import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters, is_meant
+from adapter.cli.dead_letter_options import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters
 from adapter.cli.help import group
 from adapter.cli.output import clean, note, print_entry, print_facts, print_json, print_line, print_table
 from adapter.cli.replay import replay
@@ -202,6 +202,7 @@ async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[s
 
 async def _find(settings: Settings, which: str) -> tuple[Record, DeadLetter] | None:
     from adapter.cli.dead_letter_store import collect, read_dead_letters
+    from adapter.operations.dead_letter_filters import is_meant
 
     dead_letters = await read_dead_letters(settings)
     named = [dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(which, dead_letter, number)]

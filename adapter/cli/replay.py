@@ -18,19 +18,7 @@ import typer
 
 from adapter.cli.audit import audit
 from adapter.cli.context import CommandContext, flag
-from adapter.cli.dead_letter_filters import (
-    WHICH_HELP,
-    Filters,
-    Merchant,
-    Reason,
-    Selection,
-    Since,
-    Sink,
-    Stage,
-    Until,
-    filters,
-    select,
-)
+from adapter.cli.dead_letter_options import WHICH_HELP, Merchant, Reason, Since, Sink, Stage, Until, filters
 from adapter.cli.output import note
 from adapter.cli.sink_redelivery import SinkRedelivery
 
@@ -38,6 +26,7 @@ if TYPE_CHECKING:
     from adapter.cli.dead_letter_store import DeadLetters
     from adapter.flows.messages.signatures import RecordSigner
     from adapter.flows.ports import Topics
+    from adapter.operations.dead_letter_filters import Filters, Selection
     from adapter.operations.dead_letter_view import DeadLetter
     from adapter.operations.replay import NotReplayed, ReplayRecord, SinkDelivery
     from adapter.settings import Settings
@@ -110,6 +99,7 @@ def replay(
 
 async def _replay(settings: Settings, options: ReplayOptions) -> int:
     from adapter.cli.dead_letter_store import open_dead_letters
+    from adapter.operations.dead_letter_filters import select
 
     async with open_dead_letters(settings) as dead_letters:
         selection = select(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from adapter.flows.known_numbers import KnownNumbers
     from adapter.flows.number_history import NumberHistory
     from adapter.flows.number_owners import NumberOwners
-    from adapter.flows.ports import Ecticket
     from adapter.operations.dead_letter_view import DeadLetter
     from adapter.operations.resolve import EcticketAnswer, PendingIssuance, Resolution, Resolved
-    from adapter.protocol.credentials import Merchant
-    from adapter.protocol.query_issue_result import ResultReply
     from adapter.settings import Settings
 
 ENOUGH = 6
@@ -211,7 +208,7 @@ def _refusal(
 async def _query_status(settings: Settings, found: PendingIssuance, known: KnownNumbers) -> EcticketAnswer:
     """What ECTicket says of the number now; nothing certain when it cannot be asked."""
     from adapter.cli.ecticket import ecticket_client, pick_merchant
-    from adapter.operations.resolve import EcticketAnswer
+    from adapter.operations.resolve import EcticketAnswer, query_status
 
     merchant = pick_merchant(settings, found.merchant_id)
     async with ecticket_client(settings) as provider:
@@ -219,35 +216,6 @@ async def _query_status(settings: Settings, found: PendingIssuance, known: Known
             return await query_status(provider, merchant, found, known)
         except CallError as error:
             return EcticketAnswer(description=f"ECTicket could not be asked: {error}")
-
-
-async def query_status(
-    ecticket: Ecticket,
-    merchant: Merchant,
-    found: PendingIssuance,
-    known: KnownNumbers | None = None,
-    *,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> EcticketAnswer:
-    """What ECTicket answers about the number; "not known" only on the grounds on which the flows believe it."""
-    from adapter.cli.number_lookup import look_up
-    from adapter.flows.known_numbers import KnownNumbers
-    from adapter.operations.resolve import EcticketAnswer
-
-    number = found.trade_no
-    numbers = (known or KnownNumbers()).to_query(merchant, number.kind)
-    looked_up = await look_up(ecticket, merchant, number, numbers, now=now)
-    if looked_up.known is not None:
-        return _known_status(number.value, looked_up.known)
-    return EcticketAnswer(not_known=looked_up.not_known, description=looked_up.message)
-
-
-def _known_status(trade_no: str, reply: ResultReply) -> EcticketAnswer:
-    from adapter.operations.resolve import EcticketAnswer
-
-    remark = f" ({reply.remark})" if reply.remark else ""
-    status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "something unreadable"
-    return EcticketAnswer(status=reply.status, description=f"ECTicket says of {trade_no}: {status}{remark}.")
 
 
 async def _publish(

@@ -9,12 +9,13 @@ Refuses to ask, and to know where the letters are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 
 from adapter.errors import OrderError
+from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.messages.confirmation import Confirmation, read_confirmation
 from adapter.flows.messages.dead_letters import MESSAGE_MAX_CHARACTERS
 from adapter.flows.messages.event_fields import issuance_fields, order_ref_of
@@ -28,9 +29,11 @@ from adapter.flows.messages.events import (
 )
 from adapter.flows.messages.record_history import PARTS_DONE, PLAN, read_history
 from adapter.flows.messages.signatures import SIGNATURE, RecordSigner
-from adapter.flows.ports import Topics
+from adapter.flows.ports import Ecticket, Topics
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, decode_plan, encode_plan
+from adapter.operations.number_lookup import look_up
 from adapter.operations.replay import header_text
+from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.stream.records import ProducerRecord, Record
@@ -134,6 +137,26 @@ def objection(
         until = rfc3339(settled_at)
         return f"{answer.description} It may have been sent a short time ago, though, and still come until {until}."
     return None
+
+
+async def query_status(
+    ecticket: Ecticket,
+    merchant: Merchant,
+    pending: PendingIssuance,
+    known: KnownNumbers | None = None,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> EcticketAnswer:
+    """Query ECTicket about the number (`number_lookup`). Raises CallError."""
+    number = pending.trade_no
+    numbers = (known or KnownNumbers()).to_query(merchant, number.kind)
+    looked_up = await look_up(ecticket, merchant, number, numbers, now=now)
+    reply = looked_up.known
+    if reply is None:
+        return EcticketAnswer(not_known=looked_up.not_known, description=looked_up.message)
+    remark = f" ({reply.remark})" if reply.remark else ""
+    status = reply.status.name.lower().replace("_", " ") if reply.status is not None else "not readable"
+    return EcticketAnswer(status=reply.status, description=f"ECTicket's status of {number.value}: {status}{remark}.")
 
 
 def resolve(

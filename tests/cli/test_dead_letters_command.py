@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from adapter.cli.dead_letter_filters import Filters, is_meant
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import Origin, record_origin
 from adapter.flows.messages.record_history import RecordHistory
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.topics import TopicSpec, create
+from adapter.operations.dead_letter_filters import Filters, is_meant
 from adapter.operations.dead_letter_view import DeadLetter, header_texts, read_dead_letter
 from adapter.stream.records import ProducerRecord, Record
 
@@ -215,7 +215,7 @@ def test_no_dead_letters_are_a_sentence(on_broker: Commands) -> None:
 def test_dead_letters_as_json(on_broker: Commands) -> None:
     """The same, for machines."""
     result = on_broker("dead-letters", "list", "--json").json
-    dead_letters = result["dead_letters"]
+    dead_letters = result["letters"]
 
     assert isinstance(dead_letters, list)
     assert [dead_letter["reason"] for dead_letter in dead_letters] == [
@@ -241,7 +241,7 @@ def test_dead_letters_as_json(on_broker: Commands) -> None:
 )
 def test_dead_letters_are_filtered(on_broker: Commands, filters: tuple[str, ...], places: list[int]) -> None:
     """All filters apply; places stay those of the whole list, so that `show` finds them."""
-    dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["dead_letters"]
+    dead_letters = on_broker("dead-letters", "list", "--json", *filters).json["letters"]
 
     assert isinstance(dead_letters, list)
     assert [dead_letter["place"] for dead_letter in dead_letters] == places

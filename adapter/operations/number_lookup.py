@@ -1,6 +1,7 @@
-"""What ECTicket knows of a number, for people's commands: "not known" only on the grounds that the flows believe.
+"""Queries ECTicket about one trade number on behalf of a person.
 
-Does not read topics; whoever calls brings the numbers that are known to exist.
+"Not known" is concluded only from the evidence that the flows require (contract, section 4.3). Does not read topics:
+the caller brings the numbers that are known to exist.
 """
 
 from __future__ import annotations
@@ -8,29 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from adapter.flows.ports import Ecticket
-    from adapter.protocol.credentials import Merchant
-    from adapter.protocol.issue import TradeNo
-    from adapter.protocol.query_issue_result import ResultReply
+from adapter.flows.ports import Ecticket
+from adapter.flows.submission import PROBED_NUMBERS
+from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
+from adapter.protocol.credentials import Merchant
+from adapter.protocol.issue import TradeNo
+from adapter.protocol.query_issue_result import ResultReply
+from adapter.provider.client import Purpose
 
 RTN_OK = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberLookup:
-    """What ECTicket knows: `known` is its reply with RtnCode 1; `not_known` is proven; neither is doubt.
-
-    `lacks_known_number`: nothing speaks against "not known" but that no number is known to exist that would prove it.
-    `said` is a sentence for people.
-    """
+    """What ECTicket knows of a number; it is in doubt if neither `known` nor `not_known` is set."""
 
     known: ResultReply | None = None
+    """The reply, if its RtnCode is 1."""
     not_known: bool = False
+    """It is proven that ECTicket does not know the number."""
     lacks_known_number: bool = False
+    """Only a number that is known to exist is missing for the proof."""
     message: str = ""
+    """The result in a sentence."""
 
 
 async def look_up(
@@ -41,13 +43,11 @@ async def look_up(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> NumberLookup:
-    """Query the number twice, a control with the same code, and a known number between them, all within a minute.
+    """Query the number twice, and a random and a known number between them, all within a minute.
 
-    In an outage of QueryIssueResult every number is refused, known ones too. Raises CallError.
+    In an outage QueryIssueResult refuses every number, also known ones, so one refusal proves nothing. Raises
+    CallError.
     """
-    from adapter.issuance.evidence import Evidence, EvidenceStep, NegativeAnswer
-    from adapter.provider.client import Purpose
-
     evidence = Evidence()
 
     async def query() -> tuple[ResultReply, Evidence]:
@@ -68,7 +68,7 @@ async def look_up(
         return NumberLookup(message=f"{refused} and {control.rtn_code} for a random number, which proves nothing.")
     others = [each for each in known_numbers if each != number]
     if not others:
-        cure = f"No number of merchant {merchant.merchant_id} is known to exist: set its known_trade_no."
+        cure = f"Set known_trade_no of merchant {merchant.merchant_id} to a number that was issued."
         return NumberLookup(
             lacks_known_number=True, message=f"{refused}, and nothing shows that QueryIssueResult works. {cure}"
         )
@@ -90,9 +90,6 @@ async def look_up(
 
 async def _queries_work(ecticket: Ecticket, merchant: Merchant, numbers: Sequence[TradeNo]) -> bool:
     """Whether QueryIssueResult answers RtnCode 1 for one of the numbers that should exist."""
-    from adapter.flows.submission import PROBED_NUMBERS
-    from adapter.provider.client import Purpose
-
     for number in numbers[:PROBED_NUMBERS]:
         if (await ecticket.query(merchant, number, purpose=Purpose.DOUBT)).rtn_code == RTN_OK:
             return True

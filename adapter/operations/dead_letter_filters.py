@@ -1,4 +1,4 @@
-"""Which dead letters are meant: by name, by number, or by what they say."""
+"""Selects dead letters: by name, by their number in the list, or by what their headers say."""
 
 from __future__ import annotations
 
@@ -7,40 +7,32 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import get_args
 
-import typer
-
-if TYPE_CHECKING:
-    from adapter.operations.dead_letter_view import DeadLetter
+from adapter.extensions.suggestions import did_you_mean
+from adapter.flows.messages.events import ParkReason
+from adapter.flows.messages.events import Stage as ParkedAt
+from adapter.operations.dead_letter_view import DeadLetter
 
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 NUMBER_DIGITS = 6
+"""A text of at most so many digits is a number in the list."""
 _MAX_REPLAYS_REACHED = (
-    "It was replayed {times} times and came back each time. Mend what its message says, then replay it with a higher "
+    "It was replayed {times} times and came back each time. Fix what its message names, then replay it with a higher "
     "--max-replays."
 )
-_HANDLED = "It was dealt with before."
+_HANDLED = "It was handled before."
 
-WHICH_HELP = (
-    "Its number in the list, its order's id, a trade number, or TOPIC/PARTITION/OFFSET of the letter or of its origin."
-)
-Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Only those parked for this.")]
-Stage = Annotated[str | None, typer.Option(metavar="STAGE", help="Only those parked at this stage.")]
-Sink = Annotated[str | None, typer.Option(metavar="NAME", help="Only those for this notification sink.")]
-Merchant = Annotated[str | None, typer.Option(metavar="ID", help="Only this merchant's, where it shows.")]
-Since = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Only those put there at or after TIME: 2026-03-01T08:00Z, or 2h, 3d ago."),
-]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only those put there before TIME.")]
+
+class InvalidFilter(ValueError):
+    """A filter names a reason, a stage or a time that does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What letters must say to be meant; None leaves it open."""
+    """What a dead letter must have in order to be selected; None selects every value."""
 
     reason: str | None = None
     stage: str | None = None
@@ -51,11 +43,11 @@ class Filters:
 
     @property
     def given(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether any filter is set."""
         return self != Filters()
 
     def matches(self, dead_letter: DeadLetter) -> bool:
-        """Whether the letter says so."""
+        """Whether the dead letter passes all filters."""
         pairs = (
             (self.reason, dead_letter.reason),
             (self.stage, dead_letter.stage),
@@ -69,42 +61,40 @@ class Filters:
         )
 
 
-def filters(
+def parse_filters(
     *,
-    reason: str | None,
-    stage: str | None,
-    sink: str | None,
-    merchant: str | None,
-    since: str | None,
-    until: str | None,
+    reason: str | None = None,
+    stage: str | None = None,
+    sink: str | None = None,
+    merchant: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
 ) -> Filters:
-    """The filters of a command line. Raises a usage error for a reason, a stage or a time that is none."""
-    _ensure_known(reason, stage)
+    """Read filters from texts. Raises InvalidFilter for a reason, a stage or a time that does not exist.
+
+    A misspelt reason would select no dead letter, which looks as if there were none.
+    """
     now = datetime.now(UTC)
+    _ensure_known("reason", reason, get_args(ParkReason))
+    _ensure_known("stage", stage, get_args(ParkedAt))
     return Filters(
         reason=reason,
         stage=stage,
         sink=sink,
         merchant=merchant,
-        since=None if since is None else moment(since, now),
-        until=None if until is None else moment(until, now),
+        since=None if since is None else parse_time(since, now),
+        until=None if until is None else parse_time(until, now),
     )
 
 
-def _ensure_known(reason: str | None, stage: str | None) -> None:
-    """A misspelt word would be an answer too: nothing is parked for it, so all seems well."""
-    from adapter.extensions.suggestions import did_you_mean
-    from adapter.flows.messages.events import ParkReason
-    from adapter.flows.messages.events import Stage as ParkedAt
-
-    for value, option, known in ((reason, "--reason", get_args(ParkReason)), (stage, "--stage", get_args(ParkedAt))):
-        if value is not None and value not in known:
-            near = did_you_mean(value, known)
-            raise typer.BadParameter(f"{option} does not know {value!r}.{near} It takes {', '.join(known)}.")
+def _ensure_known(name: str, value: str | None, known: Sequence[str]) -> None:
+    if value is not None and value not in known:
+        near = did_you_mean(value, known)
+        raise InvalidFilter(f"There is no {name} {value!r}.{near} Use one of: {', '.join(known)}.")
 
 
-def moment(text: str, now: datetime) -> datetime:
-    """A time as people write it: ISO 8601 (UTC where it has no zone), or how long ago. Raises a usage error."""
+def parse_time(text: str, now: datetime) -> datetime:
+    """Read a time: ISO 8601 (UTC if it has no zone), or how long ago, such as 2h. Raises InvalidFilter."""
     ago = _AGO.fullmatch(text.strip())
     try:
         if ago is not None:
@@ -112,15 +102,16 @@ def moment(text: str, now: datetime) -> datetime:
         found = datetime.fromisoformat(text.strip())
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is no time. Give one as 2026-03-01T08:00Z, or how long ago as 90m, 2h, 3d."
+        raise InvalidFilter(
+            f"{text!r} is not a time. Give one as 2026-03-01T08:00Z, or how long ago as 90m, 2h, 3d."
         ) from None
 
 
 def is_meant(which: str, dead_letter: DeadLetter, number: int) -> bool:
-    """Whether `which` names this letter: its place in the list (from 1), its or its origin's coordinates, its order.
+    """Whether `which` names this dead letter: `number` (in the list, from 1), coordinates, order id or trade number.
 
-    A short number is a place, whatever orders are called.
+    The coordinates are those of the dead letter or of its origin. Up to NUMBER_DIGITS digits are always a number in
+    the list, even if an order has that id.
     """
     if which.isascii() and which.isdigit() and len(which) <= NUMBER_DIGITS:
         return which == str(number)
@@ -135,7 +126,7 @@ def is_meant(which: str, dead_letter: DeadLetter, number: int) -> bool:
 
 
 def unnamed(which: Sequence[str], dead_letters: Sequence[DeadLetter]) -> list[str]:
-    """Those of `which` that name none of the letters."""
+    """Those of `which` that name none of the dead letters."""
     return [
         each
         for each in which
@@ -145,11 +136,14 @@ def unnamed(which: Sequence[str], dead_letters: Sequence[DeadLetter]) -> list[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The letters to be dealt with, the oldest first; those left out, with the reason; and names that name nothing."""
+    """The result of `select`."""
 
     chosen: tuple[DeadLetter, ...]
+    """The oldest first."""
     left_out: tuple[tuple[DeadLetter, str], ...]
+    """Each with the reason."""
     unknown: tuple[str, ...]
+    """Names that name no dead letter."""
 
 
 def select(
@@ -161,7 +155,10 @@ def select(
     max_replays: int,
     limit: int | None,
 ) -> Selection:
-    """Choose among all `letters`, the oldest first; only what is still open, and was not replayed too often."""
+    """Select open dead letters that were replayed fewer than `max_replays` times; at most `limit`, the oldest first.
+
+    `dead_letters` are all of them, the oldest first: a number in `which` counts from there.
+    """
     meant = [
         dead_letter
         for number, dead_letter in enumerate(dead_letters, 1)
@@ -183,7 +180,7 @@ def select(
 def _named_but_handled(
     which: Sequence[str], dead_letters: Sequence[DeadLetter], still_open: AbstractSet[str]
 ) -> Iterator[DeadLetter]:
-    """The last letter of each name that names only letters that were dealt with."""
+    """The last dead letter of each name that names only handled ones."""
     for each in which:
         named = [
             dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(each, dead_letter, number)

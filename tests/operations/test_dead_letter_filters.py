@@ -1,4 +1,4 @@
-"""Which letters are meant: filters, names, and what is left out of a replay."""
+"""Selects dead letters by filters and names, and says what a replay leaves out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
-import typer
 
-from adapter.cli.dead_letter_filters import Filters, Selection, filters, is_meant, moment, select
 from adapter.flows.messages.events import ParkReason, Stage
+from adapter.operations.dead_letter_filters import (
+    Filters,
+    InvalidFilter,
+    Selection,
+    is_meant,
+    parse_filters,
+    parse_time,
+    select,
+)
 from adapter.operations.dead_letter_view import DeadLetter
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -87,7 +94,7 @@ def test_filters_choose(asked: Filters, offsets: list[int]) -> None:
 
 @pytest.mark.parametrize("which", ["1", "A-0", "TRADENO0", "dead/0/0", "0/0", "orders.paid/0/40"])
 def test_names_choose(which: str) -> None:
-    """Place, order, trade number, coordinates."""
+    """Number in the list, order, trade number, coordinates."""
     assert _offsets(_chosen(which)) == [0]
 
 
@@ -96,8 +103,8 @@ def test_names_and_filters_go_together() -> None:
     assert _offsets(_chosen("A-0", "A-1", "A-2", filters=Filters(merchant="1"))) == [0, 1]
 
 
-def test_a_short_number_is_a_place() -> None:
-    """Whatever orders are called."""
+def test_a_short_number_is_a_number_in_the_list() -> None:
+    """Even if an order has that id."""
     assert not is_meant("17", _dead_letter(0, order_id="17"), 1)
     assert is_meant("20260001", _dead_letter(0, order_id="20260001"), 1)
 
@@ -111,7 +118,7 @@ def test_what_was_replayed_too_often_is_left_out_by_name() -> None:
 
 
 def test_what_was_dealt_with_is_not_chosen() -> None:
-    """Nor told of, unless somebody named nothing but it."""
+    """It is reported only if a name names nothing else."""
     still_open = ALL - {DEAD_LETTERS[0].name}
 
     assert _offsets(_chosen(still_open=still_open)) == [1, 2, 4]
@@ -125,7 +132,7 @@ def test_the_oldest_come_first_when_there_is_a_limit() -> None:
 
 
 def test_unknown_names_are_reported() -> None:
-    """A misspelt order is no order without letters."""
+    """So a misspelt order id does not look like an order without dead letters."""
     assert _chosen("A-0", "B-9", "99").unknown == ("B-9", "99")
 
 
@@ -142,40 +149,30 @@ def test_unknown_names_are_reported() -> None:
     ],
 )
 def test_times_are_read(text: str, time: datetime) -> None:
-    """ISO 8601, UTC where nothing else is said; or how long ago."""
-    assert moment(text, NOON) == time
+    """ISO 8601, UTC if no zone is given; or how long ago."""
+    assert parse_time(text, NOON) == time
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "3y", "2026-13-01", "-2h", "999999w"])
-def test_what_is_no_time_is_wrong_usage(text: str) -> None:
-    """With two that are."""
-    with pytest.raises(typer.BadParameter, match="2h, 3d"):
-        moment(text, NOON)
+def test_a_text_that_is_not_a_time_is_an_error(text: str) -> None:
+    """The message shows two forms that are accepted."""
+    with pytest.raises(InvalidFilter, match="2h, 3d"):
+        parse_time(text, NOON)
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        (
-            {"reason": "unmaped-item"},
-            "--reason does not know 'unmaped-item'. Did you mean 'unmapped-item'? It takes unr",
-        ),
-        ({"stage": "sumbit"}, "--stage does not know 'sumbit'. Did you mean 'submit'? It takes parse, map, submit,"),
-    ],
+    ("given", "near"), [({"reason": "unmaped-item"}, "unmapped-item"), ({"stage": "sumbit"}, "submit")]
 )
-def test_a_misspelt_word_is_wrong_usage(word: dict[str, str], expected: str) -> None:
-    """Nothing is parked for it, and that would look as if all were well."""
-    nothing = dict.fromkeys(("reason", "stage", "sink", "merchant", "since", "until"))
-
-    with pytest.raises(typer.BadParameter) as wrong:
-        filters(**(nothing | word))
-    assert expected in str(wrong.value)
+def test_a_misspelt_reason_or_stage_is_an_error(given: dict[str, str], near: str) -> None:
+    """No dead letter has it, which would look as if there were no problem; the nearest name is suggested."""
+    with pytest.raises(InvalidFilter, match=f"Did you mean '{near}'"):
+        parse_filters(**given)
 
 
 @pytest.mark.parametrize("reason", get_args(ParkReason))
 @pytest.mark.parametrize("stage", get_args(Stage))
 def test_every_reason_and_stage_can_be_asked_for(reason: str, stage: str) -> None:
     """Those that dead letters have."""
-    asked = filters(reason=reason, stage=stage, sink=None, merchant=None, since=None, until=None)
+    asked = parse_filters(reason=reason, stage=stage)
 
     assert (asked.reason, asked.stage) == (reason, stage)

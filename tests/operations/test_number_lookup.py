@@ -1,14 +1,13 @@
-"""What `resolve` holds a person's word against: ECTicket's, and only where that proves something."""
+"""What ECTicket's answers prove about a number that a person wants to resolve."""
 
 from __future__ import annotations
 
 import pytest
 from flows.harness import Harness, derived
 
-from adapter.cli.resolve import query_status
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
-from adapter.operations.resolve import EcticketAnswer, PendingIssuance, find_pending
+from adapter.operations.resolve import EcticketAnswer, PendingIssuance, find_pending, query_status
 from adapter.protocol.query_issue_result import IssueStatus
 from adapter.testing.ecticket import LOST_BEFORE, UNKNOWN
 from adapter.testing.orders import MERCHANT
@@ -17,7 +16,7 @@ AN_HOUR = 3_600
 
 
 async def _in_doubt(harness: Harness) -> PendingIssuance:
-    """An order that nobody could find out about in an hour."""
+    """An order whose result stayed unknown for an hour."""
     harness.ecticket.faults = [LOST_BEFORE]
     harness.ecticket.silent = True
     result = await harness.run(harness.order())
@@ -63,7 +62,7 @@ async def test_a_number_is_not_known_when_ecticket_serves_others_between_two_que
     assert [kind for kind, _ in harness.ecticket.calls] == ["query", "control", "query", "query"]
 
 
-async def test_a_number_that_was_awaited_is_held_against_a_known_one(harness: Harness) -> None:
+async def test_a_number_that_was_awaited_is_compared_with_a_known_one(harness: Harness) -> None:
     """ECTicket has forgotten it, and knows another of the merchant's."""
     assert (await _query_status(harness, await _awaited(harness))).not_known
 
