@@ -13,19 +13,30 @@ Does not know topics and other headers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from typing import Annotated, cast
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    ValidationError,
+)
 
 from adapter.errors import InvalidOrder, Unreadable
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS
-from adapter.issuance.json_reader import JsonReader, NotAsWritten
 from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Voucher
 from adapter.issuance.packing import MAX_CALLS
 from adapter.issuance.plan import Part, PlannedItem
 from adapter.issuance.state import IssueRefusal, PartHistory, PartState, initial_state
-from adapter.issuance.times import later, latest
+from adapter.issuance.times import YEARS, later, latest
 from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
@@ -123,19 +134,19 @@ def with_notification_urls(
 
 def encode_plan(plan: DeferredPlan) -> bytes:
     """The plan as ASCII JSON."""
-    pool = _Pool()
-    parts = [_part_to_json(deferred, pool) for deferred in plan.parts]
-    document = {
-        "v": VERSION,
-        "order_id": plan.order_id,
-        "merchant_id": plan.merchant_id,
-        "reference": plan.reference,
-        "parts_done": plan.parts_done,
-        "customer": pool.values,
-        "parts": parts,
-        "unproven": plan.unverified and _unverified_to_json(plan.unverified),
-    }
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
+    pool: dict[str, list[str]] = {name: [] for name in _CUSTOMER_FIELDS}
+    parts = [_written(deferred, pool) for deferred in plan.parts]
+    document = _Plan(
+        v=VERSION,
+        order_id=plan.order_id,
+        merchant_id=plan.merchant_id,
+        reference=cast("JsonValue", plan.reference),  # parsing has checked it
+        parts_done=plan.parts_done,
+        customer=_Pool(**pool),
+        parts=parts,
+        unverified=None if plan.unverified is None else _Unverified.model_validate(plan.unverified),
+    )
+    return json.dumps(document.model_dump(mode="json", exclude_defaults=True), separators=(",", ":")).encode("ascii")
 
 
 def decode_plan(data: bytes) -> DeferredPlan:
@@ -144,12 +155,21 @@ def decode_plan(data: bytes) -> DeferredPlan:
     Raises Unreadable for anything else, saying where it differs and never what is there.
     """
     try:
-        return _plan_from_json(JsonReader.load(data))
-    except NotAsWritten as error:
-        raise Unreadable(
-            f"The header ecticket-plan is not as the adapter wrote it ({error}). Without it nobody knows under which "
-            "numbers the order may have been sent: find the record's original, or look the order up at ECPay."
-        ) from None
+        document = _Plan.model_validate_json(data)
+        plan = DeferredPlan(
+            order_id=document.order_id,
+            merchant_id=document.merchant_id,
+            reference=document.reference,
+            parts_done=document.parts_done,
+            parts=tuple(_read(part, document) for part in document.parts),
+            unverified=None if document.unverified is None else Unverified(**dict(document.unverified)),
+        )
+        _ensure_consistent(plan)
+    except ValidationError as error:
+        raise _unreadable(_first_mistake(error)) from None
+    except _Inconsistent as error:
+        raise _unreadable(str(error)) from None
+    return plan
 
 
 def _within_bounds(history: PartHistory, now: datetime, longest: datetime) -> PartHistory:
@@ -169,156 +189,202 @@ def _within_bounds(history: PartHistory, now: datetime, longest: datetime) -> Pa
     )
 
 
-class _Pool:
+def _in_utc(moment: datetime) -> datetime:
+    if moment.year not in YEARS:
+        raise ValueError(f"it must be a time from {YEARS.start} on")
+    return moment.astimezone(UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Count = Annotated[int, Field(ge=0)]
+PartNumber = Annotated[int, Field(ge=1, le=MAX_CALLS)]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, return_type=str)]
+
+
+class _Model(BaseModel):
+    """One object of the JSON document; fields with their default value are not written."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="ignore", from_attributes=True, populate_by_name=True, serialize_by_alias=True
+    )
+
+
+class _Pool(_Model):
     """The customer's data, each value once."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, list[str]] = {name: [] for name in _CUSTOMER_FIELDS}
-
-    def positions(self, request: IssueRequest) -> dict[str, int]:
-        """Where each of the request's customer fields stands in the pool."""
-        given = {name: getattr(request, f"customer_{name}") for name in _CUSTOMER_FIELDS}
-        return {name: self._position(self.values[name], value) for name, value in given.items() if value is not None}
-
-    @staticmethod
-    def _position(known: list[str], value: str) -> int:
-        if value not in known:
-            known.append(value)
-        return known.index(value)
+    name: list[str]
+    phone: list[str]
+    email: list[str]
+    address: list[str]
 
 
-def _unverified_to_json(unverified: Unverified) -> dict[str, object]:
-    return _present(
-        {
-            "skip": unverified.skip,
-            "plugin": unverified.plugin,
-            "remapped": unverified.mapping_changed,
-            "came_before": unverified.issued_before or None,
-            "plan_lost": unverified.plan_lost or None,
-        }
+class _Places(_Model):
+    """Where a request's customer fields stand in the pool."""
+
+    name: Count | None = None
+    phone: Count | None = None
+    email: Count | None = None
+    address: Count | None = None
+
+
+class _Entry(_Model):
+    item_no: str | None = None
+    item_name: str | None = None
+    ticket_price: int | None = None
+    ticket_amount: int
+    start_date: date | None = None
+    expire_date: date | None = None
+
+
+class _Request(_Model):
+    issue_type: IssueType
+    operator: str
+    print_type: PrintType | None = None
+    is_immediate: bool | None = None
+    store_id: str | None = None
+    payment_provider: str | None = None
+    customer: _Places = _Places()
+    ticket_info: Annotated[list[_Entry], Field(min_length=1)]
+
+
+class _Item(_Model):
+    item_no: str | None = None
+    name: str | None = None
+    quantity: Annotated[int, Field(ge=1)]
+    voucher: Voucher = Voucher.PICKUP
+    start_moves: bool = False
+    expire_moves: bool = False
+
+
+class _Refusal(_Model):
+    code: int
+    message: str
+    at: Instant
+
+
+class _History(_Model):
+    first_attempt_at: Instant | None = None
+    last_attempt_at: Instant | None = None
+    possibly_sent_since: Instant | None = None
+    doubt: str | None = None
+    refusal: _Refusal | None = None
+    control_known: bool = False
+    unaccepted: Count = 0
+    retry_at: Instant | None = None
+
+
+class _Part(_History):
+    number: PartNumber
+    of: PartNumber
+    trade_no: str
+    kind: TradeNoKind
+    reissue: Count = 0
+    items: Annotated[list[_Item], Field(min_length=1)]
+    request: _Request
+
+
+class _Unverified(_Model):
+    skip: str | None = None
+    plugin: str | None = None
+    mapping_changed: Annotated[bool, Field(alias="remapped")] = False
+    issued_before: Annotated[bool, Field(alias="came_before")] = False
+    plan_lost: bool = False
+
+
+class _Plan(_Model):
+    v: Annotated[int, Field(ge=VERSION, le=VERSION)]
+    order_id: str
+    merchant_id: str
+    reference: JsonValue = None
+    parts_done: Annotated[int, Field(ge=0, le=MAX_CALLS)]
+    customer: _Pool
+    parts: Annotated[list[_Part], Field(min_length=1, max_length=MAX_CALLS)]
+    unverified: Annotated[_Unverified | None, Field(alias="unproven")] = None
+
+
+class _Inconsistent(Exception):
+    """The parts cannot be those of one order."""
+
+
+def _written(deferred: DeferredPart, pool: dict[str, list[str]]) -> _Part:
+    part, request = deferred.part, deferred.part.request
+    positions = {}
+    for name, known in pool.items():
+        value = getattr(request, f"customer_{name}")
+        if value is not None:
+            if value not in known:
+                known.append(value)
+            positions[name] = known.index(value)
+    written = _Request(
+        **{name: getattr(request, name) for name in _Request.model_fields if name not in ("customer", "ticket_info")},
+        customer=_Places(**positions),
+        ticket_info=[_Entry.model_validate(entry) for entry in request.ticket_info],
+    )
+    return _Part(
+        **dict(_History.model_validate(deferred.history)),
+        number=part.number,
+        of=part.of,
+        trade_no=part.trade_no.value,
+        kind=part.trade_no.kind,
+        reissue=part.reissue,
+        items=[_Item.model_validate(item) for item in part.items],
+        request=written,
     )
 
 
-def _part_to_json(deferred: DeferredPart, pool: _Pool) -> dict[str, object]:
-    part = deferred.part
-    return _present(
-        {
-            "number": part.number,
-            "of": part.of,
-            "trade_no": part.trade_no.value,
-            "kind": part.trade_no.kind.value,
-            "reissue": part.reissue or None,
-            "items": [_item_to_json(item) for item in part.items],
-            "request": _request_to_json(part.request, pool),
-            **_history_to_json(deferred.history),
-        }
+def _read(part: _Part, plan: _Plan) -> DeferredPart:
+    """Raises _Inconsistent for a place that the pool does not have."""
+    trade_no = TradeNo(kind=part.kind, value=part.trade_no)
+    request = dict(part.request)
+    del request["customer"], request["ticket_info"]
+    request |= _customer(part.request.customer, plan.customer)
+    refusal = part.refusal and IssueRefusal(**dict(part.refusal))
+    history = {name: getattr(part, name) for name in _History.model_fields}
+    return DeferredPart(
+        part=Part(
+            number=part.number,
+            of=part.of,
+            trade_no=trade_no,
+            request=IssueRequest(
+                **request,
+                merchant_id=plan.merchant_id,
+                trade_no=trade_no,
+                ticket_info=tuple(TicketInfo(**dict(entry)) for entry in part.request.ticket_info),
+            ),
+            items=tuple(PlannedItem(**dict(item)) for item in part.items),
+            reissue=part.reissue,
+        ),
+        history=PartHistory(**{**history, "refusal": refusal}),
     )
 
 
-def _item_to_json(item: PlannedItem) -> dict[str, object]:
-    voucher = None if item.voucher is Voucher.PICKUP else item.voucher.value
-    return _present(
-        {
-            "item_no": item.item_no,
-            "name": item.name,
-            "quantity": item.quantity,
-            "voucher": voucher,
-            "start_moves": item.start_moves or None,
-            "expire_moves": item.expire_moves or None,
-        }
-    )
-
-
-def _request_to_json(request: IssueRequest, pool: _Pool) -> dict[str, object]:
-    return _present(
-        {
-            "issue_type": request.issue_type.value,
-            "operator": request.operator,
-            "print_type": request.print_type and request.print_type.value,
-            "is_immediate": request.is_immediate,
-            "store_id": request.store_id,
-            "payment_provider": request.payment_provider,
-            "customer": pool.positions(request) or None,
-            "ticket_info": [_entry_to_json(entry) for entry in request.ticket_info],
-        }
-    )
-
-
-def _entry_to_json(entry: TicketInfo) -> dict[str, object]:
-    return _present(
-        {
-            "item_no": entry.item_no,
-            "item_name": entry.item_name,
-            "ticket_price": entry.ticket_price,
-            "ticket_amount": entry.ticket_amount,
-            "start_date": _day(entry.start_date),
-            "expire_date": _day(entry.expire_date),
-        }
-    )
-
-
-def _history_to_json(history: PartHistory) -> dict[str, object]:
-    refusal = history.refusal
-    return {
-        "first_attempt_at": _moment(history.first_attempt_at),
-        "last_attempt_at": _moment(history.last_attempt_at),
-        "possibly_sent_since": _moment(history.possibly_sent_since),
-        "doubt": history.doubt,
-        "refusal": refusal and {"code": refusal.code, "message": refusal.message, "at": _moment(refusal.at)},
-        "control_known": history.control_known or None,
-        "unaccepted": history.unaccepted or None,
-        "retry_at": _moment(history.retry_at),
-    }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _day(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()
-
-
-def _present(fields: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _plan_from_json(reader: JsonReader) -> DeferredPlan:
-    if reader.integer("v") != VERSION:
-        raise NotAsWritten("v is another version's")
-    merchant_id = reader.text("merchant_id")
-    customer = reader.child("customer")
-    pool = {name: customer.texts(name) for name in _CUSTOMER_FIELDS}
-    parts = reader.children("parts")
-    if len(parts) > MAX_CALLS:
-        raise NotAsWritten(f"parts has more than {MAX_CALLS}")
-    plan = DeferredPlan(
-        order_id=reader.text("order_id"),
-        merchant_id=merchant_id,
-        reference=reader.anything("reference"),
-        parts_done=reader.integer("parts_done", least=0, most=MAX_CALLS),
-        parts=tuple(_part_from_json(part, merchant_id, pool) for part in parts),
-        unverified=_unverified_from_json(reader.optional_child("unproven")),
-    )
-    _ensure_consistent(plan)
-    return plan
+def _customer(positions: _Places, pool: _Pool) -> dict[str, str | None]:
+    try:
+        return {f"customer_{name}": None if place is None else getattr(pool, name)[place] for name, place in positions}
+    except IndexError:
+        raise _Inconsistent("a part names customer data that are not there") from None
 
 
 def _ensure_consistent(plan: DeferredPlan) -> None:
-    """Raises NotAsWritten if the parts cannot be those of one order.
+    """Raises _Inconsistent if the parts cannot be those of one order.
 
     An order brings one trade number of its own at most (contract, section 4.1), so all others are derived.
     """
     parts = [deferred.part for deferred in plan.parts]
     if len({part.of for part in parts}) > 1:
-        raise NotAsWritten("parts differ in `of`")
+        raise _Inconsistent("parts differ in `of`")
+    if any(part.number > part.of for part in parts):
+        raise _Inconsistent("parts has a number beyond `of`")
     if len({part.number for part in parts}) < len(parts):
-        raise NotAsWritten("parts has a number twice")
+        raise _Inconsistent("parts has a number twice")
     if len({part.trade_no.value for part in parts}) < len(parts):
-        raise NotAsWritten("parts has a trade_no twice")
+        raise _Inconsistent("parts has a trade_no twice")
     given = [part for part in parts if not _is_derived(part, plan.order_id)]
     if len(given) > 1 or any(part.reissue for part in given):
-        raise NotAsWritten("parts has a trade_no that is not derived from its order")
+        raise _Inconsistent("parts has a trade_no that is not derived from its order")
 
 
 def _is_derived(part: Part, order_id: str) -> bool:
@@ -330,86 +396,16 @@ def _is_derived(part: Part, order_id: str) -> bool:
     return part.trade_no.value[PREFIX_MAX_LENGTH:] == derived[PREFIX_MAX_LENGTH:]
 
 
-def _unverified_from_json(reader: JsonReader | None) -> Unverified | None:
-    if reader is None:
-        return None
-    return Unverified(
-        skip=reader.optional_text("skip"),
-        plugin=reader.optional_text("plugin"),
-        mapping_changed=reader.optional_boolean("remapped") or False,
-        issued_before=reader.optional_boolean("came_before") or False,
-        plan_lost=reader.optional_boolean("plan_lost") or False,
+def _first_mistake(error: ValidationError) -> str:
+    """Where the document differs and how, never what is there."""
+    mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if mistake["type"] == "json_invalid":
+        return "it is not JSON"
+    return f"{'.'.join(map(str, mistake['loc'])) or 'it'}: {mistake['msg']}"
+
+
+def _unreadable(mistake: str) -> Unreadable:
+    return Unreadable(
+        f"The header ecticket-plan is not as the adapter wrote it ({mistake}). Without it nobody knows under which "
+        "numbers the order may have been sent: find the record's original, or look the order up at ECPay."
     )
-
-
-def _part_from_json(reader: JsonReader, merchant_id: str, pool: Mapping[str, Sequence[str]]) -> DeferredPart:
-    trade_no = TradeNo(kind=reader.member("kind", TradeNoKind), value=reader.text("trade_no"))
-    of = reader.integer("of", least=1, most=MAX_CALLS)
-    part = Part(
-        number=reader.integer("number", least=1, most=of),
-        of=of,
-        trade_no=trade_no,
-        request=_request_from_json(reader.child("request"), merchant_id, trade_no, pool),
-        items=tuple(_item_from_json(item) for item in reader.children("items")),
-        reissue=reader.optional_integer("reissue", least=0) or 0,
-    )
-    return DeferredPart(part=part, history=_history_from_json(reader))
-
-
-def _item_from_json(reader: JsonReader) -> PlannedItem:
-    return PlannedItem(
-        item_no=reader.optional_text("item_no"),
-        name=reader.optional_text("name"),
-        quantity=reader.integer("quantity", least=1),
-        voucher=reader.optional_member("voucher", Voucher) or Voucher.PICKUP,
-        start_moves=reader.optional_boolean("start_moves") or False,
-        expire_moves=reader.optional_boolean("expire_moves") or False,
-    )
-
-
-def _request_from_json(
-    reader: JsonReader, merchant_id: str, trade_no: TradeNo, pool: Mapping[str, Sequence[str]]
-) -> IssueRequest:
-    customer = reader.optional_child("customer")
-    fields = {f"customer_{name}": customer.pick(name, pool[name]) if customer else None for name in _CUSTOMER_FIELDS}
-    return IssueRequest(
-        merchant_id=merchant_id,
-        trade_no=trade_no,
-        issue_type=reader.member("issue_type", IssueType),
-        operator=reader.text("operator"),
-        ticket_info=tuple(_entry_from_json(entry) for entry in reader.children("ticket_info")),
-        print_type=reader.optional_member("print_type", PrintType),
-        is_immediate=reader.optional_boolean("is_immediate"),
-        store_id=reader.optional_text("store_id"),
-        payment_provider=reader.optional_text("payment_provider"),
-        **fields,
-    )
-
-
-def _entry_from_json(reader: JsonReader) -> TicketInfo:
-    return TicketInfo(
-        item_no=reader.optional_text("item_no"),
-        item_name=reader.optional_text("item_name"),
-        ticket_price=reader.optional_integer("ticket_price"),
-        ticket_amount=reader.integer("ticket_amount"),
-        start_date=reader.optional_day("start_date"),
-        expire_date=reader.optional_day("expire_date"),
-    )
-
-
-def _history_from_json(reader: JsonReader) -> PartHistory:
-    refusal = reader.optional_child("refusal")
-    return PartHistory(
-        first_attempt_at=reader.optional_moment("first_attempt_at"),
-        last_attempt_at=reader.optional_moment("last_attempt_at"),
-        possibly_sent_since=reader.optional_moment("possibly_sent_since"),
-        doubt=reader.optional_text("doubt"),
-        refusal=_refusal_from_json(refusal) if refusal else None,
-        control_known=reader.optional_boolean("control_known") or False,
-        unaccepted=reader.optional_integer("unaccepted", least=0) or 0,
-        retry_at=reader.optional_moment("retry_at"),
-    )
-
-
-def _refusal_from_json(reader: JsonReader) -> IssueRefusal:
-    return IssueRefusal(code=reader.integer("code"), message=reader.text("message"), at=reader.moment("at"))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, datetime, timedelta
 
+YEARS = range(1970, 9000)
+"""Years of the moments that a record may hold: no arithmetic with them overflows."""
 END_OF_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 """Later than anything that is waited for; what would lie beyond it lies here."""
 

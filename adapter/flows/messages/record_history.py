@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from adapter.errors import Unreadable
 from adapter.flows.messages.events import Origin, record_origin, rfc3339
 from adapter.flows.messages.signatures import PREFIX, Trust, Verified
-from adapter.issuance.json_reader import YEARS
 from adapter.issuance.plan_codec import decode_plan
-from adapter.issuance.times import later
+from adapter.issuance.times import YEARS, later
 from adapter.stream.records import Record, moment_of
 
 PLAN = "ecticket-plan"
