@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from adapter.backoff import backoff_seconds
+
 MIN_RETRY_SECONDS = 3600.0
 """How long any event is tried, however old it is."""
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -50,8 +52,10 @@ def next_retry_at(
     until = max(_later(published_at, retry_policy.give_up_after_seconds), _later(first, at_least))
     if now >= until:
         return None
-    doubled = retry_policy.first_retry_seconds * 2.0 ** min(retry_state.attempts - 1, 30)
-    wait = min(doubled, retry_policy.longest_retry_seconds) * (0.5 + 0.5 * jitter)
+    pause = backoff_seconds(
+        retry_state.attempts, first=retry_policy.first_retry_seconds, longest=retry_policy.longest_retry_seconds
+    )
+    wait = pause * (0.5 + 0.5 * jitter)
     return min(_later(now, wait), until)
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 
+from adapter.backoff import backoff_seconds
 from adapter.issuance.actions import (
     Action,
     ControlQuery,
@@ -295,7 +296,7 @@ def _after_failed_call(state: PartState, hold: Hold) -> PartState:
 def _back_off(state: PartState, now: datetime) -> datetime:
     """The next moment to try: pauses double, and jitter keeps parts from trying all at once."""
     jitter = 0.5 + 0.5 * fraction_of(f"{state.part.trade_no.value}/{state.failed_calls}")
-    return later(now, BACK_OFF_SECONDS * 2.0**state.failed_calls * jitter)
+    return later(now, backoff_seconds(state.failed_calls + 1, first=BACK_OFF_SECONDS) * jitter)
 
 
 def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartState:

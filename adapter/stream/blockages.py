@@ -13,6 +13,7 @@ import json
 import zlib
 from dataclasses import dataclass
 
+from adapter.backoff import backoff_seconds
 from adapter.stream.port import UnreadableBatch
 
 FIRST_RETRY_SECONDS = 0.5
@@ -43,7 +44,7 @@ class Blockage:
         """The wait after one more failure; another batch begins anew."""
         same = earlier is not None and earlier.problem.first == problem.first
         failures = earlier.failures + 1 if earlier is not None and same else 1
-        wait = min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 30), LONGEST_RETRY_SECONDS)
+        wait = backoff_seconds(failures, first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS)
         logged_at = earlier.logged_at if earlier is not None else float("-inf")
         is_due = now - logged_at >= LOG_AGAIN_SECONDS
         return cls(problem=problem, failures=failures, retry_at=now + wait, logged_at=now if is_due else logged_at)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from adapter.backoff import backoff_seconds
 from adapter.errors import BrokerUnavailable
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
 from adapter.stream.committer import Committer
@@ -30,7 +31,7 @@ S = TypeVar("S")
 
 log = logging.getLogger(__name__)
 
-_FIRST_BACK_OFF_SECONDS = 0.1
+_FIRST_BACK_OFF_SECONDS = 0.2
 _MOST_BACK_OFF_SECONDS = 5.0
 _SURE_AFTER = 3  # attempts
 
@@ -269,8 +270,7 @@ class PartitionManager(Generic[S]):
         )
 
     def _back_off(self, partition: TopicPartition) -> float:
-        failures = self._failures[partition]
-        return min(_FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures, 10), _MOST_BACK_OFF_SECONDS) if failures else 0.0
+        return backoff_seconds(self._failures[partition], first=_FIRST_BACK_OFF_SECONDS, longest=_MOST_BACK_OFF_SECONDS)
 
     # --- a log that is not what it was -------------------------------------------------------------------------------
 
