@@ -1,4 +1,4 @@
-"""Everything that can go wrong, drawn as one tree, so that a flow decides by remedy and never by guessing.
+"""Everything that can go wrong, drawn as one tree that says who must act.
 
 AdapterError
 ├── SettingsError              STOP     a setting is missing, misspelt or out of range
@@ -33,8 +33,8 @@ AdapterError
     ├── OutcomeTooLarge        PARK     a topic does not take what is to be published about this record
     └── OffsetNotOpen          STOP     the ledger was asked to settle what is not open
 
-Who must act is said by `remedy`: STOP (a person, before anything goes on), RETRY (the adapter, later), LOOK_UP (the
-adapter, by asking ECTicket before anything else is done) or PARK (a person, with the record on the dead letters).
+Who must act: STOP, a person, before anything goes on; RETRY, the adapter, later; LOOK_UP, the adapter, after it has
+queried ECTicket; PARK, a person, with the record on the dead letters.
 
 A refusal by ECTicket (RtnCode ≠ 1) is an outcome and not in this tree. No message holds a secret, customer data or a
 whole payload.
@@ -43,23 +43,11 @@ whole payload.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import ClassVar
-
-
-class Remedy(StrEnum):
-    """Who must act on an error."""
-
-    STOP = "stop"
-    RETRY = "retry"
-    LOOK_UP = "look_up"
-    PARK = "park"
 
 
 class AdapterError(Exception):
     """The root: whatever the adapter raises on purpose is one of these."""
-
-    remedy: ClassVar[Remedy] = Remedy.STOP
 
 
 class SettingsError(AdapterError):
@@ -81,7 +69,6 @@ class LocalKafkaError(AdapterError):
 class OrderError(AdapterError):
     """This order cannot become tickets as it stands; `reason` is the dead letter's reason (contract, section 2.3)."""
 
-    remedy = Remedy.PARK
     reason: ClassVar[str] = "internal-error"
 
 
@@ -141,8 +128,6 @@ class HookFailed(OrderError):
 class EnvelopeError(AdapterError):
     """What was received is no trustworthy message of ECTicket's."""
 
-    remedy = Remedy.LOOK_UP
-
 
 class NotAnEnvelope(EnvelopeError):
     """Not JSON, or not the envelope's fields."""
@@ -170,8 +155,6 @@ class UnreadableReply(EnvelopeError):
 
 class CallError(AdapterError):
     """A call to ECTicket brought no answer to act on."""
-
-    remedy = Remedy.RETRY
 
 
 class NotSent(CallError):
@@ -201,8 +184,6 @@ class NotAccepted(CallError):
 class InDoubt(CallError):
     """Sent, and no trustworthy answer came: the effect may have happened, now or later."""
 
-    remedy = Remedy.LOOK_UP
-
 
 class StreamError(AdapterError):
     """The engine cannot go on as it is."""
@@ -210,8 +191,6 @@ class StreamError(AdapterError):
 
 class BrokerUnavailable(StreamError):
     """No broker answers at the configured addresses."""
-
-    remedy = Remedy.RETRY
 
 
 class TopicsMissing(StreamError):
@@ -227,8 +206,6 @@ class OutcomeTooLarge(StreamError):
 
     `again`: the topic has refused a smaller one already.
     """
-
-    remedy = Remedy.PARK
 
     def __init__(self, message: str, *, again: bool = False) -> None:
         super().__init__(message)

@@ -158,11 +158,6 @@ class OwnedPartition(Generic[S]):
         return self.preparing or self.out_of_range or too_many
 
     @property
-    def full(self) -> bool:
-        """Whether reading on has to wait."""
-        return self.busy or self.heavy
-
-    @property
     def heavy(self) -> bool:
         """Whether reading on has to wait until less is kept of its records."""
         return self._bytes >= MOST_BYTES

@@ -66,11 +66,11 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
     owned.hold(items[0])
-    assert not owned.full
+    assert not owned.heavy
     owned.hold(items[1])
-    assert owned.full
+    assert owned.heavy
     owned.drop(items[0])
-    assert not owned.full
+    assert not owned.heavy
 
 
 def a_sending_holding() -> tuple[OwnedPartition[str], FakeLease, WorkItem[str]]:
@@ -122,11 +122,11 @@ def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest
         owned.state.open(offset)
     owned.state.finish(0, Outcome(records=(ProducerRecord(topic="out", key=None, value=b"x" * 1000),)))
 
-    assert owned.full
+    assert owned.busy
     batch = owned.state.next_commit()
     assert batch is not None
     owned.state.settle(batch)
-    assert not owned.full
+    assert not owned.busy
 
 
 @pytest.mark.parametrize("what", ["silence", "another generation", "the partition is given up"])
