@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapter.issuance.items import TicketItem
-from adapter.issuance.normalisation import is_blank
+from adapter.issuance.normalisation import visible
 from adapter.issuance.order import Customer, Order
 from adapter.issuance.packing import Call
 from adapter.protocol.endpoints import Family
@@ -54,11 +54,11 @@ def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPo
         merchant_id=order.merchant_id,
         trade_no=trade_no,
         issue_type=issue_type,
-        operator=_present(order.operator) or policy.operator or "",
+        operator=visible(order.operator) or policy.operator or "",
         ticket_info=tuple(map(_entry, call)),
         print_type=order.print_type if issue_type is IssueType.PAPER else None,
         is_immediate=not call[0].is_presale if electronic else None,
-        store_id=_present(order.store_id) or policy.store_id or None,
+        store_id=visible(order.store_id) or policy.store_id or None,
         refund_notify_url=policy.refund_notify_url or None,
         use_status_notify_url=policy.use_status_notify_url or None,
         customer_name=customer.name,
@@ -71,11 +71,7 @@ def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPo
 
 def used_customer(customer: Customer, issue_type: IssueType) -> Customer:
     """The customer, reduced to what the issue type uses; a blank text is as good as none."""
-    return Customer(**{name: _present(getattr(customer, name)) for name in CUSTOMER_FIELDS[issue_type]})
-
-
-def _present(text: str | None) -> str | None:
-    return text if text and not is_blank(text) else None
+    return Customer(**{name: visible(getattr(customer, name)) for name in CUSTOMER_FIELDS[issue_type]})
 
 
 def _entry(item: TicketItem) -> TicketInfo:

@@ -171,7 +171,7 @@ def _give_up(step: Step, states: Sequence[PartState]) -> Step:
 
 def _is_unqueried(state: PartState) -> bool:
     """Whether a part that was refused is open or handed on, and no query about it was answered since."""
-    refused = state.history.phase is Phase.REFUSED and state.phase in {Phase.REFUSED, *_LEFT_OPEN}
+    refused = state.phase in {Phase.REFUSED, *_LEFT_OPEN} and state.history.phase is Phase.REFUSED
     return refused and state.evidence.first is None
 
 

@@ -73,7 +73,7 @@ Rewrites = Sequence[tuple[ChangeKind, Rewrite]]
 class _Spelling:
     """A field's rule, and the steps that may bring a value to it, in their order."""
 
-    fits: Callable[[object], bool]
+    fits: Callable[[str], object]
     rewrites: Rewrites
 
     def of(self, text: str) -> tuple[str, tuple[ChangeKind, ...]]:
@@ -250,9 +250,9 @@ def _without_tags(text: str) -> str:
     return text.replace("<", "＜").replace(">", "＞")
 
 
-def is_blank(text: str) -> bool:
-    """Whether nothing can be seen of a text."""
-    return not _ends_visible(text)
+def visible(text: str | None) -> str | None:
+    """The text, or None where nothing can be seen of it."""
+    return text if text and _ends_visible(text) else None
 
 
 def _ends_visible(text: str) -> str:
@@ -264,16 +264,16 @@ def _ends_visible(text: str) -> str:
     return text[start:end]
 
 
-def _is_tidy_address(value: object) -> bool:
+def _is_tidy_address(value: str) -> bool:
     """The page's rule says nothing of blanks at the ends, and they are never meant."""
-    return isinstance(value, str) and value_rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
+    return value_rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
 
 
 _PLAIN: Rewrites = ((ChangeKind.INVISIBLE, _visible), (ChangeKind.OUTER_BLANKS, _stripped))
 _CODE: Rewrites = (*_PLAIN, (ChangeKind.FULL_WIDTH, _half_width))
 
 _NAME = _Spelling(
-    fits=value_rules.CUSTOMER_NAME.accepts,
+    fits=value_rules.CUSTOMER_NAME.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.BLANKS, _plain_blanks),
@@ -284,11 +284,11 @@ _NAME = _Spelling(
     ),
 )
 _PHONE = _Spelling(
-    fits=value_rules.CUSTOMER_PHONE.accepts,
+    fits=value_rules.CUSTOMER_PHONE.fits,
     rewrites=(*_CODE, (ChangeKind.PUNCTUATION, _plain_punctuation), (ChangeKind.PHONE_FORM, _mobile)),
 )
 _MAIL = _Spelling(
-    fits=value_rules.CUSTOMER_EMAIL.accepts,
+    fits=value_rules.CUSTOMER_EMAIL.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.FULL_WIDTH, _ascii),
@@ -305,7 +305,7 @@ _ADDRESS = _Spelling(
     ),
 )
 _ITEM_NAME = _Spelling(
-    fits=value_rules.ITEM_NAME.accepts,
+    fits=value_rules.ITEM_NAME.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.BLANKS, _plain_blanks),
@@ -316,8 +316,8 @@ _ITEM_NAME = _Spelling(
 )
 
 
-def _code(check: value_rules.Check) -> _Spelling:
-    return _Spelling(fits=check.accepts, rewrites=_CODE)
+def _code(check: value_rules.TextCheck) -> _Spelling:
+    return _Spelling(fits=check.fits, rewrites=_CODE)
 
 
 _REQUEST_FIELDS: Mapping[str, tuple[str, _Spelling]] = {

@@ -49,9 +49,10 @@ def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
             "Check the mapping, or let an accept_order hook skip such orders."
         )
     merged = list(enumerate(merge(items)))
-    groups: dict[Hashable, list[_Box]] = {(item.issue_type, item.is_presale): [] for _, item in merged}
+    kinds = [(item.issue_type, item.is_presale) for _, item in merged]
+    groups: dict[Hashable, list[_Box]] = {kind: [] for kind in kinds}
     for position, item in sorted(merged, key=lambda each: each[1].voucher is Voucher.GIFT):
-        _put(item, position, groups[item.issue_type, item.is_presale])
+        _put(item, position, groups[kinds[position]])
         if sum(map(len, groups.values())) > MAX_CALLS:
             raise DoesNotFit(_too_many(items))
     calls = [box.call() for group in groups.values() for box in group]

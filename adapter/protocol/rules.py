@@ -44,7 +44,7 @@ _PERSONAL = frozenset({"CustomerName", "CustomerPhone", "CustomerEmail", "Custom
 # A URL may carry a password or a token of the merchant's, so it is told by its shape, too.
 _HIDDEN = _PERSONAL | {"RefundNotifyURL", "UseStatusNotifyURL"}
 _REPORT_TYPE = Check(rule="must be 1 (orders) or 2 (tickets)", accepts=lambda found: isinstance(found, ReportType))
-_TRADE_NOS = {kind: value.alphanumeric(1, length) for kind, length in TRADE_NO_LENGTHS.items()}
+_TRADE_NOS = {kind: (kind.field_name, value.alphanumeric(1, length)) for kind, length in TRADE_NO_LENGTHS.items()}
 _DAY = Check(rule="must be a date", accepts=value.is_date)
 
 
@@ -118,7 +118,8 @@ def result_violations(request: ResultRequest) -> tuple[Violation, ...]:
 
 def is_trade_no(trade_no: TradeNo) -> bool:
     """Whether a number may be asked about at all."""
-    return _TRADE_NOS[trade_no.kind].accepts(trade_no.value)
+    _, check = _TRADE_NOS[trade_no.kind]
+    return check.accepts(trade_no.value)
 
 
 def item_violations(request: ItemRequest) -> tuple[Violation, ...]:
@@ -146,7 +147,8 @@ def _trade_no(page: _Page, trade_no: object) -> Iterator[Violation]:
     """MerchantTradeNo String(25) or FreeTradeNo String(20): "upper and lower case alphanumeric characters"."""
     kind: object = trade_no.kind if isinstance(trade_no, TradeNo) else None
     if isinstance(trade_no, TradeNo) and isinstance(kind, TradeNoKind):
-        yield from page.holds(kind.field_name, trade_no.value, _TRADE_NOS[kind])
+        field, check = _TRADE_NOS[kind]
+        yield from page.holds(field, trade_no.value, check)
     else:
         yield page.broken("MerchantTradeNo", "or FreeTradeNo must be filled", None)
 

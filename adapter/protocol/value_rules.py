@@ -26,10 +26,23 @@ class Check:
     accepts: Callable[[object], bool]
 
 
-def alphanumeric(least: int, most: int) -> Check:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCheck(Check):
+    """A rule about text; `fits` is the test of a value that is known to be text."""
+
+    fits: Callable[[str], object]
+
+
+def text(rule: str, pattern: re.Pattern[str]) -> TextCheck:
+    """Ask for text that matches as a whole."""
+    accepts = lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None  # noqa: E731
+    return TextCheck(rule=rule, accepts=accepts, fits=pattern.fullmatch)
+
+
+def alphanumeric(least: int, most: int) -> TextCheck:
     """Ask for `least` to `most` half-width letters or digits."""
     pattern = re.compile(f"[A-Za-z0-9]{{{least},{most}}}")
-    return Check(rule=f"must be {least} to {most} half-width letters or digits", accepts=_matching(pattern))
+    return text(f"must be {least} to {most} half-width letters or digits", pattern)
 
 
 def date_from(first: date, rule: str) -> Check:
@@ -45,11 +58,6 @@ def date_after(last: date, rule: str) -> Check:
 def is_date(value: object) -> TypeGuard[date]:
     """Tell a date from anything else, a time included: the wire knows days only."""
     return isinstance(value, date) and not isinstance(value, datetime)
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[object], bool]:
-    """Accept text that matches as a whole."""
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _whole_number(least: int, most: int | None) -> Callable[[object], bool]:
@@ -94,9 +102,9 @@ MERCHANT_ID = alphanumeric(1, 10)
 ITEM_NO = alphanumeric(1, 8)
 STORE_ID = alphanumeric(2, 20)
 OPERATOR = alphanumeric(1, 10)
-ITEM_NAME = Check(
-    rule="must be 4 to 20 Chinese characters, half-width letters, digits or ()_/,.$%-",
-    accepts=_matching(re.compile(rf"[{CHINESE}A-Za-z0-9()_/,.$%-]{{4,20}}")),
+ITEM_NAME = text(
+    "must be 4 to 20 Chinese characters, half-width letters, digits or ()_/,.$%-",
+    re.compile(rf"[{CHINESE}A-Za-z0-9()_/,.$%-]{{4,20}}"),
 )
 TICKET_PRICE = Check(rule="must be a whole number from 0 to 999999999", accepts=_whole_number(0, 999_999_999))
 TICKET_AMOUNT = Check(rule="must be a whole number of at least 1", accepts=_whole_number(1, None))
@@ -108,9 +116,9 @@ IS_IMMEDIATE = Check(
     rule="is required for electronic tickets and must be 1 (true) or 2 (false)",
     accepts=lambda value: isinstance(value, bool),
 )
-PAYMENT_PROVIDER = Check(rule="must be 1 (ECPay) or 2 (other)", accepts=_matching(re.compile("[12]")))
+PAYMENT_PROVIDER = text("must be 1 (ECPay) or 2 (other)", re.compile("[12]"))
 URL = Check(rule="must be an http or https URL of at most 200 ASCII characters without HTML", accepts=_is_url)
-CUSTOMER_NAME = Check(rule="must be 2 to 20 characters, all Chinese or all English", accepts=_matching(_NAME))
-CUSTOMER_PHONE = Check(rule="must be 10 digits that start with 09", accepts=_matching(re.compile("09[0-9]{8}")))
-CUSTOMER_EMAIL = Check(rule="must be an ASCII mail address of at most 80 characters", accepts=_matching(_EMAIL))
+CUSTOMER_NAME = text("must be 2 to 20 characters, all Chinese or all English", _NAME)
+CUSTOMER_PHONE = text("must be 10 digits that start with 09", re.compile("09[0-9]{8}"))
+CUSTOMER_EMAIL = text("must be an ASCII mail address of at most 80 characters", _EMAIL)
 CUSTOMER_ADDRESS = Check(rule="must be 1 to 100 characters without HTML tags", accepts=_is_address)

@@ -27,7 +27,7 @@ class SkuIsItemNo:
         serial = issue_type is IssueType.SERIAL_NUMBER
         if serial:
             _refuse_nameless(line)
-        elif not ITEM_NO.accepts(line.sku):
+        elif not ITEM_NO.fits(line.sku):
             raise UnmappedItem(
                 f"Sku '{line.sku}' is no item number of ECTicket (up to 8 letters and digits). "
                 "Set submit.catalogue to say which item it stands for, or write a map_item hook."
