@@ -19,6 +19,7 @@ from benchmarks import (
     callbacks,
     compression,
     hooks,
+    order_path,
     profiles,
     quick,
     reservations,
@@ -93,6 +94,10 @@ async def _hooks(asked: argparse.Namespace) -> Report:
     return await hooks.measure(rounds=asked.rounds)
 
 
+async def _path(asked: argparse.Namespace) -> Report:
+    return await order_path.measure(verbose=asked.verbose)
+
+
 async def _compression(_asked: argparse.Namespace) -> Report:
     return await compression.measure()
 
@@ -112,6 +117,7 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
 ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
     "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
+    "path": (_path, "the files and hops of one plain order; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
 }
 
@@ -134,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=hooks.ROUNDS, metavar="N", help="hooks: so many (%(default)s)")
     parser.add_argument("--issued", type=int, default=sinks.ORDERS, metavar="N", help="sinks: so many (%(default)s)")
     parser.add_argument("--turns", type=int, default=sinks.ROUNDS, metavar="N", help="sinks: so many (%(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="path: print all hops in their order")
     parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"), metavar="FILE", help="profile: to here")
     return parser
 

@@ -1,0 +1,303 @@
+"""The path of one plain order: the files of `adapter/` that run code for it, and how often control moves between them.
+
+One order of two lines, which become one part, goes from the Kafka record to the published event through the parts that
+run in production: engine, submit stage, hooks without a merchant's plugin, planning, protocol, provider, transport,
+metrics. Only the Kafka client is replaced, by one partition in memory, and ECTicket, by a stub on loopback. Other
+orders go before it, so that everything is imported, caches are filled, a connection is open and offsets are reserved.
+
+Two numbers are counted between the handing out of the record and the commit of its outcome:
+
+files   files of which at least one function was entered.
+hops    changes of the file in the sequence of all entered functions: how often a reader who follows the order from
+        function to function has to open another file. Returning to a caller is no hop. Comprehensions and resumed
+        coroutines are no entries. Methods that `dataclasses` generates have no file and do not count.
+
+Both are counted for the *stage*, which is the order's own path: everything that runs below `prepare` and `handle` of
+the submit stage, without the engine's answers (`authorize_send`). And for *everything*: with the engine and what it
+calls. Before the path was shortened, the stage had 64 files and 271 hops, everything 79 files and 400 hops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+from adapter.app import Adapter
+from adapter.protocol.endpoints import Family
+from adapter.provider.client import EcticketClient
+from adapter.provider.transport import TransportKind, make_transport
+from adapter.settings import load
+from adapter.stream.engine import Engine
+from adapter.stream.port import Commit, OffsetRange, TopicPartition
+from adapter.stream.records import ProducerRecord, Record
+from benchmarks.orders import order
+from benchmarks.reporting import Aim, Report
+from benchmarks.sealing import MERCHANT
+from benchmarks.stub import Stub
+
+MOST_FILES = 44
+"""Of the stage."""
+MOST_HOPS = 169
+"""Of the stage."""
+ORDERS_BEFORE = 5
+TWO_LINES = 1
+"""An odd number of an order, see `orders.order`."""
+
+_ROOT = f"{Path(__file__).parent.parent / 'adapter'}/"
+_ENGINE = ("stream/", "kafka/")
+_STAGE = "flows/submit.py"
+_ENTRANCES = frozenset({"SubmitStage.prepare", "SubmitStage.handle"})
+_SECONDS = 10.0
+_PARTITION = TopicPartition("orders.paid", 0)
+
+
+class Entry(NamedTuple):
+    """One function that was entered, `depth` functions of the adapter below the event loop."""
+
+    file: str
+    function: str
+    depth: int
+    in_stage: bool
+
+
+class Trace:
+    """The functions of the adapter that are entered while it is switched on."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._frames: set[FrameType] = set()
+        self._files: dict[CodeType, str] = {}
+
+    @contextmanager
+    def switched_on(self) -> Iterator[None]:
+        """Trace this thread until the end of the `with`."""
+        sys.setprofile(self._note)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, _argument: object) -> None:
+        file = self._file(frame.f_code)
+        resumed = frame in self._frames
+        if event != "call" or not file or resumed or frame.f_code.co_name in {"<listcomp>", "<genexpr>", "<dictcomp>"}:
+            return
+        self._frames.add(frame)  # kept alive, so that no other frame is taken for it
+        stack = [frame for frame in _stack(frame) if self._file(frame.f_code)]
+        is_engine = file.startswith(_ENGINE)
+        in_stage = not is_engine and any(self._is_entrance(frame.f_code) for frame in stack)
+        self.entries.append(Entry(file, frame.f_code.co_qualname, len(stack), in_stage))
+
+    def _is_entrance(self, code: CodeType) -> bool:
+        return self._file(code) == _STAGE and code.co_qualname in _ENTRANCES
+
+    def _file(self, code: CodeType) -> str:
+        """The file below `adapter/`; empty for any other."""
+        if code not in self._files:
+            name = code.co_filename
+            self._files[code] = name.removeprefix(_ROOT) if name.startswith(_ROOT) else ""
+        return self._files[code]
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def hops(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries into another file than the one entered before."""
+    return [entry for at, entry in enumerate(entries) if at == 0 or entry.file != entries[at - 1].file]
+
+
+async def measure(*, verbose: bool = False) -> Report:
+    """Trace one order; `verbose` adds all hops in their order."""
+    everything = await trace()
+    stage = [entry for entry in everything if entry.in_stage]
+    files, stage_hops = len({entry.file for entry in stage}), len(hops(stage))
+    return Report(
+        title="The path of one plain order",
+        rows=[_row("stage", stage), _row("everything", everything), *_packages(stage)],
+        aims=[
+            Aim(what=f"at most {MOST_FILES} files in the stage", measured=str(files), met=files <= MOST_FILES),
+            Aim(what=f"at most {MOST_HOPS} hops in the stage", measured=str(stage_hops), met=stage_hops <= MOST_HOPS),
+        ],
+        notes=[f"{'  ' * entry.depth}{entry.file}: {entry.function}" for entry in hops(everything)] if verbose else (),
+    )
+
+
+def _packages(stage: Sequence[Entry]) -> Iterator[dict[str, str | float]]:
+    names = sorted({entry.file.partition("/")[0] for entry in stage})
+    entered = hops(stage)
+    for name in names:
+        inside = [entry for entry in stage if entry.file.partition("/")[0] == name]
+        into = [entry for entry in entered if entry.file.partition("/")[0] == name]
+        yield {"part": f"  {name}", "files": len({entry.file for entry in inside}), "hops": len(into)}
+
+
+def _row(part: str, entries: Sequence[Entry]) -> dict[str, str | float]:
+    return {"part": part, "files": len({entry.file for entry in entries}), "hops": len(hops(entries))}
+
+
+async def trace() -> Sequence[Entry]:
+    """The functions of the adapter that one order enters, in their order."""
+    trace, member = Trace(), _Member()
+    with Stub(delay_seconds=0, processes=1) as stub:
+        key, iv = MERCHANT.credentials.hash_key, MERCHANT.credentials.hash_iv
+        keys = {"hash_key": key, "hash_iv": iv}
+        given = {f"merchants.{MERCHANT.merchant_id}.{name}": value for name, value in keys.items()}
+        settings = load(None, {"kafka.bootstrap_servers": "none:1", "submit.operator": "bench", **given})
+        adapter = Adapter(settings, only=("submit",))  # its own wiring, so that nothing here differs from production
+        provider = EcticketClient(
+            base_url=stub.base_url,
+            family=Family(settings.provider.family),
+            transport=make_transport(TransportKind.DIRECT),
+            observer=adapter._metrics.provider,
+        )
+        engine = Engine(
+            adapter._submit_stage(provider),
+            _Kafka(member),
+            observer=adapter._metrics.stream,
+            now=adapter._now,
+        )
+        running = asyncio.create_task(engine.run())
+        for number in range(ORDERS_BEFORE):
+            await member.committed_order(2 * number + TWO_LINES)
+        await asyncio.sleep(0.1)  # the partition is read again
+        with trace.switched_on():
+            await member.committed_order(2 * ORDERS_BEFORE + TWO_LINES)
+        await engine.stop(1.0)
+        await running
+        await provider.close()
+    return trace.entries
+
+
+class _Lease:
+    """A lease that always holds."""
+
+    generation = 1
+
+    def holds(self, _generation: int) -> bool:
+        return True
+
+    def answered(self) -> bool:
+        return True
+
+    def check_proven(self) -> None: ...
+
+    async def proven_after(self, _moment: float) -> None: ...
+
+    def clock(self) -> float:
+        return 0.0
+
+
+class _Member:
+    """The only member of a group, with one partition; and the producer of its outcomes."""
+
+    cluster_id = "memory"
+    first = True
+
+    def __init__(self) -> None:
+        self.lease = _Lease()
+        self._log: list[Record] = []
+        self._position = 0
+        self._commit: Commit | None = None
+        self._published: list[ProducerRecord] = []
+        self._grown = asyncio.Event()
+        self._settled = asyncio.Event()
+
+    async def committed_order(self, number: int) -> None:
+        """Append an order to the partition, and wait until its outcome is committed."""
+        self._settled.clear()
+        self._log.append(
+            Record(
+                topic=_PARTITION.topic,
+                partition=_PARTITION.partition,
+                offset=len(self._log),
+                timestamp=datetime.now(UTC),
+                key=b"shop",
+                value=order(number),
+            )
+        )
+        self._grown.set()
+        async with asyncio.timeout(_SECONDS):
+            await self._settled.wait()
+
+    def join(
+        self, _topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
+    ) -> None:
+        asyncio.get_running_loop().call_soon(assigned)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset({_PARTITION})
+
+    async def partitions_of(self, _topics: Collection[str]) -> frozenset[TopicPartition]:
+        return frozenset({_PARTITION})
+
+    async def commit_before_join(self, _commits: Mapping[TopicPartition, Commit]) -> bool:
+        return False
+
+    async def poll(
+        self,
+        partitions: Collection[TopicPartition],
+        *,
+        timeout: float,  # noqa: ASYNC109  # as the port has it
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
+        self._grown.clear()
+        records = self._log[self._position :] if partitions else []
+        if not records:
+            await asyncio.wait({asyncio.ensure_future(self._grown.wait())}, timeout=timeout)
+            return {}
+        self._position = len(self._log)
+        return {_PARTITION: records}
+
+    def position(self, _partition: TopicPartition) -> int | None:
+        return self._position
+
+    def seek(self, _partition: TopicPartition, offset: int) -> None:
+        self._position = offset
+
+    async def committed(self, _partition: TopicPartition) -> Commit | None:
+        return self._commit
+
+    async def offset_range(self, _partition: TopicPartition) -> OffsetRange:
+        return OffsetRange(start=0, end=len(self._log))
+
+    async def lag(self, _partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {}
+
+    async def topic_ids(self, _topics: Collection[str]) -> Mapping[str, str]:
+        return {}
+
+    async def start_producer(self, _partition: TopicPartition) -> _Member:
+        return self
+
+    async def leave(self) -> None: ...
+
+    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
+        self._published.extend(producer_records)
+        self._commit = Commit(offset=offset, metadata=metadata)
+        if offset == len(self._log):
+            asyncio.get_running_loop().call_soon(self._settled.set)
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Kafka:
+    """Connects the member."""
+
+    rebalance_timeout = 30.0
+
+    def __init__(self, member: _Member) -> None:
+        self._member = member
+
+    async def connect(self, _group: str) -> _Member:
+        return self._member
