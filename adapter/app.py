@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol, TypeVar
 
@@ -25,6 +26,7 @@ import structlog
 from adapter import log, wiring
 from adapter.errors import BrokerUnavailable, SettingsError, TopicsMissing
 from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage
 from adapter.flows.messages.events import Notified
@@ -72,9 +74,8 @@ _WARN_EVERY_SECONDS = 10.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
+utc_now: Clock = partial(datetime.now, UTC)
+"""The wall clock."""
 
 
 def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> None:
@@ -190,17 +191,16 @@ class Adapter:
 
         Raises TopicsMissing.
         """
-        warned_at = float("-inf")
+        lines = LogThrottle(_WARN_EVERY_SECONDS)
         while not stop.is_set():
             try:
                 await self._check_topics()
             except BrokerUnavailable as error:
                 self._startup_problem = f"no broker answers: {error}"
-                if time.monotonic() - warned_at >= _WARN_EVERY_SECONDS:
+                if lines.passes() is not None:
                     _log.warning(
                         "waiting for the broker", servers=self._connection.bootstrap_servers, reason=str(error)
                     )
-                    warned_at = time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
             else:

@@ -18,13 +18,11 @@ from adapter.extensions.builtin_sinks import sink_sources
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
-from adapter.extensions.values import OrderRecord
-from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.ports import Topics
 from adapter.flows.signing_keys import KeyRing
-from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_tail
@@ -210,13 +208,9 @@ def make_hook_runner(
     loaded = plugins or plugin_manager(settings)
     loaded.raise_if_rejected()
 
-    def parse_default(record: OrderRecord) -> Order:
-        ids = merchants.ids
-        return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
-
     return HookRunner(
         loaded,
-        parse_default=parse_default,
+        parse_default=partial(order_of_record, merchants=merchants),
         budget_seconds=settings.plugins.budget_ms / 1000,
         on_observer_failure=on_observer_failure,
     )

@@ -144,4 +144,4 @@ def _show(plugins: PluginManager, commands: PluginCommands) -> None:
 
 
 def _callers(plugins: PluginManager, hook: str) -> list[str]:
-    return [implementation.plugin for implementation in plugins.implementations(hook)]
+    return [implementation.plugin for implementation in plugins.implementations[hook]]

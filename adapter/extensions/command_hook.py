@@ -27,7 +27,7 @@ def plugin_commands(
     from typer.core import TyperGroup
     from typer.main import get_group
 
-    implementations = [each for each in plugins.implementations(HOOK) if each.plugin == name]
+    implementations = [each for each in plugins.implementations[HOOK] if each.plugin == name]
     if not implementations:
         return None
     cli = typer.Typer(name=name, help=f"Commands of plugin {name}.", no_args_is_help=True, cls=cls or TyperGroup)

@@ -20,8 +20,8 @@ from typing import Final, TypeVar
 from adapter.errors import HookFailed
 from adapter.extensions.budgeted_workers import BudgetedWorkers
 from adapter.extensions.counters import HookCounters
-from adapter.extensions.failure_log import FailureLog
 from adapter.extensions.invocation import HookCalls, Implementation
+from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.order_hooks import OrderHooks, Plan
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
@@ -34,6 +34,8 @@ BUDGET_SECONDS: Final = 2.0
 """What all merchants' hooks of one order may take together, unless the settings say otherwise."""
 THREADS: Final = 32
 """Worker threads for hooks: enough for hooks that wait, few enough for those that compute."""
+LOG_FAILURE_SECONDS: Final = 60.0
+"""A failing observer is logged at most so often, by plugin and hook."""
 OBSERVER_BACKLOG: Final = 10_000
 """Outcomes that may wait for observers; what comes beyond is not told to them, and counted as failed."""
 
@@ -64,8 +66,11 @@ class HookRunner:
     ) -> None:
         self.counters = HookCounters()
         self._plugins = plugins
+        self._implementations = plugins.implementations
+        self._merchant_hooks = plugins.merchant_hooks
         self._parse_default = parse_default
-        self._on_observer_failure = on_observer_failure or FailureLog(log_failure)
+        self._on_observer_failure = on_observer_failure or self._log_failure
+        self._failure_lines = LogThrottle(LOG_FAILURE_SECONDS)
         self._order_workers = BudgetedWorkers(budget_seconds=budget_seconds, threads=threads, name="hooks")
         self._observers = BudgetedWorkers(budget_seconds=budget_seconds, threads=1, name="observers")
         self._notifications: set[asyncio.Task[None]] = set()
@@ -90,7 +95,7 @@ class HookRunner:
 
         Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
         """
-        parsed = await self._run_order_hooks(("parse_order",), lambda order_hooks: order_hooks.parse(record))
+        parsed = await self._run_order_hooks(("parse_order",), partial(OrderHooks.parse, record=record))
         order = self._parse_default(record) if parsed is None else parsed
         return replace(order, received_at=order.received_at or record.timestamp) if isinstance(order, Order) else order
 
@@ -99,11 +104,9 @@ class HookRunner:
 
         Raises HookFailed, UnmappedItem and the other order errors of mapping, and what `plan` raises.
         """
-
-        def run(order_hooks: OrderHooks) -> Skip | tuple[Part, ...]:
-            return order_hooks.accept(order) or order_hooks.parts(order, plan)
-
-        return await self._run_order_hooks(("accept_order", "map_item", "shape_issue"), run)
+        return await self._run_order_hooks(
+            ("accept_order", "map_item", "shape_issue"), partial(OrderHooks.prepare, order=order, plan=plan)
+        )
 
     async def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The shaped parts alone: for an order that may have been sent, whose numbers must be known first.
@@ -111,7 +114,7 @@ class HookRunner:
         Raises as `prepare` does.
         """
         return await self._run_order_hooks(
-            ("map_item", "shape_issue"), lambda order_hooks: order_hooks.parts(order, plan)
+            ("map_item", "shape_issue"), partial(OrderHooks.parts, order=order, plan=plan)
         )
 
     async def accept(self, order: Order) -> Skip | None:
@@ -119,11 +122,11 @@ class HookRunner:
 
         Raises as `prepare` does.
         """
-        return await self._run_order_hooks(("accept_order",), lambda order_hooks: order_hooks.accept(order))
+        return await self._run_order_hooks(("accept_order",), partial(OrderHooks.accept, order=order))
 
     def settled(self, outcome: OrderOutcome) -> None:
         """Tell the observers, in their own time. Never raises and never waits."""
-        for observer in self._plugins.implementations("order_settled"):
+        for observer in self._implementations["order_settled"]:
             if len(self._notifications) >= OBSERVER_BACKLOG:
                 self.counters.add(observer.plugin, observer.hook.name, seconds=0.0, failed=True)
                 continue
@@ -147,11 +150,16 @@ class HookRunner:
     async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T]) -> T:
         """One visit to a thread for all these hooks, or none where only built-in ones have a say."""
         calls = HookCalls(self.counters)
-        order_hooks = OrderHooks(self._plugins, calls)
-        if not any(self._plugins.has_merchant_plugin(hook) for hook in hooks):
+        order_hooks = OrderHooks(self._implementations, calls)
+        if self._merchant_hooks.isdisjoint(hooks):
             return run(order_hooks)
         timed_out = partial(calls.timed_out, self._order_workers.budget_seconds)
         return await self._order_workers.run(partial(run, order_hooks), timed_out=timed_out, at_work=calls.at_work)
+
+    def _log_failure(self, failure: HookFailed) -> None:
+        withheld = self._failure_lines.passes(failure.plugin, failure.hook)
+        if withheld is not None:
+            log_failure(failure, withheld)
 
     async def _notify(self, observer: Implementation, outcome: OrderOutcome) -> None:
         calls = HookCalls(self.counters)

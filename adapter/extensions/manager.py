@@ -113,6 +113,9 @@ class _Loaded:
 class PluginManager:
     """The plugins of this process. Loading runs plugin code; afterwards nothing changes any more.
 
+    `implementations` are the functions for each hook, in the order in which they are called. `merchant_hooks` are
+    the hooks of plugins that are not built in.
+
     Never raises for a plugin's mistake: see `rejections` and `raise_if_rejected`.
     """
 
@@ -127,14 +130,16 @@ class PluginManager:
         sources = tuple(selection.sources())
         self._load(selection, sources, built_in)
         self._configure(selection.settings)
-        self._implementations = {name: tuple(self._in_order(name)) for name in hooks()}
+        self.implementations: Mapping[str, Sequence[Implementation]] = {
+            name: tuple(self._in_order(name)) for name in hooks()
+        }
         self.warnings = tuple(self._deprecations())
         if selection.load_any and selection.only is None:
             self._rejected.extend(_unused_sections(selection.settings, (*sources, *built_in)))
             self.warnings += tuple(_unknown_disabled(selection.disabled, sources, built_in))
-        self._hooks_of_merchant_plugins = {
-            name for name, found in self._implementations.items() if not all(each.built_in for each in found)
-        }
+        self.merchant_hooks = frozenset(
+            name for name, found in self.implementations.items() if not all(each.built_in for each in found)
+        )
 
     @property
     def rejections(self) -> tuple[PluginRejection, ...]:
@@ -171,14 +176,6 @@ class PluginManager:
             raise SettingsError(*messages)
         if messages:
             raise PluginRejected("\n".join(messages))
-
-    def implementations(self, hook: str) -> Sequence[Implementation]:
-        """The functions for a hook, in the order in which they are called."""
-        return self._implementations[hook]
-
-    def has_merchant_plugin(self, hook: str) -> bool:
-        """Whether any plugin that is not built in has this hook."""
-        return hook in self._hooks_of_merchant_plugins
 
     def describe(self) -> tuple[PluginInfo, ...]:
         """The plugins in the order in which they are asked."""
@@ -289,7 +286,7 @@ class PluginManager:
 
     def _deprecations(self) -> Iterator[str]:
         """What merchants' plugins use that will not stay; pluggy warns too, but only their own tests show that."""
-        for found in self._implementations.values():
+        for found in self.implementations.values():
             for one in (each for each in found if not each.built_in):
                 if one.hook.deprecated is not None:
                     yield one.describe(f"is deprecated: {one.hook.deprecated}")
@@ -298,7 +295,7 @@ class PluginManager:
                         yield one.describe(f"takes {argument}, which is deprecated: {instead}")
 
     def _has(self, plugin: str, hook: str) -> bool:
-        return any(one.plugin == plugin for one in self._implementations[hook])
+        return any(one.plugin == plugin for one in self.implementations[hook])
 
 
 def _reject_second(source: Source, taken: dict[str, Source]) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 from adapter.errors import UnmappedItem
 from adapter.extensions.invocation import Check, HookCalls, Implementation
@@ -36,18 +36,15 @@ Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
 """Makes the parts of an order from its items; pure and quick. What it raises goes to the caller."""
 
 
-class Implementations(Protocol):
-    """Who is to be asked: the plugins' functions for a hook, in the order in which they are called."""
-
-    def implementations(self, hook: str) -> Sequence[Implementation]: ...
-
-
+@dataclass(frozen=True, slots=True)
 class OrderHooks:
-    """The hook calls that decide about one order, in the order in which they are made."""
+    """The hook calls that decide about one order, in the order in which they are made.
 
-    def __init__(self, plugins: Implementations, calls: HookCalls) -> None:
-        self._plugins = plugins
-        self._calls = calls
+    `implementations` are the plugins' functions for each hook, in the order in which they are called.
+    """
+
+    implementations: Mapping[str, Sequence[Implementation]]
+    calls: HookCalls
 
     def parse(self, record: OrderRecord) -> Order | Ignore | None:
         """The order as the first plugin that knows the record reads it, or why it ignores it; None where none does."""
@@ -60,6 +57,10 @@ class OrderHooks:
         """The first plugin's reason to issue nothing, or None."""
         plugin, answer = self._first("accept_order", None, order=order)
         return None if plugin is None else replace(cast("Skip", answer), plugin=plugin.plugin)
+
+    def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
+        """Why a plugin skips the order, or its parts."""
+        return self.accept(order) or self.parts(order, plan)
 
     def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
         """The order's parts, mapped, planned, shaped and normalised."""
@@ -80,9 +81,9 @@ class OrderHooks:
 
     def _shape(self, order: Order, part: Part) -> Part:
         request = part.request
-        for plugin in self._plugins.implementations("shape_issue"):
+        for plugin in self.implementations["shape_issue"]:
             given = {"order": order, "request": request}
-            answer = self._calls.call(plugin, _copy_for_plugin(given, plugin), partial(forbidden_change, request))
+            answer = self.calls.call(plugin, _copy_for_plugin(given, plugin), partial(forbidden_change, request))
             request = cast("IssueRequest", answer)
         request, changes = normalised_request(request)
         return part if request is part.request else _with_request(part, request, changes)
@@ -90,8 +91,8 @@ class OrderHooks:
     def _first(
         self, hook: str, check: Check | None, **given: object
     ) -> tuple[Implementation, object] | tuple[None, None]:
-        for plugin in self._plugins.implementations(hook):
-            answer = self._calls.call(plugin, _copy_for_plugin(given, plugin), check)
+        for plugin in self.implementations[hook]:
+            answer = self.calls.call(plugin, _copy_for_plugin(given, plugin), check)
             if answer is not None:
                 return plugin, answer
         return None, None

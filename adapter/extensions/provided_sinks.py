@@ -37,7 +37,7 @@ def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
     """
     found: dict[str, ProvidedSink] = {}
     problems: list[str] = []
-    for implementation in plugins.implementations(HOOK):
+    for implementation in plugins.implementations[HOOK]:
         try:
             answer = cast(
                 "Sequence[object]", call_provider_hook(implementation, {})

@@ -117,7 +117,8 @@ class ConfirmStage:
         """
         confirmation = read_confirmation(record.value)
         history, trust = self._record_history(record)
-        self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
+        if trust is not Trust.VALID:
+            self._untrusted_headers.report(record, Trust.UNSIGNED if trust is Trust.NOTHING_TO_SIGN else trust)
         issuance = confirmation.issuance
         self._remember(confirmation)
         awaited = Awaited(

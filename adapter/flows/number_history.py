@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 import structlog
 
 from adapter.errors import StreamError
+from adapter.extensions.log_throttle import LogThrottle
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.messages.published_events import PublishedEvent, read_published_event
 from adapter.flows.number_owners import NumberOwners
@@ -62,7 +62,7 @@ class NumberHistory:
         self._next_offsets: dict[int, int] = {}
         self._reading: asyncio.Task[None] | None = None
         self._queued: asyncio.Task[None] | None = None
-        self._warned_at = float("-inf")
+        self._lines = LogThrottle(WARN_EVERY_SECONDS)
 
     def of_order(self, merchant_id: str, order_id: str) -> OrderNumbers:
         """The history as one order needs it."""
@@ -137,9 +137,7 @@ class NumberHistory:
             self.owners.failed(event.merchant_id, event.trade_no, event.order_id)
 
     def _warn(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - self._warned_at >= WARN_EVERY_SECONDS:
-            self._warned_at = now
+        if self._lines.passes() is not None:
             _log.warning(
                 "the issuances topic cannot be read: only this process's memory says whose a number is", reason=reason
             )

@@ -32,11 +32,10 @@ from adapter.flows.messages.record_history import RecordHistory, encoded_headers
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
 from adapter.flows.signing_keys import KeyRing
-from adapter.flows.submission import PartResult
+from adapter.flows.submission import PartResult, RunResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
-from adapter.issuance.next_step import Unverified
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
@@ -64,15 +63,13 @@ class OrderResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """An order record whose sitting is over: every part's end, and how many parts were done before."""
+class OrderRun:
+    """An order record that was worked on: the record, its order, and how many parts had their events before."""
 
     record: Record
     history: RecordHistory
     order_ref: OrderRef
-    part_results: tuple[PartResult, ...]
     parts_done: int
-    unverified: Unverified | None = None
 
 
 class OrderOutcomes:
@@ -99,16 +96,16 @@ class OrderOutcomes:
         self._now = now
         self._ignore_reasons: set[str] = set()
 
-    def completed(self, result: RunResult) -> OrderResult:
-        """The outcome of a sitting."""
+    def completed(self, run: OrderRun, result: RunResult) -> OrderResult:
+        """The outcome of a run that brought each part a result."""
         records = [
-            *self._finished(result),
-            *self._deferred(result),
-            *self._parked(result),
+            *self._finished(run, result),
+            *self._deferred(run, result),
+            *self._parked(run, result),
         ]
-        for outcome in dict.fromkeys(_outcome_label(part_result) for part_result in result.part_results):
+        for outcome in dict.fromkeys(_outcome_label(part_result) for part_result in result.parts):
             self._observer.order_settled(outcome)
-        return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(result))
+        return OrderResult(outcome=Outcome(records=tuple(records)), for_plugins=_for_plugins(run, result))
 
     def ignored(self, record: Record, ignore: Ignore) -> OrderResult:
         """The outcome of a record that a plugin says is no order to issue: counted, and nothing is published."""
@@ -134,29 +131,29 @@ class OrderOutcomes:
             self._ignore_reasons.add(reason)
         return reason
 
-    def skipped(self, result: RunResult, skip: Skip) -> OrderResult:
+    def skipped(self, run: OrderRun, skip: Skip) -> OrderResult:
         """The outcome of an order that a plugin does not want issued."""
         data = OrderSkipped(
-            order_id=result.order_ref.order_id,
+            order_id=run.order_ref.order_id,
             reason=skip.reason,
             stage="map",
             plugin=skip.plugin,
             message="A plugin's accept_order says that this order gets no tickets; nothing was sent.",
-            parts_done=result.parts_done,
+            parts_done=run.parts_done,
         )
         self._observer.order_settled("skipped")
         event = order_event(
             data,
             topic=self._topics.topic_for(OrderSkipped),
-            origin=result.history.origin,
+            origin=run.history.origin,
             now=self._now(),
-            merchant_id=result.order_ref.merchant_id,
-            traceparent=result.history.traceparent,
+            merchant_id=run.order_ref.merchant_id,
+            traceparent=run.history.traceparent,
         )
         for_plugins = OrderOutcome(
-            merchant_id=result.order_ref.merchant_id,
-            order_id=result.order_ref.order_id,
-            reference=result.order_ref.reference,
+            merchant_id=run.order_ref.merchant_id,
+            order_id=run.order_ref.order_id,
+            reference=run.order_ref.reference,
             skipped=skip.reason,
             plugin=skip.plugin,
         )
@@ -198,43 +195,43 @@ class OrderOutcomes:
             due = handed_off_until(history.first_seen, now, self._defer_seconds)
         return Outcome(records=(self._deferred_record(record, history, due),))
 
-    def _finished(self, result: RunResult) -> Iterator[ProducerRecord]:
-        for part_result in result.part_results:
+    def _finished(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
+        for part_result in result.parts:
             if not isinstance(part_result.action, Finish):
                 continue
             match part_result.action.result:
                 case Submitted() as submitted:
-                    yield from self._submitted(result, part_result, submitted)
+                    yield from self._submitted(run, part_result, submitted)
                 case Failed() as failed:
-                    yield self._failed(result, part_result, failed)
+                    yield self._failed(run, part_result, failed)
 
-    def _submitted(self, result: RunResult, part_result: PartResult, submitted: Submitted) -> Iterator[ProducerRecord]:
+    def _submitted(self, run: OrderRun, part_result: PartResult, submitted: Submitted) -> Iterator[ProducerRecord]:
         part, number = part_result.state.part, submitted.ticket_trade_no
         self._observer.issuance_published("submitted", recovered=submitted.recovered)
-        fields = issuance_fields(result.order_ref, part, ticket_trade_no=number)
+        fields = issuance_fields(run.order_ref, part, ticket_trade_no=number)
         yield issuance_event(
             IssuanceSubmitted(**fields, recovered=submitted.recovered),
             topic=self._topics.topic_for(IssuanceSubmitted),
-            origin=result.history.origin,
+            origin=run.history.origin,
             now=submitted.at,
-            traceparent=result.history.traceparent,
+            traceparent=run.history.traceparent,
         )
-        origin = result.history.origin
+        origin = run.history.origin
         confirmation = Confirmation(
             issuance=AwaitedIssuance(**fields),
             recovered=submitted.recovered,
             submitted_at=submitted.at,
             not_before=first_query_at(part.request.issue_type, submitted.at, self._confirm),
             origin=OriginData(topic=origin.topic, partition=origin.partition, offset=origin.offset),
-            traceparent=result.history.traceparent,
+            traceparent=run.history.traceparent,
         )
         record = confirmation_record(confirmation, topic=self._topics.confirmations)
-        yield self._signer.sign(record, result.order_ref.merchant_id)
+        yield self._signer.sign(record, run.order_ref.merchant_id)
 
-    def _failed(self, result: RunResult, part_result: PartResult, failed: Failed) -> ProducerRecord:
+    def _failed(self, run: OrderRun, part_result: PartResult, failed: Failed) -> ProducerRecord:
         self._observer.issuance_published("failed", recovered=False)
         data = IssuanceFailed(
-            **issuance_fields(result.order_ref, part_result.state.part, ticket_trade_no=None),
+            **issuance_fields(run.order_ref, part_result.state.part, ticket_trade_no=None),
             stage="submit",
             rtn_code=failed.rtn_code,
             rtn_msg=failed.rtn_msg,
@@ -243,34 +240,32 @@ class OrderOutcomes:
         return issuance_event(
             data,
             topic=self._topics.topic_for(IssuanceFailed),
-            origin=result.history.origin,
+            origin=run.history.origin,
             now=self._now(),
-            traceparent=result.history.traceparent,
+            traceparent=run.history.traceparent,
         )
 
-    def _deferred(self, result: RunResult) -> Iterator[ProducerRecord]:
+    def _deferred(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
         """All open parts of the order, together in one record."""
         deferrals = [
-            (part_result, part_result.action)
-            for part_result in result.part_results
-            if isinstance(part_result.action, Defer)
+            (part_result, part_result.action) for part_result in result.parts if isinstance(part_result.action, Defer)
         ]
         if not deferrals:
             return
         for _, action in deferrals:
             self._observer.deferred(action.reason.value)
-        plan = _plan(result, [part_result for part_result, _ in deferrals])
+        plan = _plan(run, result, [part_result for part_result, _ in deferrals])
         counted = any(action.counted for _, action in deferrals)
         history = replace(
-            result.history,
-            attempts=result.history.attempts + counted,
+            run.history,
+            attempts=run.history.attempts + counted,
             plan=encode_plan(plan),
             parts_done=plan.parts_done,
             possibly_sent_at=plan.possibly_sent_at,
             only_by_replay=False,
         )
         due = deferred_until([action for _, action in deferrals], self._now(), self._defer_seconds)
-        yield self._deferred_record(result.record, history, due)
+        yield self._deferred_record(run.record, history, due)
 
     def _deferred_record(self, record: Record, history: RecordHistory, due: datetime) -> ProducerRecord:
         history = replace(history, not_before=due)
@@ -282,22 +277,20 @@ class OrderOutcomes:
         )
         return self._signer.sign(producer_record, history.merchant_id)
 
-    def _parked(self, result: RunResult) -> Iterator[ProducerRecord]:
+    def _parked(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
         """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
         reason = _park_reason(result)
         if reason is None:
             return
         part_results = [
-            (part_result, part_result.action)
-            for part_result in result.part_results
-            if isinstance(part_result.action, Park)
+            (part_result, part_result.action) for part_result in result.parts if isinstance(part_result.action, Park)
         ]
-        plan = _plan(result, [part_result for part_result, _ in part_results])
-        history = replace(result.history, plan=encode_plan(plan), parts_done=plan.parts_done)
+        plan = _plan(run, result, [part_result for part_result, _ in part_results])
+        history = replace(run.history, plan=encode_plan(plan), parts_done=plan.parts_done)
         history = history.possibly_sent(plan.possibly_sent_at)
         message = " ".join(dict.fromkeys(action.message for _, action in part_results))
         cause = DeadLetterCause(reason=reason, stage="submit", message=message)
-        yield from self._dead_letter(result.record, cause, history, result.order_ref, plan.parts_done)
+        yield from self._dead_letter(run.record, cause, history, run.order_ref, plan.parts_done)
 
     def _dead_letter(
         self,
@@ -360,16 +353,16 @@ def _outcome_label(part_result: PartResult) -> str:
             return "parked"
 
 
-def _done(result: RunResult) -> int:
-    return result.parts_done + sum(1 for part_result in result.part_results if isinstance(part_result.action, Finish))
+def _done(run: OrderRun, result: RunResult) -> int:
+    return run.parts_done + sum(1 for part_result in result.parts if isinstance(part_result.action, Finish))
 
 
-def _plan(result: RunResult, part_results: Sequence[PartResult]) -> DeferredPlan:
+def _plan(run: OrderRun, result: RunResult, part_results: Sequence[PartResult]) -> DeferredPlan:
     return DeferredPlan(
-        order_id=result.order_ref.order_id,
-        merchant_id=result.order_ref.merchant_id,
-        reference=result.order_ref.reference,
-        parts_done=_done(result),
+        order_id=run.order_ref.order_id,
+        merchant_id=run.order_ref.merchant_id,
+        reference=run.order_ref.reference,
+        parts_done=_done(run, result),
         parts=deferred_parts(part_result.state for part_result in part_results),
         unverified=result.unverified,
     )
@@ -377,18 +370,18 @@ def _plan(result: RunResult, part_results: Sequence[PartResult]) -> DeferredPlan
 
 def _park_reason(result: RunResult) -> events.ParkReason | None:
     """Why the parked parts are: of several reasons the gravest; None where no part is."""
-    reasons = [part_result.action.reason for part_result in result.part_results if isinstance(part_result.action, Park)]
+    reasons = [part_result.action.reason for part_result in result.parts if isinstance(part_result.action, Park)]
     if ParkReason.UNRESOLVED in reasons:
         return "unresolved"
     return _REASONS[reasons[0]] if reasons else None
 
 
-def _for_plugins(result: RunResult) -> OrderOutcome:
+def _for_plugins(run: OrderRun, result: RunResult) -> OrderOutcome:
     return OrderOutcome(
-        merchant_id=result.order_ref.merchant_id,
-        order_id=result.order_ref.order_id,
-        reference=result.order_ref.reference,
-        parts=tuple(_part_outcome(part_result) for part_result in result.part_results),
+        merchant_id=run.order_ref.merchant_id,
+        order_id=run.order_ref.order_id,
+        reference=run.order_ref.reference,
+        parts=tuple(_part_outcome(part_result) for part_result in result.parts),
         parked=_park_reason(result),
     )
 

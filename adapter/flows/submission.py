@@ -1,7 +1,7 @@
-"""Working on the parts of one order: whose turn it is, doing it, noting what came, until all have left the sitting.
+"""One run over the parts of an order: choose the next step, do it, record what result, until every part has a result.
 
-The decisions are `issuance`'s; this file only does what they say and tells them what came. What the lease raises passes
-through: the partition may be somebody else's by then, and so may the order.
+`issuance` decides; this module does what it says and reports back what result. What `authorize_send` raises passes
+through, because the partition, and with it the order, may have another owner by then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from adapter.errors import CallError
+from adapter.errors import CallError, InvalidOrder
+from adapter.extensions.values import Skip
 from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket
@@ -30,8 +31,10 @@ from adapter.issuance.answers import (
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.next_step import Step, Unverified, issued_before, mark_possibly_sent, next_step
-from adapter.issuance.park_messages import other_order_message
+from adapter.issuance.park_messages import number_name, other_order_message
+from adapter.issuance.plan import Part
 from adapter.issuance.previous_mappings import (
+    NO_OTHER_PLANS,
     CandidateNumber,
     CandidateQuery,
     PreviousMappingCheck,
@@ -46,6 +49,8 @@ from adapter.protocol.taipei import TAIPEI
 from adapter.provider.client import Purpose
 
 Sleep = Callable[[float], Awaitable[None]]
+Rules = Callable[[Sequence[Part]], None]
+"""Checks parts against every field rule as of today. Raises InvalidOrder."""
 OnDifference = Callable[[TradeNo, Sequence[TicketDifference]], None]
 PROBED_NUMBERS = 4
 """How many numbers a probe queries at most: the first may be too new to be visible, or gone."""
@@ -59,16 +64,31 @@ class PartResult:
     action: Finish | Defer | Park
 
 
-class SubmissionRun:
-    """One sitting over the parts of one order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The result of a run: those of all parts, in their order; or why the whole order is skipped or invalid.
 
-    `subject` names the order to the breaker; `authorize_send` is the engine's promise that the partition is still ours.
-    `unverified` is lifted by the caller of the run once a step says that the order is proven. `candidates` are the
-    numbers that it may have been sent under by another mapping; they are asked about before it is called proven.
-    `lacks_known_number`: a doubt had to wait because no number of the merchant is known to exist. `numbers` says which
-    order a number belongs to: what another order has is neither sent nor published as this order's. `on_difference` is
-    called when Issue was accepted with other tickets than were asked for.
-    `objection` is asked before a part is sent, and may park it instead.
+    `skip` and `invalid` are only set when nothing of the order is at ECTicket.
+    """
+
+    parts: tuple[PartResult, ...] = ()
+    unverified: Unverified | None = None
+    """What the next run must know of an order that is still unverified."""
+    skip: Skip | None = None
+    invalid: InvalidOrder | None = None
+    lacks_known_number: bool = False
+    """A part in doubt had to wait because no number of the merchant is known to exist."""
+
+
+class SubmissionRun:
+    """One run over the parts of one order.
+
+    `subject` names the order to the breaker. `candidates` are the numbers under which another mapping may have sent the
+    order; they are queried before an `unverified` order counts as verified. Then skipping applies, and the `rules`.
+    `resumed`: the parts come from a plan of an earlier day, so each one is checked against the rules before it is sent.
+    `parts_done` parts of the order have had their events before. `numbers` says which order a number belongs to: what
+    another order has is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
+    with other tickets than were requested.
     """
 
     def __init__(
@@ -82,17 +102,22 @@ class SubmissionRun:
         authorize_send: Callable[[], None],
         ecticket: Ecticket,
         policy: SubmitPolicy,
+        rules: Rules,
         known: KnownNumbers,
         now: Clock,
         sleep: Sleep = asyncio.sleep,
+        resumed: bool = False,
+        parts_done: int = 0,
         numbers: OrderNumbers | None = None,
         on_difference: OnDifference | None = None,
-        objection: Callable[[PartState], Park | None] | None = None,
     ) -> None:
-        self.unverified = unverified
-        self.lacks_known_number = False
+        self._unproven = unverified
+        self._lacks_known_number = False
+        self._rules = rules
+        self._resumed = resumed
+        self._parts_done = parts_done
         self._states = list(states)
-        self._previous_mappings = PreviousMappingCheck.of(candidates)
+        self._previous_mappings = PreviousMappingCheck.of(candidates) if candidates else NO_OTHER_PLANS
         self._final_actions: dict[int, Finish | Defer | Park] = {}
         self._merchant = merchant
         self._subject = subject
@@ -108,43 +133,53 @@ class SubmissionRun:
         for state in self._states:
             if state.possibly_sent:
                 self._numbers.may_have_sent(state.part.trade_no)
-        self._objection = objection
 
-    async def run(self) -> bool:
-        """Work until every part has left the sitting; False when an unproven order is proven and could be sent now.
+    async def run(self) -> RunResult:
+        """Work until every part has a result, or the whole order is skipped or invalid.
 
-        Raises LeaseLost: nothing was written, and the record belongs to whoever owns the partition.
+        Raises LeaseLost: nothing was written, and the record stays open for the owner of the partition.
         """
         while (step := self._next_step()) is not None:
-            if not (isinstance(step.action, Send) and self.unverified is not None):
+            if not (isinstance(step.action, Send) and self._unproven is not None):
                 await self._perform(step)
-            elif self._previous_mappings.all_unknown:
-                return False
-            else:
+            elif not self._previous_mappings.all_unknown:
                 await self._query_candidates(step.index)
-        return True
+            elif (result := self._apply_deferred_checks(self._unproven)) is not None:
+                return result
+        parts = tuple(
+            PartResult(state=state, action=self._final_action(index, state)) for index, state in enumerate(self._states)
+        )
+        return RunResult(parts=parts, unverified=self._unproven, lacks_known_number=self._lacks_known_number)
+
+    def _apply_deferred_checks(self, unverified: Unverified) -> RunResult | None:
+        """Apply what had to wait until the order was verified: first skipping, then the field rules.
+
+        Where nothing of the order is at ECTicket, the result is that of the whole order. Else its open parts are
+        parked, and the run goes on.
+        """
+        self._unproven = None
+        partly_done = self._parts_done > 0 or any(state.phase is Phase.SUBMITTED for state in self._states)
+        if unverified.skip is not None:
+            if not partly_done:
+                return RunResult(skip=Skip(unverified.skip, plugin=unverified.plugin))
+            reason = unverified.skip
+            self._park_open(lambda state: _beside_a_known_part(state, _would_be_skipped(state, reason)))
+            return None
+        try:
+            self._rules([state.part for state in self._open])
+        except InvalidOrder as error:
+            if not partly_done:
+                return RunResult(invalid=error)
+            broken_rules = str(error)
+            self._park_open(lambda state: _beside_a_known_part(state, broken_rules))
+        return None
 
     @property
-    def open(self) -> tuple[PartState, ...]:
-        """The parts that have not left the sitting."""
+    def _open(self) -> tuple[PartState, ...]:
+        """The parts without a result."""
         return tuple(state for index, state in enumerate(self._states) if not self._left(index))
 
-    @property
-    def any_submitted(self) -> bool:
-        """Whether ECTicket is known to have a part."""
-        return any(state.phase is Phase.SUBMITTED for state in self._states)
-
-    @property
-    def part_results(self) -> tuple[PartResult, ...]:
-        """How the parts that have left the sitting did so, in their order."""
-        return tuple(
-            PartResult(state=state, action=self._final_action(index, state))
-            for index, state in enumerate(self._states)
-            if self._left(index)
-        )
-
-    def park(self, park: Callable[[PartState], Park]) -> None:
-        """Park every part that has not left the sitting."""
+    def _park_open(self, park: Callable[[PartState], Park]) -> None:
         for index, state in enumerate(self._states):
             if not self._left(index):
                 self._leave(index, park(state))
@@ -162,7 +197,7 @@ class SubmissionRun:
 
     def _next_step(self) -> Step | None:
         self._observe_last_accepted()
-        return next_step(self._states, self._now(), self._policy, unverified=self.unverified)
+        return next_step(self._states, self._now(), self._policy, unverified=self._unproven)
 
     def _observe_last_accepted(self) -> None:
         """Report to parts in doubt when QueryIssueResult last knew a number of this merchant, which saves a probe."""
@@ -197,12 +232,21 @@ class SubmissionRun:
                     return
                 state = self._states[step.index] = observe(self._states[step.index], result, self._now())
                 self._note_known(state)
-                if self.unverified is None and issued_before(state):
-                    self.unverified = Unverified(issued_before=True)
+                if self._unproven is None and issued_before(state):
+                    self._unproven = Unverified(issued_before=True)
                     self._states = mark_possibly_sent(self._states, self._now())
 
     def _find_objection(self, index: int) -> Park | None:
-        return None if self._objection is None else self._objection(self._states[index])
+        """Why a part of a resumed plan is not sent: it breaks a field rule, or a date has passed meanwhile."""
+        if not self._resumed:
+            return None
+        part = self._states[index].part
+        try:
+            self._rules([part])
+        except InvalidOrder as error:
+            message = f"{number_name(part.trade_no)} is not at ECTicket and stays unsent: {error}"
+            return Park(reason=ParkReason.UNRESOLVED, message=message)
+        return None
 
     async def _query_candidates(self, index: int) -> None:
         """Ask until other plans are settled, which parks the order where one is found, or the part has to wait."""
@@ -219,8 +263,8 @@ class SubmissionRun:
             self._states[index] = replace(self._states[index], failed_calls=0)
             self._observe_last_accepted()
         if self._previous_mappings.found:
-            park = self._previous_mappings.park(self.open)
-            self.park(lambda _: park)
+            park = self._previous_mappings.park(self._open)
+            self._park_open(lambda _: park)
 
     def _trade_no(self, index: int) -> TradeNo:
         return self._states[index].part.trade_no
@@ -308,7 +352,7 @@ class SubmissionRun:
             await self._numbers.look()
         numbers = self._known.to_query(merchant, kind)[:PROBED_NUMBERS]
         if not numbers:
-            self.lacks_known_number |= state.phase is not Phase.PLANNED
+            self._lacks_known_number |= state.phase is not Phase.PLANNED
             return ProbeAnswered(ok=False, none_known=True)
         not_known: list[TradeNo] = []
         try:
@@ -322,3 +366,19 @@ class SubmissionRun:
             return query_error(error)
         self._known.not_shown(merchant.merchant_id, not_known)
         return ProbeAnswered(ok=False)
+
+
+def _beside_a_known_part(state: PartState, why_not: str) -> Park:
+    """The order is partly issued, so it is not "skipped" or "invalid, with nothing sent": a person decides."""
+    number = number_name(state.part.trade_no)
+    return Park(
+        reason=ParkReason.UNRESOLVED,
+        message=f"{number} is not at ECTicket and stays unsent, but another part of its order is there: {why_not}",
+    )
+
+
+def _would_be_skipped(state: PartState, reason: str) -> str:
+    return (
+        f"a plugin would skip the order by now ({reason}). If that is right, close this part "
+        f"(`ecticket-adapter resolve {state.part.trade_no.value} --as failed --why ...`)."
+    )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
@@ -23,24 +23,22 @@ import structlog
 
 from adapter.errors import HookFailed, InvalidOrder, LeaseLost, OrderError, TooLarge, UnknownMerchant, Unreadable
 from adapter.extensions.hook_runner import HookRunner
+from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
 from adapter.flows.messages.event_fields import OrderRef, order_ref_of
 from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import TRUSTED, RecordSigner
 from adapter.flows.number_history import NumberHistory
-from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, RunResult
+from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, OrderRun
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.signing_keys import KeyRing
-from adapter.flows.submission import PartResult, Sleep, SubmissionRun
+from adapter.flows.submission import RunResult, Sleep, SubmissionRun
 from adapter.flows.untrusted_headers import UntrustedHeaders
-from adapter.issuance.actions import Park, ParkReason
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
-from adapter.issuance.items import TicketItem
 from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Order
-from adapter.issuance.park_messages import number_name
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
 from adapter.issuance.plan_codec import (
     DeferredPlan,
@@ -61,7 +59,7 @@ from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 MAX_ORDER_BYTES = 512 * 1024
 """What an order record may weigh: with its plan it must fit into the 2 MiB records of the deferred topic."""
 
-WARN_EVERY = timedelta(minutes=10)
+WARN_EVERY_SECONDS = 600.0
 """A merchant without a known number is logged at most so often."""
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -90,7 +88,6 @@ class _InitialState:
     """The parts at the beginning of a sitting."""
 
     states: tuple[PartState, ...]
-    parts_done: int
     unverified: Unverified | None
 
 
@@ -133,12 +130,13 @@ class SubmitStage:
         self._ecticket = ecticket
         self._outcomes = outcomes
         self._plan_policy = plan_policy
+        self._plan = partial(plan, policy=plan_policy)
         self._policy = policy
         self._observer = observer
         self._now = now
         self._sleep = sleep
         self._number_history = number_history or NumberHistory()
-        self._warned_at: dict[str, datetime] = {}
+        self._no_known_number_lines = LogThrottle(WARN_EVERY_SECONDS, clock=lambda: now().timestamp())
         self._signer = signer or RecordSigner(KeyRing(merchants))
         self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
         self._longest_wait = timedelta(seconds=longest_wait_seconds)
@@ -152,7 +150,8 @@ class SubmitStage:
         history, verified = verified_history(
             record, self._signer.verify(record), self._now(), longest_wait=self._longest_wait
         )
-        self._untrusted_headers.report(record, verified.trust)
+        if verified.trust not in TRUSTED:
+            self._untrusted_headers.report(record, verified.trust)
         task = (
             self._resumed_task(history, history.plan)
             if history.plan is not None
@@ -173,11 +172,14 @@ class SubmitStage:
         )
 
     async def handle(self, task: SubmitTask | IgnoredRecord, context: RecordContext) -> Outcome:
-        """Work on every part of the order and tell what came of it; raises LeaseLost as `Sitting.run` does."""
+        """Prepare the order's parts, run them, and return the outcome of all of them.
+
+        Raises LeaseLost as `SubmissionRun.run` does.
+        """
         if isinstance(task, IgnoredRecord):
             return self._ignored(task, context)
         try:
-            result = await self._process(task, context)
+            result = await self._handle_order(task, context)
         except LeaseLost:
             raise
         except Exception:
@@ -186,7 +188,13 @@ class SubmitStage:
         self._hook_runner.settled(result.for_plugins)
         return result.outcome
 
-    async def _process(self, task: SubmitTask, context: RecordContext) -> OrderResult:
+    async def _handle_order(self, task: SubmitTask, context: RecordContext) -> OrderResult:
+        run = OrderRun(
+            record=context.record,
+            history=task.history,
+            order_ref=task.order_ref,
+            parts_done=task.plan.parts_done if task.plan else 0,
+        )
         try:
             merchant = self._merchant(task.order_ref.merchant_id)
             initial = await self._initial_state(task, context)
@@ -195,7 +203,15 @@ class SubmitStage:
             return self._parked(
                 task, context, error, tickets_may_exist=_tickets_may_exist(task.history, context, error)
             )
-        return await self._run(task, initial, merchant, context)
+        if isinstance(initial, Skip):
+            return self._outcomes.skipped(run, initial)
+        result = await self._submission_run(task, initial, merchant, context).run()
+        if result.skip is not None:
+            return self._outcomes.skipped(run, result.skip)
+        if result.invalid is not None:
+            return self._found_invalid(task, context, result.invalid)
+        self._alarm(merchant, result)
+        return self._outcomes.completed(run, result)
 
     def hand_off(self, record: Record, task: SubmitTask | IgnoredRecord, context: RecordContext) -> Outcome:
         """Hand the order on with all that is known of it."""
@@ -302,27 +318,6 @@ class SubmitStage:
         history = history.of_order(order.merchant_id, order.order_id)
         return SubmitTask(history=history, order_ref=order_ref_of(order), order=order, plan=None)
 
-    async def _run(
-        self, task: SubmitTask, initial: _InitialState | Skip, merchant: Merchant, context: RecordContext
-    ) -> OrderResult:
-        if isinstance(initial, Skip):
-            return self._outcomes.skipped(self._run_result(task, context, ()), initial)
-        submission = self._submission_run(task, initial, merchant, context)
-        if not await submission.run():
-            try:
-                skip = self._apply_deferred_checks(submission, parts_done=initial.parts_done)
-            except InvalidOrder as error:
-                return self._found_invalid(task, context, error)
-            if skip is not None:
-                return self._outcomes.skipped(self._run_result(task, context, (), initial.parts_done), skip)
-            await submission.run()
-        self._alarm(merchant, submission.part_results)
-        if submission.lacks_known_number:
-            self._warn_of_no_known_number(merchant)
-        return self._outcomes.completed(
-            self._run_result(task, context, submission.part_results, initial.parts_done, submission.unverified)
-        )
-
     def _submission_run(
         self, task: SubmitTask, initial: _InitialState, merchant: Merchant, context: RecordContext
     ) -> SubmissionRun:
@@ -335,23 +330,15 @@ class SubmitStage:
             authorize_send=context.authorize_send,
             ecticket=self._ecticket,
             policy=self._policy,
+            rules=self._check,
             known=self._number_history.known,
             numbers=self._number_history.of_order(task.order_ref.merchant_id, task.order_ref.order_id),
             on_difference=partial(self._alarm_of_difference, task.order_ref),
             now=self._now,
             sleep=self._sleep,
-            objection=None if task.plan is None else self._objection,
+            resumed=task.plan is not None,
+            parts_done=task.plan.parts_done if task.plan else 0,
         )
-
-    def _objection(self, state: PartState) -> Park | None:
-        """Why a part of a resumed plan is not sent: it breaks a field rule, or a date has passed meanwhile."""
-        try:
-            check([state.part], self._today())
-        except InvalidOrder as error:
-            number = number_name(state.part.trade_no)
-            message = f"{number} is not at ECTicket and stays unsent: {error}"
-            return Park(reason=ParkReason.UNRESOLVED, message=message)
-        return None
 
     def _candidate_numbers(self, task: SubmitTask, initial: _InitialState) -> tuple[CandidateNumber, ...]:
         """The numbers of other plans, for an order that may have been sent under one."""
@@ -363,31 +350,9 @@ class SubmitStage:
             parts, merchant_id=order_ref.merchant_id, order_id=order_ref.order_id, prefix=self._plan_policy.prefix
         )
 
-    def _apply_deferred_checks(self, submission: SubmissionRun, *, parts_done: int) -> Skip | None:
-        """An unproven order is proven: what had to wait until now applies, first skipping and then the field rules.
-
-        Raises InvalidOrder when nothing of the order is at ECTicket. Where something is, the rest is parked instead.
-        """
-        unverified, submission.unverified = submission.unverified, None
-        is_partly_done = bool(submission.any_submitted or parts_done)
-        if unverified is not None and unverified.skip is not None:
-            if not is_partly_done:
-                return Skip(unverified.skip, plugin=unverified.plugin)
-            reason = unverified.skip
-            submission.park(lambda state: _park_unsent_part(state, _skip_message(state, reason)))
-            return None
-        try:
-            check([state.part for state in submission.open], self._today())
-        except InvalidOrder as error:
-            if not is_partly_done:
-                raise
-            broken_rules = str(error)
-            submission.park(lambda state: _park_unsent_part(state, broken_rules))
-        return None
-
-    def _today(self) -> date:
-        """Today in Taipei, where ECTicket's dates are."""
-        return self._now().astimezone(TAIPEI).date()
+    def _check(self, parts: Sequence[Part]) -> None:
+        """Raises InvalidOrder for parts that break a field rule today."""
+        check(parts, self._now().astimezone(TAIPEI).date())  # ECTicket's dates are Taipei's
 
     def _merchant(self, merchant_id: str) -> Merchant:
         merchant = self._merchants.find(merchant_id)
@@ -413,9 +378,9 @@ class SubmitStage:
                 longest_wait_seconds=self._longest_wait.total_seconds(),
             )
             if not task.plan.parts_done and not any(state.possibly_sent for state in states):
-                check([state.part for state in states], self._today())
-            return _InitialState(states=states, parts_done=task.plan.parts_done, unverified=task.plan.unverified)
-        order = cast("Order", task.order)  # a work has a plan or an order
+                self._check([state.part for state in states])
+            return _InitialState(states=states, unverified=task.plan.unverified)
+        order = cast("Order", task.order)  # a task has a plan or an order
         since = latest(sent_at, context.possibly_sent_since)
         if since is not None:
             mapping_changed = _may_be_remapped(task.history, context)
@@ -426,9 +391,9 @@ class SubmitStage:
             return ready
         for change in (change for part in ready for change in part.changes):
             self._observer.normalised(change.field, change.kind)
-        check(ready, self._today())
+        self._check(ready)
         states = tuple(initial_state(part, first_seen_at=first_seen) for part in ready)
-        return _InitialState(states=states, parts_done=0, unverified=None)
+        return _InitialState(states=states, unverified=None)
 
     async def _replan(
         self, order: Order, first_seen: datetime, since: datetime, *, mapping_changed: bool, plan_lost: bool
@@ -450,10 +415,7 @@ class SubmitStage:
             mapping_changed=mapping_changed,
             plan_lost=plan_lost,
         )
-        return _InitialState(states=states, parts_done=0, unverified=unverified)
-
-    def _plan(self, order: Order, items: tuple[TicketItem, ...]) -> tuple[Part, ...]:
-        return plan(order, items, self._plan_policy)
+        return _InitialState(states=states, unverified=unverified)
 
     def _parked(
         self, task: SubmitTask, context: RecordContext, error: OrderError, *, tickets_may_exist: bool = False
@@ -472,23 +434,6 @@ class SubmitStage:
         cause = dead_letter_causes.from_order_error(error, "map")
         return self._outcomes.parked(context.record, cause, task.history.never_sent(), order_ref=task.order_ref)
 
-    def _run_result(
-        self,
-        task: SubmitTask,
-        context: RecordContext,
-        part_results: tuple[PartResult, ...],
-        parts_done: int = 0,
-        unverified: Unverified | None = None,
-    ) -> RunResult:
-        return RunResult(
-            record=context.record,
-            history=task.history,
-            order_ref=task.order_ref,
-            part_results=part_results,
-            parts_done=parts_done,
-            unverified=unverified,
-        )
-
     def _alarm_of_difference(
         self, order_ref: OrderRef, trade_no: TradeNo, differences: Sequence[TicketDifference]
     ) -> None:
@@ -505,36 +450,23 @@ class SubmitStage:
     def _warn_of_no_known_number(self, merchant: Merchant) -> None:
         """A doubt waits that no answer can settle. Count it, and log it once in a while."""
         self._observer.no_known_number(merchant.merchant_id)
-        now, warned_at = self._now(), self._warned_at.get(merchant.merchant_id)
-        if warned_at is None or now - warned_at >= WARN_EVERY:
-            self._warned_at[merchant.merchant_id] = now
+        if self._no_known_number_lines.passes(merchant.merchant_id) is not None:
             _log.warning(
                 "an order in doubt waits: no trade number of this merchant is known to exist, so nothing shows whether "
                 "QueryIssueResult works; set known_trade_no of the merchant",
                 merchant_id=merchant.merchant_id,
             )
 
-    def _alarm(self, merchant: Merchant, part_results: tuple[PartResult, ...]) -> None:
-        """Nothing is ever "not known" at an ECTicket that knows every number: somebody must look."""
-        if any(part_result.state.history.control_known for part_result in part_results):
+    def _alarm(self, merchant: Merchant, result: RunResult) -> None:
+        """Report what a person must look at.
+
+        At an ECTicket that knows every number nothing is ever "not known".
+        """
+        if any(part_result.state.history.control_known for part_result in result.parts):
             self._observer.control_known(merchant.merchant_id)
             _log.error("ECTicket claims to know a random trade number", merchant_id=merchant.merchant_id)
-
-
-def _park_unsent_part(state: PartState, explanation: str) -> Park:
-    """The order is partly issued, so it is not "skipped" or "invalid, with nothing sent": a person decides."""
-    number = number_name(state.part.trade_no)
-    return Park(
-        reason=ParkReason.UNRESOLVED,
-        message=f"{number} is not at ECTicket and stays unsent, but another part of its order is there: {explanation}",
-    )
-
-
-def _skip_message(state: PartState, reason: str) -> str:
-    return (
-        f"a plugin would skip the order by now ({reason}). If that is right, close this part "
-        f"(`ecticket-adapter resolve {state.part.trade_no.value} --as failed --why ...`)."
-    )
+        if result.lacks_known_number:
+            self._warn_of_no_known_number(merchant)
 
 
 def _coordinates(record: Record) -> tuple[str, int, int]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
+from adapter.extensions.log_throttle import LogThrottle
 from adapter.flows.messages.signatures import Trust
 from adapter.flows.ports import Clock, FlowObserver
 from adapter.stream.records import Record
 
-_LOG_EVERY: Final = timedelta(seconds=10)
+_LOG_EVERY_SECONDS: Final = 10.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -22,18 +22,13 @@ class UntrustedHeaders:
     def __init__(self, stage: str, observer: FlowObserver, now: Clock) -> None:
         self._stage = stage
         self._observer = observer
-        self._now = now
-        self._logged_at: datetime | None = None
-        self._unlogged = 0
+        self._lines = LogThrottle(_LOG_EVERY_SECONDS, clock=lambda: now().timestamp())
 
     def report(self, record: Record, trust: Trust) -> None:
-        """Report the record, unless its headers are verified, or it has none."""
-        if trust in (Trust.VALID, Trust.NOTHING_TO_SIGN):
-            return
+        """Report a record whose headers are not as an adapter wrote them."""
         self._observer.untrusted_headers(self._stage, trust.value)
-        now = self._now()
-        if self._logged_at is not None and now - self._logged_at < _LOG_EVERY:
-            self._unlogged += 1
+        withheld = self._lines.passes()
+        if withheld is None:
             return
         _log.warning(
             "ignored ecticket-* headers without a valid signature, except possibly-sent",
@@ -42,6 +37,5 @@ class UntrustedHeaders:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            others_since=self._unlogged,
+            others_since=withheld,
         )
-        self._logged_at, self._unlogged = now, 0

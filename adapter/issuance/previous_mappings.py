@@ -195,6 +195,10 @@ class PreviousMappingCheck:
         return Park(reason=ParkReason.UNRESOLVED, message=message)
 
 
+NO_OTHER_PLANS = PreviousMappingCheck.of(())
+"""Of an order that was certainly not sent under another mapping."""
+
+
 def _step(number: CandidateNumber, now: datetime) -> tuple[int, CandidateQuery | Hold]:
     """What a number needs next, and its turn: what is begun is ended first, and links that are shared come late."""
     evidence = number.evidence

@@ -131,7 +131,7 @@ class EcticketClient:
         observer: ProviderObserver | None = None,
         clock: TimeSource | None = None,
     ) -> None:
-        self._family = family
+        self._paths = {endpoint: path(endpoint, family) for endpoint in Endpoint}
         self._limits = limits or CallLimits()
         self._observer = observer or NullProviderObserver()
         self._clock = clock or TimeSource()
@@ -262,7 +262,7 @@ class EcticketClient:
     ) -> HttpAnswer:
         timing.admitted_at = self._clock.steady()
         answer = await self._exchange.post(
-            path(call.endpoint, self._family),
+            self._paths[call.endpoint],
             seal_request(call.payload, call.merchant, timestamp=int(self._clock.now().timestamp())),
             headers=headers,
             max_bytes=max_bytes,

@@ -29,6 +29,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Generic, TypedDict, TypeVar
 
 from adapter.errors import BrokerUnavailable
@@ -96,8 +97,7 @@ MOST_REJOIN_SECONDS = 30.0
 """... up to this. Each session fences the writers of the one before, so joining over and over harms other members."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+_utc_now = partial(datetime.now, UTC)
 
 
 class Engine(Generic[S]):

@@ -151,7 +151,7 @@ def _of_model(plugin: object) -> tuple[Finding, ...]:
 
 
 def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
-    for implementation in plugins.implementations(COMMAND_HOOK):
+    for implementation in plugins.implementations[COMMAND_HOOK]:
         try:
             plugin_commands(plugins, implementation.plugin)
         except PluginRejected as refused:
@@ -173,7 +173,7 @@ class _Tried:
         """What is wrong with the plugin's functions for one hook."""
         if not has_samples(name):
             return  # a hook of kind provide: it was called when the plugin was taken in
-        for implementation in plugins.implementations(name):
+        for implementation in plugins.implementations[name]:
             if not implementation.built_in:
                 yield from self._implementation(implementation, plugins, inputs)
 

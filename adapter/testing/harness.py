@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 from adapter.errors import LeaseLost
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
-from adapter.extensions.values import OrderRecord
 from adapter.flows.confirm import ConfirmStage, PendingQuery
-from adapter.flows.messages.order_paid import parse_order_paid
+from adapter.flows.messages.order_paid import order_of_record
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
@@ -25,7 +24,6 @@ from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
-from adapter.issuance.order import Order
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome, RetryLater
@@ -104,7 +102,8 @@ class StageHarness:
             signer=self.signer,
         )
         manager = manager_of(plugins, self._settings) if plugins else _without_plugins()
-        self.hook_runner = HookRunner(manager, parse_default=self._parse, budget_seconds=BUDGET_SECONDS)
+        parse_default = partial(order_of_record, merchants=self.merchants)
+        self.hook_runner = HookRunner(manager, parse_default=parse_default, budget_seconds=BUDGET_SECONDS)
         self.submit = SubmitStage(
             topics=TOPICS,
             group="ecticket-adapter.submit",
@@ -130,10 +129,6 @@ class StageHarness:
             number_history=number_history,
             signer=self.signer,
         )
-
-    def _parse(self, record: OrderRecord) -> Order:
-        only = self.merchants.ids[0] if len(self.merchants.ids) == 1 else None
-        return parse_order_paid(record.value, record.headers, only)
 
     # --- records ---
 

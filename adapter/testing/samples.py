@@ -76,7 +76,7 @@ def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> O
 
 def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
     try:
-        for plugin in plugins.implementations("parse_order"):
+        for plugin in plugins.implementations["parse_order"]:
             answer, problem = try_call(plugin, {"record": record}, beyond_bounds)
             if answer is not None or problem is not None:
                 return answer if isinstance(answer, Order | Ignore) else None
@@ -133,7 +133,7 @@ def _items(plugins: PluginManager, order: Order) -> tuple[TicketItem, ...]:
 
 
 def _mapped_line(plugins: PluginManager, order: Order, line: Line) -> Sequence[TicketItem]:
-    for plugin in plugins.implementations("map_item"):
+    for plugin in plugins.implementations["map_item"]:
         found, problem = try_call(plugin, {"order": order, "line": line})
         if problem is not None:
             return ()

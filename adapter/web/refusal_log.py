@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import structlog
 
+from adapter.extensions.log_throttle import LogThrottle
+
 EVERY_SECONDS = 60.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -20,20 +22,15 @@ class RefusalLog:
     """Logs refusals by reason and address; both are words of the adapter's own."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._logged_at: dict[tuple[str, str], float] = {}
-        self._since: dict[tuple[str, str], int] = {}
+        self._lines = LogThrottle(EVERY_SECONDS, clock=monotonic)
 
     def note(self, reason: str, address: str) -> None:
         """One was refused: logged now, or counted for the next line."""
-        key, now = (reason, address), self._monotonic()
-        if now - self._logged_at.get(key, float("-inf")) < EVERY_SECONDS:
-            self._since[key] = self._since.get(key, 0) + 1
-            return
-        self._logged_at[key] = now
-        _log.warning(
-            "a request to the callbacks' port was refused",
-            reason=reason,
-            address=address,
-            refused_since_last_line=self._since.pop(key, 0),
-        )
+        withheld = self._lines.passes(reason, address)
+        if withheld is not None:
+            _log.warning(
+                "a request to the callbacks' port was refused",
+                reason=reason,
+                address=address,
+                refused_since_last_line=withheld,
+            )

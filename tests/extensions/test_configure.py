@@ -403,7 +403,7 @@ def test_plugin_that_cannot_be_configured_is_not_there_and_others_are() -> None:
     found = started({"broken": Configured(), "sound": Plain()}, {})
 
     assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
-    assert [each.plugin for each in found.implementations("map_item")] == ["sound", "builtin.sku_is_item_no"]
+    assert [each.plugin for each in found.implementations["map_item"]] == ["sound", "builtin.sku_is_item_no"]
     assert [refused.name for refused in found.rejections] == ["broken"]
 
 

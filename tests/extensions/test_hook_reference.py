@@ -59,7 +59,7 @@ def test_the_example_is_a_plugin_as_it_stands(hook: Hook) -> None:
     found = manager(example=plugin)
 
     assert found.rejections == ()
-    assert "example" in [each.plugin for each in found.implementations(hook.name)]
+    assert "example" in [each.plugin for each in found.implementations[hook.name]]
 
 
 def test_the_reference_says_what_is_deprecated(mark: Marks) -> None:

@@ -10,7 +10,7 @@ import pytest
 from adapter import InvalidOrder, OrderOutcome
 from adapter.errors import HookFailed
 from adapter.extensions import hook_runner
-from adapter.extensions.failure_log import EVERY_SECONDS, FailureLog
+from adapter.extensions.log_throttle import LogThrottle
 from extensions.helpers import PLAN, default_order, item_numbers, limited, manager, order, runner_with
 from extensions.plugins import Bundles, coroutine, observing, raises
 
@@ -121,24 +121,27 @@ async def test_observer_failures_are_logged_unless_a_callback_receives_them(capl
     assert caplog.messages == ["Plugin 'chat': ..."]
 
 
-def test_an_observer_that_fails_for_every_order_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_fails_for_every_order_is_logged_once_a_minute() -> None:
     """By plugin and hook, with the number of those in between."""
     now = 100.0
-    log = FailureLog(hook_runner.log_failure, monotonic=lambda: now)
-    chat, books = (HookFailed(f"{name} failed.", plugin=name, hook="order_settled") for name in ("chat", "books"))
+    lines = LogThrottle(60, clock=lambda: now)
 
-    for _ in range(5000):
-        log(chat)
-    log(books)
-    now += EVERY_SECONDS
-    log(chat)
-    now += EVERY_SECONDS
-    log(chat)
+    first = [lines.passes("chat", "order_settled") for _ in range(5000)]
+    other = lines.passes("books", "order_settled")
+    now += 60
+    second = lines.passes("chat", "order_settled")
+    now += 60
+    third = lines.passes("chat", "order_settled")
 
-    first, other, second, third = caplog.messages
-    assert (first, other, third) == ("chat failed.", "books failed.", "chat failed.")
-    assert second.startswith("chat failed. ")
-    assert "4999" in second
+    assert first == [0, *[None] * 4999]
+    assert (other, second, third) == (0, 4999, 0)
+
+
+def test_a_line_about_an_observer_says_how_many_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Else a plugin that fails for every order looks like one that failed once."""
+    hook_runner.log_failure(HookFailed("chat failed.", plugin="chat", hook="order_settled"), 4999)
+
+    assert "4999" in caplog.messages[0]
 
 
 async def test_failures_of_observers_are_rationed_unless_a_caller_hears_them(caplog: pytest.LogCaptureFixture) -> None:

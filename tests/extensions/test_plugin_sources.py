@@ -213,7 +213,7 @@ def test_paths_are_files_packages_or_folders_of_them(tmp_path: Path) -> None:
 
     assert found.rejections == ()
     assert names(found)[:3] == ["single", "test-orders", "wide"]
-    wide = found.implementations("accept_order")[2]
+    wide = found.implementations["accept_order"][2]
     assert wide.function(order()) is not None
 
 

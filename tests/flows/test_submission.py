@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapter.errors import BreakerOpen, InDoubt, LeaseLost, Throttled
+from adapter.errors import BreakerOpen, InDoubt, InvalidOrder, LeaseLost, Throttled
+from adapter.extensions.values import Skip
 from adapter.flows.known_numbers import KnownNumbers
-from adapter.flows.submission import PROBED_NUMBERS, SubmissionRun
+from adapter.flows.submission import PROBED_NUMBERS, RunResult, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.items import TicketItem
@@ -86,6 +87,9 @@ class Table:
         self.merchant = _merchant(MERCHANT, known_trade_no)
         if known_trade_no is not None:
             self.ecticket.had(known_trade_no, known_kind)
+        self.checked: list[tuple[Sequence[Part], list[str]]] = []
+        self.broken_rules = ""
+        self.result = RunResult()
         self.submission = SubmissionRun(
             states,
             unverified=unverified,
@@ -95,10 +99,20 @@ class Table:
             authorize_send=self.context.authorize_send,
             ecticket=self.ecticket,
             policy=policy or SubmitPolicy(),
+            rules=self._rules,
             known=self.known,
             now=self.clock,
             sleep=self._sleep,
         )
+
+    async def run(self) -> RunResult:
+        self.result = await self.submission.run()
+        return self.result
+
+    def _rules(self, parts: Sequence[Part]) -> None:
+        self.checked.append((parts, self.kinds))
+        if self.broken_rules:
+            raise InvalidOrder(self.broken_rules)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -114,7 +128,7 @@ class Table:
     @property
     def phases(self) -> list[Phase]:
         """Where the parts stand that have left."""
-        return [end.state.phase for end in self.submission.part_results]
+        return [end.state.phase for end in self.result.parts]
 
 
 async def test_all_parts_leave_in_their_order() -> None:
@@ -122,20 +136,19 @@ async def test_all_parts_leave_in_their_order() -> None:
     table = Table(planned(*parts_of("A", "B", "C")))
     table.ecticket.faults = [LOST_BEFORE, None, REFUSED]
 
-    assert await table.submission.run() is True
-    assert [end.state.part.number for end in table.submission.part_results] == [1, 2, 3]
+    await table.run()
+
+    assert [end.state.part.number for end in table.result.parts] == [1, 2, 3]
     assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED, Phase.DEFERRED]
-    assert table.submission.open == ()
-    assert table.submission.any_submitted
 
 
 async def test_an_accepted_part_is_finished_with_its_number() -> None:
     """RtnCode 1, our number: submitted, as ECTicket said it."""
     table = Table(planned(*parts_of("A")))
 
-    await table.submission.run()
+    await table.run()
 
-    (end,) = table.submission.part_results
+    (end,) = table.result.parts
     result = Submitted(ticket_trade_no="2026030112000001", recovered=False, at=table.clock())
     assert end.action == Finish(result=result)
     assert table.context.sends == 1
@@ -146,9 +159,9 @@ async def test_a_part_with_full_evidence_fails_by_its_refusal() -> None:
     refusal = IssueRefusal(code=77, message="no stock", at=LONG_AGO)
     table = Table(planned(*parts_of("A"), refusal=refusal))
 
-    await table.submission.run()
+    await table.run()
 
-    (end,) = table.submission.part_results
+    (end,) = table.result.parts
     assert isinstance(end.action, Finish)
     assert isinstance(end.action.result, Failed)
     assert (end.action.result.rtn_code, end.action.result.rtn_msg) == (77, "no stock")
@@ -160,7 +173,7 @@ async def test_nothing_is_asked_for_an_order_of_one_part_that_was_never_sent() -
     """A planned part is sent, and that is all."""
     table = Table(planned(*parts_of("A")[:1]))
 
-    await table.submission.run()
+    await table.run()
 
     assert table.kinds == ["issue"]
 
@@ -169,7 +182,7 @@ async def test_an_order_of_several_parts_is_asked_about_once_before_it_is_sent()
     """By its first number, which every mapping uses: twice, with a number between that ECTicket is known to have."""
     table = Table(planned(*parts_of("A", "B")))
 
-    await table.submission.run()
+    await table.run()
 
     assert table.kinds == ["query"] * 3 + ["issue"] * 2
 
@@ -179,7 +192,7 @@ async def test_pauses_are_slept_by_the_clock() -> None:
     table = Table(planned(*parts_of("A", "B")))
     table.ecticket.faults = [NOT_SENT]
 
-    await table.submission.run()
+    await table.run()
 
     assert table.kinds == ["query"] * 3 + ["issue"] * 3
     assert len(table.slept) == 1
@@ -192,9 +205,8 @@ async def test_what_the_lease_raises_passes_through() -> None:
     table.context.lost_after = 1
 
     with pytest.raises(LeaseLost):
-        await table.submission.run()
+        await table.run()
 
-    assert table.phases == [Phase.SUBMITTED]
     assert table.kinds == ["query"] * 3 + ["issue"]
 
 
@@ -203,7 +215,7 @@ async def test_a_number_that_was_accepted_is_remembered_for_probes() -> None:
     first, second = parts_of("A", "B")
     table = Table(planned(first, second), known_trade_no=None)
 
-    await table.submission.run()
+    await table.run()
 
     assert table.known.to_query(table.merchant, TradeNoKind.MERCHANT) == (first.trade_no, second.trade_no)
     assert table.known.to_query(_merchant("3002607"), TradeNoKind.MERCHANT) == ()
@@ -215,7 +227,7 @@ async def test_a_probe_queries_known_numbers_until_ecticket_knows_one() -> None:
     table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO))
     table.known.confirmed(MERCHANT, gone)
 
-    await table.submission.run()
+    await table.run()
 
     assert table.ecticket.asked("query").count("GONE") == 1
     assert table.ecticket.asked("query").count(KNOWN_TRADE_NO) == 2
@@ -230,12 +242,12 @@ async def test_a_probe_queries_a_few_numbers_at_most() -> None:
     for number in numbers:
         table.known.confirmed(MERCHANT, number)
 
-    await table.submission.run()
+    await table.run()
 
     asked = [number for number in table.ecticket.asked("query") if number.startswith("GONE")]
     assert len(asked) == PROBED_NUMBERS
     assert set(table.known.to_query(table.merchant, TradeNoKind.MERCHANT)) == set(numbers)
-    (end,) = table.submission.part_results
+    (end,) = table.result.parts
     assert isinstance(end.action, Defer)
     assert end.action.reason is WaitReason.PROBE_FAILED
 
@@ -244,12 +256,12 @@ async def test_without_a_known_number_nothing_is_verified() -> None:
     """RtnCode 1 of Issue and QueryItemInfo says nothing about QueryIssueResult."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_trade_no=None)
 
-    await table.submission.run()
+    await table.run()
 
-    (end,) = table.submission.part_results
+    (end,) = table.result.parts
     assert isinstance(end.action, Defer)
     assert end.action.reason is WaitReason.NO_KNOWN_NUMBER
-    assert table.submission.lacks_known_number
+    assert table.result.lacks_known_number
     assert table.kinds == ["query", "control"]
 
 
@@ -260,7 +272,7 @@ async def test_issue_answered_with_rtn_code_1_between_two_questions_is_no_proof(
     table = Table(states)
     table.ecticket.outages = {"query": UNKNOWN}
 
-    await table.submission.run()
+    await table.run()
 
     assert table.phases == [Phase.DEFERRED, Phase.SUBMITTED]
 
@@ -275,7 +287,7 @@ async def test_a_number_that_queries_knew_just_now_saves_the_probe() -> None:
 
     table.ecticket.last_accepted = served_just_now  # type: ignore[method-assign]  # others are, all the time
 
-    await table.submission.run()
+    await table.run()
 
     assert table.kinds == ["query", "control", "query", "issue"]
 
@@ -285,7 +297,7 @@ async def test_the_settings_known_number_may_be_of_either_kind(kind: TradeNoKind
     """They hold the text alone, so it is queried as both."""
     table = Table(planned(*parts_of("A"), possibly_sent_since=LONG_AGO), known_kind=kind)
 
-    await table.submission.run()
+    await table.run()
 
     assert table.phases == [Phase.SUBMITTED]
 
@@ -297,7 +309,7 @@ async def test_a_control_of_the_parts_own_kind_is_asked() -> None:
     gift = Part(number=1, of=1, trade_no=free, request=part.request, items=part.items)
     table = Table(planned(gift, possibly_sent_since=LONG_AGO))
 
-    await table.submission.run()
+    await table.run()
 
     assert table.ecticket.asked("control") == ["free"]
 
@@ -321,9 +333,9 @@ async def test_a_question_without_an_answer_proves_nothing(
 
     table.ecticket.query = query  # type: ignore[method-assign]  # the only misbehaviour of this table
 
-    await table.submission.run()
+    await table.run()
 
-    (end,) = table.submission.part_results
+    (end,) = table.result.parts
     assert isinstance(end.action, Defer)
     assert (end.action.reason, end.action.counted) == (why, counted)
     assert "issue" not in table.kinds
@@ -340,7 +352,7 @@ async def test_the_breaker_gets_the_order_of_the_call() -> None:
 
     table.ecticket.issue = issue  # type: ignore[method-assign]  # only listens
 
-    await table.submission.run()
+    await table.run()
 
     assert subjects == ["3085676/A-1"]
 
@@ -348,16 +360,41 @@ async def test_the_breaker_gets_the_order_of_the_call() -> None:
 # --- unproven ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_verified_order_is_handed_back_before_anything_is_sent() -> None:
-    """Whoever runs the sitting applies what waited, lifts the doubt, and runs on."""
+async def test_the_rules_apply_to_a_proven_order_before_anything_is_sent() -> None:
+    """Once, to all parts, after each was asked about; then the run goes on."""
     table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unverified=Unverified())
 
-    assert await table.submission.run() is False
-    assert "issue" not in table.kinds
-    assert len(table.submission.open) == 2
-    table.submission.unverified = None
-    assert await table.submission.run() is True
+    await table.run()
+
+    ((parts, kinds_before),) = table.checked
+    assert len(parts) == 2
+    assert "issue" not in kinds_before
     assert table.phases == [Phase.SUBMITTED] * 2
+
+
+async def test_an_order_that_is_nowhere_at_ecticket_can_be_invalid_as_a_whole() -> None:
+    """No part has a result of its own then, and nothing was sent."""
+    table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unverified=Unverified())
+    table.broken_rules = "no such item"
+
+    result = await table.run()
+
+    assert isinstance(result.invalid, InvalidOrder)
+    assert result.parts == ()
+    assert "issue" not in table.kinds
+
+
+async def test_an_order_that_is_nowhere_at_ecticket_can_be_skipped_as_a_whole() -> None:
+    """By the plugin that said so; rules do not matter then."""
+    states = planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO)
+    table = Table(states, unverified=Unverified(skip="a test order", plugin="shop"))
+    table.broken_rules = "no such item"
+
+    result = await table.run()
+
+    assert result.skip == Skip("a test order", plugin="shop")
+    assert (result.parts, result.invalid) == ((), None)
+    assert "issue" not in table.kinds
 
 
 async def test_an_order_that_is_all_known_needs_no_proof() -> None:
@@ -367,7 +404,8 @@ async def test_an_order_that_is_all_known_needs_no_proof() -> None:
     table.ecticket.has(first.trade_no.value)
     table.ecticket.has(second.trade_no.value)
 
-    assert await table.submission.run() is True
+    await table.run()
+
     assert table.phases == [Phase.SUBMITTED] * 2
     assert table.kinds == ["query", "query"]
 
@@ -386,7 +424,8 @@ async def test_a_query_about_another_plan_is_repeated_in_the_same_run() -> None:
     table.ecticket.silent_about = {silent}
     table.speaks_after = 2
 
-    assert await table.submission.run() is False
+    await table.run()
+
     assert len(table.slept) == 2
     assert table.ecticket.asked("query").count(silent) == 2 + 2 * len(TradeNoKind)
 
@@ -405,8 +444,9 @@ async def test_a_code_that_unknown_numbers_do_not_have_is_doubt_about_another_pl
     states = planned(part, possibly_sent_since=LONG_AGO)
     table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(part), ecticket=MakesThem)
 
-    assert await table.submission.run() is True
-    (end,) = table.submission.part_results
+    await table.run()
+
+    (end,) = table.result.parts
     assert end.action == Defer(useful_at=table.clock(), reason=WaitReason.CONTROL_DIFFERS, counted=True)
     assert "issue" not in table.kinds
 
@@ -418,27 +458,28 @@ async def test_what_is_found_of_another_plan_parks_all_parts_with_one_message() 
     table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(first, second))
     table.ecticket.has(derived(part=3))
 
-    assert await table.submission.run() is True
+    await table.run()
+
     assert table.phases == [Phase.PARKED] * 2
-    (message,) = {end.action.message for end in table.submission.part_results if isinstance(end.action, Park)}
+    (message,) = {end.action.message for end in table.result.parts if isinstance(end.action, Park)}
     assert all(derived(part=part) in message for part in (1, 2, 3))
 
 
-async def test_what_is_verified_can_be_parked() -> None:
-    """All that are open; those that have left stay as they are."""
+async def test_a_part_beside_a_known_one_is_parked_when_it_breaks_a_rule() -> None:
+    """Those that have left stay as they are, so the order is not invalid as a whole."""
     first, second = parts_of("A", "B")
     table = Table(planned(first, second, possibly_sent_since=LONG_AGO), unverified=Unverified())
     table.ecticket.has(first.trade_no.value)
-    assert await table.submission.run() is False
+    table.broken_rules = "no such item"
 
-    table.submission.park(
-        lambda state: Park(reason=ParkReason.UNRESOLVED, message=f"look at {state.part.trade_no.value}")
-    )
+    result = await table.run()
 
     assert table.phases == [Phase.SUBMITTED, Phase.PARKED]
-    message = f"look at {second.trade_no.value}"
-    assert table.submission.part_results[1].action == Park(reason=ParkReason.UNRESOLVED, message=message)
-    assert table.submission.open == ()
+    park = result.parts[1].action
+    assert isinstance(park, Park)
+    assert park.reason is ParkReason.UNRESOLVED
+    assert second.trade_no.value in park.message
+    assert "no such item" in park.message
 
 
 async def test_a_maintenance_does_not_verify_an_order() -> None:
@@ -447,6 +488,7 @@ async def test_a_maintenance_does_not_verify_an_order() -> None:
     table = Table(planned(*parts_of("A", "B"), possibly_sent_since=LONG_AGO), unverified=Unverified())
     table.ecticket.maintenance = True
 
-    assert await table.submission.run() is True
+    await table.run()
+
     assert table.phases == [Phase.DEFERRED] * 2
-    assert table.submission.unverified is not None
+    assert table.result.unverified is not None

@@ -64,7 +64,7 @@ def test_every_sample_can_be_issued(order: Order) -> None:
     """Mapped by its skus it breaks no rule of ECPay's pages."""
     from extensions.helpers import manager
 
-    (built_in,) = manager().implementations("map_item")
+    (built_in,) = manager().implementations["map_item"]
     items = tuple(item for line in order.lines for item in built_in.function(order, line))  # type: ignore[attr-defined]  # a list of items
     parts = make_plan(order, items, PlanPolicy(derive=DeriveTradeNo.ALWAYS, operator="tester"))
 

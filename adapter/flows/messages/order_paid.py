@@ -25,7 +25,9 @@ from pydantic import (
 )
 
 from adapter.errors import Unreadable
+from adapter.extensions.values import OrderRecord
 from adapter.flows.messages.event_value import BOM, find_document, is_structured, not_an_order, surrogate_in
+from adapter.flows.ports import Merchants
 from adapter.issuance.order import (
     LINES_MAX,
     ORDER_ID_MAX_CHARACTERS,
@@ -184,6 +186,12 @@ def parse_order_paid(
         return _order(_event(value, headers), only_merchant)
     except ValidationError as error:
         raise Unreadable(_explain(error)) from None
+
+
+def order_of_record(record: OrderRecord, merchants: Merchants) -> Order:
+    """The order that a record holds; the only merchant stands in where it names none. Raises as `parse_order_paid`."""
+    ids = merchants.ids
+    return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
 
 
 def _event(value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> OrderPaid:

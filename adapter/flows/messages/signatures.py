@@ -52,6 +52,10 @@ class Trust(StrEnum):
     """The keys of one merchant signed the plan of another one."""
 
 
+TRUSTED: Final = frozenset({Trust.VALID, Trust.NOTHING_TO_SIGN})
+"""Nothing is ignored of what such a record says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
     """One key. `merchant_id`: it is derived from this merchant's keys and signs no other merchant's plans."""
