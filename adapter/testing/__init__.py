@@ -1,26 +1,26 @@
-"""What tests of plugins are made of: fakes, builders, an adapter in memory, and the suite that every plugin passes.
+"""The public test kit for plugins: fakes, builders, an adapter in memory, and the conformance suite.
 
-What is named here is public, for the tests of plugins to import; nothing deeper is. The same things come as pytest
-fixtures, which pytest finds by itself (`pytest_plugin`): `clock`, `orders`, `events`, `sandbox`, `plugin_manager`,
-`memory_stream`, `conforms`. `docs/testing-plugins.md` shows them at work.
+Tests of plugins import from here and no deeper. The same objects come as pytest fixtures, which pytest finds by itself
+(`pytest_plugin`): `clock`, `orders`, `events`, `sandbox`, `plugin_manager`, `memory_stream`, `conforms`.
+`docs/testing-plugins.md` shows how to use them.
 
-    clock          a clock that moves when told
-    orders         orders of every kind, and records of them
-    events         events of every type, as sinks are handed them
-    ecticket       an ECTicket in memory that misbehaves when told
-    surroundings   what else the stages need around them
-    told           what an outcome tells
-    plugins        plugin objects as the adapter takes them in
-    stages         both stages, driven as the engine drives them
-    background     an event loop on a thread of its own, and a sandbox on it
-    memory_stream  the whole way of an order, for plain functions
-    examining      the conformance suite: a plugin loaded, configured, and each of its hooks tried
-    samples        what hooks are tried with
-    trying         one hook tried with one sample
-    refused, model_rules, sink_rules: what else is found about a plugin
-    findings       what is found
+    clock                   a clock that the test moves
+    orders                  orders of every kind, and records of them
+    events                  events of every type, as sinks get them
+    ecticket                an ECTicket in memory, with faults
+    fakes                   merchants, topics, record context and observer for the stages
+    outcome_reader          reads an outcome's events, deferred records and dead letters
+    plugins                 a plugin manager of plugin objects
+    harness                 the submit and confirm stages, driven as the engine drives them
+    background              an event loop in a thread, and a sandbox on it
+    memory_stream           an order's whole path, for plain functions
+    conformance_suite       loads and configures a plugin, and tries each of its hooks
+    samples, hook_trial     the arguments that hooks are tried with; one hook tried with one sample
+    load_findings, model_rules, sink_rules   checks of loading, of the settings model, of sinks
+    findings                the results
 
-Nothing is imported before it is asked for: pytest loads this package in every project that has the adapter installed.
+Importing this package imports nothing else (names load on first use): pytest loads it in every project that has the
+adapter installed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An event loop on a thread of its own, so that tests which are plain functions can use what is asynchronous.
+"""An event loop in a thread, so that tests written as plain functions can use asynchronous code.
 
-Hooks are plain functions, and so are the tests of most plugins. Whoever waits here blocks only themselves: it works the
-same inside a test that is a coroutine.
+Hooks are plain functions, and so are the tests of most plugins. A call blocks only the calling thread, so it also works
+inside a test that is a coroutine.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from adapter.dev.sandbox.web import Now, utc_now
 T = TypeVar("T")
 
 TIMEOUT_SECONDS: Final = 120.0
-"""Nothing here takes so long; what does is stuck, and a test that hangs says nothing."""
+"""Time-out of one call. Every call is much faster; a stuck one must fail the test instead of hanging it."""
 
 
 class BackgroundLoop:
-    """A loop that runs as long as the `with` lasts."""
+    """A loop that runs until the `with` block ends."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -36,7 +36,7 @@ class BackgroundLoop:
         return self
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        """What `work` returns or raises, done on the loop.
+        """Run `work` on the loop and return its result, or raise its error.
 
         Raises TimeoutError.
         """
@@ -53,9 +53,9 @@ class BackgroundLoop:
 
 @contextmanager
 def sandbox_in_a_thread(settings: SandboxSettings | None = None, *, now: Now = utc_now) -> Iterator[RunningSandbox]:
-    """A sandbox that serves on any free port of loopback while the `with` lasts; its jobs are done at once.
+    """A sandbox on a free loopback port until the `with` block ends; its jobs finish at once.
 
-    For commands and tests that have no event loop, or another one.
+    For commands and tests that have no event loop or use another one.
     """
     running = RunningSandbox(settings or SandboxSettings(port=0, job_seconds=0, report_interval_seconds=0), now=now)
     with BackgroundLoop() as loop:

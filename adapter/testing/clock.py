@@ -1,6 +1,6 @@
-"""A clock that moves when told: nobody who tests a waiting time should have to wait.
+"""A clock that the test moves, so that tests of waiting times do not wait.
 
-It stands still by itself. Whoever sleeps by it wakes at once, and later.
+Time stands still until the test moves it. `sleep` moves it and returns at once.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)
-"""When every story begins: noon in Taipei."""
+"""The start of every test: noon in Taipei."""
 
 
 class Clock:
-    """A clock that moves when told; whoever sleeps by it wakes at once, later."""
+    """A clock that the test moves; `sleep` moves it and returns at once."""
 
     def __init__(self, time: datetime = NOON) -> None:
         self.time = time
@@ -25,5 +25,5 @@ class Clock:
         self.time += timedelta(seconds=seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, without waiting."""
+        """Move the time instead of waiting."""
         self.passes(seconds)

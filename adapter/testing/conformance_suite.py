@@ -1,8 +1,7 @@
-"""The conformance suite: everything that the adapter asks of a plugin, asked without a broker.
+"""The conformance suite: checks a plugin against everything that the adapter requires, without a broker.
 
-A plugin is loaded as the adapter loads it and given its settings; then each of its hooks is called with samples of what
-comes, several times and from two threads. The suite refuses to know what a plugin is for: that its answers are the
-right ones is for its own tests to say.
+It loads the plugin as the adapter does, configures it, and calls each of its hooks with samples, several times and from
+two threads. Does not check that the answers are the right ones: that is for the plugin's own tests.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from adapter.testing.sink_rules import findings_of_sinks
 
 _ABOUT_ORDERS: Final = frozenset({"accept_order", "map_item", "shape_issue"})
 MENTIONED: Final = 3
-"""Samples that a finding names before it only counts them."""
+"""A finding names this many samples and counts the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckInputs:
-    """What a plugin is examined with: its own settings, records and orders of its author's, and the time it has.
+    """The settings, records and orders that a plugin is checked with, and its time limits.
 
-    What a record says as an order is tried like `orders`; one that names no merchant is `merchant_id`'s.
-    `budget_seconds` is for one call of a hook, `start_seconds` for loading and for each hook that is called at start.
+    The orders in `records` are tried like `orders`; an order without a merchant belongs to `merchant_id`.
+    `budget_seconds` limits one call of a hook, `start_seconds` loading and each hook that is called at start.
     """
 
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -63,19 +62,19 @@ def conformance(
     orders: Sequence[Order] = (),
     budget_seconds: float = BUDGET_SECONDS,
 ) -> tuple[Finding, ...]:
-    """All that is wrong with a plugin: an object, or the text or path by which `plugins check` would find it.
+    """Check a plugin and return the findings; `plugin` is an object, or the name or path that `plugins check` takes.
 
-    `records` and `orders` of the plugin's own are tried beside the suite's; a plugin that parses or maps something of
-    its own is hardly tried without them.
+    `records` and `orders` are tried in addition to the suite's own. A plugin that parses or maps its own format is
+    hardly tested without them.
     """
     inputs = CheckInputs(settings=settings or {}, records=records, orders=orders, budget_seconds=budget_seconds)
     return tuple(finding for source in sources_of(plugin) for finding in examine(source, inputs).findings)
 
 
 def sources_of(plugin: object) -> tuple[Source, ...]:
-    """The plugins that are meant: a file or folder, the name of an installed one, a module; or the object itself.
+    """The plugins that `plugin` names: a file or folder, an installed plugin, a module, or the object itself.
 
-    Projects are called `family-tickets`, and the plugin in them `family_tickets`; both are its name.
+    A project named `family-tickets` contains the plugin `family_tickets`; both names find it.
     """
     if not isinstance(plugin, str | Path):
         return tuple(from_objects({name_of(plugin): plugin}))
@@ -87,7 +86,7 @@ def sources_of(plugin: object) -> tuple[Source, ...]:
 
 
 def examine(source: Source, inputs: CheckInputs) -> Examination:
-    """Load one plugin and hold it to every rule. Never raises for what the plugin does."""
+    """Load one plugin and check it against every rule. Does not raise for anything the plugin does."""
     examined = Examination(name=source.name, where=source.where)
     try:
         plugin = run_with_timeout(inputs.start_seconds, source.load)
@@ -115,7 +114,7 @@ def examine(source: Source, inputs: CheckInputs) -> Examination:
 
 
 def _orders_of(plugins: PluginManager, inputs: CheckInputs) -> tuple[tuple[Order, ...], tuple[int, ...]]:
-    """The orders that the trial's records say, and the numbers of the records that nothing reads as one."""
+    """The orders read from the records, and the numbers of the records that no plugin reads as an order."""
     orders, unread = [], []
     for number, record in enumerate(inputs.records, 1):
         order = order_of(plugins, record, inputs.merchant_id)
@@ -129,7 +128,7 @@ def _orders_of(plugins: PluginManager, inputs: CheckInputs) -> tuple[tuple[Order
 def _not_an_order(number: int) -> Finding:
     return Finding(
         level=Level.NOTE,
-        what=f"Record {number} of yours is no order to this plugin or the adapter, so other hooks did not see it.",
+        what=f"Record {number} of yours is no order to this plugin or the adapter, so only parse_order saw it.",
         cure="Name the plugin that reads it in plugins.paths or plugins.modules, or give an order-paid event.",
     )
 
@@ -137,8 +136,8 @@ def _not_an_order(number: int) -> Finding:
 def _never_loaded(seconds: float) -> Finding:
     return Finding(
         level=Level.ERROR,
-        what=f"Loading it has not come back after {seconds:g} s.",
-        cure="Let it do at import no more than define things.",
+        what=f"Loading it did not finish within {seconds:g} s.",
+        cure="Only define things at import.",
     )
 
 
@@ -146,8 +145,8 @@ def _of_model(plugin: object) -> tuple[Finding, ...]:
     try:
         return tuple(findings_of_model(plugin))
     except Exception as error:  # noqa: BLE001  # a model's own code takes part
-        what = f"Looking at its settings_model raised {type(error).__name__} ({error})."
-        return (Finding(level=Level.ERROR, hook="configure", what=what, cure="Mend the model."),)
+        what = f"Reading its settings_model raised {type(error).__name__} ({error})."
+        return (Finding(level=Level.ERROR, hook="configure", what=what, cure="Fix the model."),)
 
 
 def _of_commands(plugins: PluginManager) -> Iterator[Finding]:
@@ -164,7 +163,7 @@ def _deprecated(plugins: PluginManager) -> Iterator[Finding]:
 
 
 class _Tried:
-    """The hooks of one plugin while they are tried, and how often they were called."""
+    """Tries the hooks of one plugin and counts the calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -172,7 +171,7 @@ class _Tried:
     def hook(self, name: str, plugins: PluginManager, inputs: CheckInputs) -> Iterator[Finding]:
         """What is wrong with the plugin's functions for one hook."""
         if not has_samples(name):
-            return  # a hook of kind provide: it was called when the plugin was taken in
+            return  # a hook of kind provide: it was called when the plugin was loaded
         for implementation in plugins.implementations[name]:
             if not implementation.built_in:
                 yield from self._implementation(implementation, plugins, inputs)
@@ -210,7 +209,7 @@ def _timed_out(implementation: Implementation, what: str, budget_seconds: float)
     return Finding(
         level=Level.ERROR,
         hook=implementation.hook.name,
-        what=f"It was still at work after {budget_seconds * 1000:.0f} ms, for {what}.",
+        what=f"It was still running after {budget_seconds * 1000:.0f} ms, for {what}.",
         cure="Make it a quick function of its arguments, without network, sleeping or locks; read files at start.",
     )
 
@@ -220,7 +219,7 @@ def _parks(implementation: Implementation, what: str, refused: OrderError) -> Fi
         level=Level.NOTE,
         hook=implementation.hook.name,
         what=f"It parks {what} as {refused.reason}: {refused}",
-        cure="If that is right, all is well.",
+        cure="Nothing to do if that is right.",
     )
 
 
@@ -229,7 +228,7 @@ def _ignores(implementation: Implementation, what: str, ignore: Ignore) -> Findi
         level=Level.NOTE,
         hook=implementation.hook.name,
         what=f"It ignores {what}: {ignore.reason}.",
-        cure="The adapter settles and counts such a record, and publishes nothing.",
+        cure="The adapter counts such a record and publishes nothing.",
     )
 
 
@@ -238,8 +237,8 @@ def _silent(implementation: Implementation) -> Finding:
     return Finding(
         level=Level.NOTE,
         hook=implementation.hook.name,
-        what="It left everything it was shown to others, so its answers were not seen.",
-        cure=f"Show it {own} of yours: --order FILE, or in a test conforms(plugin, {own.split()[1]}s=[...]).",
+        what="It returned None for every sample, so its answers were not checked.",
+        cure=f"Give it {own} of yours: --order FILE, or in a test conforms(plugin, {own.split()[1]}s=[...]).",
     )
 
 

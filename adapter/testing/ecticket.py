@@ -1,8 +1,7 @@
-"""An ECTicket in memory that misbehaves when told: for stories about what is bought, and how often.
+"""An ECTicket in memory, with faults: for tests of what is bought, and how often.
 
-Nothing here waits: every call moves the clock. It is the worst server there is unless told otherwise: a repeated trade
-number issues again, and `tickets` counts it. What it refuses to know is the wire and the field rules; the sandbox knows
-both.
+It never waits; every call moves the clock. By default it is the worst possible server: a repeated trade number issues
+again, and `tickets` counts the issues. Does not check envelopes or field rules; the sandbox does.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from adapter.testing.clock import Clock
 from adapter.testing.orders import MERCHANT
 
 UNKNOWN, REPEATED, BUSY = 10_200_047, 10_200_050, 10_500_001
-"""RtnCodes of this ECTicket, which mean nothing to anybody but itself: no such number, number taken, maintenance."""
+"""RtnCodes of this fake, with no meaning elsewhere: unknown number, number taken, maintenance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to an Issue call instead of RtnCode 1: `effect` is whether tickets come of it all the same."""
+    """What happens to an Issue call instead of RtnCode 1; with `effect`, tickets are issued all the same."""
 
     answer: CallError | tuple[int, str]
     effect: bool = False
@@ -43,14 +42,7 @@ REFUSED_AFTER = Fault((10_200_001, "Inventory shortage"), effect=True)
 
 
 class FakeEcticket:
-    """ECTicket, for all merchants; implements `flows.ports.Ecticket`.
-
-    `faults` are met by the next Issue calls, one each (None: no fault), and `always` by those after them. `delisted`
-    are item numbers that nobody knows. `every_lost`: of so many questions one has its answer lost (0: none). `results`
-    are what jobs came to, by trade number; `usual_status` where not said. `outages` are endpoints (issue, query, item)
-    that refuse everything, each with its code, while the others work; control queries go to query. `takes_in` is what
-    it says it took in, whatever was asked for (None: just that).
-    """
+    """ECTicket for all merchants; implements `flows.ports.Ecticket`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -62,34 +54,42 @@ class FakeEcticket:
         self.issues: Counter[str] = Counter()
         self.requests: list[IssueRequest] = []
         self.tickets: Counter[str] = Counter()
+        """Accepted Issue calls by trade number: 2 means that tickets exist twice."""
         self.faults: list[Fault | None] = []
+        """The next Issue calls meet these, one each (None: no fault)."""
         self.always: Fault | None = None
+        """The Issue calls after `faults` meet this."""
         self.refuses_repeats = False
         self.visible_after = 0.0
         self.maintenance = False
         self.outages: dict[str, int] = {}
+        """Endpoints (issue, query, item) that refuse every call, with the code; control queries belong to query."""
         self.takes_in: tuple[IssuedItem, ...] | None = None
+        """The items that Issue reports as accepted, whatever was requested (None: those requested)."""
         self.knows_everything = False
         self.silent = False
         self.silent_about: set[str] = set()
         self.every_lost = 0
+        """Of this many queries, one gets no answer (0: all are answered)."""
         self.breaker_until: datetime | None = None
         self.locked_out_until: datetime | None = None
         self.delisted: set[str] = set()
+        """Item numbers that QueryItemInfo does not know."""
         self.results: dict[str, tuple[IssueStatus, str | None]] = {}
+        """How jobs ended, by trade number; `usual_status` for the others."""
         self.usual_status = IssueStatus.IN_PROGRESS
         self.seconds = 0.01
 
     def has(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
-        """An Issue of an earlier process has arrived."""
+        """An Issue of an earlier process arrived."""
         self._take_in(merchant_id, TradeNo(kind=kind, value=trade_no))
 
     def had(self, trade_no: str, kind: TradeNoKind = TradeNoKind.MERCHANT, merchant_id: str = MERCHANT) -> None:
-        """It knows a number of long ago, whose tickets are not counted."""
+        """It knows an old number, whose tickets are not counted."""
         self._has.setdefault((merchant_id, TradeNo(kind=kind, value=trade_no)), self._clock())
 
     def forgets(self, trade_no: str, merchant_id: str = MERCHANT) -> None:
-        """A number that was known is no more."""
+        """It does not know the number any more."""
         del self._has[merchant_id, TradeNo(kind=TradeNoKind.MERCHANT, value=trade_no)]
 
     def asked(self, what: str) -> list[str]:
@@ -172,7 +172,7 @@ class FakeEcticket:
         return _reply(*fault.answer, None, None)
 
     def _refusing(self, endpoint: str) -> int | None:
-        """The code with which this endpoint refuses everything; None while it works."""
+        """The code with which this endpoint refuses every call; None while it works."""
         return BUSY if self.maintenance else self.outages.get(endpoint)
 
     def _take_in(self, merchant_id: str, trade_no: TradeNo) -> None:
@@ -187,7 +187,7 @@ class FakeEcticket:
 
     def _refuse_unless_open(self) -> None:
         if self.breaker_until is not None and self._clock() < self.breaker_until:
-            raise BreakerOpen("ECTicket takes nothing at present.", retry_at=self.breaker_until)
+            raise BreakerOpen("The breaker is open.", retry_at=self.breaker_until)
 
     def _answer_or_not(self, number: str | None = None) -> None:
         self._questions += 1

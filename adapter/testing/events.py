@@ -1,7 +1,7 @@
-"""Events of every type, as sinks are handed them: what the tests of a sink begin with.
+"""Events of every type, as sinks get them: input for the tests of a sink.
 
-They are made from the models that the adapter writes events with and read back as it reads them, so that no sample says
-what an event cannot say.
+They are built with the models that the adapter writes events with, and decoded as it decodes them, so that no sample
+holds what an event cannot hold.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ SAMPLES: Final[Mapping[type[EventData], Mapping[str, object]]] = {
         "total_refund_amount": 500,
     },
 }
-"""What each type of event says, unless a test says otherwise."""
+"""The data of each type of event, unless a test gives other values."""
 
 
 class Events:
-    """Makes events; what a test cares about is given by name: `events.failed(rtn_code=7)`."""
+    """Makes events; a test names the fields it cares about: `events.failed(rtn_code=7)`."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
@@ -114,15 +114,15 @@ class Events:
         return self.of(IssuanceIssued, **data)
 
     def failed(self, **data: object) -> Event:
-        """No tickets, and none will come."""
+        """No tickets were issued, and none will be."""
         return self.of(IssuanceFailed, **data)
 
     def delayed(self, **data: object) -> Event:
-        """The job takes longer than it should."""
+        """The job takes longer than expected."""
         return self.of(IssuanceDelayed, **data)
 
     def skipped(self, **data: object) -> Event:
-        """A plugin said that the order gets no tickets."""
+        """A plugin skipped the order; it gets no tickets."""
         return self.of(OrderSkipped, **data)
 
     def parked(self, **data: object) -> Event:
@@ -130,11 +130,11 @@ class Events:
         return self.of(OrderParked, **data)
 
     def status_changed(self, **data: object) -> Event:
-        """ECTicket says that the status of a ticket has changed."""
+        """ECTicket reported that the status of a ticket changed."""
         return self.of(TicketStatusChanged, **data)
 
     def refunded(self, **data: object) -> Event:
-        """ECTicket says that money of an order was paid back."""
+        """ECTicket reported that money of an order was refunded."""
         return self.of(OrderRefunded, **data)
 
     def of_every_type(self) -> tuple[Event, ...]:
@@ -175,5 +175,5 @@ def _read(published: ProducerRecord) -> Event:
     )
     event = decode_event(record)
     if event is None:
-        raise TypeError("What the adapter writes it does not read as an event.")
+        raise TypeError("The adapter does not read this record, which it wrote, as an event.")
     return event

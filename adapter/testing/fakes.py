@@ -1,7 +1,4 @@
-"""What the stages need around them: the topics' names, merchants, the engine's word about a record, somebody who looks.
-
-All of it in memory, and as plain as it can be.
-"""
+"""Fakes that the stages need: topic names, merchants, record context, observer. All of them are in memory."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from adapter.stream.records import Record
 
 _NAMES: Final = TopicSettings().model_dump()
 TOPICS: Final = Topics(**{field.name: _NAMES[field.name] for field in fields(Topics)})
-"""The topics, by the names they have unless the settings say otherwise."""
+"""The topics with their default names."""
 
 
 @dataclass(slots=True)
 class FakeRecordContext:
-    """The engine's word about one record; after `lost_after` sends the lease is lost."""
+    """The processing context of one record; after `lost_after` sends the lease is lost."""
 
     record: Record
     possibly_sent_since: datetime | None = None
@@ -32,14 +29,14 @@ class FakeRecordContext:
     sends: int = 0
 
     def authorize_send(self) -> None:
-        """Let a send begin, or not."""
+        """Permit a send, or raise LeaseLost."""
         if self.lost_after is not None and self.sends >= self.lost_after:
             raise LeaseLost("the partition may have another owner by now")
         self.sends += 1
 
 
 class FakeMerchants:
-    """The merchants, by id; all have the public test keys, and the same `known_trade_no` in their settings."""
+    """The merchants by id; all have the public test keys and the same `known_trade_no`."""
 
     def __init__(self, *ids: str, known_trade_no: str | None = None) -> None:
         credentials = PUBLIC_TEST_MERCHANTS[0].credentials
@@ -55,22 +52,22 @@ class FakeMerchants:
         return self._known.get(merchant_id)
 
     def add(self, merchant: Merchant) -> None:
-        """Somebody puts a merchant into the settings."""
+        """Add a merchant to the settings."""
         self._known[merchant.merchant_id] = merchant
 
     def remove(self, merchant_id: str) -> None:
-        """Somebody takes a merchant out of the settings."""
+        """Remove a merchant from the settings."""
         del self._known[merchant_id]
 
 
 class RecordingObserver:
-    """An observer that writes down what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.all: list[tuple[str, ...]] = []
 
     def of(self, what: str) -> list[tuple[str, ...]]:
-        """What it was told of a kind."""
+        """The arguments of all calls of one kind."""
         return [entry[1:] for entry in self.all if entry[0] == what]
 
     def order_settled(self, outcome: str) -> None:

@@ -1,4 +1,4 @@
-"""What the conformance suite finds: values, for a command to show, for a test to look at."""
+"""The conformance suite's findings as values: a command prints them, a test asserts on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is: an error costs orders or the start, a warning may, a note says what was not seen."""
+    """The severity: an error costs orders or stops the start, a warning may, a note names what was not checked."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was found: `what`, at which `hook` (None: at the plugin itself), and its `cure`."""
+    """One finding: `what` is wrong, at which `hook` (None: the plugin itself), and its `cure`."""
 
     level: Level
     hook: str | None = None
@@ -30,9 +30,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """A plugin and all that was found about it; `calls` is how often its hooks were called for that.
+    """A plugin with its findings; `calls` counts the calls of its hooks.
 
-    `by_settings`: nothing but its settings is wrong, so that its hooks could not be called.
+    `by_settings`: only its settings are wrong, so its hooks could not be called.
     """
 
     name: str
@@ -44,5 +44,5 @@ class Examination:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is an error."""
+        """Whether no finding is an error."""
         return not any(finding.level is Level.ERROR for finding in self.findings)

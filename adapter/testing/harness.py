@@ -1,7 +1,7 @@
-"""Both stages of the adapter around one ECTicket, in memory, driven as the engine drives them.
+"""The submit and confirm stages around one ECTicket, in memory, driven as the engine drives them.
 
-What runs is the adapter's own: plugins, planning, field rules, deciding, events. What is not here is Kafka, and time
-passes only when somebody waits. It refuses to know what an order looks like.
+Plugins, planning, field rules, decisions and events are the adapter's own; Kafka is not involved, and time passes only
+when a test waits. Does not interpret orders: records are bytes here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from adapter.testing.outcome_reader import OrderEvents, OutcomeReader
 from adapter.testing.plugins import Sections, manager_of
 
 BUDGET_SECONDS: Final = 30.0
-"""For the hooks of one order: long, since it is not what is tested, and a loaded machine must not fail a test."""
+"""Time limit for the hooks of one order: long, because it is not under test and a slow machine must not fail a test."""
 _ENDLESS: Final = 3_000
 
 
@@ -45,11 +45,11 @@ def _without_plugins() -> PluginManager:
 
 
 class StageHarness:
-    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, and `policy` changes the waiting.
+    """Both stages around one ECTicket; `plugins` are merchants' plugins by name, `policy` sets the waiting times.
 
-    `settings` are the plugins' own, by name. `calling` makes another ECTicket than the one in memory, and `clock` is
-    the time for all of them. `known_trade_no` is a number of long ago that ECTicket has and the settings name, for
-    every merchant; without it the merchants are new, and a doubt about their first order waits for another number.
+    `settings` are the plugins' settings by name. `calling` builds another ECTicket than the one in memory; `clock` is
+    the time for all parts. `known_trade_no` is an old number that ECTicket knows and every merchant's settings name;
+    without it the merchants are new, and a doubt about their first order waits for another number.
 
     Raises PluginRefused, SettingsError.
     """
@@ -83,7 +83,7 @@ class StageHarness:
         self.use(**(plugins or {}))
 
     def use(self, **plugins: object) -> None:
-        """Start a new process with these plugins: what the old one remembered is gone.
+        """Start a new process with these plugins; it remembers nothing of the old one.
 
         Raises PluginRefused, SettingsError.
         """
@@ -146,7 +146,7 @@ class StageHarness:
         fingerprint_changed: bool = False,
         lost_after: int | None = None,
     ) -> OrderEvents:
-        """Take a record of an order from prepared to outcome, when it is due; the rest is the grant's.
+        """Process an order record, when it is due, from `prepare` to its outcome; the other arguments are its context.
 
         Raises LeaseLost.
         """
@@ -170,7 +170,7 @@ class StageHarness:
     async def run(
         self, record: Record, *, possibly_sent_since: datetime | None = None, fingerprint_changed: bool = False
     ) -> OrderEvents:
-        """Work on an order, deferred as often as it needs, until it has ended."""
+        """Process an order, deferred as often as it needs, until it has ended."""
         result = await self.work(
             record, possibly_sent_since=possibly_sent_since, fingerprint_changed=fingerprint_changed
         )
@@ -180,27 +180,27 @@ class StageHarness:
             result.add(await self.work(result.deferred_records[0]))
         whys = ", ".join(dict.fromkeys(why for (why,) in self.observer.of("deferred")))
         raise AssertionError(
-            f"The order is deferred again and again ({whys}). Give it a fault that ends, or let it give up."
+            f"The order is deferred again and again ({whys}). Give it a fault that ends, or let the adapter give up."
         )
 
     async def ask(self, record: Record) -> tuple[OrderEvents | PendingQuery, datetime]:
-        """Take a confirmation up and ask once, when it is due: what is told, or what waits on; and when it asked."""
+        """Resume a confirmation and query once, when it is due: the outcome or the pending query, and the time."""
         prepared = await self.confirm.prepare(record)
         return await self.ask_again(record, prepared.subject)
 
     async def ask_again(self, record: Record, waiting: PendingQuery) -> tuple[OrderEvents | PendingQuery, datetime]:
-        """Ask about what waits, when it is due."""
+        """Query again, when it is due."""
         self.clock.time = max(self.clock.time, waiting.due)
         queried_at = self.clock()
         result = await self.confirm.handle(waiting, FakeRecordContext(record))
         if isinstance(result, RetryLater):
             if result.not_before != result.subject.due:
-                raise AssertionError("The engine would ask at another time than the stage means.")
+                raise AssertionError("The engine and the stage disagree about the time of the next query.")
             return result.subject, queried_at
         return self.reader.read(result), queried_at
 
     async def await_result(self, record: Record) -> tuple[OrderEvents, list[float]]:
-        """Ask as often as needed until something is told; when it was asked, in seconds since the story began."""
+        """Query as often as needed until an event is published; also returns the times of the queries."""
         result, queried_at = await self.ask(record)
         times = [(queried_at - NOON).total_seconds()]
         while isinstance(result, PendingQuery):

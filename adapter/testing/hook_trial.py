@@ -1,7 +1,7 @@
-"""One hook tried with one sample: several times, from two threads at once, and looked at from all sides.
+"""Tries one hook with one sample: several calls, also from two threads at once, and checks the answers.
 
-The judgement is the adapter's own (`calling`, `decision`). What is said of it is more than the adapter would say in
-production, where an exception's text may quote a customer: here every value is the suite's.
+The checks are the adapter's own (`calling`, `decision`). Findings quote an exception's text, which the adapter in
+production does not, because it may hold customer data; here every value is the suite's.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from adapter.testing.findings import Finding, Level
 from adapter.testing.samples import Given, Sample
 
 REPEATS: Final = 2
-"""How often a hook is called in a row with the same arguments, and then from so many threads at once."""
+"""How often a hook is called in a row with the same arguments, and then from as many threads at once."""
 
 RAISED_TEXT_MAX: Final = 200
-"""Characters of an exception's text that are shown."""
+"""Maximum length of an exception's text in a finding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """What one call came to: an answer, or an order error raised on purpose; or what is wrong with it.
+    """The result of one call: an answer, an order error raised on purpose, or a problem.
 
-    `says` is the text of an exception that is such a problem: a word of one sample, where the problem is that of many.
+    `says` is the text of an exception that is such a problem; it can differ between samples of the same problem.
     """
 
     answer: object = None
@@ -45,20 +45,20 @@ class TrialResult:
     changed: tuple[str, ...] = ()
 
     def same_as(self, other: TrialResult) -> bool:
-        """Whether the plugin said the same."""
+        """Whether the plugin gave the same answer."""
         if self.raised is not None or other.raised is not None:
             return (type(self.raised), str(self.raised)) == (type(other.raised), str(other.raised))
         return self.answer == other.answer
 
 
 class TrialTimeout(Exception):  # becomes a finding and is never seen outside
-    """A call took longer than the budget; its thread is still at it."""
+    """A call took longer than its time limit; its thread is still running."""
 
 
 def try_sample(implementation: Implementation, sample: Sample, budget_seconds: float) -> tuple[TrialResult, ...]:
-    """The hook's answers to one sample, each to arguments of its own.
+    """Call the hook several times with fresh copies of one sample and return its answers.
 
-    Raises Overrun.
+    Raises TrialTimeout.
     """
     call = partial(_call, implementation, sample.given)
     try:
@@ -69,7 +69,7 @@ def try_sample(implementation: Implementation, sample: Sample, budget_seconds: f
 
 
 def findings_of(implementation: Implementation, tries: tuple[TrialResult, ...]) -> Iterator[Finding]:
-    """What is wrong with the answers, each thing once."""
+    """The problems of the answers, each once."""
     hook = implementation.hook
     for problem in dict.fromkeys(one.problem for one in tries if one.problem):
         yield Finding(level=Level.ERROR, hook=hook.name, what=f"It {problem}", cure=_cure(implementation, problem))
@@ -84,9 +84,9 @@ def findings_of(implementation: Implementation, tries: tuple[TrialResult, ...]) 
         yield Finding(
             level=Level.ERROR,
             hook=hook.name,
-            what="It answers differently when it is asked again",
-            cure="Answer from the arguments and from what was read at start alone: no clock, no chance, no counter, "
-            "nothing that threads share. After a crash the same order must become the same tickets.",
+            what="It answers differently when it is called again",
+            cure="Answer only from the arguments and from what was read at start: no clock, no chance, no counter, "
+            "no state shared by threads. After a crash the same order must become the same tickets.",
         )
 
 
@@ -97,7 +97,7 @@ def _is_fickle(implementation: Implementation, tries: tuple[TrialResult, ...]) -
 
 
 def _at_once(call: Callable[[], TrialResult]) -> tuple[TrialResult, ...]:
-    """The answers to calls that begin together, each in a thread of its own."""
+    """The answers to calls that start at the same time, each in its own thread."""
     start = threading.Barrier(REPEATS)
     found: list[TrialResult] = []
 
@@ -132,7 +132,7 @@ def _changed(given: Given, before: Given) -> tuple[str, ...]:
 
 
 def _recording_errors(implementation: Implementation, raised_texts: list[str]) -> Implementation:
-    """The same, with the text of what it raises kept in `told`."""
+    """The same, with the text of every exception added to `raised_texts`."""
 
     @functools.wraps(implementation.function)
     def function(*arguments: object) -> object:
@@ -146,7 +146,7 @@ def _recording_errors(implementation: Implementation, raised_texts: list[str]) -
 
 
 def _check(implementation: Implementation, given: Given) -> Check | None:
-    """What the adapter looks at beyond the type."""
+    """The adapter's check beyond the type."""
     if implementation.hook.name == "parse_order":
         return beyond_bounds
     if implementation.hook.name == "shape_issue":
@@ -159,10 +159,10 @@ def _cure(implementation: Implementation, problem: str) -> str:
     if not problem.startswith("raised"):
         return f"Answer as the hook promises: def {hook.signature}, see docs/hooks.md."
     if problem.startswith("raised FrozenInstanceError"):
-        return "What a hook is given cannot be changed. Answer with a new value (dataclasses.replace)."
+        return "A hook cannot change its arguments. Answer with a new value (dataclasses.replace)."
     if hook.kind is HookKind.OBSERVE:
-        return "Look before you use what may be None; what an observer raises is only logged."
+        return "Check what may be None before you use it; what an observer raises is only logged."
     return (
-        "Look before you use what may be missing. Return None for what is not yours, and for an order that is wrong "
-        "raise InvalidOrder or another of the adapter's order errors, with a sentence for whoever mends it."
+        "Check what may be missing before you use it. Return None for what is not yours, and for a wrong order raise "
+        "InvalidOrder or another of the adapter's order errors, with a sentence that says how to correct the order."
     )

@@ -1,6 +1,6 @@
-"""Why a plugin could not be taken in, as findings: what happened, where in its code, and what to mend.
+"""Findings about a plugin that cannot be loaded: what happened, where in its code, and what to fix.
 
-The adapter's own message is kept; what is added is what only its author may see, an exception's text and line.
+The adapter's own message is kept. Added is what only the plugin's author may see: the exception's text and line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def why_not_loaded(source: Source, refused: PluginRejected) -> Finding:
 def findings_of_rejections(
     rejections: Iterable[PluginRejection], plugin: object, settings: Mapping[str, object]
 ) -> Iterator[Finding]:
-    """One finding for each sentence of the refusals."""
+    """One finding for each sentence of the rejections."""
     for rejection in rejections:
         for line in rejection.message.splitlines():
             what, cure = _split(rejection.name, line)
@@ -48,7 +48,7 @@ def findings_of_rejections(
 
 
 def sentences(name: str, message: str, *, hook: str) -> Iterator[Finding]:
-    """One finding for each line of a refusal, all of one hook."""
+    """One finding for each line of a rejection, all for one hook."""
     for line in message.splitlines():
         what, cure = _split(name, line)
         yield Finding(level=Level.ERROR, hook=hook, what=what, cure=cure)
@@ -64,15 +64,15 @@ def _split(name: str, message: str) -> tuple[str, str]:
 
 
 def _capital(text: str) -> str:
-    """The text as a sentence begins; a name that stands first stays as it is."""
+    """The text with a capital first letter; a name at the beginning stays as it is."""
     first = text.partition(" ")[0]
     return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def _location(error: BaseException) -> str:
-    """`, at shop.py line 3`: the innermost line that is neither the adapter's nor Python's.
+    """`, at shop.py line 3`: the innermost line that belongs neither to the adapter nor to Python.
 
-    Of a file that is no Python there is none; its own message says file and line.
+    Empty for an error in a file that is not Python; its own message names file and line.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_PLUGINS)]
@@ -80,7 +80,7 @@ def _location(error: BaseException) -> str:
 
 
 def _error_of_configure(plugin: object, settings: Mapping[str, object]) -> str:
-    """The text of what `configure` raises: called once more, since the adapter tells nobody what it says."""
+    """The text of what `configure` raises. It is called once more, because the adapter's message omits the text."""
     configure = getattr(plugin, "configure", None)
     model = getattr(plugin, "settings_model", None)
     if configure is None:
@@ -98,7 +98,7 @@ def _raised_text(
         configure(read_section("settings", settings, model))
     except SettingsError:
         return ""
-    except BaseException as error:  # noqa: BLE001  # whatever the plugin raises is what is to be told
+    except BaseException as error:  # noqa: BLE001  # whatever the plugin raises becomes the finding
         text = " ".join(str(error).split())
         return f" It says: {text}{'' if text.endswith(('.', '!', '?')) else '.'}"
     return ""

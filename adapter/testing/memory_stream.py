@@ -1,11 +1,11 @@
-"""The whole way of an order in memory: a record goes in, what the adapter tells of it comes out.
+"""An order's whole path in memory: a record goes in, the adapter's events come out.
 
     stream = MemoryStream(my_plugin)
     result = stream.run(orders.electronic())
     assert result.types == ["submitted", "issued"]
 
-Plugins, planning, field rules, doubts and events are the adapter's own. In place of Kafka there is this, in place of
-ECTicket there is `stream.ecticket`, or a sandbox behind a real socket, and time passes at once when somebody waits.
+Plugins, planning, field rules, verification and events are the adapter's own. Kafka is replaced by this module, and
+ECTicket by `stream.ecticket` or by a sandbox behind a real socket. Waiting moves the clock and takes no time.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from adapter.testing.outcome_reader import OrderEvents
 from adapter.testing.plugins import Sections, by_name
 
 KNOWN_TRADE_NO = "LONGAGO1"
-"""What the merchant's first issuance had, long ago; ECTicket has it, so that doubts can be settled."""
+"""The number of the merchant's first issuance, long ago; ECTicket knows it, so that doubts can be settled."""
 
 _LIMITS = CallLimits(timeout_seconds=20, connect_timeout_seconds=20, max_calls_per_second=0, max_wait_seconds=20)
-"""Never reached against a sandbox on loopback, whatever else the machine does."""
+"""Never reached against a sandbox on loopback, however slow the machine is."""
 
 
 class MemoryStream:
-    """Takes orders in and says what is told of them; close it in the end, or use it in a `with`.
+    """Processes orders and returns their events; close it at the end, or use it in a `with` block.
 
     `plugins` may be named, and `settings` are theirs, by name. `merchants` are the configured ones: with several, an
-    order must name its own. `clock` is the time for everything. With a `sandbox`, whose clock must be the same one,
-    calls go there; without, to `ecticket`, which can be told to misbehave. Why an order was parked is printed, and
-    pytest shows it where the test fails.
+    order must name its merchant. `clock` is the time for all parts. With a `sandbox`, which must use the same clock,
+    calls go there; without one, to `ecticket`, which can inject faults. The reason of a parked order is printed, and
+    pytest shows it if the test fails.
 
     Raises PluginRefused, SettingsError, and ValueError for a merchant that the sandbox does not know.
     """
@@ -82,29 +82,29 @@ class MemoryStream:
 
     @property
     def clock(self) -> Clock:
-        """The time for everything."""
+        """The time for all parts."""
         return self._harness.clock
 
     @property
     def ecticket(self) -> FakeEcticket:
-        """The ECTicket in memory: what it was asked, and what it is to do wrong; unused where there is a sandbox."""
+        """The ECTicket in memory: the calls it got, and the faults it injects; unused with a sandbox."""
         return self._harness.ecticket
 
     def submit(self, order: Content | OrderRecord | Record) -> OrderEvents:
-        """One sitting over an order, or over a deferred record when it is due: what is told, and what goes on later."""
+        """Run once over an order, or over a deferred record when it is due; returns its events and deferred records."""
         return self._loop.run(self._observed(self._record(order), to_the_end=False))
 
     def run(self, order: Content | OrderRecord | Record) -> OrderEvents:
-        """All that is told of an order: deferred as often as it needs, its results awaited to the end."""
+        """Process an order to its end, deferred as often as it needs, and return all of its events."""
         return self._loop.run(self._observed(self._record(order), to_the_end=True))
 
     def close(self) -> None:
-        """End threads and connections."""
+        """Stop threads and close connections."""
         self._loop.run(self._aclose())
         self._loop.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
-        """Nothing more: it is ready once it is made."""
+        """Return the stream; it is ready when it is made."""
         return self
 
     def __exit__(
@@ -152,7 +152,7 @@ class MemoryStream:
 
 
 def _known_to(sandbox: RunningSandbox, merchant_id: str) -> Merchant:
-    """The merchant with the keys that the sandbox has for it, when it signs for itself."""
+    """The merchant with the keys that the sandbox has for it, without a platform."""
     alone = [each for each in sandbox.settings.merchants if each.platform_id is None]
     found = next((each for each in alone if each.merchant_id == merchant_id), None)
     if found is None:
@@ -163,7 +163,7 @@ def _known_to(sandbox: RunningSandbox, merchant_id: str) -> Merchant:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Made once: reading the system's certificates takes a tenth of a second."""
+    """Made once: loading the system's certificates takes a tenth of a second."""
     return tls_context()
 
 

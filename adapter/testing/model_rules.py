@@ -1,4 +1,4 @@
-"""What is asked of a plugin's settings model: that a misspelt key does not pass, and that secrets do not show."""
+"""Checks a plugin's settings model: a misspelt key is rejected, and secrets are not shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CANARY: Final = "canary-5d1f"
 
 
 def findings_of_model(plugin: object) -> Iterator[Finding]:
-    """What is wrong with the plugin's settings model; nothing where it has none, or one that the adapter refuses."""
+    """The problems of the plugin's settings model; none without a model, or with one that the adapter rejects."""
     model = getattr(plugin, "settings_model", None)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return
@@ -26,7 +26,7 @@ def findings_of_model(plugin: object) -> Iterator[Finding]:
             yield Finding(
                 level=Level.WARNING,
                 hook=_HOOK,
-                what=f"{each.__name__} takes keys that it does not know, so a misspelt setting passes in silence.",
+                what=f"{each.__name__} accepts unknown keys, so a misspelt setting has no effect and is not reported.",
                 cure='Leave `extra` out of its model_config, or set it to "forbid".',
             )
         for name in each.model_fields:
@@ -40,7 +40,7 @@ def findings_of_model(plugin: object) -> Iterator[Finding]:
 
 
 def _shows(model: type[BaseModel], name: str) -> bool:
-    """Whether a value of this field is part of what the model looks like."""
+    """Whether a value of this field appears in the model's `repr`."""
     field = model.model_fields[name]
     held: object = _CANARY
     for kind in _types(field):
@@ -49,7 +49,7 @@ def _shows(model: type[BaseModel], name: str) -> bool:
         elif kind is SecretBytes:
             held = SecretBytes(_CANARY.encode())
     if not any(kind in (str, bytes, SecretStr, SecretBytes) for kind in _types(field)):
-        return False  # a number or a switch that is merely called so
+        return False  # a number or a flag that only has such a name
     built = model.model_construct(None, **{name: held})
     return _CANARY in f"{built!r} {built!s}"
 

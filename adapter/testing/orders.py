@@ -1,6 +1,6 @@
-"""Orders of every kind that ECTicket sells, and records of them: what a plugin's tests begin with.
+"""Orders of every kind that ECTicket sells, and records of them: input for a plugin's tests.
 
-All people in them are invented. Each order has a number of its own, and whatever a test cares about is said by it:
+All people in them are invented. Each order has its own number, and a test gives the fields it cares about:
 
     orders.electronic()                                     # one line, two tickets
     orders.electronic(Line(sku="FAMILY-DAY", quantity=1))   # the shop's own sku

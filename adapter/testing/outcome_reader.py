@@ -1,6 +1,6 @@
-"""What an outcome tells, read from its records as readers of the topics read them.
+"""Reads an outcome's records as readers of the topics read them.
 
-It refuses to judge: whether the right thing was told is for a test to say.
+Does not judge them: what should have been published is for a test to assert.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeEvent:
-    """One event: `type` is the type's last word but one, `attributes` are CloudEvents' own."""
+    """One event: `type` is the type's last word but one, `attributes` are those of CloudEvents."""
 
     type: str
     key: str
@@ -30,13 +30,13 @@ class OutcomeEvent:
 
     @property
     def id(self) -> str:
-        """The id by which readers know what they have seen."""
+        """The id by which readers drop events they have seen."""
         return self.attributes["id"]
 
 
 @dataclass(slots=True, repr=False)
 class OrderEvents:
-    """An outcome, read. Its `repr`, which pytest shows, says why an order was parked or goes on."""
+    """The records of an outcome. Its `repr`, which pytest shows, says why an order was parked or deferred."""
 
     events: list[OutcomeEvent] = field(default_factory=list)
     deferred_records: list[Record] = field(default_factory=list)
@@ -47,16 +47,16 @@ class OrderEvents:
 
     @property
     def types(self) -> list[str]:
-        """What was told."""
+        """The types of the events, in order."""
         return [event.type for event in self.events]
 
     @property
     def why_parked(self) -> list[str]:
-        """What each dead letter says: reason, stage, plugin, and what happened."""
+        """What each dead letter holds: reason, stage, plugin, message."""
         return [_why(dead_letter) for dead_letter in self.dead_letters]
 
     def __repr__(self) -> str:
-        """Short, the causes first: pytest cuts it off."""
+        """Short, the causes first, because pytest truncates it."""
         parts = [f"parked {why}" for why in self.why_parked]
         parts += [f"ignored: {self.ignored}"] if self.ignored else []
         parts += [f"deferred: {len(self.deferred_records)}"] if self.deferred_records else []
@@ -67,32 +67,32 @@ class OrderEvents:
         )
 
     def event(self, type_name: str) -> OutcomeEvent:
-        """The only event of a kind. Raises AssertionError where there is none, or more."""
+        """The only event of a type. Raises AssertionError if there is none, or more than one."""
         return self._only(f"{type_name!r} event", [event for event in self.events if event.type == type_name])
 
     @property
     def deferred_record(self) -> Record:
-        """The order carried on, the only record. Raises AssertionError where there is none, or more."""
+        """The only deferred record. Raises AssertionError if there is none, or more than one."""
         return self._only("deferred record", self.deferred_records)
 
     @property
     def dead_letter(self) -> Record:
-        """The only dead letter. Raises AssertionError where there is none, or more."""
+        """The only dead letter. Raises AssertionError if there is none, or more than one."""
         return self._only("dead letter", self.dead_letters)
 
     def _only(self, what: str, found: list[_T]) -> _T:
         if len(found) != 1:
-            raise AssertionError(f"There is not one {what} but {len(found)}: {self!r}")
+            raise AssertionError(f"expected one {what}, not {len(found)}: {self!r}")
         return found[0]
 
     @property
     def reason(self) -> str:
-        """Why the only dead letter is one: `unmapped-item`, `plugin-error` and so on."""
+        """The reason of the only dead letter: `unmapped-item`, `plugin-error` and so on."""
         return header(self.dead_letter, "ecticket-reason")
 
     @property
     def only_deferred(self) -> bool:
-        """Whether the order only goes on."""
+        """Whether the order was deferred and nothing else was published."""
         return len(self.deferred_records) == 1 and not (self.events or self.dead_letters or self.confirmations)
 
     def add(self, other: OrderEvents) -> None:
@@ -105,7 +105,7 @@ class OrderEvents:
 
 
 class OutcomeReader:
-    """Gives each publication its place in its topic, and looks at it as its readers would."""
+    """Gives each published record its partition and offset, and reads it as a reader of the topic does."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -113,7 +113,7 @@ class OutcomeReader:
         self._issuances: list[Record] = []
 
     def read(self, outcome: Outcome) -> OrderEvents:
-        """The outcome, each record in its topic."""
+        """The records of the outcome, by topic."""
         result = OrderEvents()
         for producer_record in outcome.records:
             if producer_record.topic == TOPICS.issuances:
@@ -135,7 +135,7 @@ class OutcomeReader:
                 yield record
 
     def published(self, producer_record: ProducerRecord, topic: str | None = None) -> Record:
-        """The record as the next reader gets it; `topic` where it is copied to another one, as a replay does."""
+        """The record as the next reader gets it; `topic` if it is copied to another one, as a replay does."""
         topic = topic or producer_record.topic
         self._ends[topic] += 1
         return Record(
@@ -157,7 +157,7 @@ def _why(dead_letter: Record) -> str:
 
 
 def read_event(producer_record: ProducerRecord) -> OutcomeEvent:
-    """The event that a publication is."""
+    """Decode a published event."""
     headers = {name: (value or b"").decode() for name, value in producer_record.headers}
     attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
     return OutcomeEvent(
@@ -169,11 +169,11 @@ def read_event(producer_record: ProducerRecord) -> OutcomeEvent:
 
 
 def header(record: Record, name: str) -> str:
-    """The text of the only header of that name."""
+    """The text of the only header of this name."""
     (value,) = (value for each, value in record.headers if each == name)
     return (value or b"").decode()
 
 
 def has_header(record: Record, name: str) -> bool:
-    """Whether there is such a header."""
+    """Whether the record has a header of this name."""
     return any(each == name for each, _ in record.headers)

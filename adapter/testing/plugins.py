@@ -1,6 +1,6 @@
-"""Plugin objects as the adapter takes them in: the same manager and the same refusals, and nothing installed gets in.
+"""Builds a plugin manager from plugin objects; validation is the adapter's own, and installed plugins are ignored.
 
-A plugin's own tests give it as an object, while it is also installed where they run: there it is not to be found twice.
+A plugin's tests pass it as an object while it is also installed where they run. It must not be found twice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Sections = Mapping[str, Mapping[str, object]]
 
 
 class OnlyObjects(PluginSelection):
-    """The plugins that are given, and no others."""
+    """The given plugins, and no others."""
 
     def sources(self) -> Iterator[Source]:
-        """Those that are given."""
+        """The given plugins."""
         yield from from_objects(self.objects)
 
 
 def manager_of(plugins: Mapping[str, object], settings: Sections | None = None) -> PluginManager:
-    """A manager of these plugins, by name, and of the built-in ones; configured with these settings.
+    """A manager of these plugins, by name, and of the built-in ones, configured with these settings.
 
-    Raises PluginRefused with the message of every plugin that the adapter would refuse, SettingsError where nothing but
-    settings is wrong.
+    Raises PluginRefused with one message for each plugin that the adapter would reject, and SettingsError if only
+    settings are wrong.
     """
     found = PluginManager(OnlyObjects(objects=plugins, settings=settings or {}), built_in=built_in_sources())
     found.raise_if_rejected()
@@ -36,11 +36,11 @@ def manager_of(plugins: Mapping[str, object], settings: Sections | None = None) 
 
 
 def by_name(*plugins: object, **named: object) -> dict[str, object]:
-    """Plugins by name; one without a name is called as its module or class is."""
+    """Plugins by name; a plugin without a name gets that of its module or class."""
     return {**{name_of(plugin): plugin for plugin in plugins}, **named}
 
 
 def name_of(plugin: object) -> str:
-    """What a plugin is called that nobody named: as its module without what lies before the last dot, or its class."""
+    """The default name of a plugin: its module's name after the last dot, or its class's name."""
     home = plugin.__name__ if inspect.ismodule(plugin) or inspect.isclass(plugin) else type(plugin).__name__
     return home.rpartition(".")[2]

@@ -1,8 +1,8 @@
 """Fixtures for tests of plugins; pytest finds them wherever the adapter is installed.
 
-Loading this costs what importing `adapter` costs, some hundredths of a second: whatever a fixture needs is imported
-when a test asks for it, so that a suite which uses none of them does not notice. A fixture of the same name in a
-project's own `conftest.py` goes before the one here.
+Loading this module costs as much as importing `adapter`, some hundredths of a second. A fixture imports the rest when a
+test uses it, so a suite without these fixtures pays nothing. A fixture of the same name in a project's `conftest.py`
+takes precedence.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 
 
 class PluginManagerFactory(Protocol):
-    """Makes a manager of plugin objects, which may be named, with their settings by name.
+    """Makes a plugin manager of plugin objects, with optional names, and their settings by name.
 
-    Raises PluginRefused and SettingsError for what the adapter would refuse.
+    Raises PluginRefused and SettingsError for what the adapter would reject.
     """
 
     def __call__(self, *plugins: object, settings: Sections | None = None, **named: object) -> PluginManager: ...
 
 
 class MemoryStreamFactory(Protocol):
-    """Makes a memory stream with plugin objects, which may be named, and their settings by name.
+    """Makes a memory stream with plugin objects, with optional names, and their settings by name.
 
-    `merchants` are the configured ones, the public test merchant unless others are named. Calls go to `sandbox` where
-    there is one.
+    `merchants` are the configured ones; the default is the public test merchant. With a `sandbox`, calls go there.
     """
 
     def __call__(
@@ -48,9 +47,9 @@ class MemoryStreamFactory(Protocol):
 
 
 class ConformanceCheck(Protocol):
-    """Fails the test, with all that was found, unless the plugin passes the conformance suite.
+    """Fails the test, with all findings, unless the plugin passes the conformance suite.
 
-    What may be given is what `conformance` takes.
+    Takes the arguments of `conformance`.
     """
 
     def __call__(
@@ -65,7 +64,7 @@ class ConformanceCheck(Protocol):
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that moves when told; `sandbox` and `memory_stream` go by it."""
+    """A clock that the test moves; `sandbox` and `memory_stream` use it."""
     from adapter.testing import Clock
 
     return Clock()
@@ -81,7 +80,7 @@ def orders() -> Orders:
 
 @pytest.fixture
 def events() -> Events:
-    """Makes events of every type, as sinks are handed them."""
+    """Makes events of every type, as sinks get them."""
     from adapter.testing import Events
 
     return Events()
@@ -89,7 +88,7 @@ def events() -> Events:
 
 @pytest.fixture
 def sandbox(clock: Clock) -> Iterator[RunningSandbox]:
-    """An ECTicket with every rule of ECPay's pages, on loopback; its jobs are done at once."""
+    """An ECTicket on loopback with every rule of ECPay's pages; its jobs finish at once."""
     from adapter.testing.background import sandbox_in_a_thread
 
     with sandbox_in_a_thread(now=clock) as running:
@@ -98,7 +97,7 @@ def sandbox(clock: Clock) -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def plugin_manager() -> PluginManagerFactory:
-    """Takes plugins in as the adapter does at start."""
+    """Loads plugins as the adapter does at start."""
 
     def make(*plugins: object, settings: Sections | None = None, **named: object) -> PluginManager:
         from adapter.testing.plugins import by_name, manager_of
@@ -110,7 +109,7 @@ def plugin_manager() -> PluginManagerFactory:
 
 @pytest.fixture
 def memory_stream(clock: Clock) -> Iterator[MemoryStreamFactory]:
-    """Takes orders through the adapter with plugins, in memory."""
+    """Runs orders through the adapter with plugins, in memory."""
     with ExitStack() as made:
 
         def make(
@@ -134,7 +133,7 @@ def memory_stream(clock: Clock) -> Iterator[MemoryStreamFactory]:
 
 @pytest.fixture
 def conforms() -> ConformanceCheck:
-    """Holds a plugin to everything the adapter asks of plugins."""
+    """Checks a plugin against everything that the adapter requires of plugins."""
 
     def check(
         plugin: object,

@@ -1,6 +1,6 @@
-"""What hooks are called with by the conformance suite: what comes every day, and what comes once in ten years.
+"""The arguments that the conformance suite calls hooks with: common ones and very rare ones.
 
-Every hook about an order has its samples here; a test holds the list complete.
+Every hook about an order has samples here; a test checks that the list is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from adapter.testing.clock import NOON
 from adapter.testing.orders import MERCHANT, Orders, order_bytes, order_record
 
 MAPPING_SECONDS: Final = 2.0
-"""What mapping an order may take where only its plan is wanted; a slow mapping is found where it is tried."""
+"""Time limit for mapping an order when only its plan is needed; slow mapping is found where it is tried."""
 Given = Mapping[str, object]
 """A hook's arguments, by name."""
 
@@ -36,7 +36,7 @@ Given = Mapping[str, object]
 class Sample:
     """One call's arguments, and `what` they are, as the end of a sentence: "for an empty record".
 
-    `own`: a record or an order of the plugin's author, who wants to know what becomes of it.
+    `own`: a record or order of the plugin's author, who wants to see its result.
     """
 
     what: str
@@ -47,7 +47,7 @@ class Sample:
 def samples_of(
     hook: str, plugins: PluginManager, records: Sequence[OrderRecord], orders: Sequence[Order]
 ) -> tuple[Sample, ...]:
-    """The samples for a hook; `records` and `orders` are the author's own, and come first."""
+    """The samples for a hook; `records` and `orders` are the author's own and come first."""
     return tuple(_SAMPLES[hook](plugins, records, orders))
 
 
@@ -57,11 +57,10 @@ def has_samples(hook: str) -> bool:
 
 
 def order_of(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Order | Ignore | None:
-    """What a record says, as the first of these plugins that knows it reads it, or the adapter; None for no order.
+    """The order in a record, read by the first of these plugins that knows its format, or by the adapter.
 
-    An `Ignore` where that plugin ignores it.
-
-    However reading breaks is found where `parse_order` itself is tried.
+    None if the record holds no order, `Ignore` if the plugin ignores it. Errors are not reported here: they are found
+    where `parse_order` itself is tried.
     """
     try:
         order = run_with_timeout(MAPPING_SECONDS, partial(_read, plugins, record, merchant_id))
@@ -81,7 +80,7 @@ def _read(plugins: PluginManager, record: OrderRecord, merchant_id: str) -> Orde
             if answer is not None or problem is not None:
                 return answer if isinstance(answer, Order | Ignore) else None
         return parse_order_paid(record.value, record.headers, merchant_id)
-    except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so nobody's Ctrl-C
+    except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so it is not a user's Ctrl-C
         return None
 
 
@@ -121,10 +120,10 @@ def _shaped(plugins: PluginManager, _: Sequence[OrderRecord], own: Sequence[Orde
 
 
 def _parts(plugins: PluginManager, order: Order, policy: PlanPolicy) -> Sequence[Part]:
-    """None for what the plugin's own map_item breaks, however it does: that is found where it is tried."""
+    """Empty if the plugin's own map_item raises: that is found where map_item is tried."""
     try:
         return plan(order, _items(plugins, order), policy)
-    except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so nobody's Ctrl-C
+    except BaseException:  # noqa: BLE001  # in a thread of the plugin's alone, so it is not a user's Ctrl-C
         return ()
 
 
@@ -161,7 +160,7 @@ def _settled(_: PluginManager, __: Sequence[OrderRecord], ___: Sequence[Order]) 
 
 
 def _orders(own: Sequence[Order]) -> Iterator[tuple[str, Order, bool]]:
-    """All of them as a hook gets them, with the time of their record; and whether each is the author's own."""
+    """All sample orders as a hook gets them, with the time of their record; True for the author's own."""
     for order in own:
         yield f"your order {order.order_id}", _received(order), True
     for order in Orders().of_every_kind():

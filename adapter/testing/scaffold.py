@@ -1,6 +1,6 @@
-"""The project that `plugins new` writes: the least that can be installed, tested and shipped, and nothing to delete.
+"""The project that `plugins new` writes: the least that can be installed, tested and shipped.
 
-Its test passes as it is, so that whoever begins changes something that works.
+Its tests pass unchanged, so that an author starts from code that works.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _TAKEN: Final = frozenset({"adapter", "conftest", "pluggy", "pydantic", "pytest"
 
 
 def module_name(name: str) -> str:
-    """The module of a project of this name."""
+    """The module name of a project of this name."""
     return name.replace("-", "_")
 
 
 def write_project(name: str, into: Path) -> Path:
-    """Write the project into a new folder of its name below `into`, and return that folder.
+    """Write the project into a new folder of its name below `into` and return the folder.
 
-    Raises SettingsError for a name that cannot be used, and where the folder is there already.
+    Raises SettingsError for an unusable name and for a folder that exists.
     """
     refuse_name(name)
     folder = into / name
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise SettingsError(f"{folder} is there already, and nothing is overwritten. Take another name.") from None
+        raise SettingsError(f"{folder} already exists; nothing was overwritten. Choose another name.") from None
     for path, text in project_files(name).items():
         file = folder / path
         file.parent.mkdir(exist_ok=True)
@@ -45,20 +45,20 @@ def write_project(name: str, into: Path) -> Path:
 
 
 def refuse_name(name: str) -> None:
-    """Do nothing, or say what is wrong with a project's name.
+    """Check a project's name.
 
     Raises SettingsError.
     """
     if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
         raise SettingsError(
-            f"'{name}' cannot be the name of a plugin. Take small letters, digits and hyphens, as in family-tickets; "
-            f"at most {_NAME_MAX} of them, a letter first."
+            f"'{name}' cannot be the name of a plugin. Use lower-case letters, digits and hyphens, as in "
+            f"family-tickets: at most {_NAME_MAX} characters, the first a letter."
         )
     if name in {source.name for source in sink_sources()}:
-        raise SettingsError(f"'{name}' is taken: a plugin of the adapter's own is called so. Take another name.")
+        raise SettingsError(f"'{name}' is taken: it is the name of a built-in plugin. Choose another name.")
     module = module_name(name)
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in _TAKEN:
-        raise SettingsError(f"'{name}' is taken: its module {module} would hide another one. Take another name.")
+        raise SettingsError(f"'{name}' is taken: its module {module} would hide another one. Choose another name.")
 
 
 def project_files(name: str) -> Mapping[str, str]:
@@ -88,7 +88,7 @@ dependencies = ["ecticket-adapter"]
 [project.optional-dependencies]
 test = ["pytest>=8"]
 
-# This is how the adapter finds the plugin once it is installed. The name on the left is the plugin's: it stands in
+# The adapter finds the installed plugin by this entry point. The name on the left is the plugin's name in
 # `plugins list`, in plugins.disabled, in plugins.settings and on dead letters.
 [project.entry-points.ecticket_adapter]
 $module = "$module"
@@ -105,21 +105,21 @@ testpaths = ["tests"]
 """)
 
 _MODULE: Final = Template('''\
-"""Says which tickets the shop's products stand for."""
+"""Maps the shop's products to tickets."""
 
 from adapter import IssueType, TicketItem, hookimpl
 
 
 @hookimpl
 def map_item(order, line):
-    """One $sku is two tickets; every other product is left to the next plugin."""
+    """One $sku is two tickets; other products are left to the next plugin."""
     if line.sku != "$sku":
         return None
     return [TicketItem(item_no="VQT04959", quantity=2 * line.quantity, issue_type=IssueType.ELECTRONIC)]
 ''')
 
 _TEST: Final = Template('''\
-"""What the plugin does, alone and in the adapter. The fixtures come with the adapter: docs/testing-plugins.md."""
+"""Tests of the plugin, alone and in the adapter. The fixtures come with the adapter: docs/testing-plugins.md."""
 
 import $module
 
@@ -135,7 +135,7 @@ def test_one_is_two_tickets(orders):
 
 
 def test_an_order_is_issued(orders, memory_stream):
-    """All the way: mapped, planned, checked, sent, and published as issued."""
+    """The order is mapped, planned, checked, sent, and published as issued."""
     result = memory_stream($module).run(orders.electronic(Line(sku="$sku", quantity=1)))
 
     assert result.types == ["submitted", "issued"]
@@ -143,14 +143,14 @@ def test_an_order_is_issued(orders, memory_stream):
 
 
 def test_it_keeps_the_rules_of_plugins(orders, conforms):
-    """What `ecticket-adapter plugins check` looks at, with an order of ours."""
+    """The checks of `ecticket-adapter plugins check`, with an order of this plugin."""
     conforms($module, orders=[orders.electronic(Line(sku="$sku", quantity=1))])
 ''')
 
 _README: Final = Template("""\
 # $name
 
-A plugin for ecticket-adapter. It says which tickets the shop's products stand for.
+A plugin for ecticket-adapter. It maps the shop's products to tickets.
 
 ```console
 $$ pip install -e '.[test]'

@@ -1,6 +1,6 @@
-"""What is asked of the sinks that a plugin hands over: what the adapter asks at start, and that `wants` answers.
+"""Checks the sinks of a plugin as the adapter does at start, and that `wants` answers for every type of event.
 
-Nothing is delivered.
+Delivers nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from adapter.testing.findings import Finding, Level
 from adapter.testing.load_findings import sentences
 
 WANTS_SECONDS: Final = 2.0
-"""What `wants` may take for one event; the sink's loop stands still meanwhile."""
+"""Time limit of `wants` for one event; the sink's loop stands still meanwhile."""
 
 
 def findings_of_sinks(plugins: PluginManager, plugin: str) -> Iterator[Finding]:
-    """What is wrong with a plugin's sinks; nothing where it has none."""
+    """The problems of a plugin's sinks; none if it has no sinks."""
     try:
         provided = provided_sinks(plugins)
     except PluginRejected as refused:
@@ -42,7 +42,7 @@ def _findings_of_wants(sink: Sink) -> Iterator[Finding]:
         try:
             problem = run_with_timeout(WANTS_SECONDS, partial(_problem_of_wants, wants, event))
         except StillRunning:
-            yield _finding(sink, f"had not answered after {WANTS_SECONDS:g} s", event)
+            yield _finding(sink, f"did not answer within {WANTS_SECONDS:g} s", event)
             return
         if problem is not None:
             yield _finding(sink, problem, event)

@@ -110,7 +110,7 @@ def test_every_hook_about_an_order_is_tried(hook: object) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException])
 def test_whatever_is_raised_is_a_finding_and_ends_no_check(error: type[BaseException]) -> None:
-    """In every place where a plugin's code runs."""
+    """Wherever a plugin's code runs."""
 
     class Raises:
         @hookimpl
@@ -139,7 +139,7 @@ def test_an_exception_is_reported_with_its_text_its_line_and_its_sample() -> Non
 
 
 def test_a_plugin_that_changes_a_frozen_value_learns_what_to_do_instead() -> None:
-    """The values are frozen, so that the attempt fails; which says little to whoever made it."""
+    """The values are frozen, so that the attempt fails; which alone does not say how to do it right."""
 
     def change(order: Order, line: Line) -> None:
         line.quantity = 5  # type: ignore[misc]  # what is tried out
@@ -147,7 +147,7 @@ def test_a_plugin_that_changes_a_frozen_value_learns_what_to_do_instead() -> Non
     found = only(mapping(change))
 
     assert "It raised FrozenInstanceError at " in found.what
-    assert found.cure == "What a hook is given cannot be changed. Answer with a new value (dataclasses.replace)."
+    assert "dataclasses.replace" in found.cure
 
 
 def test_sys_exit_is_an_exception_like_any_other() -> None:
@@ -198,7 +198,7 @@ def test_chance_is_found() -> None:
     def answer(order: Order, line: Line) -> list[TicketItem]:
         return [TicketItem(item_no="A", quantity=chance.randrange(1, 10**9), issue_type=IssueType.PAPER)]
 
-    assert "answers differently when it is asked again" in only(mapping(answer)).what
+    assert "answers differently" in only(mapping(answer)).what
 
 
 def test_memory_is_found() -> None:
@@ -227,7 +227,7 @@ def test_what_depends_on_the_thread_is_found() -> None:
 
 
 def test_an_order_error_with_another_text_each_time_is_an_answer_that_differs() -> None:
-    """It is told on the dead letter."""
+    """The dead letter holds it."""
     numbers = itertools.count()
 
     def answer(order: Order, line: Line) -> None:
@@ -269,7 +269,7 @@ def test_a_hook_that_does_not_return_is_reported_once(gate: threading.Event) -> 
         gate.wait()
 
     found = only(mapping(answer), budget_seconds=0.05)
-    assert "still at work after 50 ms" in found.what
+    assert "still running after 50 ms" in found.what
     assert len(calls) == 1
 
 
@@ -283,7 +283,7 @@ def test_a_hook_that_blocks_only_when_two_are_at_it_is_found() -> None:
         if not threading.current_thread().name.startswith("Thread-"):
             lock.release()
 
-    assert "still at work" in only(mapping(answer), budget_seconds=0.2).what
+    assert "still running" in only(mapping(answer), budget_seconds=0.2).what
 
 
 def test_a_mapping_that_never_comes_back_holds_up_no_other_hook(
@@ -305,7 +305,7 @@ def test_a_mapping_that_never_comes_back_holds_up_no_other_hook(
 
 
 def test_findings_before_a_hook_got_stuck_are_reported_too(gate: threading.Event) -> None:
-    """Whoever mends one wants to know of the others."""
+    """An author who fixes one wants to know the others."""
 
     def answer(order: Order, line: Line) -> None:
         if line.sku == "X":
@@ -313,7 +313,7 @@ def test_findings_before_a_hook_got_stuck_are_reported_too(gate: threading.Event
         raise KeyError(line.sku)
 
     stuck, raised = errors(mapping(answer), budget_seconds=1)
-    assert "still at work" in stuck.what
+    assert "still running" in stuck.what
     assert "raised KeyError" in raised.what
 
 
@@ -322,7 +322,8 @@ def test_a_plugin_that_never_finishes_loading_is_reported(gate: threading.Event)
     source = Source(name="slow", origin=PluginOrigin.MODULE, where="slow", load=gate.wait)
     (found,) = examine(source, CheckInputs(start_seconds=0.05)).findings
 
-    assert found.what == "Loading it has not come back after 0.05 s."
+    assert "Loading" in found.what
+    assert "0.05 s" in found.what
 
 
 def test_slow_is_not_stuck() -> None:
@@ -401,7 +402,7 @@ def test_a_misspelt_hook_is_found() -> None:
 
 
 def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
-    """Whoever mends one wants to know of the others."""
+    """An author who fixes one wants to know the others."""
 
     class Wrong:
         @hookimpl
@@ -429,7 +430,7 @@ def test_every_mistake_of_a_plugin_is_found_at_once() -> None:
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_reported_with_the_line(tmp_path: Path, content: str, what: str) -> None:
-    """And what to mend."""
+    """And what to fix."""
     file = tmp_path / "shop.py"
     file.write_text(content)
     found = only(file)
@@ -534,7 +535,7 @@ def test_a_model_that_takes_any_key_is_warned_of() -> None:
     (found,) = conformance(Configured(Lax))
 
     assert found.level is Level.WARNING
-    assert "keys that it does not know" in found.what
+    assert "Lax accepts unknown keys" in found.what
 
 
 def test_settings_are_given_and_held_against_the_model() -> None:
@@ -583,7 +584,7 @@ class Plain(Sink):
 
 
 class Picky(Sink):
-    """Its wants answers as it is told."""
+    """Its wants answers as the test says."""
 
     def __init__(self, answer: Callable[[Event], object]) -> None:
         self._answer = answer
@@ -642,7 +643,7 @@ def test_a_wants_that_does_not_return_is_reported_once(gate: threading.Event, mo
 
     found = only(Hands(Picky(lambda event: gate.wait())))
 
-    assert "wants of sink 'chat' had not answered after 0.05 s" in found.what
+    assert "wants of sink 'chat' did not answer within 0.05 s" in found.what
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -672,5 +673,5 @@ def test_the_fixture_lets_a_good_plugin_pass(conforms: ConformanceCheck) -> None
 
 def test_the_fixture_fails_with_everything_that_was_found(conforms: ConformanceCheck) -> None:
     """What and cure."""
-    with pytest.raises(pytest.fail.Exception, match=r"error: map_item: It raised KeyError.*Look before you use"):
+    with pytest.raises(pytest.fail.Exception, match=r"error: map_item: It raised KeyError.*Return None"):
         conforms(mapping(raises(KeyError("x"))))

@@ -110,7 +110,7 @@ def test_an_unreadable_record_is_a_dead_letter_in_the_plugins_words(memory_strea
 
 
 def test_an_answer_that_was_lost_is_asked_for(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
-    """The fake misbehaves when told; nothing is bought twice."""
+    """The fake injects a fault; nothing is bought twice."""
     stream = memory_stream()
     stream.ecticket.faults = [LOST_AFTER]
     result = stream.run(orders.electronic())
@@ -120,7 +120,7 @@ def test_an_answer_that_was_lost_is_asked_for(memory_stream: MemoryStreamFactory
 
 
 def test_a_doubt_goes_on_as_a_deferred_record(memory_stream: MemoryStreamFactory, orders: Orders, clock: Clock) -> None:
-    """One sitting hands it on; the record of it is taken up when it is due, and time passes at once."""
+    """One run defers it; the deferred record is resumed when it is due, and time passes at once."""
     stream = memory_stream()
     stream.ecticket.faults = [LOST_BEFORE]
     began = clock()
@@ -152,7 +152,7 @@ def test_a_plugin_that_the_adapter_refuses_is_refused_here() -> None:
 
 
 async def test_it_works_inside_a_running_loop(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
-    """Whoever tests with coroutines may use it too."""
+    """Tests that are coroutines may use it too."""
     assert memory_stream().run(orders.electronic()).types == ["submitted", "issued"]
 
 
@@ -176,14 +176,14 @@ def test_why_an_order_was_parked_is_printed_and_shown(
 
 
 def test_what_is_not_there_is_reported_with_the_reason(memory_stream: MemoryStreamFactory, orders: Orders) -> None:
-    """`told.event("submitted")` of a parked order says why there is none, and so do the others."""
+    """`result.event("submitted")` of a parked order says why there is none, and so do the others."""
     result = memory_stream(Refuses()).run(orders.electronic())
 
-    with pytest.raises(AssertionError, match=r"not one 'submitted' event but 0: .*parked as unmapped-item"):
+    with pytest.raises(AssertionError, match=r"expected one 'submitted' event, not 0: .*parked as unmapped-item"):
         result.event("submitted")
-    with pytest.raises(AssertionError, match="not one deferred record but 0"):
+    with pytest.raises(AssertionError, match="expected one deferred record, not 0"):
         _ = result.deferred_record
-    with pytest.raises(AssertionError, match="not one dead letter but 0"):
+    with pytest.raises(AssertionError, match="expected one dead letter, not 0"):
         _ = memory_stream().run(orders.electronic()).dead_letter
 
 

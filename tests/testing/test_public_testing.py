@@ -1,4 +1,4 @@
-"""What tests of plugins may import is exactly what `adapter.testing` lists, and it costs nobody anything."""
+"""What tests of plugins may import is exactly what `adapter.testing` lists, and importing it is cheap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUBLIC = {
     "order_record",
     # events
     "Events",
-    # the way of an order, and what is told of it
+    # the path of an order, and its events
     "MemoryStream",
     "OrderEvents",
     "OutcomeEvent",
@@ -31,7 +31,7 @@ PUBLIC = {
     "PluginManagerFactory",
     "MemoryStreamFactory",
     "ConformanceCheck",
-    # an ECTicket that misbehaves when told
+    # an ECTicket with faults
     "FakeEcticket",
     "Fault",
     "LOST_AFTER",

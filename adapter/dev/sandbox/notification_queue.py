@@ -79,7 +79,7 @@ class NotificationQueue:
         self._settings = settings
         self._faults = faults
         self._chance = random.Random(settings.seed)
-        self._sink_runner: dict[int, Delivery] = {}
+        self._deliveries: dict[int, Delivery] = {}
         self._finished: deque[int] = deque()
         self._due: list[tuple[datetime, int]] = []
         self._made = 0
@@ -101,15 +101,15 @@ class NotificationQueue:
 
     def add(self, notification: OutgoingNotification, now: datetime) -> None:
         """Take one notification; whoever adds has looked at `room`."""
-        if len(self._sink_runner) >= self._settings.max_notifications:
-            del self._sink_runner[self._finished.popleft()]
+        if len(self._deliveries) >= self._settings.max_notifications:
+            del self._deliveries[self._finished.popleft()]
         injected = self._inject(notification, now)
         seconds = self._settings.notify_after_seconds + injected.departure_seconds
         due = now + timedelta(seconds=seconds)
         delivery = Delivery(number=self._made, notification=notification, made_at=now, due=due, injected=injected)
         self._made += 1
         self._states[State.WAITING] += 1
-        self._sink_runner[delivery.number] = delivery
+        self._deliveries[delivery.number] = delivery
         self._schedule(delivery)
 
     def take(self, now: datetime, most: int) -> Iterator[Delivery]:
@@ -117,7 +117,7 @@ class NotificationQueue:
         for _ in range(most):
             if not self._due or self._due[0][0] > now:
                 return
-            delivery = self._sink_runner[heapq.heappop(self._due)[1]]
+            delivery = self._deliveries[heapq.heappop(self._due)[1]]
             self._step(delivery, State.UNDER_WAY)
             yield delivery
 
@@ -141,10 +141,10 @@ class NotificationQueue:
 
     def newest(self) -> Iterator[Delivery]:
         """Every notification that is remembered, the newest first."""
-        return reversed(self._sink_runner.values())
+        return reversed(self._deliveries.values())
 
     def __len__(self) -> int:
-        return len(self._sink_runner)
+        return len(self._deliveries)
 
     def describe(self) -> dict[str, object]:
         """The counters as `/_/stats` shows them; `answers` counts every POST."""
