@@ -97,7 +97,7 @@ def test_what_cannot_be_done_is_shown(page: Page, harness: BrowserHarness) -> No
 
     page.click(f"Redeem ticket {ticket_no}")
 
-    page.shows(f"ticket {ticket_no} can be used from 2024-01-01 on, and not before", "#said")
+    page.shows(f"ticket {ticket_no} can only be used from 2024-01-01 on", "#said")
     (complaint,) = page.complaints()
     assert "409" in complaint
 
@@ -153,7 +153,7 @@ def test_faults_in_force_are_shown_and_cleared_by_a_click(page: Page, harness: B
 
     page.click("Clear all")
 
-    page.shows("The sandbox behaves.", "#said")
+    page.shows("All faults are cleared.", "#said")
     assert harness.sandbox.faults.armed == ()
 
 

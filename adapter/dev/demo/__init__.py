@@ -1,5 +1,5 @@
-"""The main job before one's eyes: local Kafka, sandbox and adapter, sample orders, and books that must agree.
+"""The demo: local Kafka, sandbox, adapter, sample orders, and a check that the results agree.
 
-It uses the adapter as a stranger would: the real `run` command in a process of its own, the public topics, the
-sandbox's HTTP pages. Nothing here is needed in production.
+It uses the adapter as a user would: the `run` command in a separate process, the public topics, the sandbox's HTTP
+API. Nothing here is needed in production.
 """

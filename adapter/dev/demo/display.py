@@ -1,6 +1,6 @@
-"""What the demo shows: a live picture while it runs, then a table of what happened to each kind of order and why.
+"""The demo's output: live bars while it runs, then a table of the results of each kind of order, with the reasons.
 
-Both are meant to be read at 80 columns, and use more where there are more.
+Both fit into 80 columns and use more if there are more.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from rich.text import Text
 from adapter.dev.demo.orders import OrderKind
 
 DISPLAY_COLUMNS = 100
-"""The picture grows no wider than this; a bar across a whole screen says no more."""
+"""Maximum width of the bars."""
 
 _ROWS: Mapping[str, tuple[str, str]] = {
     "orders": ("white", "paid, and sent to Kafka"),
     "submitted": ("cyan", "ECTicket has the issuance"),
     "waiting": ("yellow", "for ECTicket's job to finish"),
-    "in doubt": ("magenta", "asked about before anything else"),
+    "in doubt": ("magenta", "queried before anything else"),
     "issued": ("green", "the tickets exist"),
-    "failed": ("red", "no tickets, and none will come"),
+    "failed": ("red", "no tickets, and none will be issued"),
     "parked": ("bright_red", "a person must look at it"),
 }
-"""Each state with its colour and what it means."""
+"""Each state with its colour and meaning."""
 
 
 def live_display(counts: Mapping[str, int], *, orders: int, issuances: int, seconds: float) -> RenderableType:
-    """The picture at one moment: a bar for each state, how far the run is, and at what rate.
+    """The bars at one moment: one for each state, the progress and the rate.
 
-    `orders` are all there will be, and `issuances` what they become; the bars are drawn against them, so that they only
-    move when something happens.
+    `orders` is the final number of orders, and `issuances` that of their issuances; the bars are scaled to them, so
+    they move only when something happens.
     """
     bars = Table.grid(padding=(0, 2), expand=True)
     for justify, ratio in (("left", None), ("right", None), ("left", 1), ("left", None)):
@@ -54,8 +54,8 @@ def live_display(counts: Mapping[str, int], *, orders: int, issuances: int, seco
 
 
 def ending_table(by_kind: Sequence[tuple[OrderKind, Counter[str]]]) -> Table:
-    """What became of each kind of order, and why; what should not have happened is red."""
-    table = Table(title="What became of each kind of order", title_justify="left", title_style="bold")
+    """The results of each kind of order, with the reason; unexpected results are red."""
+    table = Table(title="Results by kind of order", title_justify="left", title_style="bold")
     table.box, table.pad_edge = SIMPLE_HEAD, False
     table.add_column("kind")
     table.add_column("orders", justify="right")
@@ -81,9 +81,9 @@ def _became(kind: OrderKind, endings: Counter[str], *, as_expected: bool) -> Tex
 
 
 def verdict(disagreements: Sequence[str], *, orders: int, tickets: int, seconds: float) -> RenderableType:
-    """The last word: everything accounted for, or each disagreement by name."""
+    """The final message: everything is accounted for, or each disagreement by name."""
     if not disagreements:
         text = f"All {orders} orders are accounted for, in {seconds:.0f} s.\n"
         return Text(f"{text}{tickets} tickets: none missing, none issued twice.", style="bold green")
-    lines = [f"{len(disagreements)} disagreements between what was told and the books:", *disagreements[:20]]
+    lines = [f"{len(disagreements)} disagreements between the events and ECTicket:", *disagreements[:20]]
     return Text("\n".join(lines), style="bold red")

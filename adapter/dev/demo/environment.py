@@ -1,4 +1,4 @@
-"""Everything the demo needs around it: a broker, a sandbox, topics, and the adapter in a process of its own."""
+"""The demo's environment: a broker, a sandbox, topics, and the adapter in a separate process."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ SCALED: Mapping[str, str] = {
     "confirm.first_query_seconds": "1.5",
     "confirm.query_interval_seconds": "0.5",
 }
-"""Minutes made seconds: the waiting times stay longer than the sandbox's lags, as ECPay's real ones do."""
+"""Minutes become seconds; the waiting times stay longer than the sandbox's delays, as ECPay's real ones do."""
 SANDBOX = SandboxSettings(port=0, job_seconds=1.0, visible_after_seconds=0.3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What is running."""
+    """The running parts."""
 
     settings: Settings
     sandbox: RunningSandbox
@@ -50,9 +50,9 @@ class Environment:
 
 @asynccontextmanager
 async def set_up(progress: Progress, *, broker: str | None) -> AsyncIterator[Environment]:
-    """Start everything, and stop it in the right order whatever happens.
+    """Start everything, and always stop it in the right order.
 
-    `broker` is a running broker to use instead of a local one. Raises AdapterError when something cannot be started.
+    `broker` is a running broker to use instead of a local one. Raises AdapterError if something cannot be started.
     """
     async with AsyncExitStack() as stack:
         servers = broker or await _local_kafka(stack, progress)
@@ -84,7 +84,7 @@ async def _remove_topics(settings: Settings, progress: Progress) -> None:
 
 
 def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) -> dict[str, str]:
-    """The demo's settings; `names` are those of topics and groups, where they are not the usual ones."""
+    """The demo's settings; `names` are the names of topics and groups that differ from the defaults."""
     (port,) = free_ports(1)
     keys = next(each.credentials for each in SANDBOX.merchants if each.merchant_id == MERCHANT_ID)
     return {
@@ -106,7 +106,7 @@ def _values(bootstrap_servers: str, base_url: str, *, names: Mapping[str, str]) 
 
 
 def _start_adapter(values: Mapping[str, str], log: Path) -> Supervised:
-    """The adapter's own `run` command, told everything by environment variables as in a pod; it ends with the demo."""
+    """The adapter's `run` command, configured only by environment variables, as in a pod; it ends with the demo."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ECTICKET_")}
     environment |= {variable(key): value for key, value in values.items()}
     command = [sys.executable, "-m", "adapter", "run"]
@@ -114,7 +114,7 @@ def _start_adapter(values: Mapping[str, str], log: Path) -> Supervised:
 
 
 def must_run(environment: Environment) -> None:
-    """Raises AdapterError with the log's last lines when the adapter has ended by itself."""
+    """Raise AdapterError with the log's last lines if the adapter has ended."""
     if environment.adapter.status is None:
         return
     last = "\n".join(environment.log.read_text(errors="replace").splitlines()[-15:])

@@ -1,6 +1,6 @@
-"""The sample orders of the demo: every kind of order and every kind of trouble, with what must become of each.
+"""The demo's sample orders: every kind of order and of fault, each with its expected result.
 
-The list is made from a seed, so that a run can be repeated. All people in it are invented.
+A seed makes the list repeatable. All people in it are invented.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ Ending = Literal["issued", "failed at submit", "failed at confirm", "parked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderKind:
-    """One kind of sample order.
+    """One kind of sample order, and its expected result.
 
-    `share` is its part of a thousand orders; at least one of each kind is made. `parts` is the number of issuances it
-    becomes. `trouble` is the sandbox fault that its first Issue call meets; such orders bring their own trade numbers,
-    which begin with `marked`, so that the sandbox can tell them. `recovered`: it must be found by asking, not by being
-    sent again.
+    `share` is its number in a thousand orders (at least one of each kind is made), `parts` the number of its issuances.
+    `trouble` is the sandbox fault that its first Issue call meets; the sandbox recognises such orders by their trade
+    numbers, which begin with `marked`. `recovered`: it must be found by a query, not sent again.
     """
 
     name: str
@@ -48,7 +47,7 @@ _PLAIN = "ECTicket's job makes the tickets"
 
 KINDS: tuple[OrderKind, ...] = (
     OrderKind(name="convenience store", share=160, ending="issued", reason=_PLAIN),
-    OrderKind(name="paper", share=110, ending="issued", reason="issued at once, asked at once"),
+    OrderKind(name="paper", share=110, ending="issued", reason="issued during the call"),
     OrderKind(name="electronic", share=190, ending="issued", reason=_PLAIN),
     OrderKind(name="electronic, pre-sale", share=60, ending="issued", reason="usable from a later day"),
     OrderKind(name="serial number", share=130, ending="issued", reason=_PLAIN),
@@ -60,7 +59,7 @@ KINDS: tuple[OrderKind, ...] = (
         name="answer lost after effect",
         share=40,
         ending="issued",
-        reason="in doubt; asked and found: not sent again",
+        reason="in doubt; queried and found: not sent again",
         marked="LOSTAFTER",
         fault={"fault": "answer_lost_after"},
         recovered=True,
@@ -69,7 +68,7 @@ KINDS: tuple[OrderKind, ...] = (
         name="answer lost before effect",
         share=25,
         ending="issued",
-        reason="in doubt; asked, not known when the wait is over: sent again",
+        reason="in doubt; queried, still unknown after the wait: sent again",
         marked="LOSTBEFORE",
         fault={"fault": "answer_lost_before"},
     ),
@@ -77,7 +76,7 @@ KINDS: tuple[OrderKind, ...] = (
         name="late effect",
         share=25,
         ending="issued",
-        reason="in doubt; asked, found later: not sent again",
+        reason="in doubt; queried, found later: not sent again",
         marked="LATE",
         fault={"fault": "late_effect", "seconds": 1.5},
         recovered=True,
@@ -111,7 +110,7 @@ def sample_orders(count: int, *, today: date, seed: int = 1) -> Sequence[SampleO
 
 
 def sandbox_faults(samples: Sequence[SampleOrder]) -> list[dict[str, object]]:
-    """The sandbox's faults for these orders: each marked order meets its trouble once."""
+    """The sandbox's faults for these orders: each marked order meets its fault once."""
     found = []
     for kind in KINDS:
         count = sum(1 for sample in samples if sample.kind is kind)
@@ -121,7 +120,7 @@ def sandbox_faults(samples: Sequence[SampleOrder]) -> list[dict[str, object]]:
 
 
 def _exactly(kinds: list[OrderKind], count: int) -> list[OrderKind]:
-    """Trim or fill with the first, plainest kind, so that `--orders N` means N."""
+    """Cut the list, or fill it with the first, plainest kind, so that `--orders N` means N."""
     while len(kinds) > count:
         kinds.remove(max(kinds, key=kinds.count))
     return kinds + [KINDS[0]] * (count - len(kinds))

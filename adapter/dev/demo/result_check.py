@@ -1,7 +1,7 @@
-"""Keeping the demo's books: what was told of each order, held against what was expected and what ECTicket has.
+"""The demo's result check: compares the events with the expected results and with the sandbox's orders.
 
-The demo must not believe its own adapter. It reads the public topics as any subscriber would, looks into the sandbox's
-books, and only when the two agree, order by order and ticket by ticket, is the run a success.
+The demo does not trust its own adapter. It reads the public topics as any subscriber would, and the sandbox's orders.
+The run succeeds only if both agree, order by order and ticket by ticket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adapter.stream.records import Record
 
 @dataclass(slots=True)
 class OrderProgress:
-    """What was told of one order so far."""
+    """What has been published about one order."""
 
     submitted: set[str] = field(default_factory=set)
     recovered: set[str] = field(default_factory=set)
@@ -32,7 +32,7 @@ class OrderProgress:
     parked: str | None = None
 
     def ending(self, parts: int) -> str | None:
-        """How the order ended, in the words of `orders.Ending`; None while it is open."""
+        """How the order ended, as an `orders.Ending`; None while it is open."""
         if self.parked is not None:
             return "parked"
         if len(self.issued) == parts:
@@ -43,7 +43,7 @@ class OrderProgress:
 
 
 class ResultCheck:
-    """The demo's own accounts, fed with what is on the issuances topic, and on the deferred one for the picture."""
+    """Collects the records of the issuances topic, and of the deferred topic for the display."""
 
     def __init__(self, samples: Sequence[SampleOrder], *, issuances: str) -> None:
         self._issuances = issuances
@@ -57,7 +57,7 @@ class ResultCheck:
         self.unknown_subjects: list[str] = []
 
     def note(self, record: Record) -> None:
-        """Take one record of the issuances or the deferred topic into the books."""
+        """Add one record of the issuances or the deferred topic."""
         self.noted += 1
         if record.topic != self._issuances:
             self._deferred.add(json.loads(record.value or b"{}").get("order_id"))
@@ -72,27 +72,27 @@ class ResultCheck:
         _apply(progress, headers["ce_type"], data)
 
     def _progress_of(self, order_id: str | None) -> OrderProgress | None:
-        if order_id is None and self._unreadable:  # nobody can read the number of an unreadable record
+        if order_id is None and self._unreadable:  # an unreadable record has no order id
             order_id = self._unreadable.pop()
         return self._progress.get(order_id or "")
 
     @property
     def repeated(self) -> int:
-        """Events that were told more than once; the adapter promises none."""
+        """Events that were published more than once; the adapter promises none."""
         return sum(count - 1 for count in self._ids.values())
 
     @property
     def open(self) -> tuple[SampleOrder, ...]:
-        """Orders whose end has not been told."""
+        """Orders without a final event."""
         return tuple(sample for sample in self._samples if self._ending(sample) is None)
 
     @property
     def _in_doubt(self) -> int:
-        """Orders that were deferred and have not ended yet."""
+        """Orders that were deferred and have not ended."""
         return sum(1 for sample in self.open if sample.order_id in self._deferred)
 
     def counts(self) -> Mapping[str, int]:
-        """What the live picture shows: orders sent, ended and in doubt, and issuances by state."""
+        """The numbers of the live display: orders sent, ended and in doubt, and issuances by state."""
         all_progress = self._progress.values()
         submitted = sum(len(progress.submitted) for progress in all_progress)
         issued = sum(len(progress.issued) for progress in all_progress)
@@ -112,7 +112,7 @@ class ResultCheck:
         }
 
     def by_kind(self) -> Sequence[tuple[OrderKind, Counter[str]]]:
-        """How the orders of each kind ended."""
+        """The results of the orders of each kind."""
         table = [(kind, Counter[str]()) for kind in KINDS]
         for sample in self._samples:
             endings = next(endings for kind, endings in table if kind is sample.kind)
@@ -120,7 +120,7 @@ class ResultCheck:
         return [(kind, endings) for kind, endings in table if endings]
 
     def disagreements(self, sandbox_orders: Iterable[Mapping[str, object]]) -> list[str]:
-        """Every sentence that should not be true; none means that the run is accounted for."""
+        """One sentence for each disagreement; none means that the run is accounted for."""
         return [*self._unexpected_endings(), *self._against(list(sandbox_orders))]
 
     def _unexpected_endings(self) -> Iterable[str]:
@@ -129,19 +129,19 @@ class ResultCheck:
             if ending != sample.kind.ending:
                 yield f"{sample.order_id} ({sample.kind.name}) ended as {ending}, expected {sample.kind.ending}"
             elif sample.kind.recovered and not self._progress[sample.order_id].recovered:
-                yield f"{sample.order_id} ({sample.kind.name}) was not told as recovered"
+                yield f"{sample.order_id} ({sample.kind.name}) was not published as recovered"
         if self.repeated:
-            yield f"{self.repeated} events were told more than once"
+            yield f"{self.repeated} events were published more than once"
         for subject in self.unknown_subjects:
-            yield f"an event about {subject}, which nobody ordered"
+            yield f"an event about {subject}, which is no order of this run"
 
     def _against(self, orders: list[Mapping[str, object]]) -> Iterable[str]:
         published = {number for progress in self._progress.values() for number in progress.issued}
         there = {str(order["trade_no"]) for order in orders if order["status"] == "issued"}
         for number in sorted(published - there):
-            yield f"{number} was told as issued, but the sandbox has no tickets for it"
+            yield f"{number} was published as issued, but the sandbox has no tickets for it"
         for number in sorted(there - published):
-            yield f"{number} has tickets at the sandbox, but nobody was told"
+            yield f"{number} has tickets at the sandbox, but no event says so"
         for order in orders:
             if order["times_issued"] != 1 and order["status"] == "issued":
                 yield f"{order['trade_no']} was issued {order['times_issued']} times"

@@ -1,4 +1,4 @@
-"""The demo itself: orders go in, the picture moves, and at the end the books are compared."""
+"""Runs the demo: sends the orders, updates the display, and checks the results at the end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from adapter.wiring import kafka_connection
 
 ORDERS_PER_SECOND = 40.0
 TIMEOUT_SECONDS = 90.0
-"""Without anything new for so long, the run is given up."""
+"""The run is given up if no event arrives for this long."""
 
 
 async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Console, progress: Progress) -> bool:
-    """Run the demo; True when every order is accounted for and the books agree.
+    """Run the demo; True if every order is accounted for and the results agree.
 
-    Raises AdapterError when something around it cannot be started.
+    Raises AdapterError if something in its environment cannot be started.
     """
     samples = sample_orders(orders, today=datetime.now(UTC).date())
     async with set_up(progress, broker=broker) as environment:
@@ -47,14 +47,14 @@ async def run_demo(*, orders: int, keep: bool, broker: str | None, console: Cons
         if keep:
             await _keep(environment, console)
         elif not disagreements:
-            console.print("\nWith --keep everything goes on running, for orders of your own.", style="dim")
+            console.print("\nWith --keep everything keeps running, for orders of your own.", style="dim")
     if environment.adapter.status != 0:
-        console.print(f"[bold red]The adapter did not stop in good order: exit code {environment.adapter.status}[/]")
+        console.print(f"[bold red]The adapter did not stop cleanly: exit code {environment.adapter.status}[/]")
     return not disagreements and environment.adapter.status == 0
 
 
 def _sandbox(environment: Environment) -> httpx.AsyncClient:
-    """The sandbox's own pages; it is on this machine, so a proxy that the environment names is not asked."""
+    """A client of the sandbox's API; it is on this machine, so the proxy of the environment is not used."""
     return httpx.AsyncClient(base_url=environment.sandbox.base_url, trust_env=False)
 
 
@@ -67,7 +67,7 @@ async def _arm(environment: Environment, samples: Sequence[SampleOrder]) -> None
 async def _watch(
     environment: Environment, samples: Sequence[SampleOrder], results: ResultCheck, console: Console, began: float
 ) -> None:
-    """Send the orders and show what becomes of them until all is told, or nothing new comes any more."""
+    """Send the orders and update the display until every order has ended, or nothing new arrives."""
     sending = asyncio.create_task(_send(environment, samples, results))
     reading = asyncio.create_task(_read(environment, results))
     with Live(console=console, refresh_per_second=8, transient=not console.is_terminal) as live:
@@ -82,7 +82,7 @@ async def _watch(
             live.update(_display(results, samples, began))
             await asyncio.sleep(0.1)
         live.update(_display(results, samples, began))
-    await asyncio.sleep(1.0)  # an event told twice would come now
+    await asyncio.sleep(1.0)  # a duplicate event would arrive now
     for task in (sending, reading):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -135,8 +135,8 @@ async def _keep(environment: Environment, console: Console) -> None:
         ("orders", settings.topics.orders_paid),
         ("events", settings.topics.issuances),
         ("dead letters", settings.topics.dead_letters),
-        ("tickets", f"{settings.topics.tickets} (what comes to {settings.callbacks.public_url})"),
-        ("sandbox", f"{environment.sandbox.base_url}/ (a page: see its orders, redeem their tickets)"),
+        ("tickets", f"{settings.topics.tickets} (notifications sent to {settings.callbacks.public_url})"),
+        ("sandbox", f"{environment.sandbox.base_url}/ (a page: look at its orders, redeem their tickets)"),
         ("log", str(environment.log)),
     ):
         facts.add_row("", name, value)

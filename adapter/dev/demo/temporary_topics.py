@@ -1,6 +1,6 @@
-"""Being a guest on a broker that was there before: topics and groups of its own, and no topic left behind.
+"""Uses a broker that was running before: unique topics and groups, and no topic is left behind.
 
-It refuses to touch anything that the demo has not made itself.
+Does not touch anything that the demo has not created.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _GONE = {NoError.errno, UnknownTopicOrPartitionError.errno}
 
 
 def unique_names() -> Mapping[str, str]:
-    """Settings that name topics and groups as nobody else does."""
+    """Settings with unique names of topics and groups."""
     run = f"demo-{uuid.uuid4().hex[:8]}"
     topics = {f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()}
     return {"kafka.group_prefix": run, **topics}
 
 
 async def remove(connection: KafkaConnection, topics: Collection[str]) -> Collection[str]:
-    """Remove the demo's topics; returns those that stay, because the brokers are away or refuse."""
+    """Remove the demo's topics; returns those that remain because the brokers are unavailable or refuse."""
     admin = AIOKafkaAdminClient(**connection.client_options())
     try:
         await admin.start()

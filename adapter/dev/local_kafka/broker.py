@@ -1,10 +1,10 @@
-"""A real Kafka broker for the demo and the tests: started, waited for, stopped, killed, and never left behind.
+"""A real Kafka broker for the demo and the tests: starts, stops and kills it, and never leaves it behind.
 
 One node in KRaft mode, on the loopback interface only. Everything it writes is in one folder: `data`, `kafka.log`,
-`server.properties` and `tmp`. Its Java process runs under a watchdog (`watchdog.py`), so that it ends with the process
-that started it, whatever happens to that one.
+`server.properties` and `tmp`. Its Java process runs under a watchdog (`watchdog.py`), so it always ends with the
+process that started it.
 
-All methods block and none touches signals or the event loop; from a coroutine: `await asyncio.to_thread(kafka.start)`.
+All methods block, and none uses signals or the event loop; from a coroutine: `await asyncio.to_thread(kafka.start)`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _STACK_FRAME = "\tat "
 
 
 class _PortTakenError(Exception):
-    """Somebody took a port between our looking and the broker's binding."""
+    """Another program took a port between our check and the broker's bind."""
 
 
 class LocalKafka:
     """One broker on this machine.
 
-    `directory` keeps the data from one use to the next; without it, a folder of its own is made and removed at the end.
-    `progress` hears what takes time (default: plain lines on standard error).
+    `directory` keeps the data between uses; without it, a temporary folder is made, and removed at the end.
+    `progress` is called for slow steps (default: plain lines on standard error).
 
         with LocalKafka() as kafka:
             print(kafka.bootstrap_servers)
@@ -54,7 +54,7 @@ class LocalKafka:
     def __init__(
         self, directory: Path | None = None, *, progress: Progress | None = None, ready_within_seconds: float = 60.0
     ) -> None:
-        """Nothing happens yet; `start` or `with` starts the broker."""
+        """Does not start the broker; `start` or `with` does."""
         self._progress = progress or Lines()
         self._ready_within = ready_within_seconds
         self._own = directory is None
@@ -65,18 +65,18 @@ class LocalKafka:
         self._busy = threading.Lock()
         self._stop_requested = threading.Event()
         self.ready_after_seconds = 0.0
-        """How long the last start took, formatting included and fetching excluded."""
+        """Duration of the last start, with formatting and without fetching."""
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` for clients; the same through `restart` and `kill`. Raises LocalKafkaError before `start`."""
+        """`host:port` for clients; `restart` and `kill` keep it. Raises LocalKafkaError before `start`."""
         if not self._ports:
             raise LocalKafkaError("The local Kafka has not been started, so it has no address; call start() first.")
         return f"{LOOPBACK}:{self._ports[0]}"
 
     @property
     def directory(self) -> Path:
-        """Where everything is kept. Raises LocalKafkaError before `start` when no directory was given."""
+        """The broker's folder. Raises LocalKafkaError before `start` if no directory was given."""
         if self._directory is None:
             raise LocalKafkaError("The local Kafka has not been started, so it has no folder; call start() first.")
         return self._directory
@@ -88,22 +88,22 @@ class LocalKafka:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running broker; None when it does not run."""
+        """The process id of the running broker; None if it is not running."""
         return self._process.pid if self._process is not None and self._process.status is None else None
 
     def prepare(self) -> None:
-        """Have everything here that a start needs, fetching what is missing; afterwards a start needs no network.
+        """Fetch what a start needs and is missing; afterwards a start needs no network.
 
-        Raises LocalKafkaError when it cannot be had.
+        Raises LocalKafkaError if that is impossible.
         """
         java.executable()
         self._jars = jars(self._progress)
 
     def start(self) -> None:
-        """Start the broker and return when it serves clients; on data of an earlier run if there is some.
+        """Start the broker, on existing data if there are some, and return when it serves clients.
 
-        Raises LocalKafkaError when it cannot be started, dies, does not get ready in time, or `stop` is called
-        from another thread meanwhile.
+        Raises LocalKafkaError if it cannot be started, dies, is not ready in time, or if `stop` is called from another
+        thread meanwhile.
         """
         with self._busy:
             self._stop_requested.clear()
@@ -116,9 +116,9 @@ class LocalKafka:
             self.ready_after_seconds = time.monotonic() - begun
 
     def stop(self) -> None:
-        """Stop the broker in good order, at the latest after some seconds by force, and remove what it made.
+        """Stop the broker cleanly, or by force after some seconds, and remove its temporary folder.
 
-        A directory that was given stays as it is. Stopping what does not run is fine.
+        A given directory stays as it is. Stopping a broker that is not running does nothing.
         """
         self._stop_requested.set()
         with self._busy:
@@ -126,12 +126,12 @@ class LocalKafka:
             self._remove_own()
 
     def kill(self) -> None:
-        """Kill the broker (SIGKILL), as a crash would; its data stays for `restart`."""
+        """Kill the broker (SIGKILL), as a crash would; its data stay for `restart`."""
         with self._busy:
             self._end(0)
 
     def restart(self) -> None:
-        """Stop the broker if it runs and start it at the same address on the same data. Raises as `start` does."""
+        """Stop the broker if it runs, and start it at the same address on the same data. Raises as `start` does."""
         with self._busy:
             self._end(_STOP_SECONDS)
         self.start()
@@ -146,7 +146,7 @@ class LocalKafka:
         self.stop()
 
     def _start_on_free_ports(self) -> None:
-        """A first start takes any ports, and others if it is beaten to them; a later one needs those it had."""
+        """A first start takes any free ports, and others if it loses one; a later start needs the ports it had."""
         for _ in range(1 if self._ports else _PORT_TRIES):
             ports = self._ports or free_ports(2)
             try:
@@ -172,13 +172,13 @@ class LocalKafka:
             if isinstance(error, LocalKafkaError):
                 raise
             raise self._failure(f"could not be started: {error}") from error
-        except BaseException:  # Ctrl-C: nothing of ours may stay, not even a log
+        except BaseException:  # Ctrl-C: no file of ours may stay, not even a log
             self._end(0)
             self._remove_own()
             raise
 
     def _lay_out(self, ports: tuple[int, ...]) -> Path:
-        """Make the folder and the configuration in it; returns the configuration's path."""
+        """Make the folder and the configuration in it; return the configuration's path."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="ecticket-kafka-"))
         (self._directory / "tmp").mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ class LocalKafka:
         self._end(0)
 
     def _serve(self, properties: Path, port: int) -> None:
-        """Run the broker and return when it says that it started and accepts connections."""
+        """Run the broker and return when it has logged its start and accepts connections."""
         log_size = self.log.stat().st_size if self.log.exists() else 0
         broker = self._run("kafka.Kafka", str(properties))
 
@@ -210,7 +210,7 @@ class LocalKafka:
             raise self._failure(f"died while starting (exit status {broker.status})")
 
     def _run(self, main_class: str, *arguments: str) -> Supervised:
-        """Run one of Kafka's programs as the process of this object."""
+        """Run one of Kafka's programs as this object's process."""
         self._process = Supervised(
             java.command(self._jars, self.directory / "tmp", main_class, *arguments),
             log=self.log,
@@ -220,7 +220,7 @@ class LocalKafka:
         return self._process
 
     def _wait(self, done: Callable[[], bool], purpose: str) -> None:
-        """Wait for `done`, for so long as a start may take, and no longer than until `stop` is called."""
+        """Wait for `done`, at most for the start's time-out, and not after `stop` was called."""
         deadline = time.monotonic() + self._ready_within
         while not done():
             if self._stop_requested.wait(_LOOK_SECONDS):
@@ -234,7 +234,7 @@ class LocalKafka:
             return log.read().decode("utf-8", errors="replace")
 
     def _failure(self, what: str) -> LocalKafkaError:
-        """An error that shows the log's end and says where the rest is; the log stays, even in a folder of our own."""
+        """An error with the log's end and path; the log stays, even in a temporary folder."""
         if self._directory is None or not self.log.exists():
             return LocalKafkaError(f"The local Kafka {what}.")
         lines = [line for line in self._log_since(0).splitlines() if not line.startswith(_STACK_FRAME)]
@@ -242,7 +242,7 @@ class LocalKafka:
         return LocalKafkaError(f"The local Kafka {what}. The end of its log, {self.log}:\n{text}")
 
     def _end(self, grace_seconds: float) -> None:
-        """Have no process any more."""
+        """End the process, if there is one."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -252,7 +252,7 @@ class LocalKafka:
             process.kill()
 
     def _remove_own(self, *, but_log: bool = False) -> None:
-        """Remove what we made in a folder of our own; the log of a failure is left for the reader of the error."""
+        """Remove what we made in a temporary folder; after a failure the log stays for the reader of the error."""
         if not self._own or self._directory is None:
             return
         if but_log:

@@ -1,7 +1,6 @@
 """Fetches the broker's jars from a Maven repository into a folder, with jgo and without Java or Maven.
 
-The only module that knows jgo, which is an extra: import it late. It refuses to know where the folder goes afterwards;
-a folder that was not filled to the end is worthless, and its caller throws it away.
+The only module that uses jgo, which is an extra: import it late. The caller discards a folder that was not completed.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _RUNTIME_SCOPES = {None, "compile", "runtime"}
 
 
 class _PatientResolver(PythonResolver):
-    """jgo's resolver, which gives up at the first hiccup and leaves half a file behind; this one tries again."""
+    """jgo's resolver with retries; jgo itself fails at the first error and leaves half a file behind."""
 
     def download(self, artifact: Artifact) -> Path | None:
-        """The file of `artifact`, whole, or the last error."""
+        """The complete file of `artifact`; raises the last error."""
         for attempt in range(1, _TRIES + 1):
             try:
                 return super().download(artifact)
@@ -48,7 +47,7 @@ class _PatientResolver(PythonResolver):
 def fetch(coordinates: Sequence[str], into: Path, progress: Progress) -> tuple[Path, ...]:
     """Resolve `coordinates` (`group:artifact:version`) and put the jars of the whole class path below `into`.
 
-    Raises LocalKafkaError when a repository does not answer or does not have a file, or it is not clear which to ask.
+    Raises LocalKafkaError if a repository does not answer or lacks a file, or if the configuration is unreadable.
     """
     sources = _sources()
     context = MavenContext(
@@ -58,7 +57,7 @@ def fetch(coordinates: Sequence[str], into: Path, progress: Progress) -> tuple[P
         timeout=_TIMEOUT_SECONDS,
     )
     try:
-        progress.step("working out which jars Kafka needs")
+        progress.step("resolving the jars that Kafka needs")
         artifacts = _resolve(context, coordinates)
         progress.step(f"fetching {len(artifacts)} jars")
         return tuple(_download(artifacts, progress))
@@ -71,7 +70,7 @@ def _sources() -> dict[str, str]:
         return repositories(Path.home())
     except (RuntimeError, OSError, ParseError, configparser.Error) as error:  # no home, or a file there that is broken
         raise LocalKafkaError(
-            f"Where the local Kafka's jars come from cannot be read from this user's home: {type(error).__name__}. "
+            f"The configuration of the local Kafka's repositories cannot be read: {type(error).__name__}. "
             "Set HOME, and correct ~/.m2/settings.xml and jgo.conf; or set ECTICKET_KAFKA__BOOTSTRAP_SERVERS to use a "
             "broker that already runs."
         ) from error
@@ -96,7 +95,7 @@ def _download(artifacts: list[Artifact], progress: Progress) -> Iterator[Path]:
 
 
 def _one(artifact: Artifact) -> Path:
-    """One jar, read through once: a transfer that was cut off shows here and not in the broker."""
+    """One jar, read completely: a truncated download is found here and not in the broker."""
     jar: Path = artifact.resolve()
     with zipfile.ZipFile(jar) as archive:
         broken = archive.testzip()

@@ -1,8 +1,7 @@
-"""The broker's jars in the user's cache: fetched once, used offline ever after.
+"""The broker's jars in the user's cache: fetched once, then used offline.
 
-It exists so that nobody meets half a cache: the folder with the jars appears under its name only when it is complete,
-and processes that need it at the same time wait for the one that fetches it. Kafka's version is pinned here and nowhere
-else.
+The folder gets its final name only when it is complete, so no process uses half a cache; processes that need it at the
+same time wait for the one that fetches it. This module alone pins Kafka's version.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ KAFKA_VERSION = "4.1.2"
 """The Apache Kafka that the demo and the tests run."""
 
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
-"""What is resolved: the broker, and for its log the plainest binding of the slf4j version it is built with."""
+"""What is resolved: the broker, and the simplest binding of its slf4j version."""
 
 EXTRA_MISSING = (
     "The local Kafka needs packages that are not installed (missing: {name}). "
@@ -32,24 +31,24 @@ _MANIFEST = "complete"
 
 
 def cache_directory() -> Path:
-    """Where jars are kept: `$XDG_CACHE_HOME/ecticket-adapter`, or `~/.cache/ecticket-adapter`.
+    """The cache: `$XDG_CACHE_HOME/ecticket-adapter`, or `~/.cache/ecticket-adapter`.
 
-    Raises LocalKafkaError where there is neither.
+    Raises LocalKafkaError without either.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "ecticket-adapter"
     except RuntimeError as error:
         raise LocalKafkaError(
-            "The local Kafka's jars have no place: this user has no home directory. "
-            "Set XDG_CACHE_HOME to a folder that can be written."
+            "There is no folder for the local Kafka's jars: this user has no home directory. "
+            "Set XDG_CACHE_HOME to a writable folder."
         ) from error
 
 
 def jars(progress: Progress) -> tuple[Path, ...]:
     """All jars of the broker's class path, fetched first if they are not in the cache.
 
-    Raises LocalKafkaError when they have to be fetched and cannot be.
+    Raises LocalKafkaError if they have to be fetched and cannot be.
     """
     home = cache_directory() / f"kafka-{KAFKA_VERSION}"
     found = _complete(home)
@@ -62,12 +61,12 @@ def jars(progress: Progress) -> tuple[Path, ...]:
     except OSError as error:
         raise LocalKafkaError(
             f"The local Kafka's jars could not be kept in {home.parent}: {error}. "
-            "Make room or set XDG_CACHE_HOME to a folder that can be written."
+            "Free some space, or set XDG_CACHE_HOME to a writable folder."
         ) from error
 
 
 def _complete(home: Path) -> tuple[Path, ...]:
-    """The cached jars, or nothing when one is missing, of another size, or another set is wanted by now."""
+    """The cached jars; none if one is missing, has another size, or if the required set has changed."""
     try:
         wanted, *lines = (home / _MANIFEST).read_text(encoding="utf-8").splitlines()
         listed = [line.split(" ", 1) for line in lines]
@@ -78,7 +77,7 @@ def _complete(home: Path) -> tuple[Path, ...]:
 
 
 def _fetch(home: Path, progress: Progress) -> tuple[Path, ...]:
-    """Fetch next to `home` and rename at the end; what an interrupted process left behind goes first."""
+    """Fetch next to `home` and rename at the end; first remove what an interrupted process left behind."""
     try:
         from adapter.dev.local_kafka.fetching import fetch
     except ImportError as error:
@@ -106,7 +105,7 @@ def _lay_out(fetched: tuple[Path, ...], folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(home: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of this cache entry; it ends with the process, however that ends."""
+    """Hold the lock of this cache entry; the system releases it when the process ends."""
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

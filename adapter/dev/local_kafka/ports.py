@@ -1,7 +1,7 @@
-"""Free ports on the loopback interface, chosen so that they are still free when they are used.
+"""Free ports on the loopback interface that are still free when they are used.
 
-Below the range from which systems give out ports for outgoing connections: a client that keeps trying to reach a broker
-which is just restarting could otherwise be given the broker's own port, and would connect to itself.
+They are below the system's range for outgoing connections: a client that retries a restarting broker could otherwise
+get the broker's own port and connect to itself.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _TRIES = 200
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """`count` different ports that nobody listens on at this moment; whoever uses one must expect to be beaten to it.
+    """`count` different ports that are free at this moment; another program may still take one first.
 
-    Raises OSError when none can be found.
+    Raises OSError if none can be found.
     """
     found: list[int] = []
     for port in random.sample(_CANDIDATES, _TRIES):
@@ -29,7 +29,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 def is_free(port: int) -> bool:
-    """Whether the port could be bound just now."""
+    """Whether the port can be bound now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+    """Whether a program accepts connections on the port."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:

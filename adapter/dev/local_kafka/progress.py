@@ -1,6 +1,6 @@
-"""How those who wait learn what the local broker is doing: a port that the command line fills with its bar.
+"""Reports what the local broker is doing: a port that the command line implements with a progress bar.
 
-It exists because the first start fetches some forty megabytes. It refuses to know terminals.
+The first start fetches some forty megabytes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Protocol, TextIO
 
 
 class Progress(Protocol):
-    """Listens while the local broker is made ready; called in the thread that called `prepare` or `start`."""
+    """Gets the steps of `prepare` and `start`, in the thread that called them."""
 
     def step(self, what: str) -> None:
-        """A step begins that takes seconds; `what` is a phrase for people, such as "starting Kafka 4.1.2"."""
+        """A step of some seconds begins; `what` describes it, such as "starting Kafka 4.1.2"."""
         ...
 
     def fetched(self, name: str, done: int, of: int) -> None:
-        """The file `name` has come down, the `done`-th of `of`; only when something has to be fetched at all."""
+        """The file `name` was fetched, the `done`-th of `of`; not called if nothing has to be fetched."""
         ...
 
 
@@ -28,13 +28,13 @@ class Lines:
         self._stream = stream
 
     def step(self, what: str) -> None:
-        """Say what begins."""
+        """Print the step."""
         self._print(f"local kafka: {what}")
 
     def fetched(self, name: str, done: int, of: int) -> None:
-        """Say every tenth file and the last one."""
+        """Print every tenth file and the last one."""
         if done % 10 == 0 or done == of:
-            self._print(f"local kafka: {done} of {of} files are here")
+            self._print(f"local kafka: {done} of {of} files fetched")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""The configuration of a single-node broker: everything as a real one has it, except what one node cannot have.
+"""The configuration of a single-node broker: a production broker's, except where one node cannot follow it.
 
-Pure text; it refuses to touch files.
+Pure text. Does not write files.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SINGLE_NODE = {
     "share.coordinator.state.topic.min.isr": "1",
 }
 _STRICT = {
-    # The adapter never relies on topics that make themselves; a test that does shall fail.
+    # The adapter never relies on automatic topic creation; a test that does must fail.
     "auto.create.topics.enable": "false",
 }
 _QUICK = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # The default sweeps every 10 s: tests of dead owners would wait for the sweep and not for the time-out.
+    # The default scan interval is 10 s: tests of dead owners would wait for the scan instead of the time-out.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # How long a killed broker's registration keeps its successor waiting (default 9 s).
+    # How long a killed broker's registration delays its successor (default 9 s).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "offsets.topic.num.partitions": "4",
@@ -41,7 +41,7 @@ _QUICK = {
 
 
 def server_properties(data: Path, broker_port: int, controller_port: int) -> str:
-    """The text of `server.properties` for a broker that keeps its data in `data` and listens on the loopback only."""
+    """The text of `server.properties`: data in `data`, listeners on loopback only."""
     broker, controller = f"{LOOPBACK}:{broker_port}", f"{LOOPBACK}:{controller_port}"
     here = {
         "log.dirs": str(data),

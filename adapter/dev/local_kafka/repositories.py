@@ -1,8 +1,7 @@
-"""Which Maven repositories the jars are asked from: the ones this machine is set up for, else Maven Central.
+"""Selects the Maven repositories for the jars: the ones configured on this machine, else Maven Central.
 
-It exists because many networks reach Maven Central only through a mirror, and whoever set that up did it once, in
-Maven's `~/.m2/settings.xml` or in jgo's `jgo.conf`. Proxies need nothing here: `HTTPS_PROXY` and its kin are honoured
-by the download itself.
+Many networks reach Maven Central only through a mirror, which is configured in Maven's `~/.m2/settings.xml` or in jgo's
+`jgo.conf`. The download itself honours proxy variables such as `HTTPS_PROXY`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ _MIRRORS_CENTRAL = {"*", "external:*", CENTRAL}
 
 
 def repositories(home: Path) -> dict[str, str]:
-    """Names and addresses of the repositories, in the order in which they are asked.
+    """Names and addresses of the repositories, in the order in which they are tried.
 
-    jgo's own configuration wins over Maven's, and Maven's over the default, as with jgo's command line an entry named
+    jgo's own configuration overrides Maven's, and Maven's the default: as with jgo's command line, an entry named
     `central` replaces Maven Central.
     """
     configured = {name: url.rstrip("/") for name, url in GlobalSettings.load().repositories.items()}
@@ -30,7 +29,7 @@ def repositories(home: Path) -> dict[str, str]:
 
 
 def _mirror_of_central(settings: Path) -> str | None:
-    """The first mirror in Maven's settings that stands for Maven Central."""
+    """The first mirror in Maven's settings that covers Maven Central."""
     if not settings.is_file():
         return None
     for covers, url in _mirrors(settings):
@@ -41,7 +40,7 @@ def _mirror_of_central(settings: Path) -> str | None:
 
 
 def _mirrors(settings: Path) -> Iterator[tuple[str, str]]:
-    """What each mirror covers, and its address."""
+    """The coverage and the address of each mirror."""
     root = ElementTree.parse(settings).getroot()  # noqa: S314  the user's own file
     for mirror in root.iterfind("{*}mirrors/{*}mirror"):
         covers = mirror.findtext("{*}mirrorOf")

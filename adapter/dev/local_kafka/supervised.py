@@ -1,7 +1,4 @@
-"""A process that cannot outlive this one: a command run under the watchdog.
-
-It refuses to know what the command is.
-"""
+"""A process that cannot outlive this one: a command run under the watchdog."""
 
 from __future__ import annotations
 
@@ -16,19 +13,19 @@ from typing import IO, cast
 
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 _BEYOND_SECONDS = 10.0
-"""How long the watchdog itself may take once its command was killed."""
+"""Time that the watchdog itself may take after its command was killed."""
 
 
 class Supervised:
     """A running command; it is killed when this process ends, however it ends.
 
-    It runs in a session of its own: Ctrl-C in the terminal reaches this process, which then decides what ends when.
+    It has a session of its own: Ctrl-C in the terminal reaches this process, which decides what to stop and when.
     """
 
     def __init__(
         self, command: Sequence[str], *, log: Path, environment: Mapping[str, str], remove_when_orphaned: Path | None
     ) -> None:
-        """Start `command` with its output appended to `log`; `remove_when_orphaned` goes when this process dies."""
+        """Start `command` with its output appended to `log`; `remove_when_orphaned` is removed if this process dies."""
         folder = str(remove_when_orphaned or "")
         with log.open("ab") as complaints:
             self._watchdog = subprocess.Popen(  # noqa: S603  our own program and command
@@ -40,7 +37,7 @@ class Supervised:
                 env=dict(environment),
                 start_new_session=True,
             )
-        # Popen's pipes are None only when none were asked for.
+        # Popen's pipes are None only if none were requested.
         self._orders = cast("IO[bytes]", self._watchdog.stdin)
         self._answers = cast("IO[bytes]", self._watchdog.stdout)
         self.pid = 0
@@ -63,13 +60,13 @@ class Supervised:
         return None if status is None else status % 256
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Wait for the command's end; None if it still runs then."""
+        """Wait for the command's end; None if it is still running then."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._watchdog.wait(timeout_seconds)
         return self.status
 
     def terminate(self, grace_seconds: float) -> bool:
-        """Ask the command to end, and kill it after `grace_seconds`; True when it ended by itself."""
+        """Ask the command to end, and kill it after `grace_seconds`; True if it ended by itself."""
         self._order(b"t")
         ended = self.wait(grace_seconds) is not None
         self.kill()
@@ -84,13 +81,13 @@ class Supervised:
             self._watchdog.kill()
             self._watchdog.wait()
         if self._watchdog.returncode < 0 and self.pid:
-            # The watchdog was killed and could not do its work; the command may have survived it.
+            # The watchdog was killed before it could do its work; the command may have survived it.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         self._orders.close()
         self._answers.close()
 
     def _order(self, order: bytes) -> None:
-        """Tell the watchdog; one that has ended needs no telling."""
+        """Send the watchdog a command, unless it has ended."""
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._orders.write(order)

@@ -1,15 +1,14 @@
-"""Runs one command and sees to it that it never outlives the process that wanted it.
+"""Runs one command and makes sure that it never outlives the process that started it.
 
-A program of its own, started by `supervised.py`; it imports nothing but the standard library. It holds the reading end
-of a pipe whose writing end only the parent has. When the parent dies, in whatever way, kill -9 included, the pipe
-closes, and the watchdog kills the command and removes the folder it was told to. Where the system offers it (Linux),
-the command also dies with the watchdog.
+A separate program, started by `supervised.py`; it imports only the standard library. It holds the read end of a pipe
+whose write end only the parent has. When the parent dies in any way, kill -9 included, the pipe closes, and the
+watchdog kills the command and removes FOLDER. On Linux the command also dies with the watchdog.
 
     python watchdog.py LOG FOLDER COMMAND...
 
 LOG receives the command's output. FOLDER is removed when the parent is gone; empty keeps everything. The command's
-process id is the only line on standard output. On standard input, `t` asks the command to end and `k` ends it. The exit
-status is the command's (negative ones plus 256).
+process id is the only line on standard output. On standard input, `t` asks the command to end and `k` kills it. The
+exit status is the command's (negative ones plus 256).
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_watchdog() -> None:
-    """In the command, before it begins: be killed when the watchdog dies.
+    """Runs in the command's process before it starts: be killed when the watchdog dies.
 
-    The signal comes when the *thread* that started the command ends, which is why this must not happen in the parent,
-    where any thread may start a broker; the watchdog has only one.
+    The signal is sent when the *thread* that started the command ends. So this must not happen in the parent, where any
+    thread may start a broker; the watchdog has only one thread.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -47,9 +46,9 @@ def _start(log: str, command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _watch(child: subprocess.Popen[bytes], parent: int) -> bool:
-    """Pass orders on until the command has ended (False) or the parent has gone (True).
+    """Forward the parent's commands until the child has ended (False) or the parent is gone (True).
 
-    A fork of the parent may hold the pipe open, so the parent's id is looked at as well.
+    A fork of the parent may hold the pipe open, so the parent's id is checked as well.
     """
     while child.poll() is None:
         readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
@@ -68,7 +67,7 @@ def _end(_signal: int, _frame: object) -> None:
 
 
 def main(log: str, folder: str, *command: str) -> int:
-    """Run `command` to its end, or to the parent's."""
+    """Run `command` until it or the parent ends."""
     parent = os.getppid()
     signal.signal(signal.SIGTERM, _end)
     child = _start(log, list(command))

@@ -1,25 +1,25 @@
-"""An ECTicket that misbehaves when told: every rule of the specification, no money, and faults on demand.
+"""An ECTicket with faults on demand: every rule of the specification, and no money.
 
 Theory of operation
 ===================
 
-    bytes ──reception──> envelope accepted? ──faults──> what goes wrong with this call?
+    bytes ──envelope_check──> envelope accepted? ──faults──> what goes wrong with this call?
                                    │
-                                   └──desk──> services ──reading, judging──> books, catalogue, reports
-                                         └──> one Turn: what the client gets, and when ──web──> the socket
+                                   └──simulator──> services ──payload_parsing, issue_validation──> order_store,
+                                         │                                                          catalogue, reports
+                                         └──> one SimulatedResponse: the answer and its delay ──web──> the socket
 
-    a click, or POST /_/orders/... ──box_office──> uses: what became of tickets
-                                          └──> notifications ──outbox──> what is due, how often ──sender──> the socket
+    a click, or POST /_/orders/... ──redemption──> ticket_states: what became of tickets
+                                         └──> notifications ──notification_queue──> what is due ──notification_sender──>
+                                                                                                             the socket
 
-All that decides is pure and takes the time as an argument: the *books* know what is issued when, the *uses* what became
-of tickets, the *outbox* what is to be told when, the *faults* whom they hit; the *desk* and the *box office* put them
-together. Only `web`, `connection`, `sender` and `running` know sockets. Nothing survives the process, and memory is
-bounded: by `max_orders` orders (never forgotten; when full, Issue is refused), as many late effects, `max_items` items,
-`max_notifications` notifications (finished ones are forgotten, open ones never), 100 faults, and counters whose names
-are few.
+All decisions are pure and take the time as an argument. Only `web`, `connection`, `notification_sender` and `running`
+use sockets. Nothing survives the process, and memory is bounded: `max_orders` orders (none is ever forgotten; when
+full, Issue is refused), as many late effects, `max_items` items, `max_notifications` notifications (finished ones are
+forgotten, open ones never), 100 faults, and counters with a fixed set of names.
 
-What ECPay has not documented is assumed, named so and changeable: every code but 1 (`codes`), how reports are written,
-what a repeated number is told, what notifications look like. The manual is `docs/sandbox.md`.
+What ECPay has not documented is assumed, named as assumed, and can be changed: every code except 1 (`codes`), the
+format of reports, the answer to a repeated number, the shape of notifications. The manual is `docs/sandbox.md`.
 """
 
 from adapter.dev.sandbox.running import RunningSandbox, serve

@@ -1,7 +1,7 @@
-"""The items on sale: what may be issued, as which kind of voucher, and whether it is on the shelf just now.
+"""The items on sale: number, voucher kind, price, and whether each is listed.
 
-The voucher kind of an order's items decides whether it goes by MerchantTradeNo or FreeTradeNo (spec, Issue), so the
-sandbox needs items of both kinds. It refuses to know merchants: every merchant sells the same items.
+The voucher kind of an order's items decides between MerchantTradeNo and FreeTradeNo (spec, Issue), so the sandbox needs
+items of both kinds. Every merchant sells the same items.
 """
 
 from __future__ import annotations
@@ -71,26 +71,26 @@ BUILT_IN_ITEMS: Final = (
     _pickup("OFF00001", "已下架提貨券", 500, listed=False),
     _gift("OFF00002", "已下架贈品券", 100, listed=False),
 )
-"""What every sandbox sells at start: six pickup and three gift items on the shelf, one of each delisted."""
+"""Items at start: six pickup and three gift items that are listed, and one of each that is delisted."""
 
 
 class ItemCatalogue:
-    """The items by number; at most `max_items` of them, so that memory stays bounded."""
+    """The items by number; at most `max_items`, so that memory stays bounded."""
 
     def __init__(self, items: Iterable[CatalogueItem], *, max_items: int) -> None:
         self._items = {item.item_no: item for item in items}
         self._max_items = max_items
 
     def find(self, item_no: str) -> CatalogueItem | None:
-        """The item of that number, listed or not."""
+        """The item with this number, listed or not."""
         return self._items.get(item_no)
 
     def items(self) -> tuple[CatalogueItem, ...]:
-        """Every item, in the order they came."""
+        """Every item, in the order of creation."""
         return tuple(self._items.values())
 
     def put(self, item_no: str, change: Mapping[str, object], now: datetime) -> CatalogueItem:
-        """Change an item, or make one (`ticket_type` then is required), from the JSON of `PUT /_/items/{item_no}`.
+        """Change an item, or create one (then `ticket_type` is required), from the JSON of `PUT /_/items/{item_no}`.
 
         Raises:
             SettingsError: an unknown field, a wrong value, a bad number, or the catalogue is full.
@@ -98,7 +98,7 @@ class ItemCatalogue:
         known = self._items.get(item_no)
         problems = [*_item_no_problems(item_no), *_change_problems(change)]
         if known is None and "ticket_type" not in change:
-            problems.append(f"{item_no} is a new item: say its ticket_type (pickup or gift)")
+            problems.append(f"{item_no} is a new item: give its ticket_type (pickup or gift)")
         if known is None and len(self._items) >= self._max_items:
             problems.append(f"the catalogue is full: it holds {self._max_items} items")
         if problems:

@@ -1,8 +1,7 @@
 """The one table of every number the sandbox answers with.
 
-ECPay's own list of codes could not be read, so every value here except 1 is ASSUMED: it exists because some number must
-be sent, it can be changed by setting, and no client may ever act on one of them. The table refuses to know what a
-reason is refused for; that is said where the rule is judged.
+ECPay's own list of codes could not be read, so every value except 1 is ASSUMED: some number must be sent, a setting can
+change it, and no client may act on it. The rule for each reason is in the module that checks it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MESSAGE_LENGTH: Final = 200
 
 
 class Reason(StrEnum):
-    """Why a call is not answered with 1; the value is the name in the settings and in the statistics."""
+    """Why a call is not answered with 1; the value is its name in the settings and in the statistics."""
 
     NOT_AN_ENVELOPE = "not_an_envelope"
     UNKNOWN_MERCHANT = "unknown_merchant"
@@ -46,7 +45,7 @@ class Reason(StrEnum):
 
 ASSUMED: Final[Mapping[Reason, int]] = MappingProxyType(
     {
-        # TransCode. 0 and 999 are what ECPay's AI skill repository says of sister services (unverified for ECTicket).
+        # TransCode. 0 and 999 are the values that ECPay's AI skill repository gives for sister services (unverified).
         Reason.NOT_AN_ENVELOPE: 0,
         Reason.UNKNOWN_MERCHANT: 0,
         Reason.TIMESTAMP: 0,
@@ -70,14 +69,14 @@ ASSUMED: Final[Mapping[Reason, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRefusal:
-    """A call that is not carried out: the reason decides the number, the message says it in words."""
+    """A call that is not carried out: the reason decides the number, the message explains it."""
 
     reason: Reason
     message: str
 
 
 def code_table(changes: Mapping[str, int]) -> Mapping[Reason, int]:
-    """The assumed numbers with `changes` (by name of the reason) laid over them.
+    """The assumed numbers, replaced by `changes` (by name of the reason).
 
     Raises:
         SettingsError: a name is not a `Reason`, or a number is 1, which would turn a refusal into a success.
@@ -93,7 +92,7 @@ def _problem(name: str, code: int) -> str | None:
     if name not in names:
         nearest = get_close_matches(name, names, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"allowed: {', '.join(names)}"
-        return f"codes: {name!r} is not a reason the sandbox refuses for; {hint}"
+        return f"codes: {name!r} is not a reason for a refusal; {hint}"
     if code == SUCCESS:
         return f"codes.{name}: 1 means success and cannot stand for a refusal"
     return None

@@ -1,8 +1,7 @@
-"""The server's side of a connection, so that an answer can be lost for real: the socket closes and nothing was said.
+"""The server's side of a connection, so that an answer can really be lost: the socket closes without an answer.
 
-ASGI offers no way to break a connection; uvicorn's protocol knows its transport and copies its `app_state` into the
-`state` of every request, and that is the whole bridge. An application served by anything else finds no connection
-there and says so.
+ASGI cannot break a connection. uvicorn's protocol knows its transport and copies its `app_state` into the `state` of
+every request; this module uses that. Under any other server no connection is found there, and RuntimeError is raised.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Connection:
         self._transport = transport
 
     def close(self, *, reset: bool) -> None:
-        """Close the socket now, unsent bytes and all; `reset` sends RST where FIN would do."""
+        """Close the socket now and discard unsent bytes; `reset` sends RST instead of FIN."""
         sock = self._transport.get_extra_info("socket")
         if reset and sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -34,7 +33,7 @@ class Connection:
 
 
 class SandboxProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with the connection within reach of the application."""
+    """uvicorn's HTTP/1.1 protocol, which makes the connection available to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn itself
         """Put the connection into the state of every request that comes over it."""
@@ -55,7 +54,7 @@ def connection_of(scope: Scope) -> Connection:
 
 
 async def gone_within(receive: Receive, seconds: float) -> bool:
-    """Wait that long, or until the client (or the sandbox itself) has closed the connection; whether it has."""
+    """Wait until the client (or the sandbox) closes the connection, at most `seconds`; True if it was closed."""
     try:
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":

@@ -1,6 +1,6 @@
-"""What the operator of a sandbox can see and do: orders and their tickets, notifications, counters, items, faults.
+"""The operator's HTTP API: orders and their tickets, notifications, counters, items, faults.
 
-Answers are JSON; what is wrong with a request is told in sentences, with HTTP 400. No customer data is shown.
+Answers are JSON. HTTP 400 lists every problem of a request. No customer data is shown.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def control_routes(simulator: Simulator, now: Callable[[], datetime]) -> list[Ro
 
 
 class ControlApi:
-    """Handles the operator's requests at a desk."""
+    """Handles the operator's requests for one simulator."""
 
     def __init__(self, simulator: Simulator, now: Callable[[], datetime]) -> None:
         self._simulator = simulator
         self._now = now
 
     async def orders(self, request: Request) -> JSONResponse:
-        """One page of orders, first come first; or the newest first, of those whose number holds the `search`."""
+        """One page of orders, oldest first; or the newest first, of those whose number contains `search`."""
         now = self._caught_up()
         store, query = self._simulator.order_store, request.query_params
         newest_first = "search" in query or query.get("order") == "newest"
@@ -74,7 +74,7 @@ class ControlApi:
         return _problems(404, _NO_ORDER) if key is None else JSONResponse(self._whole(key, now))
 
     async def use(self, request: Request) -> JSONResponse:
-        """Redeem or refund a ticket, or all of an order that can be; the answer is the order as it then is."""
+        """Redeem or refund one ticket, or every possible one of an order; the answer is the order afterwards."""
         ticket_no = _ticket_no(await _json(request, empty={}))
         act, now, key = _act(request.path_params["act"]), self._caught_up(), self._key(request)
         if act is None or key is None:
@@ -85,7 +85,7 @@ class ControlApi:
         return JSONResponse({"used": done.ticket_nos, "notifications": done.notifications, **self._whole(key, now)})
 
     async def notifications(self, request: Request) -> JSONResponse:
-        """The notifications that are remembered, the newest first; of one order with `trade_no` in the query."""
+        """The stored notifications, the newest first; of one order with `trade_no` in the query."""
         trade_no, page, queue = (
             request.query_params.get("trade_no"),
             _Page.of(request),
@@ -118,7 +118,7 @@ class ControlApi:
         return JSONResponse({"items": [describe(item) for item in self._simulator.catalogue.items()]})
 
     async def put_item(self, request: Request) -> JSONResponse:
-        """Put an item on or off the shelf, change it, or make a new one."""
+        """List or delist an item, change it, or create one."""
         change = await _json(request)
         if not isinstance(change, dict):
             raise SettingsError('the body must be a JSON object like {"listed": false}')
@@ -127,7 +127,7 @@ class ControlApi:
         )
 
     async def faults(self, request: Request) -> JSONResponse:
-        """Show the faults in force, after putting others in their place or clearing them."""
+        """Show the faults in force, after replacing (PUT) or clearing them (DELETE)."""
         if request.method == "PUT":
             faults, seed = read_faults(await _json(request))
             self._simulator.faults.arm(*faults, seed=seed)
@@ -166,7 +166,7 @@ class _Page:
 
     @classmethod
     def of(cls, request: Request) -> _Page:
-        """The part that `offset` and `limit` in the query ask for."""
+        """The part that `offset` and `limit` in the query select."""
         offset = _natural(request.query_params.get("offset"), 0)
         limit = _natural(request.query_params.get("limit"), PAGE_SIZE)
         if offset is None or limit is None or not 1 <= limit <= LARGEST_PAGE:
@@ -174,11 +174,11 @@ class _Page:
         return cls(offset=offset, limit=limit)
 
     def cut(self, entries: Iterable[_Entry]) -> Iterator[_Entry]:
-        """Only these entries."""
+        """Only the entries of this part."""
         return islice(entries, self.offset, self.offset + self.limit)
 
     def described(self) -> dict[str, int]:
-        """What the answer says of the part."""
+        """The fields of the answer that describe the part."""
         return {"offset": self.offset, "limit": self.limit}
 
 
@@ -193,7 +193,7 @@ def _act(name: str) -> Act | None:
 
 
 def _ticket_no(document: object) -> str | None:
-    """The ticket that is meant; None for all of the order."""
+    """The ticket that the body names; None for all of the order."""
     if not isinstance(document, dict) or document.keys() - {"ticket_no"}:
         raise SettingsError('the body must be {} for all tickets, or {"ticket_no": "..."} for one')
     ticket_no = document.get("ticket_no")
@@ -222,7 +222,7 @@ def _problems(status: int, *problems: str) -> JSONResponse:
 
 
 def _with_problems(handler: Handler) -> Handler:
-    """Answer 400 with every problem, where a handler refuses what it was given."""
+    """Answer 400 with every problem if a handler rejects the request."""
 
     async def handle(request: Request) -> JSONResponse:
         try:

@@ -1,9 +1,9 @@
-"""Keeps foreign web pages from operating the sandbox through the browser of whoever is looking at one.
+"""Keeps other web pages from operating the sandbox through a browser on this machine.
 
-A browser names the page a request comes from in `Origin`, and asks before it sends JSON across origins; nobody here
-answers such questions. So whatever changes something must come from the sandbox's own page or from no page at all, and
-a POST must be JSON. Its own page is one that was opened by an address, by `localhost` or by the configured host: any
-other name could have been made to point here by a stranger.
+A browser names the requesting page in `Origin`, and sends a preflight request before cross-origin JSON; the sandbox
+does not answer it. So a request that changes something must come from the sandbox's own page or from no page at all,
+and a POST must be JSON. Its own page is one opened by an IP address, by `localhost` or by the configured host: a
+stranger could make any other name point here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def rejection_reason(method: str, headers: Mapping[str, str], host: str) -> str | None:
-    """Why a request is not carried out, in a sentence; `headers` by lower-case name, `host` as configured."""
+    """Why a request is rejected, as a sentence; `headers` by lower-case name, `host` as configured."""
     if method in _HARMLESS:
         return None
     origin = headers.get("origin")
     if origin is not None and not _is_same_origin(origin, headers.get("host", ""), host):
-        return "another web page asked for this; open the sandbox by its address or as localhost"
+        return "another web page sent this request; open the sandbox by its address or as localhost"
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if method == "POST" and media_type != "application/json":
         return "a POST must have the content type application/json"
@@ -50,14 +50,14 @@ def _is_address(name: str) -> bool:
 
 
 class SameOriginOnly:
-    """Answers 403 to what `rejection_reason` objects to."""
+    """Answers 403 to every request that `rejection_reason` rejects."""
 
     def __init__(self, app: ASGIApp, *, host: str) -> None:
         self._app = app
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request pass, or answer it."""
+        """Pass the request on, or answer it."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         problem = rejection_reason(scope["method"], headers, self._host)
         if problem is None:

@@ -1,8 +1,8 @@
-"""The door: whether an envelope is accepted, judged on the bytes as they came.
+"""Checks whether an envelope is accepted, on the bytes as received.
 
-The protocol's own `open_request` is lenient, as a receiver should be. ECTicket's strictness is not ours to be lenient
-about, so the wire's types, the clock and the one official encoder are judged here, before and after it. What the door
-refuses is answered with TransCode ≠ 1 and an empty Data; it refuses to know what is asked for inside.
+The protocol's `open_request` is lenient, as a receiver should be. ECTicket is strict, so the types on the wire, the
+clock and the one official encoder are checked here, before and after it. A rejected envelope is answered with
+TransCode ≠ 1 and an empty Data. Does not interpret the payload.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidEnvelope:
-    """An envelope that is not accepted, with its header and its merchant as far as they are known."""
+    """A rejected envelope, with its header and merchant as far as they are known."""
 
     refusal: CallRefusal
     header: Header
@@ -52,14 +52,14 @@ class InvalidEnvelope:
 
 
 class EnvelopeCheck:
-    """Opens requests of the merchants of `settings`."""
+    """Opens requests of the merchants in `settings`."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         self._merchants = {(each.merchant_id, each.platform_id): each for each in settings.merchants}
 
     def receive(self, body: bytes, now: datetime) -> Received | InvalidEnvelope:
-        """Open a request, or say why it is not accepted."""
+        """Open a request, or return why it is rejected."""
         header = _header(body)
         if isinstance(header, CallRefusal):
             return InvalidEnvelope(refusal=header, header=Header())
@@ -83,7 +83,7 @@ class EnvelopeCheck:
         return None
 
     def _open(self, body: bytes, merchant: Merchant) -> Received | CallRefusal:
-        # A platform's merchant signs with the platform's keys (fact sheet 1.5); its own are no substitute here.
+        # A merchant of a platform signs with the platform's keys (fact sheet 1.5), never with its own.
         signer = Merchant(merchant_id=merchant.merchant_id, credentials=merchant.signing)
         try:
             request = open_request(body, lambda _merchant_id, _platform_id: signer)
@@ -100,7 +100,7 @@ class EnvelopeCheck:
 
 
 def invalid_envelope_body(invalid: InvalidEnvelope, trans_code: int, now: datetime) -> bytes:
-    """The answer to an envelope that is not accepted: nothing in it is encrypted or signed."""
+    """The answer to a rejected envelope: nothing in it is encrypted or signed."""
     envelope = {
         "PlatformID": invalid.header.platform_id,
         "MerchantID": invalid.header.merchant_id,

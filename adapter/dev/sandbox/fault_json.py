@@ -1,9 +1,9 @@
-"""The JSON of `/_/faults`: read strictly, told completely.
+"""The JSON of `/_/faults`: parsed strictly, and shown completely.
 
     {"seed": 7, "faults": [{"fault": "answer_lost_after", "rate": 0.1, "endpoint": "issue", "trade_no_prefix": "A"}]}
 
-A fault that is misspelt and silently ignored would make a test pass that proves nothing, so whatever is not understood
-is refused, with what is allowed. In the names of faults and endpoints `-` and `_` are the same.
+A misspelt fault that is silently ignored would make a test pass that proves nothing. So anything unknown is rejected,
+with what is allowed. In the names of faults and endpoints `-` and `_` are the same.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Every way in which the sandbox can misbehave, each a small value with its options.
+"""Every fault of the sandbox, each a small value with its options.
 
-Four things about a call can go wrong, and each fault touches exactly one of them, so that faults combine without
-surprises: the ANSWER (and with it whether the call has an effect), the DELAY before the answer, the JOB that issues the
-tickets, and the server's memory for REPEATS. Of each sending of a notification three more can: how many COPIES there
-are, its SEAL, and its DEPARTURE. What a fault does is carried out at the desk and by the sender; when it happens is
-decided in `faults.py`; this file refuses to know both.
+Four things about a call can go wrong, and each fault affects exactly one of them, so that faults combine without
+surprises: the ANSWER (and whether the call has an effect), the DELAY before the answer, the JOB that issues the
+tickets, and the server's memory for REPEATS. For each sending of a notification there are three more: the number of
+COPIES, the SEAL, and the DEPARTURE. `simulator` and `notification_sender` carry faults out; `faults` decides when they
+happen.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class CorruptedChecksum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance:
-    """A well-formed answer that refuses whatever was asked (RtnCode ≠ 1), with nothing carried out."""
+    """A well-formed answer that refuses the request (RtnCode ≠ 1); nothing is carried out."""
 
     rtn_code: int | None = None
     message: str = "System maintenance in progress."
@@ -87,9 +87,9 @@ class Maintenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """One endpoint refuses everything for `seconds` from the first call on, with nothing carried out.
+    """One endpoint refuses every call for `seconds` from the first call on; nothing is carried out.
 
-    `every_seconds`: it does so again that long after each beginning (0: never again).
+    `every_seconds`: the outage repeats with this period, counted from its start (0: it does not repeat).
     """
 
     seconds: float = 600.0
@@ -118,7 +118,7 @@ class NotAcceptedEnvelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
-    """The answer, whatever it is, comes `seconds` late; the effect is there at once."""
+    """The answer comes `seconds` late; the effect is immediate."""
 
     seconds: float = 5.0
 
@@ -137,12 +137,12 @@ class JobFails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptRepeats:
-    """The worst server: a trade number that was used before issues again, and is counted."""
+    """The worst server: a used trade number issues again, and the repeat is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuplicateNotification:
-    """The same notification is sent `copies` times in a row, whatever is answered."""
+    """The same notification is sent `copies` times in a row, whatever the answers are."""
 
     copies: int = 2
 
@@ -154,7 +154,7 @@ class TamperedNotification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedNotification:
-    """The notification leaves `seconds` later than it should; others overtake it."""
+    """The notification is sent `seconds` late; others overtake it."""
 
     seconds: float = 5.0
 
@@ -196,7 +196,7 @@ KINDS: Final[Mapping[str, type[Behaviour]]] = {
     "tampered_notification": TamperedNotification,
     "delayed_notification": DelayedNotification,
 }
-"""The names of the faults as `PUT /_/faults` knows them."""
+"""The faults by their names in `PUT /_/faults`."""
 
 _EVERY: Final = frozenset(Endpoint)
 _ISSUE: Final = frozenset({Endpoint.ISSUE})
@@ -217,7 +217,7 @@ TARGETS: Final[Mapping[type[Behaviour], frozenset[FaultTarget]]] = {
     TamperedNotification: _NOTIFICATIONS,
     DelayedNotification: _NOTIFICATIONS,
 }
-"""Where a fault makes sense; it never fires anywhere else."""
+"""Where a fault can happen; it never fires elsewhere."""
 
 
 def kind_of(behaviour: Behaviour) -> str:
@@ -226,7 +226,7 @@ def kind_of(behaviour: Behaviour) -> str:
 
 
 def slot_of(behaviour: Behaviour) -> str:
-    """Which thing about a call (answer, delay, job, repeats) or a sending (copies, seal, departure) this touches."""
+    """Which part of a call (answer, delay, job, repeats) or sending (copies, seal, departure) this affects."""
     match behaviour:
         case Slow():
             return "delay"

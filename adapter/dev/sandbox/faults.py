@@ -1,9 +1,9 @@
-"""Which calls and notifications are hit by which fault: matching, chance, counts and lock-outs; time is an argument.
+"""Decides which fault hits which call or notification: matching, chance, counts and lock-outs.
 
-Faults are tried in the order in which they were given. A call can be hit by one fault of each slot (`fault_types.py`);
-a fault whose slot is already taken does not see the call. Each sending of a notification counts as a call. Chance is
-drawn from one seeded generator per fault, so the same calls in the same order are hit again, whatever other faults
-there are.
+Time is an argument. Faults are tried in the order in which they were given. A call can be hit by one fault of each slot
+(`fault_types.py`); a fault whose slot is taken does not see the call. Each sending of a notification counts as a call.
+Each fault has its own seeded random generator, so the same calls in the same order are hit again, whatever other faults
+exist.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from adapter.dev.sandbox.fault_types import (
 from adapter.dev.sandbox.notifications import NotificationKind
 
 NEEDS_ENVELOPE: Final = (LateEffect, Maintenance, Outage, NotAcceptedEnvelope, CorruptedChecksum)
-"""What is done to an accepted envelope; one that is not accepted is turned away as always."""
+"""Replaces the answer to an accepted envelope; a rejected envelope is rejected as always."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What a fault can look at: the merchant where it is known, the number where the envelope was accepted."""
+    """What a fault can match: the merchant if it is known, the number if the envelope was accepted."""
 
     endpoint: FaultTarget
     merchant_id: str | None
@@ -54,9 +54,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRule:
-    """One order to misbehave: what, to which calls, and how often.
+    """One fault to inject: which, into which calls, and how often.
 
-    `arrivals` counts, from 1, the calls that fit all the matchers; `count` is how often the fault fires at most.
+    `arrivals` counts, from 1, the calls that fit all matchers; `count` is the maximum number of hits.
     """
 
     behaviour: Behaviour
@@ -69,7 +69,7 @@ class FaultRule:
     trade_no_prefix: str | None = None
 
     def fits(self, call: Call) -> bool:
-        """Whether this fault may hit that call at all."""
+        """Whether this fault may hit that call."""
         trade_no = call.trade_no or ""
         return (
             call.endpoint in TARGETS[type(self.behaviour)]
@@ -84,7 +84,7 @@ class FaultRule:
 
 @dataclass(slots=True, kw_only=True)
 class ArmedFault:
-    """A fault with its memory: how many calls it saw and how many it hit; an outage begins at the first it saw."""
+    """A fault with its counters: calls seen and calls hit; an outage starts at the first call seen."""
 
     fault: FaultRule
     chance: Random
@@ -93,7 +93,7 @@ class ArmedFault:
     began: datetime | None = None
 
     def fires(self, call: Call, now: datetime) -> bool:
-        """Count the call, and say whether this fault hits it."""
+        """Count the call and return whether this fault hits it."""
         fault = self.fault
         if not fault.fits(call):
             return False
@@ -117,7 +117,7 @@ class ArmedFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A merchant that is answered with 403 until then; `retry_after` says whether it is told how long."""
+    """A merchant that gets HTTP 403 until this time; `retry_after` adds the header of that name."""
 
     until: datetime
     retry_after: bool
@@ -125,7 +125,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectedFaults:
-    """All that goes wrong with one call or one sending; nothing does by default."""
+    """All faults of one call or one sending; none by default."""
 
     answer: AnswerFault | None = None
     slow: Slow | None = None
@@ -139,7 +139,7 @@ class InjectedFaults:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults in force. `fired` counts by name since the start, over every set of faults there was."""
+    """The faults in force. `fired` counts hits by name since the start, over all sets of faults."""
 
     seed: int = 0
     armed: tuple[ArmedFault, ...] = ()
@@ -147,7 +147,7 @@ class Faults:
     fired: Counter[str] = field(default_factory=Counter)
 
     def arm(self, *faults: FaultRule, seed: int | None = None) -> None:
-        """Put these faults in force instead of those before; lock-outs that were running end."""
+        """Replace the faults in force; running lock-outs end."""
         self.seed = self.seed if seed is None else seed
         self.armed = tuple(
             ArmedFault(fault=fault, chance=Random(f"{self.seed}/{index}")) for index, fault in enumerate(faults)
@@ -155,11 +155,11 @@ class Faults:
         self.locks.clear()
 
     def clear(self) -> None:
-        """Behave from now on; what was already set in motion (a late effect) still comes."""
+        """Remove all faults; late effects that have started still come."""
         self.arm()
 
     def inject(self, call: Call, now: datetime) -> InjectedFaults:
-        """Say what goes wrong with this call, and count it."""
+        """Return what goes wrong with this call, and count it."""
         if lock := self._lock(call, now):
             return InjectedFaults(lock=lock)
         injected, taken = InjectedFaults(), set[str]()
@@ -192,7 +192,7 @@ class Faults:
                 return replace(injected, answer=behaviour)
 
     def _lock(self, call: Call, now: datetime) -> Lock | None:
-        if isinstance(call.endpoint, NotificationKind):  # ECTicket is locked out of nothing itself
+        if isinstance(call.endpoint, NotificationKind):  # ECTicket does not lock itself out
             return None
         lock = self.locks.get(call.merchant_id or "")
         return lock if lock and now < lock.until else None

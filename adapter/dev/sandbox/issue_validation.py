@@ -1,7 +1,7 @@
-"""Whether an Issue request may become tickets: the field rules, and what only ECTicket can know.
+"""Whether an Issue request may become tickets: the field rules, and the rules that need the server's data.
 
-The field rules are `protocol.rules`, the same a client keeps; on top come the rules about things that live on the
-server: items and their kinds, the shelf, branches. Trade numbers are judged where they are entered.
+The field rules are those of `protocol.rules`, which clients use too. Added are the rules about items and their kinds,
+listing, and branches. `services` checks trade numbers.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from adapter.protocol.rules import Violation, issue_violations
 
 
 def field_refusal(violations: Iterable[Violation]) -> CallRefusal | None:
-    """What the broken field rules come to, if there are any."""
+    """The refusal for broken field rules, if there are any."""
     message = " ".join(str(violation) for violation in violations)
     return CallRefusal(reason=Reason.FIELD, message=message) if message else None
 
 
 class IssueValidator:
-    """Judges Issue requests by the rules, the catalogue and the branches of `settings`."""
+    """Checks Issue requests against the rules, the catalogue and the branches of `settings`."""
 
     def __init__(self, settings: SandboxSettings, catalogue: ItemCatalogue) -> None:
         self._settings = settings
         self._catalogue = catalogue
 
     def lines(self, request: IssueRequest, family: Family, today: date) -> tuple[StoredLine, ...] | CallRefusal:
-        """The lines to be booked, or the first thing that forbids it; `today` is Taipei's date."""
+        """The lines to store, or the first reason to refuse the request; `today` is the date in Taipei."""
         refusal = (
             field_refusal(issue_violations(request, today=today))
             or self._provider_problem(request, family)
@@ -62,8 +62,8 @@ class IssueValidator:
         return None
 
     def _line(self, request: IssueRequest, entry: TicketInfo, today: date) -> StoredLine | CallRefusal:
-        # IsImmediate 1: "this field is fixed as the date of ticket issuance" (spec, Issue), and so it is for all types
-        # that are always immediate.
+        # IsImmediate 1: "this field is fixed as the date of ticket issuance" (spec, Issue); the same holds for all
+        # types that are always immediate.
         presale = request.issue_type is IssueType.ELECTRONIC and request.is_immediate is False
         start = entry.start_date if presale and entry.start_date else today
         if request.issue_type is IssueType.SERIAL_NUMBER:
@@ -85,7 +85,7 @@ class IssueValidator:
 
 
 def _serial_line(entry: TicketInfo, start: date) -> StoredLine:
-    """Serial numbers name no listed item; the date that only gift vouchers may have tells what they are."""
+    """Serial numbers name no listed item; ExpireDate, which only gift vouchers may have, decides their kind."""
     return StoredLine(
         item_no=None,
         name=entry.item_name or "",
@@ -105,10 +105,10 @@ def _store_problem(store_id: str | None, stores: Mapping[str, bool]) -> CallRefu
 
 
 def _voucher_problem(lines: Iterable[StoredLine]) -> CallRefusal | None:
-    """ExpireDate exactly with gift vouchers, by what the items are.
+    """ExpireDate is given for gift vouchers and for nothing else, according to the items' kinds.
 
-    The field rules hold FreeTradeNo to orders in which every entry expires, and MerchantTradeNo to all others; so with
-    this rule the number, too, is decided by the items.
+    The field rules require FreeTradeNo for orders in which every entry expires, and MerchantTradeNo for all others; so
+    with this rule the items also decide the kind of number.
     """
     for line in lines:
         gift = line.ticket_type is TicketType.GIFT

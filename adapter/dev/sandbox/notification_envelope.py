@@ -1,11 +1,11 @@
-"""A notification's envelope, and what a merchant's answer to it comes to.
+"""A notification's envelope, and the verdict on a merchant's answer to it.
 
 ECPay's pages show a notification as a *request* (RqHeader, no TransCode); its AI guides show it as an answer. Both
-shapes can be had, because a receiver must understand both. The answer must be the envelope with RtnCode 1; `1|OK`,
-which other services of ECPay take, counts only when the settings are lenient, and is then named for what it is.
+shapes are available, because a receiver must understand both. The answer must be the envelope with RtnCode 1. `1|OK`,
+which other services of ECPay accept, counts only under lenient settings, and the delivery log names it.
 
-The JSON has a space after each comma and colon: receivers that verify a text they wrote anew, or that encode a space
-otherwise than the sender, are found out.
+The JSON has a space after each comma and colon, which reveals receivers that verify re-serialised text or that encode a
+space differently from the sender.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OTHER_DIGIT = str.maketrans("0123456789ABCDEF", "123456789ABCDEF0")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What an answer, or its absence, comes to: a name out of few, and what is to be said about it."""
+    """The verdict on an answer, or on its absence: one of a few names, and a message."""
 
     name: str
     message: str
@@ -43,7 +43,7 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """Whether the notification need not be sent again."""
+        """Whether the notification is not sent again."""
         return self.name in (ACCEPTED, ACCEPTED_LENIENTLY)
 
 
@@ -72,7 +72,7 @@ def wrong_checksum(checksum: str) -> str:
 
 
 def judge(status: int, body: bytes, merchant: Merchant, settings: SandboxSettings) -> Verdict:
-    """What this HTTP answer comes to."""
+    """The verdict on this HTTP answer."""
     if status != 200:
         return Verdict(name=http_outcome(status), message=f"HTTP {status} instead of 200", http_status=status)
     if body.strip() == PLAIN_OK:

@@ -1,11 +1,11 @@
-"""The outbox: which notification is to be sent when, how often, and what came back.
+"""The notification queue: what is to be sent when, how often, and what was answered.
 
-Pure but for its memory: moments come in as arguments, and nothing is sent here. ECPay sends by a daily job and, when
-the answer is not RtnCode 1, again after 5 to 15 minutes, up to four times (page 46921). Here the first sending is due
-after `notify_after_seconds`, and each further one after 0.5 to 1.5 times `notify_again_seconds`.
+Time is an argument, and nothing is sent here. ECPay sends by a daily job and, if the answer is not RtnCode 1, again
+after 5 to 15 minutes, up to four times (page 46921). Here the first sending is due after `notify_after_seconds`, and
+each further one after 0.5 to 1.5 times `notify_again_seconds`.
 
-Memory: at most `max_notifications`, of which the oldest finished ones make room; while all of them are open, nothing
-new is taken, and the redemption that would make it is declined instead of going untold.
+Memory: at most `max_notifications`; the oldest finished ones make room. While all of them are open, nothing is added,
+and the redemption that needs a notification is declined, so that no notification is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adapter.dev.sandbox.settings import SandboxSettings
 
 @unique
 class State(StrEnum):
-    """Where a notification stands."""
+    """The state of a notification."""
 
     WAITING = "waiting"
     UNDER_WAY = "under_way"
@@ -44,12 +44,12 @@ STEPS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.GIVEN_UP: frozenset(),
     }
 )
-"""The legal steps from each state."""
+"""The legal transitions from each state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One POST and what came of it; `copy` counts the identical ones of the same attempt, from 1."""
+    """One POST and its result; `copy` counts the identical ones of the same attempt, from 1."""
 
     attempt: int
     copy: int
@@ -60,7 +60,7 @@ class Sent:
 
 @dataclass(slots=True, kw_only=True)
 class Delivery:
-    """A notification on its way; `attempt` counts from 1 and is the one that is due, under way or the last."""
+    """A notification to deliver; `attempt` counts from 1 and is the due, the running or the last one."""
 
     number: int
     notification: OutgoingNotification
@@ -87,11 +87,11 @@ class NotificationQueue:
         self.answers: Counter[str] = Counter()
         self.tampered_accepted = 0
         self.on_change: Callable[[], None] = _ignore_change
-        """Told when something new is due; whoever sends sets it."""
+        """Called when a notification becomes due; the sender sets it."""
 
     @property
     def room(self) -> int:
-        """How many notifications can be taken now."""
+        """How many notifications can be added now."""
         return self._settings.max_notifications - self.open_count
 
     @property
@@ -100,7 +100,7 @@ class NotificationQueue:
         return self._states[State.WAITING] + self._states[State.UNDER_WAY]
 
     def add(self, notification: OutgoingNotification, now: datetime) -> None:
-        """Take one notification; whoever adds has looked at `room`."""
+        """Add one notification; the caller has checked `room`."""
         if len(self._deliveries) >= self._settings.max_notifications:
             del self._deliveries[self._finished.popleft()]
         injected = self._inject(notification, now)
@@ -113,7 +113,7 @@ class NotificationQueue:
         self._schedule(delivery)
 
     def take(self, now: datetime, most: int) -> Iterator[Delivery]:
-        """The notifications to be sent now, at most so many, each noted as under way."""
+        """Up to `most` notifications to send now, each marked as under way."""
         for _ in range(most):
             if not self._due or self._due[0][0] > now:
                 return
@@ -122,7 +122,7 @@ class NotificationQueue:
             yield delivery
 
     def note(self, delivery: Delivery, sent: Iterable[Sent], now: datetime) -> None:
-        """Note what came of an attempt, and plan the next where none of its answers was accepted."""
+        """Record the results of an attempt, and schedule the next one if no answer was accepted."""
         latest = list(sent)
         delivery.sent.extend(latest)
         self.answers.update(each.verdict.name for each in latest)
@@ -136,11 +136,11 @@ class NotificationQueue:
             self._schedule_resend(delivery, now)
 
     def next_due(self) -> datetime | None:
-        """When there is something to be sent; None when nothing waits."""
+        """When the next notification is due; None if none is waiting."""
         return self._due[0][0] if self._due else None
 
     def newest(self) -> Iterator[Delivery]:
-        """Every notification that is remembered, the newest first."""
+        """Every stored notification, the newest first."""
         return reversed(self._deliveries.values())
 
     def __len__(self) -> int:
@@ -183,4 +183,4 @@ class NotificationQueue:
 
 
 def _ignore_change() -> None:
-    """Nobody sends."""
+    """No sender is attached."""

@@ -1,7 +1,7 @@
-"""Carries the outbox out over HTTP: at most `notify_concurrency` POSTs at once, and never to anywhere else.
+"""Sends the queued notifications over HTTP: at most `notify_concurrency` POSTs at once.
 
-The only addresses it knows are those that Issue requests gave; it follows no redirect and asks no proxy. What an answer
-means is judged elsewhere; here only the ways are named in which none came.
+It connects only to addresses from Issue requests, follows no redirect and uses no proxy. `notification_envelope` judges
+answers; this module names the ways in which no answer came.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from adapter.protocol.credentials import Merchant
 
 LARGEST_ANSWER: Final = 65_536
 POLL_SECONDS: Final = 0.1
-"""A clock that is moved (a test's) wakes nobody, so while something waits it is looked at this often."""
+"""Polling interval while something waits: a clock that a test moves wakes no sleeping task."""
 
 
 class NotificationSender:
-    """Sends what is due, for as long as `run` runs."""
+    """Sends due notifications while `run` runs."""
 
     def __init__(self, queue: NotificationQueue, settings: SandboxSettings, now: Callable[[], datetime]) -> None:
         self._queue = queue
@@ -40,7 +40,7 @@ class NotificationSender:
         queue.on_change = self._wake.set
 
     async def run(self) -> None:
-        """Send until cancelled; what is under way then is broken off."""
+        """Send until cancelled; running requests are then aborted."""
         try:
             async with asyncio.TaskGroup() as sendings:
                 while True:
@@ -59,12 +59,12 @@ class NotificationSender:
 
     @cached_property
     def _client(self) -> httpx.AsyncClient:
-        """Made when first needed, because certificates take a while to load; a kept connection could be a dead one."""
+        """Made at first use, because certificates are slow to load; a kept-alive connection could be dead."""
         limits = httpx.Limits(max_connections=self._settings.notify_concurrency, max_keepalive_connections=0)
         return httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False, timeout=None)  # noqa: S113 # `_post` limits the whole of it
 
     async def _until_due(self) -> None:
-        """Wait until something may be due and can be sent, or until something has changed."""
+        """Wait until something may be due and can be sent, or until something changed."""
         self._wake.clear()
         due = self._queue.next_due()
         if due is None or not self._free:
@@ -77,7 +77,7 @@ class NotificationSender:
                     await self._wake.wait()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """One attempt, with as many identical POSTs as the faults ask for, one after another."""
+        """One attempt: as many identical POSTs as the faults require, one after another."""
         sent = [await self._send(delivery, copy) for copy in range(1, delivery.injected.copies + 1)]
         self._queue.note(delivery, sent, self._now())
         self._free += 1
@@ -125,9 +125,9 @@ class NotificationSender:
 
 
 def _usable(url: str) -> bool:
-    """Whether there can be a connection at all: a host, and a port that exists.
+    """Whether a connection is possible at all: a host, and a port that exists.
 
-    Issue takes any text that looks like an address, and deep below the client some of them raise what none documents.
+    Issue accepts any text that looks like an address, and below the HTTP client some of them raise undocumented errors.
     """
     try:
         address = httpx.URL(url)

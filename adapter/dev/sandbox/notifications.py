@@ -1,8 +1,8 @@
-"""What ECTicket tells a merchant when tickets are redeemed or refunded: the two notifications and their Data.
+"""The two notifications that ECTicket sends to a merchant when tickets are redeemed or refunded, and their Data.
 
 The field list of the status change could not be read on ECPay's pages; it is the union of what others have seen (fact
-sheet 4). A refund is told twice, as the pages have it: its money once to RefundNotifyURL, and each ticket's new state
-to UseStatusNotifyURL. When and how a notification is sent is not known here.
+sheet 4). A refund causes both, as the pages have it: its money once to RefundNotifyURL, and each ticket's new state to
+UseStatusNotifyURL. `notification_queue` decides when they are sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adapter.protocol.query_item_info import TicketType
 
 @unique
 class NotificationKind(StrEnum):
-    """The two notifications; the value is their name in faults, in the delivery log and on the page."""
+    """The two notifications; the value is the name in faults, in the delivery log and on the page."""
 
     REFUND = "refund_notification"
     USE_STATUS = "use_status_notification"
@@ -36,7 +36,7 @@ USE_STATUS_NUMBERS: Final[Mapping[UseStatus, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingNotification:
-    """One fact to be told: where to, about which order, and the payload of Data."""
+    """One notification: its address, its order, and the payload of Data."""
 
     kind: NotificationKind
     url: str
@@ -48,7 +48,7 @@ class OutgoingNotification:
 
 
 def use_status_notification(order: StoredOrder, ticket: Ticket, status: UseStatus) -> OutgoingNotification | None:
-    """The change of one ticket's state; None when the order named no UseStatusNotifyURL."""
+    """The change of one ticket's state; None if the order has no UseStatusNotifyURL."""
     url = order.request.use_status_notify_url
     if url is None:
         return None
@@ -74,7 +74,7 @@ def use_status_notification(order: StoredOrder, ticket: Ticket, status: UseStatu
 def refund_notification(
     order: StoredOrder, *, amount: int, total: int, extra_fields: bool
 ) -> OutgoingNotification | None:
-    """The money of a refund, `total` with all refunds before; None without RefundNotifyURL or a pickup voucher.
+    """The money of a refund, `total` with all earlier refunds; None without RefundNotifyURL or a pickup voucher.
 
     "When a pickup voucher order is refunded, the ECTicket Server will actively notify" (spec, Issue, RefundNotifyURL).
     """

@@ -1,12 +1,12 @@
-"""The books: every order the sandbox received, and what may be known of it at a given moment.
+"""The order store: every order the sandbox received, and what is known of it at a given moment.
 
-Nothing here waits. An order is entered with the moments at which it becomes visible and at which its job ends, and its
-status is a function of the time asked for; so the books can be tested as a table, and a restart of a clock restarts
-nothing else. The books refuse to judge: whoever enters an order has checked it.
+Nothing here waits. An order is stored with the moments at which it becomes visible and at which its job ends, and its
+status is a function of the time. So tests can check it as a table, and a moved clock needs no timers. Does not
+validate: the caller has checked the order.
 
 Memory: at most `max_orders` orders are held, repeats included, and none is ever forgotten, because a forgotten trade
-number would be accepted again and quietly falsify a count. Tickets are not stored; they follow from their order, and
-what became of them is kept apart (`ticket_states.py`).
+number would be accepted again and falsify a count. Tickets are not stored; they follow from their order, and
+`ticket_states.py` holds what became of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adapter.protocol.query_item_info import TicketType
 from adapter.protocol.taipei import TAIPEI
 
 Key: TypeAlias = tuple[str, TradeNo]
-"""Merchant and trade number: the name of an order, unique for ever (spec, Issue)."""
+"""Merchant and trade number: the identity of an order, unique for ever (spec, Issue)."""
 
 _DIGITS: Final = string.digits + string.ascii_uppercase
 _CODE_CHARACTERS: Final = string.digits + string.ascii_letters
@@ -35,7 +35,7 @@ SEQUENCE_LIMIT: Final = len(_DIGITS) ** 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLine:
-    """One element of TicketInfo with what the catalogue adds to it; `price` is NT$ for one ticket."""
+    """One element of TicketInfo with the catalogue's data; `price` is NT$ for one ticket."""
 
     item_no: str | None
     name: str
@@ -52,7 +52,7 @@ class StoredLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """How the issuing of an order goes: `ends_at` None is never, `failure` is the Remark of one that fails."""
+    """How an order is issued: `ends_at` None means never, `failure` is the Remark of a failing job."""
 
     ends_at: datetime | None
     failure: str | None = None
@@ -91,7 +91,7 @@ class StoredOrder:
         return sum(line.quantity * line.price for line in self.lines)
 
     def status(self, now: datetime) -> IssueStatus:
-        """The Status QueryIssueResult gives at that moment."""
+        """The Status that QueryIssueResult gives at that moment."""
         if self.job.ends_at is None or now < self.job.ends_at:
             return IssueStatus.IN_PROGRESS
         return IssueStatus.ISSUED if self.job.failure is None else IssueStatus.FAILED
@@ -116,7 +116,7 @@ class Ticket:
 
 
 def tickets(order: StoredOrder) -> Iterator[Ticket]:
-    """The tickets of an order, always the same ones; whether they exist yet is the status's business."""
+    """The tickets of an order, always the same ones; `status` says whether they exist yet."""
     day = f"{order.received_at.astimezone(TAIPEI):%Y%m%d}"
     index = 0
     for line in order.lines:
@@ -153,7 +153,7 @@ class OrderStore:
         job: Job,
         platform_id: str | None = None,
     ) -> StoredOrder | None:
-        """Note one accepted Issue call; a number known already is issued once more. None: full, nothing was entered."""
+        """Store one accepted Issue call; a known number is issued once more. None if full; nothing is stored then."""
         if len(self._orders) >= self._max_orders:
             return None
         order = StoredOrder(
@@ -192,7 +192,7 @@ class OrderStore:
         return iter(self._by_key)
 
     def newest(self, part: str = "") -> Iterator[Key]:
-        """The numbers that hold this text, in either case, the last to take effect first."""
+        """The numbers that contain this text, ignoring case, the newest first."""
         wanted = part.upper()
         return (key for key in reversed(self._by_key) if wanted in key[1].value.upper())
 
@@ -202,7 +202,7 @@ class OrderStore:
         return len(self._by_key)
 
     def received(self, merchant_id: str, begin: date, end: date, now: datetime) -> Iterator[StoredOrder]:
-        """What a report of these Taipei dates holds at that moment; safe while further orders come in."""
+        """The orders of a report over these Taipei dates at that moment; safe while further orders arrive."""
         for order in self._orders[: len(self._orders)]:
             mine = order.request.merchant_id == merchant_id and order.visible_at <= now
             if mine and begin <= order.received_at.astimezone(TAIPEI).date() <= end:

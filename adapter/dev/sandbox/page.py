@@ -1,7 +1,7 @@
-"""The page at `/`: three files of the package, served as they are.
+"""The page at `/`: three files of the package, served unchanged.
 
-The page asks the same addresses under `/_/` that any program can ask, and knows nothing else. It is plain HTML, CSS and
-JavaScript, so that there is nothing to build and nothing to fetch from elsewhere; the policy sent with it forbids both.
+The page uses the same API under `/_/` as any program. It is plain HTML, CSS and JavaScript: there is no build step, and
+nothing is loaded from elsewhere, which the content security policy enforces.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADERS: Final = {
 
 
 def page_routes() -> list[Route]:
-    """The page and what it is made of."""
+    """The routes of the page and its assets."""
     return [_route(path, name, media_type) for path, (name, media_type) in _FILES.items()]
 
 

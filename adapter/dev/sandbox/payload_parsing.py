@@ -1,9 +1,9 @@
-"""The payload as it was really sent, turned into the protocol's requests or refused for its form.
+"""Parses the payload as it was sent into the protocol's requests, or refuses it for its form.
 
-The types of `adapter.protocol` cannot hold a payload with TicketAmount "4", two trade numbers or a date of the 31st of
-February, and that is why they cannot be used to judge one. Here the wire's own types are held against the pages:
-a String must be a JSON string, an Int a JSON number without a fraction. Absent, null and "" are one (fact sheet 9.13).
-What a request means, and which of its values are allowed, is judged elsewhere.
+The types of `adapter.protocol` cannot hold a payload with TicketAmount "4", two trade numbers or the date 31 February,
+so they cannot be used to check one. Here the types on the wire are checked against the pages: a String must be a JSON
+string, an Int a JSON number without a fraction. Absent, null and "" are equal (fact sheet 9.13).
+Does not check the meaning of a request or the allowed values.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _IMMEDIATE: Final = {"1": True, "2": False}
 _NO_DATE: Final = date.min
 _NO_TRADE_NO: Final = TradeNo(kind=TradeNoKind.MERCHANT, value="")
 MAX_LINES: Final = 200
-"""More TicketInfo entries than tickets can ever be allowed; longer arrays are not even read."""
+"""More TicketInfo entries than can ever be allowed; longer arrays are not read."""
 
 
 class Fields:
-    """One JSON object, read field by field; what is wrong is collected in `problems`."""
+    """One JSON object, read field by field; `problems` collects what is wrong."""
 
     def __init__(self, payload: Mapping[str, object], *, where: str = "", problems: list[str] | None = None) -> None:
         self._payload = payload
@@ -80,7 +80,7 @@ class Fields:
         return self._required(name, self.day(name), _NO_DATE)
 
     def member(self, name: str, kind: type[_Member]) -> _Member | None:
-        """An optional String out of a documented set."""
+        """An optional String from a documented set."""
         return self._one_of(name, self.text(name), {str(each.value): each for each in kind})
 
     def issue_type(self) -> IssueType:
@@ -120,7 +120,7 @@ class Fields:
         ]
 
     def refusal(self) -> CallRefusal | None:
-        """What all the problems together come to."""
+        """The refusal for all problems together, if there are any."""
         return CallRefusal(reason=Reason.FIELD, message="; ".join(self.problems)) if self.problems else None
 
     def _value(self, name: str) -> object:
@@ -128,7 +128,7 @@ class Fields:
         return None if value == "" else value
 
     def _required(self, name: str, value: _Found | None, substitute: _Found) -> _Found:
-        """Note a required field that is not there, unless its form was already found wrong."""
+        """Note a required field that is absent, unless its form is already known to be wrong."""
         if value is not None:
             return value
         if not any(problem.startswith(f"{self._where}{name} ") for problem in self.problems):

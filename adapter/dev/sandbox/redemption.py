@@ -1,7 +1,7 @@
-"""Where the operator redeems and refunds tickets, as a till and ECPay's back office would.
+"""Redeems and refunds tickets for the operator, as a till and ECPay's back office would.
 
-Puts books, uses and outbox together: a ticket that exists is used, and whoever asked to be told is told. What cannot
-be done is declined in a sentence, with nothing done; of all tickets of an order, those are used that can be.
+A redemption changes the ticket's state and queues the notifications that the order asked for. What is impossible is
+declined with a sentence, and nothing is done. For all tickets of an order, every possible one is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OrderTicket: TypeAlias = tuple[StoredOrder, Ticket]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The tickets that were used, and how many notifications tell of it."""
+    """The tickets that were used, and the number of notifications queued for them."""
 
     ticket_nos: tuple[str, ...]
     notifications: int
@@ -35,7 +35,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declined:
-    """Nothing was done, and why; `unknown` when there is no such order or ticket at all."""
+    """Nothing was done, and why; `unknown` if there is no such order or ticket."""
 
     message: str
     unknown: bool = False
@@ -53,13 +53,13 @@ class Redemptions:
         self._queue = queue
 
     def find(self, merchant_id: str, trade_no: str, kind: TradeNoKind | None = None) -> Key | None:
-        """The order of that number; without a kind, of MerchantTradeNo before FreeTradeNo."""
+        """The key of an order; without a kind, MerchantTradeNo is tried before FreeTradeNo."""
         kinds = TradeNoKind if kind is None else (kind,)
         keys = ((merchant_id, TradeNo(kind=each, value=trade_no)) for each in kinds)
         return next((key for key in keys if self._store.knows(key)), None)
 
     def carry_out(self, act: Act, key: Key, ticket_no: str | None, now: datetime) -> Done | Declined:
-        """Use one ticket, named by its TicketNo or WriteOffNo, or (None) every one of the order that can be used."""
+        """Use one ticket, named by its TicketNo or WriteOffNo, or (None) every usable one of the order."""
         issued = [order for order in self._store.issuances(key) if order.status(now) is IssueStatus.ISSUED]
         if not issued:
             return Declined(message=f"order {key[1].value} has no tickets: they are not issued")
@@ -73,9 +73,9 @@ class Redemptions:
         possible = [pair for pair, problem in zip(named, problems, strict=True) if problem is None]
         if not possible:
             return Declined(message=next(problem for problem in problems if problem is not None))
-        # Each ticket is told once, and each issuance's money once.
+        # One notification for each ticket, and one for each issuance's money.
         if len(possible) + len(issued) > self._queue.room:
-            return Declined(message="as many notifications wait to be answered as the sandbox may hold")
+            return Declined(message="the sandbox holds as many unanswered notifications as it may")
         return self._use(act, possible, now)
 
     def _use(self, act: Act, order_tickets: Sequence[OrderTicket], now: datetime) -> Done:
@@ -91,7 +91,7 @@ class Redemptions:
         return Done(ticket_nos=tuple(ticket.number for _, ticket in order_tickets), notifications=len(notifications))
 
     def _refunds(self, order_tickets: Sequence[OrderTicket], now: datetime) -> Iterator[OutgoingNotification | None]:
-        """One for each issuance; a number has several only where the server accepted repeats."""
+        """One for each issuance; a number has several only if the server accepted repeats."""
         today = now.astimezone(TAIPEI).date()
         orders = {order.sequence: order for order, _ in order_tickets}
         for order in orders.values():

@@ -1,8 +1,8 @@
-"""The two reports of OrderDetail as CSV, written row by row from the books.
+"""The two reports of OrderDetail as CSV, written row by row from the order store.
 
 Only the headers are documented; comma, quoting by RFC 4180, CRLF, a header row and UTF-8 with a byte order mark are
-assumed (fact sheet 6). A report is made lazily, in pieces, so that its size is bounded by the books and never by
-memory; each line says what is true when it is written.
+assumed (fact sheet 6). A report is generated lazily, in pieces, so it needs little memory; each line shows the state at
+the moment when it is written.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _USE_STATUS: Final = _words(USE_STATUS_WORDS)
 def report_chunks(
     orders: Iterable[StoredOrder], ticket_states: TicketStates, report_type: ReportType, now: datetime, encoding: str
 ) -> Iterator[bytes]:
-    """The bytes of a report, in pieces; what the encoding lacks is written as `?`."""
+    """The bytes of a report, in pieces; characters outside the encoding become `?`."""
     columns = ORDER_COLUMNS if report_type is ReportType.ORDERS else TICKET_COLUMNS
     rows = (row for order in orders for row in _rows(order, ticket_states, report_type, now))
     header = _csv([dict(zip(columns, columns, strict=True))], columns)

@@ -1,6 +1,6 @@
 """Orders, tickets and notifications as the operator sees them: JSON without customer data.
 
-Names and shapes here are what tests and the page rely on.
+Tests and the page rely on these names and shapes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from adapter.protocol.taipei import TAIPEI
 
 
 def named(key: Key) -> dict[str, str]:
-    """The name of an order."""
+    """The identity of an order."""
     merchant_id, trade_no = key
     return {"merchant_id": merchant_id, "trade_no": trade_no.value, "trade_no_kind": trade_no.kind.value}
 
 
 def describe_order(issuances: tuple[StoredOrder, ...], ticket_states: TicketStates, now: datetime) -> dict[str, object]:
-    """One trade number with every time it was issued; what describes it is the first of them."""
+    """One trade number with every issuance of it; the first issuance gives the details."""
     first = issuances[0]
     return {
         **named(first.key),
@@ -57,7 +57,7 @@ def describe_tickets(
 
 
 def describe_delivery(delivery: Delivery) -> dict[str, object]:
-    """One notification with all that was sent and answered."""
+    """One notification with every POST and answer."""
     notification = delivery.notification
     return {
         "number": delivery.number,

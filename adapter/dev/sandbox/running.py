@@ -1,7 +1,7 @@
-"""A sandbox on a real socket: inside this process for tests and the demonstration, or as the process itself.
+"""A sandbox on a real socket: inside this process for tests and the demo, or as a process of its own.
 
-uvicorn's HTTP protocol runs under an accept loop of our own, because uvicorn's server takes the process's signals for
-itself and needs a tenth of a second to stop.
+uvicorn's HTTP protocol runs under our own accept loop, because uvicorn's server handles the process's signals itself
+and needs a tenth of a second to stop.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from adapter.protocol.issue import TradeNoKind
 
 
 class RunningSandbox:
-    """A sandbox that serves as long as the `async with` lasts.
+    """A sandbox that serves until the `async with` block ends.
 
         async with RunningSandbox() as sandbox:
-            ...  # call sandbox.base_url, look at sandbox.books
+            ...  # call sandbox.base_url, look at sandbox.order_store
 
-    Without settings it takes any free port of loopback. `now` may be any clock that gives aware times.
+    Without settings it uses a free port of loopback. `now` may be any clock that returns aware times.
     """
 
     def __init__(self, settings: SandboxSettings | None = None, *, now: Now = utc_now) -> None:
@@ -52,7 +52,7 @@ class RunningSandbox:
 
     @property
     def order_store(self) -> OrderStore:
-        """Every order; late effects whose time has come included."""
+        """Every order, including due late effects."""
         self._simulator.catch_up(self._now())
         return self._simulator.order_store
 
@@ -73,40 +73,40 @@ class RunningSandbox:
 
     @property
     def notification_queue(self) -> NotificationQueue:
-        """The notifications, those under way and what was answered."""
+        """The notifications: waiting, under way and finished."""
         return self._simulator.notification_queue
 
     async def all_delivered(self) -> None:
-        """Wait until every notification is answered or given up; as long as it serves."""
+        """Wait until every notification is answered or given up, while it serves."""
         await self._sender.all_delivered()
 
     def redeem(
         self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
     ) -> Done:
-        """Redeem one ticket of an order, or every one that can be, as `POST /_/orders/.../redeem` does.
+        """Redeem one ticket of an order, or every possible one, as `POST /_/orders/.../redeem` does.
 
-        To be called on the loop that serves; from another thread, use the POST.
+        Call this on the loop that serves; from another thread, use the POST.
 
         Raises:
-            ValueError: it cannot be done; the sentence says why, and nothing was done.
+            ValueError: it is impossible; the message gives the reason, and nothing was done.
         """
         return self._use(Act.REDEEM, merchant_id, trade_no, ticket_no, kind)
 
     def refund(
         self, merchant_id: str, trade_no: str, ticket_no: str | None = None, *, kind: TradeNoKind | None = None
     ) -> Done:
-        """Refund, in the same way. Raises as `redeem` does."""
+        """Refund in the same way. Raises as `redeem` does."""
         return self._use(Act.REFUND, merchant_id, trade_no, ticket_no, kind)
 
     @property
     def base_url(self) -> str:
-        """Where the sandbox answers, without a slash at the end.
+        """The sandbox's URL, without a slash at the end.
 
         Raises:
-            RuntimeError: it does not serve.
+            RuntimeError: it is not serving.
         """
         if self._server is None:
-            raise RuntimeError("the sandbox does not serve: enter it with `async with` first")
+            raise RuntimeError("the sandbox is not serving: enter it with `async with` first")
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self._server.sockets[0].getsockname()[1]}"
 
@@ -114,7 +114,7 @@ class RunningSandbox:
         """Listen.
 
         Raises:
-            SettingsError: nothing can listen at that host and port.
+            SettingsError: the host and port cannot be bound.
         """
         config = self._config()
         config.load()
@@ -126,9 +126,7 @@ class RunningSandbox:
         try:
             self._server = await asyncio.get_running_loop().create_server(accept, host, port)
         except OSError as error:
-            raise SettingsError(
-                f"nothing can listen at {host}:{port} ({error.strerror}); choose another port"
-            ) from error
+            raise SettingsError(f"cannot listen at {host}:{port} ({error.strerror}); choose another port") from error
         self._sending = asyncio.create_task(self._sender.run(), name="sandbox-notifications")
         return self
 
@@ -139,7 +137,7 @@ class RunningSandbox:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop listening and sending, break the connections there are, and wait for their handlers to notice."""
+        """Stop listening and sending, break open connections, and wait for their handlers to end."""
         if self._server is None:
             return
         self._server.close()
@@ -182,13 +180,12 @@ class RunningSandbox:
 
 
 def serve(settings: SandboxSettings, *, ready: Callable[[str], None] = lambda _base_url: None) -> None:
-    """Serve until SIGINT or SIGTERM, then return; `ready` is told the base URL once the socket listens.
+    """Serve until SIGINT or SIGTERM, then return; `ready` is called with the base URL once the socket listens.
 
-    For the main thread of a process. Keys cannot be pickled, so a process that is spawned for this builds its settings
-    itself.
+    For the main thread of a process. Keys cannot be pickled, so a process spawned for this builds its settings itself.
 
     Raises:
-        SettingsError: nothing can listen at that host and port.
+        SettingsError: the host and port cannot be bound.
     """
     asyncio.run(_serve(settings, ready))
 

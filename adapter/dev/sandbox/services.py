@@ -1,6 +1,6 @@
-"""The four endpoints behaving well: a payload in, an answer's payload, a report or a refusal out.
+"""The four endpoints without faults: a payload in; an answer's payload, a report or a refusal out.
 
-What goes wrong on the way there and back is the desk's business. Time is an argument; nothing here waits.
+`simulator` adds the faults. Time is an argument; nothing here waits.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Payload: TypeAlias = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvReport:
-    """A CSV file, made while it is sent."""
+    """A CSV file, generated while it is sent."""
 
     chunks: Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCall:
-    """One accepted envelope: where it was sent, by whom, and what it says."""
+    """One accepted envelope: its endpoint, its sender, and its payload."""
 
     endpoint: Endpoint
     family: Family
@@ -48,7 +48,7 @@ class ServiceCall:
 
 
 class Services:
-    """The honest ECTicket: rules, books and catalogue."""
+    """ECTicket without faults: rules, order store and catalogue."""
 
     def __init__(
         self, settings: SandboxSettings, store: OrderStore, ticket_states: TicketStates, catalogue: ItemCatalogue
@@ -63,7 +63,7 @@ class Services:
     def carry_out(
         self, call: ServiceCall, injected: InjectedFaults, now: datetime
     ) -> Payload | CsvReport | CallRefusal:
-        """Do what is asked, now."""
+        """Carry out the call, now."""
         if call.payload.get("MerchantID") != call.merchant_id:
             message = "MerchantID inside Data is not the envelope's"
             return CallRefusal(reason=Reason.MERCHANT_MISMATCH, message=message)
@@ -176,5 +176,5 @@ def _issued(order: StoredOrder) -> Payload:
 
 
 def _both_numbers(trade_no: TradeNo) -> dict[str, str]:
-    """Both fields, the unused one empty, as the specification's examples have them."""
+    """Both fields, the unused one empty, as in the specification's examples."""
     return {kind.field_name: trade_no.value if kind is trade_no.kind else "" for kind in TradeNoKind}

@@ -1,7 +1,7 @@
-"""What a sandbox is told when it starts: plain values with sensible defaults, checked once.
+"""The settings of a sandbox: plain values with sensible defaults, checked once.
 
-Every default that stands for something ECPay has not documented is named as assumed in its description, and can be
-changed. This file reads neither environment nor files.
+The description of a default names it as assumed if ECPay has not documented it; every one can be changed. Does not read
+environment or files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BUILT_IN_STORES: Final[Mapping[str, bool]] = MappingProxyType({"TPE01": True, "K
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
-    """How a sandbox is set up; every moment and span is in seconds.
+    """The settings of a sandbox; every time and duration is in seconds.
 
     Raises:
         SettingsError: one sentence for every value out of range.
@@ -57,11 +57,11 @@ class SandboxSettings:
     host: str = "127.0.0.1"
     """Where to listen; the sandbox has no access control, so anything but loopback is for closed networks."""
     port: int = 8700
-    """0 takes any free port."""
+    """0 means any free port."""
     merchants: tuple[Merchant, ...] = PUBLIC_TEST_MERCHANTS
     """Who may call; a merchant may be listed once for itself and once for each platform."""
     items: tuple[CatalogueItem, ...] = BUILT_IN_ITEMS
-    """What is on sale at start."""
+    """The items on sale at start."""
     stores: Mapping[str, bool] = field(default_factory=lambda: BUILT_IN_STORES)
     """Known branches and whether each is active."""
     job_seconds: float = 5.0
@@ -73,56 +73,56 @@ class SandboxSettings:
     timestamp_tolerance_seconds: float = 600.0
     """How far RqHeader.Timestamp may be off; exactly this much is still accepted."""
     timestamp_late_only: bool = False
-    """Accept timestamps in the future, however far (assumed: refused)."""
+    """Accept timestamps in the future without limit (assumed: refused)."""
     legacy_checksums: bool = False
-    """Accept checksums under the encoders other than the official one."""
+    """Accept checksums under other encoders than the official one."""
     strict_paths: bool = False
-    """Tell `/api/ticket/issue` from `/api/Ticket/Issue` (assumed: the same)."""
+    """Distinguish `/api/ticket/issue` from `/api/Ticket/Issue` (assumed: the same)."""
     payment_provider_required: bool = True
     """Family `issuance` asks for PaymentProvider 1 or 2 (from ECPay's AI skill repository)."""
     serial_numbers_open: bool = True
     """Whether IssueType 4 is open (two older crawls of ECPay's page say it is not)."""
     report_interval_seconds: float = 60.0
-    """One report per merchant in this time (spec, OrderDetail); 0 lifts the limit."""
+    """One report per merchant in this time (spec, OrderDetail); 0 removes the limit."""
     report_encoding: Literal["utf-8-sig", "cp950"] = "utf-8-sig"
-    """How reports are written (assumed: UTF-8 with a byte order mark)."""
+    """The encoding of reports (assumed: UTF-8 with a byte order mark)."""
     answer_type: Literal["text/html; charset=utf-8", "application/json"] = "text/html; charset=utf-8"
     """Content-Type of answers; the page's clients ask for text/html."""
     notify_after_seconds: float = 0.0
     """From a redemption or refund to the first sending of its notification (ECPay: a daily job)."""
     notify_again_seconds: float = 600.0
-    """Half to one and a half of it lie between two sendings (ECPay: 5 to 15 minutes)."""
+    """Sendings are 0.5 to 1.5 times this apart (ECPay: 5 to 15 minutes)."""
     notify_again_times: int = 4
-    """How often a notification is sent again when its answer is not RtnCode 1 (ECPay: up to four times)."""
+    """How often a notification is sent again if its answer is not RtnCode 1 (ECPay: up to four times)."""
     notify_timeout_seconds: float = 10.0
-    """How long an answer to a notification is waited for (from ECPay's AI skill repository)."""
+    """Time-out for the answer to a notification (from ECPay's AI skill repository)."""
     notify_lenient: bool = False
     """Accept `1|OK` where ECTicket asks for the envelope with RtnCode 1; the delivery log names it."""
     notify_header: Literal["RqHeader", "RpHeader"] = "RqHeader"
-    """Shape of notifications: a request's, as ECPay's pages have it, or an answer's, as its AI guides do."""
+    """The shape of notifications: a request, as on ECPay's pages, or an answer, as in its AI guides."""
     notify_encoder: Encoder = Encoder.ESCAPE_DATA_STRING
-    """Encoder of notifications; `dotnet_http_utility` is how ECPay's production did it until September 2026."""
+    """Encoder of notifications; ECPay's production used `dotnet_http_utility` until September 2026."""
     notify_extra_fields: bool = False
-    """Add TicketTradeNo to refund notifications, which one known client cannot do without."""
+    """Add TicketTradeNo to refund notifications, which one known client requires."""
     notify_concurrency: int = 16
-    """How many notifications are on their way at once."""
+    """Maximum number of notifications under way at once."""
     max_notifications: int = 10_000
-    """Notifications the outbox holds, the finished included; while as many are open, nothing is redeemed."""
+    """Notifications that the queue holds, finished ones included; while all are open, nothing is redeemed."""
     keep_alive_seconds: int = 75
-    """How long an idle connection stays open."""
+    """Idle connections are closed after this time."""
     max_orders: int = 200_000
-    """Orders the books hold, pending late effects included; then Issue is refused (`order_store_full`). About 2 kB
-    each.
+    """Orders that the store holds, pending late effects included; then Issue is refused (`order_store_full`). About
+    2 kB each.
     """
     max_items: int = 10_000
-    """Items the catalogue holds."""
+    """Items that the catalogue holds."""
     max_body_bytes: int = 262_144
     """Largest request body; larger ones get HTTP 413."""
     seed: int = 0
-    """Start of all chance, until a set of faults brings its own."""
+    """Seed of all random choices, until a set of faults brings its own."""
 
     def __post_init__(self) -> None:
-        """Refuse what could not work, all mistakes at once."""
+        """Reject impossible values, all mistakes at once."""
         code_table(self.codes)
         problems = [*self._range_problems(), *self._merchant_problems()]
         if problems:

@@ -1,8 +1,8 @@
-"""The desk: takes a request's bytes and says what the client gets, faults included.
+"""The simulator: turns a request's bytes into the client's response, faults included.
 
-Pure but for its memory: bytes and a time in, one `SimulatedResponse` out. Carrying the turn out (waiting, sending,
-breaking the connection) is the web's business. Late effects wait here in a heap and happen when the clock has passed
-them, the next time anybody looks; so there is no timer, and a moved clock moves them along.
+Bytes and a time in, one `SimulatedResponse` out; `web` carries it out (waiting, sending, breaking the connection). Late
+effects wait in a heap and happen at the next call after their time. So there is no timer, and a moved clock moves them
+along.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """An HTTP answer in pieces: a CSV file."""
+    """An HTTP answer sent in pieces: a CSV file."""
 
     chunks: Iterator[bytes]
 
@@ -84,7 +84,7 @@ Answer: TypeAlias = Reply | Download | Closed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedResponse:
-    """What the client gets, and after how many seconds."""
+    """The client's response, and its delay in seconds."""
 
     answer: Answer
     outcome: str
@@ -92,7 +92,7 @@ class SimulatedResponse:
 
 
 class Simulator:
-    """One sandbox: its books, box office, catalogue, faults and statistics, and the way from a request to a turn."""
+    """One sandbox: order store, redemptions, catalogue, faults, statistics, and the path from request to response."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
@@ -112,7 +112,7 @@ class Simulator:
 
     @property
     def late_pending(self) -> int:
-        """How many effects are still to come."""
+        """How many late effects are pending."""
         return len(self._late)
 
     def respond(self, endpoint: Endpoint, family: Family, body: bytes, now: datetime) -> SimulatedResponse:
@@ -130,7 +130,7 @@ class Simulator:
         return replace(response, after_seconds=injected.slow.seconds if injected.slow else 0.0)
 
     def catch_up(self, now: datetime) -> None:
-        """Let every late effect happen whose time has come, each at its own time and under the rules of that time."""
+        """Carry out every late effect that is due, each at its own time and under the rules of that time."""
         while self._late and self._late[0].due <= now:
             late = heapq.heappop(self._late)
             done = self._services.carry_out(late.call, late.injected, late.due)
@@ -145,7 +145,7 @@ class Simulator:
     def _without_effect(
         self, injected: InjectedFaults, received: Received | InvalidEnvelope, now: datetime
     ) -> SimulatedResponse | None:
-        """What is answered instead of doing what is asked."""
+        """The answer that replaces carrying out the call."""
         match injected.answer, received:
             case AnswerLostBefore(reset=reset), _:
                 return _closed(reset)
@@ -171,7 +171,7 @@ class Simulator:
         received: Received | InvalidEnvelope,
         now: datetime,
     ) -> SimulatedResponse | None:
-        """Close the connection and keep the call for later, where a fault says so."""
+        """Close the connection and keep the call for later, if a fault requires it."""
         if not isinstance(injected.answer, LateEffect) or isinstance(received, InvalidEnvelope):
             return None
         if len(self._late) >= self.settings.max_orders:
@@ -190,7 +190,7 @@ class Simulator:
         injected: InjectedFaults,
         now: datetime,
     ) -> SimulatedResponse:
-        """What a good server does and answers."""
+        """The effect and the answer without answer faults."""
         if isinstance(received, InvalidEnvelope):
             reason = received.refusal.reason
             self.stats.refusals[reason] += 1
@@ -212,7 +212,7 @@ class Simulator:
         return SimulatedResponse(answer=answer, outcome=REFUSED)
 
     def _corrupted(self, injected: InjectedFaults, response: SimulatedResponse) -> SimulatedResponse:
-        """What is left of an answer on its way back."""
+        """The answer after faults on its way back."""
         match injected.answer, response.answer:
             case AnswerLostAfter(reset=reset), _:
                 return _closed(reset)
@@ -228,7 +228,7 @@ class Simulator:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class _Late:
-    """A call that takes effect when it is due; `number` keeps those of the same moment in order of arrival."""
+    """A call that takes effect when it is due; `number` keeps calls of the same moment in order of arrival."""
 
     due: datetime
     number: int
@@ -265,7 +265,7 @@ def _service_call(endpoint: Endpoint, family: Family, received: Received) -> Ser
 
 
 def _call(endpoint: Endpoint, received: Received | InvalidEnvelope) -> Call:
-    """What faults may look at; a number that is no text is no number."""
+    """The part of a call that faults can match; a number that is not text is ignored."""
     if isinstance(received, InvalidEnvelope):
         merchant_id = received.merchant.merchant_id if received.merchant else None
         return Call(endpoint=endpoint, merchant_id=merchant_id, trade_no=None, readable=False)

@@ -1,7 +1,7 @@
-"""What was counted: calls by endpoint and outcome, refusals by reason, late effects. Names are few, so this is bounded.
+"""Counters: calls by endpoint and outcome, refusals by reason, late effects. The names are fixed, so it is bounded.
 
 An outcome is what the client got, not what happened: a call whose answer was lost counts as `connection_closed`,
-whether or not tickets came of it. What happened is in the books.
+whether or not it issued tickets. The order store holds what happened.
 """
 
 from __future__ import annotations

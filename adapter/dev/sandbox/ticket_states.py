@@ -1,8 +1,8 @@
-"""What became of tickets: redeemed or refunded, when, and how much of an order is left.
+"""The states of tickets: redeemed or refunded, when, and how much of an order is left.
 
-Only a ticket that was used is remembered. All others follow from their line and the day: unused, or expired where a
-gift voucher's last day is past. So the memory is bounded by the tickets of the books, and an order nobody touches costs
-nothing. Taking a redemption or a refund back is not offered: whether ECPay tells of it is unknown (fact sheet 4).
+Only a used ticket is stored. All others follow from their line and the day: unused, or expired after a gift voucher's
+last day. So memory is bounded by the number of tickets, and an untouched order costs nothing. A redemption or refund
+cannot be undone: whether ECPay notifies that is unknown (fact sheet 4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adapter.protocol.taipei import TAIPEI
 
 @unique
 class Act(StrEnum):
-    """What can be done with a ticket at the till."""
+    """The operations on a ticket."""
 
     REDEEM = "redeem"
     REFUND = "refund"
@@ -34,12 +34,12 @@ STEPS: Final[Mapping[tuple[UseStatus, Act], UseStatus]] = MappingProxyType(
         (UseStatus.UNUSED, Act.REFUND): UseStatus.REFUNDED,
     }
 )
-"""The legal steps: what is redeemed, refunded or expired stays so."""
+"""The legal transitions: redeemed, refunded and expired are final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketUse:
-    """What was done with one ticket, and when."""
+    """The operation on one ticket, and its time."""
 
     status: UseStatus
     at: datetime
@@ -61,29 +61,29 @@ class TicketStates:
         self._of_order: dict[int, dict[str, TicketUse]] = {}
 
     def of(self, order: StoredOrder, ticket: Ticket) -> TicketUse | None:
-        """What was done with this ticket, if anything was."""
+        """The operation on this ticket, if there was one."""
         return self._of_order.get(order.sequence, {}).get(ticket.number)
 
     def status(self, order: StoredOrder, ticket: Ticket, today: date) -> UseStatus:
-        """The ticket's state on that day of Taipei's."""
+        """The ticket's state on that day in Taipei."""
         use = self.of(order, ticket)
         return _untouched(ticket.line, today) if use is None else use.status
 
     def problem(self, act: Act, order: StoredOrder, ticket: Ticket, today: date) -> str | None:
-        """Why this cannot be done with the ticket on that day, in a sentence; None when it can."""
+        """Why the operation is impossible on that day, as a sentence; None if it is possible."""
         status = self.status(order, ticket, today)
         if (status, act) not in STEPS:
             return f"ticket {ticket.number} is {status}; only an unused one can be {_done(act)}"
         # StartDate: "Refers to the date from which the ticket can be used" (spec, Issue).
         if act is Act.REDEEM and today < ticket.line.start_date:
-            return f"ticket {ticket.number} can be used from {ticket.line.start_date} on, and not before"
+            return f"ticket {ticket.number} can only be used from {ticket.line.start_date} on"
         return None
 
     def note(self, act: Act, order: StoredOrder, ticket: Ticket, now: datetime) -> TicketUse:
-        """Do it.
+        """Record the operation.
 
         Raises:
-            ValueError: the step is not legal; whoever asks for it has looked at `problem` first.
+            ValueError: the transition is not legal; the caller has checked `problem` first.
         """
         problem = self.problem(act, order, ticket, now.astimezone(TAIPEI).date())
         if problem:
@@ -101,7 +101,7 @@ class TicketStates:
         return Tally(counts=counts, amounts=amounts)
 
     def _moves(self, order: StoredOrder, today: date) -> Iterable[tuple[UseStatus, StoredLine, int]]:
-        """Every line in its untouched state; then each used ticket out of that state and into its own."""
+        """Every line in its initial state; then each used ticket moved from that state to its own."""
         for line in order.lines:
             yield _untouched(line, today), line, line.quantity
         for use in self._of_order.get(order.sequence, {}).values():

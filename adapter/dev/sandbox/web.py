@@ -1,6 +1,6 @@
-"""The sandbox over HTTP: ECTicket's endpoints where both families place them, the operator's under `/_/`, the page.
+"""The sandbox over HTTP: ECTicket's endpoints under the paths of both families, the operator's under `/_/`, the page.
 
-Carries out what the desk decided: waits, sends, or breaks the connection. Paths are found case-insensitively unless the
+Carries out the simulator's responses: waits, sends, or breaks the connection. Paths are case-insensitive unless the
 settings are strict. `/_/` has no access control and belongs on loopback.
 """
 
@@ -26,17 +26,17 @@ from adapter.protocol.endpoints import Endpoint, Family, path
 
 Now: TypeAlias = Callable[[], datetime]
 
-# The families share all paths but that of Issue; a shared one counts as family `ticket`, which is entered last.
+# The families share all paths except that of Issue; a shared one counts as family `ticket`, which is added last.
 _PATHS: Final = {path(endpoint, family): (endpoint, family) for family in reversed(Family) for endpoint in Endpoint}
 
 # Without a charset: the encoding of reports is undocumented, and a client must find it out.
 _CSV: Final = {"content-type": "text/csv"}
 _CLOSING_SECONDS: Final = 5.0
-"""How long to wait for a connection that was aborted; it takes one turn of the loop."""
+"""How long to wait for an aborted connection; it takes one iteration of the loop."""
 
 
 def utc_now() -> datetime:
-    """The clock on the wall."""
+    """The current time."""
     return datetime.now(UTC)
 
 
@@ -46,7 +46,7 @@ def create_app(settings: SandboxSettings, *, now: Now = utc_now) -> Starlette:
 
 
 def application(simulator: Simulator, now: Now) -> Starlette:
-    """The ASGI application in front of a desk."""
+    """The ASGI application of a simulator."""
     ecticket = Route("/{rest:path}", EcticketEndpoint(simulator, now))
     same_origin_only = Middleware(SameOriginOnly, host=simulator.settings.host)
     control_api = Mount("/_", routes=control_routes(simulator, now), middleware=[same_origin_only])
@@ -54,7 +54,7 @@ def application(simulator: Simulator, now: Now) -> Starlette:
 
 
 class EcticketEndpoint:
-    """Everything that is not the operator's: an ASGI application, because only those see the connection."""
+    """ECTicket's endpoints: an ASGI application, because only those see the connection."""
 
     def __init__(self, simulator: Simulator, now: Now) -> None:
         self._simulator = simulator
@@ -63,7 +63,7 @@ class EcticketEndpoint:
         self._paths = _PATHS if self._strict else {name.lower(): target for name, target in _PATHS.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call, or do not."""
+        """Answer one call, or break its connection."""
         target = self._paths.get(scope["path"] if self._strict else scope["path"].lower())
         if target is None or scope["method"] != "POST":
             await _bare(404 if target is None else 405)(scope, receive, send)
@@ -114,6 +114,6 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 
 async def _stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces one after another, all made on the loop, where the books live."""
+    """The pieces one after another, all generated on the loop, which owns the order store."""
     for chunk in chunks:
         yield chunk

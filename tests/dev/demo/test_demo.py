@@ -1,4 +1,4 @@
-"""The demo as a stranger runs it: the command, a real broker, exit code 0 only when the books agree."""
+"""The demo as a user runs it: the command, a real broker, exit code 0 only if the results agree."""
 
 from __future__ import annotations
 

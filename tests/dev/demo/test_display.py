@@ -28,18 +28,18 @@ def _shown(what: RenderableType, columns: int) -> str:
     return captured.get()
 
 
-def test_the_picture_fits_80_columns() -> None:
+def test_the_live_display_fits_80_columns() -> None:
     """Every state with its number and what it means, uncut; large numbers too."""
     shown = _shown(live_display(COUNTS, orders=20_000, issuances=21_000, seconds=61.2), 80)
 
     assert max(map(len, shown.splitlines())) == 80
     assert "…" not in shown
     assert "12345" in shown
-    assert "asked about before anything else" in shown
+    assert "queried before anything else" in shown
     assert "7600 of 20000 orders accounted for · 124.2 a second · 61 s" in shown
 
 
-def test_the_picture_does_not_fill_a_wide_screen() -> None:
+def test_the_live_display_does_not_fill_a_wide_screen() -> None:
     """A bar across a whole screen says no more."""
     shown = _shown(live_display(COUNTS, orders=20_000, issuances=21_000, seconds=0), 300)
 
@@ -53,7 +53,7 @@ def test_the_table_has_a_line_for_each_plain_kind_at_80_columns() -> None:
 
     assert max(map(len, lines)) <= 80
     title, heading, rule, *rows = [line for line in lines if line.strip()]
-    assert (title.strip(), heading.split()[0], rule.strip(" ─")) == ("What became of each kind of order", "kind", "")
+    assert (title.strip(), heading.split()[0], rule.strip(" ─")) == ("Results by kind of order", "kind", "")
     assert [row[1:].split("  ")[0] for row in rows if row[1] != " "] == [kind.name for kind in KINDS]
     assert len(rows) <= len(KINDS) + 3
 

@@ -1,4 +1,4 @@
-"""The demo's books notice whatever should not be true; a demo that cannot fail shows nothing."""
+"""The demo's check notices every disagreement; a demo that cannot fail shows nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _there(**changes: object) -> dict[str, object]:
 
 
 def test_a_run_that_went_well_has_no_disagreements() -> None:
-    """Told once, and the sandbox has it once."""
+    """Published once, and the sandbox has it once."""
     results = _results()
     _issued(results)
 
@@ -48,10 +48,10 @@ def test_a_run_that_went_well_has_no_disagreements() -> None:
 @pytest.mark.parametrize(
     ("there", "sentence"),
     [
-        ([], "A1 was told as issued, but the sandbox has no tickets for it"),
+        ([], "A1 was published as issued, but the sandbox has no tickets for it"),
         ([_there(times_issued=2)], "A1 was issued 2 times"),
-        ([_there(), _there(trade_no="B2")], "B2 has tickets at the sandbox, but nobody was told"),
-        ([_there(status="failed")], "A1 was told as issued, but the sandbox has no tickets for it"),
+        ([_there(), _there(trade_no="B2")], "B2 has tickets at the sandbox, but no event says so"),
+        ([_there(status="failed")], "A1 was published as issued, but the sandbox has no tickets for it"),
     ],
 )
 def test_results_that_differ_are_named(there: list[dict[str, object]], sentence: str) -> None:
@@ -68,7 +68,7 @@ def test_an_event_published_twice_is_noticed() -> None:
     _issued(results)
     _issued(results)
 
-    assert results.disagreements([_there()]) == ["1 events were told more than once"]
+    assert results.disagreements([_there()]) == ["1 events were published more than once"]
 
 
 def test_an_order_without_an_end_is_noticed() -> None:
@@ -92,16 +92,16 @@ def test_an_order_that_was_sent_again_instead_of_found_is_noticed() -> None:
     results = _results(next(kind for kind in KINDS if kind.recovered))
     _issued(results)
 
-    assert results.disagreements([_there()]) == ["1 (answer lost after effect) was not told as recovered"]
+    assert results.disagreements([_there()]) == ["1 (answer lost after effect) was not published as recovered"]
 
 
 def test_an_event_about_an_unknown_order_is_noticed() -> None:
-    """Nothing may be issued that nobody ordered."""
+    """No event may be about an order that was not sent."""
     results = _results()
     _issued(results)
     _issued(results, "stranger", event_id="c")
 
-    assert "an event about A1, which nobody ordered" in results.disagreements([_there()])
+    assert "an event about A1, which is no order of this run" in results.disagreements([_there()])
 
 
 @pytest.mark.parametrize("count", [1, 15, 200, 1000])

@@ -62,7 +62,7 @@ def folders(cache: Path) -> list[str]:
 
 
 def test_jars_come_down_once_and_are_used_offline_after(repository: Repository, cache: Path) -> None:
-    """The class path is the application and what it needs at run time; the second time nobody is asked."""
+    """The class path is the application and what it needs at run time; the second time no repository is used."""
     progress = RecordedProgress()
     first = jars.jars(progress)
     asked = repository.asked.total()
@@ -149,7 +149,7 @@ def test_a_damaged_jar_is_refused(repository: Repository, cache: Path) -> None:
 def test_an_incomplete_cache_is_fetched_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """What somebody cleaned up or another version left is not used."""
+    """A partly removed cache, or another version's, is not used."""
     first, second = jars.jars(RecordedProgress())
     if damage == "a jar is missing":
         second.unlink()
@@ -222,7 +222,7 @@ def test_a_cache_that_cannot_be_written_is_reported(repository: Repository, tmp_
 def test_a_missing_extra_is_reported_with_the_command_that_installs_it(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    """The wheel and the resolver are an extra; who lacks them is told which one to install."""
+    """The wheel and the resolver are an extra; without them the error names the one to install."""
     for name in [module for module in sys.modules if module.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)

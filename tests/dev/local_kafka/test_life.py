@@ -1,4 +1,4 @@
-"""The life of a local broker, told with a stand-in for the Java process: every way in which a start can go wrong."""
+"""The life of a local broker, with a stand-in for the Java process: every way in which a start can fail."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_starting_twice_is_refused(kafka: LocalKafka) -> None:
 
 
 def test_there_is_no_address_before_the_start(kafka: LocalKafka) -> None:
-    """Asking too early is told, not guessed."""
+    """Asking too early is an error, not a guess."""
     with pytest.raises(LocalKafkaError, match="has not been started"):
         _ = kafka.bootstrap_servers
     with pytest.raises(LocalKafkaError, match="has not been started"):
@@ -127,7 +127,7 @@ def test_address_and_data_outlive_a_kill_and_a_restart(kafka: LocalKafka) -> Non
 
 
 def test_a_given_directory_stays(plays: Plays, tmp_path: Path) -> None:
-    """Data that somebody wants to keep is kept, and formatted once."""
+    """Data in a given directory are kept, and formatted once."""
     mine = tmp_path / "mine"
     for _ in range(2):
         with LocalKafka(mine, progress=Quiet()) as kafka:
@@ -184,7 +184,7 @@ def test_a_port_that_was_taken_meanwhile_is_changed_for_another(
 
 
 def test_a_restart_does_not_move_to_another_port(kafka: LocalKafka) -> None:
-    """Clients know the address; when somebody else took it, that is said."""
+    """Clients know the address; if another program took it, the error says so."""
     kafka.start()
     kafka.kill()
     host, port = kafka.bootstrap_servers.split(":")
@@ -253,11 +253,11 @@ java.command = lambda jars, scratch, main, *rest: [sys.executable, {str(FAKE)!r}
 broker.jars = lambda progress: ()
 tempfile.tempdir = {str(tmp_path)!r}
 kafka = broker.LocalKafka()
-def tell():
+def publish():
     while not (kafka._directory and kafka.log.exists() and "serving" in kafka.log.read_text()):
         time.sleep(0.01)
     print(kafka.pid, flush=True)
-threading.Thread(target=tell, daemon=True).start()
+threading.Thread(target=publish, daemon=True).start()
 with kafka:
     time.sleep(600)
 """

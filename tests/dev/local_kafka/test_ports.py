@@ -13,7 +13,7 @@ _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def test_ports_are_different_and_free() -> None:
-    """As many as asked for, and nobody listens on any."""
+    """As many as requested, and no program listens on any."""
     ports = free_ports(4)
 
     assert len(set(ports)) == 4
@@ -30,7 +30,7 @@ def test_a_port_with_a_listener_is_not_free() -> None:
     assert is_free(port)
 
 
-@pytest.mark.skipif(not _OUTGOING.exists(), reason="the system does not tell its range of outgoing ports")
+@pytest.mark.skipif(not _OUTGOING.exists(), reason="the system does not show its range of outgoing ports")
 def test_no_port_is_one_that_a_client_may_be_given() -> None:
     """A client that keeps connecting to a broker that restarts cannot be given the broker's own port."""
     lowest = int(_OUTGOING.read_text(encoding="utf-8").split()[0])

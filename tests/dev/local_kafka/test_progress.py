@@ -8,7 +8,7 @@ from adapter.dev.local_kafka.progress import Lines
 
 
 def test_plain_lines_show_steps_and_every_tenth_file() -> None:
-    """A log is not flooded, and the last file is told."""
+    """A log is not flooded, and the last file is reported."""
     stream = io.StringIO()
     lines = Lines(stream)
 
@@ -18,7 +18,7 @@ def test_plain_lines_show_steps_and_every_tenth_file() -> None:
 
     assert stream.getvalue().splitlines() == [
         "local kafka: fetching",
-        "local kafka: 10 of 23 files are here",
-        "local kafka: 20 of 23 files are here",
-        "local kafka: 23 of 23 files are here",
+        "local kafka: 10 of 23 files fetched",
+        "local kafka: 20 of 23 files fetched",
+        "local kafka: 23 of 23 files fetched",
     ]

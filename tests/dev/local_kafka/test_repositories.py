@@ -36,7 +36,7 @@ def test_without_configuration_it_is_maven_central(home: Path) -> None:
 @pytest.mark.parametrize("covers", ["*", "central", "external:*", "other,central", "*,!other"])
 @pytest.mark.parametrize("namespace", [NAMESPACE, ""])
 def test_a_mirror_in_mavens_settings_stands_for_central(home: Path, covers: str, namespace: str) -> None:
-    """Whoever set up Maven for this network has set this up, too."""
+    """A network that is set up for Maven is set up for this, too."""
     assert mirrored(home, covers, namespace) == {"central": "http://127.0.0.1:1/m"}
 
 

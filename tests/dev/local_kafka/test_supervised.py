@@ -61,7 +61,7 @@ def test_the_command_ends_with_its_parent(tmp_path: Path, how: signal.Signals, t
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent by itself")
 def test_the_command_ends_with_its_watchdog(tmp_path: Path) -> None:
-    """Somebody who kills the watchdog does not set the command free."""
+    """Killing the watchdog does not set the command free."""
     running = supervised(SLEEPS, tmp_path / "log")
 
     running._watchdog.kill()

@@ -1,1 +1,1 @@
-"""Tests of the sandbox: its books as tables, and its manners over real HTTP."""
+"""Tests of the sandbox: its state as tables, and its behaviour over real HTTP."""

@@ -1,4 +1,4 @@
-"""A clock that moves when told, and a client that seals and opens envelopes."""
+"""A clock that the test moves, and a client that seals and opens envelopes."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Client:
         return open_response(response.content, self.merchant)
 
     async def orders(self, query: str = "") -> list[dict[str, object]]:
-        """The sandbox's books as `/_/orders` shows them."""
+        """The sandbox's orders as `/_/orders` shows them."""
         document = (await self.http.get(f"{self.sandbox.base_url}/_/orders{query}")).json()
         return list(document["orders"])
 

@@ -1,4 +1,4 @@
-"""A merchant's end of the notifications: keeps what comes, and answers as it is told."""
+"""A merchant's end of the notifications: keeps what arrives, and gives the answers that the test sets."""
 
 from __future__ import annotations
 

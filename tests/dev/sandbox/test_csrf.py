@@ -1,4 +1,4 @@
-"""A foreign web page cannot operate the sandbox through somebody's browser."""
+"""A foreign web page cannot operate the sandbox through a browser on this machine."""
 
 from __future__ import annotations
 

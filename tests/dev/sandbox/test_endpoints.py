@@ -78,7 +78,7 @@ async def test_answers_are_proof_against_every_encoder(client: Client) -> None:
 
 
 async def test_an_unknown_number_and_an_invisible_one_are_answered_alike(start: Start, clock: Clock) -> None:
-    """Nobody can tell "not yet" from "never"; as soon as it is visible, it is known."""
+    """ "Not yet" looks like "never"; as soon as the order is visible, it is known."""
     client = await start(SandboxSettings(port=0, visible_after_seconds=20, job_seconds=5))
     await client.issue(electronic())
 
@@ -138,7 +138,7 @@ async def test_an_item_that_is_not_there_is_refused(client: Client, item_no: obj
 
 
 async def test_an_item_goes_off_the_shelf_and_back(client: Client) -> None:
-    """Issue refuses it meanwhile, and QueryItemInfo tells its state."""
+    """Issue refuses it meanwhile, and QueryItemInfo gives its state."""
     url = f"{client.sandbox.base_url}/_/items/VQT04959"
     query = {"MerchantID": "3085676", "ItemNo": "VQT04959"}
 

@@ -126,7 +126,7 @@ async def test_only_late_timestamps_can_be_refused(start: Start, offset: int, tr
 async def test_another_encoders_checksum_is_accepted_only_on_request(
     start: Start, legacy: bool, trans_code: int
 ) -> None:
-    """The page names Uri.EscapeDataString; a space tells the encoders apart."""
+    """The page names Uri.EscapeDataString; a space distinguishes the encoders."""
     client = await start(SandboxSettings(port=0, legacy_checksums=legacy))
     text = json.dumps(paper())
     encoded = encode(text, Encoder.PHP_URLENCODE)

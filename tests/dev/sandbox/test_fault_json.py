@@ -1,4 +1,4 @@
-"""The JSON of `/_/faults`: nothing that is not understood is accepted."""
+"""The JSON of `/_/faults`: anything unknown is rejected."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_every_fault_needs_nothing_but_its_name(name: str) -> None:
     ],
 )
 def test_what_is_not_understood_is_refused_with_what_is_allowed(entry: dict[str, object], expected: str) -> None:
-    """One sentence, which names the place in the list."""
+    """One sentence, which names the index in the list."""
     (problem,) = problems({"faults": [{"fault": "slow"}, entry]})
 
     assert problem.startswith("faults[1]: ")
@@ -145,7 +145,7 @@ def test_a_document_of_another_form_is_refused(document: object, expected: str) 
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    """Nobody should have to send a document five times."""
+    """A client need not send a document five times."""
     assert len(problems({"seed": "x", "faults": [{"fault": "slow", "rate": 2, "count": 0}, {"fault": "zzz"}]})) == 4
 
 
@@ -155,7 +155,7 @@ def test_every_option_has_its_check() -> None:
 
 
 def test_what_is_shown_can_be_sent_again() -> None:
-    """`GET` tells the faults in the form in which `PUT` takes them, with what they saw besides."""
+    """`GET` shows the faults in the form in which `PUT` takes them, with their counters."""
     sent = {"fault": "late_effect", "rate": 0.5, "arrivals": [3, 5], "endpoint": "issue", "seconds": 2.0, "reset": True}
     faults = Faults()
     faults.arm(read_one(**sent), seed=3)

@@ -56,7 +56,7 @@ def armed(*faults: FaultRule, seed: int = 0) -> Faults:
 
 
 def test_without_faults_nothing_goes_wrong() -> None:
-    """A sandbox behaves until it is told otherwise."""
+    """A sandbox has no faults until some are armed."""
     assert Faults().inject(call(), START) == InjectedFaults()
 
 
@@ -176,7 +176,7 @@ def test_a_lock_out_holds_for_its_time_and_for_its_merchant_only() -> None:
 
 
 def test_clearing_ends_faults_and_lock_outs_but_not_the_count_of_what_fired() -> None:
-    """The statistics tell of the whole life of a sandbox."""
+    """The statistics cover the whole life of a sandbox."""
     faults = armed(FaultRule(behaviour=LockOut()))
     faults.inject(call(), START)
 

@@ -65,7 +65,7 @@ async def test_a_slow_answer_comes_after_its_effect(client: Client) -> None:
 
 
 async def test_a_slow_answer_is_a_good_one(client: Client) -> None:
-    """Whoever waits gets it."""
+    """A client that waits gets it."""
     await client.arm({"fault": "slow", "seconds": 0.01})
 
     assert (await client.issue(paper()))["RtnCode"] == 1
@@ -114,7 +114,7 @@ async def test_a_late_effect_on_the_worst_server_issues_twice_and_is_counted(cli
 
 
 async def test_accept_repeats_issues_again_and_counts(client: Client) -> None:
-    """Tickets doubled, one number, told under repeats."""
+    """Tickets exist twice under one number, which repeats shows."""
     await client.arm({"fault": "accept_repeats"})
     first, second = await client.issue(paper()), await client.issue(paper())
 
@@ -142,7 +142,7 @@ async def test_accept_repeats_issues_again_and_counts(client: Client) -> None:
 async def test_a_server_error_comes_with_or_without_the_effect(
     client: Client, options: dict[str, object], status: int, retry_after: str | None, booked: int
 ) -> None:
-    """Any status, told how long to wait or not."""
+    """Any status, with or without Retry-After."""
     await client.arm({"fault": "server_error", **options})
 
     response = await client.post(Endpoint.ISSUE, paper())
@@ -369,7 +369,7 @@ async def test_the_statistics_count_what_clients_got(client: Client) -> None:
 
 
 async def test_late_effects_that_wait_are_bounded(start: Start, clock: Clock) -> None:
-    """As many as the books may hold orders; beyond that nothing comes of them, and it is counted."""
+    """As many as the store may hold orders; the others have no effect and are counted."""
     client = await start(SandboxSettings(port=0, max_orders=2))
     await client.arm({"fault": "late_effect", "seconds": 1})
     for number in ("A1", "A2", "A3"):

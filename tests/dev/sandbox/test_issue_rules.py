@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[Payload, Reason]] = {
     "ItemNo a number": (paper(TicketInfo=entry(ItemNo=12345678)), FIELD),
     "ItemNo twice": (paper(TicketInfo=[PICKUP, PICKUP]), FIELD),
     "ItemNo unknown": (paper(TicketInfo=entry(ItemNo="XXX00001")), Reason.ITEM_UNKNOWN),
-    "ItemNo in other letters": (paper(TicketInfo=entry(ItemNo="vqt04959")), Reason.ITEM_UNKNOWN),
+    "ItemNo in lower case": (paper(TicketInfo=entry(ItemNo="vqt04959")), Reason.ITEM_UNKNOWN),
     "ItemNo delisted": (paper(TicketInfo=entry(ItemNo="OFF00001")), Reason.ITEM_OFF_SHELF),
     "one of two delisted": (paper(TicketInfo=[PICKUP, {**PICKUP, "ItemNo": "OFF00001"}]), Reason.ITEM_OFF_SHELF),
     "TicketAmount missing": (paper(TicketInfo=entry(TicketAmount=None)), FIELD),
@@ -204,7 +204,7 @@ KEPT: dict[str, Payload] = {
     "StartDate of another type, and past": paper(TicketInfo=entry(StartDate="20200101")),
     "ExpireDate before a StartDate that means nothing": gifts(TicketInfo=[{**GIFT, "StartDate": "20240201"}]),
     # "If paper tickets need to be sent to the customer": nothing says whether they do.
-    "paper by ECPay for nobody": paper(PrintType="1"),
+    "paper by ECPay without an address": paper(PrintType="1"),
     "paper with a name alone": paper(PrintType="1", CustomerName="王珊珊"),
     "paper that is sent": paper(PrintType="1", CustomerName="王珊珊", CustomerAddress="台北市南港區"),
 }
@@ -277,7 +277,7 @@ async def test_a_merchant_and_a_free_number_of_the_same_text_are_two(client: Cli
 
 
 async def test_a_full_order_store_refuses(start: Start) -> None:
-    """Memory is bounded, and the bound is told."""
+    """Memory is bounded, and the refusal says so."""
     client = await start(SandboxSettings(port=0, max_orders=1))
     await client.issue(paper("A1"))
 

@@ -65,7 +65,7 @@ def test_the_guides_shape_has_an_answers_header_and_trans_code() -> None:
 
 @pytest.mark.parametrize("encoder", [Encoder.DOTNET_HTTP_UTILITY, Encoder.PHP_URLENCODE])
 def test_another_encoder_makes_another_checksum(encoder: Encoder) -> None:
-    """The spaces in the JSON tell them apart, so a receiver that knows one encoder only is found out."""
+    """The spaces in the JSON distinguish them, which reveals a receiver that knows only one encoder."""
     body = sealed(settings=SandboxSettings(notify_encoder=encoder))
 
     opened = open_request(body, lambda _merchant_id, _platform_id: MERCHANT)

@@ -71,7 +71,7 @@ def state(queue: NotificationQueue) -> State:
 
 
 def test_a_notification_is_due_at_once_and_answered_once() -> None:
-    """ECPay's job is daily; the sandbox does not wait, unless told to."""
+    """ECPay's job is daily; the sandbox does not wait, unless a setting says so."""
     queue = queue_of()
     queue.add(notification(), START)
 
@@ -201,7 +201,7 @@ def test_a_tampered_notification_that_is_accepted_is_counted() -> None:
 
 
 def test_a_delayed_notification_is_overtaken() -> None:
-    """What happened first may be told last."""
+    """What happened first may be sent last."""
     faults = Faults()
     faults.arm(FaultRule(behaviour=DelayedNotification(seconds=30), trade_no="A1"))
     queue = queue_of(faults)

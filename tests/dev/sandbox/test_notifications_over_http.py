@@ -255,7 +255,7 @@ async def test_the_delivery_log_shows_what_was_sent_and_answered(harness: Notifi
 
 
 async def test_a_moved_clock_brings_the_resend_forward(receiver: Receiver, clock: Clock) -> None:
-    """Here it moves five minutes whenever it is looked at; nobody waits for ten real ones."""
+    """Here it moves five minutes at every reading, so the test does not wait ten real ones."""
     receiver.answer = lambda count: 500 if count == 1 else accepting()(count)
 
     def now() -> datetime:

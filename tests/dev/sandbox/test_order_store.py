@@ -1,4 +1,4 @@
-"""The books as a table: what is known of an order at which moment."""
+"""The order store as a table: what is known of an order at which moment."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_number_belongs_to_its_merchant_and_kind(store: OrderStore) -> None:
 
 
 def test_repeats_are_kept_beside_the_first(store: OrderStore) -> None:
-    """A number issued three times is one number with three issuances; queries tell of the first."""
+    """A number issued three times is one number with three issuances; queries answer about the first."""
     first = add(store)
     second = add(store, received=1, quantity=5)
     third = add(store, received=2)

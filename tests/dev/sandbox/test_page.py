@@ -1,4 +1,4 @@
-"""The page is served from the package, and asks nobody but the sandbox. What it does is shown in `tests/browser`."""
+"""The page is served from the package, and sends requests only to the sandbox. `tests/browser` tests what it does."""
 
 from __future__ import annotations
 

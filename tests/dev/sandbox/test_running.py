@@ -36,7 +36,7 @@ async def test_a_taken_port_is_reported_in_a_sentence(client: Client) -> None:
     """Not by a traceback."""
     port = httpx.URL(client.sandbox.base_url).port or 0
 
-    with pytest.raises(SettingsError, match=f"nothing can listen at 127.0.0.1:{port} .*; choose another port"):
+    with pytest.raises(SettingsError, match=f"cannot listen at 127.0.0.1:{port} "):
         async with RunningSandbox(SandboxSettings(port=port)):
             pass
 
@@ -47,7 +47,7 @@ async def test_a_sandbox_that_does_not_serve_has_no_url() -> None:
     async with sandbox:
         pass
 
-    with pytest.raises(RuntimeError, match="does not serve"):
+    with pytest.raises(RuntimeError, match="not serving"):
         _ = sandbox.base_url
     await sandbox.aclose()
 
@@ -119,7 +119,7 @@ def test_a_process_of_its_own_prints_its_address_and_ends_on_a_signal(number: si
 
 
 async def test_hundreds_of_orders_at_once_are_all_booked(client: Client) -> None:
-    """Concurrency loses nothing and books nothing twice."""
+    """Concurrent calls lose no order and store none twice."""
     seconds = int(client.clock.now.timestamp())
     bodies = [seal_request(paper(f"N{place}"), MERCHANT, timestamp=seconds) for place in range(300)]
     limits = httpx.Limits(max_connections=100)

@@ -75,7 +75,7 @@ def test_whatever_bytes_come_they_are_answered(body: bytes) -> None:
 
 
 def test_late_effects_come_in_the_order_in_which_they_are_due() -> None:
-    """Each at its own time, whenever somebody looks."""
+    """Each at its own time, whenever the next call comes."""
     simulator = Simulator(SandboxSettings())
     simulator.faults.arm(
         FaultRule(behaviour=LateEffect(seconds=20), trade_no="A1"),

@@ -88,7 +88,7 @@ def test_a_ticket_is_not_redeemed_before_its_first_day() -> None:
     (ticket,) = tickets(order)
     before = TODAY - timedelta(days=1)
 
-    assert "can be used from 2023-12-01 on" in (ticket_states.problem(Act.REDEEM, order, ticket, before) or "")
+    assert "only be used from 2023-12-01 on" in (ticket_states.problem(Act.REDEEM, order, ticket, before) or "")
     assert ticket_states.problem(Act.REFUND, order, ticket, before) is None
 
 

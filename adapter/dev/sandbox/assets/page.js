@@ -1,5 +1,5 @@
-// The page of the sandbox. It asks the operator's addresses once a second and shows what they say; a click is a POST to
-// one of them. Whatever comes from there is put into text nodes, never into markup.
+// The page of the sandbox. It polls the control API once a second and shows the answers; a click is a POST to it.
+// Every answer is put into text nodes, never into markup.
 
 const LOOK_EVERY = 1000;
 const ORDERS_AT_FIRST = 50;
@@ -60,12 +60,12 @@ function fill(list, entries, keyOf, build) {
     if (!known && !first) node.classList.add("fresh");
     return node;
   });
-  const same = nodes.length === list.children.length && nodes.every((node, place) => node === list.children[place]);
+  const same = nodes.length === list.children.length && nodes.every((node, index) => node === list.children[index]);
   if (!same) list.replaceChildren(...nodes);
   if (focused) list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-// -- What is shown ----------------------------------------------------------------------------------------------------
+// -- Views -----------------------------------------------------------------------------------------------------------
 
 const nameOf = (order) => [order.merchant_id, order.trade_no_kind, order.trade_no].join("/");
 
@@ -181,7 +181,7 @@ function ticketCard(order, ticket) {
   );
 }
 
-/** What a notification says, in a few words. */
+/** A short summary of a notification. */
 function gist({ kind, data }) {
   if (kind === "refund_notification") {
     return `${money(data.RefundAmount)} back, ${money(data.TotalRefundAmount)} of ${money(data.TradeAmount)} in all`;
@@ -201,7 +201,7 @@ function sentLine(sent) {
   );
 }
 
-/** One notification; where the order is plain from the context, it is not named. */
+/** One notification; without the order's number inside the order's own view. */
 function notice(delivery, named = true) {
   const next = delivery.due_at && `, ${delivery.sent.length ? "again" : "first"} at ${clock(delivery.due_at)}`;
   return make(
@@ -226,10 +226,10 @@ function notice(delivery, named = true) {
 }
 
 function faultItem(fault) {
-  const told = Object.entries(fault)
+  const options = Object.entries(fault)
     .filter(([name, value]) => !["fault", "seen", "fired"].includes(name) && !(name === "rate" && value === 1))
     .map(([name, value]) => `${words(name)} ${value}`);
-  const text = [words(fault.fault), ...told].join(", ");
+  const text = [words(fault.fault), ...options].join(", ");
   return make("li", { title: text }, make("span", {}, text), make("span", { class: "number" }, ` ${count(fault.fired)}×`));
 }
 
@@ -248,8 +248,8 @@ function showCounts(stats) {
 
 function showFaults({ faults }) {
   $("faults").hidden = faults.length === 0;
-  const placed = faults.map((fault, place) => [place, fault]);
-  fill($("fault-list"), placed, ([place]) => String(place), ([, fault]) => faultItem(fault));
+  const numbered = faults.map((fault, index) => [index, fault]);
+  fill($("fault-list"), numbered, ([index]) => String(index), ([, fault]) => faultItem(fault));
 }
 
 function showOrders({ total, orders }, search) {
@@ -280,9 +280,9 @@ function showOrder(order, deliveries) {
   fill($("order-acts"), unused > 1 ? ["redeem", "refund"] : [], (act) => `${nameOf(order)} ${act} ${unused}`, (act) =>
     actButton(order, act, null, `${act === "redeem" ? "Redeem" : "Refund"} all ${count(unused)}`));
   fill($("tickets"), order.tickets, (ticket) => ticket.ticket_no, (ticket) => ticketCard(order, ticket));
-  const told = deliveries.filter((each) => nameOf(each) === nameOf(order));
-  fill($("told"), told, (each) => String(each.number), (each) => notice(each, false));
-  $("told-none").hidden = told.length > 0;
+  const ofOrder = deliveries.filter((each) => nameOf(each) === nameOf(order));
+  fill($("told"), ofOrder, (each) => String(each.number), (each) => notice(each, false));
+  $("told-none").hidden = ofOrder.length > 0;
 }
 
 function showNotifications({ notifications }) {
@@ -290,7 +290,7 @@ function showNotifications({ notifications }) {
   $("notifications-none").hidden = notifications.length > 0;
 }
 
-// -- Asking -----------------------------------------------------------------------------------------------------------
+// -- Requests ---------------------------------------------------------------------------------------------------------
 
 async function ask(path, options = {}) {
   const answer = await fetch(`/_/${path}`, { cache: "no-store", ...options });
@@ -304,16 +304,16 @@ function pathOf(name) {
   return { path: `orders/${merchant}/${number}`, kind, number };
 }
 
-/** The chosen order and its notifications; an order that is not known (any more) is not asked for again. */
+/** The chosen order and its notifications; an unknown order is not requested again. */
 async function askChosen(name) {
   if (name === null) return [null, []];
   const { path, kind, number } = pathOf(name);
   try {
-    const [order, told] = await Promise.all([
+    const [order, found] = await Promise.all([
       ask(`${path}?kind=${kind}`),
       ask(`notifications?trade_no=${number}&limit=${ORDERS_AT_MOST}`),
     ]);
-    return [order, told.notifications];
+    return [order, found.notifications];
   } catch (problem) {
     if (problem.status !== 404) throw problem;
     say(`The sandbox has no order ${decodeURIComponent(number)}.`);
@@ -325,14 +325,14 @@ async function askChosen(name) {
 let queue = Promise.resolve();
 let waiting = 0;
 
-/** Look once more, after the looks that are under way. */
+/** Refresh once more, after the refreshes that are under way. */
 function look() {
   waiting += 1;
   queue = queue.then(lookNow).finally(() => { waiting -= 1; });
   return queue;
 }
 
-/** Look every second, but not while nobody sees it, nor faster than answers come. */
+/** Refresh every second, but not while the page is hidden, nor faster than answers arrive. */
 function tick() {
   if (!document.hidden && waiting === 0) look();
 }
@@ -341,7 +341,7 @@ async function lookNow() {
   const search = $("search").value.trim();
   const chosen = state.chosen;
   try {
-    const [orders, notifications, faults, stats, [order, told]] = await Promise.all([
+    const [orders, notifications, faults, stats, [order, deliveries]] = await Promise.all([
       ask(`orders?order=newest&limit=${state.limit}${search ? `&search=${encodeURIComponent(search)}` : ""}`),
       ask(`notifications?limit=${NOTIFICATIONS}`),
       ask("faults"),
@@ -350,7 +350,7 @@ async function lookNow() {
     ]);
     if (chosen !== state.chosen) return;
     showOrders(orders, search);
-    showOrder(order, told);
+    showOrder(order, deliveries);
     showNotifications(notifications);
     showFaults(faults);
     showCounts(stats);
@@ -367,7 +367,7 @@ function live(on) {
   mark.className = `live ${on ? "on" : "off"}`;
 }
 
-// -- Doing ------------------------------------------------------------------------------------------------------------
+// -- Actions ----------------------------------------------------------------------------------------------------------
 
 let silence = null;
 
@@ -382,10 +382,10 @@ async function use(button, order, act, ticketNo) {
   const { path, kind } = pathOf(nameOf(order));
   try {
     const done = await post(`${path}/${act}?kind=${kind}`, ticketNo === null ? {} : { ticket_no: ticketNo });
-    const told = done.notifications
+    const notified = done.notifications
       ? `${plural(done.notifications, "notification")} on the way`
-      : "and nobody asked to be told";
-    say(`${plural(done.used.length, "ticket")} ${act === "redeem" ? "redeemed" : "refunded"}, ${told}.`);
+      : "no notification was requested";
+    say(`${plural(done.used.length, "ticket")} ${act === "redeem" ? "redeemed" : "refunded"}, ${notified}.`);
   } catch (problem) {
     say(problem.message);
   }
@@ -400,7 +400,7 @@ function post(path, body) {
 async function clearFaults() {
   try {
     await ask("faults", { method: "DELETE" });
-    say("The sandbox behaves.");
+    say("All faults are cleared.");
   } catch (problem) {
     say(problem.message);
   }
