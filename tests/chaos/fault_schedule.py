@@ -99,7 +99,7 @@ class FaultSchedule:
     async def _kill(self, victim: Worker) -> int:
         """Kill it in a moment in which ECTicket is answering it, if there is such a moment soon."""
         with contextlib.suppress(TimeoutError):  # it may have no partition, or nothing to do
-            await victim.until_on_the_wire(2, seconds=5)
+            await victim.until_on_the_wire(2, seconds=1.5)
         on_the_wire = await victim.kill()
         await self._restart(victim)
         return on_the_wire

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from chaos.run import ChaosRun, run_plan
 from chaos.scenario import PROFILES, FaultKind, plan
 
 SEED = int(os.environ.get("CHAOS_SEED", "3"))
-ORDERS = 500
+ORDERS, PER_SECOND = 300, 12.0
+"""As long as the faults last, at a pace that leaves the other tests of `make test` their share of the machine."""
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ async def test_every_order_becomes_tickets_once_whatever_happens(
         kafka = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
         folder = tmp_path / name
         folder.mkdir()
-        return await run_plan(plan(PROFILES[name], SEED, orders=ORDERS), kafka, folder, broker=broker)
+        return await run_plan(
+            plan(replace(PROFILES[name], per_second=PER_SECOND), SEED, orders=ORDERS), kafka, folder, broker=broker
+        )
 
     runs = await asyncio.gather(*(run(name, broker) for name, broker in brokers.items()))
 

@@ -34,7 +34,7 @@ from adapter.kafka import topics
 from adapter.kafka.connection import KafkaConnection
 from adapter.settings import load
 from adapter.wiring import topic_specs
-from integration.event_log import EventLog, EventReader
+from integration.event_log import SLOW_MACHINE, EventLog, EventReader
 from integration.order_source import PaidOrder
 
 MERCHANT = PUBLIC_TEST_MERCHANTS[0]
@@ -83,7 +83,7 @@ class Worker:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask its admin server."""
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=NO_TLS), timeout=3) as client:
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(verify=NO_TLS), timeout=30) as client:
             return await client.get(self.admin + path)
 
     async def until_ready(self, *, seconds: float = 120) -> None:
@@ -121,7 +121,7 @@ class Worker:
     async def dismiss(self, *, seconds: float = 20) -> int:
         """SIGTERM, and its exit code."""
         self.send(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), seconds)
+        return await asyncio.wait_for(self.process.wait(), SLOW_MACHINE * seconds)
 
     @property
     def log_lines(self) -> list[dict[str, object]]:
@@ -183,7 +183,7 @@ class Cluster:
 
     async def until_shared(self, *, seconds: float = 60) -> None:
         """Wait until the partitions of the order topics are shared out among all workers, each having some."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(SLOW_MACHINE * seconds):
             while not self._shared([await worker.partitions("submit") for worker in self.workers]):  # noqa: ASYNC110  # as `until`
                 await asyncio.sleep(0.1)
 
@@ -239,7 +239,7 @@ class Cluster:
     async def _producer(self) -> AIOKafkaProducer:
         """The shop's; it waits for a broker that is being restarted, as the shop would."""
         options = {**self.kafka.client_options(), "max_request_size": 4 * 1024 * 1024}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(SLOW_MACHINE * 60):
             while True:
                 producer = AIOKafkaProducer(**options, enable_idempotence=True, linger_ms=5)
                 try:
@@ -385,8 +385,8 @@ async def _send(
 
 
 async def until(condition: Callable[[], bool], *, seconds: float) -> None:
-    """Wait until something outside this process is so. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
+    """Wait until something outside this process is so. Raises TimeoutError after `seconds`, times `SLOW_MACHINE`."""
+    async with asyncio.timeout(SLOW_MACHINE * seconds):
         while not condition():  # noqa: ASYNC110  # processes, sockets and files offer no event
             await asyncio.sleep(0.005)
 

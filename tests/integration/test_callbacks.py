@@ -36,7 +36,7 @@ class Ecpay:
 
     async def __aenter__(self) -> Ecpay:
         transport = httpx.AsyncHTTPTransport(verify=NO_TLS, limits=httpx.Limits(max_connections=50))
-        self._client = httpx.AsyncClient(transport=transport, timeout=20)
+        self._client = httpx.AsyncClient(transport=transport, timeout=120)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -140,7 +140,7 @@ async def _codecs_on(cluster: Cluster, topic: str, monkeypatch: pytest.MonkeyPat
     consumer = AIOKafkaConsumer(topic, **cluster.kafka.client_options(), auto_offset_reset="earliest")
     try:
         await consumer.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await consumer.getone()
     finally:
         await consumer.stop()

@@ -9,12 +9,11 @@ from adapter.dev.sandbox.faults import FaultRule
 from adapter.kafka.connection import KafkaConnection
 from adapter.protocol.endpoints import Endpoint
 from integration.cluster import Cluster, open_cluster
-from integration.event_log import SLOW_MACHINE
 from integration.order_source import OrderSource
 
 
 async def _ended(cluster: Cluster, ref: str) -> bool:
-    return await cluster.reader.until(lambda: cluster.event_log.ended(ref), seconds=SLOW_MACHINE)
+    return await cluster.reader.until(lambda: cluster.event_log.ended(ref), seconds=60)
 
 
 async def test_after_a_restart_the_issuances_topic_shows_the_owner_of_a_number(

@@ -99,7 +99,7 @@ async def behind(worker: Worker, sink: str) -> float:
 
 async def until_behind(worker: Worker, sink: str, events: int) -> None:
     """Wait until the metric, which is read off now and then, says that a sink is so far behind."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await behind(worker, sink) < events:  # noqa: ASYNC110  # another process offers no event
             await asyncio.sleep(0.2)
 

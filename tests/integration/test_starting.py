@@ -15,7 +15,7 @@ from integration.order_source import OrderSource
 async def _run(settings: Mapping[str, str], log: Path) -> tuple[int, list[str]]:
     """Run the adapter until it ends by itself; its exit code and the lines it wrote."""
     process = await launch(RUN, environment_of(settings), log)
-    code = await asyncio.wait_for(process.wait(), 30)
+    code = await asyncio.wait_for(process.wait(), 120)
     return code, (await asyncio.to_thread(log.read_text, encoding="utf-8")).splitlines()
 
 

@@ -32,7 +32,7 @@ async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_
         _slow_and_forgetful(cluster, answer_after)
         worker = await cluster.start()
         await cluster.feed(OrderSource(seed=7).orders(120))
-        await worker.until_on_the_wire(30)
+        await worker.until_on_the_wire(10)
 
         on_the_wire, began = worker.on_the_wire, time.monotonic()
         code = await worker.dismiss()

@@ -147,7 +147,7 @@ def _damage(kafka: LocalKafka, topic: str, content: bytes) -> None:
 
 async def _until_not_ready_for(worker: Worker, ref: str) -> str:
     """Wait until `/readyz` names these coordinates; what it says."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             with suppress(httpx.TransportError):
                 answer = await worker.get("/readyz")

@@ -26,15 +26,15 @@ WITHIN = 1.5
 
 
 @asynccontextmanager
-async def _publishing(connection: KafkaConnection) -> AsyncIterator[KafkaPublisher]:
+async def _publishing(connection: KafkaConnection, *, within_seconds: float = WITHIN) -> AsyncIterator[KafkaPublisher]:
     """A publisher that runs."""
-    publisher, stop = KafkaPublisher(connection, within_seconds=WITHIN), asyncio.Event()
+    publisher, stop = KafkaPublisher(connection, within_seconds=within_seconds), asyncio.Event()
     running = asyncio.create_task(publisher.run(stop))
     try:
         yield publisher
     finally:
         stop.set()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
 
 
 def _record(topic: str, value: str) -> ProducerRecord:
@@ -77,7 +77,7 @@ async def test_a_record_that_the_topic_does_not_take_harms_no_other(
 async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """A hundred notifications at once, each of which the topic takes."""
     name = await topic(config={"max.message.bytes": "2000"})
-    async with _publishing(kafka) as publisher:
+    async with _publishing(kafka, within_seconds=60) as publisher:
         await until(lambda: publisher.in_touch, seconds=20)
         await asyncio.gather(*(publisher.publish(_record(name, f"{number:0>900}")) for number in range(100)))
 

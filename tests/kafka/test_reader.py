@@ -33,7 +33,7 @@ async def write(producer: AIOKafkaProducer, topic: str, *values: bytes, partitio
 
 
 async def read(kafka: KafkaConnection, *topics: str) -> list[Record]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [record async for record in read_to_end(kafka, topics)]
 
 
@@ -156,7 +156,7 @@ async def test_what_comes_during_the_read_does_not_belong_to_it(kafka: KafkaConn
 async def test_following_goes_on_where_reading_ends(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """What is there comes first, then what is written meanwhile."""
     name = await topic()
-    async with asyncio.timeout(20), producing(kafka) as producer, aclosing(follow(kafka, [name])) as records:
+    async with asyncio.timeout(60), producing(kafka) as producer, aclosing(follow(kafka, [name])) as records:
         await write(producer, name, b"1")
         first = await anext(records)
         await write(producer, name, b"2")
@@ -181,7 +181,7 @@ async def test_reading_can_begin_at_a_time(kafka: KafkaConnection, topic: TopicF
             at = int((noon + timedelta(minutes=minute)).timestamp() * 1000)
             await producer.send_and_wait(name, b"%d" % minute, partition=partition, timestamp_ms=at)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         found = [record async for record in read_to_end(kafka, [name], since=noon + timedelta(seconds=30))]
     assert values(found) == [b"1", b"2"]
 
@@ -194,7 +194,7 @@ async def test_one_record_is_read_by_its_coordinates(kafka: KafkaConnection, top
         await write(producer, name, b"a", b"b")
         await producer.commit_transaction()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         found = [
             await read_one(kafka, name, partition, offset) for partition, offset in ((0, 1), (0, 2), (0, 3), (7, 0))
         ]

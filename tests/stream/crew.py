@@ -75,7 +75,7 @@ class Crew:
     @staticmethod
     async def _until_it_listens(log: Path) -> None:
         """A process that is not up yet knows no SIGTERM."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while READY not in log.read_text(encoding="utf-8"):  # noqa: ASYNC110, ASYNC240  # a small file, looked at
                 await asyncio.sleep(0.02)
 
@@ -89,7 +89,7 @@ class Crew:
         """SIGTERM, and its exit code."""
         self.workers.remove(worker)
         worker.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(worker.wait(), 20)
+        return await asyncio.wait_for(worker.wait(), 60)
 
     async def end(self) -> None:
         for worker in list(self.workers):

@@ -99,7 +99,7 @@ async def test_a_transaction_that_timed_out_under_a_frozen_owner_is_done_anew(cr
     crew.session, crew.transaction = 20.0, 2.0
     owner = await crew.start()
     feeding = asyncio.create_task(crew.feed(0, 1500, per_second=300))
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         await asyncio.sleep(1)
         owner.send_signal(signal.SIGSTOP)
         while not await crew.transactions_open():
