@@ -64,7 +64,7 @@ class Scenario:
     """What a run goes through. `faults` hit ECTicket's answers all the time, `scheduled_faults` fall once each, in some
     order.
 
-    `settings` change those of `integration.house.QUICK`. `mappings` are the texts of a plugin: the first is there at
+    `settings` change those of `integration.cluster.QUICK`. `mappings` are the texts of a plugin: the first is there at
     the start, and every new start of a process finds the next one. `twice` is the share of the orders that arrive in a
     second record. `may_be_parked`: reasons for which an order may end on the dead letters instead of as tickets.
     """

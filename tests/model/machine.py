@@ -148,9 +148,9 @@ class OwnersAndEcticket(RuleBasedStateMachine):
 
     # --- processes and their group -----------------------------------------------------------------------------------
 
-    @rule(pick=PICK, mapping_changed=st.booleans())
-    def crash(self, pick: int, mapping_changed: bool) -> None:
-        self.world.crash(pick, self.world.another_mapping if mapping_changed else None)
+    @rule(pick=PICK, with_another_mapping=st.booleans())
+    def crash(self, pick: int, with_another_mapping: bool) -> None:
+        self.world.crash(pick, self.world.another_mapping if with_another_mapping else None)
 
     @rule(pick=PICK)
     def cut_off_or_reconnect(self, pick: int) -> None:

@@ -98,7 +98,7 @@ STORIES = [
     (stories.a_maintenance_passes_for_not_known, "proof_of_life", FAILED_WITH_TICKETS),
     (stories.queries_alone_are_down, "same_endpoint", TWO_SETS),
     (stories.a_refusal_while_queries_alone_are_down, "same_endpoint", FAILED_WITH_TICKETS),
-    (stories.a_plan_that_shrinks, "other_numbers", TWO_PLANS),
+    (stories.a_plan_that_shrinks, "candidate_numbers", TWO_PLANS),
 ]
 
 
