@@ -91,7 +91,7 @@ def reissue_(
 
 async def _reissue(settings: Settings, request: ReissueRequest) -> None:
     """Read what was told, prepare the order, and then, as the only one who does, look again and write."""
-    from adapter.kafka.exclusive_producer import exclusive_producer
+    from adapter.kafka.producers import exclusive_producer
     from adapter.wiring import kafka_connection
 
     merchant_id, order_id = await _order_named(settings, request)

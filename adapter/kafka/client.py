@@ -15,12 +15,8 @@ It keeps the promises of `port.py` and refuses to decide anything. What had to b
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as ClientPartition
@@ -29,7 +25,6 @@ from aiokafka.errors import (
     CommitFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
-    IllegalOperation,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
@@ -45,34 +40,32 @@ from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.kafka.fetched_records import to_record as _record
 from adapter.kafka.lease import HeartbeatLease
 from adapter.kafka.producers import (
-    ALONE,
     LARGEST_REQUEST,
     LEAVE_SECONDS,
     TEAR_DOWN_SECONDS,
-    TOO_LARGE,
-    close_producer,
     completes_within,
     patch_pending_batches,
     retrieve_exception,
 )
 from adapter.kafka.record_batches import ReadBudget
-from adapter.kafka.stable_offsets import UNSTABLE_OFFSET_COMMIT, StableOffsetFetchRequest, committed_in
-from adapter.kafka.topic_ids import TopicIdsRequest, counts_in, ids_in
+from adapter.kafka.transactional_producer import AioKafkaTransactionalProducer, BatchBytes
+from adapter.kafka.wire_requests import (
+    UNSTABLE_OFFSET_COMMIT,
+    StableOffsetFetchRequest,
+    TopicIdsRequest,
+    committed_in,
+    counts_in,
+    ids_in,
+)
 from adapter.stream.port import (
-    BatchTooLarge,
     Commit,
     KafkaClientError,
     OffsetOutOfRange,
     OffsetRange,
-    RecordsTooLarge,
     TopicPartition,
     UnreadableBatch,
 )
-from adapter.stream.records import ProducerRecord, Record
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
+from adapter.stream.records import Record
 
 ANSWER_SECONDS = 30.0
 """How long a question to a broker may take before it is asked anew from the beginning."""
@@ -83,38 +76,12 @@ METADATA_MAX_AGE_MS = 60_000
 REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
 
-_UNWRITABLE = (TypeError, ValueError)
-"""What the client raises for a publication that it cannot write, such as a text that no UTF-8 can hold."""
-_BATCH_BYTES = 128 * 1024
-_BATCH_STEP = 4
-_LEAST_BATCH_BYTES = 512
 _NOWHERE = ClientPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 )
 _ASK_AGAIN_SECONDS = 0.05
 _WAY_OFF = 2**31 - 1
-
-
-class BatchBytes:
-    """How large a batch of records the writers of a process send: smaller ones once a topic has refused one.
-
-    Clients are not told a topic's `max.message.bytes`, which bounds batches and not records.
-    """
-
-    def __init__(self) -> None:
-        self.most = _BATCH_BYTES
-
-    def shrink(self, refused: int) -> None:
-        """Send smaller batches than those of which one was refused; in the end each record goes alone."""
-        smaller = refused // _BATCH_STEP if refused > _LEAST_BATCH_BYTES else ALONE
-        if smaller < self.most:
-            self.most = smaller
-            log.warning(
-                "a topic takes no batch of %s bytes (max.message.bytes); batches are at most %s bytes from now on",
-                refused,
-                smaller,
-            )
 
 
 class AioKafka:
@@ -391,132 +358,6 @@ class AioKafkaMember:
         if self._consumer._fetcher is not None:
             await completes_within(self._consumer._fetcher.close(), TEAR_DOWN_SECONDS)
         await completes_within(self._consumer._client.close(), TEAR_DOWN_SECONDS)
-
-
-class AioKafkaTransactionalProducer:
-    """One transactional producer; see `port.TransactionalProducer`."""
-
-    def __init__(
-        self,
-        producer: AIOKafkaProducer,
-        group: str,
-        partition: TopicPartition,
-        transaction_timeout: float,
-        endings: set[asyncio.Task[None]],
-        batch_bytes: BatchBytes | None = None,
-    ) -> None:
-        self._batch_bytes = batch_bytes or BatchBytes()
-        self._its_batches = self._batch_bytes.most
-        self._producer = producer
-        self._endings = endings
-        self._transaction_timeout = transaction_timeout
-        self._group = group
-        self._partition = ClientPartition(*partition)
-        self._open = False
-
-    @property
-    def first(self) -> bool:
-        """See `port.TransactionalProducer`."""
-        return bool(self._producer._txn_manager.producer_epoch == 0)
-
-    async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
-        """See `port.TransactionalProducer`. Raises PublicationsTooLarge, KafkaTrouble."""
-        try:
-            # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
-            async with asyncio.timeout(2 * self._transaction_timeout):
-                await self._transact(producer_records, OffsetAndMetadata(offset, metadata))
-        except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
-            # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
-            for *_, future in self._producer._txn_manager._pending_txn_offsets:
-                future.add_done_callback(retrieve_exception)
-            raise KafkaClientError(f"the transaction failed: {error!r}") from error
-
-    async def _transact(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> None:
-        await self._producer.begin_transaction()
-        self._open = True
-        results = await self._send(producer_records, commit)
-        unwritable = {
-            at for at, result in enumerate(results[: len(producer_records)]) if isinstance(result, _UNWRITABLE)
-        }
-        if unwritable:
-            raise RecordsTooLarge(unwritable)
-        too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
-        if too_large:
-            # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
-            raise self._refused(producer_records, too_large)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        await self._producer.commit_transaction()
-        self._open = False
-
-    def _refused(
-        self, producer_records: Sequence[ProducerRecord], refused: set[int]
-    ) -> RecordsTooLarge | BatchTooLarge:
-        """Topics refuse batches, and say nothing about the records in them: only who was alone in one is judged."""
-        by_topic = Counter(producer_records[at].topic for at in refused)
-        alone = {
-            at
-            for at in refused
-            if self._its_batches == ALONE
-            or producer_records[at].size >= self._its_batches
-            or by_topic[producer_records[at].topic] == 1
-        }
-        if alone != refused:
-            self._batch_bytes.shrink(self._its_batches)
-        if alone:
-            return RecordsTooLarge(alone)
-        return BatchTooLarge(f"a topic takes no batch of {self._its_batches} bytes; smaller ones are tried")
-
-    async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
-        """The result of each publication and of the commit, at last; each may be an exception."""
-        sent: list[asyncio.Future[object]] = []
-        try:
-            for producer_record in producer_records:
-                sent.append(await self._send_one(producer_record))
-        except BaseException:
-            for future in sent:
-                future.cancel()
-            raise
-        offsets = self._producer.send_offsets_to_transaction({self._partition: commit}, self._group)
-        return await asyncio.gather(*sent, offsets, return_exceptions=True)
-
-    async def _send_one(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
-        try:
-            if producer_record.key is None and producer_record.value is None:
-                return await self._send_empty(producer_record)
-            future: asyncio.Future[object] = await self._producer.send(
-                producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
-            )
-        except (*TOO_LARGE, *_UNWRITABLE) as error:
-            future = asyncio.get_running_loop().create_future()
-            future.set_exception(error)
-        return future
-
-    async def _send_empty(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
-        """Neither key nor value: Kafka takes that, and a dead letter may be one, but aiokafka's `send` does not."""
-        partitions = await self._producer.partitions_for(producer_record.topic)
-        batch = self._producer.create_batch()
-        batch.append(timestamp=None, key=None, value=None, headers=list(producer_record.headers))
-        future: asyncio.Future[object] = await self._producer.send_batch(
-            batch, producer_record.topic, partition=random.choice(sorted(partitions))
-        )
-        return future
-
-    def close(self) -> None:
-        """See `port.TransactionalProducer`."""
-        ending = asyncio.ensure_future(self._end())
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
-
-    def abort(self) -> None:
-        """See `port.TransactionalProducer`."""
-        self._open = True
-        self.close()
-
-    async def _end(self) -> None:
-        # A transaction under way is for the broker and the next owner to end.
-        await close_producer(self._producer, abort=self._open)
 
 
 @asynccontextmanager

@@ -6,8 +6,11 @@ default or with one setting, so a shop's topic can hold any of the four.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 
+import cramjam
 from aiokafka import codec
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -35,3 +38,136 @@ def unreadable_codecs() -> Mapping[str, str]:
         except Exception as error:  # noqa: BLE001  # a library that is missing or broken fails in ways of its own
             causes[name] = f"{type(error).__name__}: {error}"
     return causes
+
+
+MOST_INFLATED_BYTES = 32 * 1024 * 1024
+"""Bytes to which one batch may inflate.
+
+A topic takes batches of 1 MiB by default, compressed. Java's producer fills a batch until its *compressed* size is
+expected to reach `batch.size`, and orders shrink to a twentieth (docs/performance.md). So even a producer that is set
+to the largest batches stays below this limit, and the limit is still small for a pod.
+"""
+
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+"""The codecs as a batch's attributes number them."""
+
+_GZIP_FORMAT = 31
+"""zlib's number for "gzip, with the largest window"."""
+_GZIP_CHUNK_BYTES = 16 * 1024
+"""Fed at once. zlib copies what follows a gzip member, so many small members in one piece would cost quadratic time."""
+_LEAST_BUFFER_BYTES = 64 * 1024
+_GROWTH = 8
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES = 16
+_XERIAL_MOST_BLOCKS = 65_536
+"""Java's writer fills blocks of 32 KiB, so 1,024 of them reach the limit."""
+_BUFFER_FULL = "failed to write whole buffer"
+_WINDOW_TOO_LARGE = "too much memory"
+"""What the library says; a test holds on to both texts."""
+
+
+class CannotInflate(Exception):
+    """The payload is no valid data of its codec, or the codec is not known."""
+
+
+class InflatesTooLarge(Exception):
+    """The payload inflates to more than the limit. What was inflated so far is thrown away."""
+
+
+def inflate(codec: int, payload: bytes | memoryview, *, limit: int = MOST_INFLATED_BYTES) -> bytes:
+    """Return the payload, inflated. Takes memory in proportion to `limit` and to the payload, whatever its content.
+
+    Raises CannotInflate and InflatesTooLarge.
+    """
+    inflate_codec = _INFLATERS.get(codec)
+    if inflate_codec is None:
+        raise CannotInflate(f"compression codec {codec} is not known")
+    try:
+        return inflate_codec(payload, limit)
+    except (cramjam.DecompressionError, zlib.error, struct.error, ValueError) as error:
+        raise CannotInflate(f"its {_NAMES[codec]} data is corrupt ({error})") from error
+
+
+def _gzip(payload: bytes | memoryview, limit: int) -> bytes:
+    """One member after another; zero bytes may follow the last one."""
+    inflated = bytearray()
+    position, end = 0, len(payload)
+    while position < end:
+        member = zlib.decompressobj(_GZIP_FORMAT)
+        while not member.eof and position < end:
+            chunk = payload[position : position + _GZIP_CHUNK_BYTES]
+            inflated += member.decompress(chunk, limit + 1 - len(inflated))
+            if len(inflated) > limit:
+                raise InflatesTooLarge
+            position += len(chunk) - len(member.unused_data)
+        if not member.eof:
+            raise CannotInflate("its gzip data is cut off")
+        if not any(payload[position : position + 1]) and not any(payload[position:]):
+            break
+    return bytes(inflated)
+
+
+def _snappy(payload: bytes | memoryview, limit: int) -> bytes:
+    """Raw snappy, or blocks of it in Java's (xerial's) framing."""
+    data = bytes(payload)
+    if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC or len(data) < _XERIAL_HEADER_BYTES:
+        return _snappy_block(data, limit)
+    inflated = bytearray()
+    position = _XERIAL_HEADER_BYTES
+    for _ in range(_XERIAL_MOST_BLOCKS):
+        if position >= len(data):
+            return bytes(inflated)
+        (size,) = struct.unpack_from(">i", data, position)
+        position += 4
+        if not 0 <= size <= len(data) - position:
+            raise CannotInflate("a block of its snappy data is cut off")
+        inflated += _snappy_block(data[position : position + size], limit - len(inflated))
+        position += size
+    raise InflatesTooLarge
+
+
+def _snappy_block(block: bytes, limit: int) -> bytes:
+    """The block's preamble says to how much it inflates, and the library allocates just that."""
+    if cramjam.snappy.decompress_raw_len(block) > limit:
+        raise InflatesTooLarge
+    return bytes(cramjam.snappy.decompress_raw(block))
+
+
+def _lz4(payload: bytes | memoryview, limit: int) -> bytes:
+    return _into_a_buffer(cramjam.lz4.decompress_into, payload, limit)
+
+
+def _zstd(payload: bytes | memoryview, limit: int) -> bytes:
+    return _into_a_buffer(cramjam.zstd.decompress_into, payload, limit)
+
+
+def _into_a_buffer(
+    decompress_into: Callable[[bytes, bytearray], int], payload: bytes | memoryview, limit: int
+) -> bytes:
+    """Inflate into a buffer that grows up to the limit; most batches fit into the first one."""
+    data = bytes(payload)
+    size = min(max(_GROWTH * len(data), _LEAST_BUFFER_BYTES), limit)
+    while True:
+        buffer = bytearray(size)
+        try:
+            written = decompress_into(data, buffer)
+        except cramjam.DecompressionError as error:
+            if _WINDOW_TOO_LARGE in str(error):
+                raise InflatesTooLarge from error
+            if _BUFFER_FULL not in str(error):
+                raise
+            if size >= limit:
+                raise InflatesTooLarge from error
+            size = min(_GROWTH * size, limit)
+        else:
+            del buffer[written:]
+            return bytes(buffer)
+
+
+_INFLATERS: Mapping[int, Callable[[bytes | memoryview, int], bytes]] = {
+    GZIP: _gzip,
+    SNAPPY: _snappy,
+    LZ4: _lz4,
+    ZSTD: _zstd,
+}
+_NAMES: Mapping[int, str] = {GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}

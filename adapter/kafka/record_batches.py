@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
-from adapter.kafka.inflation import MOST_INFLATED_BYTES, CannotInflate, InflatesTooLarge, inflate
+from adapter.kafka.compression import MOST_INFLATED_BYTES, CannotInflate, InflatesTooLarge, inflate
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import NotRead, Record, header_name, moment_of
 

@@ -38,14 +38,12 @@ from adapter.stream.commit_metadata import short_fingerprint
 from adapter.stream.initial_offsets import commit_latest_offsets
 from adapter.stream.intake import Intake
 from adapter.stream.observer import Gauges, NullObserver, StreamObserver
-from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.owned_partition import OwnedPartition, WorkItem, WorkPhase
 from adapter.stream.partition_manager import PartitionManager
-from adapter.stream.phases import Phase
 from adapter.stream.port import Kafka, KafkaClientError, Member, OffsetOutOfRange, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Stage
-from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -498,7 +496,7 @@ class Engine(Generic[S]):
             in_flight=self._scheduler.in_flight,
             waiting={topic: self._scheduler.waiting(topic) for topic in self._stage.topics},
             full=frozenset(self.full_delay_queues),
-            finished=sum(owned.count(Phase.FINISHED) for owned in owned_partitions),
+            finished=sum(owned.count(WorkPhase.FINISHED) for owned in owned_partitions),
             lag=sum(owned.state.open_count + self._lag.get(owned.partition, 0) for owned in owned_partitions),
             partitions=len(owned_partitions),
             unreadable=sum(owned.blockage is not None for owned in owned_partitions),

@@ -13,12 +13,10 @@ from typing import Final, Generic, TypeVar
 
 from adapter.errors import TooLarge, Unreadable
 from adapter.stream.observer import StreamObserver
-from adapter.stream.owned_partition import OwnedPartition
-from adapter.stream.phases import Phase
+from adapter.stream.owned_partition import OwnedPartition, WorkItem, WorkPhase
 from adapter.stream.records import Record, offsets_text
 from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Outcome, PreparedRecord, Stage
-from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 
@@ -60,7 +58,7 @@ class Intake(Generic[S]):
         helpers = min(len(items), _SIDE_BY_SIDE)
         await asyncio.gather(*(self._prepare(left, prepared) for _ in range(helpers)))
         for item in items:
-            if owned.active and item.phase is Phase.RECEIVED:
+            if owned.active and item.phase is WorkPhase.RECEIVED:
                 self._let_in(item, prepared[item.offset])
 
     async def _prepare(

@@ -7,20 +7,20 @@ records in hand. It refuses to start or end anything by itself; the engine takes
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from enum import IntEnum
+from typing import Generic, TypeVar
 
 from adapter.errors import LeaseLost
 from adapter.stream.blockages import Blockage
 from adapter.stream.partition_state import PartitionState
-from adapter.stream.phases import Phase
 from adapter.stream.port import Lease, TopicPartition, TransactionalProducer
+from adapter.stream.records import Record
 from adapter.stream.recovery import OwnSends
 
-if TYPE_CHECKING:
-    from adapter.stream.work_item import WorkItem
-
 S = TypeVar("S")
+
 
 MOST_BYTES = 32 * 1024 * 1024
 """Keys, values and headers of one partition's records in hand, or of what is to be published of them; above it, its
@@ -33,6 +33,116 @@ They can do nothing until their lane is free, so they take no part of `room`: a 
 keep the orders behind them from free slots. Each costs memory (2 to 3 KiB with its parsed subject) and one open offset
 in the commit's metadata, so there is a bound.
 """
+
+
+class WorkPhase(IntEnum):
+    """Where a record in hand stands."""
+
+    RECEIVED = 0  # read, and being prepared
+    QUEUED = 1  # behind another one in its lane
+    WAITING = 2  # for its time
+    AWAITING_RESERVATION = 3  # for a commit that lets it be sent
+    READY = 4  # for a free place
+    RUNNING = 5  # in `handle`
+    FINISHED = 6  # its outcome waits for the commit
+    RELEASED = 7  # committed, or its partition was let go
+
+
+STEPS: dict[WorkPhase, frozenset[WorkPhase]] = {
+    WorkPhase.RECEIVED: frozenset(
+        {
+            WorkPhase.QUEUED,
+            WorkPhase.WAITING,
+            WorkPhase.AWAITING_RESERVATION,
+            WorkPhase.READY,
+            WorkPhase.FINISHED,
+            WorkPhase.RELEASED,
+        }
+    ),
+    WorkPhase.QUEUED: frozenset(
+        {WorkPhase.WAITING, WorkPhase.AWAITING_RESERVATION, WorkPhase.READY, WorkPhase.FINISHED, WorkPhase.RELEASED}
+    ),
+    WorkPhase.WAITING: frozenset(
+        {WorkPhase.AWAITING_RESERVATION, WorkPhase.READY, WorkPhase.FINISHED, WorkPhase.RELEASED}
+    ),
+    WorkPhase.AWAITING_RESERVATION: frozenset({WorkPhase.READY, WorkPhase.FINISHED, WorkPhase.RELEASED}),
+    WorkPhase.READY: frozenset({WorkPhase.WAITING, WorkPhase.RUNNING, WorkPhase.FINISHED, WorkPhase.RELEASED}),
+    WorkPhase.RUNNING: frozenset({WorkPhase.WAITING, WorkPhase.FINISHED, WorkPhase.RELEASED}),
+    WorkPhase.FINISHED: frozenset({WorkPhase.RELEASED}),
+    WorkPhase.RELEASED: frozenset(),
+}
+
+CAN_BE_HANDED_OFF = frozenset({WorkPhase.QUEUED, WorkPhase.WAITING, WorkPhase.AWAITING_RESERVATION, WorkPhase.READY})
+"""Where no call about a record can be on the wire, and its subject is known."""
+
+
+class WorkItem(Generic[S]):
+    """A record in hand; the `RecordContext` of its stage.
+
+    `blocked`: another task of this process is still at the same record, from before the partition was taken over again;
+    that one's `successor` is this. `send_began`: whether a send of this record began in this process, in this holding.
+    """
+
+    __slots__ = (
+        "awaits_predecessor",
+        "bulkhead",
+        "lane",
+        "may_hand_off",
+        "not_before",
+        "owned",
+        "phase",
+        "possibly_sent_since",
+        "record",
+        "send_began",
+        "subject",
+        "successor",
+    )
+
+    subject: S
+    """What `prepare` or the last `RetryLater` said; not there before."""
+
+    def __init__(self, record: Record, owned: OwnedPartition[S]) -> None:
+        self.record = record
+        self.owned = owned
+        self.possibly_sent_since: datetime | None = owned.possibly_sent_since(record.offset)
+        self.phase = WorkPhase.RECEIVED
+        self.lane: Hashable | None = None
+        self.bulkhead: Hashable | None = None
+        self.may_hand_off = False
+        self.not_before: float | None = None
+        self.send_began = False
+        self.awaits_predecessor = False
+        self.successor: WorkItem[S] | None = None
+
+    @property
+    def topic(self) -> str:
+        """The topic it came from."""
+        return self.record.topic
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+        return self.record.offset
+
+    @property
+    def fingerprint_changed(self) -> bool:
+        """Whether it may have been sent under another fingerprint."""
+        return self.owned.state.sent_under_other_fingerprint(self.record.offset)
+
+    def step(self, target: WorkPhase) -> None:
+        """Go on to `target`; a step that is not in the table is a mistake of the engine's."""
+        if target not in STEPS[self.phase]:
+            raise AssertionError(f"{self} cannot go from {self.phase.name} to {target.name}")
+        self.owned.moved(self.phase, target)
+        self.phase = target
+
+    def authorize_send(self) -> None:
+        """Promise that the partition is still ours, and note that a send began. Raises LeaseLost."""
+        self.owned.authorize_send(self.record.offset)
+        self.send_began = True
+
+    def __str__(self) -> str:
+        return f"{self.owned.partition} offset {self.record.offset}"
 
 
 class OwnedPartition(Generic[S]):
@@ -82,7 +192,7 @@ class OwnedPartition(Generic[S]):
         self._max_open = max_open
         self._gate_open = True
         self._bytes = 0
-        self._counts = [0] * len(Phase)
+        self._counts = [0] * len(WorkPhase)
 
     def possibly_sent_since(self, offset: int) -> datetime | None:
         """When this record can have been sent at the latest, before this holding; None: it was not sent."""
@@ -134,26 +244,26 @@ class OwnedPartition(Generic[S]):
         """Have a record in hand no longer."""
         del self.items[item.offset]
         self._bytes -= item.record.size
-        item.step(Phase.RELEASED)
+        item.step(WorkPhase.RELEASED)
 
-    def moved(self, source: Phase, target: Phase) -> None:
+    def moved(self, source: WorkPhase, target: WorkPhase) -> None:
         """Count a step of one of its records."""
         self._counts[source] -= 1
         self._counts[target] += 1
-        if target is Phase.RUNNING:
+        if target is WorkPhase.RUNNING:
             self.idle.clear()
-        elif source is Phase.RUNNING and not self._counts[Phase.RUNNING]:
+        elif source is WorkPhase.RUNNING and not self._counts[WorkPhase.RUNNING]:
             self.idle.set()
 
-    def count(self, phase: Phase) -> int:
+    def count(self, phase: WorkPhase) -> int:
         """How many of its records stand there."""
         return self._counts[phase]
 
     @property
     def busy(self) -> bool:
         """Whether reading on has to wait until some of its records have gone on."""
-        queued = self._counts[Phase.QUEUED]
-        at_work = len(self.items) - self._counts[Phase.WAITING] - queued
+        queued = self._counts[WorkPhase.QUEUED]
+        at_work = len(self.items) - self._counts[WorkPhase.WAITING] - queued
         too_many = at_work >= self._max_open or queued >= MOST_QUEUED or self.state.finished_bytes >= MOST_BYTES
         return self.preparing or self.out_of_range or too_many
 

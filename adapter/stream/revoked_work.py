@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Generic, NamedTuple, TypeVar
 
+from adapter.stream.owned_partition import WorkItem
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome
-from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 

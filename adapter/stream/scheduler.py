@@ -26,11 +26,9 @@ from adapter.stream.delay_queue import DelayQueue
 from adapter.stream.hand_off_quota import ROUND_SECONDS, HandOffQuota
 from adapter.stream.lanes import Lanes
 from adapter.stream.observer import StreamObserver
-from adapter.stream.owned_partition import OwnedPartition
-from adapter.stream.phases import CAN_BE_HANDED_OFF, Phase
+from adapter.stream.owned_partition import CAN_BE_HANDED_OFF, OwnedPartition, WorkItem, WorkPhase
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.stage import Outcome, PreparedRecord, RetryLater, Stage
-from adapter.stream.work_item import WorkItem
 
 S = TypeVar("S")
 
@@ -127,7 +125,7 @@ class RecordScheduler(Generic[S]):
         if is_current and not item.awaits_predecessor:
             self._go_on(item)
         else:
-            item.step(Phase.QUEUED)
+            item.step(WorkPhase.QUEUED)
 
     def _enter(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> tuple[bool, bool]:
         """Let the record into its lane: whether it is the current one there, and follows one that was carried on.
@@ -148,9 +146,9 @@ class RecordScheduler(Generic[S]):
 
     def finish(self, item: WorkItem[S], outcome: Outcome) -> None:
         """Note a record's outcome; it is published with the next flush of its partition."""
-        entered_its_lane = item.phase is not Phase.RECEIVED
+        entered_its_lane = item.phase is not WorkPhase.RECEIVED
         self._leave_bulkhead(item)
-        item.step(Phase.FINISHED)
+        item.step(WorkPhase.FINISHED)
         item.owned.state.finish(item.offset, outcome)
         item.owned.commit_due.set()
         if entered_its_lane:
@@ -168,12 +166,12 @@ class RecordScheduler(Generic[S]):
             if item.owned.state.request_send(item.offset):
                 self._make_ready(item)
             else:
-                item.step(Phase.AWAITING_RESERVATION)
+                item.step(WorkPhase.AWAITING_RESERVATION)
                 item.owned.awaiting_reservation.append(item)
                 item.owned.commit_due.set()
 
     def _make_ready(self, item: WorkItem[S]) -> None:
-        item.step(Phase.READY)
+        item.step(WorkPhase.READY)
         self._bulkheads.make_ready(item.bulkhead, item)
         self._start_soon()
 
@@ -191,7 +189,7 @@ class RecordScheduler(Generic[S]):
 
     def _leave_lane(self, item: WorkItem[S]) -> None:
         following = self._lanes.leave(item.lane, item)
-        if following is not None and following.phase is Phase.QUEUED and not following.awaits_predecessor:
+        if following is not None and following.phase is WorkPhase.QUEUED and not following.awaits_predecessor:
             self._go_on(following)
 
     # --- handling ----------------------------------------------------------------------------------------------------
@@ -212,12 +210,12 @@ class RecordScheduler(Generic[S]):
         self._start_soon()
 
     def _start(self, item: WorkItem[S]) -> None:
-        if item.phase is not Phase.READY or not item.owned.working:
+        if item.phase is not WorkPhase.READY or not item.owned.working:
             return
         if not item.owned.may_send:
             self._wait(item, self._now().timestamp() + LEASE_PAUSE_SECONDS)
         else:
-            item.step(Phase.RUNNING)
+            item.step(WorkPhase.RUNNING)
             self._bulkheads.started(item.bulkhead)
             task = asyncio.create_task(self._handle(item))
             self._tasks.add(task)
@@ -282,8 +280,8 @@ class RecordScheduler(Generic[S]):
 
     def _wait(self, item: WorkItem[S], until: float) -> None:
         item.not_before = until
-        if item.phase is not Phase.WAITING:
-            item.step(Phase.WAITING)
+        if item.phase is not WorkPhase.WAITING:
+            item.step(WorkPhase.WAITING)
         self._waiting.put(item, until)
         self._set_alarm()
 
@@ -310,7 +308,7 @@ class RecordScheduler(Generic[S]):
         """A commit of this partition succeeded: those who waited for their reservation go on."""
         held_back, owned.awaiting_reservation = owned.awaiting_reservation, []
         for item in held_back:
-            if item.phase is Phase.AWAITING_RESERVATION:
+            if item.phase is WorkPhase.AWAITING_RESERVATION:
                 if owned.state.reserved(item.offset):
                     self._make_ready(item)
                 else:
@@ -357,7 +355,7 @@ class RecordScheduler(Generic[S]):
     def _waiting_for_long(self, owned: OwnedPartition[S], *, written_before: float = FOR_ROOM) -> Iterator[WorkItem[S]]:
         far = self._now().timestamp() + FAR_SECONDS
         for item in owned.items.values():
-            waits = item.phase is Phase.WAITING and far < (item.not_before or 0.0) < FOR_ROOM
+            waits = item.phase is WorkPhase.WAITING and far < (item.not_before or 0.0) < FOR_ROOM
             if waits and item.may_hand_off and item.record.timestamp.timestamp() < written_before:
                 yield item
 
@@ -391,12 +389,12 @@ class RecordScheduler(Generic[S]):
         owned.release()
         bulkheads = set()
         for item in list(owned.items.values()):
-            if item.phase is Phase.RUNNING:
+            if item.phase is WorkPhase.RUNNING:
                 self.revoked_work.still_running(item)
                 continue
-            if item.phase is Phase.FINISHED and item.offset in owned.state.finished():
+            if item.phase is WorkPhase.FINISHED and item.offset in owned.state.finished():
                 self.revoked_work.keep(item, owned.state.finished()[item.offset])
-            in_lane = item.phase not in (Phase.RECEIVED, Phase.FINISHED)
+            in_lane = item.phase not in (WorkPhase.RECEIVED, WorkPhase.FINISHED)
             self._waiting.discard(item)
             self._bulkheads.leave(item.bulkhead, item)
             bulkheads.add(item.bulkhead)
@@ -426,7 +424,7 @@ class RecordScheduler(Generic[S]):
     def _end_revoked(self, item: WorkItem[S], result: Outcome | RetryLater[S] | None) -> None:
         """A task ended whose partition was let go: its outcome counts if the record is still open, nothing else."""
         self.revoked_work.ended(item)
-        item.step(Phase.RELEASED)
+        item.step(WorkPhase.RELEASED)
         successor = item.successor if item.successor is not None and item.successor.owned.active else None
         if isinstance(result, Outcome):
             self.revoked_work.keep(item, result)
@@ -439,7 +437,7 @@ class RecordScheduler(Generic[S]):
         if sent:
             successor.possibly_sent_since = self._now()
         if (
-            successor.phase is Phase.QUEUED
+            successor.phase is WorkPhase.QUEUED
             and not self.finish_known(successor)
             and self._lanes.is_current(successor.lane, successor)
         ):

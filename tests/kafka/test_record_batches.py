@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream.batch_bytes import CODECS, COMPRESS, GZIP, LZ4, ZSTD, Written, batch, marker, message, varint
 
 from adapter.kafka import record_batches
-from adapter.kafka.inflation import MOST_INFLATED_BYTES
+from adapter.kafka.compression import MOST_INFLATED_BYTES
 from adapter.kafka.record_batches import MOST_HEADERS, ReadBudget, RecordReader
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record, moment_of

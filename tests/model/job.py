@@ -20,9 +20,9 @@ from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_part
 from adapter.issuance.previous_mappings import CandidateQuery, PreviousMappingCheck
 from adapter.issuance.state import OPEN, Hold, PartState, initial_state
 from adapter.issuance.times import latest
+from adapter.stream.owned_partition import WorkItem
 from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome
-from adapter.stream.work_item import WorkItem
 
 from .broker import DEFERRED, TOLD
 from .ecticket import IssueCall

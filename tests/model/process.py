@@ -36,7 +36,7 @@ from adapter.stream.commit_metadata import CommitMetadata, decode, short_fingerp
 from adapter.stream.committer import Committer
 from adapter.stream.intake import Intake
 from adapter.stream.observer import NullObserver
-from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.owned_partition import OwnedPartition, WorkItem
 from adapter.stream.partition_state import CommitBatch, PartitionState
 from adapter.stream.port import KafkaClientError, TopicPartition
 from adapter.stream.records import ProducerRecord, Record
@@ -44,7 +44,6 @@ from adapter.stream.recovery import OwnSends, RecoveredState, recover
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
-from adapter.stream.work_item import WorkItem
 
 from .broker import DEFERRED, PAID, Broker, Fate, Transaction
 from .clock import Clock, moment

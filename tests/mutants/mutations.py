@@ -301,10 +301,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _kafka(
         "snappy inflates without a limit",
-        "inflation",
+        "compression",
         "    if cramjam.snappy.decompress_raw_len(block) > limit:\n",
         "    if False:\n",
-        "inflation",
+        "compression",
     ),
     # --- issuance: what is believed, and what is sent again ----------------------------------------------------------
     _issuance(

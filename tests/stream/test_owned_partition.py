@@ -9,13 +9,12 @@ import pytest
 
 from adapter.errors import LeaseLost
 from adapter.stream import owned_partition as owned_partition_module
-from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.owned_partition import OwnedPartition, WorkItem
 from adapter.stream.partition_state import PartitionState
 from adapter.stream.port import TopicPartition, TransactionalProducer
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.recovery import RecoveredState
 from adapter.stream.stage import Outcome
-from adapter.stream.work_item import WorkItem
 from stream.fake_kafka import FakeLease
 
 PLACE = TopicPartition("t", 0)

@@ -9,12 +9,11 @@ from typing import cast
 
 import pytest
 
-from adapter.stream.owned_partition import OwnedPartition
+from adapter.stream.owned_partition import OwnedPartition, WorkItem
 from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.stage import Outcome
-from adapter.stream.work_item import WorkItem
 
 PLACE = TopicPartition("t", 0)
 RECORD = Record(

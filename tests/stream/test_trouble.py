@@ -21,7 +21,7 @@ from aiokafka.protocol.transaction import (
 from adapter.kafka import client
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.fetched_records import FETCH_AT_ONCE
-from adapter.kafka.stable_offsets import StableOffsetFetchRequest
+from adapter.kafka.wire_requests import StableOffsetFetchRequest
 from adapter.stream.commit_metadata import CommitMetadata, encode
 from stream.site import SLOW_MACHINE, Site, named, until
 from stream.spoiled import Spoiler

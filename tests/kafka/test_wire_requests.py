@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v5
 
-from adapter.kafka.topic_ids import TopicIdsRequest, counts_in, ids_in
+from adapter.kafka.wire_requests import TopicIdsRequest, counts_in, ids_in
 
 METADATA = 3
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, TransactionalIdAuthorizationFa
 
 from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.exclusive_producer import exclusive_producer
+from adapter.kafka.producers import exclusive_producer
 
 
 @pytest.fixture

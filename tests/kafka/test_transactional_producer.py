@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pytest
 from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError, ProducerFenced
 
-from adapter.kafka.client import AioKafkaTransactionalProducer, BatchBytes
+from adapter.kafka.transactional_producer import AioKafkaTransactionalProducer, BatchBytes
 from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
 from adapter.stream.records import ProducerRecord
 
