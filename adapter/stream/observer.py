@@ -35,66 +35,46 @@ class StreamObserver(Protocol):
 
     def records_consumed(self, stage: str, topic: str, count: int) -> None:
         """So many records were read and opened."""
+        return
 
     def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
         """So many records of `topic` were settled, with so many publications, in one transaction."""
+        return
 
     def transaction_took(self, stage: str, seconds: float) -> None:
         """One transaction from begin to committed."""
+        return
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
         """The partition is ours, and its books are open."""
+        return
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
         """The partition is not ours any more: `revoked`, `stopped`, `trouble` or `rewound` (its log is another one)."""
+        return
 
     def records_lost(self, stage: str, topic: str, count: int) -> None:
         """So many offsets were deleted from the log before anybody had settled them; some may be no records."""
+        return
 
     def records_handed_off(self, stage: str, topic: str, count: int) -> None:
         """So many open records were carried on to keep a commit small."""
+        return
 
     def failed(self, stage: str, topic: str, where: str) -> None:
         """The stage raised in `prepare`, `handle`, `hand_off` or `broken`; or `flush`, `intake`: the engine itself
         did.
         """
+        return
 
     def lease_lost(self, stage: str, topic: str) -> None:
         """A send was held back because the partition might have had another owner."""
+        return
 
     def gauges(self, stage: str, gauges: Gauges) -> None:
         """About once a second."""
+        return
 
 
-class NullObserver:
-    """The observer of those who do not count."""
-
-    def records_consumed(self, stage: str, topic: str, count: int) -> None:
-        """See StreamObserver."""
-
-    def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
-        """See StreamObserver."""
-
-    def transaction_took(self, stage: str, seconds: float) -> None:
-        """See StreamObserver."""
-
-    def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
-        """See StreamObserver."""
-
-    def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        """See StreamObserver."""
-
-    def records_lost(self, stage: str, topic: str, count: int) -> None:
-        """See StreamObserver."""
-
-    def records_handed_off(self, stage: str, topic: str, count: int) -> None:
-        """See StreamObserver."""
-
-    def failed(self, stage: str, topic: str, where: str) -> None:
-        """See StreamObserver."""
-
-    def lease_lost(self, stage: str, topic: str) -> None:
-        """See StreamObserver."""
-
-    def gauges(self, stage: str, gauges: Gauges) -> None:
-        """See StreamObserver."""
+class NullObserver(StreamObserver):
+    """Counts nothing: every method keeps the empty body of the protocol."""
