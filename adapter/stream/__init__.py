@@ -1,5 +1,5 @@
-"""Records in, records out, offsets: an engine that never heard of tickets.
+"""Runs stages: reads records, publishes their outcomes and commits offsets, exactly once.
 
-`stage.py` and `records.py` are what others see; `engine.py` runs a stage. How exactly-once comes about is told at
-the top of `engine.py`.
+`stage.py` and `records.py` are the interface for other packages, and `engine.py` runs a stage. The docstring of
+`engine.py` explains how exactly-once works. Contains no ticket code and no Kafka client.
 """

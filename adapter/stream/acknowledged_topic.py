@@ -1,14 +1,14 @@
-"""A topic from which a person takes records one by one, and that remembers which were taken.
+"""Reads a topic whose records are acknowledged one by one, such as the dead letters.
 
-It exists for the dead letters: some are dealt with today, others next week, and none twice. What was dealt with is a
-consumer group's commit of each partition, with the settled runs beyond it in the commit's metadata, exactly as that of
-a stage (`books`, `metadata`); and what is published about a record goes into the same transaction. Whoever begins to
-take fences whoever took before, so of two people at once one is told so and nothing happens twice.
+A person handles some records today and others next week, and none twice. What a consumer group has acknowledged is its
+commit of each partition, with the settled runs beyond the offset in the commit's metadata, as for a stage
+(`partition_state`, `commit_metadata`). What is published about a record goes into the same transaction. A new claim
+fences the earlier one, so of two people at once one gets an error and nothing happens twice.
 
-Brokers forget the commits of a group without members after a while (`offsets.retention.minutes`, a week by default).
-That is told (`forgotten`) and not hidden: then every record counts as open.
+Brokers delete the commits of a group without members after a while (`offsets.retention.minutes`, a week by default).
+Such a partition is reported as `forgotten`, and all its records count as open.
 
-It refuses to know what the records are, and it joins no group: nobody is assigned anything.
+Does not join a group: no partition is assigned.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ _FINGERPRINT = short_fingerprint("")
 
 @dataclass(frozen=True, slots=True)
 class PendingOffsets:
-    """Which offsets of a partition are open; `forgotten`: no commit says which of them were taken before."""
+    """The open offsets of a partition."""
 
     open: frozenset[int]
     forgotten: bool
+    """No usable commit says which records were acknowledged before."""
 
 
 class AcknowledgedTopic:
-    """The topic as it was read: `records` are the partition and the offset of each."""
+    """A topic, and the partition and offset of each of its records that were read."""
 
     def __init__(self, member: Member, topic: str, records: Iterable[tuple[int, int]]) -> None:
         self._member = member
@@ -57,7 +58,7 @@ class AcknowledgedTopic:
             self._offsets.setdefault(partition, []).append(offset)
 
     async def pending_offsets(self) -> dict[int, PendingOffsets]:
-        """Which records are open, by partition; nobody is disturbed. Raises KafkaTrouble, BrokerAway."""
+        """Return the open records by partition, without fencing anyone. Raises KafkaClientError, BrokerUnavailable."""
         found = {}
         for number in self._offsets:
             state, forgotten, _ = await self._state(number)
@@ -66,7 +67,9 @@ class AcknowledgedTopic:
 
     @asynccontextmanager
     async def claim(self, number: int) -> AsyncIterator[PartitionClaim]:
-        """Take records of this partition, which fences whoever did so before. Raises KafkaTrouble, BrokerAway."""
+        """Claim this partition in order to acknowledge records, which fences an earlier claim. Raises KafkaClientError,
+        BrokerUnavailable.
+        """
         partition = TopicPartition(self._topic, number)
         producer = await self._member.start_producer(partition)
         try:
@@ -86,7 +89,7 @@ class AcknowledgedTopic:
         offset_range = await self._member.offset_range(partition)
         cluster_id = self._member.cluster_id
         recovered = recover(commit, offset_range, cluster_id=cluster_id, fingerprint=_FINGERPRINT)
-        # Nothing is ever sent from here: only an unbelievable commit says that something may have been.
+        # Nothing is ever sent from here, so only an unusable commit can say that something may have been sent.
         forgotten = commit is None or recovered.possibly_sent_until > 0
         recovered = replace(recovered, possibly_sent_until=0, other_fingerprint_until=0, reserved_until=0)
         state = PartitionState(
@@ -96,7 +99,7 @@ class AcknowledgedTopic:
             topic_id=offset_range.topic_id,
             fingerprint=_FINGERPRINT,
             ahead=0,
-            owner=new_owner(),  # so that no commit of anybody else's looks like one of these
+            owner=new_owner(),  # no other process may write commits under this name
         )
         for offset in self._offsets.get(number, ()):
             if offset >= recovered.offset:
@@ -105,7 +108,7 @@ class AcknowledgedTopic:
 
 
 class PartitionClaim:
-    """One partition of which records are being taken."""
+    """One claimed partition."""
 
     def __init__(
         self,
@@ -127,21 +130,22 @@ class PartitionClaim:
         self._open = set(state.unfinished())
 
     def is_open(self, offset: int) -> bool:
-        """Whether nobody has taken the record at this offset."""
+        """Whether the record at this offset has not been acknowledged."""
         return offset in self._open
 
     def mark_acknowledged(self, offsets: Iterable[int]) -> None:
-        """Let the next transaction say that these open records were taken before."""
+        """Include these open records, which were acknowledged before, in the next transaction."""
         for offset in offsets:
             self._finish(offset, Outcome())
 
     async def acknowledge(self, outcomes: Mapping[int, Outcome]) -> frozenset[int]:
-        """Take open records and publish what comes of them, in one transaction; returns the offsets that were taken.
+        """Acknowledge open records and publish their outcomes in one transaction; return the acknowledged offsets.
 
-        Fewer than were given where the commit has no room for more, or one transaction would be too large: the oldest
-        first. Raises StreamError when it has
-        room for none, when a topic does not take what is to be published, and when somebody else has begun to take:
-        in the last case it is not known whether it happened, but whoever looks again sees it.
+        Acknowledges only the oldest records if the commit's metadata has no room for more, or if one transaction would
+        be too large.
+
+        Raises StreamError if there is room for none, if a topic rejects a record, or if the partition was claimed by
+        another process. In the last case it is unknown whether the transaction was committed; the next read shows it.
         """
         for offset, outcome in outcomes.items():
             self._finish(offset, outcome)
@@ -151,8 +155,8 @@ class PartitionClaim:
         if batch is None or not batch.outcomes.keys() & outcomes.keys():
             self._withdraw(outcomes)
             raise StreamError(
-                f"The commit of {self._partition} has no room left to say which of its records beyond the oldest "
-                "open one were dealt with. Nothing was done; deal with the oldest ones first."
+                f"The commit metadata of {self._partition} has no room left for acknowledged records beyond the oldest "
+                "open one. Nothing was done. Handle the oldest records first."
             )
         await self._publish(batch)
         self._state.settle(batch)
@@ -169,15 +173,15 @@ class PartitionClaim:
             await self._restart_producer()
             topics = ", ".join(sorted({producer_records[index].topic for index in error.indexes}))
             raise StreamError(
-                f"A record is larger than {topics} takes, so nothing was done about it and those it was to go with. "
-                "Raise max.message.bytes (`ecticket-adapter topics` says to how much), then run the command again."
+                f"A record is larger than max.message.bytes of {topics}, so no record of its transaction was written. "
+                "Raise max.message.bytes (`ecticket-adapter topics` shows the value), then run the command again."
             ) from error
         except KafkaClientError as error:
             self._fenced = True
             raise self._concurrent_use() from error
 
     async def _write(self, producer_records: Sequence[ProducerRecord], batch: CommitBatch) -> None:
-        """With smaller batches each time that a topic refuses one of records that may each be small enough."""
+        """Publish, with a smaller batch size after each rejected batch of records that may each be small enough."""
         while True:
             try:
                 await self._producer.publish(producer_records, offset=batch.offset, metadata=batch.metadata)
@@ -187,9 +191,10 @@ class PartitionClaim:
                 return
 
     async def _restart_producer(self) -> None:
-        """End the transaction that is under way now: until its time-out nobody could read beyond it.
+        """End the open transaction now: until its time-out, readers could not read past it.
 
-        Raises StreamError when somebody else has taken records meanwhile: what is known here is not true any more.
+        Raises StreamError if another process has acknowledged records in the meantime, because this claim is then
+        outdated.
         """
         self._producer.abort()
         self._producer = await self._member.start_producer(self._partition)
@@ -199,12 +204,12 @@ class PartitionClaim:
 
     def _concurrent_use(self) -> StreamError:
         return StreamError(
-            f"Writing about {self._partition} failed: somebody else is dealing with the same records at this moment, "
-            "or a broker went away. Run the command again: it sees what was done, and repeats nothing."
+            f"The transaction for {self._partition} failed: another process is handling the same records, or a broker "
+            "became unavailable. Run the command again: it reads what was committed and repeats nothing."
         )
 
     def end(self) -> None:
-        """Take no more."""
+        """Release the claim."""
         if self._fenced:
             self._producer.abort()
         else:
@@ -224,9 +229,10 @@ class PartitionClaim:
 async def open_acknowledged_topic(
     kafka: Kafka, *, topic: str, group: str, records: Iterable[tuple[int, int]]
 ) -> AsyncIterator[AcknowledgedTopic]:
-    """The `records` that were read of `topic`, each a partition and an offset, as `group` remembers it.
+    """Open `topic` with the state that `group` has committed; `records` are the partition and offset of each record
+    read.
 
-    Raises BrokerAway, KafkaTrouble.
+    Raises BrokerUnavailable, KafkaClientError.
     """
     member = await kafka.connect(group)
     try:

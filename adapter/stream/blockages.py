@@ -1,10 +1,10 @@
-"""A partition whose next batch cannot be read: how long it waits, and what an operator may have decided about it.
+"""Decides how long a partition waits at a batch that cannot be read, and what an operator's skip request covers.
 
-Only that partition waits; the others are read on. The batch is tried again after 0.5 s, then after twice as long each
-time, up to 30 s: the broker may be repaired. An operator who gives the batch up writes a *skip request*
-(`dead-letters skip`): a commit of the group `{group_prefix}.skips`, which no engine joins. Every engine that stands in
-front of the named batch takes it up by itself. So nothing is fenced, the engine's own commit stays the only one, and a
-request is neither lost by a crash nor done twice. A batch that can be read is never skipped, whatever is requested.
+Only that partition waits; the others continue. The batch is tried again after 0.5 s, then after twice as long each
+time, up to 30 s, because the broker may be repaired. An operator who gives the batch up writes a *skip request*
+(`dead-letters skip`): a commit of the group `{group_prefix}.skips`, which no engine joins. Every engine that is blocked
+at the named batch reads the request. So nothing is fenced, the engine's own commit stays the only one, and a request is
+neither lost by a crash nor applied twice. A batch that can be read is never skipped, whatever is requested.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from adapter.stream.port import UnreadableBatch
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 LOOK_FOR_REQUEST_SECONDS = 3.0
-"""How often an engine that is blocked looks for a skip request."""
+"""How often a blocked engine checks for a skip request."""
 LOG_AGAIN_SECONDS = 10.0
 MOST_WHY_CHARACTERS = 500
-"""Of an operator's reason; a commit's metadata has room for 4,096 bytes."""
+"""Limit of an operator's reason; a commit's metadata has 4,096 bytes."""
 
 _VERSION = "es1"
 
 
 @dataclass(slots=True, kw_only=True)
 class Blockage:
-    """One partition's wait. Times are those of `time.monotonic`."""
+    """The wait of one partition. Times are those of `time.monotonic`."""
 
     problem: UnreadableBatch
     failures: int
     retry_at: float
     logged_at: float
-    """When the log last said so."""
+    """When the blockage was last logged."""
     tried: bool = False
     """Whether the next attempt has begun."""
 
     @classmethod
     def after(cls, earlier: Blockage | None, problem: UnreadableBatch, *, now: float) -> Blockage:
-        """The wait after one more failure; another batch begins anew."""
+        """Return the wait after one more failure; a failure at another batch starts the back-off from the beginning."""
         same = earlier is not None and earlier.problem.first == problem.first
         failures = earlier.failures + 1 if earlier is not None and same else 1
         wait = backoff_seconds(failures, first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS)
@@ -50,38 +50,35 @@ class Blockage:
         return cls(problem=problem, failures=failures, retry_at=now + wait, logged_at=now if is_due else logged_at)
 
     def logs(self, now: float) -> bool:
-        """Whether this failure is to be logged."""
+        """Whether this failure is logged."""
         return self.logged_at == now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkipRequest:
-    """An operator's decision that the batch with these offsets is given up.
-
-    `topic_id` is that of the log (`port.OffsetRange`): a topic that was created again has other offsets of the same
-    numbers.
-    """
+    """An operator's decision to give up the batch with these offsets."""
 
     first: int
     last: int
     why: str
     topic_id: str = ""
+    """The id of the topic (`port.OffsetRange`): a recreated topic has other records at the same offsets."""
 
     def covers(self, problem: UnreadableBatch, topic_id: str) -> bool:
-        """Whether it is about this batch."""
+        """Whether the request is about this batch."""
         same_log = not self.topic_id or not topic_id or self.topic_id == topic_id
         return same_log and self.first <= problem.first <= self.last
 
 
 def write_request(request: SkipRequest) -> str:
-    """The request as a commit's metadata; its commit is at `request.first`."""
+    """Encode the request as a commit's metadata; the commit is at `request.first`."""
     fields = {"first": request.first, "last": request.last, "log": request.topic_id, "why": request.why}
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return f"{_VERSION} {zlib.crc32(text.encode()):08x} {text}"
 
 
 def read_request(metadata: str) -> SkipRequest | None:
-    """The request that `write_request` wrote; None for anything else."""
+    """Decode the output of `write_request`; None for any other text."""
     version, _, rest = metadata.partition(" ")
     checksum, _, text = rest.partition(" ")
     if version != _VERSION or checksum != f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}":

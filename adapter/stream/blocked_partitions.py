@@ -1,7 +1,6 @@
-"""The partitions of one engine that wait in front of a batch that cannot be read, and what ends their wait.
+"""Pauses partitions at batches that cannot be read, retries them, and applies skip requests.
 
-See `blockages` for the rules. Here they are applied: reading of the partition pauses, the batch is tried again when its
-time has come, and a skip request is looked for meanwhile.
+`blockages` has the rules.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ S = TypeVar("S")
 log = logging.getLogger(__name__)
 
 TakesRecord = Callable[[OwnedPartition[S], Record], None]
-"""Takes a record in hand as if it had been read."""
+"""Accepts a record as if it had been read."""
 
 
 class BlockedPartitions(Generic[S]):
@@ -48,13 +47,13 @@ class BlockedPartitions(Generic[S]):
         self._run = run
 
     def block(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch) -> None:
-        """Pause this partition in front of `problem`; its reading has been reset to that point."""
+        """Pause this partition at `problem`; its position has been reset to that batch."""
         if problem.first < owned.state.next_offset:
             return
         settled_past = owned.state.settled_past(problem.first)
         if settled_past is not None:
-            # Skipped already, or handled when it could be read, while older records are still open. No further: the
-            # rest of the batch may be orders that nobody has settled.
+            # The beginning was skipped already, or settled when it could be read, while older records are still open.
+            # The rest of the batch may hold orders that are not settled, so no more than that is skipped.
             self._continue_behind(member, owned, settled_past - 1)
             return
         earlier = owned.blockage
@@ -62,8 +61,8 @@ class BlockedPartitions(Generic[S]):
         owned.blockage = Blockage.after(earlier, problem, now=now)
         if owned.blockage.logs(now):
             log.error(
-                "%s; this partition is tried again in %.1f s, and the others are read on. Repair it, or give up "
-                "offsets %s to %s: %s",
+                "%s; retrying this partition in %.1f s, other partitions continue. Repair it, or skip offsets %s to "
+                "%s: %s",
                 problem,
                 owned.blockage.retry_at - now,
                 problem.first,
@@ -74,7 +73,7 @@ class BlockedPartitions(Generic[S]):
             self._run(self._await_request(member, owned, self._skips_group))
 
     def is_paused(self, member: Member, owned: OwnedPartition[S]) -> bool:
-        """Whether this partition is not to be read now; when its time has come, reading begins with a new fetch."""
+        """Whether this partition must not be polled now; a retry starts with a new fetch."""
         blockage = owned.blockage
         if blockage is None or blockage.tried:
             return False
@@ -85,11 +84,11 @@ class BlockedPartitions(Generic[S]):
         return False
 
     def passed(self, owned: OwnedPartition[S], position: int) -> None:
-        """Note how far reading has come; the wait is over when that is behind the batch's beginning."""
+        """Record the reader's position; the wait ends when it is past the beginning of the batch."""
         blockage = owned.blockage
         if blockage is not None and position > blockage.problem.first:
             owned.blockage = None
-            log.info("%s is read on at offset %s", owned.partition, position)
+            log.info("%s: reading continues at offset %s", owned.partition, position)
 
     async def _await_request(self, member: Member, owned: OwnedPartition[S], group: str) -> None:
         while owned.active and owned.working and owned.blockage is not None:
@@ -108,15 +107,15 @@ class BlockedPartitions(Generic[S]):
             finally:
                 await reader.leave()
             return None if commit is None else read_request(commit.metadata)
-        except Exception as trouble:  # noqa: BLE001  # a request that cannot be read must not end the engine
+        except Exception as trouble:  # noqa: BLE001  # a request that cannot be read must not stop the engine
             # An access rule may be missing; then an operator's request would never arrive.
-            log.warning("%s: whether it is to be skipped could not be read: %s", partition, trouble)
+            log.warning("%s: reading skip requests failed: %s", partition, trouble)
             return None
 
     def _skip(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch, request: SkipRequest) -> None:
-        """Let the batch have its outcome, a dead letter; no await from here on, so that nothing is read in between."""
+        """Give the batch its outcome, a dead letter. No await from here on, so that nothing is read in between."""
         last = min(problem.last, request.last)
-        log.warning("%s: offsets %s to %s are skipped: %s", owned.partition, problem.first, last, request.why)
+        log.warning("%s: skipping offsets %s to %s: %s", owned.partition, problem.first, last, request.why)
         record = Record(
             topic=owned.partition.topic,
             partition=owned.partition.partition,
@@ -137,21 +136,21 @@ class BlockedPartitions(Generic[S]):
 
 
 def _reset_position(member: Member, owned: OwnedPartition[S]) -> None:
-    """Read this partition on where its books do; a partition that is being revoked cannot be sought any more."""
+    """Seek to the partition's next offset; a partition that is being revoked cannot be sought any more."""
     if owned.partition in member.assignment():
         member.seek(owned.partition, owned.state.next_offset)
 
 
 def skip_command(problem: UnreadableBatch) -> str:
-    """The command that gives this batch up."""
+    """Return the command that gives this batch up."""
     return f"ecticket-adapter dead-letters skip {problem.partition}/{problem.first} --why TEXT"
 
 
 def _skippable(owned: OwnedPartition[S], request: SkipRequest) -> UnreadableBatch | None:
-    """The requested batch, if the partition still waits in front of it and nothing is under way.
+    """Return the requested batch if the partition is still blocked at it and no work on it has begun.
 
-    While the batch is tried once more, it may turn out to be readable. While another batch is prepared, nothing may
-    enter the lanes beside it.
+    While the batch is being retried, it may turn out to be readable. While another batch is being prepared, nothing
+    else may enter the lanes.
     """
     blockage = owned.blockage
     if blockage is None or blockage.tried or owned.preparing or not (owned.active and owned.working):
@@ -160,6 +159,6 @@ def _skippable(owned: OwnedPartition[S], request: SkipRequest) -> UnreadableBatc
 
 
 def problems_of(owned_partitions: Sequence[OwnedPartition[S]]) -> list[str]:
-    """What keeps partitions from being read, one sentence for each."""
+    """Return one sentence for each partition that cannot be read."""
     blockages = [owned.blockage for owned in owned_partitions]
     return [str(blockage.problem) for blockage in blockages if blockage is not None]

@@ -1,19 +1,20 @@
-"""Bulkheads: records of one kind of trouble take only a share of the places, and the others' records go on.
+"""Limits each bulkhead to a share of the slots, so that slow records of one do not stop the others.
 
 A stage names a record's bulkhead (in the adapter: its merchant). A bulkhead whose records are slow fills its share and
-then waits; the others do not wait with it. Pure: no clock, no task, no Kafka. Does not know what a bulkhead stands for.
+then waits. Pure: no clock, no task, no Kafka.
 
-Theory of operation. There are `places` to be handled in, and `room` to be ready in. Both are shared by dynamic
-thresholds, as buffers are in a switch: a bulkhead may take up to `SLOTS_PER_FREE` times as many places as are free.
-One busy bulkhead alone takes seven eighths, two take seven fifteenths each, and some places stay free for a newcomer.
-The last free place goes only to a bulkhead that has none. Room to be ready in is shared likewise: one alone takes half.
+Theory of operation. There are `slots` in which records are handled, and `room` for records that are ready. Both are
+shared by dynamic thresholds, as switches share their buffers: a bulkhead may use up to `SLOTS_PER_FREE` times as many
+slots as are free. One busy bulkhead alone uses seven eighths, two use seven fifteenths each, and some slots stay free
+for a newcomer. The last free slot goes only to a bulkhead that has none. The room is shared likewise: one bulkhead
+alone uses half of it.
 
-Of the bulkheads that may start a record the one that started its last one longest ago is next. Within a bulkhead the
-order of entering is kept. Records without a bulkhead (None) have no limit but the places.
+Of the bulkheads that may start a record, the one that started its last record longest ago is next. Within a bulkhead
+the order of entry is kept. Records without a bulkhead (None) are limited only by the slots.
 
-What finds no room stays outside: it *waits*, costs memory only, and is let in as soon as there is room, first come
-first served. When memory is used up, it may be moved elsewhere, if that helps anyone: when records of another bulkhead
-came lately and are likely to come again, or when its own bulkhead hardly moves.
+A record that finds no room *waits outside*. It costs memory only, and enters when there is room, first come first
+served. When memory is used up, waiting records may be handed off if that helps: when records of another bulkhead came
+recently and are likely to come again, or when its own bulkhead hardly moves.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from typing import Final, Generic, TypeVar
 W = TypeVar("W", bound=Hashable)
 
 SLOTS_PER_FREE: Final = 7
-"""How many places a bulkhead may hold for each one that is free."""
+"""How many slots a bulkhead may use for each free one."""
 
 OTHERS_SECONDS: Final = 600.0
-"""For how long a bulkhead is expected to have more records."""
+"""For how long after a record of a bulkhead more of them are expected."""
 
 STUCK_SECONDS: Final = 60.0
-"""A bulkhead of which something has waited for room for so long hardly moves."""
+"""A bulkhead whose oldest waiting record has waited this long hardly moves."""
 
 SPARE_ROOM: Final = 50
-"""Records that may be ready beyond as many as there are places, of all bulkheads together."""
+"""How many more records than slots may be ready, in all bulkheads together."""
 
 
 @dataclass(slots=True)
 class _Bulkhead(Generic[W]):
-    """One bulkhead; the dicts keep the order of entering, and `outside` also the time."""
+    """One bulkhead; the dicts keep the order of entry, and `outside` also the time."""
 
     running: int = 0
     inside: dict[W, None] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class _Bulkhead(Generic[W]):
 
 
 class Bulkheads(Generic[W]):
-    """All records of a stage that are about to be handled, or are being handled, in `places` places."""
+    """All records of a stage that are ready or are being handled, in `slots` slots."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -76,30 +77,30 @@ class Bulkheads(Generic[W]):
     # --- before handling ---------------------------------------------------------------------------------------------
 
     def has_room(self, key: Hashable | None) -> bool:
-        """Whether a record of this bulkhead may come inside."""
+        """Whether a record of this bulkhead may enter."""
         bulkhead = self._of.get(key)
         if key is None or bulkhead is None or not bulkhead.inside:
             return True
         return len(bulkhead.inside) < self._room - self._inside
 
     def enter(self, key: Hashable | None, item: W, now: float) -> None:
-        """Come inside, not ready yet."""
-        self._note(key, now)
+        """Enter; the record is not ready yet."""
+        self._record_arrival(key, now)
         self._bulkhead(key).inside[item] = None
         self._inside += 1
 
     def make_ready(self, key: Hashable | None, item: W) -> None:
-        """Be ready to be handled, from inside."""
+        """Mark a record inside as ready to be handled."""
         self._of[key].ready[item] = None
         self._turns.setdefault(key)
 
     def wait_outside(self, key: Hashable | None, item: W, now: float) -> None:
         """Wait for room inside."""
-        self._note(key, now)
+        self._record_arrival(key, now)
         self._bulkhead(key).outside[item] = now
 
     def let_in(self, key: Hashable | None) -> W | None:
-        """Name the record that has waited for room longest, if there is room by now; it waits no longer."""
+        """Remove and return the record that has waited outside longest, if there is room now."""
         bulkhead = self._of.get(key)
         if bulkhead is None or not bulkhead.outside or not self.has_room(key):
             return None
@@ -108,7 +109,7 @@ class Bulkheads(Generic[W]):
         return item
 
     def leave(self, key: Hashable | None, item: W) -> None:
-        """Leave without being handled; nothing happens when the record is neither inside nor waits."""
+        """Leave without being handled. Does nothing if the record is neither inside nor waiting outside."""
         bulkhead = self._of.get(key)
         if bulkhead is None:
             return
@@ -118,7 +119,7 @@ class Bulkheads(Generic[W]):
         self._forget(key, bulkhead)
 
     def hand_off_candidates(self, now: float) -> Iterator[W]:
-        """Those that wait for room and are in the way of others, of each bulkhead the one that came last first."""
+        """Yield the records that wait outside and block others, the newest of each bulkhead first."""
         for key, bulkhead in list(self._of.items()):
             if bulkhead.outside and self._in_the_way(key, bulkhead, now):
                 yield from reversed(list(bulkhead.outside))
@@ -129,8 +130,8 @@ class Bulkheads(Generic[W]):
             return True
         return next(iter(bulkhead.outside.values())) <= now - STUCK_SECONDS
 
-    def _note(self, key: Hashable | None, now: float) -> None:
-        """Keep whose records came last, and whose before: one of the two is another bulkhead than any that asks."""
+    def _record_arrival(self, key: Hashable | None, now: float) -> None:
+        """Keep the last two bulkheads that had an arrival: for any bulkhead, one of the two is another one."""
         if self._latest is not None and self._latest[0] != key:
             self._another = self._latest
         self._latest = key, now
@@ -138,7 +139,7 @@ class Bulkheads(Generic[W]):
     # --- handling ----------------------------------------------------------------------------------------------------
 
     def next(self) -> W | None:
-        """The record that is handled next; it is not inside any more, and counts once `started` says so."""
+        """Remove and return the record to handle next; it counts as running once `started` is called."""
         for key in self._turns:
             bulkhead = self._of[key]
             if self._may_start(key, bulkhead):
@@ -152,12 +153,12 @@ class Bulkheads(Generic[W]):
         return None
 
     def started(self, key: Hashable | None) -> None:
-        """A record of this bulkhead takes a place."""
+        """A record of this bulkhead uses a slot."""
         self._bulkhead(key).running += 1
         self._running += 1
 
     def ended(self, key: Hashable | None) -> None:
-        """It has left its place."""
+        """It has freed its slot."""
         bulkhead = self._of[key]
         bulkhead.running -= 1
         self._running -= 1

@@ -1,11 +1,11 @@
-"""Flushing: the outcomes of one partition and its offset, in one transaction after the other.
+"""Commits the outcomes of one partition with its offset, one transaction after another.
 
-It exists so that the order of a flush is told in one place: make room if the commit's note has grown too long, publish,
-and only then settle. It refuses to know what to do when a transaction fails: whoever started it drops the partition.
+A commit makes room if its metadata is too long, publishes, and only then settles. If a transaction fails, the caller
+drops the partition.
 
-Batches form by themselves: whatever is finished while one transaction runs goes into the next, up to a number of bytes.
-What timed out once would time out again. So after a failed transaction the next ones of its partition are smaller, down
-to one outcome. They grow again while they succeed.
+Batches form by themselves: what finishes while one transaction runs goes into the next, up to a number of bytes. A
+transaction that timed out would time out again, so after a failure the next transactions of its partition are smaller,
+down to one outcome. They grow again while they succeed.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ S = TypeVar("S")
 log = logging.getLogger(__name__)
 
 HAND_OFF_ABOVE = 3600
-"""From this length of a commit's note on (bytes, of 4,096), the oldest open records are carried on ..."""
+"""If a commit's metadata is longer than this (bytes, of 4,096), the oldest open records are handed off ..."""
 
 HAND_OFF_DOWN_TO = 2700
-"""... until the note is this short, so that it does not happen at every flush."""
+"""... until it is this short, so that this does not happen at every commit."""
 
 
 MOST_TRANSACTION_BYTES = 4 * 1024 * 1024
-"""What one transaction publishes at most: with the default time-out, 280 kB/s are enough for it."""
+"""The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
 
 _LEAST_GROWTH_BYTES = 16 * 1024
 
 
 class Committer(Generic[S]):
-    """Flushes the partitions of one stage."""
+    """Commits the partitions of one stage."""
 
     def __init__(self, stage: Stage[S], scheduler: RecordScheduler[S], observer: StreamObserver) -> None:
         self._stage = stage
@@ -51,9 +51,9 @@ class Committer(Generic[S]):
         self._most_bytes: dict[TopicPartition, int] = {}
 
     async def keep_committing(self, owned: OwnedPartition[S]) -> None:
-        """Flush whenever something is due, until the holding is closing; the last flush commits the truth.
+        """Commit whenever a commit is due, until the partition is closing; the last commit has the exact reservation.
 
-        Raises KafkaTrouble when a transaction failed: the partition is to be dropped.
+        Raises KafkaClientError if a transaction failed: the caller drops the partition.
         """
         while not owned.closing:
             await owned.commit_due.wait()
@@ -64,7 +64,7 @@ class Committer(Generic[S]):
         await self._commit(owned, final=True)
 
     async def _commit(self, owned: OwnedPartition[S], *, final: bool = False) -> int:
-        """One transaction, if one is due; how many records it settled."""
+        """Run one transaction if one is due; return how many records it settled."""
         batch = self._next_batch(owned, final=final)
         if batch is None:
             return 0
@@ -79,7 +79,7 @@ class Committer(Generic[S]):
             raise
         except RecordsTooLarge as refusal:
             self._replace(owned, batch, refusal)
-            raise KafkaClientError("a topic does not take an outcome; it is replaced") from refusal
+            raise KafkaClientError("a topic rejects an outcome as too large; the outcome is replaced") from refusal
         self._observer.transaction_took(self._stage.name, time.perf_counter() - began)
         self._grow(owned.partition)
         self._settle(owned, batch, produced)
@@ -92,14 +92,14 @@ class Committer(Generic[S]):
             return batch
         self._hand_off(owned, final=final)
         batch = owned.state.next_commit(final=final, most_bytes=most_bytes)
-        # The fewer outcomes, the longer the note: one that is too long for few of them may fit with all.
+        # Fewer outcomes make longer metadata: metadata that is too long for few of them may fit with all.
         return batch if batch is not None and batch.fits else owned.state.next_commit_that_fits(final=final)
 
     def _shrink(self, partition: TopicPartition, size: int) -> None:
-        """Have the next transaction publish half of what this one failed to, if not less already."""
+        """Limit the next transaction to half of what this one failed to publish."""
         self._most_bytes[partition] = size // 2
         log.debug(
-            "%s: the next transaction publishes at most %s bytes, after one of %s failed", partition, size // 2, size
+            "%s: a transaction of %s bytes failed; the next one publishes at most %s bytes", partition, size, size // 2
         )
 
     def _grow(self, partition: TopicPartition) -> None:
@@ -130,24 +130,24 @@ class Committer(Generic[S]):
         self._scheduler.reserved(owned)
 
     def _hand_off(self, owned: OwnedPartition[S], *, final: bool) -> None:
-        """Make the note shorter by carrying on the oldest open records, as far as no call about them is under way."""
+        """Shorten the metadata: hand off the oldest open records that have no call under way."""
         while (batch := owned.state.next_commit(final=final)) and len(batch.metadata) > HAND_OFF_DOWN_TO:
             if not self._scheduler.hand_off_oldest(owned, max(32, owned.state.open_count // 16)):
-                log.warning("%s: the commit's note is long, and every open record is being handled", owned.partition)
+                log.warning("%s: commit metadata is long, and no open record can be handed off", owned.partition)
                 return
 
     def _replace(self, owned: OwnedPartition[S], batch: CommitBatch, refusal: RecordsTooLarge) -> None:
-        """Ask the stage for smaller outcomes where a topic did not take the first ones."""
+        """Ask the stage for smaller outcomes for records whose outcome a topic rejected."""
         owners = [offset for offset, outcome in batch.outcomes.items() for _ in outcome.records]
         for offset in {owners[index] for index in refusal.indexes}:
             item = owned.items[offset]
             refusals = self._scheduler.revoked_work.refused(item)
             error = OutcomeTooLarge(
-                f"{item}: what is to be published about it is larger than its topic takes", again=refusals > 1
+                f"{item}: its outcome is larger than max.message.bytes of the topic", again=refusals > 1
             )
             outcome = self._scheduler.on_error(item, error, "publish") if refusals <= MOST_REFUSALS else None
             if outcome is None:
-                log.error("%s: not even what was to be published instead is taken by its topic; it stays open", item)
+                log.error("%s: the topic rejects even the smallest outcome as too large; the record stays open", item)
                 owned.state.withdraw(offset)
             else:
                 owned.state.finish(offset, outcome)

@@ -1,7 +1,6 @@
-"""The waiting room: records whose time has not come, without a task of their own.
+"""Holds the records that are not due yet, without a task for each: tens of thousands may wait at once.
 
-It exists because tens of thousands can wait at once. It is pure, and it refuses to know a clock: who asks says what
-time it is. Whoever leaves before the time is only forgotten; its place in the heap is freed later.
+Pure: the caller passes the time. A record that leaves early is only marked; its heap entry is removed later.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Delayed(Protocol):
-    """What can wait: it belongs to a topic, whose bound it counts against."""
+    """An item that can wait; it counts towards the limit of its topic."""
 
     @property
     def topic(self) -> str: ...
@@ -23,7 +22,7 @@ W = TypeVar("W", bound=Delayed)
 
 
 class DelayQueue(Generic[W]):
-    """Who waits until when (seconds since the epoch), counted by topic."""
+    """Items and the time at which each is due (seconds since the epoch), counted by topic."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, W]] = []
@@ -32,28 +31,28 @@ class DelayQueue(Generic[W]):
         self._by_topic: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many items wait."""
         return len(self._positions)
 
     def count(self, topic: str) -> int:
-        """How many of this topic wait."""
+        """How many items of this topic wait."""
         return self._by_topic[topic]
 
     def put(self, item: W, until: float) -> None:
-        """Wait until that time."""
+        """Add an item that is due at `until`."""
         self._entered += 1
         self._positions[id(item)] = self._entered
         self._by_topic[item.topic] += 1
         heapq.heappush(self._heap, (until, self._entered, item))
 
     def discard(self, item: W) -> None:
-        """Wait no longer; nothing happens when `work` does not wait."""
+        """Remove an item; does nothing if it does not wait."""
         if self._positions.pop(id(item), None) is not None:
             self._by_topic[item.topic] -= 1
             self._sweep()
 
     def due(self, now: float) -> Iterator[W]:
-        """Those whose time has come, the longest due first; they wait no longer."""
+        """Remove and yield the items that are due, in the order of their times."""
         while self._heap and self._heap[0][0] <= now:
             _, entered, item = heapq.heappop(self._heap)
             if self._positions.get(id(item)) == entered:
@@ -61,13 +60,11 @@ class DelayQueue(Generic[W]):
                 yield item
 
     def _sweep(self) -> None:
-        """Free the places of those who left, when they are the greater part."""
+        """Rebuild the heap when most of its entries are of items that left."""
         if len(self._heap) > 2 * len(self._positions) + 100:
-            self._heap = [
-                partition for partition in self._heap if self._positions.get(id(partition[2])) == partition[1]
-            ]
+            self._heap = [entry for entry in self._heap if self._positions.get(id(entry[2])) == entry[1]]
             heapq.heapify(self._heap)
 
     def next_due(self) -> float | None:
-        """When somebody may be due next."""
+        """When the next item may be due."""
         return self._heap[0][0] if self._heap else None

@@ -1,24 +1,25 @@
-"""The engine: runs one stage, and sees to it that each record's outcome is published exactly once.
+"""Runs one stage and publishes each record's outcome exactly once.
 
-Theory of operation. Every partition assigned to this process is *taken over*, worked on, and *let go*.
+Theory of operation. Every partition assigned to this process is *taken over*, *processed*, and *released*.
 
-Taking over: start the partition's writer, which fences the earlier owner and ends its transaction; read the committed
-offset only after that; open the books with what its note says; seek; and no `await` between opening the books and
-seeking. Every change of what is held raises the *turn*; a batch whose poll began in another turn is thrown away, and
-every partition held is sought back to where its books go on. (Measured: leaving out any of this loses or repeats.)
+Take-over: start the partition's transactional producer, which fences the earlier owner and ends its transaction. Only
+after that, read the committed offset and its metadata, build the partition's state from them, and seek, without an
+`await` between building and seeking. Every change of the owned partitions raises the *assignment epoch*. A batch whose
+poll began in another epoch is discarded, and every owned partition is sought back to its next offset. (Measured:
+leaving out any of this loses or repeats records.)
 
-Working: records are opened in the books as they are read, prepared, handled in their lanes, and settled when the
-transaction with their outcome is committed. Whatever goes out of Kafka's reach goes through the gate of its holding.
+Processing: records are opened in the ledger as they are read, prepared, handled in their lanes, and settled when the
+transaction with their outcome is committed. Every effect outside Kafka needs `authorize_send` of its owned partition.
 
-Letting go in good order: close the gate, let what is being handled end, flush, commit the truth about what may have
-been sent. All within half of the rebalance time-out. After a failed transaction, or a fence, the partition is dropped
-instead, and never just given a new writer: that would fence whoever owns it now. It is taken over again only after the
-group has answered a request of ours that was sent later, so that it is known to be ours.
+Release: refuse further sends, let running handlers end, commit, and commit the exact reservation, all within half of
+the rebalance time-out. After a failed transaction or a fence, the partition is dropped instead. It never just gets a
+new producer, because that would fence the present owner. It is taken over again only after the group has answered a
+request that was sent after the failure, which proves that the partition is ours.
 
-What is left in memory of a partition that was let go is in `revoked_work.py`. No fence reaches an HTTP request, so what
-is left on the wire by then counts as possibly sent with the next owner.
+`revoked_work.py` keeps what is left in memory of released partitions. No fence reaches an HTTP request, so the next
+owner counts calls that are still on the wire as possibly sent.
 
-The engine refuses to know what records mean, and which Kafka client there is.
+Does not know what records mean, nor which Kafka client is used.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ T = TypeVar("T")
 
 
 class ReleaseTimeouts(TypedDict):
-    """What letting go in good order may take, in seconds; see `Holdings.release_all`."""
+    """How long a release may take, in seconds; see `PartitionManager.release_all`."""
 
     drain_timeout: float
     commit_seconds: float
@@ -59,49 +60,49 @@ class ReleaseTimeouts(TypedDict):
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-"""How long a poll waits for records when there is room everywhere."""
+"""How long a poll waits for records if every partition is polled."""
 
 BUSY_POLL_SECONDS = 0.03
-"""How long it waits when some partitions are left out: they may have room again any moment."""
+"""How long a poll waits if some partitions are left out: they may have room again at any moment."""
 
 HEARTBEAT_SECONDS = 0.5
-"""How often the main loop shows that it is alive, whatever it waits for."""
+"""How often the main loop updates its heartbeat, whatever it waits for."""
 
 GAUGES_SECONDS = 1.0
-"""How often the observer is told the levels."""
+"""How often the observer gets the gauges."""
 
 WARN_AGAIN_SECONDS = 10.0
-"""How often an absent broker is mentioned."""
+"""How often a warning about the same outage is logged."""
 
 WATCH_SECONDS = 5.0
-"""How often it is looked whether the topics are still the same, and not others of the same name."""
+"""How often the topic ids are checked, because a topic may have been recreated."""
 
 WORK_SHARE = 0.6
-"""The part of any time for letting go in which what is being handled may end ..."""
+"""The part of a release's time in which running handlers may end ..."""
 
 COMMIT_SHARE = 0.3
-"""... and the part for the last flush; the rest is for the farewell."""
+"""... and the part for the last commit; the rest is for leaving the group."""
 
 LEAST_COMMIT_SECONDS = 2.0
-"""What the last flush may take even when no grace was given."""
+"""How long the last commit may take even without a grace period."""
 
 MOST_BACK_OFF_SECONDS = 2.0
-"""Between attempts to connect."""
+"""The longest pause between attempts to connect."""
 
 STABLE_SESSION_SECONDS = 10.0
-"""A session that ended sooner has failed like an attempt to connect: the next one waits longer ..."""
+"""A session that ended sooner counts as failed, like an attempt to connect: the next one waits longer ..."""
 
 MOST_REJOIN_SECONDS = 30.0
-"""... up to this. Each session fences the writers of the one before, so joining over and over harms other members."""
+"""... up to this. Each session fences the producers of the previous one, so frequent joins harm other members."""
 
 
 _utc_now = partial(datetime.now, UTC)
 
 
 class Engine(Generic[S]):
-    """Runs `stage` in this process until stopped. `kafka` is the client; it makes the engine's members of the group.
+    """Runs `stage` in this process until stopped, as a member of its consumer group.
 
-    `now` is the clock that waiting records go by. `skips_group`: see `blocked_partitions`.
+    `now` is the clock for records that are not due yet. `skips_group`: see `blocked_partitions`.
     """
 
     def __init__(
@@ -142,53 +143,57 @@ class Engine(Generic[S]):
         self._session_began = float("-inf")
         self._ended_quickly = False
 
-    # --- what others may see -----------------------------------------------------------------------------------------
+    # --- status ------------------------------------------------------------------------------------------------------
 
     @property
     def last_heartbeat(self) -> float:
-        """When the main loop last showed that it is alive (`time.monotonic`); it does also while no broker answers."""
+        """When the main loop last updated its heartbeat (`time.monotonic`), which it also does while no broker is
+        available.
+        """
         return self._last_heartbeat
 
     @property
     def assigned(self) -> frozenset[tuple[str, int]]:
-        """Topic and partition of what is taken over and being worked on."""
-        # A list first: another thread may ask, and what is held must not change while it is gone through.
+        """Topic and partition of each partition that is taken over."""
+        # A list first: another thread may call this, and the dict must not change during the iteration.
         return frozenset((partition.topic, partition.partition) for partition in list(self._partitions.partitions))
 
     @property
     def in_touch(self) -> bool:
-        """Whether the group has answered this process within a session time-out; false while brokers are away."""
+        """Whether the group answered this process within a session time-out; False while brokers are unavailable."""
         return self._belongs()
 
     @property
     def standing_by(self) -> bool:
-        """Whether this process is a member of the group that was given no partition."""
+        """Whether this process is a member of the group without any partition."""
         return self._belongs() and self._member is not None and not self._member.assignment()
 
     @property
     def problems(self) -> Sequence[str]:
-        """What keeps records from being read, for people: a sentence each, without anything that a record holds."""
+        """Why records are not read: a sentence each, without any content of a record."""
         trouble = [self._problem] if self._problem is not None and (self._ended_quickly or not self.in_touch) else []
         owned_partitions = list(self._partitions.partitions.values())
         full = [
-            f"{count} records of {topic} wait for their time, and no more of it are read until some are due"
+            f"{count} records of {topic} are not due yet; reading of this topic continues when some are due"
             for topic, count in self.full_delay_queues.items()
         ]
         return [*trouble, *list(self._partitions.problems_by_partition.values()), *problems_of(owned_partitions), *full]
 
     @property
     def full_delay_queues(self) -> Mapping[str, int]:
-        """Topics that are not read on because too many of their records wait for their time, and how many wait."""
+        """Topics that are not polled because too many of their records are not due yet, with the number of these
+        records.
+        """
         waiting = {topic: self._scheduler.waiting(topic) for topic in self._stage.topics}
         return {topic: count for topic, count in waiting.items() if count >= self._stage.max_waiting}
 
     # --- running -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work until stopped, through whatever becomes of the brokers.
+        """Process records until stopped, through any outage of the brokers.
 
-        Raises what shows that the engine or the stage cannot be trusted any more (a mistake in the books, a client
-        that is not the expected one); nothing is committed after it.
+        Raises errors after which the engine or the stage cannot be trusted (an inconsistent ledger, an unknown version
+        of the client); nothing is committed after such an error.
         """
         self._ended.clear()
         try:
@@ -209,14 +214,14 @@ class Engine(Generic[S]):
             self._ended.set()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, let what is in flight end, commit, leave the group; after `grace_seconds` it is cancelled."""
+        """Read no more, let running handlers end, commit and leave the group; cancel the rest after `grace_seconds`."""
         self._grace = grace_seconds
         self._stopping = True
         self._interrupt()
         await self._ended.wait()
 
     async def _session(self) -> bool:
-        """One member's life, from joining to leaving; False when it could not even join."""
+        """Run one member from joining to leaving; False if it could not even join."""
         if self._stopping:
             return False
         try:
@@ -243,7 +248,7 @@ class Engine(Generic[S]):
         return True
 
     async def _at_end(self, member: Member) -> bool:
-        """See to it that a new group begins at the end; False when that could not be done yet."""
+        """Commit the latest offsets of a new group; False if that was not possible yet."""
         begins = commit_latest_offsets(
             member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint)
         )
@@ -295,9 +300,9 @@ class Engine(Generic[S]):
             return {}
 
     async def _watch_logs(self, member: Member) -> None:
-        """A topic that is made anew while it is read goes on under its name; offsets would be believed of another.
+        """Check whether a topic was recreated, because the state of a partition would be wrong for the new log.
 
-        How much is left to read is asked too: what a fetch tells of it is old where reading is held up.
+        Also reads the lag: what a fetch reports is outdated for partitions that are not polled.
         """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
@@ -305,7 +310,7 @@ class Engine(Generic[S]):
                 ids = await member.topic_ids(self._stage.topics)
                 self._lag = await member.lag(list(self._partitions.partitions))
             except (KafkaClientError, BrokerUnavailable):
-                continue  # whoever reads notices too, and says so
+                continue  # the poll fails too, and logs it
             for owned in list(self._partitions.partitions.values()):
                 if ids.get(owned.partition.topic, owned.topic_id) != owned.topic_id:
                     self._partitions.replace(owned, **self._release_timeouts())
@@ -319,7 +324,7 @@ class Engine(Generic[S]):
         return False
 
     def _seek_back(self, member: Member) -> None:
-        """What was read across a change of what is held is thrown away, and reading goes on where the books do."""
+        """Seek every partition to its next offset: what was read across a change of assignment is discarded."""
         assignment = member.assignment()
         for partition, owned in self._partitions.partitions.items():
             if partition in assignment:
@@ -331,13 +336,19 @@ class Engine(Generic[S]):
             if owned is None or not records:
                 continue
             if records[0].offset < owned.state.next_offset:
-                log.error("%s: reading went back to %s; the log is another one", partition, records[0].offset)
+                log.error(
+                    "%s: fetched offset %s is below the expected position %s; the topic was probably recreated. "
+                    "Dropping the partition",
+                    partition,
+                    records[0].offset,
+                    owned.state.next_offset,
+                )
                 self._partitions.drop(owned, "rewound")
                 continue
             self._open(owned, records)
 
     def _accept_record(self, owned: OwnedPartition[S], record: Record) -> None:
-        """Take a record that stands for offsets which could not be read."""
+        """Process a record that stands for offsets which could not be read."""
         self._open(owned, [record])
 
     def _open(self, owned: OwnedPartition[S], records: Sequence[Record]) -> None:
@@ -349,9 +360,10 @@ class Engine(Generic[S]):
     def _pass_over(
         self, member: Member, readable: Sequence[TopicPartition], batches: Collection[TopicPartition]
     ) -> None:
-        """Note how far reading has come: what was not handed out below is no record. No await since the poll's end.
+        """Move the ledgers to the reader's position: offsets below it that were not returned are no records.
 
-        Where nothing was left to read, a commit that stops before such offsets catches up with them.
+        No await since the end of the poll. If a partition has nothing left to read, a commit that stops before such
+        offsets catches up with them.
         """
         for partition in readable:
             owned = self._partitions.partitions.get(partition)
@@ -379,10 +391,10 @@ class Engine(Generic[S]):
         if not task.cancelled() and (fatal_error := task.exception()) is not None:
             self._fail(fatal_error)
 
-    # --- parting -----------------------------------------------------------------------------------------------------
+    # --- leaving -----------------------------------------------------------------------------------------------------
 
     async def _leave_group(self, member: Member) -> None:
-        """Let everything go and leave the group: with the grace that was given, or quickly after trouble."""
+        """Release everything and leave the group: within the grace period, or quickly after a fatal error."""
         try:
             if self._fatal_error is None:
                 await self._drain()
@@ -397,7 +409,7 @@ class Engine(Generic[S]):
             self._member = None
 
     async def _drain(self) -> None:
-        """Start nothing more, and wait for what is being handled: it may still send, as long as the grace lasts."""
+        """Start nothing more, and wait for running handlers: they may still send, as long as the grace period lasts."""
         self._partitions.stop_accepting()
         ending = asyncio.ensure_future(self._partitions.all_idle())
         until = time.monotonic() + self._grace * WORK_SHARE
@@ -406,25 +418,25 @@ class Engine(Generic[S]):
             self._heartbeat()
         ending.cancel()
 
-    # --- what the group says -----------------------------------------------------------------------------------------
+    # --- the group's decisions ---------------------------------------------------------------------------------------
 
     async def _revoked(self) -> None:
-        """The client swallows what this raises, so nothing may get out."""
+        """The client swallows exceptions of this callback, so none may escape."""
         try:
             await self._partitions.release_all("revoked", **self._release_timeouts())
-        except Exception as fatal_error:  # noqa: BLE001  # told to the main loop, which raises it
+        except Exception as fatal_error:  # noqa: BLE001  # passed to the main loop, which raises it
             self._fail(fatal_error)
 
     def _release_timeouts(self) -> ReleaseTimeouts:
-        """What letting go may take while the group goes on: half of what it waits in a rebalance."""
+        """How long a release may take in a rebalance: half of the rebalance time-out."""
         half = self._kafka.rebalance_timeout / 2
         return {"drain_timeout": half * WORK_SHARE, "commit_seconds": half * COMMIT_SHARE}
 
     def _assigned(self) -> None:
-        """The client swallows what this raises, so nothing may get out."""
+        """The client swallows exceptions of this callback, so none may escape."""
         try:
             self._partitions.assigned()
-        except Exception as fatal_error:  # noqa: BLE001  # told to the main loop, which raises it
+        except Exception as fatal_error:  # noqa: BLE001  # passed to the main loop, which raises it
             self._fail(fatal_error)
 
     def _fail(self, fatal_error: BaseException) -> None:
@@ -433,13 +445,13 @@ class Engine(Generic[S]):
             self._partitions.drop_all()
         self._interrupt()
 
-    # --- the main loop's pulse ---------------------------------------------------------------------------------------
+    # --- the heartbeat of the main loop ------------------------------------------------------------------------------
 
     def _interrupt(self) -> None:
         self._interrupted.set()
 
     async def _await_with_heartbeat(self, work: Coroutine[object, object, T]) -> T | None:
-        """Wait for `work`, beating; None when something happened that the main loop must look at first."""
+        """Wait for `work` and update the heartbeat; None if an event occurred that the main loop must handle first."""
         self._interrupted.clear()
         task = asyncio.ensure_future(work)
         interruption = asyncio.ensure_future(self._interrupted.wait())
@@ -464,9 +476,9 @@ class Engine(Generic[S]):
         elif self._member is None:
             self._belonged = now
         elif not self._member.lease.answered():
-            self._warn_throttled("no broker answers; what is in hand waits, and nothing is sent until one does")
+            self._warn_throttled("no broker answers; records wait, and nothing is sent until one answers")
         elif now - self._belonged > self._kafka.rebalance_timeout:
-            self._warn_throttled("the group has not settled for a while; nothing is sent until it does")
+            self._warn_throttled("the group has been rebalancing for long; nothing is sent until it is stable")
 
     def _in_touch_again(self, now: float) -> None:
         if self._ended_quickly and now - self._session_began >= STABLE_SESSION_SECONDS:
@@ -476,7 +488,7 @@ class Engine(Generic[S]):
         if self._unreachable:
             self._unreachable = False
             self._warned_at = float("-inf")
-            log.info("%s: in touch with the brokers again after %.0f s", self._stage.name, now - self._in_touch_at)
+            log.info("%s: brokers are available again after %.0f s", self._stage.name, now - self._in_touch_at)
         self._in_touch_at = self._belonged = now
 
     def _belongs(self) -> bool:

@@ -1,7 +1,7 @@
-"""Engines on a thread and loop of their own, for work that must never delay that of the main loop.
+"""Runs engines on a thread and loop of their own, so that their work never delays the main loop.
 
-An engine that ends by itself, which is a mistake of ours, is made and run anew after a while: it may cost nobody else
-anything, and what it had not settled it reads again. Refuses to know what the engines work on.
+An engine that fails, which is a programming error, is built and run again after a pause. Other engines are not
+affected, and the failed one reads again what it had not settled.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 RUN_AGAIN_SECONDS = 30.0
-"""How long an engine that ended by itself stays away."""
+"""The pause before a failed engine is run again."""
 
 _BEAT_SECONDS = 0.5
 _MARGIN_SECONDS = 5.0
-"""What ending may take beyond the grace: leaving the group, and being cancelled."""
+"""How long stopping may take beyond the grace period: leaving the group, and cancellation."""
 
 
 class StageRunner(Protocol):
-    """An engine, as it is run here; `engine.Engine` is the one there is."""
+    """An engine, as this module uses it; `engine.Engine` is the only implementation."""
 
     @property
     def assigned(self) -> frozenset[tuple[str, int]]: ...
@@ -41,7 +41,7 @@ class StageRunner(Protocol):
 
 
 class EngineThread:
-    """The engines that `makes` makes, by name, run on a thread called `name`; started once and stopped once."""
+    """Runs the engines that `makes` builds, by name, on a thread called `name`. Started once and stopped once."""
 
     def __init__(
         self, name: str, makes: Mapping[str, Callable[[], StageRunner]], *, run_again_seconds: float = RUN_AGAIN_SECONDS
@@ -57,28 +57,28 @@ class EngineThread:
 
     @property
     def engines(self) -> Mapping[str, StageRunner]:
-        """The engines as they are now."""
+        """The current engines."""
         return dict(self._engines)
 
     @property
     def last_heartbeat(self) -> float:
-        """When its loop last turned (`time.monotonic`)."""
+        """When the thread's loop last ran (`time.monotonic`)."""
         return self._last_heartbeat
 
     async def start(self) -> None:
-        """Begin to run the engines."""
+        """Start the thread and its engines."""
         self._thread.start()
         await asyncio.wrap_future(self._begun)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop all engines, each with this grace; a thread that does not end then is left alone."""
+        """Stop all engines, each with this grace period. A thread that does not stop in time is left running."""
         loop, stopping = self._begun.result()
         self._grace = grace_seconds
         loop.call_soon_threadsafe(stopping.set)
         ended = asyncio.wrap_future(self._ended)
         await asyncio.wait({ended}, timeout=grace_seconds + _MARGIN_SECONDS)
         if not ended.done():
-            log.error("%s has not stopped; what it has not settled is done again by the next", self._thread.name)
+            log.error("%s did not stop in time; its uncommitted records will be reprocessed", self._thread.name)
 
     def _live(self) -> None:
         try:
@@ -101,13 +101,13 @@ class EngineThread:
             try:
                 engine = self._engines[name] = make()
                 await engine.run()
-            except Exception:  # the thread's top: reported, and the engine is made anew
-                log.exception("%s ended by itself and is run again", name)
+            except Exception:  # the top of the thread: logged, and the engine is built again
+                log.exception("%s failed and is run again in %.0f s", name, self._run_again_seconds)
                 await _either(stopping, self._run_again_seconds)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event, or so long."""
+    """Wait for the event, or for so many seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

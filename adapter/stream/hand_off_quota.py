@@ -1,13 +1,13 @@
-"""How often records that wait for a time far ahead are handed on, to the end of their log, so that others can be read.
+"""Limits how often records that are due far ahead are handed off to the end of their log so that others can be read.
 
-A merchant that is locked out for half an hour may leave more deferred records than are kept in memory. Records behind
-them are due sooner, so reading must go on; what is passed is written anew at the log's end and comes by again. Were
-that not bounded, a log of such records would be rewritten without a pause.
+A merchant that is locked out for half an hour may have more deferred records than memory holds. Records after them are
+due sooner, so reading must continue: a record that is passed is written again at the log's end and is read again later.
+Without a limit, a log of such records would be rewritten without a pause.
 
-A record that was written before this round, `ROUND_SECONDS` ago, is handed on whenever it is in the way. Of those that
-were written since, the first ones, as many as may wait, are handed on at once; after that it goes at a pace at which
-the whole of what is not read yet comes by once in a round. So each record is rewritten about once in a round, and none
-that is due waits longer to be read. Pure: the caller has the clock.
+A record written before this round, `ROUND_SECONDS` ago, is handed off whenever it is in the way. Of those written
+since, as many as may wait are handed off at once. After that, the rate is such that everything not read yet comes by
+once in a round. So each record is rewritten about once in a round, and no record that is due waits longer to be read.
+Pure: the caller has the clock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
-"""Where nothing was to be handed on, it is looked for again after this time: there may be fifty thousand records."""
+"""After a search that found nothing, the next one waits this long: there may be fifty thousand records."""
 
 ROUND_SECONDS: Final = 300.0
-"""In this time reading comes round once, however many records wait."""
+"""The time in which the whole log is read once, however many records wait."""
 
 
 class HandOffQuota:
-    """Counts what may be handed on: `at_once` to begin with."""
+    """Counts what may be handed off; `at_once` is the initial amount."""
 
     def __init__(self, at_once: int) -> None:
         self._most = float(max(1, at_once))
@@ -31,15 +31,15 @@ class HandOffQuota:
         self._pause_until = float("-inf")
 
     def may_look(self, now: float) -> bool:
-        """Whether it may be looked for records that can be handed on."""
+        """Whether a search for records to hand off may run."""
         return now >= self._pause_until
 
     def found_nothing(self, now: float) -> None:
-        """There were none."""
+        """Record that the search found nothing."""
         self._pause_until = now + PAUSE_SECONDS
 
     def allowed(self, now: float, lag: int) -> int:
-        """How many records of this round may be handed on now, while so many are not read yet."""
+        """Return how many records of this round may be handed off now, with `lag` records not read yet."""
         if self._counted_at is not None:
             passed = max(0.0, now - self._counted_at)
             self._left = min(self._most, self._left + passed * max(1, lag) / ROUND_SECONDS)
@@ -47,5 +47,5 @@ class HandOffQuota:
         return int(self._left)
 
     def made(self, count: int) -> None:
-        """So many of this round were handed on."""
+        """Record that so many records of this round were handed off."""
         self._left -= count

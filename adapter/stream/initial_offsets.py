@@ -1,11 +1,11 @@
-"""Where a group begins that has never committed anything, when its stage wants to begin at the end.
+"""Commits the latest offsets of a new group whose stage starts at the end.
 
-It exists because "from now on" must be said once, for all partitions together and before the first member joins. Were
-each partition begun at its own end when it is taken over, what came between its birth and its take-over would be lost
-in every topic that grows; and an owner that died before its first commit would leave everything anew to its successor.
+This happens for all partitions together, before the first member joins. If each partition started at its own end when
+it is taken over, records written between its creation and its take-over would be lost in every topic that grows; and an
+owner that died before its first commit would leave the same problem to its successor.
 
-So the ends are committed at once, as if they had been read up to there. From then on the group is like any other: a
-partition without a commit is a new one, and read from its start. It refuses to know who asks for it.
+So the ends are committed at once, as if everything before them had been read. From then on the group is like any other:
+a partition without a commit is a new one, and is read from its start.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 async def commit_latest_offsets(member: Member, topics: Collection[str], *, fingerprint: str) -> bool:
-    """Have a group that never committed begin at the ends of these topics' logs; whether this was done here and now.
+    """Commit the ends of these topics for a group that never committed; return whether that was done now.
 
-    `member` has not joined. When two begin at once, the later one's ends count, or those of the one that has joined.
-    Raises KafkaTrouble, BrokerAway.
+    `member` has not joined. If two processes do this at once, the later one's ends count, or those of the one that has
+    joined. Raises KafkaClientError, BrokerUnavailable.
     """
     partitions = sorted(await member.partitions_of(topics))
     commits = await asyncio.gather(*(member.committed(partition) for partition in partitions))
@@ -37,7 +37,7 @@ async def commit_latest_offsets(member: Member, topics: Collection[str], *, fing
     }
     done = await member.commit_before_join(ends)
     if done:
-        log.info("the group is new; it begins at the end of %s", ", ".join(sorted(topics)))
+        log.info("new group; reading starts at the end of %s", ", ".join(sorted(topics)))
     return done
 
 

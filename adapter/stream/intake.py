@@ -1,8 +1,7 @@
-"""Intake: records as they were read become records in hand.
+"""Opens the records of a batch, prepares them concurrently and admits them in offset order.
 
-It exists because reading must never wait for a stage's `prepare`, and lanes must be entered in the order of offsets
-all the same: a batch is opened in the ledger at once, prepared side by side, and admitted in order. Until that is done
-its partition is not read on. It refuses to know where batches come from.
+Reading never waits for a stage's `prepare`, but lanes must be entered in the order of the offsets. So a batch is opened
+in the ledger at once, prepared, and then admitted in order. Until that is done, its partition is not polled.
 """
 
 from __future__ import annotations
@@ -21,14 +20,16 @@ from adapter.stream.stage import Outcome, PreparedRecord, Stage
 S = TypeVar("S")
 
 _SIDE_BY_SIDE = 16
-"""How many of a batch's records are prepared at once; those that do not wait for anything need no task of their own."""
+"""How many records of a batch are prepared at once. Records whose preparation waits for nothing need no task of their
+own.
+"""
 
 _PLAIN_KEYS: Final = frozenset({type(None), str, bytes, int})
 """Types whose hash and equality are Python's own."""
 
 
 class Intake(Generic[S]):
-    """Takes batches in hand."""
+    """Accepts batches of records."""
 
     def __init__(self, stage: Stage[S], scheduler: RecordScheduler[S], observer: StreamObserver) -> None:
         self._stage = stage
@@ -36,9 +37,9 @@ class Intake(Generic[S]):
         self._observer = observer
 
     def open(self, owned: OwnedPartition[S], records: Sequence[Record]) -> list[WorkItem[S]]:
-        """Open a batch in the ledger, without waiting for anything; what was settled before is skipped.
+        """Open a batch in the ledger, without an await; records that were settled before are skipped.
 
-        Raises OffsetNotOpen when the batch begins below what was read before.
+        Raises OffsetNotOpen if the batch begins below the position that was read before.
         """
         items = []
         for record in records:
@@ -52,7 +53,7 @@ class Intake(Generic[S]):
         return items
 
     async def admit(self, owned: OwnedPartition[S], items: Sequence[WorkItem[S]]) -> None:
-        """Prepare opened records and let them into the workshop in the order of their offsets."""
+        """Prepare opened records and pass them to the scheduler in the order of their offsets."""
         prepared: dict[int, PreparedRecord[S] | Outcome | None] = {}
         left = iter(items)
         helpers = min(len(items), _SIDE_BY_SIDE)
@@ -79,12 +80,12 @@ class Intake(Generic[S]):
 
 
 def _check_read(record: Record) -> None:
-    """Raises TooLarge or Unreadable for a record of which nothing but its coordinates is known."""
+    """Raise TooLarge or Unreadable for a record whose content was not read."""
     not_read = record.not_read
     if not_read is not None and not_read.skipped is not None:
         raise Unreadable(
             f"{offsets_text(record, not_read)} skipped by an operator, because {not_read.why}. The operator's reason: "
-            f"{not_read.skipped}. Find out which orders were there, and have their producer send them again."
+            f"{not_read.skipped}. Find out which orders were there, and let their producer send them again."
         )
     if not_read is not None:
         raise TooLarge(
@@ -94,18 +95,21 @@ def _check_read(record: Record) -> None:
 
 
 def _prepared(result: PreparedRecord[S]) -> PreparedRecord[S]:
-    """Raises TypeError when a stage returned something else, or a key that cannot be one; and what the key raises."""
+    """Check what a stage's `prepare` returned.
+
+    Raises TypeError if it is no PreparedRecord, or if a key cannot be one; and what the key itself raises.
+    """
     if not isinstance(result, PreparedRecord):
-        raise TypeError(f"a stage's prepare returned {type(result).__name__}, which is no Prepared")
+        raise TypeError(f"a stage's prepare returned {type(result).__name__} instead of a PreparedRecord")
     _check_key(result.lane)
     _check_key(result.bulkhead)
     return result
 
 
 def _check_key(key: Hashable) -> None:
-    """See whether a lane or bulkhead can be looked up, before records of others are compared with it.
+    """Check that a lane or bulkhead can be looked up, before records of others are compared with it.
 
-    Members of a tuple are compared one by one, because a tuple takes identical ones for equal without comparing them.
+    Members of a tuple are checked one by one, because Python treats identical members as equal without comparing them.
     """
     if type(key) in _PLAIN_KEYS:
         return

@@ -1,7 +1,7 @@
-"""Lanes: what shares a lane is worked on one after another, in the order in which it came.
+"""Keeps one queue for each lane: records of a lane are handled one after another, in the order of entry.
 
-They exist because two records about the same order must never be in work at once. They are pure, and they refuse to
-know what work is, when it is done, and why something waits: whoever is current stays it until it leaves.
+Two records about the same order must never be handled at once. Pure: the current item of a lane stays current until it
+leaves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ W = TypeVar("W")
 
 
 class Lanes(Generic[W]):
-    """Queues by lane, existing only as long as somebody is in them; the lane None is always one's own."""
+    """Queues by lane; a queue exists only while it has items. The lane None has no queue."""
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, deque[W]] = {}
@@ -24,7 +24,7 @@ class Lanes(Generic[W]):
         return len(self._queues)
 
     def enter(self, lane: Hashable | None, item: W) -> bool:
-        """Queue up; True when nobody is before, so that `work` is the lane's current one."""
+        """Enter the lane; True if the item is its current one."""
         if lane is None:
             return True
         queue = self._queues.get(lane)
@@ -35,7 +35,7 @@ class Lanes(Generic[W]):
         return False
 
     def leave(self, lane: Hashable | None, item: W) -> W | None:
-        """Leave, from whichever place; the answer is the one who becomes current by that, if anybody does."""
+        """Leave the lane from any position; return the item that becomes current by that, if any."""
         if lane is None:
             return None
         queue = self._queues[lane]
@@ -49,11 +49,11 @@ class Lanes(Generic[W]):
         return None
 
     def is_current(self, lane: Hashable | None, item: W) -> bool:
-        """Whether it is this one's turn."""
+        """Whether this item is the current one of its lane."""
         return lane is None or self._queues[lane][0] is item
 
     def behind(self, lane: Hashable | None, item: W) -> Iterator[W]:
-        """Those who came into the lane after `work`."""
+        """The items that entered the lane after `item`."""
         passed = False
         for other in self._queues.get(lane, ()) if lane is not None else ():
             if passed:

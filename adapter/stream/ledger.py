@@ -1,14 +1,14 @@
-"""The ledger of one partition: which offsets are open, and what may be committed without passing one of them.
+"""Tracks which offsets of one partition are open, and what may be committed without passing one of them.
 
-It exists because records are settled out of order and a committed offset says only one number. It is pure: no Kafka,
-no clock, no asyncio. It refuses to know what a record is; it knows that offsets have holes (transaction markers,
-compaction, retention), so nothing here ever assumes that the next offset is this one plus one.
+Records are settled out of order, but a committed offset is a single number. Pure: no Kafka, no clock, no asyncio.
+Offsets have holes (transaction markers, compaction, retention), so no code here assumes that the next offset is this
+one plus one.
 
-Theory of operation. Reading goes up from `committed`. Everything below `next_offset` that is not open is settled or
-was never a record; both are the same to whoever reads on. So the settled runs are what lies between the open offsets.
-They are kept by their two ends, so that a commit costs as much as there are runs, and not as there are open offsets:
-fifty thousand confirmations may wait. Runs that an earlier owner settled beyond its commit are handed over and skipped
-when reading comes by.
+Theory of operation. Reading goes up from `committed`. Every offset below `next_offset` that is not open is settled or
+was never a record; the next owner treats both the same. So the settled runs are what lies between the open offsets.
+Each run is kept by its two ends, so a commit costs as much as there are runs, not as there are open offsets: fifty
+thousand confirmations may wait. Runs that an earlier owner settled beyond its commit are recovered and skipped when
+reading reaches them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittableOffsets:
-    """What can be committed: the offset, and the settled runs beyond it in ascending order, none touching another."""
+    """The offset that can be committed, and the settled runs beyond it in ascending order, none touching another."""
 
     committable: int
     settled: tuple[Run, ...]
 
 
 class _Runs:
-    """Runs of offsets, of which none touches another; each is known by its first offset and by its end."""
+    """Runs of offsets that do not touch each other; each is found by its first offset and by its end."""
 
     def __init__(self) -> None:
         self._ends: dict[int, int] = {}
@@ -59,13 +59,13 @@ class _Runs:
 
 
 class OffsetLedger:
-    """Open and settled offsets of the partition called `name`, taken over at `committed` with the `settled` runs."""
+    """Open and settled offsets of partition `name`, from `committed` on, with the recovered `settled` runs."""
 
     def __init__(self, name: str, *, committed: int, settled: Iterable[Run] = ()) -> None:
         self._name = name
         self._next = committed
         self._recovered: deque[Run] = deque(run for run in settled if run[1] > committed)
-        # Beyond it lie only open offsets and holes.  Holes cost room in a commit, and nobody needs to know of them.
+        # Beyond it lie only open offsets and holes. Holes cost room in a commit, and no owner needs them.
         self._settled_until = self._recovered[-1][1] if self._recovered else committed
         # A dict keeps the order of insertion, and offsets are opened in ascending order: this is a sorted set.
         self._open: dict[int, None] = {}
@@ -73,7 +73,7 @@ class OffsetLedger:
 
     @property
     def next_offset(self) -> int:
-        """Where reading goes on: every record below has been opened or skipped."""
+        """The next offset to read: every record below has been opened or skipped."""
         return self._next
 
     def __len__(self) -> int:
@@ -89,14 +89,14 @@ class OffsetLedger:
         return iter(self._open)
 
     def open(self, offset: int) -> bool:
-        """Note that the record at `offset` was read; False when an earlier owner settled it, and it is to be skipped.
+        """Mark the record at `offset` as read; False if an earlier owner settled it, so that it is skipped.
 
-        Raises OffsetNotOpen when reading went backwards: the record may be in the hands of another task.
+        Raises OffsetNotOpen if reading went backwards: another task may be processing the record.
         """
         if offset < self._next:
             raise OffsetNotOpen(
                 f"offset {offset} of {self._name} was read, but everything below {self._next} was read before. "
-                f"Was the partition sought back without taking it over again?"
+                f"Was the position reset without taking the partition over again?"
             )
         self._leave_behind(offset)
         settled = bool(self._recovered) and self._recovered[0][0] <= offset
@@ -110,32 +110,34 @@ class OffsetLedger:
         return True
 
     def pass_over(self, offset: int) -> None:
-        """Note that what was not opened below `offset` is no record: a marker, a compacted or an aborted one."""
+        """Mark what was not opened below `offset` as no record: a marker, or a compacted or aborted record."""
         if offset > self._next:
             self._runs.add(self._next, offset)
             self._next = offset
             self._leave_behind(offset)
 
     def settled_past(self, offset: int) -> int | None:
-        """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
+        """Return the end of the run in which an earlier owner settled this offset, which is not read yet; None: it did
+        not.
+        """
         return next((past for first, past in self._recovered if first <= offset < past), None)
 
     def skip_to(self, offset: int) -> int:
-        """Note that the log has nothing below `offset` any more, so that reading goes on there at the earliest.
+        """Continue at `offset` at the earliest, because the log has nothing below it any more.
 
-        Returns how many of the offsets passed over were neither read before nor settled by an earlier owner.
+        Returns how many of the skipped offsets were neither read before nor settled by an earlier owner.
         """
         passed = max(offset - self._next, 0)
         settled = sum(max(0, min(offset, past) - max(self._next, first)) for first, past in self._recovered)
         self.pass_over(offset)
-        # What was given up stays so for the next owner, also while nothing behind it is settled.
+        # Skipped offsets stay skipped for the next owner, even while no later offset is settled.
         self._settled_until = max(self._settled_until, offset)
         return passed - settled
 
     def settle(self, offset: int) -> None:
-        """Note that the outcome of the record at `offset` is published.
+        """Mark the record at `offset` as settled, after its outcome is committed.
 
-        Raises OffsetNotOpen: two tasks own this record, and carrying on would hide it.
+        Raises OffsetNotOpen: two tasks may be processing this record, and continuing would hide it.
         """
         self.check_open(offset)
         del self._open[offset]
@@ -143,11 +145,11 @@ class OffsetLedger:
         self._settled_until = max(self._settled_until, offset + 1)
 
     def check_open(self, offset: int) -> None:
-        """Raises OffsetNotOpen when the offset is settled, or was never opened."""
+        """Raise OffsetNotOpen if the offset is settled, or was never opened."""
         if offset not in self._open:
             raise OffsetNotOpen(
                 f"offset {offset} of {self._name} was settled but is not open; open now: {self._some_open()}. "
-                f"Was one record given to two tasks?"
+                f"Did two tasks get the same record?"
             )
 
     def committable(self) -> int:
@@ -155,7 +157,7 @@ class OffsetLedger:
         return next(iter(self._open), self._frontier())
 
     def committable_offsets(self, settling: AbstractSet[int] = frozenset()) -> CommittableOffsets:
-        """What can be committed once the open offsets in `settling` are settled too."""
+        """Return what can be committed once the open offsets in `settling` are settled too."""
         runs = self._runs.copy() if settling else self._runs
         for offset in settling:
             runs.add(offset, offset + 1)
@@ -164,20 +166,20 @@ class OffsetLedger:
         until = min(frontier, max(self._settled_until, max(settling, default=-1) + 1))
         read = ((first, past) for first, past in runs if committable < first < until)
         beyond = [(first, min(past, until)) for first, past in read]
-        if self._next < until:  # reading stands in an inherited run, whose end is `until`
+        if self._next < until:  # the position is inside a recovered run, whose end is `until`
             first = beyond.pop()[0] if beyond and beyond[-1][1] == self._next else self._next
             beyond += [(first, until)] if first > committable else []
         beyond += [run for run in self._recovered if run[0] > frontier]
         return CommittableOffsets(committable=committable, settled=tuple(beyond))
 
     def _frontier(self) -> int:
-        """`next_offset`, or the end of the inherited run that it lies in."""
+        """Return `next_offset`, or the end of the recovered run that it lies in."""
         if self._recovered and self._recovered[0][0] <= self._next:
             return self._recovered[0][1]
         return self._next
 
     def _leave_behind(self, offset: int) -> None:
-        """Forget the inherited runs that end at or before `offset`."""
+        """Forget the recovered runs that end at or before `offset`."""
         while self._recovered and self._recovered[0][1] <= offset:
             self._recovered.popleft()
 

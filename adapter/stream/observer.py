@@ -1,7 +1,6 @@
-"""What the engine tells those who watch it: metrics and nothing else.
+"""Defines what the engine reports for metrics, without a metrics library.
 
-It exists so that the engine counts without knowing any metrics library. An observer must not raise and must not block;
-it is told counts and places, never what a record holds.
+An observer must not raise and must not block. It gets counts and partitions, never the content of a record.
 """
 
 from __future__ import annotations
@@ -12,67 +11,71 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """How much is in the engine at this moment.
-
-    `open`: records read and not settled. `in_flight`: being handled. `waiting`: for their time, by topic. `finished`:
-    with an outcome that is not committed yet. `lag`: open, or not read yet, markers of transactions counted as
-    records. `partitions`: held. `unreadable`: of these, how many wait in front of a batch that cannot be read.
-    `full`: topics of which so many records wait for their time that no more are read.
-    """
+    """How many records and partitions the engine has at this moment."""
 
     open: int
+    """Records that are read and not settled."""
     in_flight: int
+    """Records being handled."""
     waiting: dict[str, int]
+    """Records that are not due yet, by topic."""
     finished: int
+    """Records with an outcome that is not committed yet."""
     lag: int
+    """Records that are open or not read yet; transaction markers count as records."""
     partitions: int
+    """Partitions that this process owns."""
     unreadable: int = 0
+    """How many of them are blocked at a batch that cannot be read."""
     full: frozenset[str] = frozenset()
+    """Topics that are not polled because too many of their records wait for their time."""
 
 
 class StreamObserver(Protocol):
-    """Whoever counts."""
+    """Receives what the engine reports."""
 
     def records_consumed(self, stage: str, topic: str, count: int) -> None:
-        """So many records were read and opened."""
+        """`count` records were read and opened."""
         return
 
     def outcomes_committed(self, stage: str, topic: str, count: int, produced: int) -> None:
-        """So many records of `topic` were settled, with so many publications, in one transaction."""
+        """One transaction settled `count` records of `topic` and published `produced` records."""
         return
 
     def transaction_took(self, stage: str, seconds: float) -> None:
-        """One transaction from begin to committed."""
+        """The duration of one transaction, from its begin to its commit."""
         return
 
     def partition_taken_over(self, stage: str, topic: str, partition: int) -> None:
-        """The partition is ours, and its books are open."""
+        """The partition was taken over."""
         return
 
     def partition_dropped(self, stage: str, topic: str, partition: int, reason: str) -> None:
-        """The partition is not ours any more: `revoked`, `stopped`, `trouble` or `rewound` (its log is another one)."""
+        """The partition was released or dropped: `revoked`, `stopped`, `trouble` or `rewound` (the topic was
+        recreated).
+        """
         return
 
     def records_lost(self, stage: str, topic: str, count: int) -> None:
-        """So many offsets were deleted from the log before anybody had settled them; some may be no records."""
+        """`count` offsets were deleted from the log before they were settled; some may be no records."""
         return
 
     def records_handed_off(self, stage: str, topic: str, count: int) -> None:
-        """So many open records were carried on to keep a commit small."""
+        """`count` open records were handed off to keep a commit small."""
         return
 
     def failed(self, stage: str, topic: str, where: str) -> None:
-        """The stage raised in `prepare`, `handle`, `hand_off` or `broken`; or `flush`, `intake`: the engine itself
-        did.
+        """The stage raised in `prepare`, `handle`, `hand_off` or `on_error`, or the engine rejected an outcome
+        (`publish`).
         """
         return
 
     def lease_lost(self, stage: str, topic: str) -> None:
-        """A send was held back because the partition might have had another owner."""
+        """A send was refused because the partition might have had another owner."""
         return
 
     def gauges(self, stage: str, gauges: Gauges) -> None:
-        """About once a second."""
+        """Called about once a second."""
         return
 
 

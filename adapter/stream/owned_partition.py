@@ -1,7 +1,8 @@
-"""One partition in the hands of this process, from its take-over until it is let go.
+"""Holds one partition that this process owns, and the records that are being processed.
 
-It exists so that "ours" has one place: the gate through which every send must go, the books, the writer, and the
-records in hand. It refuses to start or end anything by itself; the engine takes over and lets go.
+`OwnedPartition` is the only place that authorizes a send. Its `WorkItem`s move through the phases of the table `STEPS`.
+Does not start or end anything by itself: `PartitionManager` takes over and releases partitions, and `RecordScheduler`
+moves the items.
 """
 
 from __future__ import annotations
@@ -23,29 +24,30 @@ S = TypeVar("S")
 
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Keys, values and headers of one partition's records in hand, or of what is to be published of them; above it, its
-reading stops."""
+"""Above this size of keys, values and headers, of a partition's records in memory or of their outcomes, its reading
+stops.
+"""
 
 MOST_QUEUED = 10_000
-"""Records of one partition that queue behind others of their lanes; above it, its reading stops.
+"""Above this number of records that queue behind others of their lanes, reading of their partition stops.
 
-They can do nothing until their lane is free, so they take no part of `room`: a thousand records of one order must not
-keep the orders behind them from free slots. Each costs memory (2 to 3 KiB with its parsed subject) and one open offset
-in the commit's metadata, so there is a bound.
+These records cannot do anything until their lane is free, so they do not count towards `max_open`: a thousand records
+of one order must not keep the orders after them from free slots. Each costs memory (2 to 3 KiB with its parsed subject)
+and one open offset in the commit's metadata, so there is a limit.
 """
 
 
 class WorkPhase(IntEnum):
-    """Where a record in hand stands."""
+    """The phase of a record that is being processed."""
 
     RECEIVED = 0  # read, and being prepared
-    QUEUED = 1  # behind another one in its lane
-    WAITING = 2  # for its time
-    AWAITING_RESERVATION = 3  # for a commit that lets it be sent
-    READY = 4  # for a free place
+    QUEUED = 1  # behind another record of its lane
+    WAITING = 2  # not due yet, or no room in its bulkhead
+    AWAITING_RESERVATION = 3  # waits for a commit that allows its send
+    READY = 4  # waits for a free slot
     RUNNING = 5  # in `handle`
     FINISHED = 6  # its outcome waits for the commit
-    RELEASED = 7  # committed, or its partition was let go
+    RELEASED = 7  # committed, or its partition was released
 
 
 STEPS: dict[WorkPhase, frozenset[WorkPhase]] = {
@@ -71,16 +73,16 @@ STEPS: dict[WorkPhase, frozenset[WorkPhase]] = {
     WorkPhase.FINISHED: frozenset({WorkPhase.RELEASED}),
     WorkPhase.RELEASED: frozenset(),
 }
+"""Which steps lead from which phase."""
 
 CAN_BE_HANDED_OFF = frozenset({WorkPhase.QUEUED, WorkPhase.WAITING, WorkPhase.AWAITING_RESERVATION, WorkPhase.READY})
-"""Where no call about a record can be on the wire, and its subject is known."""
+"""Phases in which no call for the record can be on the wire, and its subject is known."""
 
 
 class WorkItem(Generic[S]):
-    """A record in hand; the `RecordContext` of its stage.
+    """A record that is being processed; the `RecordContext` of its stage.
 
-    `blocked`: another task of this process is still at the same record, from before the partition was taken over again;
-    that one's `successor` is this. `send_began`: whether a send of this record began in this process, in this holding.
+    Tens of thousands may exist at once, so it has slots, and no field that can be looked up elsewhere.
     """
 
     __slots__ = (
@@ -99,7 +101,7 @@ class WorkItem(Generic[S]):
     )
 
     subject: S
-    """What `prepare` or the last `RetryLater` said; not there before."""
+    """What `prepare` or the last `RetryLater` returned; not set before."""
 
     def __init__(self, record: Record, owned: OwnedPartition[S]) -> None:
         self.record = record
@@ -111,33 +113,38 @@ class WorkItem(Generic[S]):
         self.may_hand_off = False
         self.not_before: float | None = None
         self.send_began = False
+        """Whether a send of this record began in this process since the partition was taken over."""
         self.awaits_predecessor = False
+        """Whether another task of this process still processes the same record, from before the partition was taken
+        over again.
+        """
         self.successor: WorkItem[S] | None = None
+        """The item that waits for this one in the same way."""
 
     @property
     def topic(self) -> str:
-        """The topic it came from."""
+        """The topic of the record."""
         return self.record.topic
 
     @property
     def offset(self) -> int:
-        """Its offset."""
+        """The offset of the record."""
         return self.record.offset
 
     @property
     def fingerprint_changed(self) -> bool:
-        """Whether it may have been sent under another fingerprint."""
+        """Whether the record may have been sent under another fingerprint."""
         return self.owned.state.sent_under_other_fingerprint(self.record.offset)
 
     def step(self, target: WorkPhase) -> None:
-        """Go on to `target`; a step that is not in the table is a mistake of the engine's."""
+        """Move to the phase `target`. A step that is not in the table is a programming error of the engine."""
         if target not in STEPS[self.phase]:
             raise AssertionError(f"{self} cannot go from {self.phase.name} to {target.name}")
         self.owned.moved(self.phase, target)
         self.phase = target
 
     def authorize_send(self) -> None:
-        """Promise that the partition is still ours, and note that a send began. Raises LeaseLost."""
+        """Check that the partition is still ours, and record that a send began. Raises LeaseLost."""
         self.owned.authorize_send(self.record.offset)
         self.send_began = True
 
@@ -146,13 +153,10 @@ class WorkItem(Generic[S]):
 
 
 class OwnedPartition(Generic[S]):
-    """A partition held under `generation` of its group, the last other owner that sent anything fenced at `fenced_at`.
+    """A partition that this process owns under `generation` of its group.
 
-    `topic_id`: see `port.OffsetRange`. `live`: not let go. `working`: handlers may be started. `preparing`: a batch is
-    being prepared. `out_of_range`: where reading should go on, the log has nothing. `blockage`: what comes next cannot
-    be read. `has_committed`: a transaction succeeded. `closing`: the next flush is the last. `unreserved`: records that
-    wait for a reservation. `room`: how many records may be in hand before reading stops, those not counted that wait
-    for their time or for others of their lane.
+    `max_open`: how many records may be open before reading stops, without those that are not due or queue in their
+    lane.
     """
 
     def __init__(
@@ -170,24 +174,34 @@ class OwnedPartition(Generic[S]):
     ) -> None:
         self.partition = partition
         self.topic_id = topic_id
+        """See `port.OffsetRange`."""
         self.state = state
         self.producer = producer
         self.generation = generation
         self.active = True
+        """False once the partition is released."""
         self.working = True
+        """Whether handlers may be started."""
         self.closing = False
+        """The next commit is the last."""
         self.preparing = False
+        """A batch is being prepared."""
         self.out_of_range = False
+        """The log has no record at the next offset."""
         self.blockage: Blockage | None = None
+        """Set while the next batch cannot be read."""
         self.items: dict[int, WorkItem[S]] = {}
         self.awaiting_reservation: list[WorkItem[S]] = []
+        """Records that wait for a reservation."""
         self.has_committed = False
+        """Whether a transaction has succeeded."""
         self.commit_due = asyncio.Event()
         self.commits: asyncio.Task[None] | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self._lease = lease
         self._fenced_at = fenced_at
+        """When the last other owner that may have sent something was fenced."""
         self._sends = sends
         self._max_open = max_open
         self._gate_open = True
@@ -195,53 +209,53 @@ class OwnedPartition(Generic[S]):
         self._counts = [0] * len(WorkPhase)
 
     def possibly_sent_since(self, offset: int) -> datetime | None:
-        """When this record can have been sent at the latest, before this holding; None: it was not sent."""
+        """The last moment at which this record may have been sent before this take-over; None: it was not sent."""
         if not self.state.possibly_sent(offset):
             return None
         return self.state.sent_before(offset) or self._fenced_at
 
     def own_sends(self, now: datetime) -> OwnSends:
-        """What this process knows of what was sent; once the gate is closed."""
+        """Return what this process knows about its sends; call it when the gate is closed."""
         return self.state.own_sends(fenced_at=self._fenced_at, until=now)
 
     def authorize_send(self, offset: int) -> None:
-        """Let a send of this record begin now.
+        """Check that a send of this record may begin now, and record that it began.
 
-        Raises LeaseLost: the partition is being given up, may have another owner, or the send is not reserved.
+        Raises LeaseLost if the partition is being released, may have another owner, or does not reserve the offset yet.
         """
         if not self._sends:
-            raise AssertionError(f"{self.partition}: this stage said that it sends nothing")
+            raise AssertionError(f"{self.partition}: a stage without `sends` tried to send")
         if not self._gate_open:
-            raise LeaseLost(f"{self.partition} is being given up; offset {offset} was not sent")
+            raise LeaseLost(f"{self.partition} is being released; offset {offset} was not sent")
         if not self._lease.holds(self.generation):
-            raise LeaseLost(f"{self.partition} may have another owner by now; offset {offset} was not sent")
+            raise LeaseLost(f"{self.partition} may have another owner; offset {offset} was not sent")
         if not self.state.reserved(offset):
             raise LeaseLost(f"no commit of {self.partition} reserves offset {offset} yet; it was not sent")
         self.state.begin_send(offset)
 
     @property
     def may_send(self) -> bool:
-        """Whether a send could begin now, as far as anybody can tell; always, when nothing is ever sent."""
+        """Whether a send could begin now; always True for a stage that sends nothing."""
         return not self._sends or (self._gate_open and self._lease.holds(self.generation))
 
     def close_gate(self) -> None:
-        """No send begins from now on, and no handler is started."""
+        """Authorize no send and start no handler from now on."""
         self._gate_open = False
         self.working = False
 
     def release(self) -> None:
-        """It is not ours any more."""
+        """Mark the partition as no longer owned."""
         self.close_gate()
         self.active = False
 
     def hold(self, item: WorkItem[S]) -> None:
-        """Take a record in hand."""
+        """Add a record that is being processed."""
         self.items[item.offset] = item
         self._counts[item.phase] += 1
         self._bytes += item.record.size
 
     def drop(self, item: WorkItem[S]) -> None:
-        """Have a record in hand no longer."""
+        """Remove a record that is being processed."""
         del self.items[item.offset]
         self._bytes -= item.record.size
         item.step(WorkPhase.RELEASED)
@@ -256,12 +270,12 @@ class OwnedPartition(Generic[S]):
             self.idle.set()
 
     def count(self, phase: WorkPhase) -> int:
-        """How many of its records stand there."""
+        """How many of its records are in this phase."""
         return self._counts[phase]
 
     @property
     def busy(self) -> bool:
-        """Whether reading on has to wait until some of its records have gone on."""
+        """Whether reading must wait until some of its records have progressed."""
         queued = self._counts[WorkPhase.QUEUED]
         at_work = len(self.items) - self._counts[WorkPhase.WAITING] - queued
         too_many = at_work >= self._max_open or queued >= MOST_QUEUED or self.state.finished_bytes >= MOST_BYTES
@@ -269,5 +283,5 @@ class OwnedPartition(Generic[S]):
 
     @property
     def heavy(self) -> bool:
-        """Whether reading on has to wait until less is kept of its records."""
+        """Whether reading must wait because its records use too much memory."""
         return self._bytes >= MOST_BYTES

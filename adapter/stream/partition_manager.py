@@ -1,9 +1,7 @@
-"""Which partitions this process holds: taking them over, letting them go, dropping them.
+"""Takes over, releases and drops the partitions of a stage in this process.
 
-It exists so that the order of a take-over and the end of a holding each have one place. It refuses to know what is done
-with records; what a group decides comes in as `assigned` and `revoked`, what fails comes in from the flushing tasks.
-
-The steps, and why in this order, are told at the top of `engine.py`.
+The group's decisions arrive as `assigned` and `release_all`; failures arrive from the commit tasks. The docstring of
+`engine.py` explains the steps and their order.
 """
 
 from __future__ import annotations
@@ -36,18 +34,18 @@ _MOST_BACK_OFF_SECONDS = 5.0
 _SURE_AFTER = 3  # attempts
 
 TAKE_OVER_SECONDS = 1.0
-"""How long a take-over that has begun may still take when everything is to be let go."""
+"""How long a take-over that has begun may still take when all partitions are released."""
 
 
 def room_for(max_in_flight: int) -> int:
-    """How many records of one partition may be in hand, those not counted that wait for their time or their lane."""
+    """Return how many records of one partition may be open, without those that are not due or queue in their lane."""
     return 2 * max_in_flight + 100
 
 
 class PartitionManager(Generic[S]):
-    """The partitions that a stage holds in this process.
+    """The partitions that a stage owns in this process.
 
-    `on_epoch` is called whenever what is held has changed; `on_fatal` with what must never happen.
+    `on_epoch` is called whenever the owned partitions have changed; `on_fatal` with a programming error.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class PartitionManager(Generic[S]):
         self.assignment_epoch = 0
 
     def begin(self, member: Member) -> None:
-        """Hold partitions for this member from now on."""
+        """Own partitions for this member from now on."""
         self._member = member
         self._accepting = True
 
@@ -100,11 +98,12 @@ class PartitionManager(Generic[S]):
                 self._begin_take_over(partition)
 
     async def release_all(self, reason: str, *, drain_timeout: float, commit_seconds: float) -> None:
-        """Let every partition go in good order: what is being handled has `drain_timeout` seconds to end, the last
-        flush `commit_seconds`. What is not ours any more is not waited for.
+        """Release every partition: running handlers get `drain_timeout` seconds, and the last commit `commit_seconds`.
+
+        Handlers of a partition that has another owner by now are not waited for.
         """
         self._bump_epoch()
-        # A group's first owner commits at once, so that its successor knows that nothing was lost; it shall come to it.
+        # A group's first owner commits at once, so that its successor knows that nothing was lost. Let it do so.
         begun = {self._take_overs[partition] for partition in self._begun if partition in self._take_overs}
         if begun:
             await asyncio.wait(begun, timeout=min(TAKE_OVER_SECONDS, commit_seconds))
@@ -124,7 +123,7 @@ class PartitionManager(Generic[S]):
                 self._on_fatal(fatal_error)
 
     def stop_accepting(self) -> None:
-        """Start no handler and take no partition any more; what is being handled goes on, and may send."""
+        """Start no handler and take over no partition any more; running handlers continue, and may send."""
         self._accepting = False
         for task in self._take_overs.values():
             task.cancel()
@@ -132,7 +131,7 @@ class PartitionManager(Generic[S]):
             owned.working = False
 
     async def all_idle(self) -> None:
-        """Wait until nothing is being handled."""
+        """Wait until no handler is running."""
         for owned in list(self.partitions.values()):
             await owned.idle.wait()
 
@@ -153,12 +152,12 @@ class PartitionManager(Generic[S]):
             self._on_fatal(fatal_error)
 
     async def _take_over(self, member: Member, partition: TopicPartition, proven_after: float | None) -> None:
-        """Try until the partition is taken over; whoever revokes it cancels this."""
+        """Try until the partition is taken over; a revocation cancels this."""
         while True:
             try:
                 await asyncio.sleep(self._back_off(partition))
-                # Starting a writer fences whoever owns the partition, so it must be known to be ours: by the answer to
-                # a request that was sent after whatever went wrong.
+                # Starting a producer fences the present owner, so the partition must be known to be ours: by the answer
+                # to a request that was sent after the failure.
                 if proven_after is not None:
                     await member.lease.proven_after(proven_after)
                 self._begun.add(partition)
@@ -166,7 +165,7 @@ class PartitionManager(Generic[S]):
             except (KafkaClientError, BrokerUnavailable) as trouble:
                 proven_after = member.lease.clock()
                 self._failures[partition] += 1
-                self.problems_by_partition[partition] = f"{partition} could not be taken over yet: {trouble}"
+                self.problems_by_partition[partition] = f"{partition} is not taken over yet: {trouble}"
                 log.warning("%s", self.problems_by_partition[partition])
             else:
                 return
@@ -183,7 +182,7 @@ class PartitionManager(Generic[S]):
             offset_range = await member.offset_range(partition)
             _require_lease(member, generation)
             recovered = self._recover(member, partition, commit, offset_range, written_before=not producer.first)
-            # No await from here to the seek: nothing may be read in between.
+            # No await from here to the seek, so that nothing is read in between.
             owned = self._open(member, partition, producer, recovered, offset_range.topic_id, generation, fenced_at)
             member.seek(partition, owned.state.next_offset)
         except BaseException:
@@ -216,8 +215,8 @@ class PartitionManager(Generic[S]):
             own=self._own_sends.get(partition),
         )
         if recovered.retry_read and self._failures[partition] < _SURE_AFTER:
-            # Reading everything again must not be the mistake of a moment.
-            raise KafkaClientError(f"{recovered.warning}; asking again to be sure")
+            # One wrong answer must not cause everything to be read again.
+            raise KafkaClientError(f"{recovered.warning}; reading it again to be sure")
         if recovered.warning:
             log.warning("%s: %s", partition, recovered.warning)
         if recovered.lost_count:
@@ -226,8 +225,8 @@ class PartitionManager(Generic[S]):
 
     def _lost(self, partition: TopicPartition, count: int, start: int) -> None:
         log.error(
-            "%s: %s offsets before %s were deleted from the log and nobody had settled them: what was ordered there "
-            "gets no tickets from here. Retention was shorter than the time they waited",
+            "%s: %s unsettled offsets before %s were deleted from the log: their orders get no tickets. "
+            "The topic's retention is shorter than the time that they waited",
             partition,
             count,
             start,
@@ -277,7 +276,7 @@ class PartitionManager(Generic[S]):
     async def handle_out_of_range(
         self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float
     ) -> None:
-        """See why the log has nothing where reading should go on, and go on where it can."""
+        """Find out why the log has no record at the next offset, and continue where possible."""
         member = self._require_member()
         try:
             offset_range = await member.offset_range(owned.partition)
@@ -292,14 +291,14 @@ class PartitionManager(Generic[S]):
             member.seek(owned.partition, owned.state.next_offset)
             owned.out_of_range = False
         except (KafkaClientError, BrokerUnavailable) as trouble:
-            log.warning("%s: %s; dropped, to be taken over anew", owned.partition, trouble)
+            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, trouble)
             self.drop(owned, "trouble")
 
     def replace(self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float) -> None:
-        """Let a partition go in good order, because its log is another one by now, and take it over anew."""
+        """Release a partition whose topic was recreated, and take it over again."""
         partition = owned.partition
         if owned.active and self._accepting and partition not in self._releasing and partition not in self._take_overs:
-            log.warning("%s: its topic was made anew, or lost records; to be taken over anew", partition)
+            log.warning("%s: the topic was recreated or lost records; taking the partition over again", partition)
             self._start_take_over(partition, self._replace(owned, drain_timeout, commit_seconds))
 
     async def _replace(self, owned: OwnedPartition[S], drain_timeout: float, commit_seconds: float) -> None:
@@ -308,7 +307,7 @@ class PartitionManager(Generic[S]):
         member = self._require_member()
         await self._take_over(member, owned.partition, member.lease.clock())
 
-    # --- letting go --------------------------------------------------------------------------------------------------
+    # --- releasing ---------------------------------------------------------------------------------------------------
 
     async def _release(
         self, owned: OwnedPartition[S], reason: str, drain_timeout: float, commit_seconds: float
@@ -329,7 +328,7 @@ class PartitionManager(Generic[S]):
             await asyncio.wait({owned.commits}, timeout=commit_seconds)
 
     def drop(self, owned: OwnedPartition[S], reason: str) -> None:
-        """Give up a partition at once, because its transactions or its offsets went wrong; it is taken over anew."""
+        """Drop a partition at once after a failed transaction or a wrong offset, and take it over again."""
         partition = owned.partition
         if not owned.active:
             return
@@ -339,7 +338,7 @@ class PartitionManager(Generic[S]):
             self._begin_take_over(partition, proven_after=self._require_member().lease.clock())
 
     def drop_all(self) -> None:
-        """Give up everything at once, committing nothing: the books cannot be believed, or nobody listens."""
+        """Drop all partitions at once without a commit, because the state is wrong or the session has failed."""
         self._accepting = False
         for task in self._take_overs.values():
             task.cancel()
@@ -360,7 +359,7 @@ class PartitionManager(Generic[S]):
         self._scheduler.release(owned)
         self._own_sends[owned.partition] = owned.own_sends(self._now())
         self._bump_epoch()
-        log.info("%s let go (%s)", owned.partition, reason)
+        log.info("%s released (%s)", owned.partition, reason)
         self._observer.partition_dropped(self._stage.name, owned.partition.topic, owned.partition.partition, reason)
 
     def _commits_ended(self, owned: OwnedPartition[S], task: asyncio.Task[None]) -> None:
@@ -368,7 +367,7 @@ class PartitionManager(Generic[S]):
             return
         error = task.exception()
         if isinstance(error, KafkaClientError | BrokerUnavailable):
-            log.warning("%s: %s; dropped, to be taken over anew", owned.partition, error)
+            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
             self.drop(owned, "trouble")
         elif error is not None:
             self._on_fatal(error)
@@ -379,12 +378,12 @@ class PartitionManager(Generic[S]):
 
     def _require_member(self) -> Member:
         if self._member is None:
-            raise AssertionError("partitions were handed out before there was a member")
+            raise AssertionError("partitions were assigned before there was a member")
         return self._member
 
 
 def _require_lease(member: Member, generation: int) -> None:
-    """Raises KafkaTrouble when the partition may have another owner."""
+    """Raise KafkaClientError if the partition may have another owner."""
     if not member.lease.holds(generation):
         raise KafkaClientError("the group has not answered lately, so the partition may have another owner")
 

@@ -1,13 +1,12 @@
-"""The books of one partition: ledger, reservation, doubts, and what is to be flushed. Everything is decided here.
+"""Decides about the offsets of one partition: ledger, reservation, possible sends, and the next commit.
 
-They exist so that the engine's every decision about offsets can be tested without Kafka, a clock or asyncio. They
-refuse to know when and how: the caller tells what happened and asks what may be done.
+Pure, so every decision of the engine about offsets is tested without Kafka, a clock or asyncio.
 
-Theory of operation, for stages that send. A commit *reserves*: nothing at or beyond `reserved_until` of the last commit
-may be sent, so whoever takes over knows that what lies beyond was never sent. Reservations ride in the flushes that
-happen anyway, far enough ahead that nobody waits for them. The last flush of an orderly end commits the truth instead:
-one past the highest offset whose send began, and everything that was in doubt already when the partition was taken
-over and still is. The process itself remembers more exactly: `own_sends`.
+Theory of operation, for stages that send. A commit *reserves*: no record at or beyond `reserved_until` of the last
+commit may be sent, so the next owner knows that what lies beyond was never sent. Reservations are part of commits that
+happen anyway, far enough ahead that no record waits for them. The last commit of a clean release has the exact value
+instead: one past the highest offset whose send began, and everything that was possibly sent already at the take-over
+and is still open. The process itself knows more exactly: `own_sends`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from adapter.stream.stage import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitBatch:
-    """One transaction: these outcomes by offset, the offset to commit, and its metadata."""
+    """One transaction: outcomes by offset, the offset to commit, and its metadata."""
 
     outcomes: Mapping[int, Outcome]
     offset: int
@@ -38,9 +37,9 @@ class CommitBatch:
 
 
 class PartitionState:
-    """The books of partition `name`, taken over with `recovered`.
+    """The state of partition `name`, taken over with `recovered`.
 
-    `ahead`: how many offsets beyond the ones being handled a commit reserves; 0 for a stage that sends nothing.
+    `ahead`: how many offsets beyond the requested ones a commit reserves; 0 for a stage that sends nothing.
     """
 
     def __init__(
@@ -75,56 +74,58 @@ class PartitionState:
 
     @property
     def next_offset(self) -> int:
-        """Where reading goes on."""
+        """The next offset to read."""
         return self._ledger.next_offset
 
     @property
     def open_count(self) -> int:
-        """How many records are open, finished ones that wait for their flush included."""
+        """How many records are open, including finished ones that wait for their commit."""
         return len(self._ledger)
 
     def pass_over(self, offset: int) -> None:
-        """Note that reading goes on at `offset`, and that what it did not hand out below is no record."""
+        """Move the position to `offset`; what was not opened below it is no record."""
         self._ledger.pass_over(offset)
 
     @property
     def trails(self) -> bool:
         """Whether more could be committed than is: what lies in between is settled, or is no record.
 
-        Each transaction ends with a marker, which nobody reads as a record and nobody settles. A commit that stops
-        before it looks like lost records once the log is emptied.
+        Each transaction ends with a marker, which is never read as a record or settled. A commit that stops before it
+        looks like lost records once the log is emptied.
         """
         return self._ledger.committable() > self._committed
 
     def catch_up(self) -> None:
-        """Let the next commit be due if it `trails`; it rides with outcomes where there are any."""
+        """Make the next commit due if the state `trails`; it goes with outcomes if there are any."""
         self._commit_outdated = self._commit_outdated or self.trails
 
     def skip_to(self, offset: int) -> int:
-        """Note that the log has nothing below `offset` any more; how many offsets nobody had read or settled."""
+        """Continue at `offset` at the earliest; return how many skipped offsets were neither read nor settled."""
         self._commit_outdated = True
         return self._ledger.skip_to(offset)
 
     def settled_past(self, offset: int) -> int | None:
-        """Where the run ends in which an earlier owner settled this offset, not read yet; None: it did not."""
+        """Return the end of the run in which an earlier owner settled this offset, which is not read yet; None: it did
+        not.
+        """
         return self._ledger.settled_past(offset)
 
     def open(self, offset: int) -> bool:
-        """Note that a record was read; False when it was settled before and is to be skipped. Raises OffsetNotOpen."""
+        """Mark a record as read; False if it was settled before and is skipped. Raises OffsetNotOpen."""
         return self._ledger.open(offset)
 
     def possibly_sent(self, offset: int) -> bool:
-        """Whether an earlier owner could have sent this record, or this process did when it held the partition."""
+        """Whether an earlier owner, or this process during an earlier ownership, may have sent this record."""
         return offset < self._possibly_sent_until or offset in self._sent_before
 
     def sent_before(self, offset: int) -> datetime | None:
-        """When this process can have sent this record at the latest, before it took the partition over again."""
+        """The last moment at which this process may have sent this record before it took the partition over again."""
         return self._sent_before.get(offset)
 
     def own_sends(self, *, fenced_at: datetime, until: datetime) -> OwnSends:
-        """What is known of what was sent, when the partition is given up.
+        """Return what is known about sends when the partition is released.
 
-        `fenced_at`: when the owner was fenced that can have sent what is in doubt; `until`: no send begins after it.
+        `fenced_at`: when the earlier owner that may have sent something was fenced. `until`: no send begins after it.
         """
         return OwnSends(
             topic_id=self._topic_id,
@@ -134,31 +135,33 @@ class PartitionState:
         )
 
     def sent_under_other_fingerprint(self, offset: int) -> bool:
-        """Whether it could have done so under another fingerprint."""
+        """Whether this record may have been sent under another fingerprint."""
         return offset < self._other_fingerprint_until
 
     def request_send(self, offset: int) -> bool:
-        """Note that this record is about to be handled; True when its send is reserved, else a flush is due first."""
+        """Record that this record is about to be handled; True if its send is reserved, False if a commit is needed
+        first.
+        """
         self._requested_until = max(self._requested_until, offset + 1)
         return self.reserved(offset)
 
     def reserved(self, offset: int) -> bool:
-        """Whether the last commit lets this record be sent."""
+        """Whether the last commit allows this record to be sent."""
         return self._ahead == 0 or offset < self._reserved_until
 
     def begin_send(self, offset: int) -> None:
-        """Note that a send of this record begins."""
+        """Record that a send of this record begins."""
         self.mark_possibly_sent(offset)
 
     def mark_possibly_sent(self, offset: int) -> None:
-        """Note that this record must count as possibly sent from the next commit on."""
+        """Count this record as possibly sent from the next commit on."""
         self._sent_now.add(offset)
         self._sent_until = max(self._sent_until, offset + 1)
 
     def finish(self, offset: int, outcome: Outcome) -> None:
-        """Note a record's outcome, to be published with the next flush; a later one for the same offset replaces it.
+        """Keep a record's outcome for the next commit; a later outcome for the same offset replaces it.
 
-        Raises OffsetNotOpen: before anything contradictory is written.
+        Raises OffsetNotOpen, before anything contradictory is written.
         """
         self._ledger.check_open(offset)
         self._finished[offset] = outcome
@@ -167,7 +170,7 @@ class PartitionState:
         self._finished_bytes += self._sizes[offset]
 
     def withdraw(self, offset: int) -> None:
-        """Take an outcome back that cannot be published: the record stays open until the partition is taken anew."""
+        """Remove an outcome that cannot be published: the record stays open until the partition is taken over again."""
         del self._finished[offset]
         self._forget_size(offset)
 
@@ -175,12 +178,12 @@ class PartitionState:
         self._finished_bytes -= self._sizes.pop(offset, 0)
 
     def finished(self) -> Mapping[int, Outcome]:
-        """The outcomes that no successful flush has published yet."""
+        """The outcomes that are not committed yet."""
         return self._finished
 
     @property
     def finished_bytes(self) -> int:
-        """How many bytes those outcomes publish."""
+        """How many bytes these outcomes publish."""
         return self._finished_bytes
 
     def unfinished(self) -> Iterator[int]:
@@ -188,10 +191,10 @@ class PartitionState:
         return (offset for offset in self._ledger if offset not in self._finished)
 
     def next_commit(self, *, final: bool = False, most_bytes: int | None = None) -> CommitBatch | None:
-        """The flush that is due now, whether or not it fits; None when none is.
+        """Return the commit that is due now, even if its metadata is too long; None if none is due.
 
-        `final`: nothing of this partition is sent any more, and the reservation shrinks to the truth. `most_bytes`: of
-        the outcomes only the oldest, as many as publish no more than that; one at least.
+        `final`: no record of this partition is sent any more, so the reservation shrinks to the exact value.
+        `most_bytes`: only the oldest outcomes that publish no more than that, but at least one.
         """
         lacking = self._ahead > 0 and self._requested_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
@@ -213,11 +216,11 @@ class PartitionState:
         return chosen
 
     def bytes_of(self, batch: CommitBatch) -> int:
-        """How many bytes a flush that is not settled yet publishes."""
+        """How many bytes an unsettled commit publishes."""
         return sum(self._sizes[offset] for offset in batch.outcomes)
 
     def next_commit_that_fits(self, *, final: bool = False) -> CommitBatch | None:
-        """The flush that is due now and fits: of the outcomes only the oldest, if it must be."""
+        """Return the commit that is due now with metadata that fits, with only the oldest outcomes if necessary."""
         batch = self.next_commit(final=final)
         while batch is not None and not batch.fits:
             oldest = sorted(batch.outcomes)[: len(batch.outcomes) // 2]
@@ -227,7 +230,7 @@ class PartitionState:
         return batch
 
     def settle(self, batch: CommitBatch) -> None:
-        """Note that `flush` is committed."""
+        """Settle the records of a committed batch."""
         for offset in batch.outcomes:
             self._ledger.settle(offset)
             del self._finished[offset]
@@ -261,10 +264,10 @@ class PartitionState:
         )
 
     def _reservation(self, committable: int, *, final: bool) -> int:
-        # What was in doubt at the take-over stays in doubt for the next owner too, as long as some of it is open.
+        # Records possibly sent before the take-over stay so for the next owner too, as long as one of them is open.
         doubts = max(self._sent_until, self._possibly_sent_until if committable < self._possibly_sent_until else 0)
         if final or self._ahead == 0:
             return doubts
-        # It never shrinks while sends go on: one may begin under the old value while the new one is on its way.
+        # It never shrinks while sends are possible: one may begin under the old value during the commit of the new one.
         wanted = self._requested_until + self._ahead if self._requested_until else 0
         return max(doubts, wanted, self._reserved_until)

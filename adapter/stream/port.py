@@ -1,7 +1,7 @@
-"""What the engine needs of a Kafka client, and what such a client promises: the edge where another one can move in.
+"""Defines what the engine needs of a Kafka client, and what such a client promises.
 
-It refuses to know any client. `client.py` keeps these promises with aiokafka; the engine's tests keep them in
-memory.
+`adapter/kafka` keeps these promises with aiokafka, and the engine's tests keep them in memory. Another client may take
+its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A group's committed offset of one partition, and the metadata that hangs on it."""
+    """A group's committed offset of one partition, and the metadata of the commit."""
 
     offset: int
     metadata: str
@@ -34,48 +34,47 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetRange:
-    """The first offset that the log still has, and the one after the last that committed readers can see.
-
-    `topic_id` is the log's own name: a topic that is deleted and made anew has another. Empty where brokers tell none.
-    """
+    """The first offset that the log still has, and the one after the last that committed readers can see."""
 
     start: int
     end: int
     topic_id: str = ""
+    """The topic's id: a topic that is deleted and recreated has another. Empty if the brokers have no ids."""
 
 
 class KafkaClientError(StreamError):
-    """The client could not do what was asked, and cannot say whether it happened; ask the broker, then try again."""
+    """A request failed, and it is unknown whether it took effect: read the state from the broker, then try again."""
 
 
 class BatchTooLarge(KafkaClientError):
-    """A topic does not take a batch of records each of which it may take; nothing was written, the writer is used up.
+    """A topic rejects a batch of records each of which it may accept; nothing was written, and the producer cannot be
+    reused.
 
-    Writers that are started from now on send smaller batches.
+    Producers that are started from now on send smaller batches.
     """
 
 
 class RecordsTooLarge(StreamError):
-    """The topics do not take these publications, by their index; nothing was written, and the writer is used up.
+    """Topics reject these records, given by their index; nothing was written, and the producer cannot be reused.
 
-    That is so for a publication that no client can write, too.
+    Also raised for a record that no client can write.
     """
 
     def __init__(self, indexes: Collection[int]) -> None:
-        super().__init__(f"{len(indexes)} publication(s) exceed what their topic takes")
+        super().__init__(f"{len(indexes)} record(s) exceed max.message.bytes of their topic")
         self.indexes = frozenset(indexes)
 
 
 class OffsetOutOfRange(StreamError):
-    """The logs of these places have nothing where reading should go on; nothing was read, and nothing was skipped."""
+    """The logs of these partitions have no record at the next offset; nothing was read, and nothing was skipped."""
 
     def __init__(self, partitions: Iterable[TopicPartition]) -> None:
         self.partitions = frozenset(partitions)
-        super().__init__(f"nothing is where reading should go on in {', '.join(map(str, self.partitions))}")
+        super().__init__(f"the next offset is out of range in {', '.join(map(str, self.partitions))}")
 
 
 class UnreadableBatch(StreamError):
-    """The batch of `place` that holds offset `first` cannot be decoded; nothing of it was read or skipped.
+    """The batch of `partition` that holds offset `first` cannot be decoded; nothing of it was read or skipped.
 
     `base` and `last` are the batch's own first and last offset, as far as its header can be believed. `cause` quotes no
     content.
@@ -91,48 +90,49 @@ class UnreadableBatch(StreamError):
 
 
 class TransactionalProducer(Protocol):
-    """The one writer of a partition's outcomes; having started it has fenced every earlier one."""
+    """The transactional producer of a partition's outcomes; its start has fenced every earlier one."""
 
     @property
     def first(self) -> bool:
-        """Whether the brokers remember no earlier writer of this place; once started."""
+        """Whether the brokers know no earlier producer of this partition; valid once started."""
         ...
 
     async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
-        """All publications and the commit in one transaction, or nothing.
+        """Publish all records and the commit in one transaction, or nothing.
 
-        Raises PublicationsTooLarge about those that are too large by themselves, or BatchTooLarge: nothing was written.
-        Any other KafkaTrouble: whether it was written must be read from the group's committed offset after this writer
-        was fenced.
+        Raises RecordsTooLarge for records that are too large by themselves, or BatchTooLarge: nothing was written.
+        After any other KafkaClientError, only the group's committed offset, read after this producer was fenced, shows
+        whether the transaction was committed.
         """
         ...
 
     def close(self) -> None:
-        """Have no more use for it; it ends in the background."""
+        """Close it in the background."""
         ...
 
     def abort(self) -> None:
-        """The same with a transaction under way, which ends with the next owner's fence, or by its time-out."""
+        """Close it with a transaction open, which ends with the next owner's fence, or by its time-out."""
         ...
 
 
 class Publisher(Protocol):
-    """Writes records that answer no record, each by itself and outside of transactions: at least once."""
+    """Writes single records that are not the outcome of a record, outside of transactions: at least once."""
 
     async def publish(self, producer_record: ProducerRecord) -> None:
-        """Return when all in-sync replicas have the record. Raises BrokerAway or KafkaTrouble within a bound.
+        """Return when all in-sync replicas have the record. Raises BrokerUnavailable or KafkaClientError in bounded
+        time.
 
-        After a raise the record may be there all the same.
+        After an error the record may have been written all the same.
         """
         ...
 
 
 class Lease(Protocol):
-    """How certain this process may be that its partitions are still its own."""
+    """How certain this process may be that it still owns its partitions."""
 
     @property
     def generation(self) -> int:
-        """The group's generation that this member belongs to; negative when it belongs to none."""
+        """The group generation that this member belongs to; negative if it belongs to none."""
         ...
 
     def holds(self, generation: int) -> bool:
@@ -140,11 +140,13 @@ class Lease(Protocol):
         ...
 
     def answered(self) -> bool:
-        """Whether the broker answered something within a session time-out, or owes no more than a rebalance's end."""
+        """Whether the broker answered any request within a session time-out, or within a rebalance time-out while
+        joining.
+        """
         ...
 
     def check_proven(self) -> None:
-        """Be sure, once partitions were assigned, that proofs are seen at all. Raises AssertionError."""
+        """Check, once partitions are assigned, that the broker's answers are observed at all. Raises AssertionError."""
         ...
 
     async def proven_after(self, moment: float) -> None:
@@ -152,12 +154,12 @@ class Lease(Protocol):
         ...
 
     def clock(self) -> float:
-        """Seconds on a clock that goes on while this process is stopped or the machine sleeps."""
+        """Seconds on a clock that continues while this process is stopped or the machine sleeps."""
         ...
 
 
 class Member(Protocol):
-    """One member of a consumer group, reading committed records only, committing nothing by itself."""
+    """One member of a consumer group. It reads only committed records, and commits nothing by itself."""
 
     @property
     def lease(self) -> Lease: ...
@@ -168,11 +170,11 @@ class Member(Protocol):
     def join(
         self, topics: Collection[str], *, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]
     ) -> None:
-        """Begin to join the group.
+        """Start to join the group.
 
-        `revoked` is awaited before the member's partitions are given up, and must come back within half of
-        `Kafka.rebalance_timeout`; `assigned` is called as soon as partitions, maybe none, have been assigned. Neither
-        may raise.
+        `revoked` is awaited before the member's partitions are given up, and must return within half of
+        `Kafka.rebalance_timeout`. `assigned` is called as soon as partitions, possibly none, have been assigned.
+        Neither may raise.
         """
         ...
 
@@ -181,13 +183,13 @@ class Member(Protocol):
         ...
 
     async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
-        """Every partition of these topics. Raises KafkaTrouble, BrokerAway."""
+        """Return every partition of these topics. Raises KafkaClientError, BrokerUnavailable."""
         ...
 
     async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
-        """Commit all of these at once, before anybody has joined the group.
+        """Commit all of these at once, before any member has joined the group.
 
-        False, and nothing is committed, when somebody has. Raises KafkaTrouble, BrokerAway.
+        Returns False and commits nothing if a member has joined. Raises KafkaClientError, BrokerUnavailable.
         """
         ...
 
@@ -197,66 +199,67 @@ class Member(Protocol):
         *,
         timeout: float,  # noqa: ASYNC109
     ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Records of these places only, in the order of their offsets; empty after `timeout` seconds.
+        """Return records of these partitions only, in the order of their offsets; empty after `timeout` seconds.
 
-        Raises KafkaTrouble when this member can go on no more: make a new one; and OutOfRange, which is for the caller
-        to judge: nothing of those places is read until they are sought.
+        Raises KafkaClientError if this member cannot continue and must be replaced. Raises OffsetOutOfRange, which the
+        caller handles; those partitions are not read until they are sought.
 
-        Raises UnreadableBatch when the next batch of one place cannot be decoded; all records before it were returned
-        by earlier polls. What this poll had read of other places is lost, so the caller must seek all of them.
+        Raises UnreadableBatch if the next batch of one partition cannot be decoded; all records before it were returned
+        by earlier polls. What this poll had read of other partitions is lost, so the caller must seek all of them.
         """
         ...
 
     def position(self, partition: TopicPartition) -> int | None:
-        """Where reading goes on; None while that is not known.
+        """The next offset that is read; None while that is unknown.
 
-        What `poll` did not hand out below it is no record: a transaction's marker, or an aborted or compacted record.
+        What `poll` did not return below it is no record: a transaction marker, or an aborted or compacted record.
         """
         ...
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read on at `offset`; what was fetched already and not yet handed out is forgotten. Raises KafkaTrouble."""
+        """Continue reading at `offset` and forget what was fetched but not returned yet. Raises KafkaClientError."""
         ...
 
     async def committed(self, partition: TopicPartition) -> Commit | None:
-        """What the group has committed, None when it never has. Raises KafkaTrouble, BrokerAway."""
+        """Return the group's commit, None if there is none. Raises KafkaClientError, BrokerUnavailable."""
         ...
 
     async def offset_range(self, partition: TopicPartition) -> OffsetRange:
-        """What the log has at this moment. Raises KafkaTrouble, BrokerAway."""
+        """Return the present range of the log. Raises KafkaClientError, BrokerUnavailable."""
         ...
 
     async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """How many offsets of these logs were not handed out yet; a place where that is not known is left out.
+        """Return how many offsets of these partitions were not returned yet; partitions where this is unknown are left
+        out.
 
-        Raises KafkaTrouble, BrokerAway.
+        Raises KafkaClientError, BrokerUnavailable.
         """
         ...
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """The `topic_id` of these topics' logs, as far as there are any. Raises KafkaTrouble, BrokerAway.
+        """Return the `topic_id` of each of these topics that has one. Raises KafkaClientError, BrokerUnavailable.
 
-        When they have partitions that the group does not know of yet, this makes it deal them out.
+        If a topic has partitions that the group does not know yet, this makes the group assign them.
         """
         ...
 
     async def start_producer(self, partition: TopicPartition) -> TransactionalProducer:
-        """A started writer for this place's outcomes. Raises KafkaTrouble, BrokerAway."""
+        """Return a started producer for this partition's outcomes. Raises KafkaClientError, BrokerUnavailable."""
         ...
 
     async def leave(self) -> None:
-        """Leave the group and end all connections, the writers' too; never raises and never takes long."""
+        """Leave the group and close all connections, also those of the producers. Never raises and never takes long."""
         ...
 
 
 class Kafka(Protocol):
-    """Makes members of groups."""
+    """Creates members of groups."""
 
     async def connect(self, group: str) -> Member:
-        """Somebody who can join `group`. Raises BrokerAway when no broker answers, KafkaTrouble for anything else."""
+        """Return a member that can join `group`. Raises BrokerUnavailable, KafkaClientError."""
         ...
 
     @property
     def rebalance_timeout(self) -> float:
-        """Seconds that the group waits for a member in a rebalance before it goes on without it."""
+        """Seconds that the group waits for a member in a rebalance before it continues without it."""
         ...

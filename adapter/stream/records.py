@@ -1,10 +1,7 @@
-"""What comes out of Kafka and what goes into it, as plain values.
+"""Defines what is read from Kafka and written to it, as plain values.
 
-It exists so that stages speak of records without ever importing a Kafka client. It refuses to know what keys, values
-and headers mean.
-
-Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record holds all of them, so that odd ones
-are judged like any other record and none ends the engine.
+Kafka accepts any 64-bit timestamp and any bytes as the name of a header. A record can hold all of them, so odd ones are
+handled like any other record and none stops the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ _LATEST_MS = (_LATEST - _EPOCH) // timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRead:
-    """Why a record has no content: it exists in the log, and only its coordinates are known.
+    """Why a record has no content: it exists in the log, but only its coordinates are known.
 
     `first` and `last` are the offsets that this one record stands for.
     """
@@ -29,14 +26,14 @@ class NotRead:
     last: int
     why: str
     cure: str = "have its producer send what is missing again"
-    """What is to be done about what the records said, as the end of a sentence."""
+    """What to do about the lost content, as the end of a sentence."""
     skipped: str | None = None
-    """Why an operator gave up these offsets; None when nobody had to decide."""
+    """Why an operator gave up these offsets; None if no operator had to decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One record as it was read; `(topic, partition, offset)` is its name.
+    """One record as it was read, identified by `(topic, partition, offset)`.
 
     `timestamp` is aware (UTC). A tombstone has the value None.
     """
@@ -49,19 +46,20 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     odd_timestamp: int | None = None
-    """The timestamp as the topic keeps it (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the
-    nearest moment in them."""
+    """The timestamp in the topic (ms), if it lies outside the years 1970 to 8999; `timestamp` is then the nearest
+    moment in them.
+    """
     not_read: NotRead | None = None
-    """Not None: key, value and headers are not known."""
+    """If set, key, value and headers are unknown."""
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers: what keeping the record costs."""
+        """Bytes of key, value and headers: the memory that the record needs."""
         return _size(self.key, self.value, self.headers)
 
 
 def offsets_text(record: Record, not_read: NotRead) -> str:
-    """Which offsets were not read, as the subject of a sentence."""
+    """Name the offsets that were not read, as the subject of a sentence."""
     partition = f"{record.topic}/{record.partition}"
     if not_read.first == not_read.last:
         return f"Offset {not_read.first} of {partition} was"
@@ -70,7 +68,7 @@ def offsets_text(record: Record, not_read: NotRead) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerRecord:
-    """One record to be written: visible to `read_committed` readers once, together with its input's offset."""
+    """One record to be produced: visible to `read_committed` readers once, together with its input's offset."""
 
     topic: str
     key: bytes | None

@@ -1,23 +1,23 @@
-"""What an earlier owner of a partition left behind, and what must be believed of it.
+"""Recovers the state of a partition from the group's last commit and the range of its log.
 
-It exists because everything about exactly-once after a crash hangs on this one decision; so it is pure, and each case
-says why. It refuses to know how the facts were read: that the writer was started first, and so the earlier owner
-fenced, is the caller's promise.
+Exactly-once after a crash depends on this one decision, so it is pure, and each case gives its reason. The caller
+guarantees that it started the producer before it read these facts, so the earlier owner is fenced.
 
-A process often takes over a partition that it held itself a moment ago: after a failed transaction, an outage, or a
-rebalance. Then it knows which records it sent (`OwnSends`), and doubts no others, **if no other process can have sent
-anything in between**. The name of the owner in the commit's note proves that:
+A process often takes over a partition that it owned itself a moment ago: after a failed transaction, an outage, or a
+rebalance. Then it knows which records it sent (`OwnSends`), and no others count as possibly sent, **if no other process
+can have sent anything in between**. The owner's name in the commit's metadata proves that:
 
-1. A process may send a record only below `reserved_until` of a commit that is its own. It takes over with
-   `reserved_until` 0 unless the note names it already, so its first send comes after a commit that names it.
-2. The commit is read after this process has started the partition's writer. That fences every other owner: none can
+1. A process may send a record only below `reserved_until` of its own commit. It takes over with `reserved_until` 0
+   unless the metadata already names it, so its first send comes after a commit that names it.
+2. The commit is read after this process has started the partition's producer, which fences every other owner. None can
    commit after the reading, so none that had not committed before can ever send.
-3. So if the note still names this process, every other owner since its last commit has sent nothing and never will.
-   This holds for one that is frozen with the partition in hand and wakes up later. It needs no generation of the group
-   and no epoch of the writer: both can start again, when a group was empty or a transactional id has expired.
-4. What an owner *before* it could have sent was in doubt when it took over from that one, and stays so in `OwnSends`.
+3. So if the metadata still names this process, every other owner since its last commit has sent nothing and never will.
+   This holds for an owner that is frozen and wakes up later. It needs no generation of the group and no epoch of the
+   producer: both can start again, when a group was empty or a transactional id has expired.
+4. What an owner *before* it may have sent counted as possibly sent when it took over from that owner, and stays so in
+   `OwnSends`.
 
-If the note names another process, is missing or cannot be believed, what this process knows is worth nothing: doubt.
+If the metadata names another process, is missing or cannot be decoded, what this process knows does not count.
 """
 
 from __future__ import annotations
@@ -33,46 +33,49 @@ from adapter.stream.port import Commit, OffsetRange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnSends:
-    """What a process knows of the unsettled records of a partition that it held until now.
+    """What a process knows about the unsettled records of a partition that it has owned until now.
 
-    `topic_id`: the log that it held. `possibly_sent_until`: records below it may have been sent by an owner before it,
-    the last one of which was fenced at `fenced_at`. `sent`: those that may have been sent by this process, and the last
-    moment at which they can have been. No other one was sent before the partition was given up.
+    No other record was sent before the partition was released.
     """
 
     topic_id: str
+    """The topic that it read."""
     possibly_sent_until: int
+    """Records below it may have been sent by an earlier owner."""
     fenced_at: datetime
+    """When the last of those owners was fenced."""
     sent: Mapping[int, datetime]
+    """The records that this process may have sent, each with the last possible moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveredState:
-    """Where and how a partition is taken up.
-
-    `offset`: where reading starts. `settled`: runs beyond it that are done. `possibly_sent_until`: records below it
-    that are not settled may have been sent. `other_fingerprint_until`: those below it under another fingerprint.
-    `reserved_until`: the commit already tells a next owner that everything below may have been sent, so we may.
-    `commit_outdated`: the commit says something wrong about the log as it is now, or there is none, and one is due at
-    once. `sent`: those that this process may have sent, and when at the latest. `fenced_at`: when the last owner was
-    fenced that can have sent what lies below `possibly_sent_until`; None: just now. `proven`: no other process has sent
-    anything since this one gave the partition up. `retry_read`: what was read may be wrong for a moment, and is to be
-    read again. `lost`: so many offsets that nobody settled are gone. `remark`: what an operator should know, if
-    anything.
-    """
+    """The state with which a partition is taken over."""
 
     offset: int
+    """Where reading starts."""
     settled: tuple[Run, ...] = ()
+    """Runs beyond `offset` that are settled."""
     possibly_sent_until: int = 0
+    """Unsettled records below it may have been sent."""
     other_fingerprint_until: int = 0
+    """Records below it may have been sent under another fingerprint."""
     reserved_until: int = 0
+    """The commit already makes the next owner count everything below as possibly sent, so this process may send it."""
     sent: Mapping[int, datetime] = field(default_factory=dict)
+    """The records that this process may have sent, each with the last possible moment."""
     fenced_at: datetime | None = None
+    """When the last owner was fenced that may have sent records below `possibly_sent_until`; None: just now."""
     proven: bool = False
+    """No other process has sent anything since this one released the partition."""
     commit_outdated: bool = False
+    """The commit is missing or wrong about the present log, so a new one is due at once."""
     retry_read: bool = False
+    """What was read may be wrong for a moment, and must be read again."""
     lost_count: int = 0
+    """How many unsettled offsets are gone."""
     warning: str | None = None
+    """What an operator must know, if anything."""
 
 
 def recover(
@@ -85,10 +88,11 @@ def recover(
     owner: str = "",
     own: OwnSends | None = None,
 ) -> RecoveredState:
-    """What to believe, given the group's commit and the log's range, both read after the earlier owner was fenced.
+    """Return the state to believe, from the group's commit and the log's range, both read after the earlier owner was
+    fenced.
 
-    `fingerprint` is the short one of the new owner. `written_before`: there was an earlier owner, as the brokers
-    remember its writer. `owner` is the new owner's name in notes, and `own` what it knows if it held the partition
+    `fingerprint` is the short one of the new owner. `written_before`: the brokers know an earlier producer, so there
+    was an earlier owner. `owner` is the new owner's name in commits, and `own` what it knows if it owned the partition
     before.
     """
     if commit is None:
@@ -103,7 +107,7 @@ def recover(
         return _everything_in_doubt(log, f"committed offset {commit.offset} is about a deleted topic of the same name")
     if commit.offset > log.end:
         # A new leader may not know its own end yet.
-        why = f"committed offset {commit.offset} is beyond the log's end: the topic was made anew or lost records"
+        why = f"committed offset {commit.offset} is beyond the log's end: the topic was recreated or lost records"
         return _everything_in_doubt(log, why, retry_read=True)
     if isinstance(metadata, NoMetadata):
         return _without_metadata(commit, log, metadata.why)
@@ -122,12 +126,13 @@ def recover(
 
 
 def _without_a_commit(log: OffsetRange, *, written_before: bool) -> RecoveredState:
-    """ "A consumer group that has never committed has sent nothing" (contract, section 4): reservations are commits.
+    """Apply "A consumer group that has never committed has sent nothing" (contract, section 4): reservations are
+    commits.
 
-    So the first owner commits at once: a group without a commit whose writer is known had one, and lost it.
+    The first owner commits at once, so a group without a commit whose producer is known had one and lost it.
     """
     if written_before:
-        return _everything_in_doubt(log, "the group's committed offset is gone: it was deleted, or expired")
+        return _everything_in_doubt(log, "the group's committed offset was deleted or has expired")
     return RecoveredState(offset=log.start, commit_outdated=True)
 
 
@@ -163,17 +168,17 @@ def _believed(metadata: CommitMetadata, log: OffsetRange, *, same_plan: bool, sa
         settled=metadata.settled,
         possibly_sent_until=metadata.reserved_until,
         other_fingerprint_until=metadata.other_fingerprint_until if same_plan else metadata.reserved_until,
-        # Nothing may be sent before a commit names the owner (see above) and the fingerprint: the next owner would take
-        # what is sent now for something that was sent under the old one.
+        # Nothing may be sent before a commit names the owner (see above) and the fingerprint. Otherwise the next owner
+        # would believe that it was sent under the old fingerprint.
         reserved_until=metadata.reserved_until if same_plan and same_owner else 0,
-        # The loss is told once: the next owner shall not find it again.
+        # A loss is reported once: a new commit hides it from the next owner.
         commit_outdated=lost > 0,
         lost_count=lost,
     )
 
 
 def _unsettled(first: int, past: int, settled: Iterable[Run]) -> int:
-    """How many offsets from `first` up to `past` lie in none of the runs."""
+    """Return how many offsets from `first` up to `past` lie in none of the runs."""
     if first >= past:
         return 0
     return past - first - sum(max(0, min(past, end) - max(first, begin)) for begin, end in settled)

@@ -1,10 +1,10 @@
-"""What is left in this process of partitions that were let go: calls still on the wire, and outcomes not committed.
+"""Keeps what is left in this process of released partitions: running tasks, and outcomes that are not committed.
 
-It exists because a partition often comes back to the process that lost it, and what was sent once must not be sent
-again: an outcome that is known is published if its record is still open, and a record whose old task is still on the
-wire waits for that task. It refuses to believe that an offset is a name: a topic can be made anew, so the records must
-be equal too. And it refuses to believe an outcome once others may have owned the partition: although its record is
-still open, "deferred, last sent then" or "failed" may not be true any more. Handling the record anew is always safe.
+A partition often comes back to the process that lost it, and a record that was sent must not be sent again. So a known
+outcome is published if its record is still open, and a record whose old task is still running waits for that task. An
+offset alone does not identify a record, because a topic can be recreated, so the records must be equal too. An outcome
+counts no longer once other processes may have owned the partition: although its record is still open, "deferred, last
+sent then" or "failed" may no longer be true. Processing the record again is always safe.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from adapter.stream.stage import Outcome
 S = TypeVar("S")
 
 MOST_REFUSALS = 2
-"""After so many, there is nothing smaller to publish: the stage was asked for less, and then for the least."""
+"""After so many rejections there is no smaller outcome: the stage was asked for a smaller one, and then for the
+smallest.
+"""
 
 
 class _Kept(NamedTuple):
-    """An outcome that was not committed, and the group's generation in which it came about."""
+    """An uncommitted outcome, and the group generation in which it was made."""
 
     record: Record
     generation: int
@@ -32,7 +34,7 @@ class _Kept(NamedTuple):
 
 
 class RevokedWork(Generic[S]):
-    """Tasks and outcomes that outlived their holding."""
+    """Tasks and outcomes of partitions that this process has released."""
 
     def __init__(self) -> None:
         self._running: dict[TopicPartition, dict[int, WorkItem[S]]] = {}
@@ -40,15 +42,15 @@ class RevokedWork(Generic[S]):
         self._refusals: dict[tuple[TopicPartition, int], int] = {}
 
     def __len__(self) -> int:
-        """How many records something is left of."""
+        """How many tasks and outcomes are kept."""
         return sum(map(len, self._running.values())) + sum(map(len, self._outcomes.values()))
 
     def still_running(self, item: WorkItem[S]) -> None:
-        """Note that `work`'s partition was let go while its task goes on."""
+        """Keep an item whose task is running while its partition is released."""
         self._running.setdefault(item.owned.partition, {})[item.offset] = item
 
     def ended(self, item: WorkItem[S]) -> None:
-        """Note that this task ended."""
+        """Forget an item whose task has ended."""
         running = self._running.get(item.owned.partition, {})
         if running.get(item.offset) is item:
             del running[item.offset]
@@ -60,40 +62,42 @@ class RevokedWork(Generic[S]):
         )
 
     def running(self, partition: TopicPartition, record: Record) -> WorkItem[S] | None:
-        """The task that is still at this very record."""
+        """Return the item whose task still processes this record."""
         item = self._running.get(partition, {}).get(record.offset)
         return item if item is not None and item.record == record else None
 
     def outcome(self, item: WorkItem[S]) -> Outcome | None:
-        """Hand out the outcome that is known of this very record, unless others may have been at it meanwhile."""
+        """Remove and return the known outcome of this record, unless other processes may have owned the partition
+        since.
+        """
         kept = self._outcomes.get(item.owned.partition, {}).pop(item.offset, None)
         if kept is None or kept.record != item.record:
             return None
         return kept.outcome if _no_owner_between(kept.generation, item.owned.generation) else None
 
     def refused(self, item: WorkItem[S]) -> int:
-        """Note that a topic refused this record's outcome; how often it has."""
+        """Count a rejection of this record's outcome by a topic; return how many there were."""
         key = (item.owned.partition, item.offset)
         self._refusals[key] = self._refusals.get(key, 0) + 1
         return self._refusals[key]
 
     def hopeless(self, item: WorkItem[S]) -> bool:
-        """Whether a topic refused this record's outcome, and everything that was to be published instead."""
+        """Whether topics rejected this record's outcome and every smaller one."""
         return self._refusals.get((item.owned.partition, item.offset), 0) > MOST_REFUSALS
 
     def settled(self, item: WorkItem[S]) -> None:
-        """Note that this record is committed."""
+        """Forget the rejections of a committed record."""
         self._refusals.pop((item.owned.partition, item.offset), None)
 
     def keep_only(self, partitions: Collection[TopicPartition]) -> None:
-        """Forget outcomes of partitions that others own now: theirs count."""
+        """Forget the outcomes of partitions that other processes own now."""
         for partition in self._outcomes.keys() - set(partitions):
             del self._outcomes[partition]
 
     def taken_over(self, partition: TopicPartition, generation: int, *, proven: bool) -> None:
-        """Forget the outcomes that do not count any more, now that the partition was taken over again.
+        """Forget the outcomes that count no longer after a partition was taken over again.
 
-        `proven`: no other process has sent anything of it since this one gave it up, see `recovered`.
+        `proven`: no other process has sent anything of it since this one released it, see `recovery`.
         """
         self._outcomes[partition] = {
             at: each._replace(generation=generation)
@@ -102,12 +106,12 @@ class RevokedWork(Generic[S]):
         }
 
     def forget_below(self, partition: TopicPartition, offset: int) -> None:
-        """Forget outcomes of records that are committed."""
+        """Forget the outcomes of committed records."""
         kept = self._outcomes.get(partition)
         if kept:
             self._outcomes[partition] = {at: each for at, each in kept.items() if at >= offset}
 
 
 def _no_owner_between(earlier: int, later: int) -> bool:
-    """Whether a partition owned in both generations can have had no other owner: the same one, or the very next."""
+    """Whether a partition owned in both generations had no other owner: the same generation, or the very next."""
     return later - earlier in (0, 1)

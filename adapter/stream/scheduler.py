@@ -1,12 +1,10 @@
-"""The workshop: records in hand, from prepared to outcome, all partitions of a stage together.
+"""Schedules the records of a stage: lanes, delays, reservations, bulkheads and handler tasks, all partitions together.
 
-It exists so that lanes, the waiting room and the bound on what is handled at once have one place, and one small set of
-moves between them. It refuses to know Kafka: where records come from and how outcomes are committed is none of its
-business; it only says to a record's holding that an outcome is there.
+A record goes `admit` -> (its lane) -> (the delay queue) -> (its bulkhead) -> (its reservation) -> ready -> a task in
+`handle`. From there it goes to an outcome, or back to the delay queue (`RetryLater`, or the lease was lost for a
+moment). If its partition has been released, its task ends as revoked work.
 
-A record goes `admit` -> (its lane) -> (the waiting room) -> (its reservation) -> ready -> a task in `handle`, and from
-there to an outcome, back to the waiting room (`RetryLater`, or the lease was lost for a moment), or nowhere: a task
-whose partition was let go ends as a leftover.
+Does not read or commit: the caller passes records in, and each outcome goes to the `PartitionState` of its partition.
 """
 
 from __future__ import annotations
@@ -35,41 +33,42 @@ S = TypeVar("S")
 log = logging.getLogger(__name__)
 
 LEASE_PAUSE_SECONDS = 0.5
-"""How long a record waits whose lease was lost while its partition is still held: a heartbeat or two."""
+"""How long a record waits whose lease was lost while its partition is still owned: a heartbeat or two."""
 
 BROKEN_PAUSE_SECONDS = 60.0
-"""How long a record waits that `handle` raised for, and `broken` too: it is not lost, and it does not run hot."""
+"""How long a record waits after both `handle` and `on_error` raised: it is not lost, and is not retried in a busy loop.
+"""
 
 MOST_HANDED_OFF_LANES = 10_000
-"""How many lanes are remembered that a record was carried on from: what follows there counts as possibly sent."""
+"""How many lanes are remembered from which a record was handed off: what follows there counts as possibly sent."""
 
 STARTS_IN_A_TURN = 3
-"""How many handlers are started in one turn of the loop.
+"""How many handlers are started in one iteration of the event loop.
 
-Were all started that there is room for, a busy loop would form convoys: hundreds of answers lie ready when it comes
-round, are handled in one turn, and hundreds of new calls leave in the next. Such turns took half a second each, and a
+If all were started for which there is room, a busy loop would form convoys: hundreds of answers are ready at once, are
+handled in one iteration, and hundreds of new calls leave in the next. Such iterations took half a second each, and a
 transaction, a heartbeat and the lease wait for a dozen of them.
 """
 
 FOR_ROOM = float("inf")
-"""Until when a record waits for room in its bulkhead: no time ends it."""
+"""The due time of a record that waits for room in its bulkhead: no time ends the wait."""
 
 HANDED_OFF_AT_ONCE = 64
-"""How many waiting records are handed on in one go to make room: the loop has other work."""
+"""How many waiting records are handed off in one step to make room: the loop has other work."""
 
 FAR_SECONDS = 120.0
-"""A time is far ahead beyond this: what is due sooner makes room by itself."""
+"""A due time is far ahead beyond this: what is due sooner makes room by itself."""
 
 _CANCEL_SECONDS = 1.0
 
 _LONGEST_NAP_SECONDS = 1.0
-"""The waiting room is looked at this often, so that a clock that is set forward is noticed."""
+"""The longest time between checks of the delay queue, so that a clock that is set forward is noticed."""
 
 
 class RecordScheduler(Generic[S]):
-    """Works on the records of one stage.
+    """Processes the records of one stage.
 
-    `on_fatal` is told of what must never happen: an exception out of the workshop's own moves.
+    `on_fatal` is called with an exception from the scheduler's own code, which is a programming error.
     """
 
     def __init__(
@@ -101,21 +100,21 @@ class RecordScheduler(Generic[S]):
         return len(self._tasks)
 
     def waiting(self, topic: str) -> int:
-        """How many records of this topic wait for their time."""
+        """How many records of this topic are not due yet."""
         return self._waiting.count(topic)
 
-    # --- a record comes in -------------------------------------------------------------------------------------------
+    # --- admission ---------------------------------------------------------------------------------------------------
 
     def admit(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> None:
-        """Let a prepared record in; calls come in the order of the offsets.
+        """Admit a prepared record; calls come in the order of the offsets.
 
-        A record whose lane, bulkhead or time raises is finished by the stage's `broken`, and no other is concerned.
+        If its lane, bulkhead or time raises, the stage's `on_error` gives its outcome, and no other record is affected.
         """
         if self.finish_known(item):
             return
         try:
             is_current, follows_handed_off = self._enter(item, prepared)
-        except Exception as error:  # noqa: BLE001  # the stage's own values take part, and an order is in them
+        except Exception as error:  # noqa: BLE001  # the stage's own values are compared here
             outcome = self.on_error(item, error, "prepare")
             if outcome is not None:
                 self.finish(item, outcome)
@@ -128,9 +127,10 @@ class RecordScheduler(Generic[S]):
             item.step(WorkPhase.QUEUED)
 
     def _enter(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> tuple[bool, bool]:
-        """Let the record into its lane: whether it is the current one there, and follows one that was carried on.
+        """Enter the lane; return whether the record is the current one there, and whether it follows one that was
+        handed off.
 
-        Looks up everything before it changes anything: when it raises, the record is in no lane.
+        Looks up everything before it changes anything: if it raises, the record is in no lane.
         """
         not_before = float(prepared.not_before.timestamp()) if prepared.not_before else None
         may_hand_off, resumes = bool(prepared.may_hand_off), bool(prepared.resumes)
@@ -145,7 +145,7 @@ class RecordScheduler(Generic[S]):
         return is_current, follows_handed_off
 
     def finish(self, item: WorkItem[S], outcome: Outcome) -> None:
-        """Note a record's outcome; it is published with the next flush of its partition."""
+        """Keep a record's outcome, which the next commit of its partition publishes."""
         entered_its_lane = item.phase is not WorkPhase.RECEIVED
         self._leave_bulkhead(item)
         item.step(WorkPhase.FINISHED)
@@ -155,7 +155,7 @@ class RecordScheduler(Generic[S]):
             self._leave_lane(item)
 
     def _go_on(self, item: WorkItem[S]) -> None:
-        """The lane's current record goes as far as it can: to wait, to be reserved, or to be handled."""
+        """Move the current record of a lane as far as possible: to its delay, its reservation, or a handler."""
         if item.not_before is not None and item.not_before > self._now().timestamp():
             self._wait(item, item.not_before)
         elif not self._bulkheads.has_room(item.bulkhead):
@@ -176,7 +176,7 @@ class RecordScheduler(Generic[S]):
         self._start_soon()
 
     def _leave_bulkhead(self, item: WorkItem[S]) -> None:
-        """The record waits no longer, for its time or for its turn; others of its bulkhead may have room by that."""
+        """Stop waiting for a due time or a slot; other records of the bulkhead may have room by that."""
         self._waiting.discard(item)
         self._bulkheads.leave(item.bulkhead, item)
         self._let_in(item.bulkhead)
@@ -195,7 +195,7 @@ class RecordScheduler(Generic[S]):
     # --- handling ----------------------------------------------------------------------------------------------------
 
     def _start_soon(self) -> None:
-        """Start what is ready from the loop's next turn on, a few in each."""
+        """Start ready records from the next iteration of the loop on, a few in each."""
         if self._starting is None and not self._stopped:
             self._starting = asyncio.get_running_loop().call_soon(self._start_some)
 
@@ -257,19 +257,19 @@ class RecordScheduler(Generic[S]):
         self._start_soon()
 
     def on_error(self, item: WorkItem[S], error: Exception, where: str) -> Outcome | None:
-        """The stage's outcome for what it raised itself; None when it raises even then: the record stays open."""
-        if not isinstance(error, OrderError):  # which is an ordinary outcome: the record is parked for a reason
+        """Return the stage's outcome for its own error; None if `on_error` raises too: then the record stays open."""
+        if not isinstance(error, OrderError):  # an ordinary outcome: the record is parked with a reason
             self._report(item, error, where)
         try:
             return _outcome(self._stage.on_error(item.record, error, item))
         except Exception as worse:  # noqa: BLE001  # the engine's top: the record stays open, and that is reported
-            self._report(item, worse, "broken")
+            self._report(item, worse, "on_error")
             return None
 
     def _report(self, item: WorkItem[S], error: Exception, where: str) -> None:
-        """Count and log what a stage raised: its type and place, never its text, which may quote the record."""
+        """Count and log an error of the stage: its type and location, never its text, which may quote the record."""
         self._observer.failed(self._stage.name, item.topic, where)
-        if isinstance(error, OutcomeTooLarge):  # never raised: the engine makes it of the topic's refusal
+        if isinstance(error, OutcomeTooLarge):  # never raised: the committer makes it from the topic's error
             log.warning("%s. A smaller outcome is published instead.", error)
             return
         frames = traceback.extract_tb(error.__traceback__)[-3:]
@@ -302,10 +302,10 @@ class RecordScheduler(Generic[S]):
             self._go_on(item)
         self._set_alarm()
 
-    # --- what partitions do ------------------------------------------------------------------------------------------
+    # --- partitions --------------------------------------------------------------------------------------------------
 
     def reserved(self, owned: OwnedPartition[S]) -> None:
-        """A commit of this partition succeeded: those who waited for their reservation go on."""
+        """Continue with records that waited for a reservation, after a commit of this partition."""
         held_back, owned.awaiting_reservation = owned.awaiting_reservation, []
         for item in held_back:
             if item.phase is WorkPhase.AWAITING_RESERVATION:
@@ -315,12 +315,12 @@ class RecordScheduler(Generic[S]):
                     owned.awaiting_reservation.append(item)
 
     def hand_off_oldest(self, owned: OwnedPartition[S], count: int) -> int:
-        """Carry on up to `count` of the partition's oldest open records that no call can be on the wire for."""
+        """Hand off up to `count` of the partition's oldest open records that cannot have a call on the wire."""
         handed_off = 0
         marked_lanes: set[Hashable] = set()
         for offset in list(owned.state.unfinished()):
             item = owned.items[offset]
-            # Looked at one by one: carrying one on can bring the next of its lane into work.
+            # Each is checked on its own: handing off one can start the next of its lane.
             if handed_off < count and item.phase in CAN_BE_HANDED_OFF and self._hand_off_one(item, marked_lanes):
                 handed_off += 1
         if handed_off:
@@ -328,10 +328,10 @@ class RecordScheduler(Generic[S]):
         return handed_off
 
     def make_room(self, owned: OwnedPartition[S], lag: int) -> None:
-        """Hand on what waits, so that this partition can be read on: `lag` records are behind it.
+        """Hand off waiting records so that this partition can be read again; `lag` records are not read yet.
 
-        First what waits for room in its bulkhead. Then what waits for a time that is far ahead, which comes back at the
-        log's end with the same time: each record once in a round, and some more often as `HandOffQuota` lets them.
+        First, records that wait for room in their bulkhead. Then those that are due far ahead, which come back at the
+        log's end with the same due time: each record once in a round, and some more often as `HandOffQuota` allows.
         """
         items = list(islice(self._waiting_for_room(owned), HANDED_OFF_AT_ONCE))
         now = self._now().timestamp()
@@ -360,16 +360,16 @@ class RecordScheduler(Generic[S]):
                 yield item
 
     def _hand_off_one(self, item: WorkItem[S], marked_lanes: set[Hashable]) -> bool:
-        """Carry one record on, if its stage can; `marked_lanes` are the lanes whose followers know it already."""
+        """Hand off one record if its stage can; `marked_lanes` are the lanes whose followers are marked already."""
         try:
             outcome: Outcome | None = _outcome(self._stage.hand_off(item.record, item.subject, item))
         except Exception as error:  # noqa: BLE001  # the engine's top: whatever a stage raises becomes an outcome
             outcome = self.on_error(item, error, "hand_off")
         if outcome is None:
             return False
-        # The record goes on elsewhere from now on, so what follows in its lane is not alone any more.
+        # The record continues elsewhere from now on, so what follows in its lane may meet its effects.
         if item.lane is not None and item.lane not in marked_lanes:
-            # Once in a round for each lane: ten thousand may queue in one.
+            # Once in a call for each lane: ten thousand records may queue in one.
             marked_lanes.add(item.lane)
             for follower in self._lanes.behind(item.lane, item):
                 self._mark_possibly_sent(follower)
@@ -385,7 +385,7 @@ class RecordScheduler(Generic[S]):
         item.owned.state.mark_possibly_sent(item.offset)
 
     def release(self, owned: OwnedPartition[S]) -> None:
-        """Forget everything of this partition, except tasks and outcomes, which stay as leftovers."""
+        """Forget everything of this partition, except tasks and outcomes, which become revoked work."""
         owned.release()
         bulkheads = set()
         for item in list(owned.items.values()):
@@ -404,10 +404,10 @@ class RecordScheduler(Generic[S]):
         for bulkhead in bulkheads:
             self._let_in(bulkhead)
 
-    # --- leftovers ---------------------------------------------------------------------------------------------------
+    # --- revoked work ------------------------------------------------------------------------------------------------
 
     def finish_known(self, item: WorkItem[S]) -> bool:
-        """Finish a record read again whose outcome is known already; it is published, and nothing is sent again."""
+        """Finish a record that was read again with its known outcome; nothing is sent again."""
         outcome = self.revoked_work.outcome(item)
         if outcome is None:
             return False
@@ -415,14 +415,14 @@ class RecordScheduler(Generic[S]):
         return True
 
     def wait_for_predecessor(self, item: WorkItem[S]) -> None:
-        """Hold a record read again as long as another task of this process is still at it."""
+        """Hold a record that was read again as long as another task of this process still processes it."""
         earlier = self.revoked_work.running(item.owned.partition, item.record)
         if earlier is not None:
             earlier.successor = item
             item.awaits_predecessor = True
 
     def _end_revoked(self, item: WorkItem[S], result: Outcome | RetryLater[S] | None) -> None:
-        """A task ended whose partition was let go: its outcome counts if the record is still open, nothing else."""
+        """Handle the end of a task whose partition was released: only its outcome is kept."""
         self.revoked_work.ended(item)
         item.step(WorkPhase.RELEASED)
         successor = item.successor if item.successor is not None and item.successor.owned.active else None
@@ -446,7 +446,7 @@ class RecordScheduler(Generic[S]):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Cancel what is still being handled, and wait until it has ended."""
+        """Cancel the running handlers, and wait until they have ended."""
         self._stopped = True
         if self._alarm is not None:
             self._alarm.cancel()
@@ -457,7 +457,10 @@ class RecordScheduler(Generic[S]):
 
 
 def _outcome(result: Outcome) -> Outcome:
-    """Raises TypeError when a stage returned something else: its record must not be left without an outcome."""
+    """Check an outcome of the stage.
+
+    Raises TypeError for anything else: the record must not be left without an outcome.
+    """
     if not isinstance(result, Outcome):
-        raise TypeError(f"a stage returned {type(result).__name__}, which is no Outcome")
+        raise TypeError(f"a stage returned {type(result).__name__} instead of an Outcome")
     return result

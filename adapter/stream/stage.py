@@ -1,11 +1,11 @@
-"""What a stage is: the one interface between the engine and the work that is done on records.
+"""Defines a stage: the interface between the engine and the work that is done on records.
 
-A stage says what to do with a record and returns what is to be published; the engine sees to it that this happens
-exactly once. It refuses to know consumers, producers, transactions and offsets; and a stage never sees them either.
+`prepare` parses a record and names its lane, `handle` does the work, and the engine publishes the `Outcome` together
+with the record's offset in one transaction. A record that is not due yet waits in the engine, without a task.
+`hand_off` passes on a record that stays open too long. `on_error` gives the outcome of a record for which the stage
+raised.
 
-How a record goes through: `prepare` names its lane, `handle` works on it, the `Outcome` and the record's offset are
-published in one transaction. A record whose time has not come waits in the engine, without a task. What stays open
-too long is handed on by `hand_off`. Whatever a stage raises becomes an outcome by `broken`.
+A stage sees no consumer, producer, transaction or offset.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The end of a record's work: what is published, wherever it goes, in one transaction with its offset.
+    """The end of a record's processing: the records to publish, on whatever topics, in one transaction with its offset.
 
-    Without records it says that nothing is to be told; the offset is settled all the same.
+    Without records, only the offset is settled.
     """
 
     records: tuple[ProducerRecord, ...] = ()
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLater(Generic[S]):
-    """Not the end: `handle` wants to be called again with `subject` once `not_before` (aware) is past."""
+    """Not an end: call `handle` again with `subject` once `not_before` (aware) is past."""
 
     not_before: datetime
     subject: S
@@ -40,25 +40,27 @@ class RetryLater(Generic[S]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRecord(Generic[S]):
-    """A record understood.
+    """A parsed record.
 
-    Records with the same `lane` are handled one after another, in the order of their offsets; `None` is a lane of its
-    own. `not_before` (aware) ahead: the record waits until then, and holds up the later ones of its lane.
+    Records with the same `lane` are handled one after another, in the order of their offsets; None is a lane of its
+    own. While `not_before` (aware) is ahead, the record waits and holds up the later ones of its lane.
     """
 
     lane: Hashable | None
     subject: S
     not_before: datetime | None = None
     bulkhead: Hashable | None = None
-    """Records of one bulkhead take only a share of the places while others need some; None has no share to keep to."""
+    """Records of one bulkhead use only a share of the slots while others need some; None has no limit of its own."""
     may_hand_off: bool = False
-    """Whether `hand_off` may be asked to hand the record on while it waits, so that those behind it can be read."""
+    """Whether `hand_off` may be called while the record waits, so that records after it can be read."""
     resumes: bool = False
-    """Whether the record continues one that was deferred or handed on: it says itself whether it may have been sent."""
+    """Whether the record continues one that was deferred or handed off, so that it says itself whether it was possibly
+    sent.
+    """
 
 
 class RecordContext(Protocol):
-    """The engine's word about one record: what may have happened to it before, and whether it may be sent now."""
+    """What the engine knows about one record, and the permission to send it."""
 
     @property
     def record(self) -> Record:
@@ -67,32 +69,32 @@ class RecordContext(Protocol):
 
     @property
     def possibly_sent_since(self) -> datetime | None:
-        """Not None: an earlier owner of the partition could have sent this record, the last time at this moment."""
+        """If set, this record may have been sent before, at this moment at the latest."""
         ...
 
     @property
     def fingerprint_changed(self) -> bool:
-        """Whether it could have been sent under another `Stage.fingerprint`, and so under another plan."""
+        """Whether it may have been sent under another `Stage.fingerprint`, and so with another plan."""
         ...
 
     def authorize_send(self) -> None:
-        """Promise that the partition is still ours, and note that a send began; call it just before the write.
+        """Check that the partition is still ours, and record that a send began; call it just before the write.
 
-        Cheap and synchronous, so that nothing can come between the promise and the write.
+        Cheap and synchronous, so that nothing can happen between the check and the write.
 
-        Raises LeaseLost: nothing may be written. Let it pass through `handle`; the record stays open, and its next
-        owner takes it up.
+        Raises LeaseLost: nothing may be written. Do not catch it in `handle`; the record stays open, and the next owner
+        of the partition processes it.
         """
         ...
 
 
 class Stage(Protocol[S]):
-    """A consumer group, its topics, and what is done with a record of theirs.
+    """A consumer group, its topics, and the processing of their records.
 
-    `sends`: whether handling has effects outside Kafka; only then is the order of reservations kept. `max_in_flight`:
-    records handled at once, per process. `max_waiting`: records of one topic waiting for their time, per process.
-    `starts_at_latest`: whether a group that has never committed anything begins at the end of the logs.
-    `fingerprint`: stands for everything that turns a record into a plan; kept with every commit.
+    `sends`: whether handling has effects outside Kafka; only then are reservations committed first. `max_in_flight`:
+    records handled at once, per process. `max_waiting`: records of one topic that are not due yet, per process.
+    `starts_at_latest`: whether a group that has never committed starts at the end of the logs. `fingerprint`:
+    identifies everything that turns a record into a plan; kept with every commit.
     """
 
     @property
@@ -113,20 +115,20 @@ class Stage(Protocol[S]):
     def fingerprint(self) -> str: ...
 
     async def prepare(self, record: Record) -> PreparedRecord[S]:
-        """Understand the record; no effect outside this process. Whatever is raised goes to `broken`."""
+        """Parse the record, without any effect outside this process. Exceptions go to `on_error`."""
         ...
 
     async def handle(self, subject: S, context: RecordContext) -> Outcome | RetryLater[S]:
-        """Do the work; every effect outside Kafka only after `grant.authorize_send()`.
+        """Do the work; every effect outside Kafka only after `context.authorize_send()`.
 
-        Whatever is raised, `LeaseLost` and cancellation apart, goes to `broken`.
+        Exceptions go to `on_error`, except `LeaseLost` and cancellation.
         """
         ...
 
     def hand_off(self, record: Record, subject: S, context: RecordContext) -> Outcome:
-        """Hand the record on as a new one, with everything known about it; never called while `handle` runs."""
+        """Return the record as a new one, with everything known about it; never called while `handle` runs."""
         ...
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
-        """The outcome of a record that `prepare`, `handle` or `hand_off` raised for; must not raise."""
+        """Return the outcome of a record for which `prepare`, `handle` or `hand_off` raised. Must not raise."""
         ...

@@ -117,7 +117,7 @@ async def test_of_two_at_once_the_first_is_told_and_nothing_happens_twice(table:
         async with table.pile() as other, other.claim(0) as second:
             assert not second.is_open(0)
             assert second.is_open(1)
-            with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
+            with pytest.raises(StreamError, match="another process is handling the same records"):
                 await first.acknowledge({1: table.outcome(b"first 1")})
             await second.acknowledge({1: table.outcome(b"second 1")})
 
@@ -297,7 +297,7 @@ async def test_who_begins_anew_after_a_refusal_looks_whether_somebody_else_came_
     letter = Outcome(records=(ProducerRecord(topic="again", key=None, value=b"x"),))
     async with AcknowledgedTopic(member, "letters", partitions).claim(0) as claim:
         if other_commits:
-            with pytest.raises(StreamError, match="somebody else is dealing with the same records"):
+            with pytest.raises(StreamError, match="another process is handling the same records"):
                 await claim.acknowledge(dict.fromkeys((0, 1), letter))
         else:
             assert await claim.acknowledge(dict.fromkeys((0, 1), letter)) == {0, 1}

@@ -103,14 +103,14 @@ def test_a_note_written_for_another_offset_is_unreadable() -> None:
     """Somebody moved the group's offset; a note that came along by accident says nothing about the new one."""
     outcome = decode(encode(a_note()), cluster_id=CLUSTER, committed=90)
 
-    assert outcome == NoMetadata(why="the offset was moved after the note was written")
+    assert outcome == NoMetadata(why="the offset was changed after the metadata was written")
 
 
 def test_a_note_of_another_cluster_is_unreadable() -> None:
     """Offsets that a mirror carried over mean other records there."""
     outcome = decode(encode(a_note()), cluster_id="another", committed=100)
 
-    assert outcome == NoMetadata(why="the note was written for another cluster")
+    assert outcome == NoMetadata(why="the metadata was written for another cluster")
 
 
 def left_open(offsets: int, share: float) -> CommitMetadata:

@@ -348,7 +348,7 @@ async def test_an_outcome_too_large_is_logged_as_one_warning(
     async with running(StageOfTests(), cluster, PAID):
         await until(lambda: cluster.told)
 
-    (line,) = [each for each in caplog.records if "larger than its topic takes" in each.getMessage()]
+    (line,) = [each for each in caplog.records if "larger than max.message.bytes" in each.getMessage()]
     assert line.levelname == "WARNING"
     assert line.getMessage().endswith(".")
     assert "raised" not in line.getMessage()

@@ -83,7 +83,7 @@ async def test_a_broker_that_is_away_for_long_is_waited_for_and_said(
         assert len(site.sent) == sent
         await asyncio.to_thread(own_kafka.start)
         back = time.monotonic()
-        await until(lambda: "in touch with the brokers again" in caplog.text, seconds=20)
+        await until(lambda: "brokers are available again" in caplog.text, seconds=20)
         await site.settled(1500, seconds=60)
         print(f"\nsaid after {said_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
 

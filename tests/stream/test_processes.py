@@ -114,5 +114,5 @@ async def test_a_transaction_that_timed_out_under_a_frozen_owner_is_done_anew(cr
     await check(crew, 1500)
 
     assert "the transaction failed" in crew.said(1)
-    assert "dropped, to be taken over anew" in crew.said(1)
+    assert "dropping the partition and taking it over again" in crew.said(1)
     assert await crew.dismiss(owner) == 0
