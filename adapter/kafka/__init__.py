@@ -1,4 +1,4 @@
-"""The aiokafka client behind the port of `stream`, and everything else that speaks to brokers.
+"""Implements the port of `stream` with aiokafka, and contains everything else that connects to brokers.
 
-`wiring` builds the client and hands it to the engine, so that `stream` knows no client.
+`wiring` builds the client and passes it to the engine, so that `stream` knows no client.
 """

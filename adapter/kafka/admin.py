@@ -1,8 +1,7 @@
-"""One short talk with the brokers about topics: asked, answered, closed, and over within a bound.
+"""Runs one short admin session with the brokers about topics, within a time limit.
 
-It exists to keep the untyped client away from those who only want facts, and because the client's own admin class makes
-topics by merely asking for them where brokers allow that; here nothing is made that was not asked for. It refuses to
-judge what it finds.
+The client's own admin class creates topics by merely asking for them if the brokers allow that. Here, only `create`
+creates topics.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.connection import KafkaConnection
 
 ANSWER_SECONDS = 10.0
-"""How long a whole talk may take that only asks."""
+"""How long a whole session may take that only reads."""
 
 CREATE_SECONDS = 60.0
-"""How long brokers may take to make topics: they write to disk and elect leaders, which a busy machine does slowly."""
+"""How long brokers may take to create topics: they write to disk and elect leaders, which is slow on a busy machine."""
 
 _TOPIC = 2  # the resource type of topics in DescribeConfigs
 _PROBE_SECONDS = 3.0
@@ -43,12 +42,12 @@ AWAY = (
     errors.RequestTimedOutError,
     errors.StaleMetadata,
 )
-"""What the client raises when nobody is there, or not in time."""
+"""What the client raises if no broker answers, or not in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """A topic as it should be: its name, how many partitions, and the settings that matter (`retention.ms` and so on).
+    """A topic as it should be: its name, number of partitions, and the settings that matter (`retention.ms` and so on).
 
     `replication` is how many brokers keep each partition; -1 leaves it to the brokers' default.
     """
@@ -61,7 +60,7 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicDescription:
-    """A topic as the brokers describe it; `ready` when every partition has a leader."""
+    """A topic as the brokers describe it; `ready` if every partition has a leader."""
 
     name: str
     partitions: tuple[int, ...]
@@ -71,20 +70,20 @@ class TopicDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicRejection:
-    """Why the brokers would not make a topic: the name of Kafka's error, and what the broker said."""
+    """Why the brokers did not create a topic: the name of Kafka's error, and the broker's message."""
 
     name: str
     message: str
 
 
 class Admin:
-    """What can be asked; made by `admin_session`."""
+    """The requests of one `admin_session`."""
 
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
 
     async def topics(self, names: Collection[str]) -> dict[str, TopicDescription]:
-        """Those of `names` that exist. Raises StreamError when the brokers will not say."""
+        """Return those of `names` that exist. Raises StreamError if the brokers do not describe one."""
         answer = await self._ask(MetadataRequest(list(names), allow_auto_topic_creation=False))
         found = {}
         for topic in answer["topics"]:
@@ -97,7 +96,7 @@ class Admin:
         return found
 
     async def create(self, specs: Collection[TopicSpec]) -> dict[str, TopicRejection]:
-        """Ask for topics to be made; returns those that were refused. One that exists by now is as good as made."""
+        """Create topics; return those that were rejected. A topic that exists by now counts as created."""
         wanted = [_wanted(spec) for spec in specs]
         answer = await self._ask(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
         return {
@@ -110,7 +109,7 @@ class Admin:
         }
 
     async def settings(self, names: Collection[str]) -> dict[str, dict[str, str]]:
-        """The settings of existing topics, defaults included; a topic whose settings may not be seen is left out."""
+        """Return the settings of existing topics, including defaults, without topics whose settings may not be read."""
         answer = await self._ask(DescribeConfigsRequest([(_TOPIC, name, None) for name in names], False))
         return {
             resource["resource_name"]: {
@@ -120,8 +119,8 @@ class Admin:
             if resource["error_code"] == errors.NoError.errno
         }
 
-    async def _ask(self, request: object) -> Any:  # the client has no types; what comes is read field by field above
-        controller = self._client.cluster.controller  # makes topics where brokers do not pass such requests on
+    async def _ask(self, request: object) -> Any:  # the client has no types; the methods above read single fields
+        controller = self._client.cluster.controller  # creates topics if brokers do not forward such requests
         node = self._client.get_random_node() if controller is None else controller.nodeId
         response = await self._client.send(node, request)
         return response.to_object()
@@ -131,7 +130,8 @@ class Admin:
 async def admin_session(
     connection: KafkaConnection, *, within_seconds: float = ANSWER_SECONDS, work_seconds: float | None = None
 ) -> AsyncIterator[Admin]:
-    """A talk with the cluster, over after `within_seconds`. Raises BrokerAway with the reason of each address.
+    """Open an admin session that ends after `within_seconds`. Raises BrokerUnavailable with the reason for each
+    address.
 
     With `work_seconds`, a broker has to answer within `within_seconds`, and then has that long for its work.
     """
@@ -153,7 +153,7 @@ async def admin_session(
 async def _away(
     connection: KafkaConnection, advertised: Collection[tuple[str, int]], error: Exception, within_seconds: float
 ) -> str:
-    """The client only logs why it could not connect; try each address once more, and say what it answers.
+    """Try each address once more and return the reasons, because the client only logs why it could not connect.
 
     `advertised` are the addresses that the brokers gave for themselves, which clients use for everything but the start.
     """
@@ -169,16 +169,16 @@ async def _away(
             f"an address that cannot be reached from here: {'; '.join(unreachable)}. "
             "Correct the broker's advertised.listeners, or make that host and port reachable (DNS, network policy)."
         )
-    told = "; ".join((*reasons, *unreachable)) or str(error) or type(error).__name__
+    details = "; ".join((*reasons, *unreachable)) or str(error) or type(error).__name__
     return (
-        f"No Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}): {told}. "
+        f"No Kafka broker answers at {connection.bootstrap_servers} ({connection.security_protocol}): {details}. "
         "Check kafka.bootstrap_servers and its security settings, and that the broker runs and advertises an address "
         "that can be reached from here."
     )
 
 
 async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: int) -> str:
-    """Why this address cannot be used; empty when it can."""
+    """Return why this address cannot be used; empty if it can."""
     options = connection.client_options()
     del options["bootstrap_servers"]
     try:
@@ -190,7 +190,7 @@ async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: i
 
 
 def _cause(error: BaseException) -> str:
-    """In the client's words; for a certificate also the setting that says whom to trust."""
+    """Return the client's message; for a certificate, also the setting for trusted certificates."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -200,7 +200,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _wanted(spec: TopicSpec) -> tuple[object, ...]:
-    """The request's own order of fields; the empty one would say which broker holds which partition."""
+    """Return the fields in the order of the request; the empty list would assign partitions to brokers."""
     return (spec.name, spec.partitions, spec.replication, [], list(spec.config.items()))
 
 
@@ -214,4 +214,4 @@ def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
 
 
 def _unspoken(name: str, error: str) -> str:
-    return f"The brokers will not describe the topic {name} ({error}). Allow this user to Describe it (ACL)."
+    return f"The brokers do not describe the topic {name} ({error}). Allow this user to Describe it (ACL)."

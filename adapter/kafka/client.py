@@ -1,15 +1,15 @@
-"""Kafka through aiokafka 0.14: the one place of the engine that knows this client, its habits and its traps.
+"""Implements the engine's Kafka client with aiokafka 0.14.
 
-It keeps the promises of `port.py` and refuses to decide anything. What had to be known:
+It keeps the promises of `port.py`. The traps of this client:
 
-* aiokafka hands out records before its listener has finished, logs and swallows what a listener raises, and does not
-  call it in `stop()`. So the listener only tells the engine, and raises nothing.
-* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted. And `earliest` goes on after lost
-  records without a word, so it is told to reset nothing by itself: where reading starts, the take-over says.
-* `getmany` without partitions means all of them; with some it leaves the others' prefetched records alone, where
-  pausing would throw them away and fetch them again.
-* A failed batch shows in the futures of `send` only. Nearly everything is retried for ever, so whatever must end is
-  given an end here.
+* aiokafka returns records before its listener has finished, logs and swallows the listener's exceptions, and does not
+  call the listener in `stop()`. So the listener only notifies the engine, and raises nothing.
+* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted. `earliest` continues silently
+  after lost records, so the client resets nothing by itself: the take-over decides where reading starts.
+* `getmany` without partitions means all of them. With some, it leaves the prefetched records of the others alone;
+  pausing would discard them and fetch them again.
+* A failed batch shows only in the futures of `send`. Nearly everything is retried without end, so everything that must
+  end has a time limit here.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ from adapter.stream.port import (
 from adapter.stream.records import Record
 
 ANSWER_SECONDS = 30.0
-"""How long a question to a broker may take before it is asked anew from the beginning."""
+"""How long a request to a broker may take before the caller starts again from the beginning."""
 
 METADATA_MAX_AGE_MS = 60_000
-"""How often the client looks for new partitions by itself; `topic_ids` finds them sooner."""
+"""How often the client looks for new partitions; `topic_ids` finds them sooner."""
 
 REBALANCE_PER_SESSION = 3
-"""The rebalance time-out, in session time-outs: half of it is how long calls on the wire may take to end in peace."""
+"""The rebalance time-out, in session time-outs: calls on the wire have half of it to end."""
 
 _NOWHERE = ClientPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
@@ -85,7 +85,7 @@ _WAY_OFF = 2**31 - 1
 
 
 class AioKafka:
-    """Makes members of consumer groups; see `port.Kafka`."""
+    """Creates members of consumer groups; see `port.Kafka`."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
@@ -98,7 +98,7 @@ class AioKafka:
         return REBALANCE_PER_SESSION * self._connection.session_timeout_seconds
 
     async def connect(self, group: str) -> AioKafkaMember:
-        """See `port.Kafka`. Raises BrokerAway, KafkaTrouble."""
+        """See `port.Kafka`. Raises BrokerUnavailable, KafkaClientError."""
         if self._options is None:
             self._options = self._connection.client_options()
         cluster_id = await self._cluster_id(self._options)
@@ -127,9 +127,10 @@ class AioKafka:
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(session_ms // 6, 100),
             rebalance_timeout_ms=rebalance_ms,
-            # A join is answered when the rebalance ends, so no request may be given up earlier than that.
+            # A join is answered when the rebalance ends, so no request may time out earlier than that.
             request_timeout_ms=rebalance_ms + session_ms,
-            # Being alive is what heartbeats say; a stage whose places are all taken reads nothing for a long time.
+            # Liveness comes from heartbeats. A stage at its concurrency limit may not poll for a long time, so
+            # max.poll.interval is disabled.
             max_poll_interval_ms=_WAY_OFF,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
@@ -137,7 +138,7 @@ class AioKafka:
     async def _cluster_id(self, options: Mapping[str, object]) -> str:
         admin = AIOKafkaAdminClient(**options, request_timeout_ms=round(ANSWER_SECONDS * 1000))
         try:
-            async with _asking("asking for the cluster's id"):
+            async with _asking("reading the cluster id"):
                 await admin.start()
                 return str((await admin.describe_cluster()).get("cluster_id") or "")
         finally:
@@ -145,7 +146,7 @@ class AioKafka:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Passes on what the group decides."""
+    """Passes the group's decisions to the engine."""
 
     def __init__(self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[], None]) -> None:
         self._revoked = revoked
@@ -183,12 +184,12 @@ class AioKafkaMember:
 
     @property
     def lease(self) -> HeartbeatLease:
-        """How certain its partitions are."""
+        """How certain this member's partitions are."""
         return self._lease
 
     @property
     def cluster_id(self) -> str:
-        """The cluster's name for itself."""
+        """The id that the cluster has."""
         return self._cluster_id
 
     def join(
@@ -198,11 +199,11 @@ class AioKafkaMember:
         self._consumer.subscribe(list(topics), listener=_Listener(revoked, assigned))
 
     def assignment(self) -> frozenset[TopicPartition]:
-        """The partitions assigned to it."""
+        """The partitions assigned to this member."""
         return frozenset(TopicPartition(*partition) for partition in self._consumer.assignment())
 
     async def partitions_of(self, topics: Collection[str]) -> frozenset[TopicPartition]:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         try:
             async with admin_session(self._connection) as cluster:
                 found = await cluster.topics(topics)
@@ -215,14 +216,14 @@ class AioKafkaMember:
         )
 
     async def commit_before_join(self, commits: Mapping[TopicPartition, Commit]) -> bool:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         offsets = {
             ClientPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata)
             for partition, commit in commits.items()
         }
-        async with _asking("committing before anybody has joined"):
+        async with _asking("committing before a member has joined"):
             try:
-                # Without a generation, which a member has only once it has joined: a group with members refuses that.
+                # A commit without a generation, which a member gets when it joins: a group with members rejects it.
                 await self._consumer._coordinator.commit_offsets(None, offsets)
             except CommitFailedError:
                 return False
@@ -232,9 +233,9 @@ class AioKafkaMember:
         self,
         partitions: Collection[TopicPartition],
         *,
-        timeout: float,  # noqa: ASYNC109  # a poll's end is no failure
+        timeout: float,  # noqa: ASYNC109  # the end of a poll is no failure
     ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """See `port.Member`. Raises KafkaTrouble, OutOfRange, UnreadableBatch."""
+        """See `port.Member`. Raises KafkaClientError, OffsetOutOfRange, UnreadableBatch."""
         wanted = [ClientPartition(*partition) for partition in partitions] or [_NOWHERE]
         self.budget.renew()
         try:
@@ -244,7 +245,7 @@ class AioKafkaMember:
             raise OffsetOutOfRange(TopicPartition(*partition) for partition in positions) from error
         except UnreadableBatch:
             raise
-        except Exception as error:  # whatever the client raises, a new member may do without
+        except Exception as error:  # whatever the client raises, a new member may work
             raise KafkaClientError(f"reading failed: {error!r}") from error
         return {TopicPartition(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
 
@@ -256,15 +257,15 @@ class AioKafkaMember:
         return int(state.position) if state is not None and state.has_valid_position else None
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See `port.Member`. Raises KafkaTrouble."""
+        """See `port.Member`. Raises KafkaClientError."""
         try:
             self._consumer.seek(ClientPartition(*partition), offset)
         except KafkaError as error:
             raise KafkaClientError(f"seeking in {partition} failed: {error!r}") from error
 
     async def committed(self, partition: TopicPartition) -> Commit | None:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
-        async with _asking(f"asking for the committed offset of {partition}"):
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
+        async with _asking(f"reading the committed offset of {partition}"):
             while True:
                 offset, metadata, error_code = await self._ask_committed(partition)
                 if not error_code:
@@ -280,23 +281,23 @@ class AioKafkaMember:
         if error_code in _COORDINATOR_MOVED:
             coordinator.coordinator_dead()
         elif error_code not in (0, UNSTABLE_OFFSET_COMMIT):
-            raise KafkaClientError(f"the committed offset of {partition} was refused with code {error_code}")
+            raise KafkaClientError(f"reading the committed offset of {partition} failed with code {error_code}")
         return answer
 
     async def offset_range(self, partition: TopicPartition) -> OffsetRange:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         wanted = [ClientPartition(*partition)]
-        # The id first: should the topic be made anew meanwhile, the range is that of a log with yet another id.
+        # The id first: if the topic is recreated in between, the range belongs to a topic with another id.
         ids = await self.topic_ids([partition.topic])
-        async with _asking(f"asking for the ends of {partition}"):
+        async with _asking(f"reading the offset range of {partition}"):
             starts = await self._consumer.beginning_offsets(wanted)
             ends = await self._consumer.end_offsets(wanted)
         return OffsetRange(start=starts[partition], end=ends[partition], topic_id=ids.get(partition.topic, ""))
 
     async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         wanted = [ClientPartition(*partition) for partition in partitions]
-        async with _asking("asking how much is left to read"):
+        async with _asking("reading the lag"):
             ends = await self._consumer.end_offsets(wanted) if wanted else {}
         positions = {partition: self.position(partition) for partition in partitions}
         return {
@@ -306,17 +307,17 @@ class AioKafkaMember:
         }
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         client = self._consumer._client
-        async with _asking(f"asking for the ids of {', '.join(topics)}"):
+        async with _asking(f"reading the topic ids of {', '.join(topics)}"):
             answer = await client.send(client.get_random_node(), TopicIdsRequest(topics))
         if any(count > len(client.cluster.partitions_for_topic(topic) or ()) for topic, count in counts_in(answer)):
-            # What the client finds then makes it join the group again, whose leader deals the new partitions out.
+            # The client then joins the group again, and its leader assigns the new partitions.
             client.force_metadata_update().add_done_callback(retrieve_exception)
         return ids_in(answer)
 
     async def start_producer(self, partition: TopicPartition) -> AioKafkaTransactionalProducer:
-        """See `port.Member`. Raises KafkaTrouble, BrokerAway."""
+        """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         timeout_ms = round(self._connection.transaction_timeout_seconds * 1000)
         producer = AIOKafkaProducer(
             **self._options,
@@ -334,7 +335,7 @@ class AioKafkaMember:
             producer, self._group, partition, timeout_ms / 1000, self._endings, self._batch_bytes
         )
         try:
-            async with _asking(f"starting the writer of {partition}"):
+            async with _asking(f"starting the producer of {partition}"):
                 await producer.start()
         except BaseException:
             transactional.abort()
@@ -349,7 +350,7 @@ class AioKafkaMember:
             await asyncio.wait(self._endings, timeout=LEAVE_SECONDS)
 
     async def _tear_down(self) -> None:
-        """End what aiokafka's `stop` would, when it waits for a broker that does not answer."""
+        """End what aiokafka's `stop` would end, if it waits for a broker that does not answer."""
         coordinator = self._consumer._coordinator
         for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
             task = getattr(coordinator, name, None)
@@ -362,12 +363,12 @@ class AioKafkaMember:
 
 @asynccontextmanager
 async def _asking(what: str) -> AsyncIterator[None]:
-    """Give a question an end, and its failure one of our names."""
+    """Limit the time of a request, and raise its failure as one of our errors."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             yield
     except (KafkaConnectionError, NodeNotReadyError) as error:
-        raise BrokerUnavailable(f"{what}: no broker answers, or none lets us in") from error
+        raise BrokerUnavailable(f"{what}: no broker answers or accepts the login") from error
     except TimeoutError as error:
         raise KafkaClientError(f"{what}: no answer in {ANSWER_SECONDS:.0f} s") from error
     except (KafkaError, AssertionError) as error:

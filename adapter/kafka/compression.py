@@ -1,7 +1,10 @@
-"""The codecs in which Kafka's batches are compressed, and whether this installation reads them.
+"""Decompresses record batches in every codec of Kafka, up to a limit, and checks which codecs this installation reads.
 
-aiokafka needs the library cramjam for all but gzip. It is a hard dependency: producers of other languages compress by
-default or with one setting, so a shop's topic can hold any of the four.
+aiokafka needs the library cramjam for all codecs but gzip. It is a hard dependency: producers of other languages
+compress by default or with one setting, so a shop's topic can hold any of the four codecs.
+
+A batch of a few kilobytes can inflate to gigabytes, and Kafka's brokers accept it. So the size is limited before and
+while a payload is inflated, in each codec. A payload's own claim about its size is never trusted.
 """
 
 from __future__ import annotations
@@ -29,21 +32,21 @@ _ROUND_TRIPS: Mapping[str, tuple[Callable[[bytes], bytes], Callable[[bytes], byt
 
 
 def unreadable_codecs() -> Mapping[str, str]:
-    """The codecs that this installation cannot read, each with the cause; empty when all is well."""
+    """Return the codecs that this installation cannot read, each with the cause; empty if it reads all."""
     causes: dict[str, str] = {}
     for name, (encode, decode) in _ROUND_TRIPS.items():
         try:
             if bytes(decode(encode(_SAMPLE))) != _SAMPLE:
-                causes[name] = "what was written is not what is read"
-        except Exception as error:  # noqa: BLE001  # a library that is missing or broken fails in ways of its own
+                causes[name] = "decompression does not restore the content"
+        except Exception as error:  # noqa: BLE001  # a missing or broken library may raise anything
             causes[name] = f"{type(error).__name__}: {error}"
     return causes
 
 
 MOST_INFLATED_BYTES = 32 * 1024 * 1024
-"""Bytes to which one batch may inflate.
+"""The most bytes to which one batch may inflate.
 
-A topic takes batches of 1 MiB by default, compressed. Java's producer fills a batch until its *compressed* size is
+By default, a topic accepts batches of 1 MiB, compressed. Java's producer fills a batch until its *compressed* size is
 expected to reach `batch.size`, and orders shrink to a twentieth (docs/performance.md). So even a producer that is set
 to the largest batches stays below this limit, and the limit is still small for a pod.
 """
@@ -54,7 +57,9 @@ GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 _GZIP_FORMAT = 31
 """zlib's number for "gzip, with the largest window"."""
 _GZIP_CHUNK_BYTES = 16 * 1024
-"""Fed at once. zlib copies what follows a gzip member, so many small members in one piece would cost quadratic time."""
+"""Input of one call. zlib copies what follows a gzip member, so many small members in one piece would take quadratic
+time.
+"""
 _LEAST_BUFFER_BYTES = 64 * 1024
 _GROWTH = 8
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
@@ -63,19 +68,19 @@ _XERIAL_MOST_BLOCKS = 65_536
 """Java's writer fills blocks of 32 KiB, so 1,024 of them reach the limit."""
 _BUFFER_FULL = "failed to write whole buffer"
 _WINDOW_TOO_LARGE = "too much memory"
-"""What the library says; a test holds on to both texts."""
+"""Texts of the library's errors; a test checks both."""
 
 
 class CannotInflate(Exception):
-    """The payload is no valid data of its codec, or the codec is not known."""
+    """The payload is no valid data of its codec, or the codec is unknown."""
 
 
 class InflatesTooLarge(Exception):
-    """The payload inflates to more than the limit. What was inflated so far is thrown away."""
+    """The payload inflates to more than the limit. What was inflated so far is discarded."""
 
 
 def inflate(codec: int, payload: bytes | memoryview, *, limit: int = MOST_INFLATED_BYTES) -> bytes:
-    """Return the payload, inflated. Takes memory in proportion to `limit` and to the payload, whatever its content.
+    """Return the inflated payload. Uses memory in proportion to `limit` and to the payload, whatever its content.
 
     Raises CannotInflate and InflatesTooLarge.
     """
@@ -89,7 +94,7 @@ def inflate(codec: int, payload: bytes | memoryview, *, limit: int = MOST_INFLAT
 
 
 def _gzip(payload: bytes | memoryview, limit: int) -> bytes:
-    """One member after another; zero bytes may follow the last one."""
+    """Inflate one member after another; zero bytes may follow the last one."""
     inflated = bytearray()
     position, end = 0, len(payload)
     while position < end:
@@ -108,7 +113,7 @@ def _gzip(payload: bytes | memoryview, limit: int) -> bytes:
 
 
 def _snappy(payload: bytes | memoryview, limit: int) -> bytes:
-    """Raw snappy, or blocks of it in Java's (xerial's) framing."""
+    """Inflate raw snappy, or blocks of it in Java's (xerial's) framing."""
     data = bytes(payload)
     if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC or len(data) < _XERIAL_HEADER_BYTES:
         return _snappy_block(data, limit)
@@ -127,7 +132,7 @@ def _snappy(payload: bytes | memoryview, limit: int) -> bytes:
 
 
 def _snappy_block(block: bytes, limit: int) -> bytes:
-    """The block's preamble says to how much it inflates, and the library allocates just that."""
+    """Inflate one block: its preamble has the inflated size, and the library allocates just that."""
     if cramjam.snappy.decompress_raw_len(block) > limit:
         raise InflatesTooLarge
     return bytes(cramjam.snappy.decompress_raw(block))

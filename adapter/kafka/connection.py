@@ -1,6 +1,6 @@
-"""How brokers are reached: one value for every client of this room, checked before anything connects.
+"""Describes how to reach the brokers: one value for every client, checked before anything connects.
 
-It refuses to know where its values come from. The names in its complaints are those of the `kafka` settings.
+The names in its error messages are those of the `kafka` settings.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class KafkaConnection:
     """Addresses, security and the two time-outs that decide how fast a dead process is noticed.
 
     `bootstrap_servers` is `host:port`, comma-separated. `ssl_ca_file` (PEM) replaces the system's trusted certificates.
-    `compression` is the codec of the batches that the adapter writes, or `none`; every codec is read.
-    Raises SettingsError with every mistake at once.
+    `compression` is the codec of the batches that the adapter writes, or `none`; every codec is read. Raises
+    SettingsError with every problem at once.
     """
 
     bootstrap_servers: str
@@ -54,9 +54,9 @@ class KafkaConnection:
         return self.security_protocol.endswith("SSL")
 
     def client_options(self) -> dict[str, object]:
-        """Keyword arguments that every aiokafka client takes: addresses, TLS and login.
+        """Return the keyword arguments that every aiokafka client accepts: addresses, TLS and login.
 
-        Raises SettingsError when `ssl_ca_file` cannot be used.
+        Raises SettingsError if `ssl_ca_file` cannot be used.
         """
         options: dict[str, object] = {
             "bootstrap_servers": self.bootstrap_servers,
@@ -72,7 +72,7 @@ class KafkaConnection:
 
     @property
     def compression_type(self) -> str | None:
-        """The codec as aiokafka's producers take it; None for none."""
+        """The codec as aiokafka's producers expect it; None for none."""
         return None if self.compression == "none" else self.compression
 
     def _ssl_context(self) -> ssl.SSLContext:

@@ -1,8 +1,8 @@
-"""Gives a started aiokafka consumer our decoder of record batches.
+"""Replaces the record decoder of a started aiokafka consumer by ours.
 
-aiokafka 0.14 has no setting for that. Its fetcher names the decoder, and the object that holds a fetch, in two methods.
-So this consumer's fetcher gets those methods with our classes in place of aiokafka's. No other consumer of the process
-is affected, and a test with a real broker notices when a new version of aiokafka differs.
+aiokafka 0.14 has no setting for that. Two methods of its fetcher name the decoder and the object that holds a fetch. So
+this consumer's fetcher gets those methods with our classes in place of aiokafka's. No other consumer of the process is
+affected, and a test with a real broker notices if a new version of aiokafka differs.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from adapter.stream.port import TopicPartition
 from adapter.stream.records import Record, moment_of
 
 FETCH_AT_ONCE = 500
-"""Records that one poll hands out, at most."""
+"""The most records that one poll returns."""
 
 _METHODS = ("_proc_fetch_request", "fetched_records")
 _NO_TIMESTAMP = -1
 
 
 def decode_safely(consumer: AIOKafkaConsumer) -> ReadBudget:
-    """Let this started consumer decode batches with `RecordReader`; returns the budget to renew at each poll."""
+    """Let this started consumer decode batches with `RecordReader`; return the budget to renew at each poll."""
     budget = ReadBudget()
     fetcher = consumer._fetcher
 
@@ -62,7 +62,7 @@ class _Fetched:
         self.data = data
 
     def has_next(self) -> bool:
-        """Whether there is anything to decode; what is wrong with it, the decoder says."""
+        """Whether there is anything to decode; the decoder reports what is wrong with it."""
         return bool(self.data)
 
     def size_in_bytes(self) -> int:
@@ -70,7 +70,7 @@ class _Fetched:
 
 
 class _PartitionReader(RecordReader):
-    """A reader as aiokafka's fetcher sees it; in place of `PartitionRecords`."""
+    """A reader with the interface that aiokafka's fetcher expects; in place of `PartitionRecords`."""
 
     @property
     def next_fetch_offset(self) -> int:
@@ -78,7 +78,7 @@ class _PartitionReader(RecordReader):
 
 
 class _FetchResult(fetchers.FetchResult):  # type: ignore[misc]  # aiokafka has no types
-    """A fetch that keeps what one poll does not take."""
+    """A fetch that keeps what one poll does not return."""
 
     def getall(self, max_records: int | None = None) -> list[Record]:
         """Return the next records. Raises UnreadableBatch."""
@@ -93,9 +93,9 @@ class _FetchResult(fetchers.FetchResult):  # type: ignore[misc]  # aiokafka has 
 
 
 def to_record(read: ConsumerRecord | Record) -> Record:
-    """Return the client's record as ours; total: whatever the record holds, it does not raise.
+    """Return the client's record as ours; never raises, whatever the record holds.
 
-    With `decode_safely` they are ours already.
+    With `decode_safely`, records are ours already.
     """
     if isinstance(read, Record):
         return read

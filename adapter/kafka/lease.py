@@ -1,9 +1,9 @@
-"""The lease: how certain this process may be that its partitions are still its own, read off the client's heartbeats.
+"""Measures, from the client's answered heartbeats, how certain this process may be that it still owns its partitions.
 
-It exists because no fence reaches an HTTP request: before one is written, somebody must know that the group still
-counts us in. A request of ours that the coordinator answered proves it for one session time-out, counted from when the
-request was *sent*. aiokafka keeps its heartbeats to itself, so this is the one place that looks inside; it refuses to
-start when the inside is not what it was written for, instead of promising what it does not know.
+No fence reaches an HTTP request, so before one is written, the engine must know that the group still counts this
+process as a member. A request that the coordinator answered proves it for one session time-out, counted from when the
+request was *sent*. aiokafka keeps its heartbeats private, so only this module looks inside it. It refuses to start if
+aiokafka's internals differ from the expected ones.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from collections.abc import Awaitable, Callable
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
-_ANSWERED_LATE = (JoinGroupRequest, SyncGroupRequest)  # when the others have joined too
+_ANSWERED_LATE = (JoinGroupRequest, SyncGroupRequest)  # after the other members have joined
 _PROOFS = (HeartbeatRequest, SyncGroupRequest)
 _NO_ERROR = 0
-_CURE = "it was written for aiokafka 0.14: install that, or mend adapter/kafka/lease.py"
+_CURE = "it was written for aiokafka 0.14: install that version, or adapt adapter/kafka/lease.py"
 
-# The clock that goes on while the machine sleeps, where there is one; CLOCK_MONOTONIC stands still then.
+# A clock that continues while the machine sleeps, if there is one; CLOCK_MONOTONIC stops then.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_clock() -> float:
-    """Seconds since some moment in the past, sleep and stops included."""
+    """Seconds since some moment in the past, including sleep and stops."""
     return time.clock_gettime(_CLOCK)
 
 
 class HeartbeatLease:
-    """The lease of one member, see `port.Lease`; `watch` must have seen its coordinator.
+    """The lease of one member, see `port.Lease`; `watch` must have been called with its coordinator.
 
-    Both time-outs in seconds.
+    Both time-outs are in seconds.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class HeartbeatLease:
 
     @property
     def generation(self) -> int:
-        """The generation that this member belongs to; negative when it belongs to none."""
+        """The generation that this member belongs to; negative if it belongs to none."""
         return self._generation()
 
     def clock(self) -> float:
-        """Seconds on the clock that `proven_after` speaks of."""
+        """Seconds on the clock of `proven_after`."""
         return self._clock()
 
     def holds(self, generation: int) -> bool:
@@ -65,7 +65,7 @@ class HeartbeatLease:
         )
 
     def answered(self) -> bool:
-        """See `port.Lease`: anything counts; while this member joins, the answer may take a rebalance time-out."""
+        """See `port.Lease`: any answer counts; while this member joins, the answer may take a rebalance time-out."""
         drain_timeout = self._rebalance_timeout if self._joining else self._session_timeout
         return self._clock() - self._heard < drain_timeout
 
@@ -76,26 +76,26 @@ class HeartbeatLease:
             await self._proven.wait()
 
     def prove(self, sent: float, generation: int) -> None:
-        """Note that the coordinator answered, without any complaint, a request sent at `sent` for `generation`."""
+        """Record that the coordinator answered a request sent at `sent` for `generation` without an error."""
         self._sent = sent
         self._proven_for = generation
         self._proven.set()
 
     def check_proven(self) -> None:
-        """Be sure, once partitions are assigned, that `watch` sees what it must: the assignment itself is a proof.
+        """Check, once partitions are assigned, that `watch` observes the answers: the assignment itself is a proof.
 
-        Raises AssertionError when it was not seen.
+        Raises AssertionError if it was not observed.
         """
         if self._proven_for < 0:
             raise AssertionError(f"partitions were assigned, but no answer to the member's requests was seen; {_CURE}")
 
     def watch(self, coordinator: GroupCoordinator) -> None:
-        """Note every proof among the answers to this coordinator's requests.
+        """Observe the answers to this coordinator's requests.
 
-        Raises AssertionError when aiokafka's inside has changed.
+        Raises AssertionError if aiokafka's internals have changed.
         """
         _check_shape(coordinator)
-        send = coordinator._send_req  # the one private thing that is wrapped, checked above
+        send = coordinator._send_req  # the only private method that is wrapped, checked above
         self._generation = lambda: int(coordinator.generation)
 
         async def watched(request: object) -> object:
@@ -107,7 +107,7 @@ class HeartbeatLease:
                 self._heard = self._clock()
             finally:
                 self._joining -= joining
-            # A heartbeat answered with "rebalance in progress" proves nothing: the group may go on without us at once.
+            # A heartbeat answered with "rebalance in progress" proves nothing: the group may continue without us.
             if isinstance(request, _PROOFS) and response.error_code == _NO_ERROR:
                 self.prove(sent, generation)
             return response
@@ -124,4 +124,4 @@ def _check_shape(coordinator: object) -> None:
         and list(inspect.signature(send).parameters) == ["request"]
     )
     if not fits:
-        raise AssertionError(f"aiokafka's group coordinator is not the one that the lease was written for; {_CURE}")
+        raise AssertionError(f"aiokafka's group coordinator differs from the one that the lease expects; {_CURE}")

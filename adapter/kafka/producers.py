@@ -1,7 +1,7 @@
-"""aiokafka's producers made fit for money, and ended in bounded time whatever the brokers do.
+"""Creates and closes aiokafka's producers safely, and writes records of commands in exclusive transactions.
 
-What the writers of this room share about that client: a failed batch is removed twice, closing waits for deliveries
-that may never come, and failures that nobody waits for any more are reported as overlooked.
+aiokafka's producer removes a failed batch twice, waits in `stop` for deliveries that may never come, and leaves
+exceptions that no task retrieves. The functions here correct that, and close a producer in bounded time.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from adapter.stream.records import ProducerRecord
 log = logging.getLogger(__name__)
 
 LARGEST_REQUEST = 16 * 1024 * 1024
-"""Bytes of one request to a broker: the topics decide what is too large, not the client."""
+"""The most bytes of one request to a broker: the topics decide what is too large, not the client."""
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-"""What a topic answers to a batch that is larger than it takes; all records of the batch get it."""
+"""A topic's errors for a batch that is too large; all records of the batch get them."""
 
 ALONE = 1
-"""A batch size with which each record has a batch of its own: none is smaller than its first record."""
+"""A batch size with which each record has a batch of its own: no record is smaller."""
 
 LEAVE_SECONDS = 2.0
-"""How long leaving in good order may take; a group notices by itself a session time-out later."""
+"""How long a clean leave may take; otherwise the group notices a session time-out later."""
 
 TEAR_DOWN_SECONDS = 0.5
-"""How long each of a client's parts may take to end when the broker does not answer."""
+"""How long each part of a client may take to close if the broker does not answer."""
 
 
 class _PendingBatches(set[object]):
-    """Batches on their way. aiokafka removes those twice that fail while they wait to be sent again."""
+    """Batches in flight. aiokafka removes a batch twice that fails while it waits to be sent again."""
 
     def remove(self, batch: object) -> None:
         self.discard(batch)
 
 
 def patch_pending_batches(producer: AIOKafkaProducer) -> None:
-    """Before its start: let batches fail without an error of the client's own."""
+    """Let batches fail without an error of the client's own; call it before the start."""
     producer._message_accumulator._pending_batches = _PendingBatches()
 
 
 async def close_producer(producer: AIOKafkaProducer, *, abort: bool) -> None:
-    """End a producer in bounded time; `abort` gives up what it has not delivered, for which it would wait."""
+    """Close a producer in bounded time; `abort` gives up undelivered batches, for which it would wait."""
     if abort:
-        producer._message_accumulator.fail_all(KafkaClientError("the writer was abandoned"))
+        producer._message_accumulator.fail_all(KafkaClientError("the producer was aborted"))
     if not await completes_within(producer.stop(), LEAVE_SECONDS):
         await completes_within(producer._sender.close(), TEAR_DOWN_SECONDS)
         await completes_within(producer.client.close(), TEAR_DOWN_SECONDS)
@@ -61,7 +61,7 @@ async def close_producer(producer: AIOKafkaProducer, *, abort: bool) -> None:
 
 
 async def completes_within(work: Coroutine[object, object, object], seconds: float) -> bool:
-    """Whether `work` ended in time; how it ended does not matter any more."""
+    """Whether `work` ended in time, with or without an error."""
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if not done:
@@ -73,7 +73,7 @@ async def completes_within(work: Coroutine[object, object, object], seconds: flo
 
 
 def retrieve_exception(future: asyncio.Future[object]) -> None:
-    """Look at a failure that nobody waits for any more, so that asyncio does not report it as overlooked."""
+    """Retrieve an exception for which no task waits any more, so that asyncio does not report it."""
     if not future.cancelled():
         future.exception()
 
@@ -88,13 +88,13 @@ def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
 
 
 class ExclusiveProducer:
-    """The last one to have begun under its name."""
+    """The latest producer with its transactional id: its start has fenced the earlier ones."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
 
     async def write(self, producer_records: Sequence[ProducerRecord]) -> None:
-        """All of them, or nothing. Raises StreamError: somebody else has begun since, or a topic refuses them."""
+        """Write all records or none. Raises StreamError if a later producer has started or a topic rejects one."""
         try:
             async with self._producer.transaction():
                 for each in producer_records:
@@ -102,14 +102,18 @@ class ExclusiveProducer:
         except (KafkaError, IllegalOperation) as error:
             raise StreamError(
                 f"Writing to {', '.join(sorted({each.topic for each in producer_records}))} failed ({error}). If "
-                "somebody else runs the same command at this moment, theirs counts. "
-                "Run it again: it sees what was done."
+                "another process runs the same command, its result counts. Run the command again: it reads what was "
+                "written."
             ) from error
 
 
 @asynccontextmanager
 async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIterator[ExclusiveProducer]:
-    """The sole writer of this name, the transactional id. Raises BrokerAway, StreamError."""
+    """Open the only producer with this transactional id, for commands that write records of their own.
+
+    Of two processes that run the same command at once, only the later one writes, and what it reads after its start is
+    final. Raises BrokerUnavailable, StreamError.
+    """
     producer = AIOKafkaProducer(
         **connection.client_options(),
         transactional_id=name,
@@ -129,7 +133,7 @@ async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIte
             ) from error
         except KafkaError as error:
             raise StreamError(
-                f"The brokers refuse the transactional id {name} ({error}). Allow this user to Write it (ACL)."
+                f"The brokers reject the transactional id {name} ({error}). Allow this user to Write it (ACL)."
             ) from error
         yield ExclusiveProducer(producer)
     finally:

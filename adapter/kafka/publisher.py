@@ -1,15 +1,15 @@
-"""Records that answer no record, such as what came in over HTTP: published one by one, at least once, in bounded time.
+"""Publishes records that are not the outcome of a record, such as notifications over HTTP: at least once, in bounded
+time.
 
-It exists because somebody waits for the answer outside: a writer in a transaction of the engine's could make them wait
-for as long as a broker is away. It refuses to keep anything: what was not acknowledged in time is given back as a
-failure, and whoever sent it sends it again.
+A caller outside waits for the answer, and a transaction of the engine could take as long as a broker is unavailable.
+The publisher keeps nothing: a record that is not acknowledged in time fails, and its sender sends it again.
 
-aiokafka's idempotent producer tries for ever, and after a failure that is none of the broker's going away it counts
-records that the broker does not. So whenever a record was not acknowledged, whatever the reason, the producer is ended
-with all it holds, and a new one is started.
+aiokafka's idempotent producer retries without end, and after a failure that is not a lost connection it counts records
+that the broker does not. So whenever a record is not acknowledged, whatever the reason, the producer is closed with
+everything it holds, and a new one is started.
 
-Records that are published at the same time share a batch, and a topic may refuse a batch of records that it takes one
-by one (`max.message.bytes`). From the first such refusal on, each record goes alone.
+Records that are published at the same time share a batch, and a topic may reject a batch of records that it accepts one
+by one (`max.message.bytes`). From the first such error on, each record goes alone.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from adapter.stream.port import KafkaClientError
 from adapter.stream.records import ProducerRecord
 
 WITHIN_SECONDS = 4.0
-"""How long a record may take, the wait for a broker included; ECPay is told to send again within 5 s."""
+"""How long a record may take, including the wait for a broker; without an answer, ECPay sends again after 5 s."""
 _LOOK_SECONDS = 2.0
-"""How often the brokers are asked whether they are there, when nothing is published."""
+"""How often the brokers are checked if nothing is published."""
 _START_SECONDS = 5.0
 _AGAIN_SECONDS = 0.25
 _BATCH_BYTES = 128 * 1024
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class KafkaPublisher:
-    """See `port.Publisher`; publishes while `run` runs."""
+    """See `port.Publisher`; publishes while `run` is running."""
 
     def __init__(self, connection: KafkaConnection, *, within_seconds: float = WITHIN_SECONDS) -> None:
         self._connection = connection
@@ -62,16 +62,18 @@ class KafkaPublisher:
 
     @property
     def last_heartbeat(self) -> float:
-        """When `run` last turned (`time.monotonic`); now, before its start, which waits for a broker without end."""
+        """When `run` last updated its heartbeat (`time.monotonic`); now, before its start, which waits for a broker
+        without end.
+        """
         return time.monotonic() if self._last_heartbeat is None else self._last_heartbeat
 
     @property
     def in_touch(self) -> bool:
-        """Whether a broker answered a moment ago."""
+        """Whether a broker answered recently."""
         return self._in_touch
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep a producer until `stop`; what is on its way then is given a moment to arrive."""
+        """Keep a producer until `stop`; records in flight then get a moment to arrive."""
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -85,7 +87,7 @@ class KafkaPublisher:
             stopping.cancel()
 
     async def _start(self, batch_bytes: int) -> AIOKafkaProducer | None:
-        """A producer that has found a broker, or None."""
+        """Return a producer that has found a broker, or None."""
         self._beat(in_touch=self._in_touch)
         timeout_ms = round(self._within * 1000)
         producer = AIOKafkaProducer(
@@ -112,7 +114,7 @@ class KafkaPublisher:
         return producer
 
     async def _serve(self, producer: AIOKafkaProducer, batch_bytes: int, stopping: asyncio.Task[Literal[True]]) -> None:
-        """Publish with this producer until it breaks or all is to end."""
+        """Publish with this producer until it fails or `run` stops."""
         self._beat(in_touch=True)
         self._broken.clear()
         self._producer = producer
@@ -135,15 +137,15 @@ class KafkaPublisher:
         return bool(done) and asking.result()
 
     async def publish(self, producer_record: ProducerRecord) -> None:
-        """See `port.Publisher`. Raises BrokerAway, at once while no broker is to be found, and KafkaTrouble."""
+        """See `port.Publisher`. Raises BrokerUnavailable, at once while no broker is found, and KafkaClientError."""
         if self._producer is None and not self._in_touch:
-            raise BrokerUnavailable("No broker is to be found.")
+            raise BrokerUnavailable("No broker is available.")
         try:
             async with asyncio.timeout(self._within):
                 while not await self._publish(await self._a_producer(), producer_record):
                     pass
         except TimeoutError as error:
-            raise BrokerUnavailable(f"No broker took the record within {self._within:g} s.") from error
+            raise BrokerUnavailable(f"No broker acknowledged the record within {self._within:g} s.") from error
 
     async def _a_producer(self) -> AIOKafkaProducer:
         while (producer := self._producer) is None:
@@ -151,24 +153,26 @@ class KafkaPublisher:
         return producer
 
     async def _publish(self, producer: AIOKafkaProducer, producer_record: ProducerRecord) -> bool:
-        """False when the topic refused a batch that the record may have shared: the next producer sends it alone."""
+        """Publish once; False if the topic rejected a batch that the record may have shared, so that it goes alone
+        next.
+        """
         batch_bytes = self._its_batch_bytes
         try:
             sent = await producer.send(
                 producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
             )
-            sent.add_done_callback(retrieve_exception)  # nobody may be waiting any more by then
-            await asyncio.shield(sent)  # others may wait for the same batch
+            sent.add_done_callback(retrieve_exception)  # this task may no longer wait by then
+            await asyncio.shield(sent)  # other tasks may wait for the same batch
         except TOO_LARGE as error:
             self._break(producer, repr(error))
             if producer_record.size >= batch_bytes:
                 raise KafkaClientError(
-                    f"{producer_record.topic} takes no record of {producer_record.size} bytes"
+                    f"{producer_record.topic} rejects a record of {producer_record.size} bytes (max.message.bytes)"
                 ) from error
             self._batch_bytes = ALONE
             return False
         except KafkaClientError:
-            # Abandoned with its producer. If that was for another record's batch, this one goes alone as well.
+            # Aborted with its producer. If another record's batch was the cause, this one goes alone as well.
             if self._batch_bytes < batch_bytes:
                 return False
             raise
@@ -181,9 +185,9 @@ class KafkaPublisher:
         return True
 
     def _break(self, producer: AIOKafkaProducer, why: str) -> None:
-        """Have this producer replaced: all that is on its way with it fails together, and it gets nothing more."""
+        """Let this producer be replaced: all its records in flight fail together, and it gets no more."""
         if producer is self._producer:
-            log.warning("a record could not be published, so the producer is replaced: %s", why)
+            log.warning("publishing a record failed, replacing the producer: %s", why)
             self._take_away()
             self._broken.set()
 
@@ -195,4 +199,4 @@ class KafkaPublisher:
         self._last_heartbeat = time.monotonic()
         if in_touch != self._in_touch:
             self._in_touch = in_touch
-            log.info("the publisher is in touch with the brokers" if in_touch else "the publisher finds no broker")
+            log.info("publisher: brokers are available" if in_touch else "publisher: no broker is available")

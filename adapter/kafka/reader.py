@@ -1,7 +1,6 @@
-"""Reads topics without a consumer group: from their beginning to where they end now, or on and on.
+"""Reads topics without a consumer group: from their beginning to their present end, or continuously.
 
-For people and tests who want to see what is there; `read_committed`, so records of open and aborted transactions do not
-show. It refuses to commit, to own partitions, and to make topics.
+For commands and tests. Reads committed records only. Does not commit, own partitions or create topics.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from adapter.stream.records import Record
 P = TypeVar("P", bound=Hashable)
 
 QUIET_LOOKS = 3
-"""Empty answers after which what is left is a hole; one may be empty only because another partition filled it."""
+"""After so many empty answers, what is left is a hole; one may be empty only because another partition filled it."""
 
 _LOOK_MS = 50
 _BROKER_WAITS_MS = 25
@@ -37,12 +36,12 @@ _SILENCE_SECONDS = 30.0
 async def read_to_end(
     connection: KafkaConnection, topics: Collection[str], *, since: datetime | None = None
 ) -> AsyncGenerator[Record, None]:
-    """Every committed record of `topics`, from the earliest to where each partition ends at the time of the call.
+    """Yield every committed record of `topics`, from the earliest to where each partition ends at the time of the call.
 
-    `since` (aware): of each partition from its first record on that is not older. An open transaction ends its
-    partition: what lies behind its first record is not committed yet. Records of one partition come in order, those of
-    different ones mixed. Raises TopicsMissing, BrokerAway when brokers do not answer for 30 s, and StreamError when
-    they refuse. Close the iterator (`contextlib.aclosing`) when leaving it early.
+    With `since` (aware), each partition starts at its first record that is not older. An open transaction ends its
+    partition, because the records after its first one are not committed yet. Records of one partition come in order,
+    those of different partitions mixed. Raises TopicsMissing, BrokerUnavailable if brokers do not answer for 30 s, and
+    StreamError if they reject the read. Close the iterator (`contextlib.aclosing`) when leaving it early.
     """
     async with _reader(connection, topics) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
@@ -55,10 +54,10 @@ async def read_to_end(
 async def read_tail(
     connection: KafkaConnection, topic: str, offsets: Mapping[int, int], *, newest: int
 ) -> AsyncGenerator[Record, None]:
-    """The committed records among the `newest` offsets of a topic, up to where each partition ends at the call.
+    """Yield the committed records among the `newest` offsets of a topic, up to where each partition ends at the call.
 
-    The partitions share that number evenly. `offsets` names for some of them where to begin, if that is later; one
-    beyond the end is that of a topic since deleted, and is ignored. Order, errors and closing are as of `read_to_end`.
+    The partitions share that number evenly. `offsets` names a later start for some of them; an offset beyond the end
+    belongs to a deleted topic and is ignored. Order, errors and closing are as for `read_to_end`.
     """
     async with _reader(connection, [topic]) as reader:
         ends = await reader.consumer.end_offsets(reader.partitions)
@@ -76,10 +75,10 @@ async def read_tail(
 
 
 async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncGenerator[Record, None]:
-    """Every committed record of `topics` from the earliest on, and then each new one as it comes, without end.
+    """Yield every committed record of `topics` from the earliest on, and then each new one, without end.
 
-    Raises TopicsMissing and StreamError; brokers that go away later are waited for. Bound it (`asyncio.timeout`), and
-    close the iterator (`contextlib.aclosing`) when leaving it.
+    Raises TopicsMissing and StreamError; waits for brokers that become unavailable later. Bound it (`asyncio.timeout`),
+    and close the iterator (`contextlib.aclosing`) when leaving it.
     """
     async with _reader(connection, topics) as reader:
         while True:
@@ -89,7 +88,7 @@ async def follow(connection: KafkaConnection, topics: Collection[str]) -> AsyncG
 
 
 async def read_one(connection: KafkaConnection, topic: str, partition: int, offset: int) -> Record | None:
-    """The committed record at these coordinates; None when it is not there, any more or at all, or cannot be read.
+    """Return the committed record at these coordinates; None if there is none, or if it cannot be read.
 
     Raises as `read_to_end` does.
     """
@@ -113,7 +112,8 @@ async def read_one(connection: KafkaConnection, topic: str, partition: int, offs
 async def first_unreadable(
     connection: KafkaConnection, starts: Mapping[TopicPartition, int], *, seconds: float
 ) -> Mapping[TopicPartition, UnreadableBatch]:
-    """The first batch of each place that cannot be read, from these offsets on, as far as reading comes in time.
+    """Find the first batch of each partition that cannot be read, from these offsets on, as far as reading gets in
+    time.
 
     Raises as `read_to_end` does.
     """
@@ -145,7 +145,7 @@ def _seek(reader: _Reader, positions: Mapping[ClientPartition, int]) -> None:
 async def _between(
     reader: _Reader, begins: Mapping[ClientPartition, int], ends: Mapping[ClientPartition, int]
 ) -> AsyncGenerator[Record, None]:
-    """Every committed record of each partition from one offset up to, and without, another."""
+    """Yield every committed record of each partition from one offset up to, and without, another."""
     consumer = reader.consumer
     for partition, begin in begins.items():
         consumer.seek(partition, begin)
@@ -171,7 +171,7 @@ async def _begins(
     ends: Mapping[ClientPartition, int],
     since: datetime | None,
 ) -> dict[ClientPartition, int]:
-    """Where each partition's reading begins: at its end where nothing is as young as `since`."""
+    """Return where each partition's reading begins: at its end if no record is as young as `since`."""
     if since is None:
         return dict(await consumer.beginning_offsets(partitions))
     milliseconds = int(since.timestamp() * 1000)
@@ -183,7 +183,7 @@ async def _begins(
 
 
 class _Reader:
-    """A started consumer without a group, and the partitions it was given."""
+    """A started consumer without a group, and its partitions."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partitions: list[ClientPartition]) -> None:
         self.consumer = consumer
@@ -193,7 +193,7 @@ class _Reader:
     async def poll(
         self, partitions: Collection[ClientPartition], *, timeout_ms: int
     ) -> Mapping[ClientPartition, list[Record]]:
-        """Some records of these partitions, or of all when none are named. Raises UnreadableBatch."""
+        """Return some records of these partitions, or of all if none are named. Raises UnreadableBatch."""
         self._budget.renew()
         batches = await self.consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE)
         return {partition: [to_record(read) for read in batch] for partition, batch in batches.items()}
@@ -201,7 +201,7 @@ class _Reader:
 
 @asynccontextmanager
 async def _reader(connection: KafkaConnection, topics: Collection[str]) -> AsyncIterator[_Reader]:
-    """A reader of all partitions of these topics; the client's errors become ours."""
+    """Open a reader of all partitions of these topics; the client's errors become ours."""
     partitions = await _partitions(connection, topics)
     consumer = AIOKafkaConsumer(
         **connection.client_options(),
@@ -218,17 +218,17 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
         yield _Reader(consumer, partitions)
     except UnreadableBatch as error:
         raise StreamError(
-            f"{error}. What it holds cannot be told, so nothing is concluded from this topic. Repair "
-            "it, delete its records up to there (kafka-delete-records), or wait until retention has."
+            f"{error}. Its records are unknown, so no result is derived from this topic. Repair the batch, delete the "
+            "records up to it (kafka-delete-records), or wait until retention deletes them."
         ) from error
     except AWAY as error:
         raise BrokerUnavailable(
             f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "
-            f"{str(error) or 'time ran out'}. Check that the brokers run, and read again."
+            f"{str(error) or 'time-out'}. Check that the brokers run, and read again."
         ) from error
     except errors.KafkaError as error:
         raise StreamError(
-            f"The brokers refuse to let {', '.join(topics)} be read: {error}. Allow this user to Read it (ACL)."
+            f"The brokers reject reading {', '.join(topics)}: {error}. Allow this user to Read it (ACL)."
         ) from error
     finally:
         await consumer.stop()
@@ -241,7 +241,7 @@ async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> l
     if absent:
         raise TopicsMissing(
             f"There is no topic {', '.join(absent)} at {connection.bootstrap_servers}. "
-            "Check its name, or make it with: ecticket-adapter topics --create"
+            "Check its name, or create it with: ecticket-adapter topics --create"
         )
     return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
 
@@ -256,10 +256,10 @@ async def _sight(consumer: AIOKafkaConsumer, partition: ClientPartition) -> Part
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPosition:
-    """A partition as the reader sees it after a look.
+    """A partition as the reader sees it after a poll.
 
-    `position` is the offset it asks for next, `answered_ms` when a broker last answered it (ms, any clock that does
-    not go back), `stable_end` the end that this answer knew of.
+    `position` is the next offset to read, `answered_ms` when a broker last answered it (ms, any clock that never goes
+    back), `stable_end` the end that this answer knew.
     """
 
     position: int
@@ -268,7 +268,12 @@ class PartitionPosition:
 
 
 class ReadProgress(Generic[P]):
-    """The partitions that have not been read to their ends yet."""
+    """The partitions of a bounded read that have not been read to their ends yet.
+
+    Transaction markers, aborted records and compaction leave offsets that never have a record, even as the very last
+    ones. So a partition is done when the reader's *position* has reached the end, or when brokers that know that end
+    answered repeatedly from the position without a record.
+    """
 
     def __init__(self, begins: Mapping[P, int], ends: Mapping[P, int]) -> None:
         self._ends = dict(ends)
@@ -278,15 +283,15 @@ class ReadProgress(Generic[P]):
 
     @property
     def partitions(self) -> tuple[P, ...]:
-        """What is still to be read."""
+        """The partitions that are still to be read."""
         return tuple(self._seen)
 
     def includes(self, partition: P, offset: int) -> bool:
-        """Whether a record belongs to this read: what came after its beginning does not."""
+        """Whether a record belongs to this read: records written after its start do not."""
         return offset < self._ends[partition]
 
     def update(self, positions: Mapping[P, PartitionPosition]) -> bool:
-        """Take in what the reader sees of each remaining partition; True when a broker has answered since last time."""
+        """Update the position of each remaining partition; True if a broker has answered since the last call."""
         before, self._seen = self._seen, {partition: positions[partition] for partition in self._seen}
         moved = any(position.position != before[partition].position for partition, position in self._seen.items())
         answered = [

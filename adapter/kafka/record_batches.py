@@ -1,11 +1,11 @@
 """Decodes what a broker answers to a fetch: record batches of every message format, whatever bytes they hold.
 
 aiokafka's decoder is not used, for three reasons. It raises for a header name that is not UTF-8. It inflates a batch
-without a limit. And when a batch cannot be decoded, it drops the records that it decoded before in the same call.
+without a limit. And if a batch cannot be decoded, it drops the records that it decoded before in the same call.
 
-The rules here: every record that can be decoded is returned, odd or not. A batch that would take too much memory is
-not decoded, and each of its offsets is returned as a record without content. A batch that cannot be decoded raises
-UnreadableBatch, after all records before it have been returned, and the position stays in front of it.
+The rules: Every record that can be decoded is returned, odd or not. A batch that would use too much memory is not
+decoded, and each of its offsets is returned as a record without content. A batch that cannot be decoded raises
+UnreadableBatch after all records before it have been returned, and the position stays before it.
 
 Formats: https://kafka.apache.org/documentation/#messageformat; 0 and 1 are the "message sets" before Kafka 0.11.
 """
@@ -25,13 +25,14 @@ from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import NotRead, Record, header_name, moment_of
 
 MOST_HEADERS = 1000
-"""Headers of one record; each takes a hundred times its two bytes on the wire. Honest records have some tens."""
+"""The most headers of one record; each uses a hundred times its two bytes on the wire. Normal records have some tens.
+"""
 
 MOST_POLL_BYTES = 8 * 1024 * 1024
-"""Of content that one poll decodes, in all partitions: then the loop turns, and the next poll continues."""
+"""The most content that one poll decodes, in all partitions: then the event loop runs, and the next poll continues."""
 
 _HEADER_OVERHEAD_BYTES = 160
-"""What Python needs for a tuple, a text and bytes."""
+"""What Python needs for a tuple, a string and bytes."""
 
 _LOG_OVERHEAD = struct.Struct(">qi")  # base offset, length of what follows
 _MAGIC_AT = 16
@@ -61,20 +62,20 @@ class ReadBudget:
 
     @property
     def spent(self) -> bool:
-        """Whether nothing more is to be decoded in this poll."""
+        """Whether this poll must not decode more."""
         return self._used >= self._limit
 
     def renew(self) -> None:
-        """Begin a poll."""
+        """Start a poll."""
         self._used = 0
 
     def use(self, count: int) -> None:
-        """Count bytes as decoded."""
+        """Count decoded bytes."""
         self._used += count
 
 
 class _TooManyHeaders(Exception):
-    """This record's headers would take more memory than is allowed."""
+    """The headers of this record would use more memory than is allowed."""
 
 
 class _Batch(NamedTuple):
@@ -111,13 +112,13 @@ class RecordReader:
         self._problem: UnreadableBatch | None = None
         self.ended = False
         self.position = position
-        """The offset that is fetched next."""
+        """The next offset to fetch."""
 
     def take(self, count: int) -> list[Record]:
         """Return the next records: up to `count`, and as many as the budget of this poll allows.
 
-        Raises UnreadableBatch when the very next thing is a batch that cannot be decoded: no record before it may get
-        lost with a half-filled list.
+        Raises UnreadableBatch if the very next batch cannot be decoded. Records before it are returned first, so none
+        gets lost with the exception.
         """
         if self._problem is not None:
             raise self._problem
@@ -147,7 +148,7 @@ class RecordReader:
             self.position = max(self.position, batch.last + 1)
 
     def _next_batch(self) -> _Batch | None:
-        """The next whole batch; a fetch may end in the middle of one, unless it is the first."""
+        """Return the next whole batch; a fetch may end in the middle of a batch, unless it is the first."""
         rest = len(self._data) - self._at
         if not rest:
             return None
@@ -173,7 +174,7 @@ class RecordReader:
         return _Batch(data, base, self._last_offset(data, base), magic)
 
     def _last_offset(self, data: memoryview, base: int) -> int:
-        """The batch's last offset; a corrupt header must not claim offsets that belong to other batches."""
+        """Return the batch's last offset; a corrupt header must not claim offsets that belong to other batches."""
         (delta,) = struct.unpack_from(">i", data, _V2_LAST_DELTA_AT)
         last = base + delta if 0 <= delta <= _MOST_OFFSETS else base
         if len(self._data) - self._at >= _LOG_OVERHEAD.size:
@@ -198,9 +199,9 @@ class RecordReader:
             raise self._unreadable(f"its content is corrupt ({error})", batch) from error
 
     def _withheld(self, batch: _Batch) -> Iterator[Record]:
-        """Each offset of the batch as a record without content; a compressed message set is one of them."""
+        """Yield each offset of the batch as a record without content; a compressed message set is one record."""
         why = f"its batch inflates to more than {MOST_INFLATED_BYTES // 2**20} MiB"
-        cure = "have its producer send what is missing again, in smaller batches"
+        cure = "let its producer send the missing records again, in smaller batches"
         if batch.magic < 2:
             yield self._empty(self.position, batch.last, _NO_TIMESTAMP, why, cure)
             return
@@ -262,9 +263,9 @@ class RecordReader:
         yield from self._content_v2(content, base, batch.last, count, first_ms, log_append_ms)
 
     def _read_marker(self, content: bytes, producer: int) -> None:
-        """A transaction ends here. Whatever the marker says, it is no record.
+        """Process the end of a transaction; its marker is no record.
 
-        The log cleaner keeps an empty batch where a producer's last marker was.
+        The log cleaner keeps an empty batch in place of a producer's last marker.
         """
         if not content:
             return
@@ -293,11 +294,11 @@ class RecordReader:
                 value, at = _bytes(content, at, end)
                 headers, at = _headers(content, at, end)
                 if at != end:
-                    raise ValueError("a record has another length than it says")
+                    raise ValueError("the length of a record is wrong")
             except _TooManyHeaders:
                 self._budget.use(size)
                 why = f"it has more than {MOST_HEADERS} headers"
-                cure = f"have its producer send the record again, with at most {MOST_HEADERS} headers"
+                cure = f"let its producer send the record again, with at most {MOST_HEADERS} headers"
                 yield self._empty(offset, offset, timestamp_ms, why, cure)
             else:
                 yield self._record(offset, timestamp_ms, key, value, headers)
@@ -313,7 +314,7 @@ class RecordReader:
             yield self._record(batch.base, wrapper.timestamp_ms, wrapper.key, wrapper.value, ())
             return
         if wrapper.codec == _LZ4 and batch.magic == 0:
-            raise CannotInflate("LZ4 data of message format 0 has a frame that no other format has")
+            raise CannotInflate("LZ4 data of message format 0 has a frame of its own, which is not supported")
         content = memoryview(inflate(wrapper.codec, wrapper.value or b""))
         starts = list(_message_starts(content))
         if not starts:
@@ -343,7 +344,7 @@ class _Message(NamedTuple):
 
 
 def _message(data: memoryview) -> _Message:
-    """Read one message, which fills `data`."""
+    """Decode one message, which fills `data`."""
     magic = struct.unpack_from("b", data, _MAGIC_AT)[0]
     timestamp_ms = _NO_TIMESTAMP
     if magic == 1:
@@ -353,18 +354,18 @@ def _message(data: memoryview) -> _Message:
         offset, _, crc, _, attributes = _V0.unpack_from(data)
         at = _V0.size
     else:
-        raise ValueError(f"a message of format {magic} lies in one of another format")
+        raise ValueError(f"a message of format {magic} is inside one of another format")
     if crc32(data[_MAGIC_AT:]) != crc:
         raise ValueError("the checksum does not match")
     key, at = _sized(data, at)
     value, at = _sized(data, at)
     if at != len(data):
-        raise ValueError("a message has another length than it says")
+        raise ValueError("the length of a message is wrong")
     return _Message(offset, attributes & _CODEC_MASK, bool(attributes & _LOG_APPEND_TIME), timestamp_ms, key, value)
 
 
 def _message_starts(content: memoryview) -> Iterator[tuple[int, int]]:
-    """Where each message of a message set begins and ends."""
+    """Yield the begin and end of each message of a message set."""
     at = 0
     while at < len(content):
         _, length = _LOG_OVERHEAD.unpack_from(content, at)
@@ -385,7 +386,7 @@ def _sized(data: memoryview, at: int) -> tuple[bytes | None, int]:
     return bytes(data[at : at + size]), at + size
 
 
-# --- varints and what they measure -----------------------------------------------------------------------------------
+# --- varints and fields of variable length ---------------------------------------------------------------------------
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -408,7 +409,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _int64(number: int) -> int:
-    """The number as 64 bits hold it; Java's clients wrap around too."""
+    """Wrap the number to 64 bits, as Java's clients do."""
     return (number + 2**63) % 2**64 - 2**63
 
 
@@ -444,7 +445,7 @@ def _headers(data: bytes, at: int, end: int) -> tuple[tuple[tuple[str, bytes | N
 
 
 def _first_key(content: bytes) -> tuple[int, bytes | None]:
-    """The key of the first record of a batch."""
+    """Return the key of the first record of a batch."""
     size, at = _varint(content, 0)
     _, at = _varint(content, at + 1)
     _, at = _varint(content, at)

@@ -1,6 +1,6 @@
-"""Are the topics there, how to make them, and what about the existing ones can lose something.
+"""Checks which topics exist, creates missing ones, and finds settings of existing ones that can lose records.
 
-Nothing here relies on topics that make themselves. It refuses to know which topics there should be.
+Topics are created only here; brokers that create topics on first use are never relied on.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ _NOT_ALLOWED = {"TopicAuthorizationFailedError", "ClusterAuthorizationFailedErro
 
 
 async def existing(connection: KafkaConnection, names: Collection[str]) -> frozenset[str]:
-    """Those of `names` that are topics. Raises BrokerAway, and StreamError when the brokers will not say."""
+    """Return those of `names` that are topics. Raises BrokerUnavailable, and StreamError if the brokers do not answer
+    that.
+    """
     async with admin_session(connection) as cluster:
         return frozenset(await cluster.topics(names))
 
 
 async def missing(connection: KafkaConnection, names: Collection[str]) -> tuple[str, ...]:
-    """Those of `names` that are no topics, in the order given. Raises as `existing` does."""
+    """Return those of `names` that are no topics, in the order given. Raises as `existing` does."""
     found = await existing(connection, names)
     return tuple(dict.fromkeys(name for name in names if name not in found))
 
 
 async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:
-    """Make the topics that are not there yet; returns the names of these when all of them can be used.
+    """Create the topics that do not exist; return their names when all of them are ready.
 
-    Topics that exist stay as they are, also those that somebody else makes at the same moment. Raises BrokerAway, and
-    TopicsMissing when brokers refuse to make one, with what they said.
+    Existing topics stay as they are, also those that another process creates at the same moment. Raises
+    BrokerUnavailable, and TopicsMissing with the brokers' message if they reject one.
     """
     wanted = {spec.name: spec for spec in specs}
     async with admin_session(connection, work_seconds=CREATE_SECONDS) as cluster:
@@ -51,9 +53,9 @@ async def create(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tup
 
 
 async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> tuple[str, ...]:
-    """One sentence for each setting of an existing topic that can lose something; missing topics are passed over.
+    """Return one sentence for each setting of an existing topic that can lose records; missing topics are left out.
 
-    Raises BrokerAway, and StreamError when the brokers will not say what exists.
+    Raises BrokerUnavailable, and StreamError if the brokers do not describe a topic.
     """
     wanted = {spec.name: spec for spec in specs}
     async with admin_session(connection) as cluster:
@@ -65,14 +67,14 @@ async def warnings(connection: KafkaConnection, specs: Iterable[TopicSpec]) -> t
             sentences += durability_warnings(wanted[name], facts, settings[name])
         else:
             sentences.append(
-                f"The settings of topic {name} cannot be read, so nobody knows whether it can lose something; "
+                f"The settings of topic {name} cannot be read, so it is unknown whether it can lose records; "
                 "allow this user to DescribeConfigs on it (ACL)."
             )
     return tuple(sentences)
 
 
 async def _usable(cluster: Admin, names: Collection[str]) -> None:
-    """Wait until every partition has a leader; the talk's own bound ends this."""
+    """Wait until every partition has a leader; the time limit of the session ends this."""
     while True:
         found = await cluster.topics(names)
         if all(name in found and found[name].ready for name in names):
@@ -82,16 +84,19 @@ async def _usable(cluster: Admin, names: Collection[str]) -> None:
 
 def _refusal(name: str, refusal: TopicRejection) -> str:
     cure = (
-        "allow this user to Create topics (ACL), or have them made by someone who may"
+        "allow this user to Create topics (ACL), or let an administrator create them"
         if refusal.name in _NOT_ALLOWED
-        else "change what is asked for, or have it made by hand"
+        else "change the requested settings, or create it by hand"
     )
-    said = f": {refusal.message.rstrip('.')}" if refusal.message else ""
-    return f"The topic {name} is missing, and the brokers refuse to make it ({refusal.name}{said}); {cure}."
+    details = f": {refusal.message.rstrip('.')}" if refusal.message else ""
+    return f"The topic {name} is missing, and the brokers do not create it ({refusal.name}{details}); {cure}."
 
 
 def durability_warnings(spec: TopicSpec, facts: TopicDescription, settings: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for each setting that can lose something: topic, setting, value, why, cure."""
+    """Yield one sentence for each setting that can lose records: topic, setting, value, reason, remedy.
+
+    Pure. Settings that merely differ from the requested ones give no sentence.
+    """
     yield from _cleanup_warning(spec, settings)
     yield from _size_warning(spec, settings)
     yield from _replication_warning(spec.name, facts, settings)
@@ -101,13 +106,13 @@ def _cleanup_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[s
     policy = settings.get("cleanup.policy", "delete")
     if "compact" in policy and "compact" not in spec.config.get("cleanup.policy", "delete"):
         yield (
-            f"Topic {spec.name} has cleanup.policy={policy}: of records with the same key only the last is kept, and "
-            "the others are facts too; set cleanup.policy=delete."
+            f"Topic {spec.name} has cleanup.policy={policy}: of records with the same key only the last is kept, but "
+            "all are needed; set cleanup.policy=delete."
         )
     size = settings.get("retention.bytes", "-1")
     if int(size) != _FOREVER and "retention.bytes" not in spec.config:
         yield (
-            f"Topic {spec.name} has retention.bytes={size}: a rush of records removes older ones before their time; "
+            f"Topic {spec.name} has retention.bytes={size}: a burst of records deletes older ones before their time; "
             "set retention.bytes=-1."
         )
 
@@ -116,8 +121,8 @@ def _size_warning(spec: TopicSpec, settings: Mapping[str, str]) -> Iterator[str]
     retention, asked = settings.get("retention.ms"), spec.config.get("retention.ms")
     if retention and asked and _lasting(retention) < _lasting(asked):
         yield (
-            f"Topic {spec.name} has retention.ms={retention}: records vanish after {_span(retention)}, and nobody may "
-            f"have read them by then; set retention.ms={asked} ({_span(asked)}) or more."
+            f"Topic {spec.name} has retention.ms={retention}: records are deleted after {_span(retention)}, even if "
+            f"they were not read; set retention.ms={asked} ({_span(asked)}) or more."
         )
     size, wanted = settings.get("max.message.bytes"), spec.config.get("max.message.bytes")
     if size and wanted and int(size) < int(wanted):
@@ -131,13 +136,13 @@ def _replication_warning(name: str, facts: TopicDescription, settings: Mapping[s
     least = settings.get("min.insync.replicas", "1")
     if facts.replication == 1:
         yield (
-            f"Topic {name} has replication factor 1: with the one broker's disk all its records are lost; "
-            "replicate it to 3 brokers (fine on a broker for trying things out)."
+            f"Topic {name} has replication factor 1: if that broker's disk fails, all its records are lost; "
+            "replicate it to 3 brokers (fine on a broker for trials)."
         )
     elif int(least) == 1:
         yield (
             f"Topic {name} has min.insync.replicas=1 with {facts.replication} replicas: a record counts as written "
-            "when a single broker has it, and is lost with that one; set min.insync.replicas=2."
+            "when a single broker has it, and is lost with that broker; set min.insync.replicas=2."
         )
     if settings.get("unclean.leader.election.enable") == "true":
         yield (
@@ -151,7 +156,7 @@ def _lasting(milliseconds: str) -> float:
 
 
 def _span(milliseconds: str) -> str:
-    """A length of time for people."""
+    """Format a duration for people."""
     hours = _lasting(milliseconds) / 3_600_000
     if hours == float("inf"):
         return "for ever"

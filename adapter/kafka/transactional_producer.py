@@ -1,4 +1,8 @@
-"""Publishes the outcomes of one partition and its offset in one transaction, with aiokafka."""
+"""Publishes the outcomes of one partition and its offset in one transaction, with aiokafka.
+
+Topics reject whole batches without naming the record that is too large. So this producer learns a smaller batch size,
+and only a record that was alone in its batch counts as too large.
+"""
 
 from __future__ import annotations
 
@@ -33,28 +37,28 @@ from adapter.stream.records import ProducerRecord
 log = logging.getLogger(__name__)
 
 _UNWRITABLE = (TypeError, ValueError)
-"""What the client raises for a publication that it cannot write, such as a text that no UTF-8 can hold."""
+"""What the client raises for a record that it cannot write, such as text that UTF-8 cannot encode."""
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEP = 4
 _LEAST_BATCH_BYTES = 512
 
 
 class BatchBytes:
-    """How large a batch of records the writers of a process send: smaller ones once a topic has refused one.
+    """The batch size of all transactional producers of a process; smaller once a topic has rejected a batch.
 
-    Clients are not told a topic's `max.message.bytes`, which bounds batches and not records.
+    Clients do not know a topic's `max.message.bytes`, which limits batches and not records.
     """
 
     def __init__(self) -> None:
         self.most = _BATCH_BYTES
 
     def shrink(self, refused: int) -> None:
-        """Send smaller batches than those of which one was refused; in the end each record goes alone."""
+        """Send smaller batches than the rejected one; in the end, each record goes alone."""
         smaller = refused // _BATCH_STEP if refused > _LEAST_BATCH_BYTES else ALONE
         if smaller < self.most:
             self.most = smaller
             log.warning(
-                "a topic takes no batch of %s bytes (max.message.bytes); batches are at most %s bytes from now on",
+                "a topic rejects batches of %s bytes (max.message.bytes); batches have at most %s bytes from now on",
                 refused,
                 smaller,
             )
@@ -87,13 +91,13 @@ class AioKafkaTransactionalProducer:
         return bool(self._producer._txn_manager.producer_epoch == 0)
 
     async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
-        """See `port.TransactionalProducer`. Raises PublicationsTooLarge, KafkaTrouble."""
+        """See `port.TransactionalProducer`. Raises RecordsTooLarge, KafkaClientError."""
         try:
-            # Long before that the broker has ended the transaction by itself: whoever still waits, waits for nothing.
+            # Long before that, the broker has ended the transaction by itself.
             async with asyncio.timeout(2 * self._transaction_timeout):
                 await self._transact(producer_records, OffsetAndMetadata(offset, metadata))
         except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
-            # Fenced between two sends it says IllegalOperation, which is no KafkaError; and it asserts its states.
+            # Fenced between two sends, aiokafka raises IllegalOperation, which is no KafkaError; it also uses asserts.
             for *_, future in self._producer._txn_manager._pending_txn_offsets:
                 future.add_done_callback(retrieve_exception)
             raise KafkaClientError(f"the transaction failed: {error!r}") from error
@@ -109,7 +113,7 @@ class AioKafkaTransactionalProducer:
             raise RecordsTooLarge(unwritable)
         too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
         if too_large:
-            # aiokafka has counted the refused batch and the broker has not: what follows it would be out of order.
+            # aiokafka has counted the rejected batch and the broker has not: what follows would be out of sequence.
             raise self._refused(producer_records, too_large)
         for result in results:
             if isinstance(result, BaseException):
@@ -120,7 +124,9 @@ class AioKafkaTransactionalProducer:
     def _refused(
         self, producer_records: Sequence[ProducerRecord], refused: set[int]
     ) -> RecordsTooLarge | BatchTooLarge:
-        """Topics refuse batches, and say nothing about the records in them: only who was alone in one is judged."""
+        """Decide which records are too large: topics reject whole batches, so only a record alone in its batch is known
+        to be.
+        """
         by_topic = Counter(producer_records[at].topic for at in refused)
         alone = {
             at
@@ -133,10 +139,10 @@ class AioKafkaTransactionalProducer:
             self._batch_bytes.shrink(self._its_batches)
         if alone:
             return RecordsTooLarge(alone)
-        return BatchTooLarge(f"a topic takes no batch of {self._its_batches} bytes; smaller ones are tried")
+        return BatchTooLarge(f"a topic rejects batches of {self._its_batches} bytes; the next ones are smaller")
 
     async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
-        """The result of each publication and of the commit, at last; each may be an exception."""
+        """Return the result of each record, and of the commit as the last; each may be an exception."""
         sent: list[asyncio.Future[object]] = []
         try:
             for producer_record in producer_records:
@@ -161,7 +167,9 @@ class AioKafkaTransactionalProducer:
         return future
 
     async def _send_empty(self, producer_record: ProducerRecord) -> asyncio.Future[object]:
-        """Neither key nor value: Kafka takes that, and a dead letter may be one, but aiokafka's `send` does not."""
+        """Send a record without key and value: Kafka accepts that, and a dead letter may be one, but aiokafka's `send`
+        does not.
+        """
         partitions = await self._producer.partitions_for(producer_record.topic)
         batch = self._producer.create_batch()
         batch.append(timestamp=None, key=None, value=None, headers=list(producer_record.headers))
@@ -182,5 +190,5 @@ class AioKafkaTransactionalProducer:
         self.close()
 
     async def _end(self) -> None:
-        # A transaction under way is for the broker and the next owner to end.
+        # An open transaction is ended by the broker or by the next owner.
         await close_producer(self._producer, abort=self._open)

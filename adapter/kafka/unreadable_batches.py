@@ -1,4 +1,4 @@
-"""Finds batches that a group cannot read, and writes the skip requests that `blockages` explains: for commands."""
+"""Finds batches that a group cannot read, and writes skip requests (see `stream/blockages.py`), for commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapter.stream.port import Commit, KafkaClientError, UnreadableBatch
 async def find_unreadable(
     connection: KafkaConnection, group: str, topics: Collection[str], *, seconds: float
 ) -> list[UnreadableBatch]:
-    """The batches that stop this group, as far as reading from its committed offsets comes in time.
+    """Return the batches that stop this group, as far as reading from its committed offsets gets in time.
 
     Raises StreamError.
     """
@@ -29,9 +29,9 @@ async def find_unreadable(
 
 
 async def request_skip(connection: KafkaConnection, group: str, problem: UnreadableBatch, why: str) -> SkipRequest:
-    """Ask every engine that stands in front of this batch to give it up; asking twice changes nothing.
+    """Ask every engine that is blocked at this batch to give it up; repeating a request changes nothing.
 
-    Raises BrokerAway, KafkaTrouble.
+    Raises BrokerUnavailable, KafkaClientError.
     """
     member = await AioKafka(connection).connect(group)
     try:
@@ -40,7 +40,7 @@ async def request_skip(connection: KafkaConnection, group: str, problem: Unreada
         request = SkipRequest(first=problem.base, last=last, why=why, topic_id=offset_range.topic_id)
         commit = Commit(offset=problem.base, metadata=write_request(request))
         if not await member.commit_before_join({problem.partition: commit}):
-            raise KafkaClientError(f"a consumer has joined the group {group}, which only commands may write to; end it")
+            raise KafkaClientError(f"a consumer has joined the group {group}, which only commands may use; stop it")
     finally:
         await member.leave()
     return request

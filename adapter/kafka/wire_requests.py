@@ -1,8 +1,11 @@
-"""Asking for committed offsets so that the answer is never older than the fence before it (KIP-447).
+"""Defines two requests in versions that aiokafka does not know.
 
-It exists because aiokafka asks in versions of OffsetFetch that know no `require_stable`: on brokers before 4.0 a commit
-whose transaction has just ended can be missing from the answer for a moment, and what it settled would be done again.
-Version 7 says "unstable" instead. It refuses to know what the metadata means.
+OffsetFetch version 7 (KIP-447) has `require_stable`, so the answer is never older than the fence before it. aiokafka's
+versions have no such field: on brokers before 4.0, a commit whose transaction has just ended can be missing from the
+answer for a moment, and its records would be processed again. Version 7 answers "unstable" instead.
+
+Metadata version 10 (KIP-516) has topic ids: a topic that is deleted and recreated keeps its name, and gets another id.
+Offsets alone do not say in which log they count. Brokers before 2.8 have no ids. The request never creates a topic.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 UNSTABLE_OFFSET_COMMIT = 88
-"""The broker's word for "a transaction with an offset of this partition has not ended"; ask again."""
+"""The error code for "a transaction with an offset of this partition has not ended"; repeat the request."""
 
 
 class _OffsetFetchResponse(Response):  # type: ignore[misc]  # aiokafka has no types
@@ -69,7 +72,7 @@ class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]  # likewise
 
 
 class StableOffsetFetchRequest(Request[OffsetFetchRequest_v3 | _OffsetFetchStruct]):  # type: ignore[misc]  # likewise
-    """The committed offset of one partition; brokers before 2.5 are asked in the old way."""
+    """Reads the committed offset of one partition; brokers before 2.5 get aiokafka's version of the request."""
 
     API_KEY = 9
 
@@ -88,14 +91,14 @@ class StableOffsetFetchRequest(Request[OffsetFetchRequest_v3 | _OffsetFetchStruc
 
 
 class OffsetFetchAnswer(Protocol):
-    """What both versions' answers have."""
+    """The fields of both versions' answers."""
 
     error_code: int
     topics: Sequence[Sequence[Any]]  # rows whose shape the version decides
 
 
 def committed_in(response: OffsetFetchAnswer) -> tuple[int, str, int]:
-    """Offset (-1 for none), metadata and error code of the one partition that was asked for."""
+    """Return offset (-1 for none), metadata and error code of the requested partition."""
     if response.error_code:
         return -1, "", response.error_code
     ((_, partitions, *_),) = response.topics
@@ -161,7 +164,7 @@ class _TopicIdsStruct(RequestStruct):  # type: ignore[misc]  # likewise
 
 
 class TopicIdsRequest(Request[MetadataRequest_v5 | _TopicIdsStruct]):  # type: ignore[misc]  # likewise
-    """The ids of these topics; brokers that know none are asked in the old way."""
+    """Reads the ids of these topics; brokers without ids get aiokafka's version of the request."""
 
     API_KEY = 3
 
@@ -178,19 +181,19 @@ class TopicIdsRequest(Request[MetadataRequest_v5 | _TopicIdsStruct]):  # type: i
 
 
 class TopicIdsAnswer(Protocol):
-    """What both versions' answers have."""
+    """The fields of both versions' answers."""
 
     def to_object(self) -> Mapping[str, Any]: ...
 
 
 def ids_in(response: TopicIdsAnswer) -> dict[str, str]:
-    """The id of each topic that exists and has one."""
+    """Return the id of each topic that exists and has one."""
     topics = [topic for topic in response.to_object()["topics"] if topic["error_code"] == NoError.errno]
     ids = {topic["topic"]: (topic.get("id_high", 0), topic.get("id_low", 0)) for topic in topics}
     return {topic: f"{high % 2**64:016x}{low % 2**64:016x}" for topic, (high, low) in ids.items() if high or low}
 
 
 def counts_in(response: TopicIdsAnswer) -> list[tuple[str, int]]:
-    """How many partitions each topic has that exists."""
+    """Return how many partitions each existing topic has."""
     topics = response.to_object()["topics"]
     return [(topic["topic"], len(topic["partitions"])) for topic in topics if topic["error_code"] == NoError.errno]

@@ -237,7 +237,7 @@ async def test_offsets_that_were_deleted_are_not_taken_for_a_group_that_never_wa
 
 @pytest.mark.parametrize(
     ("cluster_id", "version", "why"),
-    [("elsewhere", "ea1", "written for another cluster"), ("", "ea9", "no note of this format")],
+    [("elsewhere", "ea1", "written for another cluster"), ("", "ea9", "no metadata in this format")],
     ids=["another-cluster", "another-version"],
 )
 async def test_a_note_of_another_cluster_or_version_is_not_believed(
