@@ -194,22 +194,23 @@ def _written(dead_letter: DeadLetter) -> str:
 
 async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[str]]:
     """All letters, the oldest first, and the names of those that nobody has dealt with."""
-    from adapter.cli.dead_letter_store import open_dead_letters
+    from adapter.cli.operation_parts import dead_letter_store
 
-    async with open_dead_letters(settings) as dead_letters:
+    async with dead_letter_store(settings).open() as dead_letters:
         return dead_letters.all, dead_letters.open
 
 
 async def _find(settings: Settings, which: str) -> tuple[Record, DeadLetter] | None:
-    from adapter.cli.dead_letter_store import collect, read_dead_letters
+    from adapter.cli.operation_parts import dead_letter_store
     from adapter.operations.dead_letter_filters import is_meant
 
-    dead_letters = await read_dead_letters(settings)
+    store = dead_letter_store(settings)
+    dead_letters = await store.read()
     named = [dead_letter for number, dead_letter in enumerate(dead_letters, 1) if is_meant(which, dead_letter, number)]
     if not named:
         return None
     meant = named[-1]
-    records = await collect(
-        settings, lambda record, dead_letter: (record, dead_letter) if dead_letter.name == meant.name else None
+    records = await store.collect(
+        lambda record, dead_letter: (record, dead_letter) if dead_letter.name == meant.name else None
     )
     return records[0] if records else None

@@ -1,0 +1,85 @@
+"""Builds what operations need from the settings of a command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from adapter.cli.output import counting, note
+from adapter.errors import TopicsMissing
+
+if TYPE_CHECKING:
+    from adapter.extensions.provided_sinks import ProvidedSink
+    from adapter.flows.messages.signatures import RecordSigner
+    from adapter.kafka.connection import KafkaConnection
+    from adapter.operations.dead_letter_store import DeadLetterStore
+    from adapter.operations.sink_redelivery import SinkRedelivery
+    from adapter.settings import Settings
+    from adapter.stream.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTopicReader:
+    """Reads topics of one cluster (`operations.ports.TopicReader`)."""
+
+    connection: KafkaConnection
+
+    def read_to_end(self, topics: Collection[str], *, since: datetime | None = None) -> AsyncGenerator[Record, None]:
+        from adapter.kafka.reader import read_to_end
+
+        return read_to_end(self.connection, topics, since=since)
+
+    async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
+        from adapter.kafka.reader import read_one
+
+        try:
+            return await read_one(self.connection, topic, partition, offset)
+        except TopicsMissing:
+            return None
+
+
+def topic_reader(settings: Settings) -> KafkaTopicReader:
+    """Reads topics of the cluster of these settings."""
+    from adapter.wiring import kafka_connection
+
+    return KafkaTopicReader(kafka_connection(settings))
+
+
+def dead_letter_store(settings: Settings) -> DeadLetterStore:
+    """The dead letters of these settings, with progress and notes on standard error."""
+    from adapter.kafka.client import AioKafka
+    from adapter.operations.dead_letter_store import DeadLetterStore
+
+    reader = topic_reader(settings)
+    return DeadLetterStore(
+        reader=reader,
+        kafka=AioKafka(reader.connection),
+        topic=settings.topics.dead_letters,
+        group=f"{settings.kafka.group_prefix}.dead-letters",
+        events_topic=settings.topics.issuances,
+        counting=counting,
+        note=note,
+    )
+
+
+def command_signer(settings: Settings) -> RecordSigner:
+    """Signs and verifies records with the keys of these settings. Raises SettingsError."""
+    from adapter.wiring import merchant_book, record_signer
+
+    return record_signer(settings, merchant_book(settings))
+
+
+def sink_redelivery(settings: Settings) -> SinkRedelivery:
+    """Delivers to the sinks of the plugins of these settings, which are loaded for the first event."""
+    from adapter.operations.sink_redelivery import SinkRedelivery
+    from adapter.wiring import make_sinks, plugin_manager
+
+    def load() -> tuple[ProvidedSink, ...]:
+        plugins = plugin_manager(settings)
+        plugins.raise_if_rejected()
+        return make_sinks(plugins)
+
+    deliver = settings.deliver
+    return SinkRedelivery(load, timeout_seconds=deliver.timeout_seconds, concurrency=deliver.concurrency)

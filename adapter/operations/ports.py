@@ -1,0 +1,43 @@
+"""What operations need from outside, as the narrowest interfaces; `cli` hands in the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Protocol
+
+from adapter.stream.records import Record
+
+Note = Callable[[str], None]
+"""Shows a sentence to the person who runs the operation."""
+Counting = Callable[[str], AbstractContextManager[Callable[[], None]]]
+"""Shows the progress of a long read: named by what is counted, and called once for each."""
+
+
+class TopicReader(Protocol):
+    """Reads committed records without a consumer group."""
+
+    def read_to_end(self, topics: Collection[str], *, since: datetime | None = None) -> AsyncGenerator[Record, None]:
+        """Every record of these topics up to their ends at the time of the call, those of one partition in order.
+
+        Raises TopicsMissing, BrokerUnavailable and StreamError. Close it (`contextlib.aclosing`).
+        """
+        ...
+
+    async def read_one(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record at these coordinates; None if it, or its topic, does not exist (any more).
+
+        Raises BrokerUnavailable and StreamError.
+        """
+        ...
+
+
+def no_note(sentence: str) -> None:
+    """Ignore it."""
+
+
+@contextmanager
+def no_counting(what: str) -> Iterator[Callable[[], None]]:
+    """Count nothing."""
+    yield lambda: None
