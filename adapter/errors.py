@@ -1,10 +1,13 @@
-"""Everything that can go wrong, drawn as one tree that says who must act.
+"""Everything that can go wrong, drawn as one tree. The middle column says who must act:
+
+STOP: a person, before the adapter continues. RETRY: the adapter, later. QUERY: the adapter, which first queries
+ECTicket. PARK: a person, with the record on the dead letters.
 
 AdapterError
 ├── SettingsError              STOP     a setting is missing, misspelt or out of range
-├── PluginRefused              STOP     a plugin cannot be loaded or breaks the rules of hooks
-├── LocalKafkaError            STOP     the local broker cannot be had or started
-├── OrderError                 PARK     this record cannot become tickets as it stands
+├── PluginRejected             STOP     a plugin cannot be loaded or breaks the rules of hooks
+├── LocalKafkaError            STOP     the local broker cannot be fetched, started or stopped
+├── OrderError                 PARK     this record cannot become tickets without a change
 │   ├── Unreadable
 │   ├── UnknownMerchant
 │   ├── UnmappedItem
@@ -13,28 +16,25 @@ AdapterError
 │   ├── TradeNoMissing
 │   ├── TooLarge
 │   └── HookFailed
-├── EnvelopeError              LOOK_UP  what was received cannot be trusted or read
+├── EnvelopeError              QUERY    a received message cannot be trusted or read
 │   ├── NotAnEnvelope
 │   │   └── UnknownAddressee
 │   ├── Undecryptable
 │   ├── WrongChecksum
 │   ├── WrongAddressee
 │   └── UnreadableReply
-├── CallError                           a call to ECTicket ended without an answer to act on
-│   ├── NotSent                RETRY    not one byte of the request was written
-│   │   └── BreakerOpen        RETRY    not even tried: the merchant's breaker is open
-│   ├── RefusedUnread          RETRY    refused before execution (HTTP 403, 429, 503 with Retry-After)
-│   ├── NotAccepted            RETRY    the envelope was not accepted (TransCode ≠ 1, HTTP 400 and its kin)
-│   └── InDoubt                LOOK_UP  sent and unanswered: tickets may exist
+├── CallError                           a call to ECTicket ended without a usable answer
+│   ├── NotSent                RETRY    no byte of the request was written
+│   │   └── BreakerOpen        RETRY    not tried, because the merchant's breaker is open
+│   ├── Throttled              RETRY    refused before execution (HTTP 403, 429, 503 with Retry-After)
+│   ├── NotAccepted            RETRY    the envelope was not accepted (TransCode ≠ 1, HTTP 400 and similar)
+│   └── InDoubt                QUERY    sent and unanswered: tickets may exist
 └── StreamError
-    ├── BrokerAway             RETRY    no broker answers
-    ├── TopicsMissing          STOP     topics that must exist do not
-    ├── LeaseLost              STOP     the partition may belong to someone else by now
-    ├── OutcomeTooLarge        PARK     a topic does not take what is to be published about this record
-    └── OffsetNotOpen          STOP     the ledger was asked to settle what is not open
-
-Who must act: STOP, a person, before anything goes on; RETRY, the adapter, later; LOOK_UP, the adapter, after it has
-queried ECTicket; PARK, a person, with the record on the dead letters.
+    ├── BrokerUnavailable      RETRY    no broker answers
+    ├── TopicsMissing          STOP     required topics do not exist
+    ├── LeaseLost              STOP     another process may own the partition now
+    ├── OutcomeTooLarge        PARK     the outcome is larger than its topic accepts
+    └── OffsetNotOpen          STOP     an offset was settled that is not open
 
 A refusal by ECTicket (RtnCode ≠ 1) is an outcome and not in this tree. No message holds a secret, customer data or a
 whole payload.
@@ -47,7 +47,7 @@ from typing import ClassVar
 
 
 class AdapterError(Exception):
-    """The root: whatever the adapter raises on purpose is one of these."""
+    """The root: every error that the adapter raises on purpose is one of these."""
 
 
 class SettingsError(AdapterError):
@@ -67,7 +67,7 @@ class LocalKafkaError(AdapterError):
 
 
 class OrderError(AdapterError):
-    """This order cannot become tickets as it stands; `reason` is the dead letter's reason (contract, section 2.3)."""
+    """The order cannot become tickets as it is; `reason` is the dead letter's reason (contract, section 2.3)."""
 
     reason: ClassVar[str] = "internal-error"
 
@@ -85,7 +85,7 @@ class UnknownMerchant(OrderError):
 
 
 class UnmappedItem(OrderError):
-    """No plugin knows which ticket a line stands for."""
+    """No plugin maps this line to a ticket."""
 
     reason = "unmapped-item"
 
@@ -97,25 +97,25 @@ class InvalidOrder(OrderError):
 
 
 class DoesNotFit(OrderError):
-    """The order would need more Issue calls than it may have."""
+    """The order needs more Issue calls than are allowed."""
 
     reason = "does-not-fit"
 
 
 class TradeNoMissing(OrderError):
-    """The order carries no trade number, and the settings do not let one be derived."""
+    """The order carries no trade number, and the settings do not allow the adapter to derive one."""
 
     reason = "trade-no-missing"
 
 
 class TooLarge(OrderError):
-    """The record is larger than an order may be, so it could not be carried forward."""
+    """The record is larger than the limit for orders, so the adapter could not defer it."""
 
     reason = "too-large"
 
 
 class HookFailed(OrderError):
-    """A merchant's hook raised, ran over its budget or returned what it may not."""
+    """A merchant's hook raised, exceeded its time budget or returned a value that is not allowed."""
 
     reason = "plugin-error"
 
@@ -126,43 +126,43 @@ class HookFailed(OrderError):
 
 
 class EnvelopeError(AdapterError):
-    """What was received is no trustworthy message of ECTicket's."""
+    """The received message is not a trustworthy message of ECTicket."""
 
 
 class NotAnEnvelope(EnvelopeError):
-    """Not JSON, or not the envelope's fields."""
+    """The message is not JSON, or has not the fields of an envelope."""
 
 
 class UnknownAddressee(NotAnEnvelope):
-    """It names a merchant or a platform whose keys are not known here."""
+    """The envelope names a merchant or platform for which the adapter has no keys."""
 
 
 class Undecryptable(EnvelopeError):
-    """`Data` is not base64, not this key's AES, or not URL-encoded JSON below it."""
+    """`Data` is not base64, not encrypted with this key, or does not contain URL-encoded JSON."""
 
 
 class WrongChecksum(EnvelopeError):
-    """`CheckMacValue` fits the decrypted text under none of the accepted encoders."""
+    """`CheckMacValue` matches the decrypted text with none of the accepted encoders."""
 
 
 class WrongAddressee(EnvelopeError):
-    """Nothing that is signed says that it is for the merchant whom the unsigned envelope names."""
+    """No signed field names the merchant that the unsigned envelope names."""
 
 
 class UnreadableReply(EnvelopeError):
-    """Decrypted and verified, yet a documented field is missing or of another type."""
+    """The reply is verified, but a documented field is missing or has another type."""
 
 
 class CallError(AdapterError):
-    """A call to ECTicket brought no answer to act on."""
+    """A call to ECTicket ended without a usable answer."""
 
 
 class NotSent(CallError):
-    """Not one byte of the request was written: nothing can have happened at ECTicket."""
+    """No byte of the request was written, so the call had no effect at ECTicket."""
 
 
 class BreakerOpen(NotSent):
-    """The merchant's breaker is open until `retry_at`; nothing was tried."""
+    """The merchant's breaker is open until `retry_at`; the call was not tried."""
 
     def __init__(self, message: str, *, retry_at: datetime) -> None:
         super().__init__(message)
@@ -170,7 +170,7 @@ class BreakerOpen(NotSent):
 
 
 class Throttled(CallError):
-    """ECTicket refused before executing anything; `retry_at` says when to come back."""
+    """ECTicket refused the call before it executed anything; the adapter may call again at `retry_at`."""
 
     def __init__(self, message: str, *, retry_at: datetime) -> None:
         super().__init__(message)
@@ -178,15 +178,15 @@ class Throttled(CallError):
 
 
 class NotAccepted(CallError):
-    """The envelope was not accepted, so nothing was executed; settings, clock or this order's content are wrong."""
+    """ECTicket did not accept the envelope and executed nothing; settings, clock or this order's content are wrong."""
 
 
 class InDoubt(CallError):
-    """Sent, and no trustworthy answer came: the effect may have happened, now or later."""
+    """The request was sent without a trustworthy answer: its effect may have happened, or may happen later."""
 
 
 class StreamError(AdapterError):
-    """The engine cannot go on as it is."""
+    """The engine cannot continue."""
 
 
 class BrokerUnavailable(StreamError):
@@ -194,17 +194,17 @@ class BrokerUnavailable(StreamError):
 
 
 class TopicsMissing(StreamError):
-    """Topics that must exist do not; the message names them and the command that makes them."""
+    """Required topics do not exist; the message names them and the command that creates them."""
 
 
 class LeaseLost(StreamError):
-    """The partition may belong to another process by now: nothing may be sent for its records."""
+    """Another process may own the partition now: no request may be sent for its records."""
 
 
 class OutcomeTooLarge(StreamError):
-    """What a stage wants to publish about a record is larger than its topic takes; a smaller outcome is asked for.
+    """The outcome of a record is larger than its topic accepts; the stage must return a smaller one.
 
-    `again`: the topic has refused a smaller one already.
+    `again`: the topic has already refused a smaller one.
     """
 
     def __init__(self, message: str, *, again: bool = False) -> None:
@@ -213,4 +213,4 @@ class OutcomeTooLarge(StreamError):
 
 
 class OffsetNotOpen(StreamError):
-    """The ledger was asked to settle an offset that is not open."""
+    """An offset was settled that is not open."""
