@@ -1,8 +1,7 @@
-"""CheckMacValue: made under the official encoder, believed under any that ECTicket has been seen using.
+"""CheckMacValue: computed with the official encoder, accepted under any that ECTicket has been seen using.
 
 Formula (page 32236): SHA-256 over lower(UrlEncode(HashKey + JSON text + HashIV)), in upper-case hex. The text is the
-one that was encrypted, byte for byte, never JSON written again. Exists to hold the formula and its ambiguity in one
-place; refuses to know ciphers and envelopes.
+one that was encrypted, byte for byte, never JSON written again.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from adapter.protocol.credentials import Credentials
 from adapter.protocol.encoding import Encoder, encode
 
 AS_DECRYPTED = "as_decrypted"
-"""Stands where an encoder's name would: the checksum fits the decrypted text as its sender had encoded it."""
+"""In place of an encoder's name: the checksum matches the decrypted text as its sender had encoded it."""
 
 _LENGTH = 2 * hashlib.sha256().digest_size
 _ENCODERS = tuple(Encoder)
 
 
 def check_mac(encoded: bytes, credentials: Credentials, encoder: Encoder = Encoder.ESCAPE_DATA_STRING) -> str:
-    """Sign a text that `encoder` has encoded; the keys are encoded by the same, as the formula has it."""
+    """Sign a text that `encoder` has encoded; the keys are encoded in the same way, as the formula requires."""
     key, iv = _encoded_keys(credentials, encoder)
     return _digest(key, encoded, iv)
 
 
 def matching_encoder(received: str, text: str, encoded: bytes, credentials: Credentials) -> str | None:
-    """Say under which encoder `received` is the checksum of `text`; None when under none.
+    """Return the encoder under which `received` is the checksum of `text`; None if there is none.
 
-    `encoded` is what decryption brought, before it was decoded to `text`. When no encoder of the four explains the
-    checksum, it is tried as it is: a sender with a fifth encoder signs what it encrypts.
+    `encoded` is the result of decryption, before it was decoded to `text`. If none of the four encoders matches,
+    `encoded` itself is tried: a sender with a fifth encoder signs what it encrypts.
 
     Compared in constant time and without regard to the case of the hex digits.
     """

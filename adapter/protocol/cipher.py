@@ -1,7 +1,6 @@
 """AES-128-CBC with PKCS#7 padding and base64, as the field `Data` uses it (page 32235).
 
-Exists to keep the one use of a cipher in one place. Refuses to know what the text means, and to tell why a ciphertext
-could not be read: all failures look alike.
+All failures of decryption look alike: the reason is not reported.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ def encrypt(plain: bytes, credentials: Credentials) -> str:
 
 
 def decrypt(data: str, credentials: Credentials) -> bytes | None:
-    """Decrypt standard base64; None when it is not canonical base64, not whole blocks, or not padded.
+    """Decrypt standard base64; None if it is not canonical base64, not whole blocks, or not padded.
 
-    Only the canonical form is read (no white space, no stray bits behind the last byte), so that no two texts stand for
-    one ciphertext and a changed bit is always noticed.
+    Only the canonical form is accepted (no white space, no extra bits after the last byte), so that each ciphertext has
+    one text and a changed bit is always noticed.
     """
     ciphertext = _canonical_base64(data)
     if not ciphertext or len(ciphertext) % _BLOCK:
@@ -45,7 +44,7 @@ def decrypt(data: str, credentials: Credentials) -> bytes | None:
 
 
 def _canonical_base64(data: str) -> bytes | None:
-    """Read base64 of which there is no other way to write it."""
+    """Decode base64 in its canonical form."""
     try:
         decoded = binascii.a2b_base64(data, strict_mode=True)
     except ValueError:
@@ -55,5 +54,5 @@ def _canonical_base64(data: str) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _cipher(credentials: Credentials) -> Cipher[CBC]:
-    """Set up the cipher, once for each pair of keys; HashKey and HashIV are used as text, not as hex."""
+    """Create the cipher, once for each pair of keys; HashKey and HashIV are used as text, not as hex."""
     return Cipher(AES(credentials.hash_key.encode()), CBC(credentials.hash_iv.encode()))

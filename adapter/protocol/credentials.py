@@ -1,7 +1,6 @@
-"""Who signs: the keys of a merchant and, where there is one, of its platform.
+"""The keys of a merchant and of its platform, if it has one.
 
-Exists so that keys travel in objects that never show them: not in `repr`, not in an error, not in a pickle. Refuses to
-know where keys come from and when they change.
+These objects never show a key: not in `repr`, not in an error, not in a pickle.
 """
 
 from __future__ import annotations
@@ -19,42 +18,42 @@ class Credentials:
     """A HashKey and a HashIV, each 16 visible ASCII characters: used as text, although ECPay's look like hex.
 
     Raises:
-        SettingsError: one of the two has another form; the message tells its length, never the key.
+        SettingsError: one of the two has another form; the message has its length, never the key.
     """
 
     hash_key: str = field(repr=False)
     hash_iv: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse keys that AES-128 or the checksum could not use."""
+        """Reject keys that AES-128 or the checksum could not use."""
         problems = [*_key_problems("hash_key", self.hash_key), *_key_problems("hash_iv", self.hash_iv)]
         if problems:
             raise SettingsError(*problems)
 
     def __repr__(self) -> str:
-        """Say that there are keys, and nothing about them."""
+        """Show that there are keys, and nothing about them."""
         return "Credentials(hidden)"
 
     def __copy__(self) -> Self:
-        """Answer itself: what cannot change needs no copy."""
+        """Return itself: an immutable object needs no copy."""
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Answer itself, as `__copy__`."""
+        """Return itself, as `__copy__` does."""
         return self
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a pickle would carry the keys in clear to wherever it goes."""
+        """Raise TypeError, because a pickle would contain the keys in clear text."""
         raise TypeError("Credentials cannot be pickled, because the keys would be readable in the pickle.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merchant:
-    """A merchant as ECPay knows it: its number, its keys, and the platform it belongs to, if any.
+    """A merchant as ECPay knows it: its number, its keys, and its platform, if any.
 
     Platform merchants sign with the platform's keys (page 32155); which pair signs answers and notifications is not
-    documented, so both are accepted. `known_trade_no` is a number that the operator knows ECTicket to have, of either
-    kind.
+    documented, so both are accepted. `known_trade_no` is a number of either kind of which the operator
+    knows that ECTicket has it.
     """
 
     merchant_id: str
@@ -64,25 +63,25 @@ class Merchant:
     known_trade_no: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse half a platform."""
+        """Reject a platform without number or without keys."""
         if (self.platform_id is None) != (self.platform_credentials is None):
             raise SettingsError(f"Merchant {self.merchant_id}: a platform needs both its number and its keys.")
 
     @property
     def signing(self) -> Credentials:
-        """The keys that encrypt and sign what is sent: the platform's where there is one."""
+        """The keys that encrypt and sign requests: the platform's if there is one."""
         return self.platform_credentials or self.credentials
 
     @property
     def accepted(self) -> tuple[Credentials, ...]:
-        """The keys under which received messages are believed, the signing ones first."""
+        """The keys under which received messages are accepted, the signing ones first."""
         if self.platform_credentials is None:
             return (self.credentials,)
         return (self.platform_credentials, self.credentials)
 
 
 def _key_problems(name: str, value: object) -> list[str]:
-    """Say what is wrong with a key without repeating a character of it."""
+    """Describe what is wrong with a key without repeating a character of it."""
     if not isinstance(value, str):
         return [f"{name} must be text of {KEY_LENGTH} ASCII characters, and it is no text."]
     if len(value) != KEY_LENGTH:

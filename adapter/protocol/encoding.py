@@ -1,7 +1,7 @@
 """Percent-encoding: the four encoders in use, and one decoder that reads them all.
 
-Exists because AES and the checksum both work on percent-encoded text, and because "URL-encode" means four different
-things to .NET, PHP, JavaScript and ECPay's page (32236). Refuses to know JSON, keys and envelopes.
+AES and the checksum both work on percent-encoded text, and "URL-encode" means four different things to .NET, PHP,
+JavaScript and ECPay's page (32236).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Encoder(StrEnum):
 
 
 def _table(bare: str, **others: str) -> tuple[bytes, ...]:
-    """Draw the 256 entries of an encoder: `bare` characters stay as they are, all others become %XX."""
+    """Return the 256 entries of an encoder: `bare` characters stay as they are, all others become %XX."""
     kept = frozenset((string.ascii_letters + string.digits + bare).encode())
     table = [bytes((byte,)) if byte in kept else b"%%%02X" % byte for byte in range(256)]
     if "space" in others:
@@ -44,9 +44,9 @@ _KEPT = {
     encoder: bytes(byte for byte in range(256) if table[byte] == bytes((byte,))) for encoder, table in _TABLES.items()
 }
 _FEW = 24
-# A replacement must not be replaced again: so the percent sign, which all of them hold, goes first, and the space,
-# which may become a plus sign, last.
-_TURNS = [{0x25: 0, 0x20: 2}.get(byte, 1) for byte in range(256)]
+# A replacement must not be replaced again. So the percent sign, which all replacements contain, goes first, and the
+# space, which may become a plus sign, last.
+_REPLACE_ORDER = [{0x25: 0, 0x20: 2}.get(byte, 1) for byte in range(256)]
 
 
 def encode(text: str, encoder: Encoder) -> bytes:
@@ -60,9 +60,9 @@ def encode(text: str, encoder: Encoder) -> bytes:
     changing = set(data.translate(None, _KEPT[encoder]))
     if len(changing) > _FEW:
         return b"".join([table[byte] for byte in data])
-    # JSON has few distinct characters that change, and replacing them one after another takes a third of the time of
+    # JSON has few distinct characters that change. Replacing them one after another takes a third of the time of
     # looking up every byte.
-    for byte in sorted(changing, key=_TURNS.__getitem__):
+    for byte in sorted(changing, key=_REPLACE_ORDER.__getitem__):
         data = data.replace(bytes((byte,)), table[byte])
     return data
 
@@ -75,9 +75,9 @@ _COMMON = tuple(
 
 
 def decode(encoded: bytes) -> str | None:
-    """Undo any of the encoders: hex in either case, + and %20 both a space; None when the result is not UTF-8.
+    """Undo any of the encoders: hex in either case, + and %20 both a space; None if the result is not UTF-8.
 
-    A percent sign without two hex digits behind it stands for itself, as everywhere on the web.
+    A percent sign without two hex digits after it stays a percent sign, as everywhere on the web.
     """
     data = encoded.replace(b"+", b" ")
     for escape, character in _COMMON:

@@ -1,7 +1,7 @@
-"""Where each question is asked: hosts, product families and paths.
+"""Hosts, product families and paths of the endpoints.
 
-Exists because ECPay publishes the same protocol twice under other paths, and the labels of the two are
-disputed: families are therefore named by their path. Refuses to know how a call is made.
+ECPay publishes the same protocol twice, under different paths and with unclear labels. So families are named by their
+path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Family(StrEnum):
 
 @unique
 class Endpoint(Enum):
-    """A question that can be put to ECTicket; the value is ECPay's name of it."""
+    """An endpoint of ECTicket; the value is ECPay's name for it."""
 
     ISSUE = "Issue"
     QUERY_ISSUE_RESULT = "QueryIssueResult"
@@ -39,7 +39,7 @@ _ISSUANCE_PATHS = {Endpoint.ISSUE: "/api/issuance/issue"}
 
 
 def path(endpoint: Endpoint, family: Family) -> str:
-    """Give the path of an endpoint exactly as documented, letter case included.
+    """Return the path of an endpoint exactly as documented, including upper and lower case.
 
     >>> path(Endpoint.ISSUE, Family.TICKET), path(Endpoint.ISSUE, Family.ISSUANCE)
     ('/api/Ticket/Issue', '/api/issuance/issue')

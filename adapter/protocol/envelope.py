@@ -1,8 +1,7 @@
-"""The envelope around every message: sealed for sending, opened on receipt.
+"""Seals payloads into the envelope of an HTTP body, and opens envelopes.
 
-Exists to turn a payload into the bytes of an HTTP body and back, with nothing believed that the checksum does not
-cover. Refuses to know which endpoint a message belongs to and whether its Timestamp is recent. On received bytes it
-raises `EnvelopeError`s and nothing else, and no message of theirs holds a key or a piece of the payload.
+Nothing is trusted that the checksum does not cover. Received bytes raise `EnvelopeError`s and nothing else; their
+messages contain no key and no part of the payload. Does not check whether a Timestamp is recent.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ _BOM = b"\xef\xbb\xbf"
 class Response:
     """An opened answer.
 
-    `payload` and `plaintext` are None when `trans_code` is not 1, because nothing was executed and nothing is signed.
-    `encoder` names the percent-encoder under which the checksum fits. MerchantID, PlatformID, Timestamp and TransCode
-    are not covered by the checksum.
+    `payload` and `plaintext` are None if `trans_code` is not 1, because nothing was executed and nothing is signed.
+    `encoder` names the percent-encoder under which the checksum matches. MerchantID, PlatformID, Timestamp and
+    TransCode are not covered by the checksum.
     """
 
     merchant_id: str | None
@@ -52,9 +51,9 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An opened request or notification and the merchant whose keys it fits; `timestamp` in Unix seconds, unchecked.
+    """An opened request or notification and the merchant whose keys match; `timestamp` in Unix seconds, unchecked.
 
-    `credentials` are the pair that it fits, the platform's or the merchant's own.
+    `credentials` are the matching pair, the platform's or the merchant's own.
     """
 
     merchant: Merchant
@@ -66,7 +65,7 @@ class Request:
 
 
 def seal_request(payload: Mapping[str, object], merchant: Merchant, *, timestamp: int) -> bytes:
-    """Make the whole HTTP body of a request; `timestamp` in Unix seconds starts ECPay's ten minutes.
+    """Return the whole HTTP body of a request; `timestamp` in Unix seconds starts ECPay's ten minutes.
 
     "For general merchants, please set [PlatformID] as null": the text of all four pages, although OrderDetail's example
     shows "".
@@ -83,9 +82,9 @@ def seal_response(
     trans_msg: str = "",
     credentials: Credentials | None = None,
 ) -> bytes:
-    """Make the whole HTTP body of an answer; without a payload, Data and CheckMacValue are empty.
+    """Return the whole HTTP body of an answer; without a payload, Data and CheckMacValue are empty.
 
-    `credentials` are the pair to sign with, where it is known which one the other side uses.
+    `credentials` are the pair to sign with, if it is known which one the other side uses.
     """
     keys = credentials or merchant.signing
     sealed = {"Data": "", "CheckMacValue": ""} if payload is None else _sealed(payload, keys)
@@ -94,12 +93,12 @@ def seal_response(
 
 
 def open_response(body: bytes, merchant: Merchant) -> Response:
-    """Open the answer to a request of this merchant's.
+    """Open the answer to a request of this merchant.
 
     Raises:
         NotAnEnvelope: not JSON, not the envelope's fields, or an answer to another merchant.
-        Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.
-        WrongChecksum: CheckMacValue fits the decrypted text under none of the keys and encoders.
+        Undecryptable: Data matches none of the merchant's keys, or holds no JSON object.
+        WrongChecksum: CheckMacValue matches the decrypted text under none of the keys and encoders.
     """
     envelope = _read(body)
     header = _Header.of(envelope)
@@ -123,18 +122,18 @@ def open_response(body: bytes, merchant: Merchant) -> Response:
 def open_request(body: bytes, find_merchant: Callable[[str, str | None], Merchant | None]) -> Request:
     """Open a request as ECTicket gets it, or a notification as a merchant gets it.
 
-    `find_merchant` is asked with MerchantID and PlatformID (None when absent or empty). The time is read from RqHeader
-    or RpHeader, and TransCode is looked at only when present: the pages (32228, 46921) show notifications as requests,
+    `find_merchant` is called with MerchantID and PlatformID (None if absent or empty). The time is read from RqHeader
+    or RpHeader, and TransCode is checked only if present: the pages (32228, 46921) show notifications as requests,
     ECPay's sample code as answers.
 
-    Whoever answers strangers must answer `Undecryptable` and `WrongChecksum` alike: the difference between the two
-    tells about the padding, and enough such answers would tell the text.
+    A server must answer `Undecryptable` and `WrongChecksum` in the same way: the difference between the two reveals
+    the padding, and enough such answers reveal the text.
 
     Raises:
         NotAnEnvelope: not JSON, not the envelope's fields, or a TransCode other than 1.
         UnknownAddressee: `find_merchant` knows no such merchant.
-        Undecryptable: Data fits none of the merchant's keys, or holds no JSON object.
-        WrongChecksum: CheckMacValue fits the decrypted text under none of the keys and encoders.
+        Undecryptable: Data matches none of the merchant's keys, or holds no JSON object.
+        WrongChecksum: CheckMacValue matches the decrypted text under none of the keys and encoders.
     """
     envelope = _read(body)
     header = _Header.of(envelope)
@@ -169,7 +168,7 @@ class _Header:
 
     @classmethod
     def of(cls, envelope: Payload) -> _Header:
-        """Read them, each in any form that means the same."""
+        """Read the fields, each in any form that means the same."""
         try:
             return cls(
                 merchant_id=optional_text(envelope, "MerchantID"),
@@ -184,7 +183,7 @@ class _Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
-    """What the checksum vouches for."""
+    """The part of a message that the checksum covers."""
 
     payload: Mapping[str, object]
     plaintext: str
@@ -209,7 +208,7 @@ def _write(envelope: Mapping[str, object]) -> bytes:
 
 
 def _read(body: bytes) -> Payload:
-    """Read the envelope's JSON object, whatever Content-Type it came with."""
+    """Read the envelope's JSON object; the Content-Type does not matter."""
     text = _utf8(body.removeprefix(_BOM))
     envelope = None if text is None else read_json(text)
     if not isinstance(envelope, dict):
@@ -218,7 +217,7 @@ def _read(body: bytes) -> Payload:
 
 
 def _utf8(data: bytes) -> str | None:
-    """Decode, or answer None: the error of the codec would carry the data along."""
+    """Decode, or return None: the error of the codec would contain the data."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -235,7 +234,7 @@ def _time_header(envelope: Payload) -> Payload:
 
 
 def _opened(envelope: Payload, accepted: Iterable[Credentials]) -> _Opened:
-    """Decrypt, verify, and only then read, under the first keys that fit."""
+    """Decrypt, verify, and only then read, with the first keys that match."""
     data, received = envelope.get("Data"), envelope.get("CheckMacValue")
     if not isinstance(data, str) or not data:
         raise NotAnEnvelope("Data is missing: there is nothing to decrypt.")

@@ -1,8 +1,7 @@
 """Reads single fields of a decrypted payload: lenient in form, strict in meaning.
 
-Exists so that all replies agree on what is tolerated: absent, null and "" are one; a number
-may come as decimal text and text as a number. What is of another type raises `UnreadableReply`, which names the field
-and the type found, never the value. Refuses to know any endpoint.
+All replies accept the same forms: absent, null and "" are equal; a number may come as decimal text and text as a
+number. Any other type raises `UnreadableReply`, which names the field and the type found, never the value.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _LARGEST_EXACT_FLOAT = 2.0**53
 
 
 def optional_text(payload: Payload, name: str) -> str | None:
-    """Read a text field; None when it is absent, null or empty.
+    """Read a text field; None if it is absent, null or empty.
 
     Raises:
         UnreadableReply: it is neither text nor a whole number.
@@ -35,7 +34,7 @@ def optional_text(payload: Payload, name: str) -> str | None:
 
 
 def optional_integer(payload: Payload, name: str) -> int | None:
-    """Read a whole number, given as number or as decimal text of at most 18 digits; None when absent, null or empty.
+    """Read a whole number, given as number or as decimal text of at most 18 digits; None if absent, null or empty.
 
     Raises:
         UnreadableReply: it is anything else.
@@ -50,7 +49,7 @@ def optional_integer(payload: Payload, name: str) -> int | None:
 
 
 def integer(payload: Payload, name: str) -> int:
-    """Read a whole number that must be there.
+    """Read a required whole number.
 
     Raises:
         UnreadableReply: it is missing or no whole number.
@@ -62,7 +61,7 @@ def integer(payload: Payload, name: str) -> int:
 
 
 def objects(payload: Payload, name: str) -> tuple[Payload, ...]:
-    """Read an array of objects; empty when the field is absent, null or empty.
+    """Read an array of objects; empty if the field is absent, null or empty.
 
     Raises:
         UnreadableReply: it is no array, or an entry is no object.
@@ -71,7 +70,7 @@ def objects(payload: Payload, name: str) -> tuple[Payload, ...]:
 
 
 def as_objects(value: object, name: str) -> tuple[Payload, ...]:
-    """Take a value for the array of objects that the field `name` should be; see `objects`."""
+    """Read a value as the array of objects of the field `name`; see `objects`."""
     if value is None or value == "":
         return ()
     if not isinstance(value, list):
@@ -83,7 +82,7 @@ def as_objects(value: object, name: str) -> tuple[Payload, ...]:
 
 
 def kind_of(value: object) -> str:
-    """Name the JSON type of a value in words that can stand in a message."""
+    """Name the JSON type of a value, for messages."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, (int, float)):
@@ -96,7 +95,7 @@ def kind_of(value: object) -> str:
 
 
 def _whole(value: object) -> int | None:
-    """Take 5 and 5.0 for five; true, 5.5 and what has more than 18 digits for no number of the protocol."""
+    """Read 5 and 5.0 as five; true, 5.5 and numbers of more than 18 digits are not numbers of the protocol."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -107,6 +106,6 @@ def _whole(value: object) -> int | None:
 
 
 def _decimal(text: str) -> int | None:
-    """Take ASCII decimal text for its number."""
+    """Read ASCII decimal text as a number."""
     digits = text.strip()
     return int(digits) if _INTEGER.fullmatch(digits) else None

@@ -1,8 +1,7 @@
-"""Issue: ask for tickets (page "Ticket Issuance", developers.ecpay.com.tw/32163; family `issuance`: 40335).
+"""Issue: requests tickets (page "Ticket Issuance", developers.ecpay.com.tw/32163; family `issuance`: 40335).
 
-Exists to hold the one request that costs money, and its answer, as values. RtnCode 1 means issued only for paper
-tickets; for the other types it means *received*, and the result is learned by `query_issue_result`. Refuses to know
-which rules a request must obey (`rules`) and when it is sent.
+This is the one request that costs money. RtnCode 1 means issued only for paper tickets; for the other types it means
+*received*, and `query_issue_result` gives the result. `rules` has the rules that a request must follow.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class TradeNo:
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Self | None:
-        """Read whichever of the two fields is filled; MerchantTradeNo when both are, None when none is.
+        """Read the one of the two fields that is filled; MerchantTradeNo if both are, None if none is.
 
         Raises:
             UnreadableReply: a number is no text.
@@ -159,7 +158,7 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedItem:
-    """One entry of TicketData: what ECTicket says it took in.
+    """One entry of TicketData: what ECTicket has accepted.
 
     `item_no` for listed products; `item_name` and `ticket_price` (NT$) for serial numbers.
     """
@@ -186,11 +185,11 @@ class IssuedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueReply:
-    """What ECTicket answers to Issue.
+    """The answer to Issue.
 
-    `rtn_code` 1: received (paper: issued); anything else is a refusal whose numbers ECPay documents nowhere we could
-    read. `ticket_trade_no` String(16) is ECTicket's own number. `items` is empty for a refusal and where TicketData is
-    absent, and None where it cannot be read: that takes nothing from RtnCode 1.
+    `rtn_code` 1: received (paper: issued); anything else is a refusal; no readable page of ECPay documents these
+    numbers. `ticket_trade_no` String(16) is ECTicket's own number. `items` is empty for a refusal and if TicketData is
+    absent, and None if it cannot be read; RtnCode 1 counts all the same.
     """
 
     rtn_code: int
@@ -201,7 +200,7 @@ class IssueReply:
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Self:
-        """Read the answer; TicketData is looked at only when RtnCode is 1.
+        """Read the answer; TicketData is read only if RtnCode is 1.
 
         Raises:
             UnreadableReply: RtnCode is missing, or a field other than TicketData is of another type.

@@ -1,7 +1,7 @@
-"""JSON as the protocol needs it: written so that every percent-encoder agrees on it, read so that nothing can break it.
+"""Writes JSON that every percent-encoder encodes in the same way, and reads any JSON without failing.
 
-Exists because the checksum is taken over percent-encoded JSON and the encoders in use disagree on seven characters
-(`encoding` has their tables). Refuses to know envelopes, keys and fields.
+The checksum is taken over percent-encoded JSON, and the encoders in use disagree on seven characters (`encoding` has
+their tables).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 DISPUTED = " !*'()~"
-"""The characters that percent-encoders are seen to treat differently; all else in ASCII they treat alike."""
+"""The characters that percent-encoders treat differently; they treat all other ASCII characters alike."""
 
 MAX_DEPTH = 32
-"""Arrays and objects nested deeper than this are refused; the protocol's own reach 4."""
+"""Arrays and objects that are nested more deeply are rejected; the protocol's own depth is 4."""
 
 _ESCAPES = tuple((character, f"\\u{ord(character):04X}") for character in DISPUTED)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,14 +25,14 @@ _WRITER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 def write_json(payload: Mapping[str, object]) -> str:
     """Write compact ASCII JSON in which no disputed character occurs.
 
-    Compact JSON has the disputed characters only inside strings, where JSON lets any character be written as \\uXXXX:
-    so replacing them in the whole text keeps its meaning.
+    Compact JSON has the disputed characters only inside strings, where JSON allows any character to be written as
+    \\uXXXX, so replacing them in the whole text keeps its meaning.
 
     >>> write_json({"Name": "Jo (2)"})
     '{"Name":"Jo\\\\u0020\\\\u00282\\\\u0029"}'
 
-    Raises:
-        ValueError: the payload holds NaN, an infinity or itself. TypeError: it holds what JSON has no word for.
+    Raises: ValueError: the payload holds NaN, an infinity or itself. TypeError: it holds a value that JSON cannot
+        represent.
     """
     text = write_plain_json(payload)
     for character, escape in _ESCAPES:
@@ -41,16 +41,16 @@ def write_json(payload: Mapping[str, object]) -> str:
 
 
 def write_plain_json(payload: Mapping[str, object]) -> str:
-    """Write compact ASCII JSON; for what no checksum is taken over. Raises as `write_json` does."""
+    """Write compact ASCII JSON, for texts without a checksum. Raises as `write_json` does."""
     return _WRITER.encode(dict(payload))
 
 
 def read_json(text: str) -> object:
-    """Read JSON; None when the text is not JSON, says null, or holds what no honest sender writes.
+    """Read JSON; None if the text is not JSON, is null, or contains what no honest sender writes.
 
-    Refused are NaN, infinities (also 1e999), numbers of thousands of digits and nesting beyond `MAX_DEPTH`, which could
-    exhaust the stack of whoever writes the value again. Of equal keys the last counts. Half a surrogate pair, as a
-    server leaves when it cuts a text to length, becomes U+FFFD.
+    It rejects NaN, infinities (also 1e999), numbers of thousands of digits, and nesting beyond `MAX_DEPTH`, which could
+    exhaust the stack of code that writes the value again. Of equal keys the last counts. Half a surrogate pair, as a
+    server leaves when it truncates a text, becomes U+FFFD.
     """
     try:
         value = _READER.decode(text)
@@ -62,7 +62,7 @@ def read_json(text: str) -> object:
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    """Refuse NaN, Infinity and -Infinity, which Python reads and JSON does not know."""
+    """Reject NaN, Infinity and -Infinity, which Python reads and JSON does not define."""
     raise ValueError(word)
 
 
@@ -75,7 +75,7 @@ def _finite(digits: str) -> float:
 
 
 def _deeper_than(depth: int, value: object) -> bool:
-    """Tell whether arrays and objects are nested deeper than `depth`."""
+    """Whether arrays and objects are nested more deeply than `depth`."""
     entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     if entries is None:
         return False
@@ -83,7 +83,7 @@ def _deeper_than(depth: int, value: object) -> bool:
 
 
 def _repair(value: object) -> object:
-    """Replace lone surrogates, which no UTF-8 can carry, in all texts of a JSON value."""
+    """Replace lone surrogates, which UTF-8 cannot encode, in all texts of a JSON value."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):

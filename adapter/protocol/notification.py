@@ -1,9 +1,9 @@
-"""Notifications: what ECTicket tells by itself of refunds and of tickets that were used (pages 32228 and 46921).
+"""Opens and answers ECTicket's notifications of refunds and of used tickets (pages 32228 and 46921).
 
-ECPay posts a notification in the shape of a request and expects an answer with RtnCode 1. The pages' field lists could
-be read in part only, and what UseStatus means is disputed, so this module reads leniently: what the checksum vouches
-for is never refused for a field that is missing, new or of another type. Nothing it tells comes from the part of the
-envelope that is not signed. Refuses to know HTTP, events and when something arrived.
+ECPay posts a notification in the form of a request and expects an answer with RtnCode 1. Only parts of the pages' field
+lists could be read, and the meaning of UseStatus is disputed. So this module reads leniently: a message with a valid
+checksum is never rejected because of a missing, new or differently typed field. It uses only the signed part of the
+envelope.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEANINGS: Mapping[int, tuple[UseStatus, ...]] = {
     3: (UseStatus.REFUNDED,),
     4: (UseStatus.EXPIRED,),
 }
-"""What each UseStatus may mean: every meaning that some source gives it, since the page's own list could not be read.
+"""What each UseStatus may mean: every meaning that some source gives it, because the page's own list could not be read.
 
 ECPay's sample code says 1 redeemed, 2 refunded; the answers to queries say 1 unused, 2 redeemed, 3 refunded, 4 expired.
 """
@@ -59,17 +59,17 @@ class CallbackKind(StrEnum):
     """What a notification is about."""
 
     REFUND = "refund"
-    """An order's money was given back (RefundNotifyURL)."""
+    """An order was refunded (RefundNotifyURL)."""
     USE_STATUS = "use-status"
     """A ticket was redeemed or refunded (UseStatusNotifyURL)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """An opened notification; None is what did not come, or not in a form that can be read.
+    """An opened notification; None stands for a field that is absent or unreadable.
 
-    `ticket_no` identifies a ticket and stays out of `repr`. `raw` holds the plain fields as they came; `withheld` names
-    all others, which may identify somebody or something.
+    `ticket_no` identifies a ticket and is not in `repr`. `raw` holds the plain fields unchanged; `withheld` names all
+    others, which may identify a person or a ticket.
     """
 
     request: Request = field(repr=False)
@@ -86,12 +86,12 @@ class Notification:
 
     @property
     def merchant(self) -> Merchant:
-        """Whose it is."""
+        """The merchant that it is for."""
         return self.request.merchant
 
     @property
     def may_mean(self) -> tuple[UseStatus, ...]:
-        """Everything that `use_status` may mean; nothing where nobody says."""
+        """Everything that `use_status` may mean; empty for an unknown number."""
         return MEANINGS.get(self.use_status, ()) if self.use_status is not None else ()
 
 
@@ -102,16 +102,16 @@ def open_notification(
     of_one: Callable[[Credentials], bool],
     posted_to: CallbackKind,
 ) -> Notification:
-    """Open a notification that came to the address of this kind.
+    """Open a notification that was posted to the address of the kind `posted_to`.
 
-    What it is about is said by its fields, since one of ECPay's documents sends both kinds to one address; the address
-    decides where they say nothing. `of_one` says whether a pair of keys is accepted for one merchant only, and so tells
-    whose a text is that does not say it.
+    Its fields decide about its kind, because one of ECPay's documents sends both kinds to one address; the address
+    decides if the fields do not. `of_one` returns whether a pair of keys is accepted for one merchant only: then it
+    identifies the merchant of a text that names none.
 
     Raises:
         NotAnEnvelope, UnknownAddressee, Undecryptable, WrongChecksum: as `envelope.open_request`; answer all alike.
-        WrongAddressee: the signed text names another merchant than the envelope, or names none under keys, as a
-            platform's, that are accepted for several.
+        WrongAddressee: the signed text names another merchant than the envelope, or it names none and its keys, such
+            as a platform's, are accepted for several.
     """
     request = open_request(body, lambda merchant_id, _platform_id: find_merchant(merchant_id))
     payload = request.payload
@@ -132,15 +132,15 @@ def open_notification(
 
 
 def seal_answer(notification: Notification, *, timestamp: int) -> bytes:
-    """Make the answer that says it was received, under the keys that the notification came with."""
+    """Return the answer "received", sealed with the keys of the notification."""
     request = notification.request
     return seal_response(_ANSWER, request.merchant, timestamp=timestamp, credentials=request.credentials)
 
 
 def pseudonym(text: str, credentials: Credentials) -> str:
-    """A name for a text that always is the same, and that nobody without these keys can trace back to it.
+    """Return a stable name for a text, from which the text cannot be found without these keys.
 
-    A plain hash could be: ticket numbers are short and begin with a date, so that all of them can be tried.
+    A plain hash would not be enough: ticket numbers are short and begin with a date, so all of them can be tried.
     """
     key = (credentials.hash_key + credentials.hash_iv).encode()
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
@@ -155,7 +155,7 @@ def _check_addressee(request: Request, of_one: Callable[[Credentials], bool]) ->
 
 
 def _kind(payload: Payload, posted_to: CallbackKind) -> CallbackKind:
-    """Told by fields that only one of the two kinds has."""
+    """The kind, from fields that only one of the two kinds has."""
     refund = any(name in payload for name in _REFUND_FIELDS)
     status = any(name in payload for name in _STATUS_FIELDS)
     if refund == status:
@@ -172,7 +172,7 @@ def _trade_no(payload: Payload) -> TradeNo | None:
 
 
 def _alphanumeric(text: str | None) -> str | None:
-    """Only what can be a number of ECTicket's: it becomes part of a record's key."""
+    """The text if it can be a number of ECTicket's, because it becomes part of a record's key."""
     fits = text is not None and text.isascii() and text.isalnum() and len(text) <= _MERCHANT_TRADE_NO
     return text if fits else None
 
@@ -185,14 +185,14 @@ def _readable(read: Callable[[Payload, str], Value | None], payload: Payload, na
 
 
 def _is_plain(value: object) -> TypeGuard[Scalar]:
-    """Whether a value can go on as it came: what is nested or long may hold anything."""
+    """Whether a value may be published unchanged: nested or long values may hold anything."""
     if isinstance(value, str):
         return len(value) <= _LONGEST_VALUE
     return value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18)
 
 
 def _withheld(payload: Payload) -> tuple[str, ...]:
-    """The names of the other fields, those that look like names."""
+    """The names of the other fields that are valid identifiers."""
     others = sorted(name for name, value in payload.items() if name not in PLAIN_FIELDS or not _is_plain(value))
     return tuple(name for name in others if len(name) <= _LONGEST_NAME and name.isascii() and name.isidentifier())[
         :_MOST_NAMES

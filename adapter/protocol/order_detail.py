@@ -1,8 +1,7 @@
 """OrderDetail: the report of all orders or all tickets (page "Download Order Details", developers.ecpay.com.tw/48558).
 
-Exists as ECTicket's own account of what was issued, which nothing of ours has touched. One download per merchant and
-minute. Refuses to know what is done about differences. The report comes as bare CSV (`report_csv`); an error comes as
-an envelope instead (`is_envelope`).
+This is ECTicket's own account of what was issued, independent of the adapter. One download per merchant and minute is
+allowed. The report is plain CSV (`report_csv`); an error is an envelope (`is_envelope`).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class ReportType(IntEnum):
 
 @unique
 class UseStatus(StrEnum):
-    """票券使用狀態: what became of a ticket."""
+    """票券使用狀態: the state of a ticket."""
 
     UNUSED = "unused"
     REDEEMED = "redeemed"
@@ -54,7 +53,7 @@ ISSUE_TYPE_WORDS = {
 """The words of 出券類型."""
 
 PRINT_TYPE_WORDS = {"綠界列印": PrintType.ECPAY, "廠商列印": PrintType.MERCHANT}
-"""The words of 列印方式; empty when not paper."""
+"""The words of 列印方式; empty if not paper."""
 
 TICKET_TYPE_WORDS = {"提貨券": TicketType.PICKUP, "贈品券": TicketType.GIFT}
 """The words of 票券類型."""
@@ -129,7 +128,7 @@ _ONLY_TICKETS = frozenset(TICKET_COLUMNS).difference(ORDER_COLUMNS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRequest:
-    """Asks for a report by issue date, both days included; at most 3 months at once, once per merchant and minute."""
+    """Requests a report by issue date, both days included; at most 3 months at once, once per merchant and minute."""
 
     merchant_id: str
     report_type: ReportType
@@ -150,7 +149,7 @@ class ReportRequest:
 class OrderRow:
     """One line of the orders report. Amounts in NT$; None is an empty cell or a missing column.
 
-    A word outside the documented set stays as it came. The customer's data stay out of `repr`.
+    A word outside of the documented set is kept unchanged. The customer's data are not in `repr`.
     """
 
     merchant_trade_no: str | None
@@ -189,7 +188,7 @@ class OrderRow:
         """Read a line of the orders report.
 
         Raises:
-            UnreadableReply: a count, an amount, a date or a time is none.
+            UnreadableReply: a count, an amount, a date or a time is invalid.
         """
         return cls(
             merchant_trade_no=line.text("特店訂單編號"),
@@ -224,8 +223,8 @@ class OrderRow:
 class TicketRow:
     """One line of the tickets report. Amounts in NT$; None is an empty cell or a missing column.
 
-    A word outside the documented set stays as it came. The customer's data, the ticket's number and the redemption code
-    stay out of `repr`. `write_off_no` (核銷代碼) comes only for serial numbers.
+    A word outside of the documented set is kept unchanged. The customer's data, the ticket's number and the
+    redemption code are not in `repr`. `write_off_no` (核銷代碼) comes only for serial numbers.
     """
 
     merchant_trade_no: str | None
@@ -262,7 +261,7 @@ class TicketRow:
         """Read a line of the tickets report.
 
         Raises:
-            UnreadableReply: an amount, a date or a time is none.
+            UnreadableReply: an amount, a date or a time is invalid.
         """
         return cls(
             merchant_trade_no=line.text("特店訂單編號"),
@@ -292,7 +291,7 @@ class TicketRow:
 
 
 def is_envelope(body: bytes) -> bool:
-    """Tell whether the answer to OrderDetail is an error in its envelope (`envelope.open_response`), and no report."""
+    """Whether the answer to OrderDetail is an error in its envelope (`envelope.open_response`) and not a report."""
     return starts_like_json(body)
 
 
@@ -305,7 +304,7 @@ def parse_report(body: bytes, report_type: ReportType) -> tuple[OrderRow, ...] |
 def parse_report(body: bytes, report_type: ReportType) -> tuple[OrderRow, ...] | tuple[TicketRow, ...]:
     """Read a report's lines.
 
-    Columns are found by header, in any order; unknown ones are passed over, missing ones read as None.
+    Columns are found by header, in any order; unknown ones are ignored, missing ones read as None.
 
     Raises:
         UnreadableReply: no report, the other report, or a line that cannot be read.
@@ -318,7 +317,7 @@ def parse_report(body: bytes, report_type: ReportType) -> tuple[OrderRow, ...] |
 
 
 def _trade_no(merchant: str | None, free: str | None) -> TradeNo | None:
-    """Take the filled one of the two numbers, MerchantTradeNo before FreeTradeNo."""
+    """Return the filled one of the two numbers, MerchantTradeNo before FreeTradeNo."""
     if merchant is not None:
         return TradeNo(kind=TradeNoKind.MERCHANT, value=merchant)
     return None if free is None else TradeNo(kind=TradeNoKind.FREE, value=free)

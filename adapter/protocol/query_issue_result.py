@@ -1,7 +1,7 @@
-"""QueryIssueResult: what became of an issuance (page "Query Ticket Issuance Results", developers.ecpay.com.tw/32186).
+"""QueryIssueResult: the result of an issuance (page "Query Ticket Issuance Results", developers.ecpay.com.tw/32186).
 
-Exists because only this answer says that tickets exist. Refuses to know what a refusal means: RtnCode ≠ 1 may be an
-unknown number, a job that has not run yet, or a maintenance.
+Only this answer proves that tickets exist. It does not interpret a refusal: RtnCode ≠ 1 may mean an unknown number, a
+job that has not run yet, or a maintenance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class IssueStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRequest:
-    """Asks for one issuance by its number; "only one of them can be filled", so the other number is left out."""
+    """Queries one issuance by its number; "only one of them can be filled", so the other number is left out."""
 
     merchant_id: str
     trade_no: TradeNo
@@ -38,7 +38,7 @@ class ResultRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultReply:
-    """What ECTicket answers: with `rtn_code` 1 there is a `status`; `remark` String(100) explains a failure."""
+    """The answer: with `rtn_code` 1 there is a `status`; `remark` String(100) explains a failure."""
 
     rtn_code: int
     rtn_msg: str
@@ -48,10 +48,10 @@ class ResultReply:
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Self:
-        """Read the answer; Status is looked at only when RtnCode is 1.
+        """Read the answer; Status is read only if RtnCode is 1.
 
         Raises:
-            UnreadableReply: RtnCode is missing, RtnCode is 1 and Status is none of the documented, or a field is of
+            UnreadableReply: RtnCode is missing, RtnCode is 1 and Status is not documented, or a field is of
                 another type.
         """
         rtn_code = integer(payload, "RtnCode")
@@ -65,7 +65,7 @@ class ResultReply:
 
 
 def _status(number: int) -> IssueStatus:
-    """Take a number for the status it stands for, and no other number for any."""
+    """Return the status of a documented number."""
     try:
         return IssueStatus(number)
     except ValueError as error:

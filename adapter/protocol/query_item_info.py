@@ -1,7 +1,7 @@
-"""QueryItemInfo: what a listed product is (page "Query Product Information", developers.ecpay.com.tw/32184).
+"""QueryItemInfo: describes a listed product (page "Query Product Information", developers.ecpay.com.tw/32184).
 
-Exists to tell before a sale whether an item can be issued, and afterwards, as a probe, whether ECTicket answers this
-merchant at all. Refuses to know what is done about an item that is not listed.
+It shows before a sale whether an item can be issued. It also serves as a probe of whether ECTicket answers this
+merchant at all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TicketType(StrEnum):
 class ItemStatus(StrEnum):
     """ItemStatus, String(1): whether an item can be issued.
 
-    The English page says "out of stock" for 0; the Chinese one says delisted (已下架), and stock it is not.
+    The English page says "out of stock" for 0; the Chinese one says delisted (已下架), which is right.
     """
 
     DELISTED = "0"
@@ -43,7 +43,7 @@ class ItemStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRequest:
-    """Asks for one item by its number, String(8)."""
+    """Queries one item by its number, String(8)."""
 
     merchant_id: str
     item_no: str
@@ -65,7 +65,7 @@ class Instruction:
         """Read one entry of InstructionsList.
 
         Raises:
-            UnreadableReply: IssueType is none of the documented, or a field is of another type.
+            UnreadableReply: IssueType is not documented, or a field is of another type.
         """
         issue_type = _member(payload, "IssueType", IssueType)
         if issue_type is None:
@@ -75,7 +75,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemReply:
-    """What ECTicket answers: with `rtn_code` 1, the item.
+    """The answer: with `rtn_code` 1, the item.
 
     `item_amount` is its face value in NT$, `modify_date` its last change (aware, in Taipei's time).
     """
@@ -92,10 +92,10 @@ class ItemReply:
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Self:
-        """Read the answer; the item is looked at only when RtnCode is 1.
+        """Read the answer; the item is read only if RtnCode is 1.
 
         Raises:
-            UnreadableReply: RtnCode is missing, a value is none of the documented, or a field is of another type.
+            UnreadableReply: RtnCode is missing, a value is not documented, or a field is of another type.
         """
         rtn_code = integer(payload, "RtnCode")
         item: Payload = payload if rtn_code == 1 else {}

@@ -1,9 +1,8 @@
-"""Reads the CSV that ECTicket sends for OrderDetail, about whose form nothing is documented but the headers.
+"""Reads the CSV that ECTicket sends for OrderDetail; only its headers are documented.
 
-Exists because encoding, byte order mark, quoting and line ends are open (page 48558 is silent), so all that may come
-is read: UTF-8 with or without BOM, else CP950; comma-separated with RFC 4180 quoting; columns by header, in any order;
-Excel guards (`="0912345678"`). Refuses to know which columns a report has, and to show a cell in an error: messages
-name line and column.
+Page 48558 does not specify encoding, byte order mark, quoting and line ends, so the reader accepts all likely forms:
+UTF-8 with or without BOM, else CP950; comma-separated with RFC 4180 quoting; columns by header, in any order; Excel
+guards (`="0912345678"`). Errors name line and column and never show a cell.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _Word = TypeVar("_Word")
 
 
 def starts_like_json(body: bytes) -> bool:
-    """Tell whether a body starts with `{`, after a byte order mark and white space: then it is no CSV."""
+    """Whether a body starts with `{`, after a byte order mark and white space: then it is not CSV."""
     return body.removeprefix(_BOM).lstrip().startswith(b"{")
 
 
 class ReportLine:
-    """One line of a report: cells by header, each read as what its column holds.
+    """One line of a report: cells by header, each read by the type of its column.
 
     A column that the report lacks and an empty cell are both None.
     """
@@ -39,7 +38,7 @@ class ReportLine:
     __slots__ = ("_cells", "_number")
 
     def __init__(self, number: int, cells: Mapping[str, str]) -> None:
-        """Take a line's cells by header; `number` counts from 1, the header being line 1."""
+        """Store a line's cells by header; `number` counts from 1, which is the header."""
         self._number = number
         self._cells = cells
 
@@ -53,7 +52,7 @@ class ReportLine:
         """Read a cell as whole number, with or without thousands separators.
 
         Raises:
-            UnreadableReply: it is another thing.
+            UnreadableReply: it is something else.
         """
         text = self.text(column)
         if text is None:
@@ -67,7 +66,7 @@ class ReportLine:
         """Read a cell as date, yyyy/mm/dd.
 
         Raises:
-            UnreadableReply: it is another thing.
+            UnreadableReply: it is something else.
         """
         text = self.text(column)
         if text is None:
@@ -81,7 +80,7 @@ class ReportLine:
         """Read a cell as Taipei's time, yyyy/mm/dd hh:mm with or without :ss.
 
         Raises:
-            UnreadableReply: it is another thing.
+            UnreadableReply: it is something else.
         """
         text = self.text(column)
         if text is None:
@@ -92,15 +91,15 @@ class ReportLine:
         return moment
 
     def word(self, column: str, words: Mapping[str, _Word]) -> _Word | str | None:
-        """Read a cell that holds one of the documented words; another word is handed on as it came.
+        """Read a cell that holds one of the documented words; any other word is returned unchanged.
 
-        One new word of ECPay's must not hide all other lines of a report from reconciliation.
+        One new word must not make a whole report unreadable for reconciliation.
         """
         text = self.text(column)
         return None if text is None else words.get(text, text)
 
     def _unreadable(self, column: str, expected: str, text: str) -> UnreadableReply:
-        """Say what a cell should be, and of the cell only its length."""
+        """Describe what a cell should be, and only the length of what it is."""
         return UnreadableReply(f"Line {self._number}, {column}: must be {expected}; it is {len(text)} characters long.")
 
 
@@ -113,32 +112,32 @@ def read_lines(body: bytes, columns: Iterable[str], foreign: Iterable[str]) -> t
     """
     rows = _rows(_decode(body))
     _, header = next(rows, (0, []))
-    places = _places(header, columns)
-    if len(places) <= len(_places(header, foreign)):
+    indexes = _column_indexes(header, columns)
+    if len(indexes) <= len(_column_indexes(header, foreign)):
         raise UnreadableReply(f"{len(body)} bytes came whose first line is not the header of this report.")
-    return tuple(_line(number, row, len(header), places) for number, row in rows)
+    return tuple(_line(number, row, len(header), indexes) for number, row in rows)
 
 
-def _places(header: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
+def _column_indexes(header: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
     """Find columns in a header; of equal headers the first counts."""
-    found = {name: place for place, name in reversed(list(enumerate(map(_plain, header))))}
+    found = {name: index for index, name in reversed(list(enumerate(map(_plain, header))))}
     return {column: found[_plain(column)] for column in columns if _plain(column) in found}
 
 
-def _line(number: int, row: list[str], width: int, places: Mapping[str, int]) -> ReportLine:
-    """Take a row apart, unless its cells may have been shifted or cut off."""
+def _line(number: int, row: list[str], width: int, indexes: Mapping[str, int]) -> ReportLine:
+    """Assign a row's cells to columns, unless cells may be shifted or cut off."""
     if len(row) < width or any(row[width:]):
         raise UnreadableReply(
             f"Line {number} has {len(row)} cells, and the header has {width}: cut off or badly quoted."
         )
-    return ReportLine(number, {column: row[place] for column, place in places.items()})
+    return ReportLine(number, {column: row[index] for column, index in indexes.items()})
 
 
 def _decode(body: bytes) -> str:
     """Decode as UTF-8, else as CP950, where characters beyond the code page become U+FFFD.
 
-    Names may hold user-defined characters that no table knows; a report is not given up for one of them. What is no
-    CP950 at all does not get past its header.
+    Names may contain user-defined characters that no table has; they must not make a report unreadable. A text that is
+    not CP950 at all is rejected at its header.
     """
     try:
         return body.removeprefix(_BOM).decode()
@@ -150,7 +149,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Split into numbered rows, blank lines left out.
 
     Raises:
-        UnreadableReply: the quoting is broken, as where a file was cut off.
+        UnreadableReply: the quoting is broken, such as in a file that was cut off.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -162,5 +161,5 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _plain(header: str) -> str:
-    """Bring a header to the form in which two are compared: half-width, without white space and letter case."""
+    """Normalise a header for comparison: half-width, without white space, in lower case."""
     return "".join(unicodedata.normalize("NFKC", header).split()).casefold()

@@ -1,10 +1,10 @@
-"""Every field rule of the specification, held against a request before it is sent.
+"""Checks a request against every field rule of the specification, before it is sent.
 
-Exists because a request that breaks a rule is better refused here, with nothing sent and a sentence that names field,
-rule and page, than by an undocumented number from ECTicket. Refuses to know today's date (an argument) and what is done
-about a violation. Checks never raise, whatever a request holds: plugins make requests, too.
+So a wrong request is rejected here, with a sentence that names field, rule and page, and not by an undocumented number
+from ECTicket. Today's date is an argument. Checks never raise, whatever a request holds, because plugins make requests
+too.
 
-Where a page leaves a choice, the reading that cannot waste tickets is taken; each such place says so.
+Where a page is ambiguous, the interpretation that cannot waste tickets is used; a comment says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_TICKETS = {
     IssueType.ELECTRONIC: 100,
     IssueType.SERIAL_NUMBER: 100,
 }
-"""How many tickets one Issue call may ask for, over all its items."""
+"""Maximum number of tickets of one Issue call, over all its items."""
 
 TRADE_NO_LENGTHS = {TradeNoKind.MERCHANT: 25, TradeNoKind.FREE: 20}
 """The longest MerchantTradeNo and FreeTradeNo."""
@@ -41,7 +41,7 @@ REPORT_MONTHS = 3
 """The longest period of a report, in calendar months (the page says "3 months")."""
 
 _PERSONAL = frozenset({"CustomerName", "CustomerPhone", "CustomerEmail", "CustomerAddress"})
-# A URL may carry a password or a token of the merchant's, so it is told by its shape, too.
+# A URL may contain a password or a token of the merchant, so only its shape is shown, too.
 _HIDDEN = _PERSONAL | {"RefundNotifyURL", "UseStatusNotifyURL"}
 _REPORT_TYPE = Check(rule="must be 1 (orders) or 2 (tickets)", accepts=lambda found: isinstance(found, ReportType))
 _TRADE_NOS = {kind: (kind.field_name, value.alphanumeric(1, length)) for kind, length in TRADE_NO_LENGTHS.items()}
@@ -62,7 +62,7 @@ class Violation:
     shape: str
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """The violation as one sentence."""
         return f"{self.field} {self.rule}; it is {self.shape} ({self.page})."
 
 
@@ -73,19 +73,19 @@ class _Page:
     name: str
 
     def broken(self, field: str, rule: str, found: object) -> Violation:
-        """Report `found` in `field`, hidden where it must be."""
+        """Return the violation of `found` in `field`; a personal or secret value is hidden."""
         description = describe_shape(found) if field in _HIDDEN else quoted(found)
         return Violation(field=field, rule=rule, page=self.name, shape=description)
 
-    # These two answer with tuples: nearly every value keeps its rule, and an empty tuple costs a third of a
-    # generator that yields nothing.
+    # These two return tuples: nearly every value follows its rule, and an empty tuple costs a third of a generator that
+    # yields nothing.
 
     def holds(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
-        """Hold a value that must be there against a rule."""
+        """Check a required value against a rule."""
         return () if check.accepts(found) else (self.broken(field, check.rule, found),)
 
     def holds_if_present(self, field: str, found: object, check: Check) -> tuple[Violation, ...]:
-        """Hold a value that may be absent against a rule."""
+        """Check an optional value against a rule."""
         return () if found is None else self.holds(field, found, check)
 
 
@@ -93,7 +93,9 @@ _ISSUE = _Page(name=ISSUE_PAGE)
 
 
 def issue_violations(request: IssueRequest, *, today: date) -> tuple[Violation, ...]:
-    """Name every rule that an Issue request breaks; `today` is Taipei's date, on which the tickets would be issued."""
+    """Return every rule that an Issue request breaks; `today` is Taipei's date, on which the tickets would be
+    issued.
+    """
     if not isinstance(request.issue_type, IssueType):
         return (_ISSUE.broken("IssueType", "must be one of the four IssueTypes", request.issue_type),)
     return (
@@ -111,25 +113,25 @@ def issue_violations(request: IssueRequest, *, today: date) -> tuple[Violation, 
 
 
 def result_violations(request: ResultRequest) -> tuple[Violation, ...]:
-    """Name every rule that a QueryIssueResult request breaks."""
+    """Return every rule that a QueryIssueResult request breaks."""
     page = _Page(name=RESULT_PAGE)
     return (*_merchant_id(page, request.merchant_id), *_trade_no(page, request.trade_no))
 
 
 def is_trade_no(trade_no: TradeNo) -> bool:
-    """Whether a number may be asked about at all."""
+    """Whether a number is valid for a query."""
     _, check = _TRADE_NOS[trade_no.kind]
     return check.accepts(trade_no.value)
 
 
 def item_violations(request: ItemRequest) -> tuple[Violation, ...]:
-    """Name every rule that a QueryItemInfo request breaks."""
+    """Return every rule that a QueryItemInfo request breaks."""
     page = _Page(name=ITEM_PAGE)
     return (*_merchant_id(page, request.merchant_id), *page.holds("ItemNo", request.item_no, value.ITEM_NO))
 
 
 def report_violations(request: ReportRequest) -> tuple[Violation, ...]:
-    """Name every rule that an OrderDetail request breaks."""
+    """Return every rule that an OrderDetail request breaks."""
     page = _Page(name=REPORT_PAGE)
     return (
         *_merchant_id(page, request.merchant_id),
@@ -166,11 +168,11 @@ def _type_fields(request: IssueRequest) -> Iterator[Violation]:
 
 
 def _customer(request: IssueRequest) -> Iterator[Violation]:
-    """The customer's fields: required where the type needs them, well formed wherever they are.
+    """The customer's fields: required if the issue type needs them, and always well formed.
 
-    Paper: "if paper tickets need to be sent to the customer" name and address are required. No field says whether they
-    need to, and public clients issue paper tickets without either. An address says that they are sent, so it needs a
-    name; a name alone is what the page's own example has.
+    Paper: "if paper tickets need to be sent to the customer" name and address are required. No field states whether
+    they are sent, and public clients issue paper tickets without either. An address means that they are sent, so it
+    needs a name; the page's own example has a name only.
     """
     electronic = request.issue_type is IssueType.ELECTRONIC
     mailed = request.issue_type is IssueType.PAPER and request.customer_address is not None
@@ -185,7 +187,7 @@ def _customer(request: IssueRequest) -> Iterator[Violation]:
 
 
 def _ticket_info(request: IssueRequest, today: date) -> Iterator[Violation]:
-    """TicketInfo as a whole, then entry by entry."""
+    """Check TicketInfo as a whole, then entry by entry."""
     if not _is_ticket_info(request.ticket_info):
         yield _ISSUE.broken("TicketInfo", "must hold at least one entry", request.ticket_info)
         return
@@ -193,8 +195,8 @@ def _ticket_info(request: IssueRequest, today: date) -> Iterator[Violation]:
     yield from _total(request.issue_type, entries)
     yield from _vouchers(request.trade_no, entries)
     seen: set[object] = set()
-    for place, entry in enumerate(entries):
-        prefix = f"TicketInfo[{place}]"
+    for index, entry in enumerate(entries):
+        prefix = f"TicketInfo[{index}]"
         yield from _product(request.issue_type, entry, prefix)
         yield from _ISSUE.holds(f"{prefix}.TicketAmount", entry.ticket_amount, value.TICKET_AMOUNT)
         yield from _dates(request, entry, prefix, today)
@@ -205,7 +207,7 @@ def _ticket_info(request: IssueRequest, today: date) -> Iterator[Violation]:
 
 
 def _is_ticket_info(entries: object) -> bool:
-    """Accept a filled tuple of entries."""
+    """Whether it is a tuple of entries that is not empty."""
     return isinstance(entries, tuple) and bool(entries) and all(isinstance(entry, TicketInfo) for entry in entries)
 
 
@@ -219,7 +221,7 @@ def _total(issue_type: IssueType, entries: Sequence[TicketInfo]) -> Iterator[Vio
 
 
 def _vouchers(trade_no: object, entries: Sequence[TicketInfo]) -> Iterator[Violation]:
-    """Which number goes with which vouchers: gift vouchers are the entries with ExpireDate, and no others are."""
+    """Check that the kind of number matches the vouchers: entries with ExpireDate are gift vouchers, others are not."""
     if not isinstance(trade_no, TradeNo):
         return
     all_gifts = all(entry.expire_date is not None for entry in entries)
@@ -227,14 +229,14 @@ def _vouchers(trade_no: object, entries: Sequence[TicketInfo]) -> Iterator[Viola
         rule = "is for orders with a pickup voucher, and every entry has ExpireDate as only gift vouchers have"
         yield _ISSUE.broken("MerchantTradeNo", rule, trade_no.value)
     if trade_no.kind == TradeNoKind.FREE and not all_gifts:
-        for place, entry in enumerate(entries):
+        for index, entry in enumerate(entries):
             if entry.expire_date is None:
                 rule = "is required for gift vouchers, which FreeTradeNo says that all entries are"
-                yield _ISSUE.broken(f"TicketInfo[{place}].ExpireDate", rule, None)
+                yield _ISSUE.broken(f"TicketInfo[{index}].ExpireDate", rule, None)
 
 
 def _product(issue_type: IssueType, entry: TicketInfo, prefix: str) -> Iterator[Violation]:
-    """What is issued: a listed ItemNo, or for serial numbers a name and a price."""
+    """The product: a listed ItemNo, or for serial numbers a name and a price."""
     serial = issue_type is IssueType.SERIAL_NUMBER
     listed, described = (_ISSUE.holds_if_present, _ISSUE.holds) if serial else (_ISSUE.holds, _ISSUE.holds_if_present)
     yield from listed(f"{prefix}.ItemNo", entry.item_no, value.ITEM_NO)
@@ -243,9 +245,9 @@ def _product(issue_type: IssueType, entry: TicketInfo, prefix: str) -> Iterator[
 
 
 def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -> Iterator[Violation]:
-    """StartDate from the next day on for presale; ExpireDate not before the day a ticket starts to be valid.
+    """StartDate from the next day on for presale; ExpireDate not before the first day of the ticket.
 
-    Without presale StartDate means nothing: "this field is fixed as the date of ticket issuance".
+    Without presale StartDate has no meaning: "this field is fixed as the date of ticket issuance".
     """
     presale = request.issue_type is IssueType.ELECTRONIC and request.is_immediate is False
     if presale:

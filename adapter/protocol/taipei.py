@@ -1,8 +1,7 @@
-"""Taiwan's time as ECTicket writes it.
+"""Reads and writes dates and times as ECTicket does.
 
-Exists because every date and time of the protocol is Taipei's without saying so. Taiwan has kept UTC+8 without summer
-time since 1980, so the zone is a fixed offset and needs no time zone database on the machine. Refuses to know what time
-it is now.
+Every date and time of the protocol is in Taipei's time zone, without an offset. Taiwan has had UTC+8 without daylight
+saving time since 1980, so the zone is a fixed offset and needs no time zone database on the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _DATE = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})|[/-]([0-9]{1,2})[/-]([0-9
 
 
 def taipei_day(moment: datetime) -> date:
-    """The day in Taipei; at the end of the calendar, where Taipei's day is none any more, the last one.
+    """Return the day in Taipei; at the end of the calendar, where that day does not exist, the last one.
 
     >>> taipei_day(datetime.fromisoformat("2024-01-01T16:30:00+00:00"))
     datetime.date(2024, 1, 2)

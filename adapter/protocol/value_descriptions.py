@@ -1,6 +1,6 @@
-"""Tells what a value looks like without telling what it is.
+"""Describes the shape of a value without its content.
 
-Exists so that a message about a customer's data can be acted on and still be shown to anyone. Refuses to know rules.
+So a message about a customer's data can be useful and still be shown to anyone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def describe_shape(value: object) -> str:
 
 
 def quoted(value: object) -> str:
-    """Show a value that is neither personal nor secret, cut to what fits a log line.
+    """Show a value that is neither personal nor secret, shortened for a log line.
 
     >>> quoted("A B"), quoted(None), quoted(9), quoted(date(2024, 1, 2)), quoted(())
     ("'A B'", 'missing', '9', '2024-01-02', 'empty')

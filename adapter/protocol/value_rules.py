@@ -1,8 +1,8 @@
-"""The rules that a single value keeps or breaks, each with the words of its violation.
+"""The rules for single values, each with the text of its violation: lengths, alphabets and value sets of `spec/`.
 
-Exists to hold the lengths, alphabets and value sets of `spec/` in one table. "Alphanumeric" means ASCII letters and
-digits: half-width, as the pages ask, and never what Unicode calls alphanumeric. Lengths count characters and not bytes,
-as the page's own item names show. Refuses to know requests, and to raise: a value of any type is accepted or not.
+"Alphanumeric" means ASCII letters and digits: half-width, as the pages require, not what Unicode calls alphanumeric.
+Lengths count characters and not bytes, as the page's own item names show. A check never raises: it accepts a value of
+any type or rejects it.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ class TextCheck(Check):
 
 
 def text(rule: str, pattern: re.Pattern[str]) -> TextCheck:
-    """Ask for text that matches as a whole."""
+    """Require text that matches as a whole."""
     accepts = lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None  # noqa: E731
     return TextCheck(rule=rule, accepts=accepts, fits=pattern.fullmatch)
 
 
 def alphanumeric(least: int, most: int) -> TextCheck:
-    """Ask for `least` to `most` half-width letters or digits."""
+    """Require `least` to `most` half-width letters or digits."""
     pattern = re.compile(f"[A-Za-z0-9]{{{least},{most}}}")
     return text(f"must be {least} to {most} half-width letters or digits", pattern)
 
 
 def date_from(first: date, rule: str) -> Check:
-    """Ask for a date not before `first`."""
+    """Require a date not before `first`."""
     return Check(rule=rule, accepts=lambda value: is_date(value) and value >= first)
 
 
 def date_after(last: date, rule: str) -> Check:
-    """Ask for a date after `last`."""
+    """Require a date after `last`."""
     return Check(rule=rule, accepts=lambda value: is_date(value) and value > last)
 
 
 def is_date(value: object) -> TypeGuard[date]:
-    """Tell a date from anything else, a time included: the wire knows days only."""
+    """Whether a value is a date; a datetime is not one, because the protocol has days only."""
     return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _whole_number(least: int, most: int | None) -> Callable[[object], bool]:
-    """Accept whole numbers of a range; true and false are none."""
+    """Accept whole numbers of a range; true and false are not numbers."""
     return lambda value: (
         isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
     )
@@ -78,7 +78,7 @@ def _is_url(value: object) -> bool:
 
 
 def _is_address(value: object) -> bool:
-    """Accept up to 100 characters of text, none of them the start of an HTML tag (page 32155) or half a character."""
+    """Accept up to 100 characters of text, without the start of an HTML tag (page 32155) or half a character."""
     return (
         isinstance(value, str)
         and value.strip() != ""
@@ -91,7 +91,7 @@ def _is_address(value: object) -> bool:
 _HTML_TAG = re.compile("<[A-Za-z/!?]")
 _NOT_TEXT = re.compile("[\ud800-\udfff]")
 _URL = re.compile(r"(?=.{1,200}\Z)[Hh][Tt][Tt][Pp][Ss]?://[!#-;=?-~]+")
-# Names of indigenous people carry a middle dot between their Chinese parts; which one depends on the keyboard.
+# Names of indigenous people have a middle dot between their Chinese parts; which one depends on the keyboard.
 _CHINESE_NAME = f"[{CHINESE}]+(?:[·‧•・．][{CHINESE}]+)*"
 _ENGLISH_NAME = r"[A-Za-z]+(?:[ .,'-]+[A-Za-z]+)*\.?"
 _NAME = re.compile(rf"(?=.{{2,20}}\Z)(?:{_CHINESE_NAME}|{_ENGLISH_NAME})")

@@ -113,7 +113,7 @@ def test_platform_signs_for_its_merchants() -> None:
 
 @pytest.mark.parametrize("half", [{"platform_id": "3085672"}, {"platform_credentials": PLATFORM_KEYS}])
 def test_half_a_platform_is_refused(half: dict[str, object]) -> None:
-    """A number without keys could not sign, keys without a number would sign for nobody."""
+    """A number without keys could not sign, keys without a number would belong to no platform."""
     with pytest.raises(SettingsError, match="3085676"):
         Merchant(merchant_id="3085676", credentials=KEYS, **half)  # type: ignore[arg-type]  # half of it on purpose
 

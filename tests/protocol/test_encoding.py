@@ -61,7 +61,7 @@ def test_any_text_is_encoded_as_the_witness_does(text: str, encoder: Encoder) ->
 @fast
 @given(unicode_text, st.sampled_from(Encoder), st.booleans())
 def test_decoding_undoes_every_encoder(text: str, encoder: Encoder, lower: bool) -> None:
-    """Whoever encoded, and in whichever hex case."""
+    """For every encoder, and in both hex cases."""
     encoded = encode(text, encoder)
     if lower:
         escapes = [b"%" + part[:2].lower() + part[2:] for part in encoded.split(b"%")[1:]]

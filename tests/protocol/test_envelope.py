@@ -73,7 +73,7 @@ def _payload_of_request(body: bytes) -> Mapping[str, object] | None:
 def test_opening_a_sealed_request_is_the_identity(
     payload: dict[str, object], merchant: Merchant, timestamp: int
 ) -> None:
-    """Whatever Unicode text a payload holds, and whoever seals it."""
+    """For every Unicode text in a payload, and every encoder."""
     request = open_request(seal_request(payload, merchant, timestamp=timestamp), _always(merchant))
 
     assert request.payload == payload

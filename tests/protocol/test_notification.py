@@ -122,7 +122,7 @@ def test_a_status_change_is_read_and_its_ticket_is_withheld() -> None:
     ],
 )
 def test_a_disputed_status_may_mean_all_documented_meanings(number: object, meanings: set[UseStatus]) -> None:
-    """ECPay's sample code and ECPay's queries disagree about 1 and 2; nobody is believed alone."""
+    """ECPay's sample code and ECPay's queries disagree about 1 and 2; neither is trusted alone."""
     notification = _notification(UseStatus=number)
 
     assert set(notification.may_mean) == meanings
@@ -167,12 +167,12 @@ def test_the_number_is_read_or_left_open(fields: Mapping[str, object], number: T
 
 @pytest.mark.parametrize("value", [{}, [], [1], "x", True, 1.5, 10**20, -(10**20), "１"])
 def test_amounts_of_another_form_are_left_open(value: object) -> None:
-    """A verified notification is told, whatever is in it; a guess is not."""
+    """A verified notification is published, whatever its content; a guess is not."""
     assert _notification(RefundAmount=value).refund_amount is None
 
 
 def test_what_is_new_is_named_and_not_shown() -> None:
-    """A field that nobody has heard of may hold a customer."""
+    """An unknown field may hold customer data."""
     notification = _notification(
         CustomerName="王小明", WriteOffNo="LEU4loiSZ9TDTWAtxL", ItemName="x" * 201, RtnMsg={"a": 1}
     )
@@ -182,7 +182,7 @@ def test_what_is_new_is_named_and_not_shown() -> None:
 
 
 def test_names_that_are_none_are_left_out() -> None:
-    """Nobody writes a novel into the names of fields."""
+    """The names of fields are limited in length and number."""
     notification = _notification(**{"a b": 1, "x" * 65: 1, "王小明": 1, **{f"F{number}": 1 for number in range(100)}})
 
     assert len(notification.withheld) == 50
@@ -211,7 +211,7 @@ def test_both_pairs_of_keys_are_believed_whatever_the_platform_is_called(
 
 @pytest.mark.parametrize("keys", [KEYS, PLATFORM_KEYS])
 def test_the_answer_is_sealed_with_the_keys_that_asked(keys: Credentials) -> None:
-    """Whoever asks under one pair reads under that pair."""
+    """The answer uses the pair of keys of the request."""
     sender = Merchant(merchant_id="3085676", credentials=keys)
 
     answer = seal_answer(_open(_body(STATUS, sender), PLATFORM_MERCHANT), timestamp=NOW)
@@ -358,7 +358,7 @@ def test_any_signed_text_is_read_or_belongs_to_another_merchant(
 
 
 def test_a_pseudonym_never_changes_and_needs_the_keys() -> None:
-    """Readers have stored it; and whoever has no keys cannot try all tickets."""
+    """Readers have stored it; and without the keys not all tickets can be tried."""
     assert pseudonym("CB2SY20220302153", KEYS) == "3c915ffec042b50afadcd930923ca16f"
     assert pseudonym("CB2SY20220302153", OTHER_KEYS) != pseudonym("CB2SY20220302153", KEYS)
     assert pseudonym("CB2SY20220302154", KEYS) != pseudonym("CB2SY20220302153", KEYS)

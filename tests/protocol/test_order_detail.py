@@ -326,7 +326,7 @@ def test_line_is_known_by_its_filled_number(merchant: str, free: str, expected: 
 
 
 def test_rows_hide_customer_ticket_and_redemption_code() -> None:
-    """Codes and ticket numbers are told on purpose or not at all."""
+    """Codes and ticket numbers are shown on purpose or not at all."""
     shown = repr(READ_ORDER) + repr(READ_TICKET)
 
     for hidden in ("王珊珊", "0912345678", "abc@gmail.com", "CB2SY20220302153", "LEU4loiSZ9TDTWAtxL"):
@@ -377,7 +377,7 @@ def test_other_report_is_refused() -> None:
 
 
 def test_lines_that_are_cut_or_shifted_are_refused() -> None:
-    """A comma that nobody quoted, or a download that ended early, must not move amounts to other columns."""
+    """A comma without quotes, or a download that ended early, must not move amounts to other columns."""
     whole = _table(ORDER_COLUMNS, ORDER)
 
     with pytest.raises(UnreadableReply, match="Line 2 has 26 cells"):

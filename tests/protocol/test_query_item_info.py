@@ -110,7 +110,7 @@ def test_values_are_read_as_number_or_text(field: str, value: object, expected: 
 
 
 def test_refusal_has_no_item_whatever_it_says() -> None:
-    """What an item is, only RtnCode 1 tells."""
+    """Only RtnCode 1 describes an item."""
     reply = ItemReply.from_payload({"RtnCode": 5, "RtnMsg": "no", "ItemNo": "A", "TicketType": "9", "ModifyDate": "x"})
 
     assert (reply.rtn_code, reply.rtn_msg) == (5, "no")

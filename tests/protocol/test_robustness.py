@@ -127,7 +127,7 @@ headers = st.lists(st.sampled_from(ORDER_COLUMNS + TICKET_COLUMNS) | cells, max_
 @settings(max_examples=examples(60), deadline=None)
 @given(headers, st.lists(st.lists(cells, max_size=6), max_size=3), st.sampled_from(["utf-8", "utf-8-sig", "cp950"]))
 def test_any_table_is_read_or_unreadable(header: list[str], rows: list[list[str]], charset: str) -> None:
-    """Real headers over unreal cells, quoted by nobody."""
+    """Real headers over random cells without quotes."""
     body = "\r\n".join(",".join(row) for row in [header, *rows]).encode(charset, errors="replace")
 
     for report_type in ReportType:

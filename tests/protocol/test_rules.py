@@ -74,7 +74,7 @@ def test_examples_of_the_page_keep_all_rules(name: str) -> None:
             TicketInfo(item_name="贈品券一", ticket_price=0, ticket_amount=100, expire_date=TODAY),
         )),
     ],
-    ids=["immediate", "mailed", "paper for nobody", "short number", "family issuance", "mixed vouchers", "gift serial"],
+    ids=["immediate", "mailed", "anonymous paper", "short number", "family issuance", "mixed vouchers", "gift serial"],
 )  # fmt: skip
 def test_other_forms_keep_all_rules_too(request_: IssueRequest) -> None:
     """Each way of issuing that the page allows."""
@@ -162,7 +162,7 @@ REQUIRED = {
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_customer_fields_are_required_where_the_type_needs_them(name: str) -> None:
-    """Mail for convenience stores; name, phone and mail for electronic; none for paper, whoever prints it."""
+    """Mail for convenience stores; name, phone and mail for electronic; none for paper, ECPay's or the merchant's."""
     example, required = REQUIRED[name]
     anonymous = replace(example, customer_name=None, customer_phone=None, customer_email=None, customer_address=None)
 
@@ -344,7 +344,7 @@ def test_last_day_of_the_calendar_is_a_day_as_any_other() -> None:
     assert [violation.field for violation in violations] == ["TicketInfo[0].StartDate", "TicketInfo[1].StartDate"]
 
 
-# -- what a violation tells ----------------------------------------------------------------------------------------
+# -- what a violation shows ----------------------------------------------------------------------------------------
 
 
 def test_violation_names_field_rule_page_and_value() -> None:
@@ -393,7 +393,7 @@ def test_long_values_are_cut_short() -> None:
 
 
 def test_all_violations_are_named_at_once() -> None:
-    """Whoever mends an order mends it once."""
+    """All violations are reported at once."""
     request = altered(
         altered_entry(ELECTRONIC, item_no="too long for it", ticket_amount=0, start_date=TODAY),
         operator="",

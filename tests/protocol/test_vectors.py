@@ -69,7 +69,7 @@ def test_ciphertext_is_reproduced(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", _of("aes"))
 def test_ciphertext_of_every_encoder_is_read(vector: Vector) -> None:
-    """Whoever encrypted it, and with whichever hex case, the plaintext comes out."""
+    """For every encoder and both hex cases, the plaintext comes out."""
     decrypted = decrypt(vector["expected"], _keys(vector))
 
     assert decrypted is not None
