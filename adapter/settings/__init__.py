@@ -1,4 +1,4 @@
-"""Settings are read here, once, and nowhere else; only `cli` and `app` look at them."""
+"""Reads the settings, once. Only `cli`, `app`, `wiring` and `sink_runner` use them; all other parts receive values."""
 
 from adapter.settings.groups import Settings
 from adapter.settings.loading import known_keys, load, variable

@@ -1,7 +1,7 @@
-"""What the settings alone give away: what a start still needs, and what is allowed and yet unwise.
+"""Checks settings that were read: which ones are missing for a start, and which are allowed but risky.
 
-Loading refuses what cannot be read; this judges what was read. `check` and the start of `run` show the same advice:
-problems stop a start, warnings are told. Refuses to look at anything but the settings.
+`loading` rejects settings that cannot be read. `check` and the start of `run` report the same issues: problems stop a
+start, warnings are logged. Does not look at anything but the settings.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from adapter.protocol.value_rules import OPERATOR, STORE_ID, URL
 from adapter.settings.groups import ENV_PREFIX, Settings
 
 JOB_SECONDS = 600.0
-"""ECPay issues in a scheduled job, within five minutes; doubled, as the contract's section 4 asks for."""
+"""ECPay issues in a scheduled job, within five minutes; doubled, as section 4 of the contract requires."""
 SESSION_SECONDS = (6.0, 1800.0)
-"""What brokers take as session time-out unless told otherwise (group.min/max.session.timeout.ms)."""
+"""Session time-outs that brokers accept by default (group.min/max.session.timeout.ms)."""
 TRANSACTION_MAX_SECONDS = 900.0
-"""What brokers take as transaction time-out unless told otherwise (transaction.max.timeout.ms)."""
+"""Longest transaction time-out that brokers accept by default (transaction.max.timeout.ms)."""
 CALLBACK_PORTS = (None, 80, 443)
 """ECPay calls back on these ports only (page 32155)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsIssue:
-    """One thing about one setting: `message` says what is so and what follows, `cure` what to do."""
+    """One issue with one setting: `message` describes it and its effect, `cure` says what to do."""
 
     level: Literal["problem", "warning"]
     key: str
@@ -38,7 +38,7 @@ class SettingsIssue:
 
 
 def check_settings(settings: Settings) -> tuple[SettingsIssue, ...]:
-    """All advice on these settings, problems and warnings mixed, by group."""
+    """Return all issues of these settings, problems and warnings mixed, by group."""
     return (
         *_operator(settings),
         *_merchants(settings),
@@ -66,7 +66,7 @@ def _operator(settings: Settings) -> Iterator[SettingsIssue]:
         yield _problem(
             "submit.operator",
             "submit.operator is not set, and ECTicket refuses every Issue without one.",
-            f"Set {variable} to the operator on record at ECTicket.",
+            f"Set {variable} to the operator that is registered at ECTicket.",
         )
     elif not OPERATOR.accepts(operator):
         yield _problem(
@@ -76,13 +76,13 @@ def _operator(settings: Settings) -> Iterator[SettingsIssue]:
         yield _problem(
             "submit.store_id",
             f"submit.store_id {STORE_ID.rule}; it is {store_id!r}.",
-            "Correct it, or leave it out: the head office then issues.",
+            "Correct it, or leave it out: then the head office issues.",
         )
     if 1 in settings.submit.retry_rtn_codes:
         yield _problem(
             "submit.retry_rtn_codes",
-            "submit.retry_rtn_codes lists 1, which means that tickets were taken in.",
-            "Take 1 out of the list, or every order would be issued again.",
+            "submit.retry_rtn_codes lists 1, which means that the request was accepted.",
+            "Remove 1 from the list, or every order would be issued again.",
         )
 
 
@@ -96,7 +96,7 @@ def _merchants(settings: Settings) -> Iterator[SettingsIssue]:
 
 
 def _waiting_times(settings: Settings) -> Iterator[SettingsIssue]:
-    """Lower waiting times trade safety for speed and lean on ECPay's uniqueness rule (contract, section 4)."""
+    """Lower waiting times trade safety for speed and rely on ECPay's uniqueness rule (contract, section 4)."""
     submit = settings.submit
     for key, seconds, then in (
         ("submit.reissue_after_seconds", submit.reissue_after_seconds, "issue an order a second time"),
@@ -105,10 +105,10 @@ def _waiting_times(settings: Settings) -> Iterator[SettingsIssue]:
         if seconds < JOB_SECONDS:
             yield _warning(
                 key,
-                f"{key} is {seconds:g}, less than ECPay's job takes at worst ({JOB_SECONDS:g} s, doubled to be safe): "
-                f"a job that runs late could make the adapter {then}; only ECPay's rule that a trade number is never "
-                "accepted twice stands in between.",
-                f"Set it to {JOB_SECONDS:g} or more, unless speed is worth it.",
+                f"{key} is {seconds:g}, less than ECPay's job may take ({JOB_SECONDS:g} s, doubled to be safe): "
+                f"if the job is late, the adapter could {then}; only ECPay's rule that a trade number is never "
+                "accepted twice prevents that.",
+                f"Set it to {JOB_SECONDS:g} or more, unless speed is worth the risk.",
             )
 
 
@@ -123,8 +123,8 @@ def _give_up(settings: Settings) -> Iterator[SettingsIssue]:
         if seconds >= give_up:
             yield _warning(
                 key,
-                f"{key} is {seconds:g}, and orders are given up after {give_up:g} s (submit.give_up_after_hours): "
-                "orders in doubt would be parked before they can be settled.",
+                f"{key} is {seconds:g}, and orders are parked after {give_up:g} s (submit.give_up_after_hours): "
+                "orders in doubt would be parked before they can be resolved.",
                 "Lower it, or raise submit.give_up_after_hours.",
             )
     on_the_wire = settings.provider.connect_timeout_seconds + settings.provider.timeout_seconds
@@ -133,8 +133,8 @@ def _give_up(settings: Settings) -> Iterator[SettingsIssue]:
             "submit.reissue_after_seconds",
             f"submit.reissue_after_seconds is {submit.reissue_after_seconds:g}, and one call may take {on_the_wire:g} "
             "s (provider.connect_timeout_seconds + provider.timeout_seconds): an order could be issued again while "
-            "its first call is still on its way.",
-            f"Set it above {on_the_wire:g}, better to {JOB_SECONDS:g}.",
+            "its first call is still running.",
+            f"Set it above {on_the_wire:g}; {JOB_SECONDS:g} is better.",
         )
 
 
@@ -144,8 +144,8 @@ def _confirming(settings: Settings) -> Iterator[SettingsIssue]:
         yield _warning(
             "confirm.first_query_seconds",
             f"confirm.first_query_seconds is {confirm.first_query_seconds:g} and confirm.delayed_after_seconds "
-            f"{confirm.delayed_after_seconds:g}: every issuance would be told as delayed before anybody asked.",
-            "Ask earlier, or tell of delay later.",
+            f"{confirm.delayed_after_seconds:g}: every issuance would be reported as delayed before the first query.",
+            "Lower confirm.first_query_seconds, or raise confirm.delayed_after_seconds.",
         )
     for key, seconds in (
         ("confirm.delayed_after_seconds", confirm.delayed_after_seconds),
@@ -154,8 +154,8 @@ def _confirming(settings: Settings) -> Iterator[SettingsIssue]:
         if seconds >= confirm.give_up_after_hours * 3600:
             yield _warning(
                 key,
-                f"{key} is {seconds:g}, and results are given up after {confirm.give_up_after_hours * 3600:g} s "
-                "(confirm.give_up_after_hours): a slow issuance would be parked without having been asked about again.",
+                f"{key} is {seconds:g}, and issuances are parked after {confirm.give_up_after_hours * 3600:g} s "
+                "(confirm.give_up_after_hours): a slow issuance would be parked without another query.",
                 "Lower it, or raise confirm.give_up_after_hours.",
             )
 
@@ -165,17 +165,17 @@ def _calls(settings: Settings) -> Iterator[SettingsIssue]:
     if grace < provider.timeout_seconds:
         yield _warning(
             "shutdown.grace_seconds",
-            f"shutdown.grace_seconds is {grace:g} and provider.timeout_seconds {provider.timeout_seconds:g}: a slow "
-            "call is cut off by a stop, and its order is then in doubt until the next owner has asked.",
+            f"shutdown.grace_seconds is {grace:g} and provider.timeout_seconds {provider.timeout_seconds:g}: a stop "
+            "cancels a slow call, and its order is then in doubt until the next owner has queried it.",
             "Set shutdown.grace_seconds above provider.timeout_seconds.",
         )
     address = _address(provider.base_url or "")
     if address and address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
         yield _warning(
             "provider.base_url",
-            f"provider.base_url is plain http to {address.hostname}: merchant numbers, times and TransCodes travel "
-            "unprotected.",
-            "Use https, unless this is a sandbox in a closed network.",
+            f"provider.base_url is plain http to {address.hostname}: merchant numbers, times and TransCodes are "
+            "sent unprotected.",
+            "Use https, unless this is a sandbox in a private network.",
         )
 
 
@@ -185,23 +185,23 @@ def _kafka(settings: Settings) -> Iterator[SettingsIssue]:
     if not least <= kafka.session_timeout_seconds <= most:
         yield _warning(
             "kafka.session_timeout_seconds",
-            f"kafka.session_timeout_seconds is {kafka.session_timeout_seconds:g}, and brokers take {least:g} to "
-            f"{most:g} unless told otherwise: they would refuse the adapter's consumers.",
-            "Stay within, or change the brokers' group.min/max.session.timeout.ms.",
+            f"kafka.session_timeout_seconds is {kafka.session_timeout_seconds:g}, and brokers accept {least:g} to "
+            f"{most:g} by default: they would reject the adapter's consumers.",
+            "Set it within this range, or change the brokers' group.min/max.session.timeout.ms.",
         )
     if kafka.transaction_timeout_seconds > TRANSACTION_MAX_SECONDS:
         yield _warning(
             "kafka.transaction_timeout_seconds",
-            f"kafka.transaction_timeout_seconds is {kafka.transaction_timeout_seconds:g}, and brokers take at most "
-            f"{TRANSACTION_MAX_SECONDS:g} unless told otherwise: they would refuse the adapter's producers.",
-            "Lower it; a stopped process holds up every reader for that long.",
+            f"kafka.transaction_timeout_seconds is {kafka.transaction_timeout_seconds:g}, and brokers accept at most "
+            f"{TRANSACTION_MAX_SECONDS:g} by default: they would reject the adapter's producers.",
+            "Lower it; a stopped process blocks every reader for that long.",
         )
     elif kafka.transaction_timeout_seconds < kafka.session_timeout_seconds:
         yield _warning(
             "kafka.transaction_timeout_seconds",
             f"kafka.transaction_timeout_seconds is {kafka.transaction_timeout_seconds:g} and "
             f"kafka.session_timeout_seconds {kafka.session_timeout_seconds:g}: the broker would abort the transactions "
-            "of a process that it still counts among the living.",
+            "of a process whose session has not expired.",
             "Set the transaction time-out above the session time-out.",
         )
 
@@ -215,7 +215,7 @@ def _callbacks(settings: Settings) -> Iterator[SettingsIssue]:
         yield _warning(
             "callbacks.enabled",
             "callbacks.public_url is set, so ECPay is asked to call it, but callbacks.enabled is false.",
-            "Enable callbacks, or take the URL away.",
+            "Enable callbacks, or remove the URL.",
         )
     if address is None or not URL.accepts(callbacks.public_url):
         yield _problem(
@@ -226,34 +226,34 @@ def _callbacks(settings: Settings) -> Iterator[SettingsIssue]:
     elif address.username is not None or address.password is not None:
         yield _problem(
             "callbacks.public_url",
-            "callbacks.public_url holds user info (before an @), which every Issue request would carry to ECPay.",
+            "callbacks.public_url holds user info (before an @), which every Issue request would send to ECPay.",
             "Leave it out.",
         )
     elif "?" in callbacks.public_url or "#" in callbacks.public_url:
         yield _problem(
             "callbacks.public_url",
-            "callbacks.public_url holds a ? or #: the receiver's paths are put behind it, and would be no paths then.",
-            "Leave off everything from there on.",
+            "callbacks.public_url holds a ? or #: the adapter appends its paths, and they would not be paths then.",
+            "Remove everything from there on.",
         )
     elif address.port not in CALLBACK_PORTS:
         yield _warning(
             "callbacks.public_url",
             f"callbacks.public_url names port {address.port}, and ECPay calls back on 80 and 443 only.",
-            "Leave the port out, and let an ingress bring the calls to callbacks.port.",
+            "Leave the port out, and let an ingress forward the calls to callbacks.port.",
         )
     elif address.scheme == "http":
         yield _warning(
             "callbacks.public_url",
-            "callbacks.public_url is plain http: whoever sees a notification on its way can send it again.",
-            "Use https, and let an ingress end the TLS.",
+            "callbacks.public_url is plain http: anyone who can read a notification in transit can send it again.",
+            "Use https, and let an ingress terminate TLS.",
         )
 
 
 def _address(url: str) -> SplitResult | None:
-    """The parts of an address, or None when it is none."""
+    """The parts of a URL, or None if it is not a URL."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises when it is none
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return None
     return parts

@@ -1,8 +1,8 @@
-"""Reading the settings: the only place that looks at the environment, the YAML file and the command line's values.
+"""Reads the settings from the environment, the YAML file and the command line. No other module reads them.
 
 Precedence, highest first: command line (`--set submit.operator=web`), environment (`ECTICKET_SUBMIT__OPERATOR`), secret
-files (see `merchants`), the YAML file (`--config` or `ECTICKET_CONFIG`), defaults. A key nobody knows is an error that
-names the nearest known one: a typo in a setting about money must never pass in silence.
+files (see `merchants`), the YAML file (`--config` or `ECTICKET_CONFIG`), defaults. An unknown key is an error
+that names the nearest known one: a typo in a setting about money must not be ignored.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
 
     `overrides` are the command line's, as dotted keys and texts (`{"submit.operator": "web"}`).
 
-    Raises SettingsError with one sentence per mistake.
+    Raises SettingsError with one sentence for each error.
     """
-    given, mistakes = _from_command_line(overrides or {})
-    problems = [*_wrong_variables(os.environ), *mistakes]
+    given, errors = _from_command_line(overrides or {})
+    problems = [*_wrong_variables(os.environ), *errors]
     if problems:
         raise SettingsError(*problems)
     config = config or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
@@ -48,7 +48,7 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
 
 
 def _above_files(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
-    """The ids of merchants and platforms in the sources that outrank the secret files."""
+    """Ids of the merchants and platforms in sources that take precedence over the secret files."""
     return {
         kind: frozenset(str(key) for source in sources for key in cast("Mapping[str, object]", source.get(kind, {})))
         for kind in ("merchants", "platforms")
@@ -58,17 +58,17 @@ def _above_files(*sources: Mapping[str, object]) -> dict[str, frozenset[str]]:
 def _read_file(path: Path) -> dict[str, object]:
     try:
         text = path.read_text(encoding="utf-8")
-        content, mistakes = read_yaml(text, Settings)
+        content, errors = read_yaml(text, Settings)
     except OSError as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}. Correct --config.") from error
     except UnicodeDecodeError:
         raise SettingsError(f"The settings file {path} is not UTF-8 text. Save it as UTF-8.") from None
     except UnreadableText as error:
         raise SettingsError(
-            f"The settings file {path} is not valid YAML: {error}. Texts with special characters belong in quotes."
+            f"The settings file {path} is not valid YAML: {error}. Put texts with special characters into quotes."
         ) from None
-    if mistakes:
-        raise SettingsError(*(f"The settings file {path}, {mistake}" for mistake in mistakes))
+    if errors:
+        raise SettingsError(*(f"The settings file {path}, {each}" for each in errors))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -77,25 +77,25 @@ def _read_file(path: Path) -> dict[str, object]:
 
 
 def _from_command_line(overrides: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
-    """Dotted keys as nested groups, and what is wrong with them.
+    """Return dotted keys as nested groups, and what is wrong with them.
 
-    A text stays the text that it is, whatever it looks like; it is only read further where a group or mapping belongs.
+    A text stays a text, whatever it looks like; it is parsed only if the setting is a group or a mapping.
     """
     tree: dict[str, object] = {}
     problems = []
     for key, text in overrides.items():
         if not _is_known(key):
-            problems.append(f"{key} is no setting.{_did_you_mean(key)}")
+            problems.append(f"{key} is not a setting.{_did_you_mean(key)}")
             continue
         try:
             _put(tree, key.split("."), _value(key, text))
-        except UnreadableText as mistake:
-            problems.append(f"--set {key}=...: {mistake}.")
+        except UnreadableText as error:
+            problems.append(f"--set {key}=...: {error}.")
     return cast("dict[str, object]", filled(tree, Settings)), problems
 
 
 def _value(key: str, text: str) -> object:
-    """What a text of the command line or the environment stands for. Raises UnreadableText."""
+    """The value of a text of the command line or the environment. Raises UnreadableText."""
     wanted: object | None = Settings
     for name in key.split("."):
         wanted = inside(wanted, name)
@@ -105,19 +105,19 @@ def _value(key: str, text: str) -> object:
 
 
 def _may_be_empty(key: str, wanted: object) -> bool:
-    """Lists, and texts that are empty unless something is set."""
+    """Whether it is a list, or a text with an empty default."""
     default = next((field.default for name, field, _ in known_keys() if name == key), None)
     return default == "" or shape_of(wanted) is Shape.LIST
 
 
 def _put(tree: dict[str, object], path: Sequence[str], value: object) -> None:
-    """Set one value of the tree. Raises UnreadableText where something else stands on the way."""
+    """Set one value of the tree. Raises UnreadableText if a group on the path is set to a text."""
     *groups, name = path
     branch = tree
     for group in groups:
         below = branch.setdefault(group, {})
         if not isinstance(below, dict):
-            raise UnreadableText(f"{group} is set to a text already, so nothing can stand below it")
+            raise UnreadableText(f"{group} is already set to a text, so it has no settings below it")
         branch = below
     branch[name] = value
 
@@ -159,7 +159,7 @@ def _did_you_mean(key: str) -> str:
 
 
 def _wrong_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """The variables that are no setting, that are empty, or that do not hold the mapping that they should."""
+    """The variables that are not a setting, are empty, or do not hold the mapping that they should."""
     for name in sorted(environment):
         if not name.startswith(ENV_PREFIX) or _from_kubernetes(name, environment):
             continue
@@ -171,12 +171,12 @@ def _wrong_variables(environment: Mapping[str, str]) -> Iterator[str]:
         if not _is_known(key):
             nearest = _nearest(key)
             hint = f" Did you mean {variable(nearest)}?" if nearest else " `settings reference` lists all."
-            yield f"The environment variable {name} is no setting.{hint}"
+            yield f"The environment variable {name} is not a setting.{hint}"
             continue
         try:
             _value(key, environment[name])
-        except UnreadableText as mistake:
-            yield f"The environment variable {name} cannot be used: {mistake}."
+        except UnreadableText as error:
+            yield f"The environment variable {name} cannot be used: {error}."
 
 
 _SERVICE_SUFFIX = re.compile(
@@ -185,7 +185,7 @@ _SERVICE_SUFFIX = re.compile(
 
 
 def _from_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether Kubernetes put this variable there for a Service called ecticket-something."""
+    """Whether Kubernetes set this variable for a Service called ecticket-something."""
     if "__" in name or not (match := _SERVICE_SUFFIX.search(name)):
         return False
     service = name[: match.start()]
@@ -193,18 +193,18 @@ def _from_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:
-    """One sentence per mistake, naming the setting and never its value: it may be a key."""
+    """One sentence for each error; it names the setting and never the value, which may be a key."""
     for mistake in error.errors(include_url=False, include_context=False):
         key = ".".join(str(part) for part in mistake["loc"])
         kind = mistake["type"]
         if kind == "extra_forbidden":
-            yield f"{key} is no setting.{_did_you_mean(key)}"
+            yield f"{key} is not a setting.{_did_you_mean(key)}"
         elif kind == "missing":
             yield f"{key} is missing."
         elif mistake["input"] is None:
             yield f"{key} has no value. Give it one, or leave it out."
         elif kind in ("model_type", "dict_type"):
-            yield f"{key} is a group of settings, and not a single value. Write its settings below it."
+            yield f"{key} is a group of settings, not a single value. Write its settings below it."
         else:
             message = mistake["msg"].removeprefix("Value error, ")
             hint = " Put the value in quotes." if kind == "string_type" else ""

@@ -1,10 +1,10 @@
-"""Which merchants there are, with keys that may change while the adapter runs.
+"""Finds merchants and their keys, which may change while the adapter runs.
 
 Keys come from the settings or from files `{secrets_dir}/merchants/{merchant_id}/hash_key` and `hash_iv` (likewise
 `platforms/`; an optional `platform_id` file binds a merchant to a platform, an optional `known_trade_no` file names a
-number that ECTicket has). Kubernetes swaps such files in place, so they are looked at again when a call needs them, at
-most once every few seconds. What the command line or the environment say of a merchant counts more than files, and
-files more than the settings file (contract, section 10).
+number that ECTicket has). Kubernetes swaps such files in place, so they are read again when a call needs them, at
+most once every few seconds. Command line and environment take precedence over these files, and these files over the
+settings file (contract, section 10).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOK_AGAIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What one look at settings and files found; `unread` are merchants whose keys are there and cannot be used now."""
+    """The result of one reading; `unread` are merchants whose keys exist and cannot be used now."""
 
     known: Mapping[str, Merchant]
     unread: frozenset[str]
@@ -38,7 +38,8 @@ class _Reading:
 class MerchantBook:
     """Finds a merchant's keys by its id.
 
-    `above_files` names the merchants and platforms (by `merchants` and `platforms`) whose settings outrank files.
+    `above_files` names the merchants and platforms (by `merchants` and `platforms`) whose settings take precedence over
+    files.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class MerchantBook:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All merchants that can be issued for, sorted."""
+        """All merchants for which the adapter can issue, sorted."""
         return tuple(sorted(self._current()))
 
     def find(self, merchant_id: str) -> Merchant | None:
-        """The merchant with its keys as they are now, or None when there is none of that id."""
+        """The merchant with its current keys, or None if there is none of that id."""
         return self._current().get(merchant_id)
 
     @property
@@ -76,7 +77,7 @@ class MerchantBook:
     def check(self) -> None:
         """Read everything once, so that a missing or malformed key stops the start and not an order.
 
-        Raises SettingsError with one sentence per mistake, never with a key.
+        Raises SettingsError with one sentence for each error, never with a key.
         """
         self._looked_at = float("-inf")
         self._current()
@@ -88,9 +89,9 @@ class MerchantBook:
         if now - self._looked_at >= LOOK_AGAIN_SECONDS:
             self._looked_at = now
             reading = self._read()
-            # Half-written while somebody swaps the files: for these merchants the keys read last still serve.
-            served = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
-            self._known = {**served, **reading.known}
+            # The files may be half-written now: for these merchants the keys that were read last are used.
+            kept = {key: merchant for key, merchant in self._known.items() if key in reading.unread}
+            self._known = {**kept, **reading.known}
             self._problems = reading.problems
         return self._known
 

@@ -1,8 +1,8 @@
-"""The own signing keys: from the setting `keys.signing_key` and the file `signing_key` in `secrets_dir`.
+"""Reads the adapter's own signing keys: from the setting `keys.signing_key` and the file `signing_key`.
 
-One key per line. The first one signs and every one is accepted, so a key is replaced without losing anything: add the
-new key as the second line, and when every process has read it, move it to the top. The file is read again while the
-adapter runs, as the merchants' files are.
+One key per line. The first one signs, and all are accepted. To replace a key, add the new one as the second line, and
+when every process has read it, move it to the top. The file, in `secrets_dir`, is read again while the adapter runs, as
+the merchants' files are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY_MIN_CHARACTERS: Final = 32
 
 
 class SigningKeyTexts:
-    """The texts of the own keys as they are now, those of the setting first; none if there is none."""
+    """Returns the current keys as texts, those of the setting first."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class SigningKeyTexts:
         self._read_at = float("-inf")
 
     def __call__(self) -> tuple[str, ...]:
-        """The keys now. While the file cannot be read, or holds a key that is too short, the keys read last count."""
+        """Return the current keys. If the file is unreadable or a key in it too short, the last ones stay."""
         now = self._monotonic()
         if now - self._read_at >= LOOK_AGAIN_SECONDS:
             self._read_at = now
@@ -46,7 +46,7 @@ class SigningKeyTexts:
         return tuple(dict.fromkeys((*self._setting, *self._from_file)))
 
     def check(self) -> None:
-        """Raises SettingsError for a key that is too short or a file that cannot be read; it never names a key."""
+        """Raise SettingsError for a key that is too short or a file that cannot be read. It never contains a key."""
         _ensure_long_enough(self._setting, "keys.signing_key")
         self._from_file = self._read()
 
@@ -58,8 +58,8 @@ class SigningKeyTexts:
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"The secret file {self._path} cannot be read: {why}.") from None
+            cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"The secret file {self._path} cannot be read: {cause}.") from None
         _ensure_long_enough(found, f"The secret file {self._path}")
         return found
 

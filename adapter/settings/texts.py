@@ -1,8 +1,8 @@
-"""Turns the texts of settings (the YAML file, JSON in a variable, `--set`) into values, guided by the settings' types.
+"""Converts the texts of settings (the YAML file, JSON in a variable, `--set`) into values, by the settings' types.
 
-YAML guesses what an unquoted word is: `0123` becomes 83, `off` becomes false, and the last of two equal keys wins in
-silence. The types of the settings say which of these guesses change the meaning, and the line is still known here. So
-they become one sentence each. Values are never quoted in a sentence, since they may be keys; names of keys are.
+YAML guesses what an unquoted word is: `0123` becomes 83, `off` becomes false, and the last of two equal keys wins
+silently. The types of the settings show which of these guesses change the meaning, and the line is still known here.
+Each becomes one sentence. A sentence may contain names of keys, and never values, which may be secret.
 
 Does not know which settings there are (`groups`) or where texts come from (`loading`).
 """
@@ -30,38 +30,42 @@ _READ_AS = {
     f"{_TAG}null": "nothing",
     f"{_TAG}timestamp": "a date",
 }
-"""What YAML makes of a word without quotes, by its tag."""
-_COMPLAINTS = (
+"""What YAML reads a word without quotes as, by tag."""
+_MESSAGES = (
     ("expected a single document", "a second document begins in line {line}; keep one document"),
     ("another document", "a second document begins in line {line}; keep one document"),
-    ("'<document start>'", "line {line} stands behind the end of the document; remove what is too much there"),
-    ("could not determine a constructor", "a tag (`!`) in line {line} is not known here; remove it"),
-    ("undefined alias", "an alias (`*`) in line {line} stands for nothing; no anchor (`&`) before it has this name"),
-    ("second occurrence", "an anchor (`&`) in line {line} has a name that is there already; give it another one"),
+    ("'<document start>'", "line {line} is after the end of the document; remove it"),
+    ("could not determine a constructor", "a tag (`!`) in line {line} is unknown; remove it"),
+    ("undefined alias", "an alias (`*`) in line {line} has no anchor (`&`) of its name before it"),
+    ("second occurrence", "an anchor (`&`) in line {line} has a name that is already used; rename it"),
     ("unhashable key", "a key in line {line} is a list or a mapping; a key is one word"),
-    ("mapping values are not allowed", "a colon in line {line} begins a value where none can stand; check the indents"),
+    (
+        "mapping values are not allowed",
+        "a colon in line {line} is where no value is allowed; check the indentation",
+    ),
     ("unexpected end of stream", "a quote that opens in line {begun} is never closed"),
     ("',' or '}'", "a brace (`{{`) that opens in line {begun} is not closed by line {line}, or a comma is missing"),
     ("',' or ']'", "a bracket (`[`) that opens in line {begun} is not closed by line {line}, or a comma is missing"),
-    ("character '\\t'", "a tab stands in line {line} where blanks belong"),
-    ("cannot start any token", "a word in line {line} begins with a character that YAML keeps for itself"),
-    ("unknown escape", "an escape (`\\`) between double quotes in line {line} is not known; use single quotes"),
-    ("expected <block end>", "line {line} is indented in another way than the lines above it"),
+    ("character '\\t'", "line {line} is indented by a tab; use spaces"),
+    ("cannot start any token", "a word in line {line} begins with a character that YAML reserves"),
+    ("unknown escape", "an escape (`\\`) between double quotes in line {line} is unknown; use single quotes"),
+    ("expected <block end>", "line {line} is not indented as the lines above it"),
     ("the node content", "a value is missing in line {line}"),
 )
-"""Parts of YAML's own complaints, and what we say instead: `line` is where it noticed, `begun` where it began."""
-_OTHER_COMPLAINT = "line {line} breaks a rule of YAML"
+"""Parts of YAML's own messages, and the text to use instead: `line` is where YAML noticed the error, `begun` where it
+begins."""
+_OTHER_MESSAGE = "line {line} breaks a rule of YAML"
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-"""Numbers that people and YAML read alike: no octal, no hexadecimal, no `1:30`, no `1_000`."""
+"""Numbers that people and YAML read in the same way: no octal, no hexadecimal, no `1:30`, no `1_000`."""
 
 
 class Shape(Enum):
-    """What a place in the tree of settings holds."""
+    """What a position in the tree of settings holds."""
 
     GROUP = auto()
     """A closed group of settings (a pydantic model)."""
     MAPPING = auto()
-    """Names of the user's own, such as merchants."""
+    """Keys that the user chooses, such as merchants."""
     LIST = auto()
     TEXT = auto()
     NUMBER = auto()
@@ -73,7 +77,7 @@ STRUCTURES = frozenset({Shape.GROUP, Shape.MAPPING})
 
 
 class UnreadableText(ValueError):
-    """A text is not the YAML or JSON that it should be; the message says where and never quotes it."""
+    """A text is not valid YAML or JSON; the message names the line and never quotes the text."""
 
 
 def shape_of(annotation: object) -> Shape:
@@ -98,7 +102,7 @@ def shape_of(annotation: object) -> Shape:
 
 
 def inside(annotation: object, name: str) -> object | None:
-    """The type of what stands below `name` in a group or mapping; None where nothing is known about it."""
+    """The type of the value at `name` in a group or mapping; None if it is unknown."""
     kind = _without_none(annotation)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         field = kind.model_fields.get(name)
@@ -107,12 +111,12 @@ def inside(annotation: object, name: str) -> object | None:
 
 
 def takes_none(annotation: object) -> bool:
-    """Whether the setting may be absent by saying so."""
+    """Whether the setting accepts None."""
     return get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation)
 
 
 def filled(value: object, annotation: object) -> object:
-    """The value with an empty mapping or list wherever all of a group, mapping or list is commented out."""
+    """The value, with an empty mapping or list wherever a whole group, mapping or list is commented out."""
     shape = shape_of(annotation)
     if value is None and shape in (*STRUCTURES, Shape.LIST) and not takes_none(annotation):
         return [] if shape is Shape.LIST else {}
@@ -122,15 +126,15 @@ def filled(value: object, annotation: object) -> object:
 
 
 def structure(text: str, annotation: object) -> object:
-    """The mapping or list that a text holds, as JSON or as YAML.
+    """Return the mapping or list in a text, as JSON or as YAML.
 
-    Raises UnreadableText with all that is wrong.
+    Raises UnreadableText with everything that is wrong.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except UnreadableText:
         raise
-    except ValueError:  # then it is YAML, as people write it on a command line: [a, b]
+    except ValueError:  # it may be YAML, as people write it on a command line: [a, b]
         value, problems = read_yaml(text, annotation)
     if problems:
         raise UnreadableText("; ".join(problem.rstrip(".") for problem in problems))
@@ -143,14 +147,14 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UnreadableText(f"the key {twice} is there twice; remove one")
+        raise UnreadableText(f"the key {twice} is set twice; remove one")
     return dict(pairs)
 
 
 def read_yaml(text: str, annotation: object) -> tuple[object, tuple[str, ...]]:
-    """The document and what is wrong in it, one sentence each, beginning with `line N: `.
+    """Return the document and what is wrong in it, one sentence each, beginning with `line N: `.
 
-    Raises UnreadableText for what is not YAML at all.
+    Raises UnreadableText if the text is not YAML.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -162,18 +166,18 @@ def read_yaml(text: str, annotation: object) -> tuple[object, tuple[str, ...]]:
     except yaml.YAMLError as error:
         raise UnreadableText(_why_unreadable(error)) from None
     except RecursionError:
-        raise UnreadableText("it is nested too deep") from None
+        raise UnreadableText("it is nested too deeply") from None
     except (ValueError, LookupError, AttributeError):  # a date such as 2026-02-30, !!int x, !!timestamp x
-        raise UnreadableText("a value in it is not what it looks like, such as a date that does not exist") from None
+        raise UnreadableText("it contains an impossible value, such as a date that does not exist") from None
 
 
 def _why_unreadable(error: yaml.YAMLError) -> str:
-    """The complaint in our own words: YAML's own are about tokens, and quote the text."""
+    """The reason in plain words: YAML's own messages are about tokens, and quote the text."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return "it holds a character that YAML does not allow"
-    complaint = getattr(error, "problem", None) or ""
-    sentence = next((ours for theirs, ours in _COMPLAINTS if theirs in complaint), _OTHER_COMPLAINT)
+        return "it contains a character that YAML does not allow"
+    message = getattr(error, "problem", None) or ""
+    sentence = next((text for part, text in _MESSAGES if part in message), _OTHER_MESSAGE)
     begun = getattr(error, "context_mark", None) or mark
     return sentence.format(line=mark.line + 1, begun=begun.line + 1)
 
@@ -184,9 +188,9 @@ def _line(node: yaml.Node) -> int:
 
 
 def _repeated(loader: yaml.SafeLoader, node: yaml.Node, above: frozenset[int], checked: set[int]) -> Iterator[str]:
-    """Keys that are in one mapping twice, at every level; and what contains itself."""
+    """Keys that a mapping has twice, at every level, and aliases that contain themselves."""
     if id(node) in above:
-        yield f"line {_line(node)}: an alias (*) stands inside what it refers to. Write it out."
+        yield f"line {_line(node)}: an alias (*) is inside of what it refers to. Write the value instead."
     if id(node) in above or id(node) in checked:
         return
     checked.add(id(node))
@@ -200,13 +204,13 @@ def _repeated(loader: yaml.SafeLoader, node: yaml.Node, above: frozenset[int], c
             if isinstance(key, yaml.ScalarNode):
                 name = key.value if key.tag == _MERGE_TAG else loader.construct_object(key)
                 if name in lines:
-                    yield f"lines {lines[name]} and {_line(key)}: the key {key.value} is there twice. Remove one."
+                    yield f"lines {lines[name]} and {_line(key)}: the key {key.value} is set twice. Remove one."
                 lines.setdefault(name, _line(key))
             yield from _repeated(loader, value, above, checked)
 
 
 def _misread(loader: yaml.SafeLoader, node: yaml.Node, annotation: object) -> Iterator[str]:
-    """Words that YAML reads as something else than the setting is; a choice that is meant is made one."""
+    """Words that YAML reads as another type than the setting's; an unambiguous choice is corrected instead."""
     shape = shape_of(annotation)
     if isinstance(node, yaml.MappingNode) and shape in STRUCTURES:
         loader.flatten_mapping(node)
@@ -233,7 +237,7 @@ def _misread_word(node: yaml.ScalarNode, shape: Shape, choices: Iterable[object]
     if node.tag == _NULL_TAG:
         return
     if shape is Shape.TEXT and node.tag in _READ_AS:
-        if node.value in choices:  # `off`, where off is one of few words: nothing else can be meant
+        if node.value in choices:  # `off` where off is one of the choices is unambiguous
             node.tag = _TEXT_TAG
         else:
             yield (
@@ -241,7 +245,7 @@ def _misread_word(node: yaml.ScalarNode, shape: Shape, choices: Iterable[object]
                 "setting is a text. Put it in quotes."
             )
     elif shape is Shape.NUMBER and node.tag in _READ_AS and not _PLAIN_NUMBER.fullmatch(node.value):
-        yield f"line {_line(node)}: YAML reads this number in another way than people do. Write it as a plain decimal."
+        yield f"line {_line(node)}: YAML does not read this number as people do. Write it as a plain decimal."
 
 
 def _choices(annotation: object) -> tuple[object, ...]:

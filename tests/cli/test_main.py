@@ -223,7 +223,7 @@ def test_a_process_exits_with_the_code() -> None:
     result = in_own_process("settings", "show", "--set", "nonsense=1")
 
     assert result.returncode == 2
-    assert result.stderr.startswith("ecticket-adapter: nonsense is no setting.")
+    assert result.stderr.startswith("ecticket-adapter: nonsense is not a setting.")
 
 
 def test_a_terminal_without_chinese_shows_the_rest() -> None:

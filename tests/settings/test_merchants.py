@@ -1,4 +1,4 @@
-"""The book of merchants: where keys come from, which of them count, and that nobody ever sees one."""
+"""Merchants: where keys come from, which of them count, and that no message shows one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IV = "vvvvvvvvvvvvvvv"
 
 
 class _Clock:
-    """A clock that moves when told."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -88,7 +88,7 @@ def test_a_secrets_folder_may_be_empty_or_absent(tmp_path: Path) -> None:
 
 
 def test_kubernetes_own_folders_are_no_merchants(tmp_path: Path) -> None:
-    """A mounted secret brings `..data` and its kin, and files beside the folders mean nothing."""
+    """A mounted secret has `..data` and similar entries, and files beside the folders have no meaning."""
     _write(tmp_path, "1")
     (tmp_path / "merchants" / "..data").mkdir()
     (tmp_path / "merchants" / "README").write_text("hello")
@@ -205,7 +205,7 @@ def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
     (tmp_path / "merchants" / "3" / "hash_iv").unlink()
     (_write(tmp_path, "4") / "hash_key").write_bytes(b"\xff" * 16)
     short = MerchantSettings.model_validate({"hash_key": "topsec", "hash_iv": f"{IV}1"})
-    book = MerchantBook({"1": short, "2": _keys(2, "nobody")}, {}, tmp_path)
+    book = MerchantBook({"1": short, "2": _keys(2, "absent")}, {}, tmp_path)
 
     with pytest.raises(SettingsError) as caught:
         book.check()
@@ -213,7 +213,7 @@ def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
     messages = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 4
     assert "merchant 1 are not usable: hash_key must be 16 ASCII characters, and it has 6" in messages
-    assert "Merchant 2 names platform nobody, for which no keys are set" in messages
+    assert "Merchant 2 names platform absent, for which no keys are set" in messages
     assert "hash_iv is missing" in messages
     assert "it is not UTF-8 text" in messages
     assert not any(key in messages for key in ("topsec", "sixteen-chars-no", KEY, IV))
@@ -221,7 +221,7 @@ def test_every_mistake_is_one_sentence_and_shows_no_key(tmp_path: Path) -> None:
 
 def test_only_merchants_that_cannot_be_read_are_missing() -> None:
     """A book that was never whole still finds those whose keys are good."""
-    book = MerchantBook({"1": _keys(1, "nobody"), "2": _keys(2)}, {})
+    book = MerchantBook({"1": _keys(1, "absent"), "2": _keys(2)}, {})
 
     assert book.ids == ("2",)
 

@@ -1,4 +1,4 @@
-"""The own signing keys: where they come from, which one signs, and that nobody ever sees one."""
+"""The own signing keys: where they come from, which one signs, and that no message shows one."""
 
 from __future__ import annotations
 
