@@ -1,9 +1,9 @@
-"""The running adapter: the only place where its parts are put together, started and stopped.
+"""Builds, starts and stops the running adapter.
 
-    run ──► admin and callback servers ──► wait for the broker ──► topics there? ──► stages ──► until SIGTERM ──► stop
+    run ──► admin and callback servers ──► wait for the broker ──► check topics ──► stages ──► until SIGTERM ──► stop
 
-A broker that is away is waited for, however long; topics that are missing, wrong settings and plugins that cannot be
-used stop the start with one sentence each.
+The adapter waits for an unavailable broker without a time limit. Missing topics, wrong settings and rejected plugins
+stop the start with one sentence each.
 """
 
 from __future__ import annotations
@@ -58,30 +58,30 @@ S = TypeVar("S")
 
 STAGES = ("submit", "confirm", "deliver", "receive")
 STUCK_AFTER_SECONDS = 60.0
-"""A loop that did not turn for so long is stuck; a restart helps."""
+"""A loop that did not run for so long is blocked; a restart helps."""
 STUCK_THREADS_MAX = 8
-"""Threads stuck in plugins' hooks at which a restart helps."""
+"""At so many threads stuck in plugins' hooks a restart helps."""
 GC_THRESHOLD = 20_000
-"""New objects at which the garbage collector looks at them; some megabytes."""
+"""New objects at which the garbage collector runs; some megabytes."""
 THREAD_SWITCH_SECONDS = 0.0005
-"""How long a thread may compute before another one that asks for the interpreter gets it; Python's default is 0.005.
+"""How long a thread may compute before a waiting thread gets the interpreter; Python's default is 0.005.
 
-The event loop takes turns with up to 32 hook threads. When all of them compute, the default holds the loop up for 6 s
-at a stretch, and its heartbeats with it; this value 1.5 s, and the hooks are not slower.
+The event loop shares the interpreter with up to 32 hook threads. When all of them compute, the default delays the loop
+and its heartbeats by up to 6 s; this value by 1.5 s, and the hooks are not slower.
 """
-_WARN_EVERY_SECONDS = 10.0
+_BROKER_WARNING_SECONDS = 10.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 utc_now: Clock = partial(datetime.now, UTC)
-"""The wall clock."""
+"""The time of the wall clock."""
 
 
 def run_until_stopped(settings: Settings, only: Collection[str] = STAGES) -> None:
     """Run the adapter until SIGTERM or SIGINT, and return once everything is committed and closed.
 
-    Raises SettingsError, PluginRefused or TopicsMissing when it cannot start.
+    Raises SettingsError, PluginRejected or TopicsMissing if it cannot start.
     """
     log.configure(style=settings.log.format, level=settings.log.level)
     asyncio.run(_run(settings, only))
@@ -100,10 +100,10 @@ async def _run(settings: Settings, only: Collection[str]) -> None:
 
 
 def _tune_gc() -> None:
-    """Let the garbage collector look seldom, and never again at what was imported and stays.
+    """Run the garbage collector rarely, and never over the objects of imported modules.
 
-    Hundreds of orders in flight hold so many objects that it starts all the time and finds nothing: it took 3 to 5 % of
-    the processor's time, and takes 1 % now.
+    Hundreds of orders in flight hold so many objects that it would run all the time and find nothing: it took 3 to 5 %
+    of the CPU time, and takes 1 % with these values.
     """
     gc.collect()
     gc.freeze()
@@ -118,12 +118,12 @@ class RunningStage(StageRunner, Protocol):
 
 
 class Adapter:
-    """One process's worth of the adapter."""
+    """The adapter of one process."""
 
     def __init__(self, settings: Settings, only: Collection[str] = STAGES, *, now: Clock = utc_now) -> None:
-        """Build every part; nothing is started yet.
+        """Build every part. Starts nothing.
 
-        Raises SettingsError and PluginRefused.
+        Raises SettingsError and PluginRejected.
         """
         unknown = sorted(set(only) - set(STAGES))
         if unknown or not only:
@@ -144,7 +144,7 @@ class Adapter:
         _log_plugins(self._hook_runner.plugins)
         sinks = wiring.make_sinks(self._hook_runner.plugins) if "deliver" in only else ()
         if set(only) == {"deliver"} and not sinks:
-            raise SettingsError("--only names deliver, and there is no sink. Set one up (docs/sinks.md).")
+            raise SettingsError("--only names deliver, but there is no sink. Set one up (docs/sinks.md).")
         self._sink_runner = SinkRunner(
             settings,
             sinks,
@@ -163,7 +163,7 @@ class Adapter:
         self._startup_problem: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set; raises what keeps the adapter from starting, or from going on."""
+        """Run until `stop` is set. Raises the error that prevents the start or ends a stage."""
         admin = WebServer(
             admin_app(self, self._metrics.registry),
             host=self._settings.admin.host,
@@ -187,11 +187,11 @@ class Adapter:
             await admin.stop()
 
     async def _wait_for_broker(self, stop: asyncio.Event) -> bool:
-        """Wait for the broker and look for the topics; False when the adapter is stopped meanwhile.
+        """Wait for the broker and check the topics; return False if the adapter is stopped meanwhile.
 
         Raises TopicsMissing.
         """
-        lines = LogThrottle(_WARN_EVERY_SECONDS)
+        lines = LogThrottle(_BROKER_WARNING_SECONDS)
         while not stop.is_set():
             try:
                 await self._check_topics()
@@ -213,7 +213,7 @@ class Adapter:
         missing = await kafka_topics.missing(self._connection, [spec.name for spec in specs])
         if missing:
             raise TopicsMissing(
-                f"Topics are missing: {', '.join(missing)}. Make them with `ecticket-adapter topics --create`."
+                f"Topics are missing: {', '.join(missing)}. Create them with `ecticket-adapter topics --create`."
             )
         for warning in await kafka_topics.warnings(self._connection, specs):
             _log.warning(warning)
@@ -280,11 +280,11 @@ class Adapter:
         )
 
     def _receive_stage(self) -> ReceiveStage | None:
-        """The callbacks' stage where it is wanted. Raises SettingsError when nothing would be left to do."""
+        """Return the callbacks' stage, if it is enabled. Raises SettingsError if no stage would be left to run."""
         settings, callbacks, observer = self._settings, self._settings.callbacks, self._metrics.callbacks
         if "receive" not in self._only or not callbacks.enabled:
             if set(self._only) == {"receive"}:
-                raise SettingsError("Nothing is to run: --only receive, and callbacks.enabled is false. Enable them.")
+                raise SettingsError("--only names receive, but callbacks.enabled is false. Enable callbacks.")
             return None
         publisher = KafkaPublisher(self._connection)
         receiver = Receiver(
@@ -304,7 +304,7 @@ class Adapter:
         )
 
     async def _run_engines(self, stop: asyncio.Event) -> None:
-        """Run the engines until stopped; if one of them ends by itself, stop the others and raise what it raised."""
+        """Run the engines until stopped. If one of them fails, stop the others and raise its error."""
         await self._sink_runner.start()
         running = [asyncio.create_task(engine.run()) for engine in self._engines.values()]
         stopping = asyncio.create_task(stop.wait())
@@ -324,7 +324,7 @@ class Adapter:
         beats = {name: engine.last_heartbeat for name, engine in self._engines.items()}
         beats["deliver"] = self._sink_runner.last_heartbeat
         stuck = [
-            f"the {name} loop has not turned for {now - beat:.0f} s"
+            f"the {name} loop has not run for {now - beat:.0f} s"
             for name, beat in beats.items()
             if now - beat > STUCK_AFTER_SECONDS
         ]
@@ -334,9 +334,9 @@ class Adapter:
         return stuck
 
     def readiness_problems(self) -> Sequence[str]:
-        """Reasons why no orders can be taken now; ECTicket's health is none of them.
+        """Reasons why no orders can be processed now. ECTicket's health is not one of them.
 
-        Nor is that of sinks, unless this process does nothing but deliver.
+        Neither is that of sinks, unless this process only delivers.
         """
         if self._startup_problem is not None:
             return [self._startup_problem]
@@ -344,7 +344,7 @@ class Adapter:
         return [f"the {name} stage {problem}" for name, engine in engines.items() for problem in _problems(engine)]
 
     def info(self) -> Mapping[str, object]:
-        """What runs here."""
+        """What runs in this process."""
         return {
             "version": _version(),
             "stages": {
@@ -359,7 +359,7 @@ class Adapter:
 
 
 def _problems(engine: StageRunner) -> Iterator[str]:
-    """What keeps this engine from taking records, with the cause where it is known."""
+    """Why this engine does not read records, with the cause if it is known."""
     causes = engine.problems
     if not engine.in_touch:
         yield ": ".join(("is out of touch with the brokers", *causes))
@@ -370,9 +370,9 @@ def _problems(engine: StageRunner) -> Iterator[str]:
 
 
 def _check_settings(settings: Settings) -> None:
-    """Stop for settings nothing can be issued with, and tell those that trade safety away.
+    """Log the warnings about settings.
 
-    Raises SettingsError.
+    Raises SettingsError for settings with which the adapter cannot issue.
     """
     issues = check_settings(settings)
     problems = [str(each) for each in issues if each.level == "problem"]
@@ -383,14 +383,14 @@ def _check_settings(settings: Settings) -> None:
 
 
 def _check_codecs() -> None:
-    """Log each codec that cannot be read: a batch in it would stop its partition."""
+    """Log each codec that cannot be read, because a batch in it would stop its partition."""
     for codec, cause in unreadable_codecs().items():
         _log.error("batches in this codec cannot be read", codec=codec, cause=cause, action=REPAIR_CODECS)
 
 
 def _log_plugins(plugins: PluginManager) -> None:
-    """Who is asked, in which order, and what about it will not stay."""
-    _log.info("plugins are asked in this order", plugins=[plugin.name for plugin in plugins.describe()])
+    """Log the plugins in the order in which they are called, and what they use that is deprecated."""
+    _log.info("plugins, in the order of calls", plugins=[plugin.name for plugin in plugins.describe()])
     for warning in plugins.warnings:
         _log.warning(warning)
 
@@ -419,7 +419,7 @@ def _confirm_policy(settings: Settings) -> ConfirmPolicy:
 
 
 def _fingerprint(settings: Settings, hook_runner: HookRunner) -> str:
-    """Everything that decides which numbers an order gets, and what is bought under each."""
+    """Hash of everything that decides which numbers an order gets and what is bought under each."""
     policy = wiring.plan_policy(settings)
     text = f"{hook_runner.fingerprint}/{planner_version()}/{policy.family}/{policy.derive}/{policy.prefix}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]

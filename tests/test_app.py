@@ -74,16 +74,17 @@ async def test_threads_stuck_in_hooks_make_the_adapter_no_longer_alive(plugin: P
     many = list(adapter.liveness_problems())
     sys.modules["ecticket_plugin_shop"].gate.set()
     async with asyncio.timeout(10):
-        while hook_runner.stuck_threads:  # noqa: ASYNC110  # the threads come back by themselves
+        while hook_runner.stuck_threads:  # noqa: ASYNC110  # the threads end by themselves
             await asyncio.sleep(0.001)
 
     assert few == []
-    assert many == [f"{STUCK_THREADS_MAX} threads are stuck in plugins' hooks"]
+    (problem,) = many
+    assert str(STUCK_THREADS_MAX) in problem
     assert adapter.liveness_problems() == []
 
 
 def test_the_start_logs_plugins_in_order_and_warnings(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only `plugins list` would tell, an operator might never read."""
+    """An operator might never run `plugins list`."""
     code = "from adapter import hookimpl\n@hookimpl\ndef map_item(line):\n    return None\n"
     monkeypatch.setattr(app, "_log", structlog.stdlib.get_logger())  # its own may be bound to an earlier configuration
 
@@ -93,11 +94,11 @@ def test_the_start_logs_plugins_in_order_and_warnings(plugin: Path, monkeypatch:
     (order,) = (entry for entry in logged if "plugins" in entry)
     assert order["plugins"] == ["shop", "builtin.sku_is_item_no", "log", "webhook"]
     warnings = [entry["event"] for entry in logged if entry["log_level"] == "warning"]
-    assert "plugins.disabled names 'shopp', but there is no such plugin. Did you mean 'shop'?" in warnings
+    assert any("'shopp'" in warning and "'shop'?" in warning for warning in warnings)
 
 
 def test_a_plugin_that_cannot_start_stops_the_adapter(plugin: Path) -> None:
-    """Wrong settings are the settings' mistake, a broken plugin is the plugin's; either way nothing runs."""
+    """Wrong settings and a broken plugin are different errors; with either the adapter does not start."""
     strict = """
         from pydantic import BaseModel
         from adapter import hookimpl
@@ -188,6 +189,7 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
 
     turns: list[float] = []
     before = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)  # Python's default; an earlier test may have started an adapter in this process
     monkeypatch.setattr(Adapter, "run", run)
     monkeypatch.setattr(app, "_tune_gc", lambda: None)
     try:
@@ -199,4 +201,4 @@ async def test_hooks_that_compute_leave_the_loop_its_turns(plugin: Path, monkeyp
         sys.setswitchinterval(before)
 
     assert turns == [pytest.approx(app.THREAD_SWITCH_SECONDS)]
-    assert before > app.THREAD_SWITCH_SECONDS
+    assert app.THREAD_SWITCH_SECONDS < 0.005

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": CORE | {"flows"},
     "settings": {"protocol"},
 }
-"""What each package may import besides itself, `errors`, `backoff` and the public names in `adapter/__init__.py`."""
+"""What each package may import besides itself, `errors`, `backoff` and the public names of `adapter`."""
 
 BUILDERS = {"app", "wiring", "sink_runner", "log"}
 """They put the packages above together."""

@@ -1,29 +1,28 @@
-"""Merchants' own code: which hooks there are, how plugins are found, checked, called and kept from doing harm.
+"""Plugins: which hooks there are, how plugins are found, checked and called, and how their failures are contained.
 
-A plugin decides what an order stands for and may look on; it never decides whether something is sent. Whatever it does
-wrong costs its own order a dead letter and nobody else anything.
+A plugin decides what an order stands for and may observe outcomes; it never decides whether a request is sent. If a
+plugin fails, that order goes to the dead letters; other orders are not affected.
 
-    hookspecs        the hooks, to be read by whoever writes a plugin
-    hooks            the same as a table, to be read by the machine
-    sinks            what a notification sink is, is handed and may raise
-    values           what hooks are given and answer beyond the issuance's own words
+    hookspecs        the hooks; the page that authors of plugins read
+    hooks            the same hooks as a table for the code
+    sinks            what a notification sink is, what it receives and what it may raise
+    values           the values that hooks receive and return, besides those of `issuance`
     sources          where plugins come from
-    validation       what a plugin may not be
-    plugin_settings  a plugin's own settings, held against its model
-    start_calls      what plugins do at start, within a time
-    manager          all plugins of a process, in the order in which they are asked
-    type_check       whether an answer is of the promised type, all the way down
+    validation       the rules that a plugin must follow
+    plugin_settings  a plugin's own settings, checked against its model
+    manager          all plugins of a process, in the order in which they are called
+    type_check       whether an answer has the promised type, in all its fields
     counters         calls, failures and seconds of each hook, for metrics
     invocation       one call of one hook: counted, checked, described when it fails
-    hook_time        what counts against a time budget
-    budgeted_workers worker threads with a time budget
-    order_hooks      an order's way through accept_order, map_item and shape_issue
+    hook_time        which time counts against a budget
+    bounded_threads  threads with time limits: for calls at start, for the hooks of orders, for a sink's loop
+    log_throttle     limits repeated log lines; flows and web use it, too
+    order_hooks      the hook calls of one order: parse_order, accept_order, map_item, shape_issue
     hook_runner      what the flows use
     provided_sinks   the sinks of all plugins, checked
-    daemon_executor  the threads that a sink has beside its own
-    sink_thread      the thread and loop that a sink runs on
+    sink_thread      the thread and event loop on which a sink runs
     builtin          the adapter's own mapping, through the same hooks
-    builtin_sinks    the adapter's own sinks, likewise
+    builtin_sinks    the adapter's own sinks, through the same hook
 
-The room refuses to know Kafka and settings; of HTTP only the webhook among the built-in sinks knows.
+Does not import Kafka or the settings.
 """

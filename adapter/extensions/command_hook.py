@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapter.errors import PluginRejected
-from adapter.extensions.start_calls import call_provider_hook
+from adapter.extensions.bounded_threads import call_provider_hook
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup
@@ -19,11 +19,11 @@ HOOK = "add_commands"
 def plugin_commands(
     plugins: PluginManager, name: str, *, cls: type[TyperGroup] | None = None
 ) -> tuple[TyperGroup, Implementation] | None:
-    """The group of a plugin's commands, of class `cls`, and the hook that added them; None for a plugin without.
+    """Return the group of a plugin's commands, of class `cls`, and the hook that added them; None if it has none.
 
     Raises PluginRejected with plugin, hook and cure.
     """
-    import typer  # takes a tenth of a second, and most processes need none of it
+    import typer  # the import takes 0.1 s, and most processes do not need it
     from typer.core import TyperGroup
     from typer.main import get_group
 
@@ -36,5 +36,6 @@ def plugin_commands(
     try:
         return get_group(cli), implementations[0]
     except Exception as error:
-        message = implementations[0].describe(f"adds what typer makes no command of: {type(error).__name__}: {error}")
+        problem = f"adds what typer cannot turn into a command: {type(error).__name__}: {error}"
+        message = implementations[0].describe(problem)
         raise PluginRejected(f"{message}. Fix the plugin, or put its name into plugins.disabled.") from error

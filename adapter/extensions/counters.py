@@ -1,4 +1,4 @@
-"""How often each plugin's hooks were called, how often they failed, and how long they took: for metrics."""
+"""Counts calls, failures and seconds of each plugin's hooks, for metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class HookCount:
     """Totals since start of one hook of one plugin; `seconds` is wall time inside the hook.
 
-    A hook that ran over its budget counts as called and failed, with the time that was waited for it.
+    A hook that exceeded its budget counts as called and failed, with the time that the adapter waited for it.
     """
 
     plugin: str

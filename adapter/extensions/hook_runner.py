@@ -1,10 +1,10 @@
-"""What the flows use of plugins: an order read, decided about, and its outcome told, without ever stopping the loop.
+"""Runs plugins for the flows: parses orders, decides about them and reports outcomes, without blocking the event loop.
 
-Merchants' hooks run in worker threads: parsing in one visit, since it yields the lane, everything else in a second one.
-Where no merchant's plugin has a say, nothing leaves the loop. Observers have a thread of their own, so that a slow one
-takes no time from orders.
+Merchants' hooks run in worker threads: parsing in one job, because it yields the lane, all others in a second one.
+If no merchant's plugin has the hook, the built-in ones run on the loop. Observers have a thread of their own, so that
+a slow one takes no time from orders.
 
-The facade belongs to the loop on which it is used.
+A `HookRunner` belongs to the loop on which it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from adapter.errors import HookFailed
-from adapter.extensions.budgeted_workers import BudgetedWorkers
+from adapter.extensions.bounded_threads import BudgetedWorkers
 from adapter.extensions.counters import HookCounters
 from adapter.extensions.invocation import HookCalls, Implementation
 from adapter.extensions.log_throttle import LogThrottle
@@ -31,28 +31,28 @@ from adapter.issuance.plan import Part
 T = TypeVar("T")
 
 BUDGET_SECONDS: Final = 2.0
-"""What all merchants' hooks of one order may take together, unless the settings say otherwise."""
+"""Default time limit of all merchants' hooks of one order together."""
 THREADS: Final = 32
-"""Worker threads for hooks: enough for hooks that wait, few enough for those that compute."""
+"""Worker threads: enough for hooks that wait, few enough for hooks that compute."""
 LOG_FAILURE_SECONDS: Final = 60.0
-"""A failing observer is logged at most so often, by plugin and hook."""
+"""Time between two log lines about a failing observer, by plugin and hook."""
 OBSERVER_BACKLOG: Final = 10_000
-"""Outcomes that may wait for observers; what comes beyond is not told to them, and counted as failed."""
+"""Outcomes that may wait for observers; further ones are dropped for them and count as failed."""
 
 
 _log = logging.getLogger(__name__)
 
 
 def log_failure(failure: HookFailed, withheld: int = 0) -> None:
-    """Log an observer's failure, which appears nowhere else, and how many were not logged since the last such line."""
-    _log.warning("%s%s", failure, f" It failed {withheld} times more since the last such line." if withheld else "")
+    """Log the failure of an observer, and how many were not logged since its last line."""
+    _log.warning("%s%s", failure, f" It failed {withheld} more times since the last such line." if withheld else "")
 
 
 class HookRunner:
-    """All plugins of this process, ready to be asked.
+    """Calls the hooks of all plugins of this process.
 
-    `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` hears of
-    every failure of an observer; a log that writes one a minute does where nobody else is named.
+    `parse_default` reads a record that no plugin knows; it is the last `parse_order`. `on_observer_failure` gets
+    every failure of an observer; by default a failing observer is logged once a minute.
     """
 
     def __init__(
@@ -77,30 +77,30 @@ class HookRunner:
 
     @property
     def fingerprint(self) -> str:
-        """Stands for all that turns a record into items: plugins, their versions, code and settings, the catalogue."""
+        """Hash of all that turns a record into items: plugins, their versions, code and settings, the catalogue."""
         return self._plugins.fingerprint
 
     @property
     def plugins(self) -> PluginManager:
-        """The plugins themselves, to be told about."""
+        """The plugins themselves, for reports."""
         return self._plugins
 
     @property
     def stuck_threads(self) -> int:
-        """Threads that are stuck in hooks now."""
+        """Number of threads that are stuck in hooks now."""
         return self._order_workers.stuck + self._observers.stuck
 
     async def parse(self, record: OrderRecord) -> Order | Ignore:
-        """The order a record tells of, or why a plugin ignores it.
+        """Return the order in a record, or why a plugin ignores the record.
 
-        Raises HookFailed, or whatever the default parser or a plugin says of the record (Unreadable and its kin).
+        Raises HookFailed, or the order error of the default parser or of a plugin, such as Unreadable.
         """
         parsed = await self._run_order_hooks(("parse_order",), partial(OrderHooks.parse, record=record))
         order = self._parse_default(record) if parsed is None else parsed
         return replace(order, received_at=order.received_at or record.timestamp) if isinstance(order, Order) else order
 
     async def prepare(self, order: Order, plan: Plan) -> Skip | tuple[Part, ...]:
-        """What is to be sent for an order that was never sent: its shaped parts, or why there is nothing to send.
+        """Return the shaped parts of an order that was never sent, or why there is nothing to send.
 
         Raises HookFailed, UnmappedItem and the other order errors of mapping, and what `plan` raises.
         """
@@ -109,7 +109,7 @@ class HookRunner:
         )
 
     async def parts(self, order: Order, plan: Plan) -> tuple[Part, ...]:
-        """The shaped parts alone: for an order that may have been sent, whose numbers must be known first.
+        """Return the shaped parts only: for an order that may have been sent, whose numbers must be known first.
 
         Raises as `prepare` does.
         """
@@ -118,14 +118,14 @@ class HookRunner:
         )
 
     async def accept(self, order: Order) -> Skip | None:
-        """Whether the order is to be skipped, asked alone once it is known that nothing was sent.
+        """Return whether to skip the order: called alone, once it is certain that nothing was sent.
 
         Raises as `prepare` does.
         """
         return await self._run_order_hooks(("accept_order",), partial(OrderHooks.accept, order=order))
 
     def settled(self, outcome: OrderOutcome) -> None:
-        """Tell the observers, in their own time. Never raises and never waits."""
+        """Report an outcome to the observers, on their own thread. Never raises and never waits."""
         for observer in self._implementations["order_settled"]:
             if len(self._notifications) >= OBSERVER_BACKLOG:
                 self.counters.add(observer.plugin, observer.hook.name, seconds=0.0, failed=True)
@@ -135,12 +135,12 @@ class HookRunner:
             task.add_done_callback(self._notifications.discard)
 
     async def observers_done(self) -> None:
-        """Let the observers hear what they have not heard yet, at most for two budgets."""
+        """Wait until the observers have got all outcomes, at most for two budgets."""
         if self._notifications:
             await asyncio.wait(self._notifications, timeout=2 * self._observers.budget_seconds)
 
     async def aclose(self) -> None:
-        """Let the observers hear what they have not heard yet, at most for two budgets; then end the idle threads."""
+        """Wait for the observers, at most for two budgets; then end the idle threads."""
         await self.observers_done()
         for task in self._notifications:
             task.cancel()
@@ -148,7 +148,7 @@ class HookRunner:
         self._observers.close()
 
     async def _run_order_hooks(self, hooks: tuple[str, ...], run: Callable[[OrderHooks], T]) -> T:
-        """One visit to a thread for all these hooks, or none where only built-in ones have a say."""
+        """Run all these hooks as one job in a worker thread; on the loop if only built-in plugins have them."""
         calls = HookCalls(self.counters)
         order_hooks = OrderHooks(self._implementations, calls)
         if self._merchant_hooks.isdisjoint(hooks):
@@ -172,5 +172,5 @@ class HookRunner:
 
 
 def _copy_for_observer(outcome: OrderOutcome) -> OrderOutcome:
-    """The outcome for one observer: what it does to `reference` reaches nobody else."""
+    """The outcome for one observer, which may change its copy of `reference`."""
     return replace(outcome, reference=copy.deepcopy(outcome.reference))

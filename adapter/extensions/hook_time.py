@@ -1,9 +1,9 @@
-"""What counts against a hook's budget: the CPU time of its thread, and the time in which it really blocks.
+"""Measures what counts against a hook's budget: the CPU time of its thread, and the time in which it really blocks.
 
-Wall time blames a plugin for what others do. A hook that needs 80 ms takes seconds while 31 others share the
+Wall time would count what others do. A hook that needs 80 ms takes seconds while 31 others share the
 interpreter with it, and any hook takes three seconds while its machine is suspended for three seconds.
 
-No system call says "this thread waits for the interpreter". Three facts together do:
+No system call reports "this thread waits for the interpreter". Three facts together do:
 
 * A thread that waits for the interpreter wakes up every few milliseconds (`sys.getswitchinterval`) and uses a little
   CPU time each time. A thread whose CPU clock stands still for longer is blocked: it sleeps, or waits for a network.
@@ -31,12 +31,12 @@ _NANOSECOND: Final = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """What passed between two looks at the hook threads, in seconds."""
+    """The time between two checks of the hook threads, in seconds."""
 
     wall: float
-    """By a steady clock."""
+    """By a monotonic clock."""
     planned: float
-    """How long it was meant to be."""
+    """Its planned length."""
     process_cpu: float
     """CPU time of all threads of the process."""
     queued: float = 0.0
@@ -46,7 +46,7 @@ class Span:
 
     @property
     def alive(self) -> float:
-        """How much of it the process certainly could run."""
+        """The time in which the process certainly could run."""
         return min(self.wall, self.planned + self.process_cpu)
 
 
@@ -62,15 +62,15 @@ class ThreadSpan:
 
 @dataclass(slots=True)
 class Spent:
-    """What one hook, or several called one after another in one thread, spent of the budget so far."""
+    """The part of the budget that one hook, or several in one thread one after another, have used so far."""
 
     seconds: float = 0.0
     _cpu: float = field(default=0.0)
 
     def add(self, span: Span, thread: ThreadSpan) -> None:
-        """Count a span.
+        """Add a span.
 
-        A thread that waits for a core is only known to have waited once it has one; then the wait is given back.
+        The wait for a core is known only when the thread has got one; then it is subtracted.
         """
         self._cpu += thread.cpu or 0.0
         self.seconds = max(self._cpu, self.seconds + _counted(span, thread) - thread.queued)
@@ -88,7 +88,7 @@ def _counted(span: Span, thread: ThreadSpan) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadClock:
-    """The clocks of one thread, to be read by others, also when it has ended."""
+    """The clocks of one thread; other threads may read them, also after it has ended."""
 
     cpu: Callable[[], float | None]
     """Its CPU seconds; None where they are not known."""
@@ -97,10 +97,10 @@ class ThreadClock:
 
 
 class HookClocks(Protocol):
-    """The clocks that budgets go by."""
+    """The clocks by which budgets are measured."""
 
     def wall(self) -> float:
-        """Seconds of a steady clock."""
+        """Seconds of a monotonic clock."""
         ...
 
     def process_cpu(self) -> float:

@@ -1,6 +1,6 @@
-"""The hooks as a table: what `hookspecs` says to people, read off it for the machine.
+"""The hooks as a table for the code, built from `hookspecs`.
 
-A new hook is added in `hookspecs` and nowhere else; arguments, kind and type of the answer are taken from there.
+To add a hook, change only `hookspecs`: its arguments, kind and type of answer are read from there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from adapter.extensions.hookspecs import HookKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One hook: its kind, the names of its arguments, the annotated type of its answer, and what is said about it.
-
-    `written` is how it is defined, types included. `deprecated` says what to do instead of using it at all, and
-    `deprecated_arguments` instead of taking some of what it is given.
-    """
+    """One hook."""
 
     name: str
     kind: HookKind
     arguments: tuple[str, ...]
     answer: object
+    """The annotated type of its answer."""
     documentation: str
     written: str
+    """Its definition, with types."""
     deprecated: str | None = None
+    """What to use instead of the hook."""
     deprecated_arguments: Mapping[str, str] = field(default_factory=dict)
+    """What to use instead of these arguments."""
 
     @property
     def signature(self) -> str:
@@ -41,14 +41,14 @@ class Hook:
 
 @cache
 def hooks() -> Mapping[str, Hook]:
-    """All hooks by name, in the order in which an order meets them."""
+    """All hooks by name, in the order in which they are called for an order."""
     return MappingProxyType({name: _hook(name, kind) for name, kind in hookspecs.KINDS.items()})
 
 
 def _hook(name: str, kind: HookKind) -> Hook:
     specification = getattr(hookspecs, name)
     signature = inspect.signature(specification)
-    marked = getattr(specification, f"{hookspecs.PROJECT}_spec")  # where pluggy's mark keeps what it was told
+    marked = getattr(specification, f"{hookspecs.PROJECT}_spec")  # where pluggy keeps the options of @hookspec
     return Hook(
         name=name,
         kind=kind,
@@ -68,9 +68,9 @@ def _written(name: str, signature: inspect.Signature) -> str:
 
 
 def _answer(specification: Callable[..., object]) -> object:
-    """The type of the answer alone: what is given is named, but not imported, where that takes long."""
+    """The type of the answer only: the types of arguments may take long to import."""
 
     class Annotated:
-        __annotations__ = {"return": specification.__annotations__["return"]}  # read at once
+        __annotations__ = {"return": specification.__annotations__["return"]}  # evaluated now
 
     return get_type_hints(Annotated, globalns=vars(hookspecs))["return"]

@@ -1,11 +1,11 @@
-"""One call of one hook of one plugin: counted, its answer checked, its failure blamed on plugin, hook and line.
+"""Calls one hook of one plugin: counts the call, checks the answer, and reports a failure with plugin, hook and line.
 
-pluggy's own caller is not used for calling: it does not say which plugin failed, and it cannot chain.
+pluggy's own caller is not used: it does not report which plugin failed, and it cannot chain.
 
-What a plugin's exception says is never repeated, since it may quote the order: `KeyError: '王小明'`. Its type and the
-line in the plugin are, which is enough to find the mistake, and the exception is not chained either, since a log would
-print it. The public errors are the exception: whoever raises those writes their text for people, an order error's for
-the dead letter, a SettingsError's for whoever starts the adapter.
+The text of a plugin's exception is never repeated, because it may quote the order: `KeyError: '王小明'`. The message
+has its type and the line in the plugin, which is enough to find the error. The exception is not chained, because a log
+would print it. The public errors are different: their text is written for the dead letter (order errors) or for the
+operator (SettingsError), and is repeated.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ ANSWERS: Final[tuple[type[OrderError], ...]] = (
     DoesNotFit,
     TradeNoMissing,
 )
-"""What a hook may raise on purpose: the order is parked for that reason, and nothing has failed."""
+"""What a hook may raise on purpose: the order is parked for that reason, and the call does not count as failed."""
 
 Check = Callable[[object], str | None]
-"""Looks at an answer of the right type, None apart: what else is wrong with it, as `returned ...`, or None."""
+"""Checks an answer of the right type that is not None; returns what is wrong, as `returned ...`, or None."""
 
 
-class ThreadAbandoned(Exception):  # nothing went wrong here: nobody waits for this thread any more
-    """Ends an abandoned thread at its next call; nobody sees it."""
+class ThreadAbandoned(Exception):  # not an error: no caller waits for this thread any more
+    """Ends an abandoned thread at its next call. It reaches no caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Implementation:
-    """One plugin's function for one hook; `arguments` are those it takes, in its own order."""
+    """One plugin's function for one hook; `arguments` are those that it takes, in its own order."""
 
     plugin: str
     built_in: bool
@@ -65,20 +65,20 @@ class Implementation:
 
     @property
     def named(self) -> str:
-        """Whose hook it is: "Plugin 'x': hook map_item(order, line)"."""
+        """The plugin and its hook: "Plugin 'x': hook map_item(order, line)"."""
         return f"Plugin '{self.plugin}': hook {self.hook.signature}"
 
     def describe(self, what: str) -> str:
-        """The sentence that blames this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
+        """A sentence about this plugin: "Plugin 'x': hook map_item(order, line) ..."."""
         return f"{self.named} {what}"
 
     def failed(self, what: str) -> HookFailed:
-        """The same as an error that parks the order."""
+        """The same sentence as an error that parks the order."""
         return HookFailed(self.describe(what), plugin=self.plugin, hook=self.hook.name)
 
 
 class HookCalls:
-    """The hook calls made for one order, one after another, perhaps in a worker thread that is given up meanwhile."""
+    """The hook calls of one order, one after another, in a thread that may be abandoned meanwhile."""
 
     def __init__(self, counters: HookCounters) -> None:
         self._counters = counters
@@ -87,7 +87,7 @@ class HookCalls:
         self._current: Implementation | None = None
 
     def call(self, implementation: Implementation, given: Mapping[str, object], check: Check | None = None) -> object:
-        """The plugin's answer, which is of the type the hook promises, in plain types, and passes `check`.
+        """Return the plugin's answer: of the type that the hook promises, in plain types, and accepted by `check`.
 
         Raises HookFailed, or one of `ANSWERS` as the plugin raised it.
         """
@@ -105,9 +105,9 @@ class HookCalls:
         return answer
 
     def timed_out(self, budget_seconds: float) -> HookFailed | None:
-        """Give the thread up, from outside: no further hook is called in it. Blames the merchant's hook called last.
+        """Abandon the thread: no further hook is called in it. Return a failure of the merchant's hook called last.
 
-        None, and nothing is given up, where no merchant's hook has been called yet: the machine was slow.
+        Returns None and abandons nothing if no merchant's hook was called yet: then the machine was slow.
         """
         with self._lock:
             culprit = self._current
@@ -116,13 +116,13 @@ class HookCalls:
             self._thread_abandoned = True
         self._counters.add(culprit.plugin, culprit.hook.name, seconds=budget_seconds, failed=True)
         return culprit.failed(
-            f"was at work when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
+            f"was running when the {budget_seconds * 1000:.0f} ms for the hooks of one order ran out. "
             "Make it a quick function of its arguments, without network or locks, or raise plugins.budget_ms. "
             f"{culprit.hook.kind.aftermath}"
         )
 
     def at_work(self) -> str | None:
-        """The merchant's hook called last: "Plugin 'x': hook map_item(order, line)"; None where none was called yet."""
+        """The merchant's hook called last: "Plugin 'x': hook map_item(order, line)"; None before the first."""
         with self._lock:
             return None if self._current is None else self._current.named
 
@@ -143,21 +143,21 @@ class HookCalls:
 def try_call(
     implementation: Implementation, given: Mapping[str, object], check: Check | None = None
 ) -> tuple[object, str | None]:
-    """What the plugin answers, in plain types, and None; or None and what is wrong: "raised KeyError at x.py line 12".
+    """Return the answer in plain types and None; or None and what is wrong: "raised KeyError at x.py line 12".
 
-    Raises one of `ANSWERS`, or SettingsError, where the hook may answer by it.
+    Raises one of `ANSWERS`, or SettingsError, if the hook may raise it.
     """
     arguments = [given[name] for name in implementation.arguments]
     try:
         return _checked(implementation.function(*arguments), implementation, check)
-    except BaseException as error:  # noqa: BLE001  # any mistake of a plugin, sys.exit() too, becomes a sentence
+    except BaseException as error:  # noqa: BLE001  # any error of a plugin, also sys.exit(), becomes a message
         if _is_answer(error, implementation):
             raise _plain_error(error, implementation) from None
         return None, f"raised {type(error).__name__}{place_in(implementation.function, error.__traceback__)}"
 
 
 def _answer(implementation: Implementation, given: Mapping[str, object], check: Check | None) -> object:
-    if implementation.built_in:  # ours: held by the type checker, and its failures are our bugs
+    if implementation.built_in:  # the adapter's own: type-checked, and a failure is a bug of the adapter
         return implementation.function(*(given[name] for name in implementation.arguments))
     answer, problem = try_call(implementation, given, check)
     if problem is None:
@@ -172,7 +172,7 @@ def _is_answer(error: BaseException, implementation: Implementation) -> bool:
 
 
 def _plain_error(error: BaseException, implementation: Implementation) -> BaseException:
-    """The answer as one of our own errors with a plain text that says something, since it is repeated to people."""
+    """The error as one of the adapter's own classes with a plain, non-empty text, because people read it."""
     if isinstance(error, SettingsError):
         return SettingsError(*map(str.__str__, error.problems))
     kind = next(each for each in ANSWERS if isinstance(error, each))
@@ -191,12 +191,12 @@ def _text(error: BaseException) -> str:
 
 
 def _with_sentence(error: BaseException, kind: type[OrderError], implementation: Implementation) -> OrderError:
-    """The answer with a sentence in place of the one that is missing: a dead letter must say where it comes from."""
+    """The error with a text in place of the missing one: a dead letter must name its cause."""
     place = place_in(implementation.function, error.__traceback__)
     return kind(
         implementation.describe(
-            f"raised {type(error).__name__}{place} and did not say why. Look at the order; and give the error a "
-            "sentence that says what is wrong with it."
+            f"raised {type(error).__name__}{place} without a text. Look at the order, and give the "
+            "error a sentence that explains what is wrong."
         )
     )
 
@@ -210,17 +210,17 @@ def _checked(answer: object, implementation: Implementation, check: Check | None
     if hook.kind is HookKind.OBSERVE:
         return None, None
     if answer is None and hook.kind is HookKind.CHAIN:
-        return None, f"returned None, but must return the {hook.arguments[-1]}, unchanged where nothing is to change"
+        return None, f"returned None, but must return the {hook.arguments[-1]}, unchanged if nothing is to change"
     answer, wrong = plain(answer, hook.answer)
     if wrong is not None:
-        return None, f"returned what it may not: {wrong}"
+        return None, f"returned a value that is not allowed: {wrong}"
     problem = check(answer) if check is not None and answer is not None else None
     return (answer, None) if problem is None else (None, problem)
 
 
 def place_in(function: Callable[..., object], traceback: TracebackType | None) -> str:
     """` at bundles.py line 12`: the innermost line in the file of the plugin's function, without its folder."""
-    code = getattr(inspect.unwrap(function), "__code__", None)  # a compiled one has none
+    code = getattr(inspect.unwrap(function), "__code__", None)  # a compiled function has none
     lines = []
     while code is not None and traceback is not None:
         if traceback.tb_frame.f_code.co_filename == code.co_filename:

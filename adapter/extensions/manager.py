@@ -1,10 +1,10 @@
-"""All plugins of a process: loaded one by one, each refused or taken, and put into the order in which they are asked.
+"""Loads all plugins of a process, accepts or rejects each, and puts them into the order in which they are called.
 
-pluggy keeps the marks and the order among merchants' plugins (`tryfirst`, `trylast`); calling is done elsewhere, since
-pluggy's caller does not say which plugin failed. Built-in plugins come last: the merchant's answer is first.
+pluggy keeps the marks and the order among merchants' plugins (`tryfirst`, `trylast`); `invocation` calls them, because
+pluggy's caller does not report which plugin failed. Built-in plugins come last, so the merchant's answer is first.
 
-All are loaded first, then each is configured, and only then is any of them asked anything. One refused plugin does not
-hide the others: `rejections` has them all, and `raise_if_rejected` stops a start.
+All plugins are loaded, then each is configured, and only then is any hook called. One rejected plugin does not hide
+the others: `rejections` has them all, and `raise_if_rejected` stops a start.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import BaseModel, PydanticUserError
 
 from adapter.errors import PluginRejected, SettingsError
 from adapter.extensions import hookspecs
+from adapter.extensions.bounded_threads import START_SECONDS, StillRunning, call_provider_hook, run_with_timeout
 from adapter.extensions.hooks import hooks
 from adapter.extensions.hookspecs import DECIDING, PROJECT
 from adapter.extensions.invocation import Implementation
@@ -34,51 +35,49 @@ from adapter.extensions.sources import (
     from_paths,
     installed,
 )
-from adapter.extensions.start_calls import START_SECONDS, StillRunning, call_provider_hook, run_with_timeout
 from adapter.extensions.suggestions import did_you_mean
 from adapter.extensions.validation import validate_plugin
 
 SECTIONS = "plugins.settings"
-"""The key below which each plugin has its section, by its name."""
+"""The key of the plugins' sections, each named as its plugin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginInfo:
-    """One plugin as `plugins list` shows it; `hooks` in the order in which an order meets them.
-
-    `settings_schema` is the JSON Schema of its settings, None where it declares no model.
-    """
+    """One plugin as `plugins list` shows it."""
 
     name: str
     version: str | None
     hooks: tuple[str, ...]
+    """In the order in which they are called for an order."""
     origin: PluginOrigin
     where: str
     settings_schema: Mapping[str, object] | None
+    """JSON Schema of its settings; None if it declares no model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSelection:
-    """Which plugins are wanted: the settings under `plugins`, as values.
-
-    `load_any` False starts with the built-in ones alone. `objects` are plugins by name that need not be found.
-    `settings` are the plugins' own sections, by name. `only` loads the plugin of that name and no other.
-    """
+    """Which plugins to load: the settings under `plugins`, as values."""
 
     load_any: bool = True
+    """False loads the built-in plugins only."""
     objects: Mapping[str, object] = field(default_factory=dict)
+    """Plugins by name that are given as objects and need not be found."""
     modules: tuple[str, ...] = ()
     paths: tuple[str | Path, ...] = ()
     disabled: frozenset[str] = frozenset()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """The plugins' own sections, by name."""
     only: str | None = None
+    """Loads the plugin of this name and no other."""
 
     def wants(self, source: Source) -> bool:
-        """Whether this one is to be loaded."""
+        """Whether to load this plugin."""
         return source.name not in self.disabled and self.only in (None, source.name)
 
     def sources(self) -> Iterator[Source]:
-        """Every plugin there is to load, in the order in which they are asked; disabled ones too."""
+        """Every plugin that is found, disabled ones too, in the order in which they are called."""
         if self.load_any:
             yield from from_objects(self.objects)
             yield from from_modules(self.modules)
@@ -88,7 +87,7 @@ class PluginSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRejection:
-    """A plugin that was not taken, and why: name, hook and cure. `by_settings`: its settings are wrong, and not it."""
+    """A plugin that was rejected, and why: name, hook and cure. `by_settings`: its settings are wrong, not its code."""
 
     name: str
     where: str
@@ -98,7 +97,7 @@ class PluginRejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
-    """`content` is what its answers may depend on beside its code: its settings, and what it says itself."""
+    """`content` is what its answers depend on besides its code: its settings and its own `content_fingerprint`."""
 
     source: Source
     plugin: object
@@ -111,12 +110,12 @@ class _Loaded:
 
 
 class PluginManager:
-    """The plugins of this process. Loading runs plugin code; afterwards nothing changes any more.
+    """The plugins of this process. Loading runs plugin code; afterwards nothing changes.
 
     `implementations` are the functions for each hook, in the order in which they are called. `merchant_hooks` are
     the hooks of plugins that are not built in.
 
-    Never raises for a plugin's mistake: see `rejections` and `raise_if_rejected`.
+    Does not raise for an error of a plugin: see `rejections` and `raise_if_rejected`.
     """
 
     def __init__(
@@ -143,16 +142,16 @@ class PluginManager:
 
     @property
     def rejections(self) -> tuple[PluginRejection, ...]:
-        """What was not taken, in the order in which it would have been asked."""
+        """The rejected plugins, in the order in which they would have been called."""
         return tuple(self._rejected)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Short and stable: changes when a plugin that decides about orders does, and not otherwise.
+        """A short hash that changes only if a plugin that decides about orders changes.
 
-        Its version, its code, its settings without secrets, and the content that it names count, and the order, since
-        the first answer does. Built-in plugins count by their code, not by the adapter's version, so that an upgrade
-        that maps as before changes nothing.
+        It covers the version, the code, the settings without secrets, the content that the plugin names, and the
+        order of plugins, because the first answer counts. Built-in plugins count by their code, not by the adapter's
+        version, so an upgrade that maps as before does not change it.
         """
         facts = [
             (
@@ -167,9 +166,9 @@ class PluginManager:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def raise_if_rejected(self) -> None:
-        """Do nothing, or raise the messages of all that was refused.
+        """Raise the messages of all rejected plugins; do nothing if there are none.
 
-        Raises PluginRefused, and SettingsError where nothing but settings is wrong.
+        Raises PluginRejected, or SettingsError if only settings are wrong.
         """
         messages = [rejection.message for rejection in self.rejections]
         if messages and all(rejection.by_settings for rejection in self.rejections):
@@ -178,7 +177,7 @@ class PluginManager:
             raise PluginRejected("\n".join(messages))
 
     def describe(self) -> tuple[PluginInfo, ...]:
-        """The plugins in the order in which they are asked."""
+        """The plugins in the order in which they are called."""
         return tuple(
             PluginInfo(
                 name=loaded.name,
@@ -198,10 +197,10 @@ class PluginManager:
                 _reject_second(source, taken)
                 taken[source.name] = source
                 self._register(source)
-            except PluginRejected as refused:
-                self._reject(source, str(refused))
+            except PluginRejected as rejected:
+                self._reject(source, str(rejected))
             except Exception as error:  # noqa: BLE001  # plugin code that runs while it is looked at
-                self._reject(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Mend it.")
+                self._reject(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Fix it.")
         for source in built_in:
             self._register(source)
 
@@ -225,12 +224,12 @@ class PluginManager:
             return run_with_timeout(self._start_seconds, source.load)
         except StillRunning:
             raise PluginRejected(
-                f"Plugin '{source.name}': loading {source.where} has not come back after {self._start_seconds:g} s. "
-                "Let it do at import no more than define things, or put its name into plugins.disabled."
+                f"Plugin '{source.name}': loading {source.where} did not return within {self._start_seconds:g} s. "
+                "Let it only define things at import, or put its name into plugins.disabled."
             ) from None
 
     def _configure(self, sections: Mapping[str, Mapping[str, object]]) -> None:
-        """Give each plugin its settings; one that cannot take them is no longer there."""
+        """Give each plugin its settings; drop those that do not accept them."""
         takers = tuple(self._in_order("configure"))
         loaded, self._loaded = self._loaded, []
         for each in loaded:
@@ -240,21 +239,21 @@ class PluginManager:
             except SettingsError as wrong:
                 message = "\n".join(f"Plugin '{each.name}': {problem}" for problem in wrong.problems)
                 self._drop(each, message, by_settings=True)
-            except PluginRejected as refused:
-                self._drop(each, str(refused))
-            except Exception as error:  # noqa: BLE001  # a settings model's own code, or a property of the plugin's
-                detail = f": {error.message}" if isinstance(error, PydanticUserError) else ""  # speaks of code alone
+            except PluginRejected as rejected:
+                self._drop(each, str(rejected))
+            except Exception as error:  # noqa: BLE001  # the code of a settings model or of a plugin's property
+                detail = f": {error.message}" if isinstance(error, PydanticUserError) else ""  # describes code only
                 raised = f"reading its settings raised {type(error).__name__}{detail}"
-                self._drop(each, f"Plugin '{each.name}': {raised}. Mend it, or put its name into plugins.disabled.")
+                self._drop(each, f"Plugin '{each.name}': {raised}. Fix it, or put its name into plugins.disabled.")
 
     def _configured(
         self, loaded: _Loaded, section: Mapping[str, object] | None, takers: Sequence[Implementation]
     ) -> _Loaded:
-        """Raises SettingsError, PluginRefused, and whatever the plugin's own code raises."""
+        """Raises SettingsError, PluginRejected, and what the plugin's own code raises."""
         facts = ""
         if takers:
             settings = read_section(f"{SECTIONS}.{loaded.name}", section or {}, _model(loaded.plugin))
-            facts = content(settings)  # before the plugin has its hands on them
+            facts = content(settings)  # before the plugin can change them
             for taker in takers:
                 call_provider_hook(taker, {"settings": settings}, seconds=self._start_seconds)
         elif section is not None:
@@ -270,7 +269,7 @@ class PluginManager:
         self._rejected.append(rejection)
 
     def _in_order(self, hook: str) -> Iterator[Implementation]:
-        """pluggy asks the last one registered first; here the first one named is, and built-in ones are last."""
+        """The reverse of pluggy's order: the plugin that is named first is called first, and built-in ones last."""
         built_in = {loaded.name for loaded in self._loaded if loaded.source.origin is PluginOrigin.BUILT_IN}
         place = {loaded.name: index for index, loaded in enumerate(self._loaded)}
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
@@ -285,7 +284,7 @@ class PluginManager:
             )
 
     def _deprecations(self) -> Iterator[str]:
-        """What merchants' plugins use that will not stay; pluggy warns too, but only their own tests show that."""
+        """What merchants' plugins use that is deprecated; pluggy warns too, but only tests show its warnings."""
         for found in self.implementations.values():
             for one in (each for each in found if not each.built_in):
                 if one.hook.deprecated is not None:
@@ -313,7 +312,7 @@ def _model(plugin: object) -> type[BaseModel] | None:
 
 
 def _named_content(loaded: _Loaded) -> str:
-    """Raises PluginRefused for what is no text: a method, say, is another one in every process."""
+    """Raises PluginRejected if it is no text: a method, for example, differs in every process."""
     named: object = getattr(loaded.plugin, "content_fingerprint", "")
     if not isinstance(named, str):
         raise PluginRejected(
@@ -324,7 +323,7 @@ def _named_content(loaded: _Loaded) -> str:
 
 
 def _unused_sections(sections: Iterable[str], sources: Iterable[Source]) -> Iterator[PluginRejection]:
-    """Sections of disabled plugins are fine: whoever disables one wants to enable it again."""
+    """Sections that belong to no plugin. Those of disabled plugins are allowed: they may be enabled again."""
     known = {source.name for source in sources}
     for name in sorted(set(sections) - known):
         cure = did_you_mean(name, known) or " Remove the section, or load the plugin."
@@ -336,6 +335,6 @@ def _unknown_disabled(disabled: Iterable[str], sources: Sequence[Source], built_
     known = {source.name for source in sources}
     for name in sorted(set(disabled) - known):
         if any(source.name == name for source in built_in):
-            yield f"plugins.disabled names '{name}', which is built in and stays."
+            yield f"plugins.disabled names '{name}', which is built in and cannot be disabled."
         else:
             yield f"plugins.disabled names '{name}', but there is no such plugin.{did_you_mean(name, known)}"

@@ -1,9 +1,8 @@
-"""An order's way through the hooks: accepted or not, mapped line by line, planned, each part's request shaped.
+"""Takes one order through the hooks: accepts it, maps it line by line, plans it, shapes the request of each part.
 
-Everything here is plain code without threads or clocks, so that it can run wherever the facade puts it. What could be
-changed at all (`reference` is the merchant's own JSON) is copied anew for each call: no plugin sees what another did to
-it, nor a hook what an earlier one did, since after a crash they are asked in another order and must answer the same.
-What plugins answer is checked for what they may not change.
+This is plain code without threads or clocks; `hook_runner` chooses the thread. `reference` is the merchant's own JSON
+and could be changed, so each call gets a new copy. No hook sees what an earlier one changed: after a crash hooks are
+called in another order and must answer the same. Answers are checked for changes that plugins may not make.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from adapter.issuance.plan import Part, PlannedItem
 from adapter.protocol.issue import IssueRequest, TicketInfo
 
 Plan = Callable[[Order, tuple[TicketItem, ...]], tuple[Part, ...]]
-"""Makes the parts of an order from its items; pure and quick. What it raises goes to the caller."""
+"""Makes the parts of an order from its items; pure and quick. Its exceptions reach the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderHooks:
-    """The hook calls that decide about one order, in the order in which they are made.
+    """The hook calls that decide about one order.
 
     `implementations` are the plugins' functions for each hook, in the order in which they are called.
     """
@@ -47,7 +46,7 @@ class OrderHooks:
     calls: HookCalls
 
     def parse(self, record: OrderRecord) -> Order | Ignore | None:
-        """The order as the first plugin that knows the record reads it, or why it ignores it; None where none does."""
+        """The order from the first plugin that knows the record, or why it ignores it; None if no plugin knows it."""
         plugin, answer = self._first("parse_order", beyond_bounds, record=record)
         if plugin is None:
             return None
@@ -99,7 +98,7 @@ class OrderHooks:
 
 
 def _copy_for_plugin(given: Mapping[str, object], plugin: Implementation) -> Mapping[str, object]:
-    """What is given, for this plugin's eyes: nothing it does to it reaches an event. Ours do nothing to it."""
+    """The arguments with a copy of `reference`, so that no plugin changes events. Built-in plugins change nothing."""
     order = given.get("order")
     if plugin.built_in or not isinstance(order, Order) or order.reference is None:
         return given
@@ -107,7 +106,7 @@ def _copy_for_plugin(given: Mapping[str, object], plugin: Implementation) -> Map
 
 
 def beyond_bounds(answer: object) -> str | None:
-    """Hold the order that a plugin parsed to the same bounds as one in the adapter's own format."""
+    """Check the order that a plugin parsed against the limits of the adapter's own format."""
     if isinstance(answer, Ignore):
         return None
     order = cast("Order", answer)
@@ -128,19 +127,19 @@ def beyond_bounds(answer: object) -> str | None:
 
 
 def _of_line(item: TicketItem, line: Line) -> TicketItem:
-    """The item; what it leaves open of `immediate` the line says."""
+    """The item, with the line's `immediate` if it has none itself."""
     return item if item.immediate is not None or line.immediate is None else replace(item, immediate=line.immediate)
 
 
 def _with_request(part: Part, request: IssueRequest, changes: Sequence[Change]) -> Part:
-    """The part with its shaped request; its items follow, so that events tell what is really asked for."""
+    """The part with its shaped request and items that match it, so that events show what is really requested."""
     entries = zip(part.items, part.request.ticket_info, request.ticket_info, strict=True)
-    items = tuple(_followed(*entry) for entry in entries)
+    items = tuple(_matching_item(*entry) for entry in entries)
     return replace(part, request=request, items=items, changes=(*part.changes, *changes))
 
 
-def _followed(item: PlannedItem, before: TicketInfo, after: TicketInfo) -> PlannedItem:
-    """The item as the shaped entry has it; days that a plugin has set do not move any more."""
+def _matching_item(item: PlannedItem, before: TicketInfo, after: TicketInfo) -> PlannedItem:
+    """The item as in the shaped request; days that a plugin has set no longer move."""
     kept = (before.start_date, before.expire_date) == (after.start_date, after.expire_date)
     return replace(
         item,
@@ -152,7 +151,7 @@ def _followed(item: PlannedItem, before: TicketInfo, after: TicketInfo) -> Plann
 
 
 def forbidden_change(before: IssueRequest, after: object) -> str | None:
-    """Number, merchant and quantities decide what is asked for and bought: they belong to the plan alone."""
+    """Merchant, trade number and quantities decide what is bought: only the plan sets them."""
     after = cast("IssueRequest", after)
     kept: Mapping[str, tuple[object, object]] = {
         "merchant": (before.merchant_id, after.merchant_id),
@@ -160,7 +159,7 @@ def forbidden_change(before: IssueRequest, after: object) -> str | None:
         "quantities": (_quantities(before), _quantities(after)),
     }
     changed = [what for what, (old, new) in kept.items() if old != new]
-    return f"changed the {' and the '.join(changed)}, which it may not" if changed else None
+    return f"changed the {' and the '.join(changed)}, which is not allowed" if changed else None
 
 
 def _quantities(request: IssueRequest) -> tuple[int, ...]:

@@ -1,9 +1,7 @@
-"""A plugin's own settings: its section `plugins.settings.<name>`, held against the model that it declares.
+"""Validates a plugin's own settings: its section `plugins.settings.<name>` against the model that it declares.
 
-What is said of a mistake names the key and never the value, which may be a secret. So the words of a plugin's own
-validators are not repeated, since they may quote it; the field's description is, since it is written for people.
-
-Refuses to know where settings come from.
+A message names the key and never the value, which may be a secret. The texts of a plugin's own validators may quote
+the value, so they are not repeated; the field's description is, because it is written for people.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _CONTAINERS: Final[Mapping[str, type]] = {
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), list),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), dict),
 }
-"""Mistakes that say that a list or a mapping belongs here, and what an empty one is."""
+"""pydantic's errors for a missing list or mapping, each with the type of an empty one."""
 _OWN_MESSAGES: Final = {
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
     *("too_short", "too_long", "string_too_short", "string_too_long", "string_pattern_mismatch"),
@@ -37,16 +35,16 @@ _OWN_MESSAGES: Final = {
     *("bool_parsing", "int_parsing", "int_from_float", "float_parsing", "decimal_parsing", "date_parsing"),
     *("time_parsing", "time_delta_parsing", "datetime_parsing", "timezone_aware", "url_parsing", "url_scheme"),
 }
-"""Mistakes of which pydantic's own words tell without the value. All others may quote it, or are a validator's."""
+"""Errors whose pydantic message does not contain the value. All others may quote it, or come from a validator."""
 
 
 def read_section(key: str, section: Mapping[str, object], model: type[BaseModel] | None) -> object:
-    """What `configure` is given: the validated model, or a read-only mapping where the plugin declares none.
+    """Return what `configure` receives: the validated model, or a read-only mapping if the plugin declares none.
 
-    A key that the model does not know is a mistake, unless the model itself says what is to become of such keys
-    (`extra` in its `model_config`). `key` is the section's own, `plugins.settings.bundles`.
+    A key that the model does not know is an error, unless the model decides about such keys itself (`extra` in its
+    `model_config`). `key` is the section's own, `plugins.settings.bundles`.
 
-    Raises SettingsError with one sentence for each mistake.
+    Raises SettingsError with one sentence for each error.
     """
     if model is None:
         return MappingProxyType({name: _read_json(copy.deepcopy(value)) for name, value in section.items()})
@@ -58,10 +56,10 @@ def read_section(key: str, section: Mapping[str, object], model: type[BaseModel]
 
 
 def _validated(section: Mapping[str, object], model: type[BaseModel]) -> BaseModel:
-    """The model of the section.
+    """Return the model of the section.
 
-    A variable or `--set` says everything as a text, also a list or a mapping: the text is read where the model wants
-    one. A nested group whose lines are all commented out is an empty one.
+    A variable or `--set` gives every value as a text, also a list or a mapping: the text is parsed where the model
+    expects one. A nested group whose lines are all commented out is an empty one.
 
     Raises ValidationError.
     """
@@ -80,12 +78,12 @@ def _validated(section: Mapping[str, object], model: type[BaseModel]) -> BaseMod
 
 
 def _read_at(section: dict[str, object], path: Sequence[int | str], given: object, empty: type | None) -> bool:
-    """Put a list or mapping where the model wants one and there is a text or nothing; False where that is not so."""
+    """Replace a text or None by the list or mapping that the model expects there; False if that is not possible."""
     value = None if empty is None else empty() if given is None else _read_structure(given)
     branch: object = section
     for step in path[:-1]:
         try:
-            branch = branch[step]  # type: ignore[index]  # a path that cannot be walked, as through a union, raises
+            branch = branch[step]  # type: ignore[index]  # raises for a path that does not exist, such as one through a union
         except (KeyError, IndexError, TypeError):
             return False
     if value is None or not isinstance(branch, dict | list):
@@ -95,7 +93,7 @@ def _read_at(section: dict[str, object], path: Sequence[int | str], given: objec
 
 
 def _read_structure(given: object) -> object | None:
-    """The list or mapping that a text holds as JSON, or as YAML: `[a, b]`. None where it holds neither."""
+    """The list or mapping in a text, as JSON or as YAML: `[a, b]`. None if there is neither."""
     read = _read_json(given)
     if isinstance(read, str):
         try:
@@ -106,7 +104,7 @@ def _read_structure(given: object) -> object | None:
 
 
 def _read_json(value: object) -> object:
-    """The list or object that a text is as JSON; everything else as it is."""
+    """The list or object in a JSON text; any other value unchanged."""
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return value
     try:
@@ -116,20 +114,20 @@ def _read_json(value: object) -> object:
 
 
 def content(settings: object) -> str:
-    """What a plugin's answers may depend on, as a text that is the same in every process; without secrets.
+    """The settings on which a plugin's answers may depend, as a text that is equal in every process; without secrets.
 
-    A secret that is changed, as secrets are, does not change which tickets an order becomes.
+    Secrets are rotated, and that does not change which tickets an order becomes.
     """
     return json.dumps(_facts(settings), sort_keys=True)
 
 
 def schema(model: type[BaseModel] | None) -> Mapping[str, object] | None:
-    """The JSON Schema of the settings; None without a model, or where its types have no schema."""
+    """The JSON Schema of the settings; None without a model, or if its types have no schema."""
     if model is None:
         return None
     try:
         return model.model_json_schema()
-    except Exception:  # noqa: BLE001  # a model's own code takes part, and a listing must not fail with it
+    except Exception:  # noqa: BLE001  # a model's own code may raise, and a listing must not fail because of it
         return None
 
 
@@ -149,30 +147,30 @@ def _facts(value: object) -> object:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
-        return f"{value.__module__}.{value.__qualname__}"  # a function shows where it lies in memory
+        return f"{value.__module__}.{value.__qualname__}"  # the text of a function contains its address
     kind = type(value)
-    nameless = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__  # shows where it lies in memory
+    nameless = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__  # their text contains an address
     return kind.__qualname__ if nameless else str(value)
 
 
 def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
     steps = mistake["loc"]
-    place = ".".join((key, *map(str, steps)))
+    path = ".".join((key, *map(str, steps)))
     kind = mistake["type"]
     if kind == "missing":
-        return f"{place} is missing, and the plugin does not work without it.{_description(steps, model)} Set it."
+        return f"{path} is missing, and the plugin does not work without it.{_description(steps, model)} Set it."
     if kind == "extra_forbidden":
         known = tuple(_keys(model))
         near = did_you_mean(".".join(str(step) for step in steps if not isinstance(step, int)), known)
-        return f"{place} is no setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
+        return f"{path} is no setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
     if kind in _OWN_MESSAGES:
         message = mistake["msg"]
-        return f"{place}: {message[:1].lower()}{message[1:]}.{_description(steps, model)} Correct it."
-    return f"{place} is refused by the plugin's own check.{_description(steps, model)} Correct it."
+        return f"{path}: {message[:1].lower()}{message[1:]}.{_description(steps, model)} Correct it."
+    return f"{path} is refused by the plugin's own check.{_description(steps, model)} Correct it."
 
 
 def _description(steps: Sequence[int | str], model: type[BaseModel]) -> str:
-    """` It is: the shop's token.` from the description of the setting, where it has one."""
+    """` It is: the shop's token.`, from the description of the setting, if it has one."""
     for name, field in model.model_fields.items() if steps else ():
         if steps[0] in (name, field.alias, field.validation_alias) and field.description:
             return f" It is: {field.description.rstrip('.')}."
@@ -180,7 +178,7 @@ def _description(steps: Sequence[int | str], model: type[BaseModel]) -> str:
 
 
 def _keys(model: type[BaseModel], above: tuple[type[BaseModel], ...] = (), prefix: str = "") -> Iterator[str]:
-    """The keys as they are written, `retries` and `server.port`."""
+    """The keys as users write them, `retries` and `server.port`."""
     for name, field in model.model_fields.items():
         alias = field.validation_alias or field.alias
         key = prefix + (alias if isinstance(alias, str) else name)

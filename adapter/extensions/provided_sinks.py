@@ -1,7 +1,7 @@
-"""The sinks that plugins provide: asked for once at start, checked, and named with their plugin.
+"""Gets the sinks of all plugins, once at start, and checks them.
 
-What is wrong with one stops the start, naming plugin, hook and cure: afterwards it would cost events, or call another
-sink's consumer group its own.
+An error in one stops the start, with plugin, hook and cure: later it would lose events, or share the consumer group of
+another sink.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from adapter.errors import PluginRejected
+from adapter.extensions.bounded_threads import call_provider_hook
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.sinks import Sink
-from adapter.extensions.start_calls import call_provider_hook
 
 HOOK: Final = "notification_sinks"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvidedSink:
-    """A sink, and the plugin that it is of."""
+    """A sink and its plugin."""
 
     name: str
     plugin: str
@@ -31,25 +31,24 @@ class ProvidedSink:
 
 
 def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
-    """All sinks of these plugins, in the order in which they are asked.
+    """Return all sinks of these plugins, in the order in which the plugins are called.
 
-    Raises PluginRefused with a sentence for each mistake.
+    Raises PluginRejected with a sentence for each error.
     """
     found: dict[str, ProvidedSink] = {}
     problems: list[str] = []
     for implementation in plugins.implementations[HOOK]:
         try:
-            answer = cast(
-                "Sequence[object]", call_provider_hook(implementation, {})
-            )  # of the hook's type: a list or a tuple
-        except PluginRejected as refused:
-            problems.append(str(refused))
+            # The hook's type is checked: a list or a tuple.
+            answer = cast("Sequence[object]", call_provider_hook(implementation, {}))
+        except PluginRejected as rejected:
+            problems.append(str(rejected))
             continue
-        for place, sink in enumerate(answer):
-            mistakes = [implementation.describe(what) for what in _problems(sink, f"sink {place + 1}", found)]
-            problems.extend(mistakes)
-            if not mistakes:
-                known = cast("Sink", sink)  # _problems has looked at every attribute that a Sink has
+        for number, sink in enumerate(answer, 1):
+            wrong = [implementation.describe(what) for what in _problems(sink, f"sink {number}", found)]
+            problems.extend(wrong)
+            if not wrong:
+                known = cast("Sink", sink)  # _problems has checked every attribute of a Sink
                 found[known.name] = ProvidedSink(name=known.name, plugin=implementation.plugin, sink=known)
     if problems:
         raise PluginRejected("\n".join(problems))
@@ -57,7 +56,7 @@ def provided_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
 
 
 def _problems(sink: object, which: str, taken: dict[str, ProvidedSink]) -> Iterator[str]:
-    """What is wrong with a sink, each as the rest of a sentence that begins with plugin and hook."""
+    """What is wrong with a sink; each is the end of a sentence that begins with plugin and hook."""
     if inspect.isclass(sink):
         yield f"gave the class {sink.__name__} as {which}. Give an object: {sink.__name__}()."
         return
@@ -94,7 +93,7 @@ def _is_asynchronous(function: object) -> bool:
 
 def _takes(function: object, count: int) -> bool:
     try:
-        inspect.signature(cast("type", function)).bind(*range(count))  # a callable, as every caller has seen
+        inspect.signature(cast("type", function)).bind(*range(count))  # the caller has checked that it is callable
     except (TypeError, ValueError):
         return False
     return True

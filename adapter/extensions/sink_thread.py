@@ -1,17 +1,16 @@
-"""The thread and event loop of one sink: whatever a sink does there, nobody else's loop stands still.
+"""Runs one sink on a thread and event loop of its own, so that it cannot block any other loop.
 
-A delivery is handed over, and waited for no longer than its time. What runs longer is cancelled and given up; a sink
-that blocks its loop, or does not let itself be cancelled, keeps it for as long as it likes. So deliveries that were
-given up and have not ended are counted (`stuck`), and when there are too many, the sink is not called until one of
-them has. A sink that ends its loop (`sys.exit` in a task of its own, `loop.stop()`) gets another one, and what was
-under way has failed. The thread is a daemon, and so are those of `asyncio.to_thread`: a stuck one never holds up the
-exit.
+The caller waits for a delivery no longer than the time-out; then the delivery is cancelled. A sink that blocks its
+loop or ignores the cancellation keeps the delivery open. `stuck` counts such deliveries, and when there are too many,
+the sink is not called until one of them has ended. A sink that ends its loop (`sys.exit` in a task of its own,
+`loop.stop()`) gets another one, and its open deliveries have failed. The thread and those of `asyncio.to_thread` are
+daemons, so a stuck one does not delay the exit.
 
-State is only ever touched on the loop that calls `deliver`, and what runs on the sink's loop reports there by
-`call_soon_threadsafe`. Hence no lock.
+Only the loop that calls `deliver` touches the state; the sink's loop reports to it by `call_soon_threadsafe`. So there
+is no lock.
 
-Whatever a sink raises becomes a value that says why. The text of an exception is not told, since it may quote what the
-sink was given or holds; that of `NotDelivered` and its kin is, since whoever raises those writes it for that.
+Every exception of a sink becomes a value with a reason. The text of the exception is not used, because it may quote
+what the sink received or holds; the texts of `NotDelivered`, `RetryAfter` and `Undeliverable` are written for it.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from adapter.extensions.daemon_executor import DaemonExecutor
+from adapter.extensions.bounded_threads import DaemonExecutor
 from adapter.extensions.invocation import place_in
 from adapter.extensions.provided_sinks import ProvidedSink
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undeliverable
 
 CLOSE_SECONDS: Final = 2.0
-"""What a sink's `aclose` may take."""
+"""Time limit of a sink's `aclose`."""
 RESTART_SECONDS: Final = 0.1
-"""How long a sink whose loop has ended is without one."""
+"""Pause before a sink whose loop has ended gets another one."""
 
 
 class DeliveryOutcome(StrEnum):
@@ -47,19 +46,19 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
-    """What came of one attempt; for one that failed, `reason` is the end of a sentence that begins with the sink.
-
-    `pause_seconds`: the sink asked to be left alone for so long. `permanent`: trying again is.
-    """
+    """The result of one attempt."""
 
     outcome: DeliveryOutcome
     reason: str = ""
+    """Of a failure: the end of a sentence that begins with the sink."""
     pause_seconds: float | None = None
+    """The sink asked for no further call for so long."""
     permanent: bool = False
+    """A retry would fail as well."""
 
     @property
     def failed(self) -> bool:
-        """Whether the event has still to be delivered."""
+        """Whether the event is still to be delivered."""
         return self.outcome in (DeliveryOutcome.FAILED, DeliveryOutcome.TIMED_OUT)
 
 
@@ -68,19 +67,19 @@ LOOP_ENDED: Final = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="ende
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SinkLoop:
-    """One loop of a sink's, and what ends it in good order."""
+    """One event loop of a sink, and the event that ends it cleanly."""
 
     loop: asyncio.AbstractEventLoop
     closing: asyncio.Event
 
     def call_soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call the function there, unless the loop has ended."""
+        """Call the function on the loop, unless the loop has ended."""
         with contextlib.suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(function, *arguments)
 
 
 class _Call:
-    """One delivery under way on one loop of the sink's, and where its end is reported."""
+    """One running delivery, its loop, and the future of its result."""
 
     def __init__(self, event: Event, sink_loop: _SinkLoop) -> None:
         self.event = event
@@ -88,13 +87,13 @@ class _Call:
         self.caller = asyncio.get_running_loop()
         self.future: asyncio.Future[DeliveryAttempt] = self.caller.create_future()
         self.task: asyncio.Task[DeliveryAttempt] | None = None
-        self.given_up = False
+        self.cancelled = False
 
 
 class SinkThread:
-    """One sink at work; `deliver` belongs to one loop. Started by `start`, ended by `close`.
+    """Runs one sink between `start` and `close`; `deliver` belongs to one loop.
 
-    At most `concurrency` deliveries may linger before the sink is called no more, and it has as many threads beside.
+    At `concurrency` stuck deliveries the sink is no longer called. `asyncio.to_thread` has as many threads there.
     """
 
     def __init__(self, provided: ProvidedSink, *, timeout_seconds: float, concurrency: int) -> None:
@@ -106,32 +105,32 @@ class SinkThread:
         self._open: set[_Call] = set()
         self._caller: asyncio.AbstractEventLoop | None = None
         self._sink_loop: _SinkLoop | None = None
-        self._begun = threading.Event()
-        self._over = threading.Event()
+        self._started = threading.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run_thread, name=f"sink-{self.name}", daemon=True)
 
     @property
     def stuck(self) -> int:
-        """Deliveries that were given up and have not ended: the sink is stuck, or was for a moment."""
-        return sum(call.given_up for call in tuple(self._open))
+        """Number of deliveries that were cancelled and have not ended."""
+        return sum(call.cancelled for call in tuple(self._open))
 
     def start(self) -> None:
-        """Begin to turn."""
+        """Start the thread and its loop."""
         self._thread.start()
-        self._begun.wait()
+        self._started.wait()
 
     async def deliver(self, event: Event) -> DeliveryAttempt:
-        """Try once, for at most its time; never raises but when it is cancelled itself."""
+        """Try to deliver once, within the time-out. Raises only if it is cancelled itself."""
         if self._sink_loop is None:
-            raise AssertionError(f"sink {self.name} is called before it was started")
+            raise AssertionError(f"sink {self.name} is called before it is started")
         stuck = self.stuck
         if stuck >= self._concurrency:
-            reason = f"has not ended {stuck} earlier deliveries; it blocks, or ignores being cancelled"
+            reason = f"has not ended {stuck} earlier deliveries; it blocks its loop, or ignores cancellation"
             return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=reason)
         self._caller = asyncio.get_running_loop()
         call = _Call(event, self._sink_loop)
         self._open.add(call)
-        call.sink_loop.call_soon(self._begin, call)
+        call.sink_loop.call_soon(self._start_delivery, call)
         try:
             async with asyncio.timeout(self._timeout):
                 return await call.future
@@ -141,23 +140,23 @@ class SinkThread:
             )
         finally:
             if call.future.cancelled():
-                self._give_up(call)
+                self._cancel_delivery(call)
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Let the sink close what it has opened, and end the thread; one that is stuck is left alone."""
-        self._over.set()
+        """Call the sink's `aclose` and end the thread; does not wait for one that is stuck."""
+        self._closing.set()
         if self._sink_loop is not None:
             self._sink_loop.call_soon(self._sink_loop.closing.set)
             await asyncio.to_thread(self._thread.join, seconds + 1.0)
 
     # --- on the caller's loop ----------------------------------------------------------------------------------------
 
-    def _give_up(self, call: _Call) -> None:
-        call.given_up = True
+    def _cancel_delivery(self, call: _Call) -> None:
+        call.cancelled = True
         call.sink_loop.call_soon(self._cancel, call)
 
     def _lost(self, sink_loop: _SinkLoop) -> None:
-        """What was under way on a loop that has ended will not be reported from there."""
+        """Fail the open deliveries of a loop that has ended: it cannot report them."""
         for call in tuple(self._open):
             if call.sink_loop is sink_loop:
                 self._ended(call, LOOP_ENDED)
@@ -170,32 +169,32 @@ class SinkThread:
     # --- on the sink's loop ------------------------------------------------------------------------------------------
 
     def _run_thread(self) -> None:
-        while not self._over.is_set():
-            with contextlib.suppress(BaseException):  # whatever the sink has ended its loop by
+        while not self._closing.is_set():
+            with contextlib.suppress(BaseException):  # anything by which the sink has ended its loop
                 asyncio.run(self._run_loop())
-            self._over.wait(RESTART_SECONDS)
+            self._closing.wait(RESTART_SECONDS)
 
     async def _run_loop(self) -> None:
         before, self._sink_loop = self._sink_loop, _SinkLoop(loop=asyncio.get_running_loop(), closing=asyncio.Event())
         self._sink_loop.loop.set_default_executor(DaemonExecutor(self._concurrency, name=f"sink-{self.name}-beside"))
-        self._begun.set()
+        self._started.set()
         if before is not None and self._caller is not None:
-            with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
+            with contextlib.suppress(RuntimeError):  # the caller's loop is closed; no task waits
                 self._caller.call_soon_threadsafe(self._lost, before)
         try:
-            if not self._over.is_set():
+            if not self._closing.is_set():
                 await self._sink_loop.closing.wait()
         finally:
-            self._sink_loop.closing.set()  # the sink may have ended this: nothing is begun on a loop that ends
+            self._sink_loop.closing.set()  # the sink may have ended the loop: no delivery starts on a loop that ends
         close = getattr(self._sink, "aclose", None)
         if close is not None:
-            # Whatever it raises: nothing is left to be done about it, and the process ends.
+            # An error here has no consequence: the process ends.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await close()
 
-    def _begin(self, call: _Call) -> None:
-        if call.given_up:  # while the loop was blocked
+    def _start_delivery(self, call: _Call) -> None:
+        if call.cancelled:  # while the loop was blocked
             self._report(call, DeliveryAttempt(outcome=DeliveryOutcome.TIMED_OUT))
             return
         if call.sink_loop.closing.is_set():
@@ -209,7 +208,7 @@ class SinkThread:
             call.task.cancel()
 
     def _report(self, call: _Call, attempt: DeliveryAttempt) -> None:
-        with contextlib.suppress(RuntimeError):  # the caller's loop is closed, and nobody waits
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed; no task waits
             call.caller.call_soon_threadsafe(self._ended, call, attempt)
 
     async def _try_delivery(self, event: Event) -> DeliveryAttempt:
@@ -224,7 +223,7 @@ class SinkThread:
             )
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001  # any mistake of a sink, sys.exit() too
+        except BaseException as error:  # noqa: BLE001  # any error of a sink, also sys.exit()
             place = place_in(self._sink.deliver, error.__traceback__)
             return DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason=f"raised {type(error).__name__}{place}")
 

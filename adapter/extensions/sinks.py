@@ -1,11 +1,11 @@
-"""Notification sinks: what a merchant's sink is, what it is handed, and what it may raise.
+"""Notification sinks: what a merchant's sink is, what it receives, and what it may raise.
 
-A sink takes events to somewhere else: a chat, a CRM, a shop's own endpoint. It is told every event on the issuances and
-tickets topics at least once, those about one issuance in their order; the event's `id` is the idempotency key. It runs
-on a thread and an event loop of its own, with a consumer group of its own, so whatever it does delays no order and no
-other sink.
+A sink delivers events to another system: a chat, a CRM, a shop's own endpoint. It receives every event on the issuances
+and tickets topics at least once, those about one issuance in their order; the event's `id` is the idempotency key. It
+runs on a thread and an event loop of its own, with a consumer group of its own, so it delays no order and no other
+sink.
 
-The module refuses to know how events are read, and when a delivery is tried again.
+Does not read events and does not decide when a delivery is retried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Event:
     extensions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The event as one JSON object, in CloudEvents' own JSON format (`application/cloudevents+json`).
+        """Return the event as one JSON object, in the JSON format of CloudEvents (`application/cloudevents+json`).
 
         >>> from datetime import UTC, datetime
         >>> noon = datetime(2026, 3, 1, 4, tzinfo=UTC)
@@ -81,7 +81,7 @@ class Sink(Protocol):
 class NotDelivered(Exception):
     """The event was not delivered; the adapter retries it.
 
-    `why` ends a sentence in the log and in the dead letter: no secret, no personal data. The text of any other
+    `reason` ends a sentence in the log and in the dead letter: no secret, no personal data. The text of any other
     exception is not shown, because it may quote anything.
     """
 
@@ -100,7 +100,7 @@ class RetryAfter(NotDelivered):
         super().__init__(reason)
         self.seconds = float(seconds)
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise ValueError(f"RetryAfter needs a number of seconds from 0 on, and not {seconds!r}.")
+            raise ValueError(f"RetryAfter needs a number of seconds of 0 or more, not {seconds!r}.")
 
 
 class Undeliverable(NotDelivered):

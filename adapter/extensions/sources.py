@@ -1,7 +1,7 @@
 """Where plugins come from: installed distributions, importable modules, files, and the adapter itself.
 
-Finding a source imports nothing, so that a plugin can be disabled, or found to be there twice, before its code runs.
-Loading one runs its code; whatever goes wrong then becomes one sentence with the plugin's name and a cure.
+Finding a source imports nothing, so a plugin can be disabled, or found twice, before its code runs. Loading runs its
+code; every error then becomes one sentence with the plugin's name and a cure.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from adapter.errors import PluginRejected
 from adapter.extensions.hookspecs import PROJECT
 
 FILE_MODULE: Final = "ecticket_plugin_"
-"""Plugins from files are imported under this prefix, so that they never hide a module of another name."""
+"""Plugins from files are imported under this prefix, so that they hide no other module."""
 
 
 class PluginOrigin(StrEnum):
-    """The kinds of sources, in the order in which their plugins are asked."""
+    """The kinds of sources, in the order in which their plugins are called."""
 
     OBJECT = "object"
     MODULE = "module"
@@ -39,22 +39,19 @@ class PluginOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One plugin that can be loaded.
-
-    `where` says where it comes from, for people. `load` imports it and returns the object with the hooks.
-
-    Raises (load): PluginRefused.
-    """
+    """One plugin that can be loaded."""
 
     name: str
     origin: PluginOrigin
     where: str
+    """Where it comes from, for people."""
     load: Callable[[], object]
+    """Imports it and returns the object with the hooks. Raises PluginRejected."""
     version: str | None = None
 
 
 def from_objects(plugins: Mapping[str, object]) -> Iterator[Source]:
-    """Plugins that are there already, by name: for tests, and for programs that start the adapter themselves."""
+    """Plugins given as objects, by name: for tests, and for programs that start the adapter themselves."""
     for name, plugin in plugins.items():
         load = partial(_object, name, name, partial(_itself, plugin))
         yield Source(name=name, origin=PluginOrigin.OBJECT, where=type(plugin).__qualname__, load=load)
@@ -74,7 +71,7 @@ def installed() -> Iterator[Source]:
 
 
 def from_modules(names: Iterable[str]) -> Iterator[Source]:
-    """`plugins.modules`: `shop.tickets` is a module, `shop.tickets:plugin` an object in one; its text is its name."""
+    """`plugins.modules`: `shop.tickets` is a module, `shop.tickets:plugin` an object in one; the entry is the name."""
     for name in names:
         yield Source(name=name, origin=PluginOrigin.MODULE, where=name, load=partial(_load_module, name))
 
@@ -87,10 +84,10 @@ def from_paths(paths: Iterable[str | Path]) -> Iterator[Source]:
 
 
 def code_digest(plugin: object) -> str:
-    """A hash of the plugin's source: of its module and those of its hooks, and of what lies beside each in its package.
+    """Return a hash of the plugin's source: its module, those of its hooks, and the other files of their packages.
 
-    Its hooks' own modules count because a plugin may be an object of somebody else's class, or inherit them. Empty
-    where there is no source to read.
+    The hooks' own modules count because the plugin's class may be imported or inherit them. Empty if there is no
+    source to read.
     """
     modules = {module.__name__: module for module in _modules(plugin) if getattr(module, "__file__", None)}
     digest = hashlib.sha256()
@@ -124,7 +121,7 @@ def _source(module: ModuleType) -> Iterator[tuple[str, bytes]]:
 
 
 def _plugin_files(path: Path) -> list[Path]:
-    """The plugins a path stands for; itself where it holds none, so that loading says what is wrong."""
+    """The plugins at a path; the path itself if there are none, so that loading reports what is wrong."""
     try:
         if not path.is_dir() or (path / "__init__.py").is_file():
             return [path]
@@ -145,10 +142,10 @@ def _load_entry_point(point: EntryPoint) -> object:
 def _load_module(name: str) -> object:
     if not re.fullmatch(r"[\w.]+(:[\w.]+)?", name):
         raise PluginRejected(
-            f"Plugin '{name}': this is no import path. Write plugins.modules entries as shop.tickets, or as "
+            f"Plugin '{name}': this is not an import path. Write plugins.modules entries as shop.tickets, or as "
             "shop.tickets:plugin for an object in the module; files belong into plugins.paths."
         )
-    # An entry point's value may be a module alone, too, and resolves dotted attributes.
+    # An entry point's value may also be a module only, and resolves dotted attributes.
     return _object(name, name, EntryPoint(name=name, value=name, group=PROJECT).load)
 
 
@@ -161,8 +158,8 @@ def _import_file(file: Path) -> ModuleType:
     code = package if package.is_file() else file
     if code.suffix != ".py" or not code.is_file():
         raise PluginRejected(
-            f"Plugin '{file.stem}': {file} is no Python file and no folder with plugins. "
-            "Correct plugins.paths, or mount what it names."
+            f"Plugin '{file.stem}': {file} is neither a Python file nor a folder with plugins. "
+            "Correct plugins.paths, or mount the file or folder."
         )
     name = FILE_MODULE + re.sub(r"\W", "_", file.stem)
     folder = [str(code.parent)] if code.name == "__init__.py" else None
@@ -170,7 +167,7 @@ def _import_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{code} cannot be imported", name=name)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and packages look themselves up there while they are imported
+    sys.modules[name] = module  # dataclasses and packages look up their own module there during import
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -180,7 +177,7 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def _object(name: str, target: str, load: Callable[[], object]) -> object:
-    """What `load` gives, a class made into its object. Whatever plugin code raises is named and refused."""
+    """Return what `load` returns; a class is instantiated. Every exception of plugin code becomes PluginRejected."""
     try:
         plugin = load()
         return plugin() if inspect.isclass(plugin) else plugin
@@ -188,10 +185,10 @@ def _object(name: str, target: str, load: Callable[[], object]) -> object:
         raise PluginRejected(f"Plugin '{name}': {_missing(error, target)}") from error
     except PluginRejected:
         raise
-    except BaseException as error:  # whatever plugin code raises, as one sentence
+    except BaseException as error:  # any exception of plugin code, as one sentence
         raise PluginRejected(
             f"Plugin '{name}': {target} cannot be loaded: {_describe_error(error)}. "
-            "Mend it, or put its name into plugins.disabled."
+            "Fix it, or put its name into plugins.disabled."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The nearest known name to a misspelt one, said as part of a sentence."""
+"""Suggests the known name that is nearest to a misspelt one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` Did you mean 'map_item'?`, or nothing where no known name is near."""
+    """` Did you mean 'map_item'?`, or an empty text if no known name is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

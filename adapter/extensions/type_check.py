@@ -1,14 +1,13 @@
-"""What a plugin answers, in plain types all the way down, or how it is not of its annotated type.
+"""Converts a plugin's answer to plain types in all its fields, or reports how it differs from the annotated type.
 
-Python does not check types, so an `Order` whose quantity is the text "2" would travel on and break something far from
-its author. The clause for the error message names the place and the two types and never the value, which may be
-personal.
+Python does not check types, so an `Order` whose quantity is the text "2" would fail later and far from its author. The
+error message names the field and the two types, and never the value, which may be personal.
 
-A subclass brings its own code along: a `str` with an `__eq__` of its own has no hash, and an order number without a
-hash breaks the adapter at every start. So a text becomes a `str`, a number an `int`, an order an `Order`, by the code
-of the plain type alone. What is plain already stays the same object.
+A subclass has code of its own: a `str` with an `__eq__` of its own has no hash, and an order number without a hash
+would break the adapter at every start. So a text becomes a `str`, a number an `int`, an order an `Order`, by the code
+of the plain type only. A plain value stays the same object.
 
-Each type's conversion is built once and kept, since every answer of every plugin goes through it.
+Each type's conversion is built once and cached, because every answer of every plugin uses it.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ _ZONES: Final = frozenset({timezone, ZoneInfo})
 
 @dataclass(frozen=True, slots=True)
 class _Wrong:
-    """What is wrong: at `place` (as `.lines[0].quantity`, empty for the value itself) there is something else.
+    """Why a value has not the expected type."""
 
-    `inside`: the value is of the expected class, and wrong within.
-    """
-
-    place: str
+    path: str
+    """Where, such as `.lines[0].quantity`; empty for the value itself."""
     what: str
+    """What was found there."""
     inside: bool = False
+    """The value has the expected class, but one of its fields is wrong."""
 
     def below(self, step: str) -> _Wrong:
-        return _Wrong(step + self.place, self.what, inside=True)
+        return _Wrong(step + self.path, self.what, inside=True)
 
 
 _Convert = Callable[[object], object]
@@ -49,22 +48,22 @@ _Convert = Callable[[object], object]
 
 
 def plain(value: object, expected: object) -> tuple[object, str | None]:
-    """The value in plain types and None; or None and how it is not `expected`: "lines[0].price is a str, not an int".
+    """Return the value in plain types and None; or None and what differs: "lines[0].price is a str, not an int".
 
-    Understands classes, dataclasses, `X | None` and other unions, `tuple[X, ...]`, `Sequence[X]` (a list or a tuple)
-    and `object`, which becomes plain JSON where it can; whatever there is is of a protocol. An int is no bool, a date
-    no datetime, and a datetime has a time zone.
+    Supports classes, dataclasses, `X | None` and other unions, `tuple[X, ...]`, `Sequence[X]` (a list or a tuple) and
+    `object`, which becomes plain JSON if possible. A protocol accepts every value. A bool is no int, a datetime is no
+    date, and a datetime has a time zone.
 
     Raises what the value's own code raises.
     """
     found = _convert(expected)(value)
     if type(found) is _Wrong:
-        return None, f"{found.place.removeprefix('.') or 'it'} is {found.what}"
+        return None, f"{found.path.removeprefix('.') or 'it'} is {found.what}"
     return found, None
 
 
 def type_mismatch(value: object, expected: object) -> str | None:
-    """None when `value` can be had as an `expected`, else how it cannot."""
+    """Return None if `value` can be converted to `expected`, else what differs."""
     _, wrong = plain(value, expected)
     return wrong
 
@@ -76,11 +75,11 @@ def _convert(expected: object) -> _Convert:
         return _union(expected)
     if origin in (tuple, Sequence):
         return _series(expected, (tuple,) if origin is tuple else (list, tuple))
-    assert isinstance(expected, type), f"{expected!r} is no type that hooks may use"  # noqa: S101  # specs are ours
+    assert isinstance(expected, type), f"{expected!r} is not a type that hooks may use"  # noqa: S101  # hookspecs are the adapter's own
     if expected is object:
         return _plain_json
     if getattr(expected, "_is_protocol", False):
-        return lambda value: value  # whoever asks for it looks at what it has, and says more than "not one"
+        return lambda value: value  # the caller checks its methods, with better messages
     if is_dataclass(expected):
         return _dataclass(expected)
     return _class(expected)
@@ -92,7 +91,7 @@ def _class(expected: type) -> _Convert:
     is_time = expected is datetime
 
     def convert(value: object) -> object:
-        kind = type(value)  # and not `isinstance`, which asks the value itself
+        kind = type(value)  # not `isinstance`, which the value itself can answer
         if kind is expected and not is_time:
             return value
         if not issubclass(kind, expected) or (refused is not None and issubclass(kind, refused)):
@@ -122,11 +121,11 @@ _OF_SUBCLASS: Final[Mapping[type, Callable[..., object]]] = {
     date: _plain_date,
     datetime: _plain_datetime,
 }
-"""What makes a plain value of a subclass's, by the code of the plain type alone."""
+"""Converts a value of a subclass to the plain type, by the code of the plain type only."""
 
 
 def _plain_json(value: object) -> object:
-    """The merchant's own JSON, no longer in the plugin's hands; what is no JSON is left as it is."""
+    """A copy of the merchant's own JSON, which the plugin cannot change; what is not JSON is returned unchanged."""
     if type(value) in _JSON_SCALARS:
         return value
     try:
@@ -201,7 +200,7 @@ def _other_type(value: object, expected: object) -> _Wrong:
 
 
 def _type_name(expected: object) -> str:
-    """The type as a person would write it: "a list of TicketItem or None"."""
+    """The type in words: "a list of TicketItem or None"."""
     origin, arguments = get_origin(expected), get_args(expected)
     if origin in _UNIONS:
         return " or ".join(_type_name(option) for option in arguments)

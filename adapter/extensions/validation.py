@@ -1,6 +1,6 @@
-"""What a plugin may not be: checked when it is loaded, so that a mistake stops the start and never an order.
+"""Checks a plugin when it is loaded, so that an error in it stops the start and not an order.
 
-pluggy lets a misspelt hook, an unmarked one or an argument with a default go by in silence. Here each is refused with
+pluggy silently accepts a misspelt hook, an unmarked one or an argument with a default. The adapter rejects each, with
 plugin, hook and cure.
 """
 
@@ -21,7 +21,7 @@ from adapter.extensions.suggestions import did_you_mean
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
-_HOW_TO_MARK: Final = "Mark a function that bears a hook's name with @hookimpl; the hooks are {known}."
+_HOW_TO_MARK: Final = "Mark a function that has a hook's name with @hookimpl; the hooks are {known}."
 
 
 class HookMarkReader(Protocol):
@@ -31,7 +31,7 @@ class HookMarkReader(Protocol):
 
 
 def validate_plugin(name: str, plugin: object, marks: HookMarkReader) -> None:
-    """Raise PluginRefused with one sentence for each mistake of the plugin, or do nothing."""
+    """Raise PluginRejected with one sentence for each error of the plugin, or do nothing."""
     problems = tuple(_problems(plugin, marks))
     if problems:
         raise PluginRejected("\n".join(f"Plugin '{name}': {problem}" for problem in problems))
@@ -53,7 +53,7 @@ def _problems(plugin: object, marks: HookMarkReader) -> Iterator[str]:
 
 
 def _where_hooks_are(plugin: object) -> str | None:
-    """What to name instead of a module whose hooks are methods of a class in it, or of an object; None without such."""
+    """Where the hooks of a module are, if they are methods of a class or an object in it; else None."""
     if not inspect.ismodule(plugin):
         return None
     for name, value in vars(plugin).items():
@@ -72,7 +72,7 @@ def _problems_of_settings_model(plugin: object) -> Iterator[str]:
     if model is None:
         return
     if not (inspect.isclass(model) and issubclass(model, BaseModel)):
-        yield "its settings_model is no pydantic model. Make it a class that inherits from pydantic.BaseModel."
+        yield "its settings_model is not a pydantic model. Make it a class that inherits from pydantic.BaseModel."
     elif not hasattr(plugin, "configure"):
         yield "it has a settings_model, but no hook configure(settings) that takes the settings. Add it."
 
@@ -120,10 +120,10 @@ def _problems_of_arguments(hook: Hook, function: Callable[..., object]) -> Itera
 
 
 def _is_unmarked_hook(plugin: object, attribute: str) -> bool:
-    """A function named as a hook, written in the plugin itself; one merely imported there is none of its hooks."""
+    """A function with a hook's name that is defined in the plugin itself, not imported there."""
     if attribute not in hooks():
         return False
-    found = inspect.getattr_static(plugin, attribute)  # runs no property of the plugin's
+    found = inspect.getattr_static(plugin, attribute)  # does not run the plugin's properties
     function = getattr(found, "__func__", found)
     home = plugin.__name__ if inspect.ismodule(plugin) else type(plugin).__module__
     return inspect.isfunction(function) and function.__module__ == home

@@ -1,6 +1,6 @@
-"""What hooks are given and may answer, where the issuance's own words do not suffice.
+"""Values that hooks receive and return, besides those of `issuance`.
 
-All of it is frozen: a plugin answers, it does not change what others see. Nothing here shows customer data in `repr`.
+All are frozen, so that a plugin cannot change what others see. No `repr` shows customer data.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Skip:
 
     def __post_init__(self) -> None:
         if not self.reason:
-            raise ValueError("Skip needs a reason, since whoever misses the tickets will ask for it.")
+            raise ValueError("Skip needs a reason, because the skipped event publishes it.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from adapter.errors import OrderError, PluginRejected
+from adapter.extensions.bounded_threads import START_SECONDS, StillRunning, run_with_timeout
 from adapter.extensions.builtin import built_in_sources
 from adapter.extensions.command_hook import HOOK as COMMAND_HOOK
 from adapter.extensions.command_hook import plugin_commands
@@ -21,7 +22,6 @@ from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.invocation import Implementation
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.sources import PluginOrigin, Source, from_modules, from_objects, from_paths, installed
-from adapter.extensions.start_calls import START_SECONDS, StillRunning, run_with_timeout
 from adapter.extensions.values import Ignore, OrderRecord
 from adapter.issuance.order import Order
 from adapter.testing.findings import Examination, Finding, Level

@@ -16,10 +16,10 @@ from functools import partial
 from typing import Final, cast
 
 from adapter.errors import OrderError
+from adapter.extensions.bounded_threads import StillRunning, run_with_timeout
 from adapter.extensions.hookspecs import HookKind
 from adapter.extensions.invocation import Check, Implementation, try_call
 from adapter.extensions.order_hooks import beyond_bounds, forbidden_change
-from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.protocol.issue import IssueRequest
 from adapter.testing.findings import Finding, Level
 from adapter.testing.samples import Given, Sample

@@ -16,11 +16,11 @@ from typing import Final
 from pydantic import BaseModel
 
 from adapter.errors import PluginRejected, SettingsError
+from adapter.extensions.bounded_threads import START_SECONDS, StillRunning, run_with_timeout
 from adapter.extensions.hooks import hooks
 from adapter.extensions.manager import PluginRejection
 from adapter.extensions.plugin_settings import read_section
 from adapter.extensions.sources import Source
-from adapter.extensions.start_calls import START_SECONDS, StillRunning, run_with_timeout
 from adapter.testing.findings import Finding, Level
 
 _NOT_THE_PLUGINS: Final = (str(Path(__file__).parent.parent), sysconfig.get_paths()["stdlib"], "<frozen")

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from adapter.extensions.bounded_threads import StillRunning, run_with_timeout
 from adapter.extensions.invocation import try_call
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.order_hooks import beyond_bounds
-from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome
 from adapter.flows.messages.order_paid import parse_order_paid
 from adapter.issuance.items import TicketItem

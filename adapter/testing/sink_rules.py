@@ -10,10 +10,10 @@ from functools import partial
 from typing import Final
 
 from adapter.errors import PluginRejected
+from adapter.extensions.bounded_threads import StillRunning, run_with_timeout
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import HOOK, provided_sinks
 from adapter.extensions.sinks import Event, Sink
-from adapter.extensions.start_calls import StillRunning, run_with_timeout
 from adapter.testing.events import Events
 from adapter.testing.findings import Finding, Level
 from adapter.testing.load_findings import sentences

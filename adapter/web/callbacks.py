@@ -1,8 +1,8 @@
-"""The port on which ECTicket's notifications arrive (contract, section 7).
+"""Receives ECTicket's notifications over HTTP (contract, section 7).
 
-It is the one port that strangers reach. So everything about a request is bounded, and a refusal tells nothing: whatever
-was wrong, it is the same answer after the same time, since by telling a wrong padding from a wrong checksum, be it by
-how long that takes, one can decrypt what one has recorded. What exactly was wrong is counted.
+This port is reachable from the internet. So every request is limited, and every refusal is the same answer after the
+same time: if an attacker could distinguish wrong padding from a wrong checksum, also by timing, recorded messages could
+be decrypted. The exact reason is counted and logged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from adapter.web.server import WebServer
 
 LARGEST_BODY = 64 * 1024
 REFUSED_AFTER_SECONDS = 0.1
-"""From the whole request to a refusal: longer than any reason for one takes to find."""
+"""Time from a complete request to its refusal: longer than any check takes."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -46,16 +46,16 @@ class RunningPublisher(Protocol):
 
 
 class CallbackObserver(Protocol):
-    """Is told what became of requests, for metrics. Called on the loop: quick, and never raising."""
+    """Counts the outcomes of requests, for metrics. Called on the event loop: must be quick and must not raise."""
 
-    def notification_ended(self, posted_to: str, end: str) -> None:
-        """One came to an end before it was opened."""
+    def notification_ended(self, posted_to: str, outcome: str) -> None:
+        """A request ended before it was opened."""
 
     def notification_answered(self, seconds: float) -> None:
-        """One was published and answered, so long after the whole request was there."""
+        """A notification was published and answered, `seconds` after its complete request."""
 
     def connection_closed(self, reason: str) -> None:
-        """A connection went beyond its bounds."""
+        """A connection exceeded its limits and was closed."""
 
 
 class _TooLargeError(Exception):
@@ -67,7 +67,7 @@ class _CutOffError(Exception):
 
 
 class _NotificationEndpoint:
-    """One address: from a request to a notification, and back."""
+    """The ASGI endpoint of one callback path."""
 
     def __init__(
         self, kind: CallbackKind, receiver: Receiver, observer: CallbackObserver, refusals: RefusalLog
@@ -101,8 +101,8 @@ class _NotificationEndpoint:
         except StreamError as error:
             self._refusals.note(reason(error), self._kind)
             await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE)
-        except Exception:  # noqa: BLE001  # the top of a request: counted, logged, and not shown to a stranger
-            # A mistake of ours: ECPay sends again, and somebody must hear of it.
+        except Exception:  # noqa: BLE001  # the top of a request: counted, logged, and not shown to the sender
+            # A bug of the adapter: ECPay sends again, and the log shows it to the operator.
             _log.exception("a notification could not be received")
             self._observer.notification_ended(self._kind, "internal-error")
             await _refuse(send, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -117,7 +117,7 @@ def callbacks_app(
     paths: Mapping[CallbackKind, str],
     refusals: RefusalLog | None = None,
 ) -> Starlette:
-    """The receiver's application; the paths are those that Issue requests carry."""
+    """Return the receiver's application; `paths` are those that Issue requests contain."""
     refusals = refusals or RefusalLog()
     routes = [
         Route(path, _NotificationEndpoint(kind, receiver, observer, refusals), methods=["POST"])
@@ -129,7 +129,7 @@ def callbacks_app(
 
 
 def _other_address(refusals: RefusalLog) -> Callable[[Request, Exception], Response]:
-    """Answers what is at no address of the receiver's, or comes by another method, as starlette does; and logs it."""
+    """Answers requests with an unknown path or method as starlette does, and logs them."""
 
     def answer(_request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
@@ -140,10 +140,10 @@ def _other_address(refusals: RefusalLog) -> Callable[[Request, Exception], Respo
 
 
 class ReceiveStage:
-    """The port and the publisher behind it; see `app.RunningStage`.
+    """The server and the publisher behind it; see `app.RunningStage`.
 
-    It listens from its start on, and publishes while it runs: what comes before, or while no broker answers, is
-    answered with an error within some seconds, and ECPay sends it again.
+    It listens from `start` and publishes during `run`. Before that, or while no broker is available, a request gets an
+    error within a few seconds, and ECPay sends it again.
     """
 
     assigned: frozenset[tuple[str, int]] = frozenset()
@@ -183,16 +183,16 @@ class ReceiveStage:
 
     @property
     def in_touch(self) -> bool:
-        """Whether what comes can be published."""
+        """Whether notifications can be published."""
         return self._publisher.in_touch
 
     @property
     def last_heartbeat(self) -> float:
-        """When the publisher's loop last turned."""
+        """When the publisher's loop last ran."""
         return self._publisher.last_heartbeat
 
     async def start(self) -> None:
-        """Listen. Raises SettingsError when the address cannot be listened on."""
+        """Start to listen. Raises SettingsError if the adapter cannot listen on the address."""
         await self._server.start()
         _log.info("listening for notifications", port=self.port)
 
@@ -201,13 +201,13 @@ class ReceiveStage:
         await self._publisher.run(self._stop)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more requests, answer those that are here, end; stopping what has ended is fine."""
+        """Accept no more requests, answer those that have arrived, and end. May be called again."""
         await self._server.stop(grace_seconds)
         self._stop.set()
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body. Raises _TooLargeError as soon as it is known to be, and _CutOffError."""
+    """Return the whole body. Raises _TooLargeError as early as possible, and _CutOffError."""
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > LARGEST_BODY:
             raise _TooLargeError
@@ -224,7 +224,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
 
 
 async def _refuse(send: Send, status: HTTPStatus) -> None:
-    """Say the status and nothing else; what may still come of the request is read within bounds and not kept."""
+    """Send the status and nothing else; the rest of the request is read within the limits and dropped."""
     await _answer(send, status, b"text/plain", status.phrase.encode())
 
 

@@ -1,7 +1,7 @@
-"""Tells the operator that requests to the callbacks' port were refused, and how many, without a word of their content.
+"""Logs refused requests to the callbacks' port.
 
-Anyone can send requests there. So a line names only what the adapter itself knows (the reason, the kind of address),
-and each of these few is logged once a minute at most, with the number of those in between.
+Anyone can send requests there. So a line holds only the adapter's own words (the reason, the kind of address), and
+nothing of the request.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class RefusalLog:
-    """Logs refusals by reason and address; both are words of the adapter's own."""
+    """Logs refusals: for each reason and address one a minute, with the number of those in between."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lines = LogThrottle(EVERY_SECONDS, clock=monotonic)
 
     def note(self, reason: str, address: str) -> None:
-        """One was refused: logged now, or counted for the next line."""
+        """Log one refusal, or count it for the next line."""
         withheld = self._lines.passes(reason, address)
         if withheld is not None:
             _log.warning(

@@ -136,11 +136,11 @@ def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None
         (
             "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n"
             "    @cli.command()\n    def odd(what: int | str) -> None: ...\n",
-            "hook add_commands(cli) adds what typer makes no command of: AssertionError: Typer currently",
+            "AssertionError: Typer currently",
         ),
         (
             "from adapter import hookimpl\n@hookimpl\ndef add_commands(cli):\n    return [1]\n",
-            "hook add_commands(cli) returned what it may not: it is a list, not None",
+            "hook add_commands(cli) returned a value that is not allowed: it is a list, not None",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
     assert (named.code, listed.code) == (1, 1)
     assert expected in named.err
     assert expected in listed.err
-    assert all("Mend" in err for err in (named.err, listed.err))
+    assert all("plugins.disabled" in err for err in (named.err, listed.err))
     assert run("--set", broken, "--help").code == 0
     assert run("--set", broken, "settings", "show").code == 0
     assert run("--set", paths, "sound", "stock").code == 3

@@ -45,7 +45,7 @@ def rejection(**plugins: object) -> str:
 
 
 async def parsed(plugins: HookRunner, record: OrderRecord) -> Order:
-    """The order that a record tells of."""
+    """The order in a record."""
     found = await plugins.parse(record)
     assert isinstance(found, Order)
     return found

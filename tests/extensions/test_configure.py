@@ -223,7 +223,7 @@ def test_without_a_model_json_is_read_and_other_text_is_not() -> None:
 
 
 def test_every_mistake_of_a_section_is_reported_at_once() -> None:
-    """Nobody mends one to meet the next."""
+    """All errors are reported at once."""
     assert len(rejections(Configured(), lead_days=-1, moode="fast")) == 3
 
 
@@ -276,7 +276,8 @@ def test_model_that_breaks_is_the_plugins_mistake() -> None:
 
     (message,) = rejections(Broken(), a=SECRET)
 
-    assert message.startswith("Plugin 'bundles': reading its settings raised KeyError. Mend it")
+    assert "bundles" in message
+    assert "raised KeyError" in message
     assert SECRET not in message
 
 
@@ -295,7 +296,7 @@ def test_model_that_pydantic_cannot_use_is_reported_in_its_words() -> None:
 
 
 def test_plugin_that_takes_no_settings_has_no_section() -> None:
-    """Otherwise somebody would believe that the section does something."""
+    """Otherwise the operator would believe that the section has an effect."""
 
     class Simple:
         @hookimpl
@@ -318,7 +319,7 @@ def test_unused_section_stops_the_start_and_names_the_nearest() -> None:
 
 
 def test_section_of_a_disabled_plugin_may_stay() -> None:
-    """Whoever disables a plugin wants to enable it again; and without plugins nothing of theirs is looked at."""
+    """A disabled plugin may be enabled again; and without plugins no section is checked."""
     sections = {"bundles": {"lead_days": "no number"}}
     disabled = PluginSelection(objects={"bundles": Plain()}, disabled=frozenset({"bundles"}), settings=sections)
     none = PluginSelection(load_any=False, settings=sections)
@@ -333,8 +334,8 @@ def test_section_of_a_disabled_plugin_may_stay() -> None:
         (raises(ValueError(SECRET)), "raised ValueError at test_configure.py line "),
         (raises(SystemExit(3)), "raised SystemExit at test_configure.py line "),
         (raises(KeyboardInterrupt()), "raised KeyboardInterrupt at test_configure.py line "),
-        (coroutine, "returned a coroutine, but hooks are plain functions that return the answer itself"),
-        (lambda settings: dict(settings), "returned what it may not: it is a dict, not None"),
+        (coroutine, "returned a coroutine"),
+        (lambda settings: dict(settings), "returned a value that is not allowed: it is a dict, not None"),
         (lambda settings: settings.update(more=1), "raised AttributeError at test_configure.py line "),
     ],
 )
@@ -343,12 +344,12 @@ def test_configure_that_fails_is_refused_by_plugin_hook_and_cure(answer: object,
     (message,) = rejections(configuring(answer), token=SECRET)
 
     assert message.startswith(f"Plugin 'bundles': hook configure(settings) {expected_text}")
-    assert message.endswith("Mend the plugin, or put its name into plugins.disabled.")
+    assert "plugins.disabled" in message
     assert SECRET not in message
 
 
 def test_configure_may_say_itself_that_settings_are_wrong() -> None:
-    """In its own words, one sentence for each mistake; a file is mended then, and not the plugin."""
+    """In its own words, one sentence for each error: then a file is to be corrected, not the plugin."""
     problem = raises(SettingsError("days.txt cannot be read. Mount it.", "park.txt is empty. Fill it."))
     found = started({"bundles": configuring(problem)}, {"bundles": {"token": SECRET}})
 
@@ -361,19 +362,20 @@ def test_configure_may_say_itself_that_settings_are_wrong() -> None:
 
 
 def test_configure_that_says_nothing_is_wrong_itself() -> None:
-    """A refusal without a sentence would stop the start and tell nobody why."""
+    """A rejection without a sentence would stop the start without a reason."""
     (message,) = rejections(configuring(raises(SettingsError())), token=SECRET)
 
     assert message.startswith("Plugin 'bundles': hook configure(settings) raised SettingsError at ")
 
 
 def test_configure_that_never_comes_back_is_given_up(gate: threading.Event) -> None:
-    """An adapter that hangs at start would tell nobody why."""
+    """An adapter that hangs at start would not report the reason."""
     found = started({"slow": configuring(lambda settings: gate.wait(30) and None)}, {}, seconds=0.05)
 
-    assert [refused.message.partition(". ")[0] for refused in found.rejections] == [
-        "Plugin 'slow': hook configure(settings) has not come back after 0.05 s"
-    ]
+    (refused,) = found.rejections
+    assert refused.name == "slow"
+    assert "configure(settings)" in refused.message
+    assert "0.05 s" in refused.message
 
 
 def test_plugin_that_never_comes_back_from_loading_is_given_up(gate: threading.Event) -> None:
@@ -386,9 +388,7 @@ def test_plugin_that_never_comes_back_from_loading_is_given_up(gate: threading.E
     found = started({"slow": Waits, "sound": Plain()}, {}, seconds=0.05)
 
     assert [info.name for info in found.describe()] == ["sound", "builtin.sku_is_item_no"]
-    assert (
-        "Plugin 'slow': loading type has not come back after 0.05 s. Let it do at import" in found.rejections[0].message
-    )
+    assert "0.05 s" in found.rejections[0].message
 
 
 async def test_configure_may_run_a_loop_of_its_own() -> None:
@@ -519,7 +519,7 @@ def test_what_configure_does_to_its_settings_is_no_part_of_the_fingerprint() -> 
 
 
 def test_fingerprint_follows_a_plain_mapping_whole() -> None:
-    """Without a model nobody knows what in it is secret."""
+    """Without a model it is not known which values are secret."""
     prints = {started({"bundles": Plain()}, {"bundles": {"a": value}}).fingerprint for value in (1, 2)}
 
     assert len(prints) == 2

@@ -25,7 +25,7 @@ class TakesOne:
 
 
 async def test_deprecated_hook_is_reported_by_plugin_and_hook_and_still_counts(mark: Marks) -> None:
-    """With what to write instead; pluggy's own warning shows in the tests of whoever wrote the plugin."""
+    """With what to write instead; pluggy's own warning shows in the tests of the plugin's author."""
     mark("map_item", DeprecationWarning("Write map_items(order, lines) instead; it goes with 2.0."), None)
 
     with pytest.warns(DeprecationWarning, match="Write map_items"):
@@ -40,7 +40,7 @@ async def test_deprecated_hook_is_reported_by_plugin_and_hook_and_still_counts(m
 
 @pytest.mark.filterwarnings("ignore:It was never set:DeprecationWarning")
 def test_deprecated_argument_is_reported_for_plugins_that_take_it(mark: Marks) -> None:
-    """Whoever leaves it out need not know."""
+    """A plugin that does not take the argument gets no warning."""
     mark("map_item", None, {"order": DeprecationWarning("It was never set; leave it out.")})
 
     warned = manager(takes=TakesBoth(), leaves=TakesOne()).warnings

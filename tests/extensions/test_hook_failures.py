@@ -1,4 +1,4 @@
-"""Whatever a plugin does wrong costs its own order a plugin error, and nobody else anything."""
+"""If a plugin fails, its own order gets a plugin error, and other orders are not affected."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def another_number(request: IssueRequest) -> IssueRequest:
         (mapping(lambda order, line: [None]), "map_item", r"\[0\] is None, not a TicketItem"),
         (mapping(lambda order, line: iter([])), "map_item", "it is a list_iterator, not a list of TicketItem"),
         (mapping(coroutine), "map_item", "returned a coroutine, but hooks are plain functions"),
-        (shaping(lambda request: None), "shape_issue", "returned None, but must return the request, unchanged where"),
+        (shaping(lambda request: None), "shape_issue", "returned None, but must return the request"),
         (shaping(lambda request: request.to_payload()), "shape_issue", "it is a dict, not an IssueRequest"),
         (shaping(lambda request: replace(request, operator=7)), "shape_issue", "operator is an int, not a str"),
         (shaping(lambda request: replace(request, merchant_id="2000132")), "shape_issue", "changed the merchant"),
-        (shaping(another_number), "shape_issue", "changed the trade number, which it may not"),
-        (shaping(no_quantity), "shape_issue", "changed the quantities, which it may not"),
+        (shaping(another_number), "shape_issue", "changed the trade number"),
+        (shaping(no_quantity), "shape_issue", "changed the quantities"),
         (shaping(lambda request: replace(request, ticket_info=())), "shape_issue", "changed the quantities"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -116,7 +116,7 @@ class OwnError(InvalidOrder):
     ids=repr,
 )
 async def test_an_answer_by_error_without_words_gets_a_sentence(error: OrderError, kind: type[OrderError]) -> None:
-    """The dead letter names plugin, hook and error, and keeps the reason; nothing has failed."""
+    """The dead letter names plugin, hook and error, and keeps the reason; the call does not count as failed."""
     plugins = runner_with(terse=mapping(raises(error)))
 
     with pytest.raises(kind) as raised:
@@ -130,7 +130,7 @@ async def test_an_answer_by_error_without_words_gets_a_sentence(error: OrderErro
 
 
 async def test_an_answer_by_error_keeps_its_own_words() -> None:
-    """They were written for those who read the dead letter."""
+    """They are written for the reader of the dead letter."""
     error = InvalidOrder("The cart is empty.")
 
     with pytest.raises(InvalidOrder) as raised:
@@ -194,7 +194,7 @@ async def test_blocking_hook_is_given_up_and_others_go_on(gate: threading.Event)
     )
 
     assert isinstance(stuck, HookFailed)
-    assert str(stuck).startswith("Plugin 'slow': hook map_item(order, line) was at work when the 300 ms for the hooks")
+    assert str(stuck).startswith("Plugin 'slow': hook map_item(order, line) was running when the 300 ms")
     assert isinstance(following, tuple)
     assert plugins.stuck_threads == 1
 

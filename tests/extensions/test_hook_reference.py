@@ -1,4 +1,4 @@
-"""`docs/hooks.md` is complete and current, its examples work, and no hook is there without a test."""
+"""`docs/hooks.md` is complete and current, its examples work, and no hook is without a test."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_example_is_a_plugin_as_it_stands(hook: Hook) -> None:
 
 
 def test_the_reference_says_what_is_deprecated(mark: Marks) -> None:
-    """Whoever reads about a hook that goes reads what to write instead."""
+    """The page of a deprecated hook says what to use instead."""
     mark("map_item", DeprecationWarning("Write map_items."), {"order": DeprecationWarning("Leave it out.")})
 
     section = markdown().partition("\n## `map_item`\n")[2].partition("\n## ")[0]
@@ -74,7 +74,7 @@ def test_the_reference_says_what_is_deprecated(mark: Marks) -> None:
 
 @each_hook
 def test_every_hook_has_a_test(hook: Hook) -> None:
-    """Some test has a plugin with this hook: a hook nobody has tried is none."""
+    """Some test has a plugin with this hook."""
     assert hook.name in _hooks_of_tests()
 
 

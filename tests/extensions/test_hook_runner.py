@@ -47,7 +47,7 @@ async def test_record_that_no_plugin_knows_is_read_by_the_default_parser() -> No
 
 
 async def test_skipped_order_is_not_mapped_and_names_who_skipped_it() -> None:
-    """The `skipped` event tells plugin and reason."""
+    """The `skipped` event has plugin and reason."""
     bundles = Bundles()
 
     skip = await runner_with(bundles=bundles).prepare(order(order_id="TEST"), PLAN)
@@ -153,7 +153,7 @@ async def test_shaping_is_a_chain() -> None:
 
 
 async def test_items_of_a_part_follow_its_shaped_request() -> None:
-    """Events tell the item number that was really asked for."""
+    """Events show the item number that was really requested."""
 
     class Swaps:
         @hookimpl

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import HookFailed
-from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
+from adapter.extensions.bounded_threads import STALL_SECONDS, BudgetedWorkers
 from adapter.extensions.hook_time import Span, Spent, SystemClocks, ThreadClock, ThreadSpan
 
 LOOK = 0.02
@@ -46,7 +46,7 @@ def counted(passed: Span, cpu: float | None, queued: float = 0.0) -> float:
         (span(), 0.0, 0.0, LOOK),
         (span(cpu=LOOK), 0.0, 0.0, LOOK),
         (span(0.2, cpu=0.2), 0.0, 0.0, 0.2),
-        # It blocks for a moment again and again while nobody else does anything.
+        # It blocks for a moment again and again while no other thread runs.
         (span(cpu=0.001), 0.001, 0.0, LOOK),
         # The process was stopped, or got no core, for three seconds.
         (span(3.0), 0.0, 0.0, LOOK),
@@ -219,7 +219,7 @@ def test_a_hook_that_does_not_come_back_is_given_up(work: str) -> None:
         f"""
         import asyncio, os, threading, time
         from adapter.errors import HookFailed
-        from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
+        from adapter.extensions.bounded_threads import STALL_SECONDS, BudgetedWorkers
 
         async def main():
             pool = BudgetedWorkers(budget_seconds=0.1, threads=1, name="test")
@@ -266,7 +266,7 @@ def test_a_stopped_process_fails_no_hook() -> None:
         """
         import asyncio, os, subprocess, sys, time
         from adapter.errors import HookFailed
-        from adapter.extensions.budgeted_workers import STALL_SECONDS, BudgetedWorkers
+        from adapter.extensions.bounded_threads import STALL_SECONDS, BudgetedWorkers
 
         STOP = "import os, time; os.kill({0}, 19); time.sleep(0.7); os.kill({0}, 18)"
 

@@ -57,7 +57,7 @@ def test_every_hook_says_when_it_is_called_and_has_an_example(hook: Hook) -> Non
 
 @pytest.mark.parametrize("hook", hooks().values(), ids=lambda hook: hook.name)
 def test_examples_run_and_would_be_taken_as_plugins(hook: Hook) -> None:
-    """Whoever copies the example of a hook has a plugin."""
+    """The example of a hook is a working plugin."""
     example = doctest.DocTestParser().get_doctest(hook.documentation, {}, hook.name, hookspecs.__file__, 0)
 
     assert doctest.DocTestRunner(verbose=False).run(example, clear_globs=False).failed == 0

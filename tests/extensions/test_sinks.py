@@ -57,13 +57,13 @@ def test_an_event_does_not_show_its_data() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
 def test_a_wait_is_a_number_of_seconds(seconds: float) -> None:
-    """Else nobody would know when to try again."""
+    """Otherwise the time of the retry would be unknown."""
     with pytest.raises(ValueError, match="RetryAfter needs a number of seconds"):
         RetryAfter(seconds, "busy")
 
 
 def test_what_a_sink_raises_says_why() -> None:
-    """Whoever catches one catches all."""
+    """One `except` catches all."""
     for error in (NotDelivered("busy"), RetryAfter(3, "busy"), Undeliverable("busy")):
         assert isinstance(error, NotDelivered)
         assert error.reason == "busy"

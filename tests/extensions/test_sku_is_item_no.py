@@ -52,7 +52,7 @@ def test_days_of_the_line_are_the_items(immediate: bool | None) -> None:
 @pytest.mark.parametrize("sku", ["TSHIRT-RED-L", "123456789", "票", "A B", "VQT04959\n"])
 def test_sku_that_cannot_be_an_item_number_is_unmapped(sku: str) -> None:
     """The message says what to do, since every shop meets this first."""
-    with pytest.raises(UnmappedItem, match=r"is no item number of ECTicket .* Set submit.catalogue"):
+    with pytest.raises(UnmappedItem, match=r"submit\.catalogue"):
         mapped(order(), line(sku))
 
 

@@ -95,7 +95,7 @@ async def test_every_spelling_of_this_machine_is_refused(host: str) -> None:
 
 
 async def test_one_address_that_may_not_be_posted_to_spoils_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever can add an address to a name could else choose the moment."""
+    """Otherwise an attacker who can add an address to a name could choose the moment."""
 
     async def getaddrinfo(*_: object, **__: object) -> list[object]:
         return [(socket.AF_INET, 1, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.7")]

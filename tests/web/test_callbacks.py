@@ -168,7 +168,7 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
     "another merchant": (sealed(MerchantID="3362787"), "undecryptable"),
     "another merchant of the platform": (sealed(STATUS, MERCHANT, MerchantID="3362787"), "wrong-addressee"),
     "a text for another merchant": (sealed({**STATUS, "MerchantID": "3362787"}, MERCHANT), "wrong-addressee"),
-    "nobody's text under a platform's keys": (sealed({"UseStatus": 1}, MERCHANT), "wrong-addressee"),
+    "text without a merchant under a platform's keys": (sealed({"UseStatus": 1}, MERCHANT), "wrong-addressee"),
     "no header": (sealed(RqHeader=None), "not-an-envelope"),
     "no time": (sealed(RqHeader={}), "not-an-envelope"),
     "TransCode 0": (sealed(TransCode=0), "not-an-envelope"),
@@ -201,7 +201,7 @@ async def test_what_is_not_to_be_believed_is_refused_and_never_published(
 
 
 async def test_every_changed_piece_of_data_is_refused(callback_server: CallbackServer) -> None:
-    """A letter of base64 for another one, wherever it is."""
+    """One character of base64 for another one, at any position."""
     data = WHOLE["Data"]
     changed = [
         sealed(Data=f"{data[:place]}{'A' if data[place] != 'A' else 'B'}{data[place + 1 :]}")

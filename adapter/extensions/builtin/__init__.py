@@ -1,7 +1,7 @@
 """The adapter's own mapping, through the same hooks that merchants use.
 
-One of the two is always loaded, runs without a thread, and is asked after all merchants' plugins: with a catalogue the
-catalogue decides, without one the sku is the item number.
+One of two plugins is always loaded, runs without a thread, and is called after all merchants' plugins: with a catalogue
+the catalogue decides, without one the sku is the item number.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from adapter.extensions.sources import PluginOrigin, Source
 
 
 def built_in_sources(catalogue: Path | None = None) -> tuple[Source, ...]:
-    """The built-in plugins for this choice of `submit.catalogue`.
+    """Return the built-in plugins for this value of `submit.catalogue`.
 
-    Raises SettingsError with one sentence for each mistake in the catalogue.
+    Raises SettingsError with one sentence for each error in the catalogue.
     """
     if catalogue is None:
         return (_source("builtin.sku_is_item_no", "the sku is the item number", SkuIsItemNo()),)
@@ -31,5 +31,5 @@ def _source(name: str, where: str, plugin: object) -> Source:
 def _own_version() -> str | None:
     try:
         return version("ecticket-adapter")
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:  # the checkout is not installed
         return None

@@ -1,11 +1,11 @@
 """The mapping with a catalogue (`submit.catalogue`): the file decides what each sku stands for.
 
-What the order's line says itself goes before the catalogue where it is nearer to the purchase, as issue type and dates
-are; name, price and voucher kind are the catalogue's where it has them. An entry with a last day is a gift voucher.
+The order's line takes precedence for issue type and dates, because they belong to the purchase; the catalogue does
+for name, price and kind of voucher. An entry with a last day is a gift voucher.
 
-Days are counted from the day of payment in Taipei, or of the order's record where paid_at is absent, and never from
-today: an order that is read again after a crash, perhaps past midnight, must get the same numbers. A day of
-`start_after_days` that has come by then is moved when the order is sent (`TicketItem.start_moves`).
+Days count from the day of payment in Taipei, or from the order's record if paid_at is absent, and never from today: an
+order that is read again after a crash, perhaps after midnight, must get the same trade numbers. If the first day of
+`start_after_days` is past when the order is sent, it moves (`TicketItem.start_moves`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adapter.protocol.taipei import TAIPEI
 
 
 class CataloguePlugin:
-    """The built-in plugin that is there when a catalogue is configured; it knows its skus and no others."""
+    """The built-in plugin for a configured catalogue; it maps the skus in it and no others."""
 
     def __init__(self, entries: Mapping[str, CatalogueEntry]) -> None:
         self._entries = entries
@@ -36,14 +36,14 @@ class CataloguePlugin:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The catalogue in a file. Raises SettingsError with one sentence for each mistake in it."""
+        """Read the catalogue in a file. Raises SettingsError with one sentence for each error in it."""
         return cls(read_catalogue(path))
 
     @hookimpl
     def map_item(self, order: Order, line: Line) -> list[TicketItem]:
-        """One item, as many tickets as pieces.
+        """Return one item, with as many tickets as the line's quantity.
 
-        Raises UnmappedItem for a sku that is not in the catalogue, InvalidOrder where it needs what the order lacks.
+        Raises UnmappedItem for a sku that is not in the catalogue, InvalidOrder if the order lacks a needed field.
         """
         entry = self._entries.get(line.sku)
         if entry is None:
@@ -52,7 +52,7 @@ class CataloguePlugin:
                 "Add it there and restart the adapter, or write a map_item hook for it."
             )
         issue_type = issue_type_of(order, line, otherwise=entry.issue_type)
-        _refuse_unfit(line, entry, issue_type)
+        _check_complete(line, entry, issue_type)
         return [_item(order, line, entry, issue_type)]
 
 
@@ -73,8 +73,8 @@ def _item(order: Order, line: Line, entry: CatalogueEntry, issue_type: IssueType
     )
 
 
-def _refuse_unfit(line: Line, entry: CatalogueEntry, issue_type: IssueType) -> None:
-    """The issue type may come from the order, so some of what an entry must have shows only here."""
+def _check_complete(line: Line, entry: CatalogueEntry, issue_type: IssueType) -> None:
+    """Check the fields that the issue type requires; it may come from the order, so this is known only here."""
     if issue_type is not IssueType.SERIAL_NUMBER:
         if entry.item_no is None:
             raise InvalidOrder(
@@ -104,7 +104,7 @@ def _day_of_payment(order: Order, line: Line, field: str) -> date:
     paid_at = order.paid_at or order.received_at
     if paid_at is None:
         raise InvalidOrder(
-            f"Sku '{line.sku}' is dated by {field} from the day of payment, and the order has no paid_at. "
+            f"Sku '{line.sku}' is dated by {field} from the day of payment, but the order has no paid_at. "
             "Send paid_at, or write fixed dates into the catalogue."
         )
     try:
@@ -121,11 +121,11 @@ def _later(day: date, days: int, line: Line) -> date:
 
 
 def _beyond_the_calendar(line: Line) -> InvalidOrder:
-    return InvalidOrder(f"The dates of sku '{line.sku}' would lie after the year 9999. Correct paid_at or start_date.")
+    return InvalidOrder(f"The dates of sku '{line.sku}' are after the year 9999. Correct paid_at or start_date.")
 
 
 def _digest(entries: Mapping[str, CatalogueEntry]) -> str:
-    """Of what the entries say, whatever their order, comments and spelling in the file."""
+    """Hash of the entries, independent of their order, comments and spelling in the file."""
     digest = hashlib.sha256()
     for sku in sorted(entries):
         digest.update(f"{sku}\0{entries[sku]!r}\0".encode())

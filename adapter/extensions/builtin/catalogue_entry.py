@@ -1,6 +1,6 @@
-"""One entry of the catalogue: its fields, how each is read from text, and which of them go together.
+"""One entry of the catalogue: its fields, how each is read from text, and which of them are valid together.
 
-Refuses to know YAML and files; a mistake is the end of a sentence, to which the reader adds the place.
+Does not read YAML or files. An error is the end of a sentence, to which `catalogue_file` adds file and line.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ W = TypeVar("W")
 _DAYS_MAX: Final = 36_500
 
 
-class Mistake(Exception):  # becomes a sentence of SettingsError and is never seen outside
+class InvalidValue(Exception):  # becomes a sentence of SettingsError and is never seen outside
     """What is wrong with a value, as the end of a sentence, full stop included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """What one sku stands for; `catalogue_file` says what each field means. None: left out."""
+    """The ticket of one sku; `catalogue_file` describes the fields. None: left out."""
 
     item_no: str | None = None
     name: str | None = None
@@ -41,18 +41,18 @@ class CatalogueEntry:
 
     @property
     def kind(self) -> Voucher | None:
-        """The kind of voucher; one with a last day is a gift. None leaves it to the order's line."""
+        """The kind of voucher; one with a last day is a gift. None: the order's line decides."""
         if self.voucher is None and (self.expire_date is not None or self.valid_days is not None):
             return Voucher.GIFT
         return self.voucher
 
     def problems(self) -> Iterator[str]:
-        """What does not go together, each as a sentence."""
+        """The contradictions in the entry, each as a sentence."""
         yield from self._identity_problems()
         if self.start_date is not None and self.start_after_days is not None:
-            yield "start_date and start_after_days both say the first day; keep one."
+            yield "start_date and start_after_days both set the first day; keep one."
         if self.expire_date is not None and self.valid_days is not None:
-            yield "expire_date and valid_days both say the last day; keep one."
+            yield "expire_date and valid_days both set the last day; keep one."
         if self.start_date and self.expire_date and self.expire_date < self.start_date:
             yield "expire_date is before start_date."
         if self.voucher is Voucher.PICKUP and (self.expire_date or self.valid_days is not None):
@@ -79,20 +79,20 @@ class CatalogueEntry:
 
 def _text(written: str) -> str:
     if not written.strip():
-        raise Mistake("must not be empty.")
+        raise InvalidValue("must not be empty.")
     return written
 
 
 def _item_no(written: str) -> str:
     if not ITEM_NO.accepts(written):
-        raise Mistake(f"{ITEM_NO.rule}.")
+        raise InvalidValue(f"{ITEM_NO.rule}.")
     return written
 
 
 def _price(written: str) -> int:
     price = _whole(written)
     if not TICKET_PRICE.accepts(price):
-        raise Mistake(f"{TICKET_PRICE.rule}.")
+        raise InvalidValue(f"{TICKET_PRICE.rule}.")
     return price
 
 
@@ -100,7 +100,7 @@ def _days(least: int) -> Callable[[str], int]:
     def read(written: str) -> int:
         days = _whole(written)
         if not least <= days <= _DAYS_MAX:
-            raise Mistake(f"must be a whole number of days from {least} to {_DAYS_MAX}.")
+            raise InvalidValue(f"must be a whole number of days from {least} to {_DAYS_MAX}.")
         return days
 
     return read
@@ -108,12 +108,12 @@ def _days(least: int) -> Callable[[str], int]:
 
 def _whole(written: str) -> int:
     if not re.fullmatch("[0-9]{1,12}", written):
-        raise Mistake("must be a whole number, in digits.")
+        raise InvalidValue("must be a whole number, in digits.")
     return int(written)
 
 
 def _day(written: str) -> date:
-    wrong = Mistake("must be a day like 2026-12-31.")
+    wrong = InvalidValue("must be a day like 2026-12-31.")
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", written):
         raise wrong
     try:
@@ -132,7 +132,7 @@ def _issue_type(written: str) -> IssueType:
 
 def _word(written: str, words: Mapping[str, W]) -> W:
     if written not in words:
-        raise Mistake(f"must be one of {', '.join(words)}.{did_you_mean(written, words)}")
+        raise InvalidValue(f"must be one of {', '.join(words)}.{did_you_mean(written, words)}")
     return words[written]
 
 
@@ -147,4 +147,4 @@ FIELDS: Final[Mapping[str, Callable[[str], object]]] = {
     "expire_date": _day,
     "valid_days": _days(0),
 }
-"""How each field of `CatalogueEntry` is read from what is written."""
+"""Reads each field of `CatalogueEntry` from its text."""

@@ -2,10 +2,10 @@
 
     TSHIRT-DAY:                     # the shop's sku
       item_no: VQT04959             # ECTicket's product number; every issue type but serial_number
-      name: Theme park day ticket   # told in events; serial_number tickets are issued under it
+      name: Theme park day ticket   # shown in events; serial_number tickets are issued under it
       price: 1200                   # whole New Taiwan dollars; needed by serial_number only
-      voucher: pickup               # or gift; left out, the last day or the order's line says it
-      issue_type: electronic        # convenience_store, paper, electronic, serial_number; left out, the order says it
+      voucher: pickup               # or gift; if left out, the last day or the order's line decides
+      issue_type: electronic        # convenience_store, paper, electronic, serial_number; if left out, the order's
       start_after_days: 7           # electronic: first day, this many days after payment, at least tomorrow
     FREE-COFFEE:
       item_no: GFT00001
@@ -14,8 +14,8 @@
 
 Instead of `start_after_days` there may be a fixed `start_date`, instead of `valid_days` a fixed `expire_date`.
 
-Skus and values are read as they are written, so that 00123 stays 00123 and `on` is a sku like any other. Every mistake
-is told, with file, line and sku; a file with one mistake is not used at all.
+Skus and values are read as they are written: 00123 stays 00123, and `on` is a sku like any other. Every error is
+reported with file, line and sku; a file with an error is not used at all.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from typing import Final
 import yaml
 
 from adapter.errors import SettingsError
-from adapter.extensions.builtin.catalogue_entry import FIELDS, CatalogueEntry, Mistake
+from adapter.extensions.builtin.catalogue_entry import FIELDS, CatalogueEntry, InvalidValue
 from adapter.extensions.suggestions import did_you_mean
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where it is there: large catalogues are read about ten times as fast."""
+"""libyaml if it is installed: it reads large catalogues about ten times as fast."""
 _NULL: Final = "tag:yaml.org,2002:null"
 
 
 def read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
-    """The catalogue by sku, in the file's order.
+    """Return the catalogue by sku, in the file's order.
 
-    Raises SettingsError with one sentence for each mistake.
+    Raises SettingsError with one sentence for each error.
     """
-    sheet = _Sheet(path)
-    entries = dict(sheet.entries())
-    if not entries and not sheet.problems:
-        sheet.problems.append(f"submit.catalogue: {path} has no entry. Write one for each sku, or remove the setting.")
-    if sheet.problems:
-        raise SettingsError(*sheet.problems)
+    reader = _CatalogueReader(path)
+    entries = dict(reader.entries())
+    if not entries and not reader.problems:
+        reader.problems.append(f"submit.catalogue: {path} has no entry. Write one for each sku, or remove the setting.")
+    if reader.problems:
+        raise SettingsError(*reader.problems)
     return entries
 
 
-class _Sheet:
-    """One file while it is read, and what was found wrong with it."""
+class _CatalogueReader:
+    """Reads one file and collects what is wrong in it."""
 
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
         self._path = path
 
     def entries(self) -> Iterator[tuple[str, CatalogueEntry]]:
-        """What can be read, skus with a mistake left out."""
+        """The entries without an error, by sku."""
         root = self._root()
         for sku, key, value in self._pairs(root, "a mapping from sku to item") if root is not None else ():
             before = len(self.problems)
@@ -84,7 +84,7 @@ class _Sheet:
         return None
 
     def _fields(self, sku: str, key: yaml.Node, value: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-        for name, where, node in self._pairs(value, f"the fields of sku '{sku}', such as item_no", place=key):
+        for name, where, node in self._pairs(value, f"the fields of sku '{sku}', such as item_no", missing_at=key):
             if name in FIELDS:
                 yield name, where, node
             else:
@@ -99,23 +99,23 @@ class _Sheet:
             return None
         try:
             return FIELDS[name](node.value)
-        except Mistake as mistake:
-            self._report(where, f"sku '{sku}': {name} {mistake}")
+        except InvalidValue as error:
+            self._report(where, f"sku '{sku}': {name} {error}")
             return None
 
     def _pairs(
-        self, node: yaml.Node, what: str, *, place: yaml.Node | None = None
+        self, node: yaml.Node, what: str, *, missing_at: yaml.Node | None = None
     ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-        """The keys of a mapping as they are written, each with its node and its value's; twice is a mistake."""
+        """The keys of a mapping as they are written, each with its node and its value's; a key may occur once."""
         if not isinstance(node, yaml.MappingNode):
-            self._report(place or node, f"here should be {what}.")
+            self._report(missing_at or node, f"expected {what}.")
             return
         seen: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or not key.value:
                 self._report(key, "a key must be a single word or text.")
             elif key.value in seen:
-                self._report(key, f"'{key.value}' is there already, in line {seen[key.value]}; remove one.")
+                self._report(key, f"'{key.value}' is already set in line {seen[key.value]}; remove one.")
             else:
                 seen[key.value] = key.start_mark.line + 1
                 yield key.value, key, value

@@ -1,4 +1,4 @@
-"""Which issue type a line has, and the words for issue types in orders and catalogues."""
+"""Determines the issue type of a line, and the words for issue types in orders and catalogues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind 
 def issue_type_of(order: Order, line: Line, *, otherwise: IssueType | None = None) -> IssueType:
     """The line's own issue type, else `otherwise`, else the order's.
 
-    Raises InvalidOrder where nobody names one.
+    Raises InvalidOrder if none of them names one.
     """
     found = line.issue_type or otherwise or order.issue_type
     if found is None:

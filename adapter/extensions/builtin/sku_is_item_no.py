@@ -1,4 +1,4 @@
-"""The mapping without a catalogue: a shop that uses ECTicket's item numbers as its skus needs to configure nothing.
+"""The mapping without a catalogue, for shops that use ECTicket's item numbers as their skus.
 
 A serial-number line names no product at ECTicket; it is issued under the line's own name and unit price.
 """
@@ -15,18 +15,18 @@ from adapter.protocol.value_rules import ITEM_NO
 
 
 class SkuIsItemNo:
-    """The built-in plugin that is there when no catalogue is configured."""
+    """The built-in plugin that is loaded if no catalogue is configured."""
 
     @hookimpl
     def map_item(self, order: Order, line: Line) -> list[TicketItem]:
-        """One item, as many tickets as pieces.
+        """Return one item, with as many tickets as the line's quantity.
 
-        Raises UnmappedItem for a sku that cannot be an item number, InvalidOrder where issue type, name or price lack.
+        Raises UnmappedItem for a sku that cannot be an item number, InvalidOrder without issue type, name or price.
         """
         issue_type = issue_type_of(order, line)
         serial = issue_type is IssueType.SERIAL_NUMBER
         if serial:
-            _refuse_nameless(line)
+            _check_serial_number(line)
         elif not ITEM_NO.fits(line.sku):
             raise UnmappedItem(
                 f"Sku '{line.sku}' is no item number of ECTicket (up to 8 letters and digits). "
@@ -46,10 +46,10 @@ class SkuIsItemNo:
         ]
 
 
-def _refuse_nameless(line: Line) -> None:
+def _check_serial_number(line: Line) -> None:
     missing = [field for field, value in (("name", line.name), ("unit_price", line.unit_price)) if value is None]
     if missing:
         raise InvalidOrder(
-            f"Sku '{line.sku}' is a serial number without {' and '.join(missing)}, under which it would be issued. "
+            f"Sku '{line.sku}' is a serial number without {' and '.join(missing)}, with which it would be issued. "
             "Send both with the line, or set submit.catalogue."
         )

@@ -1,6 +1,6 @@
-"""The adapter's own sinks, through the same hooks that merchants use; both are off until their settings say otherwise.
+"""The adapter's own sinks, through the same hooks that merchants use; both are off by default.
 
-They have a folder of their own so that a change here changes no fingerprint: the mapping's folder counts as a whole.
+They are not in `builtin`, because every file of that folder counts in the fingerprint of the mapping.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from adapter.extensions.sources import PluginOrigin, Source
 
 
 def sink_sources() -> tuple[Source, ...]:
-    """The plugins `log` and `webhook`, not configured yet."""
+    """Return the plugins `log` and `webhook`, not configured yet."""
     return (
         _source("log", "writes events to the log", LogPlugin()),
         _source("webhook", "posts events to addresses", WebhookPlugin()),

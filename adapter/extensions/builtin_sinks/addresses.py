@@ -1,10 +1,10 @@
-"""Where a webhook may go: to the public internet, and to networks that the settings name.
+"""Checks where a webhook may go: to the public internet, and to networks that the settings name.
 
-Whoever can change a name's address could else have the adapter post into the cluster it runs in (server-side request
-forgery): to a metadata service, an admin port, a neighbour. So the addresses of a name are looked at after it was
-resolved, and the connection goes to the very address that was looked at.
+Otherwise anyone who can change the address of a host name could make the adapter post into its own cluster (server-side
+request forgery): to a metadata service, an admin port, another pod. So the adapter resolves the name, checks every
+address, and connects to an address that was checked.
 
-An address can hide another one: IPv4 inside of IPv6 is taken out and looked at as well.
+IPv6 addresses that contain an IPv4 address are checked for both.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _NAT64 = ip_network("64:ff9b::/96")
 _NOT_PUBLIC_EITHER: Sequence[Network] = tuple(
     map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20", "5f00::/16"))
 )
-"""What Python takes for public, or did before its tables were mended: protocol assignments, with Oracle's metadata;
-relays of 6to4; the host that an Azure machine runs on; documentation; segment routing."""
+"""Networks that Python's tables call public, or did in earlier versions: protocol assignments, with Oracle's metadata
+service; relays of 6to4; the host of an Azure machine; documentation; segment routing."""
 
 
 class Forbidden(Exception):  # becomes the sink's NotDelivered and is never seen outside
-    """A name has an address that nothing is posted to."""
+    """The host has an address to which the adapter must not post."""
 
 
 async def resolved(host: str, port: int, *, allowed: Sequence[Network]) -> tuple[Address, ...]:
-    """The addresses of a host, all of which may be posted to, in the order in which to try them.
+    """Return the addresses of a host, in the order in which to try them. All of them are allowed.
 
-    Raises Forbidden when one may not, and OSError when there are none.
+    Raises Forbidden if one is not allowed, and OSError if there are none.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = tuple(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
     forbidden = [address for address in addresses if not may_go_to(address, allowed)]
     if forbidden:
         raise Forbidden(
-            f"has the address {forbidden[0]}, which is not public. If it is meant, name its network in allow_networks"
+            f"has the address {forbidden[0]}, which is not public. If that is intended, add it to allow_networks"
         )
     return addresses
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is without being asked for: written out, or this machine; None for a name."""
+    """The address of a host that is written as an address, or of localhost; None for any other name."""
     try:
         return ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
@@ -53,12 +53,12 @@ def literal(host: str) -> Address | None:
 
 
 def may_go_to(address: Address, allowed: Sequence[Network]) -> bool:
-    """Whether the address, and each that it hides, is public or in an allowed network."""
+    """Whether the address, and each address in it, is public or in an allowed network."""
     return all(_is_in(each, allowed) or _is_public(each) for each in _unwrapped(address))
 
 
 def _unwrapped(address: Address) -> Iterator[Address]:
-    """What an address stands for: IPv4 inside of it, or itself."""
+    """The IPv4 addresses in an address, or the address itself."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             yield address.ipv4_mapped

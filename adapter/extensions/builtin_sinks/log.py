@@ -1,7 +1,7 @@
-"""The sink `log`: one line in the adapter's own log for each event, for whoever collects logs anyway.
+"""The sink `log`: writes one line for each event into the adapter's own log.
 
-A line has the event's attributes. Its data are left out unless asked for, since an order's `reference` is whatever the
-shop has put there; those of collected tickets, which are worth money, never come into a log.
+A line has the event's attributes. It has the event's data only if that is enabled, because an order's `reference` may
+hold anything. The data of collected tickets are worth money and are never logged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from adapter.extensions.hookspecs import hookimpl
 from adapter.extensions.sinks import Event, Sink
 
 COLLECTED = "ecticket.ticket.collected."
-"""How the types begin whose data hold redemption codes."""
+"""Prefix of the event types whose data hold redemption codes."""
 
 
 class LogSinkSettings(BaseModel):
@@ -22,9 +22,9 @@ class LogSinkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     enabled: bool = False
-    """Whether events are written to the log."""
+    """Whether to write events to the log."""
     data: bool = False
-    """Whether their data are too, an order's `reference` included; never those of collected tickets."""
+    """Whether to write their data too, with an order's `reference`; never the data of collected tickets."""
 
 
 class LogSink:
@@ -37,7 +37,7 @@ class LogSink:
         self._log = structlog.stdlib.get_logger("adapter.events")
 
     async def deliver(self, event: Event) -> None:
-        """Write it."""
+        """Write the line."""
         fields: dict[str, object] = {
             "event_id": event.id,
             "event_type": event.type,
@@ -61,10 +61,10 @@ class LogPlugin:
 
     @hookimpl
     def configure(self, settings: LogSinkSettings) -> None:
-        """Take the settings."""
+        """Keep the settings."""
         self._settings = settings
 
     @hookimpl
     def notification_sinks(self) -> list[Sink]:
-        """The sink, where it is asked for."""
+        """Return the sink, if it is enabled."""
         return [LogSink(with_data=self._settings.data)] if self._settings.enabled else []

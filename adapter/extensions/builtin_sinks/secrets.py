@@ -1,4 +1,4 @@
-"""The secrets of one endpoint: those of the settings, and those in files, which change while the adapter runs."""
+"""The secrets of one endpoint: from the settings, and from files, which may change while the adapter runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adapter.extensions.builtin_sinks.signature import read_secret
 
 
 class Secrets:
-    """Keys from texts and from files; a file is read anew when it is another one."""
+    """Keys from texts and from files; a changed file is read again."""
 
     def __init__(self, texts: Sequence[str], files: Sequence[Path]) -> None:
         self._keys = [read_secret(text) for text in texts]
@@ -17,7 +17,7 @@ class Secrets:
         self._read: dict[Path, tuple[tuple[int, int, int], bytes]] = {}
 
     def now(self) -> list[bytes]:
-        """The keys at this moment, those of the settings first.
+        """Return the current keys, those of the settings first.
 
         Raises OSError for a file that cannot be read, and ValueError for one that holds no secret.
         """

@@ -1,7 +1,7 @@
-"""Signatures as Standard Webhooks has them: who holds the secret knows that a message is ours, and when it was sent.
+"""Signs messages as Standard Webhooks specifies: the receiver can verify the sender and the time of a message.
 
-What is signed is `{id}.{timestamp}.{body}`, by HMAC-SHA256. While a secret is being changed, a message bears one
-signature for each, so that the receiver can change at any moment. Pure.
+`{id}.{timestamp}.{body}` is signed by HMAC-SHA256. While a secret is being rotated, a message has one signature for
+each, so the receiver can change at any time. Pure.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterable, Mapping
 
 PREFIX = "whsec_"
 SECRET_BYTES = (24, 64)
-"""Least and most, as Standard Webhooks asks."""
+"""Minimum and maximum, as Standard Webhooks requires."""
 
 
 def read_secret(text: str) -> bytes:
-    """The key in `whsec_` and base64.
+    """Return the key in `whsec_` plus base64.
 
-    Raises ValueError with a sentence that does not quote it.
+    Raises ValueError; its text does not quote the secret.
     """
     least, most = SECRET_BYTES
     wrong = (
-        f"A secret is {PREFIX} and then {least} to {most} random bytes in base64. Make one: openssl rand -base64 32."
+        f"A secret is {PREFIX} followed by {least} to {most} random bytes in base64. Make one: openssl rand -base64 32."
     )
     if not text.startswith(PREFIX):
         raise ValueError(wrong)
@@ -38,7 +38,7 @@ def read_secret(text: str) -> bytes:
 
 
 def signed_headers(body: bytes, *, message_id: str, timestamp: int, secrets: Iterable[bytes]) -> Mapping[str, str]:
-    """The three headers; one signature for each secret, in their order."""
+    """Return the three headers; one signature for each secret, in their order."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     signatures = (base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode() for secret in secrets)
     return {

@@ -1,11 +1,11 @@
-"""A sink that posts each event to an address, signed as Standard Webhooks has it.
+"""A sink that posts each event to a URL, signed as Standard Webhooks specifies.
 
-What is posted is the event in CloudEvents' JSON format. An answer of 2xx means that it was taken, 410 that nothing is
-wanted any more; everything else is tried again, when `Retry-After` says so where it is given. Redirects are not
-followed: an event goes where the settings say, and nowhere else (`addresses`).
+The body is the event in the JSON format of CloudEvents. Status 2xx means delivered, 410 that the receiver wants no more
+events; any other answer is retried, at the time of `Retry-After` if there is one. Redirects are not followed: an event
+goes only to the configured host (`addresses`).
 
-The address of the host is asked for at every event, and the connection goes to the address that was looked at; the
-certificate must be the host's all the same. Proxies of the environment are not used.
+The host name is resolved for every event, and the connection goes to an address that was checked. The certificate must
+still be the host's. Proxies of the environment are not used.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Undelivera
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 ANSWER_BYTES = 64 * 1024
-"""How much of an answer is read so that its connection can be used again."""
+"""How much of an answer is read so that the connection can be reused."""
 GONE = 410
 
 
 class Webhook:
-    """One endpoint; `types` are the events it gets, all when empty. `now` is seconds since the epoch."""
+    """One endpoint. `types` are the events that it gets, all if empty; `now` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class Webhook:
         return not self._types or event.type in self._types
 
     async def deliver(self, event: Event) -> None:
-        """Post it. Raises NotDelivered, RetryAfter, Undeliverable."""
+        """Post the event. Raises NotDelivered, RetryAfter, Undeliverable."""
         body = event.to_json().encode()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._post(body, self._headers(event, body))
         except TimeoutError:
-            raise NotDelivered(f"was not answered within {self._timeout:g} s") from None
+            raise NotDelivered(f"did not get an answer within {self._timeout:g} s") from None
         self._raise_for_status(response)
 
     async def aclose(self) -> None:
@@ -86,7 +86,7 @@ class Webhook:
 
     @property
     def _host_name(self) -> str:
-        """As it goes over the wire: Python would turn a name with letters beyond ASCII into another one than httpx."""
+        """The host as httpx sends it: Python encodes names with non-ASCII characters in another way."""
         return self._url.raw_host.decode("ascii")
 
     @property
@@ -100,7 +100,7 @@ class Webhook:
         except Forbidden as error:
             raise NotDelivered(str(error)) from None
         except OSError as error:
-            raise NotDelivered(f"has a host that no address is known of ({type(error).__name__})") from None
+            raise NotDelivered(f"has a host whose name cannot be resolved ({type(error).__name__})") from None
         try:
             return await self._post_to_one_of(addresses, body, headers)
         except httpx.HTTPError as error:
@@ -109,9 +109,9 @@ class Webhook:
     async def _post_to_one_of(
         self, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
     ) -> httpx.Response:
-        """Post to the first address that can be connected to, each with its share of half of the time.
+        """Post to the first address that accepts a connection; all but the last share half of the time.
 
-        Else an address that swallows what is sent to it, as that of IPv6 behind a firewall, would leave the next none.
+        Otherwise an address that never answers, such as IPv6 behind a firewall, would leave no time for the next one.
         """
         share = self._timeout / 2 / len(addresses)
         for address in addresses[:-1]:
@@ -122,7 +122,7 @@ class Webhook:
     async def _post_to(
         self, address: Address, body: bytes, headers: dict[str, str], *, connect_seconds: float
     ) -> httpx.Response:
-        """Post to this very address, whose certificate must be the host's."""
+        """Post to this address; the certificate must be the host's."""
         if self._client is None:
             transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
             self._client = httpx.AsyncClient(transport=transport, trust_env=False, cookies=_no_cookies())
@@ -149,7 +149,7 @@ class Webhook:
         if response.is_success:
             return
         if status == GONE:
-            raise Undeliverable("was answered with HTTP 410: the receiver wants no more of these")
+            raise Undeliverable("was answered with HTTP 410: the receiver wants no more events")
         if response.is_redirect:
             raise NotDelivered(f"was redirected (HTTP {status}), which is not followed; set the final address as url")
         seconds = _retry_after(response.headers.get("retry-after"), self._now())
@@ -159,12 +159,12 @@ class Webhook:
 
 
 def _no_cookies() -> CookieJar:
-    """Each event stands alone: nothing that an answer sets goes along with the next one, where it could pile up."""
+    """A jar that stores no cookie, so that no answer affects the next request."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _retry_after(text: str | None, now: float) -> float | None:
-    """The seconds that a header asks for, as a number or a date; None where it says nothing that can be read."""
+    """The seconds in a `Retry-After` header, a number or a date; None if it is absent or unreadable."""
     if text is None:
         return None
     if text.strip().isascii() and text.strip().isdigit() and len(text.strip()) <= 9:
@@ -178,7 +178,7 @@ def _retry_after(text: str | None, now: float) -> float | None:
 
 
 def _describe_error(error: httpx.HTTPError) -> str:
-    """The type of the failure; for a certificate also the setting that says whom to trust."""
+    """The type of the failure; for a certificate also the setting that names trusted ones."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

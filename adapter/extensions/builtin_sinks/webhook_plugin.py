@@ -29,31 +29,31 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 def _listed(value: object) -> object:
-    """One may stand for a list of one."""
+    """A list of one element may be written as the element."""
     return [value] if isinstance(value, str) else value
 
 
 class EndpointSettings(BaseModel):
-    """One address that events are posted to: `plugins.settings.webhook.endpoints.<name>`."""
+    """One URL to which events are posted: `plugins.settings.webhook.endpoints.<name>`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     url: str
-    """Where to post: https; plain http only with `allow_http`."""
+    """URL to post to: https; plain http only with `allow_http`."""
     secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = ()
-    """Secrets that sign each message, `whsec_` and base64; several while one is being changed."""
+    """Secrets that sign each message, `whsec_` plus base64; several while one is being rotated."""
     secret_files: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
-    """Files with one such secret each, as Kubernetes mounts them; read anew when they change."""
+    """Files with one such secret each, as Kubernetes mounts them; read again when they change."""
     types: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """Types of the events that are posted; all when empty."""
+    """Types of the events that are posted; all if empty."""
     timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    """Seconds that the receiver has to answer; keep it below `deliver.timeout_seconds`."""
+    """Time limit for an answer, in seconds; keep it below `deliver.timeout_seconds`."""
     ca_file: Path | None = None
-    """Certificates to trust (PEM); the system's when absent."""
+    """Trusted certificates (PEM); default: the system's."""
     allow_http: bool = False
-    """Whether plain http will do."""
+    """Whether plain http is allowed."""
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
-    """Networks that may be posted to although they are not public, such as 10.0.0.0/8."""
+    """Networks that are allowed although they are not public, such as 10.0.0.0/8."""
 
 
 class WebhookSettings(BaseModel):
@@ -62,7 +62,7 @@ class WebhookSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     endpoints: Mapping[str, EndpointSettings] = Field(default_factory=dict)
-    """Addresses by name; each is a sink called `webhook-<name>`, and goes its own pace."""
+    """Endpoints by name; each is a sink of its own, called `webhook-<name>`."""
 
 
 class WebhookPlugin:
@@ -75,9 +75,9 @@ class WebhookPlugin:
 
     @hookimpl
     def configure(self, settings: WebhookSettings) -> None:
-        """Make the sinks.
+        """Create the sinks.
 
-        Raises SettingsError with one sentence for each mistake.
+        Raises SettingsError with one sentence for each error.
         """
         problems = [problem for name, endpoint in settings.endpoints.items() for problem in _problems(name, endpoint)]
         if problems:
@@ -86,15 +86,15 @@ class WebhookPlugin:
 
     @hookimpl
     def notification_sinks(self) -> list[Sink]:
-        """A sink for each endpoint."""
+        """Return a sink for each endpoint."""
         return self._sinks
 
 
 def _problems(name: str, endpoint: EndpointSettings) -> Iterator[str]:
-    """What does not go together, or cannot be used; told without values, which may be secret."""
+    """What is contradictory or unusable, without values, which may be secret."""
     setting = f"plugins.settings.webhook.endpoints.{name}"
     if not _NAME.fullmatch(name):
-        yield f"{setting}: this is no name for an endpoint. Use 1 to 40 letters, digits, - and _."
+        yield f"{setting}: this is not a valid name for an endpoint. Use 1 to 40 letters, digits, - and _."
     yield from _address_problems(setting, endpoint)
     if not (endpoint.secrets or endpoint.secret_files):
         yield f"{setting}: there is no secret to sign with. Set secrets or secret_files."
@@ -114,14 +114,14 @@ def _address_problems(setting: str, endpoint: EndpointSettings) -> Iterator[str]
     except httpx.InvalidURL:
         url = httpx.URL()
     if url.scheme not in ("https", "http") or not url.host:
-        yield f"{setting}.url is no address. Write it as https://host/path."
+        yield f"{setting}.url is not a URL. Write it as https://host/path."
     if url.scheme == "http" and not endpoint.allow_http:
-        yield f"{setting}.url is plain http. Use https, or set allow_http where the network is closed."
+        yield f"{setting}.url is plain http. Use https, or set allow_http if the network is private."
     address = literal(url.host)
     if address is not None and not may_go_to(address, endpoint.allow_networks):
-        yield f"{setting}.url is at {address}, which is not public. If it is meant, name its network in allow_networks."
+        yield f"{setting}.url is at {address}, which is not public. If that is intended, add it to allow_networks."
     if url.userinfo:
-        yield f"{setting}.url has a user or password in it. The signature says who posts; leave them out."
+        yield f"{setting}.url has a user or password in it. The signature identifies the sender; leave them out."
 
 
 def _secrets(endpoint: EndpointSettings) -> Secrets:
@@ -141,7 +141,7 @@ def _sink(name: str, endpoint: EndpointSettings) -> Webhook:
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    """A context that verifies; without a file the system's certificates are trusted, and certifi's."""
+    """A context that verifies certificates; without a file it trusts those of the system and of certifi."""
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)
     context = httpx.create_ssl_context(trust_env=False)
