@@ -1,7 +1,6 @@
 """ecticket-adapter: paid orders on Kafka become ECPay ECTicket tickets, exactly once.
 
-What is named here is public, for plugins to import; nothing deeper is. The hooks themselves are described in
-`adapter.extensions.hookspecs`.
+Plugins import the names listed here; no other name is public. `adapter.extensions.hookspecs` describes the hooks.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def read_order(value: bytes, headers: tuple[tuple[str, bytes | None], ...] = ())
 
     Raises Unreadable.
     """
-    from adapter.flows.messages.order_paid import (
-        parse_order_paid,  # it needs pydantic, which most plugins' tests do not
-    )
+    # Imported here because it needs pydantic, which most plugins' tests do not.
+    from adapter.flows.messages.order_paid import parse_order_paid
 
     return parse_order_paid(value, headers, None)

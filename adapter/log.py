@@ -1,11 +1,11 @@
-"""How the adapter's log lines look: one JSON object each for machines, or coloured lines for people.
+"""Configures the format of log lines: one JSON object each for machines, or coloured lines for people.
 
-Rooms log through the standard library or structlog; both end here. Log lines name topics, partitions, offsets, order
+Packages log through the standard library or structlog; both end here. Log lines name topics, partitions, offsets, order
 ids and trade numbers, never customer data, keys or payloads.
 
-So an exception is told by its type and the places it passed. The values around it (which a renderer of tracebacks would
-print: records, orders, keys) are left out, and so is the text of all but our own errors: a library quotes what it was
-given.
+So an exception is logged by its type and stack locations. Values of variables (records, orders, keys), which a renderer
+of tracebacks would print, are left out, and so are the texts of all exceptions but the adapter's own: libraries quote
+their input.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import structlog
 from adapter.errors import AdapterError
 
 _QUIETER = {"aiokafka": logging.CRITICAL, "uvicorn": logging.ERROR, "httpx": logging.WARNING}
-"""Libraries that tell as news what the adapter itself handles and reports in its own words."""
+"""Libraries that log what the adapter handles and logs itself."""
 
 _FRAMES = 20
-"""Of a deep traceback, how many of the innermost places are told."""
+"""Number of innermost stack locations that are logged."""
 
 
 def configure(*, style: Literal["json", "console"], level: str) -> None:
@@ -63,14 +63,14 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name, least in _QUIETER.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
+    for name, minimum in _QUIETER.items():
+        logging.getLogger(name).setLevel(max(minimum, root.level))
 
 
 def _without_values(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Replace an exception by a text of types and places."""
+    """Replace an exception by a text of types and stack locations."""
     given = event.pop("exc_info", None)
     error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given is True else _second(given)
     if error is not None:
@@ -81,7 +81,7 @@ def _without_values(
 def _escaped(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Write out what a terminal or a viewer would obey instead of showing; an exception keeps its own lines."""
+    """Escape characters that control a terminal or viewer; an exception keeps its line breaks."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n" if name == "exception" else ""
@@ -98,7 +98,7 @@ def _second(given: object) -> BaseException | None:
 
 
 def _format_exception(error: BaseException) -> Iterator[str]:
-    """The causes first, each with the places it passed, the innermost last."""
+    """The causes first, each with its stack locations, the innermost last."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         yield from _format_exception(cause)

@@ -1,8 +1,7 @@
-"""All sinks of a process at work: a thread for each sink, one more for their engines, started and stopped together.
+"""Runs all sinks of a process: one thread for each sink and one more for their engines, started and stopped together.
 
-Put together here and not in `app`, which starts it beside the stages of orders and has nothing else to do with it. A
-sink that blocks keeps its own thread; the engines' thread runs nothing of a merchant's, so the groups of all sinks stay
-alive and each sink's deliveries end in time.
+A sink that blocks affects only its own thread. The engines' thread runs no merchant's code, so the consumer groups of
+all sinks stay alive and each delivery ends in time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from adapter.stream.observer import StreamObserver
 
 
 class SinkRunner:
-    """The sinks, from `start` to `stop`; without sinks nothing is started."""
+    """The sinks, from `start` to `stop`; without sinks it starts no thread."""
 
     def __init__(
         self,
@@ -66,15 +65,15 @@ class SinkRunner:
 
     @property
     def last_heartbeat(self) -> float:
-        """When the engines' loop last turned (`time.monotonic`); now, while there is none."""
+        """When the engines' loop last ran (`time.monotonic`); now, if there is none."""
         return self._engine_thread.last_heartbeat if self._started else time.monotonic()
 
     def stuck(self) -> Mapping[str, int]:
-        """By sink, the deliveries that were given up and have not ended."""
+        """Number of cancelled deliveries that have not ended, by sink."""
         return {thread.name: thread.stuck for thread in self._threads}
 
     async def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         if self._threads:
             for thread in self._threads:
                 thread.start()
@@ -82,7 +81,7 @@ class SinkRunner:
             self._started = True
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no more, let deliveries end within the grace, commit; then let the sinks close what they have opened."""
+        """Stop reading, let deliveries end within the grace, commit, then close the sinks."""
         if self._started:
             await self._engine_thread.stop(grace_seconds)
             await asyncio.gather(*(thread.close() for thread in self._threads))

@@ -1,7 +1,7 @@
-"""The one place that turns settings into parts: connection, merchants, provider, plan policy, plugins, topics.
+"""Turns settings into parts: connection, merchants, provider, plan policy, plugins, topics.
 
-`app` and the commands use it, so that `check` looks at exactly what `run` will use. Each part receives the few values
-it needs and never the whole. Refuses to start, stop or ask anything.
+`app` and the commands use it, so `check` checks exactly what `run` will use. Each part receives the few values that it
+needs and never the whole settings. Does not start, stop or call any part.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from adapter.settings.merchants import MerchantBook
 from adapter.settings.signing_key import SigningKeyTexts
 
 PARTITIONS = 6
-"""Partitions of a topic that is made without saying how many: as many processes can share its work."""
+"""Default number of partitions of a new topic: as many processes can share its work."""
 DAY_MS = 24 * 3600 * 1000
 INTERNAL_RETENTION_DAYS = 7
-"""Orders on their way and awaited results: at least this long, and twice as long as they may be on their way."""
+"""Minimum for orders and awaited results; they are kept for twice as long as they may stay open."""
 EVENT_RETENTION_DAYS = 30
-"""What was told, and what a person must look at: a month to notice that a reader was away."""
+"""For events and dead letters: a month to notice that a reader was unavailable."""
 TAIL_RECORDS = 20_000
-"""Of the newest events so many are read to look up whose a trade number is: a second or two of work."""
+"""Number of newest events that are read to look up a trade number: one or two seconds of work."""
 TAIL_PAUSE_SECONDS = 0.25
-"""Orders that look something up while a read is under way share the next one, which begins so long after it."""
+"""Pause between two reads; look-ups during a read share the next one."""
 LARGE_RECORD_BYTES = 2 * 1024 * 1024
-"""An order of 1 MiB with its plan beside it (contract, section 2)."""
+"""Size of an order of 1 MiB with its plan (contract, section 2)."""
 
 
 def skips_group(settings: Settings) -> str:
@@ -57,9 +57,9 @@ def skips_group(settings: Settings) -> str:
 
 
 def kafka_connection(settings: Settings) -> KafkaConnection:
-    """How the broker is reached.
+    """Return how to connect to the broker.
 
-    Raises SettingsError for settings that do not go together.
+    Raises SettingsError for settings that contradict each other.
     """
     kafka = settings.kafka
     return KafkaConnection(
@@ -76,18 +76,18 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
 
 
 def number_history(settings: Settings, connection: KafkaConnection, merchants: MerchantBook) -> NumberHistory:
-    """What is known of trade numbers, with the tail of the issuances topic to look them up in; close it in the end."""
+    """Return the history of trade numbers, which reads the tail of the issuances topic. The caller closes it."""
     tail = partial(read_tail, connection, settings.topics.issuances, newest=TAIL_RECORDS)
     return NumberHistory(tail, merchants, pause_seconds=TAIL_PAUSE_SECONDS)
 
 
 def merchant_book(settings: Settings) -> MerchantBook:
-    """The merchants; whoever starts calls its `check` once."""
+    """Return the merchants; a start calls `check` once."""
     return MerchantBook(settings.merchants, settings.platforms, settings.secrets_dir, above_files=settings.above_files)
 
 
 def record_signer(settings: Settings, merchants: MerchantBook) -> RecordSigner:
-    """Signs and verifies the `ecticket-*` headers of records. Belongs to one thread.
+    """Return the signer of the `ecticket-*` headers of records. It belongs to one thread.
 
     Raises SettingsError for a signing key that cannot be used.
     """
@@ -97,21 +97,21 @@ def record_signer(settings: Settings, merchants: MerchantBook) -> RecordSigner:
 
 
 def signing_key_texts(settings: Settings) -> SigningKeyTexts:
-    """The own signing keys; whoever starts calls their `check` once."""
+    """Return the adapter's own signing keys; a start calls `check` once."""
     setting = settings.keys.signing_key
     return SigningKeyTexts(setting.get_secret_value() if setting else None, settings.secrets_dir)
 
 
 def base_url(settings: Settings) -> str:
-    """Scheme and host of the ECTicket that is called."""
+    """Return scheme and host of ECTicket."""
     known = {"stage": STAGE_URL, "production": PRODUCTION_URL}
     return known.get(settings.provider.environment) or (settings.provider.base_url or "").rstrip("/")
 
 
 def make_provider(settings: Settings, *, observer: ProviderObserver | None = None) -> EcticketClient:
-    """ECTicket; close it in the end. Belongs to one event loop.
+    """Return the ECTicket client. It belongs to one event loop, and the caller closes it.
 
-    Raises SettingsError when `provider.ssl_ca_file` cannot be used.
+    Raises SettingsError if `provider.ssl_ca_file` cannot be used.
     """
     provider = settings.provider
     return EcticketClient(
@@ -143,7 +143,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def plan_policy(settings: Settings) -> PlanPolicy:
-    """What planning is told: family, numbers, and what stands in where an order is silent."""
+    """Return the policy of planning: family, trade numbers, and defaults for what an order lacks."""
     submit, callbacks = settings.submit, settings.callbacks
     usual = "always" if settings.provider.family == "issuance" else "serial_and_gift"
     return PlanPolicy(
@@ -159,7 +159,7 @@ def plan_policy(settings: Settings) -> PlanPolicy:
 
 
 def flow_topics(settings: Settings) -> Topics:
-    """The topics that flows read and write, by the names of the settings."""
+    """Return the topics that flows read and write, as the settings name them."""
     topics = settings.topics
     return Topics(
         orders_paid=topics.orders_paid,
@@ -172,7 +172,7 @@ def flow_topics(settings: Settings) -> Topics:
 
 
 def plugin_selection(settings: Settings, *, only: str | None = None) -> PluginSelection:
-    """Which plugins the settings ask for; `only` one of them where it is named."""
+    """Return which plugins to load; only the plugin `only`, if it is given."""
     plugins = settings.plugins
     return PluginSelection(
         load_any=plugins.load == "all",
@@ -185,9 +185,9 @@ def plugin_selection(settings: Settings, *, only: str | None = None) -> PluginSe
 
 
 def plugin_manager(settings: Settings, *, only: str | None = None) -> PluginManager:
-    """The plugins the settings ask for, loaded and configured; refused ones are named in its `rejections`.
+    """Return the configured plugins; `rejections` names the rejected ones.
 
-    Raises SettingsError for mistakes in the catalogue.
+    Raises SettingsError for errors in the catalogue.
     """
     built_in = (*built_in_sources(settings.submit.catalogue), *sink_sources())
     return PluginManager(plugin_selection(settings, only=only), built_in=built_in)
@@ -200,9 +200,9 @@ def make_hook_runner(
     plugins: PluginManager | None = None,
     on_observer_failure: Callable[[HookFailed], None] | None = None,
 ) -> HookRunner:
-    """All hooks, ready to be asked; an order that names no merchant is the only merchant's.
+    """Return the runner of all hooks; an order without a merchant belongs to the only one, if there is one.
 
-    Raises SettingsError for mistakes in the catalogue or in plugins' own settings, PluginRefused for a plugin that
+    Raises SettingsError for errors in the catalogue or in plugins' own settings, PluginRejected for a plugin that
     cannot be used.
     """
     loaded = plugins or plugin_manager(settings)
@@ -217,23 +217,23 @@ def make_hook_runner(
 
 
 def make_sinks(plugins: PluginManager) -> tuple[ProvidedSink, ...]:
-    """All notification sinks.
+    """Return all notification sinks.
 
-    Raises PluginRefused for a sink that cannot be used.
+    Raises PluginRejected for a sink that cannot be used.
     """
     return provided_sinks(plugins)
 
 
 def topic_specs(settings: Settings, *, partitions: int = PARTITIONS, replication: int = -1) -> tuple[TopicSpec, ...]:
-    """Every topic as it should be, in the order of the contract, section 2; `replication` -1: the brokers say."""
+    """Return every topic as it should be, in the order of the contract, section 2; `replication` -1: broker default."""
     topics = settings.topics
 
     def spec(name: str, days: int, **config: str) -> TopicSpec:
-        lasting = {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
-        return TopicSpec(name=name, partitions=partitions, config={**lasting, **config}, replication=replication)
+        retention = {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+        return TopicSpec(name=name, partitions=partitions, config={**retention, **config}, replication=replication)
 
-    longest_way_hours = max(settings.submit.give_up_after_hours, settings.confirm.give_up_after_hours)
-    internal = max(INTERNAL_RETENTION_DAYS, math.ceil(2 * longest_way_hours / 24))
+    longest_open_hours = max(settings.submit.give_up_after_hours, settings.confirm.give_up_after_hours)
+    internal = max(INTERNAL_RETENTION_DAYS, math.ceil(2 * longest_open_hours / 24))
     large = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
     return (
         spec(topics.orders_paid, internal),

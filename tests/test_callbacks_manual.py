@@ -18,7 +18,7 @@ MANUAL = (Path(__file__).parent.parent / "docs" / "callbacks.md").read_text(enco
 
 
 def test_the_recipe_for_a_tickets_reference_works() -> None:
-    """Whoever follows it finds the ticket."""
+    """A reader who follows it finds the ticket."""
     (recipe,) = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
     names: dict[str, Callable[[str, str, str], str]] = {}
     exec(recipe, names)  # noqa: S102  # the manual's own words

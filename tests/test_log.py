@@ -56,7 +56,7 @@ def test_an_exception_is_logged_by_type_and_place_and_never_with_values(
 
 
 def test_a_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever is told of an exception stays on its line."""
+    """The description of an exception stays on its line."""
     log.configure(style="json", level="info")
     try:
         _fail(CUSTOMER)

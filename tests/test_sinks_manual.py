@@ -64,7 +64,7 @@ def test_the_receiver_refuses_what_is_not_ours(verify: Callable[..., bool]) -> N
 
 
 class Crm:
-    """The CRM's client, which answers as it is told."""
+    """The CRM's client, which answers as the test chooses."""
 
     def __init__(self, status: int) -> None:
         self.status = status

@@ -63,7 +63,7 @@ def test_the_broker_is_reached_as_set() -> None:
     ],
 )
 def test_the_environment_says_which_ecticket(changes: dict[str, str], url: str) -> None:
-    """Stage unless told otherwise."""
+    """Stage is the default."""
     assert wiring.base_url(_settings(**changes)) == url
 
 
@@ -108,7 +108,7 @@ def _record(value: bytes) -> OrderRecord:
 
 @pytest.mark.parametrize(("merchants", "found"), [(("1",), "1"), (("1", "2"), "")])
 async def test_an_order_without_merchant_is_the_only_ones(merchants: tuple[str, ...], found: str) -> None:
-    """With several merchants it stays nobody's, and the flow parks it."""
+    """With several merchants it has no merchant, and the flow parks it."""
     keys = {f"merchants__{one}__{name}": "k" * 16 for one in merchants for name in ("hash_key", "hash_iv")}
     settings = _settings(**keys)
     hook_runner = wiring.make_hook_runner(settings, wiring.merchant_book(settings))
@@ -150,7 +150,7 @@ def test_large_records_fit_where_they_go() -> None:
 
 
 def test_nothing_vanishes_before_it_is_given_up() -> None:
-    """Whoever waits longer keeps records longer."""
+    """Longer waiting times keep records longer."""
     settings = _settings(submit__give_up_after_hours="240")
     kept = {spec.name: int(spec.config["retention.ms"]) for spec in wiring.topic_specs(settings)}
 

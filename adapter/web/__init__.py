@@ -1,1 +1,1 @@
-"""The adapter's HTTP doors: one for ECTicket's notifications, one for those who look after the adapter."""
+"""The adapter's HTTP servers: one for ECTicket's notifications, one for health, metrics and information."""

@@ -1,8 +1,8 @@
-"""Health, metrics and information over HTTP (contract, section 12).
+"""Serves health, metrics and information over HTTP (contract, section 12).
 
-`/livez` fails only when a restart would help: a loop that stopped beating, too many abandoned hook threads. `/readyz`
-says whether the adapter can take orders; it never asks ECTicket, whose outage must not take pods away. Neither shows
-customer data or keys, so the port needs no password inside a pod.
+`/livez` fails only if a restart would help: a blocked event loop, too many stuck hook threads. `/readyz` shows whether
+the adapter can process orders; it does not call ECTicket, because pods must stay ready during an outage there. Neither
+shows customer data or keys, so the port needs no password inside a pod.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from starlette.routing import Route
 
 
 class Health(Protocol):
-    """What the admin server is told about the adapter."""
+    """What the admin server needs from the adapter."""
 
     def liveness_problems(self) -> Sequence[str]:
-        """Reasons why a restart would help; none is good."""
+        """Reasons why a restart would help; empty if the adapter is alive."""
         ...
 
     def readiness_problems(self) -> Sequence[str]:
-        """Reasons why no orders can be taken now; none is good."""
+        """Reasons why no orders can be processed now; empty if the adapter is ready."""
         ...
 
     def info(self) -> Mapping[str, object]:
-        """Version, stages and their partitions, merchants, the mapping's fingerprint: for people."""
+        """Version, stages and their partitions, merchants, the mapping's fingerprint, for people."""
         ...
 
 
 def admin_app(health: Health, registry: CollectorRegistry) -> Starlette:
-    """The admin server's application."""
+    """Return the application of the admin server."""
 
     async def livez(_request: Request) -> Response:
         return _health_response(health.liveness_problems())

@@ -1,8 +1,8 @@
-"""What a stranger's connection may cost: how many there are, how long a request and its answer take, how large it is.
+"""Limits connections: their number, the time of a request and of its answer, and the size of a request.
 
-uvicorn waits without end for a request that does not come or does not go on, and for an answer to be read; it keeps
-headers of any size, and as many requests as are sent ahead of their answers. That is fine for probes inside a pod and
-not for a port that the internet reaches.
+uvicorn has no time limit for a request that is incomplete or for an answer that is not read, and no limit for the size
+of headers and the number of pipelined requests. That is fine for probes inside a pod, but not for a port that is
+reachable from the internet.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """`request_seconds` from the connection, or the answer before, to the last byte of the request.
-
-    `answer_seconds` from there until the answer is out of our hands. `requests_ahead` were sent before the answer to an
-    earlier one was, and wait for it. `message_bytes` count as they come: a body in chunks of one byte is six times as
-    long on the wire.
-    """
+    """The limits of one server."""
 
     connections: int = 256
     request_seconds: float = 10.0
+    """From the connection, or the previous answer, to the last byte of the request."""
     answer_seconds: float = 10.0
+    """From there until the answer is written."""
     requests_ahead: int = 16
+    """Pipelined requests that wait for the answer to an earlier one."""
     head_bytes: int = 16 * 1024
     message_bytes: int = 512 * 1024
+    """Bytes on the wire: a body in chunks of one byte is six times as long there."""
 
 
 class _TooMuchError(Exception):
-    """Ends the parser, which would make a request of all that has come."""
+    """Stops the parser, which would otherwise complete the request."""
 
 
 def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None]) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol within bounds; a connection beyond them is closed, and `on_closed` hears why.
+    """Return uvicorn's protocol with limits: it closes a connection that exceeds them and calls `on_closed`.
 
-    That is `too-many`, `too-slow` or `too-much`.
+    The reason is `too-many`, `too-slow` or `too-much`.
     """
 
     class LimitedProtocol(HttpToolsProtocol):
@@ -53,10 +52,10 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
             if len(self.connections) > limits.connections:
                 self._close("too-many")
             else:
-                self._end_after(limits.request_seconds)
+                self._start_timer(limits.request_seconds)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._end_never()
+            self._cancel_timer()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -77,25 +76,25 @@ def limited_protocol(limits: ConnectionLimits, on_closed: Callable[[str], None])
         def on_message_complete(self) -> None:
             self._in_head, self._received = True, 0
             super().on_message_complete()
-            answered = self.cycle.response_complete  # before the whole request was here, as too large ones are
-            self._end_after(limits.request_seconds if answered else limits.answer_seconds)
+            answered = self.cycle.response_complete  # already before the request was complete, as for too large ones
+            self._start_timer(limits.request_seconds if answered else limits.answer_seconds)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if self in self.connections:  # also one that is closing: it stays until all is read, be it for ever
-                self._end_after(limits.request_seconds)
+            if self in self.connections:  # also a closing one: it would stay until the client has read everything
+                self._start_timer(limits.request_seconds)
 
-        def _end_after(self, seconds: float) -> None:
-            self._end_never()
+        def _start_timer(self, seconds: float) -> None:
+            self._cancel_timer()
             self._deadline = self.loop.call_later(seconds, self._close, "too-slow")
 
-        def _end_never(self) -> None:
+        def _cancel_timer(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
 
         def _close(self, reason: str) -> None:
-            """At once: whoever sends slowly would read slowly too."""
+            """Close immediately: a client that sends slowly would also read slowly."""
             on_closed(reason)
             self.transport.abort()
 

@@ -1,9 +1,9 @@
-"""What is counted: one Prometheus registry that listens to the engine, the provider, the flows and the hooks.
+"""Counts for Prometheus what the engine, the provider, the flows, the sinks and the hooks report.
 
-No label holds an order, a trade number or customer data; merchants are few and are told apart.
+No label holds an order, a trade number or customer data. Merchants are few, so they may be labels.
 
-So what is counted for each call and each order looks its labels up in a `cache` of its own: there are few of them, and
-the library's look-up, with its lock, takes longer than counting.
+Counters of calls and orders keep their labels in a `cache`: there are few, and the library's look-up with its lock
+takes longer than counting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Metrics:
-    """Every metric of the adapter; `registry` is what `/metrics` shows."""
+    """All metrics of the adapter; `/metrics` shows `registry`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
 
 
 class StreamMetrics:
-    """The engine's: records, transactions, partitions, what is open."""
+    """Metrics of the engine: records, transactions, partitions, open records."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._consumed = Counter("ecticket_records_consumed", "Records read.", ("stage", "topic"), registry=registry)
@@ -64,22 +64,28 @@ class StreamMetrics:
             "ecticket_partition_assignments", "Partitions taken over or dropped.", ("stage", "event"), registry=registry
         )
         self._lost = Counter(
-            "ecticket_records_lost", "ALARM: deleted before anybody took them.", ("stage", "topic"), registry=registry
+            "ecticket_records_lost", "ALARM: deleted before they were read.", ("stage", "topic"), registry=registry
         )
         self._handed_off = Counter(
-            "ecticket_records_handed_off", "Open records carried on.", ("stage",), registry=registry
+            "ecticket_records_handed_off", "Open records handed off.", ("stage",), registry=registry
         )
-        self._failed = Counter("ecticket_internal_errors", "Mistakes of ours.", ("stage", "where"), registry=registry)
-        self._lease = Counter("ecticket_lease_lost", "Sends held back.", ("stage",), registry=registry)
+        self._failed = Counter(
+            "ecticket_internal_errors", "Bugs of the adapter.", ("stage", "where"), registry=registry
+        )
+        self._lease = Counter(
+            "ecticket_lease_lost", "Sends stopped because the lease was lost.", ("stage",), registry=registry
+        )
         self._levels = Gauge("ecticket_records", "Records by state, now.", ("stage", "state"), registry=registry)
-        self._lag = Gauge("ecticket_consumer_lag", "Not settled or not read yet, now.", ("stage",), registry=registry)
+        self._lag = Gauge(
+            "ecticket_consumer_lag", "Records not settled or not read yet, now.", ("stage",), registry=registry
+        )
         self._full = Gauge(
-            "ecticket_delay_queue_full", "Topics of which too many records wait, now.", ("stage",), registry=registry
+            "ecticket_delay_queue_full", "Topics with too many waiting records, now.", ("stage",), registry=registry
         )
         self._partitions = Gauge("ecticket_partitions", "Partitions held, now.", ("stage",), registry=registry)
         self._unreadable = Gauge(
             "ecticket_unreadable_partitions",
-            "ALARM: waiting in front of a batch that cannot be read, now.",
+            "ALARM: partitions stopped at a batch that cannot be read, now.",
             ("stage",),
             registry=registry,
         )
@@ -124,12 +130,12 @@ class StreamMetrics:
 
 
 class ProviderMetrics:
-    """The calls to ECTicket."""
+    """Metrics of the calls to ECTicket."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("merchant_id", "endpoint")
         calls = Counter(
-            "ecticket_provider_requests", "Calls to ECTicket by end.", (*labels, "outcome"), registry=registry
+            "ecticket_provider_requests", "Calls to ECTicket by outcome.", (*labels, "outcome"), registry=registry
         )
         seconds = Histogram(
             "ecticket_provider_request_duration_seconds",
@@ -139,10 +145,15 @@ class ProviderMetrics:
             registry=registry,
         )
         waited = Counter(
-            "ecticket_provider_request_queue_seconds", "Seconds calls waited for a turn.", labels, registry=registry
+            "ecticket_provider_request_queue_seconds",
+            "Seconds that calls waited in the queue.",
+            labels,
+            registry=registry,
         )
         self._calls, self._seconds, self._waited = cache(calls.labels), cache(seconds.labels), cache(waited.labels)
-        self._breaker = Gauge("ecticket_breaker_open", "1: not calling for it.", ("merchant_id",), registry=registry)
+        self._breaker = Gauge(
+            "ecticket_breaker_open", "1: no calls for this merchant.", ("merchant_id",), registry=registry
+        )
 
     def call_finished(self, call: CallFinished) -> None:
         endpoint = call.endpoint.name.lower()
@@ -155,19 +166,21 @@ class ProviderMetrics:
 
 
 class FlowMetrics:
-    """What became of orders and issuances."""
+    """Metrics of orders and issuances."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        orders = Counter("ecticket_orders", "Order records settled by ending.", ("outcome",), registry=registry)
-        issuances = Counter("ecticket_issuances", "Issuances told by event.", ("event", "recovered"), registry=registry)
+        orders = Counter("ecticket_orders", "Order records settled by outcome.", ("outcome",), registry=registry)
+        issuances = Counter(
+            "ecticket_issuances", "Issuances published by event.", ("event", "recovered"), registry=registry
+        )
         self._orders, self._issuances = cache(orders.labels), cache(issuances.labels)
         self._ignored = Counter(
             "ecticket_ignored", "Records that a plugin's parse_order ignored.", ("plugin", "reason"), registry=registry
         )
         self._dead_letters = Counter("ecticket_dead_letters", "Dead letters.", ("stage", "reason"), registry=registry)
-        self._deferred = Counter("ecticket_deferred", "Parts deferred by cause.", ("reason",), registry=registry)
+        self._deferred = Counter("ecticket_deferred", "Parts deferred by reason.", ("reason",), registry=registry)
         self._normalised = Counter(
-            "ecticket_normalised", "Fields respelt for ECTicket.", ("field", "kind"), registry=registry
+            "ecticket_normalised", "Fields normalised for ECTicket.", ("field", "kind"), registry=registry
         )
         self._untrusted_headers = Counter(
             "ecticket_unverified_records",
@@ -181,13 +194,13 @@ class FlowMetrics:
 
         self._ticket_data_differs = Counter(
             "ecticket_ticket_data_differs",
-            "ALARM: Issue was accepted with other tickets than were asked for.",
+            "ALARM: Issue was accepted with other tickets than requested.",
             ("merchant_id",),
             registry=registry,
         )
         self._no_known_number = Counter(
             "ecticket_no_known_number",
-            "Doubts that waited since no number of the merchant is known to exist.",
+            "Parts in doubt that wait because no number of the merchant is known to exist.",
             ("merchant_id",),
             registry=registry,
         )
@@ -224,27 +237,30 @@ class FlowMetrics:
 
 
 class CallbackMetrics:
-    """ECTicket's notifications, and what else comes to their port."""
+    """Metrics of ECTicket's notifications and of other requests to their port."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         outcomes = Counter(
-            "ecticket_notifications", "Notifications by end.", ("posted_to", "outcome"), registry=registry
+            "ecticket_notifications", "Notifications by outcome.", ("posted_to", "outcome"), registry=registry
         )
         verified = Counter(
             "ecticket_notifications_verified",
-            "With a checksum that fits.",
+            "Notifications with a matching checksum.",
             ("merchant_id", "encoder"),
             registry=registry,
         )
         self._outcomes, self._verified = cache(outcomes.labels), cache(verified.labels)
         self._seconds = Histogram(
             "ecticket_notification_duration_seconds",
-            "Seconds from a whole request to its answer.",
+            "Seconds from a complete request to its answer.",
             buckets=_TRANSACTION_BUCKETS,
             registry=registry,
         )
         self._closed = Counter(
-            "ecticket_callback_connections_closed", "Connections beyond their bounds.", ("reason",), registry=registry
+            "ecticket_callback_connections_closed",
+            "Connections closed because they exceeded a limit.",
+            ("reason",),
+            registry=registry,
         )
 
     def notification_ended(self, posted_to: str, outcome: str) -> None:
@@ -261,13 +277,15 @@ class CallbackMetrics:
 
 
 class SinkMetrics:
-    """What becomes of deliveries to notification sinks."""
+    """Metrics of deliveries to notification sinks."""
 
     def __init__(self, registry: CollectorRegistry, flows: FlowMetrics) -> None:
-        outcomes = Counter("ecticket_deliveries", "Deliveries tried by end.", ("sink", "outcome"), registry=registry)
+        outcomes = Counter(
+            "ecticket_deliveries", "Delivery attempts by outcome.", ("sink", "outcome"), registry=registry
+        )
         seconds = Histogram(
             "ecticket_delivery_duration_seconds",
-            "Seconds of one try.",
+            "Seconds of one attempt.",
             ("sink",),
             buckets=_CALL_BUCKETS,
             registry=registry,
@@ -285,8 +303,10 @@ class _StuckSinks(Collector):
         self._stuck = stuck
 
     def collect(self) -> Iterable[Metric]:
-        """The deliveries that do not end, now."""
-        stuck = GaugeMetricFamily("ecticket_deliveries_stuck", "Given up and not ended, now.", labels=["sink"])
+        """Return the number of stuck deliveries of each sink."""
+        stuck = GaugeMetricFamily(
+            "ecticket_deliveries_stuck", "Cancelled deliveries that have not ended, now.", labels=["sink"]
+        )
         for sink, count in self._stuck().items():
             stuck.add_metric([sink], count)
         return (stuck,)
@@ -298,7 +318,7 @@ class _Hooks(Collector):
         self._stuck_threads = stuck_threads
 
     def collect(self) -> Iterable[Metric]:
-        """The hook counters now."""
+        """Return the current hook counters."""
         labels = ["plugin", "hook"]
         calls = CounterMetricFamily("ecticket_hook_calls", "Calls of plugins' hooks.", labels=labels)
         failures = CounterMetricFamily("ecticket_hook_failures", "Failed calls of hooks.", labels=labels)

@@ -1,7 +1,7 @@
-"""Serving an application on the loop that is already running, stopped by whoever started it.
+"""Serves an application on the running event loop.
 
-uvicorn wants to own signals and the process; inside the adapter it may not, since SIGTERM belongs to `app`, which must
-commit before it leaves.
+uvicorn handles signals by default. Inside the adapter it must not: `app` handles SIGTERM, because it must commit before
+the process ends.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from adapter.errors import SettingsError
 
 _BACKLOG = 2048
-"""How many connections wait to be accepted; uvicorn's own number."""
+"""Connections that may wait to be accepted; uvicorn's own number."""
 
 
 class _QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves the process's signals alone."""
+    """A uvicorn server that does not handle signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -30,7 +30,7 @@ class _QuietServer(uvicorn.Server):
 
 
 class WebServer:
-    """One application on one port; `port` 0 takes a free one, told by `.port` after `start`."""
+    """Serves one application on one port; for `port` 0, `.port` is the free port that `start` took."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class WebServer:
         self.port = port
 
     async def start(self) -> None:
-        """Listen; returns once connections are taken.
+        """Start to listen; returns once connections are accepted.
 
-        Raises SettingsError when the address cannot be listened on.
+        Raises SettingsError if the adapter cannot listen on the address.
         """
         listener = self._bind()
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"web-{self._purpose}")
-        while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn offers a flag, no event
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110  # uvicorn has a flag and no event
             await asyncio.sleep(0.01)
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
-        """Take no more connections, give requests that are here so long to be answered, and end."""
+        """Accept no more connections, answer open requests within the grace, and end."""
         self._server.config.timeout_graceful_shutdown = int(grace_seconds)
         self._server.should_exit = True
         if self._task is not None:
@@ -82,13 +82,13 @@ class WebServer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._host, self.port))
-            # At once: two processes can bind one port as long as neither listens, and the later one would learn of it
-            # where nobody hears it, inside uvicorn.
+            # Listen here: two processes can bind one port as long as neither listens, and the error of the later one
+            # would be lost inside uvicorn.
             listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
             raise SettingsError(
-                f"{self._purpose}.port: {self._host}:{self.port} cannot be listened on ({error.strerror}); "
-                f"set another port, 0 for a free one."
+                f"{self._purpose}.port: {self._host}:{self.port} is not available ({error.strerror}). "
+                "Set another port, or 0 for a free one."
             ) from error
         return listener

@@ -128,7 +128,7 @@ class CallbackServer:
 
     @asynccontextmanager
     async def reluctant(self) -> AsyncIterator[tuple[socket.socket, HttpToolsProtocol]]:
-        """A connection over which little goes until somebody reads, and nobody does; and the server's end of it."""
+        """A connection whose client does not read, so that little can be written to it; and the server's end of it."""
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setblocking(False)

@@ -1,4 +1,4 @@
-"""Probes say what a restart or a wait would mend, and nothing else."""
+"""Probes report only what a restart or waiting would fix."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def _get(health: _Health, path: str) -> httpx.Response:
         return await client.get(path)
 
 
-async def test_live_and_ready_are_separate_questions() -> None:
+async def test_live_and_ready_are_separate() -> None:
     """A broker outage makes the adapter unready and leaves it alive."""
     health = _Health(ready=("no broker answers",))
 
@@ -49,7 +49,7 @@ async def test_live_and_ready_are_separate_questions() -> None:
 
 
 async def test_a_stuck_loop_is_not_live() -> None:
-    """What only a restart mends fails the liveness probe."""
+    """A problem that only a restart fixes fails the liveness probe."""
     assert (await _get(_Health(live=("stuck",)), "/livez")).status_code == 503
 
 
@@ -76,7 +76,7 @@ async def test_the_server_serves_on_a_free_port_and_ends() -> None:
 
 
 async def test_a_taken_port_is_a_settings_error() -> None:
-    """The sentence names the setting and what to do."""
+    """The message names the setting."""
     first = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=0, purpose="admin")
     await first.start()
     second = WebServer(admin_app(_Health(), CollectorRegistry()), host="127.0.0.1", port=first.port, purpose="admin")

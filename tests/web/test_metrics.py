@@ -1,4 +1,4 @@
-"""Every metric is described in the manual, and counts what its observer is told."""
+"""Every metric is described in the manual, and counts what its observer receives."""
 
 from __future__ import annotations
 
