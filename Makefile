@@ -35,7 +35,7 @@ quick: $(READY) ## Tests without broker and browser, with fewer examples; less t
 test: lint browser ## Everything, the real broker and a real browser included
 	$(BIN)/pytest -n 3 --dist worksteal
 
-chaos: $(READY) ## Ten days of bad luck in a row, then each protection switched off in turn; about half an hour
+chaos: $(READY) ## Ten seeds of every chaos scenario, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10
 	cd tests && ../$(BIN)/python -m chaos --protections --orders 160
 

@@ -1,7 +1,7 @@
 """`python -m chaos`: the long run of the chaos suite, seed after seed, and each protection switched off in turn.
 
-`make chaos` calls it. Exits with 1 when any sentence was true that must not be, or a missing protection was not
-noticed; the processes' logs are kept in the folder that is named then.
+`make chaos` calls it. Exits with 1 if a result was wrong, or a missing protection was not noticed; then it
+prints the folder with the processes' logs.
 """
 
 from __future__ import annotations
@@ -30,17 +30,15 @@ CONSOLE = Console(width=150, highlight=False)
 def main() -> int:
     """Run what the arguments ask for; returns the exit code."""
     asked = _arguments()
-    logging.getLogger("aiokafka").setLevel(
-        logging.CRITICAL
-    )  # brokers are killed here, and the clients of the suite say so
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers are killed here, and the suite's clients log it
     kept = Path(tempfile.mkdtemp(prefix="ecticket-chaos-"))
     wrong = asyncio.run(_protections(asked, kept)) if asked.protections else asyncio.run(_seeds(asked, kept))
-    CONSOLE.print(f"{wrong} sentences that must not be true; logs are in {kept}" if wrong else "Nothing is wrong.")
+    CONSOLE.print(f"{wrong} results are wrong; logs are in {kept}" if wrong else "Nothing is wrong.")
     return 1 if wrong else 0
 
 
 async def _seeds(asked: argparse.Namespace, kept: Path) -> int:
-    """Every seed; the weathers of one seed side by side, each with a broker of its own to kill."""
+    """Run every seed; the scenarios of one seed run in parallel, each with its own broker to kill."""
     runs: list[ChaosRun] = []
     with ExitStack() as brokers:
         of_scenario = {name: brokers.enter_context(LocalKafka()) for name in asked.scenario}
@@ -61,7 +59,7 @@ async def _one(broker: LocalKafka, name: str, seed: int, asked: argparse.Namespa
 
 
 async def _protections(asked: argparse.Namespace, kept: Path) -> int:
-    """Each protection's own day twice, with it and without it."""
+    """Run each protection's scenario twice, with it and without it."""
     table = Table(title="One protection switched off at a time")
     for heading in ("protection", "which", "wrong with it", "without it", "for example"):
         table.add_column(heading)
@@ -91,9 +89,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seeds", type=_range, default=_range("1-10"), help="such as 7 or 1-10 (default)")
     parser.add_argument("--orders", type=int, default=600, help="orders of each run (default 600)")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each blow of the weather falls (default 1)")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each fault happens (default 1)")
     names = list(PROFILES)
-    parser.add_argument("--weather", nargs="+", choices=names, default=names, help="which profiles (default: all)")
+    parser.add_argument("--scenario", nargs="+", choices=names, default=names, help="which scenarios (default: all)")
     parser.add_argument("--protections", action="store_true", help="switch off each protection in turn instead")
     parser.add_argument(
         "--which", nargs="+", choices=[*PROTECTIONS], default=[*PROTECTIONS], help="of these protections"
@@ -107,10 +105,10 @@ def _range(text: str) -> range:
 
 
 def _table(runs: Sequence[ChaosRun]) -> Table:
-    table = Table(title="Every order once", caption="blows: kind, and the calls on the wire at that moment")
+    table = Table(title="Every order once", caption="faults: kind, and the calls on the wire at that moment")
     for heading in ("scenario", "seed", "records", "issuances", "recovered", "parked", "not_published", "seconds"):
         table.add_column(heading, justify="left" if heading == "scenario" else "right")
-    table.add_column("blows")
+    table.add_column("faults")
     for heading in ("lost", "double", "repeated", "untrue"):
         table.add_column(heading, justify="right", style="bold")
     for run in runs:
