@@ -1,10 +1,10 @@
-"""The confirm story: a submitted issuance is asked about until its tickets exist, its job failed, or a day has passed.
+"""The confirm story: queries a submitted issuance until its tickets exist, its job failed, or a day has passed.
 
-Thousands wait at once, so a waiting one is as small as can be: what is needed to ask is kept, and the record is read
-again when its result is told. When to ask, and what an answer means, is `issuance.confirm`'s.
+Thousands wait at once, so a waiting one is as small as possible: memory holds what the query needs, and the record is
+read again when its result is published. `issuance.confirm` decides when to query, and what an answer means.
 
-A confirmation that was replayed from the dead letters is asked about for another day, counted from its replay
-(contract, section 5); the headers that say so go along wherever it is written anew.
+A confirmation that was replayed from the dead letters is queried for another day, counted from its replay (contract,
+section 5). The headers that say so stay with the record whenever it is written again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PendingQuery:
 
 
 class ConfirmStage:
-    """The stage of the awaited issuances."""
+    """The stage of the submitted issuances whose results are open."""
 
     name = "confirm"
     sends = False
@@ -111,9 +111,9 @@ class ConfirmStage:
         self._untrusted_headers = UntrustedHeaders(self.name, observer, now)
 
     async def prepare(self, record: Record) -> PreparedRecord[PendingQuery]:
-        """Read the record and say when it is to be asked about.
+        """Read the record and decide when to query it.
 
-        Raises Unreadable: it is no confirmation.
+        Raises Unreadable if it is not a confirmation.
         """
         confirmation = read_confirmation(record.value)
         history, trust = self._record_history(record)
@@ -143,7 +143,7 @@ class ConfirmStage:
         )
 
     async def handle(self, pending: PendingQuery, context: RecordContext) -> Outcome | RetryLater[PendingQuery]:
-        """Ask once, and tell what can be told."""
+        """Query once, and publish the result if there is one."""
         awaited = with_answer(pending.awaited, await self._query(pending))
         step = next_confirm_step(awaited, self._now(), self._policy, jitter=self._jitter())
         if isinstance(step, QueryAgain):
@@ -154,11 +154,11 @@ class ConfirmStage:
         return self._outcome(context.record, confirmation, awaited, step)
 
     def hand_off(self, record: Record, pending: PendingQuery, _grant: RecordContext) -> Outcome:
-        """Write the awaited issuance anew, at the topic's end, as far as it has come, to be asked when it was due.
+        """Write the awaited issuance again, at the topic's end, with its progress and the time of its next query.
 
-        Many are carried at once: were they due at once, ECTicket would be asked about all of them in a moment. What is
-        overdue already waits for one more interval: its merchant's queries have no room, and a record that came back
-        at once would be written anew without a pause.
+        Many are handed off at once: if all were due at once, ECTicket would get all their queries in a moment. One that
+        is overdue waits for one more interval: its merchant's queries have no room, and a record that came back at once
+        would be written again without a pause.
         """
         confirmation, now = read_confirmation(record.value), self._now()
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
@@ -166,7 +166,7 @@ class ConfirmStage:
         return Outcome(records=(self._rewritten(record, later),))
 
     def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
-        """Put a record that is no confirmation, or broke the adapter, on the dead letters; at worst its coordinates."""
+        """Park a record that is no confirmation or that raised an error; at worst with its coordinates only."""
         if is_rejected_again(error):
             return park_by_coordinates(record, error, "confirm", self._topics, self._now(), self._signer)
         try:
@@ -184,7 +184,7 @@ class ConfirmStage:
     async def _query(self, pending: PendingQuery) -> Known | NotFound | QueryUnanswered | BreakerIsOpen:
         merchant = self._merchants.find(pending.merchant_id)
         if merchant is None:
-            _log.warning("an issuance is awaited of a merchant that is not configured", merchant_id=pending.merchant_id)
+            _log.warning("the merchant of an awaited issuance is not configured", merchant_id=pending.merchant_id)
             return QueryUnanswered(detail=f"merchant {pending.merchant_id} is not configured")
         queried_at = self._now()
         try:
@@ -197,9 +197,9 @@ class ConfirmStage:
         return answer
 
     def _remember(self, confirmation: Confirmation) -> None:
-        """Whose the number is. All issuances of a number are in one partition, so this process sees them all.
+        """Note which order has the number. This process gets all issuances of a number: they are in one partition.
 
-        A recovered one only may have the number: which of two was published first, the issuances topic says.
+        A recovered issuance only may have the number: the issuances topic shows which of two was published first.
         """
         if confirmation.recovered:
             self._numbers(confirmation).may_have_sent(_trade_no(confirmation))
@@ -211,9 +211,9 @@ class ConfirmStage:
         return self._number_history.of_order(issuance.merchant_id, issuance.order_id)
 
     async def _other_order(self, confirmation: Confirmation) -> str | None:
-        """Another order that has the number, so that what ECTicket knows of it is not this order's.
+        """Another order that has the number, so that ECTicket's answer about it is not about this order.
 
-        Only a recovered issuance can be: RtnCode 1 of its own Issue makes a number an order's own.
+        Possible only for a recovered issuance: RtnCode 1 of its own Issue makes a number an order's own.
         """
         return await self._numbers(confirmation).other_order(_trade_no(confirmation))
 
@@ -259,7 +259,7 @@ class ConfirmStage:
     def _delayed(
         self, record: Record, confirmation: Confirmation, awaited: Awaited, step: PublishDelayed
     ) -> tuple[ProducerRecord, ...]:
-        """Told once: the flag travels with the record that is written anew in the same transaction."""
+        """Published once: the flag is in the record that is written again in the same transaction."""
         self._observer.issuance_published("delayed", recovered=confirmation.recovered)
         data = IssuanceDelayed(
             **dict(confirmation.issuance), submitted_at=confirmation.submitted_at, queries=awaited.queries
@@ -276,7 +276,7 @@ class ConfirmStage:
         return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 
     def _record_history(self, record: Record, *, leniently: bool = False) -> tuple[RecordHistory, Trust]:
-        """What the record's headers are believed; the value of a confirmation is read with or without a signature.
+        """The trusted content of the record's headers; the value of a confirmation is read with or without a signature.
 
         Raises Unreadable, unless `leniently`, for a signed header that cannot be read.
         """
@@ -299,7 +299,7 @@ class ConfirmStage:
     def _dead_letter(
         self, record: Record, cause: DeadLetterCause, confirmation: Confirmation | None
     ) -> tuple[ProducerRecord, ProducerRecord]:
-        """The dead letter with its event; its origin is the confirmation itself, since that is what is replayed."""
+        """The dead letter with its event; its origin is the confirmation itself, because that is what is replayed."""
         self._observer.parked(cause.stage, cause.reason)
         now = self._now()
         history = self._dead_letter_history(record, confirmation)
@@ -327,7 +327,7 @@ class ConfirmStage:
         return dead_letter, event
 
     def _dead_letter_history(self, record: Record, confirmation: Confirmation | None) -> RecordHistory:
-        """What the dead letter says of the way so far: that of a replayed record goes on, any other begins here."""
+        """The history in the dead letter: a replayed record's history continues, any other begins here."""
         history, _ = self._record_history(record, leniently=True)
         if confirmation is None:
             return history

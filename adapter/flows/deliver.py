@@ -1,11 +1,11 @@
-"""The deliver story: each event is taken to one sink, in the order of its key, until the sink has it or is given up.
+"""The deliver story: delivers each event to one sink, in the order of its key, until the sink accepts it.
 
-One stage for each sink, with a consumer group of its own. An event that failed waits in memory, without a task, and
-holds up those of its key alone. What a sink never takes goes to the dead letters, with the sink's name; nobody is told
-`parked`, since no order is.
+Each sink has its own stage and consumer group. A failed event waits in memory, without a task, and holds up only the
+events of its key. An event that the sink never accepts goes to the dead letters, with the sink's name; no `parked`
+event is published, because no order is parked.
 
-At least once: an event counts as delivered when the sink says so, and its offset is committed after that. Refuses to
-know how a sink is called (`extensions.sink_thread`), and how long it is waited for (`retry_policy`).
+Delivery is at least once: an event counts as delivered when the sink says so, and its offset is committed after that.
+`extensions.sink_thread` calls the sink, and `retry_policy` decides how long to retry.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 
 MAX_WAITING = 500
-"""Events of one topic that wait for a sink in memory; what comes then waits on its topic.
+"""Events of one topic that wait for a sink in memory; later events wait on their topic.
 
-Each has been read and not settled, so it takes room in the commit's note too, which is 4 kB.
+Each waiting event is read and not settled, so it also takes room in the commit's metadata, which holds 4 kB.
 """
 NOT_AN_EVENT = "not_an_event"
 _WARN_EVERY = timedelta(seconds=10)
@@ -45,7 +45,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class SinkCaller(Protocol):
-    """One sink, as the story calls it; `extensions.sink_thread.SinkThread` is the real one."""
+    """One sink, as this story calls it; `extensions.sink_thread.SinkThread` is the real one."""
 
     @property
     def name(self) -> str: ...
@@ -55,7 +55,7 @@ class SinkCaller(Protocol):
 
 
 class DeliveryObserver(Protocol):
-    """Is told what becomes of deliveries, for metrics. Quick, and never raising."""
+    """Gets the results of deliveries, for metrics. Must be quick and must not raise."""
 
     def attempted(self, sink: str, outcome: str, seconds: float) -> None:
         """One attempt ended: `delivered`, `unwanted`, `failed` or `timed_out`; or a record was `not_an_event`."""
@@ -65,7 +65,7 @@ class DeliveryObserver(Protocol):
 
 
 class DeliverStage:
-    """The stage of one sink over `topics`."""
+    """The stage of one sink for the events of `topics`."""
 
     sends = False
     starts_at_latest = True
@@ -101,11 +101,11 @@ class DeliverStage:
         self._warned_at: datetime | None = None
 
     async def prepare(self, record: Record) -> PreparedRecord[RetryState]:
-        """Put the record behind those of its key."""
+        """Queue the record behind those of its key."""
         return PreparedRecord(lane=record.key, subject=RetryState())
 
     async def handle(self, retry_state: RetryState, context: RecordContext) -> Outcome | RetryLater[RetryState]:
-        """Try once, unless the sink has asked to be left alone."""
+        """Try once, unless the sink has asked for a pause."""
         if self._paused_until is not None and self._now() < self._paused_until:
             return RetryLater(not_before=self._paused_until, subject=retry_state)
         event = decode_event(context.record)
@@ -116,7 +116,7 @@ class DeliverStage:
         return self._failed(context.record, event, retry_state, attempt) if attempt.failed else Outcome()
 
     def hand_off(self, record: Record, retry_state: RetryState, _grant: RecordContext) -> Outcome:
-        """Give the event up before its time: a commit cannot name so many open ones. The dead letter keeps it."""
+        """Give the event up early, because commit metadata cannot name so many open ones. The dead letter keeps it."""
         so_far = (
             f"was tried (attempt {retry_state.attempts}) and {retry_state.reason}"
             if retry_state.attempts
@@ -126,7 +126,7 @@ class DeliverStage:
         return self._given_up(record, retry_state, reason)
 
     def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
-        """Put an event that was not read, or broke the adapter, on the dead letters; at worst its coordinates."""
+        """Park an event that could not be read or that raised an error; at worst with its coordinates only."""
         try:
             if not is_rejected_again(error):
                 return self._on_error(record, error)
@@ -156,7 +156,7 @@ class DeliverStage:
         if not attempt.permanent:
             at = next_retry_at(
                 retry_state,
-                # A timestamp that lies ahead, or is none at all, must not keep the event waiting for ever.
+                # A timestamp in the future, or an impossible one, must not keep the event waiting for ever.
                 published_at=min(record.timestamp, retry_state.since or now),
                 now=now,
                 retry_policy=self._retry_policy,
@@ -172,12 +172,12 @@ class DeliverStage:
         return RetryLater(not_before=at, subject=retry_state)
 
     def _warn_throttled(self, event: Event, retry_state: RetryState, at: datetime) -> None:
-        """Tell of a failure now and then; the metrics count them all."""
+        """Log failures at a limited rate; the metrics count them all."""
         now = self._now()
         if self._warned_at is None or now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now
             _log.warning(
-                "a sink did not take an event, and is asked again",
+                "a sink did not accept an event; it will be retried",
                 sink=self._sink.name,
                 plugin=self._sink.plugin,
                 reason=retry_state.reason,
@@ -189,7 +189,7 @@ class DeliverStage:
 
     def _given_up(self, record: Record, retry_state: RetryState, reason: str) -> Outcome:
         message = (
-            f"Sink '{self._sink.name}' did not take this event: it {reason}. Mend the sink or its receiver, then "
+            f"Sink '{self._sink.name}' did not accept this event: it {reason}. Fix the sink or its receiver, then "
             f"deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink {self._sink.name}`)."
         )
         _log.error("an event is given up for a sink", sink=self._sink.name, plugin=self._sink.plugin, reason=reason)

@@ -1,8 +1,8 @@
-"""Trade numbers that ECTicket knows: what a proof of life asks for (contract, section 4.3).
+"""Trade numbers that ECTicket knows, for the proof of life (contract, section 4.3).
 
-A number counts only once QueryIssueResult itself answered RtnCode 1 for it. Until then it is a *candidate*: Issue
-accepted it, the issuances topic names it, or the merchant's settings do. A candidate can be too new to be visible, or
-wrong; asking for it costs one query and proves nothing.
+A number counts only after QueryIssueResult itself answered RtnCode 1 for it. Until then it is a *candidate*: Issue
+accepted it, the issuances topic names it, or the merchant's settings do. A candidate can be wrong or too new to be
+visible; querying it costs one call and proves nothing.
 
 Memory is bounded: a few numbers for each merchant and kind.
 """
@@ -17,11 +17,11 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 
 CONFIRMED_KEPT = 3
-"""Confirmed numbers kept for each merchant and kind, the newest."""
+"""Confirmed numbers kept for each merchant and kind: the newest ones."""
 UNCONFIRMED_KEPT = 3
-"""Candidates kept for each merchant and kind, the oldest: queries may not show the newest yet."""
+"""Candidates kept for each merchant and kind: the oldest ones, because queries may not show the newest yet."""
 DROPPED_KEPT = 64
-"""Dropped numbers remembered for each merchant, the newest."""
+"""Dropped numbers remembered for each merchant: the newest ones."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class _Numbers:
 
 
 class KnownNumbers:
-    """For each merchant the numbers that ECTicket knows, or should know."""
+    """The numbers that ECTicket knows, or should know, for each merchant."""
 
     def __init__(self) -> None:
         self._by_merchant: dict[str, _Numbers] = {}
@@ -55,7 +55,7 @@ class KnownNumbers:
     def confirmed(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
         """QueryIssueResult answered RtnCode 1 for this number, and just before that RtnCode ≠ 1 for `not_known`.
 
-        It answers in earnest, so those do not exist (any more) and are never asked for again.
+        So it works, those numbers do not exist (any more), and they are never queried again.
         """
         numbers = self._of(merchant_id)
         for gone in not_known:
@@ -71,7 +71,7 @@ class KnownNumbers:
     def not_shown(self, merchant_id: str, trade_nos: Iterable[TradeNo]) -> None:
         """QueryIssueResult answered RtnCode ≠ 1 for all of these, and RtnCode 1 for none: it may not work at present.
 
-        They are kept. A candidate that was not shown makes room for a newer one.
+        They are kept. A candidate that was not shown is replaced by a newer one.
         """
         numbers = self._of(merchant_id)
         for trade_no in trade_nos:
@@ -79,9 +79,9 @@ class KnownNumbers:
                 numbers.unconfirmed[trade_no] = numbers.unconfirmed.pop(trade_no) + 1
 
     def to_query(self, merchant: Merchant, kind: TradeNoKind) -> tuple[TradeNo, ...]:
-        """The numbers to ask for, the most promising first: confirmed ones, the settings' one, candidates.
+        """The numbers to query, the most promising first: confirmed ones, the one from the settings, candidates.
 
-        In each group those of the wanted kind come first: they prove most about a number of that kind.
+        In each group the numbers of the wanted kind come first: they prove most about a number of that kind.
         """
         numbers = self._of(merchant.merchant_id)
         groups = (
@@ -97,14 +97,14 @@ class KnownNumbers:
 
 
 def _as_both_kinds(value: str | None) -> Iterator[TradeNo]:
-    """The number that the settings name: they do not say of which kind it is."""
+    """The number from the settings as both kinds, because the settings do not name its kind."""
     for kind in TradeNoKind:
         if value is not None and is_trade_no(number := TradeNo(kind=kind, value=value)):
             yield number
 
 
 def _add_newest(kept: dict[TradeNo, None], trade_no: TradeNo, limit: int, counted: Iterable[TradeNo]) -> None:
-    """Add a number as the newest, and forget the oldest of those `counted` beyond the limit."""
+    """Add a number as the newest, and drop the oldest of those `counted` beyond the limit."""
     others = [each for each in counted if each != trade_no]
     kept.pop(trade_no, None)
     kept[trade_no] = None

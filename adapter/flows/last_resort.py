@@ -1,7 +1,7 @@
-"""The dead letter of a record whose dead letter cannot be built or published: its coordinates and nothing else.
+"""Builds the dead letter of a record whose dead letter cannot be built or published: only its coordinates.
 
 A record without any outcome would stay open for ever: it would be handled again every minute, and the committed offset
-would not pass it. So nothing of the record's content is used here, and nothing of it can make this fail.
+would not pass it. So this code uses no content of the record, and no content can make it fail.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 def is_rejected_again(error: Exception) -> bool:
-    """Whether a topic has refused even the dead letter that stood for an outcome."""
+    """Whether a topic has rejected even the dead letter that replaced an outcome."""
     return isinstance(error, OutcomeTooLarge) and error.again
 
 
@@ -53,7 +53,7 @@ def park_by_coordinates(
     now: datetime,
     signer: RecordSigner | None = None,
 ) -> Outcome:
-    """The outcome of an order record or confirmation: its bare dead letter, and the event."""
+    """The outcome of an order record or confirmation: its bare dead letter, and its event."""
     cause = _cause(error, stage)
     origin = record_origin(record)
     data = OrderParked(
@@ -81,10 +81,10 @@ def bare_dead_letter(
     sink: str | None = None,
     signer: RecordSigner | None = None,
 ) -> Outcome:
-    """The outcome of any record: its bare dead letter. It counts as possibly sent, which is the safe direction."""
+    """The outcome of any record: its bare dead letter, which counts as possibly sent, the safe direction."""
     cause = replace(_cause(error, stage), sink=sink)
     _log.error(
-        "a record is parked by its coordinates alone",
+        "a record is parked with its coordinates only",
         reason=cause.reason,
         stage=stage,
         topic=record.topic,
@@ -105,7 +105,7 @@ def bare_dead_letter(
 
 
 def _signed(dead_letter: ProducerRecord, signer: RecordSigner | None) -> ProducerRecord:
-    """The dead letter with its signature, if that is not what fails: without one it still counts as possibly sent."""
+    """The dead letter with a signature if signing works; without one it still counts as possibly sent."""
     try:
         return dead_letter if signer is None else signer.sign(dead_letter)
     except Exception as error:  # noqa: BLE001  # the record must not stay open for ever

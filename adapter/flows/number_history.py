@@ -1,11 +1,11 @@
-"""What is known of trade numbers: by this process, and by the tail of the issuances topic.
+"""What is known about trade numbers: by this process, and from the tail of the issuances topic.
 
-One history serves all stages of a process. It is fed by what the stages learn. The tail is read only when memory does
-not settle a question: a doubt has no number to query, or ECTicket knows a number that may be another order's. Reading
-never stops an order: it is bounded in records and in time, and what cannot be read is as if it were not there.
+One history serves all stages of a process; the stages add what they learn. The tail is read only if memory does not
+settle a question: a doubt has no number to query, or ECTicket knows a number that may be another order's. Reading never
+stops an order: it is limited in records and in time, and a tail that cannot be read counts as empty.
 
-Anyone who may write to the topic can write events. An event that is no event of the adapter's is ignored. A forged one
-can keep an order from being published as submitted, and nothing more: a known number counts only once QueryIssueResult
+Anyone with write access to the topic can write events. An event that is not the adapter's is ignored. A forged one can
+keep an order from being published as submitted, and nothing more: a known number counts only after QueryIssueResult
 itself knew it.
 """
 
@@ -30,24 +30,24 @@ from adapter.protocol.rules import is_trade_no
 from adapter.stream.records import Record
 
 TAIL_SECONDS = 10.0
-"""How long an order waits for the tail of the topic."""
+"""Maximum time that an order waits for the tail of the topic."""
 WARN_EVERY_SECONDS = 60.0
-"""A tail that cannot be read is logged at most so often."""
+"""Interval of the log line about an unreadable tail."""
 _PUBLISHED = frozenset({"submitted", "delayed", "issued"})
 _YIELD_AFTER = 200
-"""Records after which other tasks get their turn."""
+"""Other tasks run after this many records."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 ReadTail = Callable[[Mapping[int, int]], AsyncGenerator[Record, None]]
-"""The newest records of the issuances topic, bounded in number; for each partition only from the given offset on."""
+"""Reads the newest records of the issuances topic, limited in number; for each partition from the given offset on."""
 
 
 class NumberHistory:
-    """What is known of trade numbers; without `read_tail` only what this process learned.
+    """What is known about trade numbers; without `read_tail` only what this process learned.
 
-    Events of merchants other than `merchants` are ignored. Between two reads lie `pause_seconds`, since each opens
+    Events of merchants other than `merchants` are ignored. Reads are at least `pause_seconds` apart, because each opens
     connections.
     """
 
@@ -65,14 +65,14 @@ class NumberHistory:
         self._lines = LogThrottle(WARN_EVERY_SECONDS)
 
     def of_order(self, merchant_id: str, order_id: str) -> OrderNumbers:
-        """The history as one order needs it."""
+        """The history for the numbers of one order."""
         return OrderNumbers(self, merchant_id, order_id)
 
     async def look(self) -> None:
-        """Read what was published until now, and wait for it `TAIL_SECONDS` at most; never raises.
+        """Read what was published until now, waiting `TAIL_SECONDS` at most; never raises.
 
-        Orders that look at once share a read. A read that has begun may miss what was published since, so who comes
-        later gets the next one.
+        Orders that look at the same time share a read. A read that has begun may miss later events, so a later caller
+        gets the next one.
         """
         if self._read_tail is None:
             return
@@ -120,7 +120,7 @@ class NumberHistory:
                     await asyncio.sleep(0)
 
     def take(self, record: Record) -> None:
-        """Take one record of the issuances topic in; whatever is no event of the adapter's is ignored."""
+        """Add one record of the issuances topic; a record that is no event of the adapter's is ignored."""
         event = read_published_event(record)
         if event is None or event.merchant_id is None or event.order_id is None or event.trade_no is None:
             return
@@ -144,7 +144,7 @@ class NumberHistory:
 
 
 class OrderNumbers:
-    """What is known of the numbers that one order brings."""
+    """What is known about the numbers of one order."""
 
     def __init__(self, history: NumberHistory, merchant_id: str, order_id: str) -> None:
         self.order_id = order_id
@@ -153,13 +153,13 @@ class OrderNumbers:
         self._merchant_id = merchant_id
 
     async def other_order(self, trade_no: TradeNo) -> str | None:
-        """Another order that has the number, or may have it; the topic is read unless this order certainly owns it."""
+        """Another order that has the number, or may have it; reads the topic unless this order certainly owns it."""
         if not self._owners.certainly_owns(self._merchant_id, trade_no.value, self.order_id):
             await self._number_history.look()
         return self._owners.other_order(self._merchant_id, trade_no.value, self.order_id)
 
     async def other_sender(self, trade_no: TradeNo) -> str | None:
-        """The same before the number is sent; the topic is read only where memory names another order."""
+        """The same before the number is sent; reads the topic only if memory names another order."""
         if self._owners.other_order(self._merchant_id, trade_no.value, self.order_id) is None:
             return None
         return await self.other_order(trade_no)

@@ -1,12 +1,12 @@
-"""Which order a trade number belongs to: ECTicket knows numbers and not orders.
+"""Remembers which order a trade number belongs to: ECTicket knows numbers but not orders.
 
-Two orders can bring one number, as when a shop splits a payment into two orders. ECTicket takes the number once. For
-the other order it answers "known", and the adapter would publish tickets that nobody bought. So the adapter remembers
-for each number which order has it, and which orders may have sent it.
+Two orders can have one number, for example when a shop splits a payment into two orders. ECTicket accepts the number
+once. For the other order it answers "known", and the adapter would publish tickets that were not bought for it. So the
+adapter remembers for each number which order has it, and which orders may have sent it.
 
-An order *owns* a number when its own Issue was answered RtnCode 1, or when it was the first to be published as
-submitted. Numbers that differ only in letter case, or only in their kind, count as one: ECTicket may compare them so,
-and events of the adapter have ids that do. Memory is bounded: the numbers used longest ago are forgotten.
+An order *owns* a number if its own Issue was answered RtnCode 1, or if it was the first to be published as submitted.
+Numbers that differ only in upper and lower case, or only in their kind, count as one: ECTicket may compare them so, and
+so do the ids of the adapter's events. Memory is bounded: the least recently used numbers are forgotten.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 NUMBERS_KEPT = 50_000
-"""Numbers remembered, the newest: some 350 bytes each."""
+"""Numbers remembered: the newest ones, some 350 bytes each."""
 
 SENDERS_KEPT = 4
-"""Orders remembered that may have sent one number: one that is another's is enough."""
+"""Orders remembered that may have sent one number; one other order is enough."""
 
 
 @dataclass(slots=True)
 class _Orders:
-    """What is known of one number; `certain`: the owner's own Issue was answered RtnCode 1."""
+    """The orders of one number; `certain`: the owner's own Issue was answered RtnCode 1."""
 
     owner: str | None = None
     certain: bool = False
@@ -31,14 +31,14 @@ class _Orders:
 
 
 class NumberOwners:
-    """For each merchant's number the order that owns it, and those that may have sent it."""
+    """For each merchant's number, the order that owns it and those that may have sent it."""
 
     def __init__(self, kept: int = NUMBERS_KEPT) -> None:
         self._kept = kept
         self._orders: OrderedDict[tuple[str, str], _Orders] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many numbers are remembered."""
+        """The number of remembered numbers."""
         return len(self._orders)
 
     def other_order(self, merchant_id: str, trade_no: str, order_id: str) -> str | None:
@@ -54,7 +54,7 @@ class NumberOwners:
         return orders is not None and orders.certain and orders.owner == order_id
 
     def may_have_sent(self, merchant_id: str, trade_no: str, order_id: str) -> bool:
-        """This order sends an Issue with the number, or may have done so; False when that was known before."""
+        """This order sends an Issue with the number, or may have done so; False if that was known before."""
         orders = self._of(merchant_id, trade_no)
         if order_id in orders.senders or len(orders.senders) >= SENDERS_KEPT:
             return False

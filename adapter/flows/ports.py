@@ -1,4 +1,4 @@
-"""What the flows need of the world beyond Kafka, as the narrowest interfaces that do; and the names of the topics."""
+"""The flows' interfaces to everything outside Kafka, as narrow as possible; and the names of the topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Clock = Callable[[], datetime]
 
 
 class Ecticket(Protocol):
-    """ECTicket as the flows call it; `provider.client.Provider` is the real one and says what each call raises."""
+    """ECTicket as the flows call it; `provider.client.EcticketClient` is the real one and documents the errors."""
 
     async def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
@@ -32,7 +32,7 @@ class Ecticket(Protocol):
 
 
 class Merchants(Protocol):
-    """Which merchants there are, with the keys they have now."""
+    """The configured merchants, with their present keys."""
 
     @property
     def ids(self) -> tuple[str, ...]: ...
@@ -41,9 +41,9 @@ class Merchants(Protocol):
 
 
 def bulkhead_of(merchant_id: str, merchants: Merchants) -> str | None:
-    """The bulkhead of a merchant's records in the engine; None where one merchant has the process to itself.
+    """The bulkhead of a merchant's records in the engine; None if only one merchant is configured.
 
-    Merchants that are not configured share one, so that no record can make a bulkhead of its own.
+    Merchants that are not configured share one bulkhead, so that a record cannot create its own.
     """
     ids = merchants.ids
     if merchant_id not in ids:
@@ -63,12 +63,12 @@ class Topics:
     dead_letters: str
 
     def topic_for(self, event: type[EventData]) -> str:
-        """The name of the topic on which events of this type are told."""
+        """The name of the topic for events of this type."""
         return str(getattr(self, event.TOPIC))  # a role is the name of a topic's setting, as the fields here are
 
 
 class FlowObserver(Protocol):
-    """Is told what the flows decided, for metrics. Called on the loop: quick, and never raising."""
+    """Gets the decisions of the flows, for metrics. Called on the loop: must be quick and must not raise."""
 
     def order_settled(self, outcome: str) -> None:
         """An order record was settled: `submitted`, `failed`, `deferred`, `skipped`, `parked`, `ignored`.
@@ -86,26 +86,26 @@ class FlowObserver(Protocol):
         """A record goes to the dead letters."""
 
     def deferred(self, reason: str) -> None:
-        """A part is handed on to a later sitting."""
+        """A part is deferred to a later run."""
 
     def untrusted_headers(self, stage: str, trust: str) -> None:
         """A record's `ecticket-*` headers have no valid signature; `trust` is one of `signatures.Trust`."""
 
     def control_known(self, merchant_id: str) -> None:
-        """ECTicket claimed to know a random number: an alarm, since nothing is ever "not known" then."""
+        """ECTicket claimed to know a random number: an alarm, because no number is ever "not known" then."""
 
     def normalised(self, field: str, kind: str) -> None:
-        """A field of an order was respelt for ECTicket (`issuance.normalisation.Kind`)."""
+        """The spelling of an order's field was changed for ECTicket (`issuance.normalisation.Kind`)."""
 
     def no_known_number(self, merchant_id: str) -> None:
         """An order in doubt waits because no number of the merchant is known to exist."""
 
     def ticket_data_differs(self, merchant_id: str) -> None:
-        """ECTicket accepted an Issue with other tickets than were asked for: an alarm."""
+        """ECTicket accepted an Issue with other tickets than requested: an alarm."""
 
 
 class NullFlowObserver:
-    """Nobody looks."""
+    """Ignores every call."""
 
     def order_settled(self, outcome: str) -> None:
         """Let it pass."""

@@ -1,8 +1,8 @@
-"""Receive: a notification of ECTicket's becomes an event, and only when the event is safe, an answer.
+"""Receive: publishes a notification of ECTicket as an event, and answers it only after that.
 
-It exists to hold the order of the two: what is answered before it is published can be lost, and what is published and
-not answered comes again and has the same id. It refuses to know HTTP and who publishes, and to judge what a
-notification means: that is disputed, so the number is told as it came, with everything it may mean.
+The order matters: a notification that is answered before it is published can be lost; one that is published and not
+answered is sent again and gets the same event id. What the status number means is disputed, so the event holds the
+number as received, with every possible meaning. Does not use HTTP or Kafka directly.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ REASONS: Mapping[type[AdapterError], str] = {
     WrongAddressee: "wrong-addressee",
     StreamError: "not-published",
 }
-"""How a notification that was not published is counted; the first class that fits."""
+"""The metric's outcome for a notification that was not published; the first class that fits."""
 
 
 class ReceiveObserver(Protocol):
-    """Is told what became of notifications, for metrics. Called on the loop: quick, and never raising."""
+    """Gets the result of each notification, for metrics. Called on the loop: must be quick and must not raise."""
 
     def notification_ended(self, posted_to: str, outcome: str) -> None:
-        """One came to an end: `published`, or why not."""
+        """One has ended: `published`, or the reason why not."""
 
     def notification_verified(self, merchant_id: str, encoder: str) -> None:
-        """Its checksum fitted, under this percent-encoder."""
+        """Its checksum was right, under this percent-encoder."""
 
 
 class Receiver:
-    """Publishes what ECTicket says."""
+    """Publishes ECTicket's notifications."""
 
     def __init__(
         self, *, topic: str, merchants: Merchants, publisher: Publisher, observer: ReceiveObserver, now: Clock
@@ -69,10 +69,10 @@ class Receiver:
         self._now = now
 
     async def receive(self, body: bytes, posted_to: CallbackKind) -> bytes:
-        """Publish a notification; what it returns is the whole body of the answer, which says so.
+        """Publish a notification and return the whole body of the answer.
 
-        Raises EnvelopeError for what is not to be believed, and StreamError where it could not be published in time;
-        it is counted here, and whoever sent it must not learn which EnvelopeError it was.
+        Raises EnvelopeError for a notification that cannot be trusted, and StreamError if it was not published in time.
+        Failures are counted here; the sender must not learn which EnvelopeError it was.
         """
         try:
             notification = open_notification(body, self._merchants.find, of_one=self._is_of_one, posted_to=posted_to)
@@ -91,20 +91,20 @@ class Receiver:
         return seal_answer(notification, timestamp=int(self._now().timestamp()))
 
     def _is_of_one(self, credentials: Credentials) -> bool:
-        """Whether one merchant at most is believed under these keys."""
+        """Whether at most one merchant is accepted under these keys."""
         merchants = (self._merchants.find(merchant_id) for merchant_id in self._merchants.ids)
         return sum(merchant is not None and credentials in merchant.accepted for merchant in merchants) <= 1
 
 
 def event_id(notification: Notification, now: datetime) -> str:
-    """The same for the same text on the same day in Taipei: ECPay sends again on the same day only."""
+    """The same id for the same text on the same day in Taipei: ECPay sends again on the same day only."""
     merchant = notification.merchant
     text = pseudonym(notification.request.plaintext, merchant.credentials)
     return notification_event_id(merchant.merchant_id, text, now.astimezone(TAIPEI).date())
 
 
 def event_data(notification: Notification) -> Notified:
-    """What is told of a notification."""
+    """The data of a notification's event."""
     if notification.kind is CallbackKind.REFUND:
         return OrderRefunded(
             **_notification_fields(notification),
@@ -143,5 +143,5 @@ def _notification_fields(notification: Notification) -> _NotificationFields:
 
 
 def reason(error: AdapterError) -> str:
-    """The word by which a notification that was not published is counted."""
+    """The metric's outcome for a notification that was not published."""
     return next(code for kind, code in REASONS.items() if isinstance(error, kind))

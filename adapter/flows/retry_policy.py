@@ -1,8 +1,7 @@
-"""How long a sink is waited for: when a delivery that failed is tried again, and when it is given up. Pure.
+"""Decides when a failed delivery is retried, and when it is given up. Pure.
 
-The clock of giving up begins when the event was told, so that restarts do not begin it anew. An event that is older
-than that when it is first tried, because the adapter was away, is still tried for a while: the sink may have been away
-with it.
+The time until giving up counts from the event's publication, so a restart does not extend it. An event that is already
+older when it is first tried, because the adapter was down, is still tried for a while: the sink may have been down too.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from datetime import datetime, timedelta
 from adapter.backoff import backoff_seconds
 
 MIN_RETRY_SECONDS = 3600.0
-"""How long any event is tried, however old it is."""
+"""The minimum time for which any event is tried, however old it is."""
 LONGEST_PAUSE_SECONDS = 3600.0
-"""How long a sink that asked to be left alone is, at most."""
+"""The longest pause that a sink can ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """The settings under `deliver` that say when; all in seconds."""
+    """The settings under `deliver` for retries; all in seconds."""
 
     first_retry_seconds: float = 1.0
     longest_retry_seconds: float = 300.0
@@ -29,23 +28,23 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """What is remembered of an event that waits: how often it was tried, since when, and why it failed last."""
+    """The state of a waiting event: number of attempts, time of the first one, and the last failure."""
 
     attempts: int = 0
     since: datetime | None = None
     reason: str = ""
 
     def after_attempt(self, now: datetime, reason: str) -> RetryState:
-        """The same, tried once more."""
+        """The state after one more attempt."""
         return RetryState(self.attempts + 1, self.since or now, reason)
 
 
 def next_retry_at(
     retry_state: RetryState, *, published_at: datetime, now: datetime, retry_policy: RetryPolicy, jitter: float
 ) -> datetime | None:
-    """When an event is tried again that has failed; None: it is given up. `fraction` from 0 to 1 is the jitter.
+    """When a failed event is retried; None: it is given up. `jitter` is from 0 to 1.
 
-    The last attempt is made when its time is over, and not before.
+    The last attempt is made at the end of the time, not before.
     """
     first = retry_state.since or now
     at_least = min(MIN_RETRY_SECONDS, retry_policy.give_up_after_seconds)
@@ -60,10 +59,10 @@ def next_retry_at(
 
 
 def pause_until(seconds: float, *, now: datetime, paused: datetime | None, retry_policy: RetryPolicy) -> datetime:
-    """Until when a sink is left alone that asked for it; `paused` is until when it is already.
+    """Until when the sink pauses that asked for it; `paused` is the end of its present pause.
 
-    At least as long as after any other first failure: `Retry-After: 0` must not become a loop without rest. And no
-    answer to what was under way takes back what an earlier one has asked for.
+    The pause is at least as long as after any other first failure: `Retry-After: 0` must not become a busy loop. A
+    later answer never shortens a pause that an earlier one asked for.
     """
     until = _later(now, min(max(seconds, retry_policy.first_retry_seconds), LONGEST_PAUSE_SECONDS))
     return until if paused is None else max(until, paused)

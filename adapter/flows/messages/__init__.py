@@ -1,1 +1,1 @@
-"""What is on the topics: events, order records, headers, confirmations and dead letters, in both directions."""
+"""The messages on the topics, written and read: events, order records, headers, confirmations and dead letters."""

@@ -1,8 +1,8 @@
-"""The AsyncAPI 3 document of what a merchant's programs write and read: `schemas/asyncapi.yaml`.
+"""Writes the AsyncAPI 3 document of the topics that a merchant's programs write and read: `schemas/asyncapi.yaml`.
 
-Written from the models of the events, so that whatever is told is described. What a value holds is referred to and not
-repeated: the JSON Schemas lie beside the document. Refuses to describe the internal topics, since what is on them is
-between one version of the adapter and the next.
+It is generated from the models of the events, so every event is described. Values are referenced, not repeated: the
+JSON Schemas are beside the document. Does not describe the internal topics, whose records may change with every
+version.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Examples = Mapping[str, Mapping[str, object]]
 _HEAD = "# Written by `ecticket-adapter schemas write` from the models of the events; changes made here are lost.\n"
 _BINDING = "0.5.0"
 _DESCRIPTION = """\
-Paid orders come in on a Kafka topic, each becomes tickets through ECPay's ECTicket API, and every fact learned goes
-back to Kafka as an event. Actions are the adapter's own: it receives what a shop sends, and sends what others read.
+Paid orders arrive on a Kafka topic, each becomes tickets through ECPay's ECTicket API, and every result is published on
+Kafka as an event. Actions are the adapter's own: it receives what a shop sends, and sends what others read.
 
 - **Topics.** Addresses are default names; each is a setting of the adapter (`topics.*`).
 - **Events** are CloudEvents 1.0 in binary mode of their Kafka binding: attributes are headers (`ce_*`), data the value.
-- **Once.** What comes of an order is one transaction: read with `isolation.level=read_committed`. The same fact has the
-  same `ce_id` however often it is told, as after a replay: drop ids that you have seen.
-- **In order.** What is told of one issuance has one key, and so one partition.
-- **Closed.** Data have the fields of their schema and no others; another form is another type (`.v2`). Pass over types
+- **Once.** The results of an order are one transaction: read with `isolation.level=read_committed`. The same fact has
+  the same `ce_id` however often it is published, for example after a replay: drop ids that you have seen.
+- **In order.** All events of one issuance have one key, and so one partition.
+- **Closed.** Data have the fields of their schema and no others; another form is another type (`.v2`). Ignore types
   that you do not know.
 - **No customer data** is in an event, unless the shop put it into the order's `reference`, which is passed on. It is in
-  the orders and in the dead letters: give nobody else read access there.
+  the orders and in the dead letters: give no other program read access there.
 
-The topics on which the adapter keeps its own work (`topics.orders_deferred`, `topics.confirmations`) are not described:
-they change with any version, the first holds customer data, and nobody but the adapter reads or writes them.
+The topics of the adapter's own work (`topics.orders_deferred`, `topics.confirmations`) are not described: they change
+with any version, the first holds customer data, and only the adapter reads and writes them.
 """
 _BROKER = (
     "The merchant's own Kafka, as the setting `kafka.bootstrap_servers` names it, secured as `kafka.security_protocol` "
@@ -52,7 +52,7 @@ _BROKER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic that is described: its default name, what it is for, and how `topics --create` makes it."""
+    """A topic in the document: its default name, its purpose, and the configuration that `topics --create` gives it."""
 
     name: str
     description: str
@@ -60,7 +60,7 @@ class Topic:
 
 
 def asyncapi_document(*, version: str, topics: Mapping[str, Topic], examples: Examples) -> str:
-    """The document as YAML; `topics` by the names of their settings, `examples` as far as there are any."""
+    """The document as YAML; `topics` by the names of their settings, `examples` where there are any."""
     messages = {role: dict(found) for role, found in _messages(examples).items()}
     document = {
         "asyncapi": "3.0.0",
@@ -85,7 +85,7 @@ def asyncapi_document(*, version: str, topics: Mapping[str, Topic], examples: Ex
 
 
 def _messages(examples: Examples) -> Mapping[str, Iterable[tuple[str, Described]]]:
-    """What is on each topic: the orders first, then the events in the order of their models, then the dead letters."""
+    """The messages of each topic: the orders first, then the events in the order of their models, then dead letters."""
     by_topic: dict[str, list[tuple[str, Described]]] = {}
     for event in EVENTS:
         by_topic.setdefault(event.TOPIC, []).append((event.__name__, _event(event, examples)))
@@ -122,7 +122,7 @@ def _orders(examples: Examples) -> Iterator[tuple[str, Described]]:
 
 
 def _data(schema: str) -> Described:
-    """A schema's file; with a `schemaFormat` beside it, AsyncAPI's own generator would make no models of it."""
+    """A reference to a schema's file; with a `schemaFormat`, AsyncAPI's own generator would make no models of it."""
     return {"$ref": f"./{schema}.json"}
 
 
@@ -168,7 +168,7 @@ def _dead_letter() -> Described:
         "title": "Dead letter",
         "summary": "A record that a person must look at, as it came, with headers that say why.",
         "description": "The value and the header `ecticket-plan` may hold customer data. Do not write here, and do not "
-        "copy letters back by hand: `ecticket-adapter dead-letters replay` does it without buying anything twice.",
+        "copy dead letters back by hand: `ecticket-adapter dead-letters replay` does it without a second purchase.",
         "contentType": "application/octet-stream",
         "headers": DEAD_LETTER_HEADERS,
         "payload": {
@@ -202,7 +202,7 @@ _TRAITS: Described = {
     },
     "keyed_by_order": {
         "bindings": _key(
-            "The order's id; of a record that could not be read its place, `topic/partition/offset`.",
+            "The order's id; for a record that could not be read its coordinates, `topic/partition/offset`.",
             "A-1007",
             "orders.paid/3/41",
         )
@@ -224,7 +224,7 @@ def _title_of(name: str) -> str:
 
 
 def _tag(event: type[EventData]) -> str:
-    """What the event is about: the second word of its type."""
+    """The subject of the event: the second word of its type."""
     return event.TYPE.split(".")[1]
 
 
@@ -256,7 +256,7 @@ def _channel(role: str, topic: Topic, messages: Iterable[str]) -> Described:
 
 
 def _configuration(topic: Topic) -> Described:
-    """The topic's configuration in the binding's types: a policy is a list, and all else that we set are numbers."""
+    """The topic's configuration in the binding's types: a policy is a list; all other values are numbers."""
     return {name: text.split(",") if name == "cleanup.policy" else int(text) for name, text in topic.config.items()}
 
 
@@ -268,7 +268,7 @@ def _operations(messages: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, De
             {
                 "action": action,
                 "channel": {"$ref": f"#/channels/{role}"},
-                "summary": _SUMMARIES.get(role, "Facts are told as they are learned."),
+                "summary": _SUMMARIES.get(role, "Facts are published as they are learned."),
                 **({"bindings": _CONSUMER_BINDING} if role == ORDERS_PAID else {}),
                 "messages": [{"$ref": f"#/channels/{role}/messages/{name}"} for name in names],
             },
@@ -277,7 +277,7 @@ def _operations(messages: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, De
 
 _SUMMARIES: Mapping[str, str] = {
     ORDERS_PAID: "Paid orders are taken and issued.",
-    DEAD_LETTERS: "What cannot be settled is put aside for a person.",
+    DEAD_LETTERS: "Records that need a person's decision are kept.",
 }
 _CONSUMER_BINDING: Described = {
     "kafka": {
@@ -288,10 +288,10 @@ _CONSUMER_BINDING: Described = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: texts of several lines as blocks, and nothing by way of an alias."""
+    """Readable YAML: texts of several lines as blocks, and no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """Never an alias: readers of the document look for the thing where it stands."""
+        """Never an alias: readers of the document look for the content in its own position."""
         return True
 
 
@@ -300,7 +300,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 def _style(text: str) -> str | None:
-    """How a text is written.  PyYAML writes YAML 1.1, where 0912 is a text; readers of YAML 1.2 see a number."""
+    """The style of a text.  PyYAML writes YAML 1.1, where 0912 is a text; readers of YAML 1.2 see a number."""
     if "\n" in text:
         return "|"
     return "'" if text[:1] in set("0123456789+-.") else None

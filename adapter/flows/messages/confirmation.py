@@ -1,8 +1,8 @@
-"""A submitted issuance whose result is awaited: the record on the confirmations topic, with all that confirming needs.
+"""A submitted issuance whose result is awaited: the record on the confirmations topic.
 
-Internal to the adapter, yet durable for days: what an older version wrote must be readable, so fields are only added,
-with defaults; and what a newer one wrote, too, since both run while a new version is rolled out or back, so unknown
-fields are passed over. It holds no customer data.
+Internal to the adapter, but stored for days. Records of an older version must be readable, so fields are only added,
+with defaults. Records of a newer version must be readable too, because both run during a roll-out, so unknown fields
+are ignored. It holds no customer data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OriginData(BaseModel):
 
 
 class AwaitedIssuance(IssuanceData):
-    """What its later events will say of the issuance; unlike theirs, its data are open."""
+    """The data of the issuance's later events; unlike theirs, unknown fields are allowed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -47,18 +47,18 @@ class Confirmation(BaseModel):
 
     @property
     def order_record(self) -> Origin:
-        """Where the order came from."""
+        """The coordinates of the order's record."""
         return Origin(topic=self.origin.topic, partition=self.origin.partition, offset=self.origin.offset)
 
     def updated(self, *, queries: int, delayed: bool, not_before: datetime) -> Confirmation:
-        """The same issuance, later."""
+        """The same issuance after another query."""
         return self.model_copy(update={"queries": queries, "delayed": delayed, "not_before": not_before})
 
 
 def confirmation_record(
     confirmation: Confirmation, *, topic: str, headers: tuple[tuple[str, bytes], ...] = ()
 ) -> ProducerRecord:
-    """The confirmation as a record for `topic`; `headers` are what it brings along from the dead letters."""
+    """The confirmation as a record for `topic`; `headers` are those it keeps from the dead letters."""
     key = issuance_key(confirmation.issuance.merchant_id, confirmation.issuance.trade_no)
     return ProducerRecord(
         topic=topic,
@@ -71,13 +71,13 @@ def confirmation_record(
 def read_confirmation(value: bytes | None) -> Confirmation:
     """The confirmation in a record's value.
 
-    Raises Unreadable when it is none.
+    Raises Unreadable if there is none.
     """
     try:
         return Confirmation.model_validate_json(value or b"")
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, mistake["loc"])) or mistake["type"] for mistake in error.errors())
         raise Unreadable(
-            f"Not a confirmation of this adapter's ({fields}). Something else wrote to the confirmations topic; "
-            f"find it and take its right to write away."
+            f"Not a confirmation of this adapter ({fields}). Another program wrote to the confirmations topic; "
+            f"find it and remove its permission to write."
         ) from None

@@ -1,7 +1,7 @@
-"""From an error to the verdict on a dead letter: the reason by the error's class, and words that quote nobody's data.
+"""Turns an error into the cause of a dead letter: the reason from the error's class, and a message.
 
-Contract, section 2.3. Exists so that both stories say the same of the same mistake. A mistake of the adapter's own is
-told by type and place, since its text may hold anything.
+Contract, section 2.3. The submit and confirm stories share it, so both describe the same error in the same way. An
+error in the adapter itself is described by type and line only, because its text may hold customer data.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from adapter.flows.messages.dead_letters import DeadLetterCause
 from adapter.stream.records import Record
 
 _MAY_EXIST = (
-    "It may have been sent before all the same, so tickets may exist: look it up at ECPay before it is bought anew."
+    "It may have been sent before all the same, so tickets may exist: look it up at ECPay before it is bought again."
 )
 _TOO_LARGE = (
-    "What this record yields is larger than a topic takes, so it could not be told; tickets may exist. Raise "
+    "The result of this record is larger than a topic accepts, so it was not published; tickets may exist. Raise "
     "max.message.bytes of the topics (`ecticket-adapter topics` says to how much), then replay the record "
     "(`ecticket-adapter dead-letters replay --reason too-large`)."
 )
 _DEAD_LETTER_TOO_LARGE = (
-    "The dead letter of this event is larger than its topic takes, so the sink's reason is not told. Raise "
-    "max.message.bytes of the dead letters, mend the sink, then deliver the event "
+    "The dead letter of this event is larger than its topic accepts, so the sink's reason is missing. Raise "
+    "max.message.bytes of the dead letters, fix the sink, then deliver the event "
     "(`ecticket-adapter dead-letters replay --stage deliver`)."
 )
 _INTERNAL = (
     "The adapter itself failed on this record ({mistake}); tickets may exist. Report it with the adapter's version; "
-    "once that is mended, replay the record (`ecticket-adapter dead-letters replay --reason internal-error`)."
+    "once that is fixed, replay the record (`ecticket-adapter dead-letters replay --reason internal-error`)."
 )
 
 _NOT_DELIVERED = (
-    "The adapter itself failed on this event ({mistake}), so the sink was not told; orders and tickets are as it "
-    "says. Report it with the adapter's version; once that is mended, deliver the event "
+    "The adapter itself failed on this event ({mistake}), so the sink did not get it; orders and tickets are as the "
+    "event says. Report it with the adapter's version; once that is fixed, deliver the event "
     "(`ecticket-adapter dead-letters replay --stage deliver`)."
 )
 
@@ -47,31 +47,31 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 def from_order_error(error: OrderError, stage: events.Stage) -> DeadLetterCause:
-    """The verdict on a record that cannot become tickets as it stands."""
+    """The cause for a record that cannot become tickets as it is."""
     plugin = error.plugin if isinstance(error, HookFailed) else None
     reason = cast("events.ParkReason", error.reason)  # every OrderError's reason is one of the contract's
     return DeadLetterCause(reason=reason, stage=stage, message=str(error), plugin=plugin)
 
 
 def ignored_too_late(ignore: Ignore) -> DeadLetterCause:
-    """The verdict on a record that a plugin ignores now and that may have been sent as an order before."""
+    """The cause for a record that a plugin ignores now and that may have been sent as an order before."""
     message = (
         f"Plugin '{ignore.plugin}' ignores this record ({ignore.reason}), but an earlier version of the plugins or of "
         "their settings may have sent it as an order, so tickets may exist. Look the order up at ECPay. If it has no "
-        "tickets, nothing else is to be done."
+        "tickets, nothing else needs to be done."
     )
     return DeadLetterCause(reason="unresolved", stage="parse", message=message, plugin=ignore.plugin)
 
 
 def from_exception(error: Exception, record: Record, stage: events.Stage) -> DeadLetterCause:
-    """The verdict on a record that broke the adapter, which is logged, or whose outcome no topic takes."""
+    """The cause for a record that raised an error, which is logged, or whose outcome no topic accepts."""
     if isinstance(error, OutcomeTooLarge):
         return DeadLetterCause(
             reason="too-large", stage=stage, message=_DEAD_LETTER_TOO_LARGE if stage == "deliver" else _TOO_LARGE
         )
     mistake = f"{type(error).__name__}{_code_location(error)}"
     _log.error(
-        "a record broke the adapter",
+        "a record raised an error in the adapter",
         stage=stage,
         error=mistake,
         topic=record.topic,
@@ -83,12 +83,12 @@ def from_exception(error: Exception, record: Record, stage: events.Stage) -> Dea
 
 
 def with_tickets_warning(cause: DeadLetterCause) -> DeadLetterCause:
-    """The verdict with the warning that tickets may exist."""
+    """The cause with the warning that tickets may exist."""
     return replace(cause, message=f"{cause.message} {_MAY_EXIST}")
 
 
 def as_unresolved(cause: DeadLetterCause) -> DeadLetterCause:
-    """The verdict on an order that may have been sent, under numbers that nobody can find out any more."""
+    """The cause for an order that may have been sent under numbers that cannot be found any more."""
     return replace(with_tickets_warning(cause), reason="unresolved")
 
 

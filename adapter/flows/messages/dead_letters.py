@@ -1,8 +1,7 @@
-"""A dead letter: the record as it came, with headers that say what happened, what to do, and what may have been sent.
+"""A dead letter: the original record with headers that say what happened, what to do, and what may have been sent.
 
-Contract, section 2.3. Spring's `kafka_dlt-*` headers come along in Spring's own encodings (big-endian integers), so
-that existing tools show where a record came from. Customer data stays in the value and the plan, where it came from;
-the message has none.
+Contract, section 2.3. Spring's `kafka_dlt-*` headers are added in Spring's own encodings (big-endian integers), so that
+existing tools show the record's origin. Customer data stays in the value and the plan; the message has none.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from adapter.flows.messages.signatures import RecordSigner
 from adapter.stream.records import ProducerRecord, Record
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
-"""What the dead-letter topic takes (contract, section 2)."""
+"""The largest record that the dead-letter topic accepts (contract, section 2)."""
 _FITS = RECORD_MAX_BYTES - 16 * 1024
 """Bytes of key, value and headers that leave room for the framing of record and batch."""
 MESSAGE_MAX_CHARACTERS = 2000
 SINK = "ecticket-sink"
 OFFSETS = "ecticket-offsets"
-"""First and last offset that the dead letter of a record without content stands for."""
+"""First and last offset that the dead letter of an unread record stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterCause:
-    """Why a record is parked: `message` is one sentence on what happened and one on what to do.
+    """Why a record is parked: `message` is one sentence about what happened and one about what to do.
 
-    `sink` is the one that did not take an event, at stage deliver.
+    `sink` is the one that did not accept an event, at stage deliver.
     """
 
     reason: ParkReason
@@ -50,10 +49,10 @@ def dead_letter_record(
     now: datetime,
     signer: RecordSigner | None = None,
 ) -> ProducerRecord:
-    """The record for the dead letters, without what the topic would not take.
+    """The record for the dead letters, cut to what the topic accepts.
 
-    First the value stays behind, then the shop's key and headers, at last the plan: a record that cannot be parked
-    would stop its partition for good. The signature covers what is left.
+    The value is left out first, then the shop's key and headers, finally the plan: a record that cannot be parked would
+    stop its partition for good. The signature covers the rest.
     """
     versions = tuple(_ever_smaller(record, tuple(_added(cause, history, now)), topic))
     dead_letter = next((dead_letter for dead_letter in versions if _size(dead_letter) <= _FITS), versions[-1])
@@ -99,7 +98,7 @@ def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Ite
 
 
 def _milliseconds(history: RecordHistory) -> int:
-    """The origin's timestamp as its topic keeps it."""
+    """The origin's timestamp as stored in its topic."""
     odd = history.odd_origin_timestamp
     return int(history.origin_timestamp.timestamp() * 1000) if odd is None else odd
 

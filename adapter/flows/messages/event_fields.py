@@ -1,4 +1,4 @@
-"""From what is known of an issuance to the events that tell it; every event of the submit and confirm stories."""
+"""The common fields of the events about an issuance, for the submit and confirm stories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adapter.protocol.issue import TradeNoKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRef:
-    """Which order a part belongs to, as its events say it."""
+    """The identity of an order in its events."""
 
     merchant_id: str
     order_id: str
@@ -25,7 +25,7 @@ class OrderRef:
 
 
 def order_ref_of(order: Order | DeferredPlan) -> OrderRef:
-    """The order, or what travels of it, as its events say it."""
+    """The identity of an order, or of a deferred plan."""
     return OrderRef(
         merchant_id=order.merchant_id,
         order_id=order.order_id,
@@ -34,7 +34,7 @@ def order_ref_of(order: Order | DeferredPlan) -> OrderRef:
 
 
 def kind_name(kind: TradeNoKind) -> Literal["merchant", "free"]:
-    """Which of the two numbers it is, as events say it."""
+    """The kind of the number, as events name it."""
     return "free" if kind is TradeNoKind.FREE else "merchant"
 
 
@@ -53,7 +53,7 @@ class _IssuanceFields(TypedDict):
 
 
 def issuance_fields(order_ref: OrderRef, part: Part, *, ticket_trade_no: str | None) -> _IssuanceFields:
-    """What every event about this part says."""
+    """The fields of every event about this part."""
     return {
         "merchant_id": order_ref.merchant_id,
         "order_id": order_ref.order_id,

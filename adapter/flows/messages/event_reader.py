@@ -1,7 +1,7 @@
-"""An event read back from its topic, as sinks are handed it.
+"""Decodes an event from its topic, as sinks get it.
 
-Every reading makes a new one, so that what a sink does to an event's data reaches nobody else. Events of types that
-this version does not know are events too: a newer adapter may write beside this one while it is rolled out.
+Every call makes a new event, so a sink that changes an event's data affects no other sink. Unknown types are events
+too: during a roll-out a newer adapter may write beside this one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_EXTENSIONS = frozenset(
 
 
 def decode_event(record: Record) -> Event | None:
-    """The event in a record; None for what is no CloudEvent of the adapter's."""
+    """The event in a record; None for a record that is no CloudEvent of the adapter."""
     attributes = _attributes(record)
     source, time, data = attributes.get("source", ""), _time(attributes.get("time")), _data(record.value)
     is_adapter_event = attributes.get("specversion") == "1.0" and (source == SOURCE or source.startswith(f"{SOURCE}/"))

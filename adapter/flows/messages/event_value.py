@@ -1,9 +1,8 @@
 """Finds the JSON object in a record's value, or names what the value is instead.
 
 Shops send more than bare JSON: a byte order mark, the framing of a schema registry, a structured CloudEvent. This
-module reads those. Everything else is `Unreadable` with its real cause (Avro, gzip, UTF-16, XML, a list) and the
-cure, because a person has to find the producer by this text. No text quotes the value, since nearly all of it may be
-personal.
+module reads those. Everything else is `Unreadable` with its real cause (Avro, gzip, UTF-16, XML, a list) and the cure,
+because a person finds the producer by this text. No text quotes the value, which may be personal data.
 
 Does not know the fields of an order: `order_paid` has them.
 """
@@ -24,7 +23,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 BOM: Final = b"\xef\xbb\xbf"
 _WHITE_SPACE: Final = b" \t\r\n"
 _INT_DIGITS_MAX: Final = 4000
-"""Python converts no longer number from text; a longer one is read as infinity, which no field takes."""
+"""Python does not convert longer numbers from text; a longer one is read as infinity, which no field accepts."""
 _PLUGIN: Final = "Let the shop write JSON, or read it with a parse_order plugin (docs/own-formats.md)."
 _JSON: Final = "Let the shop write the order as one JSON object."
 
@@ -73,14 +72,14 @@ def not_an_order(what: str, cure: str = _JSON) -> Unreadable:
 
 
 def is_structured(value: bytes, headers: Headers) -> bool:
-    """Whether the value may be a structured CloudEvent; quick, so that it can be asked for each record."""
+    """Whether the value may be a structured CloudEvent; cheap enough for every record."""
     return b'"specversion"' in value or _media_type(headers).startswith("application/cloudevents")
 
 
 def find_document(value: bytes | None, headers: Headers) -> dict[str, object]:
-    """The JSON object that should be an order, out of framing and CloudEvent.
+    """The JSON object that should be an order, without framing and CloudEvent.
 
-    Raises Unreadable naming what the value is instead.
+    Raises Unreadable, which names what the value is instead.
     """
     if not value:
         raise _no_value(value, headers)
@@ -88,7 +87,7 @@ def find_document(value: bytes | None, headers: Headers) -> dict[str, object]:
 
 
 def surrogate_in(value: object, path: str = "") -> str | None:
-    """The path of the first text with a lone surrogate, which is no Unicode text and cannot be passed on."""
+    """The path of the first text with a lone surrogate, which is not Unicode text and cannot be passed on."""
     if isinstance(value, str):
         return path if _has_surrogate(value) else None
     inner = _inner(value, path)
@@ -96,7 +95,7 @@ def surrogate_in(value: object, path: str = "") -> str | None:
 
 
 def _inner(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Lists and objects by path; a name that is itself no text counts as its object."""
+    """Lists and objects by path; a field name with a lone surrogate is reported for its object."""
     if isinstance(value, dict):
         for name, each in value.items():
             if _has_surrogate(name):
@@ -121,7 +120,7 @@ def _no_value(value: bytes | None, headers: Headers) -> Unreadable:
 
 
 def _media_type(headers: Headers) -> str:
-    """The content type without its parameters, in small letters; empty where there is none."""
+    """The content type without its parameters, in lower case; empty if there is none."""
     content_type = next((text for name, text in headers if name.lower() == "content-type"), None) or b""
     return content_type.decode("latin-1").partition(";")[0].strip().lower()
 
@@ -130,7 +129,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _json_in(value: bytes, headers: Headers) -> object:
-    """What the JSON says, also below the framing of a schema registry."""
+    """The decoded JSON, also from below the framing of a schema registry."""
     try:
         return _load(value)
     except RecursionError:
@@ -169,7 +168,7 @@ def _below_framing(value: bytes) -> Iterator[bytes]:
 
 
 def _no_json(value: bytes, headers: Headers, mistake: ValueError) -> Unreadable:
-    """What the value is, as far as its first bytes show."""
+    """The kind of the value, as far as its first bytes show it."""
     return (
         _by_first_bytes(value)
         or _by_framing(value)
@@ -321,7 +320,7 @@ def _decoded(encoded: object) -> bytes:
 
 
 def _refuse_envelope(document: Mapping[str, object]) -> None:
-    """Raise Unreadable for what wraps events, and what no order looks like."""
+    """Raise Unreadable for a known envelope around events, which no order looks like."""
     if {"schema", "payload"} <= document.keys():
         what = "it is an envelope of Kafka Connect (`schema` and `payload`)"
         raise not_an_order(what, f"Set value.converter.schemas.enable=false, or: {_ENVELOPE}")

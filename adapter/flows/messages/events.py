@@ -1,9 +1,8 @@
-"""The facts the adapter tells: CloudEvents 1.0 in Kafka's binary mode, one model for each type.
+"""The events that the adapter publishes: CloudEvents 1.0 in Kafka's binary mode, one model for each type.
 
-The models are the schemas: `schemas/*.v1.json` is written from them. A fact has the same id however often it is told,
-so that readers can drop what they have seen. No model has room for customer data or a key.
-
-Refuses to know when an event is told; that is the flows' business.
+The models are the schemas: `schemas/*.v1.json` is generated from them. A fact has the same id however often it is
+published, so readers can drop what they have seen. No model has room for customer data or a key. The flows decide when
+an event is published.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ TradeNoText = Annotated[str, Field(min_length=1, max_length=25, pattern=r"^[A-Za
 IssueTypeName = Literal["convenience_store", "paper", "electronic", "serial_number"]
 Stage = Literal["parse", "map", "submit", "confirm", "deliver"]
 TopicRole = Literal["issuances", "tickets", "reconciliations"]
-"""A topic on which events are told, by the name of its setting below `topics`."""
+"""A topic of events, by the name of its setting below `topics`."""
 ParkReason = Literal[
     "unreadable",
     "unknown-merchant",
@@ -81,7 +80,7 @@ class Item(BaseModel):
 
 
 class IssuanceData(EventData):
-    """What every event about an issuance says."""
+    """The fields of every event about an issuance."""
 
     TOPIC = "issuances"
     merchant_id: str
@@ -123,7 +122,7 @@ class IssuanceIssued(IssuanceData):
     TYPE = "ecticket.issuance.issued.v1"
     SCHEMA = "issuance-issued.v1"
     recovered: bool
-    """As told when it was submitted."""
+    """As published when it was submitted."""
     submitted_at: Moment
     """When it was known to be submitted."""
     queries: Annotated[int, Field(ge=1)]
@@ -146,7 +145,7 @@ class IssuanceFailed(IssuanceData):
 
 
 class IssuanceDelayed(IssuanceData):
-    """The job takes longer than it should; told once."""
+    """The job takes longer than expected; published once."""
 
     TYPE = "ecticket.issuance.delayed.v1"
     SCHEMA = "issuance-delayed.v1"
@@ -157,7 +156,7 @@ class IssuanceDelayed(IssuanceData):
 
 
 class OrderNotIssued(EventData):
-    """What is said of an order that does not go on."""
+    """The fields of an event about an order that stops."""
 
     TOPIC = "issuances"
     order_id: str | None
@@ -191,7 +190,7 @@ class OrderParked(OrderNotIssued):
 
 
 class Notified(EventData):
-    """What every event about a notification of ECTicket's says."""
+    """The fields of every event about a notification from ECTicket."""
 
     TOPIC = "tickets"
 
@@ -204,9 +203,9 @@ class Notified(EventData):
     ticket_trade_no: TradeNoText | None
     """ECTicket's own number of the order (TicketTradeNo); null where the notification did not say it."""
     raw: dict[str, str | int | float | bool | None]
-    """The fields of the notification as they came, under ECPay's names; only those that identify nobody."""
+    """The fields of the notification as they came, under ECPay's names; only those that identify no person."""
     withheld: tuple[str, ...]
-    """Names of the fields that are left out of `raw`: the ticket's number, and what nobody knows."""
+    """Names of the fields that are left out of `raw`: the ticket's number, and unknown fields."""
 
 
 class TicketStatusChanged(Notified):
@@ -215,11 +214,11 @@ class TicketStatusChanged(Notified):
     TYPE = "ecticket.ticket.status-changed.v1"
     SCHEMA = "ticket-status-changed.v1"
     ticket_ref: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
-    """Stands for the ticket's number, always the same; which number it is, only the merchant's keys tell."""
+    """Stands for the ticket's number, always the same; only the merchant's keys show which number it is."""
     use_status: int | None
     """UseStatus as it came; null where it is missing or no whole number."""
     may_mean: tuple[UseStatus, ...]
-    """Every meaning that one of ECPay's documents gives this number; they disagree on 1 and 2. Empty: nobody says."""
+    """Every meaning that ECPay's documents give this number; they disagree on 1 and 2. Empty: no document says."""
 
 
 class OrderRefunded(Notified):
@@ -249,7 +248,7 @@ EVENTS: tuple[type[EventData], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The order record an event is about: the first one, however often the order was carried forward."""
+    """The order record an event is about: the first one, however often the order was deferred or replayed."""
 
     topic: str
     partition: int
@@ -260,17 +259,17 @@ class Origin:
 
 
 def record_origin(record: Record) -> Origin:
-    """The origin of a record that has not been on its way before."""
+    """The origin of a record that was not processed before."""
     return Origin(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
 def issuance_event_id(data: IssuanceData) -> str:
-    """The id of a fact about an issuance: the same for the same merchant, trade number and type."""
+    """The id of an event about an issuance: the same for the same merchant, trade number and type."""
     return str(uuid.uuid5(NAMESPACE, f"{data.merchant_id}/{data.trade_no}/{data.TYPE}"))
 
 
 def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
-    """The id of a fact about an order record: the same for the same record, type and `distinctions`.
+    """The id of an event about an order record: the same for the same record, type and `distinctions`.
 
     Each distinction has its length in front, so that no two lists of them have the same text.
     """
@@ -279,7 +278,7 @@ def order_event_id(origin: Origin, event_type: str, *distinctions: str) -> str:
 
 
 def parking_distinctions(reason: str, *, dead_letter: Origin | None, parts: str | None = None) -> tuple[str, ...]:
-    """What keeps one parking of an order record apart from its others.
+    """What distinguishes one parking of an order record from its others.
 
     The reason; the dead letter that the record was before, if it was one (contract, section 2.2); and the parts that
     the dead letter holds, because two parts of an order may be parked one after the other.
@@ -292,9 +291,9 @@ def parking_distinctions(reason: str, *, dead_letter: Origin | None, parts: str 
 
 
 def notification_event_id(merchant_id: str, pseudonym: str, day: date) -> str:
-    """The id of a notified fact: the same for the same merchant and text on the same day in Taipei.
+    """The id of a notification's event: the same for the same merchant and text on the same day in Taipei.
 
-    `pseudonym` stands for the text: of a plain hash everybody could try which ticket number the text holds.
+    `pseudonym` stands for the text: with a plain hash, anyone could try out which ticket number the text holds.
     """
     return str(uuid.uuid5(NAMESPACE, f"{merchant_id}/{pseudonym}/{day.isoformat()}"))
 
@@ -307,7 +306,7 @@ def issuance_key(merchant_id: str, trade_no: str) -> str:
 def issuance_event(
     data: IssuanceData, *, topic: str, origin: Origin, now: datetime, traceparent: str | None = None
 ) -> ProducerRecord:
-    """A fact about an issuance as a record for `topic`."""
+    """An event about an issuance as a record for `topic`."""
     key = issuance_key(data.merchant_id, data.trade_no)
     attributes = {
         "id": issuance_event_id(data),
@@ -386,7 +385,7 @@ def _publication(
 
 @cache
 def fixed_headers(event: type[EventData]) -> tuple[tuple[str, bytes], ...]:
-    """The headers that are the same in every event of one type; there are as many types as models."""
+    """The headers that are equal in every event of one type; cached, one entry for each model."""
     return (
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
@@ -396,9 +395,9 @@ def fixed_headers(event: type[EventData]) -> tuple[tuple[str, bytes], ...]:
 
 
 def _json(data: EventData) -> bytes:
-    """The data as compact JSON; half a surrogate pair, as a plugin may read one, becomes `?` instead of an error."""
+    """The data as compact JSON; half a surrogate pair, which a plugin may produce, becomes `?` instead of an error."""
     try:
         return data.model_dump_json().encode()
-    except PydanticSerializationError:  # which does not know how to write half a surrogate pair
+    except PydanticSerializationError:  # it cannot write half a surrogate pair
         text = json.dumps(data.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")

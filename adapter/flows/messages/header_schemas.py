@@ -1,7 +1,7 @@
-"""The headers of records as JSON Schemas: what a reader finds there, and what a shop may send.
+"""The headers of records as JSON Schemas: what a reader finds, and what a shop may send.
 
-Kafka's headers are bytes; the schemas are those of the texts in them (UTF-8), except where a description says
-otherwise. Tests hold every record that the flows write against these.
+Kafka's headers are bytes; the schemas describe their text (UTF-8), except where a description says otherwise. Tests
+validate every record that the flows write against them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _headers(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> 
 
 
 def headers_of(event: type[EventData]) -> Schema:
-    """What is particular to the headers of one event, beside EVENT_HEADERS: those that say which event it is."""
+    """The headers of one event type, in addition to EVENT_HEADERS."""
     fixed = {name: text.decode() for name, text in fixed_headers(event)}
     return {
         "type": "object",
@@ -38,7 +38,7 @@ EVENT_HEADERS = _headers(
         "content-type": _text("Media type of the value.", const="application/json"),
         "ce_specversion": _text("Version of CloudEvents.", const="1.0"),
         "ce_id": _text(
-            "The same for the same fact, however often it is told: drop what you have seen. A UUID (version 5).",
+            "The same for the same fact, however often it is published: drop what you have seen. A UUID (version 5).",
             format="uuid",
         ),
         "ce_source": _text(
@@ -46,7 +46,7 @@ EVENT_HEADERS = _headers(
             format="uri-reference",
             examples=["/ecticket-adapter/merchants/3085676"],
         ),
-        "ce_type": _text("What happened. Pass over types that you do not know."),
+        "ce_type": _text("What happened. Ignore types that you do not know."),
         "ce_dataschema": _text("`$id` of the schema of the value.", format="uri"),
         "ce_subject": _text(
             "Trade number or the order's id; where that is not known, the next best name.",
@@ -64,7 +64,7 @@ EVENT_HEADERS = _headers(
         "ce_traceparent": _text("W3C trace context, where the order brought one."),
     },
 )
-"""Of every event; what is particular to one is in `headers_of`."""
+"""Of every event; `headers_of` has those of one type."""
 
 ORDER_HEADERS = _headers(
     {},
@@ -86,7 +86,7 @@ DEAD_LETTER_HEADERS = _headers(
         "ecticket-reason": _text("Why it is here.", enum=list(get_args(ParkReason))),
         "ecticket-message": _text("What happened and what to do, without customer data."),
         "ecticket-failed-at": _text("When it was put here: UTC.", format="date-time"),
-        "ecticket-topic": _text("Topic of the record that was first taken up."),
+        "ecticket-topic": _text("Topic of the record that was first processed."),
         "ecticket-partition": _text("Its partition, decimal.", pattern=_DECIMAL),
         "ecticket-offset": _text("Its offset, decimal.", pattern=_DECIMAL),
         "ecticket-timestamp": _text(
@@ -94,7 +94,7 @@ DEAD_LETTER_HEADERS = _headers(
             "them.",
             examples=["2026-03-01T08:30:15.250Z"],
         ),
-        "ecticket-first-seen": _text("When it was first taken up, or replayed: UTC.", format="date-time"),
+        "ecticket-first-seen": _text("When it was first processed, or replayed: UTC.", format="date-time"),
         "ecticket-attempts": _text("How often it was tried since, decimal.", pattern=_DECIMAL),
         "ecticket-replays": _text("How often it was replayed, decimal.", pattern=_DECIMAL),
         "ecticket-signature": _text(
@@ -139,4 +139,4 @@ DEAD_LETTER_HEADERS = _headers(
         ),
     },
 )
-"""Of a dead letter; beside them stand those that the record brought along."""
+"""Of a dead letter, together with the record's own headers."""

@@ -1,7 +1,7 @@
-"""The order-paid event as it comes in: a CloudEvent (binary or structured) or bare JSON, read strictly by type.
+"""The order-paid event as received: a CloudEvent (binary or structured) or bare JSON, parsed with strict types.
 
-The model is the schema `schemas/order-paid.v1.json`. Whether the values make sense to ECTicket is not decided here:
-`protocol.rules` judges the mapped order. No error quotes a value, since nearly all of them may be personal.
+The model is the schema `schemas/order-paid.v1.json`. `protocol.rules` decides whether ECTicket accepts the values, on
+the mapped order. No error quotes a value, since nearly all of them may be personal.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ ISSUE_TYPE_TEXTS: Mapping[IssueType, IssueTypeText] = {
 _PRINT_TYPES = {"ecpay": PrintType.ECPAY, "merchant": PrintType.MERCHANT}
 
 _LARGEST_INTEGER = 2**53 - 1
-"""What every reader of JSON reads exactly (RFC 8259, section 6)."""
+"""The integers that every JSON reader reads exactly (RFC 8259, section 6)."""
 _TIME = re.compile(
     r"(?!0000)([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(\.[0-9]+)?)?"
     r"(?:[Zz]|([+-][0-9]{2})(?::?([0-9]{2}))?)"
 )
-"""RFC 3339, and what databases and Java write beside it: no seconds, +0800, +08, a blank between date and time."""
+"""RFC 3339, and what databases and Java write as well: no seconds, +0800, +08, a blank between date and time."""
 
 
 def _whole(value: object) -> object:
-    """A number without a fraction is an integer, however it is written (JSON Schema, section 6.1.1)."""
+    """Accept a number without a fraction as an integer, however it is written (JSON Schema, section 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _written_time(value: object) -> object:
-    """The time as pydantic reads it; never a number, also as text, for which pydantic would guess a unit."""
+    """The time as pydantic reads it; never a number, not even as text, because pydantic would guess a unit."""
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("it must be text in RFC 3339 form, 2026-01-31T12:00:00+08:00")
@@ -178,9 +178,9 @@ class OrderPaid(_Model):
 def parse_order_paid(
     value: bytes | None, headers: tuple[tuple[str, bytes | None], ...], only_merchant: str | None
 ) -> Order:
-    """The order that an event holds; `only_merchant` stands in where it names none.
+    """The order in an event; `only_merchant` is used if the event names no merchant.
 
-    Raises Unreadable saying what the value is instead, or which fields are wrong and how, never their values.
+    Raises Unreadable, which says what the value is instead, or which fields are wrong and how, never their values.
     """
     try:
         return _order(_event(value, headers), only_merchant)
@@ -189,13 +189,13 @@ def parse_order_paid(
 
 
 def order_of_record(record: OrderRecord, merchants: Merchants) -> Order:
-    """The order that a record holds; the only merchant stands in where it names none. Raises as `parse_order_paid`."""
+    """The order in a record; the only merchant is used if it names none. Raises as `parse_order_paid`."""
     ids = merchants.ids
     return parse_order_paid(record.value, record.headers, ids[0] if len(ids) == 1 else None)
 
 
 def _event(value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> OrderPaid:
-    """The event: read at once where the value is a bare order, else looked for in it.
+    """The event: parsed at once if the value is a bare order, else searched for in the value.
 
     Raises Unreadable, ValidationError.
     """
@@ -208,9 +208,9 @@ def _event(value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -
 
 
 def _known_fields(document: Mapping[str, object]) -> str:
-    """The document without the fields that are passed over, so that nothing in them can be wrong.
+    """The document without unknown fields, so that nothing in them can be an error.
 
-    Raises Unreadable for what the model's reader of JSON would refuse without naming the field.
+    Raises Unreadable for what the model's JSON reader would reject without naming the field.
     """
     known = _fields_of(OrderPaid, document)
     if nests_too_deep(known.get("reference")):
@@ -229,7 +229,7 @@ def _known_fields(document: Mapping[str, object]) -> str:
 
 
 def _fields_of(model: type[BaseModel], given: object) -> dict[str, object]:
-    """The fields of a model, those below them too; whatever is of another type stays for the model to refuse."""
+    """The fields of a model, nested ones too; a value of another type is left for the model to reject."""
     if not isinstance(given, Mapping):
         return given  # type: ignore[return-value]  # it is not what the annotation says, and the model will say so
     known = {name: given[name] for name in model.model_fields if name in given}

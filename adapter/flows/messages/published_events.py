@@ -1,7 +1,7 @@
-"""What was told of issuances, read back from the issuances topic: for people's commands, not for the flows.
+"""Published events, read back from the issuances topic for a person's commands, not for the flows.
 
-The flows never believe what was told, since what they know travels with the records. A person's command has no record
-in hand, and begins with what everybody else knows too.
+The flows do not rely on published events, because their records hold all they need. A person's command has no record,
+and starts from what has been published.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _NAMES: Mapping[str, str] = {event.TYPE: event.TYPE.split(".")[-2] for event in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedEvent:
-    """One event: `name` is its type's last word but one; `order_record` the order's coordinates, `at` when told.
+    """One event: `name` is its type's last word but one; `order_record` the order's coordinates, `at` its time.
 
-    `trade_no` is None for what is told of an order as a whole.
+    `trade_no` is None for an event about an order as a whole.
     """
 
     name: str
@@ -34,7 +34,7 @@ class PublishedEvent:
 
 
 def read_published_event(record: Record) -> PublishedEvent | None:
-    """The event in a record; None for what is no event of the adapter's, or of a type that it does not know."""
+    """The event in a record; None for a record that is no event of the adapter, or of an unknown type."""
     texts = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     name = _NAMES.get(texts.get("ce_type", ""))
     if name is None:
@@ -57,7 +57,7 @@ def read_published_event(record: Record) -> PublishedEvent | None:
 
 
 def may_concern(record: Record, text: str) -> bool:
-    """Whether an event may be about an order id or a trade number; cheap, and never wrong when it says no."""
+    """Whether an event may be about an order id or a trade number; cheap, and a False is always right."""
     wanted = text.encode()
     key = record.key or b""
     return key == wanted or key.endswith(b"/" + wanted) or ("ce_orderid", wanted) in record.headers

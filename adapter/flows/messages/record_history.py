@@ -1,11 +1,11 @@
-"""What an order record brings along when it has been on its way before: the `ecticket-*` headers, read and written.
+"""The history of an order record that was processed before: its `ecticket-*` headers, read and written.
 
 Deferred records and dead letters carry them. With a valid signature (`signatures`) they are honoured on every topic, so
 a person may copy a dead letter back by hand; a header that cannot be read then makes the record unreadable, because
-guessing "never sent" from it would buy tickets on a guess. Without a valid signature only the safe direction counts:
-that the order may have been sent.
+assuming "never sent" could buy tickets twice. Without a valid signature only the safe direction counts: that the order
+may have been sent.
 
-Does not decide what is done next; it only remembers.
+Does not decide what happens next.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordHistory:
-    """The way of one order so far. Times are aware, UTC."""
+    """The history of one order. Times are aware, UTC."""
 
     origin: Origin
     origin_timestamp: datetime
@@ -74,48 +74,48 @@ class RecordHistory:
     """See `Record.odd_timestamp`; of the first origin."""
 
     def possibly_sent(self, at: datetime | None) -> RecordHistory:
-        """The same journey, remembering that something may have been sent at `at` (the later moment counts)."""
+        """The history with the fact that something may have been sent at `at` (the later moment counts)."""
         moments = [moment for moment in (self.possibly_sent_at, at) if moment is not None]
         return replace(
             self, possibly_sent_at=max(moments, default=None), only_by_replay=self.only_by_replay and at is None
         )
 
     def all_possibly_sent(self, at: datetime | None) -> RecordHistory:
-        """The same journey, remembering that *every* part may have been sent at `at`, whatever its plan knows of each.
+        """The history with the fact that *every* part may have been sent at `at`, whatever its plan says of each.
 
-        The reader recognises it by a moment later than any in it (`plan_codec.resume`), which a clock that is
-        behind the one that wrote the plan must not hide.
+        The reader recognises it by a moment later than any in the plan (`plan_codec.resume`). A clock that is behind
+        the one that wrote the plan must not hide it.
         """
         known = self.possibly_sent_at
         return self.possibly_sent(at if at is None or known is None else max(at, later(known, _NEXT_MOMENT_SECONDS)))
 
     def before_sending(self) -> RecordHistory:
-        """The same journey where nothing was sent since the replay: what only the replay made doubtful is certain."""
+        """The history if nothing was sent since the replay: a doubt that only the replay caused is removed."""
         return replace(self, possibly_sent_at=None, only_by_replay=False) if self.only_by_replay else self
 
     def never_sent(self) -> RecordHistory:
-        """The same journey where it is proven that nothing was ever sent: nobody is bound to the plan any more."""
+        """The history if it is proven that nothing was ever sent: the plan is no longer binding."""
         return replace(self, possibly_sent_at=None, only_by_replay=False, parts_done=0, plan=None)
 
     def of_order(self, merchant_id: str, order_id: str) -> RecordHistory:
-        """The same journey, of an order whose ids are known: dead letters and deferred records show them."""
+        """The history of an order whose ids are known: dead letters and deferred records show them."""
         return replace(self, merchant_id=shown_id(merchant_id) or self.merchant_id, order_id=shown_id(order_id))
 
     def replayed(self, now: datetime) -> RecordHistory:
-        """The journey that begins with a replay: all clocks are reset, and what may have been sent is not forgotten."""
+        """The history that begins with a replay: all clocks are reset, and what may have been sent is kept."""
         return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
 
 
 def read_history(record: Record, now: datetime) -> RecordHistory:
-    """The record's journey as its headers say; a record without `ecticket-*` headers is at its beginning.
+    """The record's history from its headers; a record without `ecticket-*` headers has none.
 
-    Raises Unreadable naming the header that cannot be read.
+    Raises Unreadable, which names the header that cannot be read.
     """
     return _history_from(record, dict(_texts(record.headers)), now)
 
 
 def unsigned_history(record: Record, now: datetime) -> RecordHistory:
-    """The journey of a record whose headers carry no valid signature: its beginning, and that it may have been sent.
+    """The history of a record without a valid signature: none, except that it may have been sent.
 
     Every header that says so counts, also one that cannot be read. A number of finished parts says so too.
     """
@@ -130,11 +130,11 @@ def unsigned_history(record: Record, now: datetime) -> RecordHistory:
 def verified_history(
     record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
 ) -> tuple[RecordHistory, Verified]:
-    """What a record's headers are believed of its way so far, and why no more than that.
+    """The trusted history of a record, with the reason if it is not trusted completely.
 
     `leniently` leaves out headers that cannot be read, for the record's dead letter.
 
-    Raises Unreadable, unless `leniently`, naming the signed header that cannot be read.
+    Raises Unreadable, unless `leniently`, which names the signed header that cannot be read.
     """
     if not verified.valid:
         return _without_plan(record, verified, now), verified
@@ -154,10 +154,10 @@ def _without_plan(record: Record, verified: Verified, now: datetime) -> RecordHi
 
 
 def lost_plan(record: Record, verified: Verified) -> bool:
-    """Whether a key that is not known here signed that parts have events, or that a number was reissued.
+    """Whether an unknown key signed that parts have events, or that a number was reissued.
 
-    Mapped again, the order would get the numbers back that it had first. A part that was published as failed would be
-    issued, and what was reissued would be issued a second time.
+    If the order were mapped again, it would get its first numbers again. A part published as failed would be issued,
+    and a reissued part would be issued a second time.
     """
     if verified.trust is not Trust.UNKNOWN_KEY:
         return False
@@ -174,12 +174,11 @@ def _is_reissued(plan: bytes) -> bool:
 
 
 def within_bounds(history: RecordHistory, record: Record, now: datetime, *, longest_wait: timedelta) -> RecordHistory:
-    """The journey without times that no adapter with the right clock could have written.
+    """The history without times that no adapter with a correct clock could have written.
 
-    What a record says happened before it was read, so the order was not first seen later than now; nor was it seen
-    before its record was written. It waits no longer than the writer meant by the writer's own clock, and no longer
-    than an adapter ever waits. Times of sending stay, since they are compared with those in the plan; whoever resumes
-    the plan bounds them (`plan_codec.resume`).
+    The record's past lies before now, so the order was not first seen later than now, nor before its record was
+    written. It waits no longer than the writer meant by the writer's own clock, and no longer than an adapter ever
+    waits. Times of sending stay, because they are compared with those in the plan; `plan_codec.resume` limits them.
     """
     written_at = history.origin_timestamp
     first_seen = history.first_seen if written_at > now else max(history.first_seen, written_at)
@@ -193,10 +192,10 @@ def within_bounds(history: RecordHistory, record: Record, now: datetime, *, long
 
 
 def due_within(not_before: datetime, record: Record, now: datetime, longest_wait: timedelta) -> datetime:
-    """When a record is due that names a time: after the longest wait at most, whatever clock its writer had.
+    """When a record with a `not_before` time is due: after the longest wait at most, whatever clock its writer had.
 
-    A record from the future was written by a fast clock, so it waits as long as was meant by that clock, from now on.
-    The topic's own time does not shorten a wait otherwise: a broker's clock may be slow.
+    A record from the future was written by a fast clock, so it waits as long as that clock meant, from now on. The
+    topic's own time does not shorten a wait otherwise: a broker's clock may be slow.
     """
     written_at = max(record.timestamp, now)
     meant = min(max(not_before - written_at, timedelta(0)), longest_wait)
@@ -204,7 +203,7 @@ def due_within(not_before: datetime, record: Record, now: datetime, longest_wait
 
 
 def _claimed_moment(value: bytes | None, now: datetime) -> datetime:
-    """When an unsigned record says that it was sent; now where that cannot be read, or is still to come."""
+    """When an unsigned record says that it was sent; now if that cannot be read or lies in the future."""
     try:
         moment = _moment({POSSIBLY_SENT_AT: (value or b"").decode("utf-8")}, POSSIBLY_SENT_AT)
     except (Unreadable, UnicodeDecodeError):
@@ -213,9 +212,9 @@ def _claimed_moment(value: bytes | None, now: datetime) -> datetime:
 
 
 def read_history_leniently(record: Record, now: datetime) -> RecordHistory:
-    """The journey of a record for which `read_history` raised: all that can be read, for its dead letter.
+    """The history of a record for which `read_history` raised: all that can be read, for its dead letter.
 
-    A possibly-sent header that cannot be read counts as sent now: somebody knew that tickets may exist.
+    A possibly-sent header that cannot be read counts as sent now: its writer knew that tickets may exist.
     """
     texts: dict[str, str] = {}
     for name, value in record.headers:
@@ -253,7 +252,7 @@ def _history_from(record: Record, texts: Mapping[str, str], now: datetime) -> Re
 
 
 def history_headers(history: RecordHistory) -> dict[str, str]:
-    """The journey as headers, each present only where there is something to say."""
+    """The history as headers, each only if it has a value."""
     headers = {
         "ecticket-topic": history.origin.topic,
         "ecticket-partition": str(history.origin.partition),
@@ -287,25 +286,25 @@ def history_headers(history: RecordHistory) -> dict[str, str]:
 
 
 def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
-    """A record's timestamp in a header: RFC 3339, or the topic's own number where no such time says it."""
+    """A record's timestamp in a header: RFC 3339, or the topic's own number if no such time exists for it."""
     return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
 
 
 def encoded_headers(history: RecordHistory) -> tuple[tuple[str, bytes], ...]:
-    """The journey as a record's headers."""
+    """The history as a record's headers."""
     return tuple((name, text.encode()) for name, text in history_headers(history).items())
 
 
 def shown_id(text: str) -> str:
-    """An id as it stands in a header: UTF-8, one line, without invisible characters, of bounded length.
+    """An id for a header: UTF-8, one line, without invisible characters, of limited length.
 
-    A plugin may read any id. Ids of the contract's form (1 to 64 characters) stay as they are.
+    A plugin may read any id. Ids of the contract's form (1 to 64 characters) are not changed.
     """
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:ID_MAX_CHARACTERS])
 
 
 def foreign_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes | None], ...]:
-    """The headers as the shop sent them: ours and Spring's are left out, since they are replaced and never repeated."""
+    """The headers as the shop sent them: without ours and Spring's, which are replaced and never repeated."""
     return tuple(header for header in headers if not header[0].startswith((PREFIX, _SPRING_PREFIX)))
 
 
@@ -333,7 +332,7 @@ def _origin(record: Record, texts: Mapping[str, str]) -> Origin:
 
 
 def _coordinates(text: str | None) -> Origin | None:
-    """`topic/partition/offset`; None where there is none, or another text."""
+    """`topic/partition/offset`; None if it is absent or another text."""
     topic, _, rest = (text or "").partition("/")
     partition, _, offset = rest.partition("/")
     if not (topic and all(each.isascii() and each.isdigit() and len(each) <= 19 for each in (partition, offset))):
@@ -354,7 +353,7 @@ def _moment(texts: Mapping[str, str], name: str) -> datetime | None:
 
 
 def _timestamp(texts: Mapping[str, str], name: str) -> tuple[datetime, int | None] | None:
-    """`Record.timestamp` and `Record.odd_timestamp`, as `timestamp_text` wrote them."""
+    """`Record.timestamp` and `Record.odd_timestamp`, as written by `timestamp_text`."""
     text = texts.get(name, "")
     if _ODD_TIMESTAMP.fullmatch(text) and -(2**63) <= int(text) < 2**63:
         return moment_of(int(text))
@@ -368,7 +367,7 @@ def _number(texts: Mapping[str, str], name: str) -> int | None:
         return None
     largest = _PARTITION_MAX if name == "ecticket-partition" else _OFFSET_MAX
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= largest):
-        raise Unreadable(f"The header {name} is no decimal number up to {largest}. Mend or remove it.")
+        raise Unreadable(f"The header {name} is no decimal number up to {largest}. Fix or remove it.")
     return int(text)
 
 
@@ -386,7 +385,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, str], str], object]] = {
 
 
 def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The trace context (W3C), from Kafka's header or the CloudEvents extension; a broken one is only dropped."""
+    """The trace context (W3C), from Kafka's header or the CloudEvents extension; an invalid one is dropped."""
     for name, value in headers:
         text = (value or b"").decode("latin-1") if name.lower() in (TRACE, f"ce_{TRACE}") else ""
         if _TRACEPARENT.fullmatch(text):

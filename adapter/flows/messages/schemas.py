@@ -1,6 +1,6 @@
-"""The JSON Schemas of everything that crosses the adapter's border, written from the models that do the work.
+"""The JSON Schemas of everything that the adapter receives and publishes, generated from the models.
 
-`schemas/*.json` are these, byte for byte; a test and `ecticket-adapter schemas check` hold them current.
+`schemas/*.json` are these, byte for byte; a test and `ecticket-adapter schemas check` compare them.
 """
 
 from __future__ import annotations

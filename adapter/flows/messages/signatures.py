@@ -36,16 +36,16 @@ Header = tuple[str, bytes | None]
 
 @unique
 class Trust(StrEnum):
-    """What verifying a record's headers found."""
+    """The result of verifying a record's headers."""
 
     NOTHING_TO_SIGN = "nothing-to-sign"
-    """The record has no `ecticket-*` header: an order as a shop writes it."""
+    """The record has no `ecticket-*` header: an order as written by a shop."""
     VALID = "valid"
     """The headers are as an adapter wrote them."""
     UNSIGNED = "unsigned"
     """There are `ecticket-*` headers, and no signature or one of an unknown form."""
     UNKNOWN_KEY = "unknown-key"
-    """The key that the signature names is none of the accepted ones."""
+    """The signature names a key that is not accepted."""
     INVALID = "invalid"
     """The signature does not fit: key, value or a header was changed, removed or added."""
     OTHER_MERCHANT = "other-merchant"
@@ -53,7 +53,7 @@ class Trust(StrEnum):
 
 
 TRUSTED: Final = frozenset({Trust.VALID, Trust.NOTHING_TO_SIGN})
-"""Nothing is ignored of what such a record says."""
+"""All headers of such a record are honoured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class SigningKeys(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What verifying found, and under which key."""
+    """The result of verifying, and the key."""
 
     trust: Trust
     key: SigningKey | None = None
@@ -101,9 +101,9 @@ class RecordSigner:
         self._keys = keys
 
     def sign(self, producer_record: ProducerRecord, merchant_id: str | None = None) -> ProducerRecord:
-        """The publication with its signature; without one if there is no key.
+        """The record with its signature; without one if there is no key.
 
-        `merchant_id` is the merchant whose record it is, if that is known.
+        `merchant_id` is the record's merchant, if it is known.
         """
         headers = tuple(header for header in producer_record.headers if header[0] != SIGNATURE)
         key = self._keys.signing(merchant_id)
@@ -167,7 +167,7 @@ def _signed_text(key: bytes | None, value: bytes | None, headers: Iterable[Heade
 
 
 def _field(content: bytes | None) -> bytes:
-    """A field with its length in front; null is another field than the empty one."""
+    """A field preceded by its length; null differs from the empty field."""
     return b"\0" if content is None else b"\1" + len(content).to_bytes(8, "big") + content
 
 
