@@ -1,4 +1,4 @@
-"""One sku of the shop stands for several tickets: bundles, from a YAML file.
+"""Maps one sku of the shop to several tickets: bundles, from a YAML file.
 
     FAMILY-DAY:                             # the shop's sku
       - {item_no: VQT04959, quantity: 2}    # tickets for one piece of it; quantity 1 where left out
@@ -13,7 +13,7 @@
       - {name: SPA課程體驗券, price: 3200, issue_type: serial_number}
 
 A sku that is not in the file is left to the next plugin. Days are counted from the day of payment in Taipei and never
-from today: an order that is asked about again after a crash, perhaps past midnight, must become the very same tickets.
+from today: an order that is mapped again after a crash, perhaps after midnight, must become the same tickets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Settings(BaseModel):
 
 
 class Ticket(BaseModel):
-    """Some tickets of one product, as a part of a bundle."""
+    """A number of tickets of one product, as a part of a bundle."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +78,7 @@ class Catalogue(RootModel[dict[str, Annotated[list[Ticket], Field(min_length=1)]
 
 
 class CatalogueBundles:
-    """The plugin. It knows nothing until it has its settings."""
+    """The plugin; it has no bundles before `configure`."""
 
     settings_model = Settings
 
@@ -88,7 +88,7 @@ class CatalogueBundles:
 
     @hookimpl
     def configure(self, settings: Settings) -> None:
-        """Read the file. Raises SettingsError with everything that is wrong with it."""
+        """Read the file. Raises SettingsError with every mistake in it."""
         catalogue = read(settings.file)
         self._bundles = catalogue.root
         self.content_fingerprint = hashlib.sha256(catalogue.model_dump_json().encode()).hexdigest()
@@ -103,10 +103,10 @@ class CatalogueBundles:
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    """YAML's safe loader, which would let the last of two equal skus win in silence."""
+    """YAML's safe loader, which by itself would silently keep the last of two equal skus."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping. Raises ConstructorError with the lines of a key that is there twice."""
+        """The mapping. Raises ConstructorError with the lines of a duplicate key."""
         lines: dict[str, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
@@ -168,7 +168,7 @@ def _issue_type(ticket: Ticket, order: Order, line: Line) -> IssueType:
     issue_type = line.issue_type or order.issue_type
     if issue_type is None:
         raise InvalidOrder(
-            f"Nobody says which issue_type the bundle '{line.sku}' has. Write it into the catalogue of bundles, or "
+            f"The bundle '{line.sku}' has no issue_type. Write it into the catalogue of bundles, or "
             "send it with the order."
         )
     return issue_type

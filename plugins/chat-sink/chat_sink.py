@@ -1,8 +1,8 @@
-"""A chat learns what happens to tickets, through an incoming webhook as Slack has them, and Discord at `…/slack`.
+"""Sends events to a chat, through an incoming webhook as Slack has them, and Discord at `…/slack`.
 
-The message is JSON, `{"text": ...}`, and holds what the event says and nothing else: events have no customer data.
-A chat that asks for a pause (HTTP 429 with Retry-After) gets it; what was not taken is tried again by the adapter, and
-nobody's order waits for it. An event can come twice; its id stands at the end of the message.
+The message is JSON, `{"text": ...}`, and holds only data of the event, which has no customer data. A chat that asks for
+a pause (HTTP 429 with Retry-After) gets it. The adapter retries failed messages; no order waits for the chat. An event
+can come twice; its id is at the end of the message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARKED = "ecticket.order.parked.v1"
 TOO_MANY_REQUESTS: Final = 429
 PAUSE_SECONDS: Final = 30.0
 PAUSE_MAX_SECONDS: Final = 3600.0
-"""How long a pause is that the chat asks for without saying how long, and the longest that is believed."""
+"""The pause if the chat asks for one without a length, and the longest that is accepted."""
 
 
 class Settings(BaseModel):
@@ -30,12 +30,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    webhook_url: Annotated[SecretStr, Field(description="the incoming webhook's address; who knows it can write there")]
-    events: Annotated[tuple[str, ...], Field(description="types of the events that are told")] = (FAILED, PARKED)
+    webhook_url: Annotated[SecretStr, Field(description="the incoming webhook's address, a secret")]
+    events: Annotated[tuple[str, ...], Field(description="types of the events that are sent")] = (FAILED, PARKED)
     name: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$", description="the sink's name, part of its group's")
     ] = "chat"
-    timeout_seconds: Annotated[float, Field(gt=0, description="what the chat may take to answer")] = 10.0
+    timeout_seconds: Annotated[float, Field(gt=0, description="time-out for the chat's answer")] = 10.0
 
     @field_validator("webhook_url")
     @classmethod
@@ -73,13 +73,13 @@ class Chat:
         self._client: httpx.AsyncClient | None = None
 
     def wants(self, event: Event) -> bool:
-        """Whether this type is told at all."""
+        """Whether events of this type are sent."""
         return event.type in self._settings.events
 
     async def deliver(self, event: Event) -> None:
-        """Say it.
+        """Send the event's text.
 
-        Raises RetryAfter where the chat asks for a pause, NotDelivered where it does not take it.
+        Raises RetryAfter if the chat asks for a pause, NotDelivered if it does not accept the message.
         """
         client = self._client = self._client or httpx.AsyncClient(timeout=self._settings.timeout_seconds)
         try:
@@ -106,7 +106,7 @@ def text_of(event: Event) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As Slack asks for: nothing in it becomes a link or calls somebody."""
+    """Escaped as Slack requires: no text becomes a link or notifies a person."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -132,7 +132,7 @@ def _about(what: str) -> Callable[[Mapping[str, object]], str]:
 _SENTENCES: Final[Mapping[str, Callable[[Mapping[str, object]], str]]] = {
     "ecticket.issuance.submitted.v1": _about("are on their way"),
     "ecticket.issuance.issued.v1": _about("are issued"),
-    "ecticket.issuance.delayed.v1": _about("take longer than they should"),
+    "ecticket.issuance.delayed.v1": _about("take longer than expected"),
     FAILED: _failed,
     "ecticket.order.skipped.v1": _stopped("skipped"),
     PARKED: _stopped("parked"),

@@ -9,7 +9,7 @@ on how the connector is configured, and all of these are read:
     a flattened change event  the row itself
 
 each of them with or without Kafka Connect's schema around it. Tombstones, deletes, heartbeats, transaction marks and
-schema changes are ignored. Records that are none of these are left to the next plugin.
+schema changes are ignored. All other records are left to the next plugin.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapter import Ignore, Order, OrderRecord, Unreadable, hookimpl, read_order
 
 READ = frozenset({"c", "r"})
-"""Debezium's operations that say that a row is there: created, and read while a snapshot is taken."""
+"""Debezium's operations for an existing row: created, and read during a snapshot."""
 
 
 class Settings(BaseModel):
@@ -45,7 +45,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """A row of the outbox: its type, if it is said, and its payload as it came."""
+    """A row of the outbox: its type, if there is one, and its payload."""
 
     type: str | None
     payload: object
@@ -81,7 +81,7 @@ class OutboxOrders:
         if self._settings.event_types and event.type not in self._settings.event_types:
             if event.type is None:
                 raise Unreadable(
-                    f"The outbox event does not say its type. Let Debezium add it to the header "
+                    f"The outbox event has no type. Let Debezium add it to the header "
                     f"{self._settings.event_type_header} (table.fields.additional.placement)."
                 )
             return Ignore(f"event type {event.type}")
@@ -90,11 +90,11 @@ class OutboxOrders:
         return read_order(json.dumps(_object(event.payload)).encode())
 
     def _event(self, value: bytes, header: str | None) -> _Event | Ignore | None:
-        """The event, wherever it is in the value; None where the value is no event of an outbox."""
+        """The event in the value; None if the value is no event of an outbox."""
         try:
             document = json.loads(value)
         except (ValueError, RecursionError):
-            return None  # the adapter says what it is instead
+            return None  # the adapter reports what it is instead
         if isinstance(document, dict) and document.keys() == {"schema", "payload"}:
             document = document["payload"]
             if document is None:
@@ -113,7 +113,7 @@ class OutboxOrders:
         return _Event(header, document) if header is not None or "order_id" in document else None
 
     def _changed(self, change: dict[str, object]) -> _Event | Ignore:
-        """The row of a change event: an outbox only grows, so what is updated or deleted is no new event."""
+        """The row of a change event: an outbox only grows, so an update or delete is no new event."""
         if change["op"] not in READ:
             return Ignore(f"operation {change['op']}")
         row = change.get("after")
@@ -135,7 +135,7 @@ class OutboxOrders:
 
 
 def _other_record(document: dict[str, object]) -> Ignore | None:
-    """What Debezium writes beside the changes of rows."""
+    """The records that Debezium writes in addition to changes of rows."""
     if document.keys() == {"ts_ms"}:
         return Ignore("heartbeat")
     if document.get("status") in ("BEGIN", "END") and {"event_count", "data_collections"} & document.keys():

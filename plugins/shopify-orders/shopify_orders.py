@@ -1,16 +1,17 @@
 """Shopify's order webhooks become orders of the adapter.
 
 Written from Shopify's public documentation: the webhook topic `orders/paid` sends the REST resource Order as JSON, and
-tells in HTTP headers what it is. Whoever writes the webhook to Kafka copies those headers to the record as they are:
+describes it in HTTP headers. The program that writes the webhook to Kafka copies these headers to the record:
 
     X-Shopify-Topic         `orders/paid` is read; webhooks of other topics are ignored; records without it are left to
                             the next plugin
-    X-Shopify-Shop-Domain   says which shop's it is, and so under which merchant its tickets are issued
+    X-Shopify-Shop-Domain   the shop, and so the merchant under which its tickets are issued
 
 Cancelled and refunded orders are ignored, and so are orders of which no line is a ticket. Tips, gift cards and custom
 items are left out of an order.
 
-The webhook's signature (X-Shopify-Hmac-SHA256) is for whoever receives it over HTTP; what is on the topic is believed.
+The program that receives the webhook over HTTP checks its signature (X-Shopify-Hmac-SHA256); records on the topic are
+trusted.
 README.md says which fields of the order are read, and what for.
 """
 
@@ -56,7 +57,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     merchants: Annotated[dict[str, str], Field(description="MerchantID at ECPay by shop domain")] = {}
-    issue_type: Annotated[IssueTypeName, Field(description="what kind of tickets lines are that do not say it")] = (
+    issue_type: Annotated[IssueTypeName, Field(description="the kind of tickets for lines that do not name it")] = (
         "electronic"
     )
     date_property: Annotated[str, Field(description="line item property with the first day, as 2026-05-01")] = (
@@ -66,12 +67,12 @@ class Settings(BaseModel):
     trade_no_attribute: Annotated[str, Field(description="note attribute with the number of ECPay's payment")] = (
         "ecpay_trade_no"
     )
-    without_sku: Annotated[
-        Literal["park", "leave_out"], Field(description="what becomes of a product of the shop that has no SKU")
-    ] = "park"
+    without_sku: Annotated[Literal["park", "leave_out"], Field(description="what happens to a product without SKU")] = (
+        "park"
+    )
     skip_test_orders: Annotated[bool, Field(description="whether orders with `test: true` get no tickets")] = False
     other_topics: Annotated[
-        Literal["ignore", "pass_on"], Field(description="what becomes of Shopify's webhooks of other topics")
+        Literal["ignore", "pass_on"], Field(description="what happens to Shopify's webhooks of other topics")
     ] = "ignore"
 
 
@@ -80,7 +81,7 @@ class _Read(BaseModel):
 
 
 class _Named(_Read):
-    """A property of a line or an attribute of an order: whatever the shop wrote there."""
+    """A property of a line or an attribute of an order; the shop decides its value."""
 
     name: object = None
     value: object = None
@@ -162,9 +163,9 @@ class _ShopifyOrder(_Read):
     refunds: Annotated[tuple[_Refund, ...], BeforeValidator(_no_list)] = ()
 
     def pieces(self, item: _LineItem) -> int:
-        """How many are still wanted: what was refunded or removed gets no ticket.
+        """The number of pieces that still get tickets: refunded and removed ones do not.
 
-        Shopify's `current_quantity` says it; API versions before 2024-01 have only the refunds.
+        Shopify's `current_quantity` has it; API versions before 2024-01 have only the refunds.
         """
         if item.current_quantity is not None:
             return item.current_quantity
@@ -187,7 +188,7 @@ class ShopifyOrders:
 
     @hookimpl
     def parse_order(self, record: OrderRecord) -> Order | Ignore | None:
-        """The order that a webhook of the topic `orders/paid` holds.
+        """The order in a webhook of the topic `orders/paid`.
 
         Raises Unreadable, InvalidOrder, DoesNotFit.
         """
@@ -226,8 +227,7 @@ def _order(paid: _ShopifyOrder, domain: str, settings: Settings) -> Order | Igno
         return Ignore(f"{paid.financial_status}")
     if paid.financial_status not in PAID:
         raise InvalidOrder(
-            f"Shopify says of order {paid.id} that it is not paid (financial_status). "
-            "Send webhooks of the topic orders/paid and no others."
+            f"Order {paid.id} is not paid at Shopify (financial_status). Send only webhooks of the topic orders/paid."
         )
     lines = tuple(_lines(paid, settings))
     if not lines:
@@ -303,7 +303,7 @@ def _issue_type(text: str | None, place: str) -> IssueType | None:
 
 
 def _text(named: tuple[_Named, ...], name: str, place: str) -> str | None:
-    """The text under a name, None where there is none; a number is its digits."""
+    """The text under a name, None if there is none; a number becomes its digits."""
     value = next((each.value for each in named if each.name == name), None)
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
         value = int(value)
@@ -346,7 +346,7 @@ def _full_name(first: str | None, last: str | None) -> str | None:
 
 
 def _phone(*given: str | None) -> str | None:
-    """The first Taiwanese mobile number as ECTicket wants it, 0912345678; the first number at all where none is one."""
+    """The first Taiwanese mobile number as ECTicket wants it, 0912345678; the first number of all if none is mobile."""
     numbers = [phone for phone in given if phone]
     mobiles = [mobile for mobile in map(_domestic, numbers) if _MOBILE.fullmatch(mobile)]
     return next(iter(mobiles or numbers), None)

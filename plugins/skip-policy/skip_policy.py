@@ -1,7 +1,7 @@
-"""Not everything that is sold is a ticket: test orders, products without tickets and free lines get none.
+"""Skips what gets no tickets: test orders, products without tickets and free lines.
 
-An order of which nothing remains is skipped, with the reason. Of any other order the excluded lines become no tickets,
-and the rest goes on.
+An order without remaining lines is skipped, with the reason. In any other order the excluded lines become no tickets,
+and the others are issued.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    test_prefixes: Annotated[tuple[str, ...], Field(description="how the numbers of test orders begin")] = ("TEST-",)
+    test_prefixes: Annotated[tuple[str, ...], Field(description="prefixes of test orders' ids")] = ("TEST-",)
     test_reference: Annotated[
         str | None, Field(description="field of `reference` that is true for a test order; null looks at none")
     ] = "test"
@@ -45,7 +45,7 @@ class SkipPolicy:
 
     @hookimpl
     def accept_order(self, order: Order) -> Skip | None:
-        """Skip test orders, and orders of which nothing remains."""
+        """Skip test orders, and orders without remaining lines."""
         if self._is_test(order):
             return Skip("a test order")
         if all(self._is_excluded(line) for line in order.lines):
@@ -54,7 +54,7 @@ class SkipPolicy:
 
     @hookimpl(tryfirst=True)
     def map_item(self, line: Line) -> list[TicketItem] | None:
-        """No tickets for an excluded line, whatever the catalogue says of it."""
+        """No tickets for an excluded line, whatever the catalogue says."""
         return [] if self._is_excluded(line) else None
 
     def _is_test(self, order: Order) -> bool:

@@ -52,7 +52,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     merchants: Annotated[dict[str, str], Field(description="MerchantID at ECPay by the shop's host name")] = {}
-    issue_type: Annotated[IssueTypeName, Field(description="what kind of tickets lines are that do not say it")] = (
+    issue_type: Annotated[IssueTypeName, Field(description="the kind of tickets for lines that do not name it")] = (
         "electronic"
     )
     paid_statuses: Annotated[tuple[str, ...], Field(description="the statuses of an order that is paid")] = (
@@ -68,11 +68,11 @@ class Settings(BaseModel):
     trade_no_payments: Annotated[
         str, Field(description="how the payment methods begin whose number that is; empty: all of them")
     ] = "Wooecpay"
-    without_sku: Annotated[
-        Literal["park", "leave_out"], Field(description="what becomes of a product that has no SKU")
-    ] = "park"
+    without_sku: Annotated[Literal["park", "leave_out"], Field(description="what happens to a product without SKU")] = (
+        "park"
+    )
     partially_refunded: Annotated[
-        Literal["park", "issue"], Field(description="what becomes of a paid order with refunds")
+        Literal["park", "issue"], Field(description="what happens to a paid order with refunds")
     ] = "park"
 
 
@@ -147,7 +147,7 @@ class WooCommerceOrders:
 
     @hookimpl
     def parse_order(self, record: OrderRecord) -> Order | Ignore | None:
-        """The order that a webhook holds, or why there are no tickets in it.
+        """The order in a webhook, or why there are no tickets in it.
 
         Raises Unreadable, InvalidOrder, DoesNotFit.
         """
@@ -207,7 +207,7 @@ def _order(paid: _WooCommerceOrder, host: str, settings: Settings) -> Order | Ig
 
 
 def _trade_no(paid: _WooCommerceOrder, settings: Settings) -> str | None:
-    """The payment's number; one left behind by an attempt to pay, before the customer paid otherwise, is none."""
+    """The payment's number; a number of an earlier attempt to pay in another way does not count."""
     if not (paid.payment_method or "").startswith(settings.trade_no_payments):
         return None
     return _text(paid.meta_data, settings.trade_no_meta, f"order {paid.id}")
@@ -269,7 +269,7 @@ def _issue_type(text: str | None, place: str) -> IssueType | None:
 
 
 def _text(meta: tuple[_Meta, ...], key: str, place: str) -> str | None:
-    """The text under a key, None where there is none; of several the last, which WooCommerce wrote last."""
+    """The text under a key, None if there is none; of several the last, which WooCommerce wrote last."""
     value = next((each.value for each in reversed(meta) if each.key == key), None)
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
         value = int(value)

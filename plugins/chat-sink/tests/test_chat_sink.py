@@ -1,4 +1,4 @@
-"""A chat is told what its settings ask for, as an incoming webhook wants it; and what it does not take is not lost."""
+"""A chat gets the events of its settings, in the form of an incoming webhook; a failed message is not lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from adapter.testing import ConformanceCheck, Events
 
 
 class Webhook:
-    """A chat's incoming webhook on loopback: answers as it is told, and keeps what came."""
+    """A chat's incoming webhook on loopback: gives the answers that the test sets, and keeps what arrived."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -52,7 +52,7 @@ class Webhook:
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """One that takes everything, until told otherwise."""
+    """One that accepts everything, until the test changes it."""
     found = Webhook()
     yield found
     found.close()

@@ -135,7 +135,7 @@ def test_events_of_other_types_are_ignored(document: object, headers: Mapping[st
 
 
 def test_an_event_that_does_not_say_its_type_is_not_ignored() -> None:
-    """A connector that was not told to write it must not cost the orders."""
+    """A connector that is not configured to write it must not cost the orders."""
     with pytest.raises(Unreadable, match="eventType"):
         answer(record(TEXT), **ONLY_PAID)
 

@@ -337,7 +337,7 @@ def test_the_number_of_ecpays_payment_is_a_note_attribute(value: object, expecte
 
 @pytest.mark.parametrize("value", [True, False, 2026030215306485.5, 2.0260302153064851e19, ["CBX1"], {"no": "CBX1"}])
 def test_a_number_that_lost_digits_is_none(value: object) -> None:
-    """Under a wrong number nobody would find the tickets."""
+    """Under a wrong number the tickets would not be found."""
     with pytest.raises(InvalidOrder, match="ecpay_trade_no of order 820982911946154508"):
         parsed(webhook(note_attributes=[{"name": "ecpay_trade_no", "value": value}]))
 

@@ -203,7 +203,7 @@ def test_an_abandoned_payment_is_not_the_orders() -> None:
 
 @pytest.mark.parametrize("value", [True, 2.5, ["CBX1"], {"no": "CBX1"}])
 def test_a_number_that_is_none_is_an_invalid_order(value: object) -> None:
-    """Under a wrong number nobody would find the tickets."""
+    """Under a wrong number the tickets would not be found."""
     with pytest.raises(InvalidOrder, match=TRADE_NO):
         parsed(webhook(meta_data=[{"id": 1, "key": TRADE_NO, "value": value}]))
 
