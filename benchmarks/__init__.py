@@ -2,6 +2,6 @@
 
     .venv/bin/python -m benchmarks --help
 
-Each benchmark starts everything it needs, measures from the outside, and believes nothing the adapter says of itself
-but the number of its transactions. docs/performance.md says what is measured, how, and what came out.
+Each benchmark starts everything it needs and measures from the outside. From the adapter itself it uses only the number
+of transactions. docs/performance.md describes what is measured, how, and the results.
 """

@@ -107,16 +107,16 @@ COMMANDS: Mapping[str, tuple[Command, str]] = {
     "reservations": (_reservations, "what reservations cost"),
     "waiting": (_waiting, "confirmations that wait"),
     "backlog": (_backlog, "a large backlog"),
-    "callbacks": (_callbacks, "notifications a second, and how long each takes"),
+    "callbacks": (_callbacks, "notifications a second, and the time of each"),
     "sinks": (_sinks, "whether a sink that is down changes the time to issued"),
     "bulkhead": (_bulkhead, "whether a merchant notices another one whose calls time out"),
     "profile": (_profile, "where the CPU time of submit goes, under the first delay and number in flight"),
     "profile-callbacks": (_profile_callbacks, "the same of callbacks"),
-    "quick": (_quick, "a few orders, to see that everything works and the books agree"),
+    "quick": (_quick, "a few orders, to see that everything works and the results agree"),
 }
 ALL = ("submit", "reservations", "waiting", "backlog", "callbacks", "sinks", "bulkhead")
 ALONE: Mapping[str, tuple[Callable[[argparse.Namespace], Awaitable[Report]], str]] = {
-    "hooks": (_hooks, "what plugins cost on the way from a record to its parts; without a broker"),
+    "hooks": (_hooks, "what plugins cost between a record and its parts; without a broker"),
     "path": (_path, "the files and hops of one plain order; without a broker"),
     "compression": (_compression, "what each codec of kafka.compression costs and saves; without a broker"),
 }
@@ -167,7 +167,7 @@ async def _run(asked: argparse.Namespace, facts: Mapping[str, str], console: Con
 def main() -> int:
     """Run what the command line asks for; 0 when all aims are met, 1 when not, or when nothing could be measured."""
     asked = _parser().parse_args()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first unless told otherwise
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first by default
         signal.signal(ending, signal.default_int_handler)
     console = Console()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it retries, right after topics were made

@@ -1,4 +1,4 @@
-"""What arrives: every committed event of one topic, as any subscriber sees it (`read_committed`)."""
+"""Reads every committed event of one topic, as any subscriber does (`read_committed`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SUBMITTED = b"ecticket.issuance.submitted.v1"
 
 
 class Arrivals:
-    """Counts the events of one type on `topic` by order, `submitted` unless told otherwise, and what else there is.
+    """Counts the events of one type on `topic` by order (default: `submitted`), and the other events.
 
-    `at_most_every` seconds it asks for news: rarely when throughput is measured, at once when time is.
+    It polls every `at_most_every` seconds: rarely if throughput is measured, at once if time is.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Arrivals:
         await self._consumer.stop()
 
     async def until(self, count: int, *, patience: float, alive: Callable[[], None]) -> bool:
-        """Wait until so many have arrived; False when nothing has come for `patience` seconds.
+        """Wait until `count` have arrived; False if none has arrived for `patience` seconds.
 
-        `alive` raises when nothing will come any more.
+        `alive` raises if no more will arrive.
         """
         while self.count < count:
             if self._task.done():

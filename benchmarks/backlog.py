@@ -1,4 +1,4 @@
-"""A backlog of a million orders: does what lies behind cost memory?
+"""A backlog of a million orders: does the unread part cost memory?
 
 The adapter works through the first orders twice, once with little behind them and once with everything; at the same
 counts of submitted orders the memory is compared. A straight line through the second run's memory says what it would

@@ -1,4 +1,4 @@
-"""What a merchant notices of another one whose ECTicket does not answer: real sockets, a real broker, one process.
+"""The effect on a merchant of another one whose ECTicket does not answer: real sockets, a real broker, one process.
 
 Two merchants have the same number of orders a second on one topic. The stub answers the healthy one after a fixed delay
 and never answers the other one, whose calls end by their time-out. Measured is the time from an order's sending to its
@@ -31,7 +31,7 @@ DELAY_MS = 50
 TIMEOUT_SECONDS = 3.0
 IN_FLIGHT = 64
 PER_SECOND = 50.0
-"""Orders of each merchant: those of the silent one need 150 places, and there are 64."""
+"""Orders of each merchant: those of the silent one need 150 slots, and there are 64."""
 MOST_ADDED_MS = 100.0
 _WARM_UP = 0.3
 _LAST_ONES_SECONDS = 10.0
@@ -59,7 +59,7 @@ CASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """How long the healthy merchant's orders took, in milliseconds, and how many came."""
+    """The times of the healthy merchant's orders, in milliseconds, and how many arrived."""
 
     p50_ms: float
     p99_ms: float
@@ -122,7 +122,7 @@ async def _run(ground: Ground, case: Case, seconds: float) -> Came:
         await ground.remove_topics(given)
     now = time.perf_counter()
     measured = list(sent_at.items())[round(_WARM_UP * len(sent_at)) :]
-    # What has not come yet has taken at least until now.
+    # An order that has not arrived has taken at least until now.
     times = [1000 * (arrivals.arrived_at.get(order, now) - at) for order, at in measured]
     return Came(
         p50_ms=percentile(times, 0.5),

@@ -1,4 +1,4 @@
-"""Notifications a second: `run --only receive` on a core of its own, notified over real connections from beside.
+"""Notifications a second: `run --only receive` on a separate core, notified over real connections.
 
 First as fast as they are answered, then at the pace that is the aim. Each answer stands for a record that the broker
 has acknowledged, and afterwards as many records are there as were answered.
@@ -34,7 +34,7 @@ _PROFILED = ("-m", "benchmarks.profiled", *_RUN)
 
 
 async def measure(ground: Ground, console: Console, *, seconds: float, profile: Path | None = None) -> Report:
-    """Notify for about so many seconds each. Raises SubjectFailedError, BooksDisagreeError."""
+    """Notify for about so many seconds each. Raises SubjectFailedError, ResultsDisagreeError."""
     (port,) = free_ports(1)
     given = await ground.settings({"callbacks.host": "127.0.0.1", "callbacks.port": str(port)})
     command = _PROFILED if profile else _COMMAND
@@ -85,7 +85,7 @@ async def _notify(subject: Subject, sending: Sending) -> Sent:
 
 
 async def _compare(connection: KafkaConnection, given: Mapping[str, str], count: int) -> None:
-    """As many records as answers: nothing was repeated, since no broker was away."""
+    """As many records as answers: none is repeated, because no broker was unavailable."""
     consumer = AIOKafkaConsumer(**connection.client_options())
     try:
         await consumer.start()

@@ -18,7 +18,7 @@ _CONNECTIONS = 64
 
 
 class _Knocker(asyncio.Protocol):
-    """Asks the same again as soon as it is answered, as long as there are calls left."""
+    """Sends the same request again as soon as it is answered, while there are calls left."""
 
     def __init__(self, request: bytes, left: list[int], done: asyncio.Event) -> None:
         self._request = request
@@ -47,7 +47,7 @@ async def stub_alone(ground: Ground) -> str:
             pin(os.getpid(), ground.others)
         cpu = stub.cpu_seconds()
     return (
-        f"The stub alone: {_CALLS / seconds:,.0f} answers a second to {_CONNECTIONS} connections that ask without "
+        f"The stub alone: {_CALLS / seconds:,.0f} answers a second to {_CONNECTIONS} connections that send without "
         f"pause, {1000 * cpu / _CALLS:.2f} CPU seconds per 1,000."
     )
 

@@ -1,6 +1,6 @@
-"""Who can be measured, and one of them running: with a stub, topics and a reader of its own.
+"""The programs that can be measured, and one of them running with its own stub, topics and reader.
 
-When it is done, the books are compared: what the stub answered, and what was told on Kafka.
+At the end the results are compared: the stub's answers, and the events on Kafka.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from benchmarks.stub import Stub, StubResults
 from benchmarks.subjects import Subject, SubjectFailedError
 
 PATIENCE_SECONDS = 60.0
-"""Without anything new for so long, a run is given up."""
+"""A run is given up if no event arrives for this long."""
 _LAST_ONES_SECONDS = 10.0
 
 
 class ResultsDisagreeError(Exception):
-    """A contender that promises exactly-once did not keep it; what it measured is worth nothing."""
+    """A contender that promises exactly-once did not keep it; its figures are worthless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Contender:
     way: str | None = None
 
     def in_hand(self, in_flight: int) -> int:
-        """The most orders it has taken and not yet told: a run is steady only when more have gone by."""
+        """The most orders it can have consumed and not yet published: a run is steady only after more than these."""
         if self.way is None:
             return PARTITIONS * room_for(in_flight)
         return in_flight if self is GATHERED else 10
@@ -70,7 +70,7 @@ class Running:
     orders_topic: str
 
     async def submitted(self, count: int) -> None:
-        """Wait until so many orders have been submitted. Raises SubjectFailedError when nothing comes any more."""
+        """Wait until so many orders have been submitted. Raises SubjectFailedError if no more arrive."""
         if not await self.arrivals.until(count, patience=PATIENCE_SECONDS, alive=self.subject.must_run):
             raise SubjectFailedError(
                 f"{self.contender.name}: after {self.arrivals.count} of {count} orders nothing more was submitted for "
@@ -78,7 +78,7 @@ class Running:
             )
 
     async def moment(self) -> Moment:
-        """What all counters say now."""
+        """The present values of all counters."""
         metrics = await self.subject.metrics()
         stub_cpu = self.stub.cpu_seconds()
         return Moment(
@@ -92,7 +92,7 @@ class Running:
         )
 
     async def finish(self) -> StubResults:
-        """Stop it in good order and compare the books. Raises SubjectFailedError, BooksDisagreeError."""
+        """Stop it cleanly and compare the results. Raises SubjectFailedError, ResultsDisagreeError."""
         await self.subject.stop()
         results = await asyncio.to_thread(self.stub.results)
         if self.contender.way is None:
@@ -113,7 +113,7 @@ async def running(
     look_every: float = 0.02,
     profile: Path | None = None,
 ) -> AsyncIterator[Running]:
-    """Start a contender over the ground's orders, or over an empty topic of its own, and wait until it is ready."""
+    """Start a contender on the ground's orders, or on its own empty topic, and wait until it is ready."""
     with Stub(delay_seconds=delay_ms / 1000) as stub:
         given = await ground.settings(_values(stub.base_url, in_flight), own_orders=own_orders)
         arrivals = Arrivals(ground.connection, given["topics.issuances"], at_most_every=look_every)
@@ -160,16 +160,16 @@ def _starting(
 
 
 def disagreements(submitted: Counter[str], results: StubResults, others: Counter[str]) -> list[str]:
-    """What is not as exactly-once has it: each order issued once and told once, and nothing else told.
+    """The violations of exactly-once: each order is issued once and published once, and nothing else is published.
 
     `submitted` counts the events by order, `others` those of other types.
     """
     published, issued = {trade_no_of(order) for order in submitted}, Counter(results.numbers)
     wrong = {
         "orders were issued more than once": sum(times > 1 for times in issued.values()),
-        "orders were told more than once": sum(times > 1 for times in submitted.values()),
-        "orders were issued and not told": len(issued.keys() - published),
-        "orders were told and not issued": len(published - issued.keys()),
+        "orders were published more than once": sum(times > 1 for times in submitted.values()),
+        "orders were issued and not published": len(issued.keys() - published),
+        "orders were published and not issued": len(published - issued.keys()),
         "calls were no Issue calls": results.refused,
         "events were no submitted ones": others.total(),
     }
@@ -177,4 +177,4 @@ def disagreements(submitted: Counter[str], results: StubResults, others: Counter
 
 
 def _nothing() -> None:
-    """Nobody is asked whether it is alive: it was stopped."""
+    """No check of the process: it was stopped."""

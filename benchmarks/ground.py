@@ -1,6 +1,6 @@
-"""What every benchmark stands on: a broker, topics that nobody else has, and orders on one of them.
+"""The environment of every benchmark: a broker, unique topics, and orders on one of them.
 
-Whatever runs on it gets topics and a consumer group of its own; the orders are shared, so that all read the same ones.
+Every program gets its own topics and consumer group; the orders are shared, so all read the same ones.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from benchmarks.sealing import MERCHANT
 
 @dataclass(slots=True, kw_only=True)
 class Ground:
-    """The broker, the orders, and who may run where.
+    """The broker, the orders, and the cores.
 
-    `core` is for what is measured, `others` for all that is beside it.
+    `core` is for the measured process, `others` for all other processes.
     """
 
     connection: KafkaConnection
@@ -44,17 +44,17 @@ class Ground:
 
     @property
     def orders_topic(self) -> str:
-        """Where the orders are."""
+        """The topic of the orders."""
         return f"{self.name}.orders"
 
     async def have_orders(self, count: int) -> None:
-        """See to it that so many orders are there."""
+        """Write orders until there are `count`."""
         if count > self.orders:
             already, self.orders = self.orders, count
             await produce(self.connection, self.orders_topic, range(already, count), partitions=PARTITIONS)
 
     async def settings(self, values: Mapping[str, str], *, own_orders: bool = False) -> dict[str, str]:
-        """Settings of an adapter that has everything to itself, but the orders as a rule; its topics are made here."""
+        """Settings of an adapter with its own topics, which are made here; the orders are normally shared."""
         run = f"{self.name}.{uuid.uuid4().hex[:8]}"
         given = {
             **{f"topics.{name}": f"{run}.{topic}" for name, topic in TopicSettings().model_dump().items()},
@@ -83,13 +83,13 @@ class Ground:
         self.made -= names
 
     def broker_cpu_seconds(self) -> float:
-        """What the broker has used so far; 0 for one that is not ours."""
+        """The broker's CPU time so far; 0 for one that is not ours."""
         return cpu_seconds(self.broker_pid) if self.broker_pid is not None else 0.0
 
 
 @asynccontextmanager
 async def ground(broker: str | None = None) -> AsyncIterator[Ground]:
-    """Start a broker beside the core that is measured, or use the one at `broker`; remove everything at the end.
+    """Start a broker on other cores than the measured one, or use the one at `broker`; remove everything at the end.
 
     Raises NotMeasurableError, and LocalKafkaError when no broker can be started.
     """
@@ -97,7 +97,7 @@ async def ground(broker: str | None = None) -> AsyncIterator[Ground]:
     core, others = share_out_cores()
     async with AsyncExitStack() as stack:
         stack.callback(pin, os.getpid(), os.sched_getaffinity(0))
-        pin(os.getpid(), others)  # what is started from here inherits it
+        pin(os.getpid(), others)  # child processes inherit it
         servers, pid = (broker, None) if broker else await _local_kafka(stack)
         here = Ground(
             connection=KafkaConnection(bootstrap_servers=servers),

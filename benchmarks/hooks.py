@@ -1,8 +1,8 @@
 """What plugins cost: orders parsed and prepared without a merchant's plugin, with one, and with one that parses too.
 
-No broker and no ECTicket: only the way through the hooks, from a record to the parts of its order, with as many orders
-at once as the adapter has in flight. Where planning runs tells whether an order left the loop. The rounds of all kinds
-take turns, so that a busy machine slows each of them alike; the median of the ratios of CPU time counts.
+No broker and no ECTicket: only the path through the hooks, from a record to the parts of its order, with as many orders
+at once as the adapter has in flight. The thread that plans shows whether an order left the loop. The rounds of all
+kinds take turns, so that a busy machine slows each of them alike; the median of the ratios of CPU time counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOW = datetime.now(UTC)
 
 
 class Maps:
-    """The least a plugin can do: it is asked about every line and knows none."""
+    """The smallest plugin: it is called for every line and maps none."""
 
     @hookimpl
     def map_item(self, order: Order, line: Line) -> list[TicketItem] | None:
@@ -44,7 +44,7 @@ class Maps:
 
 
 class ParsesToo(Maps):
-    """The same, asked about every record as well, which is a visit to a thread of its own."""
+    """The same, called for every record as well, in a thread of its own."""
 
     @hookimpl
     def parse_order(self, record: OrderRecord) -> Order | None:
@@ -73,7 +73,7 @@ async def measure(orders: int = ORDERS, rounds: int = ROUNDS) -> Report:
     base = measured["none"]
     left = sum(each.off_the_loop for each in base)
     return Report(
-        title=f"The way through the hooks, {orders:,} orders a round, {IN_FLIGHT} at once, {rounds} rounds in turns",
+        title=f"The path through the hooks, {orders:,} orders a round, {IN_FLIGHT} at once, {rounds} rounds in turns",
         rows=[_row(kind, found, base) for kind, found in measured.items()],
         aims=[
             Aim(

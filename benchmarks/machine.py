@@ -1,4 +1,4 @@
-"""What it was measured on: without it, a figure says nothing."""
+"""The machine of a measurement: without it, a figure has no meaning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("aiokafka", "httptools", "httpx", "cryptography", "pydantic")
 
 
 def machine() -> Mapping[str, str]:
-    """Processor, system, versions, the command; and how busy and how fast the machine was just then.
+    """Processor, system, versions, the command; and how busy and how fast the machine was.
 
     On a busy machine, or a shared one, the same work takes more CPU time; by the yardstick two runs can be compared.
     """

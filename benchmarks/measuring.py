@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What the counters said at one moment; CPU in seconds, `others_cpu` of all that runs beside."""
+    """The counters at one moment; CPU in seconds, `others_cpu` of all other processes."""
 
     at: float
     submitted: int

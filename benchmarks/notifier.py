@@ -1,7 +1,7 @@
-"""Sends notifications as ECPay does, as fast as Python can or at a pace, from a process of its own.
+"""Sends notifications as ECPay does, as fast as Python can or at a pace, from a separate process.
 
-All are sealed before the first is sent, each about another ticket. It refuses to judge answers beyond their status; the
-books are compared by whoever started it.
+All are sealed before the first is sent, each about another ticket. It checks only the status of answers; its caller
+compares the results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OK = b"HTTP/1.1 200 "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """What is sent: so many, over so many connections; `per_second` 0 is as fast as they are answered."""
+    """What is sent: `count` notifications over `connections`; `per_second` 0 is as fast as they are answered."""
 
     port: int
     count: int
@@ -37,7 +37,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What came of it: the seconds of each (at a pace, from when it was due), and how many were not answered 200."""
+    """The result: the seconds of each (at a pace, from when it was due), and how many were not answered 200."""
 
     seconds: float
     each: Sequence[float]
@@ -68,7 +68,7 @@ class _Caller(asyncio.Protocol):
             self._answer.set_result(head.startswith(_OK))
 
     def ask(self, request: bytes) -> asyncio.Future[bool]:
-        """Whether it is answered 200."""
+        """Send a request; whether it is answered 200."""
         self._answer = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             self._answer.set_result(False)
@@ -123,7 +123,7 @@ def _work(parent: Connection, sending: Sending) -> None:
 
 
 class Notifier:
-    """The process: sealed and ready when made, sending when told."""
+    """The process: sealed and ready when made; `send` starts it."""
 
     def __init__(self, sending: Sending) -> None:
         context = multiprocessing.get_context("spawn")

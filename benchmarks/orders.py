@@ -1,4 +1,4 @@
-"""The orders that go in: electronic tickets of one or two lines, of the size a shop writes, all different.
+"""The orders of the benchmarks: electronic tickets of one or two lines, of the size a shop writes, all different.
 
 Made from their number alone, so that every contender gets the same ones. All people in them are invented.
 """

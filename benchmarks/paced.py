@@ -1,4 +1,4 @@
-"""What the adapter adds to the time an order takes: orders come in live, at a share of what it can do.
+"""The latency that the adapter adds to an order: orders arrive live, at a share of its throughput.
 
 From the moment an order is handed to the producer to the moment its committed `submitted` event is read, minus the
 stub's delay. Both moments are seen by one process on one clock.
@@ -35,7 +35,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """The milliseconds that were added to the stub's delay, and what it took."""
+    """The milliseconds added to the stub's delay, and the resources used."""
 
     p50_ms: float
     p99_ms: float

@@ -30,7 +30,7 @@ GATHERED = "gathered"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What it is told."""
+    """The options of the process."""
 
     bootstrap_servers: str
     group: str
@@ -61,7 +61,7 @@ class Loop:
         )
 
     async def run(self) -> None:
-        """Work until the process is ended."""
+        """Process orders until the process is stopped."""
         await self._consumer.start()
         await self._producer.start()
         while True:

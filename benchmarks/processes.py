@@ -1,4 +1,4 @@
-"""Processes looked at from outside: what they have used, what they hold, and which cores they may use.
+"""Measures processes from outside: CPU time, memory, and their cores.
 
 Reads Linux's /proc, because there is no way to ask for another process's CPU time in Python that works everywhere; on
 other systems the benchmarks say so and stop.
@@ -15,11 +15,11 @@ MIB = 1024 * 1024
 
 
 class NotMeasurableError(Exception):
-    """This system does not tell what is to be measured."""
+    """This system does not provide the figures to measure."""
 
 
 def require_proc() -> None:
-    """Raises NotMeasurableError where there is no /proc."""
+    """Raise NotMeasurableError if there is no /proc."""
     if not Path("/proc/self/stat").exists():
         raise NotMeasurableError("The benchmarks read /proc, which only Linux has; run them in a container.")
 
@@ -44,6 +44,6 @@ def pin(pid: int, cores: Collection[int]) -> None:
 
 
 def share_out_cores() -> tuple[frozenset[int], frozenset[int]]:
-    """A core for what is measured, and the others for all that is beside it; both the same where there is only one."""
+    """One core for the measured process, and the others for all others; the same core if there is only one."""
     cores = sorted(os.sched_getaffinity(0))
     return frozenset(cores[-1:]), frozenset(cores[:-1] or cores)

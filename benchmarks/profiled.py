@@ -1,4 +1,4 @@
-"""Runs the adapter under a sampling profiler of our own: where its CPU time goes, hardly changed by being looked at.
+"""Runs the adapter under a sampling profiler of our own: where its CPU time goes, with little overhead.
 
     python -m benchmarks.profiled run --only submit      (BENCH_PROFILE names the file to write)
 

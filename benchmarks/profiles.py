@@ -1,4 +1,5 @@
-"""Reads what `benchmarks.profiled` wrote: which rooms, packages and functions the CPU time goes to.
+"""Reads what `benchmarks.profiled` wrote: which packages and functions of the adapter and of libraries the CPU time
+goes to.
 
 python -m benchmarks.profiles FILE
 """
@@ -16,7 +17,7 @@ from benchmarks.reporting import Cell, Report, show
 
 _TOP = 40
 _TRUNK = 0.95
-"""What is below nearly every sample is the way into the program, and says nothing."""
+"""A function below nearly every sample only starts the program, and is left out."""
 
 
 def report(text: str, *, top: int = _TOP) -> Report:
@@ -31,7 +32,7 @@ def report(text: str, *, top: int = _TOP) -> Report:
             whole[function] += int(count)
     total = own.total()
     branches = Counter({name: count for name, count in whole.items() if count < _TRUNK * total})
-    kinds = {"room or package": owners, "function, by itself": own, "function, with what it calls": branches}
+    kinds = {"package": owners, "function, by itself": own, "function, with what it calls": branches}
     rows = [row for kind, counts in kinds.items() for row in _rows(kind, counts, total, top)]
     return Report(title=f"Where the CPU time goes, {total:,} samples", rows=rows)
 
@@ -42,7 +43,7 @@ def _rows(kind: str, counts: Counter[str], total: int, top: int) -> Iterator[dic
 
 
 def _owner(function: str) -> str:
-    """`adapter/stream` for our own rooms; for others' files the package, or the module of the standard library."""
+    """`adapter/stream` for our own packages; for others' files the package, or the module of the standard library."""
     file = function.partition(":")[0]
     parts = file.split("/")
     return "/".join(parts[:2]) if parts[0] == "adapter" and len(parts) > 2 else parts[0]

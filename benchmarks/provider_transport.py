@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/provider_transport.py [--calls 1000] [--in-flight 64] [--rounds 3]
 
-A stub in a process of its own answers every request at once with the same sealed answer, over plain HTTP on loopback.
+A stub in a separate process answers every request at once with the same sealed answer, over plain HTTP on loopback.
 Three layers are measured with either engine, in turns, and the best round of each counts: the transport alone (as httpx
-defines it), the wire (departure, deadline, bounded reading), and a whole `EcticketClient.query` (gate, sealing,
-opening). What counts is the ratio on one machine in one run, not the numbers themselves.
+defines it), the exchange (send boundary, deadline, bounded reading), and a whole `EcticketClient.query` (limiter,
+sealing, opening). What counts is the ratio on one machine in one run, not the numbers themselves.
 """
 
 from __future__ import annotations

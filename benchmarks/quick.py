@@ -1,4 +1,4 @@
-"""A few orders of which every single one is waited for: shows that the benchmarks work and their books agree.
+"""A few orders, each of which is awaited: shows that the benchmarks work and the results agree.
 
 Too short to measure anything; what it counts is exact.
 """
@@ -14,7 +14,7 @@ _IN_FLIGHT = 64
 
 
 async def measure(ground: Ground, orders: int) -> Report:
-    """Have the adapter submit every order. Raises SubjectFailedError, BooksDisagreeError."""
+    """Have the adapter submit every order. Raises SubjectFailedError, ResultsDisagreeError."""
     await ground.have_orders(orders)
     async with running(ground, ADAPTER, delay_ms=_DELAY_MS, in_flight=_IN_FLIGHT) as run:
         begin = await run.moment()
@@ -33,5 +33,5 @@ async def measure(ground: Ground, orders: int) -> Report:
                 "CPU seconds": end.cpu - begin.cpu,
             }
         ],
-        aims=[Aim(what="each order issued once and told once", measured=f"{ground.orders:,} orders", met=once)],
+        aims=[Aim(what="each order issued once and published once", measured=f"{ground.orders:,} orders", met=once)],
     )

@@ -1,4 +1,4 @@
-"""What a benchmark says: tables on the terminal, and the same as JSON, each with its aims and whether they are met."""
+"""A benchmark's report: tables on the terminal, and the same as JSON, each with its aims and whether they are met."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cell = str | float | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """Something that should be so, and what was measured."""
+    """An aim, and what was measured."""
 
     what: str
     measured: str

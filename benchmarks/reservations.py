@@ -1,7 +1,7 @@
 """What reservations cost: the adapter as it is against `without_reservations`, in turns, pair by pair.
 
 The load changes nothing between the two, and the machine little, so the ratio within a pair counts; the median over all
-pairs is the answer, and the spread says how much it can be believed.
+pairs is the answer, and the spread shows how reliable it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_COST = 0.02
 
 
 async def measure(ground: Ground, console: Console, *, seconds: float, pairs: int) -> Report:
-    """Run so many pairs. Raises SubjectFailedError, BooksDisagreeError."""
+    """Run so many pairs. Raises SubjectFailedError, ResultsDisagreeError."""
     rows: list[dict[str, Cell]] = []
     in_cpu, in_speed = [], []
     load = planned(ADAPTER, *AIM_AT, seconds)

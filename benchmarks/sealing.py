@@ -2,7 +2,7 @@
 
 The stub must not be the bottleneck, and all answers are alike but for the number they echo: so of a request only the
 blocks that hold the number are decrypted, and of an answer only what follows the common part is encrypted and hashed.
-It refuses to judge requests; the sandbox does that.
+Does not check requests; the sandbox does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a sink does to the time until tickets are issued: nothing, whether it is well, refuses or keeps silent.
+"""The effect of a sink on the time until tickets are issued: none, whether it is healthy, refuses or does not answer.
 
 The whole adapter, `run`, beside a sandbox: orders come in live and evenly, and each is followed until its committed
-`issued` event is read. Rounds without a sink, with a webhook that is answered, with one that nobody listens for and
-with one that is never answered take turns, so that a busy machine slows each of them alike; the median of the ratios to
-the round without a sink counts. Afterwards each kind must have been what its name says.
+`issued` event is read. Rounds without a sink, with a webhook that is answered, with one whose port is closed and with
+one that is never answered take turns, so that a busy machine slows each of them alike; the median of the ratios to the
+round without a sink counts. Afterwards the deliveries of each kind must fit its name.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TAKEN = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver(StrEnum):
-    """What the sink's receiver does."""
+    """The behaviour of the sink's receiver."""
 
     NONE = "no sink"
     HEALTHY = "healthy"
@@ -69,7 +69,7 @@ class Round:
 
 
 async def measure(ground: Ground, console: Console, *, orders: int = ORDERS, rounds: int = ROUNDS) -> Report:
-    """Measure all kinds in turns. Raises SubjectFailedError, BooksDisagreeError."""
+    """Measure all kinds in turns. Raises SubjectFailedError, ResultsDisagreeError."""
     came: dict[Receiver, list[Round]] = {receiver: [] for receiver in Receiver}
     for number in range(rounds):
         for receiver in _turns(number):
@@ -164,7 +164,7 @@ def _values(base_url: str, port: int | None) -> dict[str, str]:
 
 @asynccontextmanager
 async def _receiving(receiver: Receiver) -> AsyncIterator[int | None]:
-    """The port that the sink posts to, behind which its receiver does what it does."""
+    """The port that the sink posts to, with its receiver."""
     if receiver is Receiver.NONE:
         yield None
     elif receiver is Receiver.REFUSING:
@@ -193,7 +193,7 @@ async def _keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 async def _until_ready(subject: Subject, *, sinks: int) -> None:
-    """Wait until orders can be taken, and the sink has its partitions: before that it misses what is told."""
+    """Wait until orders can be taken, and the sink has its partitions: before that it misses events."""
     await subject.until_ready()
     async with asyncio.timeout(START_SECONDS):
         while await subject.partitions(f"sink.{_SINK}") < 2 * PARTITIONS * sinks:
@@ -202,7 +202,7 @@ async def _until_ready(subject: Subject, *, sinks: int) -> None:
 
 
 async def _delivery_counts(subject: Subject, receiver: Receiver, orders: int) -> Mapping[str, float]:
-    """How many deliveries ended how, once all were made or one has failed, or when that does not come."""
+    """The number of deliveries by outcome, once all were made or one has failed, or after a time-out."""
     deadline = time.perf_counter() + PATIENCE_SECONDS
     while True:
         metrics = await subject.metrics()
@@ -216,7 +216,7 @@ async def _delivery_counts(subject: Subject, receiver: Receiver, orders: int) ->
 
 
 def _disagreements(receiver: Receiver, orders: int, published: Mapping[str, float]) -> list[str]:
-    """How the sink was not what it was said to be; a healthy one gets two events for each order."""
+    """How the deliveries differ from the sink's kind; a healthy one gets two events for each order."""
     delivered = 2 * orders if receiver is Receiver.HEALTHY else 0
     down = receiver in (Receiver.REFUSING, Receiver.SILENT)
     wrong = {
@@ -227,9 +227,11 @@ def _disagreements(receiver: Receiver, orders: int, published: Mapping[str, floa
 
 
 def _compare(sandbox: RunningSandbox, receiver: Receiver, orders: int, published: Mapping[str, float]) -> None:
-    """Each order was issued once, and the sink was what it was said to be. Raises BooksDisagreeError."""
+    """Check that each order was issued once, and that the deliveries fit the sink's kind. Raises
+    ResultsDisagreeError.
+    """
     wrong = _disagreements(receiver, orders, published)
     if len(sandbox.order_store) != orders:
-        wrong.append(f"{len(sandbox.order_store)} issuances are in the books and not {orders}")
+        wrong.append(f"{len(sandbox.order_store)} issuances are at the sandbox and not {orders}")
     if wrong:
         raise ResultsDisagreeError(f"{receiver}: {'; '.join(wrong)}")

@@ -1,7 +1,7 @@
-"""An ECTicket that only says yes, as fast as Python can: several processes behind one port, no framework, no rules.
+"""An ECTicket that accepts every Issue call, as fast as Python can: several processes on one port, without rules.
 
-It answers Issue calls after a fixed delay and keeps the numbers it was asked for, so that the books can be compared. It
-refuses everything else, and knows nothing of the sandbox, which is the one that judges.
+It answers Issue calls after a fixed delay and keeps their numbers, so that the results can be compared. It refuses
+everything else. The sandbox is the ECTicket that checks requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BACKLOG = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StubResults:
-    """What was asked: the numbers of all answered Issue calls, each call once, and how many other requests came."""
+    """The numbers of all answered Issue calls, each call once, and the number of other requests."""
 
     numbers: Sequence[str]
     refused: int
@@ -45,7 +45,7 @@ class _Desk:
         self.refused = 0
 
     def answer(self, head: bytes, body: bytes) -> bytes | None:
-        """The whole HTTP answer; None where none comes."""
+        """The whole HTTP answer; None if there is none."""
         if self.silent is not None and self.silent in body:
             return None
         try:
@@ -96,7 +96,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _work(parent: Connection, port: int, delay_seconds: float, silent: str | None) -> None:
-    """One process of the stub: serves until its parent hangs up, and tells its books when asked."""
+    """One process of the stub: serves until its parent hangs up, and sends its results on request."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_serve(parent, port, _Desk(delay_seconds, silent)))
 
@@ -135,7 +135,7 @@ class Stub:
 
     @property
     def base_url(self) -> str:
-        """Where it answers."""
+        """The stub's URL."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -144,11 +144,11 @@ class Stub:
         return self._port
 
     def cpu_seconds(self) -> float:
-        """What all its processes have used so far."""
+        """The CPU time of all its processes so far."""
         return sum(cpu_seconds(process.pid or os.getpid()) for process, _ in self._processes)
 
     def results(self) -> StubResults:
-        """What was asked so far."""
+        """The calls so far."""
         published = []
         for _, connection in self._processes:
             connection.send(None)

@@ -1,4 +1,4 @@
-"""What is measured: the adapter as it is run in a pod, variants of it, and a plain loop; each a process of its own."""
+"""The measured programs: the adapter as in a pod, variants of it, and a plain loop; each in its own process."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ ROOT = Path(__file__).parent.parent
 
 
 class SubjectFailedError(Exception):
-    """What was to be measured did not start, or ended by itself."""
+    """The measured process did not start, or ended by itself."""
 
 
 class Metrics:
-    """What `/metrics` said."""
+    """The values of `/metrics`."""
 
     def __init__(self, text: str) -> None:
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -51,25 +51,25 @@ class Subject:
     admin: str | None
 
     def cpu_seconds(self) -> float:
-        """What it has used so far."""
+        """Its CPU time so far."""
         return cpu_seconds(self.process.pid)
 
     def resident_mib(self) -> float:
-        """What it holds now."""
+        """Its present memory."""
         return resident_mib(self.process.pid)
 
     def must_run(self) -> None:
-        """Raises SubjectFailedError with the log's end when it has ended."""
+        """Raise SubjectFailedError with the log's end if it has ended."""
         if self.process.status is not None:
             raise SubjectFailedError(f"it ended by itself with exit code {self.process.status}; {self.last_lines()}")
 
     def last_lines(self) -> str:
-        """The end of its log, for whoever has to say that something went wrong."""
+        """The end of its log, for an error message."""
         lines = self.log.read_text(errors="replace").splitlines()[-15:]
         return "\n".join(["the last lines of its log:", *lines]) if lines else "it logged nothing"
 
     async def metrics(self) -> Metrics:
-        """Its metrics now; none of a contender that counts nothing."""
+        """Its present metrics; none for a contender without metrics."""
         if self.admin is None:
             return Metrics("")
         async with httpx.AsyncClient(base_url=self.admin, trust_env=False, timeout=START_SECONDS) as client:
@@ -97,7 +97,7 @@ class Subject:
             return False
 
     async def stop(self) -> None:
-        """End it in good order. Raises SubjectFailedError when it does not end so."""
+        """Stop it cleanly. Raises SubjectFailedError if its exit code is not 0."""
         self.must_run()
         await asyncio.to_thread(self.process.terminate, STOP_SECONDS)
         if self.admin is not None and self.process.status != 0:

@@ -22,7 +22,7 @@ from benchmarks.subjects import Subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a contender is put to: the stub answers after `delay_ms`; `warm_up` orders go by before `orders` count."""
+    """The load of a run: the stub answers after `delay_ms`; `warm_up` orders go by before `orders` count."""
 
     delay_ms: int
     in_flight: int
@@ -32,14 +32,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """What came of a run; memory in MiB, the highest seen in the steady part."""
+    """The result of a run; memory in MiB, the highest seen in the steady part."""
 
     rates: Rates
     resident_mib: float
 
 
 async def throughput(ground: Ground, contender: Contender, load: Load) -> Throughput:
-    """Run a contender under this load. Raises SubjectFailedError, BooksDisagreeError."""
+    """Run a contender under this load. Raises SubjectFailedError, ResultsDisagreeError."""
     await ground.have_orders(2 * load.warm_up + load.orders)
     async with running(ground, contender, delay_ms=load.delay_ms, in_flight=load.in_flight) as run:
         await run.submitted(load.warm_up)
@@ -63,7 +63,7 @@ async def profile(ground: Ground, load: Load, file: Path) -> None:
 
 
 class MemoryWatch:
-    """Looks at a subject's memory now and then; `seen` holds moments (seconds) and MiB."""
+    """Samples a subject's memory; `seen` holds moments (seconds) and MiB."""
 
     def __init__(self, subject: Subject, *, every_seconds: float = 0.25) -> None:
         self.seen: list[tuple[float, float]] = []
@@ -72,7 +72,7 @@ class MemoryWatch:
 
     @property
     def highest(self) -> float:
-        """The most that was seen."""
+        """The largest sample."""
         return max(mib for _, mib in self.seen)
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""50,000 issuances whose results are awaited: what they take in memory, and how long it takes to take them up.
+"""50,000 issuances whose results are awaited: their memory, and the time to take them over.
 
-Their first query lies an hour ahead, so nothing is asked: they only wait. The adapter is started with an empty topic,
-the confirmations are written, and when all wait it is started anew over the full topic, as after a crash.
+Their first query lies an hour ahead, so nothing is queried: they only wait. The adapter is started with an empty topic,
+the confirmations are written, and when all wait it is restarted on the full topic, as after a crash.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ async def measure(ground: Ground, console: Console, *, count: int = COUNT) -> Re
         rows.append(_row("none waits", subject, 0, None))
         began = time.perf_counter()
         await _write(ground.connection, given["topics.confirmations"], count)
-        rows.append(_row("all wait, taken up as they were written", subject, count, await _all(subject, count, began)))
+        rows.append(_row("all wait, read as they were written", subject, count, await _all(subject, count, began)))
         await subject.stop()
     async with subjects.adapter(ground, given, command=_COMMAND) as subject:
         await subject.until_ready()
         seconds = await _all(subject, count, time.perf_counter())
-        rows.append(_row("all wait, taken up after a restart", subject, count, seconds))
+        rows.append(_row("all wait, read after a restart", subject, count, seconds))
         await subject.stop()
     await ground.remove_topics(given)
     return Report(title="Confirmations that wait, one process", rows=rows, aims=[_aim(rows, count)])

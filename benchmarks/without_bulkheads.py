@@ -1,4 +1,4 @@
-"""Runs the adapter without bulkheads, to measure what they are good for. Never run it for anything else.
+"""Runs the adapter without bulkheads, to measure their effect. Never run it for anything else.
 
     python -m benchmarks.without_bulkheads run --only submit
 
@@ -15,7 +15,7 @@ from adapter.flows.ports import Merchants
 
 
 def no_bulkhead(_merchant_id: str, _merchants: Merchants) -> None:
-    """Every order shares all places."""
+    """Every order shares all slots."""
 
 
 if __name__ == "__main__":

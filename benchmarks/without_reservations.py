@@ -2,9 +2,9 @@
 
     python -m benchmarks.without_reservations run --only submit
 
-Only this is changed: a partition's books are opened with `ahead=0`, as for a stage that sends nothing. So no commit
-reserves offsets, no order waits for a reservation, and no transaction is made only to reserve. Lease, gate, ledger and
-everything else stay as they are.
+Only this is changed: a partition's state is made with `ahead=0`, as for a stage that sends nothing. So no commit
+reserves offsets, no order waits for a reservation, and no transaction is made only to reserve. Lease, limiter, ledger
+and everything else stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from adapter.stream.recovery import RecoveredState
 
 
 class UnreservedPartitionState(PartitionState):
-    """Books that reserve nothing ahead."""
+    """A partition state that reserves nothing ahead."""
 
     def __init__(self, name: str, recovered: RecoveredState, *, ahead: int, **facts: str) -> None:
         assert ahead > 0, "the stage reserves nothing anyway, so there would be nothing to compare"  # noqa: S101

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, and what their books call wrong."""
+"""The arithmetic of the benchmarks, and the errors that their result check finds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_straight_line_has_its_own_slope(xs: list[int], a: int, b: int) -> Non
 
 
 def test_results_that_agree_have_no_differences() -> None:
-    """Each order issued once and told once."""
+    """Each order issued once and published once."""
     submitted = Counter(order_id(number) for number in range(3))
     state = StubResults(numbers=[trade_no(number) for number in range(3)], refused=0)
 
@@ -81,9 +81,9 @@ def test_results_that_agree_have_no_differences() -> None:
     ("published", "issued", "refused", "others", "wrong"),
     [
         ([1, 2], [1, 2, 2], 0, [], "1 orders were issued more than once"),
-        ([1, 2, 2], [1, 2], 0, [], "1 orders were told more than once"),
-        ([1], [1, 2], 0, [], "1 orders were issued and not told"),
-        ([1, 2], [1], 0, [], "1 orders were told and not issued"),
+        ([1, 2, 2], [1, 2], 0, [], "1 orders were published more than once"),
+        ([1], [1, 2], 0, [], "1 orders were issued and not published"),
+        ([1, 2], [1], 0, [], "1 orders were published and not issued"),
         ([1], [1], 4, [], "4 calls were no Issue calls"),
         ([1], [1], 0, ["ecticket.order.parked.v1"], "1 events were no submitted ones"),
     ],
@@ -98,7 +98,7 @@ def test_each_disagreement_is_noticed(
 
 
 def test_an_order_is_issued_under_the_number_of_its_payment() -> None:
-    """The books of stub and topic are compared by it."""
+    """The results of stub and topic are compared by it."""
     assert trade_no_of(order_id(123)) == trade_no(123)
 
 

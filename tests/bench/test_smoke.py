@@ -14,7 +14,7 @@ from benchmarks.ground import ground
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_a_quick_run_submits_each_order_once_and_its_results_agree(kafka: KafkaConnection) -> None:
-    """Stub, orders, adapter, reader and books fit together."""
+    """Stub, orders, adapter, reader and result check work together."""
     async with ground(kafka.bootstrap_servers) as here:
         report = await quick.measure(here, 300)
 
@@ -25,7 +25,7 @@ async def test_a_quick_run_submits_each_order_once_and_its_results_agree(kafka: 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConnection) -> None:
-    """Sender, receiver and books fit together; how fast it was is no matter here."""
+    """Sender, receiver and result check work together; the speed is not checked."""
     async with ground(kafka.bootstrap_servers) as here:
         report = await callbacks.measure(here, Console(quiet=True), seconds=0.2)
 
@@ -34,7 +34,7 @@ async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConne
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnection) -> None:
-    """Adapter, sandbox, receivers and books fit together; a sink that is down had deliveries that failed."""
+    """Adapter, sandbox, receivers and result check work together; a sink that is down had failed deliveries."""
     async with ground(kafka.bootstrap_servers) as here:
         report = await sinks.measure(here, Console(quiet=True), orders=30, rounds=1)
 

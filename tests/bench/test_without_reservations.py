@@ -1,4 +1,4 @@
-"""The variant without reservations differs in nothing else: the engine can open its books as it opens its own."""
+"""The variant without reservations differs in nothing else: the engine can make its partition state as its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.without_reservations import UnreservedPartitionState
 
 
 def test_state_without_reservations_is_built_like_any_other_and_reserves_nothing() -> None:
-    """Every fact that the engine gives its books is taken, whatever they are by now; any offset may be sent at once."""
+    """The state accepts every argument that the engine gives; any offset may be sent at once."""
     wanted = inspect.signature(PartitionState.__init__).parameters.values()
     facts = {each.name: each.name for each in wanted if each.kind is each.KEYWORD_ONLY and each.name != "ahead"}
 
