@@ -1,4 +1,4 @@
-"""What the chaos suite's tests share: clients that complain of brokers that are killed are not part of the story."""
+"""Silences the log lines of clients about killed brokers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _quiet_clients() -> Iterator[None]:
-    """Thousands of their lines would bury the books of a run that failed."""
+    """Thousands of their lines would hide the results of a failed run."""
     clients = logging.getLogger("aiokafka")
     before = clients.level
     clients.setLevel(logging.CRITICAL)

@@ -1,6 +1,6 @@
-"""The storm: deals the blows of a plan to the processes of a house and to its broker.
+"""Injects the scheduled faults of a plan into the processes of a cluster and into its broker.
 
-Notes what it hit. It refuses to judge: an exit code that is not 0 is a fact for the books.
+Records what it hit. Does not judge: `result_check` decides about an exit code that is not 0.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MOST_SLEEP_SECONDS = 7.0
 
 @dataclass(slots=True)
 class FaultSchedule:
-    """One plan being carried out on one house. `broker` is needed for blows against it."""
+    """Runs one plan on one cluster. `broker` is needed for faults of the broker."""
 
     plan: Plan
     cluster: Cluster
     broker: LocalKafka | None = None
     hit: list[str] = field(default_factory=list)
-    """What was dealt: the kind, and the calls on the wire where it matters."""
+    """The injected faults: the kind, and the calls on the wire if they matter."""
     bad_exits: list[str] = field(default_factory=list)
     """Processes that did not end as they should."""
     _mappings: Iterator[str] = field(init=False)
@@ -43,17 +43,17 @@ class FaultSchedule:
 
     @property
     def plugin(self) -> Path:
-        """Where the merchant's mapping is."""
+        """The path of the merchant's mapping."""
         return self.cluster.folder / PLUGIN
 
     async def begin(self) -> None:
-        """Have the plan's processes at work, and the partitions shared out among them: blows hit whom they are for."""
+        """Start the plan's processes and wait until the partitions are shared out, so that faults hit their victims."""
         self._release()
         await asyncio.gather(*(self.cluster.start() for _ in range(self.plan.scenario.processes)))
         await self.cluster.until_shared()
 
     async def run(self) -> None:
-        """Deal every blow."""
+        """Inject every fault."""
         scenario, faults = self.plan.scenario, self.cluster.sandbox.faults
         await until(lambda: faults.fired.total() >= scenario.after_faults, seconds=60)
         for scheduled in self.plan.scheduled_faults:
@@ -61,12 +61,12 @@ class FaultSchedule:
             await self._deal(scheduled)
 
     def ended_by_themselves(self) -> list[str]:
-        """Processes that nobody ended, and that do not run any more."""
+        """Processes that ended although the schedule did not stop them."""
         codes = ((worker.name, worker.process.returncode) for worker in self.cluster.workers)
         return [f"{name} ended by itself with exit code {code}" for name, code in codes if code is not None]
 
     def _release(self) -> None:
-        """The merchant's next mapping, if there is one, for whoever starts from now on."""
+        """Install the merchant's next mapping, if there is one, for later starts."""
         text = next(self._mappings, None)
         if text is not None:
             self.plugin.write_text(text, encoding="utf-8")
@@ -74,7 +74,7 @@ class FaultSchedule:
     async def _deal(self, scheduled: ScheduledFault) -> None:
         victim = self.cluster.workers[scheduled.victim % len(self.cluster.workers)]
         if scheduled.kind in (FaultKind.KILL, FaultKind.TERM, FaultKind.FREEZE):
-            await victim.until_ready()  # it may still be starting after the blow before
+            await victim.until_ready()  # it may still be starting after the previous fault
         match scheduled.kind:
             case FaultKind.KILL:
                 self.hit.append(f"kill:{await self._kill(victim)}")
@@ -140,14 +140,14 @@ class FaultSchedule:
 
     async def _restart_broker(self) -> None:
         if self.broker is None:
-            raise AssertionError("this storm was given no broker of its own")
+            raise AssertionError("this schedule has no broker of its own")
         await asyncio.to_thread(self.broker.kill)
         await asyncio.to_thread(self.broker.start)
 
 
 @asynccontextmanager
 async def running(schedule: FaultSchedule) -> AsyncIterator[None]:
-    """The blows fall while the block runs; at its end all of them have fallen."""
+    """Inject the faults while the block runs; at its end all of them have happened."""
     task = asyncio.create_task(schedule.run())
     try:
         yield

@@ -1,7 +1,7 @@
-"""Every protection that keeps an order from being issued twice, lost or told twice; and how to switch it off.
+"""Every protection that keeps an order from being issued twice, lost or published twice; and how to switch it off.
 
-Each comes with the weather in which it is needed. The suite must notice when it is missing, by the column of the books
-that is named here, and must find nothing wrong in the same weather when it is there. Switching off happens in the
+Each has a scenario in which it is needed. The suite must notice when it is missing, in the column of the result check
+that is named here, and must find nothing wrong in the same scenario when it is there. Switching off happens in the
 adapter's process only (`weakened.py`), by replacing the one function that is the protection; the adapter itself has no
 such switch.
 """
@@ -61,7 +61,7 @@ def _not_now(rate: float, *, retry_after_seconds: int, count: int | None = None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """`off` takes it away from this process; in `scenario` its absence shows in the books as `noticed`."""
+    """`off` removes it from this process; in `scenario` the result check shows its absence as `noticed`."""
 
     what: str
     """What it is, in a sentence."""
@@ -71,7 +71,7 @@ class Protection:
 
 
 def _replace(owner: object, name: str, *, by: object) -> None:
-    """Put something weaker in the place of a protection. Raises AttributeError when there is nothing of that name."""
+    """Replace a protection with something weaker. Raises AttributeError if there is nothing of that name."""
     getattr(owner, name)
     setattr(owner, name, by)
 
@@ -80,7 +80,7 @@ def _replace(owner: object, name: str, *, by: object) -> None:
 
 
 def _no_fencing() -> None:
-    """Every writer has a transactional id of its own, so that starting one fences nobody."""
+    """Every writer has a transactional id of its own, so that starting one fences no other."""
 
     def unfenced(*, transactional_id: str, **options: object) -> object:
         return AIOKafkaProducer(transactional_id=f"{transactional_id}.{uuid.uuid4().hex}", **options)
@@ -89,7 +89,7 @@ def _no_fencing() -> None:
 
 
 def _no_seek_back() -> None:
-    """Reading goes on where the client happens to be, not where the books do."""
+    """Reading continues at the client's position, not at the partition state's next offset."""
 
     def stay(self: AioKafkaMember, index: TopicPartition, offset: int) -> None:
         return None
@@ -98,7 +98,7 @@ def _no_seek_back() -> None:
 
 
 def _no_reservation() -> None:
-    """Commits say nothing of what may be sent next, and nobody waits for them."""
+    """Commits do not reserve offsets, and no order waits for a reservation."""
 
     def reserves_nothing(self: PartitionState, committable: int, *, final: bool) -> int:
         return 0
@@ -111,7 +111,7 @@ def _no_reservation() -> None:
 
 
 def _no_lease() -> None:
-    """A process believes that its partitions are its own for as long as nobody tells it otherwise."""
+    """A process assumes that it owns its partitions until a rebalance revokes them."""
 
     def always(self: HeartbeatLease, generation: int) -> bool:
         return True
@@ -123,7 +123,7 @@ def _no_lease() -> None:
 
 
 def _no_query() -> None:
-    """What may have been sent is sent again when the waiting time is over, without asking."""
+    """What may have been sent is sent again after the waiting time, without a query."""
     look_up = decide._look_up
 
     def send(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
@@ -138,7 +138,7 @@ def _no_query() -> None:
 
 
 def _no_waiting() -> None:
-    """What ECTicket does not know is sent again at once: the waiting time is over before it begins."""
+    """What ECTicket does not know is sent again at once: there is no waiting time."""
 
     def at_once(state: PartState, policy: SubmitPolicy) -> datetime:
         return state.first_seen_at
@@ -147,7 +147,7 @@ def _no_waiting() -> None:
 
 
 def _no_control() -> None:
-    """Whatever a question is answered with, a control query is taken to have been answered with, too."""
+    """The answer to a query also counts as the answer to the control query."""
     with_query = Evidence.with_query
 
     def controlled(self: Evidence, answer: NegativeAnswer) -> Evidence:
@@ -157,7 +157,7 @@ def _no_control() -> None:
 
 
 def _any_proof_of_life() -> None:
-    """Whatever works of ECTicket, queries are taken to work, too."""
+    """If any endpoint of ECTicket works, queries count as working, too."""
 
     async def alive(self: SubmissionRun, state: PartState) -> ProbeAnswered:
         return ProbeAnswered(ok=True)
@@ -166,7 +166,7 @@ def _any_proof_of_life() -> None:
 
 
 def _no_plan() -> None:
-    """A deferred order forgets its plan, and is mapped and planned anew."""
+    """A deferred order loses its plan, and is mapped and planned again."""
 
     def forgetful(
         record: Record, verified: Verified, now: datetime, *, longest_wait: timedelta, leniently: bool = False
@@ -193,7 +193,7 @@ PROTECTIONS = {
         noticed="repeated",
     ),
     "seek-back": Protection(
-        what="reading goes on where the books do, after whatever happened",
+        what="reading always continues at the partition state's next offset",
         off=_no_seek_back,
         scenario=Scenario(
             name="seek-back",
@@ -205,7 +205,7 @@ PROTECTIONS = {
         noticed="lost",
     ),
     "reservation": Protection(
-        what="nothing is sent before a commit says that it may be",
+        what="nothing is sent before a commit has reserved its offset",
         off=_no_reservation,
         scenario=Scenario(
             name="reservation",
@@ -235,7 +235,7 @@ PROTECTIONS = {
         noticed="double",
     ),
     "query before resend": Protection(
-        what="what may have been sent is asked about before it is sent again",
+        what="what may have been sent is queried before it is sent again",
         off=_no_query,
         scenario=Scenario(
             name="query before resend",
@@ -259,7 +259,7 @@ PROTECTIONS = {
         noticed="double",
     ),
     "control query": Protection(
-        what="an answer counts as 'not known' only when a number that nobody knows gets the same one",
+        what="an answer counts as 'not known' only when an unknown number gets the same one",
         off=_no_control,
         scenario=Scenario(
             name="control query",
@@ -295,7 +295,7 @@ PROTECTIONS = {
         noticed="double",
     ),
     "plan travelling": Protection(
-        what="an order that is carried on keeps its plan",
+        what="a deferred order keeps its plan",
         off=_no_plan,
         scenario=Scenario(
             name="plan travelling",
@@ -313,28 +313,28 @@ PROTECTIONS = {
 
 
 SEEDS = (1, 2, 3)
-"""What a missing protection does hangs on moments, so it may go unnoticed on one day; not on all of them."""
+"""The effect of a missing protection depends on timing, so one run may not show it; one of all runs must."""
 
 
 async def run_without(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> ChaosRun:
-    """Live through the protection's weather without it: until a day on which that is noticed, or through all days."""
+    """Run the protection's scenario without it, seed by seed, until its absence is noticed."""
     command = (sys.executable, "-m", "chaos.weakened", name, "run")
     for seed in SEEDS:
-        today = folder / str(seed)
-        today.mkdir()
-        run = await run_plan(_plan(name, seed, orders), kafka, today, command=command, patience=3.0)
+        folder_of_run = folder / str(seed)
+        folder_of_run.mkdir()
+        run = await run_plan(_plan(name, seed, orders), kafka, folder_of_run, command=command, patience=3.0)
         if noticed(name, run):
             break
     return run
 
 
 async def run_with(name: str, kafka: KafkaConnection, folder: Path, *, orders: int) -> ChaosRun:
-    """Live through the first of these days with it: the adapter as it is."""
+    """Run the first of these seeds with it: the unchanged adapter."""
     return await run_plan(_plan(name, SEEDS[0], orders), kafka, folder)
 
 
 def noticed(name: str, run: ChaosRun) -> tuple[str, ...]:
-    """The sentences of the books that the protection's absence shows in."""
+    """The disagreements that show the protection's absence."""
     sentences: tuple[str, ...] = getattr(run.disagreements, PROTECTIONS[name].noticed)
     return sentences
 

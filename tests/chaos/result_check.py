@@ -1,7 +1,7 @@
-"""The books of a run: what was ordered, what ECTicket did, what was told; and every sentence that must not be true.
+"""The result check of a run: compares the orders, ECTicket's issuances and the events, one sentence per disagreement.
 
-Reads only what anybody can read: ECTicket's own books, the events of committed readers, and the groups' committed
-offsets. It believes nothing the adapter says of itself, and refuses to know what happened on the way.
+Reads only public facts: the sandbox's orders, the events of committed readers, and the groups' committed offsets. It
+does not trust the adapter's own reports, and does not know which faults happened.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from integration.event_log import Event
 from adapter.issuance.trade_numbers import derive_trade_no
 
 MOST_PARTS = 2
-"""Of what the plugin's releases make of an order."""
+"""The tickets that the plugin's releases make of an order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreements:
-    """Sentences by what they mean; all of them are empty after a good run.
+    """Sentences by their meaning; all are empty after a good run.
 
-    `lost`: an order whose end was never told. `double`: tickets that exist twice. `repeated`: an event told more often
-    than its order arrived, or one fact under two ids. `untrue`: anything else that does not agree.
+    `lost`: an order without a final event. `double`: tickets that exist twice. `repeated`: an event published more
+    often than its order arrived, or one fact under two ids. `untrue`: any other disagreement.
 
     `not_published` is not wrong. Either no process could know it: tickets of parts that only an earlier mapping made,
     of an order that was found again under a later one ("What remains" in docs/delivery.md). Or a person knows it: a
@@ -39,7 +39,7 @@ class Disagreements:
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """All that must not be."""
+        """All disagreements that are errors."""
         return (*self.lost, *self.double, *self.repeated, *self.untrue)
 
 
@@ -51,7 +51,7 @@ def check_results(
     may_be_parked: frozenset[str],
     uncommitted: list[str],
 ) -> Disagreements:
-    """Close the books.
+    """Compare the results of a run.
 
     `orders` are the order ids by their records' coordinates; `plans` the tickets (by item) of the orders that a plugin
     maps, as each release maps them.
@@ -97,7 +97,7 @@ def _bought_besides(cluster: Cluster, plans: Mapping[str, Sequence[Mapping[str, 
     for key in cluster.sandbox.order_store.numbers():
         for line in cluster.sandbox.order_store.issuances(key)[0].lines:
             tickets[owners.get(key[1].value, "")][line.item_no or line.name] += line.quantity
-    # A person decides about the rest; or it was found under another mapping, which nobody knows the rest of.
+    # A person decides about the rest; or it was found under another mapping, whose other parts are unknown.
     left = _recovered(cluster) | {
         str(event.data["order_id"]) for event in cluster.event_log.events if event.type == "parked"
     }
@@ -107,7 +107,7 @@ def _bought_besides(cluster: Cluster, plans: Mapping[str, Sequence[Mapping[str, 
 
 
 def _recovered(cluster: Cluster) -> set[str]:
-    """Orders of which a part was found by asking."""
+    """Orders of which a part was found by a query."""
     submitted = (event for event in cluster.event_log.events if event.type == "submitted")
     return {str(event.data["order_id"]) for event in submitted if event.data["recovered"]}
 
@@ -139,7 +139,7 @@ def _numbers_of(order_id: str) -> list[str]:
 
 
 def published_too_often(events: Sequence[Event], arrivals: Mapping[str, int]) -> Iterator[str]:
-    """A fact is told once for each record of its order (`arrivals`), always under the same id."""
+    """A fact is published once for each record of its order (`arrivals`), always under the same id."""
     times = Counter(event.id for event in events)
     ids: defaultdict[tuple[object, object, str], set[str]] = defaultdict(set)
     orders = {event.id: str(event.data.get("order_id")) for event in events}
@@ -148,23 +148,23 @@ def published_too_often(events: Sequence[Event], arrivals: Mapping[str, int]) ->
             ids[event.data["merchant_id"], event.number, event.type].add(event.id)
     for event_id, count in times.items():
         if count > arrivals.get(orders[event_id], 0):
-            yield f"event {event_id} of order {orders[event_id]} was told {count} times"
+            yield f"event {event_id} of order {orders[event_id]} was published {count} times"
     for (_, number, kind), known in ids.items():
         if len(known) > 1:
-            yield f"{number} {kind} was told under {len(known)} ids"
+            yield f"{number} {kind} was published under {len(known)} ids"
 
 
 def parked(events: Sequence[Event], may_be_parked: frozenset[str]) -> Iterator[str]:
-    """Orders on the dead letters for a reason that the weather does not explain."""
+    """Orders on the dead letters for a reason that the scenario does not explain."""
     for event in events:
         if event.type == "parked" and event.data["reason"] not in may_be_parked:
             yield f"{event.data['order_id']} was parked: {event.data['reason']}"
 
 
 def _other_tickets(cluster: Cluster) -> Iterator[str]:
-    """What was told as submitted has as many tickets as ECTicket issued.
+    """A `submitted` event has as many tickets as ECTicket issued.
 
-    Of a recovered one that is what today's mapping says, which ECTicket does not tell; so those are left out.
+    A recovered one has the number from the present mapping, not from ECTicket; so those are left out.
     """
     store = cluster.sandbox.order_store
     issued = {
@@ -175,4 +175,4 @@ def _other_tickets(cluster: Cluster) -> Iterator[str]:
         there = issued.get((str(event.data.get("merchant_id")), str(event.number)))
         published_directly = event.type == "submitted" and not event.data["recovered"]
         if published_directly and there is not None and there != event.data["ticket_count"]:
-            yield f"{event.number} was told with {event.data['ticket_count']} tickets, and ECTicket issued {there}"
+            yield f"{event.number} was published with {event.data['ticket_count']} tickets, and ECTicket issued {there}"

@@ -1,4 +1,4 @@
-"""One day in the life of the adapter: a plan lived through on a real broker, and the books at its end.
+"""Runs one plan on a real broker, and checks the results at the end.
 
 The one way of running the suite, for a bounded run in the tests, for the long one by hand, and for the runs in which a
 protection is switched off.
@@ -27,9 +27,9 @@ from chaos.result_check import Disagreements, check_results
 from chaos.scenario import Plan
 
 FAMILY_DAY = "FAMILY-DAY"
-"""What the merchant's plugin maps, in a weather with mappings."""
+"""The sku that the merchant's plugin maps, in a scenario with mappings."""
 PATIENCE_SECONDS = 60.0
-"""Nothing has been told for so long (times what a slow machine may take): nothing will be."""
+"""The run is over if no event comes for this long (times the factor of a slow machine)."""
 LATER = 100
 """So many orders after its first record an order comes again, where it does."""
 FAMILY_DAYS = 2
@@ -40,9 +40,9 @@ FAMILY_DAYS = 2
 class Arrivals:
     """The orders of a plan as they arrive.
 
-    `paced` come at the weather's pace, second records of plain orders among them. `again` are second records of what
+    `paced` come at the scenario's pace, second records of plain orders among them. `again` are second records of what
     the plugin maps: each comes when its first record has ended as tickets, since two records that are open at once
-    under two mappings are what nobody promises ("What remains" in docs/delivery.md).
+    under two mappings are not covered by the promises ("What remains" in docs/delivery.md).
     """
 
     paced: tuple[PaidOrder, ...]
@@ -51,7 +51,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosRun:
-    """What was seen: counts, and the books."""
+    """The result of a run: counts and disagreements."""
 
     plan: Plan
     records: int
@@ -63,7 +63,7 @@ class ChaosRun:
     seconds: float
     disagreements: Disagreements
     wrong: tuple[str, ...]
-    """Every sentence that must not be true; exit codes included."""
+    """Every error, exit codes included."""
 
 
 async def run_plan(
@@ -75,10 +75,10 @@ async def run_plan(
     command: Sequence[str] = RUN,
     patience: float = PATIENCE_SECONDS,
 ) -> ChaosRun:
-    """Live through a plan.
+    """Run a plan.
 
-    Orders have ended, or nothing has been told for `patience` seconds. `command` starts a process instead of the
-    adapter's own.
+    It ends when all orders have ended, or no event has come for `patience` seconds. `command` starts a process instead
+    of the adapter's own.
     """
     scenario = plan.scenario
     changes = {key.replace(".", "__"): value for key, value in scenario.settings.items()}
@@ -108,7 +108,7 @@ async def _feed(cluster: Cluster, plan: Plan) -> dict[str, str]:
 
 
 async def _feed_repeats(cluster: Cluster, orders: Sequence[PaidOrder]) -> dict[str, str]:
-    """Put each order on the topic when it has become tickets; one that a person must look at first stays away."""
+    """Put each order on the topic when it has become tickets; one that a person must look at first is not repeated."""
     refs = {}
     for order in orders:
         if await cluster.reader.until(partial(_ended, cluster, order.order_id), seconds=PATIENCE_SECONDS):
@@ -175,7 +175,7 @@ def mapped(mapping: str) -> list[TicketItem]:
 
 
 async def _until_published(cluster: Cluster, patience: float) -> None:
-    """Wait until every order has ended, or until nothing has been told for so long that nothing will be."""
+    """Wait until every order has ended, or until no event has come for so long that none will."""
     left = list(cluster.refs)
 
     def ended() -> bool:

@@ -1,7 +1,7 @@
 """The weather: what goes wrong in a run of the chaos suite, and the plan of blows that a seed makes of it.
 
-Pure: the same weather, seed and number of orders give the same plan, so that a run that went wrong can be had again.
-What a blow hits depends on the machine as well; when and whom it hits does not. Refuses to know how a blow is dealt.
+Pure: the same scenario, seed and number of orders give the same plan, so that a failed run can be repeated.
+What a fault hits depends on the machine as well; its time and victim do not. `fault_schedule` injects the faults.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class FaultKind(StrEnum):
     FREEZE = "freeze"
     """SIGSTOP for longer than the session, and SIGCONT: a zombie that wakes up among its successor's."""
     FENCE = "fence"
-    """Somebody else starts the writers of the victim's partitions: its next transactions are refused."""
+    """Another program starts the producers of the victim's partitions: its next transactions are refused."""
     BROKER = "broker"
     """kill -9 of the broker, and a new start on the same data."""
     JOIN = "join"
     """One process more: partitions move."""
     CLEAR = "clear"
-    """Not a blow: from now on ECTicket behaves."""
+    """Not a fault: from now on ECTicket has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledFault:
-    """`pause` seconds after the blow before, this happens to process number `victim` of those that work then."""
+    """`pause` seconds after the previous fault, this happens to process number `victim` of the running ones."""
 
     kind: FaultKind
     pause: float
@@ -80,11 +80,11 @@ class Scenario:
     mappings: tuple[str, ...] = ()
     may_be_parked: frozenset[str] = frozenset()
     gap: tuple[float, float] = (1.5, 3.5)
-    """The shortest and the longest pause before a blow."""
+    """The shortest and the longest pause before a fault."""
     after_faults: int = 0
-    """The first blow waits until ECTicket has misbehaved so often."""
+    """The first fault waits until ECTicket has had so many faults."""
     wakes_when_published: bool = False
-    """Whether a frozen process sleeps on until its successor has told something of every order."""
+    """Whether a frozen process stays frozen until its successor has published an event of every order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +100,11 @@ class Plan:
         text = " ".join(
             f"+{scheduled.pause:.1f}s:{scheduled.kind}@{scheduled.victim}" for scheduled in self.scheduled_faults
         )
-        return f"{self.scenario.name}, seed {self.seed}, {self.orders} orders: {text or 'no blow'}"
+        return f"{self.scenario.name}, seed {self.seed}, {self.orders} orders: {text or 'no fault'}"
 
 
 def plan(scenario: Scenario, seed: int, *, orders: int, rounds: int = 1) -> Plan:
-    """The plan that this seed makes: every blow of the weather `rounds` times."""
+    """The plan of this seed: every fault of the scenario `rounds` times."""
     chance = random.Random(f"{scenario.name}/{seed}")
     types: list[FaultKind] = []
     for _ in range(rounds):
@@ -129,8 +129,8 @@ UNRELIABLE = (
     FaultRule(behaviour=CorruptedChecksum(), rate=0.01),
     FaultRule(behaviour=Slow(seconds=0.8), rate=0.5, endpoint=Endpoint.ISSUE),
 )
-"""An ECTicket that nobody should have to rely on: 16 of 100 answers are lost, late or cannot be believed, and queries
-alone know no number for a fifth of the time.
+"""A very unreliable ECTicket: 16 of 100 answers are lost, late or unusable, and for a fifth of the time queries know
+no number.
 
 The latest effect, 1.5 s, and its visibility, 0.8 s later, are still before the 4 s and 6 s of the waiting times.
 """

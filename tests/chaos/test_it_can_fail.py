@@ -1,4 +1,4 @@
-"""The suite can fail: with any one protection switched off, the books of the day do not agree.
+"""The suite can fail: with any one protection switched off, the result check finds disagreements.
 
 `python -m chaos --protections` runs each of these days twice, with and without the protection, and shows both.
 """
@@ -21,7 +21,7 @@ AT_ONCE = 4
 
 @pytest.mark.timeout(900)
 async def test_every_missing_protection_is_noticed(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """Each by what it is for: tickets that exist twice, events told twice, or orders without an end."""
+    """Each by what it is for: tickets that exist twice, events published twice, or orders without an end."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def without(name: str) -> ChaosRun:

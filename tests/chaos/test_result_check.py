@@ -1,4 +1,4 @@
-"""The books see what they are for: they are held against events that nobody must ever read."""
+"""The result check finds what it is for: it gets events that must never be published."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chaos.result_check import left_to_a_person, of_no_plan, parked, published_t
 
 
 def event(kind: str = "submitted", event_id: str = "e1", ref: str = "orders/0/1", **data: object) -> Event:
-    """An event with only what the books look at."""
-    record: Any = ConsumerRecord  # the books never look at the record itself
+    """An event with only the fields that the check reads."""
+    record: Any = ConsumerRecord  # the check never reads the record itself
     content = {"merchant_id": "3085676", "order_id": "S-1", "trade_no": "T1", "part": 1, "parts": 1, **data}
     return Event(type=kind, id=event_id, ref=ref, attributes={}, data=content, record=record)
 
@@ -26,14 +26,14 @@ def test_an_event_published_as_often_as_its_order_arrived_is_fine() -> None:
 
 def test_an_event_published_once_more_is_seen() -> None:
     """The order came once."""
-    assert list(published_too_often([event(), event()], {"S-1": 1})) == ["event e1 of order S-1 was told 2 times"]
+    assert list(published_too_often([event(), event()], {"S-1": 1})) == ["event e1 of order S-1 was published 2 times"]
 
 
 def test_one_fact_under_two_ids_is_seen() -> None:
     """Readers would take it for two facts."""
     found = list(published_too_often([event(), event(event_id="e2")], {"S-1": 2}))
 
-    assert found == ["T1 submitted was told under 2 ids"]
+    assert found == ["T1 submitted was published under 2 ids"]
 
 
 RELEASES = ({"A": 4}, {"B": 6, "SPA": 2})

@@ -21,7 +21,7 @@ SCENARIOS = [*PROFILES.values(), *(protection.scenario for protection in PROTECT
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_seed_reproduces_the_plan_and_its_orders(scenario: Scenario) -> None:
-    """The same seed: the same blows at the same moments, and the same orders; another seed: others."""
+    """The same seed: the same faults at the same moments, and the same orders; another seed: others."""
     first, second, other = (plan(scenario, seed, orders=40) for seed in (1, 1, 2))
 
     assert first == second
@@ -59,7 +59,7 @@ def test_what_waits_outlasts_what_it_waits_for() -> None:
 
 @pytest.mark.parametrize("text", MAPPINGS, ids=["one item", "two parts", "fewer tickets"])
 def test_every_mapping_makes_orders_that_can_be_issued(text: str) -> None:
-    """A mapping that ECPay's rules refuse would let the weather pass for what it is not."""
+    """With a mapping that ECPay's rules refuse, the scenario would not test what it is for."""
     order = Order(order_id="A-1", merchant_id="3085676", lines=(Line(sku=FAMILY_DAY, quantity=2),), customer=CUSTOMER)
     policy = PlanPolicy(
         family=Family.TICKET, derive=DeriveTradeNo.ALWAYS, prefix="", operator="till", store_id=None,

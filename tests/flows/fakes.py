@@ -9,7 +9,7 @@ CUSTOMER = {"name": "王小明", "phone": "0912345678", "email": "ming@example.c
 
 
 class Maps:
-    """A merchant's mapping that counts how often it is asked, and maps as it is told."""
+    """A merchant's mapping that counts its calls, and maps as the test says."""
 
     def __init__(self, item_no: str = "VQT04959") -> None:
         self.item_no = item_no

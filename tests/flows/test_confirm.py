@@ -1,4 +1,4 @@
-"""The confirm story: what is asked when, and what is told of the answers (contract, section 6)."""
+"""The confirm story: what is queried when, and what is published about the answers (contract, section 6)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def submitted(harness: Harness, *lines: dict[str, object], **content: obje
     return published, confirmation
 
 
-# --- told -------------------------------------------------------------------------------------------------------------
+# --- published --------------------------------------------------------------------------------------------------------
 
 
 async def test_tickets_that_exist_are_published(harness: Harness) -> None:
@@ -81,7 +81,7 @@ async def test_a_job_that_failed_is_published_with_its_remark(harness: Harness) 
 
 
 async def test_recovered_is_published_as_it_was_when_it_was_submitted(harness: Harness) -> None:
-    """ "`recovered`: As told when it was submitted"; the id is the same as it would be otherwise."""
+    """ "`recovered`: As published when it was submitted"; the id is the same as it would be otherwise."""
     harness.ecticket.faults = [LOST_AFTER]
     _, confirmation = await submitted(harness)
     harness.ecticket.results[derived()] = (IssueStatus.ISSUED, None)
@@ -185,7 +185,7 @@ async def test_a_merchant_that_is_not_configured_is_waited_for(harness: Harness)
 
 
 async def test_a_delayed_issuance_is_published_once_and_rewritten_with_it(harness: Harness) -> None:
-    """One outcome: the event, and the record with not-before, submitted-at, queries and that it was told."""
+    """One outcome: the event, and the record with not-before, submitted-at, queries and that it was published."""
     published, confirmation = await submitted(harness)
 
     result, _ = await harness.await_result(confirmation)
@@ -202,7 +202,7 @@ async def test_a_delayed_issuance_is_published_once_and_rewritten_with_it(harnes
 
 
 async def test_a_delayed_issuance_is_asked_about_at_long_intervals_until_it_is_issued(harness: Harness) -> None:
-    """Every 600 seconds, without being told again; all its questions count."""
+    """Every 600 seconds, without another event; all its queries count."""
     _, confirmation = await submitted(harness)
     rewritten = (await harness.await_result(confirmation))[0].confirmations[0]
     waiting, queried_at = await harness.ask(rewritten)
@@ -294,7 +294,7 @@ async def test_a_delayed_one_that_is_handed_off_is_not_published_again(harness: 
 
 
 async def test_what_is_overdue_when_it_is_handed_off_waits_for_one_more_interval(harness: Harness) -> None:
-    """Due at once, the backlog of a merchant that does not answer would be written anew without a pause."""
+    """Due at once, the backlog of a merchant that does not answer would be written again without a pause."""
     _, confirmation = await submitted(harness)
     prepared = await harness.confirm.prepare(confirmation)
     harness.clock.passes(100)
@@ -311,7 +311,7 @@ def _handed_off(harness: Harness, record: Record, waiting: PendingQuery) -> Reco
 
 
 async def test_an_unsigned_confirmation_does_not_wait_for_the_time_that_it_names(harness: Harness) -> None:
-    """A changed value would otherwise hold its place in the partition, for an hour after each take-over."""
+    """A changed value would otherwise hold its lane in the partition, for an hour after each take-over."""
     _, confirmation = await submitted(harness)
     later = json.loads(confirmation.value or b"{}") | {"not_before": "2090-01-01T00:00:00.000Z"}
     changed = replace(confirmation, value=json.dumps(later).encode())
@@ -406,7 +406,7 @@ async def test_a_replayed_confirmation_stays_one_when_it_is_handed_off() -> None
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}", b'{"issuance": 5}', b"\xff\xfe"])
 async def test_what_is_no_confirmation_is_a_dead_letter(harness: Harness, value: bytes | None) -> None:
-    """Somebody else wrote to the topic; nothing is asked."""
+    """Another program wrote to the topic; nothing is queried."""
     record = harness.record(value, key=b"k", topic=TOPICS.confirmations)
     with pytest.raises(Unreadable) as caught:
         await harness.confirm.prepare(record)

@@ -1,7 +1,7 @@
-"""Every row of the contract's section on confirming (section 6), over real sockets: what is told of an issuance.
+"""Every row of the contract's section on confirming (section 6), over real sockets: the events of an issuance.
 
-As `test_submit_on_the_wire`, with the real confirm story: whatever happens to its questions, an issuance is told as
-issued or failed only when ECTicket said so, and nothing is ever issued again.
+As `test_submit_on_the_wire`, with the real confirm story: whatever happens to its queries, an issuance is published as
+issued or failed only if ECTicket said so, and nothing is ever issued again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def _submitted(wire: Wired, order_id: str = "A-1", **content: object) -> R
 
 
 async def _to_its_end(wire: Wired, confirmation: Record) -> tuple[OrderEvents, list[float]]:
-    """All that is told of an issuance, and when it was asked about, in seconds since the story began."""
+    """All events of an issuance, and the times of its queries, in seconds since the start."""
     published, times = await wire.harness.await_result(confirmation)
     while published.confirmations:
         following = published.confirmations.pop()
@@ -102,7 +102,7 @@ async def test_status_2_is_failed_with_its_remark() -> None:
 
 @pytest.mark.parametrize("what", NO_GOOD_ANSWER)
 async def test_everything_else_is_asked_again(what: str) -> None:
-    """Nothing is told of it; the next good answer is."""
+    """Nothing is published; the next good answer is."""
     async with wired(limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         confirmation = await _submitted(wire)
         _job(wire, ISSUED)
@@ -119,7 +119,7 @@ async def test_everything_else_is_asked_again(what: str) -> None:
 async def test_what_is_refused_before_execution_is_asked_again_when_its_time_has_come(
     answers: Answers, seconds: float
 ) -> None:
-    """No question reaches ECTicket before, and nothing is told: delayed, too, is told only after a question."""
+    """No query reaches ECTicket before, and nothing is published: `delayed`, too, follows only a query."""
     async with wired() as wire:
         confirmation = await _submitted(wire)
         _job(wire, ISSUED)
@@ -133,7 +133,7 @@ async def test_what_is_refused_before_execution_is_asked_again_when_its_time_has
 
 
 async def test_a_refused_connect_is_asked_again() -> None:
-    """Nobody listens for a while."""
+    """The port is closed for a while."""
     async with RawServer() as server:
         port = int(server.url.rpartition(":")[2])
         async with wired(base_url=server.url) as wire:
@@ -154,7 +154,7 @@ async def test_a_refused_connect_is_asked_again() -> None:
 
 
 async def test_trans_code_for_all_holds_the_merchants_questions_back_until_it_is_over() -> None:
-    """Two different questions are refused: the breaker opens, nobody is parked, and all are issued afterwards."""
+    """Two different queries are refused: the breaker opens, none is parked, and all are issued afterwards."""
     async with wired() as wire:
         orders = [f"A-{number}" for number in range(5)]
         confirmations = [await _submitted(wire, order_id) for order_id in orders]
@@ -198,7 +198,7 @@ async def test_one_merchants_lock_out_does_not_hold_anothers_questions_back() ->
 
 
 async def test_a_maintenance_is_a_delay_and_no_failure() -> None:
-    """For two hours every question is answered with RtnCode ≠ 1: delayed is told once, then issued."""
+    """For two hours every query is answered with RtnCode ≠ 1: `delayed` is published once, then `issued`."""
     async with wired() as wire:
         confirmation = await _submitted(wire)
         _job(wire, ISSUED)

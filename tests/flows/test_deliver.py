@@ -38,7 +38,7 @@ BUSY = DeliveryAttempt(outcome=DeliveryOutcome.FAILED, reason="was busy", pause_
 
 
 class Chat:
-    """A sink that answers as it is told, the last answer for ever; implements `flows.deliver.CallsSink`."""
+    """A sink with given answers, the last one for ever; implements `flows.deliver.SinkCaller`."""
 
     name = "chat"
     plugin = "ours"
@@ -53,7 +53,7 @@ class Chat:
 
 
 class Counted:
-    """Writes down what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -69,7 +69,7 @@ class Counted:
 
 
 class Simulator:
-    """The stage of one sink, driven as the engine drives it, by a clock that nobody waits for."""
+    """The stage of one sink, driven as the engine drives it, by a clock that the test moves."""
 
     def __init__(self, *answers: DeliveryAttempt, **retry_policy: float) -> None:
         self.clock = Clock()
@@ -130,7 +130,7 @@ def event_record(number: int = 1, *, key: bytes | None = b"3085676/T1", value: b
 
 
 def dead_letter_of(outcome: Outcome) -> Record:
-    """The dead letter, and nothing else: no event is told of it."""
+    """The dead letter, and nothing else: no event is published about it."""
     (producer_record,) = outcome.records
     assert producer_record.topic == TOPICS.dead_letters
     return as_record(producer_record)
@@ -191,7 +191,7 @@ async def test_a_delivery_that_fails_is_retried_later_and_later() -> None:
 
 
 async def test_an_event_that_is_never_accepted_is_a_dead_letter_after_a_day() -> None:
-    """With the sink's name, so that it is delivered to that sink again; no order is told as parked."""
+    """With the sink's name, so that it is delivered to that sink again; no order is published as parked."""
     desk = Simulator(FAILED)
 
     outcome, times = await desk.to_the_end(event_record())
@@ -209,10 +209,9 @@ async def test_an_event_that_is_never_accepted_is_a_dead_letter_after_a_day() ->
         "sink": "chat",
         "attempts": str(len(times)),
     }
-    assert header(dead_letter, "ecticket-message") == (
-        f"Sink 'chat' did not take this event: it was answered with HTTP 500 (attempt {len(times)}). Mend the sink or "
-        "its receiver, then deliver the event (`ecticket-adapter dead-letters replay --stage deliver --sink chat`)."
-    )
+    message = header(dead_letter, "ecticket-message")
+    assert f"it was answered with HTTP 500 (attempt {len(times)})" in message
+    assert "`ecticket-adapter dead-letters replay --stage deliver --sink chat`" in message
     origin = [header(dead_letter, f"ecticket-{name}") for name in ("topic", "partition", "offset", "first-seen")]
     assert origin == [TOPICS.issuances, "3", "1", "2026-03-01T04:00:00.000Z"]
     assert header(dead_letter, "ce_id") == "event-1"
@@ -298,7 +297,7 @@ def test_what_may_wait_fits_into_a_commit(offsets: int) -> None:
 
 
 async def test_an_event_that_breaks_the_adapter_is_kept_for_the_sink() -> None:
-    """It can be delivered after all, when the adapter is mended."""
+    """It can be delivered after all, when the adapter is fixed."""
     desk = Simulator()
     for error, reason in ((RuntimeError("王小明"), "internal-error"), (OutcomeTooLarge("too large"), "too-large")):
         dead_letter = dead_letter_of(desk.stage.on_error(event_record(), error, FakeRecordContext(event_record())))

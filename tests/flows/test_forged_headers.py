@@ -1,4 +1,4 @@
-"""Whoever can write a topic can put any header on a record; without the keys none of them steers the adapter.
+"""A program with write access to a topic can put any header on a record; without the keys none steers the adapter.
 
 Each attack goes through the whole submit stage against an ECTicket in memory. What must come of it is what comes of the
 order that the record's value holds.
@@ -103,7 +103,7 @@ def _trusts(harness: Harness) -> list[str]:
     return [trust for _, trust in harness.observer.of("untrusted_headers")]
 
 
-# --- a plan that nobody signed ----------------------------------------------------------------------------------------
+# --- an unsigned plan -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -201,7 +201,7 @@ async def test_a_signed_record_is_what_it_is_on_every_topic(topic: str) -> None:
 
 
 async def test_a_value_that_was_corrected_by_hand_counts() -> None:
-    """A person who mends the value of a dead letter breaks its signature; what it says is then mapped, and queried."""
+    """A person who corrects the value of a dead letter breaks its signature; the value is then mapped, and queried."""
     harness = Harness(MERCHANT)
     harness.ecticket.faults = [LOST_BEFORE]
     later = (await harness.work(harness.order())).deferred_record
@@ -264,7 +264,7 @@ async def test_a_record_holds_how_many_parts_of_its_order_are_done() -> None:
     assert not has_header(published.deferred_record, "ecticket-possibly-sent-at")
 
 
-# --- a time that nobody signed, or a wrong clock ----------------------------------------------------------------------
+# --- an unsigned time, or a wrong clock -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -464,7 +464,7 @@ BROKEN_PLANS = {
 
 @pytest.mark.parametrize("plan", BROKEN_PLANS.values(), ids=BROKEN_PLANS)
 async def test_a_plan_that_no_adapter_could_have_made_is_unreadable(plan: bytes) -> None:
-    """Nothing is sent, and a person decides; the letter keeps the plan."""
+    """Nothing is sent, and a person decides; the dead letter keeps the plan."""
     harness = Harness(MERCHANT, OTHER_MERCHANT)
 
     published = await _resumed(harness, plan)
@@ -593,7 +593,7 @@ async def test_a_graver_parking_of_the_same_record_has_another_id() -> None:
 
 
 async def test_two_dead_letters_of_one_order_have_two_ids() -> None:
-    """Each part is parked in a sitting of its own, for the same reason; readers must hear of both."""
+    """Each part is parked in a run of its own, for the same reason; readers must get both events."""
     harness = Harness(MERCHANT, policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.faults = [LOST_BEFORE, LOST_BEFORE]
     later = (await harness.work(harness.order(line(), line("SPA", 1, **SERIAL)))).deferred_record
@@ -611,7 +611,7 @@ async def test_two_dead_letters_of_one_order_have_two_ids() -> None:
 
 
 async def test_a_dead_letter_without_a_valid_signature_is_replayed_as_an_ordinary_order() -> None:
-    """A replay signs what it writes; a forged letter on the topic does not become a signed plan by that."""
+    """A replay signs what it writes; a forged dead letter on the topic does not become a signed plan by that."""
     harness = Harness(MERCHANT)
     dead_letter = with_headers(
         (await harness.work(harness.record(harness.order().value))).confirmations[0], ("ecticket-stage", b"submit")

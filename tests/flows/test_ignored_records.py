@@ -130,7 +130,7 @@ async def test_after_a_crash_under_another_mapping_it_is_unresolved(harness: Har
 
 
 async def test_a_record_marked_possibly_sent_is_not_ignored(harness: Harness) -> None:
-    """Whoever wrote the header, it counts in the safe direction."""
+    """The header counts in the safe direction, even unsigned."""
     record = with_headers(harness.record(_value("cancelled")), ("ecticket-possibly-sent-at", b"2026-03-01T00:00:00Z"))
 
     assert (await harness.work(record)).reason == "unresolved"

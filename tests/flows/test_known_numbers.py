@@ -47,7 +47,7 @@ def test_confirmed_numbers_come_first_and_of_each_group_the_wanted_kind(kind: Tr
 
 
 def test_what_is_not_known_while_another_is_is_never_queried_again() -> None:
-    """QueryIssueResult works, so the number is gone, or never was; whoever names it once more is not believed."""
+    """QueryIssueResult works, so the number is gone, or never was; it is not accepted again."""
     known = KnownNumbers()
     known.confirmed(MERCHANT, number("GONE"))
     known.note(MERCHANT, number("FORGED"))

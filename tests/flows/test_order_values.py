@@ -444,7 +444,7 @@ def test_a_whole_surrogate_pair_is_an_emoji() -> None:
 
 
 def test_defaults_are_as_before() -> None:
-    """Absent or null: left to the lines' dates, a pickup voucher, nobody's customer."""
+    """Absent or null: left to the lines' dates, a pickup voucher, no customer."""
     order = parse_order_paid(_bytes({**LEAST, "immediate": None}), (), None)
 
     assert order.immediate is None

@@ -1,4 +1,4 @@
-"""Orders in the published examples become tickets, and events of orders are told as their examples show."""
+"""Orders in the published examples become tickets, and events of orders are published as their examples show."""
 
 from __future__ import annotations
 

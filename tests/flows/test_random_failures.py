@@ -1,9 +1,9 @@
-"""Everything that can go wrong goes wrong at once, at random: whatever happens, the books agree in the end.
+"""Everything that can go wrong goes wrong at once, at random: whatever happens, events and tickets agree in the end.
 
-The other tests of this room tell one story each; here an order of up to three parts lives through lost answers, late
-effects, refusals, maintenances, silences, an open breaker and dying processes, against a server that issues a repeated
-number again. What it does is bounded only where the contract's promise is: an effect is visible before the waiting time
-is over.
+The other tests of this package have one scenario each; here an order of up to three parts lives through lost answers,
+late effects, refusals, maintenances, silences, an open breaker and dying processes, against a server that issues a
+repeated number again. What it does is bounded only where the contract's promise is: an effect is visible before the
+waiting time is over.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RandomOrder:
     async def _run(
         self, record: Record, fenced: datetime | None, mapping_changed: bool, chance: random.Random
     ) -> OrderEvents | None:
-        """One sitting; None: the process dies at one of its sends, or when all is done and nothing is committed."""
+        """One run; None: the process dies at one of its sends, or when all is done and nothing is committed."""
         dies = self.crashes > 0 and chance.random() < 0.3
         self.crashes -= dies
         at_send = chance.choice((0, 1, 2, None)) if dies else None
@@ -89,7 +89,7 @@ class RandomOrder:
             ecticket.breaker_until = self.harness.clock() + timedelta(seconds=chance.choice((1, 100, 1_800)))
 
     def disagreements(self) -> list[str]:
-        """What was told and is not so, or is so and was not told."""
+        """Events that are wrong, and facts without an event."""
         tickets = self.harness.ecticket.tickets
         wrong = [f"{number} was issued {times} times" for number, times in tickets.items() if times > 1]
         settled = []
@@ -97,19 +97,19 @@ class RandomOrder:
             if event.type in ("submitted", "failed"):
                 settled.append(event.data["part"])
                 if tickets[str(event.data["trade_no"])] != (event.type == "submitted"):
-                    wrong.append(f"told as {event.type}, with {tickets[str(event.data['trade_no'])]} issuances")
+                    wrong.append(f"published as {event.type}, with {tickets[str(event.data['trade_no'])]} issuances")
         for dead_letter in self.published.dead_letters:
             for handed_off in plan_of(dead_letter).parts:
                 settled.append(handed_off.part.number)
                 if header(dead_letter, "ecticket-reason") != "unresolved" and tickets[handed_off.part.trade_no.value]:
-                    wrong.append("tickets exist, and nobody is told that they may")
+                    wrong.append("tickets exist, and no dead letter says that they may")
         if sorted(map(str, settled)) != [str(number) for number in range(1, self.parts + 1)]:
             wrong.append(f"parts {settled} of {self.parts} have ended")
         return wrong
 
 
 async def test_after_random_failures_events_and_tickets_agree() -> None:
-    """Every part ends once, as what it is told to be, and no number is issued twice."""
+    """Every part ends once, as its event says, and no number is issued twice."""
     ends: Counter[str] = Counter()
     for seed in range(100):
         day = RandomOrder(seed)

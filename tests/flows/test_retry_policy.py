@@ -54,7 +54,7 @@ def test_half_of_a_wait_is_chance() -> None:
         (DAY, MIN_RETRY_SECONDS - 10, 10.0),  # it was old when it was first tried
         (30 * DAY, 0.0, 300.0),
         (30 * DAY, MIN_RETRY_SECONDS, None),
-        (0.0, DAY, 300.0),  # a clock that is wrong gives nobody up early
+        (0.0, DAY, 300.0),  # a wrong clock gives no event up early
     ],
 )
 def test_an_event_is_given_up_when_its_time_is_over(published_ago: float, tried_for: float, wait: float | None) -> None:
@@ -63,7 +63,7 @@ def test_an_event_is_given_up_when_its_time_is_over(published_ago: float, tried_
 
 
 def test_a_short_retry_time_is_short_for_old_events_too() -> None:
-    """Whoever sets a minute does not wait for an hour."""
+    """With a setting of one minute, no event waits for an hour."""
     assert seconds_until_again(5, published_ago=DAY, tried_for=60, give_up_after_seconds=60) is None
     assert seconds_until_again(5, published_ago=DAY, tried_for=50, give_up_after_seconds=60) == 10
 

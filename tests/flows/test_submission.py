@@ -1,4 +1,4 @@
-"""One sitting over an order's parts: what is done for each turn, and what is made of what came."""
+"""One run over an order's parts: what each step does, and what becomes of the results."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def parts_of(*item_numbers: str | None) -> tuple[Part, ...]:
 
 
 def planned(*parts: Part, **past: object) -> list[PartState]:
-    """Parts at the beginning of a sitting at noon, all with the same past."""
+    """Parts at the beginning of a run at noon, all with the same history."""
     shared = PartHistory(**past)  # type: ignore[arg-type]  # a test names the facts
     return [initial_state(part, first_seen_at=NOON, history=shared) for part in parts]
 
@@ -65,7 +65,7 @@ def _merchant(merchant_id: str, known_trade_no: str | None = None) -> Merchant:
 
 
 class Table:
-    """A sitting, and what it sits at."""
+    """A run and its parts."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Table:
 
 
 async def test_all_parts_leave_in_their_order() -> None:
-    """Whoever was ready first; the ends are told by part."""
+    """The first ready one; the results are listed by part."""
     table = Table(planned(*parts_of("A", "B", "C")))
     table.ecticket.faults = [LOST_BEFORE, None, REFUSED]
 
@@ -439,7 +439,7 @@ class MakesThem(FakeEcticket):
 
 
 async def test_a_code_that_unknown_numbers_do_not_have_is_doubt_about_another_plan() -> None:
-    """Nothing is sent, and a later sitting asks again."""
+    """Nothing is sent, and a later run queries again."""
     (part,) = parts_of("A")
     states = planned(part, possibly_sent_since=LONG_AGO)
     table = Table(states, unverified=Unverified(mapping_changed=True), candidates=others_of(part), ecticket=MakesThem)

@@ -182,7 +182,7 @@ async def test_asking_first_is_a_setting() -> None:
 
 
 async def test_a_second_record_of_an_issued_order_issues_nothing(harness: Harness) -> None:
-    """ECPay refuses the number; the same facts are told again, with the same ids."""
+    """ECPay refuses the number; the same facts are published again, with the same ids."""
     harness.ecticket.refuses_repeats = True
     first = await harness.work(harness.order(*THREE_PARTS))
 
@@ -214,7 +214,9 @@ async def test_a_second_record_that_is_mapped_to_more_parts_buys_none_of_them(ha
 
 
 async def test_a_second_record_buys_nothing_besides_when_its_answer_is_lost(harness: Harness) -> None:
-    """Nothing of it is sent when its first number is known: a lost answer could not tell it from our own."""
+    """Nothing of it is sent when its first number is known: after a lost answer it could not be distinguished from our
+    own.
+    """
     harness.ecticket.refuses_repeats = True
     await harness.work(harness.order())
     harness.ecticket.faults = [LOST_AFTER]
@@ -263,7 +265,7 @@ async def test_a_second_record_in_the_hands_of_a_process_that_ends_can_buy_what_
 
 
 async def test_a_second_record_under_another_number_is_another_purchase(harness: Harness) -> None:
-    """What remains: only the number tells ECTicket, and so us, that an order came before."""
+    """What remains: only by the number can ECTicket, and so the adapter, recognise an earlier order."""
     harness.ecticket.refuses_repeats = True
     await harness.work(harness.order())
 
@@ -338,7 +340,7 @@ async def test_a_refused_order_is_handed_off_with_all_that_is_known(harness: Har
 
 
 async def test_refused_and_yet_taken_in_is_recovered(harness: Harness) -> None:
-    """A refusal may come after the effect; whoever asks finds out."""
+    """A refusal may come after the effect; a query shows it."""
     harness.ecticket.faults = [REFUSED_AFTER]
     harness.ecticket.visible_after = 300
 
@@ -505,7 +507,7 @@ async def test_an_answer_lost_before_the_effect_is_sent_again_on_full_evidence_o
 
 
 async def test_an_effect_that_comes_late_is_found_before_it_is_sent_again(harness: Harness) -> None:
-    """ECTicket creates received orders in a job; until it has run, nobody knows the number."""
+    """ECTicket creates received orders in a job; until it has run, queries do not know the number."""
     harness.ecticket.faults = [LOST_AFTER]
     harness.ecticket.visible_after = 590
 
@@ -614,7 +616,7 @@ async def test_an_open_breaker_counts_no_attempts(harness: Harness) -> None:
 
 
 async def test_a_lock_out_counts_no_attempts(harness: Harness) -> None:
-    """HTTP 403: refused before execution, so nothing was sent; as told, and not before."""
+    """HTTP 403: refused before execution, so nothing was sent; sent again at the given time, and not before."""
     harness.ecticket.locked_out_until = NOON + timedelta(minutes=30)
 
     published = await harness.work(harness.order())
@@ -661,7 +663,7 @@ async def test_a_lock_out_without_an_end_is_looked_at_each_hour(harness: Harness
 
 
 async def test_each_of_several_merchants_has_a_bulkhead_of_its_own() -> None:
-    """One that is alone has none, and so every place; those that are not configured share one."""
+    """A single merchant has none, and so every slot; those that are not configured share one."""
     alone, several = Harness(MERCHANT), Harness(MERCHANT, OTHER_MERCHANT)
 
     async def bulkhead(harness: Harness, merchant_id: str) -> object:
@@ -714,7 +716,7 @@ async def test_an_envelope_that_is_refused_alone_is_dead_lettered(harness: Harne
 
 
 async def test_an_envelope_that_is_refused_with_the_control_is_not_the_orders_fault(harness: Harness) -> None:
-    """Then settings or clock are wrong: everything waits, and nobody is blamed."""
+    """Then settings or clock are wrong: everything waits, and no order is parked."""
     harness.ecticket.always = NOT_ACCEPTED
     harness.ecticket.silent = True
 
@@ -761,7 +763,7 @@ async def test_a_refusal_in_front_does_not_stop_the_parts_behind(harness: Harnes
 
 
 async def test_parts_that_are_parked_show_how_many_were_done() -> None:
-    """ "`parts_done`": the order is partly issued, and whoever looks at it must know."""
+    """ "`parts_done`": the order is partly issued, and the person who handles it must know."""
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.faults = [None, LOST_BEFORE, LOST_BEFORE]
     first = await harness.work(harness.order(*THREE_PARTS))
@@ -795,7 +797,7 @@ async def test_parts_parked_for_several_reasons_show_the_gravest() -> None:
 
 
 async def test_a_lost_lease_passes_through_with_nothing_written(harness: Harness) -> None:
-    """The partition may be somebody else's, and so may the order."""
+    """The partition may have another owner, and so may the order."""
     with pytest.raises(LeaseLost):
         await harness.work(harness.order(), lost_after=0)
 

@@ -1,4 +1,4 @@
-"""Orders that an earlier process may have sent, or that were replayed: asked about before anything else is done.
+"""Orders that an earlier process may have sent, or that were replayed: queried before anything else is done.
 
 Contract, section 4, "Possibly sent" and "Plan"; decision 0002.
 """
@@ -50,7 +50,7 @@ async def test_after_a_crash_a_known_order_is_recovered_and_nothing_is_sent(harn
 
 
 async def test_after_a_crash_an_unknown_order_waits_with_its_plan() -> None:
-    """Mapped once to learn its number, and never again; sent under it once it is proven that nobody had sent it."""
+    """Mapped once to learn its number, and never again; sent under it once it is proven that it was never sent."""
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
 
@@ -134,7 +134,7 @@ async def test_after_a_crash_what_no_mapping_knows_is_still_skipped() -> None:
 
 
 async def test_after_a_crash_under_another_mapping_what_cannot_be_planned_is_unresolved() -> None:
-    """The mapping of then may have known it, so tickets may exist, and nobody knows under which number."""
+    """The mapping of then may have known it, so tickets may exist, under an unknown number."""
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
     record = harness.order(line("a pair of shoes"))
@@ -273,7 +273,7 @@ EXPIRED = (line(), line("SPA", 1, **{**SERIAL, "voucher": "gift", "expire_date":
 """Two parts, of which the second is a gift that expires on the first day."""
 
 
-@pytest.mark.parametrize("known_at_once", [True, False], ids=["in the same sitting", "in an earlier one"])
+@pytest.mark.parametrize("known_at_once", [True, False], ids=["in the same run", "in an earlier one"])
 async def test_after_a_crash_a_part_that_breaks_rules_next_to_a_known_one_is_unresolved(
     harness: Harness, known_at_once: bool
 ) -> None:
@@ -337,7 +337,9 @@ def _others_asked(harness: Harness, *todays: str) -> Counter[str]:
 async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_bought(
     harness: Harness, part: int, kind: TradeNoKind
 ) -> None:
-    """Two parts were sent and the second arrived; today's mapping makes one. A person is told which number exists."""
+    """Two parts were sent and the second arrived; today's mapping makes one. The dead letter names the number that
+    exists.
+    """
     harness.ecticket.has(derived(part=part), kind)
 
     published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
@@ -377,7 +379,7 @@ async def test_after_a_crash_under_the_same_mapping_no_other_number_is_asked_abo
 async def test_after_a_crash_an_order_with_a_number_of_its_own_may_have_been_sent_under_derived_ones(
     harness: Harness,
 ) -> None:
-    """Whoever parsed it then saw none."""
+    """The version that parsed it then saw none."""
     harness.ecticket.has(derived())
 
     published = await harness.run(harness.order(trade_no="PAY1"), possibly_sent_since=NOON, fingerprint_changed=True)
@@ -388,7 +390,7 @@ async def test_after_a_crash_an_order_with_a_number_of_its_own_may_have_been_sen
 
 
 async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_under_another_plan() -> None:
-    """ "Nothing was sent" would be told of an order that has tickets."""
+    """Otherwise "nothing was sent" would be published about an order that has tickets."""
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
     harness.ecticket.has(derived(part=2))
@@ -409,7 +411,7 @@ async def test_after_a_crash_neither_skipping_nor_field_rules_pass_over_tickets_
 async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from_being_settled(
     harness: Harness,
 ) -> None:
-    """One answer in seven is lost: each is asked for again, and the sitting still gets through dozens of questions."""
+    """One answer in seven is lost: each query is repeated, and the run still gets through dozens of queries."""
     harness.ecticket.every_lost = 7
 
     published = await harness.run(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
@@ -419,7 +421,7 @@ async def test_after_a_crash_lost_answers_do_not_keep_another_plans_numbers_from
 
 
 async def test_after_a_crash_another_plans_number_that_cannot_be_asked_about_holds_the_order_back() -> None:
-    """Silence is no "not known": it waits, begins anew in a later sitting, and is at last given up."""
+    """Silence is no "not known": the order waits, starts again in a later run, and is finally given up."""
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=3_600))
     harness.ecticket.silent_about = {derived(part=7)}
     published = await harness.work(harness.order(), possibly_sent_since=NOON, fingerprint_changed=True)
@@ -480,7 +482,7 @@ async def test_after_a_crash_an_order_is_asked_about_again_when_other_plans_took
 
 
 async def test_after_a_crash_twenty_parts_are_verified_although_answers_are_slow(harness: Harness) -> None:
-    """Asking about all takes two minutes here: what was proven stays so, and is asked about anew before it is sent."""
+    """Querying all takes two minutes here: what was proven stays so, and is queried again before it is sent."""
     harness.ecticket.seconds = 1.5
     record = harness.order(*[line(f"VQT{number:05}", 100) for number in range(20)])
 
@@ -543,7 +545,7 @@ async def test_a_replayed_order_that_is_parked_again_is_another_fact() -> None:
 
 
 async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unverified() -> None:
-    """It was parked before it had one; nobody knows under which mapping it may have been sent."""
+    """It was parked before it had one; the mapping under which it may have been sent is unknown."""
     maps = Maps()
     maps.error = KeyError("x")
     harness = Harness(plugins={"shop": maps})
@@ -558,7 +560,9 @@ async def test_a_replayed_order_without_a_plan_is_mapped_again_and_unverified() 
 
 
 async def test_a_replay_does_not_skip_the_rest_of_an_order_that_is_partly_issued() -> None:
-    """Skipped means that nothing was sent: beside a part that was told as submitted a person decides about the rest."""
+    """Skipped means that nothing was sent: beside a part that was published as submitted a person decides about the
+    rest.
+    """
     maps = Maps()
     harness = Harness(plugins={"shop": maps})
     maps.skip = Skip("sold at the door")

@@ -1,7 +1,7 @@
 """Every row of the contract's table of submitting (section 4), over real sockets: what becomes of the order.
 
 The real provider calls a server that misbehaves, and the real submit story decides; only Kafka and the passing of hours
-are played. Each row holds what is told, what is deferred and whether as possibly sent, how often Issue was called, and
+are simulated. Each row holds the events, what is deferred and whether as possibly sent, how often Issue was called, and
 that tickets were issued once.
 """
 
@@ -44,7 +44,7 @@ def _is_marked_possibly_sent(published: OrderEvents) -> bool:
 
 
 async def _once(wire: Wired, published: OrderEvents, *, recovered: bool) -> None:
-    """The order was told as submitted, and ECTicket issued once."""
+    """The order was published as submitted, and ECTicket issued once."""
     assert published.types == ["submitted"]
     assert published.event("submitted").data["recovered"] is recovered
     assert len(published.confirmations) == 1
@@ -82,7 +82,7 @@ async def test_a_keep_alive_that_the_server_closed_costs_nothing() -> None:
 
 
 async def test_a_refused_connect_is_retried_later_as_never_sent() -> None:
-    """Again with back-off, then deferred; once somebody listens the order is sent, and asked about never."""
+    """Again with back-off, then deferred; once the port is open the order is sent, and never queried."""
     port = unused_port()
     async with wired(base_url=f"http://127.0.0.1:{port}") as wire:
         published = await wire.harness.work(wire.harness.order())
@@ -100,7 +100,7 @@ async def test_a_refused_connect_is_retried_later_as_never_sent() -> None:
 
 
 async def test_an_order_that_could_not_be_sent_for_a_day_is_given_up_as_never_sent() -> None:
-    """Nobody listens: `gave-up`, which says that there are no tickets."""
+    """The port is closed: `gave-up`, which says that there are no tickets."""
     policy = SubmitPolicy(give_up_after_seconds=600)
     async with wired(base_url=f"http://127.0.0.1:{unused_port()}", policy=policy) as wire:
         published = await wire.harness.run(wire.harness.order())
@@ -133,7 +133,7 @@ async def test_a_name_that_does_not_resolve_is_retried_later_as_never_sent(monke
 
 
 async def test_a_connect_that_times_out_is_retried_later_as_never_sent() -> None:
-    """Somebody picks up and says nothing: the TLS handshake never ends."""
+    """The server accepts the connection and sends nothing: the TLS handshake never ends."""
     async with RawServer() as mute:
         hasty = replace(LIMITS, connect_timeout_seconds=0.1)
         async with wired(base_url=mute.url.replace("http:", "https:"), limits=hasty) as wire:
@@ -235,7 +235,7 @@ async def test_what_is_refused_before_execution_is_sent_when_its_time_has_come(
 
 
 async def test_a_throttled_query_waits_for_its_retry_after_too() -> None:
-    """In doubt, and the query is answered with 429: nobody asks again before its time."""
+    """In doubt, and the query is answered with 429: no query is sent before that time."""
     async with wired() as wire:
         wire.ecticket.faults = [Fault(IN_DOUBT["reset before the answer"], effect=True)]
         wire.ecticket.query_faults = [Fault(expected(status=429, Retry_After="900"))]
@@ -287,7 +287,7 @@ async def test_an_envelope_that_is_not_accepted_is_sent_again_later(answers: Ans
 
 @pytest.mark.parametrize("answers", NOT_ACCEPTED.values(), ids=list(NOT_ACCEPTED))
 async def test_an_order_that_stays_alone_with_it_is_dead_lettered(answers: Answers) -> None:
-    """The control query is fine, so it is this order's content; nobody else is held up."""
+    """The control query is fine, so it is this order's content; other orders are not held up."""
     async with wired(policy=SubmitPolicy(attempts=3)) as wire:
         wire.ecticket.always = Fault(answers)
         published = await wire.harness.run(wire.harness.order())
@@ -301,7 +301,7 @@ async def test_an_order_that_stays_alone_with_it_is_dead_lettered(answers: Answe
 
 
 async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_accepted() -> None:
-    """Two different orders are refused: no third is tried, nobody is parked, and all are sent when it is over."""
+    """Two different orders are refused: no third is tried, none is parked, and all are sent when it is over."""
     async with wired(policy=SubmitPolicy(attempts=2)) as wire:
         harness = wire.harness
         wire.ecticket.for_all = Fault(trans_code(0))
@@ -326,7 +326,7 @@ async def test_trans_code_for_all_opens_the_breaker_until_the_control_query_is_a
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("what", EVERYTHING_UNCLEAR)
 async def test_in_doubt_and_known_is_recovered(what: str, kind: TransportKind) -> None:
-    """The call had its effect and its answer was no good: asked about at once, told as submitted, sent once."""
+    """The call had its effect and its answer was no good: queried at once, published as submitted, sent once."""
     async with wired(kind=kind, limits=IMPATIENT if what in TOO_LATE else LIMITS) as wire:
         wire.ecticket.faults = [Fault(EVERYTHING_UNCLEAR[what], effect=True)]
 
@@ -353,7 +353,7 @@ async def test_in_doubt_and_not_known_is_issued_again_under_the_same_number_afte
 
 
 async def test_a_server_that_does_not_even_read_leaves_a_doubt() -> None:
-    """Bytes were sent, and nobody took them from the wire (write time-out): the same as no answer."""
+    """Bytes were sent, and the server did not read them (write time-out): the same as no answer."""
     async with wired(limits=IMPATIENT) as wire:
         wire.server.deaf = True
         submission = asyncio.create_task(wire.harness.work(wire.harness.order()))
@@ -387,7 +387,7 @@ async def test_a_question_without_a_good_answer_changes_nothing(what: str) -> No
 
 
 async def test_a_doubt_that_is_not_settled_for_a_day_is_unresolved() -> None:
-    """ECTicket is silent: never called failed, never sent again, and a person is told that tickets may exist."""
+    """ECTicket is silent: never called failed, never sent again, and the dead letter says that tickets may exist."""
     async with wired(policy=SubmitPolicy(give_up_after_seconds=3_600)) as wire:
         wire.ecticket.always = Fault(IN_DOUBT["HTTP 500"], effect=True)
         wire.ecticket.query_faults = [Fault(IN_DOUBT["HTTP 500"])] * 10_000
@@ -399,8 +399,8 @@ async def test_a_doubt_that_is_not_settled_for_a_day_is_unresolved() -> None:
         assert wire.issue_calls == 1
 
 
-async def test_an_answer_about_another_number_is_nobodys() -> None:
-    """A refusal that names another number is no refusal of this order: it is asked about, and not told as failed."""
+async def test_an_answer_about_another_number_is_no_answer() -> None:
+    """A refusal that names another number is no refusal of this order: it is queried, and not published as failed."""
     async with wired() as wire:
         other = about(RtnCode=2, MerchantTradeNo="CBX999")
         wire.ecticket.faults = [Fault(other, effect=True)]

@@ -53,7 +53,7 @@ from flows.harness import SERIAL, THREE_PARTS, Harness, described, line, plan_of
 async def test_a_poison_record_is_a_dead_letter(
     harness: Harness, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
-    """Told without an order id, under the record's own coordinates; the record stays as it came."""
+    """Published without an order id, under the record's own coordinates; the record stays unchanged."""
     record = with_headers(harness.record(value, key=b"k"), *headers)
 
     published = await harness.work(record)
@@ -114,7 +114,7 @@ async def test_the_only_merchant_need_not_be_named() -> None:
 
 @pytest.mark.parametrize(("name", "published"), [("AB\ud800", "AB?"), ("券" * 2_000_000, "券" * 255)])
 async def test_a_name_that_cannot_be_published_costs_no_event(name: str, published: str) -> None:
-    """It decides nothing; but the tickets are bought before they are told."""
+    """It decides nothing; but the tickets are bought before the event is published."""
 
     class Names:
         @hookimpl
@@ -147,7 +147,7 @@ async def test_an_order_id_that_cannot_be_published_is_detected_before_anything_
 
 
 async def test_one_violation_parks_the_whole_order(harness: Harness) -> None:
-    """All violations of all parts are told at once, and nothing is sent, though two of three parts are fine."""
+    """All violations of all parts are reported at once, and nothing is sent, though two of three parts are fine."""
     wrong = {**SERIAL, "name": "券", "unit_price": 0}
 
     published = await harness.work(

@@ -72,7 +72,7 @@ async def _issued(harness: Harness, published: OrderEvents) -> OrderEvents:
 
 @pytest.mark.parametrize("trade_no", [N, N.lower()])
 async def test_one_after_the_other(harness: Harness, trade_no: str) -> None:
-    """This process knows whose the number is, and does not even send it; letter case makes no other number."""
+    """This process knows which order has the number, and does not even send it; letter case makes no other number."""
     await _issued(harness, await harness.run(_first(harness)))
 
     _names_both(await harness.run(_second(harness, trade_no)))
@@ -156,7 +156,7 @@ async def test_after_a_restart_a_deferred_record_shows_that_its_order_may_have_s
 
 
 async def test_after_a_crash_neither_of_two_that_may_have_been_sent_is_believed(harness: Harness) -> None:
-    """The process died with both in hand: nobody can say whose the tickets are."""
+    """The process died with both in hand: it is unknown whose the tickets are."""
     harness.ecticket.has(N)
     records = [_first(harness), _second(harness)]
     harness.ecticket.seconds = 0.0
@@ -346,7 +346,7 @@ async def test_a_confirmation_after_a_restart_is_compared_with_the_tail(harness:
 
 
 async def test_a_recovered_issuance_is_confirmed(harness: Harness) -> None:
-    """Nobody else has its number."""
+    """No other order has its number."""
     harness.ecticket.faults = [LOST_AFTER]
     published = await harness.run(harness.order())
     harness.use()
@@ -359,7 +359,7 @@ async def test_a_recovered_issuance_is_confirmed(harness: Harness) -> None:
 
 
 def test_the_message_names_what_to_do() -> None:
-    """It names the commands that look the number up and close the letter, and no customer."""
+    """It names the commands that look the number up and close the dead letter, and no customer."""
     harness = _harness()
     asyncio.run(harness.run(_first(harness)))
     published = asyncio.run(harness.run(_second(harness)))

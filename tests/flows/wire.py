@@ -54,7 +54,7 @@ class Reply:
     def sealed(self, payload: Mapping[str, object] | None, *, trans_code: int = 1) -> bytes:
         """Another answer to the same merchant."""
         at = int(NOON.timestamp())
-        return seal_response(payload, self.merchant, timestamp=at, trans_code=trans_code, trans_msg="told so")
+        return seal_response(payload, self.merchant, timestamp=at, trans_code=trans_code, trans_msg="as requested")
 
 
 Answers = Callable[[Visit, Reply], Awaitable[None]]

@@ -1,7 +1,7 @@
-"""The whole house for one test: topics, an ECTicket, and adapters as processes of their own, started as in a pod.
+"""The whole system for one test: topics, an ECTicket, and adapters as separate processes, started as in a pod.
 
-Everything has names of its own, so that tests neither meet nor depend on an empty broker. `end` stops every process and
-then looks for customers' data and keys wherever they must not be: in each process's log, its metrics, and every event.
+All names are unique, so tests neither collide nor need an empty broker. `end` stops every process and then searches for
+customers' data and keys where they must not be: in each process's log, its metrics, and every event.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TESTS = Path(__file__).parent.parent
 RUN = (sys.executable, "-m", "adapter", "run")
 PARTITIONS = 4
 NO_TLS = ssl.create_default_context()
-NOT_PUBLISHED = " is at ECTicket and was never told as submitted"
+NOT_PUBLISHED = " is at ECTicket and was never published as submitted"
 SANDBOX = SandboxSettings(port=0, job_seconds=0.5)
 
 QUICK: Mapping[str, str] = {
@@ -59,7 +59,7 @@ QUICK: Mapping[str, str] = {
     "confirm.query_interval_seconds": "0.5",
     "shutdown.grace_seconds": "8",
 }
-"""Minutes made seconds, all by about the same factor: the sandbox's lags stay shorter than what waits for them.
+"""Minutes become seconds, all by about the same factor: the sandbox's delays stay shorter than the waiting times.
 
 Less than 6 s of session time-out is refused by a broker that does not say otherwise, as the local one does.
 """
@@ -67,7 +67,7 @@ Less than 6 s of session time-out is refused by a broker that does not say other
 
 @dataclass(slots=True)
 class Worker:
-    """One adapter process, and the door through which it alone reaches ECTicket."""
+    """One adapter process, and its own endpoint of ECTicket."""
 
     name: str
     log: Path
@@ -78,7 +78,7 @@ class Worker:
 
     @property
     def on_the_wire(self) -> int:
-        """Its calls that ECTicket is answering right now."""
+        """The number of its calls that ECTicket is answering now."""
         return len(self.endpoint._state.tasks)
 
     async def get(self, path: str) -> httpx.Response:
@@ -162,7 +162,7 @@ class Cluster:
     async def start(self, *, ready: bool = True, **changes: str) -> Worker:
         """Start one more adapter; `changes` are settings, dots written as `__`."""
         endpoint = RunningSandbox(self.sandbox.settings)
-        endpoint._simulator = self.sandbox._simulator  # one ECTicket, a door for each worker
+        endpoint._simulator = self.sandbox._simulator  # one ECTicket, an endpoint for each worker
         self._endpoints.append(await endpoint.__aenter__())
         name = f"worker-{len(self._endpoints)}"
         (port,) = free_ports(1)
@@ -253,10 +253,10 @@ class Cluster:
                 else:
                     return producer
 
-    # --- the books ---------------------------------------------------------------------------------------------------
+    # --- the results -------------------------------------------------------------------------------------------------
 
     async def all_delivered(self, *, seconds: float) -> None:
-        """Wait until the end of every order has been told, and then until nothing more comes."""
+        """Wait until the final events of every order are there, and then until no more come."""
         left = list(self.refs)
 
         def ended() -> bool:
@@ -270,7 +270,7 @@ class Cluster:
         await self.reader.quiet(1.0)
 
     def disagreements(self) -> list[str]:
-        """Every sentence that should not be true of what was told and what ECTicket has."""
+        """One sentence for each disagreement between the events and ECTicket's issuances."""
         return [*self.event_log.disagreements(self.refs), *self._against_the_sandbox()]
 
     def _against_the_sandbox(self) -> list[str]:
@@ -286,15 +286,17 @@ class Cluster:
         issued = {(str(e.data["merchant_id"]), str(e.number)) for e in self.event_log.events if e.type == "issued"}
         wrong += [f"{number}{NOT_PUBLISHED}" for _, number in sorted(there - submitted_numbers)]
         wrong += [
-            f"{number} was told as submitted and is not at ECTicket" for _, number in sorted(submitted_numbers - there)
+            f"{number} was published as submitted and is not at ECTicket"
+            for _, number in sorted(submitted_numbers - there)
         ]
         wrong += [
-            f"{number} was told as issued and never as submitted" for _, number in sorted(issued - submitted_numbers)
+            f"{number} was published as issued and never as submitted"
+            for _, number in sorted(issued - submitted_numbers)
         ]
         return wrong
 
     async def uncommitted(self) -> list[str]:
-        """Records of the adapter's inputs that its groups have not committed, by place."""
+        """Records of the adapter's inputs that its groups have not committed, by partition."""
         inputs = {"submit": ("orders_paid", "orders_deferred"), "confirm": ("confirmations",)}
         return [
             left
@@ -392,7 +394,7 @@ async def until(condition: Callable[[], bool], *, seconds: float) -> None:
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that is told these settings and no others."""
+    """The environment of a process with these settings and no others."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ECTICKET_")}
     return environment | {f"ECTICKET_{key.upper().replace('.', '__')}": value for key, value in settings.items()}
 
@@ -412,7 +414,7 @@ def _die_with_the_test() -> None:
 
 
 def settings_for(kafka: KafkaConnection) -> dict[str, str]:
-    """Settings of an adapter with topics and groups that nobody else has."""
+    """Settings of an adapter with unique topics and groups."""
     run = f"it-{uuid.uuid4().hex[:10]}"
     names = (
         "orders_paid",
@@ -454,7 +456,7 @@ async def open_cluster(
     command: Sequence[str] = RUN,
     **changes: str,
 ) -> AsyncIterator[Cluster]:
-    """A house with its topics made, its ECTicket open and its reader reading; nobody works yet."""
+    """A cluster with its topics, its ECTicket and its reader; no adapter runs yet."""
     values = settings_for(kafka) | {key.replace("__", "."): value for key, value in changes.items()}
     specs = topic_specs(load(None, values), partitions=PARTITIONS, replication=1)
     await topics.create(kafka, specs)

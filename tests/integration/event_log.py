@@ -1,7 +1,7 @@
-"""What was told: every committed record of the adapter's topics, and what must be true of them all.
+"""The event log: every committed record of the adapter's topics, and the checks that all of them must pass.
 
-Reads as any subscriber would (`read_committed`, plain aiokafka), holds each event against the published schemas, and
-against what ECTicket's sandbox has in its books. It believes nothing the adapter says of itself.
+Reads as any subscriber would (`read_committed`, plain aiokafka), and checks each event against the published schemas
+and against the sandbox's orders. It does not trust the adapter's own reports.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class EventLog:
     _by_ref: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
 
     def note(self, record: ConsumerRecord, *, is_event: bool) -> None:
-        """Take one record into the books."""
+        """Add one record."""
         self.by_topic[record.topic].append(record)
         if not is_event:
             return
@@ -83,11 +83,11 @@ class EventLog:
         self._by_ref[event.ref].append(event)
 
     def of(self, ref: str) -> list[Event]:
-        """What was told of one order record."""
+        """The events of one order record."""
         return self._by_ref[ref]
 
     def types(self, ref: str) -> Counter[str]:
-        """How often each kind was told of one order record."""
+        """The number of events of one order record, by type."""
         return Counter(event.type for event in self._by_ref[ref])
 
     def count(self, kind: str) -> int:
@@ -95,7 +95,7 @@ class EventLog:
         return sum(event.type == kind for event in self.events)
 
     def ended(self, ref: str) -> bool:
-        """Whether the last word about an order record has been told."""
+        """Whether the final events of an order record are there."""
         events = self._by_ref[ref]
         if any(event.type in {"skipped", "parked"} for event in events):
             return True
@@ -103,10 +103,10 @@ class EventLog:
         return bool(events) and len(ended) == events[0].data.get("parts")
 
     def disagreements(self, refs: Mapping[str, int | None]) -> Iterator[str]:
-        """What is not as it must be, whatever happened; `refs` are the order records, with their number of parts."""
+        """Every disagreement; `refs` are the order records, with their number of parts."""
         yield from self._wrong_events()
         for ref in self._by_ref.keys() - refs.keys():
-            yield f"an event about {ref}, which nobody ordered"
+            yield f"an event about {ref}, which is no order of this test"
         for ref, parts in refs.items():
             yield from self._about(ref, parts)
 
@@ -123,7 +123,7 @@ class EventLog:
             yield f"{ref} has not ended: {sorted((event.type, event.data.get('part')) for event in events)}"
         for event_id, times in Counter(event.id for event in events).items():
             if times > 1:
-                yield f"{ref}: event {event_id} was told {times} times"
+                yield f"{ref}: event {event_id} was published {times} times"
         began = Counter(e.data["part"] for e in events if e.type == "submitted" or (e.type == "failed" and e.at_submit))
         ended = Counter(e.data["part"] for e in events if e.type in {"issued", "failed"})
         if any(event.type in {"skipped", "parked"} for event in events):
@@ -154,7 +154,7 @@ def _schema(urn: str) -> Draft202012Validator:
 
 
 def _wrong(event: Event) -> Iterator[str]:
-    """What about an event is not as the contract, section 2.2, says."""
+    """The violations of the contract, section 2.2, in one event."""
     attributes, record = event.attributes, event.record
     yield from (error.message for error in _schema(attributes["dataschema"]).iter_errors(event.data))
     if len(attributes) != len(record.headers):
@@ -175,7 +175,7 @@ def _wrong(event: Event) -> Iterator[str]:
 
 
 class EventReader:
-    """Reads topics from their beginning, on and on, as a subscriber without a group."""
+    """Reads topics continuously from their beginning, as a subscriber without a group."""
 
     def __init__(self, kafka: KafkaConnection, log: EventLog, *, events: str, topics: tuple[str, ...]) -> None:
         self._log = log
@@ -207,7 +207,7 @@ class EventReader:
         await self._consumer.stop()
 
     async def until(self, enough: Callable[[], bool], *, seconds: float) -> bool:
-        """Wait until what was told is enough; False when it is not after `seconds`, times `SLOW_MACHINE`."""
+        """Wait until the events are enough; False if they are not after `seconds`, times `SLOW_MACHINE`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SLOW_MACHINE * seconds):
                 while not enough():
@@ -215,7 +215,7 @@ class EventReader:
         return enough()
 
     async def quiet(self, seconds: float) -> None:
-        """Wait until nothing has been told for so long: what should not be told would come now."""
+        """Wait until no event has come for `seconds`: a wrong event would come now."""
         with contextlib.suppress(TimeoutError):
             while True:
                 async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Events are read back from their topic as they were told, and what is none of ours is no event."""
+"""Events are decoded from their topic as they were published; a record of another program is no event."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def saying(name: str, text: bytes | None) -> Callable[[Record], Record]:
     ],
 )
 async def test_what_is_no_event_of_ours_is_none(harness: Harness, change: Callable[[Record], Record]) -> None:
-    """Whoever else writes to the topic."""
+    """Other programs may write to the topic."""
     record, _ = await submitted(harness)
 
     assert decode_event(change(record)) is None

@@ -102,7 +102,7 @@ def _one_of_each() -> dict[str, str]:
 
 
 def test_ids_are_frozen() -> None:
-    """Readers have stored these ids to drop what they have seen; another formula would tell every fact twice."""
+    """Readers have stored these ids to drop what they have seen; another formula would publish every fact twice."""
     assert _one_of_each() == FROZEN
     assert set(FROZEN) == {event.TYPE for event in EVENTS}
 
@@ -221,7 +221,7 @@ def _notified(**changes: object) -> ProducerRecord:
 
 
 def test_a_notification_is_a_cloudevent_with_the_key_of_its_issuance() -> None:
-    """Its key is the issuance's, so that one partition holds all that is told of it; no order record is its origin."""
+    """Its key is the issuance's, so that one partition holds all of its events; no order record is its origin."""
     event = _notified()
 
     assert (event.topic, event.key) == ("ecticket.tickets", b"3085676/CBX20220302153064851")
@@ -247,7 +247,7 @@ def test_a_notification_is_a_cloudevent_with_the_key_of_its_issuance() -> None:
     ],
 )
 def test_a_notification_that_names_no_order_goes_by_the_next_best(changes: dict[str, object], subject: str) -> None:
-    """What is told of one ticket stays in order even then."""
+    """The events of one ticket stay in order even then."""
     event = _notified(**changes)
 
     assert (event.key, _context(event)["subject"]) == (f"3085676/{subject}".encode(), subject)
@@ -272,7 +272,7 @@ def test_a_refunds_data_is_the_model_as_json() -> None:
     ],
 )
 def test_events_have_no_room_for_more(build: Callable[[], object]) -> None:
-    """Closed models: nobody adds customer data by accident."""
+    """Closed models: customer data cannot be added by accident."""
     with pytest.raises(ValidationError, match="extra"):
         build()
 

@@ -52,7 +52,7 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
     not_read = NotRead(first=7, last=7, why="it is too large")
     record = Record(topic="t", partition=0, offset=7, timestamp=NOW, key=None, value=None, not_read=not_read)
     cause = DeadLetterCause(
-        reason="plugin-error", stage="map", message="It raised. Mend it.", plugin="shop", sink="chat"
+        reason="plugin-error", stage="map", message="It raised. Fix it.", plugin="shop", sink="chat"
     )
 
     dead_letter = dead_letter_record(record, cause, way, topic="t", now=NOW, signer=SIGNER)
@@ -61,7 +61,7 @@ def test_a_dead_letter_with_all_there_is_has_every_described_header() -> None:
 
 
 def test_every_header_that_the_flows_name_is_described() -> None:
-    """Also one that only another stage's letters have; the time until which an order is deferred is in none."""
+    """Also one that only another stage's dead letters have; the time until which an order is deferred is in none."""
     named = {
         name
         for module in (dead_letters, record_history, signatures)

@@ -152,7 +152,7 @@ def test_base64_that_is_none_is_refused(data: object) -> None:
 
 @pytest.mark.parametrize("value", [None, b""])
 def test_a_tombstone_is_refused(value: bytes | None) -> None:
-    """An empty record tells of no order."""
+    """An empty record holds no order."""
     with pytest.raises(Unreadable, match="tombstone"):
         parse_order_paid(value, (), None)
 
@@ -260,7 +260,7 @@ def test_a_reference_is_nested_no_deeper_than_every_record_with_it_can_be_read()
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, object], field: str) -> None:
-    """Types are strict: a shop that writes numbers as text is told so, and nothing is guessed."""
+    """Types are strict: a shop that writes numbers as text gets an error, and nothing is guessed."""
     assert _refusal({**LEAST, **change}).startswith(f"Not an order-paid event: {field}: ")
 
 
@@ -277,7 +277,7 @@ def test_a_java_shop_may_leave_out_the_seconds() -> None:
 
 
 def test_many_mistakes_are_counted() -> None:
-    """Five are told, so that a message stays a message."""
+    """Five are reported, so that the message stays short."""
     message = _refusal({**LEAST, "lines": [{"sku": "", "quantity": 0}] * 100})
 
     assert message.count(";") == 4

@@ -89,7 +89,7 @@ def test_an_odd_timestamp_survives_every_copy(odd: int) -> None:
 
 @given(JOURNEYS)
 def test_what_is_written_is_read(history: RecordHistory) -> None:
-    """Headers are the journey, whole; the carrying record's own coordinates do not matter."""
+    """Headers hold the whole history; the record's own coordinates do not matter."""
     record = _handed_off(history)
 
     assert read_history(record, NOW + timedelta(days=1)) == history
@@ -167,7 +167,7 @@ def test_of_unreadable_headers_the_readable_ones_survive() -> None:
 
 @pytest.mark.parametrize("value", [b"yesterday", b"\xff", None])
 def test_an_unreadable_possibly_sent_counts_as_sent_now(value: bytes | None) -> None:
-    """Somebody knew that tickets may exist; a dead letter must not forget it because of a broken date."""
+    """The writer knew that tickets may exist; a dead letter must not lose this because of a broken date."""
     assert read_history_leniently(_record(("ecticket-possibly-sent-at", value)), NOW).possibly_sent_at == NOW
 
 
