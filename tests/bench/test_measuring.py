@@ -117,7 +117,7 @@ def test_a_profile_shows_what_functions_take_with_and_without_what_they_call() -
 
     rows = [(row["of"], row["name"], row["percent"]) for row in report(stacks + "main:run;x.py:h 4\n").rows]
 
-    assert ("room or package", "adapter/flows", 12.5) in rows
+    assert ("package", "adapter/flows", 12.5) in rows
     assert ("function, by itself", "json/encoder.py:g", 37.5) in rows
     assert ("function, with what it calls", "adapter/flows/submit.py:f", 50.0) in rows
     assert "main:run" not in [name for _, name, _ in rows]
