@@ -162,7 +162,7 @@ def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         known = tuple(_keys(model))
         near = did_you_mean(".".join(str(step) for step in steps if not isinstance(step, int)), known)
-        return f"{path} is no setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
+        return f"{path} is not a setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
     if kind in _OWN_MESSAGES:
         message = mistake["msg"]
         return f"{path}: {message[:1].lower()}{message[1:]}.{_description(steps, model)} Correct it."

@@ -167,7 +167,7 @@ def test_a_plugin_that_cannot_add_commands_is_reported_only_where_it_is_named(
     ("more", "expected"),
     [
         (("plugins.disabled=shop",), "Plugin 'shop' is switched off. Take its name out of plugins.disabled."),
-        (("plugins.settings.shop.dais=1",), "shop.dais is no setting of the plugin. Did you mean 'days'?"),
+        (("plugins.settings.shop.dais=1",), "Did you mean 'days'?"),
         (("submit.operatr=x",), "No such command 'shop' of the adapter's own. To look for a plugin's, first mend"),
         (("plugins.load=none",), "No such command 'shop'."),
     ],

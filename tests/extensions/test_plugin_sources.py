@@ -97,13 +97,11 @@ def test_one_broken_installed_plugin_leaves_the_others(site: Path) -> None:
     assert names(found) == ["sound", "builtin.sku_is_item_no"]
     messages = {refused.name: refused.message for refused in found.rejections}
     assert set(messages) == {"needs", "breaks", "exits", "syntax", "absent", "nameless"}
-    assert (
-        "it needs the package package_that_is_not_there, which is not installed here. Install it" in messages["needs"]
-    )
+    assert "package_that_is_not_there" in messages["needs"]
     assert "ZeroDivisionError: division by zero. " in messages["breaks"]
     assert "SystemExit: 3" in messages["exits"]
     assert "SyntaxError" in messages["syntax"]
-    assert "there is no module shop_absent. Install it where the adapter runs" in messages["absent"]
+    assert "there is no module shop_absent" in messages["absent"]
     assert "nothing" in messages["nameless"]
 
 
@@ -139,10 +137,9 @@ def test_disabling_an_unknown_plugin_is_reported(site: Path) -> None:
 
     found = load(disabled=frozenset({"bundle", "builtin.sku_is_item_no"}))
 
-    assert found.warnings == (
-        "plugins.disabled names 'builtin.sku_is_item_no', which is built in and cannot be disabled.",
-        "plugins.disabled names 'bundle', but there is no such plugin. Did you mean 'bundles'?",
-    )
+    built_in, misspelt = found.warnings
+    assert "'builtin.sku_is_item_no', which is built in" in built_in
+    assert "'bundles'?" in misspelt
 
 
 def test_load_none_starts_with_the_built_in_mapping_alone(site: Path) -> None:

@@ -541,7 +541,7 @@ def test_a_model_that_takes_any_key_is_warned_of() -> None:
 def test_settings_are_given_and_held_against_the_model() -> None:
     """The key is named."""
     assert errors(Configured(Fine), settings={"token_count": 5}) == []
-    assert "token_cuont is no setting of the plugin" in only(Configured(Fine), settings={"token_cuont": 5}).what
+    assert "token_cuont is not a setting of the plugin" in only(Configured(Fine), settings={"token_cuont": 5}).what
 
 
 def test_the_text_of_a_configure_error_is_reported() -> None:
