@@ -199,7 +199,7 @@ class PluginManager:
                 self._register(source)
             except PluginRejected as rejected:
                 self._reject(source, str(rejected))
-            except Exception as error:  # noqa: BLE001  # plugin code that runs while it is looked at
+            except Exception as error:  # noqa: BLE001  # the plugin's own code runs while it is validated
                 self._reject(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Fix it.")
         for source in built_in:
             self._register(source)

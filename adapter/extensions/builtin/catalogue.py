@@ -1,4 +1,4 @@
-"""The mapping with a catalogue (`submit.catalogue`): the file decides what each sku stands for.
+"""Maps orders by a catalogue (`submit.catalogue`): the file names the ticket of each sku.
 
 The order's line takes precedence for issue type and dates, because they belong to the purchase; the catalogue does
 for name, price and kind of voucher. An entry with a last day is a gift voucher.

@@ -1,4 +1,4 @@
-"""Reads the catalogue: a YAML file that says which tickets each sku stands for.
+"""Reads the catalogue: a YAML file that names the ticket of each sku.
 
     TSHIRT-DAY:                     # the shop's sku
       item_no: VQT04959             # ECTicket's product number; every issue type but serial_number

@@ -1,4 +1,4 @@
-"""What the catalogue says of a product, held against what ECTicket says of it (page "Query Product Information").
+"""Compares a product in the catalogue with ECTicket's description of it (page "Query Product Information").
 
 Does not query ECTicket and does not decide what a difference costs.
 """
@@ -19,14 +19,14 @@ Uses = Mapping[str, CatalogueEntry]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Something about a product that will go wrong when it is sold; `message` says what to do."""
+    """A difference that will cause an error when the product is sold; `message` says what to do."""
 
     kind: Literal["delisted", "gift-sold-as-pickup", "pickup-sold-as-gift", "price"]
     message: str
 
 
 def products(catalogue: Mapping[str, CatalogueEntry]) -> dict[str, dict[str, CatalogueEntry]]:
-    """The catalogue's entries by item number, then by sku; serial numbers name no product."""
+    """Return the catalogue's entries by item number, then by sku, without serial numbers."""
     found: dict[str, dict[str, CatalogueEntry]] = {}
     for sku, entry in catalogue.items():
         if entry.item_no is not None:
@@ -35,7 +35,7 @@ def products(catalogue: Mapping[str, CatalogueEntry]) -> dict[str, dict[str, Cat
 
 
 def differences(reply: ItemReply, uses: Uses) -> Iterator[Difference]:
-    """What is wrong with a product that ECTicket knows; `uses` are its entries, none without a catalogue."""
+    """Return the differences of a product that ECTicket knows; `uses` are its entries, empty without a catalogue."""
     if reply.item_status is ItemStatus.DELISTED:
         yield Difference(
             kind="delisted",
