@@ -207,8 +207,8 @@ async def _delivery_counts(subject: Subject, receiver: Receiver, orders: int) ->
     while True:
         metrics = await subject.metrics()
         published = {
-            end: metrics("ecticket_deliveries_total", sink=_SINK, end=end)
-            for end in ("delivered", "failed", "timed_out")
+            outcome: metrics("ecticket_deliveries_total", sink=_SINK, outcome=outcome)
+            for outcome in ("delivered", "failed", "timed_out")
         }
         if not _disagreements(receiver, orders, published) or time.perf_counter() > deadline:
             return published

@@ -66,7 +66,7 @@ async def test_every_redeemed_and_refunded_ticket_is_published_once_and_nothing_
         assert cluster.sandbox.notification_queue.tampered_accepted == 0
         assert cluster.sandbox.faults.fired["tampered_notification"] > 0
         assert cluster.sandbox.faults.fired["duplicate_notification"] > 0
-        assert 'end="wrong-checksum"' in (await worker.get("/metrics")).text
+        assert 'outcome="wrong-checksum"' in (await worker.get("/metrics")).text
         assert await worker.dismiss() == 0
 
 
