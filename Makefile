@@ -33,7 +33,8 @@ quick: $(READY) ## Tests without broker and browser, with fewer examples; less t
 	QUICK_TESTS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not broker and not browser and not slow'
 
 test: lint browser ## Everything, the real broker and a real browser included
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal -m 'not alone'
+	$(BIN)/pytest -m alone
 
 chaos: $(READY) ## Ten seeds of every chaos scenario, then each protection switched off in turn; about half an hour
 	cd tests && ../$(BIN)/python -m chaos --seeds 1-10

@@ -31,6 +31,7 @@ def brokers(local_kafka_ready: None) -> Iterator[dict[str, LocalKafka]]:
         yield {name: stack.enter_context(LocalKafka()) for name in PROFILES}
 
 
+@pytest.mark.alone
 @pytest.mark.broker
 @pytest.mark.timeout(900)
 async def test_every_order_becomes_tickets_once_whatever_happens(

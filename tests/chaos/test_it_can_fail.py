@@ -19,6 +19,7 @@ AT_ONCE = 4
 """Days lived through side by side: they mostly wait."""
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 async def test_every_missing_protection_is_noticed(kafka: KafkaConnection, tmp_path: Path) -> None:
     """Each by what it is for: tickets that exist twice, events published twice, or orders without an end."""
