@@ -1,11 +1,12 @@
-"""`check`: is everything there that a start needs, and what about it is unwise."""
+"""`check`: shows whether everything that a start needs works, and what is risky."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,8 +15,13 @@ from adapter.cli.context import CommandContext, Json, command
 from adapter.cli.output import note, print_json, print_marked
 
 if TYPE_CHECKING:
-    from adapter.cli.preflight import PreflightFinding
+    from adapter.cli.topics import Survey
+    from adapter.operations.preflight import Broker, Preflight, PreflightFinding
+    from adapter.settings import Settings
+    from adapter.stream.port import UnreadableBatch
 
+UNREADABLE_SECONDS = 3.0
+"""How long each stage's next records are read."""
 STYLES: Mapping[str, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
@@ -26,12 +32,12 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 
 def check(context: CommandContext, json: Json = False) -> int:
-    """Check settings, keys, plugins, broker, topics and ECTicket; exit code 1 when anything does not work.
+    """Check settings, keys, plugins, broker, topics and ECTicket; exit code 1 if anything does not work.
 
-    Nothing is changed, and no order is touched. ECTicket is asked once per merchant about a number nobody used, and
-    once about each of the catalogue's first 100 products.
+    The command changes nothing. It queries ECTicket once per merchant about a random number, and once about each of the
+    first 100 products of the catalogue.
     """
-    from adapter.cli.preflight import exit_code
+    from adapter.operations.preflight import exit_code
 
     findings = asyncio.run(_run(context, show=not json))
     if json:
@@ -43,14 +49,76 @@ def check(context: CommandContext, json: Json = False) -> int:
 
 
 async def _run(context: CommandContext, *, show: bool) -> list[PreflightFinding]:
-    from adapter.cli.preflight import run_checks
     from adapter.cli.topics import MAKE_THEM
 
     findings = []
     make_topics = f"{MAKE_THEM}{context.same_config}"
-    async with aclosing(run_checks(context.settings(), make_topics=make_topics)) as findings_as_found:
+    async with aclosing(_preflight(context.settings(), make_topics).run()) as findings_as_found:
         async for finding in findings_as_found:
             findings.append(finding)
             if show:
                 print_marked(f"{finding.level:<8} ", STYLES[finding.level], finding.message)
     return findings
+
+
+def _preflight(settings: Settings, make_topics: str) -> Preflight:
+    """The checks, with the parts that `run` uses."""
+    from adapter.cli.ecticket import catalogue_products, ecticket_client
+    from adapter.cli.plugins import plugin_commands_of
+    from adapter.kafka.compression import CODECS, REPAIR_CODECS, unreadable_codecs
+    from adapter.operations.preflight import Codecs, Preflight
+    from adapter.settings.checks import check_settings
+    from adapter.wiring import base_url, merchant_book, plugin_manager, signing_key_texts
+
+    def count_signing_keys() -> int:
+        texts = signing_key_texts(settings)
+        texts.check()
+        return len(texts())
+
+    callbacks = settings.callbacks
+    urls = [callbacks.url(path) or "" for path in callbacks.PATHS.values()] if callbacks.public_url is not None else []
+    return Preflight(
+        advice=check_settings(settings),
+        operator=str(settings.submit.operator),
+        merchants=merchant_book(settings),
+        secrets_dir=settings.secrets_dir,
+        count_signing_keys=count_signing_keys,
+        make_plugins=partial(plugin_manager, settings),
+        plugin_command_problems=lambda plugins: plugin_commands_of(plugins).problems,
+        catalogue=settings.submit.catalogue,
+        catalogue_products=partial(catalogue_products, settings),
+        callback_urls=urls,
+        codecs=Codecs(known=tuple(CODECS), find_unreadable=unreadable_codecs, repair=REPAIR_CODECS),
+        broker=_broker(settings, make_topics),
+        ecticket_url=base_url(settings),
+        open_ecticket=partial(ecticket_client, settings),
+    )
+
+
+def _broker(settings: Settings, make_topics: str) -> Broker:
+    """The broker of these settings; it is connected by the checks that use it."""
+    from adapter.cli.topics import survey
+    from adapter.kafka.reader import read_tail
+    from adapter.kafka.unreadable_batches import find_unreadable
+    from adapter.operations.preflight import Broker
+    from adapter.wiring import TAIL_RECORDS, kafka_connection, topic_specs
+
+    topics, prefix = settings.topics, settings.kafka.group_prefix
+
+    async def survey_topics() -> Survey:
+        return await survey(kafka_connection(settings), topic_specs(settings))
+
+    async def unreadable(group: str, names: Collection[str]) -> list[UnreadableBatch]:
+        return await find_unreadable(kafka_connection(settings), group, names, seconds=UNREADABLE_SECONDS)
+
+    return Broker(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        survey=survey_topics,
+        stages={
+            f"{prefix}.submit": (topics.orders_paid, topics.orders_deferred),
+            f"{prefix}.confirm": (topics.confirmations,),
+        },
+        find_unreadable=unreadable,
+        read_tail=lambda: read_tail(kafka_connection(settings), topics.issuances, {}, newest=TAIL_RECORDS),
+        make_topics=make_topics,
+    )

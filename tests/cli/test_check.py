@@ -181,7 +181,7 @@ def test_wrong_keys_show(ask: Commands) -> None:
     """ECTicket does not take the envelope: keys or clock."""
     message = ask("check", "--set", f"merchants.{MERCHANT.merchant_id}.hash_iv={'0' * 16}")
 
-    assert f"does not take envelopes with the keys of merchant {MERCHANT.merchant_id}" in message.out
+    assert f"envelopes with the keys of merchant {MERCHANT.merchant_id}" in message.out
     assert "set the clock" in message.out
 
 
@@ -299,7 +299,7 @@ def test_products_as_the_catalogue_says_are_ok(ask: Commands, tmp_path: Path) ->
 
 def test_a_large_catalogue_is_queried_in_part(ask: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many calls and no more; the check says how many."""
-    monkeypatch.setattr("adapter.cli.preflight.PRODUCTS", 2)
+    monkeypatch.setattr("adapter.operations.preflight.PRODUCTS", 2)
     (tmp_path / "catalogue.yaml").write_text("".join(f"S{n}: {{item_no: X{n}}}\n" for n in range(5)))
     found = _products(ask("check", "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}"))
 
@@ -318,7 +318,7 @@ def test_a_slow_ecticket_does_not_hold_the_check_up(
     ask: Commands, ecticket: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Products are queried for so long and no longer; the check says that it is not complete."""
-    monkeypatch.setattr("adapter.cli.preflight.PRODUCTS_SECONDS", 0.0)
+    monkeypatch.setattr("adapter.operations.preflight.PRODUCTS_SECONDS", 0.0)
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     ((level, message),) = _products(ask("check", "--json", "--set", f"submit.catalogue={tmp_path / 'catalogue.yaml'}"))
 
