@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quick import examples
 from stream.batch_bytes import CODECS, Written, batch
-from stream.engine_stories import until
+from stream.engine_harness import until
 from stream.fake_kafka import FakeCluster, FakeKafka
 
 from adapter import IssueRequest, Line, Order, OrderRecord, Skip, TicketItem, hookimpl
@@ -426,7 +426,7 @@ def test_no_record_ends_the_engine(records: list[Written], codec: int, topic: st
         assert not running.done()
         await engine.stop(1)
         await running
-        assert any(each.topic != TOPICS.issuances for each in cluster.published)
+        assert any(each.topic != TOPICS.issuances for each in cluster.produced_records)
 
     assert len(read) == len(records)
     asyncio.run(submit_poisoned())

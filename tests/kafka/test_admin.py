@@ -27,29 +27,29 @@ async def _complaint(servers: str, **more: object) -> str:
 async def test_an_advertised_address_that_cannot_be_reached_is_named(host: str, port: int) -> None:
     """The start succeeds and nothing after it: the listener that the broker advertises is what to correct."""
     async with broker_that_advertises(host, port) as servers:
-        told = await _complaint(servers)
+        message = await _complaint(servers)
 
-    assert f"answers at {servers}" in told
-    assert f"{host}:{port}" in told
-    assert "advertised.listeners" in told
+    assert f"answers at {servers}" in message
+    assert f"{host}:{port}" in message
+    assert "advertised.listeners" in message
 
 
-async def test_an_address_where_nobody_answers_is_named() -> None:
+async def test_an_address_that_does_not_answer_is_named() -> None:
     """Nothing is known of advertised addresses then."""
-    told = await _complaint("127.0.0.1:1")
+    message = await _complaint("127.0.0.1:1")
 
-    assert "No Kafka broker answers at 127.0.0.1:1" in told
-    assert "kafka.bootstrap_servers" in told
+    assert "No Kafka broker answers at 127.0.0.1:1" in message
+    assert "kafka.bootstrap_servers" in message
 
 
 async def test_a_brokers_certificate_that_is_not_trusted_names_the_setting(tmp_path: Path) -> None:
     """As for ECTicket: the file of authorities is what to set."""
     _, context = self_signed(tmp_path)
     async with broker_that_advertises("127.0.0.1", 1, tls=context) as servers:
-        told = await _complaint(servers, security_protocol="SSL")
+        message = await _complaint(servers, security_protocol="SSL")
 
-    assert "certificate that is not trusted" in told
-    assert "kafka.ssl_ca_file" in told
+    assert "certificate that is not trusted" in message
+    assert "kafka.ssl_ca_file" in message
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from conftest import TopicFactory
-from stream.spoiled import Spoiler
+from stream.error_injection import ErrorInjector
 
 from adapter.errors import BrokerUnavailable
 from adapter.kafka.client import AioKafka, AioKafkaMember
@@ -46,7 +46,7 @@ def quick(kafka: KafkaConnection) -> KafkaConnection:
 
 @pytest.fixture
 async def member(quick: KafkaConnection, group: str) -> AsyncIterator[AioKafkaMember]:
-    """Somebody connected, who has not joined."""
+    """A member that is connected and has not joined."""
     member = await AioKafka(quick).connect(group)
     yield member
     await member.leave()
@@ -104,7 +104,7 @@ async def test_publications_and_the_offset_are_one_transaction(
         ProducerRecord(topic=sink, key=None, value=None),
         ProducerRecord(topic=sink, key=b"k", value=None),
     ]
-    await producer.publish(producer_records, offset=3, metadata="a note")
+    await producer.publish(producer_records, offset=3, metadata="some metadata")
     await producer.publish([], offset=4, metadata="another")
     producer.close()
 
@@ -112,7 +112,7 @@ async def test_publications_and_the_offset_are_one_transaction(
     assert sorted(await everything(quick, sink, 3), key=str) == [(None, None), (b"k", None), (b"k", b"v")]
 
 
-async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topic: TopicFactory) -> None:
+async def test_a_later_producer_fences_an_earlier_one(member: AioKafkaMember, topic: TopicFactory) -> None:
     """What the earlier one still tries is not written, and it says so."""
     source, sink = await topic("in"), await topic("out")
     partition = TopicPartition(source, 0)
@@ -132,19 +132,19 @@ async def test_a_later_writer_fences_an_earlier_one(member: AioKafkaMember, topi
 
 @pytest.mark.usefixtures("nothing_overlooked")
 @pytest.mark.parametrize("kind", [ProduceRequest, TxnOffsetCommitRequest, AddPartitionsToTxnRequest, EndTxnRequest])
-async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_behind(
+async def test_a_producer_that_is_fenced_while_it_waits_leaves_nothing_behind(
     kafka: KafkaConnection, group: str, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch, kind: type[object]
 ) -> None:
-    """It is given up after twice its time, whatever it waits for; what then comes of it is nobody's news."""
+    """It is given up after twice its time-out, whatever it waits for; its later result is ignored."""
     impatient = KafkaConnection(
         bootstrap_servers=kafka.bootstrap_servers, session_timeout_seconds=6, transaction_timeout_seconds=1
     )
     source, sink = await topic("in"), await topic("out")
-    partition, spoiler = TopicPartition(source, 0), Spoiler(monkeypatch)
+    partition, injector = TopicPartition(source, 0), ErrorInjector(monkeypatch)
     member = await AioKafka(impatient).connect(group)
     producer = await member.start_producer(partition)
 
-    with spoiler.at(NOT_READY[kind], kind), pytest.raises(KafkaClientError):
+    with injector.at(NOT_READY[kind], kind), pytest.raises(KafkaClientError):
         await producer.publish([ProducerRecord(topic=sink, key=b"k", value=b"v")], offset=1, metadata="")
     later = await member.start_producer(partition)
     producer.abort()
@@ -157,7 +157,7 @@ async def test_a_writer_that_is_fenced_while_it_waits_in_vain_leaves_nothing_beh
 async def test_what_a_topic_does_not_take_is_named_and_nothing_is_written(
     member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
-    """The writer is used up; the next one is good."""
+    """The producer cannot be reused; the next one works."""
     source, sink = await topic("in"), await topic("out", config={"max.message.bytes": "20000"})
     partition = TopicPartition(source, 0)
     producer = await member.start_producer(partition)
@@ -221,7 +221,7 @@ async def test_an_absent_broker_is_named(group: str) -> None:
 async def test_a_committed_offset_is_never_older_than_a_transaction_under_way(
     member: AioKafkaMember, topic: TopicFactory
 ) -> None:
-    """As long as a transaction with an offset is open, there is no answer; the fence of a new writer ends it."""
+    """As long as a transaction with an offset is open, there is no answer; the fence of a new producer ends it."""
     partition = TopicPartition(await topic("in"), 0)
     producer = await member.start_producer(partition)
     await producer._producer.begin_transaction()
@@ -259,7 +259,7 @@ async def test_what_no_client_can_write_is_named_and_nothing_is_written(
 async def test_a_header_without_a_value_stays_one(
     member: AioKafkaMember, topic: TopicFactory, quick: KafkaConnection
 ) -> None:
-    """Kafka tells nothing from empty, and so does every copy of a record."""
+    """Kafka distinguishes nothing from empty, and so does every copy of a record."""
     source, sink = await topic("in"), await topic("out")
     producer = await member.start_producer(TopicPartition(source, 0))
     headers = (("null", None), ("empty", b""))
@@ -293,7 +293,7 @@ class Copies:
         return self._copy(context.record.key, subject)
 
     def hand_off(self, record: Record, subject: bytes | None, context: RecordContext) -> Outcome:
-        return self._copy(record.key, b"carried")
+        return self._copy(record.key, b"handed off")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         return self._copy(record.key, type(error).__name__.encode())

@@ -79,7 +79,7 @@ async def test_an_odd_timestamp_does_not_end_a_poll() -> None:
 @pytest.mark.parametrize(
     "error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), AssertionError(), ValueError(), OverflowError()]
 )
-async def test_whatever_the_client_raises_is_a_trouble(error: Exception) -> None:
+async def test_whatever_the_client_raises_is_a_client_error(error: Exception) -> None:
     """The engine joins again, and does not end."""
     with pytest.raises(KafkaClientError):
         await member(error).poll([PAID], timeout=1)

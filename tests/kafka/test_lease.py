@@ -34,7 +34,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]  # aiokafka has no ty
 
 
 class Clock:
-    """Moves when told."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -108,7 +108,7 @@ async def test_an_assignment_proves_it_too(lease: HeartbeatLease, coordinator: C
 
 
 async def test_joining_proves_nothing(lease: HeartbeatLease, coordinator: Coordinator) -> None:
-    """Whoever has joined has no partition yet."""
+    """A member that has joined has no partition yet."""
     await coordinator._send_req(JoinGroupRequest("group", 10_000, 10_000, "", None, "consumer", []))
 
     assert not lease.holds(5)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from conftest import TopicFactory
 from stream.batch_bytes import ZSTD, Written, batch
+from stream.broker_harness import until
 from stream.raw_batches import send_raw
-from stream.site import until
 
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
@@ -55,7 +55,7 @@ class Copies:
         return Outcome(records=(ProducerRecord(topic=self._sink, key=subject.key, value=subject.value),))
 
     def hand_off(self, record: Record, subject: Record, context: RecordContext) -> Outcome:
-        raise AssertionError("nothing is carried on here")
+        raise AssertionError("nothing is handed off here")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error

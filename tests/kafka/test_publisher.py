@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from conftest import TopicFactory
 from integration.event_log import all_there
-from stream.site import until
+from stream.broker_harness import until
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.errors import BrokerUnavailable
@@ -60,7 +60,7 @@ async def test_what_is_published_is_there(kafka: KafkaConnection, topic: TopicFa
 async def test_a_record_that_the_topic_does_not_take_harms_no_other(
     kafka: KafkaConnection, topic: TopicFactory
 ) -> None:
-    """The client counts the refused record and the broker does not, so it begins anew."""
+    """The client counts the rejected record and the broker does not, so the client starts again."""
     name = await topic(config={"max.message.bytes": "2000"})
     async with _publishing(kafka) as publisher:
         await until(lambda: publisher.in_touch, seconds=20)
@@ -84,8 +84,8 @@ async def test_records_that_share_a_batch_are_not_too_large(kafka: KafkaConnecti
     assert sorted(map(int, await _there(kafka, name))) == list(range(100))
 
 
-async def test_without_a_broker_it_says_so_at_once() -> None:
-    """Nobody waits for what is known to be away; and the publisher ends all the same."""
+async def test_without_a_broker_it_raises_at_once() -> None:
+    """No caller waits for a broker that is known to be unavailable; and the publisher stops all the same."""
     async with _publishing(KafkaConnection(bootstrap_servers="127.0.0.1:9")) as publisher:
         with pytest.raises(BrokerUnavailable):
             await publisher.publish(_record("tickets", "x"))
@@ -102,14 +102,14 @@ def test_before_its_start_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> Non
     assert publisher.last_heartbeat == later
 
 
-def test_nobody_waits_for_longer_than_the_contract_says() -> None:
-    """ECPay is told to send again within 5 s."""
+def test_no_caller_waits_longer_than_the_contract_allows() -> None:
+    """ECPay sends again after 5 s without an answer."""
     assert WITHIN_SECONDS < 5
 
 
 @pytest.mark.broker
 async def test_a_broker_that_comes_back_is_published_to_again(local_kafka_ready: None) -> None:
-    """Killed while somebody publishes; what was acknowledged is there."""
+    """Killed during a publish; what was acknowledged is there."""
     with LocalKafka() as broker:
         connection = KafkaConnection(bootstrap_servers=broker.bootstrap_servers)
         await create(connection, [TopicSpec(name="tickets", partitions=1, config={})])

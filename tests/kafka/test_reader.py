@@ -47,7 +47,7 @@ async def test_an_empty_topic_ends_at_once(kafka: KafkaConnection, topic: TopicF
 
 
 async def test_a_tail_is_the_newest_records_of_each_partition(kafka: KafkaConnection, topic: TopicFactory) -> None:
-    """However long the topic is; from an offset on that was read before, and ignoring one of a topic made anew."""
+    """However long the topic is; from an offset on that was read before, and ignoring one of a recreated topic."""
     name = await topic(partitions=2)
     async with producing(kafka) as producer:
         await write(producer, name, *(b"a%d" % index for index in range(30)))
@@ -239,7 +239,7 @@ def test_a_hole_at_the_end_ends_the_read() -> None:
 
 
 def test_silence_is_not_a_hole() -> None:
-    """No new answer proves nothing, however often one looks; and it shows that nobody answers."""
+    """Without a new answer, nothing is proven, however many polls there are; and the missing answer is reported."""
     remaining = reading()
     remaining.update({"p": PartitionPosition(position=0, answered_ms=1, stable_end=10)})
 

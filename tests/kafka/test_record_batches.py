@@ -18,7 +18,7 @@ from adapter.kafka.record_batches import MOST_HEADERS, ReadBudget, RecordReader
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record, moment_of
 
-PLACE = TopicPartition("orders.paid", 3)
+PARTITION = TopicPartition("orders.paid", 3)
 AFTER_ALL = 10_000
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ODD_BYTES = st.none() | st.binary(max_size=40)
@@ -35,7 +35,7 @@ WRITTEN = st.builds(
 def reader(
     data: bytes, *, position: int = 0, aborted: tuple[tuple[int, int], ...] = (), limit: int = 2**30
 ) -> RecordReader:
-    return RecordReader(data, PLACE, position=position, aborted=aborted, budget=ReadBudget(limit))
+    return RecordReader(data, PARTITION, position=position, aborted=aborted, budget=ReadBudget(limit))
 
 
 def read(data: bytes, *, position: int = 0, aborted: tuple[tuple[int, int], ...] = ()) -> list[Record]:
@@ -214,13 +214,13 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_a_batch_that_cannot_be_read_says_where_and_why(data: bytes) -> None:
+def test_an_unreadable_batch_names_its_location_and_reason(data: bytes) -> None:
     """Nothing of it is read, and the position stays in front of it."""
     one = reader(data, position=5)
     with pytest.raises(UnreadableBatch) as raised:
         one.take(AFTER_ALL)
 
-    assert (raised.value.partition, raised.value.first, one.position) == (PLACE, 5, 5)
+    assert (raised.value.partition, raised.value.first, one.position) == (PARTITION, 5, 5)
     assert "orders.paid/3/5" in str(raised.value)
     with pytest.raises(UnreadableBatch):
         one.take(AFTER_ALL)
@@ -250,7 +250,7 @@ def test_records_before_the_corrupt_one_in_a_batch_are_returned_first() -> None:
 
 
 def test_a_corrupt_header_does_not_claim_the_offsets_of_the_next_batch() -> None:
-    """Whoever skips to the end of an unreadable batch must not skip the orders behind it."""
+    """A skip to the end of an unreadable batch must not skip the orders behind it."""
     corrupt = bytearray(batch(Written(), base=5))
     corrupt[23:27] = struct.pack(">i", 2_000_000)
 
@@ -322,7 +322,7 @@ def test_compressed_messages_of_old_formats_are_read(magic: int, codec: int) -> 
 
 
 def test_a_compressed_message_that_inflates_too_far_is_returned_by_its_range() -> None:
-    """Which offsets lie inside cannot be told without inflating: from the position to the wrapper's own."""
+    """The offsets inside are unknown without inflating: from the position to the wrapper's own."""
     bomb = message(offset=9, attributes=GZIP, key=None, value=COMPRESS[GZIP](bytes(MOST_INFLATED_BYTES + 1)))
 
     (record,) = read(bomb, position=5)
@@ -336,7 +336,7 @@ def test_a_poll_ends_when_its_budget_is_spent_and_the_next_goes_on() -> None:
     """However small the batches on the wire are: memory and time of one poll are bounded."""
     budget = ReadBudget(1000)
     data = b"".join(batch(Written(value=bytes(600)), base=at, codec=GZIP) for at in range(4))
-    one = RecordReader(data, PLACE, position=0, aborted=(), budget=budget)
+    one = RecordReader(data, PARTITION, position=0, aborted=(), budget=budget)
 
     polls = []
     while not one.ended:
@@ -351,7 +351,7 @@ def test_a_bomb_spends_the_whole_budget() -> None:
     bomb = bytes(COMPRESS[ZSTD](bytes(MOST_INFLATED_BYTES + 1)))
     data = b"".join(batch(Written(), base=at, codec=ZSTD, payload=bomb) for at in range(3))
     budget = ReadBudget(record_batches.MOST_POLL_BYTES)
-    one = RecordReader(data, PLACE, position=0, aborted=(), budget=budget)
+    one = RecordReader(data, PARTITION, position=0, aborted=(), budget=budget)
 
     assert len(one.take(AFTER_ALL)) == 1
     assert len(one.take(AFTER_ALL)) == 0

@@ -28,13 +28,13 @@ def unique(name: str) -> str:
 
 
 @pytest.fixture
-def nobody() -> Iterator[KafkaConnection]:
+def silent_peer() -> Iterator[KafkaConnection]:
     """An address where a connection is taken and never answered."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield KafkaConnection(bootstrap_servers=f"127.0.0.1:{server.getsockname()[1]}")
 
 
-async def test_missing_topics_are_named_in_the_order_asked(kafka: KafkaConnection, topic: TopicFactory) -> None:
+async def test_missing_topics_are_named_in_the_order_given(kafka: KafkaConnection, topic: TopicFactory) -> None:
     """Looking does not make topics, and those that exist are not named."""
     there, first, second = await topic(), unique("z"), unique("a")
 
@@ -87,7 +87,7 @@ async def test_several_can_make_the_same_topics_at_once(kafka: KafkaConnection) 
     assert await topics.missing(kafka, [each.name for each in wanted]) == ()
 
 
-async def test_a_refusal_is_told_in_the_brokers_words(kafka: KafkaConnection) -> None:
+async def test_a_rejection_has_the_brokers_message(kafka: KafkaConnection) -> None:
     """Each topic that the brokers will not make is named with why; the others are made."""
     good, typo, bad_name = spec(unique("good")), spec(unique("typo"), retentoin_ms="1"), spec("not a name")
 
@@ -106,16 +106,16 @@ async def test_existing_topics_are_judged_by_their_real_settings(kafka: KafkaCon
     name = unique("risky")
     await topics.create(kafka, [spec(name, cleanup_policy="compact", retention_ms="3600000")])
 
-    told = await topics.warnings(kafka, [spec(name, retention_ms="604800000"), spec(unique("absent"))])
+    sentences = await topics.warnings(kafka, [spec(name, retention_ms="604800000"), spec(unique("absent"))])
 
-    assert [sentence.split(":")[0] for sentence in told] == [
+    assert [sentence.split(":")[0] for sentence in sentences] == [
         f"Topic {name} has cleanup.policy=compact",
         f"Topic {name} has retention.ms=3600000",
         f"Topic {name} has replication factor 1",
     ]
 
 
-async def test_nobody_there_is_said_with_the_reason(unused_port: int) -> None:
+async def test_an_unavailable_broker_is_reported_with_the_reason(unused_port: int) -> None:
     """A refused connection is not a missing topic; the message has address and cause."""
     connection = KafkaConnection(bootstrap_servers=f"127.0.0.1:{unused_port}")
 
@@ -123,10 +123,10 @@ async def test_nobody_there_is_said_with_the_reason(unused_port: int) -> None:
         await topics.missing(connection, ["orders"])
 
 
-async def test_a_peer_that_never_answers_is_given_up(nobody: KafkaConnection) -> None:
+async def test_a_peer_that_never_answers_is_given_up(silent_peer: KafkaConnection) -> None:
     """What takes connections and says nothing is away, too, and within the bound."""
     with pytest.raises(BrokerUnavailable):
-        async with admin_session(nobody, within_seconds=0.2):
+        async with admin_session(silent_peer, within_seconds=0.2):
             pass
 
 
@@ -155,7 +155,7 @@ def facts(replication: int = 3) -> TopicDescription:
     return TopicDescription(name="orders", partitions=(0, 1, 2), replication=replication, ready=True)
 
 
-def test_a_topic_as_it_was_asked_for_is_not_complained_of() -> None:
+def test_a_topic_as_requested_gives_no_warning() -> None:
     """What is as asked, or better, gets no sentence."""
     better = SAFE | {"retention.ms": "-1", "max.message.bytes": "8388608", "min.insync.replicas": "3"}
 
@@ -190,7 +190,7 @@ def test_a_single_copy_is_the_complaint_and_not_its_in_sync_setting() -> None:
     assert "replication factor 1" in sentence
 
 
-def test_nothing_is_said_of_sizes_and_times_that_nobody_asked_for() -> None:
+def test_sizes_and_times_that_were_not_requested_give_no_warning() -> None:
     """A topic of others (orders.paid) may keep its records as long as its owner likes."""
     nothing_asked = TopicSpec(name="orders", partitions=1, config={})
 
@@ -200,8 +200,8 @@ def test_nothing_is_said_of_sizes_and_times_that_nobody_asked_for() -> None:
     assert list(durability_warnings(ASKED, facts(), {"min.insync.replicas": "2"})) == []
 
 
-def test_retention_is_told_in_words() -> None:
-    """Milliseconds alone help nobody."""
+def test_retention_is_shown_as_a_duration() -> None:
+    """Milliseconds alone help no operator."""
     (sentence,) = durability_warnings(ASKED, facts(), SAFE | {"retention.ms": "3600000"})
 
     assert "after 1 h" in sentence

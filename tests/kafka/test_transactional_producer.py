@@ -12,7 +12,7 @@ from adapter.kafka.transactional_producer import AioKafkaTransactionalProducer, 
 from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
 from adapter.stream.records import ProducerRecord
 
-TOLD = ProducerRecord(topic="told", key=b"k", value=b"v")
+PRODUCED = ProducerRecord(topic="produced", key=b"k", value=b"v")
 
 
 class NothingPending:
@@ -47,12 +47,12 @@ class FailingProducer:
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_producer_that_fails_is_trouble_and_nothing_worse(failure: Exception) -> None:
+async def test_a_producer_that_fails_raises_a_client_error(failure: Exception) -> None:
     """Fenced between two sends, as a zombie that wakes up may be: the partition is dropped, and the process goes on."""
     producer = AioKafkaTransactionalProducer(FailingProducer(failure), "group", TopicPartition("orders", 0), 5.0, set())
 
     with pytest.raises(KafkaClientError):
-        await producer.publish([TOLD], offset=1, metadata="")
+        await producer.publish([PRODUCED], offset=1, metadata="")
 
 
 class RefusingProducer:
@@ -115,7 +115,7 @@ async def test_only_a_record_that_was_alone_in_its_batch_is_judged(
 
 
 async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged() -> None:
-    """Each round with a new writer; in the end no topic can refuse a record for its company."""
+    """Each round with a new producer; in the end no topic can reject a record for its company."""
     batches, producer_records, rounds = BatchBytes(), some("a", 10, 10), 0
     while batches.most > 1:
         rounds += 1
@@ -134,7 +134,7 @@ async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged
     assert rounds <= 6
 
 
-async def test_two_writers_that_are_refused_at_once_shrink_batches_once() -> None:
+async def test_two_producers_that_are_rejected_at_once_shrink_batches_once() -> None:
     """Those of a process's partitions send at the same time, and to the same topics."""
     batches = BatchBytes()
     writers = [

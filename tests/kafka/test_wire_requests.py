@@ -16,7 +16,7 @@ def answer(**topic: object) -> SimpleNamespace:
     return SimpleNamespace(to_object=lambda: {"topics": [{"error_code": 0, "topic": "orders", **topic}]})
 
 
-def test_an_id_is_told_as_text() -> None:
+def test_an_id_is_returned_as_text() -> None:
     """Sixteen bytes, as two signed numbers on the wire."""
     assert ids_in(answer(id_high=1, id_low=-1)) == {"orders": "0000000000000001ffffffffffffffff"}
 
@@ -33,7 +33,7 @@ def test_the_partitions_of_topics_that_exist_are_counted() -> None:
     assert counts_in(answer(partitions=[], error_code=3)) == []
 
 
-def test_brokers_that_know_no_ids_are_asked_in_the_old_way() -> None:
+def test_brokers_that_know_no_ids_get_the_old_request() -> None:
     """Before 2.8; they are not asked to make the topic either."""
     request = TopicIdsRequest(["orders"]).prepare({METADATA: (0, 8)})
 
@@ -41,7 +41,7 @@ def test_brokers_that_know_no_ids_are_asked_in_the_old_way() -> None:
     assert ids_in(MetadataResponse_v5(0, [], "cluster", 1, [(0, "orders", False, [])])) == {}
 
 
-def test_brokers_that_know_ids_are_asked_for_them() -> None:
+def test_brokers_that_know_ids_get_the_new_request() -> None:
     """By name: an id is what is to be learned."""
     request = TopicIdsRequest(["orders"]).prepare({METADATA: (0, 13)})
 

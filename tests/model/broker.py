@@ -1,7 +1,7 @@
-"""A broker with two partitions: logs with holes, commits with metadata, and transactions that a later writer fences.
+"""A broker with two partitions: logs with holes, commits with metadata, and transactions that a later producer fences.
 
 A transaction is under way from `begin` until it lands, which may be after its process is gone; it is all or nothing.
-Refuses to know what is in the records.
+Does not know what is in the records.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from adapter.stream.partition_state import CommitBatch
 from adapter.stream.port import Commit, OffsetRange, TopicPartition
 from adapter.stream.records import ProducerRecord, Record
 
-from .promises import Promises
+from .invariants import Invariants
 from .protections import Protections
 
 PAID, DEFERRED = TopicPartition("paid", 0), TopicPartition("deferred", 0)
-TOLD = "told"
+PUBLISHED = "published"
 PARTITIONS = (PAID, DEFERRED)
 
 
@@ -33,7 +33,7 @@ class Fate(Enum):
 
 @dataclass(slots=True, eq=False)
 class Transaction:
-    """A flush on its way, by the writer with that epoch."""
+    """A commit on its way, by the producer with that epoch."""
 
     partition: TopicPartition
     epoch: int
@@ -44,14 +44,14 @@ class Transaction:
 class Broker:
     """Logs, commits and epochs of `PARTITIONS`."""
 
-    def __init__(self, protections: Protections, promises: Promises) -> None:
+    def __init__(self, protections: Protections, invariants: Invariants) -> None:
         self.logs: dict[TopicPartition, list[Record]] = {partition: [] for partition in PARTITIONS}
         self.commits: dict[TopicPartition, Commit] = {}
         self.under_way: list[Transaction] = []
         self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
         self._epochs: defaultdict[TopicPartition, int] = defaultdict(int)
         self._protections = protections
-        self._promises = promises
+        self._invariants = invariants
 
     def append(self, producer_record: ProducerRecord, now: datetime, *, hole: int = 0) -> None:
         """Put a record at the end of its log, after `hole` offsets that are no records."""
@@ -75,7 +75,7 @@ class Broker:
         return OffsetRange(start=0, end=self._ends[partition])
 
     def start_producer(self, partition: TopicPartition) -> int:
-        """Start a writer: its epoch. Earlier ones of the place are fenced, and their transactions over."""
+        """Start a producer: its epoch. Earlier ones of the partition are fenced, and their transactions over."""
         self._epochs[partition] += 1
         return self._epochs[partition]
 
@@ -94,10 +94,10 @@ class Broker:
             return
         transaction.fate = Fate.COMMITTED
         for offset, outcome in batch.outcomes.items():
-            self._promises.settled(partition, offset, [each for each in outcome.records if each.topic == TOLD])
+            self._invariants.settled(partition, offset, [each for each in outcome.records if each.topic == PUBLISHED])
             for producer_record in outcome.records:
-                if producer_record.topic != TOLD:
+                if producer_record.topic != PUBLISHED:
                     self.append(producer_record, now)
                     self._ends[TopicPartition(producer_record.topic, 0)] += 1  # the transaction's marker
         self.commits[partition] = Commit(offset=batch.offset, metadata=batch.metadata)
-        self._promises.committed(partition, batch.offset, [record.offset for record in self.logs[partition]])
+        self._invariants.committed(partition, batch.offset, [record.offset for record in self.logs[partition]])

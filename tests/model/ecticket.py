@@ -2,7 +2,7 @@
 
 It is bounded only where the contract's promise is: an Issue has its effect, and queries see it, before the waiting time
 is over; outages, in which everything or one endpoint refuses, are at least two minutes apart. A number whose tickets
-are being made may be answered for with a code of its own for any length of time. Refuses to know who calls.
+are being made may be answered for with a code of its own for any length of time. Does not know who calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum, unique
 from adapter.issuance.answers import Accepted, Refused
 from adapter.issuance.plan import Part
 
-from .promises import Asked, Promises
+from .invariants import AnsweredQuery, Invariants
 
 LANDS_WITHIN, SHOWS_WITHIN = 290.0, 590.0
 """Seconds from an Issue's first byte until its effect at the latest, and until queries see it."""
@@ -28,7 +28,7 @@ class Landing(Enum):
     """What comes of an Issue that arrives."""
 
     DONE = "done"
-    DONE_SLOWLY = "done, and answered for with a code of its own until somebody looks after it"
+    DONE_SLOWLY = "done, and answered for with a code of its own until an operator repairs it"
     DONE_AND_REFUSED = "done, and refused"
     REFUSED = "refused"
     LOST = "lost on its way"
@@ -72,28 +72,28 @@ class Effect:
 class SimulatedEcticket:
     """Calls on the wire, tickets, and which endpoint is out of order, with which code it refuses."""
 
-    def __init__(self, promises: Promises) -> None:
+    def __init__(self, invariants: Invariants) -> None:
         self.on_the_wire: list[IssueCall] = []
         self.hidden: list[Effect] = []
         self.closed: int | None = None
         self.outage = Outage.ALL
         self._opened_at = -BETWEEN_MAINTENANCES
         self._effects: defaultdict[str, list[Effect]] = defaultdict(list)
-        self._promises = promises
+        self._invariants = invariants
 
     # --- Issue -------------------------------------------------------------------------------------------------------
 
     def issue(self, order: str, part: Part, now: float) -> IssueCall:
         """An Issue is written."""
-        self._promises.issue_begins(part.trade_no.value, now)
+        self._invariants.issue_begins(part.trade_no.value, now)
         call = IssueCall(order, part, now)
         self.on_the_wire.append(call)
         return call
 
     def undo(self, call: IssueCall) -> None:
-        """It did not get there, and its sender is told so."""
+        """It did not get there, and its sender gets that answer."""
         self.on_the_wire.remove(call)
-        self._promises.issue_was_nothing(call.trade_no, call.begun_at)
+        self._invariants.issue_was_nothing(call.trade_no, call.begun_at)
 
     def land(self, call: IssueCall, landing: Landing) -> None:
         """It gets there."""
@@ -112,7 +112,7 @@ class SimulatedEcticket:
             effect = Effect(call.trade_no, call.begun_at + SHOWS_WITHIN, slow=landing is Landing.DONE_SLOWLY)
             self._effects[call.trade_no].append(effect)
             self.hidden.append(effect)
-            self._promises.issued(call.order, call.trade_no, call.part.of)
+            self._invariants.issued(call.order, call.trade_no, call.part.of)
 
     def show(self, effect: Effect) -> None:
         """Queries see it from now on."""
@@ -157,7 +157,7 @@ class SimulatedEcticket:
 
     def answered(self, about: str | None, code: int, at: float, now: float) -> None:
         """A question's answer got back."""
-        self._promises.asked.append(Asked(about=about, code=code, at=at, answered_at=now))
+        self._invariants.queries.append(AnsweredQuery(about=about, code=code, at=at, answered_at=now))
 
     # --- maintenance -------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""One order record in a process's hands: its sitting, from taking it up to its outcome.
+"""One order record in a process's hands: its run, from the record to its outcome.
 
 The decisions are `issuance`'s own; this is the loop around them that `flows` has with real calls, cut into steps. What
 travels does so in the real headers.
@@ -24,7 +24,7 @@ from adapter.stream.owned_partition import WorkItem
 from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome
 
-from .broker import DEFERRED, TOLD
+from .broker import DEFERRED, PUBLISHED
 from .ecticket import IssueCall
 from .orders import others_of, parts_of
 
@@ -47,7 +47,7 @@ class Question:
 
 
 class Job:
-    """A record in hand, and its sitting; `ended` gets its outcome, or that the lease was lost."""
+    """A record being processed, and its run; `ended` gets its outcome, or that the lease was lost."""
 
     def __init__(self, item: WorkItem[None], now: datetime, *, plan_travels: bool) -> None:
         self.item = item
@@ -74,34 +74,38 @@ class Job:
         """Whether a call of its is on the wire."""
         return self.call is not None or self.question is not None
 
-    # --- the sitting -------------------------------------------------------------------------------------------------
+    # --- the run -----------------------------------------------------------------------------------------------------
 
     def begin(self, mapping: str) -> None:
-        """Begin a sitting: take up what the record carries, or plan it, anew if it may have been sent."""
+        """Begin a run: resume what the record has, or plan it, again if it may have been sent."""
         self.waits_for_others = None
         self._ends = {}
-        self._take_up(mapping)
+        self._resume(mapping)
         mapping_changed = self._unverified is not None and self._unverified.mapping_changed
         self.others = PreviousMappingCheck.of(
             others_of(self.order, [state.part for state in self._states]) if mapping_changed else ()
         )
 
-    def _take_up(self, mapping: str) -> None:
-        fenced_at, told = self.item.possibly_sent_since, self.history.possibly_sent_at
+    def _resume(self, mapping: str) -> None:
+        fenced_at, sent_at = self.item.possibly_sent_since, self.history.possibly_sent_at
         first_seen = self.history.first_seen
         if self.history.plan is not None:
-            carried = decode_plan(self.history.plan)
-            states = resume(carried, first_seen_at=first_seen, possibly_sent_at=told, fenced_at=fenced_at)
-            self._states, self._unverified, self._parts_done = list(states), carried.unverified, carried.parts_done
+            deferred_plan = decode_plan(self.history.plan)
+            states = resume(deferred_plan, first_seen_at=first_seen, possibly_sent_at=sent_at, fenced_at=fenced_at)
+            self._states, self._unverified, self._parts_done = (
+                list(states),
+                deferred_plan.unverified,
+                deferred_plan.parts_done,
+            )
             return
-        since = latest(told, fenced_at)
+        since = latest(sent_at, fenced_at)
         parts = parts_of(self.order, mapping)
         self._states = [initial_state(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts]
-        mapping_changed = self.item.fingerprint_changed or told is not None
+        mapping_changed = self.item.fingerprint_changed or sent_at is not None
         self._unverified = None if since is None else Unverified(mapping_changed=mapping_changed)
 
     def next_step(self, now: datetime, policy: SubmitPolicy, last_accepted: datetime | None) -> Step | None:
-        """Whose turn it is; None when every part has left the sitting."""
+        """The next part; None when every part has left the run."""
         if last_accepted is not None:
             fact = LastAccepted(at=last_accepted)
             self._states = [observe(each, fact, now) if each.possibly_sent else each for each in self._states]
@@ -125,9 +129,9 @@ class Job:
         """Something came back for a part."""
         self._states[index] = observe(self._states[index], what, now)
 
-    def came_of_others(self, index: int, asked: CandidateQuery, what: QueryAnswer, now: datetime) -> None:
+    def came_of_others(self, index: int, queries: CandidateQuery, what: QueryAnswer, now: datetime) -> None:
         """Something came back of other plans, for which the part at that index waits."""
-        self.others = self.others.observe(asked, what, now)
+        self.others = self.others.observe(queries, what, now)
         if self.others.is_failed_call(what):
             self.hold(index, observe(self._states[index], what, now).hold)
 
@@ -146,19 +150,21 @@ class Job:
                 self.leave(index, park)
 
     def leave(self, index: int, action: Finish | Defer | Park) -> None:
-        """A part leaves the sitting."""
+        """A part leaves the run."""
         self._states[index] = conclude(self._states[index], action)
         self._ends[index] = action
 
     # --- its outcome -------------------------------------------------------------------------------------------------
 
     def outcome(self, now: datetime, policy: SubmitPolicy) -> Outcome:
-        """What is told of a sitting that is over, and what is carried on."""
+        """What a run that is over publishes, and what it defers."""
         ends = {index: self._ends.get(index) or decide(state, now, policy) for index, state in enumerate(self._states)}
-        told = tuple(self._told(index, action) for index, action in ends.items() if not isinstance(action, Defer))
+        produced = tuple(
+            self._published(index, action) for index, action in ends.items() if not isinstance(action, Defer)
+        )
         deferred = [self._states[index] for index, action in ends.items() if isinstance(action, Defer)]
         if not deferred:
-            return Outcome(records=told)
+            return Outcome(records=produced)
         plan = DeferredPlan(
             order_id=self.order,
             merchant_id=deferred[0].part.request.merchant_id,
@@ -167,10 +173,10 @@ class Job:
             parts=deferred_parts(deferred),
             unverified=self._unverified,
         )
-        carried = replace(self.history, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
-        return Outcome(records=(*told, self._deferred(carried, now)))
+        history = replace(self.history, plan=encode_plan(plan), possibly_sent_at=plan.possibly_sent_at)
+        return Outcome(records=(*produced, self._deferred(history, now)))
 
-    def carried(self, now: datetime) -> Outcome:
+    def hand_off(self, now: datetime) -> Outcome:
         """The record handed on untouched."""
         return Outcome(records=(self._deferred(self.history.possibly_sent(self.item.possibly_sent_since), now),))
 
@@ -183,9 +189,9 @@ class Job:
             topic=DEFERRED.topic, key=self.item.record.key, value=self.item.record.value, headers=headers
         )
 
-    def _told(self, index: int, action: Action) -> ProducerRecord:
+    def _published(self, index: int, action: Action) -> ProducerRecord:
         part = self._states[index].part
-        told = {
+        fields = {
             "order": self.order,
             "part": part.number,
             "of": part.of,
@@ -193,7 +199,7 @@ class Job:
             "ending": _ending(action),
             "message": action.message if isinstance(action, Park) else "",
         }
-        return ProducerRecord(topic=TOLD, key=part.trade_no.value.encode(), value=json.dumps(told).encode())
+        return ProducerRecord(topic=PUBLISHED, key=part.trade_no.value.encode(), value=json.dumps(fields).encode())
 
 
 def _ending(action: Action) -> str:

@@ -1,4 +1,4 @@
-"""An event loop without a network and without time of its own: it goes by the model's clock, and runs only when told.
+"""An event loop without a network: it uses the model's clock, and runs only when it is stepped.
 
 So the engine's real tasks are driven step by step, and the same steps always lead to the same end.
 """

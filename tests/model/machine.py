@@ -52,7 +52,7 @@ class OwnersAndEcticket(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "world"):
             try:
-                if not self.world.promises.broken:
+                if not self.world.invariants.broken:
                     self.world.rest()
             finally:
                 self.world.close()
@@ -78,7 +78,7 @@ class OwnersAndEcticket(RuleBasedStateMachine):
             self.world.work(pick, steps)
 
     @rule(steps=STEPS, pause=st.sampled_from([0.0, 65.0, 620.0]))
-    def all_work_and_flush(self, steps: int, pause: float) -> None:
+    def all_work_and_commit(self, steps: int, pause: float) -> None:
         self.world.passes(pause)
         for pick in range(3):
             self.world.take_over(pick)
@@ -160,9 +160,9 @@ class OwnersAndEcticket(RuleBasedStateMachine):
     def one_is_cut_off_and_others_go_on(self, pick: int, pause: float, steps: int) -> None:
         self.world.others_go_on(pick, pause, steps)
 
-    @rule(paid=PICK, deferred=PICK, flushes=st.booleans(), taken_over=st.booleans())
-    def rebalance(self, paid: int, deferred: int, flushes: bool, taken_over: bool) -> None:
-        self.world.rebalance(paid, deferred, flushes=flushes)
+    @rule(paid=PICK, deferred=PICK, transactions=st.booleans(), taken_over=st.booleans())
+    def rebalance(self, paid: int, deferred: int, transactions: bool, taken_over: bool) -> None:
+        self.world.rebalance(paid, deferred, transactions=transactions)
         if taken_over:
             for pick in range(3):
                 self.world.take_over(pick)
@@ -177,7 +177,7 @@ class OwnersAndEcticket(RuleBasedStateMachine):
     def open_state(self, pick: int) -> None:
         self.world.open_state(pick)
 
-    # --- flushing ----------------------------------------------------------------------------------------------------
+    # --- commits -----------------------------------------------------------------------------------------------------
 
     @rule(pick=PICK, lands=st.booleans(), heard=st.booleans())
     def batch(self, pick: int, lands: bool, heard: bool) -> None:

@@ -1,7 +1,7 @@
 """Orders, and what two mappings make of them: one part, or two of which the first has the same number.
 
-So whoever sends an order under one mapping and then its rest under the other buys two sets of tickets. Another plan's
-numbers are those that these two mappings make: asking about all 39 would only make the stories longer.
+So a process that sends an order under one mapping and then its rest under the other buys two sets of tickets. Another
+plan's numbers are those that these two mappings make: querying all 39 would only make the scenarios longer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One process: what it holds, what it has in hand, and what is left of what it held.
 
-What works on records is the engine's own: intake, workshop with its lanes, bulkheads and waiting room, holdings with
-their books and gate, leftovers, flusher. Its tasks run on a loop that is stepped. Only what decides which partitions
-are held is cut into steps here. Which step comes next is the world's choice.
+What works on records is the engine's own: intake, scheduler with its lanes, bulkheads and delay queue, owned partitions
+with their state and gate, revoked work, committer. Its tasks run on a loop that is stepped. Only what decides which
+partitions are held is cut into steps here. Which step comes next is the world's choice.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 from .broker import DEFERRED, PAID, Broker, Fate, Transaction
 from .clock import Clock, moment
 from .ecticket import OK, UNKNOWN, SimulatedEcticket
+from .invariants import REISSUE_AFTER, Invariants
 from .job import Job, Question
 from .loop import SteppedLoop
-from .promises import REISSUE_AFTER, Promises
 from .protections import Protections
 
 CLUSTER = "model"
@@ -96,7 +96,7 @@ class ModelLease:
 
 
 class Hoard(RevokedWork[None]):
-    """Leftovers that count whatever others may have done since: what comes of it when nothing is forgotten."""
+    """Revoked work that counts whatever other owners may have done since: the protection is off."""
 
     def taken_over(self, partition: TopicPartition, generation: int, *, proven: bool) -> None:
         """Nothing is forgotten."""
@@ -107,7 +107,7 @@ class Hoard(RevokedWork[None]):
 
 
 class ModelProducer:
-    """A writer whose transactions are on their way until the world lets their answers come."""
+    """A producer whose transactions stay open until the world lets their answers come."""
 
     first = False
 
@@ -120,7 +120,7 @@ class ModelProducer:
         self._answer: asyncio.Future[None] | None = None
 
     async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
-        """Send a transaction on its way. Raises KafkaTrouble: it failed, or nobody knows."""
+        """Send a transaction on its way. Raises KafkaClientError: it failed, or the result is unknown."""
         assert self.owned is not None
         outcomes = self._settled_by(offset, metadata)
         assert Counter(each for one in outcomes.values() for each in one.records) == Counter(producer_records)
@@ -132,12 +132,12 @@ class ModelProducer:
     def _settled_by(self, offset: int, metadata: str) -> dict[int, Outcome]:
         """The outcomes that a commit settles: those below its offset, and those in the runs beyond it."""
         assert self.owned is not None
-        note = decode(metadata, cluster_id=CLUSTER, committed=offset)
-        assert isinstance(note, CommitMetadata)
+        read = decode(metadata, cluster_id=CLUSTER, committed=offset)
+        assert isinstance(read, CommitMetadata)
         return {
             at: outcome
             for at, outcome in self.owned.state.finished().items()
-            if at < offset or any(first <= at < past for first, past in note.settled)
+            if at < offset or any(first <= at < past for first, past in read.settled)
         }
 
     def answer(self, *, committed: bool) -> None:
@@ -158,12 +158,12 @@ class ModelProducer:
 
 @dataclass(slots=True, eq=False)
 class Simulator:
-    """A partition held: the real holding, its writer, and the task of the flush under way."""
+    """A partition owned: the real OwnedPartition, its producer, and the task of the open commit."""
 
     partition: TopicPartition
     owned: OwnedPartition[None]
     producer: ModelProducer
-    flushing: asyncio.Task[int] | None = None
+    committing: asyncio.Task[int] | None = None
 
     @property
     def flight(self) -> Transaction | None:
@@ -200,7 +200,7 @@ class ModelStage:
         return await self._process.sit(context)
 
     def hand_off(self, _record: Record, _subject: None, context: RecordContext) -> Outcome:
-        return self._process.job(context).carried(self._process.clock.now)
+        return self._process.job(context).hand_off(self._process.clock.now)
 
     def on_error(self, _record: Record, error: Exception, _grant: RecordContext) -> Outcome:
         raise AssertionError("the model's own stage broke") from error
@@ -215,7 +215,7 @@ class Process:
     clock: Clock
     broker: Broker
     ecticket: SimulatedEcticket
-    promises: Promises
+    invariants: Invariants
     protections: Protections
     cut_off: bool = False
     assigned: frozenset[TopicPartition] = frozenset()
@@ -237,7 +237,7 @@ class Process:
         stage, observer = ModelStage(self), NullObserver()
         self.loop = SteppedLoop(self.clock)
         self.scheduler = RecordScheduler(stage, observer, lambda: self.clock.now, _raise)
-        if not self.protections.fresh_leftovers:
+        if not self.protections.fresh_revoked_work:
             self.scheduler.revoked_work = Hoard()
         self.intake = Intake(stage, self.scheduler, observer)
         self.committer = Committer(stage, self.scheduler, observer)
@@ -248,8 +248,8 @@ class Process:
             give_up_after_seconds=7_200.0,
         )
 
-    def _note(self, what: str) -> None:
-        self.promises.note(f"{self.clock.seconds:9.1f}  {self.name} {what}")
+    def _log(self, what: str) -> None:
+        self.invariants.log(f"{self.clock.seconds:9.1f}  {self.name} {what}")
 
     def end(self) -> None:
         """Nothing of it runs any more, and nothing of that is noticed outside."""
@@ -264,14 +264,14 @@ class Process:
         return [partition for partition in sorted(self.assigned) if partition not in self.desks]
 
     def start_producer(self, partition: TopicPartition) -> None:
-        """The first half of taking over: fence whoever had it."""
+        """The first half of taking over: fence the earlier owner."""
         if self.lease.holds(self.lease.generation) and not self.lease.lapsed:
             self._producers[partition] = (
                 self.broker.start_producer(partition),
                 self.lease.generation,
                 self.clock.seconds,
             )
-            self._note(f"starts a writer for {partition}")
+            self._log(f"starts a producer for {partition}")
 
     def open_state(self, partition: TopicPartition) -> None:
         """The second half: read the commit, believe what must be believed, and begin to work."""
@@ -291,7 +291,7 @@ class Process:
             ),
             self._own_sends.get(partition),
         )
-        self._note(f"takes over {partition}: {recovered}")
+        self._log(f"takes over {partition}: {recovered}")
         self.scheduler.revoked_work.forget_below(partition, recovered.offset)
         self.scheduler.revoked_work.taken_over(partition, generation, proven=recovered.proven)
         state = PartitionState(
@@ -329,22 +329,22 @@ class Process:
         return recovered
 
     def drop(self, desk: Simulator) -> None:
-        """Let a partition go at once: tasks and outcomes that are not committed stay as leftovers."""
-        self._note(f"lets {desk.partition} go")
+        """Drop a partition at once: tasks and uncommitted outcomes become revoked work."""
+        self._log(f"lets {desk.partition} go")
         del self.desks[desk.partition]
-        if desk.flushing is not None:
-            self.loop.do(desk.flushing.cancel)
+        if desk.committing is not None:
+            self.loop.do(desk.committing.cancel)
         self.loop.do(lambda: self.scheduler.release(desk.owned))
         self._own_sends[desk.partition] = desk.owned.own_sends(self.clock.now)
 
-    def release(self, desk: Simulator, *, flushes: bool) -> None:
-        """Let a partition go in good order; without the last flush where it takes too long."""
+    def release(self, desk: Simulator, *, transactions: bool) -> None:
+        """Release a partition cleanly, or without the last commit if it takes too long."""
         desk.owned.close_gate()
         if desk.flight is not None:
-            self.land_flush(desk)
-        if flushes and self.desks.get(desk.partition) is desk:
-            self.begin_flush(desk, final=True)
-            self.land_flush(desk)
+            self.land_commit(desk)
+        if transactions and self.desks.get(desk.partition) is desk:
+            self.begin_commit(desk, final=True)
+            self.land_commit(desk)
         if self.desks.get(desk.partition) is desk:
             self.drop(desk)
 
@@ -371,7 +371,7 @@ class Process:
     def hand_off_oldest(self, desk: Simulator) -> None:
         """Hand the oldest record on that no call can be on the wire for."""
         if self.loop.do(lambda: self.scheduler.hand_off_oldest(desk.owned, 1)):
-            self._note(f"carries the oldest of {desk.partition} on")
+            self._log(f"carries the oldest of {desk.partition} on")
 
     def job(self, context: RecordContext) -> Job:
         """A record in hand, as the stage sees it."""
@@ -379,9 +379,9 @@ class Process:
         return Job(context, self.clock.now, plan_travels=self.protections.plan_travels)
 
     async def sit(self, context: RecordContext) -> Outcome:
-        """One sitting over a record; the world steps it until it ends. Raises LeaseLost."""
+        """One run over a record; the world steps it until it ends. Raises LeaseLost."""
         job = self.job(context)
-        self._note(f"begins {job}, possibly sent since {job.item.possibly_sent_since}")
+        self._log(f"begins {job}, possibly sent since {job.item.possibly_sent_since}")
         job.begin(self.mapping)
         self.jobs.append(job)
         try:
@@ -389,19 +389,19 @@ class Process:
         finally:
             self.jobs.remove(job)
 
-    # --- steps of a sitting ------------------------------------------------------------------------------------------
+    # --- steps of a run ----------------------------------------------------------------------------------------------
 
-    def sitting_jobs(self) -> Iterator[Job]:
-        """Everything that is being handled, leftovers included."""
+    def running_jobs(self) -> Iterator[Job]:
+        """Everything that is being handled, including revoked work."""
         return iter(list(self.jobs))
 
     def step(self, job: Job) -> None:
-        """One action of a sitting that waits for no answer."""
+        """One action of a run that waits for no answer."""
         now = self.clock.now
         if job.wakes_at > now:
             return
         if job.waits_for_others is not None:
-            self._ask_about_others(job, job.waits_for_others)
+            self._query_others(job, job.waits_for_others)
             return
         accepted = None if self._last_accepted is None else moment(self._last_accepted)
         chosen = job.next_step(now, self.policy, accepted)
@@ -420,53 +420,53 @@ class Process:
             case Send():
                 self._send(job, chosen.index)
             case action:
-                self._ask(job, chosen.index, action, job.state(chosen.index).part.trade_no)
+                self._query(job, chosen.index, action, job.state(chosen.index).part.trade_no)
 
-    def _ask_about_others(self, job: Job, index: int) -> None:
+    def _query_others(self, job: Job, index: int) -> None:
         match job.others.next(self.clock.now):
             case None:
                 job.others_settled()
             case Hold() as hold:
                 job.hold(index, hold)
             case QueryCandidate(trade_no=trade_no) as other:
-                self._ask(job, index, Query(), trade_no, other)
+                self._query(job, index, Query(), trade_no, other)
             case QueryCandidateControl() as other:
-                self._ask(job, index, ControlQuery(), job.state(index).part.trade_no, other)
+                self._query(job, index, ControlQuery(), job.state(index).part.trade_no, other)
             case Probe() as other:
-                self._ask(job, index, other, job.state(index).part.trade_no, other)
+                self._query(job, index, other, job.state(index).part.trade_no, other)
 
     def _send(self, job: Job, index: int) -> None:
         part = job.state(index).part
         try:
             job.item.authorize_send()
         except LeaseLost as lost:
-            self._note(f"{job}: {lost}")
+            self._log(f"{job}: {lost}")
             self.loop.do(partial(job.ended.set_exception, lost))
             return
-        self._note(f"sends {part.trade_no.value}, part {part.number} of {part.of}, for {job}")
+        self._log(f"sends {part.trade_no.value}, part {part.number} of {part.of}, for {job}")
         job.call = self.ecticket.issue(job.order, part, self.clock.seconds)
         job.call_index = index
 
-    def _ask(
+    def _query(
         self, job: Job, index: int, action: Action, trade_no: TradeNo, other: CandidateQuery | None = None
     ) -> None:
-        """Put a question, or assume its answer where nobody asks."""
+        """Send a query, or assume its answer if the protection is off."""
         number, now = trade_no.value, self.clock.seconds
         first = job.state(index).evidence.first
         match action:
             case Query():
-                asked, assumed = self.protections.query, UNKNOWN
+                queries, assumed = self.protections.query, UNKNOWN
                 question = Question(index, action, number, now, self.ecticket.query(number, now))
             case ControlQuery():
-                asked, assumed = self.protections.control_query, first.code if first is not None else UNKNOWN
+                queries, assumed = self.protections.control_query, first.code if first is not None else UNKNOWN
                 question = Question(index, action, None, now, self.ecticket.control())
             case Probe():
-                asked, assumed = self.protections.proof_of_life, OK
+                queries, assumed = self.protections.proof_of_life, OK
                 question = self._proof_of_life(index, action)
             case _:
                 raise TypeError(f"{type(action).__name__} asks nothing")
         question.other = other
-        if asked:
+        if queries:
             job.question = question
         else:
             self._came(job, question, _read(action, assumed, now))
@@ -494,8 +494,8 @@ class Process:
             came = _read(question.action, question.code, question.at)
             self.ecticket.answered(question.about, question.code, question.at, self.clock.seconds)
             if question.code == OK:
-                self._note_accepted(question.at)
-        self._note(f"asked {type(question.action).__name__} for {job}: {came}")
+                self._record_accepted(question.at)
+        self._log(f"asked {type(question.action).__name__} for {job}: {came}")
         self._came(job, question, came)
 
     def issue_ends(self, job: Job, came: IssueAnswer | None = None) -> None:
@@ -507,47 +507,47 @@ class Process:
         if isinstance(what, Accepted):
             self.ecticket.answered("issue", OK, call.begun_at, self.clock.seconds)
             if not self.protections.same_endpoint:
-                self._note_accepted(call.begun_at)
-        self._note(f"gets {type(what).__name__} for {call.trade_no}")
+                self._record_accepted(call.begun_at)
+        self._log(f"gets {type(what).__name__} for {call.trade_no}")
         job.came(job.call_index, what, self.clock.now)
 
-    def _note_accepted(self, at: float) -> None:
+    def _record_accepted(self, at: float) -> None:
         self._last_accepted = max(at, self._last_accepted or 0.0)
 
     def _end(self, job: Job) -> None:
         outcome = job.outcome(self.clock.now, self.policy)
-        self._note(f"has an outcome of {job}: {[(each.topic, each.value) for each in outcome.records]}")
+        self._log(f"has an outcome of {job}: {[(each.topic, each.value) for each in outcome.records]}")
         self.loop.do(lambda: job.ended.set_result(outcome))
 
-    # --- flushing ----------------------------------------------------------------------------------------------------
+    # --- commits -----------------------------------------------------------------------------------------------------
 
-    def begin_flush(self, desk: Simulator, *, final: bool = False) -> None:
-        """Send the flush that is due on its way."""
+    def begin_commit(self, desk: Simulator, *, final: bool = False) -> None:
+        """Send the commit that is due on its way."""
         if desk.flight is None:
-            desk.flushing = self.loop.begin(self.committer._commit(desk.owned, final=final))
+            desk.committing = self.loop.begin(self.committer._commit(desk.owned, final=final))
             if desk.flight is not None:
                 batch = desk.flight.batch
-                self._note(f"flushes {desk.partition}: commits {batch.offset}, settles {sorted(batch.outcomes)}")
+                self._log(f"sends {desk.partition}: commits {batch.offset}, settles {sorted(batch.outcomes)}")
 
-    def land_flush(self, desk: Simulator) -> None:
-        """The flush under way gets to the broker, and the answer back."""
+    def land_commit(self, desk: Simulator) -> None:
+        """The open commit reaches the broker, and the answer comes back."""
         if desk.flight is not None:
             if desk.flight.fate is Fate.UNDER_WAY:
                 self.broker.land(desk.flight, self.clock.now)
-            self.flush_ends(desk)
+            self.commit_ends(desk)
 
-    def flush_ends(self, desk: Simulator, *, heard: bool = True) -> None:
-        """The answer to a flush comes: settle, or drop the partition; the same where none comes."""
-        flight, flushing = desk.flight, desk.flushing
-        if flight is None or flushing is None:
+    def commit_ends(self, desk: Simulator, *, heard: bool = True) -> None:
+        """The answer to a commit comes: settle, or drop the partition; the same if none comes."""
+        flight, committing = desk.flight, desk.committing
+        if flight is None or committing is None:
             return
         committed = heard and flight.fate is Fate.COMMITTED
         self.loop.do(lambda: desk.producer.answer(committed=committed))
-        if isinstance(flushing.exception(), KafkaClientError):
-            self._note(f"{desk.partition}: {flight.fate.name}, {'told' if heard else 'not told'}")
+        if isinstance(committing.exception(), KafkaClientError):
+            self._log(f"{desk.partition}: {flight.fate.name}, {'answered' if heard else 'unanswered'}")
             self.drop(desk)
         else:
-            flushing.result()
+            committing.result()
 
 
 def _raise(fatal_error: BaseException) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 class Protections:
     """All on, unless a test wants to see what comes of it.
 
-    `fencing`: a transaction of a writer fails once a later one was started. `reservation`: nothing is sent before a
+    `fencing`: a transaction of a producer fails once a later one was started. `reservation`: nothing is sent before a
     commit says that it may have been. `possibly_sent`: what an earlier owner may have sent counts as possibly sent.
     `own_commit`: a process believes what it remembers of its own sends only while the last commit is its own.
-    `settled_runs`: what was settled beyond the committed offset is not taken up again. `fingerprint`: a new owner
-    learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_leftovers`: an
+    `settled_runs`: what was settled beyond the committed offset is not processed again. `fingerprint`: a new owner
+    learns that the mapping has changed. `lease`: no send without a recent answer of the group. `fresh_revoked_work`: an
     outcome that was not committed is forgotten when others may have owned its partition. `plan_travels`: a deferred
     order carries its plan, and that it may have been sent. `query`, `control_query`, `proof_of_life`: the question is
     asked, and its answer not assumed. `same_endpoint`: the proof of life is QueryIssueResult's own. `waiting`: nothing
@@ -28,7 +28,7 @@ class Protections:
     settled_runs: bool = True
     fingerprint: bool = True
     lease: bool = True
-    fresh_leftovers: bool = True
+    fresh_revoked_work: bool = True
     plan_travels: bool = True
     query: bool = True
     control_query: bool = True

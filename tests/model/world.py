@@ -15,10 +15,10 @@ from adapter.issuance.answers import CallInDoubt, IssueAnswer
 from .broker import DEFERRED, PAID, PARTITIONS, Broker
 from .clock import Clock
 from .ecticket import Effect, IssueCall, Landing, Outage, SimulatedEcticket
+from .invariants import Invariants
 from .job import Job
 from .orders import MAPPINGS, paid
 from .process import SESSION, Process
-from .promises import Promises
 from .protections import ALL_ON, Protections
 
 TIME_OUT = 15.0
@@ -38,9 +38,9 @@ class World:
 
     def __init__(self, protections: Protections = ALL_ON, mapping: str = MAPPINGS[0], *, watched: bool = True) -> None:
         self.clock = Clock()
-        self.promises = Promises(watched=watched)
-        self.broker = Broker(protections, self.promises)
-        self.ecticket = SimulatedEcticket(self.promises)
+        self.invariants = Invariants(watched=watched)
+        self.broker = Broker(protections, self.invariants)
+        self.ecticket = SimulatedEcticket(self.invariants)
         self.orders: list[str] = []
         self.dead: list[Process] = []
         self._protections = protections
@@ -58,12 +58,12 @@ class World:
             self.clock,
             self.broker,
             self.ecticket,
-            self.promises,
+            self.invariants,
             self._protections,
         )
 
-    def _note(self, what: str) -> None:
-        self.promises.note(f"{self.clock.seconds:9.1f}  {what}")
+    def _log(self, what: str) -> None:
+        self.invariants.log(f"{self.clock.seconds:9.1f}  {what}")
 
     # --- the shop, and time ------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class World:
         self.broker.append(paid(self.orders[-1]), self.clock.now, hole=hole)
 
     def passes(self, seconds: float) -> None:
-        """Time passes: what was due happens, calls time out, and whoever is in touch with the group stays so."""
+        """Time passes: what was due happens, calls time out, and members in touch with the group stay so."""
         self.clock.seconds += seconds
         self.ecticket.until(self.clock.seconds)
         for process in self.processes:
@@ -81,13 +81,13 @@ class World:
                 continue
             if process.lease.generation == self._generation:
                 process.lease.prove()
-            for job in list(process.sitting_jobs()):
+            for job in list(process.running_jobs()):
                 if job.call is not None and job.call.begun_at + TIME_OUT <= self.clock.seconds:
                     process.issue_ends(job, CallInDoubt(detail="time-out"))
 
     # --- the group ---------------------------------------------------------------------------------------------------
 
-    def rebalance(self, owner_of_paid: int, owner_of_deferred: int, *, flushes: bool = True) -> None:
+    def rebalance(self, owner_of_paid: int, owner_of_deferred: int, *, transactions: bool = True) -> None:
         """The group goes on with those who answer, once the others' sessions have timed out."""
         present = [process for process in self.processes if not process.cut_off]
         if not present:
@@ -98,10 +98,10 @@ class World:
             self.passes(until - self.clock.seconds)
         for process in present:
             for desk in list(process.desks.values()):
-                process.release(desk, flushes=flushes)
+                process.release(desk, transactions=transactions)
         self._generation += 1
         owners = {PAID: _picked(present, owner_of_paid), DEFERRED: _picked(present, owner_of_deferred)}
-        self._note(
+        self._log(
             f"generation {self._generation}: {[(str(partition), who.name) for partition, who in owners.items() if who]}"
         )
         for process in present:
@@ -129,7 +129,7 @@ class World:
         """
         process = self._any(pick)
         process.cut_off = not process.cut_off
-        self._note(f"{process.name} is {'cut off' if process.cut_off else 'back'}")
+        self._log(f"{process.name} is {'cut off' if process.cut_off else 'back'}")
 
     def others_go_on(self, pick: int, pause: float, steps: int) -> None:
         """A process is cut off, and the others take over, and come to work after a while; it knows nothing of it."""
@@ -148,7 +148,7 @@ class World:
 
     @property
     def any_untaken(self) -> bool:
-        """Whether somebody has something to take over."""
+        """Whether a process has something to take over."""
         return any(process.untaken for process in self.processes)
 
     @property
@@ -166,7 +166,7 @@ class World:
         process = self.processes[index]
         self.dead.append(process)
         process.end()
-        self._note(f"{process.name} dies; the next one knows {self._mapping}")
+        self._log(f"{process.name} dies; the next one knows {self._mapping}")
         self.processes[index] = self._process()
 
     # --- work --------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class World:
         for desk in list(process.desks.values()):
             process.read(desk)
         for _ in range(steps):
-            ready = [job for job in process.sitting_jobs() if not job.waits_for_an_answer]
+            ready = [job for job in process.running_jobs() if not job.waits_for_an_answer]
             if not ready:
                 return
             job = ready[0 if oldest else -1]
@@ -203,14 +203,14 @@ class World:
 
     @property
     def questions(self) -> list[tuple[Process, Job]]:
-        """The questions on the wire that somebody waits for."""
-        return [(each, job) for each in self.processes for job in each.sitting_jobs() if job.question is not None]
+        """The queries on the wire that a process waits for."""
+        return [(each, job) for each in self.processes for job in each.running_jobs() if job.question is not None]
 
     def land(self, pick: int, landing: Landing) -> None:
         """An Issue gets to ECTicket."""
         call = _picked(self.ecticket.on_the_wire, pick)
         if call is not None:
-            self._note(f"{call.trade_no} lands: {landing.name}")
+            self._log(f"{call.trade_no} lands: {landing.name}")
             self.ecticket.land(call, landing)
 
     def issue_answer(self, pick: int, *, lost: bool) -> None:
@@ -222,7 +222,7 @@ class World:
                 process.issue_ends(job, CallInDoubt(detail="reset") if lost else None)
 
     def issue_was_nothing(self, pick: int, came: IssueAnswer) -> None:
-        """An Issue is told not to have happened, and has not."""
+        """An Issue is reported not to have happened, and has not."""
         chosen = _picked([each for each in self.issuing if not each[2].landed], pick)
         if chosen is not None:
             process, job, call = chosen
@@ -231,8 +231,8 @@ class World:
 
     @property
     def issuing(self) -> list[tuple[Process, Job, IssueCall]]:
-        """The Issue calls whose answers somebody waits for."""
-        return [(each, job, job.call) for each in self.processes for job in each.sitting_jobs() if job.call is not None]
+        """The Issue calls whose answers a process waits for."""
+        return [(each, job, job.call) for each in self.processes for job in each.running_jobs() if job.call is not None]
 
     def show(self, pick: int) -> None:
         """Tickets become visible to queries."""
@@ -241,7 +241,7 @@ class World:
             self.ecticket.show(effect)
 
     def hand_off(self, pick: int) -> None:
-        """A process hands its oldest waiting record on, because its note has grown too long."""
+        """A process hands its oldest waiting record off, because its metadata has grown too long."""
         process = self._busy(pick)
         for desk in process.desks.values():
             process.hand_off_oldest(desk)
@@ -249,38 +249,38 @@ class World:
     def maintenance(self, code: int, outage: Outage = Outage.ALL) -> None:
         """ECTicket, or one of its endpoints, closes, if it can."""
         if self.ecticket.may_close(self.clock.seconds):
-            self._note(f"outage of {outage.value}, code {code}")
+            self._log(f"outage of {outage.value}, code {code}")
             self.ecticket.close(code, outage)
 
     def maintenance_ends(self) -> None:
         """It opens again."""
         if self.ecticket.closed is not None:
-            self._note("maintenance is over")
+            self._log("maintenance is over")
             self.ecticket.open(self.clock.seconds)
 
-    # --- flushing ----------------------------------------------------------------------------------------------------
+    # --- commits -----------------------------------------------------------------------------------------------------
 
     def batch(self, pick: int, *, lands: bool = True, heard: bool = True) -> None:
-        """A process flushes what is due; its transactions stay under way, or land, with or without an answer."""
+        """A process commits what is due; its transactions stay open, or land, with or without an answer."""
         process = self._busy(pick)
         for desk in list(process.desks.values()):
-            process.begin_flush(desk)
+            process.begin_commit(desk)
             if desk.flight is not None and lands:
                 self.broker.land(desk.flight, self.clock.now)
             if desk.flight is not None and (lands or not heard):
-                process.flush_ends(desk, heard=heard)
+                process.commit_ends(desk, heard=heard)
 
     def transaction_lands(self, pick: int) -> None:
-        """A transaction that is under way gets to the broker, whoever is still there to hear of it."""
+        """A transaction under way reaches the broker, whether or not its sender still lives."""
         transaction = _picked(self.broker.under_way, pick)
         if transaction is None:
             return
-        self._note(f"a transaction on {transaction.partition} lands")
+        self._log(f"a transaction on {transaction.partition} lands")
         self.broker.land(transaction, self.clock.now)
         for process in self.processes:
             for desk in list(process.desks.values()):
                 if desk.flight is transaction:
-                    process.flush_ends(desk)
+                    process.commit_ends(desk)
 
     def _any(self, pick: int) -> Process:
         return self.processes[pick % len(self.processes)]
@@ -299,7 +299,7 @@ class World:
 
     def rest(self) -> None:
         """No more trouble: everything comes to its end, and nothing is missing."""
-        self._note("-- no more trouble --")
+        self._log("-- no more trouble --")
         self.maintenance_ends()
         for process in self.processes:
             process.cut_off = False
@@ -308,7 +308,7 @@ class World:
             if self._at_rest():
                 break
             self._round()
-        self.promises.at_rest(self.orders)
+        self.invariants.at_rest(self.orders)
         for partition in PARTITIONS:
             records = self.broker.logs[partition]
             commit = self.broker.commits.get(partition)
@@ -336,4 +336,4 @@ class World:
             not records or (partition in commits and commits[partition].offset > records[-1].offset)
             for partition, records in self.broker.logs.items()
         )
-        return ended and all(map(self.promises.is_told, self.orders))
+        return ended and all(map(self.invariants.is_published, self.orders))

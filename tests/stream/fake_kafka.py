@@ -1,6 +1,6 @@
-"""Kafka in memory, as `port.py` promises it, with everything that can go wrong going wrong when told.
+"""Kafka in memory, as `port.py` promises it, with every failure that a test wants.
 
-Fencing is real: a writer that was started later makes every earlier one of its place fail. Transactions are atomic.
+Fencing is real: a later producer makes every earlier one of its partition fail. Transactions are atomic.
 Rebalances happen when the test says so, and go through the members' callbacks as the real client's do.
 """
 
@@ -40,13 +40,13 @@ class FakeCluster:
         self.commits: dict[TopicPartition, Commit] = {}
         self.skips: dict[TopicPartition, Commit] = {}
         self.unreadable: dict[TopicPartition, tuple[int, int]] = {}
-        self.published: list[ProducerRecord] = []
+        self.produced_records: list[ProducerRecord] = []
         self.transactions: list[tuple[TopicPartition, int]] = []
         self.epochs: defaultdict[TopicPartition, int] = defaultdict(int)
         self.away = False
         self.largest = 1000
         self.faults: list[str] = []
-        self.writers_to_fail = 0
+        self.producers_to_fail = 0
         self.slow_transactions = 0.0
         self.slow_starts = 0.0
         self.members: list[FakeMember] = []
@@ -90,7 +90,7 @@ class FakeCluster:
         self.news.set()
 
     def remake(self, topic: str) -> None:
-        """Delete a topic and make it anew: other logs of the same name, and no offsets."""
+        """Delete a topic and create it again: other logs of the same name, and no offsets."""
         self.ids[topic] = f"after {self.ids[topic]}"
         for partition in [partition for partition in self.logs if partition.topic == topic]:
             self.logs[partition] = []
@@ -98,9 +98,9 @@ class FakeCluster:
             self.commits.pop(partition, None)
 
     @property
-    def told(self) -> list[str]:
+    def published(self) -> list[str]:
         """The values published, in order."""
-        return [(producer_record.value or b"").decode() for producer_record in self.published]
+        return [(producer_record.value or b"").decode() for producer_record in self.produced_records]
 
     async def assign(self, *assignments: Collection[TopicPartition]) -> None:
         """A rebalance: every member that answers gives up everything, then each of them gets its own."""
@@ -139,7 +139,7 @@ class FakeLease:
 
 
 class FakeTransactionalProducer:
-    """A writer of one place, good until a later one is started."""
+    """A producer of one partition, valid until a later one is started."""
 
     def __init__(self, cluster: FakeCluster, partition: TopicPartition) -> None:
         self.dead = False
@@ -164,7 +164,7 @@ class FakeTransactionalProducer:
             self._epoch = -1  # used up
             raise RecordsTooLarge(too_large)
         assert len(metadata) <= 4096
-        cluster.published.extend(producer_records)
+        cluster.produced_records.extend(producer_records)
         cluster.commits[self._partition] = Commit(offset=offset, metadata=metadata)
         cluster.transactions.append((self._partition, len(producer_records)))
         cluster.news.set()
@@ -191,7 +191,7 @@ class FakeMember:
         self.cluster_id = CLUSTER_ID
         self.left = False
         self.polled: list[frozenset[TopicPartition]] = []
-        self.writers: list[FakeTransactionalProducer] = []
+        self.producers: list[FakeTransactionalProducer] = []
         self.fails_to_poll = False
         self.dead = False
 
@@ -199,7 +199,7 @@ class FakeMember:
         """As after kill -9: nothing of it has any effect any more, and nothing is answered."""
         self.dead = True
         self.lease.answers = False
-        for producer in self.writers:
+        for producer in self.producers:
             producer.dead = True
         self._cluster.members.remove(self)
 
@@ -309,12 +309,12 @@ class FakeMember:
 
     async def start_producer(self, partition: TopicPartition) -> FakeTransactionalProducer:
         await _answer(self)
-        if self._cluster.writers_to_fail:
-            self._cluster.writers_to_fail -= 1
-            raise KafkaClientError("no writer today")
+        if self._cluster.producers_to_fail:
+            self._cluster.producers_to_fail -= 1
+            raise KafkaClientError("no producer now")
         producer = FakeTransactionalProducer(self._cluster, partition)
         await asyncio.sleep(self._cluster.slow_starts)
-        self.writers.append(producer)
+        self.producers.append(producer)
         return producer
 
     async def leave(self) -> None:
@@ -330,13 +330,13 @@ class FakeKafka:
 
     def __init__(self, cluster: FakeCluster, partitions: Collection[TopicPartition] = ()) -> None:
         self._cluster = cluster
-        self._places = partitions
+        self._partitions_of = partitions
 
     async def connect(self, group: str) -> FakeMember:
         await asyncio.sleep(0)
         if self._cluster.away:
             raise BrokerUnavailable("no broker answers")
-        return FakeMember(self._cluster, self._places, group)
+        return FakeMember(self._cluster, self._partitions_of, group)
 
 
 async def _answer(client: FakeMember | FakeTransactionalProducer) -> None:

@@ -1,4 +1,4 @@
-"""The other side of the tests: it keeps every sending for good, and does not mind being told the same twice.
+"""The other side of the tests: it keeps every sending for good, and accepts the same sending twice.
 
 SQLite in WAL mode, so that processes which are killed at any moment cannot hurt it. A sending that arrives later than
 `DEAD_AFTER_SECONDS` after it was sealed is refused, as ECPay refuses envelopes that are too old; this is decided by
@@ -42,7 +42,7 @@ class Remote:
         return Counter(dict(self._db.execute("SELECT record, count(*) FROM sendings GROUP BY record")))
 
     def sent_after_a_doubt(self) -> int:
-        """How many sendings were made by somebody who had been told that it may have been sent."""
+        """How many sendings were made for records that were marked as possibly sent."""
         return int(self._db.execute("SELECT count(*) FROM sendings WHERE possibly").fetchone()[0])
 
     def close(self) -> None:

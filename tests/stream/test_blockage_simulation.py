@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import PAID, PAID_TOO, StageOfTests, running, told, until
+from stream.engine_harness import PAID, PAID_TOO, StageOfTests, outcome_with, running, until
 from stream.fake_kafka import SKIPS, FakeCluster
 
 LIVES = 6
@@ -32,7 +32,7 @@ async def test_a_batch_that_is_unreadable_for_a_while_loses_and_repeats_nothing(
             context.authorize_send()
             sent[subject] += 1
             await asyncio.sleep(chance.choice([0, 0.001, 0.02]))
-        return told(subject)
+        return outcome_with(subject)
 
     def something_happens() -> int:
         """Change the world in one way; how many orders came."""
@@ -60,7 +60,7 @@ async def test_a_batch_that_is_unreadable_for_a_while_loses_and_repeats_nothing(
     cluster.unreadable.clear()
     cluster.faults = []
     async with running(StageOfTests(handle, max_in_flight=4), cluster, PAID, PAID_TOO, skips_group=SKIPS):
-        await until(lambda: len(set(cluster.told)) == orders, 30)
+        await until(lambda: len(set(cluster.published)) == orders, 30)
 
-    assert set(Counter(cluster.told).values()) <= {1}
+    assert set(Counter(cluster.published).values()) <= {1}
     assert set(sent.values()) <= {1}

@@ -25,7 +25,7 @@ from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.port import Commit, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import PAID, PAID_TOO, Sends, StageOfTests, running, told, until
+from stream.engine_harness import PAID, PAID_TOO, Sends, StageOfTests, outcome_with, running, until
 from stream.fake_kafka import SKIPS, FakeCluster, FakeKafka, FakeMember
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -47,14 +47,14 @@ def test_the_wait_doubles_up_to_half_a_minute() -> None:
     assert waits[-1] == LONGEST_RETRY_SECONDS
 
 
-def test_another_batch_is_waited_for_anew() -> None:
+def test_another_batch_starts_a_new_wait() -> None:
     """Reading came further in between."""
     blockage = Blockage.after(Blockage.after(None, unreadable(), now=0), unreadable(first=8), now=20)
 
     assert (blockage.failures, blockage.retry_at) == (1, 20.5)
 
 
-def test_the_log_says_so_once_in_ten_seconds() -> None:
+def test_the_blockage_is_logged_once_in_ten_seconds() -> None:
     """However often the batch is tried."""
     said = []
     blockage = None
@@ -114,7 +114,7 @@ class Broken(StageOfTests):
     """Publishes why a record has no content."""
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
-        return told(f"{record.offset} {type(error).__name__} {error}")
+        return outcome_with(f"{record.offset} {type(error).__name__} {error}")
 
 
 class GaugeRecorder(NullObserver):
@@ -133,8 +133,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapter.stream.blockages.FIRST_RETRY_SECONDS", 0.05)
 
 
-def has_told(cluster: FakeCluster, count: int) -> bool:
-    return len(cluster.told) == count
+def has_published(cluster: FakeCluster, count: int) -> bool:
+    return len(cluster.published) == count
 
 
 def asks_to_skip(cluster: FakeCluster, first: int, last: int, *, topic_id: str = "") -> None:
@@ -144,7 +144,7 @@ def asks_to_skip(cluster: FakeCluster, first: int, last: int, *, topic_id: str =
 
 @pytest.mark.usefixtures("quick")
 async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
-    """Records before the batch and of the other partition are handled, each once; the cause is told."""
+    """Records before the batch and of the other partition are handled, each once; the cause is reported."""
     cluster.append(PAID, "before", "corrupt", "behind")
     cluster.unreadable[PAID] = (1, 1)
     stage, gauges = StageOfTests(Sends()), GaugeRecorder()
@@ -153,7 +153,7 @@ async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest
             await until(lambda: engine.problems)
             for at in range(20):
                 cluster.append(PAID_TOO, f"other {at}")
-                await until(partial(has_told, cluster, at + 2))
+                await until(partial(has_published, cluster, at + 2))
             assert engine.problems == ["The batch at paid/0/1 cannot be read: codec 7 is not known"]
             assert engine.in_touch
             await until(lambda: gauges.unreadable == 1)
@@ -165,16 +165,16 @@ async def test_only_its_own_partition_waits(cluster: FakeCluster, caplog: pytest
 
 @pytest.mark.usefixtures("quick")
 async def test_a_batch_that_can_be_read_again_is_read(cluster: FakeCluster) -> None:
-    """The broker was repaired: nobody has to do anything."""
+    """The broker was repaired: no operator has to do anything."""
     cluster.append(PAID, "a", "b", "c")
     cluster.unreadable[PAID] = (1, 1)
     async with running(StageOfTests(), cluster, PAID) as engine:
         await until(lambda: engine.problems)
         del cluster.unreadable[PAID]
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
         await until(lambda: not engine.problems)
 
-    assert cluster.told == ["a", "b", "c"]
+    assert cluster.published == ["a", "b", "c"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -185,13 +185,13 @@ async def test_an_operator_gives_a_batch_up(cluster: FakeCluster) -> None:
     async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
         await until(lambda: engine.problems)
         asks_to_skip(cluster, 1, 2, topic_id="first")
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
         await until(lambda: cluster.commits[PAID].offset == 4)
 
-    skipped = next(text for text in cluster.told if text.startswith("1 Unreadable"))
+    skipped = next(text for text in cluster.published if text.startswith("1 Unreadable"))
     assert "Offsets 1 to 2 of paid/0" in skipped
     assert "the disk was bad" in skipped
-    assert sorted(set(cluster.told) - {skipped}) == ["a", "d"]
+    assert sorted(set(cluster.published) - {skipped}) == ["a", "d"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -201,16 +201,16 @@ async def test_a_request_from_before_the_start_is_honoured_once(cluster: FakeClu
     cluster.unreadable[PAID] = (1, 2)
     asks_to_skip(cluster, 1, 2)
     async with running(Broken(), cluster, PAID, skips_group=SKIPS):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
     assert cluster.commits[PAID].offset == 0
 
     async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
         await until(lambda: engine.assigned)
         cluster.append(PAID, "e")
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert [text for text in cluster.told if text.startswith("1 Unreadable")] == [cluster.told[0]]
-    assert cluster.told[1:] == ["d", "e"]
+    assert [text for text in cluster.published if text.startswith("1 Unreadable")] == [cluster.published[0]]
+    assert cluster.published[1:] == ["d", "e"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -223,10 +223,10 @@ async def test_a_crash_in_between_loses_and_repeats_nothing(cluster: FakeCluster
         await until(lambda: cluster.commits[PAID].offset == 1)
         cluster.faults = ["failed"]
         asks_to_skip(cluster, 1, 1)
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert len([text for text in cluster.told if text.startswith("1 Unreadable")]) == 1
-    assert sorted(text for text in cluster.told if not text.startswith("1")) == ["a", "c"]
+    assert len([text for text in cluster.published if text.startswith("1 Unreadable")]) == 1
+    assert sorted(text for text in cluster.published if not text.startswith("1")) == ["a", "c"]
 
 
 @pytest.mark.usefixtures("quick")
@@ -240,7 +240,7 @@ async def test_a_request_about_something_else_gives_nothing_up(cluster: FakeClus
         await until(lambda: engine.problems)
         for at in range(10):
             cluster.append(PAID_TOO, f"{at}")
-            await until(partial(has_told, cluster, at + 2))
+            await until(partial(has_published, cluster, at + 2))
         assert engine.problems
 
     assert cluster.commits[PAID].offset == 1
@@ -264,9 +264,9 @@ async def test_a_blocked_partition_can_move_to_another_process(cluster: FakeClus
                 await until(lambda: first.problems and not second.problems)
             asks_to_skip(cluster, 1, 1)
             await cluster.assign([], [PAID])
-            await until(lambda: len(cluster.told) == 3)
+            await until(lambda: len(cluster.published) == 3)
 
-    assert len([text for text in cluster.told if text.startswith("1 Unreadable")]) == 1
+    assert len([text for text in cluster.published if text.startswith("1 Unreadable")]) == 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -288,7 +288,7 @@ async def test_a_request_that_cannot_be_read_does_not_end_the_engine(
     task = asyncio.create_task(engine.run())
     await until(lambda: "no access to the group" in caplog.text)
     del cluster.unreadable[PAID]
-    await until(lambda: cluster.told == ["a", "b"])
+    await until(lambda: cluster.published == ["a", "b"])
     await engine.stop(1)
     await task
 
@@ -302,16 +302,16 @@ async def test_a_batch_of_which_a_part_was_settled_before_loses_no_record(cluste
     async def handle(subject: str, _grant: RecordContext) -> Outcome:
         if subject in ("c", "d"):
             await never.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     async with running(Broken(handle), cluster, PAID, skips_group=SKIPS):
-        await until(lambda: cluster.told == ["b"])
+        await until(lambda: cluster.published == ["b"])
     cluster.unreadable[PAID] = (1, 3)
     async with running(Broken(), cluster, PAID, skips_group=SKIPS) as engine:
         await until(lambda: bool(engine.problems))
         del cluster.unreadable[PAID]
         cluster.append(PAID, "e")
-        await until(lambda: "e" in cluster.told)
-        await until(lambda: {"c", "d"} <= set(cluster.told))
+        await until(lambda: "e" in cluster.published)
+        await until(lambda: {"c", "d"} <= set(cluster.published))
 
-    assert sorted(cluster.told) == ["b", "c", "d", "e"]
+    assert sorted(cluster.published) == ["b", "c", "d", "e"]

@@ -57,7 +57,7 @@ def test_one_busy_bulkhead_takes_nearly_everything(slots: int, alone: int) -> No
     assert len(start_all(waiting(slots, A=2 * slots))) == alone
 
 
-def test_records_without_a_bulkhead_take_every_place() -> None:
+def test_records_without_a_bulkhead_use_every_slot() -> None:
     """Where one merchant has the process to itself, nothing is kept free."""
     bulkheads: Bulkheads[str] = Bulkheads(16)
     for number in range(20):
@@ -68,7 +68,7 @@ def test_records_without_a_bulkhead_take_every_place() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
-def test_busy_bulkheads_share_alike_and_leave_places_free(count: int) -> None:
+def test_busy_bulkheads_share_alike_and_leave_slots_free(count: int) -> None:
     """However many are in trouble, a newcomer finds a place at once."""
     keys = [chr(ord("A") + number) for number in range(count)]
     bulkheads = waiting(256, **dict.fromkeys(keys, 256))
@@ -82,7 +82,7 @@ def test_busy_bulkheads_share_alike_and_leave_places_free(count: int) -> None:
     assert start_all(bulkheads) == ["z"]
 
 
-def test_a_newcomer_does_not_wait_for_a_place_that_the_busy_one_holds() -> None:
+def test_a_newcomer_does_not_wait_for_a_slot_of_the_busy_one() -> None:
     """The busy one takes its share of what comes free, and never the last place."""
     bulkheads = waiting(16, A=16)
     assert len(start_all(bulkheads)) == 14
@@ -135,7 +135,7 @@ def outside(*keys: str, at: float = 0.0) -> Bulkheads[str]:
 
 
 def test_what_waits_is_moved_only_where_others_come_or_nothing_moves() -> None:
-    """A merchant that is alone is not rewritten for nobody's sake: unless it is stuck, for then nobody can be seen."""
+    """A merchant that is alone is not rewritten without need, unless it is stuck: then no other record can be read."""
     assert list(outside(A, A).hand_off_candidates(0.0)) == []
     assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS - 1)) == []
     assert list(outside(A, A).hand_off_candidates(STUCK_SECONDS)) == ["A1", "A0"]

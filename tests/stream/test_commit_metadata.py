@@ -1,4 +1,4 @@
-"""The commit's note: everything written is read again, and nothing else is ever believed."""
+"""The commit's metadata: everything written is read again, and nothing else is ever believed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adapter.stream.ledger import OffsetLedger
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 
 
-def a_note(**changes: object) -> CommitMetadata:
+def some_metadata(**changes: object) -> CommitMetadata:
     facts: dict[str, object] = {
         "cluster_id": CLUSTER,
         "topic_id": "a1b3744078c547deb1a2348c0a0ae96e",
@@ -36,7 +36,7 @@ def a_note(**changes: object) -> CommitMetadata:
 
 
 @st.composite
-def notes(draw: st.DrawFn) -> CommitMetadata:
+def texts(draw: st.DrawFn) -> CommitMetadata:
     committed = draw(st.integers(0, 2**62))
     settled, reached = [], committed
     for gap, length in draw(st.lists(st.tuples(st.integers(1, 400), st.integers(1, 400)), max_size=40)):
@@ -54,7 +54,7 @@ def notes(draw: st.DrawFn) -> CommitMetadata:
     )
 
 
-@given(notes())
+@given(texts())
 def test_what_is_written_is_read(metadata: CommitMetadata) -> None:
     """Whatever the numbers and the cluster's name."""
     text = encode(metadata)
@@ -69,9 +69,9 @@ def test_a_foreign_text_is_unreadable_and_never_an_accident(text: str) -> None:
     assert isinstance(decode(text, cluster_id=CLUSTER, committed=100), NoMetadata)
 
 
-@given(notes(), st.data())
-def test_a_damaged_note_is_unreadable(metadata: CommitMetadata, data: st.DataObject) -> None:
-    """One changed character, and the note says nothing any more."""
+@given(texts(), st.data())
+def test_corrupted_metadata_is_unreadable(metadata: CommitMetadata, data: st.DataObject) -> None:
+    """One changed character makes the metadata invalid."""
     text = encode(metadata)
     partition = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters(max_codepoint=0x2FF).filter(lambda character: character != text[partition]))
@@ -81,9 +81,9 @@ def test_a_damaged_note_is_unreadable(metadata: CommitMetadata, data: st.DataObj
     assert isinstance(decode(damaged, cluster_id=metadata.cluster_id, committed=metadata.committed), NoMetadata)
 
 
-@given(notes(), st.integers(0, 200))
-def test_a_note_cut_off_is_unreadable(metadata: CommitMetadata, kept: int) -> None:
-    """Half a note is no note."""
+@given(texts(), st.integers(0, 200))
+def test_metadata_that_is_cut_off_is_unreadable(metadata: CommitMetadata, kept: int) -> None:
+    """Half of it is no metadata."""
     text = encode(metadata)
 
     assert isinstance(
@@ -94,27 +94,27 @@ def test_a_note_cut_off_is_unreadable(metadata: CommitMetadata, kept: int) -> No
 @pytest.mark.parametrize(
     "text", [None, "", " ", "ea1", "ea1 " * 8, "ea1 c l 1 2 3 f - 00000000", "ea2 c l 1 2 3 f - x"]
 )
-def test_an_absent_or_foreign_note_is_unreadable(text: str | None) -> None:
+def test_absent_or_foreign_metadata_is_unreadable(text: str | None) -> None:
     """No metadata, another format, a wrong checksum: the same answer."""
     assert isinstance(decode(text, cluster_id=CLUSTER, committed=100), NoMetadata)
 
 
-def test_a_note_written_for_another_offset_is_unreadable() -> None:
-    """Somebody moved the group's offset; a note that came along by accident says nothing about the new one."""
-    outcome = decode(encode(a_note()), cluster_id=CLUSTER, committed=90)
+def test_metadata_written_for_another_offset_is_unreadable() -> None:
+    """A tool moved the group's offset; metadata of the old offset says nothing about the new one."""
+    outcome = decode(encode(some_metadata()), cluster_id=CLUSTER, committed=90)
 
     assert outcome == NoMetadata(why="the offset was changed after the metadata was written")
 
 
-def test_a_note_of_another_cluster_is_unreadable() -> None:
-    """Offsets that a mirror carried over mean other records there."""
-    outcome = decode(encode(a_note()), cluster_id="another", committed=100)
+def test_metadata_of_another_cluster_is_unreadable() -> None:
+    """Offsets that a mirror has copied mean other records there."""
+    outcome = decode(encode(some_metadata()), cluster_id="another", committed=100)
 
     assert outcome == NoMetadata(why="the metadata was written for another cluster")
 
 
 def left_open(offsets: int, share: float) -> CommitMetadata:
-    """A note with `share` of that many offsets open, at random."""
+    """Metadata with `share` of that many offsets open, at random."""
     chance = random.Random(offsets)
     ledger = OffsetLedger("t/0", committed=10**9)
     for offset in range(10**9, 10**9 + offsets):
@@ -123,7 +123,7 @@ def left_open(offsets: int, share: float) -> CommitMetadata:
         if chance.random() >= share:
             ledger.settle(offset)
     committable_offsets = ledger.committable_offsets()
-    return a_note(
+    return some_metadata(
         committed=committable_offsets.committable,
         reserved_until=10**9 + offsets,
         other_fingerprint_until=10**9,
@@ -141,7 +141,7 @@ def test_a_busy_partition_fits_into_a_commit(offsets: int, share: float) -> None
     assert decode(text, cluster_id=CLUSTER, committed=metadata.committed) == metadata
 
 
-def test_the_note_names_a_fingerprint_without_telling_it() -> None:
-    """Fingerprints have any length; the note keeps twelve characters."""
+def test_the_metadata_has_a_hash_of_the_fingerprint() -> None:
+    """Fingerprints have any length; the metadata keeps twelve characters."""
     assert len(short_fingerprint("x" * 10_000)) == 12
     assert short_fingerprint("a") != short_fingerprint("b")

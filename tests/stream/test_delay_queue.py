@@ -1,4 +1,4 @@
-"""The waiting room: who is due when, and how many of which topic wait."""
+"""The delay queue: what is due when, and how many of which topic wait."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_topics_are_counted_apart() -> None:
 
 
 def test_who_left_is_not_called() -> None:
-    """A record that was carried on, or whose partition went away."""
+    """A record that was handed off, or whose partition was released."""
     room: DelayQueue[Patient] = DelayQueue()
     gone, stays = Patient(1), Patient(2)
     room.put(gone, 10)
@@ -68,7 +68,7 @@ def test_who_comes_again_waits_for_the_new_time_only() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans())))
-def test_nobody_is_lost_and_nobody_is_called_early(visits: list[tuple[int, bool]]) -> None:
+def test_no_item_is_lost_or_due_early(visits: list[tuple[int, bool]]) -> None:
     """Everyone who stays is called once, at the first look after their time."""
     room: DelayQueue[Patient] = DelayQueue()
     patients = [(Patient(number), until, leaves) for number, (until, leaves) in enumerate(visits)]

@@ -12,13 +12,13 @@ from adapter.stream.engine import Engine
 from adapter.stream.observer import Gauges, NullObserver
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
-from stream.engine_stories import (
+from stream.engine_harness import (
     PAID,
     Sends,
     StageOfTests,
-    note_at,
+    metadata_at,
+    outcome_with,
     running,
-    told,
     until,
 )
 from stream.fake_kafka import FakeCluster, FakeKafka
@@ -33,21 +33,21 @@ async def test_an_absent_broker_is_waited_for(cluster: FakeCluster) -> None:
         await until(lambda: engine.last_heartbeat > beat)
         assert not engine.standing_by
         cluster.away = False
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
 
-async def test_a_member_that_can_go_on_no_more_is_replaced(cluster: FakeCluster) -> None:
+async def test_a_member_that_cannot_continue_is_replaced(cluster: FakeCluster) -> None:
     """What was finished is committed, and the next member goes on."""
     cluster.append(PAID, "a")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
         first = cluster.members[0]
         first.fails_to_poll = True
         cluster.append(PAID, "b")
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
     assert first.left
-    assert cluster.told == ["a", "b"]
+    assert cluster.published == ["a", "b"]
 
 
 async def test_stopping_lets_what_is_in_flight_end_and_send(cluster: FakeCluster) -> None:
@@ -64,8 +64,8 @@ async def test_stopping_lets_what_is_in_flight_end_and_send(cluster: FakeCluster
         await until(lambda: stage.handled)
         member = cluster.members[0]
 
-    assert sends.sent == stage.handled == cluster.told == ["0", "1", "2"]
-    assert note_at(cluster, PAID).reserved_until == 3
+    assert sends.sent == stage.handled == cluster.published == ["0", "1", "2"]
+    assert metadata_at(cluster, PAID).reserved_until == 3
     assert member.left
 
 
@@ -80,20 +80,20 @@ async def test_what_is_in_flight_after_the_grace_is_cancelled_and_possibly_sent(
         except asyncio.CancelledError:
             cancelled.append(subject)
             raise
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a", "b", "c")
     async with running(StageOfTests(hangs, max_in_flight=2), cluster, PAID, grace=0.05):
         await until(lambda: len(sends.sent) == 2)
 
     assert sorted(cancelled) == ["a", "b"]
-    assert cluster.told == []
+    assert cluster.published == []
     assert cluster.commits[PAID].offset == 0
-    assert note_at(cluster, PAID).reserved_until == 2
+    assert metadata_at(cluster, PAID).reserved_until == 2
 
 
 async def test_stopping_before_running_is_fine(cluster: FakeCluster) -> None:
-    """Nobody has to know which came first."""
+    """The order of the calls does not matter."""
     engine = Engine(StageOfTests(), FakeKafka(cluster))
     await engine.stop(1)
     await engine.run()
@@ -107,32 +107,32 @@ async def test_what_a_stage_raises_is_logged_without_its_text(
     """The text of an exception may quote the record, which holds customer data."""
     cluster.append(PAID, "unreadable: Mrs Lin, 0912345678")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
     assert "prepare raised ValueError in prepare (" in caplog.text
     assert "Mrs Lin" not in caplog.text
 
 
-async def test_a_stage_that_returns_something_else_is_told(cluster: FakeCluster) -> None:
-    """A record must not be left without an outcome because somebody forgot a return."""
+async def test_a_stage_that_returns_something_else_gets_an_error(cluster: FakeCluster) -> None:
+    """A record must not be left without an outcome because a return is missing."""
 
     async def forgets(subject: str, context: RecordContext) -> Outcome:
         return None  # type: ignore[return-value]  # what a wrong stage may do
 
     cluster.append(PAID, "a")
     async with running(StageOfTests(forgets), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["a broken TypeError"]
+    assert cluster.published == ["a broken TypeError"]
 
 
-async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeCluster) -> None:
-    """Nothing is committed after it, and whoever runs the engine is told."""
+async def test_a_ledger_that_contradicts_itself_stops_the_engine(cluster: FakeCluster) -> None:
+    """Nothing is committed after it, and `run` raises it."""
     go_on = asyncio.Event()
 
     async def wait(subject: str, context: RecordContext) -> Outcome:
         await go_on.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a", "b")
     stage = StageOfTests(wait)
@@ -150,7 +150,7 @@ async def test_books_that_contradict_themselves_stop_the_engine(cluster: FakeClu
     assert cluster.commits[PAID].offset == commit.offset
 
 
-async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(cluster: FakeCluster) -> None:
+async def test_a_wrong_ledger_when_a_record_is_admitted_stops_the_engine(cluster: FakeCluster) -> None:
     """A record's own lane may cost that record; a record that is settled twice is never only its own trouble."""
 
     class Odd(StageOfTests):
@@ -165,7 +165,7 @@ async def test_books_that_are_wrong_when_a_record_is_let_in_stop_the_engine(clus
 
     with pytest.raises(OffsetNotOpen, match="two tasks"):
         await asyncio.wait_for(engine.run(), 5)
-    assert cluster.told == []
+    assert cluster.published == []
 
 
 async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
@@ -194,7 +194,7 @@ async def test_the_observer_hears_what_happens(cluster: FakeCluster) -> None:
     listener = Listener()
     cluster.append(PAID, "a")
     async with running(StageOfTests(), cluster, PAID, observer=listener):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
     assert listener.heard == [
         "paid/0 taken over",

@@ -10,7 +10,7 @@ from adapter.errors import LeaseLost
 from adapter.stream.port import Commit, OffsetRange, TopicPartition
 from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import PAID, Sends, StageOfTests, running, told, until
+from stream.engine_harness import PAID, Sends, StageOfTests, outcome_with, running, until
 from stream.fake_kafka import FakeCluster, FakeKafka, FakeLease, FakeMember, FakeTransactionalProducer
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -45,24 +45,24 @@ class SilentAfterTheFence(FakeMember):
 
     async def offset_range(self, partition: TopicPartition) -> OffsetRange:
         found = await super().offset_range(partition)
-        if len(self.writers) == 1:
+        if len(self.producers) == 1:
             self.lease.answers = False
         return found
 
 
 async def test_a_partition_that_may_have_another_owner_by_now_is_not_worked_on(cluster: FakeCluster) -> None:
-    """The group has to answer until the books are open; what was fenced meanwhile is taken over again after it does."""
+    """The group has to answer until the state is built; what was fenced meanwhile is taken over again after it does."""
     sends = Sends()
     kafka = KafkaOf(cluster, SilentAfterTheFence)
     cluster.append(PAID, "a")
     async with running(StageOfTests(sends), cluster, kafka=kafka) as engine:
-        await until(lambda: kafka.made and kafka.made[0].writers and kafka.made[0].writers[0].ended == "abandoned")
+        await until(lambda: kafka.made and kafka.made[0].producers and kafka.made[0].producers[0].ended == "abandoned")
         assert not engine.assigned
 
         kafka.made[0].lease.answers = True
-        await until(lambda: cluster.told == ["a"])
+        await until(lambda: cluster.published == ["a"])
 
-    assert len(kafka.made[0].writers) == 2
+    assert len(kafka.made[0].producers) == 2
 
 
 class LeaseProvenByTheTest(FakeLease):
@@ -70,11 +70,11 @@ class LeaseProvenByTheTest(FakeLease):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.queried = 0
         self.proof = asyncio.Event()
 
     async def proven_after(self, moment: float) -> None:
-        self.asked += 1
+        self.queried += 1
         await self.proof.wait()
 
 
@@ -86,8 +86,10 @@ class ProvenByTheTest(FakeMember):
         self.lease: LeaseProvenByTheTest = LeaseProvenByTheTest()
 
 
-async def test_after_a_failed_transaction_nobody_is_fenced_before_the_group_has_answered(cluster: FakeCluster) -> None:
-    """The failure may mean that the partition has another owner, whom a new writer would fence."""
+async def test_after_a_failed_transaction_no_owner_is_fenced_before_the_group_has_answered(
+    cluster: FakeCluster,
+) -> None:
+    """The failure may mean that the partition has another owner, which a new producer would fence."""
     kafka = KafkaOf(cluster, ProvenByTheTest)
     async with running(StageOfTests(), cluster, kafka=kafka) as engine:
         await until(lambda: engine.assigned)
@@ -95,15 +97,15 @@ async def test_after_a_failed_transaction_nobody_is_fenced_before_the_group_has_
         assert isinstance(member, ProvenByTheTest)
         cluster.faults = ["failed"]
         cluster.append(PAID, "a")
-        await until(lambda: member.lease.asked)
+        await until(lambda: member.lease.queried)
 
         for _ in range(50):
             await asyncio.sleep(0)
-        assert len(member.writers) == 1
+        assert len(member.producers) == 1
         member.lease.proof.set()
-        await until(lambda: cluster.told == ["a"])
+        await until(lambda: cluster.published == ["a"])
 
-    assert len(member.writers) == 2
+    assert len(member.producers) == 2
 
 
 class SlowToCancel(FakeMember):
@@ -124,7 +126,7 @@ class SlowToCancel(FakeMember):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            while len(self.writers) < 2 or self._positions[PAID] > late[0].offset:  # noqa: ASYNC110  # a fake has no signal
+            while len(self.producers) < 2 or self._positions[PAID] > late[0].offset:  # noqa: ASYNC110  # a fake has no signal
                 await asyncio.sleep(0)  # until the partition was taken over again
             return {PAID: late}
         raise AssertionError
@@ -133,13 +135,13 @@ class SlowToCancel(FakeMember):
 async def test_records_that_were_polled_before_their_partition_was_taken_over_again_are_read_again(
     cluster: FakeCluster,
 ) -> None:
-    """They begin beyond what the new books expect, and what lies in between would pass for holes."""
+    """They begin beyond what the new state expects, and what lies in between would pass for holes."""
     kafka = KafkaOf(cluster, SlowToCancel)
     may_end = asyncio.Event()
 
     async def waits(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     async with running(StageOfTests(waits, sends=False), cluster, kafka=kafka) as engine:
         await until(lambda: engine.assigned)
@@ -151,14 +153,14 @@ async def test_records_that_were_polled_before_their_partition_was_taken_over_ag
         await until(lambda: not member.late)
         cluster.faults = ["failed"]
         may_end.set()
-        await until(lambda: sorted(cluster.told) == ["a", "b"])
+        await until(lambda: sorted(cluster.published) == ["a", "b"])
 
     assert cluster.commits[PAID].offset == 2
-    assert len(member.writers) == 2
+    assert len(member.producers) == 2
 
 
 class SlowToFence(FakeMember):
-    """Starting a writer takes a minute of the test's clock."""
+    """Starting a producer takes a minute of the test's clock."""
 
     clock: Clock
 
@@ -172,9 +174,9 @@ async def test_what_an_earlier_owner_may_have_sent_may_have_been_sent_until_it_w
     """The waiting time begins when the fence stands, and not when it was begun: until then the earlier owner sends."""
     clock, since = Clock(), []
 
-    async def notes(subject: str, context: RecordContext) -> Outcome:
+    async def texts(subject: str, context: RecordContext) -> Outcome:
         since.append(context.possibly_sent_since)
-        return told(subject)
+        return outcome_with(subject)
 
     class Member(SlowToFence):
         pass
@@ -183,7 +185,7 @@ async def test_what_an_earlier_owner_may_have_sent_may_have_been_sent_until_it_w
     cluster.append(PAID, "a")
     cluster.epochs[PAID] = 1
     cluster.commits[PAID] = Commit(offset=0, metadata="")
-    async with running(StageOfTests(notes), cluster, kafka=KafkaOf(cluster, Member), now=clock):
+    async with running(StageOfTests(texts), cluster, kafka=KafkaOf(cluster, Member), now=clock):
         await until(lambda: since)
 
     assert since == [NOON + timedelta(minutes=1)]
@@ -201,7 +203,7 @@ async def test_an_order_whose_old_call_ended_without_an_answer_counts_as_sent_un
             begun.set()
             await may_end.wait()
             raise LeaseLost("the second call of the same order is not allowed any more")
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a")
     async with running(StageOfTests(sends_twice), cluster, PAID, now=clock) as engine:
@@ -210,6 +212,6 @@ async def test_an_order_whose_old_call_ended_without_an_answer_counts_as_sent_un
         await until(lambda: engine.assigned and engine._gauges().open)
         clock.now += timedelta(minutes=9)
         may_end.set()
-        await until(lambda: cluster.told == ["a"])
+        await until(lambda: cluster.published == ["a"])
 
     assert since == [None, NOON + timedelta(minutes=9)]

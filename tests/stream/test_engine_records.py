@@ -1,4 +1,4 @@
-"""The way of a record through the engine, and what a stage may raise on it: one story per test."""
+"""The path of a record through the engine, and what a stage may raise on it: one scenario per test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from adapter.stream.lanes import Lanes
 from adapter.stream.observer import NullObserver
 from adapter.stream.records import NotRead, Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
-from stream.engine_stories import (
+from stream.engine_harness import (
     DEFERRED,
     PAID,
     PAID_TOO,
     StageOfTests,
-    note_at,
+    metadata_at,
+    outcome_with,
     running,
-    told,
     until,
 )
 from stream.fake_kafka import FakeCluster
@@ -43,17 +43,17 @@ class Counted:
 
 
 async def test_every_outcome_is_published_with_its_offset(cluster: FakeCluster) -> None:
-    """What is told and what is committed are one transaction."""
+    """What is published and what is committed are one transaction."""
     cluster.append(PAID, "a", "b", "c")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert cluster.told == ["a", "b", "c"]
+    assert cluster.published == ["a", "b", "c"]
     assert cluster.commits[PAID].offset == 3
 
 
 async def test_an_empty_outcome_commits_its_offset_too(cluster: FakeCluster) -> None:
-    """Nothing to tell is an end like any other."""
+    """An outcome without records is an end like any other."""
 
     async def nothing(subject: str, context: RecordContext) -> Outcome:
         return Outcome()
@@ -62,21 +62,21 @@ async def test_an_empty_outcome_commits_its_offset_too(cluster: FakeCluster) -> 
     async with running(StageOfTests(nothing), cluster, PAID):
         await until(lambda: PAID in cluster.commits and cluster.commits[PAID].offset == 2)
 
-    assert cluster.told == []
+    assert cluster.published == []
 
 
 async def test_nothing_is_sent_before_a_commit_reserves_it(cluster: FakeCluster) -> None:
-    """The very first transaction of a group tells the next owner what may be sent from now on."""
+    """The very first transaction of a group has the reservation for the next owner."""
     reserved_when_sent = []
 
     async def send(subject: str, context: RecordContext) -> Outcome:
         context.authorize_send()
-        reserved_when_sent.append(note_at(cluster, PAID).reserved_until)
-        return told(subject)
+        reserved_when_sent.append(metadata_at(cluster, PAID).reserved_until)
+        return outcome_with(subject)
 
     cluster.append(PAID, *(f"{number}" for number in range(60)))
     async with running(StageOfTests(send, max_in_flight=4), cluster, PAID):
-        await until(lambda: len(cluster.told) == 60)
+        await until(lambda: len(cluster.published) == 60)
 
     assert all(offset < until for offset, until in enumerate(reserved_when_sent))
 
@@ -92,14 +92,14 @@ async def test_a_lane_is_worked_on_in_order_and_one_at_a_time(cluster: FakeClust
         at_work[lane] = at_work.get(lane, 0) + 1
         await asyncio.sleep(0.002)
         at_work[lane] -= 1
-        return told(subject)
+        return outcome_with(subject)
 
     for number in range(10):
         cluster.append(PAID, f"a{number}", key="a")
         cluster.append(PAID, f"b{number}", key="b")
     stage = StageOfTests(slowly)
     async with running(stage, cluster, PAID):
-        await until(lambda: len(cluster.told) == 20)
+        await until(lambda: len(cluster.published) == 20)
 
     assert set(overlaps) == {0}
     assert stage.most_at_once == 2
@@ -111,24 +111,24 @@ async def test_no_more_records_are_in_flight_than_allowed(cluster: FakeCluster) 
 
     async def slowly(subject: str, context: RecordContext) -> Outcome:
         await asyncio.sleep(0.001)
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, *map(str, range(100)))
     cluster.append(PAID_TOO, *map(str, range(100)))
     stage = StageOfTests(slowly, max_in_flight=5)
     async with running(stage, cluster, PAID, PAID_TOO):
-        await until(lambda: len(cluster.told) == 200)
+        await until(lambda: len(cluster.published) == 200)
 
     assert stage.most_at_once == 5
 
 
 async def test_reading_stops_when_enough_is_in_hand(cluster: FakeCluster) -> None:
-    """A partition whose records pile up is not read on, and is as soon as there is room."""
+    """A partition with too many records is not polled until there is room again."""
     gate = asyncio.Event()
 
     async def wait(subject: str, context: RecordContext) -> Outcome:
         await gate.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, *map(str, range(1000)))
     async with running(StageOfTests(wait, max_in_flight=2), cluster, PAID) as engine:
@@ -136,23 +136,23 @@ async def test_reading_stops_when_enough_is_in_hand(cluster: FakeCluster) -> Non
         await asyncio.sleep(0.05)
         assert engine._gauges().open < 200
         gate.set()
-        await until(lambda: len(cluster.told) == 1000)
+        await until(lambda: len(cluster.published) == 1000)
 
 
-async def test_a_record_that_comes_later_takes_no_place_meanwhile(cluster: FakeCluster) -> None:
+async def test_a_record_that_is_due_later_uses_no_slot_meanwhile(cluster: FakeCluster) -> None:
     """It waits without a task, and comes back with its new subject when its time has come."""
 
     async def twice(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         if subject.endswith("again") or subject == "quick":
-            return told(subject)
+            return outcome_with(subject)
         return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject=f"{subject} again")
 
     cluster.append(PAID, "slow", "quick")
     stage = StageOfTests(twice, max_in_flight=1)
     async with running(stage, cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert cluster.told == ["quick", "slow again"]
+    assert cluster.published == ["quick", "slow again"]
 
 
 async def test_a_waiting_record_holds_up_its_lane_only(cluster: FakeCluster) -> None:
@@ -161,15 +161,15 @@ async def test_a_waiting_record_holds_up_its_lane_only(cluster: FakeCluster) -> 
     async def once_later(subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         if subject == "first":
             return RetryLater(not_before=datetime.now(UTC) + timedelta(seconds=0.05), subject="first again")
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "first", key="order 1")
     cluster.append(PAID, "second", key="order 1")
     cluster.append(PAID, "other", key="order 2")
     async with running(StageOfTests(once_later), cluster, PAID):
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert cluster.told == ["other", "first again", "second"]
+    assert cluster.published == ["other", "first again", "second"]
 
 
 async def test_a_lane_with_a_thousand_records_leaves_the_other_slots_to_the_others(cluster: FakeCluster) -> None:
@@ -179,20 +179,20 @@ async def test_a_lane_with_a_thousand_records_leaves_the_other_slots_to_the_othe
     async def hot_lanes_wait(subject: str, context: RecordContext) -> Outcome:
         if subject.startswith("hot"):
             await may_end.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     for number in range(1000):
         cluster.append(PAID, f"hot {number}", key=f"order {number % 3}")
     cluster.append(PAID, *(f"other {number}" for number in range(20)))
     stage = StageOfTests(hot_lanes_wait)
     async with running(stage, cluster, PAID):
-        await until(lambda: len(cluster.told) == 20)
+        await until(lambda: len(cluster.published) == 20)
         may_end.set()
-        await until(lambda: len(cluster.told) == 1020)
+        await until(lambda: len(cluster.published) == 1020)
 
-    assert sorted(cluster.told[:20]) == sorted(f"other {number}" for number in range(20))
+    assert sorted(cluster.published[:20]) == sorted(f"other {number}" for number in range(20))
     for order in range(3):
-        lane = [text for text in cluster.told if text.startswith("hot") and int(text[4:]) % 3 == order]
+        lane = [text for text in cluster.published if text.startswith("hot") and int(text[4:]) % 3 == order]
         assert lane == [f"hot {number}" for number in range(order, 1000, 3)]
 
 
@@ -203,7 +203,7 @@ async def test_a_lane_whose_first_record_waits_for_its_time_holds_up_no_other(cl
         cluster.append(PAID, f"follows {number}", key="order 1")
     cluster.append(PAID, "other")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: cluster.told == ["other"])
+        await until(lambda: cluster.published == ["other"])
 
 
 async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch
 
     async def wait(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     for number in range(600):
         cluster.append(PAID, f"{number}", key="one order")
@@ -222,9 +222,9 @@ async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch
         await asyncio.sleep(0.05)
         assert engine._gauges().open <= 251
         may_end.set()
-        await until(lambda: len(cluster.told) == 600)
+        await until(lambda: len(cluster.published) == 600)
 
-    assert cluster.told == [f"{number}" for number in range(600)]
+    assert cluster.published == [f"{number}" for number in range(600)]
 
 
 class Failures(NullObserver):
@@ -244,7 +244,7 @@ async def test_a_topic_whose_records_wait_does_not_stop_another(cluster: FakeClu
     async with running(stage, cluster, PAID, DEFERRED) as engine:
         await until(lambda: engine._gauges().waiting["deferred"] >= 100)
         cluster.append(PAID, *map(str, range(300)))
-        await until(lambda: len(cluster.told) == 300)
+        await until(lambda: len(cluster.published) == 300)
 
         assert engine._gauges().waiting["deferred"] <= 150
 
@@ -268,7 +268,7 @@ async def test_a_record_that_waits_does_not_hold_back_a_due_one_behind_it(cluste
     """Whatever the wait of the first one, and whatever clock wrote it."""
     cluster.append(DEFERRED, "next century 1", "due")
     async with running(StageOfTests(), cluster, DEFERRED):
-        await until(lambda: cluster.told == ["due"])
+        await until(lambda: cluster.published == ["due"])
 
 
 async def test_an_order_error_is_an_ordinary_outcome(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -281,9 +281,9 @@ async def test_an_order_error_is_an_ordinary_outcome(cluster: FakeCluster, caplo
     failures = Failures()
     cluster.append(PAID, "a")
     async with running(Refuses(), cluster, PAID, observer=failures):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["a broken InvalidOrder"]
+    assert cluster.published == ["a broken InvalidOrder"]
     assert failures.all == []
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
@@ -292,9 +292,9 @@ async def test_whatever_prepare_raises_becomes_an_outcome(cluster: FakeCluster) 
     """The next record is unharmed."""
     cluster.append(PAID, "unreadable", "b")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert sorted(cluster.told) == ["b", "unreadable broken ValueError"]
+    assert sorted(cluster.published) == ["b", "unreadable broken ValueError"]
 
 
 async def test_whatever_handle_raises_becomes_an_outcome(cluster: FakeCluster) -> None:
@@ -305,9 +305,9 @@ async def test_whatever_handle_raises_becomes_an_outcome(cluster: FakeCluster) -
 
     cluster.append(PAID, "a")
     async with running(StageOfTests(fails), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["a broken ZeroDivisionError"]
+    assert cluster.published == ["a broken ZeroDivisionError"]
 
 
 async def test_a_record_that_cannot_even_be_broken_stays_open(cluster: FakeCluster) -> None:
@@ -320,24 +320,24 @@ async def test_a_record_that_cannot_even_be_broken_stays_open(cluster: FakeClust
     async def fails(subject: str, context: RecordContext) -> Outcome:
         if subject == "b":
             raise ZeroDivisionError
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a", "b", "unreadable", "d")
     async with running(Hopeless(fails), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert sorted(cluster.told) == ["a", "d"]
+    assert sorted(cluster.published) == ["a", "d"]
     assert cluster.commits[PAID].offset == 1
-    assert note_at(cluster, PAID).settled == ((3, 4),)
+    assert metadata_at(cluster, PAID).settled == ((3, 4),)
 
 
 async def test_an_outcome_too_large_for_its_topic_is_replaced(cluster: FakeCluster) -> None:
-    """The stage is told why, and the others of the same transaction are published all the same."""
+    """The stage gets the reason, and the others of the same transaction are published all the same."""
     cluster.append(PAID, "x" * 2000, "b")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert sorted(cluster.told) == ["b", f"{'x' * 20} broken {OutcomeTooLarge.__name__}"]
+    assert sorted(cluster.published) == ["b", f"{'x' * 20} broken {OutcomeTooLarge.__name__}"]
 
 
 async def test_an_outcome_too_large_is_logged_as_one_warning(
@@ -346,7 +346,7 @@ async def test_an_outcome_too_large_is_logged_as_one_warning(
     """The sentence is whole: nothing was raised anywhere, so no place is named."""
     cluster.append(PAID, "x" * 2000)
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
     (line,) = [each for each in caplog.records if "larger than max.message.bytes" in each.getMessage()]
     assert line.levelname == "WARNING"
@@ -359,34 +359,34 @@ async def test_an_outcome_that_stays_too_large_stays_open(cluster: FakeCluster) 
 
     class Wordy(StageOfTests):
         def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
-            return told("y" * 2000)
+            return outcome_with("y" * 2000)
 
     cluster.append(PAID, "x" * 2000, "b")
     stage = Wordy()
     async with running(stage, cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
         cluster.append(PAID, "c")
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert cluster.told == ["b", "c"]
+    assert cluster.published == ["b", "c"]
     assert cluster.commits[PAID].offset == 0
     assert sorted(stage.handled) == ["b", "c", "x" * 2000]
     assert cluster.epochs[PAID] == 4
 
 
-async def test_the_least_that_can_be_said_is_asked_for_at_last(cluster: FakeCluster) -> None:
+async def test_the_smallest_outcome_is_requested_at_last(cluster: FakeCluster) -> None:
     """A topic that refuses even the smaller outcome gets the one that the stage keeps for that case."""
 
     class Wordy(StageOfTests):
         def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
             assert isinstance(error, OutcomeTooLarge)
-            return told("least" if error.again else "y" * 2000)
+            return outcome_with("least" if error.again else "y" * 2000)
 
     cluster.append(PAID, "x" * 2000, "b")
     async with running(Wordy(), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert sorted(cluster.told) == ["b", "least"]
+    assert sorted(cluster.published) == ["b", "least"]
     assert cluster.commits[PAID].offset == 2
 
 
@@ -400,14 +400,14 @@ async def test_a_record_that_was_not_read_is_broken_as_too_large(cluster: FakeCl
     cluster.append(PAID, "b")
     stage = StageOfTests()
     async with running(stage, cluster, PAID):
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert sorted(cluster.told) == [f" broken {TooLarge.__name__}", "a", "b"]
+    assert sorted(cluster.published) == [f" broken {TooLarge.__name__}", "a", "b"]
     assert sorted(stage.handled) == ["a", "b"]
     assert cluster.commits[PAID].offset == 3
 
 
-async def test_near_the_limit_the_oldest_records_are_carried_on(
+async def test_near_the_limit_the_oldest_records_are_handed_off(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that wait, not those on the wire; and what follows in the same lane counts as possibly sent."""
@@ -422,7 +422,7 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
             await on_the_wire.wait()
         elif subject.startswith("later"):
             return RetryLater(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "on the wire")
     for number in range(300):
@@ -431,19 +431,19 @@ async def test_near_the_limit_the_oldest_records_are_carried_on(
     cluster.append(PAID, "follows", key="order 0")
     stage = StageOfTests(mostly_wait, max_in_flight=1000, max_waiting=1000, bulkheads=False)
     async with running(stage, cluster, PAID) as engine:
-        await until(lambda: "follows" in cluster.told)
+        await until(lambda: "follows" in cluster.published)
         on_the_wire.set()
-        await until(lambda: "on the wire" in cluster.told and not engine._gauges().finished)
+        await until(lambda: "on the wire" in cluster.published and not engine._gauges().finished)
         waiting = engine._gauges().waiting["paid"]
-        records_handed_off = [text for text in cluster.told if text.endswith("carried")]
+        records_handed_off = [text for text in cluster.published if text.endswith("handed off")]
 
     assert records_handed_off
-    assert records_handed_off == [f"later {number} carried" for number in range(len(records_handed_off))]
+    assert records_handed_off == [f"later {number} handed off" for number in range(len(records_handed_off))]
     assert waiting == 300 - len(records_handed_off)
     assert doubts["follows"]
 
 
-async def test_many_records_of_one_lane_are_carried_on_in_one_go(
+async def test_many_records_of_one_lane_are_handed_off_in_one_step(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that follow count as possibly sent, and that costs no look at all of them for each of them."""
@@ -456,15 +456,15 @@ async def test_many_records_of_one_lane_are_carried_on_in_one_go(
         doubts[subject] = context.possibly_sent_since is not None
         if subject == "hot 0":
             return RetryLater(not_before=datetime(2099, 1, 1, tzinfo=UTC), subject=subject)
-        return told(subject)
+        return outcome_with(subject)
 
     for number in range(1000):
         cluster.append(PAID, f"hot {number}", key="one order")
         cluster.append(PAID, f"quick {number}")
     async with running(StageOfTests(the_first_waits), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2000)
+        await until(lambda: len(cluster.published) == 2000)
 
-    records_handed_off = [text for text in cluster.told if text.endswith("carried")]
+    records_handed_off = [text for text in cluster.published if text.endswith("handed off")]
     hot = [text for text in doubts if text.startswith("hot") and text != "hot 0"]
     assert records_handed_off
     assert all(doubts[text] for text in hot)
@@ -490,11 +490,11 @@ class Unequal:
 class OnceHashable:
     """A key whose hash is there once."""
 
-    asked = 0
+    queried = 0
 
     def __hash__(self) -> int:
-        self.asked += 1
-        if self.asked > 1:
+        self.queried += 1
+        if self.queried > 1:
             raise RuntimeError("hashed")
         return 1
 
@@ -535,11 +535,11 @@ async def test_what_prepare_answers_costs_its_own_record_alone(
     cluster.append(PAID, "a", "odd", "b", "odd", "c", key="x")
     stage, failures = Odd(), Failures()
     async with running(stage, cluster, PAID, observer=failures):
-        await until(lambda: len(cluster.told) == 5)
+        await until(lambda: len(cluster.published) == 5)
         cluster.append(PAID, "d", key="x")
-        await until(lambda: "d" in cluster.told)
+        await until(lambda: "d" in cluster.published)
 
-    assert sorted(cluster.told) == ["a", "b", "c", "d", f"odd broken {raised}", f"odd broken {raised}"]
+    assert sorted(cluster.published) == ["a", "b", "c", "d", f"odd broken {raised}", f"odd broken {raised}"]
     assert stage.handled == ["a", "b", "c", "d"]
     assert cluster.commits[PAID].offset == 6
     assert failures.all == ["prepare", "prepare"]

@@ -8,12 +8,12 @@ import threading
 from adapter.stream.engine import Engine
 from adapter.stream.engine_thread import EngineThread
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import PAID, StageOfTests, told, until
+from stream.engine_harness import PAID, StageOfTests, outcome_with, until
 from stream.fake_kafka import FakeCluster, FakeKafka
 
 
 class FakeEngine:
-    """An engine that runs until it is stopped, or ends by itself as it is told."""
+    """An engine that runs until it is stopped, or fails as the test wants."""
 
     assigned = frozenset({("events", 0)})
     in_touch = True
@@ -37,7 +37,7 @@ class FakeEngine:
         self._stopped.set()
 
 
-async def test_engines_run_aside_and_are_stopped_with_their_grace() -> None:
+async def test_engines_run_on_a_second_thread_and_are_stopped_with_their_grace() -> None:
     """Both of them, on one thread that is not the caller's, and that ends."""
     made: list[FakeEngine] = []
 
@@ -82,21 +82,21 @@ async def test_an_engine_that_ends_by_itself_is_run_again_and_the_others_go_on()
     assert other[0].grace == 0
 
 
-async def test_an_engine_of_ours_works_aside(cluster: FakeCluster) -> None:
+async def test_an_engine_works_on_a_second_thread(cluster: FakeCluster) -> None:
     """From its first record to the commit of its last."""
     cluster.append(PAID, "a", "b")
     seen: list[str] = []
 
     async def handle(subject: str, context: RecordContext) -> Outcome:
         seen.append(threading.current_thread().name)
-        return told(subject)
+        return outcome_with(subject)
 
     def make() -> Engine[str]:
         return Engine(StageOfTests(handle), FakeKafka(cluster, [PAID]))
 
     engine_thread = EngineThread("aside", {"test": make})
     await engine_thread.start()
-    await until(lambda: len(cluster.told) == 2)
+    await until(lambda: len(cluster.published) == 2)
     await engine_thread.stop(1.0)
 
     assert set(seen) == {"aside"}

@@ -1,4 +1,4 @@
-"""Leases, failed transactions, fences and logs made anew: what the engine does when it is not sure."""
+"""Leases, failed transactions, fences and recreated logs: what the engine does when it is not sure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from adapter.stream.observer import NullObserver
 from adapter.stream.port import KafkaClientError
 from adapter.stream.records import ProducerRecord
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import (
+from stream.engine_harness import (
     PAID,
     PAID_TOO,
     Sends,
     StageOfTests,
+    outcome_with,
     running,
-    told,
     until,
 )
 from stream.fake_kafka import FakeCluster, FakeKafka, FakeMember, FakeTransactionalProducer
@@ -41,7 +41,7 @@ async def test_nothing_is_sent_while_the_group_does_not_answer(cluster: FakeClus
         assert sends.sent == []
 
         cluster.members[0].lease.answers = True
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
     assert sends.sent == ["a"]
 
@@ -58,42 +58,42 @@ async def test_a_send_that_began_before_the_lease_was_lost_counts_as_possibly_se
         context.authorize_send()
         if len(doubts) == 1:
             raise LeaseLost("for the second part")
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a")
     async with running(StageOfTests(loses_its_lease), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
     assert doubts[0] is None
     assert doubts[1] is not None
 
 
 async def test_a_stage_that_sends_nothing_may_not_send(cluster: FakeCluster) -> None:
-    """Its records are not reserved, so nobody would know."""
+    """Its records are not reserved, so no other owner would know."""
 
     async def sends_after_all(subject: str, context: RecordContext) -> Outcome:
         context.authorize_send()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "a")
     async with running(StageOfTests(sends_after_all, sends=False), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["a broken AssertionError"]
+    assert cluster.published == ["a broken AssertionError"]
 
 
 async def test_after_a_failed_transaction_the_outcome_is_published_and_nothing_sent_again(cluster: FakeCluster) -> None:
-    """The partition is taken over anew; what is known already is not worked on again."""
+    """The partition is taken over again; a record with a known outcome is not processed again."""
     sends = Sends()
     stage = StageOfTests(sends)
     async with running(stage, cluster, PAID) as engine:
         await until(lambda: engine.assigned)
         cluster.faults = ["", "failed"]
         cluster.append(PAID, "a", "b")
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
     assert stage.handled == ["a", "b"]
-    assert cluster.told == ["a", "b"]
+    assert cluster.published == ["a", "b"]
     assert cluster.epochs[PAID] == 2
 
 
@@ -137,14 +137,14 @@ async def all_at_once(cluster: FakeCluster, count: int, size: int) -> None:
         if len(stage.handled) == count:
             gate.set()
         await gate.wait()
-        return told(subject + "x" * (size - 1))
+        return outcome_with(subject + "x" * (size - 1))
 
     stage = StageOfTests(large, max_in_flight=count, bulkheads=False)
     subjects = [f"{number % 10}" for number in range(count)]
     cluster.append(PAID, *subjects)
     async with running(stage, cluster, PAID):
-        await until(lambda: len(cluster.told) == count, 20)
-    assert sorted(text[0] for text in cluster.told) == sorted(stage.handled) == sorted(subjects)
+        await until(lambda: len(cluster.published) == count, 20)
+    assert sorted(text[0] for text in cluster.published) == sorted(stage.handled) == sorted(subjects)
 
 
 async def test_one_transaction_is_bounded_in_bytes(
@@ -177,11 +177,11 @@ async def test_sets_grow_again_once_transactions_succeed(cluster: FakeCluster, l
         cluster.append(PAID, "a")
         await until(lambda: len(link.tried) >= 2)
         link.most_bytes = 10**9
-        await until(lambda: len(cluster.told) == 1)
+        await until(lambda: len(cluster.published) == 1)
         link.tried.clear()
         cluster.slow_transactions = 0.02
         cluster.append(PAID, *(f"{number:0>900}" for number in range(200)))
-        await until(lambda: len(cluster.told) == 201, 20)
+        await until(lambda: len(cluster.published) == 201, 20)
 
     assert len(link.tried) < 40
 
@@ -193,16 +193,16 @@ async def test_a_transaction_whose_answer_was_lost_is_not_done_again(cluster: Fa
         await until(lambda: engine.assigned)
         cluster.faults = ["", "committed, and failed"]
         cluster.append(PAID, "a", "b")
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
         cluster.append(PAID, "c")
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
-    assert cluster.told == ["a", "b", "c"]
+    assert cluster.published == ["a", "b", "c"]
     assert stage.handled == ["a", "b", "c"]
 
 
 async def test_a_fenced_partition_is_taken_over_only_when_the_group_has_answered(cluster: FakeCluster) -> None:
-    """A new writer of somebody who lost the partition would fence its rightful owner."""
+    """A new producer of a process that lost the partition would fence its rightful owner."""
     async with running(StageOfTests(), cluster, PAID) as engine:
         await until(lambda: engine.assigned)
         member = cluster.members[0]
@@ -211,31 +211,31 @@ async def test_a_fenced_partition_is_taken_over_only_when_the_group_has_answered
         cluster.append(PAID, "a")
         await until(lambda: not engine.assigned)
         await asyncio.sleep(0.05)
-        assert len(member.writers) == 1
+        assert len(member.producers) == 1
 
         member.lease.answers = True
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert member.writers[0].ended == "abandoned"
-    assert cluster.told == ["a"]
+    assert member.producers[0].ended == "abandoned"
+    assert cluster.published == ["a"]
 
 
 async def test_a_failing_take_over_is_tried_again(cluster: FakeCluster) -> None:
     """A hiccup of the broker leaves no partition dead."""
-    cluster.writers_to_fail = 2
+    cluster.producers_to_fail = 2
     cluster.append(PAID, "a")
     async with running(StageOfTests(), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["a"]
+    assert cluster.published == ["a"]
 
 
-async def test_a_log_that_seems_too_short_for_a_moment_is_asked_again(cluster: FakeCluster) -> None:
+async def test_a_log_that_seems_too_short_for_a_moment_is_read_again(cluster: FakeCluster) -> None:
     """A new leader may not know its own end yet: nothing is read again for that."""
     cluster.append(PAID, "a", "b")
     stage = StageOfTests()
     async with running(stage, cluster, PAID) as engine:
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
         log, cluster.logs[PAID] = cluster.logs[PAID], []
         moving = asyncio.create_task(cluster.assign([PAID]))
         await asyncio.sleep(0.05)
@@ -243,24 +243,24 @@ async def test_a_log_that_seems_too_short_for_a_moment_is_asked_again(cluster: F
         await moving
         await until(lambda: engine.assigned)
         cluster.append(PAID, "c")
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
 
     assert stage.handled == ["a", "b", "c"]
 
 
-async def test_a_log_that_was_made_anew_is_read_from_its_start(cluster: FakeCluster) -> None:
-    """Reading that goes back means another log: the partition is taken over anew, and nothing is mixed up."""
+async def test_a_log_that_was_recreated_is_read_from_its_start(cluster: FakeCluster) -> None:
+    """Reading that goes back means another log: the partition is taken over again, and nothing is mixed up."""
     cluster.append(PAID, "a", "b", "c")
     stage = StageOfTests()
     async with running(stage, cluster, PAID) as engine:
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
         cluster.logs[PAID].clear()
         cluster.append(PAID, "new a")
         cluster.members[0].seek(PAID, 0)
-        await until(lambda: len(cluster.told) == 4)
+        await until(lambda: len(cluster.published) == 4)
 
         assert engine.assigned == {("paid", 0)}
-    assert cluster.told[3] == "new a"
+    assert cluster.published[3] == "new a"
     assert cluster.commits[PAID].offset == 1
 
 
@@ -274,27 +274,27 @@ class Losses(NullObserver):
         self.lost.append(count)
 
 
-async def test_a_topic_made_anew_under_its_reader_is_noticed_by_its_id(
+async def test_a_topic_recreated_under_its_reader_is_noticed_by_its_id(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody rebalances, and the new log is as long as the old one was: its records would pass for settled ones."""
+    """There is no rebalance, and the new log is as long as the old one was: its records would pass for settled ones."""
     monkeypatch.setattr(engine_module, "WATCH_SECONDS", 0.02)
     sends = Sends()
     cluster.append(PAID, "a", "b", "c")
     async with running(StageOfTests(sends), cluster, PAID) as engine:
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
         cluster.remake("paid")
         cluster.append(PAID, "new a", "new b", "new c")
-        await until(lambda: len(cluster.told) == 6)
+        await until(lambda: len(cluster.published) == 6)
         await until(lambda: engine.assigned)
         cluster.append(PAID, "new d")
-        await until(lambda: len(cluster.told) == 7)
+        await until(lambda: len(cluster.published) == 7)
 
-    assert cluster.told[3:] == ["new a", "new b", "new c", "new d"]
+    assert cluster.published[3:] == ["new a", "new b", "new c", "new d"]
     assert sends.doubted == ["new a", "new b", "new c"]
 
 
-async def test_what_is_in_hand_of_a_topic_made_anew_is_told_first(
+async def test_outcomes_of_a_recreated_topic_are_published_first(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was sent; that its record is gone does not undo it."""
@@ -305,7 +305,7 @@ async def test_what_is_in_hand_of_a_topic_made_anew_is_told_first(
         if subject == "slow":
             entered.set()
             await may_end.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "slow")
     async with running(StageOfTests(slow), cluster, PAID):
@@ -314,9 +314,9 @@ async def test_what_is_in_hand_of_a_topic_made_anew_is_told_first(
         cluster.append(PAID, "new a")
         await asyncio.sleep(0.05)
         may_end.set()
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
-    assert cluster.told == ["slow", "new a"]
+    assert cluster.published == ["slow", "new a"]
 
 
 async def test_records_deleted_before_they_were_read_are_counted_and_those_in_hand_go_on(
@@ -327,7 +327,7 @@ async def test_records_deleted_before_they_were_read_are_counted_and_those_in_ha
 
     async def waits(subject: str, context: RecordContext) -> Outcome:
         await may_end.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     # Room is for 2 * 8 + 100 records: a batch of 50 three times.
     cluster.append(PAID, *(str(number) for number in range(300)))
@@ -335,25 +335,25 @@ async def test_records_deleted_before_they_were_read_are_counted_and_those_in_ha
         await until(lambda: len(cluster.members) == 1 and cluster.members[0]._positions.get(PAID) == 150)
         cluster.delete_before(PAID, 290)
         may_end.set()
-        await until(lambda: len(cluster.told) == 160)
+        await until(lambda: len(cluster.published) == 160)
 
-    assert sorted(cluster.told, key=int) == [str(number) for number in (*range(150), *range(290, 300))]
+    assert sorted(cluster.published, key=int) == [str(number) for number in (*range(150), *range(290, 300))]
     assert durability_warnings.lost == [140]
     assert "140 unsettled offsets before 290 were deleted" in caplog.text
     assert cluster.commits[PAID].offset == 300
 
 
-async def test_records_deleted_while_nobody_read_are_counted_once(cluster: FakeCluster) -> None:
+async def test_records_deleted_while_no_process_read_are_counted_once(cluster: FakeCluster) -> None:
     """The owner who finds the loss commits it."""
     durability_warnings = Losses()
     cluster.append(PAID, *"abc")
     async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=durability_warnings):
-        await until(lambda: len(cluster.told) == 3)
+        await until(lambda: len(cluster.published) == 3)
     cluster.append(PAID, *"defgh")
     cluster.delete_before(PAID, 7)
     for _ in range(2):
         async with running(StageOfTests(), cluster, PAID, PAID_TOO, observer=durability_warnings):
-            await until(lambda: cluster.told == [*"abch"] and cluster.commits[PAID].offset == 8)
+            await until(lambda: cluster.published == [*"abch"] and cluster.commits[PAID].offset == 8)
 
     assert durability_warnings.lost == [4]
 
@@ -365,24 +365,24 @@ async def test_a_log_that_was_settled_and_emptied_has_lost_nothing(cluster: Fake
         for text in "abc":
             cluster.append(PAID, text)
             cluster.end_transaction(PAID)
-        await until(lambda: len(cluster.told) == 3 and cluster.commits[PAID].offset == 6)
+        await until(lambda: len(cluster.published) == 3 and cluster.commits[PAID].offset == 6)
         cluster.delete_before(PAID, 6)
         await cluster.assign([PAID])
         cluster.append(PAID, "d")
-        await until(lambda: len(cluster.told) == 4)
+        await until(lambda: len(cluster.published) == 4)
         cluster.end_transaction(PAID, 3)
         await until(lambda: cluster.commits[PAID].offset == cluster.end(PAID))
     cluster.delete_before(PAID, cluster.end(PAID))
     async with running(StageOfTests(), cluster, PAID, observer=durability_warnings) as engine:
         await until(lambda: engine.assigned)
         cluster.append(PAID, "e")
-        await until(lambda: len(cluster.told) == 5)
+        await until(lambda: len(cluster.published) == 5)
 
     assert durability_warnings.lost == []
 
 
 async def test_a_log_of_nothing_but_aborted_records_has_lost_nothing(cluster: FakeCluster) -> None:
-    """Whoever wrote them took them back; retention deletes what nobody was ever to read."""
+    """Their transaction was aborted; retention deletes records that no reader can see."""
     durability_warnings = Losses()
     cluster.end_transaction(PAID, 20)
     async with running(StageOfTests(), cluster, PAID, observer=durability_warnings):
@@ -401,7 +401,7 @@ async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(cluster:
 
     async def hangs(subject: str, context: RecordContext) -> Outcome:
         await never.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.end_transaction(PAID, 2)
     cluster.append(PAID, "a")
@@ -415,25 +415,25 @@ async def test_a_catching_up_commit_does_not_pass_an_order_that_is_open(cluster:
         await until(lambda: engine.assigned)
 
     assert len(durability_warnings.lost) == 1
-    assert cluster.told == []
+    assert cluster.published == []
 
 
-async def test_a_group_whose_offsets_are_gone_asks_before_it_sends(cluster: FakeCluster) -> None:
-    """Deleted by a tool, or expired: the brokers remember that somebody wrote, so anything may have been sent."""
+async def test_a_group_whose_offsets_are_gone_queries_before_it_sends(cluster: FakeCluster) -> None:
+    """Deleted by a tool, or expired: the brokers remember a producer, so anything may have been sent."""
     sends = Sends()
     cluster.append(PAID, "a", "b")
     async with running(StageOfTests(sends), cluster, PAID):
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
     cluster.commits.clear()
     cluster.append(PAID, "c")
     async with running(StageOfTests(sends), cluster, PAID):
-        await until(lambda: len(cluster.told) == 5)
+        await until(lambda: len(cluster.published) == 5)
 
     assert sends.sent == ["a", "b", "c"]
     assert sends.doubted == ["a", "b", "c"]
 
 
-async def test_a_group_whose_first_owner_was_interrupted_is_not_taken_for_one_that_lost_its_offsets(
+async def test_a_group_whose_first_owner_was_interrupted_has_not_lost_its_offsets(
     cluster: FakeCluster,
 ) -> None:
     """Processes that are started together rebalance while the first is still taking over."""
@@ -443,16 +443,16 @@ async def test_a_group_whose_first_owner_was_interrupted_is_not_taken_for_one_th
     async with running(StageOfTests(sends), cluster, PAID) as engine:
         await until(lambda: cluster.epochs[PAID] == 1)
         await cluster.assign([PAID])
-        await until(lambda: engine.assigned and len(cluster.told) == 2)
+        await until(lambda: engine.assigned and len(cluster.published) == 2)
 
     assert cluster.epochs[PAID] == 2
     assert sends.doubted == []
 
 
-async def test_an_outage_is_said_once_a_session_is_over_and_again_when_it_ends(
+async def test_an_outage_is_logged_once_a_session_is_over_and_again_when_it_ends(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever reads the log knows why nothing goes on, and that it goes on again by itself."""
+    """The log says why nothing is processed, and when processing resumes."""
     caplog.set_level(logging.INFO)
     async with running(StageOfTests(), cluster, PAID) as engine:
         await until(lambda: engine.assigned)

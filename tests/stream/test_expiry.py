@@ -13,7 +13,7 @@ from adapter.dev.local_kafka import broker as broker_module
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.dev.local_kafka.properties import server_properties
 from adapter.kafka.connection import KafkaConnection
-from stream.site import SLOW_MACHINE, Site, named
+from stream.broker_harness import SLOW_MACHINE, BrokerHarness, named
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]
 
@@ -61,17 +61,17 @@ async def expired(connection: KafkaConnection, transactional_id: str) -> None:
 async def test_a_partition_that_was_idle_for_too_long_settles_in_seconds_and_doubts_nothing(
     forgetful: KafkaConnection,
 ) -> None:
-    """The writer's first transaction after a quiet week fails; this process knows what it sent, and that is nothing."""
-    site = Site(forgetful)
-    await site.make()
-    async with site.at_work():
-        await site.feed(0)
-        await site.settled(1)
-        await expired(forgetful, f"{site.group}.{site.source}.0")
-        await site.feed(*range(1, 41))
-        await site.settled(41)
+    """The producer's first transaction after a quiet week fails; this process knows that it sent nothing."""
+    harness = BrokerHarness(forgetful)
+    await harness.make()
+    async with harness.at_work():
+        await harness.feed(0)
+        await harness.settled(1)
+        await expired(forgetful, f"{harness.group}.{harness.source}.0")
+        await harness.feed(*range(1, 41))
+        await harness.settled(41)
 
-    assert "trouble" in site.counts.dropped
-    assert site.asked == []
-    assert sorted(site.sent) == named(0, 41)
-    assert await site.told() == named(0, 41)
+    assert "trouble" in harness.counts.dropped
+    assert harness.queried == []
+    assert sorted(harness.sent) == named(0, 41)
+    assert await harness.published() == named(0, 41)

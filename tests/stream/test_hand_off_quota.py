@@ -44,7 +44,7 @@ def test_no_pause_saves_up_more_than_at_once(steps: list[tuple[float, int]], at_
         assert moves.allowed(now - 5, lag) == 0
 
 
-def test_where_there_was_nothing_nobody_looks_again_at_once() -> None:
+def test_a_search_without_result_is_followed_by_a_pause() -> None:
     """Fifty thousand records that are due soon are not gone through thirty times a second."""
     moves = HandOffQuota(100)
     assert moves.may_look(0.0)

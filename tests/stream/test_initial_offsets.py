@@ -9,7 +9,7 @@ from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
 from adapter.stream.initial_offsets import commit_latest_offsets
 from adapter.stream.port import TopicPartition
-from stream.engine_stories import DEFERRED, PAID, PAID_TOO, StageOfTests, note_at, running, until
+from stream.engine_harness import DEFERRED, PAID, PAID_TOO, StageOfTests, metadata_at, running, until
 from stream.fake_kafka import FakeCluster, FakeKafka
 
 TOPICS = ("paid", "deferred")
@@ -21,9 +21,9 @@ async def test_a_new_group_begins_at_the_end(cluster: FakeCluster) -> None:
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
         await until(lambda: cluster.members)
         cluster.append(PAID, "new")
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["new"]
+    assert cluster.published == ["new"]
 
 
 async def test_what_came_while_it_was_away_is_not_skipped(cluster: FakeCluster) -> None:
@@ -33,9 +33,9 @@ async def test_what_came_while_it_was_away_is_not_skipped(cluster: FakeCluster) 
         await until(lambda: cluster.members)
     cluster.append(PAID, "meanwhile")
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["meanwhile"]
+    assert cluster.published == ["meanwhile"]
 
 
 async def test_a_partition_that_was_added_later_is_read_from_its_start(cluster: FakeCluster) -> None:
@@ -45,13 +45,13 @@ async def test_a_partition_that_was_added_later_is_read_from_its_start(cluster: 
         await until(lambda: cluster.members)
     cluster.append(PAID_TOO, "first of a new partition")
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID, PAID_TOO):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["first of a new partition"]
+    assert cluster.published == ["first of a new partition"]
 
 
 async def test_an_owner_that_died_before_its_first_commit_leaves_the_end_to_its_successor(cluster: FakeCluster) -> None:
-    """The beginning is committed before anybody joins, so a fenced writer changes nothing."""
+    """The beginning is committed before a member joins, so a fenced producer changes nothing."""
     cluster.append(PAID, "old")
     member = await FakeKafka(cluster).connect("group")
     assert await commit_latest_offsets(member, TOPICS, fingerprint="one")
@@ -59,14 +59,14 @@ async def test_an_owner_that_died_before_its_first_commit_leaves_the_end_to_its_
     cluster.append(PAID, "new")
 
     async with running(StageOfTests(starts_at_latest=True), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
 
-    assert cluster.told == ["new"]
-    assert note_at(cluster, PAID).committed == 2
+    assert cluster.published == ["new"]
+    assert metadata_at(cluster, PAID).committed == 2
 
 
-async def test_a_group_that_somebody_has_joined_is_not_touched(cluster: FakeCluster) -> None:
-    """Whoever joined first has said where it begins."""
+async def test_a_group_that_has_a_member_is_not_changed(cluster: FakeCluster) -> None:
+    """The member that joined first has decided where it begins."""
     cluster.append(DEFERRED, "old")
     first = await FakeKafka(cluster).connect("group")
     cluster.members.append(first)
@@ -78,7 +78,7 @@ async def test_a_group_that_somebody_has_joined_is_not_touched(cluster: FakeClus
 
 @pytest.mark.parametrize("starts_at_latest", [True, False])
 async def test_how_far_behind_is_known_where_nothing_is_read(cluster: FakeCluster, starts_at_latest: bool) -> None:
-    """The port tells what was not handed out."""
+    """The port reports what was not returned."""
     cluster.append(PAID, "a", "b", "c")
     member = await FakeKafka(cluster).connect("group")
     if starts_at_latest:

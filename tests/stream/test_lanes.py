@@ -18,7 +18,7 @@ def test_a_lane_has_one_current_work_at_a_time() -> None:
     assert lanes.leave("order 1", "first") == "second"
 
 
-def test_a_record_without_a_lane_waits_for_nobody() -> None:
+def test_a_record_without_a_lane_waits_for_no_other() -> None:
     """None is a lane of one's own, each time."""
     lanes: Lanes[str] = Lanes()
 
@@ -28,8 +28,8 @@ def test_a_record_without_a_lane_waits_for_nobody() -> None:
     assert len(lanes) == 0
 
 
-def test_leaving_from_the_queue_makes_nobody_current() -> None:
-    """A queued record that is carried on does not let a third one overtake the first."""
+def test_leaving_from_the_queue_makes_no_other_current() -> None:
+    """A queued record that is handed off does not let a third one overtake the first."""
     lanes: Lanes[str] = Lanes()
     for item in ("first", "second", "third"):
         lanes.enter("order", item)
@@ -48,7 +48,7 @@ def test_an_empty_lane_is_forgotten() -> None:
 
 
 def test_who_is_behind_is_known() -> None:
-    """What follows a carried record must count as possibly sent."""
+    """What follows a handed-off record must count as possibly sent."""
     lanes: Lanes[str] = Lanes()
     for item in ("first", "second", "third"):
         lanes.enter("order", item)
@@ -60,7 +60,7 @@ def test_who_is_behind_is_known() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5))))
 def test_each_lane_is_a_queue(steps: list[tuple[str, int]]) -> None:
-    """Whoever enters and leaves, the current one is always the oldest that is still there."""
+    """Whatever enters and leaves, the current item is always the oldest that is still there."""
     lanes: Lanes[int] = Lanes()
     model: dict[str, list[int]] = {}
     for number, (lane, leaver) in enumerate(steps):

@@ -11,7 +11,7 @@ from adapter.stream.ledger import OffsetLedger, Run
 
 
 class NaiveLedger:
-    """Remembers every offset it was told of, one by one."""
+    """Remembers every offset, one by one."""
 
     def __init__(self, committed: int, settled: list[Run]) -> None:
         self.next_offset = committed
@@ -124,7 +124,7 @@ def test_settling_twice_is_refused(ledger: OffsetLedger) -> None:
 
 
 def test_refusal_names_what_is_open(ledger: OffsetLedger) -> None:
-    """Whoever reads the message sees what else was true, without a page of numbers."""
+    """The message shows what else was true, without a page of numbers."""
     for offset in range(20):
         ledger.open(offset)
 
@@ -141,7 +141,7 @@ def test_reading_backwards_is_refused(ledger: OffsetLedger) -> None:
 
 
 def test_what_an_earlier_owner_settled_is_skipped() -> None:
-    """Settled runs of the commit's note are not opened again, and stay settled until reading has passed them."""
+    """Settled runs of the commit's metadata are not opened again, and stay settled until reading has passed them."""
     ledger = OffsetLedger("t/0", committed=10, settled=[(12, 15), (20, 30)])
 
     assert ledger.open(10)
@@ -223,7 +223,7 @@ def test_agrees_with_the_naive_model(
 
 @given(opened=st.sets(st.integers(0, 80)), later=st.data())
 def test_a_preview_is_what_settling_brings(opened: set[int], later: st.DataObject) -> None:
-    """The note of a commit is right at the moment the commit succeeds."""
+    """The metadata of a commit is right at the moment the commit succeeds."""
     ledger = OffsetLedger("t/0", committed=0)
     for offset in sorted(opened):
         ledger.open(offset)
@@ -237,7 +237,7 @@ def test_a_preview_is_what_settling_brings(opened: set[int], later: st.DataObjec
 
 
 @given(opened=st.sets(st.integers(0, 80), min_size=1), later=st.data())
-def test_whoever_takes_over_opens_exactly_what_was_open(opened: set[int], later: st.DataObject) -> None:
+def test_the_next_owner_opens_exactly_what_was_open(opened: set[int], later: st.DataObject) -> None:
     """Reading the same records again from the committed offset, with the settled runs, opens what was left."""
     first = OffsetLedger("t/0", committed=0)
     for offset in sorted(opened):

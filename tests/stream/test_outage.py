@@ -15,7 +15,7 @@ import pytest
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.kafka.connection import KafkaConnection
-from stream.site import Site, named, until
+from stream.broker_harness import BrokerHarness, named, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("nothing_overlooked")]
 
@@ -31,85 +31,87 @@ def own_kafka(local_kafka_ready: None) -> Iterator[LocalKafka]:
 
 
 @pytest.fixture
-async def site(own_kafka: LocalKafka) -> Site:
+async def harness(own_kafka: LocalKafka) -> BrokerHarness:
     """Three partitions, and calls that take a moment."""
     connection = KafkaConnection(
         bootstrap_servers=own_kafka.bootstrap_servers,
         session_timeout_seconds=SESSION_SECONDS,
         transaction_timeout_seconds=TRANSACTION_SECONDS,
     )
-    site = Site(connection, partitions=3, seconds=0.01)
-    await site.make()
-    return site
+    harness = BrokerHarness(connection, partitions=3, seconds=0.01)
+    await harness.make()
+    return harness
 
 
 async def test_a_broker_killed_and_restarted_in_mid_transaction_loses_and_repeats_nothing(
-    own_kafka: LocalKafka, site: Site
+    own_kafka: LocalKafka, harness: BrokerHarness
 ) -> None:
     """At random moments, with transactions under way; coordinators load again what they knew."""
     chance, records = random.Random(SEED), 3000
-    await site.feed(*range(records))
-    async with site.at_work():
+    await harness.feed(*range(records))
+    async with harness.at_work():
         for in_good_order in (False, True):
-            await site.settled(site.counts.published + chance.randrange(50, 500))
+            await harness.settled(harness.counts.published + chance.randrange(50, 500))
             await asyncio.sleep(chance.uniform(0, 0.05))
             if not in_good_order:
                 await asyncio.to_thread(own_kafka.kill)
-            assert site.counts.published < records
+            assert harness.counts.published < records
             await asyncio.to_thread(own_kafka.restart)
-        await site.settled(records, seconds=60)
+        await harness.settled(records, seconds=60)
 
-    assert await site.told() == named(0, records)
-    assert sorted(site.sent) == named(0, records)
-    assert site.asked_in_vain == []
+    assert await harness.published() == named(0, records)
+    assert sorted(harness.sent) == named(0, records)
+    assert harness.queried_in_vain == []
 
 
-async def test_a_broker_that_is_away_for_long_is_waited_for_and_said(
-    own_kafka: LocalKafka, site: Site, caplog: pytest.LogCaptureFixture
+async def test_a_broker_that_is_unavailable_for_long_is_waited_for_and_logged(
+    own_kafka: LocalKafka, harness: BrokerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Longer than sessions and transactions last: soon said, nothing sent, nothing lost, and over by itself."""
     caplog.set_level(logging.INFO, "adapter")
-    await site.feed(*range(1500))
-    async with site.at_work() as engine:
-        await site.settled(100)
+    await harness.feed(*range(1500))
+    async with harness.at_work() as engine:
+        await harness.settled(100)
         await asyncio.to_thread(own_kafka.kill)
         killed, beat = time.monotonic(), engine.last_heartbeat
         await until(lambda: "no broker answers" in caplog.text, seconds=2 * SESSION_SECONDS)
         said_after = time.monotonic() - killed
         assert not engine.in_touch
-        sent = len(site.sent)
+        sent = len(harness.sent)
         await asyncio.sleep(SESSION_SECONDS + TRANSACTION_SECONDS)
         assert engine.last_heartbeat > beat
-        assert len(site.sent) == sent
+        assert len(harness.sent) == sent
         await asyncio.to_thread(own_kafka.start)
         back = time.monotonic()
         await until(lambda: "brokers are available again" in caplog.text, seconds=20)
-        await site.settled(1500, seconds=60)
+        await harness.settled(1500, seconds=60)
         print(f"\nsaid after {said_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
 
     assert said_after < 2 * SESSION_SECONDS
-    assert await site.told() == named(0, 1500)
-    assert sorted(site.sent) == named(0, 1500)
-    assert site.asked_in_vain == []
+    assert await harness.published() == named(0, 1500)
+    assert sorted(harness.sent) == named(0, 1500)
+    assert harness.queried_in_vain == []
 
 
-async def test_a_broker_whose_disk_is_full_is_waited_for_and_nothing_is_lost(own_kafka: LocalKafka, site: Site) -> None:
-    """Kafka ends itself when it cannot write to its only disk; somebody makes room and starts it again."""
-    await site.feed(*range(3000))
-    async with site.at_work():
-        await site.settled(100)
+async def test_a_broker_whose_disk_is_full_is_waited_for_and_nothing_is_lost(
+    own_kafka: LocalKafka, harness: BrokerHarness
+) -> None:
+    """Kafka stops when it cannot write to its only disk; an operator makes room and starts it again."""
+    await harness.feed(*range(3000))
+    async with harness.at_work():
+        await harness.settled(100)
         pid = own_kafka.pid
         assert pid is not None
         hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest_log(own_kafka.directory), hard))
         await until(lambda: own_kafka.pid is None, seconds=20)
-        assert site.counts.published < 3000
+        assert harness.counts.published < 3000
         assert "File too large" in own_kafka.log.read_text(errors="replace")
         await asyncio.to_thread(own_kafka.start)
-        await site.settled(3000, seconds=60)
+        await harness.settled(3000, seconds=60)
 
-    assert await site.told() == named(0, 3000)
-    assert sorted(site.sent) == named(0, 3000)
+    assert await harness.published() == named(0, 3000)
+    assert sorted(harness.sent) == named(0, 3000)
 
 
 def largest_log(directory: Path) -> int:
@@ -117,9 +119,9 @@ def largest_log(directory: Path) -> int:
     return max(segment.stat().st_size for segment in directory.glob("data/*/*.log"))
 
 
-async def test_an_engine_stops_without_a_broker(own_kafka: LocalKafka, site: Site) -> None:
+async def test_an_engine_stops_without_a_broker(own_kafka: LocalKafka, harness: BrokerHarness) -> None:
     """SIGTERM during an outage ends within the grace, committing nothing."""
-    async with site.at_work():
+    async with harness.at_work():
         await asyncio.to_thread(own_kafka.kill)
         began = time.monotonic()
     assert time.monotonic() - began < 8

@@ -13,12 +13,12 @@ from adapter.stream import scheduler
 from adapter.stream.commit_metadata import CommitMetadata, encode, short_fingerprint
 from adapter.stream.port import Commit
 from adapter.stream.stage import Outcome, RecordContext
-from stream.engine_stories import PAID, Sends, StageOfTests, running, told, until
+from stream.engine_harness import PAID, Sends, StageOfTests, outcome_with, running, until
 from stream.fake_kafka import CLUSTER_ID, FakeCluster
 
 
 class Sent:
-    """A handler that takes a moment, and notes what was in doubt and had not been sent."""
+    """A handler that takes a moment, and records what was in doubt and had not been sent."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster = cluster
@@ -32,7 +32,7 @@ class Sent:
             context.authorize_send()
             self.sent.append(subject)
         await asyncio.sleep(0.002)
-        return told(subject)
+        return outcome_with(subject)
 
 
 async def settles_400_with_a_failure(cluster: FakeCluster, failure: Callable[[Sent], Awaitable[None]]) -> Sent:
@@ -42,8 +42,8 @@ async def settles_400_with_a_failure(cluster: FakeCluster, failure: Callable[[Se
     async with running(StageOfTests(sent), cluster, PAID):
         await until(lambda: len(sent.sent) >= 40)
         await failure(sent)
-        await until(lambda: len(set(cluster.told)) == 400, 30)
-    assert sorted(cluster.told, key=int) == [f"{number}" for number in range(400)]
+        await until(lambda: len(set(cluster.published)) == 400, 30)
+    assert sorted(cluster.published, key=int) == [f"{number}" for number in range(400)]
     assert sorted(sent.sent, key=int) == [f"{number}" for number in range(400)]
     return sent
 
@@ -52,7 +52,7 @@ async def settles_400_with_a_failure(cluster: FakeCluster, failure: Callable[[Se
 async def test_after_failed_transactions_nothing_is_in_doubt_that_was_not_sent(
     cluster: FakeCluster, faults: list[str]
 ) -> None:
-    """The process knows what it sent, and that nobody else has sent anything: its own commit is the last one."""
+    """The process knows its own sends, and that no other process has sent anything: its own commit is the last one."""
 
     async def transactions_fail(sent: Sent) -> None:
         cluster.faults = list(faults)
@@ -91,7 +91,7 @@ async def test_what_this_process_sent_and_never_heard_of_is_in_doubt_when_it_joi
 
     cluster.append(PAID, "a", "b")
     async with running(StageOfTests(hears_nothing_of_a), cluster, PAID):
-        await until(lambda: "b" in cluster.told)
+        await until(lambda: "b" in cluster.published)
         cluster.generation += 3
         cluster.faults = ["failed"] * 5
         before = cluster.members[0]
@@ -99,7 +99,7 @@ async def test_what_this_process_sent_and_never_heard_of_is_in_doubt_when_it_joi
         await until(lambda: cluster.members and cluster.members[0] is not before)
         gone.set()
         cluster.faults = []
-        await until(lambda: len(cluster.told) == 2)
+        await until(lambda: len(cluster.published) == 2)
 
     assert sends.doubted == ["a"]
     assert sends.sent == ["a", "b"]
@@ -110,8 +110,8 @@ async def test_what_another_process_may_have_sent_in_between_is_in_doubt(cluster
     sends, never = Sends(), asyncio.Event()
 
     async def sends_a_moment_later(subject: str, context: RecordContext) -> Outcome:
-        if not cluster.told:
-            return told(subject)
+        if not cluster.published:
+            return outcome_with(subject)
         await asyncio.sleep(0.01)
         return await sends(subject, context)
 
@@ -119,11 +119,11 @@ async def test_what_another_process_may_have_sent_in_between_is_in_doubt(cluster
         context.authorize_send()
         sends.sent.append(subject)
         await never.wait()
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "first")
     async with running(StageOfTests(sends_a_moment_later), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
         mine = cluster.members[0]
         async with running(StageOfTests(sends_and_hangs), cluster, grace=0.0) as other:
             await until(lambda: len(cluster.members) == 2)
@@ -135,7 +135,7 @@ async def test_what_another_process_may_have_sent_in_between_is_in_doubt(cluster
             cluster.members[1].die()
             mine.lease.answers = True
             await cluster.assign([PAID])
-            await until(lambda: len(cluster.told) == 4)
+            await until(lambda: len(cluster.published) == 4)
 
     assert sorted(sends.doubted) == ["a", "b", "c"]
     assert sorted(sends.sent) == ["a", "b", "c"]
@@ -146,7 +146,7 @@ async def test_an_owner_in_between_that_has_committed_nothing_has_sent_nothing(c
     first, second = Sends(), Sends()
     cluster.append(PAID, "a")
     async with running(StageOfTests(first), cluster, PAID):
-        await until(lambda: cluster.told)
+        await until(lambda: cluster.published)
         mine = cluster.members[0]
         async with running(StageOfTests(second), cluster, grace=0.0) as other:
             await until(lambda: len(cluster.members) == 2)
@@ -160,7 +160,7 @@ async def test_an_owner_in_between_that_has_committed_nothing_has_sent_nothing(c
             cluster.slow_transactions = 0.0
             mine.lease.answers = True
             await cluster.assign([PAID])
-            await until(lambda: len(cluster.told) == 3)
+            await until(lambda: len(cluster.published) == 3)
 
     assert second.sent == []
     assert first.sent == ["a", "b", "c"]
@@ -180,17 +180,17 @@ async def test_the_moment_of_a_doubt_does_not_move_with_each_failed_transaction(
             moments.append(context.possibly_sent_since)
             if not may_end.is_set():
                 raise LeaseLost("not now")
-        return told(subject)
+        return outcome_with(subject)
 
     cluster.append(PAID, "doubted")
-    note = CommitMetadata(
+    metadata = CommitMetadata(
         cluster_id=CLUSTER_ID,
         committed=0,
         reserved_until=1,
         other_fingerprint_until=0,
         fingerprint=short_fingerprint("one"),
     )
-    cluster.commits[PAID] = Commit(offset=0, metadata=encode(note))
+    cluster.commits[PAID] = Commit(offset=0, metadata=encode(metadata))
     async with running(StageOfTests(doubts), cluster, PAID):
         for take_overs in range(1, 4):
             await until(lambda count=take_overs: cluster.epochs[PAID] == count and moments)  # type: ignore[misc]  # bound now
@@ -199,7 +199,7 @@ async def test_the_moment_of_a_doubt_does_not_move_with_each_failed_transaction(
             cluster.faults = ["failed"]
             cluster.append(PAID, f"{take_overs}")
         may_end.set()
-        await until(lambda: len(cluster.told) == 4)
+        await until(lambda: len(cluster.published) == 4)
 
     assert moments[0] is not None
     assert set(moments) == {moments[0]}

@@ -17,13 +17,13 @@ from adapter.stream.recovery import RecoveredState
 from adapter.stream.stage import Outcome
 from stream.fake_kafka import FakeLease
 
-PLACE = TopicPartition("t", 0)
+PARTITION = TopicPartition("t", 0)
 
 
-def a_holding() -> OwnedPartition[str]:
-    state = PartitionState(str(PLACE), RecoveredState(offset=0), cluster_id="c", fingerprint="f", ahead=0)
+def owned_partition() -> OwnedPartition[str]:
+    state = PartitionState(str(PARTITION), RecoveredState(offset=0), cluster_id="c", fingerprint="f", ahead=0)
     return OwnedPartition(
-        PLACE,
+        PARTITION,
         state,
         cast(TransactionalProducer, None),  # nothing is published here
         FakeLease(),
@@ -61,7 +61,7 @@ def a_work(
 def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferred order's plan travels in a header and can be far larger than its value."""
     monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
-    owned = a_holding()
+    owned = owned_partition()
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
     owned.hold(items[0])
@@ -72,13 +72,13 @@ def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch:
     assert not owned.heavy
 
 
-def a_sending_holding() -> tuple[OwnedPartition[str], FakeLease, WorkItem[str]]:
+def sending_partition() -> tuple[OwnedPartition[str], FakeLease, WorkItem[str]]:
     """A partition of which offset 0 is open and reserved, and that may send."""
     lease = FakeLease()
     lease.generation = 1
-    state = PartitionState(str(PLACE), RecoveredState(offset=0), cluster_id="c", fingerprint="f", ahead=4)
+    state = PartitionState(str(PARTITION), RecoveredState(offset=0), cluster_id="c", fingerprint="f", ahead=4)
     owned: OwnedPartition[str] = OwnedPartition(
-        PLACE,
+        PARTITION,
         state,
         cast(TransactionalProducer, None),  # nothing is published here
         lease,
@@ -101,7 +101,7 @@ def reserve(owned: OwnedPartition[str]) -> None:
 
 def test_a_send_that_no_commit_reserves_is_refused() -> None:
     """A successor would take it for one that was never sent; the engine asks before, and this is the last gate."""
-    owned, _, item = a_sending_holding()
+    owned, _, item = sending_partition()
 
     with pytest.raises(LeaseLost, match="offset 0"):
         item.authorize_send()
@@ -115,7 +115,7 @@ def test_a_send_that_no_commit_reserves_is_refused() -> None:
 def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """One order can become twenty parts, and a broker can be away: what is kept to be published does not grow on."""
     monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
-    owned = a_holding()
+    owned = owned_partition()
     for offset in range(2):
         owned.hold(a_work(owned, offset))
         owned.state.open(offset)
@@ -131,7 +131,7 @@ def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest
 @pytest.mark.parametrize("what", ["silence", "another generation", "the partition is given up"])
 def test_a_send_is_refused_once_the_partition_may_have_another_owner(what: str) -> None:
     """Reserved or not: who owns it now may be sending the same order."""
-    owned, lease, item = a_sending_holding()
+    owned, lease, item = sending_partition()
     reserve(owned)
     if what == "silence":
         lease.answers = False

@@ -1,4 +1,4 @@
-"""The books of a partition: reservation, doubts, flushes; and a model of owners that die at any moment."""
+"""The state of a partition: reservation, doubts, commits; and a model of owners that die at any moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adapter.stream.stage import Outcome
 
 CLUSTER = "cluster-1"
 EARLIER, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-NOTHING_TO_TELL = Outcome()
+NOTHING_TO_PUBLISH = Outcome()
 
 
 def open_state(
@@ -34,11 +34,11 @@ def open_state(
     )
 
 
-def note_of(batch: CommitBatch | None) -> CommitMetadata:
+def metadata_of(batch: CommitBatch | None) -> CommitMetadata:
     assert batch is not None
-    note = decode(batch.metadata, cluster_id=CLUSTER, committed=batch.offset)
-    assert isinstance(note, CommitMetadata)
-    return note
+    metadata = decode(batch.metadata, cluster_id=CLUSTER, committed=batch.offset)
+    assert isinstance(metadata, CommitMetadata)
+    return metadata
 
 
 def test_nothing_is_sent_before_it_is_reserved() -> None:
@@ -48,7 +48,7 @@ def test_nothing_is_sent_before_it_is_reserved() -> None:
 
     assert not state.request_send(0)
     batch = state.next_commit()
-    assert note_of(batch).reserved_until == 1 + 10
+    assert metadata_of(batch).reserved_until == 1 + 10
     assert not state.reserved(0)
 
     assert batch is not None
@@ -58,16 +58,16 @@ def test_nothing_is_sent_before_it_is_reserved() -> None:
     assert not state.reserved(11)
 
 
-def test_a_reservation_rides_in_a_flush_that_happens_anyway() -> None:
-    """No flush is due for it as long as what is handled is reserved."""
+def test_a_reservation_is_part_of_a_commit_that_happens_anyway() -> None:
+    """No commit is due for it as long as what is handled is reserved."""
     state = open_state(RecoveredState(offset=0, reserved_until=5))
     state.open(3)
     assert state.request_send(3)
     assert state.next_commit() is None
 
-    state.finish(3, NOTHING_TO_TELL)
+    state.finish(3, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit()).reserved_until == 4 + 10
+    assert metadata_of(state.next_commit()).reserved_until == 4 + 10
 
 
 def test_a_stage_that_sends_nothing_reserves_nothing() -> None:
@@ -77,8 +77,8 @@ def test_a_stage_that_sends_nothing_reserves_nothing() -> None:
 
     assert state.request_send(0)
     assert state.next_commit() is None
-    state.finish(0, NOTHING_TO_TELL)
-    assert note_of(state.next_commit()).reserved_until == 0
+    state.finish(0, NOTHING_TO_PUBLISH)
+    assert metadata_of(state.next_commit()).reserved_until == 0
 
 
 def test_an_orderly_end_commits_the_truth() -> None:
@@ -88,11 +88,11 @@ def test_an_orderly_end_commits_the_truth() -> None:
         state.open(offset)
         state.request_send(offset)
     state.begin_send(2)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
-    note = note_of(state.next_commit(final=True))
+    metadata = metadata_of(state.next_commit(final=True))
 
-    assert (note.committed, note.reserved_until) == (1, 3)
+    assert (metadata.committed, metadata.reserved_until) == (1, 3)
 
 
 def test_an_orderly_end_with_nothing_done_still_shrinks_the_reservation() -> None:
@@ -101,7 +101,7 @@ def test_an_orderly_end_with_nothing_done_still_shrinks_the_reservation() -> Non
 
     batch = state.next_commit(final=True)
 
-    assert note_of(batch).reserved_until == 0
+    assert metadata_of(batch).reserved_until == 0
     assert batch is not None
     state.settle(batch)
     assert state.next_commit(final=True) is None
@@ -111,9 +111,9 @@ def test_old_doubts_outlive_an_orderly_end() -> None:
     """What an earlier owner may have sent, and this one did not get round to, is in doubt for the next one too."""
     state = open_state(RecoveredState(offset=0, possibly_sent_until=100, reserved_until=100))
     state.open(0)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit(final=True)).reserved_until == 100
+    assert metadata_of(state.next_commit(final=True)).reserved_until == 100
 
 
 def test_old_doubts_outlive_a_small_reservation() -> None:
@@ -122,24 +122,24 @@ def test_old_doubts_outlive_a_small_reservation() -> None:
     state.open(0)
     state.request_send(0)
 
-    assert note_of(state.next_commit()).reserved_until == 10_000
+    assert metadata_of(state.next_commit()).reserved_until == 10_000
 
 
 def test_a_loss_is_committed_at_once() -> None:
-    """The next owner shall not find it again, and tell it again."""
+    """The next owner must not find and report it again."""
     state = open_state()
     assert state.next_commit() is None
 
     assert state.skip_to(40) == 40
 
-    assert note_of(state.next_commit()).committed == 40
+    assert metadata_of(state.next_commit()).committed == 40
 
 
 def test_a_commit_catches_up_with_markers_when_it_is_let() -> None:
     """Not by itself: a transaction for each marker would be one for each record."""
     state = open_state(ahead=0)
     state.open(0)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
     batch = state.next_commit()
     assert batch is not None
     state.settle(batch)
@@ -173,7 +173,7 @@ def test_markers_before_an_open_record_are_committed_past_and_those_behind_it_ar
 
 
 def test_an_orderly_end_commits_past_markers() -> None:
-    """An emptied log looks to the next owner as if the marker had been a record that nobody settled."""
+    """An emptied log looks to the next owner as if the marker had been an unsettled record."""
     state = open_state(ahead=0)
     state.pass_over(2)
 
@@ -191,15 +191,15 @@ def test_an_orderly_end_commits_past_markers() -> None:
     assert state.next_commit(final=True) is None
 
 
-def test_the_note_names_the_log() -> None:
+def test_the_metadata_names_the_topic_id() -> None:
     """Offsets alone do not say which log they count in."""
     state = PartitionState(
         "t/0", RecoveredState(offset=0), cluster_id=CLUSTER, topic_id="one", fingerprint="one", ahead=10
     )
     state.open(0)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit()).topic_id == "one"
+    assert metadata_of(state.next_commit()).topic_id == "one"
 
 
 def test_a_reservation_does_not_shrink_under_a_send() -> None:
@@ -207,21 +207,21 @@ def test_a_reservation_does_not_shrink_under_a_send() -> None:
     state = open_state(RecoveredState(offset=0, reserved_until=500))
     state.open(0)
     state.request_send(0)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit()).reserved_until == 500
+    assert metadata_of(state.next_commit()).reserved_until == 500
 
 
 def test_a_suspected_record_counts_as_sent_from_the_next_commit_on() -> None:
-    """What follows a record that was carried on, in its lane."""
+    """What follows a record that was handed off, in its lane."""
     state = open_state()
     for offset in (0, 50):
         state.open(offset)
     state.mark_possibly_sent(50)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit()).reserved_until == 51
-    assert note_of(state.next_commit(final=True)).reserved_until == 51
+    assert metadata_of(state.next_commit()).reserved_until == 51
+    assert metadata_of(state.next_commit(final=True)).reserved_until == 51
 
 
 def test_a_record_in_doubt_keeps_its_old_fingerprint() -> None:
@@ -231,19 +231,19 @@ def test_a_record_in_doubt_keeps_its_old_fingerprint() -> None:
     )
     for offset in range(4):
         state.open(offset)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
     assert state.sent_under_other_fingerprint(2)
     assert not state.sent_under_other_fingerprint(3)
-    assert note_of(state.next_commit()).other_fingerprint_until == 3
+    assert metadata_of(state.next_commit()).other_fingerprint_until == 3
 
     for offset in (1, 2):
-        state.finish(offset, NOTHING_TO_TELL)
+        state.finish(offset, NOTHING_TO_PUBLISH)
 
-    assert note_of(state.next_commit()).other_fingerprint_until == 0
+    assert metadata_of(state.next_commit()).other_fingerprint_until == 0
 
 
 def test_a_misleading_commit_is_overwritten_at_once() -> None:
-    """Before anything else happens in a topic that was made anew."""
+    """Before anything else happens in a topic that was recreated."""
     state = open_state(RecoveredState(offset=0, commit_outdated=True))
 
     batch = state.next_commit()
@@ -254,13 +254,13 @@ def test_a_misleading_commit_is_overwritten_at_once() -> None:
     assert state.next_commit() is None
 
 
-def test_of_too_many_outcomes_the_oldest_are_flushed_first() -> None:
-    """When nothing can be carried on, a commit takes what fits, and the rest stays finished for a later one."""
+def test_of_too_many_outcomes_the_oldest_are_committed_first() -> None:
+    """When nothing can be handed off, a commit takes what fits, and the rest stays finished for a later one."""
     state = open_state(ahead=0)
     for offset in range(0, 60_000, 2):
         state.open(offset)
     for offset in range(2, 60_000, 4):
-        state.finish(offset, NOTHING_TO_TELL)
+        state.finish(offset, NOTHING_TO_PUBLISH)
     draft = state.next_commit()
     assert draft is not None
     assert not draft.fits
@@ -337,7 +337,7 @@ def test_a_process_remembers_what_it_sent_and_nothing_else() -> None:
     state.begin_send(5)
     state.begin_send(6)
     state.mark_possibly_sent(7)
-    state.finish(6, NOTHING_TO_TELL)
+    state.finish(6, NOTHING_TO_PUBLISH)
     batch = state.next_commit()
     assert batch is not None
     state.settle(batch)
@@ -352,15 +352,15 @@ def test_what_was_sent_before_stays_so_for_the_next_owner() -> None:
     state = open_state(RecoveredState(offset=0, sent={3: EARLIER}, reserved_until=100))
     for offset in range(5):
         state.open(offset)
-    state.finish(0, NOTHING_TO_TELL)
+    state.finish(0, NOTHING_TO_PUBLISH)
 
     assert [offset for offset in range(5) if state.possibly_sent(offset)] == [3]
     assert state.sent_before(3) == EARLIER
-    assert note_of(state.next_commit(final=True)).reserved_until == 4
+    assert metadata_of(state.next_commit(final=True)).reserved_until == 4
 
 
 class Owners(RuleBasedStateMachine):
-    """Owners of one partition, one after the other, each with its books; processes that come back remember.
+    """Owners of one partition, one after the other, each with its state; processes that come back remember.
 
     A process that lost the partition without an orderly end is the worst that can be: it may send everything that its
     commits have reserved, whenever it likes, until it takes the partition over again.
@@ -425,15 +425,15 @@ class Owners(RuleBasedStateMachine):
         if taken:
             self.open.append(offset)
             if offset in self.sent_before:
-                assert self.state.possibly_sent(offset), "sent by an earlier owner, and nobody knows"
+                assert self.state.possibly_sent(offset), "sent by an earlier owner, which is unknown"
                 if self.sent_before[offset] - {self.fingerprint}:
                     assert self.state.sent_under_other_fingerprint(offset), (
-                        "sent under another fingerprint, and nobody knows"
+                        "sent under another fingerprint, which is unknown"
                     )
             elif self.own is not None and offset >= self.own.possibly_sent_until:
                 assert not self.state.possibly_sent(offset), "this process knows that it was not sent"
             if any(state.reserved(offset) for state in self.frozen.values()):
-                assert self.state.possibly_sent(offset), "a frozen owner can still send it, and nobody knows"
+                assert self.state.possibly_sent(offset), "a frozen owner can still send it, which is unknown"
 
     def send(self, offset: int) -> None:
         """Send a record if that is reserved."""
@@ -443,7 +443,7 @@ class Owners(RuleBasedStateMachine):
 
     def finish(self, offset: int) -> None:
         self.open.remove(offset)
-        self.state.finish(offset, NOTHING_TO_TELL)
+        self.state.finish(offset, NOTHING_TO_PUBLISH)
 
     def arrive(self, batch: CommitBatch) -> None:
         self.commit = Commit(offset=batch.offset, metadata=batch.metadata)
@@ -464,7 +464,7 @@ class Owners(RuleBasedStateMachine):
 
 
 class OwnersThatDie(Owners):
-    """Killed or stopped at any moment, also between flush and answer."""
+    """Killed or stopped at any moment, also between commit and answer."""
 
     @rule()
     def read_on(self) -> None:
@@ -496,12 +496,12 @@ class OwnersThatDie(Owners):
 
     @precondition(lambda self: self.flying is None)
     @rule()
-    def begin_flush(self) -> None:
+    def begin_commit(self) -> None:
         self.flying = self.state.next_commit_that_fits()
 
     @precondition(lambda self: self.flying is not None)
     @rule()
-    def flush_succeeds(self) -> None:
+    def commit_succeeds(self) -> None:
         assert self.flying is not None
         self.arrive(self.flying)
         self.state.settle(self.flying)
@@ -515,14 +515,14 @@ class OwnersThatDie(Owners):
 
     @precondition(lambda self: self.commit is not None)
     @rule(fingerprint=st.sampled_from(["one", "two"]))
-    def somebody_sets_the_offset(self, fingerprint: str) -> None:
-        """With a tool that knows nothing of notes: what was settled beyond the offset is wanted again."""
+    def the_offset_is_set(self, fingerprint: str) -> None:
+        """With a tool that knows no metadata: what was settled beyond the offset is read again."""
         assert self.commit is not None
         self.commit = Commit(offset=self.commit.offset, metadata="")
         self.committed_by = ""
         self.published = [offset for offset in self.published if offset < self.commit.offset]
         self.take_over(fingerprint)
-        self.frozen.clear()  # nobody knows what was reserved beyond the log's end
+        self.frozen.clear()  # it is unknown what was reserved beyond the log's end
 
     @precondition(lambda self: self.flying is None)
     @rule(fingerprint=st.sampled_from(["one", "two"]))
@@ -557,7 +557,7 @@ class OwnersThatComeBack(Owners):
 
     @rule(process=st.sampled_from("ABC"), end=st.sampled_from(["fails", "fails", "arrives", "orderly"]))
     def moves(self, process: str, end: str) -> None:
-        """The last transaction fails, or arrives and nobody is told, or was the last of an orderly end."""
+        """The last transaction fails, or arrives without an answer, or was the last of a clean stop."""
         batch = self.state.next_commit_that_fits(final=end == "orderly")
         if batch is not None and end != "fails":
             self.arrive(batch)

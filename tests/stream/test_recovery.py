@@ -56,7 +56,7 @@ def test_the_first_owner_commits_at_once() -> None:
 
 
 def test_a_commit_that_got_lost_means_that_everything_may_have_been_sent() -> None:
-    """A tool deleted it, or it expired; the brokers still remember the writer that wrote it."""
+    """A tool deleted it, or it expired; the brokers still remember the producer that wrote it."""
     found = recovered_from(None, OffsetRange(start=7, end=1000), written_before=True)
 
     assert (found.offset, found.possibly_sent_until, found.other_fingerprint_until, found.reserved_until) == (
@@ -69,7 +69,7 @@ def test_a_commit_that_got_lost_means_that_everything_may_have_been_sent() -> No
     assert found.commit_outdated
 
 
-def test_a_readable_note_is_believed() -> None:
+def test_readable_metadata_is_believed() -> None:
     """Where to read on, what to skip, what to ask for first; and what it reserved needs no new commit."""
     assert recovered_from(a_commit()) == RecoveredState(
         offset=100, settled=((110, 120),), possibly_sent_until=600, other_fingerprint_until=0, reserved_until=600
@@ -96,7 +96,7 @@ def taken_over_again(commit: Commit | None, *, own: OwnSends | None = OWN, log: 
 
 
 def test_a_process_whose_commit_is_still_the_last_one_believes_what_it_knows() -> None:
-    """Nobody else can have sent anything: what is in doubt is what it sent, and what was in doubt before."""
+    """No other process can have sent anything: only its own sends and the earlier doubts are in doubt."""
     found = taken_over_again(a_commit(owner="me"))
 
     assert (found.possibly_sent_until, found.sent, found.fenced_at, found.proven) == (105, {130: MOMENT}, MOMENT, True)
@@ -122,7 +122,15 @@ def test_what_a_process_knows_is_worth_nothing_once_another_one_has_committed() 
         (a_commit(owner="me"), OWN, OffsetRange(start=0, end=10, topic_id="one")),
         (a_commit(owner="me"), OWN, OffsetRange(start=0, end=1000, topic_id="two")),
     ],
-    ids=["knows-nothing", "of-another-log", "moved-offset", "no-note", "another-cluster", "shorter-log", "another-log"],
+    ids=[
+        "knows-nothing",
+        "of-another-log",
+        "moved-offset",
+        "no-metadata",
+        "another-cluster",
+        "shorter-log",
+        "another-log",
+    ],
 )
 def test_what_a_process_knows_needs_a_commit_of_its_own_about_the_same_log(
     commit: Commit, own: OwnSends | None, log: OffsetRange
@@ -140,8 +148,8 @@ def test_what_was_mixed_stays_mixed() -> None:
     assert recovered_from(a_commit(other_fingerprint_until=300)).other_fingerprint_until == 300
 
 
-def test_a_commit_without_a_note_means_that_everything_may_have_been_sent() -> None:
-    """Somebody's tool set the offset: nothing is settled beyond it, and nothing was reserved."""
+def test_a_commit_without_metadata_means_that_everything_may_have_been_sent() -> None:
+    """A tool set the offset: nothing is settled beyond it, and nothing was reserved."""
     found = recovered_from(Commit(offset=100, metadata=""))
 
     assert (found.offset, found.settled, found.possibly_sent_until, found.other_fingerprint_until) == (
@@ -154,22 +162,22 @@ def test_a_commit_without_a_note_means_that_everything_may_have_been_sent() -> N
     assert found.warning is not None
 
 
-def test_a_note_from_another_cluster_is_not_believed() -> None:
+def test_metadata_from_another_cluster_is_not_believed() -> None:
     """A mirrored group's runs are about other records."""
     found = recovered_from(a_commit(cluster_id="elsewhere"))
 
     assert (found.settled, found.possibly_sent_until) == ((), 1000)
 
 
-def test_an_offset_moved_by_hand_outdates_its_note() -> None:
-    """The note was written for another offset."""
+def test_an_offset_moved_by_hand_outdates_its_metadata() -> None:
+    """The metadata was written for another offset."""
     found = recovered_from(a_commit(50, written_for=100))
 
     assert (found.offset, found.settled, found.possibly_sent_until) == (50, (), 1000)
 
 
 def test_records_that_retention_deleted_are_reported() -> None:
-    """Reading starts at what is left; what nobody had settled is counted, once."""
+    """Reading starts at what is left; unsettled offsets are counted, once."""
     found = recovered_from(a_commit(), OffsetRange(start=115, end=1000))
 
     assert (found.offset, found.possibly_sent_until) == (115, 600)
@@ -183,14 +191,14 @@ def test_what_was_settled_is_not_lost() -> None:
     assert recovered_from(a_commit(), OffsetRange(start=100, end=1000)).lost_count == 0
 
 
-def test_without_a_note_everything_deleted_counts_as_lost() -> None:
-    """Nobody knows which of it was settled."""
+def test_without_metadata_everything_deleted_counts_as_lost() -> None:
+    """It is unknown which of it was settled."""
     found = recovered_from(Commit(offset=100, metadata=""), OffsetRange(start=130, end=1000))
 
     assert (found.offset, found.lost_count, found.commit_outdated) == (130, 30, True)
 
 
-def test_a_topic_made_anew_is_read_from_its_start() -> None:
+def test_a_recreated_topic_is_read_from_its_start() -> None:
     """A committed offset beyond the log's end is about another log; the misleading commit is overwritten at once."""
     found = recovered_from(a_commit(), OffsetRange(start=0, end=10))
 
@@ -199,7 +207,7 @@ def test_a_topic_made_anew_is_read_from_its_start() -> None:
     assert found.retry_read
 
 
-def test_a_topic_made_anew_is_told_from_the_old_one_by_its_id() -> None:
+def test_a_recreated_topic_is_recognised_by_its_id() -> None:
     """Offsets look alike: without the id, the new topic's first records would pass for settled ones."""
     found = recovered_from(a_commit(), OffsetRange(start=0, end=1000, topic_id="two"))
 
@@ -208,7 +216,7 @@ def test_a_topic_made_anew_is_told_from_the_old_one_by_its_id() -> None:
 
 
 @pytest.mark.parametrize(("noted", "now"), [("", "one"), ("one", ""), ("", "")])
-def test_where_brokers_tell_no_ids_topics_pass_for_the_same(noted: str, now: str) -> None:
+def test_without_topic_ids_topics_pass_for_the_same(noted: str, now: str) -> None:
     """Brokers before 2.8 have none; what was written under them is believed afterwards too."""
     found = recovered_from(a_commit(topic_id=noted), OffsetRange(start=0, end=1000, topic_id=now))
 

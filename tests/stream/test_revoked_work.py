@@ -1,4 +1,4 @@
-"""What is left of partitions that were let go."""
+"""What is left of released partitions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adapter.stream.records import Record
 from adapter.stream.revoked_work import RevokedWork
 from adapter.stream.stage import Outcome
 
-PLACE = TopicPartition("t", 0)
+PARTITION = TopicPartition("t", 0)
 RECORD = Record(
     topic="t", partition=0, offset=7, timestamp=datetime(2026, 1, 1, tzinfo=UTC), key=b"k", value=b"the old one"
 )
@@ -23,7 +23,7 @@ OUTCOME = Outcome()
 
 
 def a_work(record: Record = RECORD, *, generation: int = 3) -> WorkItem[str]:
-    owned = SimpleNamespace(partition=PLACE, generation=generation, possibly_sent_since=lambda offset: None)
+    owned = SimpleNamespace(partition=PARTITION, generation=generation, possibly_sent_since=lambda offset: None)
     return WorkItem(record, cast(OwnedPartition[str], owned))
 
 
@@ -38,14 +38,14 @@ def test_an_outcome_is_handed_out_once() -> None:
 
 
 def test_another_record_at_the_same_offset_gets_nothing() -> None:
-    """The topic was made anew: an offset is no name."""
+    """The topic was recreated: an offset alone identifies no record."""
     revoked_work: RevokedWork[str] = RevokedWork()
     item = a_work()
     revoked_work.keep(item, OUTCOME)
     revoked_work.still_running(item)
     other = replace(RECORD, value=b"another")
 
-    assert revoked_work.running(PLACE, other) is None
+    assert revoked_work.running(PARTITION, other) is None
     assert revoked_work.outcome(a_work(other)) is None
 
 
@@ -55,7 +55,7 @@ def test_a_take_over_decides_which_outcomes_still_count(generation: int, proven:
     revoked_work: RevokedWork[str] = RevokedWork()
     revoked_work.keep(a_work(generation=3), OUTCOME)
 
-    revoked_work.taken_over(PLACE, generation, proven=proven)
+    revoked_work.taken_over(PARTITION, generation, proven=proven)
 
     assert (revoked_work.outcome(a_work(generation=generation + 1)) is OUTCOME) == counts
 
@@ -65,15 +65,17 @@ def test_an_outcome_that_was_worth_nothing_is_not_believed_later() -> None:
     revoked_work: RevokedWork[str] = RevokedWork()
     revoked_work.keep(a_work(generation=3), OUTCOME)
 
-    revoked_work.taken_over(PLACE, 9, proven=False)
-    revoked_work.taken_over(PLACE, 9, proven=True)
+    revoked_work.taken_over(PARTITION, 9, proven=False)
+    revoked_work.taken_over(PARTITION, 9, proven=True)
 
     assert revoked_work.outcome(a_work(generation=9)) is None
 
 
 @pytest.mark.parametrize(("generation", "counts"), [(3, True), (4, True), (5, False), (1, False)])
-def test_an_outcome_counts_only_while_nobody_else_can_have_owned_its_partition(generation: int, counts: bool) -> None:
-    """Others may have sent the record since: its "deferred, last sent then" or "failed" would be told too early."""
+def test_an_outcome_counts_only_while_no_other_process_can_have_owned_its_partition(
+    generation: int, counts: bool
+) -> None:
+    """Others may have sent the record since, so its "deferred, last sent then" or "failed" may be wrong."""
     revoked_work: RevokedWork[str] = RevokedWork()
     revoked_work.keep(a_work(generation=3), OUTCOME)
 
@@ -93,7 +95,7 @@ def test_outcomes_of_committed_records_are_forgotten() -> None:
     """They will not be read again."""
     revoked_work: RevokedWork[str] = RevokedWork()
     revoked_work.keep(a_work(), OUTCOME)
-    revoked_work.forget_below(PLACE, 8)
+    revoked_work.forget_below(PARTITION, 8)
 
     assert len(revoked_work) == 0
 
@@ -103,8 +105,8 @@ def test_a_task_is_known_until_it_ends() -> None:
     revoked_work: RevokedWork[str] = RevokedWork()
     item = a_work()
     revoked_work.still_running(item)
-    assert revoked_work.running(PLACE, RECORD) is item
+    assert revoked_work.running(PARTITION, RECORD) is item
 
     revoked_work.ended(item)
 
-    assert revoked_work.running(PLACE, RECORD) is None
+    assert revoked_work.running(PARTITION, RECORD) is None

@@ -1,4 +1,4 @@
-"""Three engines, one fake cluster, and chance: whatever happens, every record is sent once and told once.
+"""Three engines, one fake cluster, and chance: whatever happens, every record is sent once and published once.
 
 The chances are drawn from a seed, so that a failure can be looked at again. Members are frozen (their lease lapses, the
 others take over, then they thaw with everything in hand), made to join again, or killed (nothing of theirs has any
@@ -34,7 +34,7 @@ class Remote:
 
 
 class Sender:
-    """A stage of one process: alive or not, it asks before it sends when told to."""
+    """A stage of one process: alive or not, it queries before it sends if required."""
 
     name = "sender"
     group = "group"
@@ -73,7 +73,7 @@ class Sender:
             await asyncio.sleep(self._chance.random() * 0.003)
 
     def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
-        raise AssertionError("nothing is carried on here")
+        raise AssertionError("nothing is handed off here")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
@@ -95,7 +95,7 @@ class World:
         engine = Engine(sender, kafka)
         members = len(self.cluster.members)
         self.engines.append((engine, asyncio.create_task(engine.run()), sender))
-        while len(self.cluster.members) == members:  # noqa: ASYNC110  # nobody signals joining
+        while len(self.cluster.members) == members:  # noqa: ASYNC110  # joining has no signal
             await asyncio.sleep(0.001)
 
     async def rebalance(self) -> None:
@@ -150,7 +150,7 @@ class World:
     async def fail(self) -> None:
         """The next transactions fail, or succeed without saying so."""
         self.cluster.faults = self.chance.choices(["", "failed", "committed, and failed"], k=4)
-        self.cluster.writers_to_fail = self.chance.choice([0, 0, 1])
+        self.cluster.producers_to_fail = self.chance.choice([0, 0, 1])
 
     async def end(self) -> None:
         for engine, task, _ in self.engines:
@@ -162,10 +162,10 @@ class World:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whatever_happens_every_record_is_sent_once_and_told_once(
+async def test_whatever_happens_every_record_is_sent_once_and_published_once(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a lane's records are told in their order."""
+    """And a lane's records are published in their order."""
     monkeypatch.setattr(scheduler, "LEASE_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(engine_module, "LEAST_COMMIT_SECONDS", 0.05)
     world = World(seed)
@@ -185,12 +185,12 @@ async def test_whatever_happens_every_record_is_sent_once_and_told_once(
     world.cluster.faults = []
     await world.rebalance()
     async with asyncio.timeout(10):
-        while len(set(world.cluster.told)) < number:  # noqa: ASYNC110  # the engines signal nothing to tests
+        while len(set(world.cluster.published)) < number:  # noqa: ASYNC110  # the engines signal nothing to tests
             await asyncio.sleep(0.005)
     await world.end()
 
-    told = world.cluster.told
-    assert sorted(told, key=int) == [str(one) for one in range(number)]
+    outcome_with = world.cluster.published
+    assert sorted(outcome_with, key=int) == [str(one) for one in range(number)]
     assert sorted(world.remote.sent, key=int) == [str(one) for one in range(number)]
-    lanes = [[text for text in told if int(text) // 3 == lane] for lane in range(number // 3)]
+    lanes = [[text for text in outcome_with if int(text) // 3 == lane] for lane in range(number // 3)]
     assert all(lane == sorted(lane, key=int) for lane in lanes)

@@ -1,9 +1,10 @@
-"""A process that runs a test stage; it ends with SIGTERM, or when whoever started it goes away.
+"""A process that runs a test stage; it ends with SIGTERM, or when its parent process ends.
 
     python -m stream.worker '{"bootstrap": ..., "group": ..., "source": ..., "sink": ..., "remote": ..., "name": ...}'
 
-The stage sends each record once to the remote side and writes one record about it. Told that a record was possibly
-sent, it asks first; told "not known", it waits until the earlier sending must be dead, asks again, and only then sends.
+The stage sends each record once to the remote side and writes one record about it. If a record was possibly sent, it
+queries first. If the answer is "not known", it waits until the earlier sending must be dead, queries again, and only
+then sends.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class SendOnce:
     async def handle(self, subject: str, context: RecordContext) -> Outcome | RetryLater[str]:
         doubt = context.possibly_sent_since
         if doubt is not None and self._remote.knows(subject):
-            return self._told(subject, context, "recovered")
+            return self._produced(subject, context, "recovered")
         if doubt is not None and doubt + timedelta(seconds=REISSUE_AFTER_SECONDS) > datetime.now(UTC):
             return RetryLater(not_before=doubt + timedelta(seconds=REISSUE_AFTER_SECONDS), subject=subject)
         if random.random() < 0.02:
@@ -66,16 +67,16 @@ class SendOnce:
         if not self._remote.send(subject, self._worker, possibly=doubt is not None, sealed_at=sealed_at):
             return RetryLater(not_before=datetime.now(UTC), subject=subject)
         await asyncio.sleep(random.uniform(0, 0.02) if random.random() < 0.99 else self._slow)
-        return self._told(subject, context, "sent")
+        return self._produced(subject, context, "sent")
 
-    def _told(self, subject: str, context: RecordContext, how: str) -> Outcome:
-        told = ProducerRecord(
+    def _produced(self, subject: str, context: RecordContext, how: str) -> Outcome:
+        outcome_with = ProducerRecord(
             topic=self._sink, key=context.record.key, value=f"{subject} {how} {self._worker}".encode()
         )
-        return Outcome(records=(told,))
+        return Outcome(records=(outcome_with,))
 
     def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
-        raise AssertionError("nothing is carried on in this test")
+        raise AssertionError("nothing is handed off in this test")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error

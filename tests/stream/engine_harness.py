@@ -1,4 +1,4 @@
-"""What the engine's tests tell their stories with: a stage whose handling the test writes, and an engine at work."""
+"""What the engine's tests use: a stage whose handling the test writes, and a running engine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DEFERRED = TopicPartition("deferred", 0)
 Handler = Callable[[str, RecordContext], Awaitable[Outcome | RetryLater[str]]]
 
 
-def told(text: str) -> Outcome:
+def outcome_with(text: str) -> Outcome:
     return Outcome(records=(ProducerRecord(topic="out", key=None, value=text.encode()),))
 
 
-async def just_tell(subject: str, context: RecordContext) -> Outcome:
-    return told(subject)
+async def echo(subject: str, context: RecordContext) -> Outcome:
+    return outcome_with(subject)
 
 
 class Sends:
@@ -40,10 +40,10 @@ class Sends:
         if context.possibly_sent_since is not None:
             self.doubted.append(subject)
             if subject in self.sent:
-                return told(f"{subject} recovered")
+                return outcome_with(f"{subject} recovered")
         context.authorize_send()
         self.sent.append(subject)
-        return told(subject)
+        return outcome_with(subject)
 
 
 class StageOfTests:
@@ -52,7 +52,7 @@ class StageOfTests:
     name = "test"
     group = "group"
 
-    def __init__(self, handle: Handler = just_tell, **changes: object) -> None:
+    def __init__(self, handle: Handler = echo, **changes: object) -> None:
         self.topics: tuple[str, ...] = ("paid", "deferred")
         self.sends = True
         self.starts_at_latest = False
@@ -89,10 +89,10 @@ class StageOfTests:
             self._at_once -= 1
 
     def hand_off(self, record: Record, subject: str, context: RecordContext) -> Outcome:
-        return told(f"{subject} carried")
+        return outcome_with(f"{subject} handed off")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
-        return told(f"{(record.value or b'').decode()[:20]} broken {type(error).__name__}")
+        return outcome_with(f"{(record.value or b'').decode()[:20]} broken {type(error).__name__}")
 
 
 @asynccontextmanager
@@ -119,8 +119,8 @@ async def until(condition: Callable[[], object], seconds: float = 5) -> None:
             await asyncio.sleep(0.001)
 
 
-def note_at(cluster: FakeCluster, partition: TopicPartition) -> CommitMetadata:
+def metadata_at(cluster: FakeCluster, partition: TopicPartition) -> CommitMetadata:
     commit = cluster.commits[partition]
-    note = decode(commit.metadata, cluster_id=CLUSTER_ID, committed=commit.offset)
-    assert isinstance(note, CommitMetadata)
-    return note
+    metadata = decode(commit.metadata, cluster_id=CLUSTER_ID, committed=commit.offset)
+    assert isinstance(metadata, CommitMetadata)
+    return metadata

@@ -1,4 +1,4 @@
-"""Stories of the model that random search meets too rarely, written down: each needs one protection above all."""
+"""Scenarios of the model that random search meets too rarely, written down: each needs one protection above all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .world import World
 
 TWO_MINUTES, ELEVEN_MINUTES = 120.0, 660.0
 MANY = 20
-"""More steps than a sitting has."""
+"""More steps than a run has."""
 
 
 def begin_to_handle(world: World, orders: int = 1) -> None:
@@ -34,8 +34,8 @@ def settled_beyond_an_open_record(world: World) -> None:
     world.batch(0)
 
 
-def a_zombie_flushes(world: World) -> None:
-    """Cut off with an answer in hand, it tells of it after another owner has found out and told."""
+def a_zombie_commits(world: World) -> None:
+    """Cut off with an answer in hand, it publishes it after another owner has found out and published."""
     begin_to_handle(world)
     world.work(0, 1)
     world.land(0, Landing.DONE)
@@ -133,7 +133,7 @@ def queries_alone_are_down(world: World) -> None:
 
 
 def a_refusal_while_queries_alone_are_down(world: World) -> None:
-    """Refused, and carried out all the same; ten minutes later every number is unknown."""
+    """Rejected, and executed all the same; ten minutes later every number is unknown."""
     begin_to_handle(world)
     world.work(0, 1)
     world.land(0, Landing.DONE_AND_REFUSED)

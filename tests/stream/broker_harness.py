@@ -1,6 +1,6 @@
-"""An engine at work on a real broker, and the hands of whoever operates that broker.
+"""An engine at work on a real broker, and what an operator does to that broker.
 
-The stage sends each record to a remote side that lives as long as the site, and asks it first when a record was
+The stage sends each record to a remote side that lives as long as the harness, and queries it first if a record was
 possibly sent. The remote side would take anything twice: what is sent twice shows.
 """
 
@@ -36,7 +36,7 @@ SLOW_MACHINE = 4.0
 
 
 class Counts(NullObserver):
-    """What the engine told its observer."""
+    """What the engine reported to its observer."""
 
     def __init__(self) -> None:
         self.published = 0
@@ -63,45 +63,45 @@ class SendsOnce:
     max_waiting = 10
     fingerprint = "one"
 
-    def __init__(self, site: Site) -> None:
-        self.group = site.group
-        self.topics = (site.source,)
-        self._site = site
+    def __init__(self, harness: BrokerHarness) -> None:
+        self.group = harness.group
+        self.topics = (harness.source,)
+        self._harness = harness
 
     async def prepare(self, record: Record) -> PreparedRecord[bytes]:
         return PreparedRecord(lane=record.key, subject=record.value or b"")
 
     async def handle(self, subject: bytes, context: RecordContext) -> Outcome | RetryLater[bytes]:
-        site = self._site
-        await asyncio.sleep(site.seconds)
+        harness = self._harness
+        await asyncio.sleep(harness.seconds)
         if context.possibly_sent_since is not None:
-            site.asked.append(subject)
-            if subject not in site.sent:
-                site.asked_in_vain.append(subject)
-        if context.possibly_sent_since is None or subject not in site.sent:
+            harness.queried.append(subject)
+            if subject not in harness.sent:
+                harness.queried_in_vain.append(subject)
+        if context.possibly_sent_since is None or subject not in harness.sent:
             context.authorize_send()
-            site.sent.append(subject)
-            await asyncio.sleep(site.seconds)
-        return Outcome(records=(ProducerRecord(topic=site.sink, key=None, value=subject),))
+            harness.sent.append(subject)
+            await asyncio.sleep(harness.seconds)
+        return Outcome(records=(ProducerRecord(topic=harness.sink, key=None, value=subject),))
 
     def hand_off(self, record: Record, subject: bytes, context: RecordContext) -> Outcome:
-        raise AssertionError("nothing is carried on here")
+        raise AssertionError("nothing is handed off here")
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
         raise error
 
 
 @dataclass
-class Site:
+class BrokerHarness:
     """Topics of its own, the remote side, and what was counted; `seconds` is half of what handling takes."""
 
     connection: KafkaConnection
     partitions: int = 1
     seconds: float = 0.005
-    group: str = field(default_factory=lambda: f"site-{uuid.uuid4().hex[:10]}")
+    group: str = field(default_factory=lambda: f"harness-{uuid.uuid4().hex[:10]}")
     sent: list[bytes] = field(default_factory=list)
-    asked: list[bytes] = field(default_factory=list)
-    asked_in_vain: list[bytes] = field(default_factory=list)
+    queried: list[bytes] = field(default_factory=list)
+    queried_in_vain: list[bytes] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     engines: list[Engine[bytes]] = field(default_factory=list)
 
@@ -146,7 +146,7 @@ class Site:
             await task
 
     async def settled(self, count: int, *, seconds: float = 20) -> None:
-        """Wait until so many outcomes have been published since the site was made."""
+        """Wait until so many outcomes have been published since the start."""
         await until(lambda: self.counts.published >= count, seconds=seconds)
 
     # --- what others write and read ----------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Site:
         finally:
             await producer.stop()
 
-    async def told(self) -> list[bytes]:
+    async def published(self) -> list[bytes]:
         """Everything in the sink that a committed reader sees now, sorted."""
         async with aclosing(read_to_end(self.connection, [self.sink])) as records:
             return sorted([record.value or b"" async for record in records])
@@ -183,7 +183,7 @@ class Site:
     # --- the operator's hands ----------------------------------------------------------------------------------------
 
     async def remake(self, *, partitions: int) -> None:
-        """Delete the source and make it anew."""
+        """Delete the source topic and create it again."""
         async with administrating(self.connection) as admin:
             await admin.delete_topics([self.source])
         self.partitions = partitions
@@ -226,19 +226,19 @@ class Site:
         await self.delete_before(end)
         return int(end)
 
-    async def commit(self, offset: int, note: str = "", partition: int = 0) -> None:
-        """Set the group's offset, as tools do while nobody is in the group."""
+    async def commit(self, offset: int, metadata: str = "", partition: int = 0) -> None:
+        """Set the group's offset, as tools do while the group has no member."""
         consumer = AIOKafkaConsumer(**self.connection.client_options(), group_id=self.group, enable_auto_commit=False)
         try:
             await consumer.start()
             source = TopicPartition(self.source, partition)
             consumer.assign([source])
-            await consumer.commit({source: OffsetAndMetadata(offset, note)})
+            await consumer.commit({source: OffsetAndMetadata(offset, metadata)})
         finally:
             await consumer.stop()
 
     async def forget(self) -> None:
-        """Delete the group's offsets, as tools do while nobody is in the group."""
+        """Delete the group's offsets, as tools do while the group has no member."""
         async with administrating(self.connection) as admin:
             node = await admin.find_coordinator(self.group)
             request = OffsetDeleteRequest(self.group, self.source, range(self.partitions))
@@ -252,7 +252,7 @@ class Site:
             found = (await admin.list_consumer_group_offsets(self.group, partitions=[source]))[source]
             return found.offset, found.metadata
 
-    async def note(self, partition: int = 0) -> CommitMetadata:
+    async def metadata(self, partition: int = 0) -> CommitMetadata:
         """What hangs on the group's offset."""
         offset, text = await self.committed(partition)
         async with administrating(self.connection) as admin:
@@ -288,11 +288,11 @@ class OffsetDeleteRequest(Request[_OffsetDeleteStruct]):  # type: ignore[misc]  
     API_KEY = 47
 
     def __init__(self, group: str, topic: str, partitions: Iterable[int]) -> None:
-        self._asked = (group, [(topic, list(partitions))])
+        self._queried = (group, [(topic, list(partitions))])
 
     def build(self, request_struct_class: type[_OffsetDeleteStruct]) -> _OffsetDeleteStruct:
         """See aiokafka's Request."""
-        return request_struct_class(*self._asked)
+        return request_struct_class(*self._queried)
 
 
 @asynccontextmanager
@@ -314,5 +314,5 @@ async def until(condition: Callable[[], object], *, seconds: float) -> None:
 
 
 def named(first: int, past: int) -> list[bytes]:
-    """The records of these numbers, sorted as `told` sorts."""
+    """The records of these numbers, sorted as `published` sorts."""
     return sorted(b"%d" % number for number in range(first, past))

@@ -24,7 +24,7 @@ LANE_LENGTH = 3
 
 
 @dataclass
-class Crew:
+class WorkerPool:
     """Workers of one group, their source and sink, and the remote side's file."""
 
     kafka: KafkaConnection
@@ -130,27 +130,27 @@ class Crew:
         answer = await client.send(client.get_random_node(), OffsetRequest(-1, isolation_level, [(self.sink, latest)]))
         return sorted(answer.topics[0][1])
 
-    async def read_sink(self, enough: Callable[[Counter[str]], bool], *, seconds: float, quiet: float = 2) -> Told:
-        """What was told, read committed, until it is enough and nothing came for a while."""
+    async def read_sink(self, enough: Callable[[Counter[str]], bool], *, seconds: float, quiet: float = 2) -> Published:
+        """What was published, read committed, until it is enough and nothing came for a while."""
         consumer = AIOKafkaConsumer(
             self.sink, **self.kafka.client_options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        told = Told()
+        outcome_with = Published()
         until, last = time.monotonic() + seconds, time.monotonic()
         try:
             await consumer.start()
-            while time.monotonic() < until and not (enough(told.counts) and time.monotonic() - last > quiet):
+            while time.monotonic() < until and not (enough(outcome_with.counts) and time.monotonic() - last > quiet):
                 for records in (await consumer.getmany(timeout_ms=300)).values():
                     last = time.monotonic()
                     for record in records:
-                        told.add(record.key, *record.value.decode().split())
+                        outcome_with.add(record.key, *record.value.decode().split())
         finally:
             await consumer.stop()
-        return told
+        return outcome_with
 
 
 @dataclass
-class Told:
+class Published:
     """What the sink holds."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -163,10 +163,10 @@ class Told:
         self.lanes[lane].append(int(record))
 
     def check(self, expected: int, sent: Counter[str]) -> None:
-        """Nothing lost, nothing told twice, nothing sent twice, and every lane in its order."""
+        """Nothing lost, nothing published twice, nothing sent twice, and every lane in its order."""
         lost = [number for number in range(expected) if str(number) not in self.counts]
-        told_twice = {record: count for record, count in self.counts.items() if count > 1}
+        published_twice = {record: count for record, count in self.counts.items() if count > 1}
         sent_twice = {record: count for record, count in sent.items() if count > 1}
         disorderly = {lane: numbers for lane, numbers in self.lanes.items() if numbers != sorted(numbers)}
-        assert (lost, told_twice, sent_twice, disorderly) == ([], {}, {}, {})
+        assert (lost, published_twice, sent_twice, disorderly) == ([], {}, {}, {})
         assert len(sent) == expected
