@@ -1,6 +1,6 @@
-"""What a decision can say is to be done next with one part, and how a part can end.
+"""The actions that a decision can return for one part, and the results in which a part can end.
 
-Exists as the vocabulary between `decide` and the flow that acts. Refuses to know how any of it is done.
+`decide` returns them, and the flow performs them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from adapter.issuance.state import WaitReason
 
 @unique
 class ParkReason(StrEnum):
-    """The dead letter's reason, where sending or awaiting is what failed (contract, section 2.3)."""
+    """The dead letter's reason if sending or confirming failed (contract, section 2.3)."""
 
     REFUSED_ENVELOPE = "refused-envelope"
     UNRESOLVED = "unresolved"
@@ -35,16 +35,18 @@ class FailedStage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """ECTicket has the issuance. `recovered`: found by asking. `ticket_trade_no`: None where ECTicket did not tell."""
+    """ECTicket has the issuance."""
 
     ticket_trade_no: str | None
+    """None if ECTicket did not send it."""
     recovered: bool
+    """A query found the issuance."""
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """No tickets exist, and none will. Stage submit comes with code and message, stage confirm with a remark."""
+    """No tickets exist, and none will. Stage submit has a code and a message, stage confirm a remark."""
 
     stage: FailedStage
     rtn_code: int | None = None
@@ -69,12 +71,12 @@ class ControlQuery:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """QueryIssueResult of a number that is known to exist: RtnCode 1 shows that queries are answered in earnest."""
+    """QueryIssueResult of a number that is known to exist: RtnCode 1 shows that queries work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Come back at `until`, which is soon enough to stay here."""
+    """Wait in place until `until`, which is soon."""
 
     until: datetime
     reason: WaitReason
@@ -82,21 +84,20 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The part is settled: tell it."""
+    """The part is settled: publish its result."""
 
     result: Submitted | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defer:
-    """Hand the part on to a later sitting; before `useful_at` nothing can be done about it but ask.
-
-    `counted`: this sitting counts among the order's attempts (`ecticket-attempts`); waits for a breaker do not.
-    """
+    """Defer the part to a later run."""
 
     useful_at: datetime
+    """Before this time nothing but a query is possible."""
     reason: WaitReason
     counted: bool
+    """This run counts as one of the order's attempts (`ecticket-attempts`); waits for a breaker do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

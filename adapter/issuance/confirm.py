@@ -1,12 +1,11 @@
-"""Awaiting the result of a submitted issuance: when to ask, and what the answers mean (contract, section 6).
+"""Await the result of a submitted issuance: when to query, and what the answers mean (contract, section 6).
 
-    submitted ──► asked, and asked again at growing intervals ──► issued | failed
-                      └──► delayed, told once ──► asked at long intervals ──► issued | failed | parked
+    submitted ──► queried at growing intervals ──► issued | failed
+                      └──► delayed, published once ──► queried at long intervals ──► issued | failed | parked
 
-The caller waits until its time, asks, and calls `asked` and then `next_confirm_step`; both are pure. When to
-ask next follows from the issuance's age and not from a count, so that a restart does not begin anew at short intervals.
-
-Refuses to know where the waiting happens and where the record is kept.
+The caller waits until the query is due, sends it, and calls `with_answer` and then `next_confirm_step`; both are pure.
+The next query time follows from the issuance's age and not from a count, so a restart does not return to short
+intervals.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from adapter.protocol.query_issue_result import IssueStatus
 DOUBLINGS = 8
 """The interval grows to this many times the first one (30 s to 240 s)."""
 JITTER = 0.2
-"""The share of an interval by which it is shortened at most."""
+"""The largest share by which an interval is shortened."""
 UNANSWERED_MAX = 5
-"""Questions without an answer, one after the other, after which an issuance of that age is given up all the same."""
+"""Consecutive queries without an answer after which an issuance of that age is given up without one."""
 LONGEST_RETRY_SECONDS = 3_600.0
 """The longest `Retry-After` that is honoured."""
 AWAITED = frozenset({Phase.SUBMITTED, Phase.DELAYED})
@@ -36,7 +35,7 @@ AWAITED = frozenset({Phase.SUBMITTED, Phase.DELAYED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmPolicy:
-    """What confirming is told by the settings `confirm.*`."""
+    """The settings `confirm.*` that confirming needs."""
 
     first_query_seconds: float = 30.0
     query_interval_seconds: float = 30.0
@@ -53,40 +52,40 @@ class ConfirmPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awaited:
-    """An issuance whose result is awaited.
-
-    `phase` is submitted, or delayed once that has been told. `queries` counts the questions that were put to ECTicket,
-    `unanswered` the last ones to which no answer came, or that could not even be put. `retry_at`: the last one was
-    refused until then. `remark` explains a failure.
-    """
+    """An issuance whose result is awaited."""
 
     trade_no: TradeNo
     issue_type: IssueType
     submitted_at: datetime
     phase: Phase = Phase.SUBMITTED
+    """Submitted, or delayed once that is published."""
     queries: int = 0
+    """Queries sent to ECTicket."""
     unanswered: int = 0
+    """The latest consecutive queries without an answer, including those that could not be sent."""
     retry_at: datetime | None = None
+    """The last query was refused until this time."""
     remark: str | None = None
+    """ECTicket's explanation of a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """The tickets exist; known after so many `queries`."""
+    """The tickets exist; `queries` is how many queries it took to know."""
 
     queries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryAgain:
-    """Ask again at `at`."""
+    """Query again at `at`."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishDelayed:
-    """Tell that the issuance is delayed, hand it on in phase delayed, and ask again at `query_at`."""
+    """Publish that the issuance is delayed, keep it in phase delayed, and query again at `query_at`."""
 
     query_at: datetime
 
@@ -96,15 +95,15 @@ ResultAnswer = Known | NotFound | QueryUnanswered | BreakerIsOpen
 
 
 def first_query_at(issue_type: IssueType, submitted_at: datetime, policy: ConfirmPolicy) -> datetime:
-    """When to ask for the first time: paper at once, since it is issued during the call."""
+    """Return when to query for the first time: at once for paper, which is issued during the call."""
     return later(submitted_at, _first_query_seconds(issue_type, policy))
 
 
 def resume_query_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> datetime:
-    """When to ask about an issuance that was just read, `fraction` being random in [0, 1).
+    """Return when to query an issuance that was just read; `jitter` is random in [0, 1).
 
-    What is overdue was waiting in a process that is gone, as thousands of others were: they are spread over as long a
-    time as they are late, and over one longest interval at most.
+    An overdue issuance waited in a process that has ended, as thousands of others may have. They are spread over as
+    long a time as they are late, at most over one longest interval.
     """
     overdue = (now - not_before).total_seconds()
     if overdue <= 0:
@@ -113,9 +112,9 @@ def resume_query_at(not_before: datetime, now: datetime, policy: ConfirmPolicy, 
 
 
 def with_answer(awaited: Awaited, answer: ResultAnswer) -> Awaited:
-    """The issuance after a question: Status 1 is issued, 2 is failed, and everything else leaves it as it was.
+    """Return the issuance after a query: Status 1 is issued, 2 is failed, everything else leaves its phase unchanged.
 
-    Raises IllegalStep when its result is known already.
+    Raises IllegalTransition if its result is already known.
     """
     if awaited.phase not in AWAITED:
         raise IllegalTransition(f"The result of an issuance that is {awaited.phase} is not awaited.")
@@ -136,19 +135,19 @@ def with_answer(awaited: Awaited, answer: ResultAnswer) -> Awaited:
 
 
 def mark_delayed(awaited: Awaited) -> Awaited:
-    """The issuance after it was told as delayed.
+    """Return the issuance after it was published as delayed.
 
-    Raises IllegalStep when that was told before.
+    Raises IllegalTransition if that was published before.
     """
     return _moved(awaited, Phase.DELAYED)
 
 
 def next_confirm_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *, jitter: float) -> ConfirmStep:
-    """What follows after a question, `fraction` being random in [0, 1).
+    """Return what follows after a query; `jitter` is random in [0, 1).
 
-    An issuance is told as delayed only after a question at that age, and given up only after an answer, or several
-    questions in vain: when all of them are too old after an outage of days, the first questions come in a rush, and
-    whoever does not get through shall not be a person's business for that.
+    An issuance is published as delayed only after a query at that age. It is given up only after an answer, or after
+    several queries without one: after an outage of days all issuances are too old and the first queries come in a
+    rush, and a query that fails in it is no reason to involve a person.
     """
     if awaited.phase is Phase.ISSUED:
         return Issued(queries=awaited.queries)
@@ -171,13 +170,13 @@ def next_confirm_step(awaited: Awaited, now: datetime, policy: ConfirmPolicy, *,
 
 
 def _interval(awaited: Awaited, age: float, policy: ConfirmPolicy) -> float:
-    """Seconds to the next question, which double: at first one interval, and then as long as was already waited."""
+    """Return the seconds to the next query, which double: one interval at first, then as long as already waited."""
     waited = max(0.0, age - _first_query_seconds(awaited.issue_type, policy))
     return min(policy.query_interval_seconds + waited, policy.query_interval_seconds * DOUBLINGS)
 
 
 def _next(awaited: Awaited, now: datetime, interval: float, border_seconds: float) -> datetime:
-    """The time of the next question: not beyond the age at which something else is due, nor before it may be asked."""
+    """Return the time of the next query: not after the age at which something else is due, not before `retry_at`."""
     border = later(awaited.submitted_at, border_seconds)
     at = min(later(now, interval), border)
     return latest(at, awaited.retry_at) or at
@@ -193,5 +192,5 @@ def _moved(awaited: Awaited, phase: Phase) -> Awaited:
 
 
 def _gave_up(awaited: Awaited) -> str:
-    clause = f"ECTicket took it in and, asked {awaited.queries} times since, never said that its job was done"
+    clause = f"ECTicket accepted it and was queried {awaited.queries} times, and never reported that its job was done"
     return unresolved(awaited.trade_no, clause)

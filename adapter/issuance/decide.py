@@ -1,18 +1,21 @@
-"""What an answer means for a part, and what is to be done next: the table of contract section 4, as two pure functions.
+"""Decide what to do next with a part, and record what an answer means: contract section 4 as two pure functions.
 
     while True:
         match decide(state, now, policy):
             case Finish() | Defer() | Park(): break
-            case action: state = observe(state, what came of doing it, now)
+            case action: state = observe(state, the result of the action, now)
 
-`observe` writes down what came; `decide` looks at what is written and at the time. Neither calls anything, and both say
-the same for the same arguments. A loop of the two ends: what may be repeated in one sitting is counted.
+`observe` records a result; `decide` uses the recorded state and the time. Neither makes a call, and both return the
+same for the same arguments. A loop of the two ends, because everything that may be repeated in one run is counted.
 
-The rules, shortly. A part that was possibly sent is asked about before anything else is done with it. It is sent
-again only when the waiting time since the last Issue that may have gone out is over and the evidence is complete
-(`evidence`). A refused part is never sent again, and failed only on the same evidence. Whatever is short of that is
-doubt, and doubt waits: here for moments, on the deferred topic for longer, and at last on the dead letters, under its
-right name.
+The rules in short:
+
+* A part that was possibly sent is queried before anything else is done with it.
+* It is sent again only when the waiting time since the last Issue that may have been sent is over and the evidence is
+  complete (`evidence`).
+* A refused part is never sent again, and it is failed only on the same evidence.
+* Anything less is doubt, and doubt waits: here for moments, on the deferred topic for longer, and at last on the dead
+  letters, as unresolved.
 """
 
 from __future__ import annotations
@@ -74,21 +77,21 @@ from adapter.issuance.state import (
 from adapter.issuance.times import fraction_of, later, latest
 
 BACK_OFF_SECONDS = 0.25
-"""The first pause after a fruitless call; it doubles, with jitter, until it is longer than the policy's patience."""
+"""The first pause after a failed call; it doubles, with jitter, until it exceeds the policy's wait in place."""
 FAILED_CALLS_IN_PLACE = 6
-"""Fruitless calls after which a sitting no longer waits in place."""
+"""Failed calls after which a run no longer waits in place."""
 QUERIES_PER_RUN = 8
-"""Queries of the part's own number after which a sitting asks no more, however the answers fall."""
+"""Queries of the part's own number after which a run sends no more, whatever the answers are."""
 DETAIL_LENGTH = 200
 """Characters kept of a message; RtnMsg is String(200)."""
 LONGEST_DEFERRAL_SECONDS = 3600.0
-"""No record is deferred for longer than this, or than `submit.defer_seconds`: the longest Retry-After that is honoured.
+"""The longest deferral, unless `submit.defer_seconds` is longer: the longest Retry-After that is honoured.
 
 A lock-out is mostly over after 30 minutes. A `not-before` that is further ahead was not written by this adapter.
 """
 
 _WORTH_QUERYING = frozenset({WaitReason.DOUBT, WaitReason.REFUSAL_NOT_FINAL})
-"""What waits for the end of a waiting time, and may be known to ECTicket before."""
+"""The reasons that wait for the end of a waiting time, where ECTicket may know the part earlier."""
 
 _PAUSE_PER_AGE = 0.25
 _LONGEST_PAUSE_SECONDS = 600.0
@@ -96,7 +99,7 @@ _LONGEST_PAUSE_SECONDS = 600.0
 
 @unique
 class QueryFirst(StrEnum):
-    """When ECTicket is asked about a part before it is sent (`submit.query_first`)."""
+    """When ECTicket is queried for a part before it is sent (`submit.query_first`)."""
 
     WHEN_POSSIBLY_SENT = "when_possibly_sent"
     ALWAYS = "always"
@@ -104,30 +107,30 @@ class QueryFirst(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitPolicy:
-    """What deciding is told by the settings `submit.*`.
-
-    `reissue_after_seconds` and `refusal_final_after_seconds` are the waiting times; `attempts` is how often an envelope
-    may be unaccepted while others are; `wait_in_place_seconds` is the longest wait in place instead of being deferred.
-    """
+    """The settings `submit.*` that deciding needs."""
 
     reissue_after_seconds: float = 600.0
+    """The waiting time of a part that may have been sent."""
     refusal_final_after_seconds: float = 600.0
+    """The waiting time of a refused part."""
     retry_rtn_codes: AbstractSet[int] = frozenset()
     attempts: int = 5
+    """How often an envelope may be rejected while others are accepted."""
     query_first: QueryFirst = QueryFirst.WHEN_POSSIBLY_SENT
     give_up_after_seconds: float = 86_400.0
     wait_in_place_seconds: float = 3.0
+    """A longer wait defers the part."""
 
 
 def ready_at(state: PartState, policy: SubmitPolicy) -> datetime:
-    """When the waiting time is over: since the last Issue that may have arrived, or now if there never was one."""
+    """Return when the waiting time is over, counted from the last Issue that may have arrived."""
     refusal = state.history.refusal
     since = latest(state.history.possibly_sent_since, refusal.at if refusal else None) or state.first_seen_at
     return later(since, policy.refusal_final_after_seconds if refusal else policy.reissue_after_seconds)
 
 
 def was_verified(state: PartState, policy: SubmitPolicy) -> bool:
-    """Whether a part in doubt was trustworthily not known when it was last asked about, however long ago that is."""
+    """Whether a part in doubt was reliably not known at its last query, however long ago that is."""
     last = state.evidence.second
     if state.phase is not Phase.IN_DOUBT or last is None:
         return False
@@ -135,9 +138,9 @@ def was_verified(state: PartState, policy: SubmitPolicy) -> bool:
 
 
 def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
-    """What is to be done next with a part.
+    """Return the next action for a part.
 
-    Raises IllegalStep for a part that has left submitting behind.
+    Raises IllegalTransition for a part whose submitting is finished.
     """
     if state.phase is Phase.SUBMITTED and state.submission is not None:
         submission = state.submission
@@ -155,11 +158,11 @@ def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
 
 
 def deferred_until(deferrals: Iterable[Defer], now: datetime, defer_seconds: float) -> datetime:
-    """When a record that carries these parts is due: after `defer_seconds`, or once one of them can make progress.
+    """Return when a record with these parts is due: after `defer_seconds`, or later, once a part can make progress.
 
-    A merchant that is locked out for half an hour has each of its orders rewritten once, and not thirty times. A part
+    So if a merchant is locked out for half an hour, each of its orders is rewritten once and not thirty times. A part
     in doubt is due after `defer_seconds`, because a query may find it before its waiting time is over. A part that
-    waits for another one goes by that one.
+    waits for another one is due with that one.
     """
     soonest = later(now, defer_seconds)
     by_themselves = [each for each in deferrals if each.reason is not WaitReason.ANOTHER_PART_IN_DOUBT]
@@ -168,10 +171,10 @@ def deferred_until(deferrals: Iterable[Defer], now: datetime, defer_seconds: flo
 
 
 def handed_off_until(first_seen: datetime, now: datetime, defer_seconds: float) -> datetime:
-    """When an order is due that was handed off because its turn did not come: the longer it has waited, the later.
+    """Return when an order is due that was handed off before it was processed: the longer it has waited, the later.
 
     So a backlog of any size is rewritten a few times an hour and not each minute. Pauses differ by up to a quarter, so
-    that what was handed off together does not come back together.
+    that orders that were handed off together do not come back together.
     """
     age = max(0.0, (now - first_seen).total_seconds())
     jitter = 0.75 + 0.25 * fraction_of(first_seen.isoformat())
@@ -179,9 +182,9 @@ def handed_off_until(first_seen: datetime, now: datetime, defer_seconds: float) 
 
 
 def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:
-    """The part in the phase that the last decision of its sitting leads to.
+    """Return the part in the phase to which the last decision of its run leads.
 
-    Raises IllegalStep when the decision was not about this part.
+    Raises IllegalTransition if the decision was not about this part.
     """
     match action:
         case Defer():
@@ -191,19 +194,19 @@ def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:
         case Finish(result=Failed()):
             return state.moved(Phase.FAILED)
     if state.phase is not Phase.SUBMITTED:
-        raise IllegalTransition(f"A part that is {state.phase} was to be told as submitted.")
+        raise IllegalTransition(f"A part that is {state.phase} cannot be published as submitted.")
     return state
 
 
 def _first(state: PartState, policy: SubmitPolicy) -> Action:
-    """A part that was certainly never sent."""
+    """Decide about a part that was certainly never sent."""
     if policy.query_first is QueryFirst.ALWAYS and state.evidence.first is None:
         return Query()
     return Send()
 
 
 def _look_up(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
-    """A part that ECTicket may know: possibly sent, or refused."""
+    """Decide about a part that ECTicket may know: possibly sent, or refused."""
     if state.evidence.first is None:
         return Query()
     if state.history.control_known:
@@ -228,7 +231,7 @@ def _look_up(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
 
 
 def _not_known(state: PartState) -> Action:
-    """ECTicket trustworthily does not know the part."""
+    """Decide about a part that ECTicket reliably does not know."""
     refusal = state.history.refusal
     if refusal is None:
         return Send()
@@ -236,9 +239,9 @@ def _not_known(state: PartState) -> Action:
 
 
 def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
-    """A part that something keeps from going on.
+    """Decide about a part with a hold.
 
-    An envelope that was not accepted condemns the order only when it stays alone with it: the control query tells.
+    A rejected envelope parks the order only if the control query is accepted, that is, if the fault is in this order.
     """
     alone = (
         hold.reason is WaitReason.NOT_ACCEPTED
@@ -253,7 +256,7 @@ def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) 
 
 
 def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
-    """Wait here for moments, in a later sitting for longer, and no more once the order is too old."""
+    """Wait here for moments, defer for longer, and park once the order is too old."""
     wait_in_place = timedelta(seconds=policy.wait_in_place_seconds)
     if hold.until is not None and hold.until - now <= wait_in_place and state.failed_calls <= FAILED_CALLS_IN_PLACE:
         return Wait(until=hold.until, reason=hold.reason)
@@ -263,10 +266,10 @@ def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy)
 
 
 def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
-    """The part after something came.
+    """Return the part after a result.
 
-    Raises IllegalStep for an answer that this part cannot have got: of an Issue call when it is refused, of any call
-    when it has left submitting behind.
+    Raises IllegalTransition for a result that this part cannot have: of an Issue call if it is refused, of any call if
+    its submitting is finished.
     """
     match result:
         case LastAccepted():
@@ -284,7 +287,7 @@ def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
 def _still(state: PartState, phases: AbstractSet[Phase]) -> PartState:
     if state.phase not in phases:
         raise IllegalTransition(
-            f"An answer came for a part that is {state.phase}, where only {sorted(phases)} can get one."
+            f"A result came for a part that is {state.phase}; only {sorted(phases)} can have this one."
         )
     return state
 
@@ -294,13 +297,13 @@ def _after_failed_call(state: PartState, hold: Hold) -> PartState:
 
 
 def _back_off(state: PartState, now: datetime) -> datetime:
-    """The next moment to try: pauses double, and jitter keeps parts from trying all at once."""
+    """Return the time of the next try: pauses double, and jitter keeps parts from trying at the same time."""
     jitter = 0.5 + 0.5 * fraction_of(f"{state.part.trade_no.value}/{state.failed_calls}")
     return later(now, backoff_seconds(state.failed_calls + 1, first=BACK_OFF_SECONDS) * jitter)
 
 
 def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartState:
-    """What came of a call that may cost money."""
+    """Record the result of a call that may cost money."""
     if isinstance(result, CallNotSent):
         return _after_failed_call(state, Hold(until=_back_off(state, now), reason=WaitReason.NOT_SENT))
     state = replace(state, history=state.history.with_attempt(now), hold=None)
@@ -320,7 +323,7 @@ def _after_issue(state: PartState, result: IssueAnswer, now: datetime) -> PartSt
 
 
 def _after_nothing_done(state: PartState, result: IssueAnswer) -> PartState:
-    """The request was written, and certainly nothing was executed."""
+    """Record that the request was written and certainly not executed."""
     match result:
         case CallThrottled():
             state = replace(state, history=replace(state.history, retry_at=result.retry_at))
@@ -330,11 +333,11 @@ def _after_nothing_done(state: PartState, result: IssueAnswer) -> PartState:
             return replace(state, history=history, hold=Hold(until=None, reason=WaitReason.NOT_ACCEPTED))
         case RetryLaterCode():
             return replace(state, hold=Hold(until=None, reason=WaitReason.RETRY_LATER_CODE))
-    raise IllegalTransition(f"{type(result).__name__} is not known to leave everything as it was.")
+    raise IllegalTransition(f"{type(result).__name__} does not prove that nothing was executed.")
 
 
 def _after_query(state: PartState, result: QueryAnswer, now: datetime) -> PartState:
-    """What came of asking, which changes nothing at ECTicket."""
+    """Record the result of a query, which changes nothing at ECTicket."""
     unaccepted = state.hold is not None and state.hold.reason is WaitReason.NOT_ACCEPTED
     match result:
         case Known():
@@ -351,7 +354,7 @@ def _after_query(state: PartState, result: QueryAnswer, now: datetime) -> PartSt
         case ProbeAnswered(ok=True):
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered(none_known=True) if state.phase is Phase.PLANNED:
-            # A merchant of whom no number is known. Nothing was sent for this record, so its own answer has to do.
+            # No number of the merchant is known. Nothing was sent for this record, so its own answer must be enough.
             return replace(state, evidence=state.evidence.with_accepted(now), hold=None)
         case ProbeAnswered():
             reason = WaitReason.NO_KNOWN_NUMBER if result.none_known else WaitReason.PROBE_FAILED
@@ -360,4 +363,4 @@ def _after_query(state: PartState, result: QueryAnswer, now: datetime) -> PartSt
             history = replace(state.history, retry_at=result.retry_at or state.history.retry_at)
             until = None if unaccepted else result.retry_at or _back_off(state, now)
             return _after_failed_call(replace(state, history=history), Hold(until=until, reason=WaitReason.UNANSWERED))
-    raise IllegalTransition(f"{type(result).__name__} is no answer to a question.")
+    raise IllegalTransition(f"{type(result).__name__} is no answer to a query.")

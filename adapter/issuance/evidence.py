@@ -1,19 +1,19 @@
-"""What it takes to believe that ECTicket does not know a trade number.
+"""Collect the evidence that ECTicket does not know a trade number.
 
-"Not known" is the only ground for sending again or calling something failed (contract, section 4), and one answer is
-far from it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which everything is
-refused. What is believed is a chain, each link within a minute of the last question:
+"Not known" is the only ground for sending again or for calling a part failed (contract, section 4). One answer does not
+prove it: RtnCode ≠ 1 may mean an unknown number, a job that has not run yet, or a maintenance in which every query is
+refused. Only a chain proves it, each step within a minute of the last query:
 
-    question ──► control ──► RtnCode 1 for a known number ──► question, both after the waiting time is over
+    query ──► control ──► RtnCode 1 for a known number ──► query, both queries after the waiting time is over
 
-Both questions about the part's own number and the control (a random number of the same kind) are refused with the same
-code. Between the two questions QueryIssueResult itself answered RtnCode 1 for a number of this merchant that is known
-to exist. RtnCode 1 from Issue or QueryItemInfo is no proof: queries alone may be down, and then an issued order would
-be called failed or be sent again. An older RtnCode 1 would let an outage that began after it pass for "not known", and
-a lone question on either side of it could still have fallen into one that was just beginning or just ending. Two
-questions with proof of life between them cannot both have.
+Both queries of the part's own number and the control (a random number of the same kind) are refused with the same
+code. Between the two queries, QueryIssueResult itself answered RtnCode 1 for a number of this merchant that is known to
+exist. RtnCode 1 from Issue or QueryItemInfo is no proof: queries alone may be down, and then an issued order would be
+called failed or be sent again. With an older RtnCode 1, an outage that began after it would pass for "not known". A
+single query on either side of it could fall into an outage that just begins or just ends. Two queries with a liveness
+query between them cannot both do so.
 
-Refuses to know phases and waiting times.
+Does not know phases and waiting times.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from enum import Enum, auto
 from typing import Self
 
 WINDOW = timedelta(seconds=60)
-"""The minute in which the links of the chain must lie."""
+"""The minute in which the steps of the chain must lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NegativeAnswer:
-    """A question that was answered with RtnCode ≠ 1."""
+    """A query that was answered with RtnCode ≠ 1."""
 
     queried_at: datetime
     answered_at: datetime
@@ -37,13 +37,13 @@ class NegativeAnswer:
 
 
 class EvidenceStep(Enum):
-    """The next link of the chain, or what the chain came to."""
+    """The next step of the chain, or its result."""
 
     QUERY = auto()
     CONTROL = auto()
     LIVENESS = auto()
     CONTRADICTED = auto()
-    """The control was refused with another code: the answers do not mean what they seem to."""
+    """The control was refused with another code, so the answers prove nothing."""
     COMPLETE = auto()
 
 
@@ -57,7 +57,7 @@ class Evidence:
     second: NegativeAnswer | None = None
 
     def with_query(self, answer: NegativeAnswer) -> Self:
-        """The part's own number was asked about once more; after a second question the chain begins again."""
+        """Add an answer about the part's own number; after a second query the chain begins again."""
         first = self.first
         follows = (
             first is not None
@@ -71,17 +71,17 @@ class Evidence:
         return replace(self, first=answer, accepted_at=None, second=None)
 
     def with_control(self, answer: NegativeAnswer) -> Self:
-        """A random number was asked about."""
+        """Add an answer about a random number."""
         return replace(self, control=answer)
 
     def with_accepted(self, at: datetime) -> Self:
-        """QueryIssueResult answered RtnCode 1 for a number of the merchant; it counts only after the first question."""
+        """Add an RtnCode 1 of QueryIssueResult for a number of the merchant; it counts only after the first query."""
         if self.first is None or self.accepted_at is not None or at < self.first.answered_at:
             return self
         return replace(self, accepted_at=at)
 
     def missing_step(self, *, ready_at: datetime, now: datetime) -> EvidenceStep:
-        """What is missing; both questions count only when they were asked at or after `ready_at`.
+        """Return the missing step; both queries count only if they were sent at or after `ready_at`.
 
         Otherwise an outage at the beginning of the waiting time and another one at its end would pass for "not known".
         """

@@ -1,27 +1,28 @@
-"""Whose turn it is among the parts of one order.
+"""Choose the next action among the parts of one order.
 
-    while (turn := next_turn(states, now, policy, unproven=...)) is not None:
-        do turn.action for states[turn.index]; put the part's new state in its place
+    while (step := next_step(states, now, policy, unverified=...)) is not None:
+        do step.action for states[step.index]; replace that state with the part's new state
 
-Parts are sent in order, and none waits for another: a refusal or a doubt does not stop the next part. When nobody has
-a turn left, every part has left its sitting: submitted, failed, deferred or parked.
+Parts are sent in order, and none waits for another: a refusal or a doubt does not stop the next part. When no step is
+left, every part has ended its run: it is submitted, failed, deferred or parked.
 
-An *unproven* order is one whose plan was made again after a crash, only to learn its numbers (contract, section 4).
-None of its parts is sent before every one of them was asked about and is trustworthily not known. Once ECTicket knows
-one of them while the mapping has changed meanwhile, or a plugin would now skip the order, the others' numbers and
-contents may be different ones by now, so they are not sent. Being unverified travels with the plan (`plan_codec`),
-since ECTicket may be late in knowing.
+An *unverified* order is one that was planned again after a crash, only to learn its numbers (contract, section 4).
+None of its parts is sent before every part was queried and is reliably not known. ECTicket may know one of them while
+the mapping has changed since, or while a plugin would now skip the order. The other parts may then have other numbers
+and contents than before, so they are not sent. The plan keeps this mark when it is deferred (`plan_codec`), because
+ECTicket may learn of a number late.
 
-An order *came before* when ECTicket has a number of it that certainly nobody sent for this record: an earlier record of
-the order was issued, under a mapping that nobody remembers. So an order of several parts is asked about by its first
-number before anything of it is sent: every mapping uses that one, and once it is sent and its answer lost, nobody could
-tell an earlier record's tickets from our own. In an outage of QueryIssueResult every number is unknown, so the number
-is asked about twice, with RtnCode 1 for a known number in between. ECTicket may show it only later, and refuse it
-meanwhile; so after a refusal, too, the next part is sent only when the refused one was asked about. When the order came
-before, its other numbers are asked about for as long as that record may be under way, and never sent: parts that only
-today's mapping makes of it were never paid for.
+An order was *issued before* when ECTicket has a number of it that this record certainly did not send: an earlier record
+of the order was issued, under a mapping that is no longer known. These rules follow:
 
-Refuses to know how turns are taken.
+* An order of several parts is queried by its first number before any part is sent. Every mapping uses that number, and
+  once it is sent and its answer lost, the tickets of an earlier record look like our own.
+* In an outage of QueryIssueResult every number is unknown. So the number is queried twice, with RtnCode 1 for a known
+  number in between.
+* ECTicket may show the number only later and refuse it until then. So after a refusal, too, the next part is sent only
+  when the refused one was queried.
+* If the order was issued before, its other numbers are queried for as long as the earlier record may be in progress,
+  and never sent: parts that only today's mapping makes of it were not paid for.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ _MAY_EXIST = frozenset({Phase.SUBMITTED, Phase.PARKED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unverified:
-    """What must be known of an unproven order besides its parts.
-
-    `skip` is why a plugin would now skip it, and `plugin` which one; `mapping_changed`: another mapping may have
-    made the plan under which it was sent; `issued_before`: an earlier record of the order was issued.
-    """
+    """What is known of an unverified order besides its parts."""
 
     skip: str | None = None
+    """Why a plugin would now skip it."""
     plugin: str | None = None
+    """The plugin that would skip it."""
     mapping_changed: bool = False
+    """Another mapping may have made the plan under which it was sent."""
     issued_before: bool = False
+    """An earlier record of the order was issued."""
     plan_lost: bool = False
-    """The record brings a plan that is not believed, under which other numbers were used, or parts were told."""
+    """The record has a plan without a valid signature. It may have used other numbers, or parts may be published."""
 
     @property
     def plan_may_differ(self) -> bool:
@@ -64,9 +65,9 @@ class Unverified:
 class Step:
     """The part at `index` is next, with `action`.
 
-    Send, for an unproven order, says that it is proven: of today's plan nothing is at ECTicket but what is submitted by
-    now. Where the mapping is the same, or no other plan is known (`previous_mappings`), skipping and field rules may be
-    applied.
+    For an unverified order, Send means that it is verified: of today's plan ECTicket has only the parts that are
+    submitted by now. If the mapping is the same, or if no other plan is known (`previous_mappings`), skipping and field
+    rules may be applied.
     """
 
     index: int
@@ -76,9 +77,10 @@ class Step:
 def next_step(
     states: Sequence[PartState], now: datetime, policy: SubmitPolicy, *, unverified: Unverified | None = None
 ) -> Step | None:
-    """The next turn, in the order of the parts; waiting only when nobody has anything better to do. None: all are done.
+    """Return the next step, in the order of the parts, or None when all are done.
 
-    Parts are deferred and parked last, when no answer can come any more that would change it.
+    Waiting comes only when no part has anything else to do. Parts are deferred and parked last, when no further answer
+    can change that.
     """
     steps = [
         Step(index=index, action=decide(state, now, policy))
@@ -93,16 +95,16 @@ def next_step(
 
 
 def issued_before(state: PartState) -> bool:
-    """Whether ECTicket had this part although certainly nobody sent it for this record: known when asked about.
+    """Whether ECTicket had this part although this record certainly did not send it: a query found it.
 
-    A part that may have been sent is in doubt, and stays possibly sent; one that was refused was not taken in by us.
+    A part that may have been sent is in doubt and stays possibly sent. A part that was refused was not submitted by us.
     """
     recovered = state.submission is not None and state.submission.recovered
     return recovered and state.history.possibly_sent_since is None
 
 
 def mark_possibly_sent(states: Sequence[PartState], now: datetime) -> list[PartState]:
-    """The parts of an order that came before: those that were never sent count as sent by its earlier record."""
+    """Return the parts of an order that was issued before; those never sent count as sent by its earlier record."""
     return [_in_doubt(state, now) if state.phase is Phase.PLANNED else state for state in states]
 
 
@@ -112,7 +114,7 @@ def _in_doubt(state: PartState, now: datetime) -> PartState:
 
 
 def _urgency(step: Step) -> tuple[int, float]:
-    """What is done first: anything, then waiting (the shortest first), then handing on."""
+    """Return the sort key: any call or result first, then waiting (shortest first), then deferring or parking."""
     match step.action:
         case Wait(until=until):
             return 1, until.timestamp()
@@ -123,14 +125,14 @@ def _urgency(step: Step) -> tuple[int, float]:
 
 
 def _query_before_sending(step: Step, states: Sequence[PartState], now: datetime) -> Step:
-    """The turn, or a query in its place where the order is queried before anything of it is sent."""
+    """Replace a send by a query if the order must be queried before any part is sent."""
     if isinstance(step.action, Send) and _opens_the_order(states[step.index]):
         return Step(index=step.index, action=_opening_query(states[step.index], now))
     return step
 
 
 def _opening_query(state: PartState, now: datetime) -> Action:
-    """What shows next whether the order came before: its number, a known number, and its number again."""
+    """The next query that shows whether the order was issued before: its number, a known number, its number again."""
     if state.queries >= QUERIES_PER_RUN:
         return Defer(useful_at=now, reason=WaitReason.ASKED_ENOUGH, counted=False)
     evidence = state.evidence
@@ -138,17 +140,17 @@ def _opening_query(state: PartState, now: datetime) -> Action:
 
 
 def _opens_the_order(state: PartState) -> bool:
-    """Whether this is the first of several parts, and it may be that an earlier record of the order sent it."""
+    """Whether this is the first of several parts, and an earlier record of the order may have sent it."""
     first = state.part.number == 1 and state.part.of > 1 and state.history.phase is Phase.PLANNED
     unsent = state.history.first_attempt_at is None and state.phase in {Phase.PLANNED, *_LEFT_OPEN}
     return first and unsent and state.evidence.second is None
 
 
 def _query_before_others(states: Sequence[PartState], steps: list[Step], now: datetime) -> list[Step]:
-    """What was never sent waits until a part was asked about that may show that the order came before.
+    """Hold back parts never sent until the part is queried that may show that the order was issued before.
 
-    That is the first of several, or one that was refused. Once that is given up, nobody will ask any more, and so what
-    waits for it is given up too.
+    That is the first of several parts, or one that was refused. Once it is given up, no query follows, so the parts
+    that wait for it are given up too.
     """
     unqueried = {index for index, state in enumerate(states) if _opens_the_order(state) or _is_unqueried(state)}
     if not unqueried:
@@ -170,7 +172,7 @@ def _give_up(step: Step, states: Sequence[PartState]) -> Step:
 
 
 def _is_unqueried(state: PartState) -> bool:
-    """Whether a part that was refused is open or handed on, and no query about it was answered since."""
+    """Whether a part was refused, is open, deferred or parked, and no query about it was answered since."""
     refused = state.phase in {Phase.REFUSED, *_LEFT_OPEN} and state.history.phase is Phase.REFUSED
     return refused and state.evidence.first is None
 
@@ -178,9 +180,9 @@ def _is_unqueried(state: PartState) -> bool:
 def _withheld(
     states: Sequence[PartState], steps: list[Step], unverified: Unverified, now: datetime, policy: SubmitPolicy
 ) -> list[Step]:
-    """Nobody is sent before all have been asked about, nor at all once tickets may exist under another plan.
+    """Send no part until every part was queried, and send none if another plan may have produced tickets.
 
-    From the first part that is handed on, all are: what came after that could no longer be held against it.
+    As soon as one part is deferred or parked, so are the others, because a later answer could no longer stop it.
     """
     if unverified.issued_before or unverified.plan_lost:
         reason = _EARLIER_RECORD if unverified.issued_before else _PLAN_LOST
@@ -199,10 +201,10 @@ def _withheld(
 
 
 def _kept(step: Step, state: PartState, policy: SubmitPolicy) -> Step:
-    """The turn of a part that was proven in this sitting, though its minute has passed while the others were asked.
+    """Keep a part sendable that was verified in this run, though its minute passed while the others were queried.
 
-    Twenty parts are not all asked within one minute where an answer takes a second, and would never be. Under the same
-    plan that is not needed: each part is asked again when it is sent, and none hangs on what became of another.
+    Twenty parts cannot all be queried within one minute if an answer takes seconds. Under the same plan that is not
+    needed: each part is queried again when it is sent, and none depends on the result of another.
     """
     verified = isinstance(step.action, Query) and was_verified(state, policy)
     return Step(index=step.index, action=Send()) if verified else step
@@ -213,17 +215,17 @@ def _is_parked(step: Step) -> bool:
 
 
 def _hold_back(step: Step, now: datetime) -> Step:
-    """Not counted as an attempt by itself: whether this sitting is one, the part says that holds it back."""
+    """Defer a part because of another one; the other part decides whether this run counts as an attempt."""
     return Step(index=step.index, action=Defer(useful_at=now, reason=WaitReason.ANOTHER_PART_IN_DOUBT, counted=False))
 
 
 _EARLIER_RECORD = (
-    "an earlier record of its order was issued, of which ECTicket has another part and not this one; how that "
-    "record was mapped is not known any more, so this part may not belong to it"
+    "an earlier record of its order was issued, of which ECTicket has another part and not this one; the mapping of "
+    "that record is no longer known, so this part may not belong to it"
 )
 _PLAN_LOST = (
     "the plan that came with its record has no valid signature (were the keys replaced?), so this part may have been "
-    "told as failed already, or may have been sent under another number"
+    "published as failed already, or may have been sent under another number"
 )
 
 
@@ -233,9 +235,9 @@ def _left_unsent(step: Step, states: Sequence[PartState], clause: str) -> Step:
 
 
 def _park(step: Step, states: Sequence[PartState], unverified: Unverified) -> Step:
-    since = "the mapping has changed since" if unverified.mapping_changed else "a plugin would skip the order by now"
+    since = "the mapping has changed since" if unverified.mapping_changed else "a plugin would now skip the order"
     clause = (
-        f"another part of its order is at ECTicket, or may be, and {since}, so that this part may have been sent under "
+        f"another part of its order is at ECTicket, or may be, and {since}, so this part may have been sent under "
         "another number or with other items"
     )
     message = unresolved(states[step.index].part.trade_no, clause)

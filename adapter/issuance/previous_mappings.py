@@ -1,29 +1,31 @@
-"""The numbers that another mapping may have given an order, and whether ECTicket has one of them.
+"""Check the numbers that a previous mapping may have given an order: does ECTicket have one of them?
 
-An order that may have been sent under another mapping is asked about under today's numbers first. That those are not
-known proves nothing of the others: a plan of two parts, of which only the second arrived, and a mapping that now makes
-one part of the order, and it would be bought twice. A derived number hangs on merchant, order id and part alone, so
-every number that any mapping could have used can be computed: 20 parts, each as MerchantTradeNo and as FreeTradeNo, and
-the number that the order brings, as either. The mapping decides which of them are used, and so do a plugin that parses
-and `submit.derive_trade_no`; all three are in the fingerprint, so that none of them may be taken for unchanged.
+An order that may have been sent under another mapping is queried under today's numbers first. If those are not known,
+this proves nothing about the others. Example: of a plan of two parts only the second one arrived, and today's mapping
+makes one part of the order; sending it would buy the tickets twice.
 
-    when today's parts are all proven ──► first questions ──► control ──► RtnCode 1 for a known number ──► second ones
+A derived number depends on merchant, order id and part alone, so every number that any mapping could have used can be
+computed: 20 parts, each as MerchantTradeNo and as FreeTradeNo, and the number that the order brings, as either. Which
+of them are used depends on the mapping, on a plugin that parses, and on `submit.derive_trade_no`. All three are in the
+fingerprint, so a change of any of them is noticed.
 
-When they are asked. Today's parts are proven only after the waiting time, which is one for all numbers of the order:
-whoever could have sent it is fenced since. So each question here comes after the last effect that is to be reckoned
-with, and what is not known then stays so; nobody else can send. That is why today's parts come first (a known one
-settles the matter without a single question more), and why these answers need not be as fresh as theirs: before
-anything is sent, today's parts are asked again where their own minute has passed meanwhile.
+    when today's parts are all verified ──► first queries ──► control ──► RtnCode 1 for a known number ──► second ones
 
-What is believed. Each number has its own chain (`evidence`): two questions with RtnCode 1 from QueryIssueResult for a
-known number between them, and a control of the same kind with the same code, within a minute. One question each would
-be half the calls, but a maintenance around it passes for "not known", whatever is proven of today's parts before and
-after. Ten numbers at a time share control and proof of life, so that their minute is long enough at a slow pace; where
-it was not, as when a call waits for seconds behind those of hundreds of such orders, half as many do from then on.
+When: today's parts are verified only after the waiting time, which is the same for all numbers of the order, because
+every process that could have sent it is fenced by then. So each query here comes after the last possible effect, and a
+number that is not known then stays unknown. Therefore today's parts come first (a known one ends the check without
+another query), and these answers may be older than theirs: before a part is sent, it is queried again if its own
+minute has passed.
 
-Of what is found every number is named. Anything short of proof is doubt: it holds the order back as an unanswered
-question about one of its parts does, and a later sitting begins anew. Refuses to know today's parts' own chains
-(`decide`), and numbers under another prefix than today's, which nobody can list.
+What counts: each number has its own chain (`evidence`): two queries with RtnCode 1 from QueryIssueResult for a known
+number between them, and a control of the same kind with the same code, within a minute. One query each would halve the
+calls, but a maintenance at that time would pass for "not known", whatever is verified of today's parts before and
+after. Ten numbers at a time share a control and a liveness query, so that a minute is enough at a slow rate. If it was
+not enough, because calls wait behind those of hundreds of such orders, the batch is halved.
+
+The message names every number that is found. Anything short of proof is doubt: it holds the order back like an
+unanswered query about one of its parts, and a later run starts again. Does not check today's own parts (see `decide`)
+nor numbers under another prefix than today's, which cannot be listed.
 """
 
 from __future__ import annotations
@@ -54,16 +56,16 @@ from adapter.issuance.trade_numbers import LENGTH, derive_trade_no
 from adapter.protocol.issue import TradeNo, TradeNoKind
 
 BATCH_SIZE = 10
-"""Numbers that share a control and a proof of life."""
+"""Numbers that share a control and a liveness query."""
 QUERIES_EACH = 4
-"""Questions per number, on average, after which a sitting asks no more; two are needed."""
+"""Queries per number, on average, after which a run stops; two are needed."""
 _ALWAYS_READY = datetime.min.replace(tzinfo=UTC)
-"""The waiting time is over before anything is asked here."""
+"""The waiting time is over before the first query here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateNumber:
-    """A number that `part` of the order may have under another mapping, and what was learned of it."""
+    """A number that `part` of the order may have under another mapping, and its evidence."""
 
     trade_no: TradeNo
     part: int
@@ -90,7 +92,7 @@ CandidateQuery = QueryCandidate | QueryCandidateControl | Probe
 def candidate_numbers(
     parts: Sequence[Part], *, merchant_id: str, order_id: str, prefix: str = ""
 ) -> tuple[CandidateNumber, ...]:
-    """Every number that a mapping could have given the order, but those that these parts have."""
+    """Return every number that a mapping could have given the order, except those of these parts."""
     todays = {part.trade_no for part in parts}
     possible = dict(_possible(parts, merchant_id, order_id, prefix))
     return tuple(
@@ -107,7 +109,7 @@ def _possible(parts: Sequence[Part], merchant_id: str, order_id: str, prefix: st
 
 
 def _derived(merchant_id: str, order_id: str, prefix: str) -> dict[str, int]:
-    """The derived numbers with their parts; none for an order id from which no number can be derived."""
+    """Yield the derived numbers with their parts; none for an order id from which no number can be derived."""
     try:
         return {derive_trade_no(merchant_id, order_id, part, prefix=prefix): part for part in range(1, MAX_CALLS + 1)}
     except InvalidOrder:
@@ -116,28 +118,28 @@ def _derived(merchant_id: str, order_id: str, prefix: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousMappingCheck:
-    """What is known so far: `numbers` are not settled yet, `found` are at ECTicket; `queries_left` are left to ask.
-
-    `batch_size`: how many numbers share a control and a proof of life at the pace of this sitting.
-    """
+    """The progress of the check."""
 
     numbers: tuple[CandidateNumber, ...]
+    """The numbers that are not settled yet."""
     found: tuple[CandidateNumber, ...] = ()
+    """The numbers that ECTicket has."""
     queries_left: int
     batch_size: int = BATCH_SIZE
+    """How many numbers share a control and a liveness query at the rate of this run."""
 
     @classmethod
     def of(cls, numbers: Sequence[CandidateNumber]) -> Self:
-        """Nothing has been asked yet."""
+        """Return the check before its first query."""
         return cls(numbers=tuple(numbers), queries_left=QUERIES_EACH * len(numbers))
 
     @property
     def all_unknown(self) -> bool:
-        """Whether ECTicket trustworthily has none of them."""
+        """Whether ECTicket reliably has none of them."""
         return not (self.numbers or self.found)
 
     def next(self, now: datetime) -> CandidateQuery | Hold | None:
-        """What is to be asked next; a Hold where asking on is of no use in this sitting, None when all is settled."""
+        """Return the next query; a Hold if more queries are of no use in this run, None when all is settled."""
         if self.found:
             unqueried = (number for number in self.numbers if number.evidence.first is None)
             return next((QueryCandidate(trade_no=number.trade_no) for number in unqueried), None)
@@ -150,7 +152,7 @@ class PreviousMappingCheck:
         return min((_step(number, now) for number in batch_size), key=lambda step: step[0])[1]
 
     def observe(self, query: CandidateQuery | None, result: QueryAnswer | LastAccepted, now: datetime) -> Self:
-        """The same after something came: an answer to `query`, or a fact that nobody asked for."""
+        """Return the check after an answer to `query`, or after a fact that no query asked for."""
         match query, result:
             case QueryCandidate(), Known():
                 found = tuple(number for number in self.numbers if number.trade_no == query.trade_no)
@@ -158,7 +160,7 @@ class PreviousMappingCheck:
             case QueryCandidate(), NotFound():
                 answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
                 learned = tuple(_with_answer(number, query.trade_no, answer) for number in self.numbers)
-                # Where so many do not fit into a minute, fewer may; else they would be asked about for ever.
+                # If a batch does not fit into a minute, a smaller one may; otherwise the queries would never end.
                 missed = any(map(_query_was_lost, self.numbers, learned))
                 return replace(
                     self,
@@ -177,7 +179,7 @@ class PreviousMappingCheck:
         return replace(self, numbers=()) if self.found else self
 
     def is_failed_call(self, result: QueryAnswer) -> bool:
-        """Whether what came is trouble, to be told to the part that waits; once something is found nothing is."""
+        """Whether the part that waits must observe the result as a failed call; never once a number is found."""
         match result:
             case QueryUnanswered() | BreakerIsOpen():
                 return not self.found
@@ -188,7 +190,7 @@ class PreviousMappingCheck:
         return False
 
     def park(self, states: Sequence[PartState]) -> Park:
-        """What becomes of these parts, which were not sent, when something was found."""
+        """Park these parts, which were not sent, because a number was found."""
         message = other_plan_message(
             [(number.trade_no, number.part) for number in self.found], [state.part.trade_no for state in states]
         )
@@ -196,11 +198,11 @@ class PreviousMappingCheck:
 
 
 NO_OTHER_PLANS = PreviousMappingCheck.of(())
-"""Of an order that was certainly not sent under another mapping."""
+"""The check of an order that was certainly not sent under another mapping."""
 
 
 def _step(number: CandidateNumber, now: datetime) -> tuple[int, CandidateQuery | Hold]:
-    """What a number needs next, and its turn: what is begun is ended first, and links that are shared come late."""
+    """Return the priority and the next query of a number: begun chains are completed first, shared steps come late."""
     evidence = number.evidence
     match evidence.missing_step(ready_at=_ALWAYS_READY, now=now):
         case EvidenceStep.CONTROL:
@@ -218,7 +220,7 @@ def _with_answer(number: CandidateNumber, trade_no: TradeNo, answer: NegativeAns
 
 
 def _query_was_lost(before: CandidateNumber, after: CandidateNumber) -> bool:
-    """Whether an earlier question was lost, since this one came too late to follow it."""
+    """Whether an earlier query was lost, because this one came too late to follow it."""
     return before is not after and before.evidence.first is not None and after.evidence.second is None
 
 
@@ -232,7 +234,7 @@ def _with_accepted(number: CandidateNumber, at: datetime) -> CandidateNumber:
 
 
 def _unsettled(numbers: Iterable[CandidateNumber], now: datetime) -> tuple[CandidateNumber, ...]:
-    """Those that are not proven; proof stays proof, since nobody can send them any more."""
+    """Return the numbers that are not proven; proof stays valid, because no process can send them any more."""
     return tuple(
         number
         for number in numbers

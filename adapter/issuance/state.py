@@ -1,4 +1,4 @@
-"""Where one part of an order stands: its phase, what must never be forgotten about it, and what this sitting learned.
+"""The state of one part of an order: its phase, its history, and the evidence of this run.
 
     planned ──► in doubt ──► refused            every open phase ──► deferred, parked
        │            │           │
@@ -6,10 +6,10 @@
        │                        │        ├──► delayed ──► issued, failed, parked
        └────────────────────────┴──► failed ◄─┘
 
-A *sitting* is one go at the order: from taking it up until every part is settled, deferred or parked. What a sitting
-learned by asking (`Evidence`, `Hold`) ends with it; the `PartHistory` travels with the order (`plan_codec`).
+A *run* processes the order from its first action until every part is settled, deferred or parked. What a run learned
+from queries (`Evidence`, `Hold`) ends with it; the `PartHistory` stays with the order (`plan_codec`).
 
-Exists because the phases decide whether money is spent twice. Refuses to know what to do next (`decide`).
+The phases decide whether money is spent twice. Does not decide what to do next (see `decide`).
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from adapter.issuance.times import latest
 
 @unique
 class Phase(StrEnum):
-    """How far one part has come."""
+    """The phase of one part."""
 
     PLANNED = "planned"
     """Certainly never sent."""
     IN_DOUBT = "in_doubt"
-    """Possibly sent, so it is looked up and never blindly sent again."""
+    """Possibly sent, so it is queried and never blindly sent again."""
     REFUSED = "refused"
-    """ECTicket answered Issue with RtnCode ≠ 1; never sent again, final once it is trustworthily not known."""
+    """ECTicket answered Issue with RtnCode ≠ 1; never sent again, final once it is reliably not known."""
     SUBMITTED = "submitted"
     """ECTicket has it; its job will issue the tickets, or fail."""
     DELAYED = "delayed"
-    """Submitted, and told to be late."""
+    """Submitted, and published as delayed."""
     ISSUED = "issued"
     """The tickets exist."""
     FAILED = "failed"
     """No tickets exist, and none will."""
     DEFERRED = "deferred"
-    """Open, and handed on to a later sitting."""
+    """Open, and deferred to a later run."""
     PARKED = "parked"
-    """On the dead letters: a person must look at it."""
+    """On the dead letters, for a person."""
 
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
@@ -66,15 +66,15 @@ MAY_BE_SENT = frozenset({Phase.PLANNED, Phase.IN_DOUBT})
 """The phases in which an Issue call can be under way; a refused part is never sent again."""
 
 OPEN = frozenset({Phase.PLANNED, Phase.IN_DOUBT, Phase.REFUSED})
-"""The phases in which submitting has something left to do."""
+"""The phases in which submitting is not finished."""
 
 
 class IllegalTransition(RuntimeError):
-    """A part was led from one phase to another that does not follow it: a mistake in the adapter, never in an order."""
+    """A part was moved to a phase that does not follow its own: a defect of the adapter, never of an order."""
 
 
 def check_transition(before: Phase, after: Phase) -> None:
-    """Raises IllegalStep when `after` does not follow `before`."""
+    """Raise IllegalTransition if `after` does not follow `before`."""
     if after not in TRANSITIONS[before]:
         raise IllegalTransition(
             f"A part that is {before} cannot become {after}; it can become {sorted(TRANSITIONS[before])}."
@@ -92,35 +92,35 @@ class IssueRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartHistory:
-    """What must never be forgotten about a part, however often its order is carried on.
-
-    `first_attempt_at`, `last_attempt_at`: Issue calls that were written to the wire, by their end.
-    `possibly_sent_since`: the last moment until which an Issue may have gone out whose answer nobody has; None means
-    that there is none. `doubt` says what came instead of an answer. `control_known`: ECTicket claimed to know a random
-    number, so that it is never believed again when it does not know this one. `unaccepted`: how often the envelope was
-    not accepted. `retry_at`: ECTicket asked not to be called about it before.
-    """
+    """The facts about a part that every later run keeps, however often its order is deferred."""
 
     first_attempt_at: datetime | None = None
+    """When the first Issue call that was written to the wire ended."""
     last_attempt_at: datetime | None = None
+    """When the last Issue call that was written to the wire ended."""
     possibly_sent_since: datetime | None = None
+    """The last moment at which an Issue without a known answer may have been sent; None if there is none."""
     doubt: str | None = None
+    """What came instead of an answer."""
     refusal: IssueRefusal | None = None
     control_known: bool = False
+    """ECTicket claimed to know a random number, so its "not known" about this part is never believed again."""
     unaccepted: int = 0
+    """How often the envelope was not accepted."""
     retry_at: datetime | None = None
+    """ECTicket asked for no call about it before this time."""
 
     def with_attempt(self, at: datetime) -> Self:
-        """The same past with one more Issue call that was written."""
+        """Return this history with one more Issue call that was written."""
         return replace(self, first_attempt_at=self.first_attempt_at or at, last_attempt_at=at)
 
     def with_doubt(self, since: datetime, detail: str) -> Self:
-        """The same past with one more Issue that may have gone out, until `since`."""
+        """Return this history with one more Issue that may have been sent, until `since`."""
         return replace(self, possibly_sent_since=latest(self.possibly_sent_since, since), doubt=detail)
 
     @property
     def phase(self) -> Phase:
-        """The phase in which a sitting begins after this past."""
+        """The phase in which a run begins after this history."""
         if self.refusal is not None:
             return Phase.REFUSED
         return Phase.PLANNED if self.possibly_sent_since is None else Phase.IN_DOUBT
@@ -142,56 +142,59 @@ class WaitReason(StrEnum):
     CONTROL_DIFFERS = "control_differs"
     PROBE_FAILED = "probe_failed"
     NO_KNOWN_NUMBER = "no_known_number"
-    """No number of the merchant is known to exist, so nothing can show that QueryIssueResult answers in earnest."""
+    """No number of the merchant is known to exist, so no query can show that QueryIssueResult works."""
     ASKED_ENOUGH = "asked_enough"
     ANOTHER_PART_IN_DOUBT = "another_part_in_doubt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Nothing is done before `until`; None: not in this sitting. `counted`: it counts among the order's attempts."""
+    """A reason not to act on a part for now."""
 
     until: datetime | None
+    """Nothing is done before this time; None: not in this run."""
     reason: WaitReason
     counted: bool = True
+    """It counts as one of the order's attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """How ECTicket's having the part was learned; `recovered`: by asking, after an answer or a process was lost."""
+    """How the adapter learned that ECTicket has the part."""
 
     ticket_trade_no: str | None
     recovered: bool
+    """A query found it, after an answer or a process was lost."""
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """One part in one sitting.
-
-    `first_seen_at` starts the order's give-up clock. `failed_calls` and `queries` count fruitless calls and answered
-    queries of this sitting. `submission` is there from phase submitted on.
-    """
+    """One part in one run."""
 
     part: Part
     phase: Phase
     history: PartHistory
     first_seen_at: datetime
+    """The start of the order's give-up clock."""
     evidence: Evidence = field(default_factory=Evidence)
     hold: Hold | None = None
     failed_calls: int = 0
+    """Calls of this run that brought no answer to act on."""
     queries: int = 0
+    """Queries of the part's own number that were answered in this run."""
     submission: Submission | None = None
+    """Set from phase submitted on."""
 
     @property
     def possibly_sent(self) -> bool:
-        """Whether tickets may exist for this part although nobody said so."""
+        """Whether tickets may exist for this part although ECTicket did not confirm it."""
         return self.phase in OPEN and (self.history.possibly_sent_since is not None or self.history.refusal is not None)
 
     def moved(self, phase: Phase) -> Self:
-        """The same part in its next phase.
+        """Return the part in its next phase.
 
-        Raises IllegalStep.
+        Raises IllegalTransition.
         """
         check_transition(self.phase, phase)
         return replace(self, phase=phase)
@@ -204,10 +207,10 @@ def initial_state(
     history: PartHistory | None = None,
     possibly_sent_since: datetime | None = None,
 ) -> PartState:
-    """Begin a sitting.
+    """Return the state in which a run begins.
 
     `possibly_sent_since`: an earlier owner of the partition could have sent the part, at the latest then (the fence),
-    or the record says that somebody did. No owner sends a refused part, so there it changes nothing.
+    or the record's headers say that it may be sent. No owner sends a refused part, so for that it changes nothing.
     """
     history = history or PartHistory()
     if possibly_sent_since is not None and history.refusal is None:

@@ -320,7 +320,7 @@ def test_a_part_that_waits_for_another_one_is_no_attempt() -> None:
 
 @pytest.mark.parametrize(
     ("unverified", "expected"),
-    [(REMAPPED, "the mapping has changed since"), (SKIPPED, "a plugin would skip the order by now")],
+    [(REMAPPED, "the mapping has changed since"), (SKIPPED, "a plugin would now skip")],
 )
 def test_the_message_names_why_a_part_was_not_sent(unverified: Unverified, expected: str) -> None:
     """Under which number, and what has changed."""
