@@ -1,5 +1,5 @@
-"""What is to be issued, how it can end and what to do next: pure functions of their arguments.
+"""Plan issuances and decide what to do next with them: pure functions of their arguments.
 
-Exists so that the decisions that cost money can be read and tested without a network, a broker or a clock. Refuses to
-do anything: no I/O, no time of its own, no settings; `flows` asks, acts and comes back with what happened.
+So the decisions that cost money can be read and tested without a network, a broker or a clock. This package does no
+I/O, reads no clock and no settings: `flows` calls it, performs the action, and returns with the result.
 """

@@ -1,7 +1,6 @@
-"""The words with which an issuance is handed to a person.
+"""The messages of dead letters for issuances that need a person.
 
-Exists because a dead letter is read by someone in a hurry: what happened, under which number, and what to do. Refuses
-to decide anything, and to show customer data.
+Each message says what happened, under which number, and what to do. It contains no customer data.
 """
 
 from __future__ import annotations
@@ -14,29 +13,29 @@ from adapter.protocol.issue import TradeNo, TradeNoKind
 
 _UNRESOLVED = (
     "Tickets may exist under {number}: {reason}, and ECTicket's answers did not settle it in time. "
-    "Look it up (`ecticket-adapter {query}`). Once you know, say so (`ecticket-adapter resolve {value} "
-    "--as issued|failed --why ...`); to go on asking, replay it (`ecticket-adapter dead-letters replay {value}`)."
+    "Look it up (`ecticket-adapter {query}`). Once you know, resolve it (`ecticket-adapter resolve {value} "
+    "--as issued|failed --why ...`); to query it again, replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
 _GAVE_UP = (
-    "{number} could not be sent, and certainly was not: no tickets exist. See why ECTicket could not be reached or did "
-    "not take it (`ecticket-adapter check`), then replay it (`ecticket-adapter dead-letters replay {value}`)."
+    "{number} was certainly not sent: no tickets exist. Find out why ECTicket could not be reached or did not accept "
+    "it (`ecticket-adapter check`), then replay it (`ecticket-adapter dead-letters replay {value}`)."
 )
 _REFUSED_ENVELOPE = (
-    "ECTicket did not accept the envelope of {number}, {count} times, while it accepts those of others: no tickets "
-    "exist. Look for odd characters in this order; mend it in the shop and send it anew."
+    "ECTicket rejected the envelope of {number} {count} times, while it accepts those of others: no tickets exist. "
+    "Look for unusual characters in this order, correct it in the shop and send it again."
 )
 
 _OTHER_PLAN = (
     "Tickets may exist that today's mapping does not give this order: ECTicket has {found}, from another mapping under "
-    "which the order was sent before. So {unsent} stayed unsent, and ECTicket does not have it. Look up what exists "
+    "which the order was sent before. So {unsent} was not sent, and ECTicket does not have it. Look up what exists "
     "(`ecticket-adapter {query}`). Then close what is unsent (`ecticket-adapter resolve {value} --as failed "
-    "--why ...`); if it is to be bought besides, `ecticket-adapter reissue` does so. A replay only asks again."
+    "--why ...`); to buy it as well, use `ecticket-adapter reissue`. A replay only queries again."
 )
 
 _OTHER_ORDER = (
     "Order {order} brings {number}, and so does order {other}, which has that number at ECTicket or may have it. "
-    "ECTicket takes a number once, so tickets under it are those of order {other}, and order {order} is not published "
-    "as issued. Find out at the shop which order the payment is for (`ecticket-adapter {query}`). Then close this one "
+    "ECTicket accepts a number once, so tickets under it belong to order {other}, and order {order} is not published "
+    "as issued. Find out in the shop which order the payment is for (`ecticket-adapter {query}`). Then close this one "
     "(`ecticket-adapter resolve {value} --as failed --why ...`) and have the shop send it under a number of its own."
 )
 
@@ -55,19 +54,19 @@ def parked(reason: ParkReason, state: PartState) -> Park:
 
 
 def unresolved(trade_no: TradeNo, clause: str) -> str:
-    """The message for tickets that may exist; `clause` says why it is not known."""
+    """Return the message for tickets that may exist; `clause` gives the reason for the doubt."""
     return _UNRESOLVED.format(number=number_name(trade_no), value=trade_no.value, reason=clause, query=_query(trade_no))
 
 
 def other_order_message(trade_no: TradeNo, *, order_id: str, other: str) -> str:
-    """The message for an order whose number another order has: what ECTicket knows of it is the other one's."""
+    """Return the message for an order whose number belongs to another order at ECTicket."""
     return _OTHER_ORDER.format(
         number=number_name(trade_no), order=order_id, other=other, value=trade_no.value, query=_query(trade_no)
     )
 
 
 def other_plan_message(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[TradeNo]) -> str:
-    """The message for parts that were not sent, since numbers that their plan does not have are at ECTicket.
+    """Return the message for parts that were not sent because ECTicket has numbers that their plan does not have.
 
     `found` are those numbers, each with the number of its part.
     """
@@ -80,7 +79,7 @@ def other_plan_message(found: Sequence[tuple[TradeNo, int]], unsent: Sequence[Tr
 
 
 def number_name(trade_no: TradeNo) -> str:
-    """The number with its name at ECTicket."""
+    """Return the number with its field name at ECTicket."""
     return f"{trade_no.kind.field_name} {trade_no.value}"
 
 
@@ -93,8 +92,8 @@ def _doubt_clause(state: PartState) -> str:
     if state.hold is not None and state.hold.reason is WaitReason.NO_KNOWN_NUMBER:
         merchant_id = state.part.request.merchant_id
         return (
-            f"{clause}, no number of merchant {merchant_id} is known to exist that would show that queries work (set "
-            f"merchants.{merchant_id}.known_trade_no to one, then replay this order)"
+            f"{clause}, and no number of merchant {merchant_id} is known to exist that could show that queries work "
+            f"(set merchants.{merchant_id}.known_trade_no to one, then replay this order)"
         )
     return clause
 
@@ -102,7 +101,7 @@ def _doubt_clause(state: PartState) -> str:
 def _why_in_doubt(state: PartState) -> str:
     history = state.history
     if history.control_known:
-        return "ECTicket claims to know a random number, so what it says about this one proves nothing"
+        return "ECTicket claims to know a random number, so its answer about this one proves nothing"
     if history.refusal is not None:
-        return f"Issue was refused with RtnCode {history.refusal.code}, which was never seen to be final"
+        return f"Issue was refused with RtnCode {history.refusal.code}, and it was never proven that this is final"
     return f"an Issue call is in doubt ({history.doubt})"

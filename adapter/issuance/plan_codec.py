@@ -1,11 +1,12 @@
-"""The header `ecticket-plan`: an order's open parts, as they travel from one sitting to the next (contract, section 5).
+"""Encode and decode the header `ecticket-plan`: an order's open parts, from one run to the next (contract, section 5).
 
-Exists so that the mapping is asked once: whoever takes the order up again finds each part's number and complete
-request, and what must never be forgotten about it. The customer's data stand in it once, whatever the number of parts.
+With the plan, the mapping runs only once: the process that resumes the order finds each part's number, its complete
+request and its history. The customer's data are written once, whatever the number of parts.
 
-What cannot be read in full is refused, since guessing "never sent" from a broken plan would be buying tickets on a
-guess. So is a plan that no adapter could have made, signed or not: more parts than an order has, or numbers that do not
-belong together. Notification URLs are not in it; they come from the settings of the process that resumes the plan.
+A plan that cannot be read in full is refused, because to guess "never sent" from a corrupted plan could buy tickets
+twice. A plan that no adapter could have made is refused too, signed or not: more parts than an order has, or numbers
+that do not belong together. Notification URLs are not in it; they come from the settings of the process that resumes
+the plan.
 
 Does not know topics and other headers.
 """
@@ -41,13 +42,13 @@ from adapter.issuance.trade_numbers import PREFIX_MAX_LENGTH, derive_trade_no
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 
 VERSION = 1
-_SENT_MEANWHILE = "somebody may have sent it meanwhile"
+_SENT_MEANWHILE = "it may have been sent outside the adapter since"
 _CUSTOMER_FIELDS = ("name", "phone", "email", "address")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredPart:
-    """An open part and its past."""
+    """An open part and its history."""
 
     part: Part
     history: PartHistory
@@ -55,7 +56,7 @@ class DeferredPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredPlan:
-    """The open parts of one order record; `parts_done` of the others have been settled with events of their own."""
+    """The open parts of one order record; `parts_done` other parts are settled, with events of their own."""
 
     order_id: str
     merchant_id: str
@@ -66,7 +67,7 @@ class DeferredPlan:
 
     @property
     def possibly_sent_at(self) -> datetime | None:
-        """The last moment at which any of the parts may have been sent, for `ecticket-possibly-sent-at`."""
+        """The last moment at which a part may have been sent, for `ecticket-possibly-sent-at`."""
         histories = [deferred.history for deferred in self.parts]
         return latest(
             *(history.possibly_sent_since for history in histories),
@@ -75,7 +76,7 @@ class DeferredPlan:
 
 
 def deferred_parts(states: Iterable[PartState]) -> tuple[DeferredPart, ...]:
-    """The parts of a sitting, reduced to what travels."""
+    """Reduce the parts of a run to what the plan keeps."""
     return tuple(DeferredPart(part=state.part, history=state.history) for state in states)
 
 
@@ -88,14 +89,14 @@ def resume(
     now: datetime | None = None,
     longest_wait_seconds: float = LONGEST_DEFERRAL_SECONDS,
 ) -> tuple[PartState, ...]:
-    """Begin the next sitting of a carried order.
+    """Return the states in which the next run of a deferred order begins.
 
-    `possibly_sent_at` is the record's header: where it is later than anything the plan knows of, somebody else has put
-    it there (a replay), and every part counts as possibly sent, a refused one too: whoever replays it may have issued
-    it by hand. `fenced_at`: an earlier owner of the partition could have sent the order, at the latest then.
+    `possibly_sent_at` is the record's header. If it is later than every time in the plan, a replay has set it, and
+    every part counts as possibly sent, even a refused one: the operator may have issued it by hand. `fenced_at`: an
+    earlier owner of the partition could have sent the order, at the latest then.
 
-    What a plan says happened before it was read: with `now`, no attempt is later than that, whatever clock wrote it,
-    and no part waits longer than an adapter ever lets it wait.
+    With `now`, times in the plan are limited: no attempt is later than `now`, whatever clock wrote it, and no part
+    waits longer than `longest_wait_seconds`.
     """
     known = plan.possibly_sent_at
     sent_meanwhile = possibly_sent_at if known is None or (possibly_sent_at and possibly_sent_at > known) else None
@@ -119,7 +120,7 @@ def resume(
 def with_notification_urls(
     plan: DeferredPlan, *, refund_notify_url: str | None, use_status_notify_url: str | None
 ) -> DeferredPlan:
-    """The plan with the notification URLs of the settings in every request."""
+    """Return the plan with the notification URLs of the settings in every request."""
 
     def with_urls(part: Part) -> Part:
         request = replace(
@@ -133,7 +134,7 @@ def with_notification_urls(
 
 
 def encode_plan(plan: DeferredPlan) -> bytes:
-    """The plan as ASCII JSON."""
+    """Return the plan as ASCII JSON."""
     pool: dict[str, list[str]] = {name: [] for name in _CUSTOMER_FIELDS}
     parts = [_written(deferred, pool) for deferred in plan.parts]
     document = _Plan(
@@ -150,9 +151,9 @@ def encode_plan(plan: DeferredPlan) -> bytes:
 
 
 def decode_plan(data: bytes) -> DeferredPlan:
-    """The plan that `encode_plan` wrote.
+    """Return the plan that `encode_plan` wrote.
 
-    Raises Unreadable for anything else, saying where it differs and never what is there.
+    Raises Unreadable for anything else; the message names the position of the error and never the content.
     """
     try:
         document = _Plan.model_validate_json(data)
@@ -173,7 +174,7 @@ def decode_plan(data: bytes) -> DeferredPlan:
 
 
 def _within_bounds(history: PartHistory, now: datetime, longest: datetime) -> PartHistory:
-    """The past without times that are still to come; a part is not held back beyond `longest`."""
+    """Return the history without times after `now`; a part is not held back beyond `longest`."""
 
     def passed(moment: datetime | None) -> datetime | None:
         return None if moment is None else min(moment, now)
@@ -213,7 +214,7 @@ class _Model(BaseModel):
 
 
 class _Pool(_Model):
-    """The customer's data, each value once."""
+    """The customer's data, each value written once."""
 
     name: list[str]
     phone: list[str]
@@ -222,7 +223,7 @@ class _Pool(_Model):
 
 
 class _Places(_Model):
-    """Where a request's customer fields stand in the pool."""
+    """The positions of a request's customer fields in the pool."""
 
     name: Count | None = None
     phone: Count | None = None
@@ -336,7 +337,7 @@ def _written(deferred: DeferredPart, pool: dict[str, list[str]]) -> _Part:
 
 
 def _read(part: _Part, plan: _Plan) -> DeferredPart:
-    """Raises _Inconsistent for a place that the pool does not have."""
+    """Return the part; raise _Inconsistent for a position that the pool does not have."""
     trade_no = TradeNo(kind=part.kind, value=part.trade_no)
     request = dict(part.request)
     del request["customer"], request["ticket_info"]
@@ -369,9 +370,9 @@ def _customer(positions: _Places, pool: _Pool) -> dict[str, str | None]:
 
 
 def _ensure_consistent(plan: DeferredPlan) -> None:
-    """Raises _Inconsistent if the parts cannot be those of one order.
+    """Raise _Inconsistent if the parts cannot be those of one order.
 
-    An order brings one trade number of its own at most (contract, section 4.1), so all others are derived.
+    An order brings at most one trade number of its own (contract, section 4.1), so all others are derived.
     """
     parts = [deferred.part for deferred in plan.parts]
     if len({part.of for part in parts}) > 1:
@@ -397,7 +398,7 @@ def _is_derived(part: Part, order_id: str) -> bool:
 
 
 def _first_mistake(error: ValidationError) -> str:
-    """Where the document differs and how, never what is there."""
+    """Return the position and kind of the first error, never the content."""
     mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if mistake["type"] == "json_invalid":
         return "it is not JSON"
@@ -406,6 +407,6 @@ def _first_mistake(error: ValidationError) -> str:
 
 def _unreadable(mistake: str) -> Unreadable:
     return Unreadable(
-        f"The header ecticket-plan is not as the adapter wrote it ({mistake}). Without it nobody knows under which "
-        "numbers the order may have been sent: find the record's original, or look the order up at ECPay."
+        f"The header ecticket-plan is not as the adapter wrote it ({mistake}). Without it, the numbers under which the "
+        "order may have been sent are unknown: find the record's original, or look up the order at ECPay."
     )

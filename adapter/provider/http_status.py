@@ -1,7 +1,6 @@
-"""What the head of an answer means, before a word of ECTicket's is read.
+"""Classify an HTTP answer by its status and Retry-After, before its body is read.
 
-Exists so that the table of statuses stands in one place (contract, section 4) and needs no network to be tested.
-Refuses to know envelopes: a 200 is only a promise of one.
+The table of statuses (contract, section 4) is here. Does not read envelopes: a 200 only promises one.
 """
 
 from __future__ import annotations
@@ -16,40 +15,39 @@ from adapter.errors import CallError, InDoubt, NotAccepted, Throttled
 from adapter.provider.limits import CallLimits
 
 NOT_ACCEPTED = frozenset({400, 401, 404, 405, 413, 415, 422}) | frozenset(range(300, 400))
-"""Statuses of a server (or of what stands before it) that took nothing in."""
+"""Statuses of a server, or of a proxy before it, that accepted nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAnswer:
-    """One whole answer.
-
-    `headers` finds a name in any letter case. `sent_at` is when its request began to be written, and `sent_steady` the
-    same instant in seconds of a clock that is never set.
-    """
+    """One complete answer."""
 
     status: int
     headers: Mapping[str, str]
+    """Finds a name in any letter case."""
     body: bytes
     sent_at: datetime
+    """When the first byte of its request was written."""
     sent_steady: float
+    """The same instant in seconds of a steady clock."""
 
 
 def classify(answer: HttpAnswer, *, what: str, limits: CallLimits, now: datetime) -> CallError | None:
-    """Say what an answer's status means: None for 200, else the error to raise; `what` names the call in it."""
+    """Return None for status 200, else the error to raise; `what` names the call in its message."""
     if answer.status == HTTPStatus.OK:
         return None
     answered = f"{what} was answered with HTTP {answer.status}"
     wait = _retry_after_of(answer, limits, now)
     if wait is not None:
         retry_at = now + timedelta(seconds=wait)
-        return Throttled(f"{answered}: refused unread. Again at {retry_at:%H:%M:%S} UTC.", retry_at=retry_at)
+        return Throttled(f"{answered}: not executed. Retry at {retry_at:%H:%M:%S} UTC.", retry_at=retry_at)
     if answer.status in NOT_ACCEPTED:
         return NotAccepted(f"{answered}: nothing was accepted. Check provider.environment, base_url and family.")
-    return InDoubt(f"{answered}, which says nothing about its effect. Ask before anything else.")
+    return InDoubt(f"{answered}, so its effect is unknown. Query before anything else.")
 
 
 def _retry_after_of(answer: HttpAnswer, limits: CallLimits, now: datetime) -> float | None:
-    """How long a refused-unread call has to wait; None when the status does not say that it was one."""
+    """Return how long a throttled call has to wait; None if the status does not mean throttling."""
     wait = retry_after_seconds(answer.headers, now)
     defaults = {
         HTTPStatus.FORBIDDEN: limits.lock_out_seconds,
@@ -62,9 +60,9 @@ def _retry_after_of(answer: HttpAnswer, limits: CallLimits, now: datetime) -> fl
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds or a date, never negative; None when absent or unreadable.
+    """Read Retry-After (RFC 9110, 10.2.3): seconds or a date, never negative; None if absent or unreadable.
 
-    A date is held against the answer's own Date where it has one, so that our clock need not agree with the server's.
+    A date is compared with the answer's own Date if it has one, so our clock need not agree with the server's.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():

@@ -1,6 +1,6 @@
-"""How long, how many and how fast: the numbers the provider is built with.
+"""The time limits, counts and rates of the calls to ECTicket.
 
-Exists so that parts receive few values under one name. Refuses to know where the values come from.
+Does not know where the values come from.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """Bounds of the calls of one merchant in one process."""
+    """Limits of the calls of one merchant in one process."""
 
     timeout_seconds: float = 15.0
     """From the first byte written until the whole answer is read; after that the call is in doubt."""
     connect_timeout_seconds: float = 5.0
-    """Until a connection is held; after that nothing was sent."""
+    """Until a connection is established; if it takes longer, nothing was sent."""
     max_calls_per_second: float = 50.0
     """0 is unlimited. A tenth of a second's calls may come at once."""
     max_concurrent_calls: int = 256
-    """Calls on the wire at once."""
+    """Calls in progress at once."""
     max_wait_seconds: float = 10.0
-    """A call that would wait longer for its turn is not sent. 256 orders in flight at 50 calls a second wait 5 s when
-    they are alone and 10 s when doubts and confirmations take their shares: the flow should brake, not defer."""
+    """A call that would wait longer for its slot is not sent. 256 orders in progress at 50 calls a second wait 5 s if
+    they are alone and 10 s if doubts and confirmations use their shares: the flow should slow down, not defer."""
     lock_out_seconds: float = 1800.0
     """HTTP 403 without Retry-After: "wait 30 minutes" (fact sheet 1.6)."""
     busy_seconds: float = 60.0
     """HTTP 429 without Retry-After."""
     max_retry_after_seconds: float = 3600.0
-    """No Retry-After holds anything back for longer than this."""
+    """The longest Retry-After that is honoured."""
     first_probe_seconds: float = 5.0
-    """An open breaker asks a control query after this time, then after twice as long, and so on."""
+    """An open breaker is probed with a control query after this time, then after twice as long, and so on."""
     max_probe_seconds: float = 300.0
     """The longest time between two probes of an open breaker."""

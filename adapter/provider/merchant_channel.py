@@ -1,6 +1,6 @@
-"""One merchant's door to ECTicket: its breaker, its gate, and when ECTicket last said yes to it.
+"""The channel of one merchant to ECTicket: its breaker, its call limiter, and the time of its last accepted query.
 
-Exists so that nothing one merchant does or suffers touches another's calls. Refuses to know what is asked behind it.
+Merchants are independent: a failure of one merchant does not affect the calls of another.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from adapter.provider.observer import ProviderObserver
 from adapter.provider.time_source import TimeSource
 
 REFUSAL_LOG_SECONDS = 600.0
-"""From one logged refusal of a merchant to the next, where acceptances come in between."""
+"""The shortest time between two logged refusals of a merchant, if calls are accepted in between."""
 
 _log = logging.getLogger(__name__)
 
 
 class MerchantChannel:
-    """Made at a merchant's first call. The breaker counts in seconds of a steady clock, errors tell wall time."""
+    """The breaker, limiter and reports of one merchant, made at its first call.
+
+    The breaker counts seconds of a steady clock; errors contain wall time.
+    """
 
     def __init__(self, merchant_id: str, limits: CallLimits, observer: ProviderObserver, clock: TimeSource) -> None:
         self.merchant_id = merchant_id
@@ -42,7 +45,7 @@ class MerchantChannel:
         self._issues = FirstRefusalLog(merchant_id, "issue", clock)
 
     def needs_probe(self) -> bool:
-        """Whether the caller has to make the breaker's probe before its own call.
+        """Return whether the caller has to make the breaker's probe before its own call.
 
         Raises:
             BreakerOpen: neither is allowed now.
@@ -53,51 +56,51 @@ class MerchantChannel:
         return admission is Admission.PROBE
 
     def raise_if_breaker_open(self) -> None:
-        """Refuse a call whose turn came after the breaker had opened.
+        """Refuse a call that got its slot after the breaker had opened.
 
         Raises:
-            BreakerOpen: it has.
+            BreakerOpen: the breaker is not closed.
         """
         if self._breaker.state is not BreakerState.CLOSED:
             raise self.breaker_open_error()
 
     def breaker_open_error(self) -> BreakerOpen:
-        """Make the error of a call that is not tried."""
+        """Return the error of a call that is not tried."""
         seconds = max(0.0, self._breaker.retry_at - self._clock.steady())
         retry_at = self._clock.now() + timedelta(seconds=seconds)
         return BreakerOpen(
-            f"ECTicket takes nothing from merchant {self.merchant_id} at present; nothing was tried. "
-            f"Again at {retry_at:%H:%M:%S} UTC.",
+            f"ECTicket accepts no calls of merchant {self.merchant_id} at present; nothing was sent. "
+            f"Retry at {retry_at:%H:%M:%S} UTC.",
             retry_at=retry_at,
         )
 
     @property
     def last_accepted(self) -> datetime | None:
-        """When the last query began to be written that was answered with RtnCode 1."""
+        """When the request of the last query with RtnCode 1 was written."""
         return None if self._last_accepted is None else self._last_accepted[1]
 
     def note_accepted_query(self, answer: HttpAnswer) -> None:
-        """Keep an answer with RtnCode 1, unless its request left before that of one we have.
+        """Keep an answer with RtnCode 1, unless its request was written before that of the kept one.
 
-        "Before" on the steady clock: a wall clock that was ahead and is set right must not leave a yes in the future.
+        The steady clock decides: if a wall clock that was ahead is corrected, no kept time may lie in the future.
         """
         if self._last_accepted is None or answer.sent_steady > self._last_accepted[0]:
             self._last_accepted = (answer.sent_steady, answer.sent_at)
 
     def accepted(self) -> None:
-        """An envelope was accepted (TransCode 1)."""
+        """Record an accepted envelope (TransCode 1)."""
         self._breaker.accepted()
         self._envelopes.ended()
 
     def issue_answered(self, rtn_code: int) -> None:
-        """An Issue call brought a reply; RtnCode 1 is an acceptance and every other one a refusal."""
+        """Record a reply to Issue; RtnCode 1 is an acceptance and every other one a refusal."""
         if rtn_code == 1:
             self._issues.ended()
         else:
             self._issues.note(f"RtnCode {rtn_code}")
 
     def not_accepted(self, kind: str, subject: str | None, code: str) -> None:
-        """An envelope was not accepted; `subject` None is a control query, `code` is ECTicket's code."""
+        """Record a rejected envelope; `subject` None is a control query, `code` is ECTicket's code."""
         self._envelopes.note(f"{kind}: {code}")
         self._last_code = code
         if subject is None:
@@ -107,19 +110,19 @@ class MerchantChannel:
         self._report_state()
 
     def lock_out(self, until: datetime) -> None:
-        """ECTicket answered HTTP 403."""
+        """Record an HTTP 403 of ECTicket, a lock-out."""
         self._last_code = "HTTP 403, a lock-out"
         self._breaker.lock_out(self._clock.steady() + (until - self._clock.now()).total_seconds())
         self._report_state()
 
     def begin_probe(self) -> int:
-        """Take the one probe; from now on every other call is refused."""
+        """Begin the only probe; from now on every other call is refused."""
         probe = self._breaker.begin_probe(self._clock.steady())
         self._report_state()
         return probe
 
     def end_probe(self, probe: int, *, accepted: bool | None) -> None:
-        """Say how the probe ended; None when nobody waited for its end."""
+        """Record how the probe ended; None if its caller was cancelled."""
         if accepted is None:
             self._breaker.probe_abandoned(probe, self._clock.steady())
         elif accepted:
@@ -137,20 +140,20 @@ class MerchantChannel:
         if before is BreakerState.CLOSED:
             error = self.breaker_open_error()
             _log.warning(
-                "breaker opened (%s): %s If this stays so, check keys, clock and provider.environment: run check.",
+                "breaker opened (%s): %s If it stays open, check keys, clock and provider.environment: run check.",
                 self._last_code,
                 error,
                 extra={"merchant_id": self.merchant_id, "retry_at": error.retry_at.isoformat()},
             )
         elif state is BreakerState.CLOSED:
-            _log.info("breaker closed: ECTicket takes calls of merchant %s again", self.merchant_id)
+            _log.info("breaker closed: ECTicket accepts calls of merchant %s again", self.merchant_id)
 
 
 class FirstRefusalLog:
-    """Logs the first refusal of a merchant, and the first after an acceptance; once in ten minutes at most.
+    """Logs the first refusal of a merchant, and the first after an acceptance; at most once in ten minutes.
 
-    Later ones are counted by the metrics and told by each order's own events. No text of ECTicket's is logged, which
-    may quote an order.
+    Later ones are in the metrics and in each order's own events. No message of ECTicket is logged, because it may quote
+    an order.
     """
 
     def __init__(self, merchant_id: str, what: str, clock: TimeSource) -> None:
@@ -161,7 +164,7 @@ class FirstRefusalLog:
         self._logged_at = float("-inf")
 
     def note(self, code: str) -> None:
-        """One was refused, with this code."""
+        """Record a refusal with this code."""
         now = self._clock.steady()
         if not self._refusing and now - self._logged_at >= REFUSAL_LOG_SECONDS:
             self._logged_at = now
@@ -175,5 +178,5 @@ class FirstRefusalLog:
         self._refusing = True
 
     def ended(self) -> None:
-        """One was accepted."""
+        """Record an acceptance."""
         self._refusing = False

@@ -1,6 +1,6 @@
-"""What can be seen of the calls from outside, for metrics and logs.
+"""The interface through which calls are reported, for metrics and logs.
 
-Exists so that counting has one door and the client no metrics library. Refuses to know who counts, and what.
+With it, the client needs no metrics library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CallOutcome(StrEnum):
     BREAKER_OPEN = "breaker_open"
     """Not tried: the merchant's breaker is open."""
     NOT_SENT = "not_sent"
-    """Nothing was written: no connection, or no turn in time."""
+    """Nothing was written: no connection, or no slot in time."""
     THROTTLED = "throttled"
     NOT_ACCEPTED = "not_accepted"
     IN_DOUBT = "in_doubt"
@@ -32,34 +32,32 @@ class CallOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished:
-    """One finished call.
-
-    `waited_seconds` went by before it was the call's turn, `seconds` from then until it ended (0 when its turn never
-    came). Calls of the breaker's own probe are told like any other.
-    """
+    """One finished call; the breaker's own probes are reported like other calls."""
 
     merchant_id: str
     endpoint: Endpoint
     outcome: CallOutcome
     waited_seconds: float
+    """From the start until the call got its slot."""
     seconds: float
+    """From then until it ended; 0 if it got no slot."""
 
 
 class ProviderObserver(Protocol):
-    """Is told what happened. Called on the event loop: quick, and never raising."""
+    """Receives reports. Its methods are called on the event loop, so they must be quick and never raise."""
 
     def call_finished(self, call: CallFinished) -> None:
-        """A call ended, one way or another."""
+        """Called after every call, with any outcome."""
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
-        """A merchant's breaker went to another state."""
+        """Called when a merchant's breaker changes its state."""
 
 
 class NullProviderObserver:
-    """Nobody looks."""
+    """Ignores all reports."""
 
     def call_finished(self, call: CallFinished) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
-        """Let it pass."""
+        """Do nothing."""

@@ -1,7 +1,6 @@
-"""What time it is, twice: as people tell it, and as it passes.
+"""The two clocks of the provider: wall time and steady time.
 
-Exists because the two must not be mixed up: a wall clock can be set, and a waiting time measured on it would then end
-too early or never. Refuses to be anything more.
+They must not be mixed: a wall clock can be set, and a waiting time measured on it would then end too early or never.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ _utc_now = partial(datetime.now, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSource:
-    """`now` is aware wall time, for envelopes and errors; `steady` counts seconds and is never set."""
+    """A pair of clocks; tests pass their own."""
 
     now: Callable[[], datetime] = _utc_now
+    """Aware wall time, for envelopes and errors."""
     steady: Callable[[], float] = time.monotonic
+    """Seconds of a clock that is never set."""

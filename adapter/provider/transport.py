@@ -1,16 +1,16 @@
-"""The engines below httpx's interface: `direct`, our own, and httpx's stock one.
+"""Make the HTTP transport: `direct`, our own, or `httpx`, the one that httpx brings.
 
-Exists because httpx is the interface we want (any httpx transport can be plugged in) and its stock engine is slow with
-many calls in flight (`benchmarks/provider_transport.py` measures both). Refuses to know what is sent: an engine writes
-a request once, says so beforehand, and hands back what came.
+The interface is httpx's, so any httpx transport can be used. Its own transport is slow with many calls in progress
+(`benchmarks/provider_transport.py` measures both).
 
 What `direct` promises beyond an ordinary httpx transport:
 
-* `request.extensions["authorize_send"]`, a function without arguments, is called when a connection is held and in the
-  same step as the write, with no other task in between. What it raises comes out untouched, and nothing was written.
-* A failure before that is `ConnectError` or `UnsupportedProtocol`, one after it never is.
-* Nothing is sent twice, redirected, decompressed or remembered (no cookies); nothing is read from the environment.
-* A pooled connection on which something came unasked is not used.
+* It calls `request.extensions["authorize_send"]`, a function without arguments, once it has a connection and in the
+  same step as the write, with no other task in between. What the function raises is not changed, and nothing is
+  written.
+* A failure before that is `ConnectError` or `UnsupportedProtocol`; a failure after it never is.
+* It sends nothing twice, follows no redirect, decompresses nothing, keeps no cookies, and reads no environment.
+* It does not use a pooled connection on which unexpected data arrived.
 * A cancelled or failed call closes its connection.
 """
 
@@ -27,7 +27,7 @@ from adapter.provider.asyncio_transport import AsyncioTransport
 
 @unique
 class TransportKind(StrEnum):
-    """The engines that come with the adapter (setting `provider.transport`)."""
+    """The transports that come with the adapter (setting `provider.transport`)."""
 
     DIRECT = "direct"
     HTTPX = "httpx"
@@ -36,7 +36,7 @@ class TransportKind(StrEnum):
 def make_transport(
     kind: TransportKind, *, tls: ssl.SSLContext | None = None, keep_alive_seconds: float = 3.0
 ) -> httpx.AsyncBaseTransport:
-    """Build one of the engines; `tls` None is `tls_context()`."""
+    """Make one of the transports; `tls` None is `tls_context()`."""
     if kind is TransportKind.DIRECT:
         return AsyncioTransport(tls=tls or tls_context(), keep_alive_seconds=keep_alive_seconds)
     return httpx.AsyncHTTPTransport(
@@ -47,9 +47,9 @@ def make_transport(
 
 
 def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Make a context that verifies, with TLS 1.2 or later.
+    """Make a context that verifies certificates, with TLS 1.2 or later.
 
-    `ca_file` (PEM) says whom to trust; without it the system's CAs are trusted, and certifi's.
+    It trusts the CAs of `ca_file` (PEM); without one, those of the system and of certifi.
     """
     if ca_file is None:
         context = httpx.create_ssl_context(trust_env=False)

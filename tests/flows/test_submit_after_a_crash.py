@@ -347,7 +347,7 @@ async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_b
     assert published.types == ["parked"]
     assert (published.event("parked").data["reason"], published.event("parked").data["parts_done"]) == ("unresolved", 0)
     assert f"{kind.field_name} {derived(part=part)} (part {part})" in header(published.dead_letter, "ecticket-message")
-    assert f"MerchantTradeNo {derived()} stayed unsent" in header(published.dead_letter, "ecticket-message")
+    assert f"MerchantTradeNo {derived()} was not sent" in header(published.dead_letter, "ecticket-message")
     assert harness.ecticket.issues == {}
 
 

@@ -331,6 +331,6 @@ def test_the_message_names_what_exists_what_was_not_sent_and_what_to_do() -> Non
 
     assert park.reason is ParkReason.UNRESOLVED
     assert f"FreeTradeNo {number(1).value} (part 1) and MerchantTradeNo {number(2).value} (part 2)" in park.message
-    assert f"MerchantTradeNo {state.part.trade_no.value} stayed unsent" in park.message
+    assert f"MerchantTradeNo {state.part.trade_no.value} was not sent" in park.message
     assert f"query {number(1).value} --free" in park.message
     assert f"resolve {state.part.trade_no.value} --as failed" in park.message
