@@ -59,7 +59,7 @@ class RootGroup(AdapterGroup):
     ) -> TyperCommand | TyperGroup | None:
         """The command of this name, None where neither the adapter nor a plugin has one.
 
-        Raises SettingsError or PluginRefused where a plugin's commands cannot be had.
+        Raises SettingsError or PluginRejected where a plugin's commands cannot be had.
         """
         command = cast("TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name))  # nobody adds others
         return command or _commands_of_plugin(ctx, cmd_name)

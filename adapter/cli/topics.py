@@ -78,7 +78,7 @@ def _grouped(names: Sequence[str], rest: str) -> str:
 async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, make: bool = False) -> Survey:
     """Look at the topics, after having made what is missing where that is asked for.
 
-    Raises BrokerAway, StreamError and TopicsMissing as `stream.topics` does.
+    Raises BrokerUnavailable, StreamError and TopicsMissing as `stream.topics` does.
     """
     from adapter.kafka.admin import admin_session
     from adapter.kafka.topics import create, warnings

@@ -200,7 +200,7 @@ class PluginManager:
             except PluginRejected as rejected:
                 self._reject(source, str(rejected))
             except Exception as error:  # noqa: BLE001  # the plugin's own code runs while it is validated
-                self._reject(source, f"Plugin '{source.name}': looking at it raised {type(error).__name__}. Fix it.")
+                self._reject(source, f"Plugin '{source.name}': validating it raised {type(error).__name__}. Fix it.")
         for source in built_in:
             self._register(source)
 
@@ -209,7 +209,7 @@ class PluginManager:
         for loaded in self._loaded:
             if loaded.plugin is plugin:
                 raise PluginRejected(
-                    f"Plugin '{source.name}': the same object is there already as '{loaded.name}' "
+                    f"Plugin '{source.name}': the same object is already loaded as '{loaded.name}' "
                     f"({loaded.source.origin}: {loaded.source.where}). Name it in one place only."
                 )
         validate_plugin(source.name, plugin, self._pluggy)
@@ -271,9 +271,11 @@ class PluginManager:
     def _in_order(self, hook: str) -> Iterator[Implementation]:
         """The reverse of pluggy's order: the plugin that is named first is called first, and built-in ones last."""
         built_in = {loaded.name for loaded in self._loaded if loaded.source.origin is PluginOrigin.BUILT_IN}
-        place = {loaded.name: index for index, loaded in enumerate(self._loaded)}
+        position = {loaded.name: index for index, loaded in enumerate(self._loaded)}
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
-        found.sort(key=lambda one: (one.plugin_name in built_in, not one.tryfirst, one.trylast, place[one.plugin_name]))
+        found.sort(
+            key=lambda one: (one.plugin_name in built_in, not one.tryfirst, one.trylast, position[one.plugin_name])
+        )
         for one in found:
             yield Implementation(
                 plugin=one.plugin_name,

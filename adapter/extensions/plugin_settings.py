@@ -51,8 +51,8 @@ def read_section(key: str, section: Mapping[str, object], model: type[BaseModel]
     try:
         return _validated(section, model)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_input=False, include_context=False)
-        raise SettingsError(*(_sentence(key, mistake, model) for mistake in mistakes)) from None
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        raise SettingsError(*(_sentence(key, detail, model) for detail in details)) from None
 
 
 def _validated(section: Mapping[str, object], model: type[BaseModel]) -> BaseModel:
@@ -69,8 +69,7 @@ def _validated(section: Mapping[str, object], model: type[BaseModel]) -> BaseMod
     except ValidationError as error:
         read = copy.deepcopy(dict(section))
         changed = [
-            _read_at(read, mistake["loc"], mistake["input"], _CONTAINERS.get(mistake["type"]))
-            for mistake in error.errors()
+            _read_at(read, detail["loc"], detail["input"], _CONTAINERS.get(detail["type"])) for detail in error.errors()
         ]
         if not any(changed):
             raise
@@ -153,10 +152,10 @@ def _facts(value: object) -> object:
     return kind.__qualname__ if nameless else str(value)
 
 
-def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
-    steps = mistake["loc"]
+def _sentence(key: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    steps = detail["loc"]
     path = ".".join((key, *map(str, steps)))
-    kind = mistake["type"]
+    kind = detail["type"]
     if kind == "missing":
         return f"{path} is missing, and the plugin does not work without it.{_description(steps, model)} Set it."
     if kind == "extra_forbidden":
@@ -164,7 +163,7 @@ def _sentence(key: str, mistake: ErrorDetails, model: type[BaseModel]) -> str:
         near = did_you_mean(".".join(str(step) for step in steps if not isinstance(step, int)), known)
         return f"{path} is not a setting of the plugin.{near} It has {', '.join(known) or 'none'}. Correct the key."
     if kind in _OWN_MESSAGES:
-        message = mistake["msg"]
+        message = detail["msg"]
         return f"{path}: {message[:1].lower()}{message[1:]}.{_description(steps, model)} Correct it."
     return f"{path} is refused by the plugin's own check.{_description(steps, model)} Correct it."
 

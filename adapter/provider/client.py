@@ -6,7 +6,7 @@ Exists to put the room's parts together: breaker, gate, envelope, wire, and the 
 How an answer is judged (contract, section 4), in this order:
 
     the wire failed                          NotSent or InDoubt, by the send boundary
-    HTTP status                              200 goes on; RefusedUnread, NotAccepted or InDoubt (`answers.classify`)
+    HTTP status                              200 goes on; Throttled, NotAccepted or InDoubt (`answers.classify`)
     not an envelope, undecryptable, forged   InDoubt
     TransCode ≠ 1                            NotAccepted
     fields missing or of wrong types         InDoubt
@@ -148,7 +148,7 @@ class EcticketClient:
 
         Raises:
             NotSent: nothing was written; `BreakerOpen` nothing was tried.
-            RefusedUnread, NotAccepted: written, and nothing was executed.
+            Throttled, NotAccepted: written, and nothing was executed.
             InDoubt: tickets may exist.
             LeaseLost: or whatever else `authorize_send` raised; nothing was written.
         """
@@ -206,7 +206,7 @@ class EcticketClient:
 
         Raises:
             NotAccepted: ECTicket answered with an error, whose code the message tells, instead of a report.
-            NotSent, RefusedUnread, InDoubt: as for `issue`.
+            NotSent, Throttled, InDoubt: as for `issue`.
         """
         call = _Call(
             merchant=merchant,

@@ -194,18 +194,18 @@ def _from_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
 
 def _sentences(error: ValidationError) -> Iterator[str]:
     """One sentence for each error; it names the setting and never the value, which may be a key."""
-    for mistake in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in mistake["loc"])
-        kind = mistake["type"]
+    for detail in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in detail["loc"])
+        kind = detail["type"]
         if kind == "extra_forbidden":
             yield f"{key} is not a setting.{_did_you_mean(key)}"
         elif kind == "missing":
             yield f"{key} is missing."
-        elif mistake["input"] is None:
+        elif detail["input"] is None:
             yield f"{key} has no value. Give it one, or leave it out."
         elif kind in ("model_type", "dict_type"):
             yield f"{key} is a group of settings, not a single value. Write its settings below it."
         else:
-            message = mistake["msg"].removeprefix("Value error, ")
+            message = detail["msg"].removeprefix("Value error, ")
             hint = " Put the value in quotes." if kind == "string_type" else ""
             yield f"{key}: {message[:1].lower() + message[1:]}.{hint}" if key else f"{message}."

@@ -51,7 +51,7 @@ class StageHarness:
     the time for all parts. `known_trade_no` is an old number that ECTicket knows and every merchant's settings name;
     without it the merchants are new, and a doubt about their first order waits for another number.
 
-    Raises PluginRefused, SettingsError.
+    Raises PluginRejected, SettingsError.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class StageHarness:
     def use(self, **plugins: object) -> None:
         """Start a new process with these plugins; it remembers nothing of the old one.
 
-        Raises PluginRefused, SettingsError.
+        Raises PluginRejected, SettingsError.
         """
         number_history = NumberHistory(self.reader.tail, self.merchants)
         self.confirm = ConfirmStage(

@@ -52,7 +52,7 @@ class MemoryStream:
     calls go there; without one, to `ecticket`, which can inject faults. The reason of a parked order is printed, and
     pytest shows it if the test fails.
 
-    Raises PluginRefused, SettingsError, and ValueError for a merchant that the sandbox does not know.
+    Raises PluginRejected, SettingsError, and ValueError for a merchant that the sandbox does not know.
     """
 
     def __init__(

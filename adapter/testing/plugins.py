@@ -27,7 +27,7 @@ class OnlyObjects(PluginSelection):
 def manager_of(plugins: Mapping[str, object], settings: Sections | None = None) -> PluginManager:
     """A manager of these plugins, by name, and of the built-in ones, configured with these settings.
 
-    Raises PluginRefused with one message for each plugin that the adapter would reject, and SettingsError if only
+    Raises PluginRejected with one message for each plugin that the adapter would reject, and SettingsError if only
     settings are wrong.
     """
     found = PluginManager(OnlyObjects(objects=plugins, settings=settings or {}), built_in=built_in_sources())

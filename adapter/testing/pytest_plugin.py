@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PluginManagerFactory(Protocol):
     """Makes a plugin manager of plugin objects, with optional names, and their settings by name.
 
-    Raises PluginRefused and SettingsError for what the adapter would reject.
+    Raises PluginRejected and SettingsError for what the adapter would reject.
     """
 
     def __call__(self, *plugins: object, settings: Sections | None = None, **named: object) -> PluginManager: ...

@@ -175,7 +175,7 @@ def test_the_same_object_twice_is_refused() -> None:
 
     plugin = Sound()
 
-    assert "the same object is there already as 'first'" in rejection(first=plugin, second=plugin)
+    assert "the same object is already loaded as 'first'" in rejection(first=plugin, second=plugin)
 
 
 def test_hook_of_a_later_version_may_be_marked_optional() -> None:

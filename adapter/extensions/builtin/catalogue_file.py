@@ -78,8 +78,8 @@ class _CatalogueReader:
             problem = f"submit.catalogue: {self._path} is not UTF-8 text. Save it as UTF-8."
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
-            place = f", line {mark.line + 1}" if mark else ""
-            problem = f"submit.catalogue: {self._path}{place}: this is not YAML: {getattr(error, 'problem', error)}."
+            location = f", line {mark.line + 1}" if mark else ""
+            problem = f"submit.catalogue: {self._path}{location}: this is not YAML: {getattr(error, 'problem', error)}."
         self.problems.append(problem)
         return None
 
