@@ -59,7 +59,7 @@ def _split(name: str, message: str) -> tuple[str, str]:
     text = message.removeprefix(f"Plugin '{name}': ")
     end = re.search(r"\.(?= [A-Z])", text)
     if end is None:
-        return _capital(text), "Mend it."
+        return _capital(text), "Fix it."
     return _capital(text[: end.end()]), text[end.end() + 1 :]
 
 

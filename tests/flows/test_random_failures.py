@@ -47,7 +47,7 @@ class RandomOrder:
         ecticket.faults = [chance.choice(FAULTS) for _ in range(chance.randint(0, 6))]
 
     async def live(self) -> None:
-        """Until nothing of the order is carried on any more."""
+        """Run until nothing of the order is deferred any more."""
         chance = random.Random(-self.seed - 1)
         record = self.harness.order(*chance.sample(THREE_PARTS, self.parts))
         fenced: datetime | None = None

@@ -354,7 +354,7 @@ async def test_after_a_crash_tickets_under_another_plan_keep_todays_from_being_b
 async def test_after_a_crash_all_other_numbers_are_asked_about_twice_once_the_waiting_time_is_over(
     harness: Harness,
 ) -> None:
-    """Not before, and not when the order is carried on; then it is sent."""
+    """Not before, and not when the order is deferred; then it is sent."""
     record = harness.order()
 
     first = await harness.work(record, possibly_sent_since=NOON, fingerprint_changed=True)

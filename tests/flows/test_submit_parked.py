@@ -68,7 +68,7 @@ async def test_a_poison_record_is_a_dead_letter(
 
 
 async def test_the_next_order_is_unharmed(harness: Harness) -> None:
-    """A dead letter is nobody else's business."""
+    """A dead letter affects no other order."""
     await harness.work(harness.record(b"\x00"))
 
     assert (await harness.work(harness.order())).types == ["submitted"]

@@ -1,6 +1,6 @@
 """Two orders bring one trade number: ECTicket issues for one of them, and says "known" to both.
 
-The other is `unresolved`, its dead letter names both orders, and it is never published with items that nobody bought.
+The other is `unresolved`, its dead letter names both orders, and it is never published with items that it did not buy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever comes in, the next order is unharmed: every broken record is a dead letter that says what to do."""
+"""A broken record never harms the next order: each one becomes a dead letter that says what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN: Headers = (("x-shop", b"first"), ("x-shop", b"second"), ("content-type", b"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bad:
-    """A record that cannot become tickets, and the words for it."""
+    """A record that cannot become tickets, and the expected dead letter."""
 
     reason: str
     stage: str
@@ -112,7 +112,7 @@ def _origin(dead_letter: ConsumerRecord) -> str:
 
 
 def _differences(cluster: Cluster, bad: Bad, ref: str, dead_letter: ConsumerRecord) -> list[str]:
-    """What is not as the contract, section 2.3, says; no mistakes is what is wanted."""
+    """The violations of the contract, section 2.3."""
     names = Counter(name for name, _ in dead_letter.headers if name.startswith(("ecticket-", "kafka_dlt-")))
     headers = {name: value for name, value in dead_letter.headers if names[name]}
     text = {name: value.decode() for name, value in headers.items() if name.startswith("ecticket-")}
@@ -128,7 +128,7 @@ def _differences(cluster: Cluster, bad: Bad, ref: str, dead_letter: ConsumerReco
         "failed at some time": _is_time(text["ecticket-failed-at"]) and _is_time(text["ecticket-timestamp"]),
         "attempts and replays are numbers": text["ecticket-attempts"].isdigit() and text["ecticket-replays"].isdigit(),
         "no plugin is named": "ecticket-plugin" not in text,
-        "somebody knew that tickets may exist": ("ecticket-possibly-sent-at" in text)
+        "tickets may exist only if a header said so": ("ecticket-possibly-sent-at" in text)
         == any(name == "ecticket-possibly-sent-at" for name, _ in bad.headers),
         "Spring's topic": headers["kafka_dlt-original-topic"] == topic.encode(),
         "Spring's partition": headers["kafka_dlt-original-partition"] == struct.pack(">i", int(partition)),

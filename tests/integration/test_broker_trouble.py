@@ -37,7 +37,7 @@ async def own_kafka(local_kafka_ready: None) -> AsyncIterator[LocalKafka]:
 
 
 def _forgetful(cluster: Cluster, *, slow: float = 0.0) -> None:
-    """An ECTicket that issues again whatever it is sent again."""
+    """An ECTicket that issues again for a repeated number."""
     faults = [FaultRule(behaviour=AcceptRepeats())]
     if slow:
         faults.append(FaultRule(behaviour=Slow(seconds=slow), endpoint=Endpoint.ISSUE))
@@ -57,7 +57,7 @@ async def _until_not_ready(worker: Worker) -> list[str]:
 
 
 async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kafka: LocalKafka, tmp_path: Path) -> None:
-    """Killed with calls on the wire: alive, not ready, said; all by itself ready again, each event told once."""
+    """Killed with calls on the wire: alive, not ready, and logged; ready again by itself, each event published once."""
     connection = KafkaConnection(bootstrap_servers=own_kafka.bootstrap_servers)
     async with open_cluster(
         connection, tmp_path, kafka__session_timeout_seconds="2", kafka__transaction_timeout_seconds="3"
@@ -99,7 +99,9 @@ async def test_orders_wait_for_a_broker_that_is_away_and_are_issued_once(own_kaf
 
 
 async def _mirror_the_group(cluster: Cluster) -> None:
-    """Commit for the submit group what a mirrored cluster's group had: an early offset, and a note of over there."""
+    """Commit for the submit group what a mirrored cluster's group had: an early offset, and metadata of that
+    cluster.
+    """
     group = f"{cluster.settings['kafka.group_prefix']}.submit"
     note = encode(
         CommitMetadata(
@@ -117,7 +119,7 @@ async def _mirror_the_group(cluster: Cluster) -> None:
 
 
 async def test_offsets_of_another_cluster_issue_nothing_twice(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """Orders that this group had not settled, as it seems: ECTicket is asked for each before anything is sent."""
+    """Orders that this group had not settled, as it seems: each is queried before anything is sent."""
     async with open_cluster(kafka, tmp_path) as cluster:
         _forgetful(cluster)
         worker = await cluster.start()

@@ -1,4 +1,4 @@
-"""ECTicket's notifications reach a running adapter: none is lost, whatever is restarted, and nothing forged is told."""
+"""ECTicket's notifications reach a running adapter: none is lost in restarts, and no forged one is published."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Ecpay:
         await self._client.aclose()
 
     async def notify(self, number: str, *, forged: bool = False) -> bool:
-        """Send one notification once; whether it was taken."""
+        """Send one notification once; whether it was accepted."""
         try:
             answer = await self._client.post(self.url, content=_sealed(number, forged=forged))
         except httpx.TransportError:
@@ -59,7 +59,7 @@ class Ecpay:
         return True
 
     async def insist(self, number: str) -> None:
-        """Send one until it is taken."""
+        """Send one until it is accepted."""
         while not await self.notify(number):  # noqa: ASYNC110  # this is the sending again itself
             await asyncio.sleep(0.5)
 
@@ -76,7 +76,7 @@ def _sealed(number: str, *, forged: bool) -> bytes:
 
 @asynccontextmanager
 async def _ecpay(cluster: Cluster, *, ready: bool = True) -> AsyncIterator[Ecpay]:
-    """A worker that receives, and who notifies it."""
+    """A worker that receives notifications, and their sender."""
     (port,) = free_ports(1)
     worker = await cluster.start(ready=ready, callbacks__port=str(port))
     await until(lambda: "listening for notifications" in worker.log.read_text(), seconds=60)
@@ -98,7 +98,7 @@ async def _events(cluster: Cluster) -> list[tuple[str, str]]:
 async def test_what_was_answered_is_published_even_when_the_process_dies_with_the_answer(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """kill -9 right behind the answers; forged ones among them are refused and told by nobody."""
+    """kill -9 right behind the answers; forged ones among them are refused and not published."""
     async with open_cluster(kafka, tmp_path) as cluster, _ecpay(cluster) as ecpay:
         tries = [ecpay.notify(f"N{number}", forged=number % 5 == 0) for number in range(150)]
         await asyncio.gather(*tries)
@@ -114,7 +114,7 @@ async def test_what_was_answered_is_published_even_when_the_process_dies_with_th
 
 
 async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """Exit code 0 in the middle of notifications; those that found nobody come again to the next process."""
+    """Exit code 0 in the middle of notifications; those without an answer are sent again to the next process."""
     async with open_cluster(kafka, tmp_path) as cluster, _ecpay(cluster) as ecpay:
         coming = [asyncio.create_task(ecpay.insist(f"N{number}")) for number in range(400)]
         await until(lambda: len(ecpay.accepted) > 50, seconds=30)
@@ -132,9 +132,9 @@ async def test_sigterm_answers_what_is_here_and_loses_nothing(kafka: KafkaConnec
 
 
 async def test_a_broker_that_is_restarted_loses_no_notification(local_kafka_ready: None, tmp_path: Path) -> None:
-    """Away at the start and again in the middle, with notifications all along, and forged ones among them.
+    """Unavailable at the start and again in the middle, with notifications all along, and forged ones among them.
 
-    While it is away each is answered with an error, and so comes again; every one is told, under one id.
+    While it is unavailable each is answered with an error, and so sent again; every one is published, under one id.
     """
     broker = LocalKafka(tmp_path / "kafka")
     await asyncio.to_thread(broker.start)
@@ -165,7 +165,9 @@ async def test_a_broker_that_is_restarted_loses_no_notification(local_kafka_read
 
 
 async def _send_all_along(ecpay: Ecpay, *, count: int = 400, per_second: float = 25) -> set[str]:
-    """Every notification until it is taken, and a forged one beside every tenth, once; the numbers of the good ones."""
+    """Every notification until it is accepted, and a forged one beside every tenth, once; the numbers of the good
+    ones.
+    """
     coming: list[asyncio.Task[object]] = []
     for number in range(count):
         coming.append(asyncio.create_task(ecpay.insist(f"G{number}")))

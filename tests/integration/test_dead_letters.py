@@ -1,4 +1,4 @@
-"""Dead letters come back to life on a real broker: mended, replayed, resolved, reissued; nothing is bought twice."""
+"""Dead letters on a real broker: corrected, replayed, resolved, reissued; nothing is bought twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def map_item(order, line):
 
 
 async def _until_published(cluster: Cluster, refs: list[str], types: dict[str, int], *, seconds: float = 60) -> None:
-    """Wait until this was told of each of these orders, and then until nothing more comes."""
+    """Wait until this was published about each of these orders, and then until no more comes."""
     result = await cluster.reader.until(
         lambda: all(cluster.event_log.types(ref) >= Counter(types) for ref in refs), seconds=seconds
     )
@@ -40,7 +40,7 @@ def _number(order: PaidOrder, reissue: int = 0) -> str:
 
 
 async def _killed_in_the_middle(worker: Worker, after: int) -> int:
-    """Replay slowly, and kill -9 after so many letters; how many lines it had printed."""
+    """Replay slowly, and kill -9 after so many dead letters; returns the number of printed lines."""
     process = await begin(worker, "dead-letters", "replay", "--reason", "unmapped-item", "--per-second", "4", "--json")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -55,7 +55,7 @@ async def _killed_in_the_middle(worker: Worker, after: int) -> int:
 async def test_orders_parked_by_a_broken_mapping_are_issued_once_after_a_fix_and_a_replay(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """One was issued by hand meanwhile; the replay is killed -9 in the middle and run again: each letter once."""
+    """One was issued by hand meanwhile; the replay is killed -9 in the middle and run again: each dead letter once."""
     order_source = OrderSource(seed=31)
     orders = [order_source.order(issue_type="electronic", lines=[line("tea for two", 2)]) for _ in range(12)]
     plugin = tmp_path / "fixed.py"
@@ -80,7 +80,9 @@ async def test_orders_parked_by_a_broken_mapping_are_issued_once_after_a_fix_and
         assert (rest.code, third.code, third.out) == (0, 0, "")
         assert sorted(_replayed(cluster)) == sorted(order.order_id.encode() for order in orders)
         assert 1 <= len(rest.lines) <= len(orders) - 4
-        assert len(orders) - printed - len(rest.lines) in (0, 1), "a letter was taken whose line the kill has swallowed"
+        assert len(orders) - printed - len(rest.lines) in (0, 1), (
+            "a dead letter was replayed whose line was lost by the kill"
+        )
 
         await cluster.restart(fixed)
         await _until_published(cluster, refs, {"parked": 1, "submitted": 1, "issued": 1})
@@ -94,11 +96,13 @@ async def test_orders_parked_by_a_broken_mapping_are_issued_once_after_a_fix_and
         assert {event.number for event in cluster.event_log.of(refs[3])} - {None} == {_number(orders[3])}
         listed = json.loads((await run(fixed, "dead-letters", "list", "--json")).out)
         assert (listed["letters"], listed["by_reason"]) == ([], {})
-        print(f"\n{printed} letters were told before the kill, {len(rest.lines)} after it, {len(orders)} in all")
+        print(
+            f"\n{printed} dead letters were printed before the kill, {len(rest.lines)} after it, {len(orders)} in all"
+        )
 
 
 def _replayed(cluster: Cluster) -> list[bytes]:
-    """The keys of the orders on the deferred topic, as nobody has taken them up yet."""
+    """The keys of the orders on the deferred topic, before they are resumed."""
     return [record.key for record in cluster.event_log.by_topic[cluster.topic("orders_deferred")]]
 
 
@@ -133,7 +137,7 @@ async def test_what_failed_is_reissued_once_however_often_that_is_asked_for(
 
 
 async def test_an_unresolved_order_is_resolved_by_a_person(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """As issued against ECTicket's word, as failed with it; what failed so is reissued. A second time says so."""
+    """As issued against ECTicket's answer, as failed with it; what failed so is reissued. A second time says so."""
     order_source = OrderSource(seed=33)
     hours = str(8 / 3600)
     async with open_cluster(
@@ -180,7 +184,7 @@ async def test_an_unresolved_order_is_resolved_by_a_person(kafka: KafkaConnectio
 
 
 async def _until_resolved(worker: Worker, trade_no: str) -> None:
-    """What was sent a moment ago may still come: until that is over, the command refuses."""
+    """What was sent a moment ago may still take effect: until then the command refuses."""
     async with asyncio.timeout(30 * SLOW_MACHINE):
         while True:
             result = await run(worker, "resolve", trade_no, "--as", "failed", "--why", "ECPay: never arrived")

@@ -1,4 +1,4 @@
-"""Forged headers on a real broker: they issue nothing, hold nothing up, and a copied dead letter goes on."""
+"""Forged headers on a real broker: they issue nothing, delay nothing, and a copied dead letter continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from integration.cluster import open_cluster
 from integration.order_source import OrderSource
 
 FLOOD = 1_500
-"""More than the waiting room holds: 16 times `submit.concurrency`, which is 64 here."""
+"""More than the delay queue holds: 16 times `submit.concurrency`, which is 64 here."""
 
 
 async def test_forged_headers_issue_nothing_and_hold_nothing_up(kafka: KafkaConnection, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plugins at their worst, all at once, in one adapter: every order is accounted for, and mending brings it back."""
+"""Plugins at their worst, all at once, in one adapter: every order is accounted for, and a fixed plugin issues it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOGGED = {
     "breaks": "ZeroDivisionError",
     "needs_settings": "days",
 }
-"""What the sentence about each must name."""
+"""What the message about each must name."""
 
 _HOOK = """
 import copy, time
@@ -121,7 +121,7 @@ async def test_plugins_that_must_not_start_stop_the_start_with_a_sentence_each(
 async def test_every_order_is_accounted_for_among_hostile_plugins_and_a_fix_brings_them_back(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """What a plugin broke is on the dead letters, with plugin and hook; others are issued; replayed, all are."""
+    """A failed order is on the dead letters, with plugin and hook; others are issued; replayed, all are."""
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     for name, does in HOSTILE.items():
@@ -178,7 +178,7 @@ async def test_every_order_is_accounted_for_among_hostile_plugins_and_a_fix_brin
         assert all(cluster.event_log.types(ref) == {"parked": 1, "submitted": 1, "issued": 1} for ref in broken)
         assert _issued(cluster) == Counter(
             event.number for event in cluster.event_log.events if event.type == "submitted"
-        ), "ECTicket has what was told, and once"
+        ), "ECTicket has what was published, and once"
         assert await worker.dismiss() == 0
 
 

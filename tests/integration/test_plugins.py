@@ -1,4 +1,4 @@
-"""A merchant's own code has its say in a running adapter, and when it breaks, one order feels it."""
+"""A merchant's own code in a running adapter; when it fails, one order is affected."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SECOND_MAPPING = FIRST_MAPPING.replace("price=3200", "price=2800")
 async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Orders in the shop's own words become tickets; what a plugin says of a customer in its error is not repeated."""
+    """Orders in the shop's own format become tickets; customer data in a plugin's error is not repeated."""
     plugin = tmp_path / "our_shop.py"
     plugin.write_text(PLUGIN)
     order_source = OrderSource(seed=23)
@@ -117,7 +117,7 @@ async def test_hooks_parse_skip_and_map_and_a_broken_one_parks_its_order_only(
 async def test_a_mapping_that_changed_after_a_crash_parks_what_it_can_no_longer_know(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """One part is at ECTicket under the old mapping: it is told; the other is parked, and not bought anew."""
+    """One part is at ECTicket under the old mapping: it is published; the other is parked, and not bought again."""
     plugin = tmp_path / "mapping.py"
     plugin.write_text(FIRST_MAPPING)
     order_source = OrderSource(seed=29)

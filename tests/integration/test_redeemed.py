@@ -1,4 +1,4 @@
-"""From a guest at the gate to an event: tickets are redeemed and refunded, and a reader of Kafka hears of it.
+"""From a guest at the gate to an event: tickets are redeemed and refunded, and a reader of Kafka gets the events.
 
 The sandbox notifies as ECPay documents it, twice, with a wrong checksum and late; the adapter's own receiver answers.
 """
@@ -26,7 +26,7 @@ REDEEMED, REFUNDED = 2, 3
 async def test_every_redeemed_and_refunded_ticket_is_published_once_and_nothing_forged_is(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Under its issuance's key; what comes twice has one id, what was tampered with is told when it comes true."""
+    """Under its issuance's key; what comes twice has one id, a tampered one is published when it comes unchanged."""
     (port,) = free_ports(1)
     sandbox = replace(SANDBOX, notify_again_seconds=0.5)
     url = f"http://127.0.0.1:{port}"

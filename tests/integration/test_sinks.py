@@ -1,4 +1,4 @@
-"""Sinks of a running adapter: each event to each of them, whatever the others do, and orders never wait for any."""
+"""Sinks of a running adapter: each event to each of them, whatever the others do; orders never wait for a sink."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Writes:
         await asyncio.sleep(0)
         key = event.source.rpartition("/")[2] + "/" + (event.subject or "")
         line = "\\t".join((event.id, event.type, key, event.extensions.get("orderref", ""))) + "\\n"
-        with (FOLDER / self.name).open("a") as told:
-            told.write(line)
+        with (FOLDER / self.name).open("a") as delivered:
+            delivered.write(line)
 
 class Raises(Writes):
     async def deliver(self, event):
@@ -73,7 +73,7 @@ def sinks_at(folder: Path, *names: str) -> str:
 
 
 def delivered_to(folder: Path, sink: str) -> list[list[str]]:
-    """What a sink was told, in order: id, type, key and order record."""
+    """The events that a sink got, in order: id, type, key and order record."""
     file = folder / sink
     return [line.split("\t") for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -91,14 +91,14 @@ async def until_listening(worker: Worker, *sinks: str) -> None:
 
 
 async def behind(worker: Worker, sink: str) -> float:
-    """How far a sink is behind, as its metric says."""
+    """The lag of a sink, from its metric."""
     lines = (await worker.get("/metrics")).text.splitlines()
     (found,) = (line for line in lines if line.startswith(f'ecticket_consumer_lag{{stage="sink.{sink}"}}'))
     return float(found.rpartition(" ")[2])
 
 
 async def until_behind(worker: Worker, sink: str, events: int) -> None:
-    """Wait until the metric, which is read off now and then, says that a sink is so far behind."""
+    """Wait until the metric, which is sampled, shows this lag of a sink."""
     async with asyncio.timeout(120):
         while await behind(worker, sink) < events:  # noqa: ASYNC110  # another process offers no event
             await asyncio.sleep(0.2)
@@ -111,7 +111,7 @@ def published(cluster: Cluster) -> list[str]:
 
 
 def out_of_order(delivered: Sequence[Sequence[str]], cluster: Cluster) -> list[str]:
-    """The keys whose events were first told in another order than that of their topic."""
+    """The keys whose events were first delivered in another order than that of their topic."""
     topic: defaultdict[str, list[str]] = defaultdict(list)
     for record in cluster.event_log.by_topic[cluster.topic("issuances")]:
         topic[record.key.decode()].append(dict(record.headers)["ce_id"].decode())
@@ -150,7 +150,7 @@ async def test_a_sink_hears_everything_while_all_others_are_broken_and_no_order_
 
 
 async def test_no_event_is_lost_when_the_adapter_dies_in_the_middle(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """kill -9 while events are being delivered: each is told at least once, in the order of its key."""
+    """kill -9 while events are being delivered: each is delivered at least once, in the order of its key."""
     plugin = sinks_at(tmp_path, "writes")
     async with open_cluster(kafka, tmp_path, plugins__paths=plugin) as cluster:
         worker = await cluster.start()
@@ -174,7 +174,7 @@ async def test_no_event_is_lost_when_the_adapter_dies_in_the_middle(kafka: Kafka
 async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when_it_is_mended(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Nobody is told `parked`; the replay tells that sink alone, and every event once."""
+    """No `parked` event is published; the replay delivers to that sink alone, and every event once."""
     plugin = sinks_at(tmp_path, "writes", "raises")
     async with open_cluster(kafka, tmp_path, plugins__paths=plugin) as cluster:
         worker = await cluster.start(deliver__give_up_after_hours="0.0005", deliver__first_retry_seconds="0.2")
@@ -204,7 +204,7 @@ async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when
 
 
 async def test_a_new_sink_begins_with_the_next_event(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """What was told before it was there is not for it; one that was there before goes on where it was.
+    """Events published before it existed are not for it; an older sink continues where it was.
 
     Sinks may be in processes of their own, which are ready when they have their partitions.
     """

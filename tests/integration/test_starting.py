@@ -57,7 +57,7 @@ async def test_missing_topics_are_named_with_the_command_that_makes_them(
 async def test_an_absent_broker_is_waited_for_at_the_start_and_in_the_middle(
     local_kafka_ready: None, tmp_path: Path
 ) -> None:
-    """It waits and says so, is alive and not ready, goes on by itself; nothing is lost and nothing comes twice."""
+    """It waits and logs that, is alive and not ready, and continues by itself; nothing is lost or published twice."""
     broker = LocalKafka(tmp_path / "kafka")
     await asyncio.to_thread(broker.start)
     try:

@@ -27,7 +27,7 @@ def _slow_and_forgetful(cluster: Cluster, seconds: float) -> None:
 async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_on(
     kafka: KafkaConnection, tmp_path: Path, grace: float, answer_after: float
 ) -> None:
-    """Exit code 0 within the grace. Calls that end in time leave no doubt behind; the others are asked about."""
+    """Exit code 0 within the grace. Calls that end in time leave no doubt behind; the others are queried."""
     async with open_cluster(kafka, tmp_path, shutdown__grace_seconds=str(grace)) as cluster:
         _slow_and_forgetful(cluster, answer_after)
         worker = await cluster.start()
@@ -56,7 +56,7 @@ async def test_sigterm_in_the_middle_of_work_ends_well_and_another_process_goes_
 
 
 async def test_a_zombie_issues_nothing_twice(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """SIGSTOP for longer than the session, twice, with calls on the wire; then it wakes up among its successor's."""
+    """SIGSTOP for longer than the session, twice, with calls on the wire; then it wakes up beside its successor."""
     async with open_cluster(kafka, tmp_path) as cluster:
         session = float(cluster.settings["kafka.session_timeout_seconds"])
         _slow_and_forgetful(cluster, 0.8)

@@ -15,7 +15,7 @@ from integration.order_source import OrderSource
 async def test_a_thousand_orders_are_issued_and_published_once_even_when_repeated(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """0 lost, 0 issued twice, each event once; the same orders again issue nothing and tell the same facts."""
+    """0 lost, 0 issued twice, each event once; the same orders again issue nothing and publish the same facts."""
     orders = OrderSource(seed=1).orders(1000)
     expected = sum(order.parts or 0 for order in orders)
     async with open_cluster(

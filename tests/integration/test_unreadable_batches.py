@@ -1,4 +1,4 @@
-"""A batch that cannot be read costs its partition time, and nobody else anything; a bomb costs itself."""
+"""An unreadable batch delays its partition and no other; a compression bomb affects only itself."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_an_order_with_an_odd_timestamp_and_header_is_an_order(kafka: Kafk
 
 
 async def test_bombs_are_parked_by_their_coordinates(kafka: KafkaConnection, tmp_path: Path) -> None:
-    """Each codec: memory stays bounded, nobody has to act, and the orders beside and behind are issued."""
+    """Each codec: memory stays bounded, no person has to act, and the orders before and after it are issued."""
     order_source = OrderSource(seed=42)
     async with open_cluster(kafka, tmp_path) as cluster:
         worker = await cluster.start()

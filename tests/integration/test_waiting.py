@@ -1,4 +1,4 @@
-"""What cannot be settled now: deferred, delayed, given up, refused for one or for all; and nobody else is held up."""
+"""What cannot be settled now: deferred, delayed, given up, refused for one or for all; other orders are not held up."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_lock_out_of_one_merchant_and_a_refusal_of_all_end_by_themselves
 async def test_an_order_that_could_never_be_sent_is_given_up_and_not_called_failed(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
-    """Nobody listens at ECTicket's address: deferred, and at last on the dead letters as never sent."""
+    """ECTicket's port is closed: deferred, and finally on the dead letters as never sent."""
     async with open_cluster(kafka, tmp_path, submit__give_up_after_hours=str(5 / 3600)) as cluster:
         await cluster.start(provider__base_url="http://127.0.0.1:9")
         refs = await cluster.feed(OrderSource(seed=19).orders(10))

@@ -47,7 +47,7 @@ def test_an_order_of_which_nothing_remains_is_skipped(policy: SkipPolicy, orders
 
 
 def test_a_gift_is_a_ticket_though_it_is_free(policy: SkipPolicy, orders: Orders) -> None:
-    """Vouchers that are given away have no price."""
+    """Free vouchers have no price."""
     gift = Line(sku="GFT00001", quantity=1, unit_price=0, voucher=Voucher.GIFT)
 
     assert policy.accept_order(orders.gifts(gift)) is None
