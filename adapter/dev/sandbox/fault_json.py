@@ -8,11 +8,13 @@ with what is allowed. In the names of faults and endpoints `-` and `_` are the s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from difflib import get_close_matches
-from typing import Final
+from functools import cache
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from adapter.dev.sandbox.fault_types import KINDS, TARGETS, Behaviour, FaultTarget, kind_of
 from adapter.dev.sandbox.faults import FaultRule, Faults
@@ -24,7 +26,7 @@ MAX_FAULTS: Final = 100
 MAX_ARRIVALS: Final = 10_000
 MAX_SECONDS: Final = 86_400
 
-_HALF_A_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+_STRICT: Final = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 TARGET_NAMES: Final[Mapping[str, FaultTarget]] = {
     **{endpoint.name.lower(): endpoint for endpoint in Endpoint},
@@ -32,70 +34,84 @@ TARGET_NAMES: Final[Mapping[str, FaultTarget]] = {
 }
 """What the matcher `endpoint` may say; a notification is a call of ECTicket's own."""
 
-Check = tuple[Callable[[object], bool], str]
+_Field = tuple[Any, Any]
+"""The type of a field and its pydantic `Field`, whose description completes the sentence "... must be"."""
 
 
-def _whole(low: int, high: int) -> Check:
-    def fits(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-    return fits, f"a whole number from {low} to {high}"
+def _whole(low: int, high: int) -> _Field:
+    return int, Field(default=None, ge=low, le=high, description=f"a whole number from {low} to {high}")
 
 
-def _number(low: float, high: float) -> Check:
-    def fits(value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-    return fits, f"a number from {low} to {high}"
+def _number(low: float, high: float) -> _Field:
+    return int | float, Field(default=None, ge=low, le=high, description=f"a number from {low} to {high}")
 
 
-def _text(longest: int) -> Check:
-    def fits(value: object) -> bool:
-        return isinstance(value, str) and len(value) <= longest and not _HALF_A_CHARACTER.search(value)
-
-    return fits, f"a text of at most {longest} characters"
+def _text(longest: int) -> _Field:
+    return str, Field(default=None, max_length=longest, description=f"a text of at most {longest} characters")
 
 
-def _not_one(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value != 1
+def _flag() -> _Field:
+    return bool, Field(default=None, description="true or false")
 
 
-def _ordinals(value: object) -> bool:
-    positive = _whole(1, 2**31)[0]
-    return isinstance(value, list) and 0 < len(value) <= MAX_ARRIVALS and all(positive(each) for each in value)
+def _refusing() -> _Field:
+    return Annotated[int, AfterValidator(_not_one)], Field(default=None, description="a whole number other than 1")
 
 
-_FLAG: Final[Check] = (lambda value: isinstance(value, bool), "true or false")
-_REFUSING: Final[Check] = (_not_one, "a whole number other than 1")
+def _not_one(value: int) -> int:
+    if value == 1:
+        raise ValueError("1 means success")
+    return value
 
-OPTIONS: Final[Mapping[str, Check]] = {
+
+def _target(value: object) -> object:
+    return TARGET_NAMES.get(_spelt(value), value) if isinstance(value, str) else value
+
+
+OPTIONS: Final[Mapping[str, _Field]] = {
     "seconds": _number(0, MAX_SECONDS),
     "every_seconds": _number(0, MAX_SECONDS),
-    "reset": _FLAG,
+    "reset": _flag(),
     "status": _whole(300, 599),
-    "after_effect": _FLAG,
+    "after_effect": _flag(),
     "retry_after_seconds": _whole(0, MAX_SECONDS),
-    "retry_after": _FLAG,
+    "retry_after": _flag(),
     "body": _text(65_536),
     "size": _whole(0, 65_536),
-    "rtn_code": _REFUSING,
-    "trans_code": _REFUSING,
+    "rtn_code": _refusing(),
+    "trans_code": _refusing(),
     "message": _text(200),
     "remark": _text(200),
     "copies": _whole(2, 10),
 }
-MATCHERS: Final[Mapping[str, Check]] = {
+MATCHERS: Final[Mapping[str, _Field]] = {
     "rate": _number(0, 1),
     "count": _whole(1, 2**31),
-    "arrivals": (_ordinals, f"a list of 1 to {MAX_ARRIVALS} whole numbers, counted from 1"),
+    "arrivals": (
+        list[Annotated[int, Field(ge=1, le=2**31)]],
+        Field(
+            default=None,
+            min_length=1,
+            max_length=MAX_ARRIVALS,
+            description=f"a list of 1 to {MAX_ARRIVALS} whole numbers, counted from 1",
+        ),
+    ),
     "endpoint": (
-        lambda value: isinstance(value, str) and _spelt(value) in TARGET_NAMES,
-        f"one of {', '.join(TARGET_NAMES)}",
+        Annotated[Endpoint | NotificationKind, BeforeValidator(_target)],
+        Field(default=None, description=f"one of {', '.join(TARGET_NAMES)}"),
     ),
     "merchant_id": _text(10),
     "trade_no": _text(25),
     "trade_no_prefix": _text(25),
 }
+
+
+@cache
+def _model(name: str) -> type[BaseModel]:
+    """The model of an entry of this fault: its name, the matchers, and the fault's own options."""
+    options = {each.name: OPTIONS[each.name] for each in fields(KINDS[name])}
+    definitions: dict[str, Any] = {"fault": (str, ...), **MATCHERS, **options}
+    return create_model(name, __config__=_STRICT, **definitions)
 
 
 def read_faults(document: object) -> tuple[tuple[FaultRule, ...], int | None]:
@@ -111,13 +127,17 @@ def read_faults(document: object) -> tuple[tuple[FaultRule, ...], int | None]:
     if len(entries) > MAX_FAULTS:
         problems.append(f"at most {MAX_FAULTS} faults, not {len(entries)}")
     seed = document.get("seed")
-    if seed is not None and not _whole(-(2**63), 2**63)[0](seed):
+    if seed is not None and not (type(seed) is int and abs(seed) <= 2**63):
         problems.append("seed must be a whole number")
+    rules: list[FaultRule] = []
     for index, entry in enumerate(entries[:MAX_FAULTS]):
-        problems.extend(f"faults[{index}]: {problem}" for problem in _problems(entry))
+        try:
+            rules.append(_rule(entry))
+        except SettingsError as error:
+            problems.extend(f"faults[{index}]: {problem}" for problem in error.problems)
     if problems:
         raise SettingsError(*problems)
-    return tuple(_fault(entry) for entry in entries if isinstance(entry, dict)), seed
+    return tuple(rules), seed
 
 
 def describe_faults(faults: Faults) -> dict[str, object]:
@@ -134,44 +154,40 @@ def _spelt(name: str) -> str:
     return name.replace("-", "_").lower()
 
 
-def _problems(entry: object) -> list[str]:
+def _rule(entry: object) -> FaultRule:
+    """The fault of one entry. Raises SettingsError with one sentence for every mistake."""
     if not isinstance(entry, dict):
-        return ["must be a JSON object"]
-    kind = KINDS.get(_spelt(str(entry.get("fault"))))
+        raise SettingsError("must be a JSON object")
+    name = str(entry.get("fault"))
+    kind = KINDS.get(_spelt(name))
     if kind is None:
-        return [_unknown("fault", str(entry.get("fault")), tuple(KINDS))]
-    allowed = {**MATCHERS, **{each.name: OPTIONS[each.name] for each in fields(kind)}}
-    problems = [_unknown("field", name, ("fault", *allowed)) for name in entry if name not in {"fault", *allowed}]
-    problems.extend(
-        f"{name} must be {allowed[name][1]}"
-        for name, value in entry.items()
-        if name in allowed and not allowed[name][0](value)
-    )
-    return problems or _target_problems(entry, kind)
+        raise SettingsError(_unknown("fault", name, tuple(KINDS)))
+    model = _model(_spelt(name))
+    try:
+        values = model.model_validate({**entry, "fault": name}).model_dump(exclude_unset=True, exclude={"fault"})
+    except ValidationError as error:
+        raise SettingsError(*dict.fromkeys(_sentence(each["loc"], model) for each in error.errors())) from None
+    options = {each.name: values.pop(each.name) for each in fields(kind) if each.name in values}
+    target = values.get("endpoint")
+    if target is not None and target not in TARGETS[kind]:
+        where = [each for each, index in TARGET_NAMES.items() if index in TARGETS[kind]]
+        raise SettingsError(f"{name} never happens at {entry['endpoint']}; allowed: {', '.join(where)}")
+    if "arrivals" in values:
+        values["arrivals"] = frozenset(values["arrivals"])
+    return FaultRule(behaviour=kind(**options), **values)
 
 
-def _target_problems(entry: Mapping[str, object], kind: type[Behaviour]) -> list[str]:
-    where = [name for name, index in TARGET_NAMES.items() if index in TARGETS[kind]]
-    if "endpoint" in entry and _spelt(str(entry["endpoint"])) not in where:
-        return [f"{entry['fault']} never happens at {entry['endpoint']}; allowed: {', '.join(where)}"]
-    return []
+def _sentence(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """What is wrong with a field: it is unknown, or its value is not as described."""
+    name = str(location[0])
+    field = model.model_fields.get(name)
+    return f"{name} must be {field.description}" if field else _unknown("field", name, tuple(model.model_fields))
 
 
 def _unknown(what: str, name: str, allowed: Sequence[str]) -> str:
     nearest = get_close_matches(_spelt(name), allowed, n=1)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
     return f"unknown {what} {name!r}; {hint}allowed: {', '.join(allowed)}"
-
-
-def _fault(entry: Mapping[str, object]) -> FaultRule:
-    kind = KINDS[_spelt(str(entry["fault"]))]
-    options = {each.name: entry[each.name] for each in fields(kind) if each.name in entry}
-    matchers = {name: entry[name] for name in MATCHERS if name in entry}
-    if "arrivals" in entry:
-        matchers["arrivals"] = frozenset(entry["arrivals"])  # type: ignore[call-overload] # checked: a list of int
-    if "endpoint" in entry:
-        matchers["endpoint"] = TARGET_NAMES[_spelt(str(entry["endpoint"]))]
-    return FaultRule(behaviour=kind(**options), **matchers)  # type: ignore[arg-type] # every value passed its field's check
 
 
 def _described(fault: FaultRule) -> dict[str, object]:
@@ -191,13 +207,16 @@ def _described(fault: FaultRule) -> dict[str, object]:
 
 def _allowed() -> dict[str, object]:
     return {
-        "matchers": {name: check[1] for name, check in MATCHERS.items()},
+        "matchers": {name: field.description for name, (_, field) in MATCHERS.items()},
         "faults": {name: _allowed_options(kind) for name, kind in KINDS.items()},
     }
 
 
 def _allowed_options(kind: type[Behaviour]) -> dict[str, object]:
     return {
-        each.name: {"is": OPTIONS[each.name][1], "default": None if each.default is MISSING else each.default}
+        each.name: {
+            "is": OPTIONS[each.name][1].description,
+            "default": None if each.default is MISSING else each.default,
+        }
         for each in fields(kind)
     }
