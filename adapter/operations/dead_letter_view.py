@@ -1,8 +1,7 @@
-"""A dead letter as people see it: its headers in words, whose order it is, and under which numbers.
+"""A dead letter as people see it: its headers as text, its order and its trade numbers.
 
-Read leniently, since a letter that cannot be shown helps nobody. What is done about a letter rests on the strict
-readers (`record_history`, `plan_codec`, `confirmation`) and never on this one. No customer data: value and plan are
-kept apart for whoever asks for them.
+Reads leniently, so that every dead letter can be shown. Decisions use the strict readers instead (`record_history`,
+`plan_codec`, `confirmation`). Holds no customer data: value and plan are not part of it.
 """
 
 from __future__ import annotations
@@ -29,28 +28,29 @@ _NUMBERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """What a dead letter says of itself, without its value and its plan; what it does not say is None.
-
-    `timestamp` is when it was put there. `origin` is the record that was parked, `order_record` that of its order
-    (another one for a confirmation). `trade_nos` are the numbers that are open in it. `sink` is the one it is for.
-    """
+    """The contents of a dead letter without its value and its plan; None for what it does not contain."""
 
     topic: str
     partition: int
     offset: int
     timestamp: datetime
+    """When it was parked."""
     key: str | None
     reason: str | None
     stage: str | None
     message: str | None
     plugin: str | None
     sink: str | None
+    """The sink that did not accept the event."""
     merchant_id: str | None
     order_id: str | None
     trade_nos: tuple[str, ...]
+    """The open trade numbers in it."""
     failed_at: str | None
     origin: str | None
+    """The record that was parked."""
     order_record: str | None
+    """The record of its order; another one than `origin` for a confirmation."""
     attempts: str | None
     replays: str | None
     possibly_sent_at: str | None
@@ -58,18 +58,18 @@ class DeadLetter:
 
     @property
     def name(self) -> str:
-        """Where the letter is: topic/partition/offset."""
+        """Its coordinates: topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @property
     def replay_count(self) -> int:
-        """How often it was replayed before; 0 where that cannot be read."""
+        """How often it was replayed before; 0 if that cannot be read."""
         text = self.replays or ""
         return int(text) if _COUNT.fullmatch(text) else 0
 
 
 def read_dead_letter(record: Record) -> DeadLetter:
-    """What a record on the dead letters says."""
+    """Read a record of the dead letters; never raises."""
     texts = dict(header_texts(record.headers))
     content, plan = _json(record.value), _json(texts.get(PLAN))
     sources = (plan, content, _inside(content, "data"), _inside(content, "issuance"))
@@ -99,12 +99,12 @@ def read_dead_letter(record: Record) -> DeadLetter:
 
 
 def header_texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:
-    """Headers as text; Spring's binary numbers as numbers, and what is no text in hexadecimal."""
+    """Headers as text; Spring's binary numbers as numbers, bytes that are not UTF-8 in hexadecimal."""
     return tuple((name, _header_text(name, value or b"")) for name, value in headers)
 
 
 def text_of(value: bytes) -> str:
-    """Bytes as UTF-8 text, or in hexadecimal where they are none."""
+    """Bytes as UTF-8 text, or in hexadecimal if they are not UTF-8."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

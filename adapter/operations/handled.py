@@ -1,9 +1,9 @@
-"""Which dead letters were dealt with, where the commits that said so are forgotten.
+"""Finds dead letters that are handled although the commits that recorded it are forgotten.
 
-Brokers forget a group's commits after a week without a new one, and letters lie there for a month. Replaying one that
-was dealt with long ago would be safe for an order that was issued, and is not for one that failed and was then reissued
-under another number: the old one is free, and would be bought too. So what was told since, and letters that came back,
-stand in for the commits: both are kept as long as the letters themselves.
+Brokers forget a group's commits after a week without a new one; dead letters stay for a month. A second replay would be
+safe for an order that was issued, but not for one that failed and was then reissued under another number: the old
+number is free, and would be bought too. Later events and later dead letters, which are kept equally long, replace the
+commits.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SETTLES_CONFIRMATION = frozenset({"issued", "failed"})
 
 
 def handled_dead_letters(dead_letters: Collection[DeadLetter], events: Iterable[PublishedEvent]) -> frozenset[str]:
-    """The names of those letters about which something was told later, or which came back later.
+    """The names of dead letters that a later event or a later dead letter shows to be handled.
 
-    A part's letter is dealt with by what is told of its own numbers; one that knows none, by whatever is told of its
-    order. `events` are what was told since the oldest of the letters.
+    A dead letter with trade numbers is handled by an event about one of them; one without, by any event about its
+    order. `events` are those since the oldest dead letter.
     """
     events_by_order: dict[str | None, list[PublishedEvent]] = {}
     for event in events:
@@ -39,9 +39,9 @@ def handled_dead_letters(dead_letters: Collection[DeadLetter], events: Iterable[
 
 
 def _replaced_by(dead_letter: DeadLetter, other: DeadLetter) -> bool:
-    """Whether the other, of the same record, is what became of this one when it was replayed.
+    """Whether the other dead letter of the same record results from a replay of this one.
 
-    Parts of one order can have letters of their own.
+    Parts of one order can have their own dead letters.
     """
     same = (
         not dead_letter.trade_nos or not other.trade_nos or not set(dead_letter.trade_nos).isdisjoint(other.trade_nos)
@@ -50,9 +50,9 @@ def _replaced_by(dead_letter: DeadLetter, other: DeadLetter) -> bool:
 
 
 def _settles(event: PublishedEvent, dead_letter: DeadLetter) -> bool:
-    """Whether this was told of what lies in the letter, after it was put there.
+    """Whether the event settles the dead letter's content, and is later than the dead letter.
 
-    What is told of an order says nothing of whether a sink has heard of it.
+    Events about an order do not show whether a sink has received them.
     """
     if dead_letter.stage == "deliver":
         return False

@@ -1,10 +1,9 @@
-"""Reissuing: what finally failed is bought anew, under the next derived number (contract, section 11).
+"""Plans the reissue of finally failed parts under their next derived numbers (contract, section 11).
 
-Begins with what was told, since nothing is left of an issuance once it was told as failed. A part is reissued only
-where the last word of every number it ever had is `failed`. The next number is derived as ever, so that running the
-command twice finds the same one, and the second order is asked about before it is sent.
+A part is reissued only if the last event of each of its numbers is `failed`. The next number is derived as always, so
+that a second run of the command finds the same one. The adapter queries it before it sends.
 
-Refuses to read topics and to ask plugins.
+Does not read topics and does not call plugins.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPart:
-    """A part whose every number failed: `trade_nos` are they, and `event` the last word about it."""
+    """A part all of whose trade numbers failed."""
 
     merchant_id: str
     order_id: str
@@ -38,7 +37,9 @@ class FailedPart:
     part: int
     parts: int
     trade_nos: tuple[str, ...]
+    """All numbers that it ever had."""
     event: PublishedEvent
+    """The last event about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +51,16 @@ class NotReissued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reissue:
-    """The parts under their new numbers, and the deferred record that carries them."""
+    """The parts under their new numbers, and the deferred record that contains them."""
 
     parts: tuple[Part, ...]
     producer_record: ProducerRecord
 
 
 def final_failures(events: Sequence[PublishedEvent], which: str) -> tuple[FailedPart, ...] | NotReissued:
-    """The parts of one order that finally failed; only the one under `which` where that is a trade number.
+    """The finally failed parts of one order; only one part if `which` is a trade number.
 
-    `events` is all that was told of the order; what was told of one number stands in the order in which it was told.
+    `events` are all events about the order; those about one number are in the order of publishing.
     """
     about = sorted((event for event in events if event.trade_no is not None), key=lambda event: event.at)
     parts = {event.data.get("part") for event in about if which in (event.trade_no, event.order_id)}
@@ -97,9 +98,9 @@ def next_part(part: Part, failed: FailedPart, *, prefix: str) -> Part:
 
 
 def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *, changed_items: bool) -> str | None:
-    """Why today's plan is not the one that failed; None where it is.
+    """Why today's plan differs from the one that failed; None if it does not.
 
-    `changed_items`: other items than those that failed are meant.
+    `changed_items` accepts other items than those that failed.
     """
     if (order_ref.merchant_id, order_ref.order_id) != (failed.merchant_id, failed.order_id):
         return (
@@ -108,8 +109,8 @@ def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *
         )
     if len(parts) != failed.parts:
         return (
-            f"The order has {len(parts)} parts under today's mapping, and had {failed.parts}: which of them failed "
-            "cannot be said. Undo the change of the mapping, or have the shop send a new order."
+            f"The order has {len(parts)} parts under today's mapping, and had {failed.parts}, so it "
+            "is unknown which of them failed. Undo the change of the mapping, or have the shop send a new order."
         )
     data = issuance_fields(order_ref, parts[failed.part - 1], ticket_trade_no=None)
     now: Mapping[str, object] = {**data, "items": [dict(item) for item in data["items"]]}
@@ -117,8 +118,8 @@ def difference(parts: Sequence[Part], failed: FailedPart, order_ref: OrderRef, *
     if not changed or (changed_items and "trade_no_kind" not in changed):
         return None
     return (
-        f"Part {failed.part} is another one under today's mapping than the one that failed ({', '.join(changed)}). "
-        "Undo the change of the mapping, or say --changed-items if that is what is to be issued now."
+        f"Part {failed.part} differs under today's mapping from the one that failed ({', '.join(changed)}). "
+        "Undo the change of the mapping, or add --changed-items to issue the items of today's mapping."
     )
 
 
@@ -134,9 +135,9 @@ def reissue(
     settled: int,
     signer: RecordSigner | None = None,
 ) -> Reissue:
-    """The deferred record that carries the failed parts on; `settled` of the order's other parts were told.
+    """Build the deferred record with the failed parts; `settled` other parts of the order are published.
 
-    The numbers count as possibly sent: somebody may have run the same command before.
+    The numbers count as possibly sent, because the same command may have run before.
     """
     renumbered_parts = tuple(next_part(parts[failed.part - 1], failed, prefix=prefix) for failed in found)
     plan = DeferredPlan(
@@ -167,7 +168,7 @@ def reissue(
 
 
 def origin_of(order_record: str | None) -> Origin | None:
-    """The coordinates in `topic/partition/offset`; None where there are none."""
+    """The coordinates in `topic/partition/offset`; None if the text is not of that form."""
     topic, _, rest = (order_record or "").partition("/")
     partition, _, offset = rest.partition("/")
     if not (topic and partition.isdigit() and offset.isdigit()):
@@ -182,21 +183,21 @@ def plan_contains(record: Record, trade_nos: Iterable[str]) -> bool:
 
 
 _NOTHING_FAILED = (
-    "Nothing that was told says that anything of {which} failed. What is unresolved is not failed: "
+    "No published event says that a part of {which} failed. An unresolved part is not failed: "
     "see ecticket-adapter dead-letters list."
 )
 _NOT_FAILED = {
     "issued": "Part {part} was issued under {trade_no}.",
-    "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
-    "delayed": "Part {part} was sent again and is under way under {trade_no}; its result will be told.",
+    "submitted": "Part {part} was sent again and is under way under {trade_no}; its result will be published.",
+    "delayed": "Part {part} was sent again and is under way under {trade_no}; its result will be published.",
 }
 
 
 def _last_event_names(of_part: Iterable[PublishedEvent], events: Iterable[PublishedEvent]) -> dict[str, str]:
-    """The last word about each of the part's numbers, which stand in the order of their first ones.
+    """The last event about each of the part's numbers, which are in the order of their first events.
 
-    By the order of publishing and not by the time: machines' clocks differ. A number that failed may be taken
-    in after that (the shop sent the order again), so `submitted` is a word like any other.
+    The order of publishing counts, not the time, because clocks of machines differ. `submitted` may follow `failed` for
+    one number, if the shop has sent the order again.
     """
     names = {event.trade_no: event.name for event in events}
     return {number: names[number] for number in dict.fromkeys(event.trade_no or "" for event in of_part)}

@@ -1,17 +1,16 @@
-"""Replaying a dead letter: the record that goes back to work, or the sentence that says why none does.
+"""Decides what becomes of a dead letter that is replayed: a record, a delivery to a sink, or nothing, with the reason.
 
-Contract, sections 5 and 11. A replay resets the clocks and forgets nothing that may have been sent: a replayed order
-counts as possibly sent, whoever may have issued it by hand meanwhile. Orders go to the deferred topic and never to the
-shop's, where others listen; a confirmation goes back to the confirmations, where its value says how far it came, so
-that nothing is told twice. What a sink did not take goes to that sink and to nobody else: it is delivered by whoever
-replays it, since every topic that a sink reads is read by others too.
+Contract, sections 5 and 11. A replay resets the clocks, but a replayed order always counts as possibly sent, because a
+person may have issued it by hand. Orders go to the deferred topic, never to the shop's topic, which other consumers
+read. A confirmation goes back to the confirmations; its value says how far it came, so no event is published twice. An
+event for a sink is delivered to that sink only, because other consumers read every topic that a sink reads.
 
-A plan is left behind where it certainly was never used and is itself what was wrong, so that a mended mapping counts.
+A plan that was certainly never used, and is itself the cause, is dropped, so that the order is mapped again.
 
-What is written is signed, so a letter without a valid signature goes back without what only a signature may say: the
-order is mapped again, and its value is not fetched from the coordinates that the letter names.
+Records are signed. A dead letter without a valid signature is replayed without what only a signature proves: the order
+is mapped again, and its value is not read from the coordinates in the dead letter.
 
-Refuses to know where letters are kept, which of them are meant, and who has replayed them before.
+Does not read topics and does not select dead letters.
 """
 
 from __future__ import annotations
@@ -52,15 +51,15 @@ MAPPED_AGAIN = frozenset(
         "plugin-error",
     }
 )
-"""Reasons that somebody mends in the settings, the mapping or the order: a plan made before that is of no use."""
+"""Reasons that are fixed in the settings, the mapping or the order, so that an earlier plan is useless."""
 _OMITTED_UNSIGNED = (
-    "The letter does not hold the record's value, and its signature is not valid, so the coordinates that it names are "
-    "not believed. Have the shop send the order again."
+    "The dead letter does not hold the record's value, and its signature is not valid, so its coordinates cannot be "
+    "trusted. Have the shop send the order again."
 )
 _PLAN_LOST = (
-    "A key that is not set here signed the letter, and parts of its order were told already, or reissued: mapped anew "
-    "they would be issued again. Add that key (keys.signing_key, the second line) and replay it then, or close each "
-    "number (`ecticket-adapter resolve`)."
+    "A key that is not set here signed the dead letter, and parts of its order are published or reissued already: "
+    "mapped again they would be issued again. Add that key (keys.signing_key, the second line) and replay it then, or "
+    "resolve each number (`ecticket-adapter resolve`)."
 )
 _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
     "parse": "orders",
@@ -72,16 +71,18 @@ _TARGETS: Mapping[str, Literal["orders", "confirmations"]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRecord:
-    """The record that goes back, for the `replays`-th time; `mapped_again`: an order that brings no plan along.
-
-    `possibly_sent_at`: an order counts as sent at this instant, so that ECTicket is queried about it at once, and an
-    Issue call follows only `submit.reissue_after_seconds` later. None for a confirmation, which sends nothing.
-    """
+    """The record that is published instead of the dead letter."""
 
     producer_record: ProducerRecord
     replays: int
+    """How often it was replayed, this time included."""
     mapped_again: bool
+    """It is an order without a plan."""
     possibly_sent_at: datetime | None = None
+    """When the order counts as sent; None for a confirmation, which sends nothing.
+
+    ECTicket is queried at once. An Issue call follows at the earliest `submit.reissue_after_seconds` later.
+    """
 
     @property
     def target(self) -> str:
@@ -90,16 +91,13 @@ class ReplayRecord:
 
     @property
     def records(self) -> tuple[ProducerRecord, ...]:
-        """What is written when the letter is taken off the pile."""
+        """What is written when the dead letter is acknowledged."""
         return (self.producer_record,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkDelivery:
-    """The event that goes to a sink, for the `replays`-th time; the letter is taken off the pile once the sink has it.
-
-    A sink that fails again leaves the letter as it is.
-    """
+    """The event that is delivered to a sink; the dead letter is acknowledged after the sink has accepted it."""
 
     sink: str
     event: Event
@@ -116,7 +114,7 @@ class SinkDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotReplayed:
-    """Why a letter cannot be replayed, and what to do instead."""
+    """Why a dead letter cannot be replayed, and what to do instead."""
 
     reason: str
 
@@ -129,10 +127,10 @@ def replay(
     origin: Record | None = None,
     signer: RecordSigner | None = None,
 ) -> ReplayRecord | SinkDelivery | NotReplayed:
-    """What becomes of a dead letter that is replayed `now`.
+    """Decide what becomes of a dead letter that is replayed `now`.
 
-    `origin` is the record it came from, where that was looked up because the letter has lost its value
-    (`needs_origin`). Without a `signer` the letter is taken as it is, and what goes back is not signed.
+    `origin` is the record it came from, if that was read because the dead letter does not hold its value
+    (`needs_origin`). Without a `signer` nothing is verified or signed.
     """
     try:
         history = _trusted_history(dead_letter, now, signer).replayed(now)
@@ -167,7 +165,7 @@ def replay(
 
 
 def needs_origin(dead_letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
-    """The record that the letter's value must be fetched from; None where the letter has it, or never had one."""
+    """The record from which the value must be read; None if the dead letter holds it, or there never was one."""
     if not _is_without_value(dead_letter) or not _is_trusted(dead_letter, signer):
         return None
     try:
@@ -185,12 +183,12 @@ def _is_trusted(dead_letter: Record, signer: RecordSigner | None) -> bool:
 
 
 def _trusted_history(dead_letter: Record, now: datetime, signer: RecordSigner | None) -> RecordHistory:
-    """What the letter's headers are believed. Raises Unreadable for a header that counts and cannot be read."""
+    """The history that the headers prove. Raises Unreadable for a required header that cannot be read."""
     if signer is None:
         return read_history(dead_letter, now)
     verified = signer.verify(dead_letter)
     history, _ = verified_history(dead_letter, verified, now, longest_wait=timedelta(0))
-    # An unsigned letter is a letter all the same: what is parked again is parked under another event id.
+    # An unsigned dead letter still has its coordinates: if it is parked again, the event gets another id.
     return replace(history, dead_letter=record_origin(dead_letter))
 
 
@@ -210,21 +208,19 @@ def _replay_record(record: Record, history: RecordHistory, topic: str, signer: R
 def _to_sink(dead_letter: Record, history: RecordHistory, origin: Record | None) -> SinkDelivery | NotReplayed:
     sink = header_text(dead_letter, SINK)
     if not sink:
-        return NotReplayed(
-            reason=f"It has no header {SINK}, so nobody knows which sink it is for. Leave it where it is."
-        )
+        return NotReplayed(reason=f"It has no header {SINK}, so the sink is unknown. Leave it where it is.")
     complete = _with_value(dead_letter, history, origin)
     event = None if isinstance(complete, NotReplayed) else decode_event(complete)
     if event is None:
         return NotReplayed(
-            reason=f"The event is neither in the letter nor where it came from any more ({history.origin}). The sink "
-            "must do without it."
+            reason=f"The event is neither in the dead letter nor at its origin ({history.origin}). It cannot be "
+            "delivered."
         )
     return SinkDelivery(sink=sink, event=event, replays=history.replays)
 
 
 def _possibly_sent(dead_letter: Record, history: RecordHistory, now: datetime) -> RecordHistory:
-    """Every part counts as possibly sent, at the latest now, and is taken up at once."""
+    """Mark every part as possibly sent, at the latest now, and let the flow resume at once."""
     certain = history.possibly_sent_at is None
     if certain and header_text(dead_letter, "ecticket-reason") in MAPPED_AGAIN and _is_unused(history.plan):
         history = replace(history, plan=None)
@@ -253,7 +249,7 @@ def _is_unused(plan: bytes | None) -> bool:
 
 
 def _with_value(dead_letter: Record, history: RecordHistory, origin: Record | None) -> Record | NotReplayed:
-    """The letter with its value, if need be that of the record it came from; an order's plan stands in for it."""
+    """The dead letter with its value, read from its origin if necessary; an order with a plan needs none."""
     if not _is_without_value(dead_letter):
         return dead_letter
     if origin is not None and origin.not_read is None and _is_origin(origin, history):
@@ -266,13 +262,13 @@ def _with_value(dead_letter: Record, history: RecordHistory, origin: Record | No
     if history.plan is not None:
         return dead_letter
     return NotReplayed(
-        reason=f"The letter was too large to keep the record's value, and the record it came from ({history.origin}) "
-        "is not there any more. Have the shop send the order again."
+        reason=f"The dead letter does not hold the record's value, and the record it came from ({history.origin}) "
+        "does not exist any more. Have the shop send the order again."
     )
 
 
 def _is_origin(record: Record, history: RecordHistory) -> bool:
-    """Whether this is the record that the letter is about, and not one of another topic of the same name."""
+    """Whether this is the dead letter's record, and not one of a recreated topic of the same name."""
     written = timestamp_text(history.origin_timestamp, history.odd_origin_timestamp)
     return timestamp_text(record.timestamp, record.odd_timestamp) == written
 
@@ -284,5 +280,5 @@ def _adapter_headers(dead_letter: Record) -> tuple[tuple[str, bytes | None], ...
 
 def _no_target(stage: str | None) -> str:
     if stage is None:
-        return "It has no header ecticket-stage, so it is no dead letter of the adapter's. Ask whoever wrote it there."
-    return f"Its header ecticket-stage says {stage!r}, which is no stage of this version's. Replay it with a newer one."
+        return "It has no header ecticket-stage, so the adapter did not write it. Ask its author."
+    return f"Its header ecticket-stage says {stage!r}, which this version does not know. Replay it with a newer one."

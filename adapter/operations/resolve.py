@@ -1,10 +1,8 @@
-"""A person has looked: an issuance that nobody could find out about is told as issued or as failed.
+"""Publishes an issuance as issued or failed after a person has found out what became of it.
 
-The facts are told as the flows would have told them, under the same ids, so that readers who have heard one of them
-hear nothing new. What a person says is held against what ECTicket says first. Other parts of the order that lie in the
-same dead letter go on in a new one.
-
-Refuses to ask, and to know where the letters are.
+The events are those that the flows would have published, under the same ids, so that a consumer recognizes an event
+that it has received already. ECTicket's answer limits what a person may decide (`objection`). Other parts of the order
+in the same dead letter go to a new one.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ from adapter.stream.records import ProducerRecord, Record
 
 @unique
 class Resolution(StrEnum):
-    """What a person found."""
+    """What a person has found out."""
 
     ISSUED = "issued"
     FAILED = "failed"
@@ -49,19 +47,17 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcticketAnswer:
-    """What ECTicket says of the number: a status, or that it does not know it; neither where nothing is certain.
-
-    `message_text` is a sentence for people.
-    """
+    """ECTicket's answer about a number: a status, or that it does not know it; neither if nothing is certain."""
 
     status: IssueStatus | None = None
     not_known: bool = False
     description: str
+    """The answer in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingIssuance:
-    """An issuance that lies in a dead letter, awaited or as an open part of an order."""
+    """An issuance in a dead letter: a confirmation, or an open part of an order."""
 
     dead_letter: Record
     merchant_id: str
@@ -78,17 +74,18 @@ class PendingIssuance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What is published instead of the letter; `left` are the numbers that go on in a new one."""
+    """What is published instead of the dead letter."""
 
     producer_records: tuple[ProducerRecord, ...]
     event_names: tuple[str, ...]
     remaining: tuple[str, ...]
+    """Trade numbers that stay open, in a new dead letter."""
 
 
 def find_pending(dead_letter: Record, trade_no: str) -> PendingIssuance | None:
-    """The issuance of that number in a dead letter, None where it holds no such one.
+    """The issuance with that number in a dead letter; None if there is none.
 
-    Raises OrderError: the letter should hold it, and cannot be read.
+    Raises OrderError when the dead letter cannot be read.
     """
     if header_text(dead_letter, "ecticket-stage") == "confirm":
         return _pending_confirmation(dead_letter, trade_no)
@@ -117,10 +114,10 @@ def objection(
     settles_after: timedelta,
     other_order: str | None = None,
 ) -> str | None:
-    """Why ECTicket's word does not let the issuance be told so; None where it does.
+    """Why ECTicket's answer forbids the resolution; None if it does not.
 
-    `settles_after`: how long after the last Issue its effect may still come. `other_order` has the number: what
-    ECTicket knows of it is not this order's.
+    `settles_after`: how long after the last Issue call its effect may still come. `other_order` owns the number, so
+    ECTicket's answer is not about this order.
     """
     if other_order is not None:
         if resolution is Resolution.FAILED:
@@ -135,7 +132,7 @@ def objection(
     settled_at = pending.possibly_sent_at and pending.possibly_sent_at + settles_after
     if settled_at is not None and now < settled_at:
         until = rfc3339(settled_at)
-        return f"{answer.description} It may have been sent a short time ago, though, and still come until {until}."
+        return f"{answer.description} But it may have been sent recently, and may still be issued until {until}."
     return None
 
 
@@ -168,11 +165,11 @@ def resolve(
     now: datetime,
     signer: RecordSigner | None = None,
 ) -> Resolved:
-    """What is told of the issuance, and what becomes of the rest of its letter.
+    """Build the events of the issuance, and the new dead letter of the other parts.
 
-    The rest is signed if the letter was: a person vouches for the issuance that they name, and for nothing else.
+    The new dead letter is signed only if the old one was: the person vouches for the named issuance and nothing else.
 
-    Raises Unreadable when the letter's headers cannot be read.
+    Raises Unreadable when the dead letter's headers cannot be read.
     """
     history = read_history(pending.dead_letter, now)
     if pending.confirmation is not None:
@@ -211,7 +208,7 @@ def _pending_confirmation(dead_letter: Record, trade_no: str) -> PendingIssuance
 
 
 def _of_confirmation(confirmation: Confirmation, resolution: Resolution, reason: str) -> Iterator[IssuanceData]:
-    """`submitted` was told when the confirmation was written."""
+    """`submitted` was published when the confirmation was written."""
     issuance = dict(confirmation.issuance)
     if resolution is Resolution.FAILED:
         yield IssuanceFailed(**issuance, stage="confirm", rtn_code=None, rtn_msg=None, remark=reason)
@@ -225,7 +222,7 @@ def _of_confirmation(confirmation: Confirmation, resolution: Resolution, reason:
 
 
 def _of_part(pending: PendingIssuance, resolution: Resolution, reason: str, now: datetime) -> Iterator[IssuanceData]:
-    """Nothing was told of this part yet; the refusal is ECTicket's last word of it, where there was one."""
+    """No event about this part was published yet; a refusal by ECTicket becomes part of `failed`."""
     deferred, plan = _part(pending), _plan(pending)
     issuance = issuance_fields(order_ref_of(plan), deferred.part, ticket_trade_no=None)
     if resolution is Resolution.FAILED:
@@ -244,7 +241,7 @@ def _of_part(pending: PendingIssuance, resolution: Resolution, reason: str, now:
 
 def _plan(pending: PendingIssuance) -> DeferredPlan:
     if pending.plan is None:
-        raise TypeError("an issuance that is no part of a plan is awaited")
+        raise TypeError("a confirmation has no plan")
     return pending.plan
 
 
@@ -260,14 +257,14 @@ def _other_parts(pending: PendingIssuance) -> tuple[DeferredPart, ...]:
 def _rest(
     pending: PendingIssuance, resolution: Resolution, topics: Topics, signer: RecordSigner | None
 ) -> Iterator[ProducerRecord]:
-    """The letter without the issuance; none where nothing is left of it."""
+    """The dead letter without the issuance; nothing if no other part is left."""
     other_parts = _other_parts(pending)
     if not other_parts:
         return
     plan = _plan(pending)
     left = replace(plan, parts=other_parts, parts_done=plan.parts_done + 1)
     message = header_text(pending.dead_letter, "ecticket-message") or ""
-    message_text = f"{pending.trade_no.value} was resolved as {resolution} since; this is about the rest. {message}"
+    message_text = f"{pending.trade_no.value} was resolved as {resolution}; this is about the other parts. {message}"
     changed = {
         PLAN: encode_plan(left),
         PARTS_DONE: str(left.parts_done).encode(),

@@ -209,7 +209,7 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
     assert "order A-2  unresolved → " + shelf.names["confirmations"] + " (replay 1)" in result.out
     assert "left out" in result.out
     assert "--max-replays" in result.out
-    assert "which sink it is for" in result.out
+    assert "no header ecticket-sink" in result.out
     assert "nothing was written" in result.err
     assert shelf.back() == []
     assert shelf.open() == ["A-1", "A-2", "A-3", "A-4", "A-5"]
@@ -372,7 +372,7 @@ def test_what_a_sink_did_not_take_is_delivered_to_that_sink_alone(shelf: Shelf, 
         "it was busy": 1,
         "Sink chat requested a pause": 2,
         "no sink crm here; sinks: chat.": 1,
-        "which sink it is for": 1,
+        "no header ecticket-sink": 1,
     }
     assert {result: sum(result in why for why in whys) for result in expected} == expected
     assert [line["outcome"] for line in second] == ["left out"] * 5
