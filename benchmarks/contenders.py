@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapter.stream.partition_manager import room_for
+from adapter.stream.partition_manager import max_open_for
 from adapter.wiring import PARTITIONS
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
@@ -45,7 +45,7 @@ class Contender:
     def in_hand(self, in_flight: int) -> int:
         """The most orders it can have consumed and not yet published: a run is steady only after more than these."""
         if self.way is None:
-            return PARTITIONS * room_for(in_flight)
+            return PARTITIONS * max_open_for(in_flight)
         return in_flight if self is GATHERED else 10
 
 

@@ -30,10 +30,10 @@ CREATE_SECONDS = 60.0
 
 _TOPIC = 2  # the resource type of topics in DescribeConfigs
 _PROBE_SECONDS = 3.0
-_THERE = (errors.NoError.errno, errors.LeaderNotAvailableError.errno)
-_MADE = (errors.NoError.errno, errors.TopicAlreadyExistsError.errno)
+_EXISTS = (errors.NoError.errno, errors.LeaderNotAvailableError.errno)
+_CREATED = (errors.NoError.errno, errors.TopicAlreadyExistsError.errno)
 _NO_SUCH_TOPIC = (errors.UnknownTopicOrPartitionError.errno, errors.InvalidTopicError.errno)
-AWAY = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     errors.KafkaConnectionError,
@@ -84,33 +84,33 @@ class Admin:
 
     async def topics(self, names: Collection[str]) -> dict[str, TopicDescription]:
         """Return those of `names` that exist. Raises StreamError if the brokers do not describe one."""
-        answer = await self._ask(MetadataRequest(list(names), allow_auto_topic_creation=False))
+        answer = await self._send(MetadataRequest(list(names), allow_auto_topic_creation=False))
         found = {}
         for topic in answer["topics"]:
             code, name = topic["error_code"], topic["topic"]
             if code in _NO_SUCH_TOPIC:
                 continue
-            if code not in _THERE:
-                raise StreamError(_unspoken(name, errors.for_code(code).__name__))
-            found[name] = _facts(name, topic["partitions"])
+            if code not in _EXISTS:
+                raise StreamError(_not_described(name, errors.for_code(code).__name__))
+            found[name] = _description(name, topic["partitions"])
         return found
 
     async def create(self, specs: Collection[TopicSpec]) -> dict[str, TopicRejection]:
         """Create topics; return those that were rejected. A topic that exists by now counts as created."""
         wanted = [_wanted(spec) for spec in specs]
-        answer = await self._ask(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
+        answer = await self._send(CreateTopicsRequest(wanted, int(CREATE_SECONDS * 1000), False))
         return {
             topic["topic"]: TopicRejection(
                 name=errors.for_code(topic["error_code"]).__name__,
                 message=topic.get("error_message") or "",
             )
             for topic in answer["topic_errors"]
-            if topic["error_code"] not in _MADE
+            if topic["error_code"] not in _CREATED
         }
 
     async def settings(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """Return the settings of existing topics, including defaults, without topics whose settings may not be read."""
-        answer = await self._ask(DescribeConfigsRequest([(_TOPIC, name, None) for name in names], False))
+        answer = await self._send(DescribeConfigsRequest([(_TOPIC, name, None) for name in names], False))
         return {
             resource["resource_name"]: {
                 entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
@@ -119,7 +119,7 @@ class Admin:
             if resource["error_code"] == errors.NoError.errno
         }
 
-    async def _ask(self, request: object) -> Any:  # the client has no types; the methods above read single fields
+    async def _send(self, request: object) -> Any:  # the client has no types; the methods above read single fields
         controller = self._client.cluster.controller  # creates topics if brokers do not forward such requests
         node = self._client.get_random_node() if controller is None else controller.nodeId
         response = await self._client.send(node, request)
@@ -143,14 +143,14 @@ async def admin_session(
             if work_seconds is not None:
                 bound.reschedule(asyncio.get_running_loop().time() + work_seconds)
             yield Admin(client)
-    except AWAY as error:
+    except UNAVAILABLE as error:
         advertised = [(broker.host, broker.port) for broker in client.cluster.brokers()]
-        raise BrokerUnavailable(await _away(connection, advertised, error, within_seconds)) from error
+        raise BrokerUnavailable(await _unavailable_message(connection, advertised, error, within_seconds)) from error
     finally:
         await client.close()
 
 
-async def _away(
+async def _unavailable_message(
     connection: KafkaConnection, advertised: Collection[tuple[str, int]], error: Exception, within_seconds: float
 ) -> str:
     """Try each address once more and return the reasons, because the client only logs why it could not connect.
@@ -183,7 +183,7 @@ async def _reason(connection: KafkaConnection, host: str, port: int, probe_ms: i
     del options["bootstrap_servers"]
     try:
         probe = await create_conn(host, port, request_timeout_ms=probe_ms, **options)
-    except (*AWAY, errors.KafkaError) as error:
+    except (*UNAVAILABLE, errors.KafkaError) as error:
         return f"{host}:{port} {_cause(error)}"
     probe.close()
     return ""
@@ -204,7 +204,7 @@ def _wanted(spec: TopicSpec) -> tuple[object, ...]:
     return (spec.name, spec.partitions, spec.replication, [], list(spec.config.items()))
 
 
-def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
+def _description(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
     return TopicDescription(
         name=name,
         partitions=tuple(sorted(partition["partition"] for partition in partitions)),
@@ -213,5 +213,5 @@ def _facts(name: str, partitions: list[dict[str, Any]]) -> TopicDescription:
     )
 
 
-def _unspoken(name: str, error: str) -> str:
+def _not_described(name: str, error: str) -> str:
     return f"The brokers do not describe the topic {name} ({error}). Allow this user to Describe it (ACL)."

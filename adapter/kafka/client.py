@@ -80,7 +80,7 @@ _NOWHERE = ClientPartition("-", 0)
 _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 )
-_ASK_AGAIN_SECONDS = 0.05
+_RETRY_SECONDS = 0.05
 _WAY_OFF = 2**31 - 1
 
 
@@ -106,7 +106,7 @@ class AioKafka:
         lease = HeartbeatLease(self._connection.session_timeout_seconds, self.rebalance_timeout)
         member = AioKafkaMember(consumer, lease, group, cluster_id, self._connection, self._options, self._batch_bytes)
         try:
-            async with _asking("connecting"):
+            async with _bounded_request("connecting"):
                 await consumer.start()
             member.budget = decode_safely(consumer)
             lease.watch(consumer._coordinator)
@@ -138,7 +138,7 @@ class AioKafka:
     async def _cluster_id(self, options: Mapping[str, object]) -> str:
         admin = AIOKafkaAdminClient(**options, request_timeout_ms=round(ANSWER_SECONDS * 1000))
         try:
-            async with _asking("reading the cluster id"):
+            async with _bounded_request("reading the cluster id"):
                 await admin.start()
                 return str((await admin.describe_cluster()).get("cluster_id") or "")
         finally:
@@ -221,7 +221,7 @@ class AioKafkaMember:
             ClientPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata)
             for partition, commit in commits.items()
         }
-        async with _asking("committing before a member has joined"):
+        async with _bounded_request("committing before a member has joined"):
             try:
                 # A commit without a generation, which a member gets when it joins: a group with members rejects it.
                 await self._consumer._coordinator.commit_offsets(None, offsets)
@@ -265,15 +265,15 @@ class AioKafkaMember:
 
     async def committed(self, partition: TopicPartition) -> Commit | None:
         """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
-        async with _asking(f"reading the committed offset of {partition}"):
+        async with _bounded_request(f"reading the committed offset of {partition}"):
             while True:
-                offset, metadata, error_code = await self._ask_committed(partition)
+                offset, metadata, error_code = await self._fetch_committed(partition)
                 if not error_code:
                     break
-                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
         return Commit(offset=offset, metadata=metadata) if offset >= 0 else None
 
-    async def _ask_committed(self, partition: TopicPartition) -> tuple[int, str, int]:
+    async def _fetch_committed(self, partition: TopicPartition) -> tuple[int, str, int]:
         coordinator = self._consumer._coordinator
         await coordinator.ensure_coordinator_known()
         answer = committed_in(await coordinator._send_req(StableOffsetFetchRequest(self._group, *partition)))
@@ -289,7 +289,7 @@ class AioKafkaMember:
         wanted = [ClientPartition(*partition)]
         # The id first: if the topic is recreated in between, the range belongs to a topic with another id.
         ids = await self.topic_ids([partition.topic])
-        async with _asking(f"reading the offset range of {partition}"):
+        async with _bounded_request(f"reading the offset range of {partition}"):
             starts = await self._consumer.beginning_offsets(wanted)
             ends = await self._consumer.end_offsets(wanted)
         return OffsetRange(start=starts[partition], end=ends[partition], topic_id=ids.get(partition.topic, ""))
@@ -297,7 +297,7 @@ class AioKafkaMember:
     async def lag(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         wanted = [ClientPartition(*partition) for partition in partitions]
-        async with _asking("reading the lag"):
+        async with _bounded_request("reading the lag"):
             ends = await self._consumer.end_offsets(wanted) if wanted else {}
         positions = {partition: self.position(partition) for partition in partitions}
         return {
@@ -309,7 +309,7 @@ class AioKafkaMember:
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         """See `port.Member`. Raises KafkaClientError, BrokerUnavailable."""
         client = self._consumer._client
-        async with _asking(f"reading the topic ids of {', '.join(topics)}"):
+        async with _bounded_request(f"reading the topic ids of {', '.join(topics)}"):
             answer = await client.send(client.get_random_node(), TopicIdsRequest(topics))
         if any(count > len(client.cluster.partitions_for_topic(topic) or ()) for topic, count in counts_in(answer)):
             # The client then joins the group again, and its leader assigns the new partitions.
@@ -335,7 +335,7 @@ class AioKafkaMember:
             producer, self._group, partition, timeout_ms / 1000, self._endings, self._batch_bytes
         )
         try:
-            async with _asking(f"starting the producer of {partition}"):
+            async with _bounded_request(f"starting the producer of {partition}"):
                 await producer.start()
         except BaseException:
             transactional.abort()
@@ -362,7 +362,7 @@ class AioKafkaMember:
 
 
 @asynccontextmanager
-async def _asking(what: str) -> AsyncIterator[None]:
+async def _bounded_request(what: str) -> AsyncIterator[None]:
     """Limit the time of a request, and raise its failure as one of our errors."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

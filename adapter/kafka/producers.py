@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from adapter.errors import BrokerUnavailable, StreamError
-from adapter.kafka.admin import AWAY
+from adapter.kafka.admin import UNAVAILABLE
 from adapter.kafka.connection import KafkaConnection
 from adapter.stream.port import KafkaClientError
 from adapter.stream.records import ProducerRecord
@@ -126,7 +126,7 @@ async def exclusive_producer(connection: KafkaConnection, name: str) -> AsyncIte
     try:
         try:
             await producer.start()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             raise BrokerUnavailable(
                 f"No Kafka broker at {connection.bootstrap_servers} answered. Check that the brokers run, and try "
                 "again."

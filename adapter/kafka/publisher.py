@@ -54,7 +54,7 @@ class KafkaPublisher:
         self._connection = connection
         self._within = within_seconds
         self._producer: AIOKafkaProducer | None = None
-        self._there = asyncio.Event()
+        self._producer_ready = asyncio.Event()
         self._broken = asyncio.Event()
         self._in_touch = False
         self._last_heartbeat: float | None = None
@@ -119,7 +119,7 @@ class KafkaPublisher:
         self._broken.clear()
         self._producer = producer
         self._its_batch_bytes = batch_bytes
-        self._there.set()
+        self._producer_ready.set()
         breaking = asyncio.create_task(self._broken.wait())
         try:
             waiting = {breaking, stopping}
@@ -127,7 +127,7 @@ class KafkaPublisher:
                 self._beat(in_touch=await self._answers(producer))
         finally:
             breaking.cancel()
-            self._take_away()
+            self._discard_producer()
             await close_producer(producer, abort=self._broken.is_set())
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
@@ -142,14 +142,14 @@ class KafkaPublisher:
             raise BrokerUnavailable("No broker is available.")
         try:
             async with asyncio.timeout(self._within):
-                while not await self._publish(await self._a_producer(), producer_record):
+                while not await self._publish(await self._wait_for_producer(), producer_record):
                     pass
         except TimeoutError as error:
             raise BrokerUnavailable(f"No broker acknowledged the record within {self._within:g} s.") from error
 
-    async def _a_producer(self) -> AIOKafkaProducer:
+    async def _wait_for_producer(self) -> AIOKafkaProducer:
         while (producer := self._producer) is None:
-            await self._there.wait()
+            await self._producer_ready.wait()
         return producer
 
     async def _publish(self, producer: AIOKafkaProducer, producer_record: ProducerRecord) -> bool:
@@ -188,11 +188,11 @@ class KafkaPublisher:
         """Let this producer be replaced: all its records in flight fail together, and it gets no more."""
         if producer is self._producer:
             log.warning("publishing a record failed, replacing the producer: %s", why)
-            self._take_away()
+            self._discard_producer()
             self._broken.set()
 
-    def _take_away(self) -> None:
-        self._there.clear()
+    def _discard_producer(self) -> None:
+        self._producer_ready.clear()
         self._producer = None
 
     def _beat(self, *, in_touch: bool) -> None:

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka import TopicPartition as ClientPartition
 
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
-from adapter.kafka.admin import AWAY, admin_session
+from adapter.kafka.admin import UNAVAILABLE, admin_session
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
 from adapter.stream.port import TopicPartition, UnreadableBatch
@@ -154,7 +154,7 @@ async def _between(
     while remaining.partitions:
         async with asyncio.timeout(_SILENCE_SECONDS):
             batches = await reader.poll(remaining.partitions, timeout_ms=_LOOK_MS)
-            positions = {partition: await _sight(consumer, partition) for partition in remaining.partitions}
+            positions = {partition: await _position(consumer, partition) for partition in remaining.partitions}
         for partition, batch in batches.items():
             for record in batch:
                 if remaining.includes(partition, record.offset):
@@ -221,7 +221,7 @@ async def _reader(connection: KafkaConnection, topics: Collection[str]) -> Async
             f"{error}. Its records are unknown, so no result is derived from this topic. Repair the batch, delete the "
             "records up to it (kafka-delete-records), or wait until retention deletes them."
         ) from error
-    except AWAY as error:
+    except UNAVAILABLE as error:
         raise BrokerUnavailable(
             f"No Kafka broker at {connection.bootstrap_servers} answered while {', '.join(topics)} was being read: "
             f"{str(error) or 'time-out'}. Check that the brokers run, and read again."
@@ -246,7 +246,7 @@ async def _partitions(connection: KafkaConnection, topics: Collection[str]) -> l
     return [ClientPartition(facts.name, number) for facts in found.values() for number in facts.partitions]
 
 
-async def _sight(consumer: AIOKafkaConsumer, partition: ClientPartition) -> PartitionPosition:
+async def _position(consumer: AIOKafkaConsumer, partition: ClientPartition) -> PartitionPosition:
     return PartitionPosition(
         position=await consumer.position(partition),
         answered_ms=consumer.last_poll_timestamp(partition),

@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 log = logging.getLogger(__name__)
 
-TakesRecord = Callable[[OwnedPartition[S], Record], None]
+AcceptRecord = Callable[[OwnedPartition[S], Record], None]
 """Accepts a record as if it had been read."""
 
 
@@ -37,7 +37,7 @@ class BlockedPartitions(Generic[S]):
         skips_group: str | None,
         *,
         now: Callable[[], datetime],
-        take: TakesRecord[S],
+        take: AcceptRecord[S],
         run: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
         self._kafka = kafka
@@ -107,9 +107,9 @@ class BlockedPartitions(Generic[S]):
             finally:
                 await reader.leave()
             return None if commit is None else read_request(commit.metadata)
-        except Exception as trouble:  # noqa: BLE001  # a request that cannot be read must not stop the engine
+        except Exception as error:  # noqa: BLE001  # a request that cannot be read must not stop the engine
             # An access rule may be missing; then an operator's request would never arrive.
-            log.warning("%s: reading skip requests failed: %s", partition, trouble)
+            log.warning("%s: reading skip requests failed: %s", partition, error)
             return None
 
     def _skip(self, member: Member, owned: OwnedPartition[S], problem: UnreadableBatch, request: SkipRequest) -> None:

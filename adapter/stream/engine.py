@@ -171,13 +171,13 @@ class Engine(Generic[S]):
     @property
     def problems(self) -> Sequence[str]:
         """Why records are not read: a sentence each, without any content of a record."""
-        trouble = [self._problem] if self._problem is not None and (self._ended_quickly or not self.in_touch) else []
+        error = [self._problem] if self._problem is not None and (self._ended_quickly or not self.in_touch) else []
         owned_partitions = list(self._partitions.partitions.values())
         full = [
             f"{count} records of {topic} are not due yet; reading of this topic continues when some are due"
             for topic, count in self.full_delay_queues.items()
         ]
-        return [*trouble, *list(self._partitions.problems_by_partition.values()), *problems_of(owned_partitions), *full]
+        return [*error, *list(self._partitions.problems_by_partition.values()), *problems_of(owned_partitions), *full]
 
     @property
     def full_delay_queues(self) -> Mapping[str, int]:
@@ -226,8 +226,8 @@ class Engine(Generic[S]):
             return False
         try:
             member = await self._await_with_heartbeat(self._kafka.connect(self._stage.group))
-        except (BrokerUnavailable, KafkaClientError) as trouble:
-            self._warn_throttled(f"waiting for the broker: {trouble}")
+        except (BrokerUnavailable, KafkaClientError) as error:
+            self._warn_throttled(f"waiting for the broker: {error}")
             return False
         if member is None:
             return False
@@ -240,8 +240,8 @@ class Engine(Generic[S]):
         self._spawn(self._watch_logs(member))
         try:
             await self._read(member)
-        except KafkaClientError as trouble:
-            self._warn_throttled(f"joining the group again: {trouble}")
+        except KafkaClientError as error:
+            self._warn_throttled(f"joining the group again: {error}")
         finally:
             self._ended_quickly = time.monotonic() - self._session_began < STABLE_SESSION_SECONDS
             await self._leave_group(member)
@@ -254,8 +254,8 @@ class Engine(Generic[S]):
         )
         try:
             return await self._await_with_heartbeat(begins) is not None
-        except (BrokerUnavailable, KafkaClientError) as trouble:
-            self._warn_throttled(f"waiting for the broker: {trouble}")
+        except (BrokerUnavailable, KafkaClientError) as error:
+            self._warn_throttled(f"waiting for the broker: {error}")
             return False
 
     async def _read(self, member: Member) -> None:

@@ -30,7 +30,7 @@ class HandOffQuota:
         self._counted_at: float | None = None
         self._pause_until = float("-inf")
 
-    def may_look(self, now: float) -> bool:
+    def may_search(self, now: float) -> bool:
         """Whether a search for records to hand off may run."""
         return now >= self._pause_until
 

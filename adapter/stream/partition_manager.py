@@ -37,7 +37,7 @@ TAKE_OVER_SECONDS = 1.0
 """How long a take-over that has begun may still take when all partitions are released."""
 
 
-def room_for(max_in_flight: int) -> int:
+def max_open_for(max_in_flight: int) -> int:
     """Return how many records of one partition may be open, without those that are not due or queue in their lane."""
     return 2 * max_in_flight + 100
 
@@ -162,10 +162,10 @@ class PartitionManager(Generic[S]):
                     await member.lease.proven_after(proven_after)
                 self._begun.add(partition)
                 await self._try_take_over(member, partition)
-            except (KafkaClientError, BrokerUnavailable) as trouble:
+            except (KafkaClientError, BrokerUnavailable) as error:
                 proven_after = member.lease.clock()
                 self._failures[partition] += 1
-                self.problems_by_partition[partition] = f"{partition} is not taken over yet: {trouble}"
+                self.problems_by_partition[partition] = f"{partition} is not taken over yet: {error}"
                 log.warning("%s", self.problems_by_partition[partition])
             else:
                 return
@@ -265,13 +265,13 @@ class PartitionManager(Generic[S]):
             generation=generation,
             fenced_at=recovered.fenced_at or fenced_at,
             sends=self._stage.sends,
-            max_open=room_for(self._stage.max_in_flight),
+            max_open=max_open_for(self._stage.max_in_flight),
         )
 
     def _back_off(self, partition: TopicPartition) -> float:
         return backoff_seconds(self._failures[partition], first=_FIRST_BACK_OFF_SECONDS, longest=_MOST_BACK_OFF_SECONDS)
 
-    # --- a log that is not what it was -------------------------------------------------------------------------------
+    # --- a recreated or truncated log ---------------------------------------------------------------------------------
 
     async def handle_out_of_range(
         self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float
@@ -290,8 +290,8 @@ class PartitionManager(Generic[S]):
                 owned.commit_due.set()
             member.seek(owned.partition, owned.state.next_offset)
             owned.out_of_range = False
-        except (KafkaClientError, BrokerUnavailable) as trouble:
-            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, trouble)
+        except (KafkaClientError, BrokerUnavailable) as error:
+            log.warning("%s: %s; dropping the partition and taking it over again", owned.partition, error)
             self.drop(owned, "trouble")
 
     def replace(self, owned: OwnedPartition[S], *, drain_timeout: float, commit_seconds: float) -> None:

@@ -335,7 +335,7 @@ class RecordScheduler(Generic[S]):
         """
         items = list(islice(self._waiting_for_room(owned), HANDED_OFF_AT_ONCE))
         now = self._now().timestamp()
-        if not items and self._hand_off_quota.may_look(now):
+        if not items and self._hand_off_quota.may_search(now):
             items = list(islice(self._waiting_for_long(owned, written_before=now - ROUND_SECONDS), HANDED_OFF_AT_ONCE))
             if not items:
                 allowed = min(self._hand_off_quota.allowed(now, lag), HANDED_OFF_AT_ONCE)

@@ -47,8 +47,8 @@ def test_no_pause_saves_up_more_than_at_once(steps: list[tuple[float, int]], at_
 def test_a_search_without_result_is_followed_by_a_pause() -> None:
     """Fifty thousand records that are due soon are not gone through thirty times a second."""
     moves = HandOffQuota(100)
-    assert moves.may_look(0.0)
+    assert moves.may_search(0.0)
     moves.found_nothing(0.0)
 
-    assert not moves.may_look(0.5)
-    assert moves.may_look(1.0)
+    assert not moves.may_search(0.5)
+    assert moves.may_search(1.0)
