@@ -71,7 +71,7 @@ def _notified(kind: type[Notified], topic: str, event_id: str, **fields: object)
 
 async def _publish(kafka: KafkaConnection, *records: ProducerRecord, abort: bool = False) -> None:
     """Write these in one transaction, which is aborted where that is asked for."""
-    producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="tells-of-issuances")
+    producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="test-issuances")
     try:
         await producer.start()
         await producer.begin_transaction()
