@@ -19,10 +19,9 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager, PluginSelection
 from adapter.extensions.provided_sinks import ProvidedSink, provided_sinks
 from adapter.flows.messages.order_paid import order_of_record
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.ports import Topics
-from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.plan import DeriveTradeNo, PlanPolicy
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_tail

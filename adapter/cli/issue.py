@@ -150,7 +150,7 @@ def _merchant(book: MerchantBook, merchant_id: str) -> Merchant:
 
 async def _settle(provider: EcticketClient, merchant: Merchant, part: Part, order_id: str) -> IssueResult:
     """Query the part's number, and issue it only where ECTicket knows nothing of it."""
-    from adapter.flows.known_numbers import KnownNumbers
+    from adapter.flows.number_history import KnownNumbers
     from adapter.operations.number_lookup import look_up
 
     numbers = KnownNumbers().to_query(merchant, part.trade_no.kind)

@@ -33,10 +33,9 @@ from adapter.flows.messages.events import (
 )
 from adapter.flows.messages.order_paid import ISSUE_TYPES
 from adapter.flows.messages.record_history import RecordHistory, due_within, encoded_headers, verified_history
-from adapter.flows.messages.signatures import RecordSigner, Trust
+from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.flows.signing_keys import KeyRing
 from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.actions import Failed, Park, ParkReason
 from adapter.issuance.answers import BreakerIsOpen, Known, NotFound, QueryUnanswered, query_answer, query_error

@@ -13,21 +13,204 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 import structlog
 
 from adapter.errors import StreamError
 from adapter.extensions.log_throttle import LogThrottle
-from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.messages.published_events import PublishedEvent, read_published_event
-from adapter.flows.number_owners import NumberOwners
 from adapter.flows.ports import Merchants
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
+from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.rules import is_trade_no
 from adapter.stream.records import Record
+
+CONFIRMED_KEPT = 3
+"""Confirmed numbers kept for each merchant and kind: the newest ones."""
+UNCONFIRMED_KEPT = 3
+"""Candidates kept for each merchant and kind: the oldest ones, because queries may not show the newest yet."""
+DROPPED_KEPT = 64
+"""Dropped numbers remembered for each merchant: the newest ones."""
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """One merchant's numbers; candidates count how often QueryIssueResult did not know them."""
+
+    confirmed: dict[TradeNo, None] = field(default_factory=dict)
+    unconfirmed: dict[TradeNo, int] = field(default_factory=dict)
+    dropped: dict[TradeNo, None] = field(default_factory=dict)
+
+
+class KnownNumbers:
+    """The numbers that ECTicket knows, or should know, for each merchant."""
+
+    def __init__(self) -> None:
+        self._by_merchant: dict[str, _Numbers] = {}
+
+    def note(self, merchant_id: str, trade_no: TradeNo) -> None:
+        """Add a candidate: ECTicket should know this number."""
+        numbers = self._of(merchant_id)
+        if trade_no in numbers.dropped or trade_no in numbers.confirmed or trade_no in numbers.unconfirmed:
+            return
+        same_kind = [each for each in numbers.unconfirmed if each.kind is trade_no.kind]
+        if len(same_kind) >= UNCONFIRMED_KEPT:
+            unseen = max(same_kind, key=lambda each: numbers.unconfirmed[each])
+            if not numbers.unconfirmed[unseen]:
+                return
+            del numbers.unconfirmed[unseen]
+        numbers.unconfirmed[trade_no] = 0
+
+    def confirmed(self, merchant_id: str, trade_no: TradeNo, *, not_known: Iterable[TradeNo] = ()) -> None:
+        """QueryIssueResult answered RtnCode 1 for this number, and just before that RtnCode ≠ 1 for `not_known`.
+
+        So it works, those numbers do not exist (any more), and they are never queried again.
+        """
+        numbers = self._of(merchant_id)
+        for gone in not_known:
+            numbers.confirmed.pop(gone, None)
+            numbers.unconfirmed.pop(gone, None)
+            _add_newest(numbers.dropped, gone, DROPPED_KEPT, numbers.dropped)
+        if trade_no in numbers.dropped:
+            return
+        numbers.unconfirmed.pop(trade_no, None)
+        same_kind = [each for each in numbers.confirmed if each.kind is trade_no.kind]
+        _add_newest(numbers.confirmed, trade_no, CONFIRMED_KEPT, same_kind)
+
+    def not_shown(self, merchant_id: str, trade_nos: Iterable[TradeNo]) -> None:
+        """QueryIssueResult answered RtnCode ≠ 1 for all of these, and RtnCode 1 for none: it may not work at present.
+
+        They are kept. A candidate that was not shown is replaced by a newer one.
+        """
+        numbers = self._of(merchant_id)
+        for trade_no in trade_nos:
+            if trade_no in numbers.unconfirmed:
+                numbers.unconfirmed[trade_no] = numbers.unconfirmed.pop(trade_no) + 1
+
+    def to_query(self, merchant: Merchant, kind: TradeNoKind) -> tuple[TradeNo, ...]:
+        """The numbers to query, the most promising first: confirmed ones, the one from the settings, candidates.
+
+        In each group the numbers of the wanted kind come first: they prove most about a number of that kind.
+        """
+        numbers = self._of(merchant.merchant_id)
+        groups = (
+            tuple(reversed(numbers.confirmed)),
+            tuple(_as_both_kinds(merchant.known_trade_no)),
+            tuple(sorted(numbers.unconfirmed, key=lambda each: numbers.unconfirmed[each])),
+        )
+        ordered = (each for group in groups for each in sorted(group, key=lambda each: each.kind is not kind))
+        return tuple(dict.fromkeys(each for each in ordered if each not in numbers.dropped))
+
+    def _of(self, merchant_id: str) -> _Numbers:
+        return self._by_merchant.setdefault(merchant_id, _Numbers())
+
+
+def _as_both_kinds(value: str | None) -> Iterator[TradeNo]:
+    """The number from the settings as both kinds, because the settings do not name its kind."""
+    for kind in TradeNoKind:
+        if value is not None and is_trade_no(number := TradeNo(kind=kind, value=value)):
+            yield number
+
+
+def _add_newest(kept: dict[TradeNo, None], trade_no: TradeNo, limit: int, counted: Iterable[TradeNo]) -> None:
+    """Add a number as the newest, and drop the oldest of those `counted` beyond the limit."""
+    others = [each for each in counted if each != trade_no]
+    kept.pop(trade_no, None)
+    kept[trade_no] = None
+    for oldest in others[: max(0, len(others) + 1 - limit)]:
+        del kept[oldest]
+
+
+NUMBERS_KEPT = 50_000
+"""Numbers remembered: the newest ones, some 350 bytes each."""
+
+SENDERS_KEPT = 4
+"""Orders remembered that may have sent one number; one other order is enough."""
+
+
+@dataclass(slots=True)
+class _Orders:
+    """The orders of one number; `certain`: the owner's own Issue was answered RtnCode 1."""
+
+    owner: str | None = None
+    certain: bool = False
+    senders: tuple[str, ...] = ()
+
+
+class NumberOwners:
+    """For each merchant's number, the order that owns it and those that may have sent it."""
+
+    def __init__(self, kept: int = NUMBERS_KEPT) -> None:
+        self._kept = kept
+        self._orders: OrderedDict[tuple[str, str], _Orders] = OrderedDict()
+
+    def __len__(self) -> int:
+        """The number of remembered numbers."""
+        return len(self._orders)
+
+    def other_order(self, merchant_id: str, trade_no: str, order_id: str) -> str | None:
+        """Another order that owns the number, or that may have sent it while no order owns it."""
+        orders = self._orders.get(_key(merchant_id, trade_no))
+        if orders is None or orders.owner == order_id:
+            return None
+        return orders.owner or next((sender for sender in orders.senders if sender != order_id), None)
+
+    def certainly_owns(self, merchant_id: str, trade_no: str, order_id: str) -> bool:
+        """Whether this order's own Issue with the number was answered RtnCode 1."""
+        orders = self._orders.get(_key(merchant_id, trade_no))
+        return orders is not None and orders.certain and orders.owner == order_id
+
+    def may_have_sent(self, merchant_id: str, trade_no: str, order_id: str) -> bool:
+        """This order sends an Issue with the number, or may have done so; False if that was known before."""
+        orders = self._of(merchant_id, trade_no)
+        if order_id in orders.senders or len(orders.senders) >= SENDERS_KEPT:
+            return False
+        orders.senders = (*orders.senders, order_id)
+        return True
+
+    def never_sent(self, merchant_id: str, trade_no: str, order_id: str) -> None:
+        """This order certainly did not send the number after all."""
+        key = _key(merchant_id, trade_no)
+        orders = self._orders.get(key)
+        if orders is None:
+            return
+        orders.senders = tuple(sender for sender in orders.senders if sender != order_id)
+        if orders.owner is None and not orders.senders:
+            del self._orders[key]
+
+    def failed(self, merchant_id: str, trade_no: str, order_id: str) -> None:
+        """ECTicket does not know the number, and this order was published as failed: the number is free for others."""
+        orders = self._orders.get(_key(merchant_id, trade_no))
+        if orders is not None and orders.owner == order_id:
+            orders.owner, orders.certain = None, False
+        self.never_sent(merchant_id, trade_no, order_id)
+
+    def submitted(self, merchant_id: str, trade_no: str, order_id: str, *, recovered: bool) -> None:
+        """This order was submitted under the number; not `recovered`: its own Issue was answered RtnCode 1.
+
+        The first order keeps the number, unless it was recovered and the later one was not.
+        """
+        orders = self._of(merchant_id, trade_no)
+        if orders.owner is None or (not recovered and not orders.certain):
+            orders.owner, orders.certain = order_id, not recovered
+
+    def _of(self, merchant_id: str, trade_no: str) -> _Orders:
+        key = _key(merchant_id, trade_no)
+        orders = self._orders.setdefault(key, _Orders())
+        self._orders.move_to_end(key)
+        if len(self._orders) > self._kept:
+            self._orders.popitem(last=False)
+        return orders
+
+
+def _key(merchant_id: str, trade_no: str) -> tuple[str, str]:
+    return merchant_id, trade_no.upper()
+
 
 TAIL_SECONDS = 10.0
 """Maximum time that an order waits for the tail of the topic."""

@@ -29,9 +29,8 @@ from adapter.flows.messages.events import (
     parking_distinctions,
 )
 from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
-from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submission import PartResult, RunResult
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at

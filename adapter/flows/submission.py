@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from adapter.errors import CallError, InvalidOrder
 from adapter.extensions.values import Skip
-from adapter.flows.known_numbers import KnownNumbers
-from adapter.flows.number_history import NumberHistory, OrderNumbers
+from adapter.flows.number_history import KnownNumbers, NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket
 from adapter.issuance.actions import Action, ControlQuery, Defer, Finish, Park, ParkReason, Probe, Query, Send, Wait
 from adapter.issuance.answers import (

@@ -29,11 +29,10 @@ from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
 from adapter.flows.messages.event_fields import OrderRef, order_ref_of
 from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
-from adapter.flows.messages.signatures import TRUSTED, RecordSigner
+from adapter.flows.messages.signatures import TRUSTED, KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, OrderRun
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
-from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submission import RunResult, Sleep, SubmissionRun
 from adapter.flows.untrusted_headers import UntrustedHeaders
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 
 from adapter.errors import OrderError
-from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.messages.confirmation import Confirmation, read_confirmation
 from adapter.flows.messages.dead_letters import MESSAGE_MAX_CHARACTERS
 from adapter.flows.messages.event_fields import issuance_fields, order_ref_of
@@ -27,6 +26,7 @@ from adapter.flows.messages.events import (
 )
 from adapter.flows.messages.record_history import PARTS_DONE, PLAN, read_history
 from adapter.flows.messages.signatures import SIGNATURE, RecordSigner
+from adapter.flows.number_history import KnownNumbers
 from adapter.flows.ports import Ecticket, Topics
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, decode_plan, encode_plan
 from adapter.operations.number_lookup import look_up

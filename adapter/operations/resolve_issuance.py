@@ -12,10 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from adapter.errors import CallError
-from adapter.flows.known_numbers import KnownNumbers
 from adapter.flows.messages.signatures import RecordSigner
-from adapter.flows.number_history import NumberHistory
-from adapter.flows.number_owners import NumberOwners
+from adapter.flows.number_history import KnownNumbers, NumberHistory, NumberOwners
 from adapter.flows.ports import Ecticket, Merchants, Topics
 from adapter.operations.dead_letter_store import DeadLetters, DeadLetterStore
 from adapter.operations.dead_letter_view import DeadLetter

@@ -16,11 +16,10 @@ from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.manager import PluginManager
 from adapter.flows.confirm import ConfirmStage, PendingQuery
 from adapter.flows.messages.order_paid import order_of_record
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory
 from adapter.flows.order_outcomes import OrderOutcomes
 from adapter.flows.ports import Ecticket
-from adapter.flows.signing_keys import KeyRing
 from adapter.flows.submit import SubmitStage
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy

@@ -15,9 +15,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from adapter.flows.messages.events import EVENTS
 from adapter.flows.messages.header_schemas import DEAD_LETTER_HEADERS, EVENT_HEADERS, headers_of
 from adapter.flows.messages.schemas import schema_files
-from adapter.flows.messages.signatures import RecordSigner
+from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.ports import Ecticket
-from adapter.flows.signing_keys import KeyRing
 from adapter.issuance.confirm import ConfirmPolicy
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan

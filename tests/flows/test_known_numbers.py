@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.flows.known_numbers import CONFIRMED_KEPT, DROPPED_KEPT, UNCONFIRMED_KEPT, KnownNumbers
+from adapter.flows.number_history import CONFIRMED_KEPT, DROPPED_KEPT, UNCONFIRMED_KEPT, KnownNumbers
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.testing.fakes import FakeMerchants

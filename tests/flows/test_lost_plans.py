@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from operations.test_reissue import ORDER_REF, _read
 
-from adapter.flows.messages.signatures import RecordSigner
-from adapter.flows.signing_keys import KeyRing
+from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.operations.reissue import NotReissued, final_failures, reissue
 from adapter.operations.replay import NotReplayed, replay

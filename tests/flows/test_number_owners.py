@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.flows.number_owners import NumberOwners
+from adapter.flows.number_history import NumberOwners
 from adapter.testing.orders import MERCHANT
 
 N, A, B = "CBX1", "A-1", "B-1"

@@ -10,7 +10,7 @@ import pytest
 
 from adapter.errors import BreakerOpen, InDoubt, InvalidOrder, LeaseLost, Throttled
 from adapter.extensions.values import Skip
-from adapter.flows.known_numbers import KnownNumbers
+from adapter.flows.number_history import KnownNumbers
 from adapter.flows.submission import PROBED_NUMBERS, RunResult, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy

@@ -475,10 +475,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _flows(
         "a number of another order is sent",
-        "number_owners",
+        "number_history",
         "        if orders is None or orders.owner == order_id:\n            return None\n",
         "        if True:\n            return None\n",
-        "number_owners",
+        "number_history",
         "two_orders_one_number",
     ),
     _flows(
@@ -513,10 +513,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _flows(
         "a number that queries once did not know proves life",
-        "known_numbers",
+        "number_history",
         "            _add_newest(numbers.dropped, gone, DROPPED_KEPT, numbers.dropped)\n",
         "",
-        "known_numbers",
+        "number_history",
     ),
     # --- provider: what left, and whose turn it is -------------------------------------------------------------------
     _provider(

@@ -9,8 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.flows.messages.signatures import PREFIX, SIGNATURE, RecordSigner, SigningKey, Trust, signing_key
-from adapter.flows.signing_keys import ACCEPT_OLD_SECONDS, REFRESH_SECONDS, SETTLE_SECONDS, KeyRing
+from adapter.flows.messages.signatures import (
+    ACCEPT_OLD_SECONDS,
+    PREFIX,
+    REFRESH_SECONDS,
+    SETTLE_SECONDS,
+    SIGNATURE,
+    KeyRing,
+    RecordSigner,
+    SigningKey,
+    Trust,
+    signing_key,
+)
 from adapter.protocol.credentials import Credentials, Merchant
 from adapter.stream.records import ProducerRecord, Record
 from adapter.testing.fakes import FakeMerchants
