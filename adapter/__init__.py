@@ -18,8 +18,7 @@ from adapter.errors import (
 from adapter.extensions.hookspecs import hookimpl
 from adapter.extensions.sinks import Event, NotDelivered, RetryAfter, Sink, Undeliverable
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome, Skip
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 

@@ -188,7 +188,7 @@ async def _send(provider: EcticketClient, merchant: Merchant, part: Part, order_
 
 
 def _differing(part: Part, reply: IssueReply) -> str:
-    from adapter.issuance.ticket_data import ticket_differences
+    from adapter.issuance.answers import ticket_differences
 
     found = [
         f"{each.item}: asked for {each.requested}, issued {each.issued}"

@@ -36,8 +36,7 @@ from pluggy import HookimplMarker, HookspecMarker
 
 from adapter.extensions.sinks import Sink
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, Skip
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order
+from adapter.issuance.order import Line, Order, TicketItem
 from adapter.protocol.issue import IssueRequest
 
 if TYPE_CHECKING:  # plugins' tests import this module, and neither of these is needed to load it

@@ -17,7 +17,6 @@ from typing import cast
 from adapter.errors import UnmappedItem
 from adapter.extensions.invocation import Check, HookCalls, Implementation
 from adapter.extensions.values import Ignore, OrderRecord, Skip
-from adapter.issuance.items import TicketItem
 from adapter.issuance.normalisation import Change, normalised_item, normalised_request
 from adapter.issuance.order import (
     LINES_MAX,
@@ -26,6 +25,7 @@ from adapter.issuance.order import (
     REFERENCE_MAX_DEPTH,
     Line,
     Order,
+    TicketItem,
     nests_too_deep,
 )
 from adapter.issuance.plan import Part, PlannedItem

@@ -22,11 +22,13 @@ from adapter.issuance.answers import (
     LastAccepted,
     ProbeAnswered,
     QueryAnswer,
+    TicketDifference,
     control_answer,
     issue_answer,
     issue_error,
     query_answer,
     query_error,
+    ticket_differences,
 )
 from adapter.issuance.decide import SubmitPolicy, conclude, decide, observe
 from adapter.issuance.next_step import Step, Unverified, issued_before, mark_possibly_sent, next_step
@@ -41,7 +43,6 @@ from adapter.issuance.previous_mappings import (
     QueryCandidateControl,
 )
 from adapter.issuance.state import Hold, PartState, Phase
-from adapter.issuance.ticket_data import TicketDifference, ticket_differences
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.protocol.taipei import TAIPEI

@@ -35,6 +35,7 @@ from adapter.flows.order_outcomes import OrderOutcomes, OrderResult, OrderRun
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
 from adapter.flows.submission import RunResult, Sleep, SubmissionRun
 from adapter.flows.untrusted_headers import UntrustedHeaders
+from adapter.issuance.answers import TicketDifference
 from adapter.issuance.decide import LONGEST_DEFERRAL_SECONDS, SubmitPolicy
 from adapter.issuance.next_step import Unverified
 from adapter.issuance.order import Order
@@ -47,7 +48,6 @@ from adapter.issuance.plan_codec import (
 )
 from adapter.issuance.previous_mappings import CandidateNumber, candidate_numbers
 from adapter.issuance.state import PartState, initial_state
-from adapter.issuance.ticket_data import TicketDifference
 from adapter.issuance.times import latest
 from adapter.protocol.credentials import Merchant
 from adapter.protocol.issue import TradeNo

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import TypeVar
 
-from adapter.issuance.items import TicketItem
+from adapter.issuance.order import TicketItem
 from adapter.protocol import value_rules
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.value_descriptions import CHINESE

@@ -23,8 +23,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from adapter.errors import DoesNotFit, InvalidOrder
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Voucher
+from adapter.issuance.order import TicketItem, Voucher
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import MAX_TICKETS
 

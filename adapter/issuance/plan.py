@@ -6,22 +6,98 @@ made once and travels with the order (`plan_codec`). Refuses to know what has al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum, unique
 
 from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
-from adapter.issuance.issue_requests import RequestPolicy, issue_request
-from adapter.issuance.items import TicketItem
-from adapter.issuance.normalisation import Change
-from adapter.issuance.order import Order, Voucher
+from adapter.issuance.normalisation import Change, visible
+from adapter.issuance.order import Customer, Order, TicketItem, Voucher
 from adapter.issuance.packing import Call, only_gifts, pack
-from adapter.issuance.trade_numbers import derive_trade_no, ensure_writable
+from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.issuance.validity import due, presale_problem, settle
-from adapter.protocol.issue import IssueRequest, IssueType, TradeNo, TradeNoKind
+from adapter.protocol.endpoints import Family
+from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.rules import ISSUE_PAGE, Violation, issue_violations
 
+CUSTOMER_FIELDS: Mapping[IssueType, tuple[str, ...]] = {
+    IssueType.CONVENIENCE_STORE: ("email",),
+    IssueType.PAPER: ("name", "address"),
+    IssueType.ELECTRONIC: ("name", "phone", "email"),
+    IssueType.SERIAL_NUMBER: (),
+}
+"""The customer fields that each issue type uses, as the notes of the page "Ticket Issuance" say.
+
+Paper: name and address are for sending tickets, by whoever prints them; the page's own example of PrintType 2 carries
+the name. Whether they must be there is the rules' question.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPolicy:
+    """What requests carry that orders do not say; `operator` and `store_id` stand in where an order has none.
+
+    `payment_provider` is sent in family `issuance` only. The notification URLs go into every request when they are set.
+    """
+
+    family: Family = Family.TICKET
+    operator: str | None = None
+    store_id: str | None = None
+    refund_notify_url: str | None = None
+    use_status_notify_url: str | None = None
+    payment_provider: str | None = None
+
+
+def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPolicy) -> IssueRequest:
+    """The request for one call; its operator is empty when neither order nor policy names one (see `check`).
+
+    ECTicket wants each field only with some issue types. What is not wanted is not sent, so that a customer's data
+    never travel further than they must.
+    """
+    issue_type = call[0].issue_type
+    electronic = issue_type is IssueType.ELECTRONIC
+    customer = used_customer(order.customer, issue_type)
+    return IssueRequest(
+        merchant_id=order.merchant_id,
+        trade_no=trade_no,
+        issue_type=issue_type,
+        operator=visible(order.operator) or policy.operator or "",
+        ticket_info=tuple(map(_entry, call)),
+        print_type=order.print_type if issue_type is IssueType.PAPER else None,
+        is_immediate=not call[0].is_presale if electronic else None,
+        store_id=visible(order.store_id) or policy.store_id or None,
+        refund_notify_url=policy.refund_notify_url or None,
+        use_status_notify_url=policy.use_status_notify_url or None,
+        customer_name=customer.name,
+        customer_phone=customer.phone,
+        customer_email=customer.email,
+        customer_address=customer.address,
+        payment_provider=policy.payment_provider if policy.family is Family.ISSUANCE else None,
+    )
+
+
+def used_customer(customer: Customer, issue_type: IssueType) -> Customer:
+    """The customer, reduced to what the issue type uses; a blank text is as good as none."""
+    return Customer(**{name: visible(getattr(customer, name)) for name in CUSTOMER_FIELDS[issue_type]})
+
+
+def _entry(item: TicketItem) -> TicketInfo:
+    """One entry: a listed product by number, a serial number's product by name and price."""
+    serial = item.issue_type is IssueType.SERIAL_NUMBER
+    return TicketInfo(
+        item_no=None if serial else item.item_no,
+        item_name=item.name if serial else None,
+        ticket_price=item.price if serial else None,
+        ticket_amount=item.quantity,
+        start_date=item.start_date,
+        expire_date=item.expire_date,
+    )
+
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+"""No event can name such an order id."""
 NAME_MAX_CHARACTERS = 255
 """What of an item's name is told; a shop's titles are no longer."""
 
@@ -91,7 +167,8 @@ def plan(order: Order, items: Sequence[TicketItem], policy: PlanPolicy) -> tuple
     when a part needs a number that may not be derived; InvalidOrder when the order contradicts itself, when there is
     nothing to issue, or when no number can be made.
     """
-    ensure_writable(order.order_id)
+    if _HALF_A_PAIR.search(order.order_id):
+        raise InvalidOrder("order_id holds half a surrogate pair. Send an order_id of ordinary characters.")
     calls = pack(settle(order, items))
     paid = [call for call in calls if not only_gifts(call)]
     if order.trade_no and len(paid) > 1:

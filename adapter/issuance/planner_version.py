@@ -20,9 +20,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
 from adapter.errors import OrderError
-from adapter.issuance.items import TicketItem
 from adapter.issuance.normalisation import normalised_item, normalised_request
-from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.protocol.endpoints import Family
 from adapter.protocol.issue import IssueType, PrintType

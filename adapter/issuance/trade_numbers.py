@@ -19,7 +19,6 @@ LENGTH = 20
 PREFIX_MAX_LENGTH = 4
 _PREFIX = re.compile(rf"[A-Za-z0-9]{{0,{PREFIX_MAX_LENGTH}}}")
 _AMBIGUOUS = re.compile("[\0\ud800-\udfff]")
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -42,12 +41,6 @@ def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str =
     wanted = LENGTH - len(prefix)
     # What stands before the last characters is never written, so it need not be converted either.
     return prefix + _base_36(int.from_bytes(digest, "big") % 36**wanted).rjust(wanted, "0")
-
-
-def ensure_writable(order_id: str) -> None:
-    """Raises InvalidOrder for an order id that no event could tell, whatever number its parts have."""
-    if _HALF_A_PAIR.search(order_id):
-        raise InvalidOrder("order_id holds half a surrogate pair. Send an order_id of ordinary characters.")
 
 
 def _checked(order_id: str) -> str:

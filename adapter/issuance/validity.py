@@ -17,8 +17,7 @@ from datetime import date, timedelta
 from typing import TypeVar
 
 from adapter.errors import InvalidOrder
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order, Voucher
+from adapter.issuance.order import Line, Order, TicketItem, Voucher
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.rules import ISSUE_PAGE
 

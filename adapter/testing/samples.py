@@ -18,8 +18,7 @@ from adapter.extensions.manager import PluginManager
 from adapter.extensions.order_hooks import beyond_bounds
 from adapter.extensions.values import Ignore, OrderOutcome, OrderRecord, PartOutcome
 from adapter.flows.messages.order_paid import parse_order_paid
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Customer, Line, Order
+from adapter.issuance.order import Customer, Line, Order, TicketItem
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import IssueType, TradeNo, TradeNoKind

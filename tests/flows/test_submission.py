@@ -14,9 +14,8 @@ from adapter.flows.number_history import KnownNumbers
 from adapter.flows.submission import PROBED_NUMBERS, RunResult, SubmissionRun
 from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Submitted
 from adapter.issuance.decide import SubmitPolicy
-from adapter.issuance.items import TicketItem
 from adapter.issuance.next_step import Unverified
-from adapter.issuance.order import Customer, Line, Order
+from adapter.issuance.order import Customer, Line, Order, TicketItem
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.previous_mappings import CandidateNumber, candidate_numbers
 from adapter.issuance.state import IssueRefusal, PartHistory, PartState, Phase, WaitReason, initial_state

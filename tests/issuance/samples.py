@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Customer, Line, Order, Voucher
+from adapter.issuance.order import Customer, Line, Order, TicketItem, Voucher
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.state import PartHistory, PartState, initial_state
 from adapter.protocol.issue import IssueType, PrintType

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import DoesNotFit, InvalidOrder
-from adapter.issuance.items import TicketItem
+from adapter.issuance.order import TicketItem
 from adapter.issuance.packing import MAX_CALLS, merge, pack
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import MAX_TICKETS

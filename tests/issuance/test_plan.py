@@ -8,8 +8,7 @@ from datetime import date
 import pytest
 
 from adapter.errors import DoesNotFit, InvalidOrder, TradeNoMissing
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Customer, Line
+from adapter.issuance.order import Customer, Line, TicketItem
 from adapter.issuance.plan import DeriveTradeNo, PlannedItem, check, plan, renumbered
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.protocol.endpoints import Family

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from adapter.app import _fingerprint
-from adapter.issuance import issue_requests, packing, plan, planner_version, trade_numbers
-from adapter.issuance.items import TicketItem
+from adapter.issuance import packing, plan, planner_version, trade_numbers
+from adapter.issuance.order import TicketItem
 from adapter.issuance.packing import Call
 from adapter.issuance.planner_version import SAMPLES, VERSION, plans_digest
 from adapter.protocol import rules
@@ -92,7 +92,7 @@ def _contradictions_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _entries_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = issue_requests.issue_request
+    original = plan.issue_request
 
     def reversed_request(order: object, call: Call, *rest: object) -> object:
         return original(order, call[::-1], *rest)  # type: ignore[arg-type]  # the same arguments

@@ -23,7 +23,7 @@ from adapter.issuance.answers import (
     QueryAnswer,
     QueryUnanswered,
 )
-from adapter.issuance.items import TicketItem
+from adapter.issuance.order import TicketItem
 from adapter.issuance.plan import Part, plan
 from adapter.issuance.previous_mappings import (
     BATCH_SIZE,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapter.issuance.ticket_data import TicketDifference, ticket_differences
+from adapter.issuance.answers import TicketDifference, ticket_differences
 from adapter.protocol.issue import IssuedItem, IssueRequest, IssueType, TicketInfo
 
 from .samples import part

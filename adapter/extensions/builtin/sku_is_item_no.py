@@ -8,8 +8,7 @@ from __future__ import annotations
 from adapter.errors import InvalidOrder, UnmappedItem
 from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
-from adapter.issuance.items import TicketItem
-from adapter.issuance.order import Line, Order
+from adapter.issuance.order import Line, Order, TicketItem
 from adapter.protocol.issue import IssueType
 from adapter.protocol.value_rules import ITEM_NO
 
