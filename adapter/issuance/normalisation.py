@@ -21,7 +21,7 @@ from enum import StrEnum, unique
 from typing import TypeVar
 
 from adapter.issuance.order import TicketItem
-from adapter.protocol import value_rules
+from adapter.protocol import rules
 from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo
 from adapter.protocol.value_descriptions import CHINESE
 
@@ -266,14 +266,14 @@ def _ends_visible(text: str) -> str:
 
 def _is_tidy_address(value: str) -> bool:
     """The page's rule says nothing of blanks at the ends, and they are never meant."""
-    return value_rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
+    return rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
 
 
 _PLAIN: Rewrites = ((ChangeKind.INVISIBLE, _visible), (ChangeKind.OUTER_BLANKS, _stripped))
 _CODE: Rewrites = (*_PLAIN, (ChangeKind.FULL_WIDTH, _half_width))
 
 _NAME = _Spelling(
-    fits=value_rules.CUSTOMER_NAME.fits,
+    fits=rules.CUSTOMER_NAME.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.BLANKS, _plain_blanks),
@@ -284,11 +284,11 @@ _NAME = _Spelling(
     ),
 )
 _PHONE = _Spelling(
-    fits=value_rules.CUSTOMER_PHONE.fits,
+    fits=rules.CUSTOMER_PHONE.fits,
     rewrites=(*_CODE, (ChangeKind.PUNCTUATION, _plain_punctuation), (ChangeKind.PHONE_FORM, _mobile)),
 )
 _MAIL = _Spelling(
-    fits=value_rules.CUSTOMER_EMAIL.fits,
+    fits=rules.CUSTOMER_EMAIL.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.FULL_WIDTH, _ascii),
@@ -305,7 +305,7 @@ _ADDRESS = _Spelling(
     ),
 )
 _ITEM_NAME = _Spelling(
-    fits=value_rules.ITEM_NAME.fits,
+    fits=rules.ITEM_NAME.fits,
     rewrites=(
         *_PLAIN,
         (ChangeKind.BLANKS, _plain_blanks),
@@ -316,20 +316,20 @@ _ITEM_NAME = _Spelling(
 )
 
 
-def _code(check: value_rules.TextCheck) -> _Spelling:
+def _code(check: rules.TextCheck) -> _Spelling:
     return _Spelling(fits=check.fits, rewrites=_CODE)
 
 
 _REQUEST_FIELDS: Mapping[str, tuple[str, _Spelling]] = {
-    "operator": ("Operator", _code(value_rules.OPERATOR)),
-    "store_id": ("StoreID", _code(value_rules.STORE_ID)),
+    "operator": ("Operator", _code(rules.OPERATOR)),
+    "store_id": ("StoreID", _code(rules.STORE_ID)),
     "customer_name": ("CustomerName", _NAME),
     "customer_phone": ("CustomerPhone", _PHONE),
     "customer_email": ("CustomerEmail", _MAIL),
     "customer_address": ("CustomerAddress", _ADDRESS),
 }
 _ENTRY_FIELDS: Mapping[str, tuple[str, _Spelling]] = {
-    "item_no": ("ItemNo", _code(value_rules.ITEM_NO)),
+    "item_no": ("ItemNo", _code(rules.ITEM_NO)),
     "item_name": ("ItemName", _ITEM_NAME),
 }
 _ITEM_FIELDS: Mapping[bool, Mapping[str, tuple[str, _Spelling]]] = {

@@ -5,21 +5,133 @@ from ECTicket. Today's date is an argument. Checks never raise, whatever a reque
 too.
 
 Where a page is ambiguous, the interpretation that cannot waste tickets is used; a comment says so.
+
+The first half is a table of the rules that a single value keeps or breaks, with lengths, alphabets and value sets.
+"Alphanumeric" means ASCII letters and digits: half-width, as the pages require, and never what Unicode calls
+alphanumeric. Lengths count characters and not bytes, as the page's own item names show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from typing import TypeGuard
+from urllib.parse import urlsplit
 
-from adapter.protocol import value_rules as value
-from adapter.protocol.issue import IssueRequest, IssueType, TicketInfo, TradeNo, TradeNoKind
+from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo, TradeNo, TradeNoKind
 from adapter.protocol.order_detail import ReportRequest, ReportType
 from adapter.protocol.query_issue_result import ResultRequest
 from adapter.protocol.query_item_info import ItemRequest
-from adapter.protocol.value_descriptions import describe_shape, quoted
-from adapter.protocol.value_rules import Check
+from adapter.protocol.value_descriptions import CHINESE, describe_shape, quoted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A rule: the words that follow a field's name, and the test."""
+
+    rule: str
+    accepts: Callable[[object], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCheck(Check):
+    """A rule about text; `fits` is the test of a value that is known to be text."""
+
+    fits: Callable[[str], object]
+
+
+def text_check(rule: str, pattern: re.Pattern[str]) -> TextCheck:
+    """Require text that matches as a whole."""
+    accepts = lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None  # noqa: E731
+    return TextCheck(rule=rule, accepts=accepts, fits=pattern.fullmatch)
+
+
+def alphanumeric(least: int, most: int) -> TextCheck:
+    """Require `least` to `most` half-width letters or digits."""
+    pattern = re.compile(f"[A-Za-z0-9]{{{least},{most}}}")
+    return text_check(f"must be {least} to {most} half-width letters or digits", pattern)
+
+
+def date_from(first: date, rule: str) -> Check:
+    """Require a date not before `first`."""
+    return Check(rule=rule, accepts=lambda value: is_date(value) and value >= first)
+
+
+def date_after(last: date, rule: str) -> Check:
+    """Require a date after `last`."""
+    return Check(rule=rule, accepts=lambda value: is_date(value) and value > last)
+
+
+def is_date(value: object) -> TypeGuard[date]:
+    """Whether a value is a date; a datetime is not one, because the protocol has days only."""
+    return isinstance(value, date) and not isinstance(value, datetime)
+
+
+def _whole_number(least: int, most: int | None) -> Callable[[object], bool]:
+    """Accept whole numbers of a range; true and false are not numbers."""
+    return lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+    )
+
+
+def _is_url(value: object) -> bool:
+    """Accept an absolute http(s) URL of visible ASCII: IDN hosts must be punycode, HTML is refused (page 32155)."""
+    if not isinstance(value, str) or not _URL.fullmatch(value):
+        return False
+    try:
+        return bool(urlsplit(value).hostname)
+    except ValueError:
+        return False
+
+
+def _is_address(value: object) -> bool:
+    """Accept up to 100 characters of text, without the start of an HTML tag (page 32155) or half a character."""
+    return (
+        isinstance(value, str)
+        and value.strip() != ""
+        and len(value) <= 100
+        and _NOT_TEXT.search(value) is None
+        and _HTML_TAG.search(value) is None
+    )
+
+
+_HTML_TAG = re.compile("<[A-Za-z/!?]")
+_NOT_TEXT = re.compile("[\ud800-\udfff]")
+_URL = re.compile(r"(?=.{1,200}\Z)[Hh][Tt][Tt][Pp][Ss]?://[!#-;=?-~]+")
+# Names of indigenous people have a middle dot between their Chinese parts; which one depends on the keyboard.
+_CHINESE_NAME = f"[{CHINESE}]+(?:[·‧•・．][{CHINESE}]+)*"
+_ENGLISH_NAME = r"[A-Za-z]+(?:[ .,'-]+[A-Za-z]+)*\.?"
+_NAME = re.compile(rf"(?=.{{2,20}}\Z)(?:{_CHINESE_NAME}|{_ENGLISH_NAME})")
+# Only ASCII: a ticket mailed to a full-width look-alike of an address is lost.
+_EMAIL = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+
+MERCHANT_ID = alphanumeric(1, 10)
+ITEM_NO = alphanumeric(1, 8)
+STORE_ID = alphanumeric(2, 20)
+OPERATOR = alphanumeric(1, 10)
+ITEM_NAME = text_check(
+    "must be 4 to 20 Chinese characters, half-width letters, digits or ()_/,.$%-",
+    re.compile(rf"[{CHINESE}A-Za-z0-9()_/,.$%-]{{4,20}}"),
+)
+TICKET_PRICE = Check(rule="must be a whole number from 0 to 999999999", accepts=_whole_number(0, 999_999_999))
+TICKET_AMOUNT = Check(rule="must be a whole number of at least 1", accepts=_whole_number(1, None))
+PRINT_TYPE = Check(
+    rule="is required for paper tickets and must be 1 (ECPay) or 2 (merchant)",
+    accepts=lambda value: isinstance(value, PrintType),
+)
+IS_IMMEDIATE = Check(
+    rule="is required for electronic tickets and must be 1 (true) or 2 (false)",
+    accepts=lambda value: isinstance(value, bool),
+)
+PAYMENT_PROVIDER = text_check("must be 1 (ECPay) or 2 (other)", re.compile("[12]"))
+URL = Check(rule="must be an http or https URL of at most 200 ASCII characters without HTML", accepts=_is_url)
+CUSTOMER_NAME = text_check("must be 2 to 20 characters, all Chinese or all English", _NAME)
+CUSTOMER_PHONE = text_check("must be 10 digits that start with 09", re.compile("09[0-9]{8}"))
+CUSTOMER_EMAIL = text_check("must be an ASCII mail address of at most 80 characters", _EMAIL)
+CUSTOMER_ADDRESS = Check(rule="must be 1 to 100 characters without HTML tags", accepts=_is_address)
+
 
 ISSUE_PAGE = "Ticket Issuance, developers.ecpay.com.tw/32163"
 RESULT_PAGE = "Query Ticket Issuance Results, developers.ecpay.com.tw/32186"
@@ -44,8 +156,8 @@ _PERSONAL = frozenset({"CustomerName", "CustomerPhone", "CustomerEmail", "Custom
 # A URL may contain a password or a token of the merchant, so only its shape is shown, too.
 _HIDDEN = _PERSONAL | {"RefundNotifyURL", "UseStatusNotifyURL"}
 _REPORT_TYPE = Check(rule="must be 1 (orders) or 2 (tickets)", accepts=lambda found: isinstance(found, ReportType))
-_TRADE_NOS = {kind: (kind.field_name, value.alphanumeric(1, length)) for kind, length in TRADE_NO_LENGTHS.items()}
-_DAY = Check(rule="must be a date", accepts=value.is_date)
+_TRADE_NOS = {kind: (kind.field_name, alphanumeric(1, length)) for kind, length in TRADE_NO_LENGTHS.items()}
+_DAY = Check(rule="must be a date", accepts=is_date)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +214,11 @@ def issue_violations(request: IssueRequest, *, today: date) -> tuple[Violation, 
         *_merchant_id(_ISSUE, request.merchant_id),
         *_trade_no(_ISSUE, request.trade_no),
         *_type_fields(request),
-        *_ISSUE.holds_if_present("PaymentProvider", request.payment_provider, value.PAYMENT_PROVIDER),
-        *_ISSUE.holds_if_present("RefundNotifyURL", request.refund_notify_url, value.URL),
-        *_ISSUE.holds_if_present("UseStatusNotifyURL", request.use_status_notify_url, value.URL),
-        *_ISSUE.holds_if_present("StoreID", request.store_id, value.STORE_ID),
-        *_ISSUE.holds("Operator", request.operator, value.OPERATOR),
+        *_ISSUE.holds_if_present("PaymentProvider", request.payment_provider, PAYMENT_PROVIDER),
+        *_ISSUE.holds_if_present("RefundNotifyURL", request.refund_notify_url, URL),
+        *_ISSUE.holds_if_present("UseStatusNotifyURL", request.use_status_notify_url, URL),
+        *_ISSUE.holds_if_present("StoreID", request.store_id, STORE_ID),
+        *_ISSUE.holds("Operator", request.operator, OPERATOR),
         *_customer(request),
         *_ticket_info(request, today),
     )
@@ -127,7 +239,7 @@ def is_trade_no(trade_no: TradeNo) -> bool:
 def item_violations(request: ItemRequest) -> tuple[Violation, ...]:
     """Return every rule that a QueryItemInfo request breaks."""
     page = _Page(name=ITEM_PAGE)
-    return (*_merchant_id(page, request.merchant_id), *page.holds("ItemNo", request.item_no, value.ITEM_NO))
+    return (*_merchant_id(page, request.merchant_id), *page.holds("ItemNo", request.item_no, ITEM_NO))
 
 
 def report_violations(request: ReportRequest) -> tuple[Violation, ...]:
@@ -142,7 +254,7 @@ def report_violations(request: ReportRequest) -> tuple[Violation, ...]:
 
 def _merchant_id(page: _Page, merchant_id: object) -> tuple[Violation, ...]:
     """MerchantID String(10), required."""
-    return page.holds("MerchantID", merchant_id, value.MERCHANT_ID)
+    return page.holds("MerchantID", merchant_id, MERCHANT_ID)
 
 
 def _trade_no(page: _Page, trade_no: object) -> Iterator[Violation]:
@@ -162,9 +274,9 @@ def _type_fields(request: IssueRequest) -> Iterator[Violation]:
     immediate issuance."
     """
     if request.issue_type is IssueType.PAPER:
-        yield from _ISSUE.holds("PrintType", request.print_type, value.PRINT_TYPE)
+        yield from _ISSUE.holds("PrintType", request.print_type, PRINT_TYPE)
     if request.issue_type is IssueType.ELECTRONIC:
-        yield from _ISSUE.holds("IsImmediate", request.is_immediate, value.IS_IMMEDIATE)
+        yield from _ISSUE.holds("IsImmediate", request.is_immediate, IS_IMMEDIATE)
 
 
 def _customer(request: IssueRequest) -> Iterator[Violation]:
@@ -178,10 +290,10 @@ def _customer(request: IssueRequest) -> Iterator[Violation]:
     mailed = request.issue_type is IssueType.PAPER and request.customer_address is not None
     by_mail = electronic or request.issue_type is IssueType.CONVENIENCE_STORE
     for field, found, check, required in (
-        ("CustomerName", request.customer_name, value.CUSTOMER_NAME, electronic or mailed),
-        ("CustomerPhone", request.customer_phone, value.CUSTOMER_PHONE, electronic),
-        ("CustomerEmail", request.customer_email, value.CUSTOMER_EMAIL, by_mail),
-        ("CustomerAddress", request.customer_address, value.CUSTOMER_ADDRESS, False),
+        ("CustomerName", request.customer_name, CUSTOMER_NAME, electronic or mailed),
+        ("CustomerPhone", request.customer_phone, CUSTOMER_PHONE, electronic),
+        ("CustomerEmail", request.customer_email, CUSTOMER_EMAIL, by_mail),
+        ("CustomerAddress", request.customer_address, CUSTOMER_ADDRESS, False),
     ):
         yield from (_ISSUE.holds if required else _ISSUE.holds_if_present)(field, found, check)
 
@@ -198,7 +310,7 @@ def _ticket_info(request: IssueRequest, today: date) -> Iterator[Violation]:
     for index, entry in enumerate(entries):
         prefix = f"TicketInfo[{index}]"
         yield from _product(request.issue_type, entry, prefix)
-        yield from _ISSUE.holds(f"{prefix}.TicketAmount", entry.ticket_amount, value.TICKET_AMOUNT)
+        yield from _ISSUE.holds(f"{prefix}.TicketAmount", entry.ticket_amount, TICKET_AMOUNT)
         yield from _dates(request, entry, prefix, today)
         if isinstance(entry.item_no, str):
             if entry.item_no in seen:
@@ -213,7 +325,7 @@ def _is_ticket_info(entries: object) -> bool:
 
 def _total(issue_type: IssueType, entries: Sequence[TicketInfo]) -> Iterator[Violation]:
     """The sum of TicketAmount: at most 8 for convenience stores, 100 otherwise."""
-    total = sum(entry.ticket_amount for entry in entries if value.TICKET_AMOUNT.accepts(entry.ticket_amount))
+    total = sum(entry.ticket_amount for entry in entries if TICKET_AMOUNT.accepts(entry.ticket_amount))
     if total > MAX_TICKETS[issue_type]:
         yield _ISSUE.broken(
             "TicketAmount", f"must add up to at most {MAX_TICKETS[issue_type]} tickets in one call", total
@@ -239,9 +351,9 @@ def _product(issue_type: IssueType, entry: TicketInfo, prefix: str) -> Iterator[
     """The product: a listed ItemNo, or for serial numbers a name and a price."""
     serial = issue_type is IssueType.SERIAL_NUMBER
     listed, described = (_ISSUE.holds_if_present, _ISSUE.holds) if serial else (_ISSUE.holds, _ISSUE.holds_if_present)
-    yield from listed(f"{prefix}.ItemNo", entry.item_no, value.ITEM_NO)
-    yield from described(f"{prefix}.ItemName", entry.item_name, value.ITEM_NAME)
-    yield from described(f"{prefix}.TicketPrice", entry.ticket_price, value.TICKET_PRICE)
+    yield from listed(f"{prefix}.ItemNo", entry.item_no, ITEM_NO)
+    yield from described(f"{prefix}.ItemName", entry.item_name, ITEM_NAME)
+    yield from described(f"{prefix}.TicketPrice", entry.ticket_price, TICKET_PRICE)
 
 
 def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -> Iterator[Violation]:
@@ -252,16 +364,16 @@ def _dates(request: IssueRequest, entry: TicketInfo, prefix: str, today: date) -
     presale = request.issue_type is IssueType.ELECTRONIC and request.is_immediate is False
     if presale:
         rule = f"must be a date after the day of issue, {today} in Taipei"
-        yield from _ISSUE.holds(f"{prefix}.StartDate", entry.start_date, value.date_after(today, rule))
+        yield from _ISSUE.holds(f"{prefix}.StartDate", entry.start_date, date_after(today, rule))
     if entry.expire_date is not None:
-        start = entry.start_date if presale and value.is_date(entry.start_date) else today
+        start = entry.start_date if presale and is_date(entry.start_date) else today
         rule = f"must be a date not before the ticket's start, {start}"
-        yield from _ISSUE.holds(f"{prefix}.ExpireDate", entry.expire_date, value.date_from(start, rule))
+        yield from _ISSUE.holds(f"{prefix}.ExpireDate", entry.expire_date, date_from(start, rule))
 
 
 def _period(page: _Page, begin: object, end: object) -> Iterator[Violation]:
     """BeginDate to EndDate: at most 3 months, and not backwards."""
-    if not value.is_date(begin) or not value.is_date(end):
+    if not is_date(begin) or not is_date(end):
         for field, day in (("BeginDate", begin), ("EndDate", end)):
             yield from page.holds(field, day, _DAY)
         return

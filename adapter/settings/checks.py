@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from adapter.protocol.value_rules import OPERATOR, STORE_ID, URL
+from adapter.protocol.rules import OPERATOR, STORE_ID, URL
 from adapter.settings.groups import ENV_PREFIX, Settings
 
 JOB_SECONDS = 600.0

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from adapter.issuance.normalisation import Change, ChangeKind, normalised_item, normalised_request
 from adapter.issuance.plan import plan
-from adapter.protocol import value_rules
+from adapter.protocol import rules
 from adapter.protocol.issue import IssueRequest, IssueType, PrintType, TicketInfo
 from adapter.protocol.rules import issue_violations
 
 from .samples import ALWAYS, ELECTRONIC, SERIAL, TODAY, item, order
 
 CHECKS = {
-    "customer_name": value_rules.CUSTOMER_NAME,
-    "customer_phone": value_rules.CUSTOMER_PHONE,
-    "customer_email": value_rules.CUSTOMER_EMAIL,
-    "customer_address": value_rules.CUSTOMER_ADDRESS,
-    "operator": value_rules.OPERATOR,
-    "store_id": value_rules.STORE_ID,
+    "customer_name": rules.CUSTOMER_NAME,
+    "customer_phone": rules.CUSTOMER_PHONE,
+    "customer_email": rules.CUSTOMER_EMAIL,
+    "customer_address": rules.CUSTOMER_ADDRESS,
+    "operator": rules.OPERATOR,
+    "store_id": rules.STORE_ID,
 }
 
 

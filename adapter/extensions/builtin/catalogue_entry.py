@@ -15,7 +15,7 @@ from adapter.extensions.builtin.issue_types import ISSUE_TYPES
 from adapter.extensions.suggestions import did_you_mean
 from adapter.issuance.order import Voucher
 from adapter.protocol.issue import IssueType
-from adapter.protocol.value_rules import ITEM_NAME, ITEM_NO, TICKET_PRICE
+from adapter.protocol.rules import ITEM_NAME, ITEM_NO, TICKET_PRICE
 
 W = TypeVar("W")
 _DAYS_MAX: Final = 36_500

@@ -10,7 +10,7 @@ from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
 from adapter.issuance.order import Line, Order, TicketItem
 from adapter.protocol.issue import IssueType
-from adapter.protocol.value_rules import ITEM_NO
+from adapter.protocol.rules import ITEM_NO
 
 
 class SkuIsItemNo:
