@@ -31,7 +31,6 @@ from adapter.flows.messages.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.messages.order_paid import ISSUE_TYPES
 from adapter.flows.messages.record_history import RecordHistory, due_within, encoded_headers, verified_history
 from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
 from adapter.flows.number_history import NumberHistory, OrderNumbers
@@ -50,6 +49,7 @@ from adapter.issuance.confirm import (
     resume_query_at,
     with_answer,
 )
+from adapter.issuance.order import ISSUE_TYPES
 from adapter.issuance.park_messages import other_order_message
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind

@@ -18,13 +18,14 @@ from adapter.extensions.values import Ignore, OrderOutcome, PartOutcome, Skip
 from adapter.flows.messages import events
 from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
-from adapter.flows.messages.event_fields import OrderRef, issuance_fields
 from adapter.flows.messages.events import (
     IssuanceFailed,
     IssuanceSubmitted,
     OrderParked,
+    OrderRef,
     OrderSkipped,
     issuance_event,
+    issuance_fields,
     order_event,
     parking_distinctions,
 )

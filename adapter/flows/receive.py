@@ -20,11 +20,11 @@ from adapter.errors import (
     WrongAddressee,
     WrongChecksum,
 )
-from adapter.flows.messages.event_fields import kind_name
 from adapter.flows.messages.events import (
     Notified,
     OrderRefunded,
     TicketStatusChanged,
+    kind_name,
     notification_event,
     notification_event_id,
 )

@@ -27,7 +27,7 @@ from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.values import Ignore, OrderRecord, Skip
 from adapter.flows.last_resort import is_rejected_again, park_by_coordinates
 from adapter.flows.messages import dead_letter_causes
-from adapter.flows.messages.event_fields import OrderRef, order_ref_of
+from adapter.flows.messages.events import OrderRef, order_ref_of
 from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, shown_id, verified_history
 from adapter.flows.messages.signatures import TRUSTED, KeyRing, RecordSigner
 from adapter.flows.number_history import NumberHistory

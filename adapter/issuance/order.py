@@ -6,14 +6,19 @@ rules: an order is what was bought, and what ECTicket makes of it is judged afte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
+from adapter.errors import InvalidOrder
 from adapter.protocol.issue import IssueType, PrintType
 from adapter.protocol.taipei import taipei_day
 
+ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind in IssueType}
+"""The issue types as orders, catalogues and events name them: `convenience_store`, `paper`, `electronic`,
+`serial_number`."""
 ORDER_ID_MAX_CHARACTERS = 64
 LINES_MAX = 200
 REFERENCE_MAX_BYTES = 1024
@@ -176,3 +181,17 @@ class TicketItem:
     def is_presale(self) -> bool:
         """Whether the tickets are usable only from `start_date` on (IsImmediate 2)."""
         return self.issue_type is IssueType.ELECTRONIC and self.start_date is not None
+
+
+def issue_type_of(order: Order, line: Line, *, otherwise: IssueType | None = None) -> IssueType:
+    """The line's own issue type, else `otherwise`, else the order's.
+
+    Raises InvalidOrder if none of them names one.
+    """
+    found = line.issue_type or otherwise or order.issue_type
+    if found is None:
+        raise InvalidOrder(
+            f"Sku '{line.sku}' has no issue_type, and neither has the order. "
+            f"Send one of {', '.join(ISSUE_TYPES)} with the line or the order, or write it into the catalogue."
+        )
+    return found

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from adapter.flows.messages.event_fields import OrderRef, issuance_fields
-from adapter.flows.messages.events import Origin, record_origin
+from adapter.flows.messages.events import OrderRef, Origin, issuance_fields, record_origin
 from adapter.flows.messages.published_events import PublishedEvent
 from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
 from adapter.flows.messages.signatures import RecordSigner

@@ -15,13 +15,14 @@ from enum import StrEnum, unique
 from adapter.errors import OrderError
 from adapter.flows.messages.confirmation import Confirmation, read_confirmation
 from adapter.flows.messages.dead_letters import MESSAGE_MAX_CHARACTERS
-from adapter.flows.messages.event_fields import issuance_fields, order_ref_of
 from adapter.flows.messages.events import (
     IssuanceData,
     IssuanceFailed,
     IssuanceIssued,
     IssuanceSubmitted,
     issuance_event,
+    issuance_fields,
+    order_ref_of,
     rfc3339,
 )
 from adapter.flows.messages.record_history import PARTS_DONE, PLAN, read_history

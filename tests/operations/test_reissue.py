@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from flows.harness import SERIAL, Harness, derived, line, plan_of
 
-from adapter.flows.messages.event_fields import OrderRef
-from adapter.flows.messages.events import Origin
+from adapter.flows.messages.events import OrderRef, Origin
 from adapter.flows.messages.published_events import PublishedEvent
 from adapter.flows.submit import SubmitTask
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan

@@ -19,9 +19,8 @@ from typing import Self
 from adapter.errors import InvalidOrder, UnmappedItem
 from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.extensions.builtin.catalogue_file import read_catalogue
-from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
-from adapter.issuance.order import Line, Order, TicketItem
+from adapter.issuance.order import Line, Order, TicketItem, issue_type_of
 from adapter.protocol.issue import IssueType
 from adapter.protocol.taipei import TAIPEI
 

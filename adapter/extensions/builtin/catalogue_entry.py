@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, TypeVar
 
-from adapter.extensions.builtin.issue_types import ISSUE_TYPES
 from adapter.extensions.suggestions import did_you_mean
-from adapter.issuance.order import Voucher
+from adapter.issuance.order import ISSUE_TYPES, Voucher
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import ITEM_NAME, ITEM_NO, TICKET_PRICE
 

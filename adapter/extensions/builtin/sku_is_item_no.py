@@ -6,9 +6,8 @@ A serial-number line names no product at ECTicket; it is issued under the line's
 from __future__ import annotations
 
 from adapter.errors import InvalidOrder, UnmappedItem
-from adapter.extensions.builtin.issue_types import issue_type_of
 from adapter.extensions.hookspecs import hookimpl
-from adapter.issuance.order import Line, Order, TicketItem
+from adapter.issuance.order import Line, Order, TicketItem, issue_type_of
 from adapter.protocol.issue import IssueType
 from adapter.protocol.rules import ITEM_NO
 

@@ -27,8 +27,10 @@ from pydantic import (
 from adapter.errors import Unreadable
 from adapter.extensions.values import OrderRecord
 from adapter.flows.messages.event_value import BOM, find_document, is_structured, not_an_order, surrogate_in
+from adapter.flows.messages.events import IssueTypeName
 from adapter.flows.ports import Merchants
 from adapter.issuance.order import (
+    ISSUE_TYPES,
     LINES_MAX,
     ORDER_ID_MAX_CHARACTERS,
     REFERENCE_MAX_BYTES,
@@ -40,19 +42,8 @@ from adapter.issuance.order import (
     nests_too_deep,
     voucher_kind,
 )
-from adapter.protocol.issue import IssueType, PrintType
+from adapter.protocol.issue import PrintType
 
-IssueTypeText = Literal["convenience_store", "paper", "electronic", "serial_number"]
-ISSUE_TYPES: Mapping[str, IssueType] = {
-    "convenience_store": IssueType.CONVENIENCE_STORE,
-    "paper": IssueType.PAPER,
-    "electronic": IssueType.ELECTRONIC,
-    "serial_number": IssueType.SERIAL_NUMBER,
-}
-ISSUE_TYPE_TEXTS: Mapping[IssueType, IssueTypeText] = {
-    kind: text  # type: ignore[misc]  # the keys of ISSUE_TYPES are exactly the literal's texts
-    for text, kind in ISSUE_TYPES.items()
-}
 _PRINT_TYPES = {"ecpay": PrintType.ECPAY, "merchant": PrintType.MERCHANT}
 
 _LARGEST_INTEGER = 2**53 - 1
@@ -126,7 +117,7 @@ class LineData(_Model):
     """First day of use. It makes an electronic ticket a presale; other types are usable at once."""
     expire_date: Day | None = None
     """Last day of use; gift vouchers only."""
-    issue_type: IssueTypeText | None = None
+    issue_type: IssueTypeName | None = None
     """Overrides the order's."""
     immediate: bool | None = None
     """Overrides the order's."""
@@ -145,7 +136,7 @@ class OrderPaid(_Model):
     """When it was paid."""
     reference: JsonValue = None
     """Anything, up to 1 KiB as JSON and 64 levels deep; passed through untouched into every event about this order."""
-    issue_type: IssueTypeText | None = None
+    issue_type: IssueTypeName | None = None
     """What kind of tickets, for lines that do not say it themselves."""
     print_by: Literal["ecpay", "merchant"] | None = None
     """Paper tickets only: who prints."""
