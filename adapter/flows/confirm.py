@@ -31,7 +31,7 @@ from adapter.flows.messages.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.messages.record_history import RecordHistory, due_within, encoded_headers, verified_history
+from adapter.flows.messages.record_history import RecordHistory, due_within, history_headers, verified_history
 from adapter.flows.messages.signatures import KeyRing, RecordSigner, Trust
 from adapter.flows.number_history import NumberHistory, OrderNumbers
 from adapter.flows.ports import Clock, Ecticket, FlowObserver, Merchants, Topics, bulkhead_of
@@ -54,7 +54,7 @@ from adapter.issuance.park_messages import other_order_message
 from adapter.issuance.state import Phase
 from adapter.protocol.issue import TradeNo, TradeNoKind
 from adapter.provider.client import Purpose
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext, RetryLater
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -270,7 +270,7 @@ class ConfirmStage:
 
     def _rewritten(self, record: Record, confirmation: Confirmation) -> ProducerRecord:
         history, _ = self._record_history(record)
-        headers = encoded_headers(history) if history.replays or history.dead_letter is not None else ()
+        headers = encode_headers(history_headers(history)) if history.replays or history.dead_letter is not None else ()
         rewritten = confirmation_record(confirmation, topic=self._topics.confirmations, headers=headers)
         return self._signer.sign(rewritten, confirmation.issuance.merchant_id)
 

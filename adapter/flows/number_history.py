@@ -22,7 +22,7 @@ import structlog
 
 from adapter.errors import StreamError
 from adapter.extensions.log_throttle import LogThrottle
-from adapter.flows.messages.published_events import PublishedEvent, read_published_event
+from adapter.flows.messages.event_reader import PublishedEvent, read_published_event
 from adapter.flows.ports import Merchants
 from adapter.issuance.order import ORDER_ID_MAX_CHARACTERS
 from adapter.protocol.credentials import Merchant

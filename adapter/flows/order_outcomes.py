@@ -29,7 +29,7 @@ from adapter.flows.messages.events import (
     order_event,
     parking_distinctions,
 )
-from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
+from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers
 from adapter.flows.messages.signatures import KeyRing, RecordSigner
 from adapter.flows.ports import Clock, FlowObserver, Merchants, Topics
 from adapter.flows.submission import PartResult, RunResult
@@ -37,7 +37,7 @@ from adapter.issuance.actions import Defer, Failed, Finish, Park, ParkReason, Su
 from adapter.issuance.confirm import ConfirmPolicy, first_query_at
 from adapter.issuance.decide import deferred_until, handed_off_until
 from adapter.issuance.plan_codec import DeferredPlan, decode_plan, deferred_parts, encode_plan
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
 
 _REASON_MAX = 100
@@ -273,7 +273,7 @@ class OrderOutcomes:
             topic=self._topics.orders_deferred,
             key=record.key,
             value=record.value,
-            headers=(*foreign_headers(record.headers), *encoded_headers(history)),
+            headers=(*foreign_headers(record.headers), *encode_headers(history_headers(history))),
         )
         return self._signer.sign(producer_record, history.merchant_id)
 

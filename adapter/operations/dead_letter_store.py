@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from adapter.flows.messages.published_events import read_published_event
+from adapter.flows.messages.event_reader import read_published_event
 from adapter.operations.dead_letter_view import DeadLetter, read_dead_letter
 from adapter.operations.handled import handled_dead_letters
 from adapter.operations.ports import Counting, Note, TopicReader, no_counting, no_note

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from adapter.flows.messages.published_events import PublishedEvent
+from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.operations.dead_letter_view import DeadLetter
 
 _SETTLES_ORDER = frozenset({"submitted", "issued", "failed", "skipped"})

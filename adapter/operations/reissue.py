@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.flows.messages.events import OrderRef, Origin, issuance_fields, record_origin
-from adapter.flows.messages.published_events import PublishedEvent
-from adapter.flows.messages.record_history import RecordHistory, encoded_headers, foreign_headers
+from adapter.flows.messages.record_history import RecordHistory, foreign_headers, history_headers
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.issuance.plan import Part, renumbered
 from adapter.issuance.plan_codec import DeferredPart, DeferredPlan, encode_plan
 from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 _MOST_REISSUES = 100
 _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
@@ -160,7 +160,7 @@ def reissue(
         topic=topic,
         key=order_record.key,
         value=order_record.value,
-        headers=(*foreign_headers(order_record.headers), *encoded_headers(history)),
+        headers=(*foreign_headers(order_record.headers), *encode_headers(history_headers(history))),
     )
     signed = producer_record if signer is None else signer.sign(producer_record, order_ref.merchant_id)
     return Reissue(parts=renumbered_parts, producer_record=signed)

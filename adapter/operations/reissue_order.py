@@ -14,8 +14,8 @@ from typing import Protocol
 
 from adapter.extensions.hook_runner import HookRunner
 from adapter.extensions.values import Ignore, OrderRecord, Skip
+from adapter.flows.messages.event_reader import PublishedEvent, may_concern, read_published_event
 from adapter.flows.messages.events import OrderRef, order_ref_of
-from adapter.flows.messages.published_events import PublishedEvent, may_concern, read_published_event
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Merchants, Topics
 from adapter.issuance.plan import Part, PlanPolicy, check, plan

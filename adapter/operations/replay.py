@@ -28,8 +28,8 @@ from adapter.flows.messages.events import Origin, record_origin
 from adapter.flows.messages.record_history import (
     VALUE_OMITTED,
     RecordHistory,
-    encoded_headers,
     foreign_headers,
+    history_headers,
     lost_plan,
     read_history,
     timestamp_text,
@@ -38,7 +38,7 @@ from adapter.flows.messages.record_history import (
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Topics
 from adapter.issuance.plan_codec import decode_plan
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 MAPPED_AGAIN = frozenset(
     {
@@ -200,7 +200,7 @@ def header_text(record: Record, name: str) -> str | None:
 
 def _replay_record(record: Record, history: RecordHistory, topic: str, signer: RecordSigner | None) -> ProducerRecord:
     history = replace(history, value_omitted=history.value_omitted and record.value is None)
-    headers = (*foreign_headers(record.headers), *encoded_headers(history))
+    headers = (*foreign_headers(record.headers), *encode_headers(history_headers(history)))
     producer_record = ProducerRecord(topic=topic, key=record.key, value=record.value, headers=headers)
     return producer_record if signer is None else signer.sign(producer_record, history.merchant_id)
 

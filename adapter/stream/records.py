@@ -6,7 +6,7 @@ handled like any other record and none stops the engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -90,6 +90,11 @@ def moment_of(timestamp_ms: int) -> tuple[datetime, int | None]:
     if 0 <= timestamp_ms <= _LATEST_MS:
         return _EPOCH + timedelta(milliseconds=timestamp_ms), None
     return (_EPOCH if timestamp_ms < 0 else _LATEST), timestamp_ms
+
+
+def encode_headers(texts: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    """Return texts as headers in UTF-8; half a surrogate pair, as a plugin may read one, becomes `?`."""
+    return tuple((name, text.encode("utf-8", "replace")) for name, text in texts.items())
 
 
 def header_name(name: bytes) -> str:

@@ -5,12 +5,12 @@ Does not judge them: what should have been published is for a test to assert.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from adapter.flows.messages.event_reader import cloud_event
 from adapter.stream.records import ProducerRecord, Record
 from adapter.stream.stage import Outcome
 from adapter.testing.clock import Clock
@@ -158,13 +158,12 @@ def _why(dead_letter: Record) -> str:
 
 def read_event(producer_record: ProducerRecord) -> OutcomeEvent:
     """Decode a published event."""
-    headers = {name: (value or b"").decode() for name, value in producer_record.headers}
-    attributes = {name.removeprefix("ce_"): text for name, text in headers.items() if name.startswith("ce_")}
+    attributes, data = cloud_event(producer_record)
     return OutcomeEvent(
         type=attributes["type"].split(".")[-2],
         key=(producer_record.key or b"").decode(),
         attributes=attributes,
-        data=json.loads(producer_record.value or b""),
+        data=data or {},
     )
 
 

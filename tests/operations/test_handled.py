@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flows.harness import SERIAL, Harness, derived, line
 
-from adapter.flows.messages.published_events import PublishedEvent, may_concern, read_published_event
+from adapter.flows.messages.event_reader import PublishedEvent, may_concern, read_published_event
 from adapter.operations.dead_letter_view import DeadLetter
 from adapter.operations.handled import handled_dead_letters
 from adapter.stream.records import Record

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flows.harness import SERIAL, Harness, derived, line, plan_of
 
+from adapter.flows.messages.event_reader import PublishedEvent
 from adapter.flows.messages.events import OrderRef, Origin
-from adapter.flows.messages.published_events import PublishedEvent
 from adapter.flows.submit import SubmitTask
 from adapter.issuance.plan import DeriveTradeNo, Part, PlanPolicy, plan
 from adapter.issuance.trade_numbers import derive_trade_no

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapter.dev.demo.orders import KINDS, OrderKind, SampleOrder
+from adapter.flows.messages.event_reader import cloud_event
 from adapter.flows.messages.events import (
     IssuanceFailed,
     IssuanceIssued,
@@ -62,14 +63,15 @@ class ResultCheck:
         if record.topic != self._issuances:
             self._deferred.add(json.loads(record.value or b"{}").get("order_id"))
             return
-        headers = {name: (value or b"").decode() for name, value in record.headers}
-        data = json.loads(record.value or b"{}")
-        self._ids[headers["ce_id"]] += 1
-        progress = self._progress_of(data.get("order_id"))
+        attributes, found = cloud_event(record)
+        data = found or {}
+        self._ids[attributes["id"]] += 1
+        order_id = data.get("order_id")
+        progress = self._progress_of(order_id if isinstance(order_id, str) else None)
         if progress is None:
-            self.unknown_subjects.append(headers.get("ce_subject", "?"))
+            self.unknown_subjects.append(attributes.get("subject", "?"))
             return
-        _apply(progress, headers["ce_type"], data)
+        _apply(progress, attributes["type"], data)
 
     def _progress_of(self, order_id: str | None) -> OrderProgress | None:
         if order_id is None and self._unreadable:  # an unreadable record has no order id

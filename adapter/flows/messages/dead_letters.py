@@ -14,7 +14,7 @@ from datetime import datetime
 from adapter.flows.messages.events import ParkReason, Stage, rfc3339
 from adapter.flows.messages.record_history import PLAN, VALUE_OMITTED, RecordHistory, foreign_headers, history_headers
 from adapter.flows.messages.signatures import RecordSigner
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 RECORD_MAX_BYTES = 2 * 1024 * 1024
 """The largest record that the dead-letter topic accepts (contract, section 2)."""
@@ -88,8 +88,7 @@ def _added(cause: DeadLetterCause, history: RecordHistory, now: datetime) -> Ite
     if cause.sink is not None:
         texts[SINK] = cause.sink
     texts.pop("ecticket-not-before", None)
-    for name, text in texts.items():
-        yield name, text.encode("utf-8", "replace")
+    yield from encode_headers(texts)
     yield "kafka_dlt-original-topic", history.origin.topic.encode()
     yield "kafka_dlt-original-partition", struct.pack(">i", history.origin.partition)
     yield "kafka_dlt-original-offset", struct.pack(">q", history.origin.offset)

@@ -1,19 +1,24 @@
-"""Decodes an event from its topic, as sinks get it.
+"""Events read back from their topics: for sinks, for commands, and for the history of trade numbers.
 
-Every call makes a new event, so a sink that changes an event's data affects no other sink. Unknown types are events
-too: during a roll-out a newer adapter may write beside this one.
+    cloud_event(record)            attributes and data of a CloudEvent in Kafka's binary mode
+    decode_event(record)           an event of the adapter's as sinks get it, also of a type that is not known here
+    read_published_event(record)   an event of a known type, with the fields by which commands find orders
+
+Every reading makes new objects, so that what a sink does to an event's data reaches no other sink. A newer adapter may
+write beside this one while it is rolled out, so unknown types are events too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from adapter.extensions.sinks import Event
-from adapter.flows.messages.events import SOURCE
-from adapter.stream.records import Record
+from adapter.flows.messages.events import EVENTS, SOURCE
+from adapter.stream.records import ProducerRecord, Record
 
 _PREFIX = "ce_"
 _NOT_EXTENSIONS = frozenset(
@@ -21,10 +26,24 @@ _NOT_EXTENSIONS = frozenset(
 )
 
 
+def cloud_event(record: Record | ProducerRecord) -> tuple[Mapping[str, str], dict[str, object] | None]:
+    """The attributes and the data of a CloudEvent; the data are None where the value is no JSON object."""
+    attributes = {
+        name.removeprefix(_PREFIX): (value or b"").decode("utf-8", "replace")
+        for name, value in record.headers
+        if name.startswith(_PREFIX)
+    }
+    try:
+        data = json.loads(record.value or b"")
+    except (ValueError, RecursionError):
+        data = None
+    return attributes, data if isinstance(data, dict) else None
+
+
 def decode_event(record: Record) -> Event | None:
     """The event in a record; None for a record that is no CloudEvent of the adapter."""
-    attributes = _attributes(record)
-    source, time, data = attributes.get("source", ""), _time(attributes.get("time")), _data(record.value)
+    attributes, data = cloud_event(record)
+    source, time = attributes.get("source", ""), _time(attributes.get("time"))
     is_adapter_event = attributes.get("specversion") == "1.0" and (source == SOURCE or source.startswith(f"{SOURCE}/"))
     if not is_adapter_event or time is None or data is None or not (attributes.get("id") and attributes.get("type")):
         return None
@@ -40,14 +59,6 @@ def decode_event(record: Record) -> Event | None:
     )
 
 
-def _attributes(record: Record) -> Mapping[str, str]:
-    return {
-        name.removeprefix(_PREFIX): (value or b"").decode("utf-8", "replace")
-        for name, value in record.headers
-        if name.startswith(_PREFIX)
-    }
-
-
 def _time(text: str | None) -> datetime | None:
     try:
         found = datetime.fromisoformat(text or "")
@@ -56,9 +67,49 @@ def _time(text: str | None) -> datetime | None:
     return found.astimezone(UTC) if found.tzinfo is not None else None
 
 
-def _data(value: bytes | None) -> dict[str, object] | None:
-    try:
-        data = json.loads(value or b"")
-    except (ValueError, RecursionError):
+_NAMES: Mapping[str, str] = {event.TYPE: event.TYPE.split(".")[-2] for event in EVENTS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedEvent:
+    """One event: `name` is its type's last word but one; `order_record` the order's coordinates, `at` its time.
+
+    `trade_no` is None for an event about an order as a whole.
+    """
+
+    name: str
+    merchant_id: str | None
+    order_id: str | None
+    trade_no: str | None
+    order_record: str | None
+    at: datetime
+    data: Mapping[str, object]
+
+
+def read_published_event(record: Record) -> PublishedEvent | None:
+    """The event in a record; None for a record that is no event of the adapter, or of an unknown type."""
+    attributes, data = cloud_event(record)
+    name = _NAMES.get(attributes.get("type", ""))
+    if name is None or data is None:
         return None
-    return data if isinstance(data, dict) else None
+    return PublishedEvent(
+        name=name,
+        merchant_id=_text(data, "merchant_id"),
+        order_id=_text(data, "order_id"),
+        trade_no=_text(data, "trade_no"),
+        order_record=attributes.get("orderref"),
+        at=record.timestamp,
+        data=data,
+    )
+
+
+def may_concern(record: Record, text: str) -> bool:
+    """Whether an event may be about an order id or a trade number; cheap, and a False is always right."""
+    wanted = text.encode()
+    key = record.key or b""
+    return key == wanted or key.endswith(b"/" + wanted) or ("ce_orderid", wanted) in record.headers
+
+
+def _text(data: Mapping[str, object], name: str) -> str | None:
+    found = data.get(name)
+    return found if isinstance(found, str) else None

@@ -23,7 +23,7 @@ from adapter.issuance.plan import Part
 from adapter.issuance.plan_codec import DeferredPlan
 from adapter.protocol.issue import TradeNoKind
 from adapter.protocol.order_detail import UseStatus
-from adapter.stream.records import ProducerRecord, Record
+from adapter.stream.records import ProducerRecord, Record, encode_headers
 
 SOURCE = "/ecticket-adapter"
 NAMESPACE = uuid.UUID("6f0f3d0e-6a0c-5f52-9d3b-0d7c5a7f4b11")
@@ -382,7 +382,7 @@ def _publication(
         value=_json(data),
         headers=(
             *fixed_headers(type(data)),
-            *[(f"ce_{name}", value.encode("utf-8", "replace")) for name, value in context.items()],
+            *encode_headers({f"ce_{name}": value for name, value in context.items()}),
         ),
     )
 

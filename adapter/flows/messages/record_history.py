@@ -290,11 +290,6 @@ def timestamp_text(timestamp: datetime, odd_timestamp: int | None) -> str:
     return rfc3339(timestamp) if odd_timestamp is None else str(odd_timestamp)
 
 
-def encoded_headers(history: RecordHistory) -> tuple[tuple[str, bytes], ...]:
-    """The history as a record's headers."""
-    return tuple((name, text.encode()) for name, text in history_headers(history).items())
-
-
 def shown_id(text: str) -> str:
     """An id for a header: UTF-8, one line, without invisible characters, of limited length.
 
