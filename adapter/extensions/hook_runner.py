@@ -19,8 +19,7 @@ from typing import Final, TypeVar
 
 from adapter.errors import HookFailed
 from adapter.extensions.bounded_threads import BudgetedWorkers
-from adapter.extensions.counters import HookCounters
-from adapter.extensions.invocation import HookCalls, Implementation
+from adapter.extensions.invocation import HookCalls, HookCounters, Implementation
 from adapter.extensions.log_throttle import LogThrottle
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.order_hooks import OrderHooks, Plan

@@ -48,7 +48,12 @@ class _Numbers:
 
 
 class KnownNumbers:
-    """The numbers that ECTicket knows, or should know, for each merchant."""
+    """For each merchant the trade numbers that ECTicket knows: what a proof of life queries (contract, section 4.3).
+
+    A number counts only once QueryIssueResult itself answered RtnCode 1 for it. Until then it is a candidate: Issue
+    accepted it, the issuances topic names it, or the merchant's settings do. A candidate can be too new to be visible,
+    or wrong; querying it costs one call and proves nothing. Memory is bounded for each merchant and kind.
+    """
 
     def __init__(self) -> None:
         self._by_merchant: dict[str, _Numbers] = {}
@@ -143,7 +148,16 @@ class _Orders:
 
 
 class NumberOwners:
-    """For each merchant's number, the order that owns it and those that may have sent it."""
+    """For each merchant's number the order that owns it, and those that may have sent it.
+
+    ECTicket knows numbers and not orders. Two orders can bring one number, as when a shop splits a payment into two
+    orders. ECTicket accepts the number once; for the other order it answers "known", and the adapter would publish
+    tickets that were not bought.
+
+    An order *owns* a number when its own Issue was answered RtnCode 1, or when it was the first to be published as
+    submitted. Numbers that differ only in letter case, or only in their kind, count as one: ECTicket may compare them
+    so, and events of the adapter have ids that do. Memory is bounded: the numbers used longest ago are forgotten.
+    """
 
     def __init__(self, kept: int = NUMBERS_KEPT) -> None:
         self._kept = kept

@@ -44,8 +44,8 @@ from adapter.protocol.issue import IssueReply, IssueRequest, TradeNo, TradeNoKin
 from adapter.protocol.order_detail import ReportRequest, is_envelope
 from adapter.protocol.query_issue_result import ResultReply, ResultRequest
 from adapter.protocol.query_item_info import ItemReply, ItemRequest
+from adapter.provider.call_limiter import Purpose
 from adapter.provider.exchange import HttpExchange
-from adapter.provider.fair_rate_limiter import Purpose
 from adapter.provider.http_status import HttpAnswer, classify
 from adapter.provider.limits import CallLimits
 from adapter.provider.merchant_channel import MerchantChannel

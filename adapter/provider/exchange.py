@@ -1,23 +1,134 @@
 """One POST over a transport: what goes out, how long it may take, how much may come back.
 
-Exists to be the only place where an exception of an HTTP library is caught. Every call ends here in a whole
-`HttpAnswer`, in `NotSent` or in `InDoubt`; only what the lease raised passes through as it is. Refuses to know
-merchants, envelopes and what a status means.
+This is the only module that catches exceptions of an HTTP library. Every call ends in a whole `HttpAnswer`, in
+`NotSent` or in `InDoubt`; only what `authorize_send` raised passes through as it is.
+
+`NotSent` or `InDoubt` decides about money, and the name of an exception does not tell them apart: a connection may be
+found closed before or after the first byte, and a time-out may come on either side. So the transport calls
+`authorize_send` in the same step in which it writes. A failure before this call is `NotSent`, any later one `InDoubt`.
+
+Does not know merchants, envelopes and what a status means.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 
 import httpx
 
-from adapter.errors import InDoubt
+from adapter.errors import InDoubt, NotSent
 from adapter.provider.http_status import HttpAnswer
 from adapter.provider.limits import CallLimits
-from adapter.provider.send_boundary import SendBoundary
 from adapter.provider.time_source import TimeSource
+
+
+class SendBoundary:
+    """The instant at which one request is written.
+
+    Before the write it calls the engine's `authorize_send`, which checks that this process still owns the partition and
+    may raise to forbid the write. `deadline` guards the whole call: until the write it limits the wait for a
+    connection, and from then on it allows `answer_seconds` for the whole answer. `at` and `at_steady` are the instant,
+    once it is past.
+    """
+
+    def __init__(
+        self,
+        *,
+        authorize_send: Callable[[], None],
+        deadline: asyncio.Timeout,
+        answer_seconds: float,
+        clock: TimeSource,
+    ) -> None:
+        self.at: datetime | None = None
+        self.at_steady = 0.0
+        self._authorize_send = authorize_send
+        self._deadline = deadline
+        self._answer_seconds = answer_seconds
+        self._clock = clock
+
+    def authorize_send(self) -> None:
+        """Allow the write that follows in the same step, or forbid it by raising.
+
+        Raises:
+            LeaseLost: or whatever else the engine's `authorize_send` raises.
+            httpx.ConnectTimeout: the caller has given up meanwhile.
+            httpx.WriteError: this request was written before, and no request is sent twice.
+        """
+        if self.at is not None:
+            raise httpx.WriteError("a transport tried to write the same request a second time")
+        try:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+        except RuntimeError as over:
+            raise httpx.ConnectTimeout("a connection was held only after the caller had given up") from over
+        self._authorize_send()
+        self.at, self.at_steady = self._clock.now(), self._clock.steady()
+
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Be the `trace` extension of httpx's own transports, which announces the write of the headers."""
+        tunnel = getattr(info.get("request"), "method", None) == b"CONNECT"
+        if event.endswith(".send_request_headers.started") and not tunnel:
+            self.authorize_send()
+
+    def classify_failure(self, failure: Exception, what: str) -> NotSent | InDoubt:
+        """Return the error that a failed call means; `what` names the call in the message."""
+        if self.at is None:
+            return NotSent(
+                f"{what} was not sent: {_describe_failure(failure)}. Nothing can have happened; try again later."
+            )
+        return InDoubt(
+            f"{what} was sent and brought no usable answer: {_describe_failure(failure)}. Ask before anything else."
+        )
+
+
+def _describe_failure(failure: Exception) -> str:
+    """Describe a failure in our own words; those of a library may quote what was received."""
+    if isinstance(failure, TimeoutError):
+        return "time was up"
+    chain = tuple(_causes(failure))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _describe_untrusted(cause)
+        if isinstance(cause, socket.gaierror):
+            return "the name of the host cannot be resolved (DNS)"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+    innermost = chain[-1]
+    if isinstance(innermost, ssl.SSLError):
+        return f"the TLS handshake failed ({innermost.reason or type(innermost).__name__})"
+    if innermost is failure:
+        return type(failure).__name__
+    return f"{type(failure).__name__} after {type(innermost).__name__}"
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure and what led to it, the innermost last; also what a library has hidden with `from None`."""
+    seen: set[int] = set()
+    cause: BaseException | None = failure
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+_NOT_THE_CA = frozenset({9, 10, 62, 64})
+"""OpenSSL's verify codes that no other CA helps against: not yet valid, expired, another host, another address."""
+
+
+def _describe_untrusted(cause: ssl.SSLCertVerificationError) -> str:
+    """Why the server's certificate was not taken, and which setting says whom to trust."""
+    reason = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
+    if getattr(cause, "verify_code", None) in _NOT_THE_CA:
+        return f"the server's certificate is not valid here ({reason}); check the clock and the address that is called"
+    return (
+        f"the server's certificate is not trusted ({reason}); set provider.ssl_ca_file to a PEM file with the "
+        "certificate of the authority that signed it"
+    )
+
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, OSError)
 """All that a transport of httpx's interface may raise when a call fails; time-outs and TLS errors are OSErrors."""
@@ -28,18 +139,19 @@ _GZIP = 16 + zlib.MAX_WBITS
 class HttpExchange:
     """Posts to one server through one transport.
 
-    A transport that calls `request.extensions["authorize_send"]` itself, just before it writes, says so with an
-    attribute `calls_authorize_send = True`; ours does, and httpx's own is helped by its trace extension. For any other
-    authorize_send is asked for just before the transport is, and what it failed of is believed by httpx's exceptions.
+    The transport must call `request.extensions["authorize_send"]` just before it writes. One that does so itself has
+    the attribute `calls_authorize_send = True`, as ours has; httpx's own does so by its trace extension.
+
+    Raises TypeError for any other transport, because it cannot say whether a request was written.
     """
 
     def __init__(
         self, transport: httpx.AsyncBaseTransport, *, base_url: str, limits: CallLimits, clock: TimeSource
     ) -> None:
+        calls_it = isinstance(transport, httpx.AsyncHTTPTransport) or getattr(transport, "calls_authorize_send", False)
+        if not calls_it:
+            raise TypeError(f"{type(transport).__name__} does not call authorize_send before it writes.")
         self._transport = transport
-        self._transport_calls_it = isinstance(transport, httpx.AsyncHTTPTransport) or bool(
-            getattr(transport, "calls_authorize_send", False)
-        )
         self._base_url = base_url.rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
         self._limits = limits
@@ -70,7 +182,6 @@ class HttpExchange:
             deadline=deadline,
             answer_seconds=self._limits.timeout_seconds,
             clock=self._clock,
-            called_by_transport=self._transport_calls_it,
         )
         request = self._request(path, body, headers, boundary)
         try:
@@ -107,8 +218,6 @@ class HttpExchange:
     async def _send_and_read(
         self, request: httpx.Request, boundary: SendBoundary, max_bytes: int, what: str
     ) -> HttpAnswer:
-        if not self._transport_calls_it:
-            boundary.authorize_send()
         response = await self._transport.handle_async_request(request)
         try:
             body = await _read(response, max_bytes)

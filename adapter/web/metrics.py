@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from adapter.extensions.counters import HookCount
+from adapter.extensions.invocation import HookCount
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished
 from adapter.stream.observer import Gauges

@@ -521,7 +521,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     # --- provider: what left, and whose turn it is -------------------------------------------------------------------
     _provider(
         "the lease is not asked before the write",
-        "send_boundary",
+        "exchange",
         "        self._authorize_send()\n",
         "",
         "transport",
@@ -529,7 +529,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _provider(
         "a request is written twice",
-        "send_boundary",
+        "exchange",
         "        if self.at is not None:\n",
         "        if False:\n",
         "transport",
@@ -572,10 +572,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _provider(
         "a purpose saves up turns by sleeping",
-        "fair_rate_limiter",
+        "call_limiter",
         "            self._virtual_times[purpose] = max(self._virtual_times[purpose], self._virtual_time)\n",
         "            pass\n",
-        "fair_rate_limiter",
+        "call_limiter",
     ),
     _provider(
         "a call that was let in passes an open breaker",

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from adapter.errors import NotSent
-from adapter.provider.call_limiter import CallLimiter
-from adapter.provider.fair_rate_limiter import Purpose
+from adapter.provider.call_limiter import CallLimiter, Purpose
 
 
 def _limiter(*, rate: float = 0, slots: int = 1, max_wait: float = 0.1) -> CallLimiter:

@@ -8,7 +8,6 @@ import pytest
 from adapter.errors import CallError, InDoubt, NotSent
 from adapter.provider import client
 from adapter.provider.exchange import HttpExchange
-from adapter.provider.send_boundary import NEVER_WRITTEN
 from adapter.provider.time_source import TimeSource
 
 from .conftest import QUICK
@@ -47,16 +46,6 @@ class _Failing(httpx.AsyncBaseTransport):
         raise self._failure
 
 
-class _Foreign(httpx.AsyncBaseTransport):
-    """Fails, and knows nothing of authorize_send."""
-
-    def __init__(self, failure: Exception) -> None:
-        self._failure = failure
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raise self._failure
-
-
 async def _call(transport: httpx.AsyncBaseTransport) -> None:
     exchange = HttpExchange(transport, base_url="http://ecticket.example", limits=QUICK, clock=TimeSource())
     await exchange.post("/", b"", headers={}, max_bytes=1, authorize_send=lambda: None, what="a call")
@@ -77,15 +66,6 @@ async def test_every_exception_of_httpx_is_judged_by_the_departure(kind: type[Ex
 
     assert isinstance(not_sent.value.__cause__, kind)
     assert isinstance(in_doubt.value.__cause__, kind)
-
-
-@pytest.mark.parametrize("kind", HTTPX, ids=lambda kind: kind.__name__)
-async def test_a_transport_that_cannot_call_authorize_send_is_trusted_only_where_httpx_promises(
-    kind: type[Exception],
-) -> None:
-    """No connection, no place in the pool, no such protocol: not sent. All else: in doubt."""
-    with pytest.raises(NotSent if issubclass(kind, NEVER_WRITTEN) else InDoubt):
-        await _call(_Foreign(_bare(kind)))
 
 
 def test_every_error_of_a_call_has_an_outcome_for_the_observer() -> None:

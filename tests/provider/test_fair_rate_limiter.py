@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.provider.fair_rate_limiter import BURST_SECONDS, SHARES, FairRateLimiter, Purpose
+from adapter.provider.call_limiter import BURST_SECONDS, SHARES, FairRateLimiter, Purpose
 
 
 def _run(

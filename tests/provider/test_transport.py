@@ -389,20 +389,10 @@ def test_tls_is_verified_and_not_old() -> None:
     assert context.check_hostname
 
 
-async def test_any_transport_of_httpxs_can_be_plugged_in() -> None:
-    """One that knows nothing of authorize_send is asked only after the lease was."""
-    steps: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        steps.append("sent")
-        return httpx.Response(200, content=b"fine")
-
-    answer = await _post(
-        _exchange(httpx.MockTransport(handler), "http://ecticket.example"), authorize_send=lambda: steps.append("lease")
-    )
-
-    assert answer.body == b"fine"
-    assert steps == ["lease", "sent"]
+def test_a_transport_that_cannot_say_when_it_writes_is_rejected() -> None:
+    """Its failures would be neither "not sent" nor "in doubt"."""
+    with pytest.raises(TypeError, match="authorize_send"):
+        _exchange(httpx.MockTransport(lambda _: httpx.Response(200)), "http://ecticket.example")
 
 
 class _Claiming(httpx.AsyncBaseTransport):

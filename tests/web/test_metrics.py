@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from adapter.extensions.counters import HookCounters
+from adapter.extensions.invocation import HookCounters
 from adapter.protocol.endpoints import Endpoint
 from adapter.provider.breaker import BreakerState
 from adapter.provider.observer import CallFinished, CallOutcome
