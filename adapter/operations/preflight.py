@@ -36,8 +36,7 @@ from adapter.extensions.builtin.catalogue_entry import CatalogueEntry
 from adapter.extensions.builtin.product_check import differences
 from adapter.extensions.manager import PluginManager
 from adapter.extensions.provided_sinks import provided_sinks
-from adapter.flows.number_history import KnownNumbers
-from adapter.flows.number_history import TAIL_SECONDS, NumberHistory
+from adapter.flows.number_history import TAIL_SECONDS, KnownNumbers, NumberHistory
 from adapter.flows.ports import Merchants
 from adapter.flows.submission import PROBED_NUMBERS
 from adapter.protocol.credentials import Merchant
