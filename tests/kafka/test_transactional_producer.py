@@ -137,13 +137,13 @@ async def test_batches_shrink_until_each_record_is_alone_and_then_all_are_judged
 async def test_two_producers_that_are_rejected_at_once_shrink_batches_once() -> None:
     """Those of a process's partitions send at the same time, and to the same topics."""
     batches = BatchBytes()
-    writers = [
+    producers = [
         AioKafkaTransactionalProducer(
             RefusingProducer({0, 1}), "group", TopicPartition("orders", number), 5.0, set(), batches
         )
         for number in range(2)
     ]
-    for producer in writers:
+    for producer in producers:
         with pytest.raises(BatchTooLarge):
             await producer.publish(some("a", 10, 10), offset=1, metadata="")
 

@@ -113,6 +113,6 @@ async def test_a_transaction_that_timed_out_under_a_frozen_owner_is_repeated(poo
 
     await check(pool, 1500)
 
-    assert "the transaction failed" in pool.said(1)
-    assert "dropping the partition and taking it over again" in pool.said(1)
+    assert "the transaction failed" in pool.log_of(1)
+    assert "dropping the partition and taking it over again" in pool.log_of(1)
     assert await pool.dismiss(owner) == 0

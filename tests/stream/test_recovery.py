@@ -216,8 +216,8 @@ def test_a_recreated_topic_is_recognised_by_its_id() -> None:
 
 
 @pytest.mark.parametrize(("noted", "now"), [("", "one"), ("one", ""), ("", "")])
-def test_without_topic_ids_topics_pass_for_the_same(noted: str, now: str) -> None:
+def test_without_topic_ids_topics_pass_for_the_same(recorded: str, now: str) -> None:
     """Brokers before 2.8 have none; what was written under them is believed afterwards too."""
-    found = recovered_from(a_commit(topic_id=noted), OffsetRange(start=0, end=1000, topic_id=now))
+    found = recovered_from(a_commit(topic_id=recorded), OffsetRange(start=0, end=1000, topic_id=now))
 
     assert (found.offset, found.settled) == (100, ((110, 120),))

@@ -112,7 +112,7 @@ class WorkerPool:
         finally:
             await producer.stop()
 
-    def said(self, number: int) -> str:
+    def log_of(self, number: int) -> str:
         """What a worker's log says; they are counted from 1."""
         return (self.folder / f"worker-{number}.log").read_text(encoding="utf-8")
 
