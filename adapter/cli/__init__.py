@@ -1,12 +1,13 @@
-"""The commands: each reads its arguments, calls the rooms that do the work, and prints what came of it.
+"""The commands: each parses its arguments, calls an operation, and prints the result.
 
-    entry         where the process begins; the one place that turns errors into sentences and exit codes
-    program       which commands there are
-    invocation    what a command is told, and the options that every command has
-    output        tables, facts and JSON on standard output; notes on standard error
-    one file per command or group of commands, and `views` of what they show where that is worth testing by itself
+    main             starts the process; turns errors into sentences and exit codes
+    commands         lists the commands
+    context          the context of a command, and the options that every command has
+    operation_parts  builds what `operations` needs from the settings
+    output           tables, facts and JSON on standard output; notes on standard error
+    one module per command or group of commands
 
-Starting must be quick (`--help` in less than half a second), so a command imports the rooms it needs when it runs.
+Starting must be quick (`--help` in less than half a second), so a command imports other packages when it runs.
 """
 
 from adapter.cli.main import main

@@ -1,7 +1,7 @@
-"""One line for each thing that a command has done: on standard output for whoever ran it, and as a log line.
+"""Reports each action of a command in one line on standard output and one log line.
 
-The log line is JSON on standard error, as the adapter's own, and is left out where standard error is a terminal, on
-which the other one shows. Neither holds customer data.
+The log line is JSON on standard error, like those of the adapter. It is left out if standard error is a terminal.
+Neither line contains customer data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from adapter.cli.output import one_line, print_line
 
 
 def audit(event: str, facts: Mapping[str, object], *, text: str, as_json: bool) -> None:
-    """Tell it: `text` for people, `facts` (None left out) for machines, one JSON object on one line."""
+    """Print `text`, or `facts` without None as one line of JSON; log the facts."""
     given = {name: value for name, value in facts.items() if value is not None}
     print_line(json.dumps(given, ensure_ascii=False) if as_json else one_line(text))
     if not sys.stderr.isatty():
@@ -33,5 +33,5 @@ def _log(event: str, facts: Mapping[str, object]) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
     )
-    with suppress(OSError):  # where nobody takes it the line is lost, as that of a note is, and the work goes on
+    with suppress(OSError):  # if it cannot be written, the line is lost and the command continues
         logger.info(event, **facts)

@@ -1,4 +1,4 @@
-"""Which commands there are, in which order they are shown, and the options before them."""
+"""Lists the commands in the order of the help, and the options before them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from adapter.cli.plugin_commands import RootGroup
 NAME = "ecticket-adapter"
 
 RUNNING = "Running"
-LOOKING = "Looking after it"
-ECTICKET = "Asking ECTicket"
+OPERATING = "Operating"
+ECTICKET = "Querying ECTicket"
 SETTING_UP = "Setting up"
 
 
@@ -51,10 +51,10 @@ def build_app() -> typer.Typer:
     parts: tuple[tuple[Callable[..., None], str], ...] = (
         (run.add, RUNNING),
         (demo.add, RUNNING),
-        (check.add, LOOKING),
-        (dead_letters.add, LOOKING),
-        (resolve.add, LOOKING),
-        (reissue.add, LOOKING),
+        (check.add, OPERATING),
+        (dead_letters.add, OPERATING),
+        (resolve.add, OPERATING),
+        (reissue.add, OPERATING),
         (query.add, ECTICKET),
         (report.add, ECTICKET),
         (issue.add, ECTICKET),
@@ -80,7 +80,7 @@ Version = Annotated[
         "--version",
         callback=_version,
         is_eager=True,
-        help="Show the version and end.",
+        help="Show the version and exit.",
         rich_help_panel="Common options",
         metavar="",
     ),

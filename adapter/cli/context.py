@@ -1,7 +1,7 @@
-"""What a command is told, and the options that every command has.
+"""The context of a command, and the options that every command has.
 
-`--config`, `--set` and `--debug` are taken before the command as well as after it; what stands after it counts more.
-A command is a plain function of an `CommandContext` and its own arguments; it returns the exit code, None for 0.
+`--config`, `--set` and `--debug` may stand before or after the command; those after it win.
+A command is a plain function of a `CommandContext` and its own arguments; it returns the exit code, None for 0.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.", rich_help_panel=_COMMON),
 ]
-Debug = Annotated[bool, flag("--debug", "Tell errors in full.", _COMMON)]
-Json = Annotated[bool, flag("--json", "JSON on standard output, and nothing else there.")]
+Debug = Annotated[bool, flag("--debug", "Show full tracebacks.", _COMMON)]
+Json = Annotated[bool, flag("--json", "Print only JSON on standard output.")]
 MerchantId = Annotated[
     str | None,
-    typer.Option("--merchant", metavar="ID", help="Which merchant; may be left out when there is only one."),
+    typer.Option("--merchant", metavar="ID", help="Which merchant; optional if there is only one."),
 ]
 
 
 @dataclass(slots=True)
 class CommandContext:
-    """One run of the program: where settings come from, and how errors are told."""
+    """One run of the program: where settings come from, and how errors are shown."""
 
     config: Path | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     debug: bool = False
 
     def add(self, config: Path | None, overrides: list[str] | None, *, debug: bool) -> None:
-        """Take in the common options of one place on the command line."""
+        """Add the common options from one position on the command line."""
         self.config = config or self.config
         self.overrides.update(_pair(text) for text in overrides or ())
         self.debug = self.debug or debug
 
     @property
     def same_config(self) -> str:
-        """The option to put behind a command that is to have this one's settings file; empty without one."""
+        """The option that gives another command the same settings file; empty without one."""
         return "" if self.config is None else f" --config {shlex.quote(str(self.config))}"
 
     def settings(self) -> Settings:
@@ -79,7 +79,7 @@ class CommandContext:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise typer.BadParameter(f"--set takes KEY=VALUE, such as submit.operator=web, and not {text!r}.")
+        raise typer.BadParameter(f"--set takes KEY=VALUE, such as submit.operator=web, not {text!r}.")
     return key.strip(), value
 
 
@@ -106,7 +106,7 @@ def _common(typer_context: typer.Context, config: Config = None, set_: Overrides
 
 
 def _quieten_libraries(context: CommandContext) -> None:
-    """What libraries log is for `--debug`; a command tells in its own words what went wrong (`run` sets up logging)."""
+    """Show log lines of libraries only with `--debug`; a command reports errors itself (`run` sets up logging)."""
     if context.debug:
         logging.basicConfig(level=logging.INFO)
     else:

@@ -1,4 +1,4 @@
-"""`dead-letters`: what a person must look at, and why; and sending it back to work (`replaying`)."""
+"""`dead-letters`: lists and shows the records that need a person; the group of `replay` and `skip`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from adapter.stream.records import Record
 
 SHOWN = 50
-"""Rows that a table has unless more are asked for."""
+"""Entries that `list` shows without `--last`."""
 BAR_CHARACTERS = 30
 NONE = "(none)"
 
@@ -42,7 +42,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
     )
     skipping = ('ecticket-adapter dead-letters skip orders.paid/3/41 --why "disk error, the shop sends them again"',)
     dead_letters = group(
-        "Look at records that a person must look at, and send them back to work.",
+        "Show the records that need a person, and send them back to work.",
         (listing[0], showing[0], replaying[0]),
     )
     command(dead_letters, "list", examples=listing)(list_)
@@ -61,12 +61,12 @@ def list_(
     since: Since = None,
     until: Until = None,
     last: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help=f"Only the last N; a table shows {SHOWN} unless told.")
+        int | None, typer.Option(metavar="N", min=1, help=f"Only the last N (without --json {SHOWN} by default).")
     ] = None,
-    all_: Annotated[bool, flag("--all", "Those too that were dealt with (replayed or resolved).")] = False,
+    all_: Annotated[bool, flag("--all", "Also handled ones (replayed or resolved).")] = False,
     json: Json = False,
 ) -> None:
-    """List the dead letters that nobody has dealt with, the latest at the end, and how many there are of each kind."""
+    """List the open dead letters, the latest at the end, and their numbers by reason and by stage."""
     given_filters = filters(reason=reason, stage=stage, sink=sink, merchant=merchant, since=since, until=until)
     dead_letters, still_open = asyncio.run(_read(context.settings()))
     chosen = [
@@ -94,7 +94,7 @@ def show(
     value: Annotated[bool, flag("--value", "Show value and plan too; they hold customer data.")] = False,
     json: Json = False,
 ) -> int:
-    """Show one dead letter with its headers, the latest of that name; exit code 1 when there is none."""
+    """Show one dead letter with its headers, the latest of that name; exit code 1 if there is none."""
     found = asyncio.run(_find(context.settings(), which))
     if found is None:
         note(f"There is no dead letter {which}. See: ecticket-adapter dead-letters list --all")
@@ -108,7 +108,7 @@ def show(
 
 
 def _counts(chosen: Sequence[tuple[int, DeadLetter]]) -> tuple[Counter[str], Counter[str]]:
-    """How many letters there are for each reason, and at each stage."""
+    """How many dead letters there are for each reason, and at each stage."""
     dead_letters = [dead_letter for _, dead_letter in chosen]
     return Counter(dead_letter.reason or NONE for dead_letter in dead_letters), Counter(
         dead_letter.stage or NONE for dead_letter in dead_letters
@@ -124,7 +124,7 @@ def _print(
     for number, dead_letter in shown:
         title = "  ".join(filter(None, (dead_letter.reason or "(no reason)", dead_letter.order_id or dead_letter.key)))
         replays = f"replayed {dead_letter.replay_count}×" if dead_letter.replay_count else None
-        done = None if dead_letter.name in still_open else "dealt with"
+        done = None if dead_letter.name in still_open else "handled"
         sink = dead_letter.sink and f"sink {dead_letter.sink}"
         where = (
             dead_letter.stage,
@@ -143,7 +143,7 @@ def _print(
 def _print_histogram(heading: str, counts: Counter[str]) -> None:
     most = max(counts.values())
     bars = ((what, count, "█" * -(-count * BAR_CHARACTERS // most)) for what, count in counts.most_common())
-    print_table((heading, "letters", ""), bars)
+    print_table((heading, "dead letters", ""), bars)
 
 
 def _print_record(record: Record, dead_letter: DeadLetter, *, value: bool) -> None:
@@ -164,11 +164,11 @@ def _print_record(record: Record, dead_letter: DeadLetter, *, value: bool) -> No
 
 
 def _print_what_to_do(dead_letter: DeadLetter) -> None:
-    """The commands that deal with this very letter."""
+    """Print the commands that handle this dead letter."""
     note(f"Replay it: ecticket-adapter dead-letters replay {dead_letter.name}")
     if dead_letter.reason == "unresolved":
         for trade_no in dead_letter.trade_nos:
-            note(f'Say what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
+            note(f'Publish what became of it: ecticket-adapter resolve {trade_no} --as issued|failed --why "..."')
 
 
 def _record_json(record: Record, dead_letter: DeadLetter, *, value: bool) -> dict[str, object]:
@@ -193,7 +193,7 @@ def _written(dead_letter: DeadLetter) -> str:
 
 
 async def _read(settings: Settings) -> tuple[tuple[DeadLetter, ...], frozenset[str]]:
-    """All letters, the oldest first, and the names of those that nobody has dealt with."""
+    """All dead letters, the oldest first, and the names of the open ones."""
     from adapter.cli.operation_parts import dead_letter_store
 
     async with dead_letter_store(settings).open() as dead_letters:

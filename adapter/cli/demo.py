@@ -49,7 +49,7 @@ def demo(
 
 
 def _given_broker(context: CommandContext) -> str | None:
-    """The broker somebody asked for; the default address is nobody's choice."""
+    """The broker that is configured; the default address does not count."""
     kafka = context.settings().kafka
     return kafka.bootstrap_servers if "bootstrap_servers" in kafka.model_fields_set else None
 

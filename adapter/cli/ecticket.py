@@ -1,4 +1,4 @@
-"""What the commands that ask ECTicket share: which merchant, and a provider for the time of one command."""
+"""What the commands that query ECTicket share: the merchant, and a client for one command."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
-    """The merchant asked for, or the only one.
+    """The merchant of this id, or the only one.
 
-    Raises SettingsError when keys are missing or wrong, a usage error when it is not clear who is meant.
+    Raises SettingsError when keys are missing or wrong, a usage error when the merchant is ambiguous or unknown.
     """
     from adapter.wiring import merchant_book
 
@@ -42,7 +42,7 @@ def pick_merchant(settings: Settings, merchant_id: str | None) -> Merchant:
 
 
 def refuse_violations(violations: Iterable[Violation]) -> None:
-    """Refuse a question that breaks a field rule before it is asked, as wrong usage."""
+    """Raises a usage error for a query that violates a field rule."""
     message = " ".join(str(violation) for violation in violations)
     if message:
         raise typer.BadParameter(message)

@@ -1,7 +1,7 @@
-"""`issue`: one order from a file, straight to ECTicket, for trying things out and for emergencies.
+"""`issue`: sends one order from a file directly to ECTicket, for trials and emergencies.
 
-It publishes nothing and remembers nothing, so it queries before it sends: a part is issued only when ECTicket
-trustworthily does not know its number. A new merchant has no number to prove that by (`known_trade_no`); then the same
+It publishes and stores nothing, so it queries before it sends: a part is issued only if it is proven that ECTicket does
+not know its number. A new merchant has no number to prove that by (`known_trade_no`); then the same
 answer as for a random number is enough, and the command says so.
 """
 
@@ -75,7 +75,7 @@ def issue(
 ) -> int:
     """Issue one order straight at ECTicket; exit code 1 unless all of it is submitted or known there.
 
-    ECTicket is asked about every trade number first. Nothing is published to Kafka.
+    The command first queries ECTicket about every trade number. Nothing is published to Kafka.
     """
     value = sys.stdin.buffer.read() if str(order) == "-" else order.read_bytes()
     return asyncio.run(_issue(context.settings(), value, merchant, dry_run=dry_run, as_json=json))
@@ -157,7 +157,9 @@ async def _settle(provider: EcticketClient, merchant: Merchant, part: Part, orde
     try:
         found = await look_up(provider, merchant, part.trade_no, numbers)
     except CallError as error:
-        return IssueResult(part=part, outcome="not sent", message=f"Asking first failed, so nothing was sent. {error}")
+        return IssueResult(
+            part=part, outcome="not sent", message=f"The query before it failed, so nothing was sent. {error}"
+        )
     if found.known is not None:
         status = found.known.status.name.lower().replace("_", " ") if found.known.status is not None else "no status"
         remark = f": {found.known.remark}" if found.known.remark else ""
@@ -181,7 +183,7 @@ async def _send(provider: EcticketClient, merchant: Merchant, part: Part, order_
         return IssueResult(part=part, outcome="not sent", message=str(error))
     if reply.rtn_code != RTN_OK:
         return IssueResult(part=part, outcome="refused", message=f"RtnCode {reply.rtn_code}: {reply.rtn_msg}")
-    message = f"Its result tells: {question}{_differing(part, reply)}"
+    message = f"For its result run: {question}{_differing(part, reply)}"
     return IssueResult(
         part=part, outcome="submitted", message=message, ticket_trade_no=reply.ticket_trade_no, good=True
     )
@@ -191,10 +193,10 @@ def _differing(part: Part, reply: IssueReply) -> str:
     from adapter.issuance.answers import ticket_differences
 
     found = [
-        f"{each.item}: asked for {each.requested}, issued {each.issued}"
+        f"{each.item}: requested {each.requested}, issued {each.issued}"
         for each in ticket_differences(part.request, reply.items)
     ]
-    return f". ECTicket took in other tickets than were asked for ({'; '.join(found)}); look it up" if found else ""
+    return f". ECTicket accepted other tickets than were requested ({'; '.join(found)}); look it up" if found else ""
 
 
 def _show_plan(parts: Sequence[Part], *, as_json: bool) -> None:

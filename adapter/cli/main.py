@@ -1,7 +1,7 @@
-"""Where the process begins, and the one place that turns errors into sentences and exit codes.
+"""Starts the process, and turns errors into sentences and exit codes.
 
-0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. An error is told on standard error: what happened, then
-what to do. A traceback shows with `--debug` only.
+0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. Standard error shows what happened, then what to do. A
+traceback shows with `--debug` only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERRUPTED = 130
 _CURES: tuple[tuple[type[AdapterError], str], ...] = (
     (Throttled, "Nothing was executed. Come back later."),
     (NotSent, "Nothing was sent. Check provider.environment, provider.base_url and the network."),
-    (InDoubt, "Ask again; for an order, query its trade number before anything else is done with it."),
+    (InDoubt, "Run it again; for an order, query its trade number before you do anything else with it."),
 )
 """What to do about errors of ECTicket's calls, whose own sentences say only what happened: they are made for flows."""
 
@@ -49,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_and_report(arguments: Sequence[str] | None, context: CommandContext) -> int:
-    """Run the command; what goes wrong is told on standard error."""
+    """Run the command, and print errors on standard error."""
     try:
         code = _run(arguments, context)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it has left
+    except BrokenPipeError:  # the reader has closed the pipe
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

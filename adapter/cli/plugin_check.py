@@ -1,4 +1,4 @@
-"""`plugins check`: everything that the adapter asks of a plugin, asked without a broker and without ECTicket."""
+"""`plugins check`: checks a plugin against all rules, without a broker and without ECTicket."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def add(plugins: typer.Typer) -> None:
 def check(
     context: CommandContext, plugin: Target, order: OwnOrders = None, header: Headers = None, json: Json = False
 ) -> int:
-    """Hold a plugin to every rule: that it can be loaded, that its hooks answer rightly, in time, and the same twice.
+    """Check a plugin: that it can be loaded, and that its hooks answer correctly, in time, and the same way twice.
 
-    Works also when it cannot be imported, and says what to mend. It is given its section of plugins.settings. Nothing
-    is sent anywhere. Exit code 1 when something is wrong with the plugin, 2 when only its settings are.
+    The command also works if the plugin cannot be imported, and says what to fix. The plugin gets its section of
+    plugins.settings. Nothing is sent. Exit code 1 if the plugin is wrong, 2 if only its settings are.
     """
     from adapter.testing.conformance_suite import examine, sources_of
 

@@ -1,8 +1,8 @@
-"""Commands that plugins add: found behind the adapter's own, and loaded only when one of them is named.
+"""Commands that plugins add; a plugin is loaded only when its name is given.
 
-So `--help` and every command of the adapter's own cost what they cost without plugins, and work however broken one is.
-The price: options that say which plugins there are stand before the plugin's name, and `--help` does not list them
-(`plugins list` does). See `docs/decisions/0016-commands-of-plugins.md`.
+So the adapter's own commands are as fast as without plugins, and work even if a plugin is broken. In return, options
+that select plugins stand before the plugin's name, and `--help` does not list plugin commands (`plugins list` does).
+See `docs/decisions/0016-commands-of-plugins.md`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class PluginGroup(AdapterGroup):
-    """The commands of one plugin: what they raise is the plugin's mistake, and said to be."""
+    """The commands of one plugin; an exception that they raise is reported as the plugin's fault."""
 
     implementation: Implementation
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # the base is private
-        """Run the command. Raises PluginRejected for whatever it raises that is not meant for the command line."""
+        """Run the command. Raises PluginRejected for an exception that is not one of the command line."""
         try:
             result = super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, AdapterError, OSError):
@@ -48,20 +48,22 @@ class PluginGroup(AdapterGroup):
     def _failed(self, what: str, ctx: typer.Context) -> PluginRejected:
         command = f"{ctx.command_path} {ctx.invoked_subcommand}"
         message = f"Plugin '{self.implementation.plugin}': its command `{command}` {what}."
-        return PluginRejected(f"{message} Mend the plugin; --debug in front of its name tells more.")
+        return PluginRejected(f"{message} Fix the plugin; --debug in front of its name shows the traceback.")
 
 
 class RootGroup(AdapterGroup):
-    """The adapter's own commands, and behind them those of plugins."""
+    """The adapter's own commands, and those of plugins."""
 
     def get_command(  # type: ignore[override]  # the base is private
         self, ctx: typer.Context, cmd_name: str
     ) -> TyperCommand | TyperGroup | None:
         """The command of this name, None where neither the adapter nor a plugin has one.
 
-        Raises SettingsError or PluginRejected where a plugin's commands cannot be had.
+        Raises SettingsError or PluginRejected when a plugin's commands cannot be loaded.
         """
-        command = cast("TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name))  # nobody adds others
+        command = cast(
+            "TyperCommand | TyperGroup | None", super().get_command(ctx, cmd_name)
+        )  # no other class is added
         return command or _commands_of_plugin(ctx, cmd_name)
 
 
@@ -97,11 +99,11 @@ def _commands_of_plugin(ctx: typer.Context, name: str) -> PluginGroup | None:
 
 
 def _settings(ctx: typer.Context, name: str) -> Settings:
-    """The settings by what stands before the plugin's name."""
+    """The settings by the options before the plugin's name."""
     given = CommandContext()
     given.add(ctx.params.get("config"), ctx.params.get("set_"), debug=False)
     try:
         return given.settings()
     except SettingsError as error:
-        unknown = f"No such command '{name}' of the adapter's own. To look for a plugin's, first mend the settings:"
+        unknown = f"No such command '{name}' of the adapter's own. Fix the settings to look for a plugin's:"
         raise SettingsError(unknown, *error.problems) from error

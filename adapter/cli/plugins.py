@@ -35,7 +35,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 
 def list_(context: CommandContext, json: Json = False) -> int:
-    """List the plugins, in the order in which they are asked; exit code 1 when one was refused.
+    """List the plugins, in the order in which they are called; exit code 1 if one was rejected.
 
     Plugins are loaded and configured for it, as at a start.
     """
@@ -71,7 +71,7 @@ class PluginCommands:
 
 
 def plugin_commands_of(plugins: PluginManager) -> PluginCommands:
-    """Ask every plugin for its commands."""
+    """The commands of every plugin."""
     from adapter.cli.commands import build_app
     from adapter.cli.plugin_commands import commands_of
     from adapter.errors import PluginRejected

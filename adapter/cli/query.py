@@ -1,4 +1,4 @@
-"""`query` and `item`: one question to ECTicket, and its answer."""
+"""`query` and `item`: query ECTicket about a trade number or a product."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def query(
     merchant: MerchantId = None,
     json: Json = False,
 ) -> int:
-    """Ask ECTicket what became of an issuance; exit code 1 when it does not know the number."""
+    """Query ECTicket what became of an issuance; exit code 1 if it does not know the number."""
     from adapter.protocol.issue import TradeNo, TradeNoKind
     from adapter.protocol.query_issue_result import ResultRequest
     from adapter.protocol.rules import result_violations
@@ -65,7 +65,7 @@ def item(
     merchant: MerchantId = None,
     json: Json = False,
 ) -> int:
-    """Ask ECTicket about a product; exit code 1 when it does not know the number.
+    """Query ECTicket about a product; exit code 1 if it does not know the number.
 
     Shows what will go wrong when it is sold: a delisted product, and a voucher kind or a price that is not the
     catalogue's (submit.catalogue).

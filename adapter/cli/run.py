@@ -1,4 +1,4 @@
-"""`run` and `sandbox`: the adapter itself, and an ECTicket to rehearse with."""
+"""`run` and `sandbox`: run the adapter, or a simulated ECTicket."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 
 def run(context: CommandContext, only: Only = None) -> None:
-    """Run the adapter until SIGTERM or Ctrl-C; what is in flight is finished and committed first.
+    """Run the adapter until SIGTERM or Ctrl-C; it first finishes and commits what is in flight.
 
-    A broker that is away is waited for, and told about; `check` is the one that ends then.
+    If the broker is unavailable, the adapter logs it and waits; `check` exits instead.
     """
     signal.signal(signal.SIGTERM, _nothing_to_finish)
     from adapter.app import run_until_stopped
@@ -43,7 +43,7 @@ def run(context: CommandContext, only: Only = None) -> None:
 
 
 def _nothing_to_finish(_signal: int, _frame: object) -> None:
-    """SIGTERM while the rooms are still being imported, which takes a second; the app's own handler takes over then."""
+    """Exit on a SIGTERM during the imports, which take a second; then the app installs its own handler."""
     raise SystemExit(0)
 
 
@@ -79,13 +79,13 @@ def sandbox(
         bool, typer.Option("--notify-extra-fields", help="Add TicketTradeNo to refund notifications.")
     ] = False,
     notify_lenient: Annotated[
-        bool, typer.Option("--notify-lenient", help="Take 1|OK for an answer, which ECPay does not.")
+        bool, typer.Option("--notify-lenient", help="Accept 1|OK as an answer, which ECPay does not.")
     ] = False,
 ) -> None:
-    """Serve an ECTicket that enforces every rule, costs nothing and misbehaves when told, until Ctrl-C.
+    """Serve an ECTicket that enforces every rule, costs nothing and injects faults on request, until Ctrl-C.
 
     It knows ECPay's public test merchants. Its page shows orders live, and redeems or refunds a ticket by a click;
-    `PUT /_/faults` arms faults; `GET /_/orders`, `/_/notifications` and `/_/stats` show its books. All of it is in
+    `PUT /_/faults` arms faults; `GET /_/orders`, `/_/notifications` and `/_/stats` show its state. See
     docs/sandbox.md.
     """
     from adapter.dev.sandbox import SandboxSettings, serve

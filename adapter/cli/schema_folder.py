@@ -50,4 +50,4 @@ def _read(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise SettingsError(f"The example {path} is not JSON: {error}. Mend it or remove it.") from error
+        raise SettingsError(f"The example {path} is not JSON: {error}. Fix it or remove it.") from error

@@ -42,7 +42,7 @@ def write(context: CommandContext, folder: Folder = Path("schemas")) -> None:
 
 
 def check(context: CommandContext, folder: Folder = Path("schemas")) -> int:
-    """Tell which files differ from what this version writes; exit code 1 when any does."""
+    """Show which files differ from what this version writes; exit code 1 if any does."""
     from adapter.cli.schema_folder import published_files
 
     current = published_files(folder)
@@ -50,7 +50,7 @@ def check(context: CommandContext, folder: Folder = Path("schemas")) -> int:
     for each in (*differences, *foreign):
         note(each)
     if differences:
-        note(f"Write them anew with: ecticket-adapter schemas write {shlex.quote(str(folder))}")
+        note(f"Write them again with: ecticket-adapter schemas write {shlex.quote(str(folder))}")
     if differences or foreign:
         return 1
     print_line(f"The schemas in {folder} are current.")
@@ -63,7 +63,7 @@ def _differences(folder: Path, current: Mapping[str, str]) -> Iterator[str]:
         if not path.is_file():
             yield f"{path} is missing."
         elif path.read_text(encoding="utf-8", errors="replace") != text:
-            yield f"{path} differs from what this version reads and tells."
+            yield f"{path} differs from what this version reads and publishes."
 
 
 def _foreign(folder: Path, current: Mapping[str, str]) -> Iterator[str]:

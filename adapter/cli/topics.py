@@ -1,4 +1,4 @@
-"""`topics`: which topics are there, which are missing, and how they are made."""
+"""`topics`: shows which topics exist and which are missing, and creates them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAKE_THEM = "ecticket-adapter topics --create"
 
-Create = Annotated[bool, flag("--create", "Make those that are missing; those that exist stay as they are.")]
+Create = Annotated[bool, flag("--create", "Create missing topics; existing ones are not changed.")]
 Partitions = Annotated[
     int, typer.Option("--partitions", metavar="N", min=1, help="With --create: partitions of each new topic.")
 ]
@@ -40,7 +40,7 @@ def add(app: typer.Typer, *, panel: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What the brokers say of the topics that there should be."""
+    """What the brokers report about the required topics."""
 
     specs: Sequence[TopicSpec]
     found: Mapping[str, TopicDescription]
@@ -54,7 +54,7 @@ class Survey:
 
     @property
     def grouped_warnings(self) -> tuple[str, ...]:
-        """The warnings, each told once for all the topics it is about."""
+        """The warnings, each once for all its topics."""
         topics: dict[str, list[str]] = {}
         for sentence in self.warnings:
             name, _, rest = sentence.removeprefix("Topic ").partition(" ")
@@ -76,9 +76,9 @@ def _grouped(names: Sequence[str], rest: str) -> str:
 
 
 async def survey(connection: KafkaConnection, specs: Sequence[TopicSpec], *, make: bool = False) -> Survey:
-    """Look at the topics, after having made what is missing where that is asked for.
+    """Describe the topics; with `make`, create missing ones first.
 
-    Raises BrokerUnavailable, StreamError and TopicsMissing as `stream.topics` does.
+    Raises BrokerUnavailable, StreamError and TopicsMissing as `kafka.topics` does.
     """
     from adapter.kafka.admin import admin_session
     from adapter.kafka.topics import create, warnings
@@ -96,9 +96,9 @@ def topics(
     replication: Replication = -1,
     json: Json = False,
 ) -> int:
-    """Show which topics exist and which are missing; exit code 1 when any is missing.
+    """Show which topics exist and which are missing; exit code 1 if any is missing.
 
-    Below the table stands what about existing ones can lose something.
+    Warnings below the table name settings of existing topics that may lose data.
     """
     from adapter.wiring import kafka_connection, topic_specs
 

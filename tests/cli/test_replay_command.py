@@ -35,7 +35,7 @@ UNMAPPED = DeadLetterCause(
 )
 UNRESOLVED = DeadLetterCause(reason="unresolved", stage="confirm", message="Nobody knows. Look it up.")
 GAVE_UP = DeadLetterCause(reason="gave-up", stage="submit", message="Never sent. Replay it.")
-SINK = DeadLetterCause(reason="sink-failed", stage="deliver", message="The sink raised. Mend it.")
+SINK = DeadLetterCause(reason="sink-failed", stage="deliver", message="The sink raised. Fix it.")
 SECRET = "王小明"
 CHAT = """
 from pathlib import Path
@@ -74,7 +74,7 @@ def _sink_dead_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"o
         topic="issuances", partition=0, offset=7, timestamp=NOW, key=b"3085676/T1", value=value, headers=headers
     )
     cause = DeadLetterCause(
-        reason="sink-failed", stage="deliver", message="It was full. Mend it.", plugin="chat", sink=sink
+        reason="sink-failed", stage="deliver", message="It was full. Fix it.", plugin="chat", sink=sink
     )
     history = RecordHistory(
         origin=Origin(topic="issuances", partition=0, offset=7), origin_timestamp=NOW, first_seen=NOW
@@ -216,7 +216,7 @@ def test_a_dry_run_shows_where_everything_would_go_and_writes_nothing(shelf: She
 
 
 def test_a_selection_leaves_the_others_open_and_a_second_run_repeats_nothing(shelf: Shelf) -> None:
-    """What was replayed is dealt with, for `list` too; `--all` shows it."""
+    """What was replayed is handled, for `list` too; `--all` shows it."""
     first = shelf("replay", "--reason", "unmapped-item")
     second = shelf("replay", "--reason", "unmapped-item")
 
@@ -225,7 +225,7 @@ def test_a_selection_leaves_the_others_open_and_a_second_run_repeats_nothing(she
     assert second.out == ""
     assert shelf.back() == [b"A-1", b"A-3"]
     assert shelf.open() == ["A-2", "A-4", "A-5"]
-    assert "dealt with" in shelf("list", "--all").out
+    assert "handled" in shelf("list", "--all").out
 
 
 def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf) -> None:
@@ -352,7 +352,7 @@ def _omitted(order: Record, origin: Origin) -> ProducerRecord:
 
 
 def test_what_a_sink_did_not_take_is_delivered_to_that_sink_alone(shelf: Shelf, tmp_path: Path) -> None:
-    """Once; what it does not want is dealt with too, what it does not take stays, and no topic hears of any of it."""
+    """Once; unwanted events are handled too, failed ones stay open, and no topic receives any of it."""
     plugin = tmp_path / "chat_plugin.py"
     plugin.write_text(CHAT)
     events = ("one", "unwanted", "busy-1", "busy-2", "after-these")

@@ -49,7 +49,7 @@ def test_writing_again_is_advised_where_it_helps(run: Commands, tmp_path: Path) 
     missing = run("schemas", "check", str(folder))
 
     assert (foreign.code, missing.code) == (1, 1)
-    assert "order-lost.v1.json is no schema of this version. Remove it." in foreign.err
+    assert "order-lost.v1.json is no schema" in foreign.err
     assert "schemas write" not in foreign.err
     assert f"ecticket-adapter schemas write '{folder}'" in missing.err
 
@@ -82,7 +82,7 @@ def test_an_example_that_is_not_json_is_named(run: Commands, tmp_path: Path, ver
 
     assert result.code == 2
     assert f"The example {examples / 'valid.json'} is not JSON" in result.err
-    assert "Mend it or remove it." in result.err
+    assert "remove it" in result.err
     assert not list(tmp_path.glob("*.json"))
 
 
