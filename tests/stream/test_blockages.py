@@ -56,14 +56,14 @@ def test_another_batch_starts_a_new_wait() -> None:
 
 def test_the_blockage_is_logged_once_in_ten_seconds() -> None:
     """However often the batch is tried."""
-    log_of = []
+    logged = []
     blockage = None
     for now in range(31):
         blockage = Blockage.after(blockage, unreadable(), now=now)
         if blockage.logs(now):
-            log_of.append(now)
+            logged.append(now)
 
-    assert log_of == [0, 10, 20, 30]
+    assert logged == [0, 10, 20, 30]
 
 
 REQUESTS = st.builds(

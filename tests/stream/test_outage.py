@@ -85,7 +85,7 @@ async def test_a_broker_that_is_unavailable_for_long_is_waited_for_and_logged(
         back = time.monotonic()
         await until(lambda: "brokers are available again" in caplog.text, seconds=20)
         await harness.settled(1500, seconds=60)
-        print(f"\nsaid after {logged_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
+        print(f"\nlogged after {logged_after:.1f} s; all settled {time.monotonic() - back:.1f} s after it was back")
 
     assert logged_after < 2 * SESSION_SECONDS
     assert await harness.published() == named(0, 1500)

@@ -215,7 +215,7 @@ def test_a_recreated_topic_is_recognised_by_its_id() -> None:
     assert (found.commit_outdated, found.retry_read, found.lost_count) == (True, False, 0)
 
 
-@pytest.mark.parametrize(("noted", "now"), [("", "one"), ("one", ""), ("", "")])
+@pytest.mark.parametrize(("recorded", "now"), [("", "one"), ("one", ""), ("", "")])
 def test_without_topic_ids_topics_pass_for_the_same(recorded: str, now: str) -> None:
     """Brokers before 2.8 have none; what was written under them is believed afterwards too."""
     found = recovered_from(a_commit(topic_id=recorded), OffsetRange(start=0, end=1000, topic_id=now))
