@@ -17,7 +17,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-from quick import examples
+from quick import QUICK, examples
 
 from . import scenarios
 from .invariants import Broken
@@ -58,7 +58,7 @@ def test_no_interleaving_breaks_an_invariant() -> None:
 
     run_state_machine_as_test(Counted, settings=settings(SEARCH, max_examples=LONG or EXAMPLES))
 
-    assert set(ends) >= {"submitted", "failed", "unresolved"}, ends
+    assert QUICK or set(ends) >= {"submitted", "failed", "unresolved"}, ends
 
 
 @pytest.mark.parametrize(
