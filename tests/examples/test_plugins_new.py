@@ -31,7 +31,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A folder that is there stays as it is, empty or not."""
     (tmp_path / "family-tickets").mkdir()
 
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(SettingsError, match="already exists"):
         write_project("family-tickets", tmp_path)
     assert list((tmp_path / "family-tickets").iterdir()) == []
 
