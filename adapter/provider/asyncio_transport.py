@@ -1,17 +1,17 @@
-"""HTTP/1.1 of httpx's interface, on asyncio's transports: one request, one write, one answer, and nothing else.
+"""HTTP/1.1 with httpx's interface on asyncio's transports: one request, one write, one answer.
 
-Exists because a call has little to do between the envelope and the socket, and a general client does more: aiohttp took
-about twice the processor's time for one call (sessions, cookies, tracing, four timers, streams; decision 0014). llhttp
-reads the answers. Refuses to know proxies, redirections, cookies, compression and time: whoever calls sets a deadline,
-and a cancelled call closes its connection.
+A call needs little between the envelope and the socket, and a general client does more: aiohttp took about twice the
+CPU time for one call (sessions, cookies, tracing, four timers, streams; decision 0014). llhttp parses the answers.
+There are no proxies, redirects, cookies, compression and time-outs: the caller sets a deadline, and a cancelled call
+closes its connection.
 
-It keeps the promises of `transport`, and how:
+It keeps the promises of `transport` as follows:
 
-* `authorize_send` is called and head and body are written in one plain function, `_Connection.send_request`: there is
-  no `await` in it, so nothing can come between. What authorize_send raises comes out untouched, with nothing written.
-* Whatever fails before that is `httpx.ConnectError`, and nothing after it is.
-* A connection is used again only when its answer is whole, its request was written whole, the server keeps it open, and
-  not one byte came behind the answer. What comes on an idle connection closes it: it is nobody's answer.
+* One plain function, `_Connection.send_request`, calls `authorize_send` and writes head and body. It has no `await`, so
+  no other task can run in between. What `authorize_send` raises is not changed, and nothing is written.
+* A failure before that is `httpx.ConnectError`; a failure after it never is.
+* A connection is reused only if its answer is complete, its request was written completely, the server keeps it open,
+  and no byte came after the answer. Data on an idle connection closes it, because it answers no request.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an answer's status line and headers, interim answers included; llhttp sets no limit."""
+"""The limit of an answer's status line and headers, interim answers included; llhttp sets no limit."""
 
 PAUSE_ABOVE_BYTES = 256 * 1024
-"""Of a body that nobody has read yet; above it the connection is not read on."""
+"""The size of an unread body above which reading from the connection pauses."""
 
 _Origin = tuple[str, str, int]
 
 
 class AsyncioTransport(httpx.AsyncBaseTransport):
-    """httpx's interface, with connections of its own.
+    """An httpx transport with a connection pool of its own.
 
     `keep_alive_seconds` is how long an idle connection may be used again; it must be shorter than the server's.
     Belongs to one event loop.
@@ -78,7 +78,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
 
 
 class _Pool:
-    """The connections that are open, and which of them are idle."""
+    """The open connections, and which of them are idle."""
 
     def __init__(self, keep_alive_seconds: float) -> None:
         self._keep_alive_seconds = keep_alive_seconds
@@ -88,17 +88,17 @@ class _Pool:
         self._closed = False
 
     def opened(self, connection: _Connection) -> None:
-        """Note a new connection; one that comes when all is over is closed."""
+        """Add a new connection; close it if the pool is closed."""
         self._open.add(connection)
         if self._closed:
             connection.close()
 
     def lost(self, connection: _Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._open.discard(connection)
 
     def acquire(self, origin: _Origin) -> _Connection | None:
-        """The connection that was used last, so that the others can grow too old."""
+        """Return the idle connection that was used last, so that the others can expire; None if there is none."""
         idle = self._idle.get(origin)
         oldest = asyncio.get_running_loop().time() - self._keep_alive_seconds
         while idle:
@@ -116,12 +116,12 @@ class _Pool:
             self._sweep = loop.call_later(self._keep_alive_seconds, self._close_old)
 
     def refuse_if_closed(self) -> None:
-        """Raises httpx.ConnectError once it is closed."""
+        """Raise httpx.ConnectError if the pool is closed."""
         if self._closed:
             raise httpx.ConnectError("this transport is closed")
 
     def close(self) -> None:
-        """Close everything, for good."""
+        """Close all connections and accept no new ones."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -139,7 +139,7 @@ class _Pool:
 
 
 class _Response:
-    """What has come of one answer so far."""
+    """The received part of one answer."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -151,7 +151,7 @@ class _Response:
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait_for_data(self) -> None:
-        """Wait until more has come. Raises httpx.TransportError when nothing more can."""
+        """Wait for more data. Raises httpx.TransportError if no more can come."""
         if self._failure is not None:
             raise self._failure
         self._waiter = asyncio.get_running_loop().create_future()
@@ -161,20 +161,20 @@ class _Response:
             self._waiter = None
 
     def fail(self, failure: httpx.TransportError) -> None:
-        """Nothing more comes."""
+        """Record that no more data comes."""
         if not self.complete and self._failure is None:
             self._failure = failure
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(failure)
 
     def wake(self) -> None:
-        """Something has come."""
+        """Wake the reader, because data has come."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, with at most one question on it.
+    """One connection, with at most one request in progress.
 
     The methods `on_*` are llhttp's callbacks.
     """
@@ -190,16 +190,16 @@ class _Connection(asyncio.Protocol):
         self._keep_alive = False
         self._unusable = False
 
-    # --- asking ------------------------------------------------------------------------------------------------------
+    # --- sending -----------------------------------------------------------------------------------------------------
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, free, and nothing lies on it that was not asked for."""
+        """Whether it is open and free, and no unexpected data came on it."""
         open_still = self._transport is not None and not self._transport.is_closing()
         return open_still and self._answer is None and not self._unusable
 
     def send_request(self, data: bytes, authorize_send: Callable[[], None] | None) -> _Response:
-        """Write a whole request, if `authorize_send` does not forbid it by raising.
+        """Write a complete request, unless `authorize_send` forbids it by raising.
 
         Raises httpx.ConnectError: the connection was lost before; nothing was written.
         """
@@ -214,25 +214,25 @@ class _Connection(asyncio.Protocol):
         return self._answer
 
     def close(self) -> None:
-        """Close it at once; what is still to be written is not, and what is still to come is missing."""
+        """Close it at once; unwritten data is dropped, and the rest of an answer is missing."""
         self._ends_with_connection = False
         if self._transport is not None:
             self._transport.abort()
 
     def resume_reading(self) -> None:
-        """The body was read: more may come."""
+        """Resume reading, because the body received so far was consumed."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    # --- what the loop says ------------------------------------------------------------------------------------------
+    # --- callbacks of asyncio ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """Add the new connection to the pool."""
         self._transport = transport  # type: ignore[assignment]  # a stream connection's transport is a Transport
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Something came."""
+        """Parse received data and wake the reader of the answer."""
         answer = self._answer
         if answer is None:
             self._mark_unusable()
@@ -254,7 +254,7 @@ class _Connection(asyncio.Protocol):
         answer.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; an answer without a length of its own ends with it."""
+        """Remove the connection; an answer without a length of its own ends with it."""
         self._pool.lost(self)
         answer, self._answer = self._answer, None
         if answer is None:
@@ -269,15 +269,15 @@ class _Connection(asyncio.Protocol):
             failure.__cause__ = exc
             answer.fail(failure)
 
-    # --- what llhttp says --------------------------------------------------------------------------------------------
+    # --- callbacks of llhttp -----------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """An answer begins; behind a whole one that is one too many."""
+        """Mark the connection unusable if an answer begins that no request asked for."""
         if self._answer is None or self._answer.complete:
             self._unusable = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One line of the head, or of the trailer of a chunked body, which says nothing to us."""
+        """Keep one header of the head; ignore the trailer of a chunked body."""
         if self._answer is None or self._answer.has_head:
             return
         self._answer.headers.append((name, value))
@@ -285,7 +285,7 @@ class _Connection(asyncio.Protocol):
             self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:
-        """The head is there; a 1xx is none, the answer is still to come."""
+        """Keep the status; after a 1xx the real answer is still to come."""
         status = self._parser.get_status_code()
         if self._answer is None or self._answer.complete:
             return
@@ -296,12 +296,12 @@ class _Connection(asyncio.Protocol):
             self._answer.headers.clear()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Keep a piece of the body."""
         if self._answer is not None and not self._answer.complete:
             self._answer.unread += body
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """Mark the answer as complete."""
         if self._answer is not None and self._answer.has_head and not self._answer.complete:
             self._answer.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only here does llhttp know
@@ -309,7 +309,7 @@ class _Connection(asyncio.Protocol):
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def _end(self, answer: _Response) -> None:
-        """A whole answer frees the connection, or is its end."""
+        """Release the connection after a complete answer, or close it."""
         self._answer = None
         unwritten = self._transport is None or self._transport.get_write_buffer_size() > 0
         if self._unusable or unwritten or not self._keep_alive:
@@ -318,13 +318,13 @@ class _Connection(asyncio.Protocol):
             self._pool.release(self)
 
     def _mark_unusable(self) -> None:
-        """Never use it again."""
+        """Close the connection and never use it again."""
         self._unusable = True
         self.close()
 
 
 class _Stream(httpx.AsyncByteStream):
-    """The body of an answer as it comes in; closing it early closes its connection."""
+    """The body of an answer as it arrives; closing it early closes its connection."""
 
     def __init__(self, answer: _Response, connection: _Connection) -> None:
         self._answer = answer
@@ -344,19 +344,19 @@ class _Stream(httpx.AsyncByteStream):
                 await answer.wait_for_data()
 
     async def aclose(self) -> None:
-        """Close the connection, unless the answer is whole and the connection free, or busy with another, already."""
+        """Close the connection unless the answer is complete; the connection may then have another request."""
         if not self._answer.complete:
             self._connection.close()
 
 
 def _origin(url: httpx.URL) -> _Origin:
-    """Raises httpx.UnsupportedProtocol, httpx.ConnectError where nobody could be called."""
+    """Return scheme, host and port; raise httpx.UnsupportedProtocol for another scheme."""
     if url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol("the address is neither http nor https")
     return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 def _serialized(request: httpx.Request, body: bytes) -> bytes:
-    """The request as it goes over the wire; httpx has refused what could break out of a header."""
+    """Return the request's bytes; httpx has refused characters that could break out of a header."""
     lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
     return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (request.method.encode("ascii"), request.url.raw_path, b"".join(lines), body)

@@ -1,18 +1,18 @@
-"""Asks ECTicket its four questions, and answers with a reply to act on or with one of four errors.
+"""Call ECTicket; each call returns a reply or raises one of the errors of `errors.CallError`.
 
-Exists to put the room's parts together: breaker, gate, envelope, wire, and the checks that an answer is an answer to
-*this* question. Refuses to decide what follows from an error (`issuance.decide`), and to retry anything.
+It combines breaker, limiter, envelope and exchange, and checks that an answer belongs to *this* call. Does not decide
+what follows from an error (see `issuance.decide`), and retries nothing.
 
-How an answer is judged (contract, section 4), in this order:
+How a call is classified (contract, section 4), in this order:
 
-    the wire failed                          NotSent or InDoubt, by the send boundary
-    HTTP status                              200 goes on; Throttled, NotAccepted or InDoubt (`answers.classify`)
+    the exchange failed                      NotSent or InDoubt, by the send boundary
+    HTTP status                              200 continues; else Throttled, NotAccepted, InDoubt (`http_status`)
     not an envelope, undecryptable, forged   InDoubt
     TransCode ≠ 1                            NotAccepted
     fields missing or of wrong types         InDoubt
     another number than ours echoed          InDoubt, whatever the RtnCode
-    RtnCode 1 and no number echoed           InDoubt: the pages promise it, and without it this may be anybody's answer
-    else                                     the reply; RtnCode ≠ 1 is an outcome and no error
+    RtnCode 1 and no number echoed           InDoubt: the pages promise it; without it, this may answer another call
+    otherwise                                the reply; RtnCode ≠ 1 is an outcome and no error
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from adapter.provider.time_source import TimeSource
 __all__ = ["CallLimits", "EcticketClient", "Purpose", "TimeSource"]
 
 RTN_OK = 1
-"""The only RtnCode that means anything by itself."""
+"""The only RtnCode whose meaning ECPay documents."""
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_REPORT_BYTES = 10 * 1024 * 1024
@@ -80,7 +80,7 @@ _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
 
 
 class _Reply(Protocol):
-    """What all replies have."""
+    """The common field of all replies."""
 
     @property
     def rtn_code(self) -> int: ...
@@ -91,7 +91,7 @@ _R = TypeVar("_R", bound=_Reply)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """One question to ECTicket; `subject` is what is suspect when its envelope is refused, None for a control query."""
+    """One call to ECTicket; `subject` is suspect if its envelope is rejected, and None for a control query."""
 
     merchant: Merchant
     endpoint: Endpoint
@@ -107,14 +107,14 @@ class _Call:
 
 @dataclass(slots=True, kw_only=True)
 class _CallTiming:
-    """What the observer will be told of a call."""
+    """The times of a call that are reported to the observer."""
 
     started_at: float
     admitted_at: float | None = None
 
 
 class EcticketClient:
-    """ECTicket, as the flows see it.
+    """The client through which the flows call ECTicket.
 
     `base_url` is scheme and host (`endpoints.STAGE_URL`, `PRODUCTION_URL`, or a custom one); `transport` any of httpx's
     (see `transport.make_transport` and `exchange.HttpExchange`). One instance serves any number of merchants, on one
@@ -141,16 +141,16 @@ class EcticketClient:
     async def issue(
         self, merchant: Merchant, request: IssueRequest, *, subject: str, authorize_send: Callable[[], None]
     ) -> IssueReply:
-        """Ask for tickets, once.
+        """Issue tickets: send the request once.
 
-        `subject` names the order, so that the breaker can tell one bad order from a merchant in trouble.
+        `subject` names the order, so that the breaker can distinguish one bad order from a rejected merchant.
         `authorize_send` is called in the same step as the write and forbids it by raising.
 
         Raises:
-            NotSent: nothing was written; `BreakerOpen` nothing was tried.
-            Throttled, NotAccepted: written, and nothing was executed.
+            NotSent: nothing was written; `BreakerOpen`: nothing was tried.
+            Throttled, NotAccepted: written and not executed.
             InDoubt: tickets may exist.
-            LeaseLost: or whatever else `authorize_send` raised; nothing was written.
+            LeaseLost: or any other error that `authorize_send` raised; nothing was written.
         """
         call = _Call(
             merchant=merchant,
@@ -167,7 +167,7 @@ class EcticketClient:
             return reply
 
     async def query(self, merchant: Merchant, trade_no: TradeNo, *, purpose: Purpose) -> ResultReply:
-        """Ask what became of an issuance; raises as `issue` does, and any error means "no answer"."""
+        """Query the result of an issuance; raises as `issue` does, and any error means "no answer"."""
         call = self._query_call(merchant, trade_no, purpose, subject=trade_no.value)
         with self._observed(call) as timing:
             answer, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
@@ -177,17 +177,17 @@ class EcticketClient:
             return reply
 
     async def control(self, merchant: Merchant, kind: TradeNoKind, *, purpose: Purpose) -> ResultReply:
-        """Ask about a random well-formed number that nobody ever issued under; raises as `query` does.
+        """Query a random well-formed number that was never issued; raises as `query` does.
 
-        Its RtnCode shows how ECTicket says "not known". RtnCode 1 would mean that it knows everything: that is no sign
-        of health, so it is not noted for `last_accepted`.
+        Its RtnCode is the one for "not known". RtnCode 1 would mean that ECTicket claims to know every number. That is
+        no sign of health, so it does not count for `last_accepted`.
         """
         with self._observed(call := self._control_call(merchant, kind, purpose)) as timing:
             _, reply = await self._send_and_parse(call, timing, ResultReply.from_payload)
             return reply
 
     async def item(self, merchant: Merchant, item_no: str, *, purpose: Purpose) -> ItemReply:
-        """Ask about a listed product; raises as `query` does."""
+        """Query a listed product; raises as `query` does."""
         call = _Call(
             merchant=merchant,
             endpoint=Endpoint.QUERY_ITEM_INFO,
@@ -202,10 +202,10 @@ class EcticketClient:
             return reply
 
     async def report(self, merchant: Merchant, request: ReportRequest) -> bytes:
-        """Download a report: the CSV's bytes as they came (`order_detail.parse_report`); one per merchant and minute.
+        """Download a report: the unchanged CSV bytes (`order_detail.parse_report`); one per merchant and minute.
 
         Raises:
-            NotAccepted: ECTicket answered with an error, whose code the message tells, instead of a report.
+            NotAccepted: ECTicket answered with an error instead of a report; the message contains its code.
             NotSent, Throttled, InDoubt: as for `issue`.
         """
         call = _Call(
@@ -223,33 +223,33 @@ class EcticketClient:
             return answer.body
 
     def last_accepted(self, merchant_id: str) -> datetime | None:
-        """When QueryIssueResult last answered RtnCode 1 for a number of this merchant; control queries do not count.
+        """Return when QueryIssueResult last answered RtnCode 1 for a number of this merchant, without control queries.
 
-        RtnCode 1 of Issue or QueryItemInfo says nothing about QueryIssueResult, which may be down alone. The instant is
-        when the query's *request* began to be written. ECTicket answered "yes" somewhere between then and the answer's
-        arrival; with the earlier end, a yes that ECTicket gave before some instant is never taken for one after it. Of
-        several queries the one written last counts.
+        RtnCode 1 of Issue or QueryItemInfo proves nothing about QueryIssueResult, which may be down alone. The instant
+        is when the query's *request* began to be written. ECTicket answered some time between then and the answer's
+        arrival; with the earlier limit, an answer from before some instant never counts as one after it. Of several
+        queries the one written last counts.
         """
         channel = self._channels.get(merchant_id)
         return None if channel is None else channel.last_accepted
 
     async def close(self) -> None:
-        """Close every connection; calls still on the wire end in doubt."""
+        """Close every connection; calls in progress end in doubt."""
         await self._exchange.close()
 
     async def _send_and_parse(
         self, call: _Call, timing: _CallTiming, read: Callable[[Mapping[str, object]], _R]
     ) -> tuple[HttpAnswer, _R]:
-        """Send a call and read the reply in its answer."""
+        """Send a call and parse the reply in its answer."""
         answer = await self._send(call, timing, max_bytes=MAX_ANSWER_BYTES, headers=_HEADERS_HTML)
         payload = self._open(call, answer)
         try:
             return answer, read(payload)
         except EnvelopeError as unreadable:
-            raise InDoubt(f"{call} brought an answer that cannot be read: {unreadable}") from unreadable
+            raise InDoubt(f"{call} returned an answer that cannot be read: {unreadable}") from unreadable
 
     async def _send(self, call: _Call, timing: _CallTiming, *, max_bytes: int, headers: dict[str, str]) -> HttpAnswer:
-        """Bring a call past the breaker and through the gate, seal it, send it, and judge the answer's status."""
+        """Pass the breaker and the limiter, seal the call, send it, and classify the answer's status."""
         channel = self._channel(call.merchant.merchant_id)
         if channel.needs_probe():
             await self._probe(channel, call)
@@ -283,7 +283,7 @@ class EcticketClient:
         try:
             response = open_response(answer.body, call.merchant)
         except EnvelopeError as unreadable:
-            raise InDoubt(f"{call} brought an answer that cannot be trusted: {unreadable}") from unreadable
+            raise InDoubt(f"{call} returned an answer that cannot be trusted: {unreadable}") from unreadable
         if response.payload is None:
             self._note_not_accepted(call, f"TransCode {response.trans_code}")
             code = f"TransCode {response.trans_code}, {_plain(response.trans_msg)}"
@@ -292,10 +292,10 @@ class EcticketClient:
         return response.payload
 
     async def _probe(self, channel: MerchantChannel, call: _Call) -> None:
-        """Find out by a control query whether ECTicket takes this merchant's envelopes again.
+        """Send a control query to find out whether ECTicket accepts this merchant's envelopes again.
 
         Raises:
-            BreakerOpen: it does not, or nobody knows.
+            BreakerOpen: it does not, or no answer came.
         """
         probe = channel.begin_probe()
         accepted: bool | None = None
@@ -310,7 +310,7 @@ class EcticketClient:
             channel.end_probe(probe, accepted=accepted)
 
     async def _probe_accepted(self, channel: MerchantChannel, probe: _Call) -> None:
-        """Make a control query past the breaker; any readable answer with TransCode 1 will do."""
+        """Send a control query past the breaker; any readable answer with TransCode 1 is enough."""
         with self._observed(probe) as timing:
             async with channel.limiter.slot(probe.purpose):
                 self._open(probe, await self._seal_and_send(channel, probe, timing, MAX_ANSWER_BYTES, _HEADERS_HTML))
@@ -330,7 +330,7 @@ class EcticketClient:
         return self._query_call(merchant, TradeNo(kind=kind, value=value), purpose, subject=None)
 
     def _refused_report(self, call: _Call, answer: HttpAnswer) -> CallError:
-        """Say why an envelope came instead of a report; a report's refusal makes nobody suspect."""
+        """Return the error for an envelope instead of a report; it makes no order suspect."""
         payload = self._open(call, answer)
         code, message = payload.get("RtnCode"), payload.get("RtnMsg")
         if code in (RTN_OK, str(RTN_OK)):
@@ -338,7 +338,7 @@ class EcticketClient:
         return NotAccepted(f"{call} was refused: RtnCode {_plain(str(code))}, {_plain(str(message))}.")
 
     def _note_not_accepted(self, call: _Call, code: str) -> None:
-        """Let the breaker know. A report says nothing of orders: it may be refused for coming twice in a minute."""
+        """Report a rejection to the breaker, except of a report: a second one in a minute may be refused."""
         if call.endpoint is not Endpoint.ORDER_DETAIL:
             self._channel(call.merchant.merchant_id).not_accepted(call.endpoint.value, call.subject, code)
 
@@ -352,7 +352,7 @@ class EcticketClient:
 
     @contextmanager
     def _observed(self, call: _Call) -> Iterator[_CallTiming]:
-        """Tell the observer how a call ended."""
+        """Report to the observer how a call ended."""
         timing = _CallTiming(started_at=self._clock.steady())
         outcome = CallOutcome.CANCELLED
         try:
@@ -376,21 +376,21 @@ class EcticketClient:
 
 
 def _require_echo(call: _Call, rtn_code: int, echoed: object, expected: object) -> None:
-    """Take an answer for ours only when it names what we asked about; a refusal may name nothing.
+    """Require that an answer names the number or product of the call; a refusal may name none.
 
     Raises:
-        InDoubt: it names something else, or nothing where it must.
+        InDoubt: it names another one, or none with RtnCode 1.
     """
     if echoed == expected or (echoed is None and rtn_code != RTN_OK):
         return
     named = "nothing" if echoed is None else "something else"
-    raise InDoubt(f"{call} was answered with RtnCode {rtn_code} about {named}: this may be anybody's answer.")
+    raise InDoubt(f"{call} was answered with RtnCode {rtn_code} about {named}: it may be the answer to another call.")
 
 
 def _plain(message: str) -> str:
-    """Make a message of ECTicket's fit for one line: String(200), printable."""
+    """Return a message of ECTicket as one printable line of at most 200 characters."""
     return "".join(character if character.isprintable() else " " for character in message[:200]) or "no message"
 
 
 def _always_authorized() -> None:
-    """No lease to check: asking changes nothing."""
+    """Allow the write without a lease check, because a query changes nothing."""

@@ -1,4 +1,4 @@
-"""What a person reads on a dead letter: what happened, under which number, what to do, and nothing of the customer."""
+"""The messages of dead letters: what happened, under which number, what to do, and no customer data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REFUSAL = IssueRefusal(code=9, message="0912345678 is no number", at=T0)
 @pytest.mark.parametrize(
     ("reason", "history", "expected"),
     [
-        (ParkReason.GAVE_UP, PartHistory(), ["certainly was not", "no tickets exist", "replay"]),
-        (ParkReason.REFUSED_ENVELOPE, PartHistory(unaccepted=5), ["5 times", "no tickets exist", "mend it"]),
+        (ParkReason.GAVE_UP, PartHistory(), ["certainly not sent", "no tickets exist", "replay"]),
+        (ParkReason.REFUSED_ENVELOPE, PartHistory(unaccepted=5), ["5 times", "no tickets exist", "correct it"]),
         (ParkReason.UNRESOLVED, PartHistory(possibly_sent_since=T0, doubt="read timed out"),
          ["Tickets may exist", "in doubt (read timed out)", "ecticket-adapter query", "resolve"]),
         (ParkReason.UNRESOLVED, PartHistory(refusal=REFUSAL), ["Tickets may exist", "refused with RtnCode 9"]),
@@ -30,7 +30,7 @@ REFUSAL = IssueRefusal(code=9, message="0912345678 is no number", at=T0)
 def test_a_dead_letter_names_what_happened_and_what_to_do(
     reason: ParkReason, history: PartHistory, expected: list[str]
 ) -> None:
-    """Each reason in its own words, with the number to look up; RtnMsg stays out, since it may quote the customer."""
+    """Each reason has its own message with the number to look up; RtnMsg is left out, it may quote the customer."""
     state = replace(planned(), history=history)
 
     park = parked(reason, state)
@@ -48,5 +48,5 @@ def test_a_dead_letter_names_what_happened_and_what_to_do(
     [(TradeNoKind.MERCHANT, "`ecticket-adapter query T1`"), (TradeNoKind.FREE, "`ecticket-adapter query T1 --free`")],
 )
 def test_the_command_asks_for_the_right_kind(kind: TradeNoKind, command: str) -> None:
-    """Copied and pasted, it works."""
-    assert command in unresolved(TradeNo(kind=kind, value="T1"), "nobody knows")
+    """The command works when it is copied and pasted."""
+    assert command in unresolved(TradeNo(kind=kind, value="T1"), "no answer came")
