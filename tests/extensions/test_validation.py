@@ -86,7 +86,7 @@ class Empty:
     pass
 
 
-class ModelOfNobody:
+class UnusedModel:
     settings_model = dict
 
     @hookimpl
@@ -129,7 +129,7 @@ class CannotStart:
         (Unmarked(), "map_item is not marked"),
         (Empty(), "it has no hook. Mark a function"),
         ("text", "it has no hook."),
-        (ModelOfNobody(), "settings_model"),
+        (UnusedModel(), "settings_model"),
         (
             ModelWithoutHook(),
             "configure(settings)",

@@ -171,7 +171,7 @@ async def test_no_event_is_lost_when_the_adapter_dies_in_the_middle(kafka: Kafka
         assert await worker.dismiss() == 0
 
 
-async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_when_it_is_mended(
+async def test_what_a_sink_never_took_is_on_the_dead_letters_and_reaches_it_after_a_fix(
     kafka: KafkaConnection, tmp_path: Path
 ) -> None:
     """No `parked` event is published; the replay delivers to that sink alone, and every event once."""

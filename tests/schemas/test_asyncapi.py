@@ -21,7 +21,7 @@ from adapter.settings.groups import TopicSettings
 SCHEMAS = Path(__file__).parent.parent.parent / "schemas"
 OFFICIAL = Path(__file__).parent / "asyncapi_specs" / "asyncapi-3.0.0.json"
 INTERNAL = {"orders_deferred", "confirmations"}
-NOTHING_IS_TOLD_YET = {"tickets", "reconciliations"} - {event.TOPIC for event in EVENTS}
+NOTHING_IS_PUBLISHED_YET = {"tickets", "reconciliations"} - {event.TOPIC for event in EVENTS}
 
 Node = Mapping[str, object]
 
@@ -108,7 +108,7 @@ def test_every_example_is_what_it_is_an_example_of() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.TYPE)
-def test_every_event_is_described_where_it_is_told(event: type[EventData]) -> None:
+def test_every_event_is_described_where_it_is_published(event: type[EventData]) -> None:
     """On its topic, by its type, with its schema, and as something that the adapter sends."""
     document = _document()
     reference = f"#/channels/{event.TOPIC}/messages/{event.__name__}"
@@ -150,7 +150,7 @@ def test_topics_are_those_of_the_settings() -> None:
     defaults = TopicSettings().model_dump()
 
     assert {role: _at(channel)["address"] for role, channel in channels.items()} == {
-        role: name for role, name in defaults.items() if role not in INTERNAL | NOTHING_IS_TOLD_YET
+        role: name for role, name in defaults.items() if role not in INTERNAL | NOTHING_IS_PUBLISHED_YET
     }
     assert all(f"`topics.{role}`" in str(_at(document, "info")["description"]) for role in INTERNAL)
 

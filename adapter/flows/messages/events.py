@@ -318,7 +318,7 @@ def issuance_event(
         "subject": data.trade_no,
         "orderid": data.order_id,
     }
-    return _publication(data, attributes, topic=topic, key=key, origin=origin, now=now, traceparent=traceparent)
+    return _event_record(data, attributes, topic=topic, key=key, origin=origin, now=now, traceparent=traceparent)
 
 
 def order_event(
@@ -345,7 +345,7 @@ def order_event(
     }
     if data.order_id is not None:
         attributes["orderid"] = data.order_id
-    return _publication(
+    return _event_record(
         data, attributes, topic=topic, key=key, origin=order_record or origin, now=now, traceparent=traceparent
     )
 
@@ -356,10 +356,10 @@ def notification_event(data: Notified, *, topic: str, event_id: str, now: dateti
     subject = data.trade_no or data.ticket_trade_no or ticket or event_id
     attributes = {"id": event_id, "source": f"{SOURCE}/merchants/{data.merchant_id}", "subject": subject}
     key = issuance_key(data.merchant_id, subject)
-    return _publication(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
+    return _event_record(data, attributes, topic=topic, key=key, origin=None, now=now, traceparent=None)
 
 
-def _publication(
+def _event_record(
     data: EventData,
     attributes: Mapping[str, str],
     *,

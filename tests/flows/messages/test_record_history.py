@@ -54,7 +54,7 @@ def test_a_fresh_record_is_at_its_beginning() -> None:
 MOMENTS = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
 )
-JOURNEYS = st.builds(
+HISTORIES = st.builds(
     RecordHistory,
     origin=st.builds(
         Origin,
@@ -87,7 +87,7 @@ def test_an_odd_timestamp_survives_every_copy(odd: int) -> None:
     assert history_headers(history)["ecticket-timestamp"] == str(odd)
 
 
-@given(JOURNEYS)
+@given(HISTORIES)
 def test_what_is_written_is_read(history: RecordHistory) -> None:
     """Headers hold the whole history; the record's own coordinates do not matter."""
     record = _handed_off(history)
