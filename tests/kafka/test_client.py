@@ -323,7 +323,7 @@ async def test_odd_records_get_through_one_by_one(topic: TopicFactory, quick: Ka
     assert engine.assigned == frozenset()
 
 
-class TellsTwice(Copies):
+class PublishesTwice(Copies):
     """Each outcome is two records for one topic and one for another."""
 
     def __init__(self, group: str, source: str, sink: str, other: str) -> None:
@@ -349,7 +349,7 @@ async def test_outcomes_that_share_a_transaction_are_judged_one_by_one(
                 await producer.send(source, b"large " + b"x" * 25_000, b"large")
         await producer.flush()
 
-    engine = Engine(TellsTwice(group, source, sink, other), AioKafka(quick))
+    engine = Engine(PublishesTwice(group, source, sink, other), AioKafka(quick))
     running = asyncio.create_task(engine.run())
     found = await everything(quick, sink, 602)
     beside = await everything(quick, other, 301)
