@@ -1,10 +1,10 @@
-"""What can come back from a call, as values that a decision can be made on.
+"""The results of a call, as values on which `decide` can base a decision.
 
-Exists so that replies and exceptions of the provider are read in one place: an Issue, a query, a control query and a
-probe can each end in few ways, and no others. Refuses to know what they lead to (`decide`).
+Replies and exceptions of the provider are read here only. An Issue, a query, a control query and a probe can each end
+in these few ways. Does not decide what they lead to.
 
-Times of asking are taken by the caller just before the call; a question asked before the waiting time was over proves
-nothing, however late its answer comes.
+The caller takes the query time just before the call: a query sent before the waiting time was over proves nothing,
+however late its answer comes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CallThrottled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeRejected:
-    """Issue: the envelope was not accepted (TransCode ≠ 1, HTTP 400 and its kin), so nothing was executed."""
+    """Issue: the envelope was not accepted (TransCode ≠ 1, HTTP 400 and similar), so nothing was executed."""
 
     detail: str
 
@@ -76,14 +76,14 @@ class CallInDoubt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerIsOpen:
-    """Any call: not even tried, since the merchant's breaker is open until `retry_at`."""
+    """Any call: not tried, because the merchant's breaker is open until `retry_at`."""
 
     retry_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Query of our number: RtnCode 1. `status` is the job's, and confirming is what reads it."""
+    """Query of our number: RtnCode 1. `status` is that of ECTicket's job; only confirming uses it."""
 
     status: IssueStatus | None
     remark: str | None = None
@@ -99,20 +99,20 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlAnswered:
-    """Query of a random number of the same kind: any RtnCode; `known` is RtnCode 1, which no random number can have."""
+    """Query of a random number of the same kind: any RtnCode; `known` is RtnCode 1, which none should have."""
 
     code: int
     queried_at: datetime
 
     @property
     def known(self) -> bool:
-        """Whether ECTicket claims to know a number that nobody ever used."""
+        """Whether ECTicket claims to know a number that was never used."""
         return self.code == SUCCESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeAnswered:
-    """Query of a number that is known to exist: `ok` is RtnCode 1. `none_known`: there is no such number to ask for."""
+    """Query of a number that is known to exist: `ok` is RtnCode 1. `none_known`: there is no such number."""
 
     ok: bool
     none_known: bool = False
@@ -120,7 +120,7 @@ class ProbeAnswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryUnanswered:
-    """Query, control query or probe: no answer to act on; nothing before `retry_at` where one was told."""
+    """Query, control query or probe: no answer to act on; no retry before `retry_at` if ECTicket sent one."""
 
     detail: str
     retry_at: datetime | None = None
@@ -161,7 +161,7 @@ def control_answer(reply: ResultReply, *, queried_at: datetime) -> ControlAnswer
 
 
 def issue_error(error: CallError) -> IssueAnswer:
-    """Read what an Issue call raised; what is none of the certain kinds is in doubt."""
+    """Read what an Issue call raised; every error that is not certain is in doubt."""
     match error:
         case BreakerOpen():
             return BreakerIsOpen(retry_at=error.retry_at)
@@ -176,7 +176,7 @@ def issue_error(error: CallError) -> IssueAnswer:
 
 
 def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:
-    """Read what a query, control query or probe raised; asking has no effect, so the kinds matter little."""
+    """Read what a query, control query or probe raised; queries have no effect, so few kinds matter."""
     match error:
         case BreakerOpen():
             return BreakerIsOpen(retry_at=error.retry_at)
@@ -188,7 +188,7 @@ def query_error(error: CallError) -> QueryUnanswered | BreakerIsOpen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketDifference:
-    """One item whose number of tickets is another one; `item` is its number, or its name and price."""
+    """One item with another number of tickets than requested; `item` is its number, or its name and price."""
 
     item: str
     requested: int
@@ -196,12 +196,12 @@ class TicketDifference:
 
 
 def ticket_differences(request: IssueRequest, issued: Sequence[IssuedItem] | None) -> tuple[TicketDifference, ...]:
-    """The items that differ between request and TicketData of Issue's answer, in the request's order.
+    """Return the items that differ between request and TicketData of Issue's answer, in the request's order.
 
-    A difference is for a person to look at. It never changes an outcome: RtnCode 1 with our number is certain, and
-    tickets exist or will. There is none where ECTicket returned nothing that can be compared.
+    A person must check a difference. It never changes an outcome: RtnCode 1 with our number is certain, and tickets
+    exist or will. There is none if ECTicket returned nothing that can be compared.
 
-    Entries of one item are added up. Where an entry does not say which item it is, only the totals are compared.
+    Entries of one item are added up. If an entry does not name its item, only the totals are compared.
     """
     if not issued:
         return ()
@@ -222,7 +222,7 @@ _TOTAL = ("all items",)
 
 
 def _identity(entry: TicketInfo | IssuedItem, *, serial: bool) -> tuple[object, ...] | None:
-    """What tells items apart: a serial number's name and price, a listed product's number. None: it is not there."""
+    """Return what identifies an item: a serial number's name and price, a listed product's number; None if missing."""
     if not serial:
         return (entry.item_no.strip().upper(),) if entry.item_no else None
     if not entry.item_name or entry.ticket_price is None:

@@ -1,12 +1,12 @@
-"""Writes what people and shops write in many ways in the one way that ECTicket takes.
+"""Normalise values that people and shops write in many ways to the form that ECTicket accepts.
 
-    a value that keeps its rule                     stays as it is
-    one that another spelling brings to its rule    is spelt so, and each kind of change is noted
-    anything else                                   stays as it is, and breaks its rule later
+    a value that is valid                       stays unchanged
+    one that another spelling makes valid       is rewritten, and each kind of change is recorded
+    anything else                               stays unchanged, and breaks its rule later
 
-So it never changes a good value, and a second time changes nothing. It runs after mapping and after `shape_issue`, so
-that plugins' output is covered; trade numbers, dates and quantities are not its business. A change of item numbers
-happens before packing, and is therefore part of the planner's version.
+So a valid value never changes, and a second run changes nothing. It runs after mapping and after `shape_issue`, so that
+the output of plugins is covered. It does not change trade numbers, dates and quantities. Item numbers change before
+packing, so this is part of the planner's version.
 
 Does not check (`protocol.rules`), log or count; a `Change` holds the field and the kind, never the value.
 """
@@ -33,7 +33,7 @@ LONGEST = 1000
 
 @unique
 class ChangeKind(StrEnum):
-    """What was written differently."""
+    """The kind of a change."""
 
     INVISIBLE = "invisible"
     """Zero-width characters, byte order marks, soft hyphens, marks of direction, controls, variation selectors."""
@@ -71,13 +71,13 @@ Rewrites = Sequence[tuple[ChangeKind, Rewrite]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spelling:
-    """A field's rule, and the steps that may bring a value to it, in their order."""
+    """A field's rule, and the steps that may make a value valid, in their order."""
 
     fits: Callable[[str], object]
     rewrites: Rewrites
 
     def of(self, text: str) -> tuple[str, tuple[ChangeKind, ...]]:
-        """The text as it fits, with the kinds of its changes; the text itself if no step brings it to its rule."""
+        """Return the valid text with the kinds of its changes; the text itself if no step makes it valid."""
         if self.fits(text) or len(text) > LONGEST:
             return text, ()
         kinds: list[ChangeKind] = []
@@ -93,7 +93,7 @@ class _Spelling:
 
 
 def normalised_request(request: IssueRequest) -> tuple[IssueRequest, tuple[Change, ...]]:
-    """The request without fields that its issue type does not use, each text as its rule asks, and what changed."""
+    """Return the request without unused fields and with each text as its rule requires, and what changed."""
     needed = _without_unneeded(request)
     respelt, changes = _respelt(needed, _REQUEST_FIELDS)
     entries = [_respelt(entry, _ENTRY_FIELDS) for entry in needed.ticket_info]
@@ -104,7 +104,7 @@ def normalised_request(request: IssueRequest) -> tuple[IssueRequest, tuple[Chang
 
 
 def normalised_item(item: TicketItem) -> tuple[TicketItem, tuple[Change, ...]]:
-    """The item with the number or name under which it is issued as its rule asks, and what changed."""
+    """Return the item with its number or name as its rule requires, and what changed."""
     return _respelt(item, _ITEM_FIELDS[item.issue_type is IssueType.SERIAL_NUMBER])
 
 
@@ -202,12 +202,12 @@ def _without_inner_blanks(text: str) -> str:
 
 
 def _half_width(text: str) -> str:
-    """ASCII for full-width forms, 0 to 9 for any script's digits; what was split into letter and accent joined."""
+    """Write full-width forms as ASCII and any script's digits as 0 to 9; join letters with their split accents."""
     return "".join(map(_plain_character, unicodedata.normalize("NFC", _ascii(text))))
 
 
 def _ascii(text: str) -> str:
-    """ASCII for full-width forms and full stops, and no more: other letters may be another mailbox."""
+    """Write full-width forms and full stops as ASCII, and nothing else: other letters may be another mailbox."""
     return text.translate(_ASCII_FORMS)
 
 
@@ -229,14 +229,14 @@ def _without_accents(text: str) -> str:
 
 
 def _mobile(text: str) -> str:
-    """The national form, 09 and eight digits, of what is a Taiwanese mobile number in another form."""
+    """Write a Taiwanese mobile number in the national form, 09 and eight digits."""
     digits = _SEPARATORS.sub("", re.sub(r"^\s*tel:", "", text, flags=re.IGNORECASE))
     international = _MOBILE.fullmatch(digits)
     return f"0{international[1]}" if international else digits
 
 
 def _joined_mail(text: str) -> str:
-    """Blanks around the signs mean nothing in a mail address (RFC 5322, 4.4); elsewhere they part two words."""
+    """Remove blanks around the signs, which mean nothing in a mail address (RFC 5322, 4.4)."""
     return _AROUND_SIGNS.sub(r"\1", text)
 
 
@@ -246,12 +246,12 @@ def _bare_mail(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    """Full-width brackets look the same on a label and begin no HTML tag."""
+    """Write brackets in full width: they look the same on a label and begin no HTML tag."""
     return text.replace("<", "＜").replace(">", "＞")
 
 
 def visible(text: str | None) -> str | None:
-    """The text, or None where nothing can be seen of it."""
+    """Return the text, or None if it has no visible character."""
     return text if text and _ends_visible(text) else None
 
 
@@ -265,7 +265,7 @@ def _ends_visible(text: str) -> str:
 
 
 def _is_tidy_address(value: str) -> bool:
-    """The page's rule says nothing of blanks at the ends, and they are never meant."""
+    """Whether an address is valid and has no blanks at its ends, which the page's rule does not forbid."""
     return rules.CUSTOMER_ADDRESS.accepts(value) and _ends_visible(value) == value
 
 

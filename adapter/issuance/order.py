@@ -1,7 +1,7 @@
-"""The paid order, as the adapter understands it once it has been read.
+"""The paid order after parsing, and the tickets to which mapping translates its lines.
 
-Exists so that nothing behind parsing needs to know how a shop writes its events. Refuses to know ECTicket's field
-rules: an order is what was bought, and what ECTicket makes of it is judged after mapping (`plan.check`).
+After parsing, no code needs to know the format of a shop's events. Does not check ECTicket's field rules: an order is
+what was bought, and it is checked after mapping (`plan.check`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ISSUE_TYPES: Final[Mapping[str, IssueType]] = {kind.name.lower(): kind for kind 
 ORDER_ID_MAX_CHARACTERS = 64
 LINES_MAX = 200
 REFERENCE_MAX_BYTES = 1024
-"""What an order may hold, whoever read it: `reference` is measured as JSON (contract, section 2.1)."""
+"""The limits of an order, also of one that a plugin parsed: `reference` is measured as JSON (contract, section 2.1)."""
 
 
 class Voucher(StrEnum):
@@ -35,7 +35,7 @@ class Voucher(StrEnum):
 
 
 def voucher_kind(given: Voucher | None, expire_date: date | None) -> Voucher:
-    """The kind that is given, else a gift voucher if there is a last day, else a pickup voucher.
+    """Return the given kind, else a gift voucher if there is a last day, else a pickup voucher.
 
     "ExpireDate ... must be filled in only when the product is a gift voucher" (page "Ticket Issuance").
     """
@@ -45,8 +45,8 @@ def voucher_kind(given: Voucher | None, expire_date: date | None) -> Voucher:
 
 
 REFERENCE_MAX_DEPTH = 64
-"""How deep lists and objects of `reference` may be nested: it travels inside other JSON, and readers of JSON give up
-at some depth (pydantic at 200)."""
+"""How deep lists and objects of `reference` may be nested: it is written inside other JSON, and JSON parsers have a
+limit (pydantic 200)."""
 
 
 def nests_too_deep(reference: object) -> bool:
@@ -66,10 +66,7 @@ def _inside(outer: object) -> Iterable[object]:
 
 
 def refuse_less_than_one(quantity: object) -> None:
-    """Refuse a quantity of nothing or less; other types are found out where a plugin's answer is received.
-
-    Raises ValueError.
-    """
+    """Raise ValueError for a quantity below 1; other types are checked where a plugin's answer is received."""
     if isinstance(quantity, int) and quantity < 1:
         raise ValueError(f"A quantity is at least 1, and this one is {quantity}.")
 

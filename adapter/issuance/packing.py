@@ -1,20 +1,20 @@
-"""How an order's tickets are dealt out to Issue calls.
+"""Pack an order's tickets into Issue calls.
 
     by issue type and presale  ──►  merged  ──►  first fit into calls of 8 or 100 tickets, pickup vouchers first
 
-Always the same for the same items: after a crash the numbers of the calls are computed anew, and another packing would
-ask ECTicket about the wrong ones.
+The result is always the same for the same items. After a crash the numbers of the calls are computed again, and with
+another packing ECTicket would be queried for the wrong ones.
 
 A call has one IsImmediate, so presale tickets and tickets that are usable at once go into separate calls.
 
 Pickup and gift vouchers of one issue type share calls. The specification allows it ("if the order includes a pick-up
-voucher" MerchantTradeNo is filled, FreeTradeNo only "if all the items in the order are gift vouchers"), and a shop that
-brings the payment's number has only that one: keeping the two apart would dead-letter each order that adds a gift. What
-a call turns out to hold decides its kind of number. Pickup vouchers find their room first, so that gifts never push
-them into a second call, and calls with pickup vouchers come before calls of gifts alone: the first call is the one that
-gets the payment's number, under any mapping.
+voucher" MerchantTradeNo is filled, FreeTradeNo only "if all the items in the order are gift vouchers"). A shop that
+brings the payment's number has only that one, so separate calls would dead-letter each order that adds a gift. The
+contents of a call decide its kind of number. Pickup vouchers are packed first, so that gifts never push them into a
+second call. Calls with pickup vouchers come before calls of gifts alone, so the first call gets the payment's number
+under any mapping.
 
-Refuses to know numbers, customers and requests.
+Does not know numbers, customers and requests.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Call = tuple[TicketItem, ...]
 
 
 def pack(items: Sequence[TicketItem]) -> tuple[Call, ...]:
-    """Deal the items out to as few calls as first fit finds; one item's quantity may go to several.
+    """Pack the items into as few calls as first fit finds; one item's quantity may go to several.
 
-    Items that ECTicket could not tell apart are merged. An item number occurs once in a call, so the same one with
+    Items that ECTicket could not distinguish are merged. An item number occurs once in a call, so the same one with
     other dates goes to another call.
 
-    Raises DoesNotFit when there would be more than 20 calls, InvalidOrder when there is nothing to issue.
+    Raises DoesNotFit for more than 20 calls, InvalidOrder if there is nothing to issue.
     """
     if not items:
         raise InvalidOrder(
@@ -64,7 +64,7 @@ def only_gifts(call: Call) -> bool:
 
 
 def merge(items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
-    """Add up the quantities of items that are one to ECTicket; each stands where its first one stood."""
+    """Add up the quantities of items that are the same to ECTicket; each keeps its first position."""
     merged: dict[Hashable, TicketItem] = {}
     for item in items:
         identity = _identity(item)
@@ -74,9 +74,9 @@ def merge(items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
 
 
 def _identity(item: TicketItem) -> Hashable:
-    """What makes an item another one: a listed product's number, a serial number's name and price; and the dates.
+    """Return what identifies an item: a listed product's number, a serial number's name and price; and the dates.
 
-    The name and price of a listed product are the shop's own words for it and never sent.
+    The name and price of a listed product are the shop's own and never sent.
     """
     by_number = item.issue_type is not IssueType.SERIAL_NUMBER and item.item_no is not None
     product = item.item_no if by_number else (item.item_no, item.name, item.price)
@@ -93,12 +93,12 @@ class _Box:
     positions: list[int] = field(default_factory=list)
 
     def takes(self, item: TicketItem) -> bool:
-        """Whether there is room, and the item number is not in yet ("The product number ... cannot be reused")."""
+        """Whether there is room and the item number is not used yet ("The product number ... cannot be reused")."""
         numbered = item.item_no is not None and item.issue_type is not IssueType.SERIAL_NUMBER
         return self.room > 0 and not (numbered and any(other.item_no == item.item_no for other in self.items))
 
     def put(self, item: TicketItem, position: int) -> int:
-        """Take as many as there is room for; how many that was. `position` is the item's in the order."""
+        """Add as many tickets as there is room for and return how many; `position` is the item's in the order."""
         taken = min(self.room, item.quantity)
         self.items.append(_of(item, taken))
         self.positions.append(position)
@@ -106,12 +106,12 @@ class _Box:
         return taken
 
     def call(self) -> Call:
-        """The items in the order's own order."""
+        """Return the items in the order's own order."""
         return tuple(item for _, item in sorted(zip(self.positions, self.items, strict=True), key=lambda each: each[0]))
 
 
 def _put(item: TicketItem, position: int, boxes: list[_Box]) -> None:
-    """First fit; stops one box beyond the limit, since a quantity may be absurd."""
+    """Pack an item by first fit; stop one box beyond the limit, because a quantity may be absurdly large."""
     remaining = item.quantity
     while remaining and len(boxes) <= MAX_CALLS:
         rest = _of(item, remaining)
@@ -123,7 +123,7 @@ def _put(item: TicketItem, position: int, boxes: list[_Box]) -> None:
 
 
 def _of(item: TicketItem, quantity: int) -> TicketItem:
-    """The item in this quantity; nearly always that is the whole of it, and no copy is made."""
+    """Return the item in this quantity; usually that is all of it, and no copy is made."""
     return item if item.quantity == quantity else replace(item, quantity=quantity)
 
 

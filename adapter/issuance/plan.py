@@ -1,7 +1,7 @@
-"""The plan: an order as one or more parts, each one Issue call with its number and its complete request.
+"""Plan an order as one or more parts, each one Issue call with its number and its complete request.
 
-Exists because everything that is later asked, sent again, confirmed or told hangs on the part's number: the plan is
-made once and travels with the order (`plan_codec`). Refuses to know what has already happened to a part (`state`).
+Every later query, resend, confirmation and event depends on the part's number. So the plan is made once and stays with
+the order (`plan_codec`). Does not know what has happened to a part (see `state`).
 """
 
 from __future__ import annotations
@@ -30,31 +30,33 @@ CUSTOMER_FIELDS: Mapping[IssueType, tuple[str, ...]] = {
 }
 """The customer fields that each issue type uses, as the notes of the page "Ticket Issuance" say.
 
-Paper: name and address are for sending tickets, by whoever prints them; the page's own example of PrintType 2 carries
-the name. Whether they must be there is the rules' question.
+Paper: name and address are for sending the printed tickets; the page's own example of PrintType 2 has the name. The
+rules decide whether they are required.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPolicy:
-    """What requests carry that orders do not say; `operator` and `store_id` stand in where an order has none.
-
-    `payment_provider` is sent in family `issuance` only. The notification URLs go into every request when they are set.
-    """
+    """The fields of requests that come from the settings and not from the order."""
 
     family: Family = Family.TICKET
     operator: str | None = None
+    """For orders without one."""
     store_id: str | None = None
+    """For orders without one."""
     refund_notify_url: str | None = None
+    """Goes into every request if it is set."""
     use_status_notify_url: str | None = None
+    """Goes into every request if it is set."""
     payment_provider: str | None = None
+    """Sent in family `issuance` only."""
 
 
 def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPolicy) -> IssueRequest:
-    """The request for one call; its operator is empty when neither order nor policy names one (see `check`).
+    """Return the request for one call; its operator is empty if neither order nor policy names one (see `check`).
 
-    ECTicket wants each field only with some issue types. What is not wanted is not sent, so that a customer's data
-    never travel further than they must.
+    ECTicket needs each field only with some issue types. Other fields are not sent, so that customer data go no further
+    than necessary.
     """
     issue_type = call[0].issue_type
     electronic = issue_type is IssueType.ELECTRONIC
@@ -79,12 +81,12 @@ def issue_request(order: Order, call: Call, trade_no: TradeNo, policy: RequestPo
 
 
 def used_customer(customer: Customer, issue_type: IssueType) -> Customer:
-    """The customer, reduced to what the issue type uses; a blank text is as good as none."""
+    """Return the customer with only the fields that the issue type uses; a blank text counts as none."""
     return Customer(**{name: visible(getattr(customer, name)) for name in CUSTOMER_FIELDS[issue_type]})
 
 
 def _entry(item: TicketItem) -> TicketInfo:
-    """One entry: a listed product by number, a serial number's product by name and price."""
+    """Return one entry: a listed product by number, a serial number's product by name and price."""
     serial = item.issue_type is IssueType.SERIAL_NUMBER
     return TicketInfo(
         item_no=None if serial else item.item_no,
@@ -99,7 +101,7 @@ def _entry(item: TicketItem) -> TicketInfo:
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 """No event can name such an order id."""
 NAME_MAX_CHARACTERS = 255
-"""What of an item's name is told; a shop's titles are no longer."""
+"""The characters of an item's name that events contain; a shop's titles are no longer."""
 
 
 @unique
@@ -114,7 +116,7 @@ class DeriveTradeNo(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanPolicy(RequestPolicy):
-    """What planning is told by the settings; `prefix` begins each derived number."""
+    """The settings that planning needs; `prefix` begins each derived number."""
 
     derive: DeriveTradeNo = DeriveTradeNo.SERIAL_AND_GIFT
     prefix: str = ""
@@ -122,41 +124,42 @@ class PlanPolicy(RequestPolicy):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedItem:
-    """Some tickets of a part, as events tell of them; `item_no` is None for serial numbers. In the request's order.
-
-    `start_moves`, `expire_moves`: as `TicketItem` has them; the request holds the days from which they are counted.
-    """
+    """Some tickets of a part, as events show them, in the request's order."""
 
     item_no: str | None
+    """None for serial numbers."""
     name: str | None
     quantity: int
     voucher: Voucher = Voucher.PICKUP
     start_moves: bool = False
+    """As in `TicketItem`; the request holds the day that moves."""
     expire_moves: bool = False
+    """As in `TicketItem`; the request holds the day that moves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One Issue call of an order: the `number`-th (from 1) `of` all; `reissue` counts the new numbers it was given.
-
-    `changes` are what normalising its request changed, to be counted when the order is first planned.
-    """
+    """One Issue call of an order."""
 
     number: int
+    """The position of the part, from 1."""
     of: int
+    """How many parts the order has."""
     trade_no: TradeNo
     request: IssueRequest
     items: tuple[PlannedItem, ...]
     reissue: int = 0
+    """How many new numbers the part was given."""
     changes: tuple[Change, ...] = field(default=(), compare=False)
+    """What normalising its request changed; counted when the order is first planned."""
 
     @property
     def ticket_count(self) -> int:
-        """How many tickets the part asks for."""
+        """How many tickets the part requests."""
         return sum(item.quantity for item in self.items)
 
     def request_on(self, today: date) -> IssueRequest:
-        """The request as it is checked and sent `today`, Taipei's date: no start that moves lies before tomorrow."""
+        """Return the request for `today`, Taipei's date: no start that moves is before tomorrow."""
         return due(self.request, [(item.start_moves, item.expire_moves) for item in self.items], today)
 
 
@@ -177,9 +180,9 @@ def plan(order: Order, items: Sequence[TicketItem], policy: PlanPolicy) -> tuple
 
 
 def check(parts: Sequence[Part], today: date) -> None:
-    """Hold all parts against every field rule of the specification; `today` is Taipei's date.
+    """Check all parts against every field rule of the specification; `today` is Taipei's date.
 
-    Raises InvalidOrder with all violations of all parts, so that nothing is sent and everything is mended at once.
+    Raises InvalidOrder with all violations of all parts, so that nothing is sent and all can be fixed at once.
     """
     found = [
         f"part {part.number} of {part.of}: {violation}" if part.of > 1 else str(violation)
@@ -187,11 +190,11 @@ def check(parts: Sequence[Part], today: date) -> None:
         for violation in _violations(part, today)
     ]
     if found:
-        raise InvalidOrder(f"{' '.join(found)} Mend the order, or the mapping behind it, and send it again.")
+        raise InvalidOrder(f"{' '.join(found)} Correct the order or its mapping, and send it again.")
 
 
 def renumbered(part: Part, *, order_id: str, prefix: str) -> Part:
-    """The part under its next derived number, for when it finally failed: ECPay takes no number twice."""
+    """Return a finally failed part under its next derived number, because ECPay accepts no number twice."""
     reissue = part.reissue + 1
     value = derive_trade_no(part.request.merchant_id, order_id, part.number, prefix=prefix, reissue=reissue)
     trade_no = replace(part.trade_no, value=value)
@@ -222,18 +225,18 @@ def _planned(item: TicketItem) -> PlannedItem:
 
 
 def _event_name(name: str | None) -> str | None:
-    """A name as it can be told: cut, and `?` for half a surrogate pair.
+    """Return a name that an event can contain: cut, and `?` for half a surrogate pair.
 
-    It decides nothing, so it is no reason to park an order. But what could not be told once the tickets are bought
-    would leave them without an event for ever. (What ECTicket gets is the request's, and held against its rules.)
+    The name decides nothing, so it is no reason to park an order. But a name that no event can contain would leave
+    bought tickets without an event. (ECTicket gets the request's name, which is checked against its rules.)
     """
     return None if name is None else name[:NAME_MAX_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _trade_no(order: Order, call: Call, number: int, policy: PlanPolicy) -> TradeNo:
-    """The order's own number for the first call, which is the one that needs a MerchantTradeNo if any does.
+    """Return the order's own number for the first call, and derived numbers for the others.
 
-    Other calls get derived numbers.
+    If any call needs a MerchantTradeNo, the first one does.
     """
     gifts = only_gifts(call)
     kind = TradeNoKind.FREE if gifts else TradeNoKind.MERCHANT
@@ -246,7 +249,7 @@ def _trade_no(order: Order, call: Call, number: int, policy: PlanPolicy) -> Trad
 
 
 def _violations(part: Part, today: date) -> Iterator[str]:
-    """The request's violations, and what only the plan knows: which tickets are gifts, and whose operator is meant."""
+    """Yield the request's violations, and those that only the plan can find: missing last days of gift vouchers."""
     request = part.request_on(today)
     for violation in issue_violations(request, today=today):
         cure = " Set submit.operator (ECTICKET_SUBMIT__OPERATOR) or send `operator` with the order."
@@ -261,7 +264,7 @@ def _violations(part: Part, today: date) -> Iterator[str]:
 
 
 def _contents(call: Call) -> str:
-    """A call in words, for messages."""
+    """Describe a call, for messages."""
     kind = call[0].issue_type.name.lower().replace("_", " ")
     return f"{sum(item.quantity for item in call)} {kind} tickets"
 
@@ -269,7 +272,7 @@ def _contents(call: Call) -> str:
 def _one_number_only(calls: Sequence[Call]) -> str:
     return (
         f"The order brings one trade_no but needs {len(calls)} Issue calls that carry a MerchantTradeNo "
-        f"({'; '.join(map(_contents, calls))}), and ECPay takes a number only once. Split the order in the shop, or "
+        f"({'; '.join(map(_contents, calls))}), and ECPay accepts a number once. Split the order in the shop, or "
         "send it without trade_no where submit.derive_trade_no allows that."
     )
 

@@ -1,12 +1,12 @@
-"""The version of the planner: what stands for "the same order and items give the same plan" across releases.
+"""The version of the planner: under one version, the same order and items always give the same plan.
 
-After a crash an order's numbers are computed again. A release that plans differently would query other numbers than the
-ones that were used, and buy twice. So the mapping's fingerprint holds this version, and a release with another one is
+After a crash an order's numbers are computed again. A release that plans differently would query other numbers than
+those that were used, and buy twice. So the mapping's fingerprint holds this version, and a release with another one is
 treated as another mapping.
 
 The version has two parts. `VERSION` is counted up by hand: a test compares the plans of thousands of sample orders with
-those recorded for it. The digest of a few sample plans is computed at every start, so that a change that was not
-counted is noticed all the same.
+those recorded for it. The digest of a few sample plans is computed at every start, so that a change is
+noticed even if it was not counted.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _NAMES = ("SPA Gutschein", "Caf\u00e9 Ticket", "SPA\u8ab2\u7a0b \u9ad4\u9a57\u52
 
 
 def planner_version() -> str:
-    """The version as the fingerprint holds it."""
+    """Return the version for the mapping's fingerprint."""
     return f"{VERSION}.{plans_digest(SAMPLES)}"
 
 
 def plans_digest(samples: int) -> str:
-    """What the planner makes of so many sample orders: which numbers, and what is bought under each."""
+    """Return the digest of the plans of so many sample orders: numbers, and what is bought under each."""
     plans = [_planned(sample) for sample in _samples(samples)]
     return hashlib.sha256(json.dumps(plans).encode()).hexdigest()[:16]
 
@@ -57,7 +57,7 @@ class _Sample:
 
 
 def _planned(sample: _Sample) -> object:
-    """The plan as JSON, without texts; an order that has none by the kind of its error."""
+    """Return the plan as JSON without texts, or the kind of error of an order that has none."""
     try:
         items = tuple(normalised_item(item)[0] for item in sample.items)
         return [_part(part) for part in plan(sample.order, items, sample.policy)]
@@ -79,7 +79,7 @@ def _part(part: Part) -> Mapping[str, object]:
 
 
 def _samples(count: int) -> Iterator[_Sample]:
-    """Sample orders, always the same; of Random only `random` is the same in every version of Python."""
+    """Yield always the same sample orders; of Random only `random` is the same in every version of Python."""
     for number in range(count):
         chance = _Chance(random.Random(number))
         items = tuple(_item(chance) for _ in range(chance.below(6) or chance.below(2)))

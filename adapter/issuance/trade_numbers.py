@@ -1,10 +1,9 @@
-"""Trade numbers for orders that bring none: derived, so that the same order always gets the same number.
+"""Derive trade numbers for orders that bring none, so that the same order always gets the same number.
 
-Exists because a number that is remembered can be forgotten in a crash, and a number that is computed cannot: whoever
-takes the order up again asks ECTicket about the very number that was used. Refuses to know when a number may be derived
-(`plan.DeriveTradeNo`).
+A stored number can be lost in a crash; a computed number cannot. The process that resumes the order queries ECTicket
+for the number that was used. Does not decide when a number may be derived (see `plan.DeriveTradeNo`).
 
-Frozen: a change here would make every order in flight forget its number, and issue it again under another.
+Frozen: a change here would give every unfinished order another number, and issue it again.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str = "", reissue: int = 0) -> str:
-    """The number of the `part`-th part (from 1) of an order: 20 letters and digits, `prefix` first.
+    """Return the number of the `part`-th part (from 1) of an order: 20 letters and digits, `prefix` first.
 
     SHA-256 over UTF-8 of merchant, NUL, order id, NUL, part and, for the n-th reissue, NUL, n; taken as a number,
     written in base 36, its last characters (contract, section 4).
@@ -39,12 +38,12 @@ def derive_trade_no(merchant_id: str, order_id: str, part: int, *, prefix: str =
     counters = (str(part), str(reissue)) if reissue else (str(part),)
     digest = hashlib.sha256("\0".join((merchant_id, _checked(order_id), *counters)).encode()).digest()
     wanted = LENGTH - len(prefix)
-    # What stands before the last characters is never written, so it need not be converted either.
+    # Characters before the last ones are not used, so they are not converted.
     return prefix + _base_36(int.from_bytes(digest, "big") % 36**wanted).rjust(wanted, "0")
 
 
 def _checked(order_id: str) -> str:
-    """The order id, if it is one that can be told apart from all others."""
+    """Return the order id if it can be distinguished from all others, else raise InvalidOrder."""
     if _AMBIGUOUS.search(order_id):
         raise InvalidOrder(
             "order_id holds a NUL or half a surrogate pair, so no trade number can be derived from it. "
@@ -54,7 +53,7 @@ def _checked(order_id: str) -> str:
 
 
 def _base_36(number: int) -> str:
-    """The number in upper-case base 36, without leading zeros."""
+    """Return the number in upper-case base 36, without leading zeros."""
     digits = []
     while number:
         number, digit = divmod(number, 36)

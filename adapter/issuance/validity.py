@@ -1,4 +1,4 @@
-"""When tickets are usable: presale and last day, what contradicts them, and days that move with the day of sending.
+"""Settle when tickets are usable: presale and last day, contradictions, and days that move with the day of sending.
 
     start_date on an electronic ticket  ──►  presale: IsImmediate 2 with StartDate; without it IsImmediate 1
     expire_date                         ──►  gift voucher
@@ -25,7 +25,7 @@ _Item = TypeVar("_Item", TicketItem, Line)
 
 
 def settle(order: Order, items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
-    """The items as ECTicket sees them: a start only where it has a meaning.
+    """Return the items as ECTicket treats them: a start only where it has a meaning.
 
     Raises InvalidOrder with all contradictions of the order's lines and of the items.
     """
@@ -41,9 +41,9 @@ def settle(order: Order, items: Iterable[TicketItem]) -> tuple[TicketItem, ...]:
 
 
 def presale_problem(request: IssueRequest) -> str | None:
-    """Why a shaped request contradicts itself: an electronic ticket has a StartDate exactly if IsImmediate is 2.
+    """Return why a shaped request contradicts itself: an electronic ticket has a StartDate exactly if IsImmediate is 2.
 
-    ECTicket would take IsImmediate 1 with a StartDate and ignore the date ("this field is fixed as the date of ticket
+    ECTicket would accept IsImmediate 1 with a StartDate and ignore the date ("this field is fixed as the date of ticket
     issuance"), so that the ticket would be usable too early. IsImmediate 2 without a StartDate breaks a field rule.
     """
     if request.issue_type is not IssueType.ELECTRONIC or request.is_immediate is not True:
@@ -58,9 +58,9 @@ def presale_problem(request: IssueRequest) -> str | None:
 
 
 def due(request: IssueRequest, moving: Sequence[tuple[bool, bool]], today: date) -> IssueRequest:
-    """The request as it is sent today: days that move are moved behind today, Taipei's date.
+    """Return the request as it is sent today: days that move are moved after today, Taipei's date.
 
-    `moving` says of each entry whether its start moves, and whether its last day moves with it. "The earliest start
+    `moving` holds for each entry whether its start moves, and whether its last day moves with it. "The earliest start
     date can be set one day after the issue date."
     """
     if not any(start for start, _ in moving):

@@ -3,8 +3,8 @@
 ECPay locks out clients that call too fast. The slow answers of one merchant must not use up the slots of another one.
 And submitting a rush of orders must not starve the queries that settle doubts, nor the other way round.
 
-`FairRateLimiter` is the pure queue; times are seconds on any steady clock, handed in. `CallLimiter` is the thin
-asynchronous shell around it, with tasks and timers.
+`FairRateLimiter` is the pure queue; times are seconds on any steady clock, passed as arguments. `CallLimiter` is the
+thin asynchronous shell around it, with tasks and timers.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FairRateLimiter:
         self._virtual_time = 0.0
 
     def enqueue(self, purpose: Purpose) -> int:
-        """Stand in line; the answer is the ticket that `admit` will name."""
+        """Add a call to the queue and return the request id that `admit` will yield."""
         if not self._queues[purpose]:
             self._virtual_times[purpose] = max(self._virtual_times[purpose], self._virtual_time)
         request_id = next(self._request_ids)
@@ -69,9 +69,9 @@ class FairRateLimiter:
         return request_id
 
     def admit_at_once(self, purpose: Purpose, now: float) -> bool:
-        """Take a place and a token where both are there and nobody stands in line; False when one has to.
+        """Take a slot and a token if both are free and no call waits; return False if the call has to wait.
 
-        The same as `ask` and `admit` in one, for the usual case.
+        It combines `enqueue` and `admit` for the usual case.
         """
         if not self._free_slots or self._waiting():
             return False
@@ -83,28 +83,28 @@ class FairRateLimiter:
         return True
 
     def cancel(self, request_id: int) -> None:
-        """Step out of line; a ticket that was granted already has to be given back with `release` instead."""
+        """Remove a waiting call from the queue; for one that is already admitted, call `release` instead."""
         for queue in self._queues.values():
             queue.pop(request_id, None)
 
     def release(self) -> None:
-        """A granted call ended: its place is free."""
+        """Free the slot of an admitted call that ended."""
         self._free_slots += 1
 
     def admit(self, now: float) -> Iterator[int]:
-        """Name the tickets whose turn has come, in order; each holds a place until `release`."""
+        """Yield the request ids that are admitted now, in order; each holds a slot until `release`."""
         self._refill(now)
         while self._free_slots and self._has_token() and (waiting := self._waiting()):
             yield self._admit_next(min(waiting, key=self._virtual_times.__getitem__))
 
     def wake_at(self, now: float) -> float | None:
-        """When `admit` will next have something to say, all else equal; None when time alone changes nothing."""
+        """Return when `admit` will next admit a call; None if time alone changes nothing."""
         if not self._free_slots or not self._waiting():
             return None
         return now if self._has_token() else now + (1 - self._tokens) / self._rate
 
     def expected_wait(self, purpose: Purpose, now: float) -> float:
-        """Estimate the seconds until a call that stands in line now gets its token, given who else waits."""
+        """Estimate the seconds until a call that is queued now gets its token, given the other waiting calls."""
         if not self._rate:
             return 0.0
         self._refill(now)
@@ -120,7 +120,7 @@ class FairRateLimiter:
         return request_id
 
     def _charge(self, purpose: Purpose) -> None:
-        """Let a call in at `_virtual_time`."""
+        """Admit a call at `_virtual_time`."""
         self._virtual_times[purpose] = self._virtual_time + 1 / SHARES[purpose]
         self._free_slots -= 1
         if self._rate:
@@ -139,7 +139,7 @@ class FairRateLimiter:
 
 
 class CallLimiter:
-    """One merchant's gate; belongs to the event loop it is first used on."""
+    """The limiter of one merchant; belongs to the event loop on which it is created."""
 
     def __init__(self, *, calls_per_second: float, concurrent_calls: int, max_wait_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -152,10 +152,10 @@ class CallLimiter:
 
     @asynccontextmanager
     async def slot(self, purpose: Purpose) -> AsyncIterator[None]:
-        """Wait for a turn, then hold a place for as long as the body lasts.
+        """Wait for a slot, then hold it until the body ends.
 
         Raises:
-            NotSent: the turn would come, or came, later than the longest wait allowed.
+            NotSent: the wait would be, or was, longer than the longest wait allowed.
         """
         await self._acquire(purpose)
         try:
@@ -167,7 +167,7 @@ class CallLimiter:
         if self._limiter.admit_at_once(purpose, self._loop.time()):
             return
         if self._limiter.expected_wait(purpose, self._loop.time()) > self._max_wait:
-            raise NotSent(f"{self._too_long(purpose)}; nothing was tried.")
+            raise NotSent(f"{self._too_long(purpose)}; it was not queued.")
         request_id = self._limiter.enqueue(purpose)
         slot = self._waiting[request_id] = self._loop.create_future()
         self._admit_waiting()
@@ -178,16 +178,16 @@ class CallLimiter:
                 await slot
         except TimeoutError as late:
             self._give_up(request_id, slot)
-            raise NotSent(f"{self._too_long(purpose)}; it stood in line and was not sent.") from late
+            raise NotSent(f"{self._too_long(purpose)}; it was queued and not sent.") from late
         except asyncio.CancelledError:
             self._give_up(request_id, slot)
             raise
 
     def _too_long(self, purpose: Purpose) -> str:
-        return f"a {purpose} call would wait more than {self._max_wait:g} s for its turn"
+        return f"a {purpose} call would wait more than {self._max_wait:g} s for its slot"
 
     def _give_up(self, request_id: int, slot: asyncio.Future[None]) -> None:
-        """Give up a wait; where the turn came in the very same moment, hand the place on."""
+        """Give up a wait; release the slot if the call was admitted at the same moment."""
         if self._waiting.pop(request_id, None) is not None:
             self._limiter.cancel(request_id)
         elif not slot.cancelled():
@@ -199,11 +199,11 @@ class CallLimiter:
             self._admit_waiting()
 
     def _admit_waiting(self) -> None:
-        """Let in whose turn has come, and look again when the next token does."""
+        """Admit the calls whose turn has come, and schedule the next check for the next token."""
         now = self._loop.time()
         for request_id in self._limiter.admit(now):
             slot = self._waiting.pop(request_id)
-            if slot.cancelled():  # its task has not woken up yet to step out of line
+            if slot.cancelled():  # its task has not run yet to leave the queue
                 self._limiter.release()
             else:
                 slot.set_result(None)

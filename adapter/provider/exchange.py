@@ -3,7 +3,7 @@
 This is the only module that catches exceptions of an HTTP library. Every call ends in a whole `HttpAnswer`, in
 `NotSent` or in `InDoubt`; only what `authorize_send` raised passes through as it is.
 
-`NotSent` or `InDoubt` decides about money, and the name of an exception does not tell them apart: a connection may be
+`NotSent` or `InDoubt` decides about money, and the name of an exception does not distinguish them: a connection may be
 found closed before or after the first byte, and a time-out may come on either side. So the transport calls
 `authorize_send` in the same step in which it writes. A failure before this call is `NotSent`, any later one `InDoubt`.
 
@@ -81,7 +81,7 @@ class SendBoundary:
                 f"{what} was not sent: {_describe_failure(failure)}. Nothing can have happened; try again later."
             )
         return InDoubt(
-            f"{what} was sent and brought no usable answer: {_describe_failure(failure)}. Ask before anything else."
+            f"{what} was sent and brought no usable answer: {_describe_failure(failure)}. Query before anything else."
         )
 
 
@@ -106,7 +106,7 @@ def _describe_failure(failure: Exception) -> str:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """The failure and what led to it, the innermost last; also what a library has hidden with `from None`."""
+    """Yield the failure and its causes, the innermost last, even if a library has hidden them with `from None`."""
     seen: set[int] = set()
     cause: BaseException | None = failure
     while cause is not None and id(cause) not in seen:
@@ -116,11 +116,11 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 _NOT_THE_CA = frozenset({9, 10, 62, 64})
-"""OpenSSL's verify codes that no other CA helps against: not yet valid, expired, another host, another address."""
+"""OpenSSL's verify codes that another CA does not fix: not yet valid, expired, another host, another address."""
 
 
 def _describe_untrusted(cause: ssl.SSLCertVerificationError) -> str:
-    """Why the server's certificate was not taken, and which setting says whom to trust."""
+    """Describe why the server's certificate was not accepted, and which setting names the trusted CA."""
     reason = str(getattr(cause, "verify_message", "")).rstrip(".") or "no reason given"
     if getattr(cause, "verify_code", None) in _NOT_THE_CA:
         return f"the server's certificate is not valid here ({reason}); check the clock and the address that is called"
@@ -243,11 +243,11 @@ def _encoded(headers: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    """Read a whole body, and no more than is allowed of it."""
+    """Read a complete body of at most `max_bytes`."""
     if response.is_stream_consumed:  # the transport made an answer that was complete from the start
         return response.content
     body = bytearray()
-    # The stream itself: `aiter_raw` cuts pieces to a size nobody asked for, in two more generators for each call.
+    # Use the stream itself: `aiter_raw` cuts pieces to another size, with two more generators for each call.
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise httpx.StreamError("the transport's answer cannot be read asynchronously")
     async for piece in response.stream:
@@ -267,7 +267,7 @@ def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
     try:
         text = inflater.decompress(body, max_bytes)
     except zlib.error as broken:
-        raise httpx.DecodingError("the answer says it is gzip, and is not") from broken
+        raise httpx.DecodingError("the answer has Content-Encoding gzip, but is not gzip") from broken
     if not inflater.eof:
         raise httpx.DecodingError(f"the answer's gzip is cut short or larger than {max_bytes} bytes")
     return text
