@@ -1,4 +1,4 @@
-"""Orders, items and parts that the tests of this room share."""
+"""Orders, items and parts that the tests of this package share."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def part(order_id: str = "A-1001") -> Part:
 
 
 def planned(**history: object) -> PartState:
-    """A part at the beginning of a sitting at T0, with a past where one is given."""
+    """A part at the beginning of a run at T0, with a history if one is given."""
     return initial_state(part(), first_seen_at=T0, history=PartHistory(**history))  # type: ignore[arg-type]  # a test names the fields

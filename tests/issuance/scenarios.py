@@ -1,4 +1,4 @@
-"""One part's story, told as what came when, and the answers that stories are made of."""
+"""One part's scenario as results at given times, and the answers of which scenarios consist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR = 3_600
 
 
 class Scenario:
-    """One part, told as what came when; each `comes` is `observe`, and `next` is `decide`."""
+    """One part and its results at given times; each `comes` is `observe`, and `next` is `decide`."""
 
     def __init__(self, state: PartState | None = None, policy: SubmitPolicy | None = None) -> None:
         self.state = state or planned()
@@ -38,12 +38,12 @@ class Scenario:
 
 
 def not_found(seconds: float, code: int = N) -> NotFound:
-    """The part's number was asked about then, and is not found."""
+    """The part's number was queried then, and is not found."""
     return NotFound(code=code, queried_at=at(seconds))
 
 
 def control(seconds: float, code: int = N) -> ControlAnswered:
-    """A random number was asked about then."""
+    """A random number was queried then."""
     return ControlAnswered(code=code, queried_at=at(seconds))
 
 
@@ -58,7 +58,7 @@ def possibly_sent(seconds: float = 0) -> Scenario:
 
 
 def not_known(scenario: Scenario, seconds: float) -> Scenario:
-    """Trustworthy evidence, complete at that time: question, control, RtnCode 1, question."""
+    """Evidence, complete at that time: query, control, RtnCode 1, query."""
     scenario.comes(not_found(seconds), seconds=seconds)
     scenario.comes(control(seconds), seconds=seconds)
     scenario.comes(ProbeAnswered(ok=True), seconds=seconds)
@@ -66,5 +66,5 @@ def not_known(scenario: Scenario, seconds: float) -> Scenario:
 
 
 def submitted(scenario: Scenario, *, recovered: bool, ticket_trade_no: str | None = None) -> Finish:
-    """The decision that tells the part as submitted now."""
+    """The decision that publishes the part as submitted now."""
     return Finish(result=Submitted(ticket_trade_no=ticket_trade_no, recovered=recovered, at=scenario.now))

@@ -1,9 +1,9 @@
-"""One part's whole life against a simulated ECTicket that is late, lossy and as bad as it may be.
+"""One part's whole life against a simulated ECTicket that is late, lossy and as bad as the contract allows.
 
-The server keeps books of what it really did; the life is what the adapter sees: sittings, deferrals through the carried
+The server records what it really did; the life is what the adapter sees: runs, deferrals through the encoded
 plan, and crashes after which nothing is left but the fence. Time is simulated. Whatever breaks a promise of contract
-section 4 raises `Broken`; and `Life.watch` checks every resend against the log of calls by itself, so that a mistake in
-`evidence` cannot excuse itself.
+section 4 raises `Broken`; and `Life.watch` checks every resend against the log of calls by itself, so that a defect of
+`evidence` cannot hide itself.
 
 What the server may do is bounded where the contract's promise is: an effect comes and is visible before the waiting
 times are over, and outages are at least two minutes apart.
@@ -60,7 +60,7 @@ MAX_RUNS = 3_000
 
 
 class Broken(AssertionError):
-    """A promise was broken; the message tells which, and the log how."""
+    """A promise was broken; the message names it, and the log shows how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Effect:
 
 @dataclass(slots=True)
 class Life:
-    """A part's life, from its first sitting to its only end."""
+    """A part's life, from its first run to its only end."""
 
     world: World
     policy: SubmitPolicy
@@ -134,7 +134,7 @@ class Life:
         self.rng = random.Random(self.seed)
 
     def run(self) -> Finish | Park:
-        """Live to the end, and settle accounts."""
+        """Run to the end, and compare with the server's records."""
         plan: bytes | None = None
         first_seen = T0
         fence: datetime | None = None
@@ -168,7 +168,7 @@ class Life:
         )
 
     def _run(self, state: PartState) -> tuple[Finish | Defer | Park | None, PartState]:
-        """One sitting; None is a crash."""
+        """One run; None is a crash."""
         for _ in range(200):
             state = self._with_other_orders(state)
             action = decide(state, at(self.now), self.policy)
@@ -216,7 +216,7 @@ class Life:
         return result
 
     def watch(self) -> None:
-        """Hold a Send against the log: what may have arrived is only sent again on trustworthy grounds."""
+        """Check a Send against the log: a call that may have arrived is only repeated on reliable evidence."""
         since = self.may_have_arrived_at
         if since is None or not self.watched:
             return
@@ -301,7 +301,7 @@ class Life:
         return ProbeAnswered(ok=ok, none_known=not self.world.can_probe)
 
     def _lost(self) -> CallResult | None:
-        """Every question takes its time; some have no answer."""
+        """Every query takes its time; some have no answer."""
         self.now += self.rng.uniform(0.01, 1.0)
         if self._happens(self.world.unanswered):
             self.now += self.rng.choice([0.0, TIME_OUT])
@@ -323,7 +323,7 @@ class Life:
         return self.rng.random() < chance
 
     def _settle(self, action: Finish | Park) -> None:
-        """Compare what is told with the server's books, what is still to come included."""
+        """Compare what is published with the server's records, including later effects."""
         tickets = len(self.effects)
         match action:
             case Finish(result=Submitted()) if tickets != 1:

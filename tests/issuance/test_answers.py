@@ -54,7 +54,7 @@ def test_only_rtn_code_1_and_listed_codes_are_no_refusal(code: int, answer: obje
 
 
 def test_queries_are_known_or_not() -> None:
-    """RtnCode 1 brings the status; anything else is an answer that was asked for at some time."""
+    """RtnCode 1 brings the status; any other answer keeps its query time."""
     assert query_answer(result_reply(1), queried_at=T0) == Known(status=IssueStatus.FAILED, remark="reason")
     assert query_answer(result_reply(7), queried_at=T0) == NotFound(code=7, queried_at=T0)
 
@@ -80,6 +80,6 @@ def test_a_control_can_be_known(code: int, known: bool) -> None:
     ],
 )
 def test_every_failed_call_is_one_of_few(error: CallError, of_issue: object, of_query: object) -> None:
-    """What is none of the certain kinds is in doubt; a question that fails has no effect."""
+    """Every error that is not certain is in doubt; a query that fails has no effect."""
     assert issue_error(error) == of_issue
     assert query_error(error) == of_query

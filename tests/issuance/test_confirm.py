@@ -71,7 +71,7 @@ def test_status_1_is_issued_2_is_failed_and_everything_else_goes_on(
 
 
 def times_asked(kind: IssueType = ELECTRONIC, policy: ConfirmPolicy = POLICY, until: float = 3_000) -> list[float]:
-    """When an issuance without a result is asked about, without jitter."""
+    """When an issuance without a result is queried, without jitter."""
     state, times = awaited(kind), []
     now = first_query_at(kind, T0, policy)
     while (now - T0).total_seconds() <= until:
@@ -133,7 +133,7 @@ def test_it_is_given_up_in_the_end(delayed: bool) -> None:
 def test_what_could_not_be_asked_about_is_asked_again_before_it_is_given_up(
     answer: QueryUnanswered | BreakerIsOpen, again_at: float
 ) -> None:
-    """After an outage of days all are too old, and come at once; what never gets an answer is given up all the same."""
+    """After an outage of days all are too old and come at once; one that never gets an answer is given up too."""
     state = with_answer(awaited(delayed=True), answer)
 
     assert next_confirm_step(state, at(DAY), POLICY, jitter=0.0) == QueryAgain(at=at(again_at))
@@ -145,7 +145,7 @@ def test_what_could_not_be_asked_about_is_asked_again_before_it_is_given_up(
 
 
 def test_the_last_question_is_put_before_giving_up() -> None:
-    """An interval does not reach beyond the end: what is done by then is learned."""
+    """An interval does not reach beyond the end: a result until then is learned."""
     state = with_answer(awaited(delayed=True), IN_PROGRESS)
 
     assert next_confirm_step(state, at(DAY - 100), POLICY, jitter=0.0) == QueryAgain(at=at(DAY))
@@ -159,7 +159,7 @@ def test_a_result_counts_at_any_age() -> None:
 
 
 def test_what_was_not_asked_is_not_counted() -> None:
-    """An open breaker keeps the question from being put, and says when to come back."""
+    """An open breaker prevents the query and gives a retry time."""
     state = with_answer(awaited(), BreakerIsOpen(retry_at=at(1830)))
 
     assert state.queries == 0
@@ -184,7 +184,7 @@ def test_jitter_only_shortens_and_never_by_much(age: float, jitter: float, delay
     [(-60, 60), (0, 0), (5, 5), (100, 100), (240, 240), (7_200, 240)],
 )
 def test_a_restart_spreads_its_queries(overdue: float, latest: float) -> None:
-    """What waited in a process that is gone is spread over as long as it is late, 240 s at most; the rest waits on."""
+    """Overdue queries are spread over as long as they are late, at most 240 s; the others keep their time."""
     now = at(1_000)
     due = at(1_000 - overdue)
 
@@ -195,13 +195,13 @@ def test_a_restart_spreads_its_queries(overdue: float, latest: float) -> None:
 
 
 def test_a_result_comes_once() -> None:
-    """Nobody asks about an issuance whose result is known."""
+    """An issuance whose result is known is not queried."""
     with pytest.raises(IllegalTransition):
         with_answer(with_answer(awaited(), Known(status=IssueStatus.ISSUED)), IN_PROGRESS)
 
 
 def test_waits_beyond_reckoning_are_no_error() -> None:
-    """Somebody who never wants to give up may say so with any number."""
+    """An operator who never wants to give up may set any number."""
     policy = ConfirmPolicy(give_up_after_seconds=1e300, delayed_interval_seconds=1e300)
 
     assert isinstance(

@@ -1,7 +1,7 @@
 """The decision table of contract section 4, line by line.
 
-Each test quotes the row it holds. Times are seconds since the part's order was first seen; the waiting times are the
-contract's 600 seconds unless a test says otherwise.
+Each test quotes the row that it checks. Times are seconds since the part's order was first seen; the waiting times are
+the contract's 600 seconds unless a test sets others.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def test_the_waiting_time_counts_from_the_last_issue_that_may_have_arrived(
 
 
 def test_a_refused_part_is_not_sent_by_a_new_owner_either() -> None:
-    """A fence does not make a refused part doubtful: its record says that nobody sends it."""
+    """A fence does not make a refused part doubtful: no process sends it."""
     history = Scenario().comes(Refused(code=77, message=""), seconds=1).state.history
 
     scenario = Scenario(initial_state(part(), first_seen_at=T0, history=history, possibly_sent_since=at(5_000)))
@@ -200,7 +200,7 @@ def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: C
     ],
 )
 def test_retry_after_of_ecticket_is_honoured_in_later_runs_too(scenario: Scenario, result: CallResult) -> None:
-    """ "wait as told, capped": sittings are a minute apart, and what was told may be an hour."""
+    """ "wait as told, capped": runs are a minute apart, and a Retry-After may be an hour."""
     scenario = Scenario(initial_state(part(), first_seen_at=T0, history=scenario.comes(result).state.history))
 
     assert scenario.next(seconds=1700) == Defer(useful_at=at(1800), reason=WaitReason.THROTTLED, counted=False)
@@ -236,7 +236,7 @@ def test_a_deferred_record_is_due_when_one_of_its_parts_can_make_progress(
 
 @given(st.floats(-1e6, 1e6), st.floats(0.001, 1e5))
 def test_what_is_handed_off_is_due_within_ten_minutes_or_the_usual_time(age: float, defer_seconds: float) -> None:
-    """However old it is, and whatever a clock said."""
+    """For any age and any clock."""
     pause = (handed_off_until(T0, at(age), defer_seconds) - at(age)).total_seconds()
 
     assert defer_seconds - 1e-3 <= pause <= max(defer_seconds, 600) + 1e-3
@@ -326,7 +326,7 @@ def test_after_a_take_over_the_time_counts_from_the_fence() -> None:
 
 
 def test_each_resend_needs_evidence_of_its_own() -> None:
-    """Sent again and in doubt again: everything begins anew, waiting time included."""
+    """Sent again and in doubt again: everything starts again, waiting time included."""
     scenario = not_known(possibly_sent(0), 600)
     assert scenario.next() == Send()
 
@@ -338,7 +338,7 @@ def test_each_resend_needs_evidence_of_its_own() -> None:
 
 
 def test_a_question_that_was_asked_too_early_proves_nothing_however_late_its_answer() -> None:
-    """The time of asking counts: ECTicket looked before the waiting time was over."""
+    """The query time counts: ECTicket looked before the waiting time was over."""
     scenario = possibly_sent(0)
     scenario.comes(not_found(590), seconds=590).comes(control(590)).comes(ProbeAnswered(ok=True), seconds=591)
 
@@ -348,7 +348,7 @@ def test_a_question_that_was_asked_too_early_proves_nothing_however_late_its_ans
 
 
 def test_evidence_ends_with_its_run() -> None:
-    """What was known an hour ago is asked again."""
+    """A number that was queried an hour ago is queried again."""
     scenario = not_known(possibly_sent(0), 600)
 
     later = initial_state(part(), first_seen_at=T0, history=scenario.state.history)
@@ -370,7 +370,7 @@ def test_a_listed_code_is_retried_later() -> None:
 
 
 def test_a_listed_code_does_not_end_a_doubt() -> None:
-    """It says that this Issue did nothing, and nothing about the one before."""
+    """It means that this Issue did nothing, and proves nothing about the one before."""
     scenario = not_known(possibly_sent(0), 600).comes(RetryLaterCode(code=5, message="busy"), seconds=600)
     assert isinstance(scenario.next(), Defer)
 
@@ -403,7 +403,7 @@ def test_the_last_decision_of_a_run_names_the_phase() -> None:
     [Accepted(ticket_trade_no=None), CallInDoubt(detail=""), Refused(code=9, message=""), CallNotSent(detail="")],
 )
 def test_an_answer_to_issue_cannot_come_for_a_refused_part(result: CallResult) -> None:
-    """Refused means never sent again; whoever did has a bug, and is stopped."""
+    """Refused means never sent again; a second send is a defect and raises."""
     scenario = Scenario().comes(Refused(code=9, message=""))
 
     with pytest.raises(IllegalTransition, match="refused"):
@@ -412,7 +412,7 @@ def test_an_answer_to_issue_cannot_come_for_a_refused_part(result: CallResult) -
 
 @pytest.mark.parametrize("result", [known(), CallInDoubt(detail=""), BreakerIsOpen(retry_at=T0), not_found(0)])
 def test_nothing_comes_for_a_part_that_is_submitted(result: CallResult) -> None:
-    """The part is confirming's by now."""
+    """Confirming is responsible for the part."""
     scenario = Scenario().comes(Accepted(ticket_trade_no=None))
 
     with pytest.raises(IllegalTransition, match="submitted"):
@@ -420,7 +420,7 @@ def test_nothing_comes_for_a_part_that_is_submitted(result: CallResult) -> None:
 
 
 def test_a_deferred_part_has_nothing_left_to_decide() -> None:
-    """Its next sitting begins anew."""
+    """Its next run starts again from the history."""
     scenario = Scenario().comes(RetryLaterCode(code=5, message=""))
     action = scenario.next()
     assert isinstance(action, Defer)
@@ -446,7 +446,7 @@ def test_deciding_changes_nothing() -> None:
 
 
 def test_long_messages_are_cut() -> None:
-    """A server's essay does not travel in a header."""
+    """A long message of the server does not fill a header."""
     scenario = Scenario().comes(Refused(code=9, message="x" * 10_000))
 
     assert scenario.state.history.refusal is not None

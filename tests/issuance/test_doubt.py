@@ -1,6 +1,6 @@
 """Doubt, and how it ends: the paragraphs "Possibly sent" and "Not known" of contract section 4, and giving up.
 
-Each test quotes the sentence it holds. Times are seconds since the part's order was first seen.
+Each test quotes the sentence that it checks. Times are seconds since the part's order was first seen.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_what_was_certainly_never_sent_is_sent() -> None:
 
 
 def test_query_first_always_asks_once_and_needs_no_evidence() -> None:
-    """`submit.query_first: always` finds orders that somebody else has issued; there is no doubt to settle."""
+    """`submit.query_first: always` finds orders that were issued elsewhere; there is no doubt to settle."""
     scenario = Scenario(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS))
     assert scenario.next() == Query()
 
@@ -73,7 +73,7 @@ def test_query_first_always_asks_once_and_needs_no_evidence() -> None:
 
 
 def test_query_first_always_finds_a_part() -> None:
-    """Known already: told as recovered, and not sent."""
+    """Known already: published as recovered, and not sent."""
     scenario = Scenario(policy=SubmitPolicy(query_first=QueryFirst.ALWAYS)).comes(known(IssueStatus.ISSUED))
 
     assert scenario.next() == submitted(scenario, recovered=True)
@@ -100,7 +100,7 @@ def test_another_orders_rtn_code_1_spares_the_probe() -> None:
 
 
 def test_an_earlier_rtn_code_1_does_not_spare_the_probe() -> None:
-    """A maintenance may have begun since: only what comes after the question shows that it was asked in earnest."""
+    """A maintenance may have begun since: only an RtnCode 1 after the query shows that queries work."""
     scenario = possibly_sent(0).comes(LastAccepted(at=at(599)), seconds=599)
     scenario.comes(not_found(600), seconds=600).comes(LastAccepted(at=at(599)), seconds=601).comes(control(600))
 
@@ -126,7 +126,7 @@ def test_anything_short_of_it_is_doubt_and_doubt_waits(what: str, result: CallRe
 
 
 def test_a_doubt_without_a_known_number_ends_with_its_cure() -> None:
-    """The person who finds it on the dead letters can settle it, and those after it."""
+    """The message names the setting that settles this dead letter and later ones."""
     scenario = possibly_sent(0).comes(not_found(24 * HOUR), seconds=24 * HOUR).comes(control(24 * HOUR))
 
     action = scenario.comes(ProbeAnswered(ok=False, none_known=True)).next()
@@ -150,7 +150,7 @@ def test_a_control_that_is_known_is_never_forgotten() -> None:
 
 
 def test_an_unanswered_question_is_put_again() -> None:
-    """Here after a pause, as told, and later when it keeps failing."""
+    """In the same run after a pause or Retry-After, and in a later run if it keeps failing."""
     scenario = possibly_sent(0)
     assert isinstance(scenario.comes(QueryUnanswered(detail="timeout")).next(), Wait)
     assert scenario.next(seconds=1) == Query()
@@ -164,7 +164,7 @@ def test_an_unanswered_question_is_put_again() -> None:
     "result", [QueryUnanswered(detail=""), CallNotSent(detail=""), BreakerIsOpen(retry_at=at(0.1))]
 )
 def test_a_run_ends_however_often_calls_fail(result: CallResult) -> None:
-    """Nobody keeps an order in flight by failing quickly."""
+    """Quick failures do not keep an order in progress."""
     scenario, policy = Scenario(), SubmitPolicy(wait_in_place_seconds=1e9)
     scenario.policy = policy
     for _ in range(50):
@@ -175,7 +175,7 @@ def test_a_run_ends_however_often_calls_fail(result: CallResult) -> None:
 
 
 def test_a_run_ends_however_the_answers_change() -> None:
-    """A server that answers with another code each time is asked a few times, and then later."""
+    """A server that answers with another code each time is queried a few times, and then in a later run."""
     scenario = possibly_sent(0)
     scenario.now = at(600)
     questions = 0
@@ -208,7 +208,7 @@ def test_an_old_order_that_was_never_sent_gave_up() -> None:
 
 @pytest.mark.parametrize("result", [CallInDoubt(detail="reset"), Refused(code=9, message="no")])
 def test_an_old_order_that_may_have_been_sent_is_unresolved(result: CallResult) -> None:
-    """Nobody is ever told "failed" for something that is only unknown."""
+    """An unknown result is never published as failed."""
     scenario = Scenario().comes(result, seconds=24 * HOUR - 60).comes(not_found(24 * HOUR - 60))
     assert isinstance(scenario.next(), Defer)
 
@@ -218,7 +218,7 @@ def test_an_old_order_that_may_have_been_sent_is_unresolved(result: CallResult) 
 
 
 def test_an_old_order_still_gets_what_this_run_can_settle() -> None:
-    """After a long standstill an order is asked about and sent once more; it is only not deferred again."""
+    """After a long standstill an order is queried and sent once more, but not deferred again."""
     late = 48 * HOUR
 
     assert Scenario().next(seconds=late) == Send()

@@ -1,4 +1,4 @@
-"""What makes "not known" trustworthy (contract, section 4, "Not known")."""
+"""What proves "not known" (contract, section 4, "Not known")."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READY = at(600)
 
 
 def answer(seconds: float, code: int = N) -> NegativeAnswer:
-    """Asked at so many seconds, answered half a second later."""
+    """Queried at so many seconds, answered half a second later."""
     return NegativeAnswer(queried_at=at(seconds), answered_at=at(seconds + 0.5), code=code)
 
 
@@ -84,12 +84,12 @@ def chain(*links: tuple[str, object]) -> Evidence:
     ],
 )  # fmt: skip
 def test_the_evidence_names_its_missing_step(what: str, evidence: Evidence, now: float, step: EvidenceStep) -> None:
-    """Question, control with the same code, RtnCode 1 for a known number, question after the waiting: in a minute."""
+    """Query, control with the same code, RtnCode 1 for a known number, query after the waiting time: in a minute."""
     assert evidence.missing_step(ready_at=READY, now=at(now)) is step, what
 
 
 def test_steady_traffic_does_not_push_the_end_away() -> None:
-    """The first RtnCode 1 after the question stays the proof, however many follow."""
+    """The first RtnCode 1 after the query stays the proof, however many follow."""
     evidence = chain(question(600), control(601), accepted(602), accepted(605), question(604), accepted(606))
 
     assert evidence.missing_step(ready_at=READY, now=at(607)) is EvidenceStep.COMPLETE

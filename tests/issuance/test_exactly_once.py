@@ -1,7 +1,7 @@
 """The promise itself, against a simulated ECTicket (architecture, section 3).
 
-A part always ends in exactly one outcome; never has its effect twice, even where the server accepts repeats; is never
-told as failed when tickets exist or will; and is never sent again without a trustworthy "not known". The second half
+A part always ends in exactly one outcome; never has its effect twice, even if the server accepts repeats; is never
+published as failed when tickets exist or will; and is never sent again without a proven "not known". The second half
 takes a rule away each time and shows that the simulation then finds tickets issued twice: it can fail.
 """
 
@@ -79,7 +79,7 @@ def test_every_part_has_one_end_and_no_ticket_twice(world: World, seed: int, fir
 
 
 def test_chaos_reaches_every_end() -> None:
-    """The simulation is no idyll: in one bad world all outcomes occur, and the books agree each time."""
+    """In one bad world all outcomes occur, and the records agree each time."""
     ends = Counter(how_it_ends(Life(world=CHAOS, policy=POLICY, seed=seed)) for seed in range(120))
 
     assert set(ends) >= {"submitted", "recovered", "failed"}
@@ -198,7 +198,7 @@ def content_with(*links: EvidenceStep) -> Callable[..., EvidenceStep]:
 
 
 def test_without_control_and_proof_of_life_a_maintenance_passes_for_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While everything is refused, "I do not know this number" means nothing."""
+    """While every query is refused, "not known" means nothing."""
     monkeypatch.setattr(Evidence, "missing_step", content_with())
 
     assert "tickets exist" in broken_promise(MAINTAINED, watched=False)
@@ -214,8 +214,9 @@ def test_a_control_alone_does_not_see_a_maintenance(monkeypatch: pytest.MonkeyPa
 def test_rtn_code_1_from_before_a_maintenance_does_not_see_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Why RtnCode 1 must lie between two questions, and not only after the last attempt.
 
-    Other orders are served for two minutes after the attempt, and then nobody is. The watch holds the contract's three
-    things word by word and finds all of them, so the part is sent again; it is refused, as all are, and told as failed.
+    Other orders are served for two minutes after the attempt, and then none is. The watch holds the contract's three
+    things word by word and finds all of them, so the part is sent again; it is refused, as all are, and
+    published as failed.
     """
     monkeypatch.setattr(Evidence, "missing_step", content_with(EvidenceStep.CONTROL))
 
@@ -231,7 +232,7 @@ def test_another_endpoints_rtn_code_1_does_not_see_that_queries_are_down(world: 
 
 
 def test_the_watch_sees_a_resend_without_grounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where luck keeps the tickets single, a resend on less than the contract's three things is found."""
+    """A resend on less than the contract's three things is found, even if no ticket is issued twice by luck."""
     monkeypatch.setattr(Evidence, "missing_step", content_with())
 
     assert "without a trustworthy not-known" in broken_promise(World(lost_before=0.9))

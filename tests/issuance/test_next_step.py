@@ -1,4 +1,4 @@
-"""Whose turn it is among the parts of one order (contract, section 4)."""
+"""The next step among the parts of one order (contract, section 4)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REMAPPED, SKIPPED = Unverified(mapping_changed=True), Unverified(skip="test orde
 
 
 class Table:
-    """An order's parts at the table; ECTicket has those that are `known`, and says nothing about the `unreachable`."""
+    """An order's parts; ECTicket has those that are `known`, and answers no query about the `unreachable`."""
 
     def __init__(
         self,
@@ -56,15 +56,15 @@ class Table:
         self.seconds_a_step = 0.1
 
     def step(self) -> Step | None:
-        """Whose turn it is."""
+        """The next step."""
         return next_step(self.states, self.now, SubmitPolicy(), unverified=self.unverified)
 
     def comes(self, index: int, what: CallResult) -> None:
-        """Something came for a part."""
+        """Record a result for a part."""
         self.states[index] = observe(self.states[index], what, self.now)
 
     def play(self, *, until: type[Action] | None = None) -> list[tuple[int, str]]:
-        """Take turns, with ECTicket answering every question, until nobody has one or a turn is of that kind."""
+        """Perform steps, with ECTicket answering every query, until none is left or one is of that kind."""
         taken = []
         while (step := self.step()) is not None and not (until and isinstance(step.action, until)):
             taken.append((step.index, type(step.action).__name__))
@@ -93,12 +93,12 @@ class Table:
 
     @property
     def phases(self) -> list[Phase]:
-        """Where the parts stand."""
+        """The phases of the parts."""
         return [state.phase for state in self.states]
 
 
 def test_parts_are_sent_in_order() -> None:
-    """ "Then the parts are sent in order", once ECTicket has said that it does not know the first one's number."""
+    """ "Then the parts are sent in order", once ECTicket reports that it does not know the first one's number."""
     table = Table(3)
 
     queries = [(0, "Query"), (0, "Probe"), (0, "Query")]
@@ -144,12 +144,12 @@ def test_queries_that_are_too_slow_to_show_anything_end_after_a_few() -> None:
 
 
 def test_an_order_of_one_part_is_sent_without_a_question() -> None:
-    """Nothing else can be bought besides."""
+    """No other part can be bought as well."""
     assert Table(1).play() == [(0, "Send")]
 
 
 def test_nothing_is_sent_while_the_first_of_several_numbers_cannot_be_asked_about() -> None:
-    """Here and into the next sitting."""
+    """In this run and in the next one."""
     table = Table(3)
     table.unreachable = {0}
 
@@ -157,7 +157,7 @@ def test_nothing_is_sent_while_the_first_of_several_numbers_cannot_be_asked_abou
 
 
 def test_what_waits_for_a_first_number_that_is_given_up_unasked_is_given_up_too() -> None:
-    """Sent in a later sitting, it could be bought besides what an earlier record has; a replay asks about all."""
+    """Sent in a later run, it could be bought in addition to an earlier record's tickets; a replay queries all."""
     table = Table(3)
     table.unreachable = {0}
     table.now = at(86_400)
@@ -167,7 +167,7 @@ def test_what_waits_for_a_first_number_that_is_given_up_unasked_is_given_up_too(
 
 
 def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_was_issued_before() -> None:
-    """Whoever sent it, it was not for this record."""
+    """It was not sent for this record."""
     table = Table(2)
     table.known = {0}
 
@@ -177,7 +177,7 @@ def test_a_first_number_that_is_known_before_it_was_sent_shows_that_the_order_wa
 
 
 def test_the_first_of_several_parts_is_asked_about_only_before_anything_is_sent() -> None:
-    """A later sitting takes up what is open; the question was answered before the first call left."""
+    """A later run continues the open parts; the query was answered before the first call was sent."""
     table = Table(2)
     table.play(until=Send)
     table.comes(0, CallInDoubt(detail="reset"))
@@ -198,7 +198,7 @@ def test_waiting_is_for_those_who_have_nothing_better_to_do() -> None:
 
 
 def test_all_parts_of_an_unverified_order_are_queried_before_any_is_sent() -> None:
-    """After a crash the numbers are only guesses until every one of them is trustworthily not known."""
+    """After a crash the numbers are only guesses until every one of them is reliably not known."""
     table = Table(2, sent_until=at(-700), unverified=Unverified())
 
     taken = table.play(until=Send)
@@ -237,7 +237,7 @@ def test_a_part_that_is_known_parks_the_rest_when_the_mapping_has_changed() -> N
 
 
 def test_a_part_that_cannot_be_asked_about_holds_the_others_back() -> None:
-    """Nobody knows what it would have said, so all go on together."""
+    """Its answer is unknown, so all parts are deferred together."""
     table = Table(2, sent_until=at(-700), unverified=Unverified())
     table.comes(0, BreakerIsOpen(retry_at=at(1_800)))
 
@@ -247,7 +247,7 @@ def test_a_part_that_cannot_be_asked_about_holds_the_others_back() -> None:
 
 
 def test_no_part_is_queried_any_more_once_one_was_deferred_or_parked() -> None:
-    """What is learned then could not be held against the part that has gone."""
+    """A later answer could not stop the part that is already deferred or parked."""
     table = Table(2, sent_until=at(-100), unverified=REMAPPED)
     table.play(until=Defer)
     first = table.step()
@@ -278,7 +278,7 @@ YOUNG, OLD = at(-100), at(-700)
 
 @pytest.mark.parametrize("unverified", [Unverified(), REMAPPED, SKIPPED], ids=["same plan", "remapped", "skipped"])
 def test_whatever_becomes_of_the_parts_an_unverified_order_is_sent_on_full_proof_only(unverified: Unverified) -> None:
-    """Every combination of three parts that are known, proven, too young to be proven, or cannot be asked about."""
+    """Every combination of three parts that are known, verified, too young to be verified, or cannot be queried."""
     for fates in product(("known", "proven", "young", "unreachable"), repeat=3):
         table = Table(3, sent_until=[YOUNG if fate == "young" else OLD for fate in fates], unverified=unverified)
         table.known = {index for index, fate in enumerate(fates) if fate == "known"}
@@ -292,13 +292,13 @@ def test_whatever_becomes_of_the_parts_an_unverified_order_is_sent_on_full_proof
 
 
 def can_be_sent(fates: Sequence[str], unverified: Unverified) -> bool:
-    """Somebody is to be sent, nobody is in doubt, and what was sent before was the same plan."""
+    """A part is to be sent, none is in doubt, and the plan that was sent before is the same."""
     settled = set(fates) <= {"known", "proven"} and "proven" in fates
     return settled and not (unverified.plan_may_differ and "known" in fates)
 
 
 def expected(fates: Sequence[str], unverified: Unverified) -> list[Phase]:
-    """Where the parts stand when nobody has a turn but to send."""
+    """The phases of the parts when no step but sending is left."""
     others = Phase.PARKED if unverified.plan_may_differ and "known" in fates else Phase.DEFERRED
     if can_be_sent(fates, unverified):
         others = Phase.IN_DOUBT
@@ -337,7 +337,7 @@ def test_the_message_names_why_a_part_was_not_sent(unverified: Unverified, expec
 
 
 def test_an_unverified_order_waits_in_the_same_run_for_moments() -> None:
-    """As any other: a second before the waiting time is over, nobody is deferred."""
+    """As any other: a second before the waiting time is over, no part is deferred."""
     table = Table(2, sent_until=at(-599), unverified=Unverified())
 
     taken = table.play(until=Send)
@@ -347,7 +347,7 @@ def test_an_unverified_order_waits_in_the_same_run_for_moments() -> None:
 
 
 def test_an_order_that_is_no_longer_unverified_sends_what_is_verified() -> None:
-    """Whoever has applied what waited takes the doubt away, and the parts go one by one."""
+    """Once the deferred checks are applied, the mark is removed and the parts are sent one by one."""
     table = Table(2, sent_until=OLD, unverified=Unverified(mapping_changed=True))
     table.play(until=Send)
     table.unverified = None
@@ -356,7 +356,7 @@ def test_an_order_that_is_no_longer_unverified_sends_what_is_verified() -> None:
 
 
 def test_a_verified_part_is_parked_with_one_that_is_given_up_under_another_plan() -> None:
-    """It would be sent, were it not for the other, of which nobody knows under which plan it was."""
+    """It would be sent without the other part, whose plan is unknown."""
     table = Table(2, sent_until=OLD, unverified=REMAPPED)
     table.now = at(86_400)
     table.unreachable = {1}
@@ -367,7 +367,7 @@ def test_a_verified_part_is_parked_with_one_that_is_given_up_under_another_plan(
 
 
 def test_no_step_is_left_when_all_parts_are_done() -> None:
-    """None ends the sitting."""
+    """None ends the run."""
     table = Table(1)
     table.play()
 
@@ -375,7 +375,7 @@ def test_no_step_is_left_when_all_parts_are_done() -> None:
 
 
 def test_a_refused_number_that_ecticket_has_shows_that_the_order_was_issued_before() -> None:
-    """Nobody sent it for this record: not before, and only once now."""
+    """It was not sent for this record before, and only once now."""
     table = Table(2)
     table.known = {0}
     table.comes(0, Refused(code=9, message="used"))
@@ -386,7 +386,7 @@ def test_a_refused_number_that_ecticket_has_shows_that_the_order_was_issued_befo
 
 
 def test_after_a_refusal_nothing_is_sent_before_the_refused_part_was_asked_about() -> None:
-    """An unanswered question holds the next part back, here and into the next sitting; an answered one does not."""
+    """An unanswered query holds the next part back, in this run and the next one; an answered one does not."""
     silent, answered = Table(2), Table(2)
     silent.unreachable = {0}
     for table in (silent, answered):
@@ -409,7 +409,7 @@ def test_a_number_that_we_may_have_sent_ourselves_shows_nothing() -> None:
 
 
 def test_the_other_parts_of_an_order_that_was_issued_before_are_queried_and_never_sent() -> None:
-    """What ECTicket has is told; the rest waits for the earlier record, and is left to a person."""
+    """What ECTicket has is published; the rest waits for the earlier record, and is then parked."""
     table = Table(3, unverified=Unverified(issued_before=True))
     table.states = mark_possibly_sent(table.states, table.now)
     table.known = {1}
@@ -424,5 +424,5 @@ def test_the_other_parts_of_an_order_that_was_issued_before_are_queried_and_neve
 
 
 def later_run(state: PartState) -> PartState:
-    """The same part when its deferred record is taken up."""
+    """The same part when its deferred record is resumed."""
     return initial_state(state.part, first_seen_at=state.first_seen_at, history=state.history)

@@ -1,4 +1,4 @@
-"""How tickets are dealt out to Issue calls (contract, sections 2.1 and 4)."""
+"""How tickets are packed into Issue calls (contract, sections 2.1 and 4)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_dates_count_among_the_twenty() -> None:
 
 
 def test_an_absurd_quantity_is_refused_at_once() -> None:
-    """A billion tickets are counted, not dealt out."""
+    """A billion tickets are counted, not packed."""
     with pytest.raises(DoesNotFit, match="1000000000"):
         pack([item("A", 10**9)])
 

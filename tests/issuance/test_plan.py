@@ -172,7 +172,7 @@ def test_the_same_order_is_planned_the_same() -> None:
     ],
 )
 def test_only_the_customer_fields_that_the_type_uses_are_sent(kind: IssueType, sent: set[str]) -> None:
-    """What ECTicket does not need does not travel, and cannot be wrong."""
+    """Fields that ECTicket does not need are not sent and cannot be wrong."""
     request = only_request(item("A", 1, kind))
 
     fields = {"customer_name", "customer_phone", "customer_email", "customer_address"}
@@ -381,7 +381,7 @@ def test_a_missing_operator_names_the_setting() -> None:
 
 
 def test_all_violations_of_all_parts_are_reported_at_once() -> None:
-    """One violation stops the whole order with nothing sent, so all of them are told, without a personal value."""
+    """One violation stops the whole order with nothing sent, so all of them are reported, without a personal value."""
     wrong = order(customer=replace(CUSTOMER, phone="12345", email="nobody"))
     parts = plan(wrong, [item("A"), item("B", 1, CVS), item("S", 1, SERIAL, name="x")], ALWAYS)
 
@@ -421,7 +421,7 @@ def test_a_given_number_must_fit_its_kind(trade_no: str, gift: bool, fits: bool)
 
 
 def test_a_failed_part_can_get_its_next_number() -> None:
-    """ECPay takes no number twice, so a reissue counts up; all else stays."""
+    """ECPay accepts no number twice, so a reissue counts up; all else stays."""
     (part,) = plan(order(), [item()], replace(ALWAYS, prefix="EC"))
 
     again = renumbered(part, order_id="A-1001", prefix="EC")

@@ -185,7 +185,7 @@ def test_customer_data_stand_in_it_once() -> None:
 
 
 def test_times_are_rfc_3339_utc() -> None:
-    """Whoever reads a dead letter reads its times."""
+    """People who read a dead letter read its times."""
     text = encode_plan(an_order()).decode()
 
     assert '"possibly_sent_since":"2024-01-01T04:00:05Z"' in text
@@ -272,7 +272,7 @@ def request_of(plan_document: dict[str, object]) -> dict[str, object]:
     ],
 )  # fmt: skip
 def test_what_is_not_as_written_is_refused(data: bytes, expected: str) -> None:
-    """One documented error that names the place, whatever is wrong."""
+    """One documented error that names the position, whatever is wrong."""
     with pytest.raises(Unreadable, match=expected) as caught:
         decode_plan(data)
 
@@ -281,7 +281,7 @@ def test_what_is_not_as_written_is_refused(data: bytes, expected: str) -> None:
 
 @given(data=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
-    """Total: whoever writes to the deferred topic cannot stop the adapter."""
+    """No record on the deferred topic can stop the adapter."""
     with pytest.raises(Unreadable):
         decode_plan(data)
 
@@ -297,7 +297,7 @@ def test_no_damage_raises_anything_else(data: st.DataObject) -> None:
 
 
 def test_the_error_shows_no_customer_data() -> None:
-    """Where a customer's mail address stands in the wrong place, the place is told and not the address."""
+    """If a customer's mail address is in the wrong field, the message names the field and not the address."""
     with pytest.raises(Unreadable) as caught:
         decode_plan(changed(lambda plan: plan.update(parts_done=CUSTOMER.email)))
 
@@ -305,7 +305,7 @@ def test_the_error_shows_no_customer_data() -> None:
 
 
 def _damage(value: object, data: st.DataObject) -> None:
-    """Walk down to some place and put something else there."""
+    """Walk down to some position and replace its value."""
     while True:
         positions: list[object] = []
         if isinstance(value, dict):
@@ -336,7 +336,7 @@ def _damage(value: object, data: st.DataObject) -> None:
 def test_the_next_run_knows_what_may_have_been_sent(
     header: datetime | None, fence: datetime | None, since: list[datetime | None]
 ) -> None:
-    """Each part has its own memory; a replay (a header later than the plan) counts for all, a fence not for refused."""
+    """Each part has its own history; a replay (header later than the plan) counts for all, a fence not for refused."""
     deferred = decode_plan(encode_plan(an_order()))
     assert deferred.possibly_sent_at == at(5)
 
@@ -347,7 +347,7 @@ def test_the_next_run_knows_what_may_have_been_sent(
 
 
 def test_a_part_that_was_never_sent_stays_so_next_to_one_in_doubt() -> None:
-    """The order's header speaks of the order; the plan knows better which part it was."""
+    """The order's header is about the order; the plan records which part it was."""
     deferred = an_order(3)
     never = replace(deferred.parts[1], history=PartHistory())
     deferred = replace(deferred, parts=(deferred.parts[0], never, deferred.parts[2]))

@@ -1,6 +1,6 @@
-"""The numbers of other plans: which they are, and when it is believed that ECTicket has none (contract, section 4).
+"""The numbers of other plans: which they are, and what proves that ECTicket has none (contract, section 4).
 
-Every story is played by one loop, against an ECTicket that is as the test says.
+One loop runs every scenario, against an ECTicket that behaves as the test defines.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_another_mapping_may_have_made_any_of_twenty_parts_of_either_kind() -> N
 
 
 def test_todays_parts_are_left_out_as_they_are_numbered_today() -> None:
-    """A gift that was sold under the mapping of then is the same number in the other field."""
+    """A gift that was sold under the earlier mapping has the same number in the other field."""
     today = parts_of(item("N", kind=SERIAL), item(voucher=GIFT))
 
     found = {each.trade_no for each in others(today)}
@@ -81,7 +81,7 @@ def test_todays_parts_are_left_out_as_they_are_numbered_today() -> None:
 
 
 def test_a_number_of_the_orders_own_may_have_been_of_the_other_kind() -> None:
-    """And whoever parsed the order then may have seen none, so that derived ones were used."""
+    """And the earlier parser may have found no number, so that derived ones were used."""
     found = {each.trade_no for each in others(parts_of(trade_no="PAY1"))}
 
     assert len(found) == 41
@@ -113,7 +113,7 @@ def test_other_numbers_have_todays_prefix() -> None:
 
 @dataclass
 class Scenario:
-    """One inquiry about parts 2, 3, ... of an order that is one part today; ECTicket answers after a tenth."""
+    """A check of parts 2, 3, ... of an order that has one part today; ECTicket answers after 0.1 s."""
 
     count: int = 3
     seconds: float = 0.1
@@ -136,7 +136,7 @@ class Scenario:
         return range(2, self.count + 2)
 
     def play(self, *, most: int = 1_000) -> Hold | QueryAnswer | None:
-        """Ask until all is settled (None), or asking is of no use (a Hold), or what came is trouble."""
+        """Query until all is settled (None), or more queries are of no use (a Hold), or a call failed."""
         for _ in range(most):
             question = self.plans.next(self.now)
             if question is None or isinstance(question, Hold):
@@ -172,7 +172,7 @@ class Scenario:
 
 
 def test_every_number_is_asked_about_twice_with_proof_of_life_between() -> None:
-    """One control and one proof of life serve them all."""
+    """One control and one liveness query serve them all."""
     scenario = Scenario(count=3)
 
     assert scenario.play() is None
@@ -181,7 +181,7 @@ def test_every_number_is_asked_about_twice_with_proof_of_life_between() -> None:
 
 
 def test_no_probe_is_sent_where_others_are_served() -> None:
-    """RtnCode 1 for anybody of this merchant is proof of life."""
+    """RtnCode 1 for any number of this merchant proves that queries work."""
     scenario = Scenario(count=3, facts=True)
 
     assert scenario.play() is None
@@ -189,7 +189,7 @@ def test_no_probe_is_sent_where_others_are_served() -> None:
 
 
 def test_all_39_are_settled_in_fewer_than_ninety_calls() -> None:
-    """Twice each, and a control and a proof of life for every ten of a kind."""
+    """Twice each, and a control and a liveness query for every ten of a kind."""
     scenario = Scenario()
     scenario.plans = PreviousMappingCheck.of(others(parts_of()))
     calls = 0
@@ -221,7 +221,7 @@ def test_at_a_slow_pace_each_chain_still_fits_its_minute() -> None:
 
 @pytest.mark.parametrize("seconds", [6.0, 12.0, 20.0])
 def test_numbers_are_asked_about_with_fewer_others_where_ten_do_not_fit_into_a_minute(seconds: float) -> None:
-    """Ten questions, a control and a proof of life lie between the two about one number."""
+    """Ten queries, a control and a liveness query lie between the two of one number."""
     scenario = Scenario(count=BATCH_SIZE, seconds=seconds)
 
     assert scenario.play() is None
@@ -238,7 +238,7 @@ def test_at_a_pace_that_no_chain_survives_asking_ends() -> None:
 
 @pytest.mark.parametrize("known", [2, 3, 4])
 def test_a_number_that_is_known_ends_it_and_all_that_are_known_are_named(known: int) -> None:
-    """Each of the others is asked about once more at most: whoever looks must not miss one."""
+    """Each of the others is queried at most once more, so that the person who looks misses none."""
     scenario = Scenario(count=5, known={known, 6})
 
     assert scenario.play() is None
@@ -279,7 +279,7 @@ def test_a_number_with_a_code_of_its_own_is_doubt() -> None:
 
 
 def test_an_ecticket_that_knows_random_numbers_is_a_failed_call() -> None:
-    """Then nothing is ever "not known"; the part that waits is told, and remembers it."""
+    """Then nothing is ever "not known"; the part that waits records it."""
     result = Scenario(control=SUCCESS).play()
 
     assert isinstance(result, ControlAnswered)
@@ -287,7 +287,7 @@ def test_an_ecticket_that_knows_random_numbers_is_a_failed_call() -> None:
 
 
 def test_without_proof_of_life_the_part_waits() -> None:
-    """A probe that is refused says that nobody is served."""
+    """A refused probe shows that queries do not work."""
     assert Scenario(closed=lambda seconds: seconds > 0.35).play() == ProbeAnswered(ok=False)
 
 
@@ -303,7 +303,7 @@ def test_a_question_without_an_answer_is_put_again_and_nothing_is_lost() -> None
 
 @pytest.mark.parametrize("result", [QueryUnanswered(detail="time-out"), BreakerIsOpen(retry_at=T0)])
 def test_once_something_is_found_silence_changes_nothing(result: QueryAnswer) -> None:
-    """The order is parked with what is known; nobody waits for the rest."""
+    """The order is parked with what is known, without waiting for the rest."""
     plans = PreviousMappingCheck.of([CandidateNumber(trade_no=number(part), part=part) for part in (2, 3)])
     plans = plans.observe(QueryCandidate(trade_no=number(2)), Known(status=None), T0)
 
@@ -315,7 +315,7 @@ def test_once_something_is_found_silence_changes_nothing(result: QueryAnswer) ->
 
 
 def test_where_no_other_mapping_is_reckoned_with_nothing_is_asked() -> None:
-    """No numbers, no questions."""
+    """No numbers, no queries."""
     assert PreviousMappingCheck.of(()).all_unknown
     assert PreviousMappingCheck.of(()).next(T0) is None
 

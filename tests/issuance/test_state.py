@@ -1,4 +1,4 @@
-"""The table of phases: what may follow what, and what a sitting begins with."""
+"""The table of phases: what may follow what, and the phase in which a run begins."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ REFUSAL = IssueRefusal(code=9, message="no", at=at(5))
 def test_a_run_begins_with_the_history(
     history: PartHistory | None, possibly_sent_since: object, phase: Phase, since: object
 ) -> None:
-    """Possibly sent until the later of what the record says and the fence; a refused part is nobody's to send."""
+    """Possibly sent until the later of the record's header and the fence; a refused part is never sent."""
     state = initial_state(part(), first_seen_at=T0, history=history, possibly_sent_since=possibly_sent_since)  # type: ignore[arg-type]
 
     assert state.phase is phase

@@ -1,4 +1,4 @@
-"""What ECTicket says it took in, compared with what was asked for."""
+"""TicketData of ECTicket's answer, compared with the request."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_same_tickets_are_no_difference(request_: IssueRequest, issued: Sequ
 def test_other_tickets_are_named(
     request_: IssueRequest, issued: Sequence[IssuedItem], differences: list[tuple[str, int, int]]
 ) -> None:
-    """Each item with what was asked for and what ECTicket says."""
+    """Each item with its requested and its issued number of tickets."""
     assert ticket_differences(request_, issued) == tuple(
         TicketDifference(item=item, requested=requested, issued=given) for item, requested, given in differences
     )

@@ -1,4 +1,4 @@
-"""Derived numbers are frozen: orders in flight are asked about under them."""
+"""Derived numbers are frozen: unfinished orders are queried under them."""
 
 from __future__ import annotations
 
