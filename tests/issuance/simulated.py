@@ -183,7 +183,7 @@ class Life:
             if self._crashes():
                 return None, state
             state = observe(state, result, at(self.now))
-        raise self._broken("a sitting without end")
+        raise self._broken("a run without end")
 
     def _with_other_orders(self, state: PartState) -> PartState:
         """What other orders of the merchant learned meanwhile."""
@@ -327,9 +327,9 @@ class Life:
         tickets = len(self.effects)
         match action:
             case Finish(result=Submitted()) if tickets != 1:
-                raise self._broken(f"told as submitted with {tickets} effects")
+                raise self._broken(f"published as submitted with {tickets} effects")
             case Finish(result=Failed()) if tickets:
-                raise self._broken("told as failed, and tickets exist")
+                raise self._broken("published as failed, and tickets exist")
             case Park(reason=ParkReason.GAVE_UP | ParkReason.REFUSED_ENVELOPE) if tickets:
                 raise self._broken(f"parked as {action.reason}, and tickets exist")
 

@@ -184,7 +184,7 @@ def test_a_refused_part_is_not_sent_by_a_new_owner_either() -> None:
 
 @pytest.mark.parametrize("result", [CallThrottled(retry_at=at(1800)), BreakerIsOpen(retry_at=at(1800))])
 def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: CallResult) -> None:
-    """ "refused before execution: nothing was sent ... wait as told"; "breaker waits do not count" (section 5)."""
+    """A call refused before execution waits for its Retry-After; "breaker waits do not count" (section 5)."""
     scenario = Scenario().comes(result)
 
     assert isinstance(action := scenario.next(), Defer)
@@ -200,7 +200,7 @@ def test_a_throttled_call_waits_for_its_retry_after_and_does_not_count(result: C
     ],
 )
 def test_retry_after_of_ecticket_is_honoured_in_later_runs_too(scenario: Scenario, result: CallResult) -> None:
-    """ "wait as told, capped": runs are a minute apart, and a Retry-After may be an hour."""
+    """A Retry-After is honoured up to its cap: runs are a minute apart, and it may be an hour."""
     scenario = Scenario(initial_state(part(), first_seen_at=T0, history=scenario.comes(result).state.history))
 
     assert scenario.next(seconds=1700) == Defer(useful_at=at(1800), reason=WaitReason.THROTTLED, counted=False)

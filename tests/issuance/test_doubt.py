@@ -49,7 +49,7 @@ from .scenarios import HOUR, Scenario, control, known, not_found, not_known, pos
         ("its record says so", planned(possibly_sent_since=T0)),
         ("an in-doubt attempt of our own", Scenario().comes(CallInDoubt(detail="")).state),
         ("a refusal that may not be one", Scenario().comes(Refused(code=9, message="")).state),
-        ("a refusal that its record tells of", planned(refusal=IssueRefusal(code=9, message="", at=T0))),
+        ("a refusal in its record", planned(refusal=IssueRefusal(code=9, message="", at=T0))),
     ],
 )
 @pytest.mark.parametrize("seconds", [0, 599, 600, 30 * HOUR])
@@ -171,7 +171,7 @@ def test_a_run_ends_however_often_calls_fail(result: CallResult) -> None:
         scenario.comes(result)
         if isinstance(scenario.next(), Defer):
             return
-    pytest.fail("the sitting did not end")
+    pytest.fail("the run did not end")
 
 
 def test_a_run_ends_however_the_answers_change() -> None:

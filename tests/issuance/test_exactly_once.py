@@ -174,7 +174,7 @@ def test_with_too_short_a_waiting_time_refusals_are_published_as_failed_too_earl
     """A refusal is not believed before the job has had its time."""
     policy = replace(POLICY, refusal_final_after_seconds=seconds)
 
-    assert "told as failed, and tickets exist" in broken_promise(LOSSY, policy)
+    assert "published as failed, and tickets exist" in broken_promise(LOSSY, policy)
 
 
 def test_without_the_fence_tickets_are_issued_twice() -> None:

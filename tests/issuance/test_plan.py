@@ -188,7 +188,7 @@ def test_an_unused_field_is_not_checked() -> None:
 
 @pytest.mark.parametrize("blank", ["", "  ", "\u3000\u00a0", "\ufeff\u200b \n"])
 def test_a_blank_field_is_absent(blank: str) -> None:
-    """ "" and null are one, and so is what nobody can see; settings stand in for a blank operator and store."""
+    """ "" and null are one, and so is invisible text; settings stand in for a blank operator and store."""
     customer = Customer(name=blank, address=blank)
     (part,) = plan(
         order(print_type=PrintType.MERCHANT, customer=customer, operator=blank, store_id=blank),

@@ -1,4 +1,4 @@
-"""A raw server and providers that call it, on every engine."""
+"""A raw server and clients that call it, on every transport."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ QUICK = CallLimits(timeout_seconds=0.6, connect_timeout_seconds=1.5, max_calls_p
 
 @pytest.fixture
 async def server() -> AsyncIterator[RawServer]:
-    """A server that answers nothing yet."""
+    """A server that does not answer yet."""
     async with RawServer() as running:
         yield running
 
 
 @pytest.fixture(params=list(TransportKind))
 def kind(request: pytest.FixtureRequest) -> TransportKind:
-    """All engines: what a call means must not depend on the choice."""
+    """All transports: the result of a call must not depend on the choice."""
     chosen: TransportKind = request.param
     return chosen
 
@@ -46,7 +46,7 @@ def tls() -> ssl.SSLContext:
 
 @pytest.fixture
 async def transport(kind: TransportKind, tls: ssl.SSLContext) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """A transport of each engine."""
+    """A transport of each kind."""
     made = make_transport(kind, tls=tls)
     yield made
     await made.aclose()
@@ -66,7 +66,7 @@ class FakeClock:
 
     @property
     def clock(self) -> TimeSource:
-        """The clock to hand to a provider."""
+        """The clock to pass to a client."""
         return TimeSource(now=lambda: self.wall, steady=lambda: self.steady)
 
 
@@ -77,7 +77,7 @@ def time() -> FakeClock:
 
 
 class Noted:
-    """An observer that keeps what it is told."""
+    """An observer that keeps its reports."""
 
     def __init__(self) -> None:
         self.calls: list[CallFinished] = []
@@ -94,12 +94,12 @@ class Noted:
 
 @pytest.fixture
 def noted() -> Noted:
-    """What the provider's observer was told."""
+    """The reports to the provider's observer."""
     return Noted()
 
 
 class MakeProvider(Protocol):
-    """Makes a provider that calls an address, with quick limits changed as told."""
+    """Makes a client that calls an address, with short limits and given changes."""
 
     def __call__(
         self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, limits: CallLimits = QUICK
@@ -108,7 +108,7 @@ class MakeProvider(Protocol):
 
 @pytest.fixture
 def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: Noted) -> MakeProvider:
-    """Make providers over the transport of the test's engine, or over another."""
+    """Make clients over the transport of the test, or over another."""
     default = transport
 
     def make(
@@ -128,5 +128,5 @@ def make_provider(transport: httpx.AsyncBaseTransport, time: FakeClock, noted: N
 
 @pytest.fixture
 def provider(make_provider: MakeProvider, server: RawServer) -> EcticketClient:
-    """A provider that calls the raw server."""
+    """A client that calls the raw server."""
     return make_provider(server.url)

@@ -1,4 +1,4 @@
-"""Answers of an ECTicket of the plainest kind, and the merchant who asks it."""
+"""Answers of a simple ECTicket, and the merchant who calls it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def sealed(payload: Payload | None, *, merchant: Merchant = MERCHANT, trans_code
 
 
 def opened(visit: Visit) -> Request:
-    """Open what was asked."""
+    """Open the request."""
     known = {merchant.merchant_id: merchant for merchant in (MERCHANT, OTHER)}
     return open_request(visit.body, lambda merchant_id, _: known.get(merchant_id))
 
 
 def endpoint(visit: Visit) -> Endpoint:
-    """Say which endpoint was asked."""
+    """Return the endpoint of the request."""
     asked = visit.head.split(b" ", 2)[1].decode()
     return next(each for each in Endpoint if path(each, Family.TICKET) == asked)
 
@@ -76,18 +76,18 @@ def known(payload: Payload) -> Payload:
 
 
 def unknown(_: Payload) -> Payload:
-    """Know nothing of it."""
+    """Know no number."""
     return {"RtnCode": 5000001, "RtnMsg": "查無資料"}
 
 
 async def answer(visit: Visit, reply: Callable[[Payload], Payload]) -> None:
-    """Answer with a sealed reply to what was asked, under the same merchant's keys."""
+    """Answer the request with a sealed reply, under the same merchant's keys."""
     request = opened(visit)
     await visit.answer(sealed(reply(request.payload), merchant=request.merchant))
 
 
 async def healthy(visit: Visit) -> None:
-    """Issue what is asked for, and know nothing of control numbers."""
+    """Issue every request, and know no control numbers."""
     if endpoint(visit) is Endpoint.ISSUE:
         return await answer(visit, issued)
     number = opened(visit).payload.get("MerchantTradeNo", "")

@@ -1,4 +1,4 @@
-"""A server that does to a connection what it is told: raw bytes over real sockets, on loopback only."""
+"""A server that a test scripts: raw bytes over real sockets, on loopback only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Visit:
         await self.writer.drain()
 
     def close(self) -> None:
-        """Close the connection in good order."""
+        """Close the connection cleanly."""
         self.writer.close()
 
     def reset(self) -> None:
@@ -75,7 +75,7 @@ class RawServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something about the server is so."""
+        """Wait until a condition about the server is true."""
         async with asyncio.timeout(5):
             while not condition():
                 self.changed.clear()
@@ -175,7 +175,7 @@ def self_signed(directory: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
 
 
 def unused_port() -> int:
-    """Find a port on which nobody listens."""
+    """Find a port on which no server listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

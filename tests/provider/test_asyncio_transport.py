@@ -1,4 +1,4 @@
-"""What the engine of our own promises beyond the others: every way in which an answer may come, or fail to."""
+"""What our own transport promises beyond the others: every way in which an answer may come, or fail to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .server import RawServer, Visit
 
 @pytest.fixture
 async def exchange(server: RawServer, tls: ssl.SSLContext) -> AsyncIterator[HttpExchange]:
-    """A wire to the raw server."""
+    """An exchange with the raw server."""
     made = HttpExchange(
         AsyncioTransport(tls=tls, keep_alive_seconds=3.0), base_url=server.url, limits=QUICK, clock=TimeSource()
     )
@@ -86,7 +86,7 @@ async def test_an_answer_is_read_however_it_comes(
 async def test_a_connection_is_used_again_only_after_a_clean_end(
     server: RawServer, exchange: HttpExchange, response: bytes, connections: int
 ) -> None:
-    """What comes behind an answer is nobody's, and its connection is closed."""
+    """Data after an answer belongs to no request, and its connection is closed."""
     _responds(server, response)
 
     for _ in range(3):
@@ -111,7 +111,7 @@ async def test_a_connection_is_used_again_only_after_a_clean_end(
     ids=["nothing", "half-head", "half-body", "half-chunk", "no-chunk", "not-http", "two-lengths", "upgrade", "long"],
 )
 async def test_what_is_no_whole_answer_is_in_doubt(server: RawServer, exchange: HttpExchange, response: bytes) -> None:
-    """The request was written, so nobody knows; and its connection is gone."""
+    """The request was written, so its effect is unknown; and its connection is closed."""
     _responds(server, response, close=True)
 
     with pytest.raises(InDoubt):
@@ -173,7 +173,7 @@ class _Counting(asyncio.Event):
 
 
 async def test_after_closing_nothing_is_sent(server: RawServer, exchange: HttpExchange) -> None:
-    """A closed transport says so; nothing was written, so nothing can have happened."""
+    """A closed transport raises; nothing was written, so nothing can have happened."""
     await exchange.close()
 
     with pytest.raises(NotSent):
@@ -183,7 +183,7 @@ async def test_after_closing_nothing_is_sent(server: RawServer, exchange: HttpEx
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:1"])
 async def test_nothing_is_sent_to_an_invalid_address(tls: ssl.SSLContext, url: str) -> None:
-    """Not HTTP, no host, nobody there: not sent."""
+    """Not HTTP, no host, no server: not sent."""
     transport = AsyncioTransport(tls=tls, keep_alive_seconds=3.0)
 
     with pytest.raises(NotSent):
@@ -192,7 +192,7 @@ async def test_nothing_is_sent_to_an_invalid_address(tls: ssl.SSLContext, url: s
 
 
 async def test_an_idle_connection_is_closed_when_it_is_too_old(server: RawServer, tls: ssl.SSLContext) -> None:
-    """Without another call, too: a server's places are not held for nothing."""
+    """Without another call, too: idle connections do not occupy the server."""
     _responds(server, SIZED)
     transport = AsyncioTransport(tls=tls, keep_alive_seconds=0.02)
     await _post(HttpExchange(transport, base_url=server.url, limits=QUICK, clock=TimeSource()))

@@ -86,7 +86,7 @@ def test_a_lock_out_outlasts_a_shorter_opening_and_not_the_other_way_round(break
 
 
 def test_there_is_one_probe_at_a_time(breaker: Breaker) -> None:
-    """While one control query is on its way, everybody else is refused."""
+    """While one control query is in progress, all other calls are refused."""
     _open(breaker)
     breaker.begin_probe(5)
 
@@ -95,7 +95,7 @@ def test_there_is_one_probe_at_a_time(breaker: Breaker) -> None:
 
 
 def test_an_accepted_probe_closes_it_and_forgets(breaker: Breaker) -> None:
-    """Suspicion and waiting times begin anew."""
+    """Suspicion and waiting times start again."""
     _open(breaker)
     breaker.probe_failed(breaker.begin_probe(5), 5)
     breaker.probe_accepted(breaker.begin_probe(15))

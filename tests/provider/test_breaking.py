@@ -53,7 +53,7 @@ async def open_provider(server: RawServer, provider: EcticketClient) -> Ecticket
 
 
 async def test_two_refused_orders_hold_the_merchant_back(open_provider: EcticketClient, time: FakeClock) -> None:
-    """The third is not tried, at once, and told when to come back; queries neither."""
+    """The third is refused at once with a retry time; so are queries."""
     with pytest.raises(BreakerOpen) as caught:
         await _issue(open_provider, "order-3")
     assert caught.value.retry_at == time.wall + timedelta(seconds=5)
@@ -87,7 +87,7 @@ async def test_a_refused_control_query_holds_the_merchant_back(
 async def test_403_holds_the_merchant_back_for_half_an_hour(
     server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
-    """ECPay's rule; whoever calls on is locked out for longer."""
+    """ECPay's rule; more calls prolong the lock-out."""
     server.behave = _lock_out
     with pytest.raises(Throttled):
         await _issue(provider, "order-1")
@@ -116,7 +116,7 @@ async def test_429_and_503_hold_only_their_own_call_back(
 
 
 async def test_another_merchant_is_not_touched(open_provider: EcticketClient, server: RawServer) -> None:
-    """Breakers, pace and places are each merchant's own."""
+    """Each merchant has its own breaker, rate and slots."""
     server.behave = ecticket.healthy
 
     assert (await _issue(open_provider, "order-3", OTHER)).rtn_code == 1
@@ -221,7 +221,7 @@ async def test_a_cancelled_probe_leaves_the_next_caller_to_make_it(
 async def test_a_call_that_stood_in_line_while_the_breaker_opened_is_not_sent(
     server: RawServer, make_provider: MakeProvider
 ) -> None:
-    """The breaker is asked again when the turn has come; calls already on the wire end as they may."""
+    """The breaker is checked again when the slot is free; calls in progress are not affected."""
     patient = replace(QUICK, max_concurrent_calls=2, max_wait_seconds=5, timeout_seconds=5)
     provider = make_provider(server.url, limits=patient)
     go_on = asyncio.Event()

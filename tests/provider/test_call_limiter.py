@@ -1,4 +1,4 @@
-"""The gate waits, refuses what would wait too long, and loses no place to a caller who gave up."""
+"""The limiter waits, refuses calls that would wait too long, and loses no slot to a cancelled caller."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_call_that_would_wait_too_long_is_refused_at_once() -> None:
 
 
 async def test_a_call_that_waits_too_long_for_a_place_is_not_sent() -> None:
-    """A bulkhead full of slow calls lets go of who stands before it."""
+    """If slow calls hold all slots, waiting calls are given up."""
     limiter = _limiter(max_wait=0.02)
 
     async with limiter.slot(Purpose.SUBMIT):
@@ -51,7 +51,7 @@ async def test_a_call_that_waits_too_long_for_a_place_is_not_sent() -> None:
 
 
 async def test_the_next_call_goes_when_a_place_is_free() -> None:
-    """Whoever leaves lets the next one in."""
+    """A call that ends admits the next one."""
     limiter = _limiter(max_wait=5)
     async with limiter.slot(Purpose.SUBMIT):
         waiting = asyncio.create_task(_pass(limiter))
@@ -62,7 +62,7 @@ async def test_the_next_call_goes_when_a_place_is_free() -> None:
 
 
 async def test_the_next_call_goes_when_its_token_comes() -> None:
-    """Fifty a second with five at once: the sixth waits for the clock, not for somebody to leave."""
+    """Fifty a second with five at once: the sixth waits for the clock, not for a free slot."""
     limiter = _limiter(rate=50, slots=100, max_wait=5)
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -73,7 +73,7 @@ async def test_the_next_call_goes_when_its_token_comes() -> None:
 
 
 async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
-    """Cancelled while standing in line: the one behind gets the place."""
+    """Cancelled while queued: the next one gets the slot."""
     limiter = _limiter(max_wait=5)
     async with limiter.slot(Purpose.SUBMIT):
         first, second = asyncio.create_task(_pass(limiter)), asyncio.create_task(_pass(limiter))
@@ -86,7 +86,7 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
 
 
 async def test_a_waiter_cancelled_just_before_its_turn_does_not_take_the_place_along() -> None:
-    """Cancelled, and then its turn comes before it woke up to step out of line."""
+    """Cancelled, and then admitted before its task ran to leave the queue."""
     limiter = _limiter(max_wait=5)
     async with limiter.slot(Purpose.SUBMIT):
         first = asyncio.create_task(_pass(limiter))
@@ -98,7 +98,7 @@ async def test_a_waiter_cancelled_just_before_its_turn_does_not_take_the_place_a
 
 
 async def test_a_waiter_cancelled_just_after_its_turn_gives_the_place_back() -> None:
-    """Its turn came, and it is cancelled before it woke up to use it."""
+    """Admitted, and cancelled before its task ran to use the slot."""
     limiter = _limiter(max_wait=5)
     async with limiter.slot(Purpose.SUBMIT):
         first = asyncio.create_task(_pass(limiter))

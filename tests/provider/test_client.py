@@ -41,13 +41,13 @@ async def _query(provider: EcticketClient) -> object:
 
 @pytest.fixture(params=[_issue, _query], ids=["issue", "query"])
 def ask(request: pytest.FixtureRequest) -> _Ask:
-    """A call that costs money, and one that costs nothing: both are judged alike."""
+    """A call that costs money, and one that costs nothing: both are classified in the same way."""
     chosen: _Ask = request.param
     return chosen
 
 
 def _responds(body: bytes = b"", *, status: int = 200, cut: int = 0, **headers: str) -> Behaviour:
-    """Answer with these bytes, whatever was asked."""
+    """Answer every request with these bytes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def behave(visit: Visit) -> None:
@@ -116,7 +116,7 @@ IN_DOUBT: dict[str, Behaviour] = {
     "a gzip that inflates without end": _responds(
         gzip.compress(b"{" * (MAX_ANSWER_BYTES + 1)), Content_Encoding="gzip"
     ),
-    "an encoding nobody asked for": _responds(zlib.compress(sealed({"RtnCode": 1})), Content_Encoding="deflate"),
+    "an encoding that was not requested": _responds(zlib.compress(sealed({"RtnCode": 1})), Content_Encoding="deflate"),
     "a larger answer than allowed": _responds(b"{" + b" " * MAX_ANSWER_BYTES),
     "no body": _responds(),
     "not JSON": _responds(b"<html>Service maintenance</html>"),
@@ -157,7 +157,7 @@ THROTTLED: dict[str, tuple[Behaviour, float]] = {
 
 @contextmanager
 def _no_secrets() -> Iterator[None]:
-    """Look for keys and customer data in everything an error tells, down to its causes."""
+    """Look for keys and customer data in an error and all its causes."""
     try:
         yield
     except CallError as error:
@@ -221,7 +221,7 @@ async def test_a_retry_after_may_be_a_date(
 
 
 async def test_a_refused_connection_is_not_sent(ask: _Ask, make_provider: MakeProvider, noted: Noted) -> None:
-    """Nobody listens."""
+    """No server listens."""
     with pytest.raises(NotSent), _no_secrets():
         await ask(make_provider(f"http://127.0.0.1:{unused_port()}"))
     assert noted.calls[-1].outcome is CallOutcome.NOT_SENT
@@ -230,7 +230,7 @@ async def test_a_refused_connection_is_not_sent(ask: _Ask, make_provider: MakePr
 async def test_a_name_that_does_not_resolve_is_not_sent(
     ask: _Ask, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS is away."""
+    """DNS does not work."""
 
     async def fail(*_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -244,13 +244,13 @@ async def test_a_name_that_does_not_resolve_is_not_sent(
 async def test_a_connection_that_takes_too_long_is_not_sent(
     ask: _Ask, server: RawServer, make_provider: MakeProvider
 ) -> None:
-    """Somebody picks up and says nothing: the TLS handshake never ends."""
+    """The server accepts the connection and does not answer: the TLS handshake never ends."""
     with pytest.raises(NotSent):
         await ask(make_provider(server.url.replace("http:", "https:")))
 
 
 async def test_a_handshake_that_fails_is_not_sent(ask: _Ask, make_provider: MakeProvider) -> None:
-    """Whoever picks up does not speak TLS."""
+    """The server does not speak TLS."""
 
     async def not_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 smtp.example ESMTP\r\n")
@@ -263,7 +263,7 @@ async def test_a_handshake_that_fails_is_not_sent(ask: _Ask, make_provider: Make
 
 
 async def test_an_address_that_is_none_is_not_sent(ask: _Ask, make_provider: MakeProvider) -> None:
-    """A scheme nobody speaks."""
+    """An unknown scheme."""
     with pytest.raises(NotSent):
         await ask(make_provider("gopher://127.0.0.1"))
 
@@ -271,7 +271,7 @@ async def test_an_address_that_is_none_is_not_sent(ask: _Ask, make_provider: Mak
 async def test_a_place_that_does_not_become_free_is_not_sent(
     server: RawServer, make_provider: MakeProvider, noted: Noted
 ) -> None:
-    """One place, taken by a call without an answer: the next one waits for its bound and is not sent."""
+    """One slot, taken by a call without an answer: the next one waits up to its limit and is not sent."""
     limits = replace(QUICK, max_concurrent_calls=1, max_wait_seconds=0.05)
     provider = make_provider(server.url, limits=limits)
     first = asyncio.create_task(_issue(provider))
@@ -335,7 +335,7 @@ async def test_a_gift_order_is_recognised_by_its_own_number(server: RawServer, p
 
 
 async def test_an_answer_may_come_as_text_html_or_gzip(server: RawServer, provider: EcticketClient) -> None:
-    """JSON is JSON whatever its Content-Type; a proxy that compresses unasked is borne with."""
+    """JSON is JSON whatever its Content-Type; a proxy that compresses is tolerated."""
     payload = ecticket.known({"MerchantTradeNo": TRADE_NO.value})
     server.behave = _responds(
         gzip.compress(sealed(payload)), Content_Type="text/html; charset=utf-8", Content_Encoding="gzip"
@@ -387,7 +387,7 @@ async def test_an_item_is_asked_for_and_recognised(server: RawServer, provider: 
 async def test_business_last_accepted_is_the_instant_its_request_left(
     server: RawServer, provider: EcticketClient, time: FakeClock
 ) -> None:
-    """Not when the answer came: a yes may be older than its arrival."""
+    """Not when the answer came: ECTicket may have answered earlier."""
     left = time.wall
 
     async def slow(visit: Visit) -> None:
@@ -407,7 +407,7 @@ async def _known(provider: EcticketClient) -> None:
 
 
 async def test_other_endpoints_say_nothing_about_queries(server: RawServer, provider: EcticketClient) -> None:
-    """RtnCode 1 of Issue and QueryItemInfo comes also while QueryIssueResult alone is down."""
+    """RtnCode 1 of Issue and QueryItemInfo also comes while only QueryIssueResult is down."""
     server.behave = ecticket.healthy
     await _issue(provider)
     server.behave = _replies(RtnCode=1, RtnMsg="", ItemNo="VQT04959", ItemName="咖啡", ItemStatus="1")
@@ -488,7 +488,7 @@ async def test_closing_closes_the_connections(server: RawServer, provider: Ectic
 
 
 async def test_many_calls_at_once_each_get_their_own_answer(server: RawServer, make_provider: MakeProvider) -> None:
-    """A hundred numbers in flight, a hundred echoes; with patience, for httpx's own engine is slow at this."""
+    """A hundred numbers in flight, a hundred echoes; with long limits, since httpx's transport is slow."""
     provider = make_provider(server.url, limits=replace(QUICK, timeout_seconds=30, connect_timeout_seconds=30))
 
     async def answer(visit: Visit) -> None:

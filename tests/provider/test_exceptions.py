@@ -1,4 +1,4 @@
-"""Every exception of the HTTP library is one of ours in the end: none escapes, and none is taken for harmless."""
+"""Every exception of the HTTP library becomes one of ours: none escapes, and none counts as harmless."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HTTPX = _exported(httpx, list(httpx.__all__))
 
 
 def _bare(kind: type[Exception]) -> Exception:
-    """Make one of a kind, whatever its constructor asks for."""
+    """Make an exception of a kind, whatever its constructor needs."""
     made = kind.__new__(kind)
     made.args = ("told",)
     return made

@@ -1,4 +1,4 @@
-"""The pace is kept, and everybody who waits gets at least a share of it."""
+"""The rate is kept, and every waiting purpose gets at least its share of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapter.provider.call_limiter import BURST_SECONDS, SHARES, FairRateLimiter
 def _run(
     limiter: FairRateLimiter, waiting: dict[Purpose, int], *, until: float, step: float = 0.01
 ) -> Counter[Purpose]:
-    """Let calls stand in line from the start, each over at once when granted; count what went through."""
+    """Queue calls from the start, each ending at once when admitted; count them."""
     purpose_of = {limiter.enqueue(purpose): purpose for purpose, many in waiting.items() for _ in range(many)}
     went: Counter[Purpose] = Counter()
     for tick in range(round(until / step) + 1):
@@ -48,7 +48,7 @@ def test_a_slow_rate_lets_single_calls_through() -> None:
 
 
 def test_a_purpose_alone_borrows_everything() -> None:
-    """Idle shares are nobody's."""
+    """Idle shares are free to use."""
     limiter = FairRateLimiter(calls_per_second=100, concurrent_calls=1000, now=0)
 
     assert _run(limiter, {Purpose.CONFIRM: 1000}, until=1)[Purpose.CONFIRM] == 110
@@ -66,7 +66,7 @@ def test_a_rush_of_orders_leaves_doubts_and_confirmations_their_shares() -> None
 
 
 def test_an_idle_purpose_saves_up_no_credit() -> None:
-    """A purpose that comes late gets its share from now on, not what it did not ask for."""
+    """A purpose that comes late gets its share from now on, and nothing for the past."""
     limiter = FairRateLimiter(calls_per_second=100, concurrent_calls=1000, now=0)
     assert _run(limiter, {Purpose.SUBMIT: 100}, until=1)[Purpose.SUBMIT] == 100
 
@@ -77,7 +77,7 @@ def test_an_idle_purpose_saves_up_no_credit() -> None:
 
 
 def test_places_bound_what_is_on_the_wire() -> None:
-    """Whatever the rate, no more calls at once than there are places; one that ends lets the next in."""
+    """At any rate, there are no more calls at once than slots; one that ends admits the next."""
     limiter = FairRateLimiter(calls_per_second=0, concurrent_calls=2, now=0)
     tickets = [limiter.enqueue(Purpose.SUBMIT) for _ in range(3)]
 
@@ -88,7 +88,7 @@ def test_places_bound_what_is_on_the_wire() -> None:
 
 
 def test_freed_places_are_shared_like_tokens() -> None:
-    """Slow submits that hold all places do not keep a waiting doubt out when one becomes free."""
+    """Slow submits that hold all slots do not keep a waiting doubt out when one becomes free."""
     limiter = FairRateLimiter(calls_per_second=0, concurrent_calls=2, now=0)
     for _ in range(10):
         limiter.enqueue(Purpose.SUBMIT)
@@ -103,7 +103,7 @@ def test_freed_places_are_shared_like_tokens() -> None:
 
 
 def test_who_withdraws_is_not_granted() -> None:
-    """A call that was cancelled takes nobody's turn."""
+    """A cancelled call takes no other call's turn."""
     limiter = FairRateLimiter(calls_per_second=0, concurrent_calls=5, now=0)
     first, second = limiter.enqueue(Purpose.SUBMIT), limiter.enqueue(Purpose.SUBMIT)
     limiter.cancel(first)
@@ -128,7 +128,7 @@ _calls = st.lists(st.tuples(st.sampled_from(Purpose), st.floats(0, 0.2, allow_na
 
 @given(_calls, st.integers(1, 100))
 def test_in_no_window_does_more_go_out_than_rate_and_burst_allow(calls: list[tuple[Purpose, float]], rate: int) -> None:
-    """Whoever comes when, the rate holds over every window, and nobody is forgotten."""
+    """For any arrivals, the rate holds over every window, and no call is lost."""
     limiter, now, went = FairRateLimiter(calls_per_second=rate, concurrent_calls=1000, now=0), 0.0, []
     for purpose, later in calls:
         now += later
@@ -169,7 +169,7 @@ def test_a_purpose_that_always_waits_gets_at_least_its_share(busy: set[Purpose],
 def test_entering_at_once_is_asking_and_being_granted(
     rate: float, slots: int, calls: list[tuple[Purpose, float, bool]]
 ) -> None:
-    """The short way in is open exactly where the queue would let the call in, and leaves everybody's turn the same."""
+    """Immediate admission succeeds exactly if the queue would admit the call, and changes no other turn."""
     short, long = (FairRateLimiter(calls_per_second=rate, concurrent_calls=slots, now=0) for _ in range(2))
     now = 0.0
     for purpose, later, ends in calls:

@@ -43,7 +43,7 @@ def test_statuses_of_a_server_that_took_nothing_in_are_not_accepted(status: int)
     "status", [402, 406, 407, 408, 409, 410, 418, 421, 425, 500, 501, 502, 503, 504, 520, 201, 204]
 )
 def test_every_other_status_is_in_doubt(status: int) -> None:
-    """503 without Retry-After among them: a proxy says it of a server that is already working on the call."""
+    """Also 503 without Retry-After: a proxy may send it while the server already processes the call."""
     assert isinstance(_judge(status), InDoubt)
 
 
@@ -54,25 +54,25 @@ def test_403_locks_out_for_thirty_minutes_or_for_retry_after() -> None:
 
 
 def test_429_waits_for_retry_after_or_a_minute() -> None:
-    """Refused before execution, whether or not it says for how long."""
+    """Refused before execution, with or without a Retry-After."""
     assert _held_back(_judge(429)) == 60
     assert _held_back(_judge(429, Retry_After="7")) == 7
 
 
 def test_503_is_refused_unread_only_with_a_readable_retry_after() -> None:
-    """Without it, it says nothing about the effect."""
+    """Without it, the effect is unknown."""
     assert _held_back(_judge(503, Retry_After="7")) == 7
     assert isinstance(_judge(503, Retry_After="soon"), InDoubt)
 
 
 @pytest.mark.parametrize("status", [403, 429, 503])
 def test_no_retry_after_holds_back_longer_than_the_cap(status: int) -> None:
-    """A slip of the pen at the other end must not stop a merchant for a year."""
+    """A wrong value of the server must not stop a merchant for a year."""
     assert _held_back(_judge(status, Retry_After="99999999999999999999999999")) == 3600
 
 
 def test_a_retry_after_of_other_statuses_means_nothing() -> None:
-    """A 500 may have had its effect, whenever it wants to be asked again."""
+    """A 500 may have had its effect, whatever its Retry-After is."""
     assert isinstance(_judge(500, Retry_After="7"), InDoubt)
     assert isinstance(_judge(404, Retry_After="7"), NotAccepted)
 
@@ -107,7 +107,7 @@ def test_what_is_neither_seconds_nor_a_date_is_no_retry_after(value: str) -> Non
 
 @given(st.text(), st.text())
 def test_no_header_breaks_the_reader(retry_after: str, date: str) -> None:
-    """Whatever a server writes there."""
+    """Any header of a server."""
     seconds = retry_after_seconds({"Retry-After": retry_after, "Date": date}, NOW)
 
     assert seconds is None or seconds >= 0

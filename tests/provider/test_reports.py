@@ -52,7 +52,7 @@ async def test_a_report_may_be_large_but_not_endless(server: RawServer, provider
 
 
 async def test_a_refusal_in_place_of_a_report_has_its_code(server: RawServer, provider: EcticketClient) -> None:
-    """One report a minute: the second is refused, and the message says how."""
+    """One report a minute: the second is refused, and the message has the code."""
     _answering(server, sealed({"RtnCode": 4711, "RtnMsg": "once\na minute"}))
 
     with pytest.raises(NotAccepted, match=r"RtnCode 4711, once a minute"):

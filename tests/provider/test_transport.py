@@ -1,4 +1,4 @@
-"""What the engines promise on the wire: written once, cleared first, closed when broken off."""
+"""What the transports promise: written once, authorized first, closed when interrupted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _arrival() -> None:
 
 
 def _always_authorized() -> None:
-    """Hold every lease."""
+    """Authorize every write."""
 
 
 def _exchange(transport: httpx.AsyncBaseTransport, url: str, limits: CallLimits = QUICK) -> HttpExchange:
@@ -50,12 +50,12 @@ async def _post(
 
 @pytest.fixture
 def exchange(transport: httpx.AsyncBaseTransport, server: RawServer) -> HttpExchange:
-    """A wire to the raw server."""
+    """An exchange with the raw server."""
     return _exchange(transport, server.url)
 
 
 class _Lost:
-    """A lease that is lost, and notes when it was asked for."""
+    """A lost lease that records when it is checked."""
 
     def __init__(self, server: RawServer) -> None:
         self.error = LeaseLost("the partition is another's")
@@ -80,7 +80,7 @@ async def test_the_request_goes_out_as_httpx_made_it(server: RawServer, exchange
 
 
 async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, exchange: HttpExchange) -> None:
-    """Asked for when a connection is held and before the first byte; its own error comes out, as the same object."""
+    """Checked once connected and before the first byte; its own error is raised, as the same object."""
     lost = _Lost(server)
 
     with pytest.raises(LeaseLost) as caught:
@@ -95,7 +95,7 @@ async def test_a_lost_lease_lets_not_one_byte_out(server: RawServer, exchange: H
 async def test_a_lost_lease_lets_not_one_byte_out_on_a_used_connection_either(
     server: RawServer, exchange: HttpExchange
 ) -> None:
-    """The same on a connection from the pool; and the next call is none the worse for it."""
+    """The same on a connection from the pool; and the next call is not affected."""
     server.behave = _echo
     await _post(exchange, b"first")
     before, lost = server.bytes_received, _Lost(server)
@@ -110,7 +110,7 @@ async def test_a_lost_lease_lets_not_one_byte_out_on_a_used_connection_either(
 
 
 async def test_the_lease_is_asked_for_once_and_before_the_first_byte(server: RawServer, exchange: HttpExchange) -> None:
-    """A connection is held by then, and nothing has been written."""
+    """By then there is a connection, and nothing has been written."""
     server.behave = _echo
     asked: list[int] = []
 
@@ -156,7 +156,7 @@ async def test_connections_are_used_again(server: RawServer, exchange: HttpExcha
 async def test_an_idle_connection_is_not_used_longer_than_the_keep_alive(
     server: RawServer, kind: TransportKind, tls: ssl.SSLContext
 ) -> None:
-    """Shorter than the server's patience, so that it does not close while we write."""
+    """Shorter than the server's time-out, so that it does not close while we write."""
     server.behave = _echo
     transport = make_transport(kind, tls=tls, keep_alive_seconds=0.02)
     exchange = _exchange(transport, server.url)
@@ -185,7 +185,7 @@ async def test_a_connection_the_server_closed_while_idle_is_not_used(server: Raw
 
 
 async def test_an_unrequested_answer_is_not_used(server: RawServer, exchange: HttpExchange) -> None:
-    """What lies on a pooled connection from before is not the answer to the next call."""
+    """Earlier data on a pooled connection is not the answer to the next call."""
 
     server.behave = _echo
     await _post(exchange, b"first")
@@ -202,7 +202,7 @@ async def test_an_unrequested_answer_is_not_used(server: RawServer, exchange: Ht
 
 
 async def test_nothing_is_sent_twice(server: RawServer, exchange: HttpExchange) -> None:
-    """A connection that dies under a request is a doubt, even a used one: no engine tries again by itself."""
+    """A connection lost during a request is a doubt, even a reused one: no transport retries by itself."""
 
     async def die_on_second(visit: Visit) -> None:
         if visit.turn == 1:
@@ -219,7 +219,7 @@ async def test_nothing_is_sent_twice(server: RawServer, exchange: HttpExchange) 
 
 
 async def test_redirections_are_not_followed(server: RawServer, exchange: HttpExchange) -> None:
-    """Where ECTicket lives is a setting, not an answer."""
+    """The address of ECTicket is a setting, not an answer."""
 
     async def redirect(visit: Visit) -> None:
         await visit.answer(status=307, headers={"Location": "/elsewhere"})
@@ -247,7 +247,7 @@ async def test_cookies_are_not_kept(server: RawServer, exchange: HttpExchange) -
 async def test_the_environments_proxies_are_not_used(
     server: RawServer, exchange: HttpExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a process inherits does not decide where money goes."""
+    """The environment does not decide where orders are sent."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     server.behave = _echo
@@ -272,7 +272,7 @@ async def test_a_cancelled_call_leaves_no_half_used_connection(server: RawServer
 async def test_a_call_cancelled_in_the_middle_of_its_answer_closes_its_connection(
     server: RawServer, exchange: HttpExchange
 ) -> None:
-    """Half an answer read is a connection nobody can use again."""
+    """A connection with a half-read answer cannot be reused."""
 
     async def half(visit: Visit) -> None:
         await visit.answer(b"x" * 1000, cut=500)
@@ -304,7 +304,7 @@ async def test_calls_cancelled_at_any_step_never_mix_up_answers(server: RawServe
 
 
 async def test_after_closing_nothing_is_sent(server: RawServer, exchange: HttpExchange) -> None:
-    """A closed transport says so; it does not open again by itself."""
+    """A closed transport raises; it does not open again by itself."""
     server.behave = _echo
     await _post(exchange)
     await exchange.close()
@@ -323,7 +323,7 @@ async def test_the_fast_engine_sends_nothing_after_closing(server: RawServer, tl
 
 @pytest.fixture
 async def tls_server(tmp_path: Path) -> AsyncIterator[tuple[RawServer, Path]]:
-    """A server with a certificate nobody knows, and the file that vouches for it."""
+    """A server with an untrusted certificate, and the CA file that makes it trusted."""
     cert_file, context = self_signed(tmp_path)
     async with RawServer(tls=context) as running:
         running.behave = _echo
@@ -333,7 +333,7 @@ async def tls_server(tmp_path: Path) -> AsyncIterator[tuple[RawServer, Path]]:
 async def test_a_certificate_without_a_trusted_issuer_gets_nothing(
     tls_server: tuple[RawServer, Path], transport: httpx.AsyncBaseTransport
 ) -> None:
-    """Certificates are verified: nothing is sent, and the setting that says whom to trust is named."""
+    """Certificates are verified: nothing is sent, and the message names the setting for the trusted CA."""
     server, _ = tls_server
 
     with pytest.raises(NotSent, match=r"certificate is not trusted \(self.signed certificate\).*provider\.ssl_ca_file"):
@@ -342,7 +342,7 @@ async def test_a_certificate_without_a_trusted_issuer_gets_nothing(
 
 
 async def test_a_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Path, kind: TransportKind) -> None:
-    """No other authority helps there, so none is asked for."""
+    """No other CA helps there, so the message names none."""
     cert_file, context = self_signed(tmp_path, "elsewhere.example")
     async with RawServer(tls=context) as running:
         transport = make_transport(kind, tls=tls_context(cert_file))
@@ -367,7 +367,7 @@ async def test_the_cause_of_a_failed_connection_is_reported(
 
 
 async def test_a_ca_file_vouches_for_a_server(tls_server: tuple[RawServer, Path], kind: TransportKind) -> None:
-    """With the CA at hand the same server is called, and a lost lease is as silent as without TLS."""
+    """With the CA file the same server is called, and with a lost lease nothing is written, as without TLS."""
     server, cert_file = tls_server
     transport = make_transport(kind, tls=tls_context(cert_file))
     exchange = _exchange(transport, server.url)
@@ -396,7 +396,7 @@ def test_a_transport_that_cannot_say_when_it_writes_is_rejected() -> None:
 
 
 class _Claiming(httpx.AsyncBaseTransport):
-    """Claims to call authorize_send, and does so as often as told."""
+    """Claims to call authorize_send, and calls it a given number of times."""
 
     calls_authorize_send = True
 
@@ -410,19 +410,19 @@ class _Claiming(httpx.AsyncBaseTransport):
 
 
 async def test_a_plugged_transport_may_call_authorize_send_itself() -> None:
-    """It says so by `calls_authorize_send`."""
+    """It declares this by `calls_authorize_send`."""
     assert (await _post(_exchange(_Claiming(1), "http://ecticket.example"))).body == b"fine"
 
 
 @pytest.mark.parametrize("times", [0, 2])
 async def test_a_transport_that_breaks_its_word_is_in_doubt(times: int) -> None:
-    """Never asked: nobody knows when it wrote. Asked twice: it wrote twice, or meant to."""
+    """Never called: the time of the write is unknown. Called twice: it wrote twice, or tried to."""
     with pytest.raises(InDoubt):
         await _post(_exchange(_Claiming(times), "http://ecticket.example"))
 
 
 async def test_a_connection_that_comes_too_late_is_not_written_to() -> None:
-    """Time is up, the caller is being told so, and just then the transport would write."""
+    """The time is up and the caller gives up, and just then the transport would write."""
 
     class Late(httpx.AsyncBaseTransport):
         calls_authorize_send = True
