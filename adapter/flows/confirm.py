@@ -1,4 +1,4 @@
-"""The confirm story: queries a submitted issuance until its tickets exist, its job failed, or a day has passed.
+"""The confirm flow: queries a submitted issuance until its tickets exist, its job failed, or a day has passed.
 
 Thousands wait at once, so a waiting one is as small as possible: memory holds what the query needs, and the record is
 read again when its result is published. `issuance.confirm` decides when to query, and what an answer means.
@@ -129,7 +129,7 @@ class ConfirmStage:
         )
         now, longest_wait = self._now(), timedelta(seconds=self._policy.longest_wait_seconds)
         claimed = confirmation.not_before
-        # Without a valid signature the result is still awaited, but no claim makes it wait.
+        # Without a valid signature the result is still queried, but the claimed time does not delay that.
         signed = trust is Trust.VALID
         not_before = due_within(claimed, record, now, longest_wait) if signed else min(claimed, now)
         due = resume_query_at(not_before, now, self._policy, jitter=self._jitter())
@@ -152,19 +152,19 @@ class ConfirmStage:
             step = self._park_number_of_other_order(confirmation, other)
         return self._outcome(context.record, confirmation, awaited, step)
 
-    def hand_off(self, record: Record, pending: PendingQuery, _grant: RecordContext) -> Outcome:
+    def hand_off(self, record: Record, pending: PendingQuery, _context: RecordContext) -> Outcome:
         """Write the awaited issuance again, at the topic's end, with its progress and the time of its next query.
 
-        Many are handed off at once: if all were due at once, ECTicket would get all their queries in a moment. One that
-        is overdue waits for one more interval: its merchant's queries have no room, and a record that came back at once
-        would be written again without a pause.
+        Many are handed off together: if all were due at once, ECTicket would get all their queries in a moment. One
+        that is overdue waits for one more interval: its merchant's bulkhead is full, and a record that came back at
+        once would be written again and again without a pause.
         """
         confirmation, now = read_confirmation(record.value), self._now()
         due = pending.due if pending.due > now else now + timedelta(seconds=self._policy.query_interval_seconds)
         later = confirmation.updated(queries=pending.awaited.queries, delayed=confirmation.delayed, not_before=due)
         return Outcome(records=(self._rewritten(record, later),))
 
-    def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
+    def on_error(self, record: Record, error: Exception, _context: RecordContext) -> Outcome:
         """Park a record that is no confirmation or that raised an error; at worst with its coordinates only."""
         if is_rejected_again(error):
             return park_by_coordinates(record, error, "confirm", self._topics, self._now(), self._signer)

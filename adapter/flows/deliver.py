@@ -115,7 +115,7 @@ class DeliverStage:
         attempt = await self._timed(self._sink.deliver(event))
         return self._failed(context.record, event, retry_state, attempt) if attempt.failed else Outcome()
 
-    def hand_off(self, record: Record, retry_state: RetryState, _grant: RecordContext) -> Outcome:
+    def hand_off(self, record: Record, retry_state: RetryState, _context: RecordContext) -> Outcome:
         """Give the event up early, because commit metadata cannot name so many open ones. The dead letter keeps it."""
         so_far = (
             f"was tried (attempt {retry_state.attempts}) and {retry_state.reason}"
@@ -125,7 +125,7 @@ class DeliverStage:
         reason = f"{so_far}; too many other events wait for the sink to let it wait on"
         return self._given_up(record, retry_state, reason)
 
-    def on_error(self, record: Record, error: Exception, _grant: RecordContext) -> Outcome:
+    def on_error(self, record: Record, error: Exception, _context: RecordContext) -> Outcome:
         """Park an event that could not be read or that raised an error; at worst with its coordinates only."""
         try:
             if not is_rejected_again(error):

@@ -1,7 +1,8 @@
-"""From the end of a sitting to what is published: events, confirmations, one deferred record, one dead letter.
+"""From the end of a run to what is published: events, confirmations, one deferred record, one dead letter.
 
-Everything an order record yields goes into one outcome, and so into one transaction with its offset: an order with one
-part submitted, one refused and one in doubt is two kinds of records here, and neither can be told without the other.
+Everything that an order record yields goes into one outcome, and so into one transaction with its offset. For example,
+an order with a submitted part and one in doubt yields an event, a confirmation and a deferred record, and none of them
+is published without the others.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from adapter.stream.records import ProducerRecord, Record, encode_headers
 from adapter.stream.stage import Outcome
 
 _REASON_MAX = 100
-"""Characters of an Ignore's reason that are logged; a longer one is counted as "other"."""
+"""How many characters of an Ignore's reason are logged; a longer reason is counted as "other"."""
 _REASONS_COUNTED = 50
-"""Reasons of Ignore that are counted by name."""
+"""How many different reasons of Ignore are counted by name."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -64,7 +65,7 @@ class OrderResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRun:
-    """An order record that was worked on: the record, its order, and how many parts had their events before."""
+    """An order record that was processed: the record, its order, and how many parts were published before."""
 
     record: Record
     history: RecordHistory
@@ -97,7 +98,7 @@ class OrderOutcomes:
         self._ignore_reasons: set[str] = set()
 
     def completed(self, run: OrderRun, result: RunResult) -> OrderResult:
-        """The outcome of a run that brought each part a result."""
+        """The outcome of a run after which each part has a result."""
         records = [
             *self._finished(run, result),
             *self._deferred(run, result),
@@ -168,7 +169,7 @@ class OrderOutcomes:
         order_ref: OrderRef | None,
         parts_done: int = 0,
     ) -> OrderResult:
-        """The outcome of a record that a person must look at; `order_ref` is None where it could not be read."""
+        """The outcome of a record that a person must look at; `order_ref` is None if the order could not be read."""
         for_plugins = OrderOutcome(
             merchant_id=order_ref.merchant_id if order_ref else None,
             order_id=order_ref.order_id if order_ref else None,
@@ -183,9 +184,9 @@ class OrderOutcomes:
         )
 
     def handed_off(self, record: Record, history: RecordHistory) -> Outcome:
-        """The outcome of a record that is handed on untouched, with all that is known about it.
+        """The outcome of a record that is handed off unprocessed, with everything that is known about it.
 
-        A record whose time has not come stays due when it was.
+        A record that is not due yet keeps its due time.
         """
         self._observer.deferred("handed_off")
         self._observer.order_settled("deferred")
@@ -278,7 +279,7 @@ class OrderOutcomes:
         return self._signer.sign(producer_record, history.merchant_id)
 
     def _parked(self, run: OrderRun, result: RunResult) -> Iterator[ProducerRecord]:
-        """The parts that a person must look at, together in one dead letter; of several reasons the gravest."""
+        """The parts that a person must look at, together in one dead letter, for the most serious reason."""
         reason = _park_reason(result)
         if reason is None:
             return
@@ -331,7 +332,7 @@ class OrderOutcomes:
 
 
 def _parts_in(plan: bytes | None) -> str | None:
-    """Which parts a plan holds; of a plan that cannot be read, its digest."""
+    """Which parts a plan has, or the digest of a plan that cannot be read."""
     if plan is None:
         return None
     try:
@@ -341,7 +342,7 @@ def _parts_in(plan: bytes | None) -> str | None:
 
 
 def _outcome_label(part_result: PartResult) -> str:
-    """How a part ended, in the observer's words."""
+    """How a part ended, as a label for the observer."""
     match part_result.action:
         case Finish(result=Failed()):
             return "failed"
@@ -369,7 +370,7 @@ def _plan(run: OrderRun, result: RunResult, part_results: Sequence[PartResult]) 
 
 
 def _park_reason(result: RunResult) -> events.ParkReason | None:
-    """Why the parked parts are: of several reasons the gravest; None where no part is."""
+    """Why parts are parked: the most serious reason; None if no part is."""
     reasons = [part_result.action.reason for part_result in result.parts if isinstance(part_result.action, Park)]
     if ParkReason.UNRESOLVED in reasons:
         return "unresolved"

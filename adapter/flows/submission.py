@@ -1,6 +1,6 @@
-"""One run over the parts of an order: choose the next step, do it, record what result, until every part has a result.
+"""One run over the parts of an order: choose the next step, do it, record its result, until every part has a decision.
 
-`issuance` decides; this module does what it says and reports back what result. What `authorize_send` raises passes
+`issuance` decides; this module does what it says and reports the result to it. What `authorize_send` raises passes
 through, because the partition, and with it the order, may have another owner by then.
 """
 
@@ -58,7 +58,7 @@ PROBED_NUMBERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartResult:
-    """Where a part stands when its sitting is over, and the decision that ended it."""
+    """The state of a part at the end of a run, and the decision that ended it."""
 
     state: PartState
     action: Finish | Defer | Park
@@ -66,7 +66,7 @@ class PartResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """The result of a run: those of all parts, in their order; or why the whole order is skipped or invalid.
+    """The result of a run: the results of all parts, in order, or why the whole order is skipped or invalid.
 
     `skip` and `invalid` are only set when nothing of the order is at ECTicket.
     """
@@ -85,9 +85,9 @@ class SubmissionRun:
 
     `subject` names the order to the breaker. `candidates` are the numbers under which another mapping may have sent the
     order; they are queried before an `unverified` order counts as verified. Then skipping applies, and the `rules`.
-    `resumed`: the parts come from a plan of an earlier day, so each one is checked against the rules before it is sent.
-    `parts_done` parts of the order have had their events before. `numbers` says which order a number belongs to: what
-    another order has is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
+    `resumed`: the parts come from an earlier run's plan, so each one is checked against the rules before it is sent.
+    `parts_done` parts of the order were published before. `numbers` says which order a number belongs to: a number of
+    another order is neither sent nor published as this order's. `on_difference` is called when Issue was accepted
     with other tickets than were requested.
     """
 
@@ -111,7 +111,7 @@ class SubmissionRun:
         numbers: OrderNumbers | None = None,
         on_difference: OnDifference | None = None,
     ) -> None:
-        self._unproven = unverified
+        self._unverified = unverified
         self._lacks_known_number = False
         self._rules = rules
         self._resumed = resumed
@@ -140,30 +140,30 @@ class SubmissionRun:
         Raises LeaseLost: nothing was written, and the record stays open for the owner of the partition.
         """
         while (step := self._next_step()) is not None:
-            if not (isinstance(step.action, Send) and self._unproven is not None):
+            if not (isinstance(step.action, Send) and self._unverified is not None):
                 await self._perform(step)
             elif not self._previous_mappings.all_unknown:
                 await self._query_candidates(step.index)
-            elif (result := self._apply_deferred_checks(self._unproven)) is not None:
+            elif (result := self._apply_deferred_checks(self._unverified)) is not None:
                 return result
         parts = tuple(
             PartResult(state=state, action=self._final_action(index, state)) for index, state in enumerate(self._states)
         )
-        return RunResult(parts=parts, unverified=self._unproven, lacks_known_number=self._lacks_known_number)
+        return RunResult(parts=parts, unverified=self._unverified, lacks_known_number=self._lacks_known_number)
 
     def _apply_deferred_checks(self, unverified: Unverified) -> RunResult | None:
         """Apply what had to wait until the order was verified: first skipping, then the field rules.
 
-        Where nothing of the order is at ECTicket, the result is that of the whole order. Else its open parts are
-        parked, and the run goes on.
+        If nothing of the order is at ECTicket, return the result of the whole order. Otherwise park its open parts, and
+        the run continues.
         """
-        self._unproven = None
+        self._unverified = None
         partly_done = self._parts_done > 0 or any(state.phase is Phase.SUBMITTED for state in self._states)
         if unverified.skip is not None:
             if not partly_done:
                 return RunResult(skip=Skip(unverified.skip, plugin=unverified.plugin))
             reason = unverified.skip
-            self._park_open(lambda state: _beside_a_known_part(state, _would_be_skipped(state, reason)))
+            self._park_open(lambda state: _park_beside_known_part(state, _skip_message(state, reason)))
             return None
         try:
             self._rules([state.part for state in self._open])
@@ -171,20 +171,20 @@ class SubmissionRun:
             if not partly_done:
                 return RunResult(invalid=error)
             broken_rules = str(error)
-            self._park_open(lambda state: _beside_a_known_part(state, broken_rules))
+            self._park_open(lambda state: _park_beside_known_part(state, broken_rules))
         return None
 
     @property
     def _open(self) -> tuple[PartState, ...]:
         """The parts without a result."""
-        return tuple(state for index, state in enumerate(self._states) if not self._left(index))
+        return tuple(state for index, state in enumerate(self._states) if not self._is_concluded(index))
 
     def _park_open(self, park: Callable[[PartState], Park]) -> None:
         for index, state in enumerate(self._states):
-            if not self._left(index):
-                self._leave(index, park(state))
+            if not self._is_concluded(index):
+                self._conclude(index, park(state))
 
-    def _left(self, index: int) -> bool:
+    def _is_concluded(self, index: int) -> bool:
         return index in self._final_actions or self._states[index].phase is Phase.SUBMITTED
 
     def _final_action(self, index: int, state: PartState) -> Finish | Defer | Park:
@@ -192,12 +192,12 @@ class SubmissionRun:
             return self._final_actions[index]
         action = decide(state, self._now(), self._policy)
         if not isinstance(action, Finish):
-            raise TypeError(f"a submitted part is finished, and not to {type(action).__name__}")
+            raise TypeError(f"a submitted part must be finished, but was decided as {type(action).__name__}")
         return action
 
     def _next_step(self) -> Step | None:
         self._observe_last_accepted()
-        return next_step(self._states, self._now(), self._policy, unverified=self._unproven)
+        return next_step(self._states, self._now(), self._policy, unverified=self._unverified)
 
     def _observe_last_accepted(self) -> None:
         """Report to parts in doubt when QueryIssueResult last knew a number of this merchant, which saves a probe."""
@@ -215,29 +215,29 @@ class SubmissionRun:
     async def _perform(self, step: Step) -> None:
         match step.action:
             case Finish() | Defer() | Park():
-                self._leave(step.index, step.action)
-            case Send() if (park := self._find_objection(step.index)) is not None:
-                self._leave(step.index, park)
+                self._conclude(step.index, step.action)
+            case Send() if (park := self._park_if_invalid(step.index)) is not None:
+                self._conclude(step.index, park)
             case Wait(until=until):
                 await self._sleep(max(0.0, (until - self._now()).total_seconds()))
             case Send() if (other := await self._numbers.other_sender(self._trade_no(step.index))) is not None:
-                self._leave(step.index, self._park_number_of_other_order(step.index, other))
+                self._conclude(step.index, self._park_number_of_other_order(step.index, other))
             case action:
                 result = await self._do(action, self._states[step.index])
                 other = (
                     await self._numbers.other_order(self._trade_no(step.index)) if isinstance(result, Known) else None
                 )
                 if other is not None:
-                    self._leave(step.index, self._park_number_of_other_order(step.index, other))
+                    self._conclude(step.index, self._park_number_of_other_order(step.index, other))
                     return
                 state = self._states[step.index] = observe(self._states[step.index], result, self._now())
                 self._note_known(state)
-                if self._unproven is None and issued_before(state):
-                    self._unproven = Unverified(issued_before=True)
+                if self._unverified is None and issued_before(state):
+                    self._unverified = Unverified(issued_before=True)
                     self._states = mark_possibly_sent(self._states, self._now())
 
-    def _find_objection(self, index: int) -> Park | None:
-        """Why a part of a resumed plan is not sent: it breaks a field rule, or a date has passed meanwhile."""
+    def _park_if_invalid(self, index: int) -> Park | None:
+        """Park a part of a resumed plan that breaks a field rule by now, for example because a date has passed."""
         if not self._resumed:
             return None
         part = self._states[index].part
@@ -249,17 +249,17 @@ class SubmissionRun:
         return None
 
     async def _query_candidates(self, index: int) -> None:
-        """Ask until other plans are settled, which parks the order where one is found, or the part has to wait."""
-        while (question := self._previous_mappings.next(self._now())) is not None:
-            if isinstance(question, Hold):
-                self._states[index] = replace(self._states[index], hold=question)
+        """Query candidate numbers until none is open or the part must wait; park the order if ECTicket has one."""
+        while (query := self._previous_mappings.next(self._now())) is not None:
+            if isinstance(query, Hold):
+                self._states[index] = replace(self._states[index], hold=query)
                 return
-            result = await self._query_candidate(question, self._states[index])
-            self._previous_mappings = self._previous_mappings.observe(question, result, self._now())
+            result = await self._query_candidate(query, self._states[index])
+            self._previous_mappings = self._previous_mappings.observe(query, result, self._now())
             if self._previous_mappings.is_failed_call(result):
                 self._states[index] = observe(self._states[index], result, self._now())
                 return
-            # Dozens of questions: where one in ten is lost, as many would end the sitting as end a part's own.
+            # There are dozens of queries; if one in ten fails, their failures together must not end the run.
             self._states[index] = replace(self._states[index], failed_calls=0)
             self._observe_last_accepted()
         if self._previous_mappings.found:
@@ -273,7 +273,7 @@ class SubmissionRun:
         message = other_order_message(self._trade_no(index), order_id=self._numbers.order_id, other=other)
         return Park(reason=ParkReason.UNRESOLVED, message=message)
 
-    def _leave(self, index: int, action: Finish | Defer | Park) -> None:
+    def _conclude(self, index: int, action: Finish | Defer | Park) -> None:
         state, number = self._states[index], self._trade_no(index)
         if isinstance(action, Finish):
             self._numbers.failed(number)
@@ -283,7 +283,7 @@ class SubmissionRun:
         self._final_actions[index] = action
 
     def _note_known(self, state: PartState) -> None:
-        """What Issue accepted should be known to queries; what a query knew is."""
+        """Note a number that exists: after an accepted Issue queries should know it, after a query they do."""
         if state.submission is None:
             return
         recovered = state.submission.recovered
@@ -301,10 +301,10 @@ class SubmissionRun:
                 return await self._control(state.part.trade_no.kind)
             case Probe():
                 return await self._probe(state)
-        raise TypeError(f"{type(action).__name__} is nothing that can be done")
+        raise TypeError(f"{type(action).__name__} is no call")
 
-    async def _query_candidate(self, question: CandidateQuery, state: PartState) -> QueryAnswer:
-        match question:
+    async def _query_candidate(self, query: CandidateQuery, state: PartState) -> QueryAnswer:
+        match query:
             case QueryCandidate(trade_no=trade_no):
                 return await self._query(trade_no)
             case QueryCandidateControl(kind=kind):
@@ -368,8 +368,8 @@ class SubmissionRun:
         return ProbeAnswered(ok=False)
 
 
-def _beside_a_known_part(state: PartState, why_not: str) -> Park:
-    """The order is partly issued, so it is not "skipped" or "invalid, with nothing sent": a person decides."""
+def _park_beside_known_part(state: PartState, why_not: str) -> Park:
+    """Park an unsent part of a partly issued order: it is neither "skipped" nor "invalid", so a person decides."""
     number = number_name(state.part.trade_no)
     return Park(
         reason=ParkReason.UNRESOLVED,
@@ -377,7 +377,7 @@ def _beside_a_known_part(state: PartState, why_not: str) -> Park:
     )
 
 
-def _would_be_skipped(state: PartState, reason: str) -> str:
+def _skip_message(state: PartState, reason: str) -> str:
     return (
         f"a plugin would skip the order by now ({reason}). If that is right, close this part "
         f"(`ecticket-adapter resolve {state.part.trade_no.value} --as failed --why ...`)."

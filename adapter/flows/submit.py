@@ -1,13 +1,14 @@
-"""The submit story: a paid order becomes Issue calls, and each ends as submitted, failed, deferred or parked.
+"""The submit flow: a paid order becomes Issue calls, and each ends as submitted, failed, deferred or parked.
 
-    prepare   read the record; its lane is its order
-    handle    plan it, or take up the plan it carries; work on each part; tell what came of all of them in one outcome
-    carry     hand an order on that has waited too long for its turn
+    prepare    read the record; its lane is its order
+    handle     plan the order, or resume the plan in its record; run its parts; return one outcome for all of them
+    hand_off   pass on an order that has waited too long, as a new record
 
-Two ways lead into `handle`. An order that certainly was never sent is accepted, mapped, checked and then sent. An order
-that may have been sent before (its partition was taken over, or its record says so) is *unproven*: it is mapped only to
-learn its numbers, each number is asked about first, and nothing is sent, skipped or refused before it is known that
-nothing had been: under today's mapping nor, where it has changed, under another one (contract, section 4).
+`handle` knows two cases. An order that was certainly never sent is accepted, mapped, checked and then sent. An order
+that may have been sent before (its partition was taken over, or its record says so) is *unverified*: it is mapped only
+to learn its numbers, and each number is queried first. Nothing is sent, skipped or rejected before it is proven that
+nothing was sent: neither under today's mapping nor, if the mapping has changed, under another one (contract, section
+4).
 """
 
 from __future__ import annotations
@@ -56,17 +57,17 @@ from adapter.stream.records import Record
 from adapter.stream.stage import Outcome, PreparedRecord, RecordContext
 
 MAX_ORDER_BYTES = 512 * 1024
-"""What an order record may weigh: with its plan it must fit into the 2 MiB records of the deferred topic."""
+"""The largest value of an order record: with its plan it must fit into the 2 MiB records of the deferred topic."""
 
 WARN_EVERY_SECONDS = 600.0
-"""A merchant without a known number is logged at most so often."""
+"""How often a merchant without a known number is logged at most."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitTask:
-    """An order record, understood: a fresh order, or one that carries its plan."""
+    """A parsed order record: a new order, or one with its plan."""
 
     history: RecordHistory
     order_ref: OrderRef
@@ -84,7 +85,7 @@ class IgnoredRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _InitialState:
-    """The parts at the beginning of a sitting."""
+    """The parts at the beginning of a run."""
 
     states: tuple[PartState, ...]
     unverified: Unverified | None
@@ -159,7 +160,7 @@ class SubmitStage:
         if isinstance(task, IgnoredRecord):
             return PreparedRecord(lane=None, subject=task)
         if task.plan is not None:
-            self._remember_senders(task.plan)
+            self._note_possibly_sent_numbers(task.plan)
         lane = (task.order_ref.merchant_id, task.order_ref.order_id)
         return PreparedRecord(
             lane=lane,
@@ -209,17 +210,17 @@ class SubmitStage:
             return self._outcomes.skipped(run, result.skip)
         if result.invalid is not None:
             return self._found_invalid(task, context, result.invalid)
-        self._alarm(merchant, result)
+        self._report_problems(merchant, result)
         return self._outcomes.completed(run, result)
 
     def hand_off(self, record: Record, task: SubmitTask | IgnoredRecord, context: RecordContext) -> Outcome:
-        """Hand the order on with all that is known of it."""
+        """Pass the order on as a new record, with everything that is known about it."""
         if isinstance(task, IgnoredRecord):
             return self._ignored(task, context)
         return self._outcomes.handed_off(record, task.history.all_possibly_sent(context.possibly_sent_since))
 
     def on_error(self, record: Record, error: Exception, context: RecordContext) -> Outcome:
-        """Put a record that could not be read, or broke the adapter, on the dead letters; at worst its coordinates."""
+        """Park a record that could not be read or that raised an error; at worst with its coordinates only."""
         order_ref = self._failed_orders.pop(_coordinates(record), None)
         if is_rejected_again(error):
             return park_by_coordinates(record, error, "submit", self._topics, self._now(), self._signer)
@@ -245,12 +246,12 @@ class SubmitStage:
         return result.outcome
 
     def _readable_history(self, record: Record) -> RecordHistory:
-        """What the record's headers are believed, without those that cannot be read."""
+        """The trusted history from the record's headers, without those that cannot be read."""
         verified, now = self._signer.verify(record), self._now()
         return verified_history(record, verified, now, longest_wait=self._longest_wait, leniently=True)[0]
 
     def _resumed_task(self, history: RecordHistory, header: bytes) -> SubmitTask:
-        """The order as its plan says, with the notification URLs of this process's settings."""
+        """The order from its plan, with the notification URLs of this process's settings."""
         plan = decode_plan(header)
         if shown_id(plan.merchant_id) != history.merchant_id:
             raise Unreadable(
@@ -264,15 +265,15 @@ class SubmitStage:
         return SubmitTask(history=history, order_ref=order_ref_of(plan), order=None, plan=plan)
 
     def _ignored(self, ignored: IgnoredRecord, context: RecordContext) -> Outcome:
-        """Settle the record without an event, unless another mapping could have sent it as an order before.
+        """Settle the record without an event, unless another mapping may have sent it as an order before.
 
         `parse_order` is a pure function: under the same fingerprint it ignored this record before, too.
         """
         history = ignored.history.before_sending()
         possibly_sent_at = latest(history.possibly_sent_at, context.possibly_sent_since)
-        # A plan without a valid signature is not followed, but it says that the record was taken for an order.
-        had_a_plan = any(name == PLAN for name, _ in context.record.headers)
-        if had_a_plan or (possibly_sent_at is not None and _may_be_remapped(history, context)):
+        # A plan without a valid signature is not used, but it shows that the record was once an order.
+        had_plan = any(name == PLAN for name, _ in context.record.headers)
+        if had_plan or (possibly_sent_at is not None and _may_be_remapped(history, context)):
             cause = dead_letter_causes.ignored_too_late(ignored.ignore)
             possibly_sent = history.all_possibly_sent(context.possibly_sent_since)
             result = self._outcomes.parked(context.record, cause, possibly_sent, order_ref=None)
@@ -281,8 +282,8 @@ class SubmitStage:
         self._hook_runner.settled(result.for_plugins)
         return result.outcome
 
-    def _remember_senders(self, plan: DeferredPlan) -> None:
-        """While the order waits, no other order may send a number that it may have sent, or take it for its own."""
+    def _note_possibly_sent_numbers(self, plan: DeferredPlan) -> None:
+        """Note the numbers that this order may have sent: while it waits, no other order may send or claim them."""
         for deferred in plan.parts:
             if deferred.history.possibly_sent_since is not None or deferred.history.refusal is not None:
                 self._number_history.owners.may_have_sent(plan.merchant_id, deferred.part.trade_no.value, plan.order_id)
@@ -294,7 +295,7 @@ class SubmitStage:
                 f"Send the order without what the adapter does not need."
             )
         if record.value is None and any(name == VALUE_OMITTED for name, _ in record.headers):
-            # A plugin would take it for a tombstone and ignore it, and an order would be lost.
+            # A plugin would ignore it as a tombstone, and an order would be lost.
             raise Unreadable(
                 "The record is a dead letter that was too large to keep its value, and was copied here without it. "
                 "Replay the dead letter (`ecticket-adapter dead-letters replay`), which reads the order record again."
@@ -332,7 +333,7 @@ class SubmitStage:
             rules=self._check,
             known=self._number_history.known,
             numbers=self._number_history.of_order(task.order_ref.merchant_id, task.order_ref.order_id),
-            on_difference=partial(self._alarm_of_difference, task.order_ref),
+            on_difference=partial(self._report_difference, task.order_ref),
             now=self._now,
             sleep=self._sleep,
             resumed=task.plan is not None,
@@ -360,12 +361,14 @@ class SubmitStage:
             raise UnknownMerchant(
                 f"{named}; known are {', '.join(self._merchants.ids) or 'none'}. "
                 f"Configure its keys (ECTICKET_MERCHANTS), then replay the order "
-                f"(`ecticket-adapter dead-letters replay --reason unknown-merchant`), or have the shop send it anew."
+                f"(`ecticket-adapter dead-letters replay --reason unknown-merchant`), or have the shop send it again."
             )
         return merchant
 
     async def _initial_state(self, task: SubmitTask, context: RecordContext) -> _InitialState | Skip:
-        """The parts to work on: carried, made anew for a fresh order, or made again to learn an old order's numbers."""
+        """The parts of the run: from the record's plan, newly planned, or replanned to learn the numbers of an order
+        that may have been sent.
+        """
         first_seen, sent_at = task.history.first_seen, task.history.possibly_sent_at
         if task.plan is not None:
             states = resume(
@@ -397,15 +400,15 @@ class SubmitStage:
     async def _replan(
         self, order: Order, first_seen: datetime, since: datetime, *, mapping_changed: bool, plan_lost: bool
     ) -> _InitialState | Skip:
-        """The parts of an order that may have been sent, to ask about their numbers; skipping and rules apply later."""
+        """The parts of an order that may have been sent, to query their numbers; skipping and rules apply later."""
         skip = await self._hook_runner.accept(order)
         try:
             parts = await self._hook_runner.parts(order, self._plan)
         except OrderError as error:
             if skip is None or mapping_changed or isinstance(error, HookFailed):
                 raise
-            # Under the same mapping it had no numbers then either, so there is nothing to ask about. Shops whose topic
-            # holds more than tickets skip what no mapping knows.
+            # Under the same mapping it had no numbers then either, so there is nothing to query. A shop whose topic has
+            # other products too skips what cannot be mapped.
             return skip
         states = tuple(initial_state(part, first_seen_at=first_seen, possibly_sent_since=since) for part in parts)
         unverified = Unverified(
@@ -429,25 +432,25 @@ class SubmitStage:
         )
 
     def _found_invalid(self, task: SubmitTask, context: RecordContext, error: InvalidOrder) -> OrderResult:
-        """Park an order that is proven to be nowhere at ECTicket: it is free to be mapped anew when it is replayed."""
+        """Park an order of which ECTicket provably has nothing, so a replay may map it again."""
         cause = dead_letter_causes.from_order_error(error, "map")
         return self._outcomes.parked(context.record, cause, task.history.never_sent(), order_ref=task.order_ref)
 
-    def _alarm_of_difference(
+    def _report_difference(
         self, order_ref: OrderRef, trade_no: TradeNo, differences: Sequence[TicketDifference]
     ) -> None:
-        """ECTicket took in other tickets than were asked for: a person must look; the outcome stays."""
+        """Report that ECTicket accepted other tickets than requested: a person must look; the outcome stays."""
         self._observer.ticket_data_differs(order_ref.merchant_id)
         _log.error(
-            "Issue was accepted with other tickets than were asked for; look the number up at ECPay",
+            "Issue was accepted with other tickets than were requested; look the number up at ECPay",
             merchant_id=order_ref.merchant_id,
             order_id=order_ref.order_id,
             trade_no=trade_no.value,
-            differences=[f"{each.item}: asked for {each.requested}, issued {each.issued}" for each in differences],
+            differences=[f"{each.item}: requested {each.requested}, issued {each.issued}" for each in differences],
         )
 
     def _warn_of_no_known_number(self, merchant: Merchant) -> None:
-        """A doubt waits that no answer can settle. Count it, and log it once in a while."""
+        """Count and sometimes log that an order in doubt waits although no answer can end its doubt."""
         self._observer.no_known_number(merchant.merchant_id)
         if self._no_known_number_lines.passes(merchant.merchant_id) is not None:
             _log.warning(
@@ -456,10 +459,10 @@ class SubmitStage:
                 merchant_id=merchant.merchant_id,
             )
 
-    def _alarm(self, merchant: Merchant, result: RunResult) -> None:
+    def _report_problems(self, merchant: Merchant, result: RunResult) -> None:
         """Report what a person must look at.
 
-        At an ECTicket that knows every number nothing is ever "not known".
+        If ECTicket claims to know every number, no number is ever "not known".
         """
         if any(part_result.state.history.control_known for part_result in result.parts):
             self._observer.control_known(merchant.merchant_id)
@@ -475,16 +478,16 @@ def _coordinates(record: Record) -> tuple[str, int, int]:
 def _may_be_remapped(history: RecordHistory, context: RecordContext) -> bool:
     """Whether it may have been sent under another mapping than today's.
 
-    A header that says "possibly sent" without a plan does not say under which one: the same as another one.
+    A header that says "possibly sent" without a plan does not say under which one, so it counts as another one.
     """
     return context.fingerprint_changed or history.possibly_sent_at is not None
 
 
 def _tickets_may_exist(history: RecordHistory, context: RecordContext, error: OrderError) -> bool:
-    """Whether tickets may exist for an order whose numbers cannot be learned now, or not be asked about.
+    """Whether tickets may exist for an order whose numbers cannot be learned or queried now.
 
-    Under the same mapping it could not be sent before either; only a hook that failed says nothing about then, nor do
-    the merchants that are configured now.
+    Under the same mapping it could not have been sent before either, with two exceptions: a hook that fails now may
+    have worked then, and a merchant that is not configured now may have been configured then.
     """
     if latest(history.possibly_sent_at, context.possibly_sent_since) is None:
         return False

@@ -918,7 +918,7 @@ async def test_other_tickets_than_asked_for_raise_an_alarm_and_change_no_outcome
     assert harness.observer.of("ticket_data_differs") == [(MERCHANT,)]
     (alarm,) = [line for line in logs if line["log_level"] == "error"]
     assert (alarm["trade_no"], alarm["order_id"]) == (derived(), "A-1")
-    assert alarm["differences"] == ["VQT04959: asked for 2, issued 1"]
+    assert alarm["differences"] == ["VQT04959: requested 2, issued 1"]
 
 
 async def test_no_ticket_data_raises_no_alarm(harness: Harness) -> None:

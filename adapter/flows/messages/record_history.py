@@ -55,14 +55,14 @@ class RecordHistory:
     replays: int = 0
     possibly_sent_at: datetime | None = None
     only_by_replay: bool = False
-    """It counts as possibly sent for no other reason than that it was replayed."""
+    """It counts as possibly sent only because it was replayed."""
     parts_done: int = 0
-    """How many of the order's parts have events of their own. A reader that may not honour the plan still learns from
-    it that a part of this order was sent."""
+    """How many of the order's parts were published. Even without the plan it shows that a part of this order was sent.
+    """
     not_before: datetime | None = None
     plan: bytes | None = None
     plan_lost: bool = False
-    """See `lost_plan`: whatever becomes of this record, its order is queried and never sent."""
+    """See `lost_plan`: the order of this record is queried, but never sent."""
     order_id: str | None = None
     merchant_id: str | None = None
     dead_letter: Origin | None = None
@@ -81,7 +81,7 @@ class RecordHistory:
         )
 
     def all_possibly_sent(self, at: datetime | None) -> RecordHistory:
-        """The history with the fact that *every* part may have been sent at `at`, whatever its plan says of each.
+        """The history with the fact that *every* part may have been sent at `at`, whatever its plan says about each.
 
         The reader recognises it by a moment later than any in the plan (`plan_codec.resume`). A clock that is behind
         the one that wrote the plan must not hide it.
@@ -102,7 +102,7 @@ class RecordHistory:
         return replace(self, merchant_id=shown_id(merchant_id) or self.merchant_id, order_id=shown_id(order_id))
 
     def replayed(self, now: datetime) -> RecordHistory:
-        """The history that begins with a replay: all clocks are reset, and what may have been sent is kept."""
+        """The history that begins with a replay: waits and attempts start again, what may have been sent is kept."""
         return replace(self, first_seen=now, attempts=0, replays=self.replays + 1, not_before=None)
 
 
@@ -154,7 +154,7 @@ def _without_plan(record: Record, verified: Verified, now: datetime) -> RecordHi
 
 
 def lost_plan(record: Record, verified: Verified) -> bool:
-    """Whether an unknown key signed that parts have events, or that a number was reissued.
+    """Whether an unknown key signed that parts were published, or that a number was reissued.
 
     If the order were mapped again, it would get its first numbers again. A part published as failed would be issued,
     and a reissued part would be issued a second time.
