@@ -14,8 +14,8 @@ The rules in short:
 * It is sent again only when the waiting time since the last Issue that may have been sent is over and the evidence is
   complete (`evidence`).
 * A refused part is never sent again, and it is failed only on the same evidence.
-* Anything less is doubt, and doubt waits: here for moments, on the deferred topic for longer, and at last on the dead
-  letters, as unresolved.
+* Anything less is doubt, and a part in doubt waits: in place for seconds, on the deferred topic for longer, and finally
+  on the dead letters, as unresolved.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class QueryFirst(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitPolicy:
-    """The settings `submit.*` that deciding needs."""
+    """The settings `submit.*` that `decide` needs."""
 
     reissue_after_seconds: float = 600.0
     """The waiting time of a part that may have been sent."""
@@ -154,7 +154,7 @@ def decide(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
     hold = state.hold
     if hold is not None and (hold.until is None or hold.until > now):
         return _on_hold(state, hold, now, policy)
-    return _first(state, policy) if state.phase is Phase.PLANNED else _look_up(state, now, policy)
+    return _decide_unsent(state, policy) if state.phase is Phase.PLANNED else _decide_possibly_known(state, now, policy)
 
 
 def deferred_until(deferrals: Iterable[Defer], now: datetime, defer_seconds: float) -> datetime:
@@ -198,14 +198,14 @@ def conclude(state: PartState, action: Finish | Defer | Park) -> PartState:
     return state
 
 
-def _first(state: PartState, policy: SubmitPolicy) -> Action:
+def _decide_unsent(state: PartState, policy: SubmitPolicy) -> Action:
     """Decide about a part that was certainly never sent."""
     if policy.query_first is QueryFirst.ALWAYS and state.evidence.first is None:
         return Query()
     return Send()
 
 
-def _look_up(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
+def _decide_possibly_known(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
     """Decide about a part that ECTicket may know: possibly sent, or refused."""
     if state.evidence.first is None:
         return Query()
@@ -256,7 +256,7 @@ def _on_hold(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) 
 
 
 def _postpone(state: PartState, hold: Hold, now: datetime, policy: SubmitPolicy) -> Action:
-    """Wait here for moments, defer for longer, and park once the order is too old."""
+    """Wait in place for seconds, defer for longer, and park once the order is too old."""
     wait_in_place = timedelta(seconds=policy.wait_in_place_seconds)
     if hold.until is not None and hold.until - now <= wait_in_place and state.failed_calls <= FAILED_CALLS_IN_PLACE:
         return Wait(until=hold.until, reason=hold.reason)
@@ -276,15 +276,15 @@ def observe(state: PartState, result: CallResult, now: datetime) -> PartState:
             return replace(state, evidence=state.evidence.with_accepted(result.at))
         case BreakerIsOpen():
             return _after_failed_call(
-                _still(state, OPEN), Hold(until=result.retry_at, reason=WaitReason.BREAKER_OPEN, counted=False)
+                _require_phase(state, OPEN), Hold(until=result.retry_at, reason=WaitReason.BREAKER_OPEN, counted=False)
             )
         case Known() | NotFound() | ControlAnswered() | ProbeAnswered() | QueryUnanswered():
-            return _after_query(_still(state, OPEN), result, now)
+            return _after_query(_require_phase(state, OPEN), result, now)
         case _:
-            return _after_issue(_still(state, MAY_BE_SENT), result, now)
+            return _after_issue(_require_phase(state, MAY_BE_SENT), result, now)
 
 
-def _still(state: PartState, phases: AbstractSet[Phase]) -> PartState:
+def _require_phase(state: PartState, phases: AbstractSet[Phase]) -> PartState:
     if state.phase not in phases:
         raise IllegalTransition(
             f"A result came for a part that is {state.phase}; only {sorted(phases)} can have this one."

@@ -201,10 +201,10 @@ def _withheld(
 
 
 def _kept(step: Step, state: PartState, policy: SubmitPolicy) -> Step:
-    """Keep a part sendable that was verified in this run, though its minute passed while the others were queried.
+    """Let a part be sent that was verified in this run, even if its evidence expired while others were queried.
 
-    Twenty parts cannot all be queried within one minute if an answer takes seconds. Under the same plan that is not
-    needed: each part is queried again when it is sent, and none depends on the result of another.
+    Evidence is valid for a minute, in which twenty parts cannot all be queried if an answer takes seconds. Under the
+    same plan that is not needed: each part is queried again when it is sent, and none depends on the result of another.
     """
     verified = isinstance(step.action, Query) and was_verified(state, policy)
     return Step(index=step.index, action=Send()) if verified else step

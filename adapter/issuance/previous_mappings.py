@@ -5,7 +5,7 @@ this proves nothing about the others. Example: of a plan of two parts only the s
 makes one part of the order; sending it would buy the tickets twice.
 
 A derived number depends on merchant, order id and part alone, so every number that any mapping could have used can be
-computed: 20 parts, each as MerchantTradeNo and as FreeTradeNo, and the number that the order brings, as either. Which
+computed: 20 parts, each as MerchantTradeNo and as FreeTradeNo, and the order's own `trade_no`, as either. Which
 of them are used depends on the mapping, on a plugin that parses, and on `submit.derive_trade_no`. All three are in the
 fingerprint, so a change of any of them is noticed.
 
@@ -14,14 +14,14 @@ fingerprint, so a change of any of them is noticed.
 When: today's parts are verified only after the waiting time, which is the same for all numbers of the order, because
 every process that could have sent it is fenced by then. So each query here comes after the last possible effect, and a
 number that is not known then stays unknown. Therefore today's parts come first (a known one ends the check without
-another query), and these answers may be older than theirs: before a part is sent, it is queried again if its own
-minute has passed.
+another query), and these answers may be older than theirs: before a part is sent, it is queried again if its evidence
+is older than a minute.
 
 What counts: each number has its own chain (`evidence`): two queries with RtnCode 1 from QueryIssueResult for a known
 number between them, and a control of the same kind with the same code, within a minute. One query each would halve the
-calls, but a maintenance at that time would pass for "not known", whatever is verified of today's parts before and
+calls, but a maintenance at that time would look like "not known", whatever is verified about today's parts before and
 after. Ten numbers at a time share a control and a liveness query, so that a minute is enough at a slow rate. If it was
-not enough, because calls wait behind those of hundreds of such orders, the batch is halved.
+not enough, because calls wait behind those of hundreds of such orders, the batch size is halved.
 
 The message names every number that is found. Anything short of proof is doubt: it holds the order back like an
 unanswered query about one of its parts, and a later run starts again. Does not check today's own parts (see `decide`)
@@ -109,7 +109,7 @@ def _possible(parts: Sequence[Part], merchant_id: str, order_id: str, prefix: st
 
 
 def _derived(merchant_id: str, order_id: str, prefix: str) -> dict[str, int]:
-    """Yield the derived numbers with their parts; none for an order id from which no number can be derived."""
+    """Return the derived numbers with their parts; none if no number can be derived from the order id."""
     try:
         return {derive_trade_no(merchant_id, order_id, part, prefix=prefix): part for part in range(1, MAX_CALLS + 1)}
     except InvalidOrder:
@@ -121,7 +121,7 @@ class PreviousMappingCheck:
     """The progress of the check."""
 
     numbers: tuple[CandidateNumber, ...]
-    """The numbers that are not settled yet."""
+    """The numbers about which nothing is proven yet."""
     found: tuple[CandidateNumber, ...] = ()
     """The numbers that ECTicket has."""
     queries_left: int
@@ -139,7 +139,7 @@ class PreviousMappingCheck:
         return not (self.numbers or self.found)
 
     def next(self, now: datetime) -> CandidateQuery | Hold | None:
-        """Return the next query; a Hold if more queries are of no use in this run, None when all is settled."""
+        """Return the next query; a Hold if more queries are of no use in this run, None when no number is open."""
         if self.found:
             unqueried = (number for number in self.numbers if number.evidence.first is None)
             return next((QueryCandidate(trade_no=number.trade_no) for number in unqueried), None)
@@ -148,8 +148,8 @@ class PreviousMappingCheck:
         if self.queries_left <= 0:
             return Hold(until=None, reason=WaitReason.ASKED_ENOUGH)
         kind = self.numbers[0].trade_no.kind
-        batch_size = [number for number in self.numbers if number.trade_no.kind is kind][: self.batch_size]
-        return min((_step(number, now) for number in batch_size), key=lambda step: step[0])[1]
+        batch = [number for number in self.numbers if number.trade_no.kind is kind][: self.batch_size]
+        return min((_step(number, now) for number in batch), key=lambda step: step[0])[1]
 
     def observe(self, query: CandidateQuery | None, result: QueryAnswer | LastAccepted, now: datetime) -> Self:
         """Return the check after an answer to `query`, or after a fact that no query asked for."""
@@ -161,17 +161,17 @@ class PreviousMappingCheck:
                 answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
                 learned = tuple(_with_answer(number, query.trade_no, answer) for number in self.numbers)
                 # If a batch does not fit into a minute, a smaller one may; otherwise the queries would never end.
-                missed = any(map(_query_was_lost, self.numbers, learned))
+                missed = any(map(_query_was_too_early, self.numbers, learned))
                 return replace(
                     self,
-                    numbers=_unsettled(learned, now),
+                    numbers=_without_proof(learned, now),
                     queries_left=self.queries_left - 1,
                     batch_size=max(1, self.batch_size // 2) if missed else self.batch_size,
                 )
             case QueryCandidateControl(), ControlAnswered():
                 answer = NegativeAnswer(queried_at=result.queried_at, answered_at=now, code=result.code)
                 numbers = (_with_control(number, query.kind, answer) for number in self.numbers)
-                return replace(self, numbers=_unsettled(numbers, now))
+                return replace(self, numbers=_without_proof(numbers, now))
             case Probe(), ProbeAnswered(ok=True):
                 return replace(self, numbers=tuple(_with_accepted(number, now) for number in self.numbers))
             case _, LastAccepted():
@@ -219,8 +219,8 @@ def _with_answer(number: CandidateNumber, trade_no: TradeNo, answer: NegativeAns
     return replace(number, evidence=number.evidence.with_query(answer)) if number.trade_no == trade_no else number
 
 
-def _query_was_lost(before: CandidateNumber, after: CandidateNumber) -> bool:
-    """Whether an earlier query was lost, because this one came too late to follow it."""
+def _query_was_too_early(before: CandidateNumber, after: CandidateNumber) -> bool:
+    """Whether an earlier query no longer counts, because this one came too late after it."""
     return before is not after and before.evidence.first is not None and after.evidence.second is None
 
 
@@ -233,7 +233,7 @@ def _with_accepted(number: CandidateNumber, at: datetime) -> CandidateNumber:
     return replace(number, evidence=number.evidence.with_accepted(at))
 
 
-def _unsettled(numbers: Iterable[CandidateNumber], now: datetime) -> tuple[CandidateNumber, ...]:
+def _without_proof(numbers: Iterable[CandidateNumber], now: datetime) -> tuple[CandidateNumber, ...]:
     """Return the numbers that are not proven; proof stays valid, because no process can send them any more."""
     return tuple(
         number

@@ -124,17 +124,17 @@ def _no_lease() -> None:
 
 def _no_query() -> None:
     """What may have been sent is sent again after the waiting time, without a query."""
-    look_up = decide._look_up
+    decide_possibly_known = decide._decide_possibly_known
 
     def send(state: PartState, now: datetime, policy: SubmitPolicy) -> Action:
         if state.history.refusal is not None:
-            return look_up(state, now, policy)
+            return decide_possibly_known(state, now, policy)
         ready = decide.ready_at(state, policy)
         return (
             Send() if now >= ready else decide._postpone(state, Hold(until=ready, reason=WaitReason.DOUBT), now, policy)
         )
 
-    _replace(decide, "_look_up", by=send)
+    _replace(decide, "_decide_possibly_known", by=send)
 
 
 def _no_waiting() -> None:
