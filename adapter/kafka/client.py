@@ -4,8 +4,8 @@ It keeps the promises of `port.py`. The traps of this client:
 
 * aiokafka returns records before its listener has finished, logs and swallows the listener's exceptions, and does not
   call the listener in `stop()`. So the listener only notifies the engine, and raises nothing.
-* Its defaults are wrong for money: `acks=1`, auto-commit, `latest`, read uncommitted. `earliest` continues silently
-  after lost records, so the client resets nothing by itself: the take-over decides where reading starts.
+* Its defaults can lose or repeat records: `acks=1`, auto-commit, `latest`, read uncommitted. `earliest` continues
+  silently after lost records, so the client resets nothing by itself: the take-over decides where reading starts.
 * `getmany` without partitions means all of them. With some, it leaves the prefetched records of the others alone;
   pausing would discard them and fetch them again.
 * A failed batch shows only in the futures of `send`. Nearly everything is retried without end, so everything that must
@@ -81,7 +81,7 @@ _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 )
 _RETRY_SECONDS = 0.05
-_WAY_OFF = 2**31 - 1
+_NEVER_MS = 2**31 - 1
 
 
 class AioKafka:
@@ -131,7 +131,7 @@ class AioKafka:
             request_timeout_ms=rebalance_ms + session_ms,
             # Liveness comes from heartbeats. A stage at its concurrency limit may not poll for a long time, so
             # max.poll.interval is disabled.
-            max_poll_interval_ms=_WAY_OFF,
+            max_poll_interval_ms=_NEVER_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
 
@@ -184,12 +184,12 @@ class AioKafkaMember:
 
     @property
     def lease(self) -> HeartbeatLease:
-        """How certain this member's partitions are."""
+        """Whether this member certainly still owns its partitions."""
         return self._lease
 
     @property
     def cluster_id(self) -> str:
-        """The id that the cluster has."""
+        """The id of the cluster."""
         return self._cluster_id
 
     def join(

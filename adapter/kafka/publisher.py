@@ -58,7 +58,7 @@ class KafkaPublisher:
         self._broken = asyncio.Event()
         self._in_touch = False
         self._last_heartbeat: float | None = None
-        self._batch_bytes = self._its_batch_bytes = _BATCH_BYTES
+        self._batch_bytes = self._own_batch_bytes = _BATCH_BYTES
 
     @property
     def last_heartbeat(self) -> float:
@@ -73,7 +73,7 @@ class KafkaPublisher:
         return self._in_touch
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep a producer until `stop`; records in flight then get a moment to arrive."""
+        """Keep a producer until `stop`; records in flight then get a moment to be acknowledged."""
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -118,7 +118,7 @@ class KafkaPublisher:
         self._beat(in_touch=True)
         self._broken.clear()
         self._producer = producer
-        self._its_batch_bytes = batch_bytes
+        self._own_batch_bytes = batch_bytes
         self._producer_ready.set()
         breaking = asyncio.create_task(self._broken.wait())
         try:
@@ -156,7 +156,7 @@ class KafkaPublisher:
         """Publish once; False if the topic rejected a batch that the record may have shared, so that it goes alone
         next.
         """
-        batch_bytes = self._its_batch_bytes
+        batch_bytes = self._own_batch_bytes
         try:
             sent = await producer.send(
                 producer_record.topic, producer_record.value, producer_record.key, headers=list(producer_record.headers)
@@ -185,7 +185,7 @@ class KafkaPublisher:
         return True
 
     def _break(self, producer: AIOKafkaProducer, why: str) -> None:
-        """Let this producer be replaced: all its records in flight fail together, and it gets no more."""
+        """Have this producer replaced: all its records in flight fail together, and it gets no more."""
         if producer is self._producer:
             log.warning("publishing a record failed, replacing the producer: %s", why)
             self._discard_producer()

@@ -77,7 +77,7 @@ class AioKafkaTransactionalProducer:
         batch_bytes: BatchBytes | None = None,
     ) -> None:
         self._batch_bytes = batch_bytes or BatchBytes()
-        self._its_batches = self._batch_bytes.most
+        self._own_batch_bytes = self._batch_bytes.most
         self._producer = producer
         self._endings = endings
         self._transaction_timeout = transaction_timeout
@@ -93,11 +93,12 @@ class AioKafkaTransactionalProducer:
     async def publish(self, producer_records: Sequence[ProducerRecord], *, offset: int, metadata: str) -> None:
         """See `port.TransactionalProducer`. Raises RecordsTooLarge, KafkaClientError."""
         try:
-            # Long before that, the broker has ended the transaction by itself.
+            # Long before that, the broker aborts the transaction by itself.
             async with asyncio.timeout(2 * self._transaction_timeout):
                 await self._transact(producer_records, OffsetAndMetadata(offset, metadata))
         except (KafkaError, IllegalOperation, TimeoutError, AssertionError) as error:
-            # Fenced between two sends, aiokafka raises IllegalOperation, which is no KafkaError; it also uses asserts.
+            # If it was fenced between two sends, aiokafka raises IllegalOperation, which is no KafkaError. It also uses
+            # asserts.
             for *_, future in self._producer._txn_manager._pending_txn_offsets:
                 future.add_done_callback(retrieve_exception)
             raise KafkaClientError(f"the transaction failed: {error!r}") from error
@@ -114,14 +115,14 @@ class AioKafkaTransactionalProducer:
         too_large = {at for at, result in enumerate(results) if isinstance(result, TOO_LARGE)}
         if too_large:
             # aiokafka has counted the rejected batch and the broker has not: what follows would be out of sequence.
-            raise self._refused(producer_records, too_large)
+            raise self._rejection(producer_records, too_large)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         await self._producer.commit_transaction()
         self._open = False
 
-    def _refused(
+    def _rejection(
         self, producer_records: Sequence[ProducerRecord], refused: set[int]
     ) -> RecordsTooLarge | BatchTooLarge:
         """Decide which records are too large: topics reject whole batches, so only a record alone in its batch is known
@@ -131,15 +132,15 @@ class AioKafkaTransactionalProducer:
         alone = {
             at
             for at in refused
-            if self._its_batches == ALONE
-            or producer_records[at].size >= self._its_batches
+            if self._own_batch_bytes == ALONE
+            or producer_records[at].size >= self._own_batch_bytes
             or by_topic[producer_records[at].topic] == 1
         }
         if alone != refused:
-            self._batch_bytes.shrink(self._its_batches)
+            self._batch_bytes.shrink(self._own_batch_bytes)
         if alone:
             return RecordsTooLarge(alone)
-        return BatchTooLarge(f"a topic rejects batches of {self._its_batches} bytes; the next ones are smaller")
+        return BatchTooLarge(f"a topic rejects batches of {self._own_batch_bytes} bytes; the next ones are smaller")
 
     async def _send(self, producer_records: Sequence[ProducerRecord], commit: OffsetAndMetadata) -> list[object]:
         """Return the result of each record, and of the commit as the last; each may be an exception."""

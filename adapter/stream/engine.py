@@ -13,7 +13,7 @@ transaction with their outcome is committed. Every effect outside Kafka needs `a
 
 Release: refuse further sends, let running handlers end, commit, and commit the exact reservation, all within half of
 the rebalance time-out. After a failed transaction or a fence, the partition is dropped instead. It never just gets a
-new producer, because that would fence the present owner. It is taken over again only after the group has answered a
+new producer, because that would fence the current owner. It is taken over again only after the group has answered a
 request that was sent after the failure, which proves that the partition is ours.
 
 `revoked_work.py` keeps what is left in memory of released partitions. No fence reaches an HTTP request, so the next
@@ -136,7 +136,7 @@ class Engine(Generic[S]):
         self._last_heartbeat = time.monotonic()
         self._warned_at = float("-inf")
         self._gauges_at = float("-inf")
-        self._in_touch_at = self._belonged = time.monotonic()
+        self._in_touch_at = self._lease_held_at = time.monotonic()
         self._unreachable = False
         self._lag: Mapping[TopicPartition, int] = {}
         self._problem: str | None = None
@@ -231,7 +231,7 @@ class Engine(Generic[S]):
             return False
         if member is None:
             return False
-        if self._stage.starts_at_latest and not await self._at_end(member):
+        if self._stage.starts_at_latest and not await self._commit_latest(member):
             await member.leave()
             return False
         self._member = member
@@ -247,13 +247,11 @@ class Engine(Generic[S]):
             await self._leave_group(member)
         return True
 
-    async def _at_end(self, member: Member) -> bool:
+    async def _commit_latest(self, member: Member) -> bool:
         """Commit the latest offsets of a new group; False if that was not possible yet."""
-        begins = commit_latest_offsets(
-            member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint)
-        )
+        work = commit_latest_offsets(member, self._stage.topics, fingerprint=short_fingerprint(self._stage.fingerprint))
         try:
-            return await self._await_with_heartbeat(begins) is not None
+            return await self._await_with_heartbeat(work) is not None
         except (BrokerUnavailable, KafkaClientError) as error:
             self._warn_throttled(f"waiting for the broker: {error}")
             return False
@@ -474,10 +472,10 @@ class Engine(Generic[S]):
         if self._belongs():
             self._in_touch_again(now)
         elif self._member is None:
-            self._belonged = now
+            self._lease_held_at = now
         elif not self._member.lease.answered():
             self._warn_throttled("no broker answers; records wait, and nothing is sent until one answers")
-        elif now - self._belonged > self._kafka.rebalance_timeout:
+        elif now - self._lease_held_at > self._kafka.rebalance_timeout:
             self._warn_throttled("the group has been rebalancing for long; nothing is sent until it is stable")
 
     def _in_touch_again(self, now: float) -> None:
@@ -489,7 +487,7 @@ class Engine(Generic[S]):
             self._unreachable = False
             self._warned_at = float("-inf")
             log.info("%s: brokers are available again after %.0f s", self._stage.name, now - self._in_touch_at)
-        self._in_touch_at = self._belonged = now
+        self._in_touch_at = self._lease_held_at = now
 
     def _belongs(self) -> bool:
         return self._member is not None and self._member.lease.holds(self._member.lease.generation)

@@ -103,7 +103,7 @@ class PartitionManager(Generic[S]):
         Handlers of a partition that has another owner by now are not waited for.
         """
         self._bump_epoch()
-        # A group's first owner commits at once, so that its successor knows that nothing was lost. Let it do so.
+        # A group's first owner commits at once, so that the next owner knows that nothing was lost. Let it do so.
         begun = {self._take_overs[partition] for partition in self._begun if partition in self._take_overs}
         if begun:
             await asyncio.wait(begun, timeout=min(TAKE_OVER_SECONDS, commit_seconds))
@@ -156,7 +156,7 @@ class PartitionManager(Generic[S]):
         while True:
             try:
                 await asyncio.sleep(self._back_off(partition))
-                # Starting a producer fences the present owner, so the partition must be known to be ours: by the answer
+                # Starting a producer fences the current owner, so the partition must be known to be ours: by the answer
                 # to a request that was sent after the failure.
                 if proven_after is not None:
                     await member.lease.proven_after(proven_after)

@@ -5,8 +5,8 @@ Pure, so every decision of the engine about offsets is tested without Kafka, a c
 Theory of operation, for stages that send. A commit *reserves*: no record at or beyond `reserved_until` of the last
 commit may be sent, so the next owner knows that what lies beyond was never sent. Reservations are part of commits that
 happen anyway, far enough ahead that no record waits for them. The last commit of a clean release has the exact value
-instead: one past the highest offset whose send began, and everything that was possibly sent already at the take-over
-and is still open. The process itself knows more exactly: `own_sends`.
+instead: one past the highest offset whose send began, or that counted as possibly sent since the take-over and is still
+open. The process itself knows each of these records: `own_sends`.
 """
 
 from __future__ import annotations
@@ -196,10 +196,10 @@ class PartitionState:
         `final`: no record of this partition is sent any more, so the reservation shrinks to the exact value.
         `most_bytes`: only the oldest outcomes that publish no more than that, but at least one.
         """
-        lacking = self._ahead > 0 and self._requested_until > self._reserved_until and not final
+        lacks_reservation = self._ahead > 0 and self._requested_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
         trails = final and self.trails
-        if not (self._finished or lacking or shrinks or trails or self._commit_outdated):
+        if not (self._finished or lacks_reservation or shrinks or trails or self._commit_outdated):
             return None
         return self._commit(self._oldest(most_bytes), final=final)
 
@@ -216,7 +216,7 @@ class PartitionState:
         return chosen
 
     def bytes_of(self, batch: CommitBatch) -> int:
-        """How many bytes an unsettled commit publishes."""
+        """How many bytes a batch publishes that is not settled yet."""
         return sum(self._sizes[offset] for offset in batch.outcomes)
 
     def next_commit_that_fits(self, *, final: bool = False) -> CommitBatch | None:

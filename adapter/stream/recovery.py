@@ -13,7 +13,7 @@ can have sent anything in between**. The owner's name in the commit's metadata p
    commit after the reading, so none that had not committed before can ever send.
 3. So if the metadata still names this process, every other owner since its last commit has sent nothing and never will.
    This holds for an owner that is frozen and wakes up later. It needs no generation of the group and no epoch of the
-   producer: both can start again, when a group was empty or a transactional id has expired.
+   producer: both can start from zero again, when a group was empty or a transactional id has expired.
 4. What an owner *before* it may have sent counted as possibly sent when it took over from that owner, and stays so in
    `OwnSends`.
 
@@ -112,7 +112,7 @@ def recover(
     if isinstance(metadata, NoMetadata):
         return _without_metadata(commit, log, metadata.why)
     believed = _believed(
-        metadata, log, same_plan=metadata.fingerprint == fingerprint, same_owner=metadata.owner == owner
+        metadata, log, same_fingerprint=metadata.fingerprint == fingerprint, same_owner=metadata.owner == owner
     )
     if own is None or metadata.owner != owner or own.topic_id != log.topic_id:
         return believed
@@ -161,16 +161,18 @@ def _without_metadata(commit: Commit, log: OffsetRange, why: str) -> RecoveredSt
     )
 
 
-def _believed(metadata: CommitMetadata, log: OffsetRange, *, same_plan: bool, same_owner: bool) -> RecoveredState:
+def _believed(
+    metadata: CommitMetadata, log: OffsetRange, *, same_fingerprint: bool, same_owner: bool
+) -> RecoveredState:
     lost = _unsettled(metadata.committed, log.start, metadata.settled)
     return RecoveredState(
         offset=max(metadata.committed, log.start),
         settled=metadata.settled,
         possibly_sent_until=metadata.reserved_until,
-        other_fingerprint_until=metadata.other_fingerprint_until if same_plan else metadata.reserved_until,
+        other_fingerprint_until=metadata.other_fingerprint_until if same_fingerprint else metadata.reserved_until,
         # Nothing may be sent before a commit names the owner (see above) and the fingerprint. Otherwise the next owner
         # would believe that it was sent under the old fingerprint.
-        reserved_until=metadata.reserved_until if same_plan and same_owner else 0,
+        reserved_until=metadata.reserved_until if same_fingerprint and same_owner else 0,
         # A loss is reported once: a new commit hides it from the next owner.
         commit_outdated=lost > 0,
         lost_count=lost,

@@ -61,7 +61,7 @@ FAR_SECONDS = 120.0
 
 _CANCEL_SECONDS = 1.0
 
-_LONGEST_NAP_SECONDS = 1.0
+_LONGEST_ALARM_SECONDS = 1.0
 """The longest time between checks of the delay queue, so that a clock that is set forward is noticed."""
 
 
@@ -108,7 +108,8 @@ class RecordScheduler(Generic[S]):
     def admit(self, item: WorkItem[S], prepared: PreparedRecord[S]) -> None:
         """Admit a prepared record; calls come in the order of the offsets.
 
-        If its lane, bulkhead or time raises, the stage's `on_error` gives its outcome, and no other record is affected.
+        If a comparison of its lane, bulkhead or time raises, the stage's `on_error` gives its outcome, and no other
+        record is affected.
         """
         if self.finish_known(item):
             return
@@ -122,7 +123,7 @@ class RecordScheduler(Generic[S]):
         if follows_handed_off:
             self._mark_possibly_sent(item)
         if is_current and not item.awaits_predecessor:
-            self._go_on(item)
+            self._advance(item)
         else:
             item.step(WorkPhase.QUEUED)
 
@@ -154,7 +155,7 @@ class RecordScheduler(Generic[S]):
         if entered_its_lane:
             self._leave_lane(item)
 
-    def _go_on(self, item: WorkItem[S]) -> None:
+    def _advance(self, item: WorkItem[S]) -> None:
         """Move the current record of a lane as far as possible: to its delay, its reservation, or a handler."""
         if item.not_before is not None and item.not_before > self._now().timestamp():
             self._wait(item, item.not_before)
@@ -176,7 +177,7 @@ class RecordScheduler(Generic[S]):
         self._start_soon()
 
     def _leave_bulkhead(self, item: WorkItem[S]) -> None:
-        """Stop waiting for a due time or a slot; other records of the bulkhead may have room by that."""
+        """Stop waiting for a due time or a slot; then other records of the bulkhead may have room."""
         self._waiting.discard(item)
         self._bulkheads.leave(item.bulkhead, item)
         self._let_in(item.bulkhead)
@@ -185,12 +186,12 @@ class RecordScheduler(Generic[S]):
         while (item := self._bulkheads.let_in(bulkhead)) is not None:
             self._waiting.discard(item)
             item.not_before = None
-            self._go_on(item)
+            self._advance(item)
 
     def _leave_lane(self, item: WorkItem[S]) -> None:
         following = self._lanes.leave(item.lane, item)
         if following is not None and following.phase is WorkPhase.QUEUED and not following.awaits_predecessor:
-            self._go_on(following)
+            self._advance(following)
 
     # --- handling ----------------------------------------------------------------------------------------------------
 
@@ -273,8 +274,8 @@ class RecordScheduler(Generic[S]):
             log.warning("%s. A smaller outcome is published instead.", error)
             return
         frames = traceback.extract_tb(error.__traceback__)[-3:]
-        partitions = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
-        log.error("%s: %s raised %s in %s", item, where, type(error).__name__, partitions)
+        locations = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+        log.error("%s: %s raised %s in %s", item, where, type(error).__name__, locations)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -291,15 +292,15 @@ class RecordScheduler(Generic[S]):
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        nap = min(max(due - self._now().timestamp(), 0.0), _LONGEST_NAP_SECONDS)
+        delay = min(max(due - self._now().timestamp(), 0.0), _LONGEST_ALARM_SECONDS)
         self._alarm_at = due
-        self._alarm = asyncio.get_running_loop().call_later(nap, self._call_due)
+        self._alarm = asyncio.get_running_loop().call_later(delay, self._start_due)
 
-    def _call_due(self) -> None:
+    def _start_due(self) -> None:
         self._alarm = None
         for item in self._waiting.due(self._now().timestamp()):
             item.not_before = None
-            self._go_on(item)
+            self._advance(item)
         self._set_alarm()
 
     # --- partitions --------------------------------------------------------------------------------------------------
@@ -441,7 +442,7 @@ class RecordScheduler(Generic[S]):
             and not self.finish_known(successor)
             and self._lanes.is_current(successor.lane, successor)
         ):
-            self._go_on(successor)
+            self._advance(successor)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
