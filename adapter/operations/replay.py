@@ -1,11 +1,12 @@
-"""Decides what becomes of a dead letter that is replayed: a record, a delivery to a sink, or nothing, with the reason.
+"""Decides how a dead letter is replayed: as a record, as a delivery to a sink, or not at all, with the reason.
 
-Contract, sections 5 and 11. A replay resets the clocks, but a replayed order always counts as possibly sent, because a
-person may have issued it by hand. Orders go to the deferred topic, never to the shop's topic, which other consumers
-read. A confirmation goes back to the confirmations; its value says how far it came, so no event is published twice. An
-event for a sink is delivered to that sink only, because other consumers read every topic that a sink reads.
+Contract, sections 5 and 11. After a replay, waiting times and attempts start again, but an order always counts as
+possibly sent, because a person may have issued it by hand. Orders go to the deferred topic, never to the shop's topic,
+which other consumers read. A confirmation goes back to the confirmations; its value says what was already published, so
+no event is published twice. An event for a sink is delivered to that sink only, because other consumers read every
+topic that a sink reads.
 
-A plan that was certainly never used, and is itself the cause, is dropped, so that the order is mapped again.
+A plan that was certainly never used and that caused the dead letter is dropped, so that the order is mapped again.
 
 Records are signed. A dead letter without a valid signature is replayed without what only a signature proves: the order
 is mapped again, and its value is not read from the coordinates in the dead letter.
@@ -127,7 +128,7 @@ def replay(
     origin: Record | None = None,
     signer: RecordSigner | None = None,
 ) -> ReplayRecord | SinkDelivery | NotReplayed:
-    """Decide what becomes of a dead letter that is replayed `now`.
+    """Decide how a dead letter is replayed `now`.
 
     `origin` is the record it came from, if that was read because the dead letter does not hold its value
     (`needs_origin`). Without a `signer` nothing is verified or signed.
@@ -165,7 +166,7 @@ def replay(
 
 
 def needs_origin(dead_letter: Record, *, signer: RecordSigner | None = None) -> Origin | None:
-    """The record from which the value must be read; None if the dead letter holds it, or there never was one."""
+    """The record from which the value must be read; None if the dead letter has it, or if the record had none."""
     if not _is_without_value(dead_letter) or not _is_trusted(dead_letter, signer):
         return None
     try:
@@ -193,7 +194,7 @@ def _trusted_history(dead_letter: Record, now: datetime, signer: RecordSigner | 
 
 
 def header_text(record: Record, name: str) -> str | None:
-    """The last header of that name as text, None where there is none."""
+    """The last header of that name as text, or None."""
     found = [value or b"" for each, value in record.headers if each == name]
     return found[-1].decode("utf-8", "replace") if found else None
 
@@ -220,14 +221,14 @@ def _to_sink(dead_letter: Record, history: RecordHistory, origin: Record | None)
 
 
 def _possibly_sent(dead_letter: Record, history: RecordHistory, now: datetime) -> RecordHistory:
-    """Mark every part as possibly sent, at the latest now, and let the flow resume at once."""
-    certain = history.possibly_sent_at is None
-    if certain and header_text(dead_letter, "ecticket-reason") in MAPPED_AGAIN and _is_unused(history.plan):
+    """Count every part as possibly sent now, and make the order due at once."""
+    never_sent = history.possibly_sent_at is None
+    if never_sent and header_text(dead_letter, "ecticket-reason") in MAPPED_AGAIN and _is_unused(history.plan):
         history = replace(history, plan=None)
     return replace(
         history,
         possibly_sent_at=history.all_possibly_sent(now).possibly_sent_at,
-        only_by_replay=history.plan is None and (certain or history.only_by_replay),
+        only_by_replay=history.plan is None and (never_sent or history.only_by_replay),
         not_before=now,
     )
 

@@ -11,7 +11,7 @@ How a call is classified (contract, section 4), in this order:
     TransCode ≠ 1                            NotAccepted
     fields missing or of wrong types         InDoubt
     another number than ours echoed          InDoubt, whatever the RtnCode
-    RtnCode 1 and no number echoed           InDoubt: the pages promise it; without it, this may answer another call
+    RtnCode 1 and no number echoed           InDoubt: ECPay's pages promise it; without it, this may answer another call
     otherwise                                the reply; RtnCode ≠ 1 is an outcome and no error
 """
 
@@ -68,7 +68,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "ecticket-adapter",
 }
-_HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # on every page but OrderDetail's (fact sheet 1.6)
+_HEADERS_HTML = {"Accept": "text/html", **_HEADERS}  # for all calls but OrderDetail (docs/ecticket-protocol.md, 1.6)
 
 _OUTCOMES: tuple[tuple[type[CallError], CallOutcome], ...] = (
     (BreakerOpen, CallOutcome.BREAKER_OPEN),

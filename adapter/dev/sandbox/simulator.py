@@ -1,8 +1,8 @@
-"""The simulator: turns a request's bytes into the client's response, faults included.
+"""The simulator: turns the bytes of a request into the response to the client, faults included.
 
 Bytes and a time in, one `SimulatedResponse` out; `web` carries it out (waiting, sending, breaking the connection). Late
-effects wait in a heap and happen at the next call after their time. So there is no timer, and a moved clock moves them
-along.
+effects wait in a heap and happen at the next call after their time. So there is no timer, and if a test moves the clock
+forward, they are due as well.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ Answer: TypeAlias = Reply | Download | Closed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedResponse:
-    """The client's response, and its delay in seconds."""
+    """The response to the client, and its delay in seconds."""
 
     answer: Answer
     outcome: str
@@ -190,7 +190,7 @@ class Simulator:
         injected: InjectedFaults,
         now: datetime,
     ) -> SimulatedResponse:
-        """The effect and the answer without answer faults."""
+        """The effect of the call, and its answer before any fault of the answer."""
         if isinstance(received, InvalidEnvelope):
             reason = received.refusal.reason
             self.stats.refusals[reason] += 1
