@@ -11,8 +11,12 @@ from adapter.kafka.connection import KafkaConnection
 from benchmarks import bulkhead, callbacks, quick, sinks
 from benchmarks.ground import ground
 
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc"),
+]
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+
 async def test_a_quick_run_submits_each_order_once_and_its_results_agree(kafka: KafkaConnection) -> None:
     """Stub, orders, adapter, reader and result check work together."""
     async with ground(kafka.bootstrap_servers) as here:
@@ -23,7 +27,6 @@ async def test_a_quick_run_submits_each_order_once_and_its_results_agree(kafka: 
     assert all(aim.met for aim in report.aims)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConnection) -> None:
     """Sender, receiver and result check work together; the speed is not checked."""
     async with ground(kafka.bootstrap_servers) as here:
@@ -32,7 +35,6 @@ async def test_every_notification_is_answered_and_on_the_topic(kafka: KafkaConne
     assert [row[""] for row in report.rows] == ["as fast as answered", "at a pace"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnection) -> None:
     """Adapter, sandbox, receivers and result check work together; a sink that is down had failed deliveries."""
     async with ground(kafka.bootstrap_servers) as here:
@@ -46,7 +48,6 @@ async def test_every_order_is_issued_whatever_the_sink_does(kafka: KafkaConnecti
     assert failed["down: never answers"]  # a healthy one may be too slow on a busy machine, and is tried again
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 async def test_a_healthy_merchants_orders_are_submitted_beside_a_silent_one(kafka: KafkaConnection) -> None:
     """Stub, orders of two merchants, adapter and its variant fit together; how fast it was is no matter here."""
     async with ground(kafka.bootstrap_servers) as here:
