@@ -30,8 +30,8 @@ S = TypeVar("S")
 log = logging.getLogger(__name__)
 
 _FIRST_BACK_OFF_SECONDS = 0.2
-_MOST_BACK_OFF_SECONDS = 5.0
-_SURE_AFTER = 3  # attempts
+_MAX_BACK_OFF_SECONDS = 5.0
+_BELIEVED_AFTER_FAILURES = 3
 
 TAKE_OVER_SECONDS = 1.0
 """How long a take-over that has begun may still take when all partitions are released."""
@@ -181,7 +181,7 @@ class PartitionManager(Generic[S]):
             commit = await member.committed(partition)
             offset_range = await member.offset_range(partition)
             _require_lease(member, generation)
-            recovered = self._recover(member, partition, commit, offset_range, written_before=not producer.first)
+            recovered = self._recover(member, partition, commit, offset_range, had_producer=not producer.first)
             # No await from here to the seek, so that nothing is read in between.
             owned = self._open(member, partition, producer, recovered, offset_range.topic_id, generation, fenced_at)
             member.seek(partition, owned.state.next_offset)
@@ -203,19 +203,19 @@ class PartitionManager(Generic[S]):
         commit: Commit | None,
         offset_range: OffsetRange,
         *,
-        written_before: bool,
+        had_producer: bool,
     ) -> RecoveredState:
         recovered = recover(
             commit,
             offset_range,
             cluster_id=member.cluster_id,
             fingerprint=short_fingerprint(self._stage.fingerprint),
-            written_before=written_before,
+            had_producer=had_producer,
             owner=self._owner,
             own=self._own_sends.get(partition),
         )
-        if recovered.retry_read and self._failures[partition] < _SURE_AFTER:
-            # One wrong answer must not cause everything to be read again.
+        if recovered.retry_read and self._failures[partition] < _BELIEVED_AFTER_FAILURES:
+            # One wrong answer must not cause everything to be read again, so it is believed only after a few attempts.
             raise KafkaClientError(f"{recovered.warning}; reading it again to be sure")
         if recovered.warning:
             log.warning("%s: %s", partition, recovered.warning)
@@ -269,7 +269,7 @@ class PartitionManager(Generic[S]):
         )
 
     def _back_off(self, partition: TopicPartition) -> float:
-        return backoff_seconds(self._failures[partition], first=_FIRST_BACK_OFF_SECONDS, longest=_MOST_BACK_OFF_SECONDS)
+        return backoff_seconds(self._failures[partition], first=_FIRST_BACK_OFF_SECONDS, longest=_MAX_BACK_OFF_SECONDS)
 
     # --- a recreated or truncated log ---------------------------------------------------------------------------------
 

@@ -84,19 +84,19 @@ def recover(
     *,
     cluster_id: str,
     fingerprint: str,
-    written_before: bool = False,
+    had_producer: bool = False,
     owner: str = "",
     own: OwnSends | None = None,
 ) -> RecoveredState:
     """Return the state to believe, from the group's commit and the log's range, both read after the earlier owner was
     fenced.
 
-    `fingerprint` is the short one of the new owner. `written_before`: the brokers know an earlier producer, so there
+    `fingerprint` is the short one of the new owner. `had_producer`: the brokers know an earlier producer, so there
     was an earlier owner. `owner` is the new owner's name in commits, and `own` what it knows if it owned the partition
     before.
     """
     if commit is None:
-        return _without_a_commit(log, written_before=written_before)
+        return _without_a_commit(log, had_producer=had_producer)
     metadata = decode(commit.metadata, cluster_id=cluster_id, committed=commit.offset)
     if (
         isinstance(metadata, CommitMetadata)
@@ -125,13 +125,13 @@ def recover(
     )
 
 
-def _without_a_commit(log: OffsetRange, *, written_before: bool) -> RecoveredState:
+def _without_a_commit(log: OffsetRange, *, had_producer: bool) -> RecoveredState:
     """Apply "A consumer group that has never committed has sent nothing" (contract, section 4): reservations are
     commits.
 
     The first owner commits at once, so a group without a commit whose producer is known had one and lost it.
     """
-    if written_before:
+    if had_producer:
         return _everything_in_doubt(log, "the group's committed offset was deleted or has expired")
     return RecoveredState(offset=log.start, commit_outdated=True)
 

@@ -285,7 +285,7 @@ class Process:
                 self.broker.offset_range(partition),
                 cluster_id=CLUSTER,
                 fingerprint=fingerprint,
-                written_before=epoch > 1,
+                had_producer=epoch > 1,
                 owner=self.name,
                 own=self._own_sends.get(partition),
             ),

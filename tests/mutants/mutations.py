@@ -62,16 +62,16 @@ def _test_file(folder: str, test: str) -> str:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    # --- stream: who may send, and what a successor must believe -----------------------------------------------------
+    # --- stream: who may send, and what the next owner must believe --------------------------------------------------
     _stream(
-        "the gate lets a send pass that no commit reserves",
+        "a send is authorized that no commit reserves",
         "owned_partition",
         "        if not self.state.reserved(offset):\n",
         "        if False:\n",
         "owned_partition",
     ),
     _stream(
-        "the gate lets a send pass while the partition is given up",
+        "a send is authorized while the partition is released",
         "owned_partition",
         "        if not self._gate_open:\n",
         "        if False:\n",
@@ -85,7 +85,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "blockages",
     ),
     _stream(
-        "the gate does not look at the lease",
+        "a send is authorized without a lease",
         "owned_partition",
         '        if not self._lease.holds(self.generation):\n            raise LeaseLost(f"{self.partition} may',
         '        if False:\n            raise LeaseLost(f"{self.partition} may',
@@ -128,7 +128,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "recovery",
     ),
     _stream(
-        "a changed fingerprint is not inherited",
+        "an earlier owner's change of the fingerprint is forgotten",
         "recovery",
         "other_fingerprint_until=metadata.other_fingerprint_until if same_fingerprint else metadata.reserved_until,",
         "other_fingerprint_until=metadata.other_fingerprint_until,",
@@ -144,19 +144,19 @@ MUTATIONS: tuple[Mutation, ...] = (
     _stream(
         "a lost commit of a known group counts as nothing sent",
         "recovery",
-        "    if written_before:\n",
+        "    if had_producer:\n",
         "    if False:\n",
         "recovery",
     ),
     _stream(
-        "a note of another cluster is believed",
+        "commit metadata of another cluster is believed",
         "commit_metadata",
         '    if fields[1] != quote(cluster_id, safe=""):\n',
         "    if False:\n",
         "commit_metadata",
     ),
     _stream(
-        "a note whose offset was moved is believed",
+        "commit metadata whose offset was moved is believed",
         "commit_metadata",
         "    if metadata.committed != committed:\n",
         "    if False:\n",
@@ -177,7 +177,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "lease",
     ),
     _stream(
-        "no second look at the lease before the books are opened",
+        "the lease is not checked again before a partition's state is built",
         "partition_manager",
         "            offset_range = await member.offset_range(partition)\n"
         "            _require_lease(member, generation)\n",
@@ -185,7 +185,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "engine_protections",
     ),
     _stream(
-        "a new writer is started without proof of membership",
+        "a new producer is started without proof of membership",
         "partition_manager",
         "            self._begin_take_over(partition, proven_after=self._require_member().lease.clock())",
         "            self._begin_take_over(partition)",
@@ -207,7 +207,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "engine_protections",
     ),
     _stream(
-        "what follows a handed-on record in its lane is not doubted",
+        "what follows a handed-off record in its lane does not count as possibly sent",
         "scheduler",
         "            for follower in self._lanes.behind(item.lane, item):\n"
         "                self._mark_possibly_sent(follower)\n",
@@ -215,14 +215,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "engine_records",
     ),
     _stream(
-        "what comes into a lane that was handed on is not doubted",
+        "what enters a lane after a hand-off does not count as possibly sent",
         "scheduler",
         "        follows_handed_off = prepared.lane in self._handed_off_lanes and not resumes\n",
         "        follows_handed_off = False\n",
         "engine_bulkheads",
     ),
     _stream(
-        "the successor of a call that ended late is not doubted",
+        "the successor of a call that ended late does not count as possibly sent",
         "scheduler",
         "        if sent:\n            successor.possibly_sent_since = self._now()\n",
         "",
@@ -265,7 +265,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "engine_trouble",
     ),
     _stream(
-        "a bulkhead takes the last place",
+        "a bulkhead takes the last slot",
         "bulkheads",
         "        return free > 1 and bulkhead.running < SLOTS_PER_FREE * free\n",
         "        return free > 0\n",
@@ -279,14 +279,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "bulkheads",
     ),
     _stream(
-        "one bulkhead fills the whole room",
+        "one bulkhead takes all the room",
         "bulkheads",
         "        return len(bulkhead.inside) < self._room - self._inside\n",
         "        return True\n",
         "bulkheads",
     ),
     _stream(
-        "a full waiting room stops reading for good",
+        "a full delay queue stops reading for good",
         "engine",
         "        self._scheduler.make_room(owned, self._lag.get(owned.partition, 0))\n",
         "",
@@ -308,21 +308,21 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # --- issuance: what is believed, and what is sent again ----------------------------------------------------------
     _issuance(
-        "the second question may precede the proof of life",
+        "the second query may precede the liveness proof",
         "evidence",
         "            and self.accepted_at <= answer.queried_at <= first.queried_at + WINDOW\n",
         "            and answer.queried_at <= first.queried_at + WINDOW\n",
         "evidence",
     ),
     _issuance(
-        "the second question may come at any time",
+        "the second query may come at any time",
         "evidence",
         "            and self.accepted_at <= answer.queried_at <= first.queried_at + WINDOW\n",
         "            and self.accepted_at <= answer.queried_at\n",
         "evidence",
     ),
     _issuance(
-        "a proof of life from before the first answer counts",
+        "a liveness proof from before the first answer counts",
         "evidence",
         "or at < self.first.answered_at:",
         "or at < self.first.queried_at:",
@@ -343,14 +343,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "evidence",
     ),
     _issuance(
-        "no proof of life is needed",
+        "no liveness proof is needed",
         "evidence",
         "        if self.accepted_at is None:\n            return EvidenceStep.LIVENESS\n",
         "",
         "evidence",
     ),
     _issuance(
-        "a question from before the waiting time's end counts",
+        "a query from before the waiting time's end counts",
         "evidence",
         "        if self.second is None or self.first is None or self.first.queried_at < ready_at:\n",
         "        if self.second is None or self.first is None:\n",
@@ -417,7 +417,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "next_step",
     ),
     _issuance(
-        "parts of an order that came before are sent",
+        "parts of an order that was issued before are sent",
         "next_step",
         "return [_left_unsent(step, states, reason) if isinstance(step.action, Send) else step for step in steps]",
         "return steps",
@@ -512,15 +512,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         "submit",
     ),
     _flows(
-        "a number that queries once did not know proves life",
+        "a number that queries once did not know is a liveness proof",
         "number_history",
         "            _add_newest(numbers.dropped, gone, DROPPED_KEPT, numbers.dropped)\n",
         "",
         "number_history",
     ),
-    # --- provider: what left, and whose turn it is -------------------------------------------------------------------
+    # --- provider: what was sent, and whose turn it is ---------------------------------------------------------------
     _provider(
-        "the lease is not asked before the write",
+        "authorize_send is not called before the write",
         "exchange",
         "        self._authorize_send()\n",
         "",
@@ -536,7 +536,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "client",
     ),
     _provider(
-        "an answer with another number is taken",
+        "an answer with another number is accepted",
         "client",
         "    if echoed == expected or (echoed is None and rtn_code != RTN_OK):\n",
         "    if True:\n",

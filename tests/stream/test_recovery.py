@@ -38,9 +38,9 @@ def a_commit(
 
 
 def recovered_from(
-    commit: Commit | None, log: OffsetRange = LOG, fingerprint: str = "one", *, written_before: bool = False
+    commit: Commit | None, log: OffsetRange = LOG, fingerprint: str = "one", *, had_producer: bool = False
 ) -> RecoveredState:
-    return recover(commit, log, cluster_id=CLUSTER, fingerprint=fingerprint, written_before=written_before)
+    return recover(commit, log, cluster_id=CLUSTER, fingerprint=fingerprint, had_producer=had_producer)
 
 
 def test_a_group_that_never_committed_has_sent_nothing() -> None:
@@ -57,7 +57,7 @@ def test_the_first_owner_commits_at_once() -> None:
 
 def test_a_commit_that_got_lost_means_that_everything_may_have_been_sent() -> None:
     """A tool deleted it, or it expired; the brokers still remember the producer that wrote it."""
-    found = recovered_from(None, OffsetRange(start=7, end=1000), written_before=True)
+    found = recovered_from(None, OffsetRange(start=7, end=1000), had_producer=True)
 
     assert (found.offset, found.possibly_sent_until, found.other_fingerprint_until, found.reserved_until) == (
         7,
