@@ -77,6 +77,7 @@ REBALANCE_PER_SESSION = 3
 """The rebalance time-out, in session time-outs: calls on the wire have half of it to end."""
 
 _NOWHERE = ClientPartition("-", 0)
+"""Polled if no partition is readable, because none would mean all."""
 _COORDINATOR_MOVED = frozenset(
     error.errno for error in (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 )

@@ -43,7 +43,7 @@ def unreadable_codecs() -> Mapping[str, str]:
     return causes
 
 
-MOST_INFLATED_BYTES = 32 * 1024 * 1024
+MAX_INFLATED_BYTES = 32 * 1024 * 1024
 """The most bytes to which one batch may inflate.
 
 By default, a topic accepts batches of 1 MiB, compressed. Java's producer fills a batch until its *compressed* size is
@@ -64,7 +64,7 @@ _LEAST_BUFFER_BYTES = 64 * 1024
 _GROWTH = 8
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
-_XERIAL_MOST_BLOCKS = 65_536
+_XERIAL_MAX_BLOCKS = 65_536
 """Java's writer fills blocks of 32 KiB, so 1,024 of them reach the limit."""
 _BUFFER_FULL = "failed to write whole buffer"
 _WINDOW_TOO_LARGE = "too much memory"
@@ -79,7 +79,7 @@ class InflatesTooLarge(Exception):
     """The payload inflates to more than the limit. What was inflated so far is discarded."""
 
 
-def inflate(codec: int, payload: bytes | memoryview, *, limit: int = MOST_INFLATED_BYTES) -> bytes:
+def inflate(codec: int, payload: bytes | memoryview, *, limit: int = MAX_INFLATED_BYTES) -> bytes:
     """Return the inflated payload. Uses memory in proportion to `limit` and to the payload, whatever its content.
 
     Raises CannotInflate and InflatesTooLarge.
@@ -119,7 +119,7 @@ def _snappy(payload: bytes | memoryview, limit: int) -> bytes:
         return _snappy_block(data, limit)
     inflated = bytearray()
     position = _XERIAL_HEADER_BYTES
-    for _ in range(_XERIAL_MOST_BLOCKS):
+    for _ in range(_XERIAL_MAX_BLOCKS):
         if position >= len(data):
             return bytes(inflated)
         (size,) = struct.unpack_from(">i", data, position)

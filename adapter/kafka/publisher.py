@@ -37,10 +37,10 @@ from adapter.stream.records import ProducerRecord
 
 WITHIN_SECONDS = 4.0
 """How long a record may take, including the wait for a broker; without an answer, ECPay sends again after 5 s."""
-_LOOK_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 """How often the brokers are checked if nothing is published."""
 _START_SECONDS = 5.0
-_AGAIN_SECONDS = 0.25
+_RETRY_SECONDS = 0.25
 _BATCH_BYTES = 128 * 1024
 _FAILURES = (KafkaError, IllegalOperation, AssertionError)
 
@@ -80,7 +80,7 @@ class KafkaPublisher:
                 batch_bytes = self._batch_bytes
                 producer = await self._start(batch_bytes)
                 if producer is None:
-                    await asyncio.wait({stopping}, timeout=_AGAIN_SECONDS)
+                    await asyncio.wait({stopping}, timeout=_RETRY_SECONDS)
                 else:
                     await self._serve(producer, batch_bytes, stopping)
         finally:
@@ -88,7 +88,7 @@ class KafkaPublisher:
 
     async def _start(self, batch_bytes: int) -> AIOKafkaProducer | None:
         """Return a producer that has found a broker, or None."""
-        self._beat(in_touch=self._in_touch)
+        self._update_heartbeat(in_touch=self._in_touch)
         timeout_ms = round(self._within * 1000)
         producer = AIOKafkaProducer(
             **self._connection.client_options(),
@@ -104,7 +104,7 @@ class KafkaPublisher:
             async with asyncio.timeout(_START_SECONDS):
                 await producer.start()
         except (*_FAILURES, OSError, TimeoutError) as error:
-            self._beat(in_touch=False)
+            self._update_heartbeat(in_touch=False)
             log.debug("no producer yet: %r", error)
             await close_producer(producer, abort=True)
             return None
@@ -115,7 +115,7 @@ class KafkaPublisher:
 
     async def _serve(self, producer: AIOKafkaProducer, batch_bytes: int, stopping: asyncio.Task[Literal[True]]) -> None:
         """Publish with this producer until it fails or `run` stops."""
-        self._beat(in_touch=True)
+        self._update_heartbeat(in_touch=True)
         self._broken.clear()
         self._producer = producer
         self._own_batch_bytes = batch_bytes
@@ -123,8 +123,8 @@ class KafkaPublisher:
         breaking = asyncio.create_task(self._broken.wait())
         try:
             waiting = {breaking, stopping}
-            while not (await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
-                self._beat(in_touch=await self._answers(producer))
+            while not (await asyncio.wait(waiting, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+                self._update_heartbeat(in_touch=await self._answers(producer))
         finally:
             breaking.cancel()
             self._discard_producer()
@@ -132,9 +132,9 @@ class KafkaPublisher:
 
     async def _answers(self, producer: AIOKafkaProducer) -> bool:
         """Whether a broker answers now."""
-        asking: asyncio.Future[bool] = producer.client.force_metadata_update()
-        done, _ = await asyncio.wait({asking}, timeout=_LOOK_SECONDS)
-        return bool(done) and asking.result()
+        update: asyncio.Future[bool] = producer.client.force_metadata_update()
+        done, _ = await asyncio.wait({update}, timeout=_CHECK_SECONDS)
+        return bool(done) and update.result()
 
     async def publish(self, producer_record: ProducerRecord) -> None:
         """See `port.Publisher`. Raises BrokerUnavailable, at once while no broker is found, and KafkaClientError."""
@@ -195,7 +195,7 @@ class KafkaPublisher:
         self._producer_ready.clear()
         self._producer = None
 
-    def _beat(self, *, in_touch: bool) -> None:
+    def _update_heartbeat(self, *, in_touch: bool) -> None:
         self._last_heartbeat = time.monotonic()
         if in_touch != self._in_touch:
             self._in_touch = in_touch

@@ -20,15 +20,15 @@ from typing import NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
-from adapter.kafka.compression import MOST_INFLATED_BYTES, CannotInflate, InflatesTooLarge, inflate
+from adapter.kafka.compression import MAX_INFLATED_BYTES, CannotInflate, InflatesTooLarge, inflate
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import NotRead, Record, header_name, moment_of
 
-MOST_HEADERS = 1000
+MAX_HEADERS = 1000
 """The most headers of one record; each uses a hundred times its two bytes on the wire. Normal records have some tens.
 """
 
-MOST_POLL_BYTES = 8 * 1024 * 1024
+MAX_POLL_BYTES = 8 * 1024 * 1024
 """The most content that one poll decodes, in all partitions: then the event loop runs, and the next poll continues."""
 
 _HEADER_OVERHEAD_BYTES = 160
@@ -49,14 +49,14 @@ _NO_TIMESTAMP = -1
 _LZ4 = 3
 _ABORT = 0
 _CONTROL_KEY = struct.Struct(">hh")
-_MOST_OFFSETS = 2**31 - 1
+_MAX_OFFSETS = 2**31 - 1
 _WRONG_STRUCTURE = (ValueError, IndexError, struct.error)
 
 
 class ReadBudget:
     """How many bytes one poll may decode, shared by all partitions of a reader."""
 
-    def __init__(self, limit: int = MOST_POLL_BYTES) -> None:
+    def __init__(self, limit: int = MAX_POLL_BYTES) -> None:
         self._limit = limit
         self._used = 0
 
@@ -176,7 +176,7 @@ class RecordReader:
     def _last_offset(self, data: memoryview, base: int) -> int:
         """Return the batch's last offset; a corrupt header must not claim offsets that belong to other batches."""
         (delta,) = struct.unpack_from(">i", data, _V2_LAST_DELTA_AT)
-        last = base + delta if 0 <= delta <= _MOST_OFFSETS else base
+        last = base + delta if 0 <= delta <= _MAX_OFFSETS else base
         if len(self._data) - self._at >= _LOG_OVERHEAD.size:
             following, _ = _LOG_OVERHEAD.unpack_from(self._data, self._at)
             last = min(last, following - 1) if following > base else last
@@ -191,7 +191,7 @@ class RecordReader:
                 if record.offset >= self.position:
                     yield record
         except InflatesTooLarge:
-            self._budget.use(MOST_INFLATED_BYTES)
+            self._budget.use(MAX_INFLATED_BYTES)
             yield from self._withheld(batch)
         except CannotInflate as error:
             raise self._unreadable(str(error), batch) from error
@@ -200,7 +200,7 @@ class RecordReader:
 
     def _withheld(self, batch: _Batch) -> Iterator[Record]:
         """Yield each offset of the batch as a record without content; a compressed message set is one record."""
-        why = f"its batch inflates to more than {MOST_INFLATED_BYTES // 2**20} MiB"
+        why = f"its batch inflates to more than {MAX_INFLATED_BYTES // 2**20} MiB"
         cure = "let its producer send the missing records again, in smaller batches"
         if batch.magic < 2:
             yield self._empty(self.position, batch.last, _NO_TIMESTAMP, why, cure)
@@ -297,8 +297,8 @@ class RecordReader:
                     raise ValueError("the length of a record is wrong")
             except _TooManyHeaders:
                 self._budget.use(size)
-                why = f"it has more than {MOST_HEADERS} headers"
-                cure = f"let its producer send the record again, with at most {MOST_HEADERS} headers"
+                why = f"it has more than {MAX_HEADERS} headers"
+                cure = f"let its producer send the record again, with at most {MAX_HEADERS} headers"
                 yield self._empty(offset, offset, timestamp_ms, why, cure)
             else:
                 yield self._record(offset, timestamp_ms, key, value, headers)
@@ -430,7 +430,7 @@ def _headers(data: bytes, at: int, end: int) -> tuple[tuple[tuple[str, bytes | N
     count, at = _varint(data, at)
     if count < 0:
         raise ValueError("the number of headers is negative")
-    if count > MOST_HEADERS:
+    if count > MAX_HEADERS:
         raise _TooManyHeaders
     if not count:
         return (), at

@@ -22,7 +22,7 @@ from adapter.issuance.state import PartHistory
 from adapter.issuance.trade_numbers import derive_trade_no
 from adapter.stream.records import ProducerRecord, Record, encode_headers
 
-_MOST_REISSUES = 100
+_MAX_REISSUES = 100
 _COMPARED = ("issue_type", "trade_no_kind", "items", "ticket_count")
 
 
@@ -91,7 +91,7 @@ def orders_named(events: Iterable[PublishedEvent], which: str) -> frozenset[tupl
 def next_part(part: Part, failed: FailedPart, *, prefix: str) -> Part:
     """The part under its next number, counted on from the last reissue."""
     derived = _derived(failed, prefix)
-    counted = max((count for count in range(_MOST_REISSUES) if derived(count) in failed.trade_nos), default=0)
+    counted = max((count for count in range(_MAX_REISSUES) if derived(count) in failed.trade_nos), default=0)
     count = max(counted, len(failed.trade_nos) - 1)
     return renumbered(replace(part, reissue=count), order_id=failed.order_id, prefix=prefix)
 

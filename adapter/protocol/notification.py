@@ -46,7 +46,7 @@ _REFUND_FIELDS = ("RefundAmount", "TotalRefundAmount")
 _STATUS_FIELDS = ("UseStatus", "TicketNo")
 _LONGEST_VALUE = 200
 _LONGEST_NAME = 64
-_MOST_NAMES = 50
+_MAX_NAMES = 50
 _MERCHANT_TRADE_NO = 25
 _ANSWER = {"RtnCode": 1, "RtnMsg": "成功"}
 
@@ -195,5 +195,5 @@ def _withheld(payload: Payload) -> tuple[str, ...]:
     """The names of the other fields that are valid identifiers."""
     others = sorted(name for name, value in payload.items() if name not in PLAIN_FIELDS or not _is_plain(value))
     return tuple(name for name in others if len(name) <= _LONGEST_NAME and name.isascii() and name.isidentifier())[
-        :_MOST_NAMES
+        :_MAX_NAMES
     ]

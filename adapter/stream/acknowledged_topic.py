@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from adapter.errors import StreamError
 from adapter.stream.commit_metadata import new_owner, short_fingerprint
-from adapter.stream.committer import MOST_TRANSACTION_BYTES
+from adapter.stream.committer import MAX_TRANSACTION_BYTES
 from adapter.stream.partition_state import CommitBatch, PartitionState
 from adapter.stream.port import (
     BatchTooLarge,
@@ -149,7 +149,7 @@ class PartitionClaim:
         """
         for offset, outcome in outcomes.items():
             self._finish(offset, outcome)
-        batch = self._state.next_commit(most_bytes=MOST_TRANSACTION_BYTES)
+        batch = self._state.next_commit(max_bytes=MAX_TRANSACTION_BYTES)
         if batch is not None and not batch.fits:
             batch = self._state.next_commit_that_fits()
         if batch is None or not batch.outcomes.keys() & outcomes.keys():

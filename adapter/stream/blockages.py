@@ -21,7 +21,7 @@ LONGEST_RETRY_SECONDS = 30.0
 LOOK_FOR_REQUEST_SECONDS = 3.0
 """How often a blocked engine checks for a skip request."""
 LOG_AGAIN_SECONDS = 10.0
-MOST_WHY_CHARACTERS = 500
+MAX_WHY_CHARACTERS = 500
 """Limit of an operator's reason; a commit's metadata has 4,096 bytes."""
 
 _VERSION = "es1"

@@ -27,7 +27,7 @@ LIMIT = 4096
 _VERSION = "ea1"
 _NO_RUNS = "-"
 _FIELDS = 10
-_MOST_INFLATED = 1 << 20
+_MAX_INFLATED = 1 << 20
 _CONTINUED = 0x80  # set in every byte of a varint but its last
 _LONGEST_VARINT = 70
 _FINGERPRINT_LENGTH = 12
@@ -146,7 +146,7 @@ def _unpack(text: str, committed: int) -> Iterator[Run]:
     if text == _NO_RUNS:
         return
     inflate = zlib.decompressobj(-15)
-    packed = inflate.decompress(base64.b85decode(text), _MOST_INFLATED)
+    packed = inflate.decompress(base64.b85decode(text), _MAX_INFLATED)
     if not inflate.eof:
         raise ValueError("the settled runs are cut off")
     lengths = list(_varints(packed))

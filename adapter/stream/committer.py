@@ -20,7 +20,7 @@ from adapter.stream.owned_partition import OwnedPartition
 from adapter.stream.partition_state import CommitBatch
 from adapter.stream.port import BatchTooLarge, KafkaClientError, RecordsTooLarge, TopicPartition
 from adapter.stream.records import ProducerRecord
-from adapter.stream.revoked_work import MOST_REFUSALS
+from adapter.stream.revoked_work import MAX_REFUSALS
 from adapter.stream.scheduler import RecordScheduler
 from adapter.stream.stage import Stage
 
@@ -35,7 +35,7 @@ HAND_OFF_DOWN_TO = 2700
 """... until it is this short, so that this does not happen at every commit."""
 
 
-MOST_TRANSACTION_BYTES = 4 * 1024 * 1024
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 """The most that one transaction publishes: with the default time-out, 280 kB/s are enough for it."""
 
 _LEAST_GROWTH_BYTES = 16 * 1024
@@ -48,7 +48,7 @@ class Committer(Generic[S]):
         self._stage = stage
         self._scheduler = scheduler
         self._observer = observer
-        self._most_bytes: dict[TopicPartition, int] = {}
+        self._max_bytes: dict[TopicPartition, int] = {}
 
     async def keep_committing(self, owned: OwnedPartition[S]) -> None:
         """Commit whenever a commit is due, until the partition is closing; the last commit has the exact reservation.
@@ -86,28 +86,28 @@ class Committer(Generic[S]):
         return len(batch.outcomes)
 
     def _next_batch(self, owned: OwnedPartition[S], *, final: bool) -> CommitBatch | None:
-        most_bytes = self._most_bytes.get(owned.partition, MOST_TRANSACTION_BYTES)
-        batch = owned.state.next_commit(final=final, most_bytes=most_bytes)
+        max_bytes = self._max_bytes.get(owned.partition, MAX_TRANSACTION_BYTES)
+        batch = owned.state.next_commit(final=final, max_bytes=max_bytes)
         if batch is None or len(batch.metadata) <= HAND_OFF_ABOVE:
             return batch
         self._hand_off(owned, final=final)
-        batch = owned.state.next_commit(final=final, most_bytes=most_bytes)
+        batch = owned.state.next_commit(final=final, max_bytes=max_bytes)
         # Fewer outcomes make longer metadata: metadata that is too long for few of them may fit with all.
         return batch if batch is not None and batch.fits else owned.state.next_commit_that_fits(final=final)
 
     def _shrink(self, partition: TopicPartition, size: int) -> None:
         """Limit the next transaction to half of what this one failed to publish."""
-        self._most_bytes[partition] = size // 2
+        self._max_bytes[partition] = size // 2
         log.debug(
             "%s: a transaction of %s bytes failed; the next one publishes at most %s bytes", partition, size, size // 2
         )
 
     def _grow(self, partition: TopicPartition) -> None:
-        if partition in self._most_bytes:
-            most_bytes = self._most_bytes[partition]
-            self._most_bytes[partition] = most_bytes + max(most_bytes // 4, _LEAST_GROWTH_BYTES)
-            if self._most_bytes[partition] >= MOST_TRANSACTION_BYTES:
-                del self._most_bytes[partition]
+        if partition in self._max_bytes:
+            max_bytes = self._max_bytes[partition]
+            self._max_bytes[partition] = max_bytes + max(max_bytes // 4, _LEAST_GROWTH_BYTES)
+            if self._max_bytes[partition] >= MAX_TRANSACTION_BYTES:
+                del self._max_bytes[partition]
 
     async def _publish(self, owned: OwnedPartition[S], batch: CommitBatch) -> int:
         produced: list[ProducerRecord] = []
@@ -145,7 +145,7 @@ class Committer(Generic[S]):
             error = OutcomeTooLarge(
                 f"{item}: its outcome is larger than max.message.bytes of the topic", again=refusals > 1
             )
-            outcome = self._scheduler.on_error(item, error, "publish") if refusals <= MOST_REFUSALS else None
+            outcome = self._scheduler.on_error(item, error, "publish") if refusals <= MAX_REFUSALS else None
             if outcome is None:
                 log.error("%s: the topic rejects even the smallest outcome as too large; the record stays open", item)
                 owned.state.withdraw(offset)

@@ -86,13 +86,13 @@ COMMIT_SHARE = 0.3
 LEAST_COMMIT_SECONDS = 2.0
 """How long the last commit may take even without a grace period."""
 
-MOST_BACK_OFF_SECONDS = 2.0
+MAX_BACK_OFF_SECONDS = 2.0
 """The longest pause between attempts to connect."""
 
 STABLE_SESSION_SECONDS = 10.0
 """A session that ended sooner counts as failed, like an attempt to connect: the next one waits longer ..."""
 
-MOST_REJOIN_SECONDS = 30.0
+MAX_REJOIN_SECONDS = 30.0
 """... up to this. Each session fences the producers of the previous one, so frequent joins harm other members."""
 
 
@@ -205,7 +205,7 @@ class Engine(Generic[S]):
                 if joined and not self._ended_quickly:
                     back_off = 0.0
                 else:
-                    most = MOST_REJOIN_SECONDS if joined else MOST_BACK_OFF_SECONDS
+                    most = MAX_REJOIN_SECONDS if joined else MAX_BACK_OFF_SECONDS
                     back_off = min(2 * back_off + 0.5, most) * random.uniform(0.8, 1.0)
             if self._fatal_error is not None:
                 raise self._fatal_error
@@ -369,7 +369,7 @@ class Engine(Generic[S]):
             if owned is not None and position is not None:
                 owned.state.pass_over(position)
                 self._blocked.passed(owned, position)
-                if partition not in batches and owned.state.trails:
+                if partition not in batches and owned.state.commit_is_behind:
                     owned.state.catch_up()
                     owned.commit_due.set()
 

@@ -23,12 +23,12 @@ from adapter.stream.recovery import OwnSends
 S = TypeVar("S")
 
 
-MOST_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 """Above this size of keys, values and headers, of a partition's records in memory or of their outcomes, its reading
 stops.
 """
 
-MOST_QUEUED = 10_000
+MAX_QUEUED = 10_000
 """Above this number of records that queue behind others of their lanes, reading of their partition stops.
 
 These records cannot do anything until their lane is free, so they do not count towards `max_open`: a thousand records
@@ -278,10 +278,10 @@ class OwnedPartition(Generic[S]):
         """Whether reading must wait until some of its records have progressed."""
         queued = self._counts[WorkPhase.QUEUED]
         at_work = len(self.items) - self._counts[WorkPhase.WAITING] - queued
-        too_many = at_work >= self._max_open or queued >= MOST_QUEUED or self.state.finished_bytes >= MOST_BYTES
+        too_many = at_work >= self._max_open or queued >= MAX_QUEUED or self.state.finished_bytes >= MAX_BYTES
         return self.preparing or self.out_of_range or too_many
 
     @property
     def heavy(self) -> bool:
         """Whether reading must wait because its records use too much memory."""
-        return self._bytes >= MOST_BYTES
+        return self._bytes >= MAX_BYTES

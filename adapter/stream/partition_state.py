@@ -87,7 +87,7 @@ class PartitionState:
         self._ledger.pass_over(offset)
 
     @property
-    def trails(self) -> bool:
+    def commit_is_behind(self) -> bool:
         """Whether more could be committed than is: what lies in between is settled, or is no record.
 
         Each transaction ends with a marker, which is never read as a record or settled. A commit that stops before it
@@ -96,8 +96,8 @@ class PartitionState:
         return self._ledger.committable() > self._committed
 
     def catch_up(self) -> None:
-        """Make the next commit due if the state `trails`; it goes with outcomes if there are any."""
-        self._commit_outdated = self._commit_outdated or self.trails
+        """Make the next commit due if the last one is behind; it goes with outcomes if there are any."""
+        self._commit_outdated = self._commit_outdated or self.commit_is_behind
 
     def skip_to(self, offset: int) -> int:
         """Continue at `offset` at the earliest; return how many skipped offsets were neither read nor settled."""
@@ -190,27 +190,27 @@ class PartitionState:
         """The open offsets without an outcome, the oldest first."""
         return (offset for offset in self._ledger if offset not in self._finished)
 
-    def next_commit(self, *, final: bool = False, most_bytes: int | None = None) -> CommitBatch | None:
+    def next_commit(self, *, final: bool = False, max_bytes: int | None = None) -> CommitBatch | None:
         """Return the commit that is due now, even if its metadata is too long; None if none is due.
 
         `final`: no record of this partition is sent any more, so the reservation shrinks to the exact value.
-        `most_bytes`: only the oldest outcomes that publish no more than that, but at least one.
+        `max_bytes`: only the oldest outcomes that publish no more than that, but at least one.
         """
         lacks_reservation = self._ahead > 0 and self._requested_until > self._reserved_until and not final
         shrinks = final and self._reservation(self._ledger.committable(), final=True) < self._reserved_until
-        trails = final and self.trails
-        if not (self._finished or lacks_reservation or shrinks or trails or self._commit_outdated):
+        is_behind = final and self.commit_is_behind
+        if not (self._finished or lacks_reservation or shrinks or is_behind or self._commit_outdated):
             return None
-        return self._commit(self._oldest(most_bytes), final=final)
+        return self._commit(self._oldest(max_bytes), final=final)
 
-    def _oldest(self, most_bytes: int | None) -> dict[int, Outcome]:
-        if most_bytes is None or self._finished_bytes <= most_bytes:
+    def _oldest(self, max_bytes: int | None) -> dict[int, Outcome]:
+        if max_bytes is None or self._finished_bytes <= max_bytes:
             return dict(self._finished)
         chosen: dict[int, Outcome] = {}
         total = 0
         for offset in sorted(self._finished):
             total += self._sizes[offset]
-            if chosen and total > most_bytes:
+            if chosen and total > max_bytes:
                 break
             chosen[offset] = self._finished[offset]
         return chosen

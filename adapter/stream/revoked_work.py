@@ -19,7 +19,7 @@ from adapter.stream.stage import Outcome
 
 S = TypeVar("S")
 
-MOST_REFUSALS = 2
+MAX_REFUSALS = 2
 """After so many rejections there is no smaller outcome: the stage was asked for a smaller one, and then for the
 smallest.
 """
@@ -83,7 +83,7 @@ class RevokedWork(Generic[S]):
 
     def hopeless(self, item: WorkItem[S]) -> bool:
         """Whether topics rejected this record's outcome and every smaller one."""
-        return self._refusals.get((item.owned.partition, item.offset), 0) > MOST_REFUSALS
+        return self._refusals.get((item.owned.partition, item.offset), 0) > MAX_REFUSALS
 
     def settled(self, item: WorkItem[S]) -> None:
         """Forget the rejections of a committed record."""

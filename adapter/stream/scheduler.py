@@ -39,10 +39,10 @@ BROKEN_PAUSE_SECONDS = 60.0
 """How long a record waits after both `handle` and `on_error` raised: it is not lost, and is not retried in a busy loop.
 """
 
-MOST_HANDED_OFF_LANES = 10_000
+MAX_HANDED_OFF_LANES = 10_000
 """How many lanes are remembered from which a record was handed off: what follows there counts as possibly sent."""
 
-STARTS_IN_A_TURN = 3
+STARTS_PER_ITERATION = 3
 """How many handlers are started in one iteration of the event loop.
 
 If all were started for which there is room, a busy loop would form convoys: hundreds of answers are ready at once, are
@@ -50,7 +50,7 @@ handled in one iteration, and hundreds of new calls leave in the next. Such iter
 transaction, a heartbeat and the lease wait for a dozen of them.
 """
 
-FOR_ROOM = float("inf")
+UNTIL_ROOM = float("inf")
 """The due time of a record that waits for room in its bulkhead: no time ends the wait."""
 
 HANDED_OFF_AT_ONCE = 64
@@ -161,7 +161,7 @@ class RecordScheduler(Generic[S]):
             self._wait(item, item.not_before)
         elif not self._bulkheads.has_room(item.bulkhead):
             self._bulkheads.wait_outside(item.bulkhead, item, self._now().timestamp())
-            self._wait(item, FOR_ROOM)
+            self._wait(item, UNTIL_ROOM)
         else:
             self._bulkheads.enter(item.bulkhead, item, self._now().timestamp())
             if item.owned.state.request_send(item.offset):
@@ -202,7 +202,7 @@ class RecordScheduler(Generic[S]):
 
     def _start_some(self) -> None:
         self._starting = None
-        for _ in range(STARTS_IN_A_TURN):
+        for _ in range(STARTS_PER_ITERATION):
             item = None if self._stopped else self._bulkheads.next()
             if item is None:
                 return
@@ -353,10 +353,12 @@ class RecordScheduler(Generic[S]):
         outside = self._bulkheads.hand_off_candidates(self._now().timestamp())
         return (item for item in outside if item.may_hand_off and item.owned is owned)
 
-    def _waiting_for_long(self, owned: OwnedPartition[S], *, written_before: float = FOR_ROOM) -> Iterator[WorkItem[S]]:
+    def _waiting_for_long(
+        self, owned: OwnedPartition[S], *, written_before: float = UNTIL_ROOM
+    ) -> Iterator[WorkItem[S]]:
         far = self._now().timestamp() + FAR_SECONDS
         for item in owned.items.values():
-            waits = item.phase is WorkPhase.WAITING and far < (item.not_before or 0.0) < FOR_ROOM
+            waits = item.phase is WorkPhase.WAITING and far < (item.not_before or 0.0) < UNTIL_ROOM
             if waits and item.may_hand_off and item.record.timestamp.timestamp() < written_before:
                 yield item
 
@@ -376,7 +378,7 @@ class RecordScheduler(Generic[S]):
                 self._mark_possibly_sent(follower)
         if item.lane is not None:
             self._handed_off_lanes[item.lane] = None
-            if len(self._handed_off_lanes) > MOST_HANDED_OFF_LANES:
+            if len(self._handed_off_lanes) > MAX_HANDED_OFF_LANES:
                 del self._handed_off_lanes[next(iter(self._handed_off_lanes))]
         self.finish(item, outcome)
         return True

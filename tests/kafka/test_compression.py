@@ -21,7 +21,7 @@ from stream.batch_bytes import COMPRESS, GZIP, LZ4, SNAPPY, ZSTD, xerial
 from adapter.errors import SettingsError
 from adapter.kafka.compression import (
     CODECS,
-    MOST_INFLATED_BYTES,
+    MAX_INFLATED_BYTES,
     CannotInflate,
     InflatesTooLarge,
     inflate,
@@ -144,7 +144,7 @@ def test_more_than_the_limit_is_too_large(codec: int, payload: bytes) -> None:
 @pytest.mark.parametrize("codec", CODEC_NUMBERS)
 def test_a_bomb_takes_memory_in_proportion_to_the_limit(codec: int) -> None:
     """48 MB in one payload; what Python allocates stays below three times the limit."""
-    bomb = COMPRESS[codec](bytes(3 * MOST_INFLATED_BYTES))
+    bomb = COMPRESS[codec](bytes(3 * MAX_INFLATED_BYTES))
     tracemalloc.start()
     try:
         with pytest.raises(InflatesTooLarge):
@@ -153,7 +153,7 @@ def test_a_bomb_takes_memory_in_proportion_to_the_limit(codec: int) -> None:
     finally:
         tracemalloc.stop()
 
-    assert peak < 3 * MOST_INFLATED_BYTES
+    assert peak < 3 * MAX_INFLATED_BYTES
 
 
 def test_a_payload_that_lies_about_its_size_is_corrupt() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stream.batch_bytes import CODECS, COMPRESS, GZIP, LZ4, ZSTD, Written, batch, marker, message, varint
 
 from adapter.kafka import record_batches
-from adapter.kafka.compression import MOST_INFLATED_BYTES
-from adapter.kafka.record_batches import MOST_HEADERS, ReadBudget, RecordReader
+from adapter.kafka.compression import MAX_INFLATED_BYTES
+from adapter.kafka.record_batches import MAX_HEADERS, ReadBudget, RecordReader
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record, moment_of
 
@@ -260,7 +260,7 @@ def test_a_corrupt_header_does_not_claim_the_offsets_of_the_next_batch() -> None
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_batch_that_inflates_too_far_is_returned_by_its_offsets(codec: int) -> None:
     """Each of its records is there, without content, and reading goes on behind."""
-    bomb = batch(Written(value=bytes(MOST_INFLATED_BYTES)), Written(value=b"small"), base=5, codec=codec)
+    bomb = batch(Written(value=bytes(MAX_INFLATED_BYTES)), Written(value=b"small"), base=5, codec=codec)
 
     first, second, after = read(bomb + batch(Written(value=b"after"), base=7), position=5)
 
@@ -281,13 +281,13 @@ def test_an_honest_batch_of_the_largest_records_is_read() -> None:
 
 def test_a_record_with_too_many_headers_costs_only_itself() -> None:
     """Two bytes on the wire are a hundred in memory; the batch's other records are read."""
-    many = Written(headers=[(b"", None)] * (MOST_HEADERS + 1))
+    many = Written(headers=[(b"", None)] * (MAX_HEADERS + 1))
     first, second = read(batch(many, Written(value=b"fine")))
 
     assert first.not_read is not None
     assert (first.not_read.first, first.not_read.last) == (0, 0)
-    assert first.not_read.why == f"it has more than {MOST_HEADERS} headers"
-    assert f"at most {MOST_HEADERS} headers" in first.not_read.cure
+    assert first.not_read.why == f"it has more than {MAX_HEADERS} headers"
+    assert f"at most {MAX_HEADERS} headers" in first.not_read.cure
     assert "batch" not in first.not_read.cure
     assert second.value == b"fine"
 
@@ -323,7 +323,7 @@ def test_compressed_messages_of_old_formats_are_read(magic: int, codec: int) -> 
 
 def test_a_compressed_message_that_inflates_too_far_is_returned_by_its_range() -> None:
     """The offsets inside are unknown without inflating: from the position to the wrapper's own."""
-    bomb = message(offset=9, attributes=GZIP, key=None, value=COMPRESS[GZIP](bytes(MOST_INFLATED_BYTES + 1)))
+    bomb = message(offset=9, attributes=GZIP, key=None, value=COMPRESS[GZIP](bytes(MAX_INFLATED_BYTES + 1)))
 
     (record,) = read(bomb, position=5)
 
@@ -348,9 +348,9 @@ def test_a_poll_ends_when_its_budget_is_spent_and_the_next_goes_on() -> None:
 
 def test_a_bomb_spends_the_whole_budget() -> None:
     """So that many of them in one fetch are inflated in as many turns of the loop."""
-    bomb = bytes(COMPRESS[ZSTD](bytes(MOST_INFLATED_BYTES + 1)))
+    bomb = bytes(COMPRESS[ZSTD](bytes(MAX_INFLATED_BYTES + 1)))
     data = b"".join(batch(Written(), base=at, codec=ZSTD, payload=bomb) for at in range(3))
-    budget = ReadBudget(record_batches.MOST_POLL_BYTES)
+    budget = ReadBudget(record_batches.MAX_POLL_BYTES)
     one = RecordReader(data, PARTITION, position=0, aborted=(), budget=budget)
 
     assert len(one.take(AFTER_ALL)) == 1

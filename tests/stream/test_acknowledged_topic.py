@@ -259,7 +259,7 @@ async def test_one_transaction_takes_no_more_than_its_bytes(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What timed out once would time out whenever the command is run again."""
-    monkeypatch.setattr("adapter.stream.acknowledged_topic.MOST_TRANSACTION_BYTES", 2_000)
+    monkeypatch.setattr("adapter.stream.acknowledged_topic.MAX_TRANSACTION_BYTES", 2_000)
     partition = TopicPartition("dead-letters", 0)
     cluster.append(partition, *"abcde")
     member = FakeMember(cluster, ())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapter.stream import blocked_partitions
 from adapter.stream.blockages import (
     LONGEST_RETRY_SECONDS,
-    MOST_WHY_CHARACTERS,
+    MAX_WHY_CHARACTERS,
     Blockage,
     SkipRequest,
     read_request,
@@ -70,7 +70,7 @@ REQUESTS = st.builds(
     SkipRequest,
     first=st.integers(0, 2**63 - 1),
     last=st.integers(0, 2**63 - 1),
-    why=st.text(max_size=MOST_WHY_CHARACTERS).filter(lambda text: text.isprintable()),
+    why=st.text(max_size=MAX_WHY_CHARACTERS).filter(lambda text: text.isprintable()),
     topic_id=st.text("abc-_=", max_size=30),
 )
 

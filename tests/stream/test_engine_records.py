@@ -208,7 +208,7 @@ async def test_a_lane_whose_first_record_waits_for_its_time_holds_up_no_other(cl
 
 async def test_what_queues_in_lanes_is_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each costs memory and an open offset in the commit; reading goes on when the lane moves."""
-    monkeypatch.setattr(owned_partition_module, "MOST_QUEUED", 200)
+    monkeypatch.setattr(owned_partition_module, "MAX_QUEUED", 200)
     may_end = asyncio.Event()
 
     async def wait(subject: str, context: RecordContext) -> Outcome:

@@ -100,15 +100,15 @@ async def test_after_a_failed_transaction_the_outcome_is_published_and_nothing_s
 class Link:
     """A slow link: a transaction of more than so many bytes takes longer than its time-out."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.tried: list[int] = []
 
     def refuses(self, producer_records: Sequence[ProducerRecord]) -> bool:
         size = sum(producer_record.size for producer_record in producer_records)
         if size:
             self.tried.append(size)
-        return size > self.most_bytes
+        return size > self.max_bytes
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ async def test_one_transaction_is_bounded_in_bytes(
     cluster: FakeCluster, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much has gathered while the one before was under way."""
-    monkeypatch.setattr(committer, "MOST_TRANSACTION_BYTES", 5_000)
+    monkeypatch.setattr(committer, "MAX_TRANSACTION_BYTES", 5_000)
 
     await all_at_once(cluster, count=60, size=1_000)
 
@@ -163,20 +163,20 @@ async def test_what_timed_out_is_committed_in_smaller_sets(cluster: FakeCluster,
     """The very same set would time out again, and so on for ever; small ones get through, and grow again."""
     await all_at_once(cluster, count=60, size=100_000)
 
-    failed = [size for size in link.tried if size > link.most_bytes]
-    assert failed[0] > 4 * link.most_bytes
+    failed = [size for size in link.tried if size > link.max_bytes]
+    assert failed[0] > 4 * link.max_bytes
     assert len(failed) <= 5
-    assert sum(size for size in link.tried if size <= link.most_bytes) == 6_000_000
+    assert sum(size for size in link.tried if size <= link.max_bytes) == 6_000_000
 
 
 async def test_sets_grow_again_once_transactions_succeed(cluster: FakeCluster, link: Link) -> None:
     """A broker that was sick for a moment does not slow everything down for good."""
-    link.most_bytes = 0
+    link.max_bytes = 0
     stage = StageOfTests()
     async with running(stage, cluster, PAID):
         cluster.append(PAID, "a")
         await until(lambda: len(link.tried) >= 2)
-        link.most_bytes = 10**9
+        link.max_bytes = 10**9
         await until(lambda: len(cluster.published) == 1)
         link.tried.clear()
         cluster.slow_transactions = 0.02

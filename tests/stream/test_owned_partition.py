@@ -60,7 +60,7 @@ def a_work(
 )
 def test_whatever_a_record_is_large_by_counts(part: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferred order's plan travels in a header and can be far larger than its value."""
-    monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(owned_partition_module, "MAX_BYTES", 1000)
     owned = owned_partition()
     items = [a_work(owned, offset, **part) for offset in range(2)]
 
@@ -114,7 +114,7 @@ def test_a_send_that_no_commit_reserves_is_refused() -> None:
 
 def test_outcomes_that_wait_for_their_commit_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """One order can become twenty parts, and a broker can be away: what is kept to be published does not grow on."""
-    monkeypatch.setattr(owned_partition_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(owned_partition_module, "MAX_BYTES", 1000)
     owned = owned_partition()
     for offset in range(2):
         owned.hold(a_work(owned, offset))

@@ -143,9 +143,9 @@ def test_a_commit_catches_up_with_markers_when_it_is_let() -> None:
     batch = state.next_commit()
     assert batch is not None
     state.settle(batch)
-    assert not state.trails
+    assert not state.commit_is_behind
     state.pass_over(3)
-    assert state.trails
+    assert state.commit_is_behind
     assert state.next_commit() is None
 
     state.catch_up()
@@ -291,11 +291,11 @@ def test_one_transaction_takes_the_oldest_outcomes_up_to_its_bytes() -> None:
     for offset in (5, 1, 2, 0, 3):
         state.finish(offset, an_outcome(1000))
 
-    batch = state.next_commit(most_bytes=3500)
+    batch = state.next_commit(max_bytes=3500)
     assert batch is not None
     assert (sorted(batch.outcomes), batch.offset, state.bytes_of(batch)) == ([0, 1, 2], 3, 3000)
     state.settle(batch)
-    rest = state.next_commit(most_bytes=3500)
+    rest = state.next_commit(max_bytes=3500)
     assert rest is not None
     assert sorted(rest.outcomes) == [3, 5]
 
@@ -307,7 +307,7 @@ def test_an_outcome_larger_than_a_transaction_goes_alone() -> None:
         state.open(offset)
         state.finish(offset, an_outcome(1000))
 
-    batch = state.next_commit(most_bytes=0)
+    batch = state.next_commit(max_bytes=0)
 
     assert batch is not None
     assert sorted(batch.outcomes) == [0]
@@ -322,7 +322,7 @@ def test_a_replaced_or_withdrawn_outcome_counts_with_its_new_size() -> None:
     state.finish(1, an_outcome(200))
     state.withdraw(2)
 
-    batch = state.next_commit(most_bytes=1200)
+    batch = state.next_commit(max_bytes=1200)
 
     assert batch is not None
     assert (sorted(batch.outcomes), state.bytes_of(batch)) == ([0, 1], 1200)
