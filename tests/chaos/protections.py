@@ -153,7 +153,7 @@ def _no_control() -> None:
     def controlled(self: Evidence, answer: NegativeAnswer) -> Evidence:
         return replace(with_query(self, answer), control=answer)
 
-    _replace(Evidence, "with_question", by=controlled)
+    _replace(Evidence, "with_query", by=controlled)
 
 
 def _any_proof_of_life() -> None:
@@ -174,7 +174,7 @@ def _no_plan() -> None:
         found, verified = verified_history(record, verified, now, longest_wait=longest_wait, leniently=leniently)
         return replace(found, plan=None), verified
 
-    _replace(submit, "verified_journey", by=forgetful)
+    _replace(submit, "verified_history", by=forgetful)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
