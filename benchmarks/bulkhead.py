@@ -12,9 +12,9 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from adapter.dev.producing import producing
 from benchmarks import subjects
 from benchmarks.arrivals import Arrivals
 from benchmarks.contenders import ADAPTER, Contender
@@ -135,9 +135,7 @@ async def _run(ground: Ground, case: Case, seconds: float) -> Came:
 async def _send(ground: Ground, topic: str, seconds: float, *, silent: bool) -> dict[str, float]:
     """Send both merchants' orders evenly; when each of the healthy one's was handed to the producer."""
     sent_at: dict[str, float] = {}
-    producer = AIOKafkaProducer(**ground.connection.client_options(), acks="all")
-    try:
-        await producer.start()
+    async with producing(ground.connection, acks="all") as producer:
         begin = time.perf_counter()
         for number in range(round(PER_SECOND * seconds)):
             await asyncio.sleep(max(0.0, begin + number / PER_SECOND - time.perf_counter()))
@@ -147,8 +145,6 @@ async def _send(ground: Ground, topic: str, seconds: float, *, silent: bool) -> 
             sent_at[healthy] = time.perf_counter()
             await producer.send(topic, order(2 * number), key=healthy.encode())
         await producer.flush()
-    finally:
-        await producer.stop()
     return sent_at
 
 

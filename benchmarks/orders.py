@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaProducer
-
+from adapter.dev.producing import producing
 from adapter.kafka.connection import KafkaConnection
 
 _NAMES = ("王小明", "陳美玲", "林志豪", "Alice Chen", "Bob Lin")
@@ -55,9 +54,7 @@ def order(number: int, *, merchant_id: str = "3085676") -> bytes:
 
 async def produce(connection: KafkaConnection, topic: str, numbers: Iterable[int], *, partitions: int) -> None:
     """Write the orders of these numbers, in turns to each partition, and return when the broker has them all."""
-    producer = AIOKafkaProducer(**connection.client_options(), max_batch_size=_BATCH_BYTES)
-    try:
-        await producer.start()
+    async with producing(connection, max_batch_size=_BATCH_BYTES) as producer:
         batches = {partition: producer.create_batch() for partition in range(partitions)}
         for number in numbers:
             partition, key, value = number % partitions, order_id(number).encode(), order(number)
@@ -68,5 +65,3 @@ async def produce(connection: KafkaConnection, topic: str, numbers: Iterable[int
         for partition, batch in batches.items():
             await producer.send_batch(batch, topic, partition=partition)
         await producer.flush()
-    finally:
-        await producer.stop()

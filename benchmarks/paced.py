@@ -11,8 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
-
+from adapter.dev.producing import producing
 from benchmarks.contenders import Contender, running
 from benchmarks.ground import Ground
 from benchmarks.measuring import Rates, between, percentile
@@ -69,9 +68,7 @@ async def added_latency(ground: Ground, contender: Contender, pace: Pace) -> Add
 async def send_evenly(ground: Ground, topic: str, count: int, per_second: float) -> Mapping[str, float]:
     """Send so many orders at this pace; when each was handed to the producer."""
     sent_at: dict[str, float] = {}
-    producer = AIOKafkaProducer(**ground.connection.client_options(), acks="all")
-    try:
-        await producer.start()
+    async with producing(ground.connection, acks="all") as producer:
         begin = time.perf_counter()
         for number in range(count):
             ahead = begin + number / per_second - time.perf_counter()
@@ -80,8 +77,6 @@ async def send_evenly(ground: Ground, topic: str, count: int, per_second: float)
             sent_at[order_id(number)] = time.perf_counter()
             await producer.send(topic, order(number), key=order_id(number).encode())
         await producer.flush()
-    finally:
-        await producer.stop()
     return sent_at
 
 

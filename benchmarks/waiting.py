@@ -10,9 +10,9 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from adapter.dev.producing import producing
 from adapter.flows.messages.confirmation import AwaitedIssuance, Confirmation, OriginData, confirmation_record
 from adapter.flows.messages.events import Item
 from adapter.kafka.connection import KafkaConnection
@@ -84,15 +84,11 @@ async def _all(subject: Subject, count: int, began: float) -> float:
 
 async def _write(connection: KafkaConnection, topic: str, count: int) -> None:
     now = datetime.now(UTC)
-    producer = AIOKafkaProducer(**connection.client_options(), max_batch_size=128 * 1024)
-    try:
-        await producer.start()
+    async with producing(connection, max_batch_size=128 * 1024) as producer:
         for number in range(count):
             record = confirmation_record(_confirmation(number, now), topic=topic)
             await producer.send(topic, record.value, record.key, headers=list(record.headers))
         await producer.flush()
-    finally:
-        await producer.stop()
 
 
 def _confirmation(number: int, now: datetime) -> Confirmation:

@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from conftest import TopicFactory
 
+from adapter.dev.producing import producing
 from adapter.flows.messages.events import (
     IssuanceData,
     IssuanceIssued,
@@ -71,15 +72,11 @@ def _notified(kind: type[Notified], topic: str, event_id: str, **fields: object)
 
 async def _publish(kafka: KafkaConnection, *records: ProducerRecord, abort: bool = False) -> None:
     """Write these in one transaction, which is aborted where that is asked for."""
-    producer = AIOKafkaProducer(**kafka.client_options(), transactional_id="test-issuances")
-    try:
-        await producer.start()
+    async with producing(kafka, transactional_id="test-issuances") as producer:
         await producer.begin_transaction()
         for each in records:
             await producer.send_and_wait(each.topic, each.value, key=each.key, headers=list(each.headers))
         await (producer.abort_transaction() if abort else producer.commit_transaction())
-    finally:
-        await producer.stop()
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
+from adapter.dev.producing import producing
 from adapter.flows.messages.dead_letters import DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import Origin, record_origin
 from adapter.flows.messages.record_history import RecordHistory
@@ -181,15 +181,11 @@ def on_broker(run: Commands, kafka: KafkaConnection, dead_letters: str) -> Comma
 
 async def _publish(kafka: KafkaConnection, topic: str) -> None:
     await create(kafka, [TopicSpec(name=topic, partitions=1, config={})])
-    producer = AIOKafkaProducer(**kafka.client_options())
-    try:
-        await producer.start()
+    async with producing(kafka) as producer:
         for dead_letter in DEAD_LETTERS:
             await producer.send_and_wait(
                 topic, key=dead_letter.key, value=dead_letter.value, headers=list(dead_letter.headers)
             )
-    finally:
-        await producer.stop()
 
 
 def test_dead_letters_are_listed_and_counted(on_broker: Commands) -> None:

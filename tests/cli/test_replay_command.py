@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from flows.harness import SIGNER, Harness, derived
 
+from adapter.dev.producing import producing
 from adapter.flows.messages.dead_letters import RECORD_MAX_BYTES, DeadLetterCause, dead_letter_record
 from adapter.flows.messages.events import OrderSkipped, Origin, order_event
 from adapter.flows.messages.record_history import RecordHistory
@@ -117,15 +118,11 @@ class Shelf:
         asyncio.run(self.put_all(tuple(SIGNER.sign(each, MERCHANT.merchant_id) for each in dead_letters)))
 
     async def put_all(self, dead_letters: tuple[ProducerRecord, ...]) -> None:
-        producer = AIOKafkaProducer(**self.kafka.client_options(), max_request_size=8_000_000)
-        try:
-            await producer.start()
+        async with producing(self.kafka, max_request_size=8_000_000) as producer:
             for each in dead_letters:
                 topic = each.topic or self.names["dead_letters"]
                 headers = list(each.headers)
                 await producer.send_and_wait(topic, key=each.key, value=each.value, headers=headers, partition=0)
-        finally:
-            await producer.stop()
 
     def lose_commits(self) -> None:
         """Offsets set back by hand: what was settled beyond them is forgotten, as it is by brokers after a week."""

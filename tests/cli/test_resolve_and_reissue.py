@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from flows.harness import Harness
 
+from adapter.dev.producing import producing
 from adapter.flows.messages.events import IssuanceFailed, IssuanceSubmitted, Origin, issuance_event
 from adapter.issuance.decide import SubmitPolicy
 from adapter.issuance.trade_numbers import derive_trade_no
@@ -70,12 +70,8 @@ def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -
 
 
 async def _put(kafka: KafkaConnection, record: ProducerRecord) -> None:
-    producer = AIOKafkaProducer(**kafka.client_options())
-    try:
-        await producer.start()
+    async with producing(kafka) as producer:
         await producer.send_and_wait(record.topic, record.value, record.key, headers=list(record.headers))
-    finally:
-        await producer.stop()
 
 
 def _on(kafka: KafkaConnection, topic: str) -> list[Record]:

@@ -6,16 +6,16 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest
 from conftest import TopicFactory
 from stream.error_injection import ErrorInjector
 
+from adapter.dev.producing import producing
 from adapter.errors import BrokerUnavailable
 from adapter.kafka.client import AioKafka, AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
@@ -50,16 +50,6 @@ async def member(quick: KafkaConnection, group: str) -> AsyncIterator[AioKafkaMe
     member = await AioKafka(quick).connect(group)
     yield member
     await member.leave()
-
-
-@asynccontextmanager
-async def producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(**kafka.client_options())
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        await producer.stop()
 
 
 async def everything(kafka: KafkaConnection, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from conftest import TopicFactory
 
+from adapter.dev.producing import producing
 from adapter.errors import TopicsMissing
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import QUIET_LOOKS, PartitionPosition, ReadProgress, follow, read_one, read_tail, read_to_end
 from adapter.stream.records import Record
-
-
-@asynccontextmanager
-async def producing(kafka: KafkaConnection, transactional_id: str | None = None) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(**kafka.client_options(), transactional_id=transactional_id)
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        await producer.stop()
 
 
 async def write(producer: AIOKafkaProducer, topic: str, *values: bytes, partition: int = 0) -> None:

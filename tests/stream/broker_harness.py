@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -21,6 +21,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 from aiokafka.structs import OffsetAndMetadata
 
+from adapter.dev.producing import producing
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.reader import read_to_end
@@ -153,27 +154,19 @@ class BrokerHarness:
 
     async def feed(self, *values: str | int, partition: int | None = None) -> None:
         """Put records into the source."""
-        producer = AIOKafkaProducer(**self.connection.client_options(), enable_idempotence=True)
-        try:
-            await producer.start()
+        async with producing(self.connection, enable_idempotence=True) as producer:
             for value in values:
                 text = str(value).encode()
                 await producer.send(self.source, text, key=text, partition=partition)
             await producer.flush()
-        finally:
-            await producer.stop()
 
     async def feed_transaction(self, value: int, *, aborted: bool = False) -> None:
         """Put one record into the source's first partition, in a transaction of its own."""
         name = f"feeder-{self.group}"
-        producer = AIOKafkaProducer(**self.connection.client_options(), transactional_id=name)
-        try:
-            await producer.start()
+        async with producing(self.connection, transactional_id=name) as producer:
             await producer.begin_transaction()
             await producer.send_and_wait(self.source, b"%d" % value, partition=0)
             await (producer.abort_transaction() if aborted else producer.commit_transaction())
-        finally:
-            await producer.stop()
 
     async def published(self) -> list[bytes]:
         """Everything in the sink that a committed reader sees now, sorted."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from aiokafka import AIOKafkaProducer
-
+from adapter.dev.producing import producing
 from adapter.kafka.connection import KafkaConnection
 
 
 async def send_raw(connection: KafkaConnection, topic: str, *batches: bytes, partition: int = 0) -> list[int]:
     """Send each of these batches by itself; returns the offsets of their first records."""
     offsets = []
-    producer = AIOKafkaProducer(**connection.client_options(), max_request_size=64 << 20, max_batch_size=64 << 20)
-    try:
-        await producer.start()
+    async with producing(connection, max_request_size=64 << 20, max_batch_size=64 << 20) as producer:
         for raw in batches:
             builder = producer.create_batch()
             builder.append(key=None, value=None, timestamp=None)
@@ -21,6 +18,4 @@ async def send_raw(connection: KafkaConnection, topic: str, *batches: bytes, par
             builder._buffer = raw
             sent = await producer.send_batch(builder, topic, partition=partition)
             offsets.append((await sent).offset)
-    finally:
-        await producer.stop()
     return offsets

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.structs import OffsetAndMetadata
 from conftest import TopicFactory
 
+from adapter.dev.producing import producing
 from adapter.errors import StreamError
 from adapter.kafka.client import AioKafka
 from adapter.kafka.connection import KafkaConnection
@@ -65,20 +66,10 @@ class Table:
 async def table(kafka: KafkaConnection, topic: TopicFactory) -> Table:
     """Ten records, 0 to 9."""
     table = Table(kafka, await topic(), await topic("target", config={"max.message.bytes": "100000"}))
-    async with _producing(kafka) as producer:
+    async with producing(kafka) as producer:
         for number in range(10):
             await producer.send_and_wait(table.topic, b"%d" % number, partition=0)
     return table
-
-
-@asynccontextmanager
-async def _producing(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(**kafka.client_options())
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        await producer.stop()
 
 
 async def test_everything_is_open_before_anything_is_acknowledged(table: Table) -> None:
@@ -128,7 +119,7 @@ async def test_of_two_at_once_the_first_gets_an_error_and_nothing_happens_twice(
 async def test_a_record_that_came_later_is_open(table: Table) -> None:
     """All were taken, and then there was one more."""
     await table.acknowledge(*range(10))
-    async with _producing(table.kafka) as producer:
+    async with producing(table.kafka) as producer:
         await producer.send_and_wait(table.topic, b"new", partition=0)
 
     assert await table.open() == [10]

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
 from aiokafka.protocol.offset import OffsetRequest
 
+from adapter.dev.producing import producing
 from adapter.kafka.connection import KafkaConnection
 from stream.worker import READY
 
@@ -99,9 +100,7 @@ class WorkerPool:
 
     async def feed(self, first: int, past: int, *, per_second: float) -> None:
         """Put numbers into the source, a few to each lane, at this pace."""
-        producer = AIOKafkaProducer(**self.kafka.client_options(), enable_idempotence=True)
-        try:
-            await producer.start()
+        async with producing(self.kafka, enable_idempotence=True) as producer:
             began = time.monotonic()
             for number in range(first, past):
                 await producer.send(self.source, b"%d" % number, key=b"lane %d" % (number // LANE_LENGTH))
@@ -109,8 +108,6 @@ class WorkerPool:
                 if ahead > 0.05:
                     await asyncio.sleep(ahead)
             await producer.flush()
-        finally:
-            await producer.stop()
 
     def log_of(self, number: int) -> str:
         """What a worker's log says; they are counted from 1."""

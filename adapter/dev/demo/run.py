@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
-from aiokafka import AIOKafkaProducer
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -19,6 +18,7 @@ from adapter.dev.demo.environment import Environment, must_run, set_up
 from adapter.dev.demo.orders import SampleOrder, sample_orders, sandbox_faults
 from adapter.dev.demo.result_check import ResultCheck
 from adapter.dev.local_kafka.progress import Progress
+from adapter.dev.producing import producing
 from adapter.kafka.reader import follow
 from adapter.wiring import kafka_connection
 
@@ -99,16 +99,12 @@ def _display(results: ResultCheck, samples: Sequence[SampleOrder], began: float)
 
 
 async def _send(environment: Environment, samples: Sequence[SampleOrder], results: ResultCheck) -> None:
-    producer = AIOKafkaProducer(**kafka_connection(environment.settings).client_options(), acks="all")
-    try:
-        await producer.start()
+    async with producing(kafka_connection(environment.settings), acks="all") as producer:
         for sample in samples:
             await producer.send(environment.settings.topics.orders_paid, sample.value, key=sample.order_id.encode())
             results.sent += 1
             await asyncio.sleep(1 / ORDERS_PER_SECOND)
         await producer.flush()
-    finally:
-        await producer.stop()
 
 
 async def _read(environment: Environment, results: ResultCheck) -> None:

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from adapter.dev.local_kafka.broker import LocalKafka
 from adapter.dev.local_kafka.jars import cache_directory
+from adapter.dev.producing import producing
 from adapter.errors import LocalKafkaError
 from adapter.kafka import topics
 from adapter.kafka.connection import KafkaConnection
@@ -26,12 +26,8 @@ BOUND_SECONDS = 60.0
 
 
 async def write(connection: KafkaConnection, topic: str, value: bytes) -> None:
-    producer = AIOKafkaProducer(**connection.client_options(), acks="all")
-    try:
-        await producer.start()
+    async with producing(connection, acks="all") as producer:
         await producer.send_and_wait(topic, value)
-    finally:
-        await producer.stop()
 
 
 async def read(connection: KafkaConnection, topic: str) -> list[bytes | None]:
