@@ -37,7 +37,6 @@ from adapter.errors import BrokerUnavailable, StreamError
 from adapter.kafka.admin import admin_session
 from adapter.kafka.connection import KafkaConnection
 from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
-from adapter.kafka.fetched_records import to_record as _record
 from adapter.kafka.lease import HeartbeatLease
 from adapter.kafka.producers import (
     LARGEST_REQUEST,
@@ -248,7 +247,7 @@ class AioKafkaMember:
             raise
         except Exception as error:  # whatever the client raises, a new member may work
             raise KafkaClientError(f"reading failed: {error!r}") from error
-        return {TopicPartition(*partition): [_record(one) for one in batch] for partition, batch in batches.items()}
+        return {TopicPartition(*partition): batch for partition, batch in batches.items()}
 
     def position(self, partition: TopicPartition) -> int | None:
         """See `port.Member`."""

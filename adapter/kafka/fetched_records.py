@@ -13,17 +13,15 @@ from types import FunctionType, MethodType
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.consumer import fetcher as fetchers
-from aiokafka.structs import ConsumerRecord
 
 from adapter.kafka.record_batches import ReadBudget, RecordReader
 from adapter.stream.port import TopicPartition
-from adapter.stream.records import Record, moment_of
+from adapter.stream.records import Record
 
 FETCH_AT_ONCE = 500
 """The most records that one poll returns."""
 
 _METHODS = ("_proc_fetch_request", "fetched_records")
-_NO_TIMESTAMP = -1
 
 
 def decode_safely(consumer: AIOKafkaConsumer) -> ReadBudget:
@@ -90,23 +88,3 @@ class _FetchResult(fetchers.FetchResult):  # type: ignore[misc]  # aiokafka has 
         if reader.ended:
             self._partition_records = None
         return records
-
-
-def to_record(read: ConsumerRecord | Record) -> Record:
-    """Return the client's record as ours; never raises, whatever the record holds.
-
-    With `decode_safely`, records are ours already.
-    """
-    if isinstance(read, Record):
-        return read
-    timestamp, odd_timestamp = moment_of(_NO_TIMESTAMP if read.timestamp is None else read.timestamp)
-    return Record(
-        topic=read.topic,
-        partition=read.partition,
-        offset=read.offset,
-        timestamp=timestamp,
-        key=read.key,
-        value=read.value,
-        headers=tuple((name.encode("utf-8", "backslashreplace").decode(), value) for name, value in read.headers),
-        odd_timestamp=odd_timestamp,
-    )

@@ -19,7 +19,7 @@ from aiokafka import TopicPartition as ClientPartition
 from adapter.errors import BrokerUnavailable, StreamError, TopicsMissing
 from adapter.kafka.admin import UNAVAILABLE, admin_session
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely, to_record
+from adapter.kafka.fetched_records import FETCH_AT_ONCE, decode_safely
 from adapter.stream.port import TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 
@@ -195,8 +195,10 @@ class _Reader:
     ) -> Mapping[ClientPartition, list[Record]]:
         """Return some records of these partitions, or of all if none are named. Raises UnreadableBatch."""
         self._budget.renew()
-        batches = await self.consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE)
-        return {partition: [to_record(read) for read in batch] for partition, batch in batches.items()}
+        batches: Mapping[ClientPartition, list[Record]] = await self.consumer.getmany(
+            *partitions, timeout_ms=timeout_ms, max_records=FETCH_AT_ONCE
+        )
+        return batches
 
 
 @asynccontextmanager

@@ -6,29 +6,33 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as ClientPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from stream.batch_bytes import Written, batch
 
 from adapter.kafka.client import AioKafkaMember
 from adapter.kafka.connection import KafkaConnection
-from adapter.kafka.fetched_records import to_record
 from adapter.kafka.lease import HeartbeatLease
+from adapter.kafka.record_batches import ReadBudget, RecordReader
 from adapter.stream.port import KafkaClientError, TopicPartition, UnreadableBatch
 from adapter.stream.records import Record
 
 PAID = TopicPartition("paid", 0)
 
 
-def consumer_record(timestamp: int | None, name: str = "h", value: bytes | None = None) -> ConsumerRecord:
-    return ConsumerRecord("paid", 0, 1, timestamp, 0, b"k", b"{}", None, 1, 2, ((name, value),))
+def fetched(timestamp: int, name: str = "h", value: bytes | None = None) -> Record:
+    """The one record of a batch, as the client's decoder returns it."""
+    header = name.encode("utf-8", "surrogatepass"), value
+    data = batch(Written(key=b"k", headers=(header,), timestamp_ms=timestamp), base=1)
+    (record,) = RecordReader(data, PAID, position=1, aborted=(), budget=ReadBudget()).take(1)
+    return record
 
 
 class Consumer:
     """A client that hands over one record, or raises."""
 
-    def __init__(self, result: ConsumerRecord | Exception) -> None:
+    def __init__(self, result: Record | Exception) -> None:
         self._result = result
 
     async def getmany(
@@ -39,19 +43,15 @@ class Consumer:
         return {ClientPartition(*PAID): [self._result]}
 
 
-def member(result: ConsumerRecord | Exception) -> AioKafkaMember:
+def member(result: Record | Exception) -> AioKafkaMember:
     connection = KafkaConnection(bootstrap_servers="fake:1")
     return AioKafkaMember(Consumer(result), HeartbeatLease(10, 30), "group", "cluster", connection, {})
 
 
-@given(
-    st.none() | st.integers(-(2**63), 2**63 - 1), st.text(max_size=5) | st.just("\udcff\ud800"), st.none() | st.binary()
-)
-def test_the_clients_record_is_converted_whatever_it_holds(
-    timestamp: int | None, name: str, value: bytes | None
-) -> None:
+@given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5) | st.just("\udcff\ud800"), st.none() | st.binary())
+def test_the_clients_record_is_converted_whatever_it_holds(timestamp: int, name: str, value: bytes | None) -> None:
     """Both readers use one conversion, and it never raises."""
-    record = to_record(consumer_record(timestamp, name, value))
+    record = fetched(timestamp, name, value)
 
     assert record.timestamp.tzinfo is not None
     assert record.odd_timestamp in (None, timestamp, -1)
@@ -61,7 +61,7 @@ def test_the_clients_record_is_converted_whatever_it_holds(
 
 async def test_an_odd_timestamp_does_not_end_a_poll() -> None:
     """Microseconds for milliseconds."""
-    batches = await member(consumer_record(1_764_400_000_000_000)).poll([PAID], timeout=1)
+    batches = await member(fetched(1_764_400_000_000_000)).poll([PAID], timeout=1)
 
     (record,) = batches[PAID]
     assert record == Record(
