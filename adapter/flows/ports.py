@@ -102,37 +102,3 @@ class FlowObserver(Protocol):
 
     def ticket_data_differs(self, merchant_id: str) -> None:
         """ECTicket accepted an Issue with other tickets than requested: an alarm."""
-
-
-class NullFlowObserver:
-    """Ignores every call."""
-
-    def order_settled(self, outcome: str) -> None:
-        """Let it pass."""
-
-    def issuance_published(self, event: str, *, recovered: bool) -> None:
-        """Let it pass."""
-
-    def ignored(self, plugin: str, reason: str) -> None:
-        """Let it pass."""
-
-    def parked(self, stage: str, reason: str) -> None:
-        """Let it pass."""
-
-    def deferred(self, reason: str) -> None:
-        """Let it pass."""
-
-    def untrusted_headers(self, stage: str, trust: str) -> None:
-        """Let it pass."""
-
-    def control_known(self, merchant_id: str) -> None:
-        """Let it pass."""
-
-    def normalised(self, field: str, kind: str) -> None:
-        """Let it pass."""
-
-    def no_known_number(self, merchant_id: str) -> None:
-        """Let it pass."""
-
-    def ticket_data_differs(self, merchant_id: str) -> None:
-        """Let it pass."""

@@ -48,16 +48,12 @@ class ProviderObserver(Protocol):
 
     def call_finished(self, call: CallFinished) -> None:
         """Called after every call, with any outcome."""
+        return
 
     def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
         """Called when a merchant's breaker changes its state."""
+        return
 
 
-class NullProviderObserver:
-    """Ignores all reports."""
-
-    def call_finished(self, call: CallFinished) -> None:
-        """Do nothing."""
-
-    def breaker_changed(self, merchant_id: str, state: BreakerState) -> None:
-        """Do nothing."""
+class NullProviderObserver(ProviderObserver):
+    """Ignores all reports: every method keeps the empty body of the protocol."""
