@@ -62,12 +62,6 @@ def plain(value: object, expected: object) -> tuple[object, str | None]:
     return found, None
 
 
-def type_mismatch(value: object, expected: object) -> str | None:
-    """Return None if `value` can be converted to `expected`, else what differs."""
-    _, wrong = plain(value, expected)
-    return wrong
-
-
 @cache
 def _convert(expected: object) -> _Convert:
     origin = get_origin(expected)

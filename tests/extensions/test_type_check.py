@@ -9,10 +9,14 @@ from datetime import UTC, date, datetime
 import pytest
 
 from adapter import Customer, IssueType, Order, Skip, TicketItem
-from adapter.extensions.type_check import type_mismatch
+from adapter.extensions.type_check import plain
 from extensions.helpers import NOON, line, order, ticket
 
 ITEMS: object = Sequence[TicketItem] | None
+
+
+def type_mismatch(value: object, expected: object) -> str | None:
+    return plain(value, expected)[1]
 
 
 def broken(value: object, **fields: object) -> object:
