@@ -7,6 +7,7 @@ tries each one in a copy of the tree. `old` must occur once in its file, so that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,9 @@ def _mutation(name: str, file: str, old: str, new: str, folder: str, tests: tupl
 
 
 def _test_file(folder: str, test: str) -> str:
-    within, _, name = test.rpartition("/")
-    return f"{folder}{within}{'/' if within else ''}test_{name}.py"
+    """The file of a test that is named by its module in `folder`, or by its module below `tests/` after a slash."""
+    path = Path("tests") / test[1:] if test.startswith("/") else Path(folder) / test
+    return str(path.with_name(f"test_{path.name}.py"))
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -487,7 +489,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "replays=self.replays + 1, not_before=None)",
         "replays=self.replays + 1, not_before=None, possibly_sent_at=None)",
         "messages/record_history",
-        "../operations/replay",
+        "/operations/replay",
     ),
     _flows(
         "a deferred order forgets that it may have been sent",
