@@ -15,7 +15,7 @@ from typing import TypeVar
 from adapter.flows.messages.event_reader import read_published_event
 from adapter.operations.dead_letter_view import DeadLetter, read_dead_letter
 from adapter.operations.handled import handled_dead_letters
-from adapter.operations.ports import Counting, Note, TopicReader, no_counting, no_note
+from adapter.operations.ports import Counting, Note, TopicReader, no_counting, no_note, read_counted
 from adapter.stream.acknowledged_topic import AcknowledgedTopic, PartitionClaim, open_acknowledged_topic
 from adapter.stream.port import Kafka
 from adapter.stream.records import Record
@@ -101,18 +101,17 @@ class DeadLetterStore:
     async def collect(self, keep: Callable[[Record, DeadLetter], T | None]) -> list[T]:
         """The results of `keep` for each dead letter, without None."""
         kept = []
-        with self.counting("dead letters") as count:
-            async with aclosing(self.each()) as dead_letters:
-                async for record, dead_letter in dead_letters:
-                    count()
-                    found = keep(record, dead_letter)
-                    if found is not None:
-                        kept.append(found)
+        async with aclosing(self.each(counting=self.counting)) as dead_letters:
+            async for record, dead_letter in dead_letters:
+                found = keep(record, dead_letter)
+                if found is not None:
+                    kept.append(found)
         return kept
 
-    async def each(self) -> AsyncGenerator[tuple[Record, DeadLetter], None]:
-        """Each dead letter with its record, those of one partition in order."""
-        async with aclosing(self.reader.read_to_end([self.topic])) as records:
+    async def each(self, *, counting: Counting = no_counting) -> AsyncGenerator[tuple[Record, DeadLetter], None]:
+        """Each dead letter with its record, those of one partition in order. Close it (`contextlib.aclosing`)."""
+        read = read_counted(self.reader, [self.topic], counting=counting, what="dead letters")
+        async with aclosing(read) as records:
             async for record in records:
                 yield record, read_dead_letter(record)
 
@@ -127,11 +126,10 @@ class DeadLetterStore:
         self.note("No commit says which dead letters are handled, so the later events are read. This may take a while.")
         orders = {dead_letter.order_record for dead_letter in unsure}
         events = []
-        with self.counting("events") as count:
-            async with aclosing(self.reader.read_to_end([self.events_topic], since=oldest)) as records:
-                async for record in records:
-                    count()
-                    event = read_published_event(record)
-                    if event is not None and event.order_record in orders:
-                        events.append(event)
+        read = read_counted(self.reader, [self.events_topic], counting=self.counting, what="events", since=oldest)
+        async with aclosing(read) as records:
+            async for record in records:
+                event = read_published_event(record)
+                if event is not None and event.order_record in orders:
+                    events.append(event)
         return frozenset(handled_dead_letters(dead_letters, events) & {dead_letter.name for dead_letter in unsure})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from datetime import datetime
 from typing import Protocol
 
@@ -41,3 +41,14 @@ def no_note(sentence: str) -> None:
 def no_counting(what: str) -> Iterator[Callable[[], None]]:
     """Count nothing."""
     yield lambda: None
+
+
+async def read_counted(
+    reader: TopicReader, topics: Collection[str], *, counting: Counting, what: str, since: datetime | None = None
+) -> AsyncGenerator[Record, None]:
+    """The records of these topics up to their ends, counted as `what`. Close it (`contextlib.aclosing`)."""
+    with counting(what) as count:
+        async with aclosing(reader.read_to_end(topics, since=since)) as records:
+            async for record in records:
+                count()
+                yield record

@@ -6,8 +6,8 @@ reads the events again after it has started.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -19,7 +19,7 @@ from adapter.flows.messages.events import OrderRef, order_ref_of
 from adapter.flows.messages.signatures import RecordSigner
 from adapter.flows.ports import Merchants, Topics
 from adapter.issuance.plan import Part, PlanPolicy, check, plan
-from adapter.operations.ports import Counting, TopicReader, no_counting
+from adapter.operations.ports import Counting, TopicReader, no_counting, read_counted
 from adapter.operations.reissue import (
     FailedPart,
     NotReissued,
@@ -145,7 +145,7 @@ class ReissueOperation:
     async def _events(self, text: str, merchant_id: str | None) -> list[PublishedEvent]:
         """The published events about an order id or a trade number."""
         events = []
-        async with self._read("events", self.topics.issuances) as records:
+        async with aclosing(self._read("events", self.topics.issuances)) as records:
             async for record in records:
                 event = read_published_event(record) if may_concern(record, text) else None
                 if event is not None and merchant_id in (None, event.merchant_id):
@@ -175,8 +175,9 @@ class ReissueOperation:
     async def _refuse_if_under_way(self, trade_nos: Sequence[str], found: Sequence[FailedPart]) -> None:
         """Raises NotReissuable when an earlier reissue is still on the deferred topic, or in a dead letter."""
         topics, since = self.topics, min(failure.event.at for failure in found) - CLOCKS_DIFFER
-        async with self._read("records on their way", topics.orders_deferred, topics.dead_letters, since=since) as read:
-            async for record in read:
+        on_their_way = self._read("records on their way", topics.orders_deferred, topics.dead_letters, since=since)
+        async with aclosing(on_their_way) as records:
+            async for record in records:
                 if not plan_contains(record, trade_nos):
                     continue
                 if record.topic == topics.orders_deferred:
@@ -185,21 +186,8 @@ class ReissueOperation:
                     where = f"See: ecticket-adapter dead-letters show {trade_nos[0]}"
                 raise NotReissuable(f"It was reissued already, under {', '.join(trade_nos)}. {where}.")
 
-    @asynccontextmanager
-    async def _read(
-        self, what: str, *topics: str, since: datetime | None = None
-    ) -> AsyncIterator[AsyncIterator[Record]]:
-        """The records of these topics, counted as they are read."""
-        with self.counting(what) as count:
-            async with aclosing(self.reader.read_to_end(topics, since=since)) as records:
-
-                async def counted() -> AsyncGenerator[Record, None]:
-                    async for record in records:
-                        count()
-                        yield record
-
-                async with aclosing(counted()) as counted_records:
-                    yield counted_records
+    def _read(self, what: str, *topics: str, since: datetime | None = None) -> AsyncGenerator[Record, None]:
+        return read_counted(self.reader, topics, counting=self.counting, what=what, since=since)
 
 
 async def plan_order(record: Record, merchant_id: str, planning: Planning) -> tuple[tuple[Part, ...], OrderRef]:

@@ -17,6 +17,7 @@ from adapter.flows.number_history import KnownNumbers, NumberHistory, NumberOwne
 from adapter.flows.ports import Ecticket, Merchants, Topics
 from adapter.operations.dead_letter_store import DeadLetters, DeadLetterStore
 from adapter.operations.dead_letter_view import DeadLetter
+from adapter.operations.ports import read_counted
 from adapter.operations.resolve import (
     EcticketAnswer,
     PendingIssuance,
@@ -132,16 +133,14 @@ class ResolveOperation:
         """Which order owns the number, and which numbers of its merchant should exist, by the issuances topic."""
         history, merchant = NumberHistory(merchants=self.merchants), self.merchants.find(pending.merchant_id)
         key = f"{pending.merchant_id}/{pending.trade_no.value}".upper()
-        with self.store.counting("events") as count:
-            async with aclosing(self.store.reader.read_to_end([self.topics.issuances])) as records:
-                async for record in records:
-                    count()
-                    about = (record.key or b"").decode("utf-8", "replace").upper() == key
-                    lacks = (
-                        merchant is not None and len(history.known.to_query(merchant, pending.trade_no.kind)) < ENOUGH
-                    )
-                    if about or lacks:
-                        history.take(record)
+        store = self.store
+        events = read_counted(store.reader, [self.topics.issuances], counting=store.counting, what="events")
+        async with aclosing(events) as records:
+            async for record in records:
+                about = (record.key or b"").decode("utf-8", "replace").upper() == key
+                lacks = merchant is not None and len(history.known.to_query(merchant, pending.trade_no.kind)) < ENOUGH
+                if about or lacks:
+                    history.take(record)
         return history
 
     async def _query_status(self, pending: PendingIssuance, known: KnownNumbers) -> EcticketAnswer:
