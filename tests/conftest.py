@@ -2,7 +2,7 @@
 
 One local Kafka serves the whole session; `ECTICKET_KAFKA__BOOTSTRAP_SERVERS` names another broker to use instead. A
 test that asks for it is a broker test (marker `broker`): where the broker cannot be had, it is skipped and says so, and
-under `CI=true` that is a failure, so that nobody takes a green run for a tested one.
+under `CI=true` that is a failure, so that a green run without a broker does not look like a tested one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TopicFactory(Protocol):
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Whoever uses a broker is marked so, the session's or one of its own; nobody has to remember."""
+    """Tests that use a broker are marked automatically, whether it is the session's or their own."""
     if not {"kafka", "local_kafka_ready"}.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.broker)
 

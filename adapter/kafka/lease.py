@@ -2,7 +2,7 @@
 
 No fence reaches an HTTP request, so before one is written, the engine must know that the group still counts this
 process as a member. A request that the coordinator answered proves it for one session time-out, counted from when the
-request was *sent*. aiokafka keeps its heartbeats private, so only this module looks inside it. It refuses to start if
+request was *sent*. aiokafka keeps its heartbeats private, so only this module looks inside it. It does not start if
 aiokafka's internals differ from the expected ones.
 """
 

@@ -1,6 +1,6 @@
 """A real Chromium, once for all tests of a run; where there is none, they are skipped and say so.
 
-`make test` installs it where it can (`chromium.sh`). Whoever asks for `chromium` is marked `browser`.
+`make test` installs it where it can (`chromium.sh`). Tests that use `chromium` are marked `browser`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Whoever uses the browser is marked so; nobody has to remember."""
+    """Tests that use the browser are marked automatically."""
     if "chromium" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.browser)
 

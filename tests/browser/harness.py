@@ -47,7 +47,7 @@ class BrowserHarness:
         httpx.put(f"{self.base_url}/_/{what}", json=document, trust_env=False).raise_for_status()
 
     def notifications(self, count: int) -> list[dict[str, object]]:
-        """What the merchant was told, once so many notifications have come whose checksum fits."""
+        """What the merchant received, once so many notifications have come whose checksum fits."""
         self._run(self.receiver.received(count))
         return self.receiver.payloads()
 

@@ -60,7 +60,7 @@ class Page:
         self._browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def open(self, fragment: str = "") -> None:
-        """Open it anew and wait until it is live."""
+        """Reload it and wait until it is live."""
         self._browser.get("about:blank")  # else only the fragment would change
         self._browser.get(f"{self._base_url}/{fragment}")
         self.shows("live", "#live")

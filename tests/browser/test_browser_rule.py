@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def test_without_a_browser_its_tests_are_skipped_and_say_so(tmp_path: Path) -> None:
-    """Nobody shall take a green run for a page that was looked at."""
+    """A green run without a browser must not look like a run that tested the page."""
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-k", "markup", str(HERE / "test_page.py")],
         capture_output=True,

@@ -142,7 +142,7 @@ def test_speed_for_safety_is_a_warning(run: Commands) -> None:
 
 
 def test_an_unreachable_ecticket_is_a_problem(run: Commands) -> None:
-    """It is asked once, about a number that nobody used."""
+    """ECTicket is queried once, about a number that was never used."""
     assert _levels(run("check", "--json"))[ECTICKET] == "problem"
 
 
@@ -154,7 +154,7 @@ def test_an_unreachable_ecticket_is_a_problem(run: Commands) -> None:
 def test_a_strange_ecticket_is_a_problem(
     ask: Commands, ecticket: RunningSandbox, fault: Garbage | LockOut | Maintenance
 ) -> None:
-    """Unreadable, refusing, or claiming to know a number that nobody used; whose keys were tried is said."""
+    """Unreadable, refusing, or claiming to know a number that was never used; whose keys were tried is said."""
     ecticket.faults.arm(FaultRule(behaviour=fault))
     message = ask("check", "--json")
 

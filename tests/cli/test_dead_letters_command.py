@@ -84,7 +84,7 @@ def test_a_dead_letter_shows_what_its_headers_say() -> None:
 
 @pytest.mark.parametrize("dead_letter", DEAD_LETTERS[3:])
 def test_any_record_is_a_dead_letter(dead_letter: ProducerRecord) -> None:
-    """Whatever somebody put there is shown as far as it goes."""
+    """Any record there is shown as far as it can be read."""
     assert read_dead_letter(_record(dead_letter)).stage is None
 
 

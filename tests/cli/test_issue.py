@@ -113,7 +113,7 @@ def test_an_order_that_cannot_be_issued_is_a_sentence(
 
 
 def test_an_order_of_another_merchant_is_wrong_usage(run: Commands, tmp_path: Path) -> None:
-    """`--merchant` stands in where the order is silent, and contradicts nobody."""
+    """`--merchant` stands in where the order names none, and must not contradict the order."""
     result = run("issue", _file(tmp_path, {**SERIAL, "merchant_id": MERCHANT.merchant_id}), "--merchant", "1")
 
     assert result.code == 2
@@ -144,7 +144,7 @@ def test_an_ignored_record_says_which_plugin(run: Commands, tmp_path: Path) -> N
 
 
 def test_when_asking_fails_nothing_is_sent(run: Commands, tmp_path: Path) -> None:
-    """Nobody answers the first question, so the second is not put."""
+    """The first query gets no answer, so there is no second one."""
     result = run("issue", _file(tmp_path, SERIAL), "--json")
 
     assert (result.code, _outcomes(result)) == (1, ["not sent"])

@@ -83,7 +83,7 @@ def test_the_commands_are_the_contracts(run: Commands) -> None:
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever calls it without anything gets to know what there is, and an exit code that says it was not enough."""
+    """A call without arguments shows the commands, and exits with a code that says that something was missing."""
     code = main([])
     output = capsys.readouterr()
 
@@ -92,7 +92,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_version_is_the_distributions(run: Commands) -> None:
-    """`--version` tells it and ends."""
+    """`--version` shows it and exits."""
     assert run("--version").out == f"ecticket-adapter {version('ecticket-adapter')}\n"
 
 
@@ -124,7 +124,7 @@ def test_wrong_usage_and_settings_are_2(run: Commands, arguments: tuple[str, ...
 
 
 def test_every_mistake_in_the_settings_is_a_line(run: Commands) -> None:
-    """One sentence per mistake, so that all are mended at once."""
+    """One sentence per mistake, so that all can be corrected at once."""
     result = run("settings", "show", "--set", "submit.defer_seconds=-1", "--set", "admin.port=99999")
 
     assert result.code == 2
@@ -211,7 +211,7 @@ def test_a_reader_that_leaves_is_quiet() -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_closed_output_is_no_mistake(closed: str) -> None:
-    """Whoever closes it does not want to know; the exit code still tells."""
+    """A closed pipe gets no error message; the exit code still shows the result."""
     line = f'"$0" -m adapter plugins list {closed}'
     done = subprocess.run(["/bin/sh", "-c", line, sys.executable], capture_output=True, timeout=60, check=False)
 
@@ -235,7 +235,7 @@ def test_a_terminal_without_chinese_shows_the_rest() -> None:
 
 
 def test_a_real_interrupt_ends_the_sandbox_quietly() -> None:
-    """Ctrl-C at the sandbox is how it ends, so it is 0; it had told where it is."""
+    """Ctrl-C at the sandbox is how it ends, so it is 0; it had printed its address."""
     command = [sys.executable, "-m", "adapter", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""`plugins check` says what is wrong with a plugin, and what to mend, whatever is wrong with it."""
+"""`plugins check` says what is wrong with a plugin, and what to correct, whatever is wrong with it."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_an_order_of_ones_own_is_tried(run: Commands, plugin: Path, tmp_path: Pa
 
 
 def test_a_record_of_ones_own_has_the_headers_that_are_given(run: Commands, plugin: Path, tmp_path: Path) -> None:
-    """Many shops say there what a record is; and what becomes of it is told."""
+    """Many shops say there what a record is; and the result is reported."""
     plugin.write_text(
         "from adapter import InvalidOrder, hookimpl\n"
         "@hookimpl\n"

@@ -121,7 +121,7 @@ def test_an_error_in_a_command_is_reported_as_the_plugins(
 
 
 def test_debug_shows_the_plugins_own_traceback(run: Commands, shop: str) -> None:
-    """For whoever mends it."""
+    """For the author of the plugin."""
     assert "KeyError" in run("--debug", "--set", shop, "shop", "raises").err
 
 

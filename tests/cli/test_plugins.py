@@ -73,7 +73,7 @@ def test_the_listing_shows_everything_known_about_a_plugin(run: Commands, tmp_pa
 
 
 def test_refused_plugins_stand_in_the_table_too(run: Commands) -> None:
-    """Whoever looks only there sees that one is missing."""
+    """This output alone shows that one is missing."""
     shown = run("plugins", "list", "--set", "plugins.modules=no_such_plugin")
 
     assert any({"no_such_plugin", "refused"} <= set(line.split()) for line in shown.out.splitlines())

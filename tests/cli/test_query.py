@@ -26,7 +26,7 @@ def test_an_item_as_json(ask: Commands) -> None:
 
 
 def test_a_delisted_item_says_so(ask: Commands) -> None:
-    """Whoever looks at a product learns that it cannot be issued."""
+    """The output for a product says that it cannot be issued."""
     result = ask("item", "OFF00001")
 
     assert result.code == 0
@@ -83,7 +83,7 @@ def test_a_free_number_is_asked_for_as_such(ask: Commands) -> None:
     "arguments", [("query", "A-1"), ("query", "--free", "A" * 21), ("query", "A" * 26), ("item", "TOOLONG99")]
 )
 def test_a_question_that_breaks_a_rule_is_not_asked(run: Commands, arguments: tuple[str, ...]) -> None:
-    """The rule and its page are named, and nobody is called."""
+    """The rule and its page are named, and ECTicket is not called."""
     result = run(*arguments)
 
     assert result.code == 2

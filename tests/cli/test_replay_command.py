@@ -1,4 +1,4 @@
-"""`dead-letters replay` on a real broker: each letter goes back once, whoever asks for it how often."""
+"""`dead-letters replay` on a real broker: each dead letter is replayed once, however often the command runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Chat:
 def notification_sinks():
     return [Chat()]
 """
-"""A sink that writes down what it is told."""
+"""A sink that writes down the events it gets."""
 
 
 def _sink_dead_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"order_id": "B-1"}') -> ProducerRecord:
@@ -84,7 +84,7 @@ def _sink_dead_letter(event_id: str, *, sink: str = "chat", value: bytes = b'{"o
 
 
 class Shelf:
-    """Five letters: two orders unmapped, one confirmation unresolved, one order given up, one of a sink."""
+    """Five dead letters: two orders unmapped, one confirmation unresolved, one order given up, one of a sink."""
 
     def __init__(self, run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> None:
         self.run = run
@@ -114,7 +114,7 @@ class Shelf:
         return sorted(record.key or b"" for topic in ("orders_deferred", "confirmations") for record in self.on(topic))
 
     def put(self, *dead_letters: ProducerRecord) -> None:
-        """Put letters there as an adapter with the same keys writes them."""
+        """Write dead letters as an adapter with the same keys does."""
         asyncio.run(self.put_all(tuple(SIGNER.sign(each, MERCHANT.merchant_id) for each in dead_letters)))
 
     async def put_all(self, dead_letters: tuple[ProducerRecord, ...]) -> None:
@@ -170,7 +170,7 @@ DEAD_LETTERS = (
 
 @pytest.fixture
 def shelf(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Shelf:
-    """The letters, on topics of their own."""
+    """The dead letters, on topics of their own."""
     settings = settings_for("http://127.0.0.1:1")
     group = {"bootstrap_servers": kafka.bootstrap_servers, "group_prefix": names["orders_paid"]}
     run.settings({**settings, "kafka": group, "topics": names})
@@ -226,7 +226,7 @@ def test_a_selection_leaves_the_others_open_and_a_second_run_repeats_nothing(she
 
 
 def test_each_dead_letter_is_one_line_of_output_and_one_in_the_log(shelf: Shelf) -> None:
-    """Coordinates, order, reason, target, how often; and nobody's name."""
+    """Coordinates, order, reason, target, how often; and no customer's name."""
     result = shelf("replay", "A-1", "--json")
     line, logged = json.loads(result.out), json.loads(result.err.splitlines()[0])
 
@@ -272,7 +272,7 @@ def test_dead_letters_that_these_keys_did_not_sign_are_counted(shelf: Shelf) -> 
 
 
 def test_what_keeps_coming_back_is_left_out(shelf: Shelf) -> None:
-    """Until somebody allows one more."""
+    """Until the operator allows one more."""
     assert [line["outcome"] for line in shelf.lines("A-4")] == ["left out"]
     assert [line["outcome"] for line in shelf.lines("A-4", "--max-replays", "4")] == ["replayed"]
     assert shelf.back() == [b"A-4"]
@@ -288,7 +288,7 @@ def test_a_limit_takes_the_oldest(shelf: Shelf) -> None:
 
 
 def test_a_rate_is_kept(shelf: Shelf) -> None:
-    """Each letter in its own transaction, so many in a second at most."""
+    """Each dead letter in its own transaction, so many in a second at most."""
     began = time.monotonic()
     shelf("replay", "A-1", "A-2", "A-3", "--per-second", "2")
 
@@ -315,7 +315,7 @@ def test_a_handled_dead_letter_is_shown_as_handled(shelf: Shelf) -> None:
 
 
 def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> None:
-    """The cure is in the sentence, and the letter stays open."""
+    """The cure is in the sentence, and the dead letter stays open."""
     value = b'{"order_id": "A-6", "x": "' + b"x" * 1_500_000 + b'"}'
     shelf.put(_dead_letter("A-6", UNRESOLVED, offset=6, value=value))
     result = shelf("replay", "A-6")
@@ -326,7 +326,7 @@ def test_a_record_that_its_topic_does_not_take_is_no_traceback(shelf: Shelf) -> 
 
 
 def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: Shelf) -> None:
-    """While its topic still has it; without it the letter is left out."""
+    """While its topic still has it; without it the dead letter is left out."""
     shelf.put(ProducerRecord(topic=shelf.names["orders_paid"], key=b"A-7", value=b'{"order_id": "A-7"}'))
     (order,) = shelf.on("orders_paid")
     there = Origin(topic=order.topic, partition=0, offset=order.offset)
@@ -341,7 +341,7 @@ def test_a_value_that_was_left_out_is_fetched_from_where_the_record_came(shelf: 
 
 
 def _omitted(order: Record, origin: Origin) -> ProducerRecord:
-    """The letter of a record that was too large for it."""
+    """The dead letter of a record that was too large for it."""
     cause = DeadLetterCause(reason="too-large", stage="parse", message="Too large. Send less.")
     history = RecordHistory(origin=origin, origin_timestamp=order.timestamp, first_seen=NOW)
     dead_letter = dead_letter_record(order, cause, history, topic="", now=NOW)
@@ -385,7 +385,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_patience")
 def test_forgotten_commits_are_replaced_by_later_events(shelf: Shelf) -> None:
-    """A-1 was replayed and skipped since; its letter is not replayed again, and the next commit says so."""
+    """A-1 was replayed and skipped since; its dead letter is not replayed again, and the next commit says so."""
     shelf("replay", "A-1")
     data = OrderSkipped(
         order_id="A-1", reason="x", stage="map", plugin="shop", message="Skipped. Nothing.", parts_done=0
@@ -403,7 +403,7 @@ def test_forgotten_commits_are_replaced_by_later_events(shelf: Shelf) -> None:
 
 @pytest.mark.usefixtures("no_patience")
 def test_a_resolve_after_forgotten_commits_marks_handled_dead_letters_again(shelf: Shelf) -> None:
-    """Its commit is the first one after they were lost, and whoever looks after it believes it alone."""
+    """Its commit is the first one after they were lost, and later commands believe only this commit."""
     harness = Harness(policy=SubmitPolicy(give_up_after_seconds=60))
     harness.ecticket.faults = [LOST_BEFORE]
     harness.ecticket.silent = True

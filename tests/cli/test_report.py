@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_written_is_a_sentence(issued: Commands, tmp_path:
 
 
 def test_a_period_too_long_is_wrong_usage(run: Commands) -> None:
-    """Three months at most; nobody is asked."""
+    """Three months at most; ECTicket is not called."""
     code, _, err = _report(run, "orders", begin="2020-01-01")
 
     assert code == 2

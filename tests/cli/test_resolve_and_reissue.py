@@ -1,4 +1,6 @@
-"""`resolve` and `reissue` where there is nothing to do, or it was said wrongly; what they do is told end to end."""
+"""`resolve` and `reissue` where there is nothing to do, or the request is wrong; the integration tests show what they
+do.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def on_broker(run: Commands, kafka: KafkaConnection, names: dict[str, str]) -> C
 
 @pytest.fixture
 def failed(on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]) -> Commands:
-    """An order of which was told that it failed, and whose record is gone."""
+    """An order with a published failure, whose record is gone."""
     origin = Origin(topic=names["orders_paid"], partition=0, offset=41)
     asyncio.run(_put(kafka, issuance_event(FAILED, topic=names["issuances"], origin=origin, now=NOW)))
     return on_broker
@@ -111,7 +113,7 @@ def test_a_number_in_no_dead_letter_cannot_be_resolved(on_broker: Commands) -> N
 def test_an_order_with_another_orders_number_can_only_be_closed_as_failed(
     on_broker: Commands, kafka: KafkaConnection, names: dict[str, str]
 ) -> None:
-    """The issuances topic says whose the number is; ECTicket, which nobody reaches here, would say "issued"."""
+    """The issuances topic says whose the number is; ECTicket, which cannot be reached here, would say "issued"."""
     harness = Harness()
     asyncio.run(harness.run(harness.order(order_id="A-1", trade_no="PAID1")))
     dead_letter = asyncio.run(harness.run(harness.order(order_id="B-1", trade_no="PAID1"))).dead_letter
@@ -201,7 +203,7 @@ def test_an_order_comes_from_a_file_where_its_topic_has_forgotten_it(
 
 
 def test_another_orders_file_is_refused(failed: Commands, tmp_path: Path) -> None:
-    """Nothing is issued for somebody else."""
+    """Nothing is issued for another order."""
     file = tmp_path / "order.json"
     file.write_text(json.dumps({**ORDER, "order_id": "A-2"}), encoding="utf-8")
 

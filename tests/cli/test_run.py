@@ -1,4 +1,4 @@
-"""`run` waits for what comes back by itself, and ends with a sentence for what a person must mend."""
+"""`run` waits for what comes back by itself, and ends with a sentence for what a person must correct."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_settings_of_a_built_in_sink_are_settings(run: Commands) -> None:
 
 
 def test_delivering_without_a_sink_is_no_work(run: Commands) -> None:
-    """Whoever asks for nothing but that has forgotten something."""
+    """A call with only that option has forgotten something."""
     result = run("run", "--only", "deliver", "--set", "admin.port=0")
 
     assert result.code == 2

@@ -21,7 +21,7 @@ def test_what_was_written_is_current(run: Commands, tmp_path: Path) -> None:
 
 
 def test_differences_are_named(run: Commands, tmp_path: Path) -> None:
-    """Changed, missing and foreign files, and the command that mends it."""
+    """Changed, missing and foreign files, and the command that corrects it."""
     run("schemas", "write", str(tmp_path))
     (tmp_path / "order-paid.v1.json").write_text("{}")
     (tmp_path / "order-parked.v1.json").unlink()

@@ -85,7 +85,7 @@ def test_the_reference_is_current(run: Commands) -> None:
 
 
 def test_the_reference_as_json(run: Commands) -> None:
-    """For whoever generates something from it."""
+    """For programs that generate something from it."""
     shown = run("settings", "reference", "--json").out
 
     assert '"variable": "ECTICKET_SUBMIT__OPERATOR"' in shown

@@ -57,7 +57,7 @@ def every_command(command: object = None, path: tuple[str, ...] = ()) -> Iterato
 
 
 def command_lines(order: Path, output: str) -> Iterator[list[str]]:
-    """Each command with what it needs, and once more for each file that it can be told to write."""
+    """Each command with what it needs, and once more for each file that it can be asked to write."""
     for path, command in every_command():
         needed = [word for each in command.params if each.required for word in _given(each, order)]
         line = [*path, *FULL_ARGUMENTS.get(path, needed)]
@@ -177,7 +177,7 @@ def test_no_surroundings_look_like_a_defect(
 def test_servers_that_cannot_be_used_look_like_no_defect(
     command_environment: CommandEnvironment, tmp_path: Path
 ) -> None:
-    """ECTicket's certificate is not trusted, and the broker advertises an address where nobody is."""
+    """ECTicket's certificate is not trusted, and the broker advertises an address that does not answer."""
     _, context = self_signed(tmp_path)
     with BackgroundLoop() as loop:
         ecticket, broker = RawServer(tls=context), broker_that_advertises("127.0.0.1", 1)
@@ -272,7 +272,7 @@ def test_a_home_that_takes_nothing_is_named(home: str) -> None:
 
 
 def test_a_user_without_a_home_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process in a container often runs as a number that nobody gave a home."""
+    """A process in a container often runs as a user id without a home directory."""
 
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")

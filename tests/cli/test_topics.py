@@ -99,7 +99,7 @@ def test_no_broker_is_1(run: Commands) -> None:
 
 
 def test_a_wrong_address_is_2(run: Commands) -> None:
-    """A setting that cannot be right is told as one."""
+    """A setting that cannot be right is reported as one."""
     result = run("topics", "--set", "kafka.bootstrap_servers=nowhere")
 
     assert result.code == 2

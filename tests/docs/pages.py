@@ -85,7 +85,7 @@ def _line(line: str) -> str:
 
 @dataclass(slots=True)
 class Reader:
-    """Somebody who does what a page says, in a folder and an environment of their own."""
+    """A reader who does what a page says, in a folder and an environment of their own."""
 
     fresh: Fresh
     folder: Path

@@ -1,4 +1,4 @@
-"""The tutorial happens as it is told, in a fresh environment; and the runner would notice if it did not."""
+"""The tutorial works as written, in a fresh environment; and the runner would notice if it did not."""
 
 from __future__ import annotations
 

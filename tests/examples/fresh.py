@@ -1,8 +1,8 @@
 """A fresh environment, as one begins with who has installed the adapter and nothing else; made in a second, offline.
 
 It is a virtual environment of its own that sees this one's packages, so that the adapter is there without being
-installed again, and what is installed into it is seen by nobody else: an installed plugin is found by every adapter in
-its environment, and must not be found by the adapter that is tested.
+installed again, and what is installed into it is not seen by other tests: an installed plugin is found by every adapter
+in its environment, and must not be found by the adapter that is tested.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Without commits, what was told since says which letters were dealt with; short of that a letter is open."""
+"""Without commits, later events say which dead letters are handled; without such an event a dead letter is open."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def _event(kind: str, trade_no: str | None = "N2", at: datetime = LATER, order_r
 def test_later_events_of_its_numbers_handle_a_dead_letter(
     dead_letter: DeadLetter, event: PublishedEvent, is_dealt_with: bool
 ) -> None:
-    """Of its own numbers, or of its order where it knows none; what was told before, or of others, is no word of it."""
+    """Events of its own numbers count, or of its order if it has no number; earlier events do not, nor those of
+    others.
+    """
     assert (dead_letter.name in handled_dead_letters([dead_letter], [event])) is is_dealt_with
 
 

@@ -1,4 +1,4 @@
-"""What finally failed is bought anew under the next number, once; what was issued or is under way is not."""
+"""What finally failed is issued again under the next number, once; what was issued or is under way is not."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_did_not_fail_for_good_is_refused(published: list[tuple[str, str]],
 
 
 def test_the_order_of_publishing_counts_and_not_the_clocks() -> None:
-    """The process that told `submitted` was five minutes ahead of the one that told `failed`."""
+    """The process that published `submitted` was five minutes ahead of the one that published `failed`."""
     published = [_event("submitted", N0, minute=5), _event("failed", N0, minute=1)]
 
     found = final_failures(published, "A-1")
@@ -238,7 +238,7 @@ async def _reissued(harness: Harness, record: Record, published: OrderEvents, wh
 
 
 async def test_a_failed_order_is_issued_under_its_new_number(harness: Harness) -> None:
-    """Asked about first; told of the same order record, under the new number."""
+    """Queried first; published for the same order record, under the new number."""
     record, published = await _failed(harness)
 
     again = await _reissued(harness, record, published)
@@ -253,7 +253,7 @@ async def test_a_failed_order_is_issued_under_its_new_number(harness: Harness) -
 
 
 async def test_a_reissue_that_is_run_twice_issues_once(harness: Harness) -> None:
-    """The second finds the same number, asks about it and tells the same fact."""
+    """The second finds the same number, queries it and publishes the same fact."""
     record, published = await _failed(harness)
 
     first = await harness.run(await _reissued(harness, record, published))
@@ -314,7 +314,7 @@ async def test_the_same_plan_is_no_difference(harness: Harness) -> None:
 
 
 async def test_other_items_are_refused_unless_they_are_meant(harness: Harness) -> None:
-    """What failed because of its items can be issued with mended ones."""
+    """What failed because of its items can be issued with corrected ones."""
     other = harness.order(line("BR103218"))
 
     assert "items" in str(await _difference(harness, other))
@@ -329,7 +329,7 @@ async def test_another_number_of_parts_is_refused_anyhow(harness: Harness) -> No
 
 
 async def test_another_orders_record_is_refused(harness: Harness) -> None:
-    """The topic was made anew, or the file is another order's."""
+    """The topic was recreated, or the file is another order's."""
     other = replace(ORDER_REF, order_id="A-2")
 
     assert "not that of order A-1" in str(

@@ -1,4 +1,4 @@
-"""A replayed dead letter: what goes back, under what it was promised, and what a mended mapping makes of it."""
+"""A replayed dead letter: which record is published, with which history, and what a corrected mapping makes of it."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _sink_dead_letter() -> Record:
 
 
 def test_what_a_sink_did_not_take_goes_to_that_sink_and_to_no_topic() -> None:
-    """Every topic that it reads is read by others too; the event is the one that was told."""
+    """Every topic that it reads is read by others too; the event is the one that was published."""
     again = replay(_sink_dead_letter(), topics=TOPICS, now=NOW)
 
     assert isinstance(again, SinkDelivery)
@@ -185,7 +185,7 @@ def test_an_event_that_the_dead_letter_lost_is_fetched_or_given_up() -> None:
 
 
 def test_a_header_that_cannot_be_read_is_refused() -> None:
-    """Whoever wrote it may have known that tickets exist."""
+    """Its author may have known that tickets exist."""
     dead_letter = replace(
         _dead_letter(), headers=(*_dead_letter().headers, ("ecticket-possibly-sent-at", b"yesterday"))
     )
@@ -219,7 +219,7 @@ UNREAD = replace(HUGE, key=None, value=None, not_read=NotRead(first=41, last=41,
 
 @pytest.mark.parametrize("origin", [None, replace(HUGE, timestamp=NOW), replace(HUGE, odd_timestamp=-1), UNREAD])
 def test_without_the_record_a_dead_letter_without_value_is_rejected(origin: Record | None) -> None:
-    """It is gone, or its topic was made anew and holds another one there."""
+    """It is gone, or its topic was recreated and holds another one there."""
     refused = replay(_dead_letter("too-large", "parse", record=HUGE), topics=TOPICS, now=NOW, origin=origin)
 
     assert isinstance(refused, NotReplayed)
@@ -234,7 +234,7 @@ def test_a_plan_is_enough_without_a_value() -> None:
 
 
 def test_a_dead_letter_with_its_value_needs_nothing_more() -> None:
-    """Nobody is asked for the record it came from."""
+    """The record that it came from is not read."""
     assert needs_origin(_dead_letter()) is None
 
 
@@ -256,7 +256,7 @@ def test_a_dead_letter_with_its_value_needs_nothing_more() -> None:
 async def test_a_plan_stays_behind_only_where_it_was_never_used(
     reason: str, sent_at: datetime | None, faults: tuple[object, ...], kept: bool
 ) -> None:
-    """Nothing of the order was ever sent, and what is to be mended decides what is in the plan."""
+    """Nothing of the order was ever sent, and the correction decides what is in the plan."""
     harness = Harness()
     harness.ecticket.always = NOT_SENT
     plan = encode_plan(await _plan_after(harness, faults))
@@ -300,7 +300,7 @@ def _back(harness: Harness, published: OrderEvents) -> Record:
 
 
 async def test_a_fixed_mapping_takes_effect() -> None:
-    """Parked before it had a plan: mapped anew, asked about, and issued once."""
+    """Parked before it had a plan: mapped again, queried, and issued once."""
     harness = Harness()
     first = await harness.work(harness.order(line("tea for two")))
     harness.use(shop=FixableMapping("BR103218"))
@@ -314,7 +314,7 @@ async def test_a_fixed_mapping_takes_effect() -> None:
 
 
 async def test_an_order_that_is_parked_again_unsent_is_as_certain_as_before() -> None:
-    """The mapping was not mended: the same reason, and no word of tickets that may exist."""
+    """The mapping was not corrected: the same reason, and no warning of tickets that may exist."""
     harness = Harness()
     first = await harness.work(harness.order(line("tea for two")))
 
@@ -329,7 +329,7 @@ async def test_an_order_that_is_parked_again_unsent_is_as_certain_as_before() ->
 
 
 async def test_a_record_that_stays_unreadable_is_as_certain_as_before() -> None:
-    """Nobody ever sent what nobody can read."""
+    """A record that cannot be read was never sent."""
     harness = Harness()
     first = await harness.work(harness.record(b"{", key=b"k"))
 
@@ -340,7 +340,7 @@ async def test_a_record_that_stays_unreadable_is_as_certain_as_before() -> None:
 
 
 async def test_what_was_doubtful_before_the_replay_stays_so() -> None:
-    """Replayed without being mended: nobody forgets that tickets may exist."""
+    """Replayed without a correction: the warning that tickets may exist stays."""
     harness = Harness()
     first = await harness.work(
         harness.order(line("tea for two")), possibly_sent_since=EARLIER, fingerprint_changed=True
@@ -385,7 +385,7 @@ async def test_an_order_replayed_twice_without_effect_is_still_mapped_again() ->
 
 
 async def test_an_order_issued_by_hand_meanwhile_is_recognised() -> None:
-    """`issue` sent it while its letter lay there: found by asking, and nothing is sent again."""
+    """`issue` sent it while its dead letter was open: found by a query, and nothing is sent again."""
     harness = Harness()
     first = await harness.work(harness.order(line("tea for two")))
     harness.use(shop=FixableMapping())
@@ -425,7 +425,7 @@ async def test_a_refused_order_issued_by_hand_a_minute_ago_is_not_published_as_f
 
 
 async def test_a_dead_letter_replayed_twice_issues_once_and_publishes_the_same_event() -> None:
-    """Whoever replays a letter that was dealt with changes nothing."""
+    """The replay of a handled dead letter changes nothing."""
     harness = Harness()
     first = await harness.work(harness.order(line("tea for two")))
     harness.use(shop=FixableMapping())

@@ -1,4 +1,4 @@
-"""A person says what became of an issuance: told as the flows would have told it, and held against ECTicket's word."""
+"""A person resolves an issuance: the events are those of the flows, and ECTicket's answer is checked first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLES = timedelta(seconds=600)
 
 
 async def _unresolved(harness: Harness, *lines: dict[str, object]) -> OrderEvents:
-    """An order of which nobody could find out anything."""
+    """An order whose result is unknown."""
     harness.ecticket.silent = True
     return await harness.run(harness.order(*lines))
 
@@ -54,7 +54,7 @@ def _found(dead_letter: Record, trade_no: str) -> PendingIssuance:
     return found
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------
+# --- what is published ------------------------------------------------------------------------------------------------
 
 
 async def test_an_order_in_doubt_is_published_as_submitted_and_issued() -> None:
@@ -110,7 +110,7 @@ async def test_a_refusal_that_was_never_final_keeps_its_code() -> None:
 
 @pytest.mark.parametrize("ending", list(Resolution))
 async def test_an_awaited_issuance_is_resolved_with_its_result(ending: Resolution) -> None:
-    """`submitted` was told long ago."""
+    """`submitted` was published long ago."""
     harness = Harness(confirming=ConfirmPolicy(give_up_after_seconds=3_600))
     parked = await _awaited(harness)
 
@@ -124,7 +124,7 @@ async def test_an_awaited_issuance_is_resolved_with_its_result(ending: Resolutio
 
 
 async def test_the_other_parts_go_on_in_a_new_dead_letter() -> None:
-    """With their own plan; one part more is done, and the message says why this letter is here."""
+    """With their own plan; one part more is done, and the message says why this dead letter is here."""
     harness = Harness(policy=AN_HOUR)
     harness.ecticket.faults = [LOST_BEFORE, LOST_BEFORE, LOST_BEFORE]
     dead_letter = (await _unresolved(harness, *THREE_PARTS)).dead_letter
@@ -143,7 +143,7 @@ async def test_the_other_parts_go_on_in_a_new_dead_letter() -> None:
 
 
 async def test_the_rest_of_a_dead_letter_goes_on_when_it_is_replayed() -> None:
-    """The part that was resolved is nobody's business any more."""
+    """The resolved part is not queried any more."""
     harness = Harness(policy=AN_HOUR)
     harness.ecticket.faults = [LOST_AFTER, LOST_AFTER]
     harness.ecticket.visible_after = 600
@@ -239,7 +239,7 @@ async def test_what_may_still_come_is_not_failed_yet() -> None:
 
 
 async def test_what_was_taken_in_a_moment_ago_is_not_failed_yet_either() -> None:
-    """RtnCode 1 came for it, and queries may be late in knowing it all the same; its letter is a minute old."""
+    """RtnCode 1 came for it, and queries may be late in knowing it all the same; its dead letter is a minute old."""
     harness = Harness(confirming=ConfirmPolicy(delayed_after_seconds=40, give_up_after_seconds=60))
     found = _found((await _awaited(harness)).dead_letter, derived())
 

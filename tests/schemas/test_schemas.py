@@ -133,7 +133,7 @@ def test_model_and_schema_agree_on_events(event: type[EventData], path: Path) ->
 
 @pytest.mark.parametrize("file", [file for file in schema_files() if not file.startswith(ORDER_PAID)])
 def test_events_are_closed_and_orders_are_open(file: str) -> None:
-    """An event has no room for what nobody promised; an order may carry more than we read."""
+    """An event has no fields that its schema does not name; an order may have more fields than the adapter reads."""
     schema = json.loads(schema_files()[file])
     objects = [schema, *schema.get("$defs", {}).values()]
 
